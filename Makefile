@@ -1,0 +1,69 @@
+# md: containers as a pipeline of tiny commands. `make help` lists the targets.
+
+PREFIX  ?= /usr/local
+IMAGE   ?= alpine
+CMD     ?= /bin/sh
+ROOTFS  ?= rootfs
+
+bin      := dist/bin
+commands := md-token md-manifest md-fetch-layer md-unpack md-isolate
+wrappers := md-pull md-run
+sources  := $(shell find cmd lib test -type f) package.json tsconfig.json
+
+.PHONY: help build check test demo bench pull run install uninstall clean
+.DEFAULT_GOAL := build
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+build: dist/.built ## compile; the commands are then in dist/bin
+
+node_modules/.package-lock.json: package.json package-lock.json
+	npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+dist/.built: $(sources) node_modules/.package-lock.json
+	rm -rf dist
+	node_modules/.bin/tsc -p .
+	node_modules/.bin/esbuild $(commands:%=cmd/%.ts) --bundle --platform=node --target=node20 --format=cjs \
+		--alias:koffi=./node_modules/koffi/index.cjs --external:'@koromix/*' \
+		--outdir=dist/bundle --out-extension:.js=.cjs --log-level=warning
+	chmod +x dist/bundle/*.cjs
+	mkdir -p $(bin)
+	for c in $(commands); do ln -sf ../bundle/$$c.cjs $(bin)/$$c; done
+	for w in $(wrappers); do ln -sf ../../cmd/$$w $(bin)/$$w; done
+	@touch $@
+
+check: build ## type-check and lint
+	node_modules/.bin/biome ci .
+	@if command -v shellcheck >/dev/null; then shellcheck cmd/md-pull cmd/md-run .ci/run; \
+	else echo 'shellcheck is not installed: the shell scripts were not linted'; fi
+
+test: check ## all tests; as root the isolation tests run as well
+	node --test --test-concurrency=2 $$(find dist/test -name '*.test.js' | sort)
+
+demo: build ## the whole pipe on an embedded registry; needs no network
+	node dist/test/support/demo.js
+
+bench: build ## benchmarks, side by side with the peers that are installed
+	node dist/test/bench/main.js
+
+pull: build ## pull IMAGE into ROOTFS
+	$(bin)/md-pull $(IMAGE) $(ROOTFS)
+
+run: build ## run CMD in a container of IMAGE (as root)
+	$(bin)/md-run $(IMAGE) $(CMD)
+
+install: build ## install the commands below PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/md/node_modules/@koromix
+	install -m 755 dist/bundle/*.cjs cmd/md-pull cmd/md-run $(DESTDIR)$(PREFIX)/lib/md
+	cp -R node_modules/@koromix/. $(DESTDIR)$(PREFIX)/lib/md/node_modules/@koromix
+	for c in $(commands); do ln -sf ../lib/md/$$c.cjs $(DESTDIR)$(PREFIX)/bin/$$c; done
+	for w in $(wrappers); do ln -sf ../lib/md/$$w $(DESTDIR)$(PREFIX)/bin/$$w; done
+
+uninstall: ## remove what install put below PREFIX
+	rm -rf $(DESTDIR)$(PREFIX)/lib/md
+	for c in $(commands) $(wrappers); do rm -f $(DESTDIR)$(PREFIX)/bin/$$c; done
+
+clean: ## remove what was built
+	rm -rf dist

@@ -1,0 +1,79 @@
+import { Failure } from './failure.js';
+import { Status } from './status.js';
+
+/**
+ * Checks that turn `unknown` from outside into typed values. Each takes the value and its name as the user would look
+ * for it (`manifest.layers[2].digest`), and throws a `Failure` of status 65 that names it.
+ */
+export type JsonObject = Record<string, unknown>;
+
+export function wrong(name: string, expected: string, got: unknown): Failure {
+  return new Failure(Status.data, name, `expected ${expected}, got ${describe(got)}`);
+}
+
+function describe(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return 'an array';
+  if (typeof value === 'object') return 'an object';
+  const text = JSON.stringify(value) ?? typeof value;
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+}
+
+export function asObject(value: unknown, name: string): JsonObject {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong(name, 'an object', value);
+  return value as JsonObject;
+}
+
+export function asArray(value: unknown, name: string): unknown[] {
+  if (!Array.isArray(value)) throw wrong(name, 'an array', value);
+  return value;
+}
+
+export function asString(value: unknown, name: string): string {
+  if (typeof value !== 'string' || value.includes('\0')) throw wrong(name, 'a string', value);
+  return value;
+}
+
+/** A whole number from 0 up that JavaScript holds exactly: sizes in bytes, counts, ids. */
+export function asSize(value: unknown, name: string): number {
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) {
+    throw wrong(name, 'a whole number of at least 0', value);
+  }
+  return value;
+}
+
+/**
+ * A digest, `sha256:` or `sha512:` and lower-case hex of the right length.
+ * Source: image-spec, descriptor.md, "Digests" and "Registered algorithms".
+ */
+export function asDigest(value: unknown, name: string): string {
+  if (typeof value !== 'string' || !isDigest(value)) {
+    throw wrong(name, 'a digest (sha256: or sha512: and lower-case hex)', value);
+  }
+  return value;
+}
+
+export function isDigest(text: string): boolean {
+  return /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/.test(text);
+}
+
+/** `check` applied when the field is there; `null` counts as absent, since Go writes nil slices and maps so. */
+export function optional<T>(value: unknown, name: string, check: (value: unknown, name: string) => T): T | undefined {
+  return value === undefined || value === null ? undefined : check(value, name);
+}
+
+export function arrayOf<T>(check: (value: unknown, name: string) => T): (value: unknown, name: string) => T[] {
+  return (value, name) => asArray(value, name).map((item, i) => check(item, `${name}[${i}]`));
+}
+
+export function recordOf<T>(
+  check: (value: unknown, name: string) => T,
+): (value: unknown, name: string) => Record<string, T> {
+  return (value, name) => {
+    // A null prototype, so that a key such as `__proto__` is a key like any other.
+    const out: Record<string, T> = Object.create(null);
+    for (const [key, item] of Object.entries(asObject(value, name))) out[key] = check(item, `${name}.${key}`);
+    return out;
+  };
+}

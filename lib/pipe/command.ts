@@ -1,0 +1,169 @@
+/**
+ * The frame around every command: flags, `--help`, `--version`, `-x`, and how a failure reaches the user, the stage
+ * below and the exit status. The only place beside `cmd` that prints help or ends the process.
+ */
+import { constants } from 'node:os';
+import { isatty } from 'node:tty';
+import pkg from '../../package.json' with { type: 'json' };
+import { cleanUp } from './cleanup.js';
+import { Failure } from './failure.js';
+import { type Flags, type FlagValues, flagsHelp, parseFlags } from './flags.js';
+import { UpstreamFailure } from './input.js';
+import { ReaderGone, watchReader, writeDocument, writeLine } from './output.js';
+import { Status, statusMeaning } from './status.js';
+import { enableTrace, warnLine } from './trace.js';
+
+export interface Command<F extends Flags> {
+  name: string;
+  /** One sentence without a full stop. */
+  summary: string;
+  /** The operands as usage shows them: `IMAGE`, `DIR [CMD...]`. */
+  operands: string;
+  /** How many operands there may be. */
+  arity: { min: number; max: number };
+  flags: F;
+  /** Command lines worth copying, each with a word on what it does. */
+  examples: [line: string, meaning: string][];
+  /** The exit statuses that this command can end with, beside those in `statusMeaning`. */
+  statuses: number[];
+  /** A line of further text for `--help`, for example what an exit status stands for. */
+  notes?: string;
+  /** A command line follows the first operand: flags end there. */
+  stopAtOperand?: boolean;
+  /**
+   * What the process's own failures end with when the command line's status is somebody else's: docker's 125 for
+   * `md-isolate`. Such a command writes no error document, since stdout is not its own.
+   */
+  ownFailure?: number;
+  /** Takes no part in the pipe until it has read stdin: signals are left to the command itself. */
+  ownSignals?: boolean;
+}
+
+const commonFlags = {
+  trace: { kind: 'boolean', alias: 'x', help: 'show every HTTP exchange and every system call on stderr' },
+  help: { kind: 'boolean', alias: 'h', help: 'show this help' },
+  version: { kind: 'boolean', alias: 'V', help: 'show the version' },
+} as const satisfies Flags;
+
+export type Context<F extends Flags> = { flags: FlagValues<F>; operands: string[] };
+
+/** The version in package.json. */
+export const version: string = pkg.version;
+
+/**
+ * Runs a command to its end: `run` returns the exit status, or nothing for 0. Ends the process.
+ * `MD_DEBUG=1` in the environment adds the stack of a failure.
+ */
+export function main<F extends Flags>(
+  command: Command<F>,
+  run: (context: Context<F>) => Promise<number | undefined>,
+): void {
+  if (!command.ownSignals) stopOnSignals();
+  start(command, run).then(
+    (status) => process.exit(status),
+    (error: unknown) => process.exit(report(command, error)),
+  );
+}
+
+async function start<F extends Flags>(
+  command: Command<F>,
+  run: (context: Context<F>) => Promise<number | undefined>,
+): Promise<number> {
+  const { flags, operands } = parseFlags(
+    { ...command.flags, ...commonFlags },
+    process.argv.slice(2),
+    command.stopAtOperand ?? false,
+  );
+  if (flags.help) return print(helpText(command));
+  if (flags.version) return print(`${command.name} ${version}`);
+  checkArity(command, operands);
+  if (flags.trace) enableTrace();
+  if (command.ownFailure === undefined) watchReader(() => process.exit(report(command, new ReaderGone())));
+  return (await run({ flags: flags as FlagValues<F>, operands })) ?? Status.ok;
+}
+
+function print(text: string): number {
+  writeLine(text);
+  return Status.ok;
+}
+
+function checkArity<F extends Flags>({ name, operands: usage, arity }: Command<F>, operands: string[]): void {
+  const hint = { hint: `usage: ${name} [FLAGS] ${usage}`.trim() };
+  if (operands.length < arity.min) {
+    const missing = usage.split(' ')[operands.length]?.replace(/[[\].]/g, '');
+    throw new Failure(Status.usage, 'command line', `${missing} is missing`, hint);
+  }
+  if (operands.length > arity.max) {
+    throw new Failure(Status.usage, 'command line', `unexpected operand ${JSON.stringify(operands[arity.max])}`, hint);
+  }
+}
+
+/** Says what failed, sends it down the pipe, undoes what was begun; returns the exit status. */
+function report<F extends Flags>(command: Command<F>, error: unknown): number {
+  const status = describeFailure(command, error);
+  try {
+    cleanUp();
+  } catch (undo) {
+    warnLine(`${command.name}: cleaning up: ${undo instanceof Error ? undo.message : String(undo)}`);
+  }
+  return status;
+}
+
+function describeFailure<F extends Flags>(command: Command<F>, error: unknown): number {
+  if (error instanceof ReaderGone) return Status.readerGone;
+  if (error instanceof UpstreamFailure) {
+    if (command.ownFailure === undefined) send(() => writeLine(error.line));
+    return error.report.code;
+  }
+  const known = error instanceof Failure;
+  const message = known
+    ? error.message
+    : `a fault of this program: ${error instanceof Error ? error.message : String(error)}; MD_DEBUG=1 shows where`;
+  warnLine(`${command.name}: ${message}`);
+  if (process.env.MD_DEBUG === '1') showStack(error);
+  const own = known ? error.status : Status.software;
+  if (command.ownFailure !== undefined) {
+    return own === Status.notFound || own === Status.notExecutable ? own : command.ownFailure;
+  }
+  const details = known ? error.details : {};
+  send(() => writeDocument({ error: { command: command.name, code: own, message, ...details } }));
+  return own;
+}
+
+/** An error line is for the stage below: not for a terminal, where stderr has said it, nor for a reader that has gone. */
+function send(write: () => void): void {
+  if (isatty(1)) return;
+  try {
+    write();
+  } catch (error) {
+    if (!(error instanceof ReaderGone) && !(error instanceof Failure)) throw error;
+  }
+}
+
+function showStack(error: unknown): void {
+  for (let at: unknown = error; at instanceof Error; at = at.cause)
+    for (const line of (at.stack ?? '').split('\n')) warnLine(line);
+}
+
+/** Undo what was begun, then die as the signal would have had it: 128 + n. */
+function stopOnSignals(): void {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => {
+      cleanUp();
+      process.exit(128 + constants.signals[signal]);
+    });
+  }
+}
+
+function helpText<F extends Flags>(command: Command<F>): string {
+  const { name, summary, operands, flags, examples, statuses, notes } = command;
+  const width = Math.max(...examples.map(([line]) => line.length));
+  return [
+    `usage: ${name} [FLAGS] ${operands}`.trim(),
+    `\n${summary}.`,
+    ...(notes ? [`\n${notes}`] : []),
+    `\nFlags:\n${flagsHelp({ ...flags, ...commonFlags })}`,
+    `\nExamples:\n${examples.map(([line, meaning]) => `  ${line.padEnd(width)}  # ${meaning}`).join('\n')}`,
+    `\nExit statuses:\n${statuses.map((status) => `  ${String(status).padStart(3)}  ${statusMeaning[status]}`).join('\n')}`,
+  ].join('\n');
+}

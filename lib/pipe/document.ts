@@ -1,0 +1,122 @@
+/**
+ * The document that flows down the pipe: one JSON object a line, and what each stage needs of it. Every stage adds
+ * fields and passes on all others, those that it does not know included.
+ */
+import { asDigest, asObject, asSize, asString, type JsonObject, optional, wrong } from './check.js';
+import { Failure } from './failure.js';
+import { asImageConfig, asManifest, asPlatform, type ImageConfig, type Manifest, type Platform } from './oci.js';
+import { Status } from './status.js';
+
+/** What `md-token` writes. */
+export interface TokenDocument extends JsonObject {
+  /** Fully qualified: `docker.io/library/alpine:latest`. */
+  image: string;
+  /** Host and port of the registry as users write it: `docker.io`, `localhost:5000`. */
+  registry: string;
+  repository: string;
+  /** A tag or a digest. */
+  reference: string;
+  /** The value of the Authorization header for this registry, or null when none is needed. A secret. */
+  authorization: string | null;
+}
+
+/** What `md-manifest` writes. */
+export interface ManifestDocument extends TokenDocument {
+  platform: Platform;
+  /** Digest of the resolved manifest. */
+  digest: string;
+  mediaType: string;
+  manifest: Manifest;
+  config: ImageConfig;
+}
+
+/** One layer as `md-fetch-layer` announces it: verified, and on disk at `path`. */
+export interface Layer extends JsonObject {
+  /** Position in the manifest, from 0. */
+  index: number;
+  digest: string;
+  diffID: string;
+  mediaType: string;
+  /** Bytes, compressed. */
+  size: number;
+  path: string;
+}
+
+/** What `md-unpack` writes at the end and keeps as `DIR.json`. */
+export interface RootfsDocument extends JsonObject {
+  image: string;
+  digest: string;
+  platform: Platform;
+  config: ImageConfig;
+  /** Absolute path of the root filesystem. */
+  rootfs: string;
+}
+
+/** The `error` object of the line that a failed stage sends down the pipe. */
+export interface ErrorReport extends JsonObject {
+  command: string;
+  /** The exit status of the stage that failed. */
+  code: number;
+  message: string;
+}
+
+export function asTokenDocument(value: unknown): TokenDocument {
+  const it = asStage(value, 'image', 'md-token');
+  for (const key of ['image', 'registry', 'repository', 'reference']) asString(it[key], key);
+  optional(it.authorization, 'authorization', asString);
+  return { ...it, authorization: it.authorization ?? null } as TokenDocument;
+}
+
+export function asManifestDocument(value: unknown): ManifestDocument {
+  const it = asStage(asTokenDocument(value), 'manifest', 'md-manifest');
+  asPlatform(it.platform, 'platform');
+  asDigest(it.digest, 'digest');
+  asString(it.mediaType, 'mediaType');
+  asManifest(it.manifest, 'manifest');
+  asImageConfig(it.config, 'config');
+  return it as ManifestDocument;
+}
+
+export function asRootfsDocument(value: unknown): RootfsDocument {
+  const it = asStage(value, 'rootfs', 'md-unpack');
+  asString(it.image, 'image');
+  asDigest(it.digest, 'digest');
+  asPlatform(it.platform, 'platform');
+  asImageConfig(it.config, 'config');
+  asString(it.rootfs, 'rootfs');
+  return it as RootfsDocument;
+}
+
+export function asLayer(value: unknown): Layer {
+  const it = asObject(asObject(value, 'line').layer, 'layer');
+  asSize(it.index, 'layer.index');
+  asDigest(it.digest, 'layer.digest');
+  asDigest(it.diffID, 'layer.diffID');
+  asString(it.mediaType, 'layer.mediaType');
+  asSize(it.size, 'layer.size');
+  asString(it.path, 'layer.path');
+  return it as Layer;
+}
+
+export function asErrorReport(value: unknown): ErrorReport {
+  const it = asObject(value, 'error');
+  const code = asSize(it.code, 'error.code');
+  if (code < 1 || code > 255) throw wrong('error.code', 'an exit status from 1 to 255', code);
+  return {
+    ...it,
+    command: asString(it.command, 'error.command'),
+    code,
+    message: asString(it.message, 'error.message'),
+  };
+}
+
+/** A document that lacks the field that its writer is known by comes from another stage: say which one is missing. */
+function asStage(value: unknown, field: string, writer: string): JsonObject {
+  const it = asObject(value, 'document');
+  if (it[field] === undefined) {
+    throw new Failure(Status.data, 'document on stdin', `the field ${field} is missing`, {
+      hint: `${writer} adds it: pipe its output in here`,
+    });
+  }
+  return it;
+}

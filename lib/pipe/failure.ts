@@ -1,0 +1,69 @@
+import { getSystemErrorMap } from 'node:util';
+import { Status } from './status.js';
+
+/** What may be added to a failure beside what failed and why. */
+export interface FailureOptions {
+  /** What the user can do about it, as a phrase without a full stop. */
+  hint?: string;
+  /** The error underneath; shown with MD_DEBUG=1. */
+  cause?: unknown;
+  /** Further fields of the error document, for programs (for example `retryAfter` in seconds). Never a secret. */
+  details?: Record<string, unknown>;
+}
+
+/**
+ * The one shape of error that `lib` throws: an exit status, what was attempted on what, why it failed, what to do.
+ * Its message is the one line that the user reads: `WHAT: WHY; HINT`.
+ */
+export class Failure extends Error {
+  readonly details: Record<string, unknown>;
+
+  constructor(
+    readonly status: number,
+    readonly what: string,
+    readonly why: string,
+    options: FailureOptions = {},
+  ) {
+    const { hint, cause, details } = options;
+    super(oneLine(hint === undefined ? `${what}: ${why}` : `${what}: ${why}; ${hint}`), { cause });
+    this.name = 'Failure';
+    this.details = details ?? {};
+  }
+}
+
+/** Control characters come from hostile input; on a terminal they could rewrite the screen, in a log forge a line. */
+export function oneLine(text: string): string {
+  return text.replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, (c) =>
+    c === '\n' || c === '\t' ? ' ' : `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  );
+}
+
+/** The errno name of a Node error ("ENOENT"), or undefined when it is no system error. */
+export function errnoName(error: unknown): string | undefined {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
+}
+
+const notPermitted = new Set(['EPERM', 'EACCES']);
+
+/** The exit status that fits an errno name met while working on the disk. */
+export function statusOfErrno(name: string | undefined): number {
+  return name !== undefined && notPermitted.has(name) ? Status.notPermitted : Status.io;
+}
+
+/**
+ * A system error as a `Failure`: `WHAT: no space left on device`.
+ * A `Failure` passes through as it is, and what is no system error is a fault of this program and is thrown on.
+ */
+export function failureOf(error: unknown, what: string, options: FailureOptions = {}): Failure {
+  if (error instanceof Failure) return error;
+  const name = errnoName(error);
+  if (name === undefined) throw error;
+  return new Failure(statusOfErrno(name), what, errnoText(name), { cause: error, ...options });
+}
+
+/** The kernel's words for an errno name: "ENOSPC" gives "no space left on device (ENOSPC)". */
+export function errnoText(name: string): string {
+  for (const [code, message] of getSystemErrorMap().values()) if (code === name) return `${message} (${name})`;
+  return name;
+}

@@ -1,0 +1,143 @@
+/** Flags of a command: declared once, parsed with mri, and printed by `--help`. */
+import mri from 'mri';
+import { Failure } from './failure.js';
+import { Status } from './status.js';
+
+export interface Flag {
+  /** `boolean`: there or not. `string`: one value. `list`: may be given several times. `count`: a whole number from 0. */
+  kind: 'boolean' | 'string' | 'list' | 'count';
+  /** One letter. */
+  alias?: string;
+  /** What stands for the value in the help text. */
+  value?: string;
+  help: string;
+}
+
+export type Flags = Record<string, Flag>;
+
+type ValueOf<F extends Flag> = F['kind'] extends 'boolean'
+  ? boolean
+  : F['kind'] extends 'list'
+    ? string[]
+    : F['kind'] extends 'count'
+      ? number | undefined
+      : string | undefined;
+
+export type FlagValues<F extends Flags> = { [K in keyof F]: ValueOf<F[K]> };
+
+export interface Parsed<F extends Flags> {
+  flags: FlagValues<F>;
+  operands: string[];
+}
+
+/**
+ * Parses an argument vector (without node and script). Throws `Failure` 64 for an unknown flag, a value that is
+ * missing, unwanted or no number. With `stopAtOperand` everything from the first operand on is an operand, since a
+ * command line of its own starts there.
+ */
+export function parseFlags<F extends Flags>(declared: F, argv: string[], stopAtOperand: boolean): Parsed<F> {
+  const { words, operands } = canonical(declared, argv, stopAtOperand);
+  const names = Object.keys(declared);
+  const parsed = mri(words, { string: names.filter((name) => declared[name]!.kind !== 'boolean') });
+  const flags: Record<string, unknown> = {};
+  for (const name of names) flags[name] = flagValue(name, declared[name]!, parsed[name]);
+  return { flags: flags as FlagValues<F>, operands };
+}
+
+/**
+ * Every flag as `--name` or `--name=value`, apart from the operands. mri by itself would take `-` and a missing value
+ * for nothing, `--no-x` for a negation, and `-eA=1` for a group of letters.
+ */
+function canonical(declared: Flags, argv: string[], stopAtOperand: boolean): { words: string[]; operands: string[] } {
+  const words: string[] = [];
+  const operands: string[] = [];
+  const rest = [...argv];
+  for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
+    if (word === '--') {
+      operands.push(...rest);
+      break;
+    }
+    if (word === '-' || !word.startsWith('-')) {
+      operands.push(word);
+      if (!stopAtOperand) continue;
+      operands.push(...rest);
+      break;
+    }
+    if (word.startsWith('--')) words.push(longFlag(declared, word, rest));
+    else words.push(...shortFlags(declared, word, rest));
+  }
+  return { words, operands };
+}
+
+function longFlag(declared: Flags, word: string, rest: string[]): string {
+  const [, name = '', value] = /^--([^=]*)(?:=(.*))?$/s.exec(word) ?? [];
+  const flag = Object.hasOwn(declared, name) ? declared[name]! : undefined;
+  if (!flag) throw usage(`--${name}`, 'unknown flag');
+  if (flag.kind === 'boolean') {
+    if (value !== undefined) throw usage(`--${name}`, 'it takes no value');
+    // mri takes one `no-` off and stores false: present all the same.
+    return name.startsWith('no-') ? `--no-${name}` : `--${name}`;
+  }
+  return `--${name}=${value ?? next(`--${name}`, rest)}`;
+}
+
+/** `-it`, `-e A=1`, `-eA=1`, `-e=A=1`. */
+function shortFlags(declared: Flags, word: string, rest: string[]): string[] {
+  const out: string[] = [];
+  for (let i = 1; i < word.length; i++) {
+    const [name, flag] = Object.entries(declared).find(([, { alias }]) => alias === word[i]) ?? [];
+    if (!name || !flag) throw usage(`-${word[i]}`, 'unknown flag');
+    if (flag.kind === 'boolean') {
+      out.push(longFlag(declared, `--${name}`, rest));
+      continue;
+    }
+    const attached = word.slice(i + 1).replace(/^=/, '');
+    out.push(`--${name}=${attached === '' ? next(`-${word[i]}`, rest) : attached}`);
+    break;
+  }
+  return out;
+}
+
+function next(flag: string, rest: string[]): string {
+  const value = rest.shift();
+  if (value === undefined) throw usage(flag, 'a value is missing');
+  return value;
+}
+
+function flagValue(name: string, flag: Flag, value: unknown): unknown {
+  const all = value === undefined ? [] : Array.isArray(value) ? value.map(String) : [value];
+  switch (flag.kind) {
+    case 'boolean':
+      return all.length > 0;
+    case 'list':
+      return all;
+    case 'string':
+      return all.at(-1);
+    case 'count': {
+      const last = all.at(-1);
+      if (last === undefined) return undefined;
+      if (!/^[0-9]{1,15}$/.test(String(last))) throw usage(`--${name}`, `${JSON.stringify(last)} is no whole number`);
+      return Number(last);
+    }
+  }
+}
+
+function usage(what: string, why: string): Failure {
+  return new Failure(Status.usage, what, why, { hint: 'see --help' });
+}
+
+/** The flags as lines of a help text. */
+export function flagsHelp(declared: Flags): string {
+  const rows = Object.entries(declared).map(([name, { kind, alias, value, help }]) => {
+    const left = `${alias ? `-${alias}, ` : '    '}--${name}${kind === 'boolean' ? '' : ` ${value ?? 'VALUE'}`}`;
+    return { left, help };
+  });
+  const width = Math.min(28, Math.max(...rows.map(({ left }) => left.length)));
+  return rows
+    .map(({ left, help }) => {
+      const indent = `\n  ${' '.repeat(width)}  `;
+      const first = left.length > width ? `  ${left}${indent}` : `  ${left.padEnd(width)}  `;
+      return first + help.replaceAll('\n', indent);
+    })
+    .join('\n');
+}

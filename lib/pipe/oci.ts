@@ -1,0 +1,137 @@
+/**
+ * The parts of the OCI image specification that the document carries, and their validators.
+ * The validators check the fields that this project uses and keep all others as they came.
+ */
+import { arrayOf, asDigest, asObject, asSize, asString, type JsonObject, optional, recordOf, wrong } from './check.js';
+
+/** image-spec, descriptor.md. */
+export interface Descriptor extends JsonObject {
+  mediaType: string;
+  digest: string;
+  /** Bytes. */
+  size: number;
+  urls?: string[];
+  annotations?: Record<string, string>;
+  /** The content itself, base64. */
+  data?: string;
+  artifactType?: string;
+}
+
+/** image-spec, image-index.md, "platform". */
+export interface Platform extends JsonObject {
+  os: string;
+  architecture: string;
+  variant?: string;
+  'os.version'?: string;
+  'os.features'?: string[];
+}
+
+/** A descriptor in an index. */
+export interface IndexEntry extends Descriptor {
+  platform?: Platform;
+}
+
+/** image-spec, image-index.md; Docker's manifest list has the same fields. */
+export interface ImageIndex extends JsonObject {
+  manifests: IndexEntry[];
+}
+
+/** image-spec, manifest.md; Docker's image manifest, schema 2, has the same fields. */
+export interface Manifest extends JsonObject {
+  config: Descriptor;
+  layers: Descriptor[];
+}
+
+/** image-spec, config.md, "config": the defaults for running. Go's field names. */
+export interface RunConfig extends JsonObject {
+  User?: string;
+  Env?: string[];
+  Entrypoint?: string[];
+  Cmd?: string[];
+  WorkingDir?: string;
+  StopSignal?: string;
+  Volumes?: JsonObject;
+  Labels?: Record<string, string>;
+}
+
+/** image-spec, config.md. */
+export interface ImageConfig extends JsonObject {
+  os?: string;
+  architecture?: string;
+  variant?: string;
+  config?: RunConfig;
+  rootfs: { type: 'layers'; diff_ids: string[] };
+}
+
+export function asDescriptor(value: unknown, name: string): Descriptor {
+  const it = asObject(value, name);
+  asString(it.mediaType, `${name}.mediaType`);
+  asDigest(it.digest, `${name}.digest`);
+  asSize(it.size, `${name}.size`);
+  optional(it.urls, `${name}.urls`, arrayOf(asString));
+  optional(it.annotations, `${name}.annotations`, recordOf(asString));
+  optional(it.data, `${name}.data`, asString);
+  optional(it.artifactType, `${name}.artifactType`, asString);
+  return it as Descriptor;
+}
+
+export function asPlatform(value: unknown, name: string): Platform {
+  const it = asObject(value, name);
+  asString(it.os, `${name}.os`);
+  asString(it.architecture, `${name}.architecture`);
+  optional(it.variant, `${name}.variant`, asString);
+  optional(it['os.version'], `${name}.os.version`, asString);
+  optional(it['os.features'], `${name}.os.features`, arrayOf(asString));
+  return it as Platform;
+}
+
+function asIndexEntry(value: unknown, name: string): IndexEntry {
+  const it: JsonObject = asDescriptor(value, name);
+  optional(it.platform, `${name}.platform`, asPlatform);
+  return it as IndexEntry;
+}
+
+export function asImageIndex(value: unknown, name: string): ImageIndex {
+  const it = asObject(value, name);
+  if ('layers' in it || 'config' in it) throw ambiguous(name);
+  arrayOf(asIndexEntry)(it.manifests, `${name}.manifests`);
+  return it as ImageIndex;
+}
+
+export function asManifest(value: unknown, name: string): Manifest {
+  const it = asObject(value, name);
+  if ('manifests' in it) throw ambiguous(name);
+  asDescriptor(it.config, `${name}.config`);
+  arrayOf(asDescriptor)(it.layers, `${name}.layers`);
+  return it as Manifest;
+}
+
+/** CVE-2021-41190: two readers could take such a document for two different images. */
+function ambiguous(name: string) {
+  return wrong(name, 'either an index (manifests) or a manifest (config, layers)', 'both in one document');
+}
+
+function asRunConfig(value: unknown, name: string): RunConfig {
+  const it = asObject(value, name);
+  for (const key of ['User', 'WorkingDir', 'StopSignal']) optional(it[key], `${name}.${key}`, asString);
+  for (const key of ['Env', 'Entrypoint', 'Cmd']) optional(it[key], `${name}.${key}`, arrayOf(asString));
+  optional(it.Volumes, `${name}.Volumes`, asObject);
+  optional(it.Labels, `${name}.Labels`, recordOf(asString));
+  return it as RunConfig;
+}
+
+export function asImageConfig(value: unknown, name: string): ImageConfig {
+  const it = asObject(value, name);
+  for (const key of ['os', 'architecture', 'variant']) optional(it[key], `${name}.${key}`, asString);
+  optional(it.config, `${name}.config`, asRunConfig);
+  const rootfs = asObject(it.rootfs, `${name}.rootfs`);
+  if (rootfs.type !== 'layers') throw wrong(`${name}.rootfs.type`, '"layers"', rootfs.type);
+  arrayOf(asDigest)(rootfs.diff_ids, `${name}.rootfs.diff_ids`);
+  return it as ImageConfig;
+}
+
+/** `os/architecture[/variant]`, as people write a platform. */
+export function platformName(platform: Platform): string {
+  const { os, architecture, variant } = platform;
+  return variant ? `${os}/${architecture}/${variant}` : `${os}/${architecture}`;
+}

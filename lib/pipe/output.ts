@@ -1,0 +1,56 @@
+/** Writing to stdout: whole lines, in order, and a watch for a reader that has gone. */
+import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs';
+import { errnoName, failureOf } from './failure.js';
+
+/** Thrown when nobody reads our output any more. There is nobody to tell, so the process just ends (status 141). */
+export class ReaderGone extends Error {
+  constructor() {
+    super('the reader of stdout has gone');
+    this.name = 'ReaderGone';
+  }
+}
+
+/** Writes one document or line. Returns when the pipe has taken it whole. */
+export function writeDocument(value: object): void {
+  writeLine(JSON.stringify(value));
+}
+
+/** Writes a line of text to stdout. */
+export function writeLine(text: string): void {
+  const bytes = Buffer.from(`${text}\n`);
+  for (let at = 0; at < bytes.length; ) at += writeSome(bytes, at);
+}
+
+function writeSome(bytes: Buffer, at: number): number {
+  try {
+    return writeSync(1, bytes, at);
+  } catch (error) {
+    const name = errnoName(error);
+    if (name === 'EPIPE') throw new ReaderGone();
+    if (name !== 'EAGAIN') throw failureOf(error, 'writing to stdout');
+    // Someone set the pipe to O_NONBLOCK, and it is full. Waiting is what a blocking write would do.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+    return 0;
+  }
+}
+
+/**
+ * Calls `gone` once when the pipe on stdout has lost its last reader, looking four times a second, so that a long
+ * download stops soon after the stage below has died. A write would tell as well, but there is nothing to write yet.
+ *
+ * pipe(7), fifo(7): opening a pipe for writing with O_NONBLOCK fails with ENXIO when nobody has it open for reading.
+ */
+export function watchReader(gone: () => void): void {
+  if (!fstatSync(1).isFIFO()) return;
+  const timer = setInterval(() => {
+    try {
+      closeSync(openSync('/proc/self/fd/1', constants.O_WRONLY | constants.O_NONBLOCK));
+    } catch (error) {
+      // Without /proc, or with a pipe of another user's, only ENXIO tells; a later write will find out.
+      if (errnoName(error) !== 'ENXIO') return;
+      clearInterval(timer);
+      gone();
+    }
+  }, 250);
+  timer.unref();
+}

@@ -1,0 +1,175 @@
+/**
+ * Progress for people and programs, on stderr. On a terminal a bar for each thing under way; finished ones become plain
+ * lines above. As JSON a line for each thing, a few times a second. Otherwise nothing.
+ */
+import { writeSync } from 'node:fs';
+import { isatty, WriteStream } from 'node:tty';
+import { Failure } from './failure.js';
+import { Status } from './status.js';
+
+export type ProgressMode = 'bar' | 'json' | 'none';
+
+/** One thing that progresses, in bytes. */
+export interface Bar {
+  /** Bytes done so far. */
+  at(bytes: number): void;
+  /** It is done; `note` stands in place of speed and time ("already there"). */
+  done(note?: string): void;
+}
+
+export interface Progress {
+  bar(label: string, total: number): Bar;
+  /** From now on it may draw: two stages that draw on one terminal at once would overwrite each other. */
+  release(): void;
+  /** Leaves the terminal tidy; no bar moves after it. Call it also before an error line. */
+  end(): void;
+}
+
+interface State {
+  label: string;
+  total: number;
+  bytes: number;
+  begun: number;
+  note: string | undefined;
+}
+
+const redrawMs = 100;
+const silent: Progress = { bar: () => ({ at() {}, done() {} }), release() {}, end() {} };
+
+/** The mode that `--progress MODE` asks for; without it bars where stderr is a terminal. */
+export function progressMode(flag: string | undefined): ProgressMode {
+  if (flag === undefined) return isatty(2) ? 'bar' : 'none';
+  if (flag === 'bar' || flag === 'json' || flag === 'none') return flag;
+  throw new Failure(Status.usage, '--progress', `${JSON.stringify(flag)} is no mode`, { hint: 'bar, json or none' });
+}
+
+/** With `held` nothing is drawn until `release`. */
+export function makeProgress(mode: ProgressMode, verb: string, held = false): Progress {
+  if (mode === 'none') return silent;
+  return mode === 'json' ? jsonProgress(verb) : barProgress(verb, held);
+}
+
+function newState(label: string, total: number): State {
+  return { label, total, bytes: 0, begun: performance.now(), note: undefined };
+}
+
+function jsonProgress(verb: string): Progress {
+  const last = new Map<State, number>();
+  const say = (state: State, done: boolean) => {
+    const now = performance.now();
+    if (!done && now - (last.get(state) ?? 0) < redrawMs) return;
+    last.set(state, now);
+    const { label, total, bytes, note } = state;
+    put(
+      `${JSON.stringify({ progress: { verb, label, bytes, total, done, ...(note === undefined ? {} : { note }) } })}\n`,
+    );
+  };
+  return {
+    ...silent,
+    bar: (label, total) => {
+      const state = newState(label, total);
+      return {
+        at: (bytes) => {
+          state.bytes = bytes;
+          say(state, false);
+        },
+        done: (note) => {
+          state.bytes = total;
+          state.note = note;
+          say(state, true);
+        },
+      };
+    },
+  };
+}
+
+function barProgress(verb: string, held: boolean): Progress {
+  const active = new Set<State>();
+  let finished: string[] = [];
+  let rows = 0;
+  let drawnAt = 0;
+  const width = terminalWidth();
+
+  const draw = (force: boolean) => {
+    const now = performance.now();
+    if (held || (!force && now - drawnAt < redrawMs)) return;
+    drawnAt = now;
+    const lines = [...finished, ...[...active].map((state) => activeLine(verb, state, now, width))];
+    const up = rows > 0 ? `\x1b[${rows}A` : '';
+    put(`${up}\r${lines.map((line) => `${line.slice(0, width - 1)}\x1b[K\n`).join('')}\x1b[J`);
+    finished = [];
+    rows = active.size;
+  };
+
+  return {
+    bar: (label, total) => {
+      const state = newState(label, total);
+      active.add(state);
+      draw(true);
+      return {
+        at: (bytes) => {
+          state.bytes = bytes;
+          draw(false);
+        },
+        done: (note) => {
+          active.delete(state);
+          finished.push(finishedLine(verb, { ...state, note }));
+          draw(true);
+        },
+      };
+    },
+    release: () => {
+      held = false;
+      draw(true);
+    },
+    end: () => {
+      held = false;
+      if (finished.length > 0 || rows > 0) draw(true);
+      active.clear();
+      rows = 0;
+    },
+  };
+}
+
+function activeLine(verb: string, { label, total, bytes, begun }: State, now: number, width: number): string {
+  const share = total > 0 ? Math.min(1, bytes / total) : 0;
+  const perSecond = bytes / Math.max(0.001, (now - begun) / 1000);
+  const left = perSecond > 0 ? duration((total - bytes) / perSecond) : '';
+  const head = `${verb} ${label} `;
+  const tail = ` ${size(bytes)}/${size(total)} ${size(perSecond)}/s ${left}`;
+  const room = Math.max(5, Math.min(40, width - head.length - tail.length - 4));
+  const full = Math.round(share * room);
+  return `${head}[${'='.repeat(full)}${' '.repeat(room - full)}]${tail}`;
+}
+
+function finishedLine(verb: string, { label, total, begun, note }: State): string {
+  const seconds = (performance.now() - begun) / 1000;
+  return `${verb} ${label} ${size(total)} ${note ?? `in ${seconds.toFixed(1)} s`}`;
+}
+
+/** Bytes with a decimal unit, as docker shows them: 29.1 MB. */
+export function size(bytes: number): string {
+  if (bytes < 1000) return `${Math.round(bytes)} B`;
+  const units = ['kB', 'MB', 'GB', 'TB'];
+  const i = Math.min(units.length - 1, Math.floor(Math.log10(bytes) / 3) - 1);
+  return `${(bytes / 1000 ** (i + 1)).toFixed(1)} ${units[i]}`;
+}
+
+function duration(seconds: number): string {
+  if (!Number.isFinite(seconds)) return '';
+  const whole = Math.ceil(Math.max(0, seconds));
+  return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
+}
+
+function terminalWidth(): number {
+  return isatty(2) ? (new WriteStream(2).columns ?? 80) : 80;
+}
+
+function put(text: string): void {
+  try {
+    writeSync(2, text);
+  } catch (error) {
+    // Progress is for whoever looks; when nobody can, the work goes on.
+    if (!(error instanceof Error)) throw error;
+  }
+}

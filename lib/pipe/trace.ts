@@ -1,0 +1,29 @@
+import { writeSync } from 'node:fs';
+import { oneLine } from './failure.js';
+
+let on = false;
+
+/** Turns `-x` on for the rest of the process. */
+export function enableTrace(): void {
+  on = true;
+}
+
+/** Whether `-x` was given: ask before building an expensive line. */
+export function tracing(): boolean {
+  return on;
+}
+
+/** One line of the trace on stderr. Synchronous, so that the order is the order in which things happened. */
+export function trace(line: string): void {
+  if (on) warnLine(line);
+}
+
+/** One line on stderr, with control characters made visible. */
+export function warnLine(line: string): void {
+  try {
+    writeSync(2, `${oneLine(line)}\n`);
+  } catch (error) {
+    // A closed or full stderr must not stop the work: there is nobody to tell.
+    if (!(error instanceof Error)) throw error;
+  }
+}
