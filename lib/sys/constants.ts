@@ -1,0 +1,252 @@
+/**
+ * Constants of the kernel's interface, a family each, by the names of the man pages without their prefix. The families
+ * also serve to show a value by its names in a trace. Values are those of x64 and arm64 (`include/uapi`); where the two
+ * differ, the one for this machine is chosen here.
+ */
+const arm = process.arch === 'arm64';
+
+/** openat(2). */
+export const O = {
+  RDONLY: 0,
+  WRONLY: 1,
+  RDWR: 2,
+  CREAT: 0o100,
+  EXCL: 0o200,
+  NOCTTY: 0o400,
+  TRUNC: 0o1000,
+  APPEND: 0o2000,
+  NONBLOCK: 0o4000,
+  DIRECTORY: arm ? 0o40000 : 0o200000,
+  NOFOLLOW: arm ? 0o100000 : 0o400000,
+  CLOEXEC: 0o2000000,
+  PATH: 0o10000000,
+} as const;
+
+/** The `*at` calls. */
+export const AT = {
+  FDCWD: -100,
+  SYMLINK_NOFOLLOW: 0x100,
+  REMOVEDIR: 0x200,
+  SYMLINK_FOLLOW: 0x400,
+  NO_AUTOMOUNT: 0x800,
+  EMPTY_PATH: 0x1000,
+  RECURSIVE: 0x8000,
+} as const;
+
+/** openat2(2), `struct open_how.resolve`. */
+export const RESOLVE = {
+  NO_XDEV: 0x01,
+  NO_MAGICLINKS: 0x02,
+  NO_SYMLINKS: 0x04,
+  BENEATH: 0x08,
+  IN_ROOT: 0x10,
+} as const;
+
+/** inode(7), file types in a mode. */
+export const S = {
+  IFMT: 0o170000,
+  IFIFO: 0o010000,
+  IFCHR: 0o020000,
+  IFDIR: 0o040000,
+  IFBLK: 0o060000,
+  IFREG: 0o100000,
+  IFLNK: 0o120000,
+  IFSOCK: 0o140000,
+} as const;
+
+/** clone(2), unshare(2), namespaces(7). */
+export const CLONE = {
+  NEWTIME: 0x00000080,
+  PIDFD: 0x00001000,
+  NEWNS: 0x00020000,
+  NEWCGROUP: 0x02000000,
+  NEWUTS: 0x04000000,
+  NEWIPC: 0x08000000,
+  NEWUSER: 0x10000000,
+  NEWPID: 0x20000000,
+  NEWNET: 0x40000000,
+} as const;
+
+/** mount(2). */
+export const MS = {
+  RDONLY: 0x1,
+  NOSUID: 0x2,
+  NODEV: 0x4,
+  NOEXEC: 0x8,
+  REMOUNT: 0x20,
+  BIND: 0x1000,
+  MOVE: 0x2000,
+  REC: 0x4000,
+  UNBINDABLE: 0x20000,
+  PRIVATE: 0x40000,
+  SLAVE: 0x80000,
+  SHARED: 0x100000,
+  RELATIME: 0x200000,
+} as const;
+
+/** umount2(2). */
+export const MNT = { DETACH: 2, NOFOLLOW: 8 } as const;
+
+/** fsmount(2), mount_setattr(2). */
+export const MOUNT_ATTR = {
+  RDONLY: 0x01,
+  NOSUID: 0x02,
+  NODEV: 0x04,
+  NOEXEC: 0x08,
+  NOATIME: 0x10,
+  STRICTATIME: 0x20,
+  NODIRATIME: 0x80,
+  IDMAP: 0x100000,
+  NOSYMFOLLOW: 0x200000,
+} as const;
+
+/** fsconfig(2), commands. */
+export const FSCONFIG = {
+  SET_FLAG: 0,
+  SET_STRING: 1,
+  SET_BINARY: 2,
+  SET_PATH: 3,
+  SET_PATH_EMPTY: 4,
+  SET_FD: 5,
+  CMD_CREATE: 6,
+  CMD_RECONFIGURE: 7,
+} as const;
+
+export const FSOPEN = { CLOEXEC: 1 } as const;
+export const FSMOUNT = { CLOEXEC: 1 } as const;
+
+/** open_tree(2); AT_RECURSIVE and AT_EMPTY_PATH go with them. */
+export const OPEN_TREE = { CLONE: 1, CLOEXEC: O.CLOEXEC } as const;
+
+/** move_mount(2). */
+export const MOVE_MOUNT = {
+  F_SYMLINKS: 0x01,
+  F_AUTOMOUNTS: 0x02,
+  F_EMPTY_PATH: 0x04,
+  T_SYMLINKS: 0x10,
+  T_AUTOMOUNTS: 0x20,
+  T_EMPTY_PATH: 0x40,
+  BENEATH: 0x200,
+} as const;
+
+/** flock(2). */
+export const LOCK = { SH: 1, EX: 2, NB: 4, UN: 8 } as const;
+
+/** renameat2(2). */
+export const RENAME = { NOREPLACE: 1, EXCHANGE: 2 } as const;
+
+/** fcntl(2). */
+export const F = { DUPFD: 0, GETFD: 1, SETFD: 2, GETFL: 3, SETFL: 4, DUPFD_CLOEXEC: 1030 } as const;
+
+/** close_range(2). */
+export const CLOSE_RANGE = { UNSHARE: 2, CLOEXEC: 4 } as const;
+
+/** wait4(2). */
+export const W = { NOHANG: 1, UNTRACED: 2 } as const;
+
+/** prctl(2). */
+export const PR = {
+  SET_PDEATHSIG: 1,
+  SET_DUMPABLE: 4,
+  SET_KEEPCAPS: 8,
+  CAPBSET_DROP: 24,
+  SET_NO_NEW_PRIVS: 38,
+  CAP_AMBIENT: 47,
+} as const;
+
+/** prctl(2), PR_CAP_AMBIENT. */
+export const PR_CAP_AMBIENT_CLEAR_ALL = 4;
+
+/** seccomp(2). */
+export const SECCOMP = {
+  SET_MODE_FILTER: 1,
+  FILTER_FLAG_TSYNC: 1,
+  FILTER_FLAG_LOG: 2,
+  FILTER_FLAG_SPEC_ALLOW: 4,
+  FILTER_FLAG_NEW_LISTENER: 8,
+} as const;
+
+/** ioctl_tty(2). */
+export const TIO = {
+  CSCTTY: 0x540e,
+  CSWINSZ: 0x5414,
+  CGWINSZ: 0x5413,
+  CSPTLCK: 0x40045431,
+  CGPTPEER: 0x5441,
+  CGPTN: 0x80045430,
+} as const;
+
+/** keyctl(2). */
+export const KEYCTL = { JOIN_SESSION_KEYRING: 1 } as const;
+
+/** rt_sigprocmask(2). */
+export const SIG = { BLOCK: 0, UNBLOCK: 1, SETMASK: 2 } as const;
+
+/** mmap(2). */
+export const PROT = { READ: 1, WRITE: 2, EXEC: 4 } as const;
+export const MAP = { SHARED: 1, PRIVATE: 2, ANONYMOUS: 0x20 } as const;
+
+/** getrlimit(2), resources. */
+export const RLIMIT = {
+  CPU: 0,
+  FSIZE: 1,
+  DATA: 2,
+  STACK: 3,
+  CORE: 4,
+  RSS: 5,
+  NPROC: 6,
+  NOFILE: 7,
+  MEMLOCK: 8,
+  AS: 9,
+  LOCKS: 10,
+  SIGPENDING: 11,
+  MSGQUEUE: 12,
+  NICE: 13,
+  RTPRIO: 14,
+  RTTIME: 15,
+} as const;
+
+/** capabilities(7), in the order of their numbers. */
+export const capabilities = [
+  'CHOWN',
+  'DAC_OVERRIDE',
+  'DAC_READ_SEARCH',
+  'FOWNER',
+  'FSETID',
+  'KILL',
+  'SETGID',
+  'SETUID',
+  'SETPCAP',
+  'LINUX_IMMUTABLE',
+  'NET_BIND_SERVICE',
+  'NET_BROADCAST',
+  'NET_ADMIN',
+  'NET_RAW',
+  'IPC_LOCK',
+  'IPC_OWNER',
+  'SYS_MODULE',
+  'SYS_RAWIO',
+  'SYS_CHROOT',
+  'SYS_PTRACE',
+  'SYS_PACCT',
+  'SYS_ADMIN',
+  'SYS_BOOT',
+  'SYS_NICE',
+  'SYS_RESOURCE',
+  'SYS_TIME',
+  'SYS_TTY_CONFIG',
+  'MKNOD',
+  'LEASE',
+  'AUDIT_WRITE',
+  'AUDIT_CONTROL',
+  'SETFCAP',
+  'MAC_OVERRIDE',
+  'MAC_ADMIN',
+  'SYSLOG',
+  'WAKE_ALARM',
+  'BLOCK_SUSPEND',
+  'AUDIT_READ',
+  'PERFMON',
+  'BPF',
+  'CHECKPOINT_RESTORE',
+] as const;

@@ -1,0 +1,30 @@
+/** The one file that knows koffi: functions of the C library that this process already has in memory. */
+import koffi from 'koffi';
+
+/** How an argument crosses to C: a number, or a pointer given as a Buffer, an address or null. */
+export type FfiType = 'int64_t' | 'void *';
+export type FfiArg = number | bigint | Uint8Array | null;
+export type NativeFunction = (...args: FfiArg[]) => number;
+
+let libc: ReturnType<typeof koffi.load> | undefined;
+
+/** `syscall(2)` of the C library for arguments of these types. Variadic and plain calls pass integers alike here. */
+export function syscallFunction(types: FfiType[]): NativeFunction {
+  libc ??= koffi.load(null);
+  return libc.func('syscall', 'int64_t', ['int64_t', ...types]) as NativeFunction;
+}
+
+/** The errno that the last call in this thread left. */
+export function lastErrno(): number {
+  return koffi.errno();
+}
+
+/** Memory at an address that the kernel gave us, as a Buffer. The mapping must outlive the Buffer. */
+export function viewMemory(address: number, bytes: number): Buffer {
+  return Buffer.from(koffi.view(BigInt(address), bytes));
+}
+
+/** Calls machine code at an address as `int64_t code(void *argument)`. */
+export function callCode(address: number, argument: number): number {
+  return koffi.call(BigInt(address), koffi.proto('int64_t md_code(void *argument)'), BigInt(argument)) as number;
+}

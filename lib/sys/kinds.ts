@@ -1,0 +1,122 @@
+/** The kinds of argument that system calls take, and how a trace shows each. */
+import { AT, MOUNT_ATTR, O, RESOLVE } from './constants.js';
+import type { Kind, Memory, Path } from './syscall.js';
+
+const maxShown = 64;
+
+/** A NUL-terminated string for the kernel. A NUL inside would cut the path short, so it is refused. */
+export function cString(path: Path): Buffer {
+  const bytes = typeof path === 'string' ? Buffer.from(path) : path;
+  if (bytes.includes(0)) throw new Error('a path with a NUL byte reached a system call');
+  const out = Buffer.allocUnsafe(bytes.length + 1);
+  out.set(bytes);
+  out[bytes.length] = 0;
+  return out;
+}
+
+function showPath(path: Path | null): string {
+  if (path === null) return 'NULL';
+  const text = typeof path === 'string' ? path : Buffer.from(path).toString('latin1');
+  return JSON.stringify(text.length > 400 ? `${text.slice(0, 400)}...` : text);
+}
+
+const number = {
+  ffi: 'int64_t',
+  lower: (value: number | bigint) => value,
+} as const;
+
+export const int: Kind<number> = { ...number, show: String };
+export const long: Kind<number | bigint> = { ...number, show: String };
+export const fd: Kind<number> = int;
+export const dirfd: Kind<number> = { ...number, show: (value) => (value === AT.FDCWD ? 'AT_FDCWD' : String(value)) };
+export const mode: Kind<number> = { ...number, show: (value) => `0${value.toString(8)}` };
+export const hex: Kind<number | bigint> = { ...number, show: (value) => `0x${value.toString(16)}` };
+
+export const path: Kind<Path | null> = {
+  ffi: 'void *',
+  lower: (value) => (value === null ? null : cString(value)),
+  show: showPath,
+};
+
+/** Memory that the kernel reads or fills; shown by its size only. */
+export const memory: Kind<Memory> = {
+  ffi: 'void *',
+  lower: (value) => (typeof value === 'number' ? BigInt(value) : value),
+  show: (value) => {
+    if (value === null) return 'NULL';
+    if (typeof value === 'number' || typeof value === 'bigint') return `0x${value.toString(16)}`;
+    return `[${value.length} bytes]`;
+  },
+};
+
+/** Bytes that are worth showing: what is written, an xattr's value. */
+export const bytes: Kind<Uint8Array | null> = {
+  ffi: 'void *',
+  lower: (value) => value,
+  show: (value) => {
+    if (value === null) return 'NULL';
+    const text = JSON.stringify(Buffer.from(value.subarray(0, maxShown)).toString('latin1'));
+    return value.length > maxShown ? `${text}...` : text;
+  },
+};
+
+/** Flags by name: those of `families` that are set, joined with `|`, what is left over in hexadecimal. */
+export function flags(...families: [prefix: string, family: Record<string, number>][]): Kind<number> {
+  return {
+    ...number,
+    show: (value) => {
+      const names: string[] = [];
+      let rest = value;
+      for (const [prefix, family] of families) {
+        for (const [name, bit] of Object.entries(family)) {
+          if (bit > 0 && (rest & bit) === bit) {
+            names.push(prefix + name);
+            rest &= ~bit;
+          }
+        }
+      }
+      if (rest !== 0) names.push(`0x${(rest >>> 0).toString(16)}`);
+      return names.length > 0 ? names.join('|') : '0';
+    },
+  };
+}
+
+/** One value of a family by its name. */
+export function choice(prefix: string, family: Record<string, number>): Kind<number> {
+  return {
+    ...number,
+    show: (value) => {
+      const name = Object.entries(family).find(([, known]) => known === value)?.[0];
+      return name === undefined ? String(value) : prefix + name;
+    },
+  };
+}
+
+/** `struct open_how` of openat2(2). */
+export const openHowKind: Kind<Uint8Array> = {
+  ffi: 'void *',
+  lower: (value) => value,
+  show: (value) => {
+    const [oflags, mode, resolve] = u64s(value);
+    return `{flags=${oFlags.show(oflags!)}, mode=0${mode!.toString(8)}, resolve=${resolveFlags.show(resolve!)}}`;
+  },
+};
+
+/** `struct mount_attr` of mount_setattr(2). */
+export const mountAttrKind: Kind<Uint8Array> = {
+  ffi: 'void *',
+  lower: (value) => value,
+  show: (value) => {
+    const [set, clear, propagation] = u64s(value);
+    return `{attr_set=${attrFlags.show(set!)}, attr_clr=${attrFlags.show(clear!)}, propagation=0x${propagation!.toString(16)}}`;
+  },
+};
+
+const oFlags = flags(['O_', O]);
+const resolveFlags = flags(['RESOLVE_', RESOLVE]);
+const attrFlags = flags(['MOUNT_ATTR_', MOUNT_ATTR]);
+
+function u64s(struct: Uint8Array): number[] {
+  const view = Buffer.from(struct.buffer, struct.byteOffset, struct.byteLength);
+  return Array.from({ length: Math.floor(view.length / 8) }, (_, i) => Number(view.readBigUInt64LE(i * 8)));
+}
