@@ -1,0 +1,185 @@
+/** Running the built commands, other programs and whole pipes, and what tests ask of the machine. */
+import { execFileSync, spawn } from 'node:child_process';
+import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, dirname, join } from 'node:path';
+import type { Readable } from 'node:stream';
+import type { TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+/** The checkout. This file is dist/test/support/run.js when it runs. */
+export const root = join(dirname(fileURLToPath(import.meta.url)), '../../..');
+/** Where the built commands are. */
+export const binDir = join(root, 'dist/bin');
+
+export interface RunOptions {
+  /** Added to `cleanEnv()`; undefined takes a variable out. */
+  env?: Record<string, string | undefined>;
+  cwd?: string;
+  /** Written to stdin, which is then closed. Without it stdin is empty. */
+  stdin?: string | Buffer;
+  /** Milliseconds until SIGKILL, for the whole process group; 60,000 by default. */
+  timeout?: number;
+  uid?: number;
+  gid?: number;
+}
+
+export interface Result {
+  /** Exit status; 128 + n for a signal. */
+  status: number;
+  signal: NodeJS.Signals | null;
+  stdout: string;
+  stderr: string;
+  /** The timeout struck. */
+  timedOut: boolean;
+}
+
+/**
+ * The environment of a command in a test: nothing of the user's that could change what it does (proxies, credentials,
+ * other certificates), and the built commands first on PATH.
+ */
+export function cleanEnv(): Record<string, string> {
+  const { PATH = '/usr/bin:/bin', TMPDIR } = process.env;
+  const path = `${binDir}${delimiter}${PATH}${delimiter}/usr/sbin${delimiter}/sbin`;
+  return { PATH: path, HOME: '/nonexistent', LANG: 'C.UTF-8', ...(TMPDIR === undefined ? {} : { TMPDIR }) };
+}
+
+/** Runs a program to its end. `argv[0]` is looked up on PATH, the built commands first. Never rejects for a status. */
+export async function run(argv: string[], options: RunOptions = {}): Promise<Result> {
+  return runPipe([argv], options);
+}
+
+/** One of the built commands. */
+export async function md(command: string, args: string[], options: RunOptions = {}): Promise<Result> {
+  return run([join(binDir, command), ...args], options);
+}
+
+/** A script for sh, with `$1`, `$2` and so on. */
+export async function shell(script: string, args: string[] = [], options: RunOptions = {}): Promise<Result> {
+  return run(['sh', '-c', script, 'sh', ...args], options);
+}
+
+/** A stage of a pipe without a shell, as `pipeStages` reports it. */
+export type Stages = Result[];
+
+/**
+ * Runs commands that are connected stdout to stdin by this process, without a shell: each stage has a socket where a
+ * shell gives a pipe. Returns the result of each stage; stdout is that of the last one only.
+ */
+export async function pipeStages(stages: string[][], options: RunOptions = {}): Promise<Stages> {
+  const { stdin, timeout = 60_000 } = options;
+  const children = stages.map((argv) => start(argv, options));
+  const timer = setTimeout(() => {
+    for (const child of children) child.kill();
+  }, timeout);
+  children.forEach((child, i) => {
+    const next = children[i + 1];
+    if (next) child.process.stdout.pipe(next.process.stdin);
+    child.process.stdin.on('error', () => child.process.stdin.destroy());
+  });
+  children[0]?.process.stdin.end(stdin ?? '');
+  const last = children.at(-1);
+  const output = last ? collect(last.process.stdout) : Promise.resolve('');
+  const results = await Promise.all(children.map((child) => child.ended));
+  clearTimeout(timer);
+  const stdout = await output;
+  return results.map((result, i) => (i === results.length - 1 ? { ...result, stdout } : result));
+}
+
+async function runPipe(stages: string[][], options: RunOptions): Promise<Result> {
+  const results = await pipeStages(stages, options);
+  return results.at(-1)!;
+}
+
+function start(argv: string[], options: RunOptions) {
+  const { env = {}, cwd, uid, gid } = options;
+  const [program = '', ...args] = argv;
+  // A process group of its own, so that a timeout takes the children along.
+  const child = spawn(program, args, {
+    env: { ...cleanEnv(), ...env },
+    detached: true,
+    stdio: ['pipe', 'pipe', 'pipe'],
+    ...(cwd === undefined ? {} : { cwd }),
+    ...(uid === undefined ? {} : { uid }),
+    ...(gid === undefined ? {} : { gid }),
+  });
+  let timedOut = false;
+  const kill = () => {
+    timedOut = true;
+    if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, 'SIGKILL');
+  };
+  const stderr = collect(child.stderr);
+  const ended = new Promise<Result>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('exit', (code, signal) => {
+      stderr.then(
+        (text) => resolve({ status: code ?? 128 + signalNumber(signal), signal, stdout: '', stderr: text, timedOut }),
+        reject,
+      );
+    });
+  });
+  return { process: child, kill, ended };
+}
+
+async function collect(stream: Readable): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString();
+}
+
+const signalNumbers: Partial<Record<NodeJS.Signals, number>> = {
+  SIGHUP: 1,
+  SIGINT: 2,
+  SIGQUIT: 3,
+  SIGABRT: 6,
+  SIGKILL: 9,
+  SIGSEGV: 11,
+  SIGPIPE: 13,
+  SIGTERM: 15,
+};
+
+function signalNumber(signal: NodeJS.Signals | null): number {
+  return (signal && signalNumbers[signal]) ?? 0;
+}
+
+/** A directory of the test's own, removed after it with whatever it holds. */
+export function scratch(t: TestContext, parent = tmpdir()): string {
+  const path = mkdtempSync(join(parent, 'md-test-'));
+  t.after(() => remove(path));
+  return path;
+}
+
+/** Removes a tree that may hold directories which their owner cannot enter. */
+export function remove(path: string): void {
+  if (process.getuid?.() !== 0) execFileSync('chmod', ['-R', 'u+rwx', path], { stdio: 'ignore' });
+  rmSync(path, { recursive: true, force: true });
+}
+
+/** JSON lines as objects. */
+export function jsonLines(text: string): Record<string, unknown>[] {
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
+/** Whether a program is on PATH or in the directories of the administrator. */
+export function has(program: string): boolean {
+  return (cleanEnv().PATH ?? '').split(delimiter).some((directory) => {
+    try {
+      accessSync(join(directory, program), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** The `skip` of a test that needs programs: false, or the reason. */
+export function needs(...programs: string[]): string | false {
+  const missing = programs.filter((program) => !has(program));
+  return missing.length > 0 && `not installed: ${missing.join(', ')}`;
+}
+
+/** The `skip` of a test that needs root. */
+export const needsRoot: string | false = process.getuid?.() !== 0 && 'needs root';

@@ -1,0 +1,212 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { request as httpsRequest } from 'node:https';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { digestOf, filler } from '../support/content.js';
+import { image, index, layer, put } from '../support/image.js';
+import { type Registry, type RegistryOptions, startRegistry } from '../support/registry.js';
+import { needs, needsRoot, pipeStages, run, scratch, shell } from '../support/run.js';
+import { tarball } from '../support/tar.js';
+import { makeCa } from '../support/tls.js';
+import { describeTree } from '../support/tree.js';
+
+async function registryOf(t: TestContext, options: RegistryOptions = {}): Promise<Registry> {
+  const registry = await startRegistry(options);
+  t.after(() => registry.close());
+  return registry;
+}
+
+async function pullToken(registry: Registry, repository: string, headers: Record<string, string> = {}) {
+  const query = new URLSearchParams({ service: 'registry.test', scope: `repository:${repository}:pull` });
+  const response = await fetch(`${registry.origin.token}/token?${query}`, { headers });
+  return { status: response.status, body: (await response.json()) as { token: string; expires_in: number } };
+}
+
+test('an open registry serves a manifest by tag and by digest, and blobs by digest', async (t) => {
+  const registry = await registryOf(t);
+  const built = image({ layers: [layer([{ name: 'a', data: 'x' }])] });
+  const { digest } = await put(registry, 'library/demo', ['latest'], index([built]));
+  const byTag = await fetch(`${registry.origin.registry}/v2/library/demo/manifests/latest`);
+  assert.equal(digestOf(Buffer.from(await byTag.arrayBuffer())), digest);
+  assert.equal(byTag.headers.get('docker-content-digest'), digest);
+  const child = await fetch(`${registry.origin.registry}/v2/library/demo/manifests/${built.descriptor.digest}`);
+  assert.equal(child.headers.get('content-type'), built.descriptor.mediaType);
+  const blob = await fetch(`${registry.origin.registry}/v2/library/demo/blobs/${built.layers[0]!.descriptor.digest}`);
+  assert.deepEqual(Buffer.from(await blob.arrayBuffer()), built.layers[0]!.bytes);
+  const missing = await fetch(`${registry.origin.registry}/v2/library/demo/manifests/other`);
+  assert.equal(missing.status, 404);
+});
+
+test('a registry with tokens challenges, and opens to the token that its service hands out until that expires', async (t) => {
+  const registry = await registryOf(t, { auth: 'token' });
+  await registry.addManifest('demo', ['latest'], '{}', 'application/json');
+  const url = `${registry.origin.registry}/v2/demo/manifests/latest`;
+  const closed = await fetch(url);
+  assert.equal(closed.status, 401);
+  const challenge = `Bearer realm="${registry.origin.token}/token",service="registry.test",scope="repository:demo:pull"`;
+  assert.equal(closed.headers.get('www-authenticate'), challenge);
+  const { body } = await pullToken(registry, 'demo');
+  const headers = { authorization: `Bearer ${body.token}` };
+  assert.equal((await fetch(url, { headers })).status, 200);
+  registry.tokens.expireAll();
+  assert.equal((await fetch(url, { headers })).status, 401);
+});
+
+test('a private repository opens only to the token of a user', async (t) => {
+  const registry = await registryOf(t, { auth: 'token', users: { ann: 'secret' }, private: ['demo'] });
+  await registry.addManifest('demo', ['latest'], '{}', 'application/json');
+  const url = `${registry.origin.registry}/v2/demo/manifests/latest`;
+  const status = async (credentials: Record<string, string>) => {
+    const { body } = await pullToken(registry, 'demo', credentials);
+    return (await fetch(url, { headers: { authorization: `Bearer ${body.token}` } })).status;
+  };
+  const basic = (text: string) => ({ authorization: `Basic ${Buffer.from(text).toString('base64')}` });
+  assert.equal(await status({}), 401);
+  assert.equal(await status(basic('ann:secret')), 200);
+  assert.equal((await pullToken(registry, 'demo', basic('ann:wrong'))).status, 401);
+});
+
+test('a refresh token buys an access token by POST', async (t) => {
+  const registry = await registryOf(t, { auth: 'token', users: { ann: 'secret' } });
+  registry.tokens.refreshTokens.set('r1', 'ann');
+  const form = {
+    grant_type: 'refresh_token',
+    refresh_token: 'r1',
+    service: 'registry.test',
+    scope: 'repository:a:pull',
+  };
+  const post = (fields: Record<string, string>) =>
+    fetch(`${registry.origin.token}/token`, { method: 'POST', body: new URLSearchParams(fields) });
+  const { access_token } = (await (await post(form)).json()) as { access_token: string };
+  assert.ok(registry.tokens.permits(`Bearer ${access_token}`, 'a', 'pull'));
+  assert.equal((await post({ ...form, refresh_token: 'other' })).status, 401);
+});
+
+test('the CDN serves a signed link, and refuses credentials and a link that has expired', async (t) => {
+  const registry = await registryOf(t, { redirectBlobs: 307 });
+  const { digest } = await registry.addBlob('content');
+  const url = `${registry.origin.registry}/v2/demo/blobs/${digest}`;
+  const redirect = await fetch(url, { redirect: 'manual' });
+  assert.equal(redirect.status, 307);
+  const link = redirect.headers.get('location')!;
+  assert.equal(await (await fetch(link)).text(), 'content');
+  assert.equal((await fetch(link, { headers: { authorization: 'Bearer x' } })).status, 400);
+  registry.expireLinks();
+  assert.equal((await fetch(link)).status, 403);
+});
+
+test('a range is served as asked, and wrongly when a fault says so', async (t) => {
+  const registry = await registryOf(t);
+  const { digest } = await registry.addBlob('0123456789');
+  const get = async (range: string) => {
+    const response = await fetch(`${registry.origin.registry}/v2/demo/blobs/${digest}`, { headers: { range } });
+    return [response.status, response.headers.get('content-range'), await response.text()];
+  };
+  assert.deepEqual(await get('bytes=2-4'), [206, 'bytes 2-4/10', '234']);
+  assert.deepEqual(await get('bytes=10-'), [416, 'bytes */10', '']);
+  for (const range of ['ignored', 'wrong-start', 'wrong-total', 'refused'] as const) {
+    registry.faults.add({ on: /blobs/, times: 1, range });
+  }
+  assert.deepEqual(await get('bytes=2-4'), [200, null, '0123456789']);
+  assert.deepEqual(await get('bytes=2-4'), [206, 'bytes 3-4/10', '234']);
+  assert.deepEqual(await get('bytes=2-4'), [206, 'bytes 2-4/11', '234']);
+  assert.deepEqual(await get('bytes=2-4'), [416, 'bytes */10', '']);
+  assert.deepEqual(await get('bytes=2-4'), [206, 'bytes 2-4/10', '234']);
+});
+
+test('faults cut, corrupt and replace an answer, the asked number of times', async (t) => {
+  const registry = await registryOf(t);
+  const { digest } = await registry.addBlob(filler(200_000, 1));
+  const url = `${registry.origin.registry}/v2/demo/blobs/${digest}`;
+  registry.faults.add({ on: /blobs/, times: 1, cutAfter: 1000 });
+  registry.faults.add({ on: /blobs/, times: 1, corruptAt: 70_000 });
+  registry.faults.add({ on: /blobs/, times: 1, status: 429, headers: { 'retry-after': '7' }, body: 'slow down' });
+  await assert.rejects(async () => (await fetch(url)).arrayBuffer());
+  const corrupt = Buffer.from(await (await fetch(url)).arrayBuffer());
+  assert.deepEqual([corrupt.length, corrupt[69_999], corrupt[70_000]], [200_000, 1, 254]);
+  const refused = await fetch(url);
+  assert.deepEqual([refused.status, refused.headers.get('retry-after'), await refused.text()], [429, '7', 'slow down']);
+  assert.equal((await fetch(url)).status, 200);
+  assert.equal(registry.lines('registry').length, 4);
+});
+
+test('the registry speaks TLS with a certificate of the test CA', { skip: needs('openssl') }, async (t) => {
+  const ca = makeCa(scratch(t));
+  const registry = await registryOf(t, { tls: ca.issue() });
+  const { caFile } = ca;
+  const status = await new Promise((resolve, reject) => {
+    const options = { ca: execFileSync('cat', [caFile]), agent: false } as const;
+    httpsRequest(`${registry.origin.registry}/v2/`, options, (res) => resolve(res.resume().statusCode))
+      .on('error', reject)
+      .end();
+  });
+  assert.equal(status, 200);
+});
+
+test('skopeo pushes into the registry and pulls out of it what it pushed', { skip: needs('skopeo') }, async (t) => {
+  const registry = await registryOf(t);
+  const directory = scratch(t);
+  const built = image({ layers: [layer([{ name: 'a', data: 'x' }])] });
+  await put(registry, 'from', ['latest'], built);
+  const flags = ['--src-tls-verify=false', '--dest-tls-verify=false', '--policy', join(directory, 'policy.json')];
+  writeFileSync(join(directory, 'policy.json'), '{"default":[{"type":"insecureAcceptAnything"}]}');
+  const copy = (from: string, to: string) => run(['skopeo', 'copy', ...flags.slice(2), ...flags.slice(0, 2), from, to]);
+  const source = `docker://${registry.image('from:latest')}`;
+  const pushed = await copy(source, `oci:${directory}/layout:latest`);
+  assert.equal(pushed.status, 0, pushed.stderr);
+  const pulled = await copy(`oci:${directory}/layout:latest`, `docker://${registry.image('to:latest')}`);
+  assert.equal(pulled.status, 0, pulled.stderr);
+  const response = await fetch(`${registry.origin.registry}/v2/to/manifests/latest`);
+  assert.equal(response.headers.get('docker-content-digest'), built.descriptor.digest);
+});
+
+test('a pipe without a shell hands the output of each stage to the next, and gives every status', async () => {
+  const results = await pipeStages([['cat'], ['sh', '-c', 'tr a-z A-Z; exit 3'], ['cat']], { stdin: 'hello' });
+  assert.deepEqual(
+    results.map(({ status }) => status),
+    [0, 3, 0],
+  );
+  assert.equal(results[2]!.stdout, 'HELLO');
+});
+
+test('a run that takes too long is killed with its children', async () => {
+  const result = await shell('sleep 60 & wait', [], { timeout: 200 });
+  assert.deepEqual([result.timedOut, result.signal], [true, 'SIGKILL']);
+});
+
+test('the tar writer makes what GNU tar reads back', { skip: needs('tar', 'getfattr') || needsRoot }, async (t) => {
+  const directory = scratch(t);
+  const long = `d/${'n'.repeat(200)}`;
+  const archive = tarball([
+    { name: 'd/', type: 'directory', mode: 0o1750, uid: 3_000_000_000, gid: 7, mtime: 1_600_000_000.25 },
+    { name: long, data: 'long', mode: 0o4755, mtime: 12.5, xattrs: { 'user.note': Buffer.from([0, 10, 255]) } },
+    { name: 'd/link', type: 'symlink', linkname: '../../x', mtime: 5 },
+    { name: 'd/hard', type: 'link', linkname: long },
+    { name: 'null', type: 'char', major: 1, minor: 3, mode: 0o666 },
+  ]);
+  writeFileSync(join(directory, 'a.tar'), archive);
+  const root = join(directory, 'root');
+  const flags = ['--xattrs', '--xattrs-include=*', '--numeric-owner', '-p', '-C', root];
+  const result = await shell('mkdir "$1" && shift && tar -xf "$@"', [root, join(directory, 'a.tar'), ...flags]);
+  assert.equal(result.status, 0, result.stderr);
+  const tree = describeTree(root);
+  assert.deepEqual(tree.get('d'), {
+    type: 'directory',
+    mode: '1750',
+    owner: '3000000000:7',
+    mtime: '1600000000.250000000',
+  });
+  assert.deepEqual(tree.get(long), {
+    type: 'file',
+    mode: '4755',
+    owner: '0:0',
+    mtime: '12.500000000',
+    links: `2: d/hard ${long}`,
+    content: `4 ${digestOf('long')}`,
+    xattrs: 'user.note=0x000aff',
+  });
+  assert.equal(tree.get('d/link')?.target, '../../x');
+  assert.equal(tree.get('null')?.device, '1:3');
+});
