@@ -1,0 +1,137 @@
+/**
+ * The machine code that a forked child runs: it walks a table of system calls (laid out by program.ts) and makes them.
+ *
+ * Node cannot fork: of its threads only the calling one exists in the child, so a lock that another thread held stays
+ * taken for ever, and V8 keeps its heap out of the child (MADV_DONTFORK). JavaScript, koffi and malloc are therefore out
+ * of reach there. These few instructions need none of them: no stack, no heap, no library, only registers and the table.
+ *
+ * An entry is eleven words of 8 bytes:
+ *    0  call number, or -1 for a comparison     56  result, written for the parent to read
+ *    8  addresses of the six arguments          64  address that the result is copied to, for later entries to use
+ *                                               72  the entry to go on at, 80 the same after an error
+ * The code is called with the address of a header: clone flags, address for CLONE_PIDFD, address of the first entry.
+ *
+ * Left of each instruction is its encoding; a test assembles the text again and compares.
+ */
+
+/** Offsets in an entry, in bytes. */
+export const entryLayout = { number: 0, args: 8, result: 56, out: 64, next: 72, nextOnError: 80, size: 88 } as const;
+/** Offsets in the header, in bytes. */
+export const headerLayout = { flags: 0, pidfd: 8, first: 16, size: 24 } as const;
+/** The call number that stands for a comparison. */
+export const compareNumber = -1;
+
+export const listings = {
+  x64: `
+  53                push rbx                    ; the callee saves these for the parent
+  55                push rbp
+  4889fb            mov rbx, rdi
+  488b3b            mov rdi, [rbx]              ; flags
+  31f6              xor esi, esi                ; the same stack, as in fork
+  488b5308          mov rdx, [rbx+8]            ; where CLONE_PIDFD puts the fd
+  4531d2            xor r10d, r10d
+  4531c0            xor r8d, r8d
+  b838000000        mov eax, 56                 ; clone
+  0f05              syscall
+  4885c0            test rax, rax
+  7403              jz child
+  5d                pop rbp                     ; parent: return the pid of the child
+  5b                pop rbx
+  c3                ret
+                  child:
+  488b6b10          mov rbp, [rbx+16]           ; the first entry
+                  loop:
+  488b4d08          mov rcx, [rbp+8]
+  488b39            mov rdi, [rcx]
+  488b4d10          mov rcx, [rbp+16]
+  488b31            mov rsi, [rcx]
+  488b4d18          mov rcx, [rbp+24]
+  488b11            mov rdx, [rcx]
+  488b4d20          mov rcx, [rbp+32]
+  4c8b11            mov r10, [rcx]
+  488b4d28          mov rcx, [rbp+40]
+  4c8b01            mov r8, [rcx]
+  488b4d30          mov rcx, [rbp+48]
+  4c8b09            mov r9, [rcx]
+  488b4500          mov rax, [rbp]              ; its call number
+  4883f8ff          cmp rax, -1                 ; -1 is no system call: compare memory
+  7421              je compare
+  0f05              syscall
+                  store:
+  48894538          mov [rbp+56], rax           ; the result, for the parent
+  488b4d40          mov rcx, [rbp+64]           ; and for later entries
+  488901            mov [rcx], rax
+  483d01f0ffff      cmp rax, -4095              ; -4095 to -1 are errors
+  7306              jae failed
+  488b6d48          mov rbp, [rbp+72]           ; where to go on
+  ebb1              jmp loop
+                  failed:
+  488b6d50          mov rbp, [rbp+80]           ; where to go on after an error
+  ebab              jmp loop
+                  compare:
+  488b07            mov rax, [rdi]              ; (*a0 & a1) == a2 ? 0 : -a3
+  4821f0            and rax, rsi
+  4831d0            xor rax, rdx
+  74d6              jz store
+  4c89d0            mov rax, r10
+  48f7d8            neg rax
+  ebce              jmp store
+`,
+  arm64: `
+  f353bfa9          stp x19, x20, [sp, #-16]!   ; the callee saves these for the parent
+  f30300aa          mov x19, x0
+  600240f9          ldr x0, [x19]               ; flags
+  010080d2          mov x1, #0                  ; the same stack, as in fork
+  620640f9          ldr x2, [x19, #8]           ; where CLONE_PIDFD puts the fd
+  030080d2          mov x3, #0
+  040080d2          mov x4, #0
+  881b80d2          mov x8, #220                ; clone
+  010000d4          svc #0
+  600000b4          cbz x0, child
+  f353c1a8          ldp x19, x20, [sp], #16     ; parent: return the pid of the child
+  c0035fd6          ret
+                  child:
+  740a40f9          ldr x20, [x19, #16]         ; the first entry
+                  loop:
+  890640f9          ldr x9, [x20, #8]
+  200140f9          ldr x0, [x9]
+  890a40f9          ldr x9, [x20, #16]
+  210140f9          ldr x1, [x9]
+  890e40f9          ldr x9, [x20, #24]
+  220140f9          ldr x2, [x9]
+  891240f9          ldr x9, [x20, #32]
+  230140f9          ldr x3, [x9]
+  891640f9          ldr x9, [x20, #40]
+  240140f9          ldr x4, [x9]
+  891a40f9          ldr x9, [x20, #48]
+  250140f9          ldr x5, [x9]
+  880240f9          ldr x8, [x20]               ; its call number
+  1f0500b1          cmn x8, #1                  ; -1 is no system call: compare memory
+  60010054          b.eq compare
+  010000d4          svc #0
+                  store:
+  801e00f9          str x0, [x20, #56]          ; the result, for the parent
+  892240f9          ldr x9, [x20, #64]          ; and for later entries
+  200100f9          str x0, [x9]
+  1ffc3fb1          cmn x0, #4095               ; -4095 to -1 are errors
+  62000054          b.cs failed
+  942640f9          ldr x20, [x20, #72]         ; where to go on
+  eaffff17          b loop
+                  failed:
+  942a40f9          ldr x20, [x20, #80]         ; where to go on after an error
+  e8ffff17          b loop
+                  compare:
+  090040f9          ldr x9, [x0]                ; (*a0 & a1) == a2 ? 0 : -a3
+  2901018a          and x9, x9, x1
+  3f0102eb          cmp x9, x2
+  ea0303cb          neg x10, x3
+  e0038a9a          csel x0, xzr, x10, eq
+  f2ffff17          b store
+`,
+};
+
+/** The code for this machine. */
+export function machineCode(): Buffer {
+  const listing = process.arch === 'arm64' ? listings.arm64 : listings.x64;
+  return Buffer.from([...listing.matchAll(/^ {2}([0-9a-f]+)/gm)].map(([, hex]) => hex).join(''), 'hex');
+}

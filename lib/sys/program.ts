@@ -1,0 +1,243 @@
+/**
+ * A program of system calls for a child process. The parent writes it down in full, since the child can run neither
+ * JavaScript nor malloc (machine-code.ts has the reasons); the child makes the calls, one after the other, and leaves
+ * each result where the parent reads it.
+ */
+import { trace, tracing } from '../pipe/trace.js';
+import { exit_group, rt_sigprocmask } from './calls.js';
+import { CLONE, SIG } from './constants.js';
+import { callCode } from './ffi.js';
+import { cString, flags, hex, int, memory } from './kinds.js';
+import { compareNumber, entryLayout, headerLayout, machineCode } from './machine-code.js';
+import { Arena, mapCode } from './memory.js';
+import { type Arg, formatResult, isErrno, type Syscall, SyscallError, syscall } from './syscall.js';
+
+/** A number that only the child will know, the result of one of its calls: a file descriptor, mostly. */
+export class Result {
+  constructor(
+    /** What a dry run shows in place of the number. */
+    readonly name: string,
+  ) {}
+}
+
+/**
+ * Memory that the kernel is to read or fill in the child. `parts` are written into it before the start: the address of
+ * another block, or the result of an earlier call, 8 bytes each.
+ */
+export class Block {
+  constructor(
+    readonly content: Uint8Array,
+    readonly parts: readonly { offset: number; value: Block | Result }[] = [],
+  ) {}
+}
+
+export type StepArg = Arg | Result | Block;
+
+/** One system call of the child. */
+export interface Step {
+  readonly call: Syscall;
+  readonly args: readonly StepArg[];
+  /** Takes the result. */
+  readonly saves?: Result | undefined;
+  /**
+   * What an error leads to: the end of the child (the default), the next step, or the step given, which comes later.
+   */
+  readonly onError?: 'stop' | 'continue' | Step | undefined;
+  /** Where to go on after success; the next step when absent. */
+  readonly then?: Step | undefined;
+}
+
+/** `(*address & mask) == expected`, or the errno given: how the child checks what a call has put into memory. */
+export const compare: Syscall = Object.assign(
+  syscall('compare', { x64: compareNumber, arm64: compareNumber }, memory, hex, hex, int),
+) as unknown as Syscall;
+
+/** What the child ends with when a step failed; the parent looks at the results, not at this. */
+const stoppedStatus = 125;
+/** The result of a step that has not been reached. No system call returns it. */
+const notRun = -(2n ** 63n);
+/** Arguments and environment of a command may have 2 MiB (execve(2)); a program besides is small. */
+const arenaSize = 16 * 1024 * 1024;
+
+let code: number | undefined;
+
+export class Program {
+  readonly #arena = new Arena(arenaSize);
+  readonly #entries = new Map<Step, number>();
+  readonly #blocks = new Map<Block, number>();
+  readonly #cells = new Map<Result | bigint, number>();
+  readonly #scratch: number;
+  readonly #header: number;
+  #started = false;
+
+  /** Compiles the steps. Throws RangeError when arguments and environment do not fit. */
+  constructor(readonly steps: readonly Step[]) {
+    this.#header = this.#arena.allocate(headerLayout.size);
+    this.#scratch = this.#arena.allocate(8);
+    for (const step of steps) this.#entries.set(step, this.#arena.allocate(entryLayout.size));
+    const stop: Step = { call: exit_group as unknown as Syscall, args: [stoppedStatus] };
+    this.#entries.set(stop, this.#arena.allocate(entryLayout.size));
+    // Blocks first: a result that lives inside a block has its place there.
+    for (const step of steps) for (const arg of step.args) if (arg instanceof Block) this.#block(arg);
+    steps.forEach((step, i) => {
+      const next = steps[i + 1] ?? stop;
+      this.#write(
+        step,
+        step.then ?? next,
+        typeof step.onError === 'object' ? step.onError : step.onError === 'continue' ? next : stop,
+      );
+    });
+    this.#write(stop, stop, stop);
+    this.#put(this.#header + headerLayout.first, this.#address(this.#entry(steps[0] ?? stop)));
+  }
+
+  /**
+   * Starts the child in new namespaces and returns its pid (and lets it run at once). `namespaces` are CLONE_NEW* flags.
+   * The child starts with all signals blocked, so that no handler of Node's runs there: its program unblocks them.
+   * Throws `SyscallError` of clone.
+   */
+  start(namespaces: number): number {
+    if (this.#started) throw new Error('a program runs once');
+    this.#started = true;
+    code ??= mapCode(machineCode());
+    const SIGCHLD = 17;
+    this.#put(this.#header + headerLayout.flags, BigInt((namespaces | SIGCHLD) >>> 0));
+    const old = Buffer.alloc(8);
+    rt_sigprocmask(SIG.SETMASK, Buffer.alloc(8, 0xff), old, 8);
+    const pid = callCode(code, this.#arena.address + this.#header);
+    rt_sigprocmask(SIG.SETMASK, old, null, 8);
+    const call = `clone(${cloneFlags.show(namespaces)}|SIGCHLD)`;
+    if (tracing()) trace(`${call} = ${formatResult(pid)}`);
+    if (isErrno(pid)) throw new SyscallError('clone', -pid, call);
+    return pid;
+  }
+
+  /** What a step returned, or undefined when it has not been reached (or, of execve, when it succeeded). */
+  result(step: Step): number | undefined {
+    const value = this.#arena.bytes.readBigInt64LE(this.#entry(step) + entryLayout.result);
+    return value === notRun ? undefined : Number(value);
+  }
+
+  /** The step whose error ended the child, and errno. */
+  failure(): { step: Step; error: SyscallError } | undefined {
+    for (const step of this.steps) {
+      const result = this.result(step);
+      if (result === undefined || !isErrno(result) || (step.onError ?? 'stop') !== 'stop') continue;
+      return { step, error: new SyscallError(step.call.callName, -result, this.show(step)) };
+    }
+    return undefined;
+  }
+
+  /** A block as it is now, shared with the child. */
+  memory(block: Block): Buffer {
+    const at = this.#block(block);
+    return this.#arena.bytes.subarray(at, at + block.content.length);
+  }
+
+  /** A step in the notation of strace, with numbers in the place of the results that are known by now. */
+  show(step: Step): string {
+    return showStep(step, (result) => {
+      const at = this.#cells.get(result);
+      const saved = this.steps.find(({ saves }) => saves === result);
+      return at !== undefined && saved && this.result(saved) !== undefined
+        ? Number(this.#arena.bytes.readBigInt64LE(at))
+        : undefined;
+    });
+  }
+
+  #write(step: Step, next: Step, nextOnError: Step): void {
+    const at = this.#entry(step);
+    const { args, call } = step;
+    this.#put(at + entryLayout.number, BigInt(call.number));
+    for (let i = 0; i < 6; i++) {
+      this.#put(at + entryLayout.args + 8 * i, this.#address(this.#argument(call, i, args[i] ?? 0)));
+    }
+    this.#put(at + entryLayout.result, notRun);
+    this.#put(at + entryLayout.out, this.#address(step.saves ? this.#cell(step.saves) : this.#scratch));
+    this.#put(at + entryLayout.next, this.#address(this.#entry(next)));
+    this.#put(at + entryLayout.nextOnError, this.#address(this.#entry(nextOnError)));
+  }
+
+  /** The offset of the 8 bytes that hold an argument. */
+  #argument(call: Syscall, i: number, arg: StepArg): number {
+    if (arg instanceof Result) return this.#cell(arg);
+    if (arg instanceof Block) return this.#cell(this.#address(this.#block(arg)));
+    const lowered = call.kinds[i]?.lower(arg) ?? arg;
+    if (lowered === null) return this.#cell(0n);
+    if (lowered instanceof Uint8Array) return this.#cell(this.#address(this.#bytes(lowered)));
+    if (typeof lowered === 'string') throw new TypeError(`${call.callName}: argument ${i} cannot be a string`);
+    return this.#cell(BigInt(lowered));
+  }
+
+  #cell(value: Result | bigint): number {
+    let at = this.#cells.get(value);
+    if (at === undefined) {
+      at = this.#arena.allocate(8);
+      this.#cells.set(value, at);
+      if (typeof value === 'bigint') this.#put(at, value);
+    }
+    return at;
+  }
+
+  #block(block: Block): number {
+    const known = this.#blocks.get(block);
+    if (known !== undefined) return known;
+    const at = this.#bytes(block.content);
+    this.#blocks.set(block, at);
+    for (const { offset, value } of block.parts) {
+      if (value instanceof Block) this.#put(at + offset, this.#address(this.#block(value)));
+      else if (this.#cells.has(value)) throw new Error(`the result ${value.name} has two places`);
+      else this.#cells.set(value, at + offset);
+    }
+    return at;
+  }
+
+  #bytes(content: Uint8Array): number {
+    const at = this.#arena.allocate(content.length);
+    this.#arena.bytes.set(content, at);
+    return at;
+  }
+
+  #entry(step: Step): number {
+    const at = this.#entries.get(step);
+    if (at === undefined) throw new Error(`${step.call.callName} is no step of this program`);
+    return at;
+  }
+
+  #address(offset: number): bigint {
+    return BigInt(this.#arena.address + offset);
+  }
+
+  #put(at: number, value: bigint): void {
+    this.#arena.bytes.writeBigInt64LE(BigInt.asIntN(64, value), at);
+  }
+}
+
+const cloneFlags = flags(['CLONE_', CLONE]);
+
+/** A step in the notation of strace. Results that `value` does not know yet are shown by name. */
+export function showStep(step: Step, value: (result: Result) => number | undefined = () => undefined): string {
+  const shown = step.args.map((arg, i) => {
+    const kind = step.call.kinds[i];
+    if (arg instanceof Result) {
+      const known = value(arg);
+      return known === undefined ? `<${arg.name}>` : (kind?.show(known) ?? String(known));
+    }
+    if (arg instanceof Block) return `[${arg.content.length} bytes]`;
+    return kind?.show(arg) ?? String(arg);
+  });
+  return `${step.call.callName}(${shown.join(', ')})`;
+}
+
+/** A NUL-terminated string. */
+export function stringBlock(text: string | Uint8Array): Block {
+  return new Block(cString(text));
+}
+
+/** A null-terminated array of pointers to strings: argv and envp of execve(2). */
+export function pointerArray(strings: readonly (string | Uint8Array)[]): Block {
+  return new Block(
+    new Uint8Array(8 * (strings.length + 1)),
+    strings.map((text, i) => ({ offset: 8 * i, value: stringBlock(text) })),
+  );
+}
