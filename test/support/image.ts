@@ -54,6 +54,8 @@ export interface BuiltImage extends Blob {
   config: Blob;
   layers: BuiltLayer[];
   platform: Platform;
+  /** Those of its entry in an index. */
+  annotations?: Record<string, string>;
 }
 
 export interface BuiltIndex extends Blob {
@@ -133,7 +135,7 @@ export function image(options: ImageOptions): BuiltImage {
 
 export interface IndexOptions {
   format?: Format;
-  /** Descriptors behind the children's: attestations, or entries of which nothing is stored. */
+  /** Descriptors behind the children's, of which nothing is stored. */
   extra?: Record<string, unknown>[];
   /** Fields over the normal ones. */
   index?: Record<string, unknown>;
@@ -142,26 +144,26 @@ export interface IndexOptions {
 /** A multi-platform image: an index of images, and of further indexes. */
 export function index(children: (BuiltImage | BuiltIndex)[], options: IndexOptions = {}): BuiltIndex {
   const { format = 'oci', extra = [] } = options;
-  const manifests = [
-    ...children.map((it) => (it.kind === 'image' ? { ...it.descriptor, platform: it.platform } : it.descriptor)),
-    ...extra,
-  ];
+  const manifests = [...children.map((it) => (it.kind === 'image' ? indexEntry(it) : it.descriptor)), ...extra];
   const body = { schemaVersion: 2, mediaType: mediaTypes[format].index, manifests, ...options.index };
   return { kind: 'index', ...jsonBlob(body, mediaTypes[format].index), children };
 }
 
-/** The index entry that BuildKit adds for its attestations: of no platform, and no image. */
-export function attestation(of: BuiltImage): { entry: Record<string, unknown>; blob: BuiltImage } {
+function indexEntry({ descriptor, platform, annotations }: BuiltImage): Record<string, unknown> {
+  return { ...descriptor, platform, ...(annotations ? { annotations } : {}) };
+}
+
+/** What BuildKit puts into an index beside an image: a manifest of no platform that nobody can run. */
+export function attestation(of: BuiltImage): BuiltImage {
   const statement = layer(Buffer.from('{"_type":"https://in-toto.io/Statement/v0.1"}'), {
     compression: 'none',
     mediaType: 'application/vnd.in-toto+json',
   });
-  const blob = image({ layers: [statement], os: 'unknown', architecture: 'unknown' });
   const annotations = {
     'vnd.docker.reference.type': 'attestation-manifest',
     'vnd.docker.reference.digest': of.descriptor.digest,
   };
-  return { entry: { ...blob.descriptor, annotations, platform: blob.platform }, blob };
+  return { ...image({ layers: [statement], os: 'unknown', architecture: 'unknown' }), annotations };
 }
 
 /** Stores an image or an index with all that it refers to; returns its descriptor. */
