@@ -3,7 +3,6 @@
  * below and the exit status. The only place beside `cmd` that prints help or ends the process.
  */
 import { constants } from 'node:os';
-import { isatty } from 'node:tty';
 import pkg from '../../package.json' with { type: 'json' };
 import { cleanUp } from './cleanup.js';
 import { Failure } from './failure.js';
@@ -11,6 +10,7 @@ import { type Flags, type FlagValues, flagsHelp, parseFlags } from './flags.js';
 import { UpstreamFailure } from './input.js';
 import { ReaderGone, watchReader, writeDocument, writeLine } from './output.js';
 import { Status, statusMeaning } from './status.js';
+import { isTerminal } from './terminal.js';
 import { enableTrace, warnLine } from './trace.js';
 
 export interface Command<F extends Flags> {
@@ -132,7 +132,7 @@ function describeFailure<F extends Flags>(command: Command<F>, error: unknown): 
 
 /** An error line is for the stage below: not for a terminal, where stderr has said it, nor for a reader that has gone. */
 function send(write: () => void): void {
-  if (isatty(1)) return;
+  if (isTerminal(1)) return;
   try {
     write();
   } catch (error) {

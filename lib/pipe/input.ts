@@ -3,11 +3,11 @@
  * that it owed, which only the reader of those lines can know.
  */
 import type { Readable } from 'node:stream';
-import { isatty } from 'node:tty';
 import { TextDecoder } from 'node:util';
 import { asErrorReport, type ErrorReport } from './document.js';
 import { Failure, failureOf } from './failure.js';
 import { Status } from './status.js';
+import { isTerminal } from './terminal.js';
 
 /** Manifest and config are 4 MiB each at most; with the rest of a document and JSON's escapes this is ample. */
 export const maxLineBytes = 32 * 1024 * 1024;
@@ -59,7 +59,7 @@ export async function* readLines(input: Readable): AsyncGenerator<unknown> {
 
 /** The lines of this process's stdin; a terminal there is wrong usage, since nobody types documents. */
 export function stdinLines(): AsyncGenerator<unknown> {
-  if (isatty(0)) {
+  if (isTerminal(0)) {
     throw new Failure(Status.usage, 'stdin', 'a document is expected here, and this is a terminal', {
       hint: 'pipe the command before this one in, or see --help',
     });

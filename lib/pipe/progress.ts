@@ -3,9 +3,9 @@
  * lines above. As JSON a line for each thing, a few times a second. Otherwise nothing.
  */
 import { writeSync } from 'node:fs';
-import { isatty, WriteStream } from 'node:tty';
 import { Failure } from './failure.js';
 import { Status } from './status.js';
+import { isTerminal, terminalColumns } from './terminal.js';
 
 export type ProgressMode = 'bar' | 'json' | 'none';
 
@@ -38,7 +38,7 @@ const silent: Progress = { bar: () => ({ at() {}, done() {} }), release() {}, en
 
 /** The mode that `--progress MODE` asks for; without it bars where stderr is a terminal. */
 export function progressMode(flag: string | undefined): ProgressMode {
-  if (flag === undefined) return isatty(2) ? 'bar' : 'none';
+  if (flag === undefined) return isTerminal(2) ? 'bar' : 'none';
   if (flag === 'bar' || flag === 'json' || flag === 'none') return flag;
   throw new Failure(Status.usage, '--progress', `${JSON.stringify(flag)} is no mode`, { hint: 'bar, json or none' });
 }
@@ -88,7 +88,7 @@ function barProgress(verb: string, held: boolean): Progress {
   let finished: string[] = [];
   let rows = 0;
   let drawnAt = 0;
-  const width = terminalWidth();
+  const width = terminalColumns(2);
 
   const draw = (force: boolean) => {
     const now = performance.now();
@@ -159,10 +159,6 @@ function duration(seconds: number): string {
   if (!Number.isFinite(seconds)) return '';
   const whole = Math.ceil(Math.max(0, seconds));
   return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
-}
-
-function terminalWidth(): number {
-  return isatty(2) ? (new WriteStream(2).columns ?? 80) : 80;
 }
 
 function put(text: string): void {
