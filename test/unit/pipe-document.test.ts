@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  asErrorReport,
+  asLayer,
+  asManifestDocument,
+  asRootfsDocument,
+  asTokenDocument,
+} from '../../lib/pipe/document.js';
+import { Failure } from '../../lib/pipe/failure.js';
+
+const digest = `sha256:${'0'.repeat(64)}`;
+const token = {
+  image: 'docker.io/library/alpine:latest',
+  registry: 'docker.io',
+  repository: 'library/alpine',
+  reference: 'latest',
+  authorization: null,
+};
+const descriptor = { mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip', digest, size: 3 };
+const manifest = {
+  ...token,
+  platform: { os: 'linux', architecture: 'amd64' },
+  digest,
+  mediaType: 'application/vnd.oci.image.manifest.v1+json',
+  manifest: { config: descriptor, layers: [descriptor] },
+  config: { config: { Env: ['A=1'] }, rootfs: { type: 'layers', diff_ids: [digest] } },
+};
+const layer = { layer: { index: 0, digest, diffID: digest, mediaType: 'm', size: 3, path: '/blob' } };
+
+/** A deep copy with the value at a dotted path replaced, or removed when it is undefined. */
+function withValue(document: object, path: string, value: unknown): unknown {
+  const copy = structuredClone(document) as Record<string, unknown>;
+  const keys = path.split('.');
+  const last = keys.pop() as string;
+  const parent = keys.reduce((at, key) => at[key] as Record<string, unknown>, copy);
+  if (value === undefined) delete parent[last];
+  else parent[last] = value;
+  return copy;
+}
+
+test('documents of every stage pass, with fields that nobody knows', () => {
+  assert.equal(asTokenDocument({ ...token, mine: { a: 1 } }).mine !== undefined, true);
+  assert.equal(asManifestDocument({ ...manifest, mine: 1 }).mine, 1);
+  assert.equal(asLayer(layer).path, '/blob');
+  assert.equal(asRootfsDocument({ ...manifest, rootfs: '/r' }).rootfs, '/r');
+});
+
+test('every field of the wrong type is named, with status 65', () => {
+  const wrong: [(value: unknown) => unknown, object, string, unknown][] = [
+    [asTokenDocument, token, 'registry', 5],
+    [asTokenDocument, token, 'repository', undefined],
+    [asTokenDocument, token, 'reference', null],
+    [asTokenDocument, token, 'reference', 'a\0b'],
+    [asTokenDocument, token, 'authorization', {}],
+    [asManifestDocument, manifest, 'digest', 'sha256:ABC'],
+    [asManifestDocument, manifest, 'digest', `sha256:${'A'.repeat(64)}`],
+    [asManifestDocument, manifest, 'platform', 'linux'],
+    [asManifestDocument, manifest, 'platform.os', 1],
+    [asManifestDocument, manifest, 'mediaType', undefined],
+    [asManifestDocument, manifest, 'manifest.config', null],
+    [asManifestDocument, manifest, 'manifest.layers', {}],
+    [asManifestDocument, manifest, 'config.rootfs.type', 'tree'],
+    [asManifestDocument, manifest, 'config.rootfs.diff_ids', ['md5:1']],
+    [asManifestDocument, manifest, 'config.config.Env', 'A=1'],
+    [asLayer, layer, 'layer.index', -1],
+    [asLayer, layer, 'layer.size', 1.5],
+    [asLayer, layer, 'layer.path', undefined],
+  ];
+  for (const [check, document, path, value] of wrong) {
+    assert.throws(
+      () => check(withValue(document, path, value)),
+      (error) => error instanceof Failure && error.status === 65 && error.message.includes(path),
+      path,
+    );
+  }
+});
+
+test('a document of an earlier stage is refused with the name of the stage that is missing', () => {
+  assert.throws(() => asManifestDocument(token), /the field manifest is missing; md-manifest adds it/);
+  assert.throws(() => asTokenDocument(layer), /the field image is missing; md-token adds it/);
+  assert.throws(() => asRootfsDocument(manifest), /the field rootfs is missing; md-unpack adds it/);
+});
+
+test('a document that is an index and a manifest at once is refused (CVE-2021-41190)', () => {
+  assert.throws(() => asManifestDocument(withValue(manifest, 'manifest.manifests', [])), /both in one document/);
+});
+
+test('an absent authorization means that none is needed', () => {
+  assert.equal(asTokenDocument(withValue(token, 'authorization', undefined)).authorization, null);
+});
+
+test('an error report keeps what a program may want beside the message', () => {
+  const report = asErrorReport({ command: 'md-token', code: 75, message: 'm', retryAfter: 30 });
+  assert.equal(report.retryAfter, 30);
+});

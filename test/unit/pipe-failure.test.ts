@@ -1,0 +1,45 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { cleanUp, onFailure } from '../../lib/pipe/cleanup.js';
+import { Failure, failureOf, oneLine } from '../../lib/pipe/failure.js';
+import { size } from '../../lib/pipe/progress.js';
+
+test('a failure reads: what, why; hint', () => {
+  assert.equal(new Failure(64, 'DIR', 'it is there', { hint: 'use --force' }).message, 'DIR: it is there; use --force');
+});
+
+test('hostile text can neither move the cursor nor start a line of its own', () => {
+  assert.equal(oneLine('a\x1b[2Jb\nc\r\u0085\u2028d\x7f'), 'a\\x1b[2Jb c\\x0d\\x85\\x2028d\\x7f');
+  assert.equal(new Failure(65, 'x\ny', 'z').message, 'x y: z');
+});
+
+test('a system error becomes the status that fits it', () => {
+  const of = (code: string) => failureOf(Object.assign(new Error('m'), { code }), 'writing blob');
+  assert.equal(of('ENOSPC').status, 74);
+  assert.equal(of('EACCES').status, 77);
+  assert.equal(of('ENOSPC').message, 'writing blob: no space left on device (ENOSPC)');
+});
+
+test('an error of the program itself is not dressed up as a failure of the disk', () => {
+  assert.throws(() => failureOf(new TypeError('bug'), 'writing'), TypeError);
+  assert.throws(
+    () => readFileSync('/nonexistent'),
+    (error) => failureOf(error, 'reading').status === 74,
+  );
+});
+
+test('what was begun is undone once, the last first, and what was finished is kept', () => {
+  const done: string[] = [];
+  onFailure(() => done.push('first'));
+  const keep = onFailure(() => done.push('kept'));
+  onFailure(() => done.push('last'));
+  keep();
+  cleanUp();
+  cleanUp();
+  assert.deepEqual(done, ['last', 'first']);
+});
+
+test('sizes are shown as docker shows them', () => {
+  assert.deepEqual([0, 999, 1000, 29_123_456, 4e9].map(size), ['0 B', '999 B', '1.0 kB', '29.1 MB', '4.0 GB']);
+});

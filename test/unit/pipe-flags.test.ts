@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Failure } from '../../lib/pipe/failure.js';
+import { type Flags, flagsHelp, parseFlags } from '../../lib/pipe/flags.js';
+
+const declared = {
+  env: { kind: 'list', alias: 'e', value: 'NAME=VALUE', help: 'set a variable' },
+  user: { kind: 'string', alias: 'u', help: 'user' },
+  tty: { kind: 'boolean', alias: 't', help: 'terminal' },
+  interactive: { kind: 'boolean', alias: 'i', help: 'stdin' },
+  jobs: { kind: 'count', alias: 'j', help: 'how many' },
+  'no-new-privs': { kind: 'boolean', help: 'no new privileges' },
+} as const satisfies Flags;
+
+const parse = (argv: string[], stopAtOperand = false) => parseFlags(declared, argv, stopAtOperand);
+
+test('a value may follow its flag, an equals sign, or its letter directly', () => {
+  for (const argv of [['--env', 'A=1'], ['--env=A=1'], ['-e', 'A=1'], ['-eA=1'], ['-e=A=1'], ['-te', 'A=1']]) {
+    assert.deepEqual(parse(argv).flags.env, ['A=1'], argv.join(' '));
+  }
+});
+
+test('a flag that may be given several times keeps every value in order', () => {
+  assert.deepEqual(parse(['-e', 'A=1', '--env', 'B=2', '-eC=3']).flags.env, ['A=1', 'B=2', 'C=3']);
+});
+
+test('of a flag with one value the last one counts', () => {
+  assert.equal(parse(['-u', 'a', '--user=b']).flags.user, 'b');
+});
+
+test('values keep every character: leading zeros, dashes, equals signs, emptiness', () => {
+  for (const value of ['0123', '1e3', '-x', '--tty', '=', '', 'no-x', '__proto__']) {
+    assert.equal(parse(['--user', value]).flags.user, value);
+    assert.equal(parse([`--user=${value}`]).flags.user, value);
+  }
+});
+
+test('letters without values may stand together', () => {
+  const { flags } = parse(['-it']);
+  assert.equal(flags.interactive && flags.tty, true);
+});
+
+test('a flag whose name begins with no- is no negation', () => {
+  assert.equal(parse(['--no-new-privs']).flags['no-new-privs'], true);
+  assert.equal(parse([]).flags['no-new-privs'], false);
+});
+
+test('flags may follow operands, and a lone dash is an operand', () => {
+  const { flags, operands } = parse(['a', '-t', '-', 'b']);
+  assert.equal(flags.tty, true);
+  assert.deepEqual(operands, ['a', '-', 'b']);
+});
+
+test('nothing behind two dashes is a flag', () => {
+  const { flags, operands } = parse(['-i', '--', '-t', '--']);
+  assert.deepEqual([flags.interactive, flags.tty, operands], [true, false, ['-t', '--']]);
+});
+
+test('where a command line follows, its own flags are left to it', () => {
+  const { flags, operands } = parse(['-u', '0', 'rootfs', 'ls', '-t', '--', '-u', 'x'], true);
+  assert.deepEqual([flags.user, flags.tty, operands], ['0', false, ['rootfs', 'ls', '-t', '--', '-u', 'x']]);
+});
+
+test('what is wrong on a command line is named and has status 64', () => {
+  const cases: [string[], RegExp][] = [
+    [['--nope'], /--nope: unknown flag/],
+    [['-z'], /-z: unknown flag/],
+    [['-tz'], /-z: unknown flag/],
+    [['--toString'], /--toString: unknown flag/],
+    [['--tty=yes'], /--tty: it takes no value/],
+    [['--user'], /--user: a value is missing/],
+    [['-e'], /-e: a value is missing/],
+    [['--jobs', '-1'], /--jobs: "-1" is no whole number/],
+    [['--jobs', '1.5'], /--jobs: "1.5" is no whole number/],
+    [['-j', ''], /--jobs: "" is no whole number/],
+  ];
+  for (const [argv, message] of cases) {
+    assert.throws(
+      () => parse(argv),
+      (error) => error instanceof Failure && error.status === 64 && message.test(error.message),
+      argv.join(' '),
+    );
+  }
+});
+
+test('the help shows every flag with its letter and its value', () => {
+  const help = flagsHelp(declared);
+  assert.match(help, /^ {2}-e, --env NAME=VALUE\s+set a variable$/m);
+  assert.match(help, /^ {6}--no-new-privs\s+no new privileges$/m);
+});

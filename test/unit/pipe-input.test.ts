@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict';
+import { Readable } from 'node:stream';
+import { test } from 'node:test';
+import { Failure } from '../../lib/pipe/failure.js';
+import { firstLine, maxLineBytes, readLines, UpstreamFailure } from '../../lib/pipe/input.js';
+
+async function linesOf(...chunks: (string | Buffer)[]): Promise<unknown[]> {
+  const out: unknown[] = [];
+  for await (const value of readLines(Readable.from(chunks.map((chunk) => Buffer.from(chunk))))) out.push(value);
+  return out;
+}
+
+const fails = (status: number, message: RegExp) => (error: unknown) =>
+  error instanceof Failure && error.status === status && message.test(error.message);
+
+test('lines are objects however the bytes are cut up', async () => {
+  const text = Buffer.from('{"a":"é"}\n\n{"b":[1]}\n');
+  for (let size = 1; size <= text.length; size++) {
+    const chunks: Buffer[] = [];
+    for (let at = 0; at < text.length; at += size) chunks.push(text.subarray(at, at + size));
+    assert.deepEqual(await linesOf(...chunks), [{ a: 'é' }, { b: [1] }]);
+  }
+});
+
+test('a line without its newline means that the writer was killed', async () => {
+  await assert.rejects(linesOf('{"a":1}\n{"b":2}'), fails(65, /line 2 of stdin: it is cut off/));
+});
+
+test('what is no JSON object is refused with the number of its line', async () => {
+  await assert.rejects(linesOf('{}\nnonsense\n'), fails(65, /line 2 of stdin: it is not JSON/));
+  await assert.rejects(linesOf('[1]\n'), fails(65, /line 1 of stdin: it is no JSON object/));
+  await assert.rejects(linesOf('null\n'), fails(65, /it is no JSON object/));
+  await assert.rejects(linesOf(Buffer.from([0x22, 0xff, 0x22, 0x0a])), fails(65, /line 1 of stdin: it is not UTF-8/));
+});
+
+test('a line of 10 MB is read, one beyond the limit is refused without being kept', async () => {
+  const [value] = (await linesOf(`{"a":"${'x'.repeat(10_000_000)}"}\n`)) as [{ a: string }];
+  assert.equal(value.a.length, 10_000_000);
+  const endless = Readable.from(
+    (function* () {
+      for (;;) yield Buffer.alloc(1 << 20, 0x20);
+    })(),
+  );
+  await assert.rejects(
+    async () => {
+      for await (const _ of readLines(endless));
+    },
+    fails(65, new RegExp(`longer than ${maxLineBytes} bytes`)),
+  );
+});
+
+test('an error line ends the reading with the report of the stage that failed', async () => {
+  const line = '{"error":{"command":"md-token","code":69,"message":"no route","retryAfter":3}}';
+  await assert.rejects(
+    linesOf('{"a":1}\n', `${line}\n`, '{"b":2}\n'),
+    (error) => error instanceof UpstreamFailure && error.report.code === 69 && error.line === line,
+  );
+});
+
+test('an error line that is no report is refused by the name of the wrong field', async () => {
+  await assert.rejects(linesOf('{"error":{"command":"a","code":0,"message":"m"}}\n'), fails(65, /error\.code/));
+  await assert.rejects(linesOf('{"error":{"command":"a","code":256,"message":"m"}}\n'), fails(65, /error\.code/));
+  await assert.rejects(linesOf('{"error":{"code":1,"message":"m"}}\n'), fails(65, /error\.command/));
+  await assert.rejects(linesOf('{"error":"text"}\n'), fails(65, /^error: expected an object/));
+});
+
+test('an empty stdin is told from a document', async () => {
+  await assert.rejects(firstLine(readLines(Readable.from([]))), fails(65, /stdin ended before a document came/));
+});
