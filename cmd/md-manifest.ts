@@ -1,0 +1,42 @@
+#!/usr/bin/env node
+import { resolveImage } from '../lib/image/manifest.js';
+import { hostPlatform, parsePlatform } from '../lib/image/platform.js';
+import { Store } from '../lib/image/store.js';
+import { main } from '../lib/pipe/command.js';
+import { asTokenDocument } from '../lib/pipe/document.js';
+import { firstLine, stdinLines } from '../lib/pipe/input.js';
+import { writeDocument } from '../lib/pipe/output.js';
+import { RegistryClient } from '../lib/registry/client.js';
+
+main(
+  {
+    name: 'md-manifest',
+    summary: 'Find the manifest and the config of an image for one platform',
+    operands: '',
+    arity: { min: 0, max: 0 },
+    flags: {
+      platform: {
+        kind: 'string',
+        value: 'OS/ARCH[/VARIANT]',
+        help: "the platform to choose; this machine's by default",
+      },
+    },
+    examples: [
+      ['md-token alpine | md-manifest', "for this machine's platform"],
+      ['md-token alpine | md-manifest --platform linux/arm/v7', 'for another one'],
+      ['md-token alpine | md-manifest | jq .config.config.Env', 'the environment that the image sets'],
+    ],
+    statuses: [0, 64, 65, 69, 74, 75, 76, 77],
+    notes: 'Reads the document of md-token, and keeps the manifest and the config in the store ($MD_HOME/oci).',
+  },
+  async ({ flags }) => {
+    const wanted = flags.platform === undefined ? hostPlatform() : parsePlatform(flags.platform);
+    const document = asTokenDocument(await firstLine(stdinLines()));
+    const { image, reference } = document;
+    const store = new Store();
+    const found = await resolveImage(new RegistryClient(document), { image, reference, wanted, store });
+    const { digest, mediaType, manifest, config, platform } = found;
+    writeDocument({ ...document, platform, digest, mediaType, manifest, config });
+    return undefined;
+  },
+);

@@ -1,0 +1,323 @@
+/**
+ * From a tag or a digest to one image: through an index, and an index in that, to the manifest for a platform and its
+ * config. Nothing is used before its size and its digest are checked.
+ */
+import { createHash } from 'node:crypto';
+import { asObject, isDigest, type JsonObject, optional, asString as text } from '../pipe/check.js';
+import { Failure } from '../pipe/failure.js';
+import {
+  asImageConfig,
+  asImageIndex,
+  asManifest,
+  type Descriptor,
+  type ImageConfig,
+  type ImageIndex,
+  type IndexEntry,
+  type Manifest,
+  type Platform,
+  platformName,
+} from '../pipe/oci.js';
+import { Status } from '../pipe/status.js';
+import {
+  bareType,
+  isConfigType,
+  isGenericType,
+  isIndexType,
+  isLayerType,
+  isManifestType,
+  isSchema1Type,
+} from './media-types.js';
+import { fitness, normalize } from './platform.js';
+import type { BlobSink, Source } from './source.js';
+
+/** image-spec and distribution-spec: registries hold manifests of at most 4 MiB. */
+export const documentLimit = 4 * 1024 * 1024;
+const maxDepth = 4;
+const maxIndexes = 16;
+
+export interface ResolvedImage {
+  digest: string;
+  mediaType: string;
+  manifest: Manifest;
+  config: ImageConfig;
+  platform: Platform;
+}
+
+export interface ResolveRequest {
+  /** The image as the user knows it, for messages. */
+  image: string;
+  /** A tag or a digest. */
+  reference: string;
+  /** Normalized. */
+  wanted: Platform;
+  /** Where documents may be already, and where manifest and config are kept. */
+  store: DocumentStore;
+}
+
+/** What is needed of the store here: whole documents by their digest. `read` has verified what it returns. */
+export interface DocumentStore {
+  read(digest: string): Buffer | undefined;
+  put(digest: string, bytes: Buffer): void;
+}
+
+/** A manifest or an index whose bytes have been checked. */
+interface Verified {
+  digest: string;
+  mediaType: string;
+  bytes: Buffer;
+  value: JsonObject;
+}
+
+/**
+ * Resolves a tag or a digest, and keeps the manifest and the config.
+ * Throws `Failure` 65 when something is not what its digest, size or type says, 69 when there is no image for the
+ * platform, 76 when the source sends what is no manifest at all.
+ */
+export async function resolveImage(source: Source, request: ResolveRequest): Promise<ResolvedImage> {
+  const resolver = new Resolver(source, request);
+  const top = await resolver.fetchTop();
+  const found = isIndexType(top.mediaType) ? await resolver.search(top) : { document: top, entry: undefined };
+  return resolver.image(found.document, found.entry);
+}
+
+class Resolver {
+  #indexes = 0;
+  readonly #offered = new Set<string>();
+
+  constructor(
+    readonly source: Source,
+    readonly request: ResolveRequest,
+  ) {}
+
+  async fetchTop(): Promise<Verified> {
+    const { image, reference, store } = this.request;
+    const name = `manifest of ${image}`;
+    const digest = isDigest(reference) ? reference : undefined;
+    const held = digest === undefined ? undefined : store.read(digest);
+    const { bytes, contentType } = held
+      ? { bytes: held, contentType: undefined }
+      : await this.source.manifest(reference, documentLimit);
+    if (digest !== undefined) checkDigest(bytes, digest, name);
+    return verified(bytes, digest ?? digestOf(bytes), contentType, name);
+  }
+
+  /** The best entry of an index; the indexes in it only where it has none itself. First match wins among equals. */
+  async search(index: Verified): Promise<{ document: Verified; entry: IndexEntry }> {
+    const found = await this.#searchIn(index, 1);
+    if (found) return found;
+    const offered = [...this.#offered];
+    throw new Failure(
+      Status.unavailable,
+      this.request.image,
+      `it has no image for ${platformName(this.request.wanted)}`,
+      {
+        hint: offered.length > 0 ? `it has ${offered.join(', ')}` : 'it has no images at all',
+      },
+    );
+  }
+
+  async #searchIn(index: Verified, depth: number): Promise<{ document: Verified; entry: IndexEntry } | undefined> {
+    this.#indexes += 1;
+    if (depth > maxDepth || this.#indexes > maxIndexes) {
+      throw new Failure(
+        Status.data,
+        `index ${index.digest}`,
+        `indexes are nested more than ${maxDepth} deep or too many`,
+      );
+    }
+    const { manifests } = asImageIndex(index.value, `index ${index.digest}`);
+    const entry = this.#choose(manifests);
+    if (entry) return { document: await this.#fetchEntry(entry), entry };
+    for (const nested of manifests) {
+      if (
+        !isIndexType(nested.mediaType) ||
+        (nested.platform && fitness(this.request.wanted, nested.platform) === undefined)
+      ) {
+        continue;
+      }
+      const found = await this.#searchIn(await this.#fetchEntry(nested), depth + 1);
+      if (found) return found;
+    }
+    return undefined;
+  }
+
+  #choose(manifests: IndexEntry[]): IndexEntry | undefined {
+    const images = manifests.filter((entry) => isManifestType(entry.mediaType) && !isAttestation(entry));
+    let best: { entry: IndexEntry; rank: number } | undefined;
+    for (const entry of images) {
+      if (!entry.platform) continue;
+      this.#offered.add(platformName(entry.platform));
+      const rank = fitness(this.request.wanted, entry.platform);
+      if (rank !== undefined && (!best || rank < best.rank)) best = { entry, rank };
+    }
+    // Some builders write an index of one image and say no platform; the image's config will.
+    return best?.entry ?? (images.length === 1 && !images[0]!.platform ? images[0] : undefined);
+  }
+
+  async #fetchEntry(entry: Descriptor): Promise<Verified> {
+    const name = `manifest ${entry.digest}`;
+    if (entry.size > documentLimit) throw tooLarge(name, entry.size);
+    const bytes =
+      this.request.store.read(entry.digest) ??
+      embedded(entry) ??
+      (await this.source.manifest(entry.digest, documentLimit)).bytes;
+    checkContent(bytes, entry, name);
+    return verified(bytes, entry.digest, entry.mediaType, name);
+  }
+
+  async image(document: Verified, entry: IndexEntry | undefined): Promise<ResolvedImage> {
+    const name = `manifest ${document.digest}`;
+    const manifest = asManifest(document.value, name);
+    checkIsImage(manifest, document, name);
+    const configBytes = await this.#fetchConfig(manifest.config);
+    const configName = `config ${manifest.config.digest}`;
+    const config = asImageConfig(parseJson(configBytes, configName), configName);
+    const layers = manifest.layers.length;
+    const diffIDs = config.rootfs.diff_ids.length;
+    if (layers !== diffIDs) {
+      throw new Failure(Status.data, name, `it has ${layers} layers, and its config ${diffIDs} diffIDs`);
+    }
+    this.request.store.put(manifest.config.digest, configBytes);
+    this.request.store.put(document.digest, document.bytes);
+    return {
+      digest: document.digest,
+      mediaType: document.mediaType,
+      manifest,
+      config,
+      platform: platformOf(config, entry),
+    };
+  }
+
+  async #fetchConfig(descriptor: Descriptor): Promise<Buffer> {
+    const name = `config ${descriptor.digest}`;
+    if (descriptor.size > documentLimit) throw tooLarge(name, descriptor.size);
+    const bytes =
+      this.request.store.read(descriptor.digest) ?? embedded(descriptor) ?? (await readBlob(this.source, descriptor));
+    checkContent(bytes, descriptor, name);
+    return bytes;
+  }
+}
+
+/** buildkit puts provenance and SBOMs into the index as images for a platform that does not exist. */
+function isAttestation({ platform, annotations }: IndexEntry): boolean {
+  return (
+    (platform?.os === 'unknown' && platform.architecture === 'unknown') ||
+    annotations?.['vnd.docker.reference.type'] === 'attestation-manifest'
+  );
+}
+
+/** The config knows best what the image is; where it says nothing, the index entry; else this machine's kind is meant. */
+function platformOf(config: ImageConfig, entry: IndexEntry | undefined): Platform {
+  const { os, architecture, variant } = config;
+  const fromEntry = entry?.platform;
+  if (!os || !architecture) return fromEntry ? normalize(fromEntry) : { os: 'linux', architecture: 'unknown' };
+  const level = variant ?? (fromEntry?.architecture === architecture ? fromEntry.variant : undefined);
+  return normalize({ os, architecture, ...(level === undefined ? {} : { variant: level }) });
+}
+
+/**
+ * Decides what a document is. The type that the source claims and the one in the body must agree where both are
+ * specific (CVE-2021-41190); where neither is, its fields decide.
+ */
+function verified(bytes: Buffer, digest: string, claimed: string | undefined, name: string): Verified {
+  const declared = bareType(claimed) ?? '';
+  if (isSchema1Type(declared)) throw schema1(name);
+  const value = parseJson(bytes, name, declared);
+  if (!('mediaType' in value) && value.schemaVersion === 1) throw schema1(name);
+  const inBody = optional(value.mediaType, `${name}: mediaType`, text);
+  if (inBody !== undefined && isSchema1Type(inBody)) throw schema1(name);
+  if (!isGenericType(declared) && inBody !== undefined && inBody !== declared) {
+    throw new Failure(Status.data, name, `it was sent as ${declared} and says that it is ${inBody}`);
+  }
+  const mediaType = isGenericType(declared) ? (inBody ?? typeByShape(value, name)) : declared;
+  if (isIndexType(mediaType)) asImageIndex(value, name);
+  else if (!isManifestType(mediaType)) {
+    throw new Failure(Status.data, name, `it is no image but ${mediaType}`, { hint: 'only images can be unpacked' });
+  }
+  return { digest, mediaType, bytes, value };
+}
+
+function typeByShape(value: JsonObject, name: string): string {
+  const shape: Partial<ImageIndex & Manifest> = value;
+  if (shape.manifests !== undefined && shape.layers === undefined) return 'application/vnd.oci.image.index.v1+json';
+  if (shape.layers !== undefined && shape.manifests === undefined) return 'application/vnd.oci.image.manifest.v1+json';
+  throw new Failure(Status.data, name, 'it is neither an index nor a manifest');
+}
+
+function parseJson(bytes: Buffer, name: string, contentType = ''): JsonObject {
+  let value: unknown;
+  try {
+    value = JSON.parse(bytes.toString());
+  } catch {
+    const looks = /html/.test(contentType) || /^\s*</.test(bytes.toString('latin1', 0, 100)) ? 'a web page' : 'no JSON';
+    throw new Failure(Status.protocol, name, `what was sent is ${looks}`, {
+      hint: 'is this a registry, or something in front of it?',
+    });
+  }
+  return asObject(value, name);
+}
+
+function schema1(name: string): Failure {
+  return new Failure(Status.data, name, 'it is a Docker schema 1 manifest, a format given up in 2017', {
+    hint: 'pull it with an old docker and push it again',
+  });
+}
+
+function checkIsImage({ config, layers, artifactType }: Manifest, { mediaType }: Verified, name: string): void {
+  const kind = typeof artifactType === 'string' ? artifactType : config.mediaType;
+  if (typeof artifactType === 'string' || !isConfigType(config.mediaType)) {
+    throw new Failure(Status.data, name, `it is an artifact (${kind}), no image`, { hint: `its type is ${mediaType}` });
+  }
+  const odd = layers.find((layer) => !isLayerType(layer.mediaType));
+  if (odd) throw new Failure(Status.data, name, `its layer ${odd.digest} is ${odd.mediaType}, no tar archive`);
+}
+
+/** image-spec, descriptor.md, "data": the content itself, which is held against size and digest as any other. */
+function embedded({ data }: Descriptor): Buffer | undefined {
+  return data === undefined ? undefined : Buffer.from(data, 'base64');
+}
+
+/** A small blob as a whole. */
+async function readBlob(source: Source, descriptor: Descriptor): Promise<Buffer> {
+  const sink = new MemorySink();
+  await source.blob(descriptor, sink);
+  return sink.bytes();
+}
+
+class MemorySink implements BlobSink {
+  offset = 0;
+  #chunks: Buffer[] = [];
+
+  write(chunk: Buffer): void {
+    this.#chunks.push(chunk);
+    this.offset += chunk.length;
+  }
+
+  restart(): void {
+    this.#chunks = [];
+    this.offset = 0;
+  }
+
+  bytes(): Buffer {
+    return Buffer.concat(this.#chunks);
+  }
+}
+
+/** Size first: it is cheap, and tells a cut document from a forged one. */
+function checkContent(bytes: Buffer, { digest, size }: Descriptor, name: string): void {
+  if (bytes.length !== size) throw new Failure(Status.data, name, `it has ${bytes.length} bytes, not ${size}`);
+  checkDigest(bytes, digest, name);
+}
+
+function checkDigest(bytes: Buffer, digest: string, name: string): void {
+  const got = digestOf(bytes, digest.slice(0, digest.indexOf(':')));
+  if (got !== digest) throw new Failure(Status.data, name, `digest mismatch: its content has ${got}`);
+}
+
+function digestOf(bytes: Buffer, algorithm = 'sha256'): string {
+  return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`;
+}
+
+function tooLarge(name: string, size: number): Failure {
+  return new Failure(Status.data, name, `it has ${size} bytes, and at most ${documentLimit} are accepted`);
+}

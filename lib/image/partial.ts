@@ -1,0 +1,144 @@
+/** A blob that is not whole yet, on disk: written and hashed as it comes, kept for the next process, never shared. */
+import { createHash, type Hash } from 'node:crypto';
+import * as fs from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { errnoName, failureOf } from '../pipe/failure.js';
+import type { Descriptor } from '../pipe/oci.js';
+import type { BlobSink } from './source.js';
+
+const read = promisify(fs.read);
+const rehashChunk = 1 << 20;
+
+export class Partial implements BlobSink {
+  offset = 0;
+  readonly #algorithm: string;
+  #hash: Hash;
+  #verdict: string | undefined;
+
+  private constructor(
+    readonly path: string,
+    readonly fd: number,
+    readonly blob: Descriptor,
+    readonly onBytes: (bytes: number) => void,
+  ) {
+    this.#algorithm = blob.digest.slice(0, blob.digest.indexOf(':'));
+    this.#hash = createHash(this.#algorithm);
+  }
+
+  /** The name under which this process writes what belongs to `digest`; no two processes share one. */
+  static ownPath(directory: string, digest: string): string {
+    return join(directory, `${digest.replace(':', '-')}.${process.pid}.${startTime(process.pid) ?? 0}`);
+  }
+
+  /** Takes over the longest part that a dead process has left, or begins an empty one. */
+  static async claim(directory: string, blob: Descriptor, onBytes: (bytes: number) => void): Promise<Partial> {
+    const path = Partial.ownPath(directory, blob.digest);
+    try {
+      takeOver(directory, blob.digest, path);
+      const fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_NOFOLLOW, 0o644);
+      const partial = new Partial(path, fd, blob, onBytes);
+      await partial.#rehash();
+      return partial;
+    } catch (error) {
+      throw failureOf(error, path);
+    }
+  }
+
+  write(chunk: Buffer): void {
+    try {
+      for (let at = 0; at < chunk.length; ) {
+        at += fs.writeSync(this.fd, chunk, at, chunk.length - at, this.offset + at);
+      }
+    } catch (error) {
+      throw failureOf(error, this.path);
+    }
+    this.#hash.update(chunk);
+    this.offset += chunk.length;
+    this.onBytes(this.offset);
+  }
+
+  restart(): void {
+    try {
+      fs.ftruncateSync(this.fd, 0);
+    } catch (error) {
+      throw failureOf(error, this.path);
+    }
+    this.#hash = createHash(this.#algorithm);
+    this.#verdict = undefined;
+    this.offset = 0;
+  }
+
+  /** The digest of what is there. Ask when no more bytes come. */
+  get digest(): string {
+    this.#verdict ??= `${this.#algorithm}:${this.#hash.digest('hex')}`;
+    return this.#verdict;
+  }
+
+  isVerified(): boolean {
+    return this.offset === this.blob.size && this.digest === this.blob.digest;
+  }
+
+  remove(): void {
+    fs.rmSync(this.path, { force: true });
+  }
+
+  close(): void {
+    fs.closeSync(this.fd);
+  }
+
+  async #rehash(): Promise<void> {
+    const { size } = fs.fstatSync(this.fd);
+    if (size > this.blob.size) {
+      this.restart();
+      return;
+    }
+    const buffer = Buffer.allocUnsafe(Math.min(rehashChunk, Math.max(1, size)));
+    while (this.offset < size) {
+      const { bytesRead } = await read(this.fd, buffer, 0, buffer.length, this.offset);
+      if (bytesRead === 0) break;
+      this.#hash.update(buffer.subarray(0, bytesRead));
+      this.offset += bytesRead;
+    }
+    if (this.offset > 0) this.onBytes(this.offset);
+  }
+}
+
+/** Renames what others left of this blob to `path`, the longest first; rename(2) makes sure that only one gets it. */
+function takeOver(directory: string, digest: string, path: string): void {
+  const prefix = `${digest.replace(':', '-')}.`;
+  const left = fs
+    .readdirSync(directory)
+    .filter((name) => name.startsWith(prefix) && isAbandoned(name))
+    .map((name) => join(directory, name))
+    .map((name) => ({ name, size: fs.statSync(name, { throwIfNoEntry: false })?.size ?? -1 }))
+    .sort((a, b) => b.size - a.size);
+  for (const { name } of left) {
+    try {
+      fs.renameSync(name, path);
+      return;
+    } catch (error) {
+      // Another process was faster with this one.
+      if (errnoName(error) !== 'ENOENT') throw error;
+    }
+  }
+}
+
+function isAbandoned(name: string): boolean {
+  const [, pid, start] = /\.([0-9]+)\.([0-9]+)$/.exec(name) ?? [];
+  if (pid === undefined || Number(pid) === process.pid) return false;
+  return startTime(Number(pid)) !== start;
+}
+
+/** When a process started, in clock ticks since boot, which tells it from a later one of the same number; proc(5), stat. */
+function startTime(pid: number): string | undefined {
+  let stat: string;
+  try {
+    stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
+  } catch (error) {
+    if (errnoName(error) === undefined) throw error;
+    return undefined;
+  }
+  // The command name, in parentheses, may hold spaces and parentheses. What follows it starts with field 3.
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+}

@@ -1,0 +1,76 @@
+/**
+ * Platforms: what this machine is, what `--platform` means, and which entry of an index fits.
+ * Sources: image-spec, image-index.md, "Platform Variants"; the names and fall-backs that docker and containerd accept.
+ */
+import { Failure } from '../pipe/failure.js';
+import type { Platform } from '../pipe/oci.js';
+import { Status } from '../pipe/status.js';
+
+const goNames: Record<string, string> = {
+  x64: 'amd64',
+  x86_64: 'amd64',
+  'x86-64': 'amd64',
+  aarch64: 'arm64',
+  ia32: '386',
+  i386: '386',
+  i686: '386',
+  ppc64: 'ppc64le',
+};
+const armNames: Record<string, string> = { armhf: 'v7', armel: 'v6' };
+
+/** The platform of this machine. */
+export function hostPlatform(arch: string = process.arch): Platform {
+  return normalize({ os: 'linux', architecture: arch });
+}
+
+/** `os/arch[/variant]`; throws `Failure` 64. */
+export function parsePlatform(text: string): Platform {
+  const [os = '', architecture = '', variant, ...rest] = text.split('/');
+  const word = /^[A-Za-z0-9_.-]+$/;
+  if (rest.length > 0 || ![os, architecture, variant ?? 'none'].every((part) => word.test(part))) {
+    throw new Failure(Status.usage, `platform ${JSON.stringify(text)}`, 'it is not of the form OS/ARCH[/VARIANT]', {
+      hint: 'for example linux/amd64 or linux/arm/v7',
+    });
+  }
+  return normalize({ os, architecture, ...(variant === undefined ? {} : { variant }) });
+}
+
+/** Go's names, and the variant that is meant where none is given: arm64 is v8, arm is v7; amd64's v1 goes unsaid. */
+export function normalize({ os, architecture, variant }: Platform): Platform {
+  const lower = architecture.toLowerCase();
+  const arch = lower in armNames ? 'arm' : (goNames[lower] ?? lower);
+  const level = variant?.toLowerCase().replace(/^(?=[0-9])/, 'v') || armNames[lower] || defaultVariant(arch);
+  const base = { os: os.toLowerCase(), architecture: arch };
+  return level === undefined || (arch === 'amd64' && level === 'v1') ? base : { ...base, variant: level };
+}
+
+function defaultVariant(arch: string): string | undefined {
+  if (arch === 'arm64') return 'v8';
+  return arch === 'arm' ? 'v7' : undefined;
+}
+
+/**
+ * The variants that run on `wanted`, best first: each level runs what was built for a lower one. undefined stands for
+ * "no variant".
+ */
+function variantsFor({ architecture, variant }: Platform): (string | undefined)[] {
+  const level = /^v([0-9])$/.exec(variant ?? '')?.[1];
+  if (architecture === 'amd64') return [...levels(Number(level ?? 1), 2), undefined];
+  if (architecture === 'arm64' && level) return levels(Number(level), 8);
+  if (architecture === 'arm' && level) return levels(Number(level), 5);
+  return [variant];
+}
+
+function levels(from: number, to: number): string[] {
+  return Array.from({ length: Math.max(0, from - to + 1) }, (_, i) => `v${from - i}`);
+}
+
+/**
+ * How well something built for `offered` runs on `wanted`: 0 is best, undefined is not at all.
+ */
+export function fitness(wanted: Platform, offered: Platform): number | undefined {
+  const it = normalize(offered);
+  if (it.os !== wanted.os || it.architecture !== wanted.architecture) return undefined;
+  const rank = variantsFor(wanted).indexOf(it.variant);
+  return rank < 0 ? undefined : rank;
+}

@@ -1,0 +1,126 @@
+/**
+ * Getting permission to pull. The registry's challenge says how: Bearer (a token from the service it names) or Basic.
+ * Sources: distribution's "Token Authentication Specification" and "OAuth2"; distribution-spec.
+ */
+import { asObject, asString, optional } from '../pipe/check.js';
+import { Failure } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+import type { Challenge } from './challenge.js';
+import { RegistryFailure, responseFailure } from './failures.js';
+import type { Http } from './http.js';
+import { exchangeFollowing } from './redirect.js';
+import { redactUrl } from './url.js';
+
+/** What proves who the user is, for one registry. A secret. */
+export type Credentials =
+  | { kind: 'password'; username: string; password: string }
+  /** An OAuth2 refresh token, docker's `identitytoken`. */
+  | { kind: 'refresh'; token: string };
+
+export interface AuthTarget {
+  /** Origin of the registry's API. */
+  origin: string;
+  repository: string;
+}
+
+const tokenBodyLimit = 1024 * 1024;
+
+/**
+ * The value of an Authorization header that answers `challenges`, or null when they are none.
+ * `credentials` is asked only when a challenge calls for it. Throws `Failure` 77 when the token service or the registry
+ * wants a login that there is none for, 76 when it answers nonsense.
+ */
+export async function answerChallenges(
+  http: Http,
+  challenges: Challenge[],
+  target: AuthTarget,
+  credentials: () => Promise<Credentials | undefined>,
+): Promise<string | null> {
+  const bearer = challenges.find(({ scheme, parameters }) => scheme === 'bearer' && parameters.get('realm'));
+  if (bearer) return `Bearer ${await fetchToken(http, bearer, target, await credentials())}`;
+  if (challenges.some(({ scheme }) => scheme === 'basic')) return basicOrDenied(target, await credentials());
+  if (challenges.length === 0) return null;
+  const schemes = challenges.map(({ scheme }) => scheme).join(', ');
+  throw new RegistryFailure(
+    Status.protocol,
+    target.origin,
+    `it asks for authentication by ${schemes}, not Bearer or Basic`,
+  );
+}
+
+function basicOrDenied({ origin }: AuthTarget, credentials: Credentials | undefined): string {
+  if (credentials?.kind === 'password') return basic(credentials);
+  throw new RegistryFailure(Status.notPermitted, origin, 'the registry wants a user name and a password', {
+    hint: 'run docker login or pass --username',
+  });
+}
+
+function basic({ username, password }: { username: string; password: string }): string {
+  return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
+}
+
+async function fetchToken(
+  http: Http,
+  challenge: Challenge,
+  target: AuthTarget,
+  credentials: Credentials | undefined,
+): Promise<string> {
+  const url = realmUrl(challenge, target);
+  const service = challenge.parameters.get('service');
+  if (service !== undefined) url.searchParams.set('service', service);
+  url.searchParams.set('scope', scopeFor(challenge, target));
+  const response = await exchangeFollowing(http, {
+    method: 'GET',
+    url,
+    headers: {
+      accept: 'application/json',
+      ...(credentials?.kind === 'password' ? { authorization: basic(credentials) } : {}),
+    },
+  });
+  if (response.status !== 200) throw await responseFailure(response);
+  return readToken(await response.bytes(tokenBodyLimit), url);
+}
+
+function realmUrl(challenge: Challenge, { origin }: AuthTarget): URL {
+  const realm = challenge.parameters.get('realm') ?? '';
+  const refuse = (why: string) => new RegistryFailure(Status.protocol, origin, why);
+  if (!URL.canParse(realm)) throw refuse('its challenge names a token service that is no URL');
+  const url = new URL(realm);
+  const plain = url.protocol === 'http:';
+  if (!plain && url.protocol !== 'https:') throw refuse(`its challenge names a ${url.protocol} URL as token service`);
+  if (plain && origin.startsWith('https:')) {
+    throw refuse(`its challenge names a token service without TLS (${redactUrl(url)}), which is refused`);
+  }
+  return url;
+}
+
+/**
+ * What is needed, and not what the challenge says: that may ask for more. Some registries have scopes of their own form
+ * ("aws"); those are taken as they are.
+ */
+function scopeFor(challenge: Challenge, { repository }: AuthTarget): string {
+  const asked = challenge.parameters.get('scope');
+  return asked && !/^(?:repository|registry):/.test(asked) ? asked : `repository:${repository}:pull`;
+}
+
+function readToken(body: Buffer, url: URL): string {
+  const wrong = (why: string) =>
+    new RegistryFailure(Status.protocol, redactUrl(url), `the token service's answer ${why}`);
+  let value: unknown;
+  try {
+    value = JSON.parse(body.toString());
+  } catch {
+    throw wrong('is not JSON');
+  }
+  let token: string | undefined;
+  try {
+    const it = asObject(value, 'answer');
+    token = optional(it.token, 'token', asString) || optional(it.access_token, 'access_token', asString);
+  } catch (error) {
+    if (error instanceof Failure) throw wrong('has no usable token');
+    throw error;
+  }
+  // A token goes into a header: RFC 6750, 2.1 knows these characters only, and a line break would forge a header.
+  if (!token || !/^[A-Za-z0-9._~+/=-]+$/.test(token)) throw wrong('has no usable token');
+  return token;
+}

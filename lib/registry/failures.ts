@@ -1,0 +1,154 @@
+/** What can go wrong between us and a registry, as one line that says where, what and what would help. */
+import { asArray, asObject, optional } from '../pipe/check.js';
+import { errnoName, errnoText, Failure, type FailureOptions } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+import type { Incoming } from './http.js';
+import { redactUrl } from './url.js';
+
+/** Error bodies longer than this are not read: a registry's JSON has a few hundred bytes. */
+const errorBodyLimit = 1024 * 1024;
+
+export interface RegistryFailureOptions extends FailureOptions {
+  /** Whether the same request may succeed when sent again. */
+  retryable?: boolean;
+  /** What the registry asked for with Retry-After, in seconds. */
+  retryAfter?: number | undefined;
+}
+
+/** A `Failure` that knows whether trying again may help. */
+export class RegistryFailure extends Failure {
+  readonly retryable: boolean;
+  readonly retryAfter: number | undefined;
+
+  constructor(
+    status: number,
+    what: string,
+    why: string,
+    private readonly options: RegistryFailureOptions = {},
+  ) {
+    super(status, what, why, options);
+    this.retryable = options.retryable ?? false;
+    this.retryAfter = options.retryAfter;
+  }
+
+  /** The same failure, told from further out: `what` is what the user asked for. */
+  during(what: string): RegistryFailure {
+    return new RegistryFailure(this.status, what, `${this.what}: ${this.why}`, { ...this.options, cause: this });
+  }
+}
+
+const undiciTexts: Record<string, string> = {
+  UND_ERR_CONNECT_TIMEOUT: 'no connection in time',
+  UND_ERR_HEADERS_TIMEOUT: 'no answer in time',
+  UND_ERR_BODY_TIMEOUT: 'the transfer stalled',
+  UND_ERR_SOCKET: 'the connection was closed',
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'the transfer was cut short',
+  UND_ERR_HEADERS_OVERFLOW: 'the response headers are too long',
+};
+const resolverTexts: Record<string, string> = {
+  ENOTFOUND: 'no such host',
+  EAI_AGAIN: 'the name server does not answer',
+};
+
+/** An error of undici, the resolver, TCP or TLS. */
+export function transportFailure(error: Error, url: URL): RegistryFailure {
+  const code = codeOf(error);
+  const what = redactUrl(new URL(url.origin)).replace(/\/$/, '');
+  const cause = error;
+  if (code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW') {
+    return new RegistryFailure(Status.protocol, what, undiciTexts[code] ?? 'what answers there speaks no HTTP', {
+      cause,
+      ...(url.protocol === 'http:' ? { hint: 'does it speak https?' } : {}),
+    });
+  }
+  if (isTls(code)) {
+    const plain = code === 'ERR_SSL_WRONG_VERSION_NUMBER' || code === 'ERR_SSL_PACKET_LENGTH_TOO_LONG';
+    return new RegistryFailure(Status.unavailable, what, plain ? 'it speaks no TLS' : `TLS: ${error.message}`, {
+      cause,
+      hint: plain ? 'for a registry without TLS pass --plain-http HOST' : 'a private CA is given with --ca-file FILE',
+    });
+  }
+  const why =
+    undiciTexts[code] ?? resolverTexts[code] ?? (errnoName(error) ? errnoText(code).toLowerCase() : error.message);
+  return new RegistryFailure(Status.unavailable, what, why, { cause, retryable: code !== 'ENOTFOUND' });
+}
+
+function codeOf(error: Error): string {
+  return 'code' in error && typeof error.code === 'string' ? error.code : '';
+}
+
+function isTls(code: string): boolean {
+  return /^(?:ERR_TLS_|ERR_SSL_|CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_)/.test(code) || code === 'EPROTO';
+}
+
+export function bodyTooLarge(url: URL, limit: number): RegistryFailure {
+  return new RegistryFailure(Status.protocol, redactUrl(url), `the body is longer than ${limit} bytes`);
+}
+
+/** A response whose status is no success. Reads its body for the registry's own words. */
+export async function responseFailure(response: Incoming): Promise<RegistryFailure> {
+  const { status } = response;
+  const words = await errorWords(response);
+  const why = `HTTP ${status}${words === '' ? '' : ` (${words})`}`;
+  const what = redactUrl(response.url);
+  if (status === 401 || status === 403) {
+    return new RegistryFailure(Status.notPermitted, what, `denied: ${why}`, {
+      hint: 'the repository does not exist or needs a login: run docker login or pass --username',
+    });
+  }
+  if (status === 404 || status === 410) return new RegistryFailure(Status.unavailable, what, `not found: ${why}`);
+  const retryAfter = parseRetryAfter(response.header('retry-after'), Date.now());
+  if (status === 429 || (status === 503 && retryAfter !== undefined)) {
+    return new RegistryFailure(
+      Status.tryLater,
+      what,
+      `${status === 429 ? 'too many requests' : 'overloaded'}: ${why}`,
+      {
+        retryable: true,
+        retryAfter,
+        ...(retryAfter === undefined ? {} : { hint: `try again in ${retryAfter} s` }),
+        details: { ...(retryAfter === undefined ? {} : { retryAfter }) },
+      },
+    );
+  }
+  if (status >= 500 || status === 408) return new RegistryFailure(Status.unavailable, what, why, { retryable: true });
+  return new RegistryFailure(Status.protocol, what, why);
+}
+
+/** Retry-After in whole seconds from `now` (milliseconds). RFC 9110, 10.2.3: seconds or a date. */
+export function parseRetryAfter(value: string | undefined, now: number): number | undefined {
+  if (value === undefined) return undefined;
+  if (/^[0-9]+$/.test(value)) return Math.min(Number(value), Number.MAX_SAFE_INTEGER);
+  const date = Date.parse(value);
+  return Number.isNaN(date) ? undefined : Math.max(0, Math.ceil((date - now) / 1000));
+}
+
+/** distribution-spec, "Error Codes": `{"errors":[{"code","message","detail"}]}`; token services use it too. */
+async function errorWords(response: Incoming): Promise<string> {
+  let body: unknown;
+  try {
+    body = JSON.parse((await response.bytes(errorBodyLimit)).toString());
+  } catch (error) {
+    // Many error pages are HTML, and some are cut. The HTTP status has said what matters.
+    if (error instanceof SyntaxError || error instanceof Failure) return '';
+    throw error;
+  }
+  const text = wordsOf(body);
+  return text.length > 200 ? `${text.slice(0, 197)}...` : text;
+}
+
+function wordsOf(body: unknown): string {
+  try {
+    const it = asObject(body, 'error');
+    const first = optional(it.errors, 'errors', asArray)?.[0];
+    const { code, message } = asObject(
+      first ?? { message: it.details ?? it.message ?? it.error_description ?? it.error },
+      'error',
+    );
+    return [code, message].filter((part) => typeof part === 'string' && part !== '').join(': ');
+  } catch (error) {
+    // A body of another shape has nothing to quote.
+    if (error instanceof Failure) return '';
+    throw error;
+  }
+}

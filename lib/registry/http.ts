@@ -1,0 +1,213 @@
+/**
+ * All HTTP of this program goes through `Http.exchange`: one request, one response, nothing followed and nothing
+ * decoded. Redirects, tokens and retries are built on top, in files of their own.
+ */
+import type { Dispatcher } from 'undici';
+import Agent from 'undici/lib/dispatcher/agent.js';
+import pkg from '../../package.json' with { type: 'json' };
+import { Failure } from '../pipe/failure.js';
+import { tracing } from '../pipe/trace.js';
+import { bodyTooLarge, transportFailure } from './failures.js';
+import { isLoopback } from './reference.js';
+
+export interface Outgoing {
+  method: 'GET' | 'POST';
+  url: URL;
+  /** Names in lower case. */
+  headers: Record<string, string>;
+  body?: string;
+}
+
+export interface Incoming {
+  /** Where the response came from. */
+  url: URL;
+  status: number;
+  /** The first value of a header, by its name in lower case. */
+  header(name: string): string | undefined;
+  /** All values of a header. */
+  headers(name: string): string[];
+  /** Hands on the body as it comes. Once, and only one of these three may be called; one must be. */
+  stream(onChunk: (chunk: Buffer) => void): Promise<void>;
+  /** The whole body; throws `Failure` 76 when it is longer than `limit` bytes. */
+  bytes(limit: number): Promise<Buffer>;
+  /** Reads on without looking, or hangs up when that would be long. Never rejects. */
+  drop(): Promise<void>;
+}
+
+/** Seconds. */
+export interface Timeouts {
+  /** Until TCP and TLS are up. */
+  connect: number;
+  /** From the request to the last response header. */
+  headers: number;
+  /** Without any byte of the body. */
+  idle: number;
+}
+
+export interface HttpOptions {
+  timeouts: Timeouts;
+}
+
+export const defaultTimeouts: Timeouts = { connect: 15, headers: 60, idle: 60 };
+
+const userAgent = `md/${pkg.version}`;
+/** A body that nobody wants is read up to here, so that its connection can be used again. */
+const dropLimit = 64 * 1024;
+const proxyVariables = ['http_proxy', 'HTTP_PROXY', 'https_proxy', 'HTTPS_PROXY'];
+
+export class Http {
+  readonly #options: HttpOptions;
+  #direct: Dispatcher | undefined;
+  #proxied: Promise<Dispatcher> | undefined;
+  #tracer: Promise<void> | undefined;
+
+  constructor(options: Partial<HttpOptions> = {}) {
+    this.#options = { timeouts: defaultTimeouts, ...options };
+  }
+
+  /**
+   * Sends a request and resolves when the response's headers are in.
+   * Throws `Failure` 69 when the host cannot be reached or does not answer in time, 76 when it speaks no HTTP.
+   */
+  async exchange(request: Outgoing): Promise<Incoming> {
+    const { url, method, body } = request;
+    if (tracing()) {
+      this.#tracer ??= import('./http-trace.js').then(({ traceHttp }) => traceHttp());
+      await this.#tracer;
+    }
+    const dispatcher = await this.#dispatcher(url);
+    const { headers, idle } = this.#options.timeouts;
+    return new Promise((resolve, reject) => {
+      dispatcher.dispatch(
+        {
+          origin: url.origin,
+          path: url.pathname + url.search,
+          method,
+          headers: { 'user-agent': userAgent, ...request.headers },
+          body: body ?? null,
+          headersTimeout: headers * 1000,
+          bodyTimeout: idle * 1000,
+        },
+        new Exchange(url, resolve, reject),
+      );
+    });
+  }
+
+  /** Hangs up. Exchanges under way fail. */
+  async close(): Promise<void> {
+    await this.#direct?.destroy();
+    await (await this.#proxied)?.destroy();
+  }
+
+  #dispatcher(url: URL): Dispatcher | Promise<Dispatcher> {
+    const connect = { timeout: this.#options.timeouts.connect * 1000 };
+    if (isLoopback(url.host) || !proxyVariables.some((name) => process.env[name])) {
+      this.#direct ??= new Agent({ connect });
+      return this.#direct;
+    }
+    this.#proxied ??= import('undici/lib/dispatcher/env-http-proxy-agent.js').then(
+      ({ default: EnvHttpProxyAgent }) => new EnvHttpProxyAgent({ connect }),
+    );
+    return this.#proxied;
+  }
+}
+
+/** One exchange, as undici reports it. The body waits until somebody has said what to do with it. */
+class Exchange implements Dispatcher.DispatchHandler, Incoming {
+  status = 0;
+  #headers: Record<string, string | string[] | undefined> = {};
+  #controller: Dispatcher.DispatchController | undefined;
+  #onChunk: (chunk: Buffer) => void = () => {};
+  #settle: { resolve: () => void; reject: (error: Error) => void } | undefined;
+  #thrown: Error | undefined;
+  #outcome: Error | 'complete' | undefined;
+
+  constructor(
+    readonly url: URL,
+    readonly resolve: (incoming: Incoming) => void,
+    readonly reject: (error: Error) => void,
+  ) {}
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+  }
+
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    headers: Record<string, string | string[] | undefined>,
+  ): void {
+    if (status < 200) return;
+    this.status = status;
+    this.#headers = headers;
+    controller.pause();
+    this.resolve(this);
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    try {
+      this.#onChunk(chunk);
+    } catch (error) {
+      // What the receiver throws is no trouble of the network, and is passed on as it is.
+      this.#thrown = error instanceof Error ? error : new Error(String(error));
+      controller.abort(this.#thrown);
+    }
+  }
+
+  onResponseEnd(): void {
+    this.#outcome = 'complete';
+    // undici takes a connection back one turn of the event loop after this. Who asks sooner gets, and pays for, a new one.
+    setImmediate(() => setImmediate(() => this.#settle?.resolve()));
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    const failure = this.#thrown ?? transportFailure(error, this.url);
+    this.#outcome = failure;
+    this.reject(failure);
+    this.#settle?.reject(failure);
+  }
+
+  header(name: string): string | undefined {
+    return this.headers(name)[0];
+  }
+
+  headers(name: string): string[] {
+    const value = Object.hasOwn(this.#headers, name) ? this.#headers[name] : undefined;
+    return value === undefined ? [] : Array.isArray(value) ? value : [value];
+  }
+
+  stream(onChunk: (chunk: Buffer) => void): Promise<void> {
+    this.#onChunk = onChunk;
+    const ended = new Promise<void>((resolve, reject) => {
+      this.#settle = { resolve, reject };
+      if (this.#outcome === 'complete') resolve();
+      else if (this.#outcome) reject(this.#outcome);
+    });
+    this.#controller?.resume();
+    return ended;
+  }
+
+  async bytes(limit: number): Promise<Buffer> {
+    const chunks: Buffer[] = [];
+    let length = 0;
+    await this.stream((chunk) => {
+      length += chunk.length;
+      if (length > limit) throw bodyTooLarge(this.url, limit);
+      chunks.push(chunk);
+    });
+    return Buffer.concat(chunks, length);
+  }
+
+  async drop(): Promise<void> {
+    let length = 0;
+    try {
+      await this.stream((chunk) => {
+        length += chunk.length;
+        if (length > dropLimit) throw bodyTooLarge(this.url, dropLimit);
+      });
+    } catch (error) {
+      // How a body ends that nobody wants is of no interest.
+      if (!(error instanceof Failure)) throw error;
+    }
+  }
+}

@@ -1,0 +1,52 @@
+/** Trying again: exponential back-off with jitter, and Retry-After where the registry says when. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Status } from '../pipe/status.js';
+import { warnLine } from '../pipe/trace.js';
+import { RegistryFailure } from './failures.js';
+
+export interface RetryPolicy {
+  /** How often a request is sent again before it fails; progress resets the count. */
+  retries: number;
+  /** Milliseconds before the first retry; each further one doubles it. */
+  firstDelay: number;
+  /** Milliseconds that a delay of our own never exceeds. */
+  maxDelay: number;
+  /** The longest Retry-After that is waited for, in seconds. With a longer one the command ends with status 75. */
+  maxRetryAfter: number;
+}
+
+export const defaultRetryPolicy: RetryPolicy = { retries: 4, firstDelay: 300, maxDelay: 10_000, maxRetryAfter: 30 };
+
+/**
+ * Runs `attempt` until it succeeds, fails for good, or has failed too often. `progress` says how far the work has come:
+ * when it has grown since the last failure, the count starts again.
+ */
+export async function retrying<T>(
+  policy: RetryPolicy,
+  attempt: () => Promise<T>,
+  progress: () => number = () => 0,
+): Promise<T> {
+  let failures = 0;
+  let reached = progress();
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (!(error instanceof RegistryFailure) || !error.retryable) throw error;
+      if (progress() > reached) failures = 0;
+      reached = Math.max(reached, progress());
+      failures += 1;
+      if (failures > policy.retries || (error.retryAfter ?? 0) > policy.maxRetryAfter) throw error;
+      const delay = delayOf(policy, failures, error.retryAfter);
+      if (error.status === Status.tryLater) warnLine(`${error.message}; waiting ${(delay / 1000).toFixed(1)} s`);
+      await sleep(delay);
+    }
+  }
+}
+
+/** Half of it fixed, half random, so that many clients that failed together do not come back together. */
+function delayOf({ firstDelay, maxDelay }: RetryPolicy, failures: number, retryAfter: number | undefined): number {
+  if (retryAfter !== undefined) return retryAfter * 1000 + Math.random() * firstDelay;
+  const full = Math.min(maxDelay, firstDelay * 2 ** (failures - 1));
+  return full / 2 + (Math.random() * full) / 2;
+}
