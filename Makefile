@@ -27,7 +27,7 @@ dist/.built: $(sources) node_modules/.package-lock.json
 	node_modules/.bin/tsc -p .
 	node_modules/.bin/esbuild $(commands:%=cmd/%.ts) --bundle --platform=node --target=node20 --format=cjs \
 		--alias:koffi=./lib/sys/koffi-addon.cts --alias:node:http2=./lib/registry/no-http2.cts --external:'@koromix/*' \
-		--outdir=dist/bundle --out-extension:.js=.cjs --log-level=warning
+		--metafile=dist/bundles.json --outdir=dist/bundle --out-extension:.js=.cjs --log-level=warning
 	chmod +x dist/bundle/*.cjs
 	mkdir -p $(bin)
 	for c in $(commands); do ln -sf ../bundle/$$c.cjs $(bin)/$$c; done

@@ -1,0 +1,164 @@
+/** The rules on who may import what, from DESIGN: they keep the modules apart and the start of each command fast. */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { builtinModules } from 'node:module';
+import { dirname, join, relative } from 'node:path';
+import { test } from 'node:test';
+import { root } from '../support/run.js';
+
+interface Import {
+  /** The file that imports, relative to the checkout: `lib/pipe/flags.ts`. */
+  from: string;
+  /** A file of the project, as a path relative to the checkout, or the name of a package. */
+  to: string;
+  typeOnly: boolean;
+}
+
+/** Folders of `lib` and the folders that each may import from; types may come from anywhere in `lib`. */
+const mayImport: Record<string, string[]> = {
+  'lib/pipe': [],
+  'lib/sys': ['lib/pipe'],
+  'lib/registry': ['lib/pipe', 'lib/sys'],
+  'lib/image': ['lib/pipe', 'lib/sys'],
+  'lib/unpack': ['lib/pipe', 'lib/sys'],
+  'lib/isolate': ['lib/pipe', 'lib/sys'],
+};
+
+/** The runtime dependencies and the one folder that each is used in. */
+const packages: Record<string, string> = {
+  undici: 'lib/registry',
+  tar: 'lib/unpack',
+  koffi: 'lib/sys',
+  mri: 'lib/pipe',
+};
+
+/** What each bundle holds beside the project's own code; a package that is missing here must not be in it. */
+const bundled: Record<string, string[]> = {
+  'md-token': ['mri', 'undici'],
+  'md-manifest': ['mri', 'undici'],
+  'md-fetch-layer': ['mri', 'undici'],
+  'md-unpack': ['koffi', 'mri', 'tar'],
+  'md-isolate': ['koffi', 'mri'],
+};
+
+function sources(folder: string): string[] {
+  return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+    .filter((name) => /\.c?ts$/.test(name) && !name.endsWith('.d.ts'))
+    .map((name) => join(folder, name));
+}
+
+function importsOf(file: string): Import[] {
+  const text = readFileSync(join(root, file), 'utf8').replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '');
+  const found: Import[] = [];
+  for (const [, type, specifier = ''] of text.matchAll(
+    /^(?:import|export)\s+(type\s)?(?:[^'";]*?from\s+)?'([^']+)'/gm,
+  )) {
+    found.push({ from: file, to: target(file, specifier), typeOnly: type !== undefined });
+  }
+  for (const [, specifier = ''] of text.matchAll(/\b(?:import|require)\('([^']+)'\)/g)) {
+    found.push({ from: file, to: target(file, specifier), typeOnly: false });
+  }
+  return found;
+}
+
+function target(file: string, specifier: string): string {
+  if (specifier.startsWith('.')) return join(dirname(file), specifier).replace(/\.(c?)js$/, '.$1ts');
+  return specifier.startsWith('@') ? specifier : specifier.split('/')[0]!;
+}
+
+/** `lib/pipe/flags.ts` is in `lib/pipe`. */
+function folderOf(file: string): string {
+  return file.split('/').slice(0, 2).join('/');
+}
+
+const product = [...sources('lib'), ...sources('cmd')].flatMap(importsOf);
+const isOwn = ({ to }: Import) => to.includes('/') && !to.startsWith('@') && !to.startsWith('node:');
+const show = ({ from, to }: Import) => `${from} imports ${to}`;
+
+test('a folder of lib imports from the folders below it only', () => {
+  const wrong = product.filter(isOwn).filter(({ from, to, typeOnly }) => {
+    if (!from.startsWith('lib/') || folderOf(to) === folderOf(from) || typeOnly) return false;
+    return to !== 'package.json' && !mayImport[folderOf(from)]?.includes(folderOf(to));
+  });
+  assert.deepEqual(wrong.map(show), []);
+});
+
+test('every folder of lib has a rule', () => {
+  const folders = new Set(sources('lib').map(folderOf));
+  assert.deepEqual(
+    [...folders].filter((folder) => !(folder in mayImport)),
+    [],
+  );
+});
+
+test('lib and cmd import nothing from test, and lib nothing from cmd', () => {
+  const wrong = product.filter(
+    ({ from, to }) => to.startsWith('test/') || (from.startsWith('lib/') && to.startsWith('cmd/')),
+  );
+  assert.deepEqual(wrong.map(show), []);
+});
+
+test('each runtime dependency is imported in its one folder, and nothing else is imported', () => {
+  const builtins = new Set(builtinModules);
+  const wrong = product.filter((it) => {
+    if (isOwn(it) || it.to === 'package.json' || it.to.startsWith('node:')) return false;
+    return builtins.has(it.to) || folderOf(it.from) !== packages[it.to.startsWith('@koromix/') ? 'koffi' : it.to];
+  });
+  assert.deepEqual(wrong.map(show), []);
+});
+
+test('the runtime dependencies are these four', () => {
+  const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { dependencies: object };
+  assert.deepEqual(Object.keys(dependencies).sort(), Object.keys(packages).sort());
+});
+
+test('a command is thin: it imports from lib and from Node only', () => {
+  const wrong = sources('cmd')
+    .flatMap(importsOf)
+    .filter(({ to }) => !to.startsWith('lib/') && !to.startsWith('node:'));
+  assert.deepEqual(wrong.map(show), []);
+});
+
+test('no file of the project imports itself in a circle', () => {
+  const edges = new Map<string, string[]>();
+  for (const { from, to, typeOnly } of product) if (!typeOnly) edges.set(from, [...(edges.get(from) ?? []), to]);
+  const circles: string[] = [];
+  const done = new Set<string>();
+  const visit = (file: string, path: string[]) => {
+    if (path.includes(file)) circles.push([...path.slice(path.indexOf(file)), file].join(' > '));
+    if (path.includes(file) || done.has(file)) return;
+    for (const next of edges.get(file) ?? []) visit(next, [...path, file]);
+    done.add(file);
+  };
+  for (const file of edges.keys()) visit(file, []);
+  assert.deepEqual(circles, []);
+});
+
+test('lib and cmd have neither import.meta nor await outside a function, which the bundles cannot hold', () => {
+  const wrong = [...sources('lib'), ...sources('cmd')].filter((file) =>
+    /\bimport\.meta\b|^(?:const .* = )?await\b/m.test(readFileSync(join(root, file), 'utf8')),
+  );
+  assert.deepEqual(wrong, []);
+});
+
+interface Metafile {
+  outputs: Record<string, { entryPoint?: string; inputs: Record<string, { bytesInOutput: number }> }>;
+}
+
+const { outputs } = JSON.parse(readFileSync(join(root, 'dist/bundles.json'), 'utf8')) as Metafile;
+
+for (const [command, expected] of Object.entries(bundled)) {
+  test(`the bundle of ${command} holds the packages that it uses and no other`, () => {
+    const bundle = Object.values(outputs).find(({ entryPoint }) => entryPoint === `cmd/${command}.ts`);
+    assert.ok(bundle, `${command} is not in dist/bundles.json`);
+    const used = new Set<string>();
+    for (const [input, { bytesInOutput }] of Object.entries(bundle.inputs)) {
+      if (bytesInOutput === 0) continue;
+      const [, name] = /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(relative(root, join(root, input))) ?? [];
+      if (name) used.add(name);
+      if (input.startsWith('lib/sys/koffi')) used.add('koffi');
+    }
+    const direct = [...used].filter((name) => name in packages);
+    assert.deepEqual(direct.sort(), expected);
+  });
+}
