@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';
-import { dirname, join, relative } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { root } from '../support/run.js';
 
@@ -32,13 +32,13 @@ const packages: Record<string, string> = {
   mri: 'lib/pipe',
 };
 
-/** What each bundle holds beside the project's own code; a package that is missing here must not be in it. */
-const bundled: Record<string, string[]> = {
-  'md-token': ['mri', 'undici'],
-  'md-manifest': ['mri', 'undici'],
-  'md-fetch-layer': ['mri', 'undici'],
-  'md-unpack': ['koffi', 'mri', 'tar'],
-  'md-isolate': ['koffi', 'mri'],
+/** The packages that each command loads at every start, and those that it loads only when it meets the need. */
+const loaded: Record<string, { atStart: string[]; later: string[] }> = {
+  'md-token': { atStart: ['mri', 'undici'], later: [] },
+  'md-manifest': { atStart: ['mri', 'undici'], later: ['koffi'] },
+  'md-fetch-layer': { atStart: ['mri', 'undici'], later: ['koffi'] },
+  'md-unpack': { atStart: ['koffi', 'mri', 'tar'], later: [] },
+  'md-isolate': { atStart: ['koffi', 'mri'], later: [] },
 };
 
 function sources(folder: string): string[] {
@@ -141,24 +141,32 @@ test('lib and cmd have neither import.meta nor await outside a function, which t
   assert.deepEqual(wrong, []);
 });
 
+/** What esbuild says of its work: each file of the bundles, and what that file imports. */
 interface Metafile {
-  outputs: Record<string, { entryPoint?: string; inputs: Record<string, { bytesInOutput: number }> }>;
+  inputs: Record<string, { imports: { path: string; kind: string; external?: boolean }[] }>;
 }
 
-const { outputs } = JSON.parse(readFileSync(join(root, 'dist/bundles.json'), 'utf8')) as Metafile;
+const { inputs } = JSON.parse(readFileSync(join(root, 'dist/bundles.json'), 'utf8')) as Metafile;
 
-for (const [command, expected] of Object.entries(bundled)) {
-  test(`the bundle of ${command} holds the packages that it uses and no other`, () => {
-    const bundle = Object.values(outputs).find(({ entryPoint }) => entryPoint === `cmd/${command}.ts`);
-    assert.ok(bundle, `${command} is not in dist/bundles.json`);
-    const used = new Set<string>();
-    for (const [input, { bytesInOutput }] of Object.entries(bundle.inputs)) {
-      if (bytesInOutput === 0) continue;
-      const [, name] = /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(relative(root, join(root, input))) ?? [];
-      if (name) used.add(name);
-      if (input.startsWith('lib/sys/koffi')) used.add('koffi');
+/** The runtime dependencies that a bundle reaches, with or without its dynamic imports. */
+function reached(entry: string, dynamic: boolean): string[] {
+  const seen = new Set([entry]);
+  for (const file of seen) {
+    for (const { path, kind, external } of inputs[file]?.imports ?? []) {
+      if (!external && (dynamic || kind !== 'dynamic-import')) seen.add(path);
     }
-    const direct = [...used].filter((name) => name in packages);
-    assert.deepEqual(direct.sort(), expected);
+  }
+  const names = [...seen].map((file) => (file.includes('koffi-addon') ? 'koffi' : packageOf(file)));
+  return [...new Set(names)].filter((name) => name in packages).sort();
+}
+
+function packageOf(file: string): string {
+  return /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(file)?.[1] ?? '';
+}
+
+for (const [command, { atStart, later }] of Object.entries(loaded)) {
+  test(`${command} loads the packages that it needs and holds no other`, () => {
+    assert.deepEqual(reached(`cmd/${command}.ts`, false), atStart);
+    assert.deepEqual(reached(`cmd/${command}.ts`, true), [...atStart, ...later].sort());
   });
 }
