@@ -91,6 +91,9 @@ export class Registry {
   /** Origins, such as `http://127.0.0.1:PORT`. */
   readonly origin: Record<Service, string> = { registry: '', token: '', cdn: '' };
 
+  /** What a tag that nobody stored is answered with, in any repository; without it, 404. */
+  anyTag: ManifestEntry | undefined;
+
   private readonly servers: http.Server[] = [];
   private readonly blobs = new Map<string, Content>();
   private readonly manifests = new Map<string, ManifestEntry>();
@@ -226,13 +229,18 @@ export class Registry {
   }
 
   private manifest(repository: string, reference: string): Answer {
-    const entry = this.manifests.get(`${repository} ${reference}`);
+    const entry = this.manifests.get(`${repository} ${reference}`) ?? this.elsewhere(reference);
     if (!entry) return problem(404, 'MANIFEST_UNKNOWN', 'manifest unknown');
     const { redirectManifests, digestHeader } = this.options;
     if (redirectManifests) return this.redirect(redirectManifests, entry.digest, entry.mediaType);
     const headers: http.OutgoingHttpHeaders = { 'content-type': entry.mediaType };
     if (digestHeader !== false) headers['docker-content-digest'] = entry.digest;
     return { status: 200, headers, body: this.blobs.get(entry.digest)! };
+  }
+
+  private elsewhere(reference: string): ManifestEntry | undefined {
+    if (!this.anyTag || !reference.includes(':')) return this.anyTag;
+    return [...this.manifests.values()].find(({ digest }) => digest === reference);
   }
 
   private blob(digest: string): Answer {
