@@ -1,0 +1,61 @@
+/** The seccomp filter of a container: a profile, compiled for its capabilities, this machine and this kernel. */
+import { type Comparison, compile, type Rule, type Section, x64Audit } from './bpf.js';
+import { defaultProfile } from './default-profile.js';
+import { type Entry, entriesFor, newerAction, type Profile, parseProfile, type Target } from './profile.js';
+import { type SyscallArch, syscallNumbers } from './syscall-numbers.js';
+
+export type { Target } from './profile.js';
+
+/** AUDIT_ARCH_* of `linux/audit.h`. */
+const auditArch: Record<SyscallArch, number> = { x64: x64Audit, arm64: 0xc00000b7, x86: 0x40000003 };
+
+/** `default`, `unconfined`, or a profile file's text with its name for messages. */
+export type ProfileSource = 'default' | 'unconfined' | { name: string; text: string };
+
+/**
+ * The array of `struct sock_filter` for seccomp(2), 8 bytes an instruction; undefined for `unconfined`.
+ * Throws `Failure` 65 for a profile that is wrong or too large.
+ */
+export function seccompFilter(source: ProfileSource, target: Target): Buffer | undefined {
+  if (source === 'unconfined') return undefined;
+  return compile(seccompRules(source, target));
+}
+
+/** The rules behind a filter, a section for each architecture whose programs may run. */
+export function seccompRules(source: Exclude<ProfileSource, 'unconfined'>, target: Target): Section[] {
+  const profile = source === 'default' ? defaultProfile : parseProfile(source.text, source.name, target.arch);
+  const entries = entriesFor(profile, target);
+  return architectures(profile, target).map((arch) => section(profile, entries, arch));
+}
+
+/** The machine's own architecture, and those beside it that the profile names and this program knows. */
+function architectures(profile: Profile, { arch }: Target): SyscallArch[] {
+  return arch === 'x64' && profile.architectures.includes('SCMP_ARCH_X86') ? ['x64', 'x86'] : [arch];
+}
+
+function section(profile: Profile, entries: Entry[], arch: SyscallArch): Section {
+  const numbers = syscallNumbers(arch);
+  const rules: Rule[] = [];
+  for (const { names, action, args = [] } of entries) {
+    if (action === profile.defaultAction) continue;
+    for (const name of names) {
+      const number = numbers.get(name);
+      // A name that this architecture does not have is no call that could be made.
+      if (number === undefined) continue;
+      for (const alternative of alternatives(args)) rules.push({ number, action, args: alternative });
+    }
+  }
+  return {
+    auditArch: auditArch[arch],
+    rules,
+    defaultAction: profile.defaultAction,
+    newerAction: newerAction(profile),
+    highest: Math.max(0, ...rules.map(({ number }) => number)),
+  };
+}
+
+/** Conditions on different arguments must hold together; with two on the same argument, docker's runtimes take any one of all. */
+function alternatives(args: readonly Comparison[]): (readonly Comparison[])[] {
+  const distinct = new Set(args.map(({ index }) => index)).size === args.length;
+  return distinct ? [args] : args.map((arg) => [arg]);
+}

@@ -1,0 +1,210 @@
+/**
+ * Seccomp profiles in docker's JSON format, and what is left of one for a given container: the entries that apply to
+ * its capabilities, architecture and kernel.
+ *
+ * Sources: OCI runtime-spec, config-linux.md, "Seccomp"; docker's documentation, "Seccomp security profiles for
+ * Docker", whose format adds `archMap`, `includes` and `excludes`.
+ */
+import { constants } from 'node:os';
+import { arrayOf, asArray, asObject, asSize, asString, type JsonObject, optional, wrong } from '../../pipe/check.js';
+import { Failure } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+import { type Comparison, ENOSYS, type Operator, operators, RET } from './bpf.js';
+
+export interface Profile {
+  /** What the filter returns for a call that no entry names: a SECCOMP_RET_* value with its data. */
+  defaultAction: number;
+  /** Beside the machine's own, the architectures whose programs may run: SCMP_ARCH_* names. */
+  architectures: readonly string[];
+  entries: readonly Entry[];
+}
+
+export interface Entry {
+  names: readonly string[];
+  action: number;
+  /** All must hold; of several for the same argument, one. */
+  args?: readonly Comparison[];
+  /** The entry counts only when all of this is so. */
+  includes?: Condition;
+  /** The entry does not count when any of this is so. */
+  excludes?: Condition;
+}
+
+export interface Condition {
+  /** Without `CAP_`. */
+  caps?: readonly string[];
+  /** Go's names: amd64, arm64. */
+  arches?: readonly string[];
+  /** `4.8` */
+  minKernel?: string;
+}
+
+/** What a profile is resolved for. */
+export interface Target {
+  /** The capabilities in the container's bounding set, without `CAP_`. */
+  capabilities: readonly string[];
+  arch: 'x64' | 'arm64';
+  /** The kernel's release as uname(2) tells it: `6.1.0-18-amd64`. */
+  kernel: string;
+}
+
+const EPERM = 1;
+const maxErrno = 4095;
+const maxU64 = 2n ** 64n - 1n;
+
+const goArch = { x64: 'amd64', arm64: 'arm64' };
+const scmpArch = { x64: 'SCMP_ARCH_X86_64', arm64: 'SCMP_ARCH_AARCH64' };
+
+/** The entries of a profile that count for a target. */
+export function entriesFor(profile: Profile, target: Target): Entry[] {
+  return profile.entries.filter(({ includes = {}, excludes = {} }) => {
+    const excluded =
+      excludes.arches?.includes(goArch[target.arch]) ||
+      excludes.caps?.some((cap) => target.capabilities.includes(cap)) ||
+      (excludes.minKernel !== undefined && isAtLeast(target.kernel, excludes.minKernel));
+    const included =
+      (!includes.arches?.length || includes.arches.includes(goArch[target.arch])) &&
+      (includes.caps ?? []).every((cap) => target.capabilities.includes(cap)) &&
+      (includes.minKernel === undefined || isAtLeast(target.kernel, includes.minKernel));
+    return included && !excluded;
+  });
+}
+
+function isAtLeast(kernel: string, minimum: string): boolean {
+  const [major = 0, minor = 0] = kernelVersion(kernel) ?? [];
+  const [wantMajor = 0, wantMinor = 0] = kernelVersion(minimum) ?? [];
+  return major > wantMajor || (major === wantMajor && minor >= wantMinor);
+}
+
+function kernelVersion(text: string): [major: number, minor: number] | undefined {
+  const [, major, minor] = /^(\d+)\.(\d+)/.exec(text) ?? [];
+  return major === undefined ? undefined : [Number(major), Number(minor)];
+}
+
+/**
+ * Reads a profile from the text of a JSON file; `name` is the file's name for messages. Throws `Failure` 65 that names
+ * the field which is wrong. Fields that are not known are passed over, as docker does.
+ */
+export function parseProfile(text: string, name: string, arch: Target['arch']): Profile {
+  return asProfile(parseJson(text, name), name, arch);
+}
+
+/** JSON with numbers up to 2^64-1, such as a mask of all bits: the values of arguments that JavaScript's numbers cannot hold become strings. */
+function parseJson(text: string, name: string): unknown {
+  try {
+    return JSON.parse(text.replace(/("value(?:Two)?"\s*:\s*)([0-9]{16,20})(?=\s*[,}])/g, '$1"$2"'));
+  } catch (error) {
+    throw new Failure(Status.data, name, `no JSON: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+function asProfile(value: unknown, name: string, arch: Target['arch']): Profile {
+  const it = asObject(value, name);
+  if (it.archMap && it.architectures) {
+    throw wrong(name, 'one of architectures and archMap', 'both');
+  }
+  return {
+    defaultAction: asAction(it.defaultAction, it.defaultErrnoRet, undefined, `${name}.defaultAction`),
+    architectures:
+      optional(it.architectures, `${name}.architectures`, arrayOf(asString)) ??
+      optional(it.archMap, `${name}.archMap`, (map, at) => subArchitectures(map, at, arch)) ??
+      [],
+    entries: arrayOf(asEntry)(it.syscalls ?? [], `${name}.syscalls`),
+  };
+}
+
+function subArchitectures(value: unknown, name: string, arch: Target['arch']): string[] {
+  const maps = asArray(value, name).map((item, i) => {
+    const it = asObject(item, `${name}[${i}]`);
+    return {
+      architecture: asString(it.architecture, `${name}[${i}].architecture`),
+      sub: optional(it.subArchitectures, `${name}[${i}].subArchitectures`, arrayOf(asString)) ?? [],
+    };
+  });
+  return maps.find(({ architecture }) => architecture === scmpArch[arch])?.sub ?? [];
+}
+
+function asEntry(value: unknown, name: string): Entry {
+  const it = asObject(value, name);
+  const one = optional(it.name, `${name}.name`, asString);
+  const names = optional(it.names, `${name}.names`, arrayOf(asString)) ?? [];
+  if (one && names.length > 0) throw wrong(name, 'one of name and names', 'both');
+  return {
+    names: one ? [one] : names,
+    action: asAction(it.action, it.errnoRet, it.errno, `${name}.action`),
+    args: optional(it.args, `${name}.args`, arrayOf(asComparison)) ?? [],
+    includes: optional(it.includes, `${name}.includes`, asCondition) ?? {},
+    excludes: optional(it.excludes, `${name}.excludes`, asCondition) ?? {},
+  };
+}
+
+function asComparison(value: unknown, name: string): Comparison {
+  const it = asObject(value, name);
+  const index = asSize(it.index, `${name}.index`);
+  if (index > 5) throw wrong(`${name}.index`, 'an argument from 0 to 5', index);
+  const op = operators.find((known) => `SCMP_CMP_${known}` === it.op);
+  if (!op) throw wrong(`${name}.op`, `SCMP_CMP_ and one of ${operators.join(', ')}`, it.op);
+  return {
+    index,
+    op: op satisfies Operator,
+    value: asU64(it.value ?? 0, `${name}.value`),
+    valueTwo: asU64(it.valueTwo ?? 0, `${name}.valueTwo`),
+  };
+}
+
+function asU64(value: unknown, name: string): bigint {
+  const number = typeof value === 'string' && /^[0-9]{1,20}$/.test(value) ? BigInt(value) : BigInt(asSize(value, name));
+  if (number > maxU64) throw wrong(name, 'a number below 2^64', value);
+  return number;
+}
+
+function asCondition(value: unknown, name: string): Condition {
+  const it = asObject(value, name);
+  const minKernel = optional(it.minKernel, `${name}.minKernel`, asString);
+  if (minKernel && !kernelVersion(minKernel)) throw wrong(`${name}.minKernel`, 'a version such as 4.8', minKernel);
+  return {
+    caps: (optional(it.caps, `${name}.caps`, arrayOf(asString)) ?? []).map((cap) => cap.replace(/^CAP_/, '')),
+    arches: optional(it.arches, `${name}.arches`, arrayOf(asString)) ?? [],
+    ...(minKernel ? { minKernel } : {}),
+  };
+}
+
+function asAction(value: unknown, errnoRet: unknown, errno: unknown, name: string): number {
+  const code = () => asErrno(errnoRet, errno, name);
+  switch (value) {
+    case 'SCMP_ACT_ALLOW':
+      return RET.ALLOW;
+    case 'SCMP_ACT_ERRNO':
+      return RET.ERRNO | code();
+    case 'SCMP_ACT_KILL':
+    case 'SCMP_ACT_KILL_THREAD':
+      return RET.KILL_THREAD;
+    case 'SCMP_ACT_KILL_PROCESS':
+      return RET.KILL_PROCESS;
+    case 'SCMP_ACT_TRAP':
+      return RET.TRAP;
+    case 'SCMP_ACT_TRACE':
+      return RET.TRACE | code();
+    case 'SCMP_ACT_LOG':
+      return RET.LOG;
+    case 'SCMP_ACT_NOTIFY':
+      throw new Failure(Status.data, name, 'SCMP_ACT_NOTIFY needs a supervisor that answers, and there is none here');
+    default:
+      throw wrong(name, 'an action such as SCMP_ACT_ALLOW or SCMP_ACT_ERRNO', value);
+  }
+}
+
+/** `errnoRet` is docker's number, `errno` the name that podman's profiles add. */
+function asErrno(errnoRet: unknown, errno: unknown, name: string): number {
+  const byName: JsonObject = constants.errno;
+  const number = optional(errnoRet ?? byName[String(errno)], name, asSize) ?? EPERM;
+  if (number > maxErrno) throw wrong(name, `an errno of at most ${maxErrno}`, number);
+  return number;
+}
+
+/** What a call that is newer than the profile gets where the profile does not allow by default: ENOSYS, so that the C library falls back. */
+export function newerAction(profile: Profile): number {
+  const permissive: readonly number[] = [RET.ALLOW, RET.LOG];
+  const kept = permissive.includes(profile.defaultAction) || (profile.defaultAction & RET.TRACE) === RET.TRACE;
+  return kept ? profile.defaultAction : RET.ERRNO | ENOSYS;
+}

@@ -1,0 +1,76 @@
+/** libseccomp as a reference: it compiles the same rules, and tests compare the verdicts of both programs. */
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import koffi from 'koffi';
+import { operators, type Rule } from '../../lib/isolate/seccomp/bpf.js';
+
+type Library = ReturnType<typeof koffi.load>;
+let library: Library | undefined;
+
+/** The `skip` of a test that needs libseccomp. */
+export function needsLibseccomp(): string | false {
+  try {
+    library ??= koffi.load('libseccomp.so.2');
+    return false;
+  } catch {
+    return 'not installed: libseccomp';
+  }
+}
+
+export interface Reference {
+  filter: Buffer;
+  /** AUDIT_ARCH_* of this machine, for which the filter is. */
+  auditArch: number;
+  /** The rules that libseccomp would not take, by their place. */
+  refused: number[];
+}
+
+/** A filter that libseccomp made. It takes numbers as those of this machine, whichever they are. */
+export function referenceFilter(defaultAction: number, rules: readonly Rule[]): Reference {
+  if (needsLibseccomp() !== false) throw new Error('libseccomp is missing');
+  const { init, nativeArch, addRule, exportBpf, release } = functions(library!);
+  const context = init(defaultAction);
+  const refused: number[] = [];
+  rules.forEach(({ number, action, args }, i) => {
+    const compared = args.map(({ index, op, value, valueTwo }) => ({
+      arg: index,
+      op: operators.indexOf(op) + 1,
+      a: value,
+      b: valueTwo,
+    }));
+    if (addRule(context, action, number, compared.length, compared) !== 0) refused.push(i);
+  });
+  const directory = mkdtempSync(join(tmpdir(), 'md-test-'));
+  try {
+    const path = join(directory, 'filter');
+    const fd = openSync(path, 'w');
+    exportBpf(context, fd);
+    closeSync(fd);
+    return { filter: readFileSync(path), auditArch: nativeArch() as number, refused };
+  } finally {
+    release(context);
+    rmSync(directory, { recursive: true });
+  }
+}
+
+let declared: ReturnType<typeof declare> | undefined;
+
+function functions(from: Library) {
+  declared ??= declare(from);
+  return declared;
+}
+
+/** seccomp.h: `struct scmp_arg_cmp`, and the functions that are used here. */
+function declare(from: Library) {
+  koffi.struct('scmp_arg_cmp', { arg: 'uint32_t', op: 'int', a: 'uint64_t', b: 'uint64_t' });
+  return {
+    init: from.func('void *seccomp_init(uint32_t action)'),
+    nativeArch: from.func('uint32_t seccomp_arch_native()'),
+    addRule: from.func(
+      'int seccomp_rule_add_exact_array(void *context, uint32_t action, int number, uint32_t count, scmp_arg_cmp *args)',
+    ),
+    exportBpf: from.func('int seccomp_export_bpf(void *context, int fd)'),
+    release: from.func('void seccomp_release(void *context)'),
+  };
+}
