@@ -8,7 +8,8 @@ import { firstLine, stdinLines } from '../lib/pipe/input.js';
 import { writeDocument } from '../lib/pipe/output.js';
 import { makeProgress, progressMode } from '../lib/pipe/progress.js';
 import { Status } from '../lib/pipe/status.js';
-import { RegistryClient } from '../lib/registry/client.js';
+import { networkFlags, networkOf } from '../lib/registry/network.js';
+import { openRegistry } from '../lib/registry/open.js';
 
 main(
   {
@@ -19,6 +20,7 @@ main(
     flags: {
       jobs: { kind: 'count', alias: 'j', value: 'N', help: 'how many layers at the same time (default 3)' },
       progress: { kind: 'string', value: 'MODE', help: 'bar, json or none (default: bar on a terminal, else none)' },
+      ...networkFlags,
     },
     examples: [
       ['md-token alpine | md-manifest | md-fetch-layer', 'into the store'],
@@ -32,10 +34,10 @@ main(
     if (jobs < 1) throw new Failure(Status.usage, '--jobs', 'at least 1 is needed');
     const progress = makeProgress(progressMode(flags.progress), 'fetch');
     const document = asManifestDocument(await firstLine(stdinLines()));
-    const { authorization: _, ...open } = document;
+    const { authorization: _, login: __, ...open } = document;
     writeDocument(open);
     const store = new Store();
-    const source = new RegistryClient(document);
+    const source = await openRegistry(document, networkOf(flags, document));
     try {
       await fetchLayers({ ...document, source, store, jobs, progress }, (layer) => writeDocument({ layer }));
     } finally {

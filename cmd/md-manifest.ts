@@ -6,7 +6,8 @@ import { main } from '../lib/pipe/command.js';
 import { asTokenDocument } from '../lib/pipe/document.js';
 import { firstLine, stdinLines } from '../lib/pipe/input.js';
 import { writeDocument } from '../lib/pipe/output.js';
-import { RegistryClient } from '../lib/registry/client.js';
+import { networkFlags, networkOf } from '../lib/registry/network.js';
+import { openRegistry } from '../lib/registry/open.js';
 
 main(
   {
@@ -20,6 +21,7 @@ main(
         value: 'OS/ARCH[/VARIANT]',
         help: "the platform to choose; this machine's by default",
       },
+      ...networkFlags,
     },
     examples: [
       ['md-token alpine | md-manifest', "for this machine's platform"],
@@ -33,8 +35,8 @@ main(
     const wanted = flags.platform === undefined ? hostPlatform() : parsePlatform(flags.platform);
     const document = asTokenDocument(await firstLine(stdinLines()));
     const { image, reference } = document;
-    const store = new Store();
-    const found = await resolveImage(new RegistryClient(document), { image, reference, wanted, store });
+    const source = await openRegistry(document, networkOf(flags, document));
+    const found = await resolveImage(source, { image, reference, wanted, store: new Store() });
     const { digest, mediaType, manifest, config, platform } = found;
     writeDocument({ ...document, platform, digest, mediaType, manifest, config });
     return undefined;

@@ -279,7 +279,7 @@ function embedded({ data }: Descriptor): Buffer | undefined {
 
 /** A small blob as a whole. */
 async function readBlob(source: Source, descriptor: Descriptor): Promise<Buffer> {
-  const sink = new MemorySink();
+  const sink = new MemorySink(descriptor);
   await source.blob(descriptor, sink);
   return sink.bytes();
 }
@@ -287,6 +287,8 @@ async function readBlob(source: Source, descriptor: Descriptor): Promise<Buffer>
 class MemorySink implements BlobSink {
   offset = 0;
   #chunks: Buffer[] = [];
+
+  constructor(readonly blob: Descriptor) {}
 
   write(chunk: Buffer): void {
     this.#chunks.push(chunk);
@@ -296,6 +298,11 @@ class MemorySink implements BlobSink {
   restart(): void {
     this.#chunks = [];
     this.offset = 0;
+  }
+
+  isVerified(): boolean {
+    const { digest, size } = this.blob;
+    return this.offset === size && digestOf(this.bytes(), algorithmOf(digest)) === digest;
   }
 
   bytes(): Buffer {
@@ -310,12 +317,16 @@ function checkContent(bytes: Buffer, { digest, size }: Descriptor, name: string)
 }
 
 function checkDigest(bytes: Buffer, digest: string, name: string): void {
-  const got = digestOf(bytes, digest.slice(0, digest.indexOf(':')));
+  const got = digestOf(bytes, algorithmOf(digest));
   if (got !== digest) throw new Failure(Status.data, name, `digest mismatch: its content has ${got}`);
 }
 
 function digestOf(bytes: Buffer, algorithm = 'sha256'): string {
   return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`;
+}
+
+function algorithmOf(digest: string): string {
+  return digest.slice(0, digest.indexOf(':'));
 }
 
 function tooLarge(name: string, size: number): Failure {

@@ -75,6 +75,7 @@ export class Partial implements BlobSink {
     return this.#verdict;
   }
 
+  /** Whether it holds the whole blob, by size and digest. */
   isVerified(): boolean {
     return this.offset === this.blob.size && this.digest === this.blob.digest;
   }

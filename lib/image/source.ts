@@ -15,6 +15,8 @@ export interface BlobSink {
   write(chunk: Buffer): void;
   /** Forgets all that it has: the bytes come again from the first one. */
   restart(): void;
+  /** Whether it holds the whole blob, by size and digest. Ask when no more bytes come. */
+  isVerified(): boolean;
 }
 
 export interface Source {

@@ -7,15 +7,17 @@ import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import type { Challenge } from './challenge.js';
 import { RegistryFailure, responseFailure } from './failures.js';
-import type { Http } from './http.js';
+import type { Http, Incoming } from './http.js';
 import { exchangeFollowing } from './redirect.js';
 import { redactUrl } from './url.js';
 
 /** What proves who the user is, for one registry. A secret. */
 export type Credentials =
   | { kind: 'password'; username: string; password: string }
-  /** An OAuth2 refresh token, docker's `identitytoken`. */
-  | { kind: 'refresh'; token: string };
+  /** An OAuth2 refresh token, docker's `identitytoken`. The user name may be empty. */
+  | { kind: 'refresh'; username: string; token: string }
+  /** A token for the registry itself, docker's `registrytoken`. */
+  | { kind: 'bearer'; token: string };
 
 export interface AuthTarget {
   /** Origin of the registry's API. */
@@ -37,7 +39,10 @@ export async function answerChallenges(
   credentials: () => Promise<Credentials | undefined>,
 ): Promise<string | null> {
   const bearer = challenges.find(({ scheme, parameters }) => scheme === 'bearer' && parameters.get('realm'));
-  if (bearer) return `Bearer ${await fetchToken(http, bearer, target, await credentials())}`;
+  if (bearer) {
+    const login = await credentials();
+    return `Bearer ${login?.kind === 'bearer' ? login.token : await fetchToken(http, bearer, target, login)}`;
+  }
   if (challenges.some(({ scheme }) => scheme === 'basic')) return basicOrDenied(target, await credentials());
   if (challenges.length === 0) return null;
   const schemes = challenges.map(({ scheme }) => scheme).join(', ');
@@ -67,18 +72,44 @@ async function fetchToken(
 ): Promise<string> {
   const url = realmUrl(challenge, target);
   const service = challenge.parameters.get('service');
-  if (service !== undefined) url.searchParams.set('service', service);
-  url.searchParams.set('scope', scopeFor(challenge, target));
-  const response = await exchangeFollowing(http, {
-    method: 'GET',
-    url,
-    headers: {
-      accept: 'application/json',
-      ...(credentials?.kind === 'password' ? { authorization: basic(credentials) } : {}),
-    },
-  });
+  const scope = scopeFor(challenge, target);
+  const wish = { ...(service === undefined ? {} : { service }), scope };
+  let response: Incoming;
+  if (credentials?.kind === 'refresh') {
+    response = await postRefreshToken(http, url, wish, credentials.token);
+    // Not every token service knows POST; those take the refresh token as a password.
+    if (response.status === 404 || response.status === 405) {
+      await response.drop();
+      response = await getToken(http, url, wish, { username: credentials.username, password: credentials.token });
+    }
+  } else {
+    response = await getToken(http, url, wish, credentials?.kind === 'password' ? credentials : undefined);
+  }
   if (response.status !== 200) throw await responseFailure(response);
   return readToken(await response.bytes(tokenBodyLimit), url);
+}
+
+function getToken(
+  http: Http,
+  realm: URL,
+  wish: Record<string, string>,
+  login: { username: string; password: string } | undefined,
+): Promise<Incoming> {
+  const url = new URL(realm);
+  for (const [name, value] of Object.entries(wish)) url.searchParams.set(name, value);
+  const headers = { accept: 'application/json', ...(login ? { authorization: basic(login) } : {}) };
+  return exchangeFollowing(http, { method: 'GET', url, headers });
+}
+
+/** RFC 6749, 6. No redirect is followed: the body is a secret. */
+function postRefreshToken(http: Http, url: URL, wish: Record<string, string>, token: string): Promise<Incoming> {
+  const form = { grant_type: 'refresh_token', client_id: 'md', ...wish, refresh_token: token };
+  return http.exchange({
+    method: 'POST',
+    url,
+    headers: { accept: 'application/json', 'content-type': 'application/x-www-form-urlencoded' },
+    body: new URLSearchParams(form).toString(),
+  });
 }
 
 function realmUrl(challenge: Challenge, { origin }: AuthTarget): URL {

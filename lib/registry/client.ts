@@ -2,21 +2,24 @@
  * The pull side of the registry API for one repository: manifests and blobs, with tokens renewed, redirects followed and
  * failures tried again. Source: distribution-spec 1.1, "Pull".
  */
-import type { BlobSink, RawManifest, Source } from '../image/source.js';
-import { Failure } from '../pipe/failure.js';
+import type { BlobSink, RawManifest } from '../image/source.js';
 import { Status } from '../pipe/status.js';
+import { warnLine } from '../pipe/trace.js';
 import { type AuthTarget, answerChallenges, type Credentials } from './auth.js';
 import { parseChallenges } from './challenge.js';
 import { RegistryFailure, responseFailure } from './failures.js';
 import { Http, type HttpOptions, type Incoming } from './http.js';
+import type { Endpoint } from './mirrors.js';
+import { quotaOf } from './quota.js';
 import { exchangeFollowing } from './redirect.js';
-import { apiHost, isLoopback } from './reference.js';
 import { defaultRetryPolicy, type RetryPolicy, retrying } from './retry.js';
 
 export interface RegistryOptions extends Partial<HttpOptions> {
   /** As users write it. */
   registry: string;
   repository: string;
+  /** The origin of its API. */
+  origin: string;
   /** The Authorization header to begin with; null or absent when there is none yet. */
   authorization?: string | null;
   /** Asked when a challenge calls for it. */
@@ -31,9 +34,9 @@ const acceptedManifests = [
   'application/vnd.docker.distribution.manifest.v2+json',
 ].join(', ');
 
-export class RegistryClient implements Source {
+export class RegistryClient implements Endpoint {
+  readonly name: string;
   readonly #http: Http;
-  readonly #name: string;
   readonly #target: AuthTarget;
   readonly #retry: RetryPolicy;
   readonly #credentials: () => Promise<Credentials | undefined>;
@@ -41,11 +44,10 @@ export class RegistryClient implements Source {
   #renewing: Promise<string | null> | undefined;
 
   constructor(options: RegistryOptions) {
-    const { registry, repository, authorization, credentials, retry, ...http } = options;
-    const host = apiHost(registry);
+    const { registry, repository, origin, authorization, credentials, retry, ...http } = options;
     this.#http = new Http(http);
-    this.#name = `${registry}/${repository}`;
-    this.#target = { origin: `${isLoopback(host) ? 'http' : 'https'}://${host}`, repository };
+    this.name = `${registry}/${repository}`;
+    this.#target = { origin, repository };
     this.#retry = { ...defaultRetryPolicy, ...retry };
     this.#credentials = credentials ?? (async () => undefined);
     this.#authorization = authorization ?? null;
@@ -56,7 +58,7 @@ export class RegistryClient implements Source {
    * null when it is open to all. Throws `Failure` 77 when it needs a login that there is none for.
    */
   async login(): Promise<string | null> {
-    return this.#trying(`logging in for ${this.#name}`, async () => {
+    return this.#trying(`logging in for ${this.name}`, async () => {
       const url = new URL('/v2/', this.#target.origin);
       const response = await exchangeFollowing(this.#http, { method: 'GET', url, headers: {} });
       if (response.status === 200) {
@@ -71,9 +73,10 @@ export class RegistryClient implements Source {
   }
 
   async manifest(reference: string, limit: number): Promise<RawManifest> {
-    return this.#trying(`manifest ${reference} of ${this.#name}`, async () => {
+    return this.#trying(`manifest ${reference} of ${this.name}`, async () => {
       const response = await this.#get(`manifests/${reference}`, { accept: acceptedManifests });
       if (response.status !== 200) throw await responseFailure(response);
+      this.#warnOfQuota(response);
       return { bytes: await response.bytes(limit), contentType: response.header('content-type') };
     });
   }
@@ -82,7 +85,7 @@ export class RegistryClient implements Source {
   async blob({ digest, size }: { digest: string; size: number }, sink: BlobSink): Promise<void> {
     const download = new Download(`blob ${digest}`, digest, size, sink);
     await this.#trying(
-      `blob ${digest} of ${this.#name}`,
+      `blob ${digest} of ${this.name}`,
       () => download.attempt((headers) => this.#get(`blobs/${digest}`, headers)),
       () => download.reached,
     );
@@ -123,6 +126,12 @@ export class RegistryClient implements Source {
   #challengesOf(response: Incoming) {
     const own = response.status === 401 && response.url.origin === this.#target.origin;
     return own ? parseChallenges(response.headers('www-authenticate')) : [];
+  }
+
+  #warnOfQuota(response: Incoming): void {
+    const quota = quotaOf(response);
+    if (!quota || quota.remaining > Math.max(3, quota.limit / 20)) return;
+    warnLine(`${this.name}: ${quota.remaining} of ${quota.limit} pulls are left; a login may give more`);
   }
 
   /** Several requests may be refused at the same time: one renews for all. */
@@ -173,7 +182,7 @@ class Download {
       const length = Number(response.header('content-length') ?? this.size);
       if (length !== this.size) {
         await response.drop();
-        throw new Failure(Status.data, this.what, `the registry offers ${length} bytes, not ${this.size}`);
+        throw new RegistryFailure(Status.data, this.what, `the registry offers ${length} bytes, not ${this.size}`);
       }
       if (from > 0) this.sink.restart();
       return;
@@ -195,7 +204,11 @@ class Download {
 
   #write(chunk: Buffer): void {
     if (this.sink.offset + chunk.length > this.size) {
-      throw new Failure(Status.data, this.what, `more than the ${this.size} bytes came that its descriptor says`);
+      throw new RegistryFailure(
+        Status.data,
+        this.what,
+        `more than the ${this.size} bytes came that its descriptor says`,
+      );
     }
     this.sink.write(chunk);
   }

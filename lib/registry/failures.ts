@@ -3,6 +3,7 @@ import { asArray, asObject, optional } from '../pipe/check.js';
 import { errnoName, errnoText, Failure, type FailureOptions } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import type { Incoming } from './http.js';
+import { quotaOf } from './quota.js';
 import { redactUrl } from './url.js';
 
 /** Error bodies longer than this are not read: a registry's JSON has a few hundred bytes. */
@@ -97,6 +98,7 @@ export async function responseFailure(response: Incoming): Promise<RegistryFailu
     });
   }
   if (status === 404 || status === 410) return new RegistryFailure(Status.unavailable, what, `not found: ${why}`);
+  const quota = quotaOf(response);
   const retryAfter = parseRetryAfter(response.header('retry-after'), Date.now());
   if (status === 429 || (status === 503 && retryAfter !== undefined)) {
     return new RegistryFailure(
@@ -107,7 +109,7 @@ export async function responseFailure(response: Incoming): Promise<RegistryFailu
         retryable: true,
         retryAfter,
         ...(retryAfter === undefined ? {} : { hint: `try again in ${retryAfter} s` }),
-        details: { ...(retryAfter === undefined ? {} : { retryAfter }) },
+        details: { ...(retryAfter === undefined ? {} : { retryAfter }), ...(quota ? { quota } : {}) },
       },
     );
   }

@@ -2,12 +2,14 @@
  * All HTTP of this program goes through `Http.exchange`: one request, one response, nothing followed and nothing
  * decoded. Redirects, tokens and retries are built on top, in files of their own.
  */
+import { readFile } from 'node:fs/promises';
 import type { Dispatcher } from 'undici';
 import Agent from 'undici/lib/dispatcher/agent.js';
 import pkg from '../../package.json' with { type: 'json' };
 import { Failure } from '../pipe/failure.js';
 import { tracing } from '../pipe/trace.js';
-import { bodyTooLarge, transportFailure } from './failures.js';
+import { bodyTooLarge, RegistryFailure, transportFailure } from './failures.js';
+import type { Guard } from './guard.js';
 import { isLoopback } from './reference.js';
 
 export interface Outgoing {
@@ -46,6 +48,12 @@ export interface Timeouts {
 
 export interface HttpOptions {
   timeouts: Timeouts;
+  /** Certificates (PEM) that are trusted beside the system's. */
+  ca: string | undefined;
+  /** Hosts, with port where they have one, whose certificate is not checked. */
+  insecure: string[];
+  /** Decides where else than to the registry itself requests may go. */
+  guard: Guard | undefined;
 }
 
 export const defaultTimeouts: Timeouts = { connect: 15, headers: 60, idle: 60 };
@@ -53,16 +61,18 @@ export const defaultTimeouts: Timeouts = { connect: 15, headers: 60, idle: 60 };
 const userAgent = `md/${pkg.version}`;
 /** A body that nobody wants is read up to here, so that its connection can be used again. */
 const dropLimit = 64 * 1024;
-const proxyVariables = ['http_proxy', 'HTTP_PROXY', 'https_proxy', 'HTTPS_PROXY'];
+const proxyVariables = {
+  'http:': ['http_proxy', 'HTTP_PROXY'],
+  'https:': ['https_proxy', 'HTTPS_PROXY'],
+};
 
 export class Http {
   readonly #options: HttpOptions;
-  #direct: Dispatcher | undefined;
-  #proxied: Promise<Dispatcher> | undefined;
+  readonly #dispatchers = new Map<string, Promise<Dispatcher>>();
   #tracer: Promise<void> | undefined;
 
   constructor(options: Partial<HttpOptions> = {}) {
-    this.#options = { timeouts: defaultTimeouts, ...options };
+    this.#options = { timeouts: defaultTimeouts, ca: undefined, insecure: [], guard: undefined, ...options };
   }
 
   /**
@@ -75,6 +85,7 @@ export class Http {
       this.#tracer ??= import('./http-trace.js').then(({ traceHttp }) => traceHttp());
       await this.#tracer;
     }
+    await this.#options.guard?.check(url);
     const dispatcher = await this.#dispatcher(url);
     const { headers, idle } = this.#options.timeouts;
     return new Promise((resolve, reject) => {
@@ -95,21 +106,52 @@ export class Http {
 
   /** Hangs up. Exchanges under way fail. */
   async close(): Promise<void> {
-    await this.#direct?.destroy();
-    await (await this.#proxied)?.destroy();
+    for (const dispatcher of this.#dispatchers.values()) await (await dispatcher).destroy();
   }
 
-  #dispatcher(url: URL): Dispatcher | Promise<Dispatcher> {
-    const connect = { timeout: this.#options.timeouts.connect * 1000 };
-    if (isLoopback(url.host) || !proxyVariables.some((name) => process.env[name])) {
-      this.#direct ??= new Agent({ connect });
-      return this.#direct;
-    }
-    this.#proxied ??= import('undici/lib/dispatcher/env-http-proxy-agent.js').then(
-      ({ default: EnvHttpProxyAgent }) => new EnvHttpProxyAgent({ connect }),
-    );
-    return this.#proxied;
+  /** Requests that are sent in the same way share connections. */
+  #dispatcher(url: URL): Promise<Dispatcher> {
+    const { insecure, guard } = this.#options;
+    const way = {
+      insecure: insecure.includes(url.host),
+      // What a proxy resolves and reaches is for the proxy to judge.
+      proxied: usesProxy(url),
+      guarded: guard !== undefined && url.origin !== guard.home.origin,
+    };
+    const key = JSON.stringify(way);
+    const known = this.#dispatchers.get(key);
+    if (known) return known;
+    const made = this.#makeDispatcher(way);
+    this.#dispatchers.set(key, made);
+    return made;
   }
+
+  async #makeDispatcher(way: { insecure: boolean; proxied: boolean; guarded: boolean }): Promise<Dispatcher> {
+    const { timeouts, ca, guard } = this.#options;
+    const tls = {
+      ...(way.insecure ? { rejectUnauthorized: false } : {}),
+      ...(ca === undefined ? {} : { ca: await trusted(ca) }),
+    };
+    const timeout = timeouts.connect * 1000;
+    if (way.proxied) {
+      const { default: EnvHttpProxyAgent } = await import('undici/lib/dispatcher/env-http-proxy-agent.js');
+      return new EnvHttpProxyAgent({ connect: { ...tls, timeout }, requestTls: tls, proxyTls: tls });
+    }
+    return new Agent({ connect: { ...tls, timeout, ...(way.guarded && guard ? { lookup: guard.lookup } : {}) } });
+  }
+}
+
+/** As curl and Go have it: each protocol has a variable of its own, and loopback is never proxied. */
+function usesProxy(url: URL): boolean {
+  const variables = url.protocol === 'https:' ? proxyVariables['https:'] : proxyVariables['http:'];
+  return !isLoopback(url.host) && variables.some((name) => process.env[name]);
+}
+
+/** Naming a CA to Node replaces all that it trusts by itself, so the system's are named again. */
+async function trusted(ca: string): Promise<string[]> {
+  const { rootCertificates } = await import('node:tls');
+  const extra = process.env.NODE_EXTRA_CA_CERTS;
+  return [...rootCertificates, ...(extra ? [await readFile(extra, 'utf8')] : []), ca];
 }
 
 /** One exchange, as undici reports it. The body waits until somebody has said what to do with it. */
@@ -161,7 +203,7 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    const failure = this.#thrown ?? transportFailure(error, this.url);
+    const failure = this.#thrown ?? (error instanceof RegistryFailure ? error : transportFailure(error, this.url));
     this.#outcome = failure;
     this.reject(failure);
     this.#settle?.reject(failure);

@@ -1,0 +1,176 @@
+/**
+ * Credentials as docker and podman keep them, so that whoever has logged in with one of those is logged in here.
+ * Sources: docker's config.json ("auths", "credsStore", "credHelpers"), the docker-credential-helpers protocol,
+ * containers-auth.json(5).
+ */
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { asObject, asString, type JsonObject, optional } from '../pipe/check.js';
+import { errnoName, errnoText, Failure } from '../pipe/failure.js';
+import { warnLine } from '../pipe/trace.js';
+import type { Credentials } from './auth.js';
+
+/** Docker Hub's key in docker's config, and what its credential helpers know it by. */
+const hubKey = 'https://index.docker.io/v1/';
+const hubHosts = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io']);
+const helperTimeout = 60_000;
+const helperOutputLimit = 1024 * 1024;
+
+/**
+ * The credentials for a repository, or undefined when there are none. A file that cannot be read and a helper that fails
+ * are warned of and passed over: most pulls need no login.
+ */
+export async function findCredentials(
+  registry: string,
+  repository: string,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<Credentials | undefined> {
+  for (const path of credentialFiles(env)) {
+    const config = await readConfig(path);
+    if (!config) continue;
+    try {
+      const found = await searchConfig(config, registry, repository, path);
+      if (found) return found;
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      warnLine(`${error.message}; going on without`);
+    }
+  }
+  return undefined;
+}
+
+/** In the order in which they are asked: what the environment names comes first. */
+export function credentialFiles(env: NodeJS.ProcessEnv): string[] {
+  const home = env.HOME || homedir();
+  return [
+    env.REGISTRY_AUTH_FILE,
+    join(env.DOCKER_CONFIG || join(home, '.docker'), 'config.json'),
+    env.XDG_RUNTIME_DIR && join(env.XDG_RUNTIME_DIR, 'containers/auth.json'),
+    join(env.XDG_CONFIG_HOME || join(home, '.config'), 'containers/auth.json'),
+  ].filter((path): path is string => Boolean(path));
+}
+
+async function readConfig(path: string): Promise<JsonObject | undefined> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    const name = errnoName(error);
+    if (name === undefined) throw error;
+    if (name !== 'ENOENT' && name !== 'ENOTDIR') warnLine(`${path}: ${errnoText(name)}; going on without`);
+    return undefined;
+  }
+  try {
+    return asObject(JSON.parse(text), path);
+  } catch (error) {
+    if (!(error instanceof SyntaxError) && !(error instanceof Failure)) throw error;
+    // The text of a SyntaxError quotes the file, and the file holds passwords.
+    warnLine(`${path}: it is no JSON object; going on without`);
+    return undefined;
+  }
+}
+
+async function searchConfig(
+  config: JsonObject,
+  registry: string,
+  repository: string,
+  path: string,
+): Promise<Credentials | undefined> {
+  const helpers = optional(config.credHelpers, `${path}: credHelpers`, asObject) ?? {};
+  const own = mostSpecific(helpers, registry, repository);
+  const store = optional(config.credsStore, `${path}: credsStore`, asString);
+  const helper = own === undefined ? store : asString(own, `${path}: credHelpers`);
+  const serverKey = hubHosts.has(registry) ? hubKey : registry;
+  const fromHelper = helper ? await askHelper(helper, serverKey) : undefined;
+  if (fromHelper) return fromHelper;
+  const auths = optional(config.auths, `${path}: auths`, asObject) ?? {};
+  const entry = mostSpecific(auths, registry, repository);
+  return entry === undefined ? undefined : readEntry(asObject(entry, `${path}: auths`), path);
+}
+
+/** The value whose key is the longest prefix of the repository: `host/team/app`, then `host/team`, then `host`. */
+function mostSpecific(table: JsonObject, registry: string, repository: string): unknown {
+  const byName = new Map(Object.entries(table).map(([key, value]) => [normalizeKey(key), value]));
+  const parts = [hubHosts.has(registry) ? 'docker.io' : registry.toLowerCase(), ...repository.split('/')];
+  for (let length = parts.length; length > 0; length--) {
+    const value = byName.get(parts.slice(0, length).join('/'));
+    if (value !== undefined) return value;
+  }
+  return undefined;
+}
+
+/** Keys may be URLs, as docker wrote them once: `https://host/v1/` stands for the host. */
+function normalizeKey(key: string): string {
+  const [host = '', ...path] = key
+    .replace(/^https?:\/\//, '')
+    .replace(/\/+$/, '')
+    .split('/');
+  const name = hubHosts.has(host.toLowerCase()) ? 'docker.io' : host.toLowerCase();
+  const isApi = path.length === 1 && (path[0] === 'v1' || path[0] === 'v2');
+  return isApi ? name : [name, ...path].join('/');
+}
+
+function readEntry(entry: JsonObject, path: string): Credentials | undefined {
+  const field = (key: string) => optional(entry[key], `${path}: auths: ${key}`, asSecret) || undefined;
+  // docker pads the decoded text with NULs.
+  const decoded = Buffer.from(field('auth') ?? '', 'base64')
+    .toString()
+    .replace(/\0+$/, '');
+  const colon = decoded.indexOf(':');
+  const username = colon < 0 ? field('username') : decoded.slice(0, colon);
+  const password = colon < 0 ? field('password') : decoded.slice(colon + 1);
+  const identity = field('identitytoken');
+  if (identity) return { kind: 'refresh', username: username ?? '', token: identity };
+  const registryToken = field('registrytoken');
+  if (registryToken) return { kind: 'bearer', token: registryToken };
+  return username && password ? { kind: 'password', username, password } : undefined;
+}
+
+/** As `asString`, but an error says nothing of the value. */
+function asSecret(value: unknown, name: string): string {
+  return asString(typeof value === 'string' ? value : null, name);
+}
+
+/** `docker-credential-NAME get`: the server on stdin, JSON on stdout. "Not found" is an answer, other failures are not. */
+async function askHelper(name: string, server: string): Promise<Credentials | undefined> {
+  const program = `docker-credential-${name}`;
+  if (!/^[A-Za-z0-9._-]+$/.test(name)) {
+    warnLine(`credential helper ${JSON.stringify(name)}: that is no name of a program; going on without`);
+    return undefined;
+  }
+  const { error, stdout } = await runHelper(program, server);
+  if (error) {
+    if (/credentials not found/i.test(stdout)) return undefined;
+    const why = errnoName(error) === 'ENOENT' ? 'it is not installed' : 'it failed';
+    warnLine(`credential helper ${program}: ${why}; going on without`);
+    return undefined;
+  }
+  try {
+    const it = asObject(JSON.parse(stdout), program);
+    const username = asSecret(it.Username, 'Username');
+    const secret = asSecret(it.Secret, 'Secret');
+    return username === '<token>'
+      ? { kind: 'refresh', username: '', token: secret }
+      : { kind: 'password', username, password: secret };
+  } catch (problem) {
+    if (!(problem instanceof SyntaxError) && !(problem instanceof Failure)) throw problem;
+    warnLine(`credential helper ${program}: its answer makes no sense; going on without`);
+    return undefined;
+  }
+}
+
+function runHelper(program: string, server: string): Promise<{ error: Error | null; stdout: string }> {
+  return new Promise((resolve) => {
+    const child = execFile(
+      program,
+      ['get'],
+      { timeout: helperTimeout, maxBuffer: helperOutputLimit },
+      (error, stdout) => resolve({ error, stdout }),
+    );
+    // A helper that cannot be started has no stdin to take this; its own error says so.
+    child.stdin?.on('error', () => {});
+    child.stdin?.end(`${server}\n`);
+  });
+}

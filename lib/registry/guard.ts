@@ -1,0 +1,102 @@
+/**
+ * Keeps a registry on the internet from pointing into the user's own network: a token service or a redirect target that
+ * it names may be at a private address only when the registry itself is.
+ */
+import { lookup } from 'node:dns';
+import { BlockList, isIP, type LookupFunction } from 'node:net';
+import { Status } from '../pipe/status.js';
+import { RegistryFailure } from './failures.js';
+import { isLoopback } from './reference.js';
+
+/** IANA's special-purpose address registries: what is not globally reachable. */
+const privateNets: [address: string, prefix: number, family: 'ipv4' | 'ipv6'][] = [
+  ['0.0.0.0', 8, 'ipv4'],
+  ['10.0.0.0', 8, 'ipv4'],
+  ['100.64.0.0', 10, 'ipv4'],
+  ['127.0.0.0', 8, 'ipv4'],
+  ['169.254.0.0', 16, 'ipv4'],
+  ['172.16.0.0', 12, 'ipv4'],
+  ['192.168.0.0', 16, 'ipv4'],
+  ['::', 127, 'ipv6'],
+  ['fc00::', 7, 'ipv6'],
+  ['fe80::', 10, 'ipv6'],
+];
+
+/** The addresses of a host name. */
+export type Resolve = (host: string) => Promise<string[]>;
+
+export class Guard {
+  #homeIsPrivate: Promise<boolean> | undefined;
+  readonly #blocked = new BlockList();
+
+  /** `home` is the registry's own origin. */
+  constructor(
+    readonly home: URL,
+    readonly resolve: Resolve = resolveHost,
+  ) {
+    for (const net of privateNets) this.#blocked.addSubnet(...net);
+  }
+
+  isPrivate(address: string): boolean {
+    // An IPv4 address in IPv6 clothes is matched as the IPv4 address that it is.
+    return this.#blocked.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
+  }
+
+  /** Throws `Failure` 76 when `url` is an address that the registry has no business with. Names pass: see `lookup`. */
+  async check(url: URL): Promise<void> {
+    if (url.origin === this.home.origin) return;
+    const host = url.hostname.replace(/^\[|\]$/g, '');
+    const isPrivate = isIP(host) ? this.isPrivate(host) : isLoopback(host);
+    if (isPrivate && !(await this.#sharesPrivateNet())) throw this.#refusal(url.hostname);
+  }
+
+  /** For sockets to other hosts than the registry: resolves a name, and refuses where it leads to a private address. */
+  readonly lookup: LookupFunction = (hostname, options, callback) => {
+    lookup(hostname, { ...options, all: true }, (error, found) => {
+      if (error || !found.some(({ address }) => this.isPrivate(address))) {
+        answer(callback, options.all, error, found);
+        return;
+      }
+      this.#sharesPrivateNet().then(
+        (shares) => {
+          if (shares) answer(callback, options.all, null, found);
+          else callback(this.#refusal(hostname), '');
+        },
+        callback as (error: Error) => void,
+      );
+    });
+  };
+
+  #sharesPrivateNet(): Promise<boolean> {
+    const host = this.home.hostname.replace(/^\[|\]$/g, '');
+    this.#homeIsPrivate ??= isIP(host)
+      ? Promise.resolve(this.isPrivate(host))
+      : this.resolve(host).then((found) => found.length > 0 && found.every((address) => this.isPrivate(address)));
+    return this.#homeIsPrivate;
+  }
+
+  #refusal(host: string): RegistryFailure {
+    return new RegistryFailure(
+      Status.protocol,
+      this.home.origin,
+      `it points to ${host}, an address in a private network, which is refused`,
+    );
+  }
+}
+
+function answer(
+  callback: Parameters<LookupFunction>[2],
+  all: boolean | undefined,
+  error: NodeJS.ErrnoException | null,
+  found: { address: string; family: number }[],
+): void {
+  if (error || all) callback(error, found);
+  else callback(null, found[0]!.address, found[0]!.family);
+}
+
+function resolveHost(host: string): Promise<string[]> {
+  return new Promise((resolve) => {
+    // A name that only a proxy can resolve is none of the private network that this machine sees.
+    lookup(host, { all: true }, (error, found) => resolve(error ? [] : found.map(({ address }) => address)));
+  });
+}

@@ -1,0 +1,73 @@
+/** A registry behind its mirrors: each is asked in turn, and the registry itself last. */
+import { createHash } from 'node:crypto';
+import type { BlobSink, RawManifest, Source } from '../image/source.js';
+import { isDigest } from '../pipe/check.js';
+import { Status } from '../pipe/status.js';
+import { warnLine } from '../pipe/trace.js';
+import { RegistryFailure } from './failures.js';
+
+/** A source that can be told by name. */
+export interface Endpoint extends Source {
+  readonly name: string;
+}
+
+export class Mirrored implements Source {
+  readonly #mirrors: Endpoint[];
+  readonly #origin: Source;
+
+  constructor(mirrors: Endpoint[], origin: Source) {
+    this.#mirrors = mirrors;
+    this.#origin = origin;
+  }
+
+  async manifest(reference: string, limit: number): Promise<RawManifest> {
+    for (const mirror of [...this.#mirrors]) {
+      const found = await this.#try(mirror, async () => {
+        const manifest = await mirror.manifest(reference, limit);
+        if (!matches(manifest.bytes, reference)) throw wrongContent(mirror, `manifest ${reference}`);
+        return manifest;
+      });
+      if (found) return found;
+    }
+    return this.#origin.manifest(reference, limit);
+  }
+
+  async blob(blob: { digest: string; size: number }, sink: BlobSink): Promise<void> {
+    for (const mirror of [...this.#mirrors]) {
+      const done = await this.#try(mirror, async () => {
+        await mirror.blob(blob, sink);
+        if (!sink.isVerified()) {
+          sink.restart();
+          throw wrongContent(mirror, `blob ${blob.digest}`);
+        }
+        return true;
+      });
+      if (done) return;
+    }
+    await this.#origin.blob(blob, sink);
+  }
+
+  /** A mirror that fails is passed over with a warning; one that cannot be reached or has no such image is not asked again. */
+  async #try<T>(mirror: Endpoint, attempt: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await attempt();
+    } catch (error) {
+      // Anything else, such as a full disk, is no fault of the mirror.
+      if (!(error instanceof RegistryFailure)) throw error;
+      const at = this.#mirrors.indexOf(mirror);
+      if (at >= 0 && error.status === Status.unavailable) this.#mirrors.splice(at, 1);
+      warnLine(`mirror ${mirror.name}: ${error.message}; going on to the next`);
+      return undefined;
+    }
+  }
+}
+
+function matches(bytes: Buffer, reference: string): boolean {
+  if (!isDigest(reference)) return true;
+  const [algorithm = '', hex] = reference.split(':');
+  return createHash(algorithm).update(bytes).digest('hex') === hex;
+}
+
+function wrongContent(mirror: Endpoint, what: string): RegistryFailure {
+  return new RegistryFailure(Status.data, `${what} of ${mirror.name}`, 'digest mismatch');
+}

@@ -1,0 +1,103 @@
+/** From a document and flags to a registry that can be asked. */
+import { readFile } from 'node:fs/promises';
+import type { Source } from '../image/source.js';
+import { asObject, asString, type JsonObject, optional } from '../pipe/check.js';
+import { Failure, failureOf } from '../pipe/failure.js';
+import { warnLine } from '../pipe/trace.js';
+import type { Credentials } from './auth.js';
+import { RegistryClient } from './client.js';
+import { Guard } from './guard.js';
+import { defaultTimeouts, type HttpOptions } from './http.js';
+import { Mirrored } from './mirrors.js';
+import type { Network } from './network.js';
+import { apiHost, isLoopback } from './reference.js';
+import { defaultRetryPolicy } from './retry.js';
+
+export interface RegistryDocument extends JsonObject {
+  registry: string;
+  repository: string;
+  authorization?: string | null;
+  /** What the user was asked for (`--username`), for when the token has to be renewed. A secret. */
+  login?: unknown;
+}
+
+export interface OpenRegistry extends Source {
+  /** The Authorization header for the registry itself, or null when there is none, or none is needed yet. */
+  login(): Promise<string | null>;
+}
+
+/** Throws `Failure` 74 when the CA file cannot be read. */
+export async function openRegistry(document: RegistryDocument, network: Network): Promise<OpenRegistry> {
+  const { registry, repository, authorization } = document;
+  const shared = await sharedOptions(network);
+  const own = asLogin(document.login, 'login');
+  const client = (name: string, origin: string, more: { authorization?: string | null; login?: Credentials } = {}) => {
+    const credentials = async () => {
+      if (more.login) return more.login;
+      const { findCredentials } = await import('./credentials.js');
+      return findCredentials(name, repository);
+    };
+    const guard = new Guard(new URL(origin));
+    return new RegistryClient({ ...shared, ...more, registry: name, repository, origin, credentials, guard });
+  };
+  const origin = client(registry, originOf(apiHost(registry), network), {
+    ...(authorization === undefined ? {} : { authorization }),
+    ...(own ? { login: own } : {}),
+  });
+  const mirrors = (network.mirrors ?? []).map((mirror) => {
+    const host = mirror.replace(/^https?:\/\//, '');
+    return client(host, mirror === host ? originOf(host, network) : mirror);
+  });
+  if (mirrors.length === 0) return origin;
+  return Object.assign(new Mirrored(mirrors, origin), { login: () => loginSomewhere(mirrors, origin) });
+}
+
+/** While a mirror answers, the registry itself need not; when it is asked after all, it will say what it wants. */
+async function loginSomewhere(mirrors: RegistryClient[], origin: RegistryClient): Promise<string | null> {
+  for (const mirror of mirrors) {
+    try {
+      await mirror.login();
+      return null;
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      warnLine(`mirror ${mirror.name}: ${error.message}; going on to the next`);
+    }
+  }
+  return origin.login();
+}
+
+/** Plain http for loopback and where a flag says so. A flag that is about TLS says that TLS is meant. */
+function originOf(host: string, { plainHttp = [], insecure = [], caFile }: Network): string {
+  const tls = insecure.includes(host) || caFile !== undefined;
+  return `${plainHttp.includes(host) || (isLoopback(host) && !tls) ? 'http' : 'https'}://${host}`;
+}
+
+async function sharedOptions(network: Network): Promise<Partial<HttpOptions> & { retry: { retries: number } }> {
+  const { connectTimeout, headerTimeout, idleTimeout, retries, insecure = [], caFile } = network;
+  return {
+    timeouts: {
+      connect: connectTimeout ?? defaultTimeouts.connect,
+      headers: headerTimeout ?? defaultTimeouts.headers,
+      idle: idleTimeout ?? defaultTimeouts.idle,
+    },
+    insecure,
+    retry: { retries: retries ?? defaultRetryPolicy.retries },
+    ...(caFile === undefined ? {} : { ca: await readCa(caFile) }),
+  };
+}
+
+async function readCa(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    throw failureOf(error, `CA file ${path}`);
+  }
+}
+
+/** The field `login` of a document: a user name and a password. */
+export function asLogin(value: unknown, name: string): Credentials | undefined {
+  const it = optional(value, name, asObject);
+  if (!it) return undefined;
+  const username = asString(it.username, `${name}.username`);
+  return { kind: 'password', username, password: asString(it.password, `${name}.password`) };
+}
