@@ -36,7 +36,8 @@ main(
     const document = asTokenDocument(await firstLine(stdinLines()));
     const { image, reference } = document;
     const source = await openRegistry(document, networkOf(flags, document));
-    const found = await resolveImage(source, { image, reference, wanted, store: new Store() });
+    const strict = flags.platform !== undefined;
+    const found = await resolveImage(source, { image, reference, wanted, strict, store: new Store() });
     const { digest, mediaType, manifest, config, platform } = found;
     writeDocument({ ...document, platform, digest, mediaType, manifest, config });
     return undefined;

@@ -18,6 +18,7 @@ import {
   platformName,
 } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
+import { warnLine } from '../pipe/trace.js';
 import {
   bareType,
   isConfigType,
@@ -50,6 +51,8 @@ export interface ResolveRequest {
   reference: string;
   /** Normalized. */
   wanted: Platform;
+  /** The user named the platform: an image for another one will not do, even if it is the only one. */
+  strict?: boolean;
   /** Where documents may be already, and where manifest and config are kept. */
   store: DocumentStore;
 }
@@ -177,6 +180,8 @@ class Resolver {
     if (layers !== diffIDs) {
       throw new Failure(Status.data, name, `it has ${layers} layers, and its config ${diffIDs} diffIDs`);
     }
+    const platform = platformOf(config, entry);
+    this.#checkPlatform(platform);
     this.request.store.put(manifest.config.digest, configBytes);
     this.request.store.put(document.digest, document.bytes);
     return {
@@ -184,8 +189,17 @@ class Resolver {
       mediaType: document.mediaType,
       manifest,
       config,
-      platform: platformOf(config, entry),
+      platform,
     };
+  }
+
+  /** An image without an index may be for anything. docker takes it with a warning as well. */
+  #checkPlatform(platform: Platform): void {
+    const { image, wanted, strict } = this.request;
+    if (platform.architecture === 'unknown' || fitness(wanted, platform) !== undefined) return;
+    const why = `it is for ${platformName(platform)}, not ${platformName(wanted)}`;
+    if (strict) throw new Failure(Status.unavailable, image, why);
+    warnLine(`${image}: ${why}`);
   }
 
   async #fetchConfig(descriptor: Descriptor): Promise<Buffer> {

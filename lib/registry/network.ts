@@ -83,7 +83,7 @@ export function asNetwork(value: unknown, name: string): Network {
 function asHost(flag: string): (text: string) => string {
   return (text) => {
     const url = parse(`https://${text}`);
-    if (!url || url.pathname !== '/' || !text || url.username !== '' || text.endsWith('/')) {
+    if (url?.pathname !== '/' || text === '' || url.username !== '' || text.endsWith('/')) {
       throw new Failure(Status.usage, flag, `${JSON.stringify(text)} is no host`, { hint: 'HOST or HOST:PORT' });
     }
     return text.toLowerCase();

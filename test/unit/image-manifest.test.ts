@@ -1,0 +1,283 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type ResolvedImage, resolveImage } from '../../lib/image/manifest.js';
+import { parsePlatform } from '../../lib/image/platform.js';
+import type { Source } from '../../lib/image/source.js';
+import { Failure } from '../../lib/pipe/failure.js';
+import { digestOf } from '../support/content.js';
+import {
+  attestation,
+  type Blob,
+  type BuiltImage,
+  type BuiltIndex,
+  type ImageOptions,
+  image,
+  index,
+  jsonBlob,
+  layer,
+  mediaTypes,
+} from '../support/image.js';
+
+const base = layer([{ name: 'a', data: 'a' }]);
+const build = (architecture = 'amd64', options: Partial<ImageOptions> = {}) =>
+  image({ layers: [base], architecture, ...options });
+
+/** A source of built images; `served` is what it sends in place of the right thing. */
+class FakeSource implements Source {
+  readonly asked: string[] = [];
+  readonly blobs = new Map<string, Buffer>();
+
+  constructor(
+    readonly top: Blob,
+    readonly contentType: string | undefined = top.descriptor.mediaType,
+  ) {}
+
+  add(...items: (BuiltImage | BuiltIndex)[]): this {
+    for (const item of items) {
+      this.blobs.set(item.descriptor.digest, item.bytes);
+      if (item.kind === 'index') this.add(...item.children);
+      else this.blobs.set(item.config.descriptor.digest, item.config.bytes);
+    }
+    return this;
+  }
+
+  async manifest(reference: string) {
+    this.asked.push(reference);
+    const bytes = reference.includes(':') ? this.blobs.get(reference) : this.top.bytes;
+    return { bytes: bytes ?? this.top.bytes, contentType: this.contentType };
+  }
+
+  async blob({ digest }: { digest: string }, sink: { write(chunk: Buffer): void }) {
+    this.asked.push(digest);
+    const bytes = this.blobs.get(digest);
+    assert.ok(bytes, `nobody has ${digest}`);
+    for (const byte of bytes) sink.write(Buffer.from([byte]));
+  }
+}
+
+function resolve(
+  source: FakeSource,
+  options: { platform?: string; reference?: string; kept?: Map<string, Buffer> } = {},
+) {
+  const { platform = 'linux/amd64', reference = 'latest', kept = new Map<string, Buffer>() } = options;
+  return resolveImage(source, {
+    image: 'registry.test/demo',
+    reference,
+    wanted: parsePlatform(platform),
+    store: { read: (digest) => kept.get(digest), put: (digest, bytes) => kept.set(digest, bytes) },
+  });
+}
+
+const source = (top: BuiltImage | BuiltIndex, contentType?: string) => new FakeSource(top, contentType).add(top);
+
+async function refused(promise: Promise<ResolvedImage>, status: number, why: RegExp): Promise<void> {
+  await assert.rejects(promise, (error) => {
+    assert.ok(error instanceof Failure, String(error));
+    assert.match(error.message, why);
+    assert.equal(error.status, status);
+    return true;
+  });
+}
+
+test('an index leads to the manifest of the platform, and that to its config', async () => {
+  const [arm, own] = [build('arm64'), build('amd64')];
+  const found = await resolve(source(index([arm, own])));
+  assert.equal(found.digest, own.descriptor.digest);
+  assert.equal(found.mediaType, mediaTypes.oci.manifest);
+  assert.deepEqual(found.platform, { os: 'linux', architecture: 'amd64' });
+  assert.deepEqual(found.config.rootfs.diff_ids, [base.diffID]);
+});
+
+test("Docker's manifest list and schema 2 are as good as OCI's", async () => {
+  const own = build('amd64', { format: 'docker' });
+  const found = await resolve(source(index([own], { format: 'docker' })));
+  assert.equal(found.mediaType, mediaTypes.docker.manifest);
+});
+
+test('an OCI index may hold Docker manifests, and those OCI layers', async () => {
+  const own = build('amd64', { format: 'docker' });
+  assert.equal((await resolve(source(index([own])))).digest, own.descriptor.digest);
+});
+
+test('manifest and config are kept as they came', async () => {
+  const kept = new Map<string, Buffer>();
+  const own = build();
+  await resolve(source(index([own])), { kept });
+  assert.deepEqual([...kept.keys()].sort(), [own.config.descriptor.digest, own.descriptor.digest].sort());
+  assert.equal(digestOf(kept.get(own.descriptor.digest)!), own.descriptor.digest);
+});
+
+test('what is kept already is not asked for again', async () => {
+  const kept = new Map<string, Buffer>();
+  const own = build();
+  const top = index([own]);
+  await resolve(source(top), { kept });
+  const again = source(top);
+  await resolve(again, { kept });
+  assert.deepEqual(again.asked, ['latest']);
+  const pinned = source(top);
+  await resolve(pinned, { kept, reference: own.descriptor.digest });
+  assert.deepEqual(pinned.asked, []);
+});
+
+test('of entries that fit equally the first wins, and a better variant wins over an earlier one', async () => {
+  const [v6, v7, again] = [1, 2, 3].map((n) => build('arm', { variant: n === 1 ? 'v6' : 'v7', run: { User: `${n}` } }));
+  const found = await resolve(source(index([v6!, v7!, again!])), { platform: 'linux/arm/v7' });
+  assert.equal(found.digest, v7!.descriptor.digest);
+});
+
+test('attestations and unknown media types in an index are passed over', async () => {
+  const own = build();
+  const odd = { mediaType: 'application/x-thing', digest: digestOf('x'), size: 1, platform: own.platform };
+  const found = await resolve(source(index([attestation(own), own], { extra: [odd] })));
+  assert.equal(found.digest, own.descriptor.digest);
+});
+
+test('an index in an index is searched', async () => {
+  const own = build();
+  const found = await resolve(source(index([build('arm64'), index([index([own])])])));
+  assert.equal(found.digest, own.descriptor.digest);
+});
+
+test('indexes nested without end are given up', async () => {
+  let top = index([build()]);
+  for (let i = 0; i < 8; i++) top = index([top]);
+  await refused(resolve(source(top)), 65, /nested/);
+});
+
+test('a single image in an index that says no platform is taken', async () => {
+  const own = build();
+  const top = { ...index([own], { index: { manifests: [own.descriptor] } }), children: [own] };
+  assert.equal((await resolve(source(top))).digest, own.descriptor.digest);
+});
+
+test('without an image for the platform the error lists those that there are', async () => {
+  const top = index([build('arm64'), build('s390x')]);
+  await refused(resolve(source(top)), 69, /no image for linux\/amd64; it has linux\/arm64, linux\/s390x/);
+});
+
+test('a manifest without an index is taken as it is', async () => {
+  const found = await resolve(source(build()));
+  assert.deepEqual(found.platform, { os: 'linux', architecture: 'amd64' });
+});
+
+test('an image without an index for another platform is refused when the platform was asked for by name', async () => {
+  const wanted = parsePlatform('linux/arm64');
+  const store = { read: () => undefined, put: () => {} };
+  const asked = { image: 'x', reference: 'latest', wanted, store, strict: true };
+  await assert.rejects(resolveImage(source(build()), asked), /it is for linux\/amd64, not linux\/arm64/);
+});
+
+test('a document that is an index and a manifest at once is refused (CVE-2021-41190)', async () => {
+  for (const contentType of [mediaTypes.oci.index, mediaTypes.oci.manifest, 'application/json', '']) {
+    const both = { ...JSON.parse(build().bytes.toString()), manifests: [], mediaType: undefined };
+    await refused(
+      resolve(new FakeSource(jsonBlob(both, 'x'), contentType)),
+      65,
+      /both in one document|neither an index nor a manifest/,
+    );
+  }
+});
+
+test('a media type in the body that is not the one in the header is refused', async () => {
+  await refused(resolve(source(build(), mediaTypes.docker.manifest)), 65, /sent as .* and says that it is/);
+});
+
+test('a header that says nothing leaves it to the body; parameters of the header do not matter', async () => {
+  for (const type of ['application/json', 'text/plain; charset=utf-8', 'application/octet-stream', ''])
+    await resolve(new FakeSource(build(), type).add(build()));
+  await resolve(source(build(), `${mediaTypes.oci.manifest}; charset=utf-8`));
+});
+
+test('without any type the fields decide, as with what umoci writes', async () => {
+  const own = build('amd64', { manifest: { mediaType: undefined } });
+  await resolve(source(own));
+  await resolve(new FakeSource(own, 'application/json').add(own));
+});
+
+test('Docker schema 1 is refused by name', async () => {
+  const old = jsonBlob({ schemaVersion: 1, name: 'x', fsLayers: [] }, 'x');
+  await refused(
+    resolve(new FakeSource(old, 'application/vnd.docker.distribution.manifest.v1+prettyjws')),
+    65,
+    /schema 1/,
+  );
+  await refused(resolve(new FakeSource(old, 'application/json')), 65, /schema 1/);
+});
+
+test('an artifact is refused by name', async () => {
+  const config = { mediaType: 'application/vnd.cncf.helm.config.v1+json', digest: digestOf('{}'), size: 2 };
+  await refused(resolve(source(build('amd64', { manifest: { config } }))), 65, /artifact \(application\/vnd.cncf.helm/);
+  const typed = build('amd64', { manifest: { artifactType: 'application/vnd.example+type' } });
+  await refused(resolve(source(typed)), 65, /artifact \(application\/vnd.example\+type\)/);
+});
+
+test('a layer that is no tar archive is refused by name', async () => {
+  const sealed = layer([], { mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip+encrypted' });
+  await refused(resolve(source(build('amd64', { layers: [sealed] }))), 65, /encrypted, no tar archive/);
+});
+
+test('a web page is called one', async () => {
+  const page = { bytes: Buffer.from('<!doctype html><title>login</title>'), descriptor: build().descriptor };
+  await refused(resolve(new FakeSource(page, 'text/html')), 76, /a web page/);
+});
+
+test('a pinned digest is held against the bytes', async () => {
+  const other = build('amd64', { run: { User: 'evil' } });
+  const fake = new FakeSource(other);
+  await refused(resolve(fake, { reference: build().descriptor.digest }), 65, /digest mismatch/);
+});
+
+test('sha512 pins and descriptors work', async () => {
+  const own = build();
+  const fake = source(own);
+  const pin = digestOf(own.bytes, 'sha512');
+  fake.blobs.set(pin, own.bytes);
+  assert.equal((await resolve(fake, { reference: pin })).digest, pin);
+});
+
+test('a manifest in an index is held against size, then digest', async () => {
+  const own = build();
+  const short = source(index([own]));
+  short.blobs.set(own.descriptor.digest, own.bytes.subarray(1));
+  await refused(resolve(short), 65, /bytes, not/);
+  const forged = source(index([own]));
+  forged.blobs.set(own.descriptor.digest, Buffer.from(own.bytes.toString().replace('layers', 'lAyers')));
+  await refused(resolve(forged), 65, /digest mismatch/);
+});
+
+test('a config is held against size and digest', async () => {
+  const own = build();
+  const forged = source(own);
+  const { digest } = own.config.descriptor;
+  forged.blobs.set(digest, Buffer.from(own.config.bytes.toString().replace('linux', 'Linux')));
+  await refused(resolve(forged), 65, /config .*digest mismatch/);
+});
+
+test('what claims to be larger than 4 MiB is not even asked for', async () => {
+  const config = { ...build().config.descriptor, size: 5 << 20 };
+  const fake = source(build('amd64', { manifest: { config } }));
+  await refused(resolve(fake), 65, /at most 4194304/);
+  assert.deepEqual(fake.asked, ['latest']);
+});
+
+test('content in the descriptor itself saves a request, and is checked', async () => {
+  const own = build();
+  const { descriptor, bytes } = own.config;
+  const holding = build('amd64', { manifest: { config: { ...descriptor, data: bytes.toString('base64') } } });
+  const fake = source(holding);
+  await resolve(fake);
+  assert.deepEqual(fake.asked, ['latest']);
+  const lying = build('amd64', { manifest: { config: { ...descriptor, data: bytes.toString('hex') } } });
+  await refused(resolve(source(lying)), 65, /bytes, not/);
+});
+
+test('as many layers as diffIDs, or none of it', async () => {
+  const own = build('amd64', { config: { rootfs: { type: 'layers', diff_ids: [] } } });
+  await refused(resolve(source(own)), 65, /1 layers, and its config 0 diffIDs/);
+});
+
+test('a rootfs of another type is refused', async () => {
+  const own = build('amd64', { config: { rootfs: { type: 'base+layers', diff_ids: [base.diffID] } } });
+  await refused(resolve(source(own)), 65, /rootfs.type/);
+});

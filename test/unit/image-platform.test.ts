@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { fitness, hostPlatform, normalize, parsePlatform } from '../../lib/image/platform.js';
+import { Failure } from '../../lib/pipe/failure.js';
+import { platformName } from '../../lib/pipe/oci.js';
+
+function fits(wanted: string, offered: string): number | undefined {
+  const [os = '', architecture = '', variant] = offered.split('/');
+  return fitness(parsePlatform(wanted), { os, architecture, ...(variant ? { variant } : {}) });
+}
+
+test("this machine is named as Go names it, with arm's variants", () => {
+  assert.deepEqual(hostPlatform('x64'), { os: 'linux', architecture: 'amd64' });
+  assert.deepEqual(hostPlatform('arm64'), { os: 'linux', architecture: 'arm64', variant: 'v8' });
+  assert.deepEqual(hostPlatform('arm'), { os: 'linux', architecture: 'arm', variant: 'v7' });
+});
+
+for (const [text, name] of [
+  ['linux/amd64', 'linux/amd64'],
+  ['linux/amd64/v1', 'linux/amd64'],
+  ['Linux/x86_64', 'linux/amd64'],
+  ['linux/aarch64', 'linux/arm64/v8'],
+  ['linux/arm64', 'linux/arm64/v8'],
+  ['linux/arm', 'linux/arm/v7'],
+  ['linux/arm/6', 'linux/arm/v6'],
+  ['linux/armhf', 'linux/arm/v7'],
+  ['linux/armel', 'linux/arm/v6'],
+  ['linux/i386', 'linux/386'],
+] as const) {
+  test(`--platform ${text} means ${name}`, () => assert.equal(platformName(parsePlatform(text)), name));
+}
+
+test('what is no platform is refused as wrong usage', () => {
+  for (const text of ['', 'linux', 'linux/', '/amd64', 'a/b/c/d', 'linux/amd 64', 'linux/amd64/'])
+    assert.throws(
+      () => parsePlatform(text),
+      (error) => error instanceof Failure && error.status === 64,
+      text,
+    );
+});
+
+test('arm64 without a variant is arm64/v8', () => {
+  assert.equal(fits('linux/arm64', 'linux/arm64'), 0);
+  assert.equal(fits('linux/arm64', 'linux/arm64/v8'), 0);
+  assert.equal(normalize({ os: 'linux', architecture: 'arm64' }).variant, 'v8');
+});
+
+test('arm/v7 takes v7 first, then v6, then v5, and never v8', () => {
+  assert.deepEqual(
+    ['v7', 'v6', 'v5', 'v8'].map((variant) => fits('linux/arm/v7', `linux/arm/${variant}`)),
+    [0, 1, 2, undefined],
+  );
+});
+
+test('arm/v6 does not take v7, which is what arm without a variant is', () => {
+  assert.equal(fits('linux/arm/v6', 'linux/arm/v7'), undefined);
+  assert.equal(fits('linux/arm/v6', 'linux/arm'), undefined);
+});
+
+test('amd64/v3 falls to v2 and to v1, and plain amd64 takes no higher level', () => {
+  assert.deepEqual(
+    ['/v3', '/v2', '', '/v1', '/v4'].map((variant) => fits('linux/amd64/v3', `linux/amd64${variant}`)),
+    [0, 1, 2, 2, undefined],
+  );
+  assert.equal(fits('linux/amd64', 'linux/amd64/v2'), undefined);
+});
+
+test('another system or processor does not fit', () => {
+  assert.equal(fits('linux/amd64', 'windows/amd64'), undefined);
+  assert.equal(fits('linux/amd64', 'linux/arm64'), undefined);
+  assert.equal(fits('linux/amd64', 'unknown/unknown'), undefined);
+});

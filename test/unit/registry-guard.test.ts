@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Failure } from '../../lib/pipe/failure.js';
+import { Guard } from '../../lib/registry/guard.js';
+
+const publicGuard = (origin = 'https://registry.example') => new Guard(new URL(origin), async () => ['203.0.113.5']);
+
+test('addresses in private, loopback and link-local nets are private, in IPv6 clothes too', () => {
+  const guard = publicGuard();
+  const inside = ['10.1.2.3', '172.31.0.1', '192.168.1.1', '127.0.0.1', '169.254.169.254', '100.64.0.1', '0.0.0.0'];
+  for (const address of [...inside, '::1', '::', 'fe80::1', 'fd00::1', '::ffff:10.0.0.1', '::ffff:127.0.0.1'])
+    assert.ok(guard.isPrivate(address), address);
+  for (const address of ['8.8.8.8', '172.32.0.1', '100.128.0.1', '2001:db8::1', '::ffff:8.8.8.8'])
+    assert.ok(!guard.isPrivate(address), address);
+});
+
+test('a registry on the internet may not point to a private address', async () => {
+  for (const url of [
+    'http://169.254.169.254/latest',
+    'https://127.0.0.1/',
+    'https://[::1]/',
+    'https://localhost/',
+    'https://0x7f.1/',
+  ])
+    await assert.rejects(
+      publicGuard().check(new URL(url)),
+      (error) => error instanceof Failure && error.status === 76,
+      url,
+    );
+});
+
+test('nor to a name that leads to one', async () => {
+  const resolve = (guard: Guard) =>
+    new Promise((done) => {
+      guard.lookup('localhost', { all: true }, (error, found) => done(error ?? found));
+    });
+  assert.match(String(await resolve(publicGuard())), /private network, which is refused/);
+  assert.ok(Array.isArray(await resolve(new Guard(new URL('http://127.0.0.1:5000')))));
+});
+
+test('a registry in a private net may point to others there', async () => {
+  await new Guard(new URL('https://registry.lan'), async () => ['10.0.0.1']).check(new URL('https://10.0.0.2/'));
+  await new Guard(new URL('http://127.0.0.1:5000')).check(new URL('http://127.0.0.1:6000/'));
+  await new Guard(new URL('http://[::1]:5000')).check(new URL('http://localhost:6000/'));
+});
+
+test('public addresses and the registry itself are free to ask', async () => {
+  await publicGuard().check(new URL('https://cdn.example/blob'));
+  await publicGuard().check(new URL('https://8.8.8.8/'));
+  await publicGuard('https://10.0.0.1').check(new URL('https://10.0.0.1/v2/'));
+});

@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Failure } from '../../lib/pipe/failure.js';
+import { apiHost, formatReference, isLoopback, manifestName, parseReference } from '../../lib/registry/reference.js';
+
+const hex = 'a'.repeat(64);
+
+const good: [text: string, full: string][] = [
+  ['alpine', 'docker.io/library/alpine:latest'],
+  ['alpine:3.20', 'docker.io/library/alpine:3.20'],
+  ['owner/name', 'docker.io/owner/name:latest'],
+  ['docker.io/alpine', 'docker.io/library/alpine:latest'],
+  ['index.docker.io/owner/name:1', 'docker.io/owner/name:1'],
+  ['registry-1.docker.io/library/alpine', 'docker.io/library/alpine:latest'],
+  ['localhost/x', 'localhost/x:latest'],
+  ['localhost:5000/x', 'localhost:5000/x:latest'],
+  ['localhost:5000/x:1', 'localhost:5000/x:1'],
+  ['host:5000/a/b/c', 'host:5000/a/b/c:latest'],
+  ['ghcr.io/a/b', 'ghcr.io/a/b:latest'],
+  ['UPPER/x', 'UPPER/x:latest'],
+  ['[::1]:5000/x', '[::1]:5000/x:latest'],
+  ['127.0.0.1/x', '127.0.0.1/x:latest'],
+  [`alpine@sha256:${hex}`, `docker.io/library/alpine@sha256:${hex}`],
+  [`alpine:3@sha256:${hex}`, `docker.io/library/alpine:3@sha256:${hex}`],
+  [`x@sha512:${hex}${hex}`, `docker.io/library/x@sha512:${hex}${hex}`],
+  ['a__b/c-d--e.f_g:T_1.2-x', 'docker.io/a__b/c-d--e.f_g:T_1.2-x'],
+  [`a:${'t'.repeat(128)}`, `docker.io/library/a:${'t'.repeat(128)}`],
+];
+
+for (const [text, full] of good) {
+  test(`${text.slice(0, 40)} stands for ${full.slice(0, 50)}`, () => {
+    assert.equal(formatReference(parseReference(text)), full);
+  });
+}
+
+const bad: [text: string, why: RegExp][] = [
+  ['', /empty/],
+  ['https://ghcr.io/a', /URL/],
+  ['Alpine', /malformed; repository names are lower-case/],
+  ['a//b', /malformed/],
+  ['a/', /malformed/],
+  ['/a', /malformed|no registry/],
+  ['a_', /malformed/],
+  ['a..b/c', /no registry host|malformed/],
+  ['a:', /tag is malformed/],
+  ['a:-x', /tag is malformed/],
+  [`a:${'t'.repeat(129)}`, /tag is malformed/],
+  ['a:x/y:z', /no registry host|malformed/],
+  ['a@sha256:abc', /digest is malformed/],
+  [`a@sha256:${'A'.repeat(64)}`, /digest is malformed/],
+  [`a@md5:${'a'.repeat(32)}`, /digest is malformed/],
+  [hex, /image ID/],
+  ['a b', /malformed/],
+  ['a\n', /malformed/],
+  ['../../etc/passwd', /no registry host|malformed/],
+  ['host:99999999/x', /no registry host/],
+  [`${'a/'.repeat(140)}b`, /longer than 255/],
+];
+
+for (const [text, why] of bad) {
+  test(`${JSON.stringify(text.slice(0, 40))} is refused as wrong usage`, () => {
+    assert.throws(
+      () => parseReference(text),
+      (error) => error instanceof Failure && error.status === 64 && why.test(error.message),
+    );
+  });
+}
+
+test('a digest wins over a tag', () => {
+  assert.equal(manifestName(parseReference(`alpine:3@sha256:${hex}`)), `sha256:${hex}`);
+});
+
+test("Docker Hub's API is at registry-1.docker.io, others' where they are", () => {
+  assert.equal(apiHost('docker.io'), 'registry-1.docker.io');
+  assert.equal(apiHost('ghcr.io'), 'ghcr.io');
+});
+
+test('loopback is localhost and the loopback addresses, and nothing that only looks so', () => {
+  for (const host of [
+    'localhost',
+    'localhost:5000',
+    'LOCALHOST',
+    'x.localhost',
+    '127.0.0.1:1',
+    '127.9.9.9',
+    '[::1]:5000',
+  ])
+    assert.ok(isLoopback(host), host);
+  for (const host of ['localhost.example.org', '127.0.0.1.example.org', '128.0.0.1', 'notlocalhost', '[::2]'])
+    assert.ok(!isLoopback(host), host);
+});

@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { RegistryFailure } from '../../lib/registry/failures.js';
+import { retrying } from '../../lib/registry/retry.js';
+
+const policy = { retries: 2, firstDelay: 1, maxDelay: 2, maxRetryAfter: 1 };
+
+function failure(options: { retryable?: boolean; retryAfter?: number } = {}) {
+  return new RegistryFailure(69, 'it', 'fails', { retryable: true, ...options });
+}
+
+async function attempts(error: (count: number) => Error | undefined, progress?: () => number): Promise<number> {
+  let count = 0;
+  const attempt = async () => {
+    count += 1;
+    const thrown = error(count);
+    if (thrown) throw thrown;
+  };
+  await retrying(policy, attempt, progress).catch(() => {});
+  return count;
+}
+
+test('what fails in passing is tried again, as often as the policy says', async () => {
+  assert.equal(await attempts((count) => (count < 3 ? failure() : undefined)), 3);
+  assert.equal(await attempts(() => failure()), 3);
+});
+
+test('what fails for good is not tried again', async () => {
+  assert.equal(await attempts(() => failure({ retryable: false })), 1);
+  assert.equal(await attempts(() => new Error('a fault')), 1);
+});
+
+test('progress starts the count again', async () => {
+  let at = 0;
+  const fails = (count: number) => {
+    if (count <= 5) at += 1;
+    return failure();
+  };
+  assert.equal(await attempts(fails, () => at), 7);
+});
+
+test('a wait that the registry wants and that is too long ends it at once', async () => {
+  assert.equal(await attempts(() => failure({ retryAfter: 3600 })), 1);
+});

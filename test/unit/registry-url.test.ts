@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseRetryAfter } from '../../lib/registry/failures.js';
+import { quotaOf } from '../../lib/registry/quota.js';
+import { redactPath, redactUrl } from '../../lib/registry/url.js';
+
+test('signatures, keys, users and passwords in a URL are not shown', () => {
+  const shown = redactUrl(new URL('https://me:secret@cdn.example/blob?X-Amz-Signature=abc&Expires=1&sig'));
+  assert.equal(shown, 'https://cdn.example/blob?X-Amz-Signature=***&Expires=***&***');
+});
+
+test('what a token service is asked for is shown', () => {
+  const path = '/token?service=registry.docker.io&scope=repository%3Aa%2Fb%3Apull';
+  assert.equal(redactPath(path), path);
+});
+
+test('Retry-After counts seconds, or tells a date, or is not understood', () => {
+  const now = Date.parse('2026-01-01T00:00:00Z');
+  assert.equal(parseRetryAfter('120', now), 120);
+  assert.equal(parseRetryAfter('Thu, 01 Jan 2026 00:01:30 GMT', now), 90);
+  assert.equal(parseRetryAfter('Wed, 31 Dec 2025 00:00:00 GMT', now), 0);
+  assert.equal(parseRetryAfter('soon', now), undefined);
+  assert.equal(parseRetryAfter(undefined, now), undefined);
+});
+
+test("Docker Hub's quota headers are understood, with and without a window", () => {
+  const response = (headers: Record<string, string>) => ({ header: (name: string) => headers[name] });
+  assert.deepEqual(quotaOf(response({ 'ratelimit-limit': '100;w=21600', 'ratelimit-remaining': '7;w=21600' })), {
+    limit: 100,
+    remaining: 7,
+    window: 21600,
+  });
+  assert.deepEqual(quotaOf(response({ 'ratelimit-limit': '5', 'ratelimit-remaining': '0' })), {
+    limit: 5,
+    remaining: 0,
+  });
+  assert.equal(quotaOf(response({ 'ratelimit-limit': 'many' })), undefined);
+});
