@@ -1,0 +1,343 @@
+/**
+ * Applies the entries of one layer to the tree, with the meaning that image-spec, layer.md gives them: later entries
+ * over earlier ones, whiteouts for what lower layers left, nothing written through what is already there.
+ */
+import { Failure, failureOf } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+import {
+  close,
+  fchmod,
+  fchown,
+  fchownat,
+  ftruncate,
+  linkat,
+  lseek,
+  mkdirat,
+  mknodat,
+  openat,
+  symlinkat,
+  utimensat,
+  write,
+} from '../sys/calls.js';
+import { AT, O, S } from '../sys/constants.js';
+import { SyscallError } from '../sys/syscall.js';
+import { type ByteString, cleanPath, joinPath, shown, splitPath, toBytes } from './bytes.js';
+import { EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM } from './errno.js';
+import type { Dir } from './rooted.js';
+import { statAt } from './stat.js';
+import type { Entry, TarSink } from './tar.js';
+import { type Tree, timespecs, type Unset, usableMode } from './tree.js';
+import { parseWhiteout, Written } from './whiteouts.js';
+import { applyXattrs, replaceXattrs } from './xattrs.js';
+
+const createFile = O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW | O.CLOEXEC;
+const openDirectory = O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
+/** PATH_MAX with its NUL: limits.h. */
+const maxPathBytes = 4095;
+
+/** What holds for a whole image: counted over its layers. */
+export interface Budget {
+  entries: number;
+  bytes: number;
+}
+
+/** An image that is larger than the user allows: nothing is wrong with it. */
+export class LimitExceeded extends Failure {
+  constructor(why: string, flag: string) {
+    super(Status.data, 'archive', why, { hint: `${flag} sets the limit` });
+  }
+}
+
+export class LayerWriter implements TarSink {
+  private readonly written: Written;
+  private readonly user = process.geteuid!();
+  private readonly group = process.getegid!();
+
+  /** The entry whose content comes, its descriptor, and whether a hole ends it. */
+  private entryNow: Entry | undefined;
+  private pathNow: ByteString = '';
+  private fd = -1;
+  private endsInHole = false;
+
+  /** `isBase`: there is no lower layer, so that whiteouts have nothing to hide. */
+  constructor(
+    private readonly tree: Tree,
+    isBase: boolean,
+    private readonly budget: Budget,
+  ) {
+    this.written = new Written(!isBase);
+    tree.onMade = (path) => this.written.add(...splitPath(path));
+  }
+
+  entry(entry: Entry): void {
+    this.budget.entries -= 1;
+    if (this.budget.entries < 0) throw new LimitExceeded('too many entries', '--max-entries');
+    this.entryNow = entry;
+    try {
+      this.place(entry);
+    } catch (error) {
+      throw failureOf(error, shown(entry.path));
+    }
+  }
+
+  content(bytes: Buffer): void {
+    this.budget.bytes -= bytes.length;
+    if (this.budget.bytes < 0) throw new LimitExceeded('too many bytes', '--max-bytes');
+    if (this.fd < 0) return;
+    try {
+      for (let rest = bytes; rest.length > 0; ) rest = rest.subarray(write(this.fd, rest, rest.length));
+      this.endsInHole = false;
+    } catch (error) {
+      throw failureOf(error, shown(this.pathNow));
+    }
+  }
+
+  hole(length: number): void {
+    if (this.fd < 0) return;
+    try {
+      lseek(this.fd, length, seekCurrent);
+      this.endsInHole = true;
+    } catch (error) {
+      throw failureOf(error, shown(this.pathNow));
+    }
+  }
+
+  end(): void {
+    if (this.fd < 0) return;
+    try {
+      this.finishFile(this.entryNow!);
+    } catch (error) {
+      throw failureOf(error, shown(this.pathNow));
+    }
+  }
+
+  /** Lets go of a file that a failure left open. */
+  close(): void {
+    if (this.fd >= 0) close.try(this.fd);
+    this.fd = -1;
+  }
+
+  private place(entry: Entry): void {
+    const path = cleanPath(entry.path);
+    if (path.length > maxPathBytes)
+      throw new Failure(Status.data, shown(path.slice(0, 60)), 'the name is longer than the kernel takes');
+    const [above, name] = splitPath(path);
+    const whiteout = parseWhiteout(above, name);
+    if (path === '') this.rootEntry(entry);
+    else if (whiteout) this.hide(above, whiteout);
+    else this.put(entry, above, name);
+  }
+
+  private put(entry: Entry, above: ByteString, name: ByteString): void {
+    const dir = this.tree.root.ensure(above);
+    this.pathNow = joinPath(dir.path, name);
+    switch (entry.type) {
+      case 'file':
+        this.beginFile(entry, dir, name);
+        break;
+      case 'directory':
+        this.directory(entry, dir, name);
+        break;
+      case 'symlink':
+        this.symlink(entry, dir, name);
+        break;
+      case 'hardlink':
+        this.hardlink(entry, dir, name);
+        break;
+      default:
+        this.special(entry, dir, name);
+    }
+    this.written.add(dir.path, name);
+  }
+
+  private rootEntry(entry: Entry): void {
+    if (entry.type !== 'directory')
+      throw new Failure(Status.data, 'root of the tree', `the layer makes it a ${entry.type}`);
+    this.pathNow = '';
+    this.setDirectory(this.tree.fd, entry, this.owns(entry, true));
+  }
+
+  private hide(above: ByteString, whiteout: Exclude<ReturnType<typeof parseWhiteout>, undefined>): void {
+    if (whiteout.kind === 'skip' || !this.written.hasLower) return;
+    const dir = this.tree.root.find(above);
+    if (dir === -ENOENT || dir === -ENOTDIR) return;
+    if (dir === -ELOOP) throw new Failure(Status.data, shown(above), 'its symlinks go round in a circle (ELOOP)');
+    if (typeof dir === 'number') throw new SyscallError('openat2', -dir, shown(above));
+    const kept = (at: ByteString, name: ByteString) => this.written.has(at, name);
+    if (whiteout.kind === 'name') {
+      this.tree.removeUnless(dir, whiteout.name, kept);
+      return;
+    }
+    // The last part of the path is the directory to be emptied, and as a symlink it leads to another one.
+    const [parent, name] = splitPath(above);
+    const up = this.tree.root.find(parent);
+    if (above !== '' && typeof up !== 'number' && joinPath(up.path, name) !== dir.path) return;
+    this.tree.clear(dir, kept);
+  }
+
+  private beginFile(entry: Entry, dir: Dir, name: ByteString): void {
+    const bytes = toBytes(name);
+    const mode = entry.mode & 0o777;
+    let fd = openat.try(dir.fd, bytes, createFile, mode);
+    if (fd === -EEXIST) {
+      this.tree.remove(dir, name);
+      fd = openat.try(dir.fd, bytes, createFile, mode);
+    }
+    if (fd < 0) throw new SyscallError('openat', -fd, shown(this.pathNow));
+    this.fd = fd;
+    this.endsInHole = false;
+    if (!this.owns(entry, dir.ownGroup)) this.chown(entry, () => fchown.try(fd, entry.uid, entry.gid));
+  }
+
+  /** After the content: owner first, since a change of owner takes setuid and capabilities away, and times last. */
+  private finishFile(entry: Entry): void {
+    const { fd } = this;
+    if (this.endsInHole) ftruncate(fd, entry.size);
+    if (entry.mode & 0o7000) fchmod(fd, entry.mode);
+    if (entry.xattrs) this.keepUnset(applyXattrs(fd, entry.xattrs));
+    utimensat(fd, null, timespecs(entry.mtime), 0);
+    this.fd = -1;
+    close(fd);
+  }
+
+  private directory(entry: Entry, dir: Dir, name: ByteString): void {
+    const bytes = toBytes(name);
+    const mode = usableMode(entry.mode);
+    let made = mkdirat.try(dir.fd, bytes, mode);
+    if (made === -EEXIST) {
+      const fd = openat.try(dir.fd, bytes, openDirectory, 0);
+      if (fd >= 0) {
+        this.mergeDirectory(fd, entry);
+        return;
+      }
+      this.tree.remove(dir, name);
+      made = mkdirat.try(dir.fd, bytes, mode);
+    }
+    if (made < 0) throw new SyscallError('mkdirat', -made, shown(this.pathNow));
+    this.tree.leaveDirectory(this.pathNow, { mode: entry.mode, mtime: entry.mtime });
+    this.tree.noteUnset(this.pathNow, {});
+    if (!this.owns(entry, dir.ownGroup)) {
+      this.chown(entry, () => fchownat.try(dir.fd, bytes, entry.uid, entry.gid, AT.SYMLINK_NOFOLLOW));
+    }
+    if (!entry.xattrs) return;
+    const fd = openat(dir.fd, bytes, openDirectory, 0);
+    this.keepUnset(applyXattrs(fd, entry.xattrs));
+    close(fd);
+  }
+
+  private mergeDirectory(fd: number, entry: Entry): void {
+    try {
+      this.setDirectory(fd, entry, false);
+    } finally {
+      close(fd);
+    }
+  }
+
+  /** The attributes of a directory that was there before. */
+  private setDirectory(fd: number, entry: Entry, owned: boolean): void {
+    this.tree.noteUnset(this.pathNow, {});
+    if (!owned) this.chown(entry, () => fchown.try(fd, entry.uid, entry.gid));
+    fchmod(fd, usableMode(entry.mode));
+    this.keepUnset(replaceXattrs(fd, entry.xattrs));
+    this.tree.leaveDirectory(this.pathNow, { mode: entry.mode, mtime: entry.mtime });
+  }
+
+  private symlink(entry: Entry, dir: Dir, name: ByteString): void {
+    if (entry.target === '') throw new Failure(Status.data, shown(entry.path), 'a symlink to nothing');
+    const bytes = toBytes(name);
+    const target = toBytes(entry.target);
+    this.create(dir, name, () => symlinkat.try(target, dir.fd, bytes));
+    this.setByName(entry, dir, bytes);
+  }
+
+  private special(entry: Entry, dir: Dir, name: ByteString): void {
+    const bytes = toBytes(name);
+    const kind = entry.type === 'fifo' ? S.IFIFO : entry.type === 'char' ? S.IFCHR : S.IFBLK;
+    const number = entry.type === 'fifo' ? 0 : deviceNumber(entry);
+    const made = this.create(dir, name, () => mknodat.try(dir.fd, bytes, kind | (entry.mode & 0o777), number), EPERM);
+    if (!made) {
+      const { uid, gid, mode, type, major, minor } = entry;
+      if (type === 'char' || type === 'block')
+        this.tree.noteUnset(this.pathNow, { uid, gid, mode, device: { type, major, minor } });
+      return;
+    }
+    this.setByName(entry, dir, bytes);
+  }
+
+  /** Runs a call that creates a name, making room for it where something stands. False when it gave `tolerated`. */
+  private create(dir: Dir, name: ByteString, call: () => number, tolerated = 0): boolean {
+    let result = call();
+    if (result === -EEXIST) {
+      this.tree.remove(dir, name);
+      result = call();
+    }
+    if (result < 0 && result === -tolerated) return false;
+    if (result < 0) throw new SyscallError('create', -result, shown(this.pathNow));
+    return true;
+  }
+
+  /** Owner, mode and times of what cannot be opened: a symlink, a device, a FIFO. */
+  private setByName(entry: Entry, dir: Dir, name: Buffer): void {
+    this.tree.noteUnset(this.pathNow, {});
+    if (!this.owns(entry, dir.ownGroup)) {
+      this.chown(entry, () => fchownat.try(dir.fd, name, entry.uid, entry.gid, AT.SYMLINK_NOFOLLOW));
+    }
+    if (entry.xattrs) this.keepUnset(applyXattrs(`/proc/self/fd/${dir.fd}/${name.toString('latin1')}`, entry.xattrs));
+    utimensat(dir.fd, name, timespecs(entry.mtime), AT.SYMLINK_NOFOLLOW);
+  }
+
+  private hardlink(entry: Entry, dir: Dir, name: ByteString): void {
+    const target = cleanPath(entry.target);
+    const [above, last] = splitPath(target);
+    const from = target === '' ? -ENOENT : this.tree.root.find(above);
+    if (typeof from === 'number') throw missingTarget(entry);
+    if (from.path === dir.path && last === name && statAt(dir.fd, name)) return;
+    const link = () => linkat.try(from.fd, toBytes(last), dir.fd, toBytes(name), 0);
+    let result = link();
+    if (result === -EEXIST) {
+      this.tree.remove(dir, name);
+      result = link();
+    }
+    if (result === -ENOENT) throw missingTarget(entry);
+    if (result === -EPERM) {
+      throw new Failure(Status.data, shown(entry.path), `a hard link to ${shown(entry.target)}, which cannot have one`);
+    }
+    if (result < 0) throw new SyscallError('linkat', -result, `${shown(entry.target)}, ${shown(this.pathNow)}`);
+    const unset = this.tree.unset.get(joinPath(from.path, last));
+    if (unset) this.tree.noteUnset(this.pathNow, unset);
+  }
+
+  /** Whether what this process creates has the entry's owner already. */
+  private owns(entry: Entry, ownGroup: boolean): boolean {
+    return entry.uid === this.user && entry.gid === this.group && ownGroup;
+  }
+
+  /** An ordinary user gives nothing away, and root in a user namespace only to ids that are mapped: put on record. */
+  private chown(entry: Entry, call: () => number): void {
+    const result = this.user === 0 ? call() : -EPERM;
+    if (result >= 0) return;
+    if (result !== -EPERM && result !== -EINVAL) throw new SyscallError('fchown', -result, shown(this.pathNow));
+    // What an ordinary user owns is root's in that user's containers.
+    if (entry.uid !== 0 || entry.gid !== 0) this.keepUnset({ uid: entry.uid, gid: entry.gid });
+  }
+
+  private keepUnset(unset: Unset): void {
+    if (Object.keys(unset).length === 0) return;
+    this.tree.noteUnset(this.pathNow, { ...this.tree.unset.get(this.pathNow), ...unset });
+  }
+}
+
+/** lseek(2), SEEK_CUR. */
+const seekCurrent = 1;
+
+function missingTarget(entry: Entry): Failure {
+  return new Failure(Status.data, shown(entry.path), `it is a hard link to ${shown(entry.target)}, which is not there`);
+}
+
+/** makedev(3) in the kernel's encoding: 12 bits of major, 20 bits of minor. */
+function deviceNumber({ path, major, minor }: Entry): number {
+  if (major > 0xfff || minor > 0xfffff) {
+    throw new Failure(Status.data, shown(path), `device numbers ${major}, ${minor} are out of range`);
+  }
+  return ((minor & 0xfff00) << 12) + (major << 8) + (minor & 0xff);
+}

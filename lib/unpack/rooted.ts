@@ -1,0 +1,196 @@
+/**
+ * The one way to a path inside a root. The kernel resolves every path as if the root were `/` (openat2(2) with
+ * RESOLVE_IN_ROOT), so that neither `..` nor a symlink leads out, whatever the tree holds. What comes back is a
+ * directory; its entries are then named by their last component alone, with calls that do not follow symlinks.
+ */
+import { Failure } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+import { close, mkdirat, openat2, openHow, readlinkat, statx } from '../sys/calls.js';
+import { AT, O, RESOLVE } from '../sys/constants.js';
+import { errnoNameOf, SyscallError } from '../sys/syscall.js';
+import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from './bytes.js';
+import { EAGAIN, EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR } from './errno.js';
+import { Stat } from './stat.js';
+
+/** A directory inside the root, open. */
+export interface Dir {
+  readonly fd: number;
+  /** Its path from the root without symlinks; `''` is the root. */
+  readonly path: ByteString;
+  /** What is created in it gets the process's own group: no setgid directory, no mount option says otherwise. */
+  readonly ownGroup: boolean;
+}
+
+const direct = openHow(O.RDONLY | O.DIRECTORY | O.CLOEXEC, RESOLVE.IN_ROOT | RESOLVE.NO_SYMLINKS);
+const following = openHow(O.RDONLY | O.DIRECTORY | O.CLOEXEC, RESOLVE.IN_ROOT);
+
+/** How many directories stay open. Layers come in the order of their directories, so few are enough. */
+const maxOpen = 128;
+/** As the kernel: path_resolution(7). */
+const maxLinks = 40;
+
+export interface RootOptions {
+  /** Parts of a path, at most. */
+  maxDepth: number;
+  /** Called with the path of each directory that had to be made on the way, and of each that made room for one. */
+  made(path: ByteString): void;
+  /** Removes what stands at a name, whatever it is. */
+  remove(dir: Dir, name: ByteString): void;
+}
+
+export class Root {
+  /** Open directories by the path that they were asked for, least recently used first. */
+  private readonly open = new Map<ByteString, Dir>();
+  private throughLinks = false;
+  private stale = false;
+  private readonly home: string;
+  private readonly group = process.getegid!();
+
+  constructor(
+    private readonly fd: number,
+    private readonly options: RootOptions,
+  ) {
+    this.home = readLink(fd);
+  }
+
+  /** The directory at a clean path, or a negative errno: ENOENT, ENOTDIR, ELOOP. Symlinks are followed in the root. */
+  find(path: ByteString): Dir | number {
+    if (this.stale) this.closeAll();
+    const known = this.open.get(path);
+    if (known) {
+      this.open.delete(path);
+      this.open.set(path, known);
+      return known;
+    }
+    const name = path === '' ? '.' : toBytes(path);
+    const fd = openIn(this.fd, name, direct);
+    if (fd >= 0) return this.keep(path, { fd, path, ownGroup: this.isOwnGroup(fd) });
+    if (fd !== -ELOOP) return fd;
+    const behind = openIn(this.fd, name, following);
+    if (behind < 0) return behind;
+    this.throughLinks = true;
+    return this.keep(path, { fd: behind, path: this.pathOf(behind), ownGroup: this.isOwnGroup(behind) });
+  }
+
+  /**
+   * The directory at a clean path, made when it is not there. What stands in its way and is no directory is removed.
+   * A symlink that leads nowhere is followed, and what it names is made. Throws `Failure` 65 for a loop of symlinks.
+   */
+  ensure(path: ByteString): Dir {
+    const found = this.find(path);
+    return typeof found === 'number' ? this.make(path, found, 0) : found;
+  }
+
+  /** To be called when a directory or, it may be, a symlink was removed: open directories may no longer be where they were. */
+  removed(wasDirectory: boolean): void {
+    // Closed at the next look-up, not here: the caller may hold one.
+    if (wasDirectory || this.throughLinks) this.stale = true;
+  }
+
+  closeAll(): void {
+    for (const { fd } of this.open.values()) close(fd);
+    this.open.clear();
+    this.stale = false;
+    this.throughLinks = false;
+  }
+
+  private make(path: ByteString, errno: number, links: number): Dir {
+    if (errno !== -ENOENT && errno !== -ENOTDIR) throw unreachable(path, errno);
+    if (links > maxLinks) throw unreachable(path, -ELOOP);
+    const [above, name] = splitPath(path);
+    const found = this.find(above);
+    const parent = typeof found === 'number' ? this.make(above, found, links) : found;
+    const depth = parent.path === '' ? 1 : parent.path.split('/').length + 1;
+    if (depth > this.options.maxDepth) {
+      throw new Failure(Status.data, shown(path), `it is more than ${this.options.maxDepth} directories deep`);
+    }
+    const target = errno === -ENOENT ? linkTarget(parent, name) : undefined;
+    if (target !== undefined) return this.makeTarget(parent, target, links + 1);
+    const bytes = toBytes(name);
+    if (mkdirat.try(parent.fd, bytes, 0o755) === -EEXIST) {
+      this.options.remove(parent, name);
+      mkdirat(parent.fd, bytes, 0o755);
+    }
+    this.options.made(joinPath(parent.path, name));
+    const made = this.find(path);
+    if (typeof made === 'number') throw unreachable(path, made);
+    return made;
+  }
+
+  /** Follows a dangling symlink part by part, since `..` behind a symlink is not what it looks like. */
+  private makeTarget(from: Dir, target: ByteString, links: number): Dir {
+    let path = target.startsWith('/') ? '' : from.path;
+    for (const part of target.split('/')) {
+      if (part === '' || part === '.') continue;
+      if (part === '..') path = splitPath(path)[0];
+      else {
+        const next = joinPath(path, part);
+        const found = this.find(next);
+        path = (typeof found === 'number' ? this.make(next, found, links) : found).path;
+      }
+    }
+    const reached = this.find(path);
+    if (typeof reached === 'number') throw unreachable(path, reached);
+    return reached;
+  }
+
+  private keep(path: ByteString, dir: Dir): Dir {
+    this.open.set(path, dir);
+    if (this.open.size > maxOpen) {
+      const [oldest, { fd }] = this.open.entries().next().value!;
+      this.open.delete(oldest);
+      close(fd);
+    }
+    return dir;
+  }
+
+  private isOwnGroup(fd: number): boolean {
+    const stat = new Stat();
+    statx(fd, '', AT.EMPTY_PATH, Stat.basic, stat.bytes);
+    return stat.gid === this.group && (stat.mode & 0o2000) === 0;
+  }
+
+  /** Where the kernel ended up, seen from the root. */
+  private pathOf(fd: number): ByteString {
+    const path = readLink(fd);
+    if (path === this.home) return '';
+    if (path.startsWith(`${this.home}/`)) return path.slice(this.home.length + 1);
+    throw new Failure(Status.software, shown(path), 'the kernel resolved a path to outside the root');
+  }
+}
+
+function openIn(root: number, path: string | Uint8Array, how: Buffer): number {
+  // openat2(2): EAGAIN when a rename anywhere on the system ran beside a `..`, and it is safe to try again.
+  for (;;) {
+    const fd = openat2.try(root, path, how, how.length);
+    if (fd !== -EAGAIN) return fd;
+  }
+}
+
+function readLink(fd: number): ByteString {
+  const buffer = Buffer.allocUnsafe(8192);
+  return fromBytes(buffer, 0, readlinkat(AT.FDCWD, `/proc/self/fd/${fd}`, buffer, buffer.length));
+}
+
+function linkTarget(dir: Dir, name: ByteString): ByteString | undefined {
+  const buffer = Buffer.allocUnsafe(4096);
+  const bytes = readlinkat.try(dir.fd, toBytes(name), buffer, buffer.length);
+  if (bytes === -ENOENT || bytes === -EINVAL) return undefined;
+  if (bytes < 0) throw unreachable(joinPath(dir.path, name), bytes);
+  return fromBytes(buffer, 0, bytes);
+}
+
+/** Errors of a path that an archive made are the archive's; others are the disk's. */
+export function unreachable(path: ByteString, errno: number): Failure | SyscallError {
+  const code = errnoNameOf(-errno);
+  if (errno === -ELOOP || errno === -ENAMETOOLONG || errno === -ENOTDIR || errno === -ENOENT) {
+    const why =
+      errno === -ELOOP
+        ? 'its symlinks go round in a circle'
+        : errno === -ENAMETOOLONG
+          ? 'the name is too long'
+          : 'there is no such directory';
+    return new Failure(Status.data, shown(path), `${why} (${code})`);
+  }
+  return new SyscallError('openat2', -errno, shown(path));
+}

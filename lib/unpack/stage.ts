@@ -1,0 +1,150 @@
+/**
+ * A tree appears under its name whole or not at all: it grows beside its place under a temporary name, and is renamed
+ * when it is complete. The temporary name tells whose it is, so that the next run can remove what a killed one left.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { onFailure } from '../pipe/cleanup.js';
+import { errnoName, Failure, failureOf } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+import { close, fchmod, fchown, fremovexattr, mkdirat, openat, renameat2, unlinkat } from '../sys/calls.js';
+import { AT, O, RENAME, S } from '../sys/constants.js';
+import { SyscallError } from '../sys/syscall.js';
+import { fromBytes } from './bytes.js';
+import { EBUSY, EEXIST, ENOTDIR, ENOTEMPTY } from './errno.js';
+import { statAt } from './stat.js';
+import { entriesOf, removeTree } from './tree.js';
+
+const openDirectory = O.RDONLY | O.DIRECTORY | O.CLOEXEC;
+
+export class Stage {
+  /** The root directory of the tree that grows, open. */
+  readonly fd: number;
+  private readonly finished: () => void;
+
+  private constructor(
+    /** Where the tree is to be: absolute. */
+    readonly target: string,
+    private readonly parent: number,
+    private readonly base: string,
+    private readonly name: string,
+    private readonly force: boolean,
+  ) {
+    this.finished = onFailure(() => this.discard());
+    mkdirat(parent, name, 0o700);
+    this.fd = openat(parent, name, openDirectory | O.NOFOLLOW, 0);
+    // A setgid parent and a default ACL hand themselves on to what is made below.
+    fchown(this.fd, process.geteuid!(), process.getegid!());
+    for (const acl of ['system.posix_acl_default', 'system.posix_acl_access']) fremovexattr.try(this.fd, acl);
+    fchmod(this.fd, 0o755);
+  }
+
+  /**
+   * Begins a tree that is to be at `dir`. Throws `Failure` 64 when something is there that `force` does not allow to
+   * replace: a directory that is not empty is replaced with `force` only, what is no directory never.
+   */
+  static begin(dir: string, force: boolean): Stage {
+    const target = resolve(dir);
+    const base = basename(target);
+    if (base === '') throw new Failure(Status.usage, target, 'the root directory is no place for an image');
+    try {
+      const parent = openat(AT.FDCWD, dirname(target), openDirectory, 0);
+      checkTarget(parent, base, target, force);
+      removeLeftovers(parent, base);
+      return new Stage(target, parent, base, `${prefixOf(base)}${process.pid}-${startTime(process.pid)}`, force);
+    } catch (error) {
+      throw failureOf(error, dir);
+    }
+  }
+
+  /** Puts the tree into its place, and the document beside it as `DIR.json`. */
+  commit(document: object): void {
+    try {
+      this.putTree();
+      this.putDocument(document);
+    } catch (error) {
+      throw failureOf(error, this.target);
+    }
+    this.finished();
+    close(this.fd);
+    close(this.parent);
+  }
+
+  /** Removes what has grown so far. */
+  discard(): void {
+    removeTree(this.parent, toName(this.name));
+  }
+
+  private putTree(): void {
+    const { parent, name, base } = this;
+    if (this.force && renameat2.try(parent, name, parent, base, RENAME.EXCHANGE) === 0) {
+      // The old tree has the temporary name now: should its removal be interrupted, the next run goes on with it.
+      removeTree(parent, toName(name));
+      return;
+    }
+    const result = renameat2.try(parent, name, parent, base, 0);
+    if (result === -ENOTEMPTY || result === -EEXIST || result === -ENOTDIR) throw occupied(this.target);
+    if (result === -EBUSY) {
+      throw new Failure(Status.usage, this.target, 'something is mounted there', { hint: 'name a directory below it' });
+    }
+    if (result < 0) throw new SyscallError('renameat2', -result, this.target);
+  }
+
+  private putDocument(document: object): void {
+    const temporary = `${this.name}.json`;
+    const path = join(dirname(this.target), temporary);
+    const undo = onFailure(() => void unlinkat.try(this.parent, temporary, 0));
+    writeFileSync(path, `${JSON.stringify(document, null, 2)}\n`, { mode: 0o644, flag: 'wx' });
+    renameat2(this.parent, temporary, this.parent, `${this.base}.json`, 0);
+    undo();
+  }
+}
+
+/** The name of a file in the notation of `lib/unpack`. */
+function toName(text: string): string {
+  return fromBytes(Buffer.from(text));
+}
+
+function checkTarget(parent: number, base: string, target: string, force: boolean): void {
+  const stat = statAt(parent, toName(base));
+  if (!stat) return;
+  if ((stat.mode & S.IFMT) !== S.IFDIR) throw new Failure(Status.usage, target, 'it is there, and is no directory');
+  if (force) return;
+  const fd = openat(parent, base, openDirectory | O.NOFOLLOW, 0);
+  const empty = entriesOf(fd).length === 0;
+  close(fd);
+  if (!empty) throw occupied(target);
+}
+
+function occupied(target: string): Failure {
+  return new Failure(Status.usage, target, 'it is there and not empty', { hint: '--force replaces it' });
+}
+
+function prefixOf(base: string): string {
+  return `.${base}.md-unpack-`;
+}
+
+/** Removes the temporary trees of runs that are no more. */
+function removeLeftovers(parent: number, base: string): void {
+  const fd = openat(parent, '.', openDirectory, 0);
+  const names = entriesOf(fd);
+  close(fd);
+  const prefix = toName(prefixOf(base));
+  for (const name of names) {
+    const [, pid, start] =
+      /^([0-9]+)-([0-9]+)(?:\.json)?$/.exec(name.startsWith(prefix) ? name.slice(prefix.length) : '') ?? [];
+    if (pid !== undefined && startTime(Number(pid)) !== start) removeTree(parent, name);
+  }
+}
+
+/** When a process started, in clock ticks after boot (proc_pid_stat(5), field 22); it tells a reused id apart. */
+function startTime(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    // The command's name stands in parentheses and may hold anything.
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+  } catch (error) {
+    if (errnoName(error) === 'ENOENT' || errnoName(error) === 'ESRCH') return undefined;
+    throw error;
+  }
+}

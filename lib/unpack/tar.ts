@@ -1,0 +1,365 @@
+/**
+ * The stream reader for archives: takes bytes in pieces of any size, calls the sink for each entry in order. Reads
+ * ustar, v7, GNU (long names, sparse, base-256) and PAX. Entry types without content (directories, links, devices)
+ * have none, whatever size their header gives, as in Go's archive/tar and so in every tool that is built on it.
+ */
+import { type ByteString, fromBytes } from './bytes.js';
+import { blockSize, damaged, decodeHeader, numberField, type RawHeader } from './header.js';
+import { type PaxRecords, parsePax, paxNumber, paxText, paxTime, paxXattrs, type Time } from './pax.js';
+import {
+  checkSparse,
+  isSparse10,
+  oldStretches,
+  paxSparseMap,
+  Sparse10Reader,
+  type SparseMap,
+  type Stretch,
+} from './sparse.js';
+
+export type EntryType = 'file' | 'directory' | 'symlink' | 'hardlink' | 'char' | 'block' | 'fifo';
+
+export interface Entry {
+  type: EntryType;
+  /** The name as it stands in the archive: not cleaned, not trusted. */
+  path: ByteString;
+  /** What a symlink or hard link names, to the letter. */
+  target: ByteString;
+  /** The permission bits, 07777 at most. */
+  mode: number;
+  uid: number;
+  gid: number;
+  /** Bytes of content with holes; 0 unless it is a file. */
+  size: number;
+  mtime: Time;
+  major: number;
+  minor: number;
+  xattrs: Map<ByteString, Buffer> | undefined;
+}
+
+/** What receives the entries. After `entry` with a file come its `content` and `hole`s in order, then `end`. */
+export interface TarSink {
+  entry(entry: Entry): void;
+  content(bytes: Buffer): void;
+  hole(length: number): void;
+  end(): void;
+}
+
+const typeOfFlag: Record<string, EntryType> = {
+  '0': 'file',
+  '7': 'file',
+  S: 'file',
+  '1': 'hardlink',
+  '2': 'symlink',
+  '3': 'char',
+  '4': 'block',
+  '5': 'directory',
+  '6': 'fifo',
+};
+
+/** An extended header or long name above this is no honest one. */
+const maxExtendedBytes = 16 * 1024 * 1024;
+const maxId = 2 ** 32 - 2;
+
+/** What the bytes at the current position are. */
+type State = 'header' | 'extended' | 'content' | 'skip' | 'sparse-old' | 'sparse-1.0' | 'end';
+
+export class TarReader {
+  private state: State = 'header';
+  /** A block that came in two pieces. */
+  private readonly partial = Buffer.alloc(blockSize);
+  private partialBytes = 0;
+  /** Bytes left of what `state` names, and of the padding behind it. */
+  private left = 0;
+  private padding = 0;
+  private zeroBlocks = 0;
+
+  private extendedFlag = '';
+  private extended: Buffer[] = [];
+  /** What extended headers say of the next file, and of all that follow. */
+  private local: PaxRecords | undefined;
+  private readonly global: PaxRecords = new Map();
+  private longName: ByteString | undefined;
+  private longTarget: ByteString | undefined;
+
+  /** The file whose map is not complete yet. */
+  private current: Entry | undefined;
+  private sparse10 = new Sparse10Reader();
+  private sparse: SparseMap | undefined;
+  private stretch = 0;
+  private position = 0;
+
+  constructor(private readonly sink: TarSink) {}
+
+  /** Takes the next piece. Throws `Failure` 65 when the archive is damaged. */
+  push(chunk: Buffer): void {
+    let at = 0;
+    while (at < chunk.length && this.state !== 'end') {
+      if (this.wantsBlock()) at = this.takeBlock(chunk, at);
+      else at = this.takeBody(chunk, at);
+    }
+  }
+
+  /** The stream is over. Throws `Failure` 65 when it was cut. */
+  finish(): void {
+    if (this.state === 'end') return;
+    if (this.state !== 'header' || this.padding > 0) throw damaged('it is cut inside a file');
+    if (this.partialBytes > 0) throw damaged('its last block is short');
+    if (this.local || this.longName !== undefined || this.longTarget !== undefined) {
+      throw damaged('it ends behind an extended header');
+    }
+  }
+
+  private wantsBlock(): boolean {
+    if (this.padding > 0) return false;
+    return this.state === 'header' || this.state === 'sparse-old' || this.state === 'sparse-1.0';
+  }
+
+  private takeBlock(chunk: Buffer, at: number): number {
+    if (this.partialBytes === 0 && chunk.length - at >= blockSize) {
+      this.block(chunk, at);
+      return at + blockSize;
+    }
+    const taken = chunk.copy(this.partial, this.partialBytes, at, at + blockSize - this.partialBytes);
+    this.partialBytes += taken;
+    if (this.partialBytes === blockSize) {
+      this.partialBytes = 0;
+      this.block(this.partial, 0);
+    }
+    return at + taken;
+  }
+
+  private block(block: Buffer, at: number): void {
+    if (this.state === 'header') this.header(block, at);
+    else if (this.state === 'sparse-old') this.oldSparseBlock(block, at);
+    else this.sparse10Block(block.subarray(at, at + blockSize));
+  }
+
+  private takeBody(chunk: Buffer, at: number): number {
+    const taken = Math.min(this.left > 0 ? this.left : this.padding, chunk.length - at);
+    if (this.left === 0) {
+      this.padding -= taken;
+      return at + taken;
+    }
+    this.left -= taken;
+    if (this.state === 'content') this.content(chunk.subarray(at, at + taken));
+    // A copy: a small piece must not keep its whole chunk alive, and the chunk may be used again.
+    else if (this.state === 'extended') this.extended.push(Buffer.from(chunk.subarray(at, at + taken)));
+    if (this.left === 0) this.bodyEnds();
+    return at + taken;
+  }
+
+  private bodyEnds(): void {
+    const { state } = this;
+    this.state = 'header';
+    if (state === 'extended') this.extendedEnds();
+    else if (state === 'content') this.contentEnds();
+  }
+
+  private expect(state: State, bytes: number): void {
+    this.state = state;
+    this.left = bytes;
+    this.padding = (blockSize - (bytes % blockSize)) % blockSize;
+    if (bytes === 0) this.bodyEnds();
+  }
+
+  private header(block: Buffer, at: number): void {
+    const raw = decodeHeader(block, at);
+    if (!raw) {
+      this.zeroBlocks += 1;
+      if (this.zeroBlocks === 2) this.state = 'end';
+      return;
+    }
+    this.zeroBlocks = 0;
+    switch (raw.typeflag) {
+      case 'x':
+      case 'X':
+      case 'g':
+      case 'L':
+      case 'K':
+        if (raw.size > maxExtendedBytes) throw damaged(`an extended header of ${raw.size} bytes`);
+        this.extendedFlag = raw.typeflag;
+        this.extended = [];
+        this.expect('extended', raw.size);
+        break;
+      case 'V':
+        this.expect('skip', raw.size);
+        break;
+      default:
+        this.file(raw, block, at);
+    }
+  }
+
+  private extendedEnds(): void {
+    const body = Buffer.concat(this.extended);
+    this.extended = [];
+    switch (this.extendedFlag) {
+      case 'L':
+        this.longName = upToNul(body);
+        break;
+      case 'K':
+        this.longTarget = upToNul(body);
+        break;
+      case 'g':
+        for (const [key, value] of parsePax(body)) {
+          if (value.length === 0) this.global.delete(key);
+          else this.global.set(key, value);
+        }
+        break;
+      default:
+        this.local = parsePax(body);
+    }
+  }
+
+  private file(raw: RawHeader, block: Buffer, at: number): void {
+    const records = this.takeRecords();
+    const type = typeOfFlag[raw.typeflag];
+    if (type === undefined) throw damaged(`an entry of unknown type ${JSON.stringify(raw.typeflag)}`);
+    const entry = makeEntry(type, raw, records, this.longName, this.longTarget);
+    this.longName = undefined;
+    this.longTarget = undefined;
+    this.sparse = undefined;
+    if (entry.type === 'file') this.begin(entry, raw.typeflag === 'S', records, block, at);
+    else this.sink.entry(entry);
+  }
+
+  private begin(entry: Entry, oldSparse: boolean, records: PaxRecords | undefined, block: Buffer, at: number): void {
+    this.current = entry;
+    this.left = entry.size;
+    const sparse = records && !oldSparse ? paxSparseMap(records) : undefined;
+    if (oldSparse) this.oldSparse(block, at);
+    else if (records && isSparse10(records)) this.beginSparse10(records);
+    else if (sparse) this.beginSparse(sparse);
+    else this.beginFile(entry.size);
+  }
+
+  /** The records that hold for the file whose header has come. */
+  private takeRecords(): PaxRecords | undefined {
+    const { local, global } = this;
+    this.local = undefined;
+    if (global.size === 0) return local;
+    return local ? new Map([...global, ...local]) : global;
+  }
+
+  private oldSparse(block: Buffer, at: number): void {
+    const realSize = numberField(block, at + 483, 12);
+    if (realSize === undefined) throw damaged('a sparse file has no size');
+    this.sparse = { stretches: oldStretches(block, at + 386, 4), realSize };
+    if (block[at + 482] !== 0) this.state = 'sparse-old';
+    else this.beginSparse(this.sparse);
+  }
+
+  private oldSparseBlock(block: Buffer, at: number): void {
+    const sparse = this.sparse!;
+    sparse.stretches.push(...oldStretches(block, at, 21));
+    if (block[at + 504] === 0) this.beginSparse(sparse);
+    else if (sparse.stretches.length > 1_000_000) throw damaged('a sparse map is too long');
+  }
+
+  private beginSparse10(records: PaxRecords): void {
+    const realSize = paxNumber(records, 'GNU.sparse.realsize');
+    if (realSize === undefined) throw damaged('a sparse file has no size');
+    this.sparse = { stretches: [], realSize };
+    this.sparse10 = new Sparse10Reader();
+    this.state = 'sparse-1.0';
+  }
+
+  private sparse10Block(block: Buffer): void {
+    if (this.left < blockSize) throw damaged('a sparse map is longer than its file');
+    this.left -= blockSize;
+    if (!this.sparse10.push(block)) return;
+    this.beginSparse({ stretches: this.sparse10.stretches, realSize: this.sparse!.realSize });
+  }
+
+  private beginSparse(sparse: SparseMap): void {
+    checkSparse(sparse, this.left);
+    this.sparse = sparse;
+    this.current!.size = sparse.realSize;
+    this.stretch = 0;
+    this.position = 0;
+    this.beginFile(this.left);
+  }
+
+  private beginFile(packed: number): void {
+    this.sink.entry(this.current!);
+    this.expect('content', packed);
+  }
+
+  private content(bytes: Buffer): void {
+    if (this.sparse) this.sparseContent(bytes);
+    else this.sink.content(bytes);
+  }
+
+  private sparseContent(bytes: Buffer): void {
+    for (let at = 0; at < bytes.length; ) {
+      const { offset, length } = this.nextStretch();
+      this.holeUpTo(offset);
+      const taken = Math.min(offset + length - this.position, bytes.length - at);
+      this.sink.content(bytes.subarray(at, at + taken));
+      this.position += taken;
+      at += taken;
+    }
+  }
+
+  /** The stretch that the current position is in or before; there is one, since they add up to the content. */
+  private nextStretch(): Stretch {
+    const { stretches } = this.sparse!;
+    for (;;) {
+      const stretch = stretches[this.stretch]!;
+      if (stretch.length > 0 && this.position < stretch.offset + stretch.length) return stretch;
+      this.stretch += 1;
+    }
+  }
+
+  private holeUpTo(offset: number): void {
+    if (offset > this.position) this.sink.hole(offset - this.position);
+    this.position = Math.max(this.position, offset);
+  }
+
+  private contentEnds(): void {
+    if (this.sparse) this.holeUpTo(this.sparse.realSize);
+    this.sparse = undefined;
+    this.current = undefined;
+    this.sink.end();
+  }
+}
+
+function makeEntry(
+  flagType: EntryType,
+  raw: RawHeader,
+  records: PaxRecords | undefined,
+  longName: ByteString | undefined,
+  longTarget: ByteString | undefined,
+): Entry {
+  const pax = records ?? noRecords;
+  const path = longName ?? (records && (paxText(pax, 'GNU.sparse.name') ?? paxText(pax, 'path'))) ?? raw.name;
+  const size = (records && paxNumber(pax, 'size')) ?? raw.size;
+  // Before POSIX a directory was a file whose name ends in a slash.
+  const type = flagType === 'file' && path.endsWith('/') ? 'directory' : flagType;
+  if (type !== flagType && size > 0) throw damaged('a directory by its name is a file by its size');
+  return {
+    type,
+    path,
+    target: longTarget ?? (records && paxText(pax, 'linkpath')) ?? raw.linkname,
+    mode: raw.mode,
+    uid: asId((records && paxNumber(pax, 'uid')) ?? raw.uid, 'user'),
+    gid: asId((records && paxNumber(pax, 'gid')) ?? raw.gid, 'group'),
+    size: type === 'file' ? size : 0,
+    mtime: (records && paxTime(pax, 'mtime')) ?? { seconds: raw.mtime, nanoseconds: 0 },
+    major: (records && paxNumber(pax, 'SCHILY.devmajor')) ?? raw.major,
+    minor: (records && paxNumber(pax, 'SCHILY.devminor')) ?? raw.minor,
+    xattrs: records && paxXattrs(pax),
+  };
+}
+
+const noRecords: PaxRecords = new Map();
+
+/** 2^32-1 is the kernel's "leave it as it is". */
+function asId(id: number, whose: string): number {
+  if (id < 0 || id > maxId) throw damaged(`the ${whose} id ${id} is out of range`);
+  return id;
+}
+
+function upToNul(body: Buffer): ByteString {
+  const nul = body.indexOf(0);
+  return fromBytes(body, 0, nul < 0 ? body.length : nul);
+}

@@ -1,0 +1,210 @@
+/**
+ * The tree under construction: what is removed from it, what its directories are to look like in the end, and what
+ * could not be set as the image wants it.
+ */
+import { failureOf } from '../pipe/failure.js';
+import { close, fchmod, fchmodat, getdents64, openat, unlinkat, utimensat } from '../sys/calls.js';
+import { AT, O } from '../sys/constants.js';
+import { SyscallError } from '../sys/syscall.js';
+import { type ByteString, fromBytes, joinPath, shown, toBytes } from './bytes.js';
+import { EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR, EPERM } from './errno.js';
+import type { Time } from './pax.js';
+import { type Dir, Root } from './rooted.js';
+
+/** How a directory is to be left. While the tree grows its owner can always enter and fill it. */
+export interface DirectoryEnd {
+  mode: number;
+  mtime: Time;
+}
+
+/** What an entry should have had and has not, since the kernel did not permit it. */
+export interface Unset {
+  uid?: number;
+  gid?: number;
+  mode?: number;
+  /** A device node that was left out. */
+  device?: { type: 'char' | 'block'; major: number; minor: number };
+  /** By name, the value in base64. */
+  xattrs?: Record<string, string>;
+}
+
+export interface TreeLimits {
+  maxDepth: number;
+}
+
+const openDirectory = O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
+
+export class Tree {
+  readonly root: Root;
+  /** By canonical path. */
+  private readonly directories = new Map<ByteString, DirectoryEnd>();
+  readonly unset = new Map<ByteString, Unset>();
+  /** Told of every directory made on the way to an entry. */
+  onMade: (path: ByteString) => void = () => {};
+
+  /** `fd` is the root directory of the tree, open, empty and owned by this process. */
+  constructor(
+    readonly fd: number,
+    limits: TreeLimits,
+  ) {
+    this.root = new Root(fd, {
+      maxDepth: limits.maxDepth,
+      made: (path) => this.onMade(path),
+      remove: (dir, name) => this.remove(dir, name),
+    });
+  }
+
+  leaveDirectory(path: ByteString, end: DirectoryEnd): void {
+    this.directories.set(path, end);
+  }
+
+  noteUnset(path: ByteString, unset: Unset): void {
+    if (Object.keys(unset).length > 0) this.unset.set(path, unset);
+    else this.unset.delete(path);
+  }
+
+  /** Removes the entry `name` of `dir` with all that is below it, symlinks as such. No error when it is not there. */
+  remove(dir: Dir, name: ByteString): void {
+    this.removeUnless(dir, name, () => false);
+  }
+
+  /**
+   * Removes the entry and what is below it, except what `kept` says, asked for the path of each entry: where it is
+   * true for a directory, that directory stays and its entries are asked for in turn.
+   */
+  removeUnless(dir: Dir, name: ByteString, kept: (dir: ByteString, name: ByteString) => boolean): void {
+    const directory = removeEntry(dir.fd, dir.path, name, kept, (path) => {
+      this.directories.delete(path);
+      this.unset.delete(path);
+    });
+    this.root.removed(directory);
+  }
+
+  /** Empties a directory of what `kept` does not say. */
+  clear(dir: Dir, kept: (dir: ByteString, name: ByteString) => boolean): void {
+    // The descriptor of `dir` is shared: reading its entries would move a position that others rely on.
+    const fd = openat(dir.fd, '.', openDirectory, 0);
+    try {
+      clearDirectory(fd, dir.path, kept, (path) => {
+        this.directories.delete(path);
+        this.unset.delete(path);
+      });
+    } finally {
+      close(fd);
+    }
+    this.root.removed(true);
+  }
+
+  /** Gives every directory its mode and times, the deepest first. Nothing may be created after it. */
+  finish(): void {
+    const paths = [...this.directories.keys()].sort().reverse();
+    for (const path of paths) this.finishDirectory(path, this.directories.get(path)!);
+    this.root.closeAll();
+  }
+
+  private finishDirectory(path: ByteString, { mode, mtime }: DirectoryEnd): void {
+    try {
+      const dir = this.root.find(path);
+      if (typeof dir === 'number') throw new SyscallError('openat2', -dir, shown(path));
+      if (mode !== usableMode(mode)) fchmod(dir.fd, mode);
+      utimensat(dir.fd, null, timespecs(mtime), 0);
+    } catch (error) {
+      throw failureOf(error, shown(path));
+    }
+  }
+}
+
+/** The mode that a directory has until the tree is complete: its owner can fill it, and no group is inherited. */
+export function usableMode(mode: number): number {
+  return (mode & 0o777) | 0o700;
+}
+
+const times = Buffer.alloc(32);
+/** `struct timespec[2]` with both access and modification set to `time`; valid until the next call. */
+export function timespecs({ seconds, nanoseconds }: Time): Buffer {
+  writeInt64(times, seconds, 0);
+  times.writeUInt32LE(nanoseconds, 8);
+  times.copy(times, 16, 0, 16);
+  return times;
+}
+
+/** Without BigInt, which costs more than the system call. */
+function writeInt64(buffer: Buffer, value: number, at: number): void {
+  const high = Math.floor(value / 2 ** 32);
+  buffer.writeUInt32LE(value - high * 2 ** 32, at);
+  buffer.writeInt32LE(high, at + 4);
+}
+
+type Kept = (dir: ByteString, name: ByteString) => boolean;
+
+/** Removes one entry; returns whether it was a directory. `gone` hears of every path that no longer is. */
+function removeEntry(
+  dirfd: number,
+  dirPath: ByteString,
+  name: ByteString,
+  kept: Kept,
+  gone: (path: ByteString) => void,
+): boolean {
+  const path = joinPath(dirPath, name);
+  const bytes = toBytes(name);
+  const keep = kept(dirPath, name);
+  if (!keep) {
+    const result = unlinkat.try(dirfd, bytes, 0);
+    if (result === 0) gone(path);
+    if (result === 0 || result === -ENOENT) return false;
+    // unlink(2): EISDIR on Linux, EPERM by POSIX, for a directory.
+    if (result !== -EISDIR && result !== -EPERM) throw new SyscallError('unlinkat', -result, shown(path));
+  }
+  const fd = enter(dirfd, bytes);
+  if (fd < 0) return false;
+  try {
+    clearDirectory(fd, path, kept, gone);
+  } finally {
+    close(fd);
+  }
+  if (!keep) {
+    unlinkat(dirfd, bytes, AT.REMOVEDIR);
+    gone(path);
+  }
+  return true;
+}
+
+/** Opens a directory to empty it; a negative errno when the name is something else or has gone. */
+function enter(dirfd: number, name: Buffer): number {
+  let fd = openat.try(dirfd, name, openDirectory, 0);
+  // A finished tree may have directories that not even their owner may enter.
+  if (fd === -EACCES && fchmodat.try(dirfd, name, 0o700) === 0) fd = openat.try(dirfd, name, openDirectory, 0);
+  if (fd < 0 && fd !== -ENOENT && fd !== -ENOTDIR && fd !== -ELOOP)
+    throw new SyscallError('openat', -fd, shown(fromBytes(name)));
+  return fd;
+}
+
+/** Removes a whole tree that no `Tree` stands for: an old one, or what an interrupted run left. */
+export function removeTree(dirfd: number, name: ByteString): void {
+  removeEntry(
+    dirfd,
+    '',
+    name,
+    () => false,
+    () => {},
+  );
+}
+
+function clearDirectory(fd: number, path: ByteString, kept: Kept, gone: (path: ByteString) => void): void {
+  for (const name of entriesOf(fd)) removeEntry(fd, path, name, kept, gone);
+}
+
+/** The names in a directory, without `.` and `..`. */
+export function entriesOf(fd: number): ByteString[] {
+  const names: ByteString[] = [];
+  const buffer = Buffer.allocUnsafe(32 * 1024);
+  for (;;) {
+    const bytes = getdents64(fd, buffer, buffer.length);
+    if (bytes === 0) return names;
+    // getdents(2), struct linux_dirent64: inode and offset (8 bytes each), record length (2), type (1), name.
+    for (let at = 0; at < bytes; at += buffer.readUInt16LE(at + 16)) {
+      const name = fromBytes(buffer, at + 19, buffer.indexOf(0, at + 19));
+      if (name !== '.' && name !== '..') names.push(name);
+    }
+  }
+}

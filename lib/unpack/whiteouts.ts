@@ -1,0 +1,54 @@
+/**
+ * Whiteouts: image-spec, layer.md, "Whiteouts". A file `.wh.NAME` hides NAME of the layers below, `.wh..wh..opq` hides
+ * all that the layers below have in its directory. Neither touches what its own layer brings, before or after it.
+ */
+import { Failure } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+import { type ByteString, joinPath, shown, splitPath } from './bytes.js';
+
+const prefix = '.wh.';
+
+export type Whiteout = { kind: 'opaque' } | { kind: 'name'; name: ByteString } | { kind: 'skip' };
+
+/**
+ * What an entry's name means for the layers below; `undefined` for an entry like any other.
+ * Throws `Failure` 65 for a whiteout without a name, of `.` or `..`, or with entries below it.
+ */
+export function parseWhiteout(dir: ByteString, name: ByteString): Whiteout | undefined {
+  if (dir.startsWith(prefix) || dir.includes('/.wh.')) {
+    // Docker's aufs driver kept its own files in directories of this name at the root of a layer.
+    if (dir.startsWith('.wh..wh.')) return { kind: 'skip' };
+    throw new Failure(Status.data, shown(joinPath(dir, name)), 'it lies below a whiteout');
+  }
+  if (!name.startsWith(prefix)) return undefined;
+  if (name === '.wh..wh..opq') return { kind: 'opaque' };
+  const hidden = name.slice(prefix.length);
+  if (hidden === '' || hidden === '.' || hidden === '..') {
+    throw new Failure(Status.data, shown(joinPath(dir, name)), 'a whiteout of no name');
+  }
+  return { kind: 'name', name: hidden };
+}
+
+/** What the layer at hand has written, and the directories above it. */
+export class Written {
+  private readonly names = new Map<ByteString, Set<ByteString>>();
+
+  /** Without lower layers no one asks, and nothing is kept. */
+  constructor(readonly hasLower: boolean) {}
+
+  /** By the canonical path of the directory, so that one file has one name however it was reached. */
+  add(dir: ByteString, name: ByteString): void {
+    if (!this.hasLower) return;
+    const known = this.names.get(dir);
+    if (known) {
+      known.add(name);
+      return;
+    }
+    this.names.set(dir, new Set([name]));
+    if (dir !== '') this.add(...splitPath(dir));
+  }
+
+  has(dir: ByteString, name: ByteString): boolean {
+    return this.names.get(dir)?.has(name) ?? false;
+  }
+}

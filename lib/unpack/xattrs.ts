@@ -1,0 +1,50 @@
+/** Extended attributes of an entry: xattr(7). */
+import { flistxattr, fremovexattr, fsetxattr, lsetxattr } from '../sys/calls.js';
+import { SyscallError } from '../sys/syscall.js';
+import { type ByteString, fromBytes, shown, toBytes } from './bytes.js';
+import { EACCES, ENODATA, EOPNOTSUPP, EPERM } from './errno.js';
+import type { Unset } from './tree.js';
+
+/** Sets them on an open file or, by name, on what cannot be opened. Returns what the kernel did not permit. */
+export function applyXattrs(at: number | ByteString, xattrs: Map<ByteString, Buffer>): Unset {
+  const refused: Record<string, string> = {};
+  for (const [name, value] of xattrs) {
+    if (isLeftOut(name)) continue;
+    const key = toBytes(name);
+    const result =
+      typeof at === 'number'
+        ? fsetxattr.try(at, key, value, value.length, 0)
+        : lsetxattr.try(toBytes(at), key, value, value.length, 0);
+    if (result >= 0) continue;
+    if (!isTolerated(-result)) throw new SyscallError('fsetxattr', -result, shown(name));
+    refused[shown(name)] = value.toString('base64');
+  }
+  return Object.keys(refused).length > 0 ? { xattrs: refused } : {};
+}
+
+/** The same for a directory that had attributes of a lower layer: those that the new entry does not name go. */
+export function replaceXattrs(fd: number, xattrs: Map<ByteString, Buffer> | undefined): Unset {
+  const buffer = Buffer.allocUnsafe(65536);
+  const bytes = flistxattr.try(fd, buffer, buffer.length);
+  const names = bytes > 0 ? fromBytes(buffer, 0, bytes).split('\0').slice(0, -1) : [];
+  for (const name of names) {
+    if (isLeftOut(name) || xattrs?.has(name)) continue;
+    const result = fremovexattr.try(fd, toBytes(name));
+    if (result < 0 && result !== -ENODATA && !isTolerated(-result)) {
+      throw new SyscallError('fremovexattr', -result, shown(name));
+    }
+  }
+  return xattrs ? applyXattrs(fd, xattrs) : {};
+}
+
+/**
+ * A label of the machine where the layer was made says nothing here; and what overlayfs keeps for itself would be
+ * obeyed when this tree becomes a layer of an overlay.
+ */
+function isLeftOut(name: ByteString): boolean {
+  return name === 'security.selinux' || name.startsWith('trusted.overlay.') || name.startsWith('user.overlay.');
+}
+
+function isTolerated(errno: number): boolean {
+  return errno === EPERM || errno === EACCES || errno === EOPNOTSUPP;
+}

@@ -1,0 +1,83 @@
+/** Unpacking layers that a test has made, in this process or by the built command. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { cleanUp } from '../../lib/pipe/cleanup.js';
+import type { Layer, ManifestDocument, RootfsDocument } from '../../lib/pipe/document.js';
+import { makeProgress } from '../../lib/pipe/progress.js';
+import { defaultLimits, type UnpackOptions, unpackImage } from '../../lib/unpack/unpack.js';
+import { type BuiltImage, type BuiltLayer, image, layer } from './image.js';
+import { scratch } from './run.js';
+import type { TarEntry } from './tar.js';
+
+/** Layers as bytes, or as the entries of each. */
+export type Stack = (BuiltLayer | (TarEntry | Buffer)[])[];
+
+export interface Prepared {
+  /** A directory of the test's own; the layers are below `layers`, and `rootfs` does not exist. */
+  directory: string;
+  rootfs: string;
+  document: ManifestDocument;
+  layers: Layer[];
+  /** What comes down the pipe to md-unpack. */
+  stdin: string;
+}
+
+/** Writes the layers to files, and makes the document and the layer lines of an image of them. */
+export function prepare(t: TestContext, stack: Stack, parent?: string): Prepared {
+  const directory = scratch(t, parent);
+  const built = stack.map((it) => (Array.isArray(it) ? layer(it) : it));
+  mkdirSync(join(directory, 'layers'));
+  const layers = built.map(({ bytes, descriptor, diffID }, index): Layer => {
+    const path = join(directory, 'layers', String(index));
+    writeFileSync(path, bytes);
+    return { index, digest: descriptor.digest, diffID, mediaType: descriptor.mediaType, size: bytes.length, path };
+  });
+  const document = documentOf(image({ layers: built }));
+  const stdin = `${[document, ...layers.map((it) => ({ layer: it }))].map((it) => JSON.stringify(it)).join('\n')}\n`;
+  return { directory, rootfs: join(directory, 'rootfs'), document, layers, stdin };
+}
+
+/** What md-manifest would write of an image. */
+export function documentOf({ bytes, descriptor, config, platform }: BuiltImage): ManifestDocument {
+  return {
+    image: 'docker.io/library/test:latest',
+    registry: 'docker.io',
+    repository: 'library/test',
+    reference: 'latest',
+    authorization: null,
+    platform,
+    digest: descriptor.digest,
+    mediaType: descriptor.mediaType,
+    manifest: JSON.parse(bytes.toString()),
+    config: JSON.parse(config.bytes.toString()),
+  };
+}
+
+export interface Unpacked extends Prepared {
+  result: RootfsDocument;
+}
+
+/** Unpacks in this process. What a failure leaves behind is cleaned up as a command would. */
+export async function unpack(t: TestContext, stack: Stack, options: Partial<UnpackOptions> = {}): Promise<Unpacked> {
+  const prepared = prepare(t, stack);
+  return { ...prepared, result: await unpackPrepared(prepared, options) };
+}
+
+export async function unpackPrepared(
+  prepared: Prepared,
+  options: Partial<UnpackOptions> = {},
+): Promise<RootfsDocument> {
+  const { document, layers, rootfs } = prepared;
+  const all = { force: false, limits: defaultLimits, progress: makeProgress('none', 'unpack'), ...options };
+  try {
+    return await unpackImage(document, from(layers), rootfs, all);
+  } catch (error) {
+    cleanUp();
+    throw error;
+  }
+}
+
+async function* from<T>(items: T[]): AsyncGenerator<T> {
+  yield* items;
+}
