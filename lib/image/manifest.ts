@@ -72,7 +72,7 @@ interface Verified {
 }
 
 /**
- * Resolves a tag or a digest, and keeps the manifest and the config.
+ * Resolves a tag or a digest, and keeps the manifest, the config, and the indexes that led there.
  * Throws `Failure` 65 when something is not what its digest, size or type says, 69 when there is no image for the
  * platform, 76 when the source sends what is no manifest at all.
  */
@@ -81,6 +81,12 @@ export async function resolveImage(source: Source, request: ResolveRequest): Pro
   const top = await resolver.fetchTop();
   const found = isIndexType(top.mediaType) ? await resolver.search(top) : { document: top, entry: undefined };
   return resolver.image(found.document, found.entry);
+}
+
+/** A manifest, and the entry of the index that named it. */
+interface Found {
+  document: Verified;
+  entry: IndexEntry;
 }
 
 class Resolver {
@@ -105,7 +111,7 @@ class Resolver {
   }
 
   /** The best entry of an index; the indexes in it only where it has none itself. First match wins among equals. */
-  async search(index: Verified): Promise<{ document: Verified; entry: IndexEntry }> {
+  async search(index: Verified): Promise<Found> {
     const found = await this.#searchIn(index, 1);
     if (found) return found;
     const offered = [...this.#offered];
@@ -119,7 +125,13 @@ class Resolver {
     );
   }
 
-  async #searchIn(index: Verified, depth: number): Promise<{ document: Verified; entry: IndexEntry } | undefined> {
+  async #searchIn(index: Verified, depth: number): Promise<Found | undefined> {
+    const found = await this.#descend(index, depth);
+    if (found) this.request.store.put(index.digest, index.bytes);
+    return found;
+  }
+
+  async #descend(index: Verified, depth: number): Promise<Found | undefined> {
     this.#indexes += 1;
     if (depth > maxDepth || this.#indexes > maxIndexes) {
       throw new Failure(

@@ -5,9 +5,11 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { errnoName, failureOf } from '../pipe/failure.js';
 import type { Descriptor } from '../pipe/oci.js';
+import { isAbandoned, moveInto, ownPath } from './own-files.js';
 import type { BlobSink } from './source.js';
 
 const read = promisify(fs.read);
+const sync = promisify(fs.fdatasync);
 const rehashChunk = 1 << 20;
 
 export class Partial implements BlobSink {
@@ -17,23 +19,18 @@ export class Partial implements BlobSink {
   #verdict: string | undefined;
 
   private constructor(
-    readonly path: string,
-    readonly fd: number,
-    readonly blob: Descriptor,
-    readonly onBytes: (bytes: number) => void,
+    private readonly path: string,
+    private readonly fd: number,
+    private readonly blob: Descriptor,
+    private readonly onBytes: (bytes: number) => void,
   ) {
     this.#algorithm = blob.digest.slice(0, blob.digest.indexOf(':'));
     this.#hash = createHash(this.#algorithm);
   }
 
-  /** The name under which this process writes what belongs to `digest`; no two processes share one. */
-  static ownPath(directory: string, digest: string): string {
-    return join(directory, `${digest.replace(':', '-')}.${process.pid}.${startTime(process.pid) ?? 0}`);
-  }
-
   /** Takes over the longest part that a dead process has left, or begins an empty one. */
   static async claim(directory: string, blob: Descriptor, onBytes: (bytes: number) => void): Promise<Partial> {
-    const path = Partial.ownPath(directory, blob.digest);
+    const path = ownPath(directory, blob.digest);
     try {
       takeOver(directory, blob.digest, path);
       const fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_NOFOLLOW, 0o644);
@@ -43,6 +40,17 @@ export class Partial implements BlobSink {
     } catch (error) {
       throw failureOf(error, path);
     }
+  }
+
+  /** How much another process that is alive has of a blob; undefined when none is at it. */
+  static elsewhere(directory: string, digest: string): number | undefined {
+    const sizes = fs
+      .readdirSync(directory)
+      .filter((name) => name.startsWith(prefixOf(digest)) && !isOwn(directory, digest, name))
+      .filter((name) => !isAbandoned(directory, name))
+      .map((name) => fs.statSync(join(directory, name), { throwIfNoEntry: false })?.size)
+      .filter((size) => size !== undefined);
+    return sizes.length > 0 ? Math.max(...sizes) : undefined;
   }
 
   write(chunk: Buffer): void {
@@ -80,12 +88,24 @@ export class Partial implements BlobSink {
     return this.offset === this.blob.size && this.digest === this.blob.digest;
   }
 
+  /** Gives a verified blob its name, once it is on the disk itself: no power failure leaves a torn blob under it. */
+  async publish(path: string): Promise<void> {
+    try {
+      await sync(this.fd);
+      moveInto(this.path, path);
+    } catch (error) {
+      throw failureOf(error, path);
+    }
+  }
+
   remove(): void {
     fs.rmSync(this.path, { force: true });
   }
 
+  /** What has come stays for the next process; an empty file would be of no use to it. */
   close(): void {
     fs.closeSync(this.fd);
+    if (this.offset === 0) this.remove();
   }
 
   async #rehash(): Promise<void> {
@@ -107,10 +127,9 @@ export class Partial implements BlobSink {
 
 /** Renames what others left of this blob to `path`, the longest first; rename(2) makes sure that only one gets it. */
 function takeOver(directory: string, digest: string, path: string): void {
-  const prefix = `${digest.replace(':', '-')}.`;
   const left = fs
     .readdirSync(directory)
-    .filter((name) => name.startsWith(prefix) && isAbandoned(name))
+    .filter((name) => name.startsWith(prefixOf(digest)) && isAbandoned(directory, name))
     .map((name) => join(directory, name))
     .map((name) => ({ name, size: fs.statSync(name, { throwIfNoEntry: false })?.size ?? -1 }))
     .sort((a, b) => b.size - a.size);
@@ -125,21 +144,10 @@ function takeOver(directory: string, digest: string, path: string): void {
   }
 }
 
-function isAbandoned(name: string): boolean {
-  const [, pid, start] = /\.([0-9]+)\.([0-9]+)$/.exec(name) ?? [];
-  if (pid === undefined || Number(pid) === process.pid) return false;
-  return startTime(Number(pid)) !== start;
+function prefixOf(digest: string): string {
+  return `${digest.replace(':', '-')}.`;
 }
 
-/** When a process started, in clock ticks since boot, which tells it from a later one of the same number; proc(5), stat. */
-function startTime(pid: number): string | undefined {
-  let stat: string;
-  try {
-    stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
-  } catch (error) {
-    if (errnoName(error) === undefined) throw error;
-    return undefined;
-  }
-  // The command name, in parentheses, may hold spaces and parentheses. What follows it starts with field 3.
-  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+function isOwn(directory: string, digest: string, name: string): boolean {
+  return join(directory, name) === ownPath(directory, digest);
 }

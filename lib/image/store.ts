@@ -2,26 +2,32 @@
  * The store: an OCI image layout below $MD_HOME, and beside it the blobs that are not whole yet.
  *
  *     $MD_HOME/oci/       oci-layout, index.json, blobs/sha256/HEX: readable as `oci:` by skopeo, umoci, podman
- *     $MD_HOME/partial/   sha256-HEX.PID.START: being written by that process, or left behind by it
+ *     $MD_HOME/partial/   sha256-HEX.PIDNS.PID.START: being written by that process, or left behind by it
  *
  * A blob is in the layout whole or not at all. A partial file survives its process; the next one that wants the same
  * blob takes it over by renaming it, unless its owner is alive.
+ *
+ * index.json names the manifest that was resolved for a platform, not the index that it was found in: an index promises
+ * images for other platforms, which are not here. The index itself is kept as a blob, for `--offline` with its digest.
  *
  * Source: image-spec, image-layout.md.
  */
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { homedir } from 'node:os';
-import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { isAbsolute, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { arrayOf, asObject, optional } from '../pipe/check.js';
 import { errnoName, Failure, failureOf } from '../pipe/failure.js';
-import { asDescriptor, type Descriptor, type Platform } from '../pipe/oci.js';
+import { type Descriptor, type IndexEntry, type Platform, platformName } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
+import { imageOf, indexJson, named, readIndex, unnamed } from './index-json.js';
+import { isAbandoned, writeWhole } from './own-files.js';
 import { Partial } from './partial.js';
 import type { Source } from './source.js';
 
-const refName = 'org.opencontainers.image.ref.name';
+/** How long another process that fetches the same blob may make no progress before it is fetched here as well. */
+const patienceMs = 5000;
+const pollMs = 50;
 
 /** $MD_HOME, by default ${XDG_DATA_HOME:-~/.local/share}/md. */
 export function storeHome(env: NodeJS.ProcessEnv = process.env): string {
@@ -82,11 +88,7 @@ export class Store {
   /** Adds a blob whose digest was verified. */
   put(digest: string, bytes: Buffer): void {
     if (this.read(digest)) return;
-    onDisk(this.path(digest), () => {
-      const temporary = Partial.ownPath(this.#partials, digest);
-      fs.writeFileSync(temporary, bytes);
-      this.#publish(temporary, digest);
-    });
+    onDisk(this.path(digest), () => writeWhole(this.#partials, this.path(digest), bytes));
   }
 
   /**
@@ -95,7 +97,7 @@ export class Store {
    */
   async fetch(blob: Descriptor, source: Source, onBytes: (bytes: number) => void = () => {}): Promise<Fetched> {
     const path = this.path(blob.digest);
-    if (this.#has(blob)) return { path, found: true };
+    if (this.#has(blob) || (await this.#fetchedElsewhere(blob, onBytes))) return { path, found: true };
     const partial = await Partial.claim(this.#partials, blob, onBytes);
     try {
       const resumed = partial.offset > 0;
@@ -109,7 +111,7 @@ export class Store {
         partial.remove();
         throw mismatch(blob, partial);
       }
-      onDisk(path, () => this.#publish(partial.path, blob.digest));
+      await partial.publish(path);
     } finally {
       partial.close();
     }
@@ -118,21 +120,30 @@ export class Store {
 
   /** Enters an image into index.json under its name, in place of what had that name. */
   async tag({ image, digest, mediaType, platform }: ImageEntry): Promise<void> {
-    const isThere = this.#entries().some((it) => it.digest === digest && it.annotations?.[refName] === image);
-    if (isThere) return;
+    if (this.images(image)[0]?.digest === digest) return;
     const { size } = onDisk(this.path(digest), () => fs.statSync(this.path(digest)));
-    const entry = { mediaType, digest, size, platform, annotations: { [refName]: image } };
-    await this.#updateIndex((entries) => [entry, ...entries.filter((it) => it.annotations?.[refName] !== image)]);
+    const entry = named({ mediaType, digest, size, platform }, image);
+    await this.#updateIndex((entries) => [
+      entry,
+      // The same image for another platform stays.
+      ...entries
+        .filter((it) => imageOf(it) !== image || !isSamePlatform(it, entry))
+        .map((it) => (imageOf(it) === image ? unnamed(it) : it)),
+    ]);
+    this.#sweep();
   }
 
-  /**
-   * Takes out a layer whose content turned out to be wrong when it was unpacked, and the image that it belongs to from
-   * index.json.
-   */
-  async discard(layerDigest: string, imageDigest: string): Promise<void> {
+  /** The entries of index.json that belong to an image, the last one pulled first: one for each platform. */
+  images(image: string): IndexEntry[] {
+    return this.#entries().filter((it) => imageOf(it) === image);
+  }
+
+  /** Takes out a layer whose content turned out to be wrong when it was unpacked, and the images that consist of it. */
+  async discard(layerDigest: string): Promise<void> {
     onDisk(this.path(layerDigest), () => fs.rmSync(this.path(layerDigest), { force: true }));
-    if (!this.#entries().some(({ digest }) => digest === imageDigest)) return;
-    await this.#updateIndex((entries) => entries.filter(({ digest }) => digest !== imageDigest));
+    const isWhole = ({ digest }: IndexEntry) => !this.read(digest)?.includes(layerDigest);
+    if (this.#entries().every(isWhole)) return;
+    await this.#updateIndex((entries) => entries.filter(isWhole));
   }
 
   #has({ digest, size }: Descriptor): boolean {
@@ -140,14 +151,21 @@ export class Store {
     return stat?.isFile() === true && stat.size === size;
   }
 
-  #publish(temporary: string, digest: string): void {
-    const path = this.path(digest);
-    fs.mkdirSync(dirname(path), { recursive: true });
-    try {
-      fs.renameSync(temporary, path);
-    } catch (error) {
-      // Another process may have taken this one for dead (another PID namespace) and finished its file.
-      if (errnoName(error) !== 'ENOENT' || !fs.existsSync(path)) throw error;
+  /** Waits for another process that is fetching the same blob, which spares the registry, as long as it gets on. */
+  async #fetchedElsewhere(blob: Descriptor, onBytes: (bytes: number) => void): Promise<boolean> {
+    let most = -1;
+    let since = performance.now();
+    for (;;) {
+      const bytes = Partial.elsewhere(this.#partials, blob.digest);
+      if (this.#has(blob)) return true;
+      if (bytes === undefined) return false;
+      if (bytes > most) {
+        most = bytes;
+        since = performance.now();
+        onBytes(bytes);
+      }
+      if (performance.now() - since > patienceMs) return false;
+      await sleep(pollMs);
     }
   }
 
@@ -156,8 +174,8 @@ export class Store {
     const staged = fs.mkdtempSync(join(this.#partials, 'oci-'));
     fs.chmodSync(staged, 0o755);
     fs.mkdirSync(join(staged, 'blobs/sha256'), { recursive: true });
-    fs.writeFileSync(join(staged, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
-    fs.writeFileSync(join(staged, 'index.json'), indexJson([]));
+    fs.writeFileSync(join(staged, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}', { flush: true });
+    fs.writeFileSync(join(staged, 'index.json'), indexJson([]), { flush: true });
     try {
       fs.renameSync(staged, this.#oci);
     } catch (error) {
@@ -167,28 +185,32 @@ export class Store {
     }
   }
 
-  #entries(): Descriptor[] {
-    const path = join(this.#oci, 'index.json');
-    const text = onDisk(path, () => fs.readFileSync(path, 'utf8'));
-    let index: unknown;
-    try {
-      index = JSON.parse(text);
-    } catch {
-      throw new Failure(Status.data, path, 'it is no JSON', { hint: 'the store is damaged: move it away' });
-    }
-    return optional(asObject(index, path).manifests, `${path}: manifests`, arrayOf(asDescriptor)) ?? [];
+  /** Removes what dead processes left behind and nobody will take up again. */
+  #sweep(): void {
+    onDisk(this.#partials, () => {
+      for (const name of fs.readdirSync(this.#partials)) {
+        if (!isAbandoned(this.#partials, name)) continue;
+        const [, algorithm, hex] = /^(sha256|sha512)-([0-9a-f]+)\./.exec(name) ?? [];
+        if (algorithm && !fs.existsSync(this.path(`${algorithm}:${hex}`))) continue;
+        fs.rmSync(join(this.#partials, name), { recursive: true, force: true });
+      }
+    });
   }
 
-  async #updateIndex(change: (entries: Descriptor[]) => Descriptor[]): Promise<void> {
+  #entries(): IndexEntry[] {
+    return readIndex(this.#indexPath).entries;
+  }
+
+  get #indexPath(): string {
+    return join(this.#oci, 'index.json');
+  }
+
+  async #updateIndex(change: (entries: IndexEntry[]) => IndexEntry[]): Promise<void> {
     const unlock = await this.#lock();
     try {
-      const path = join(this.#oci, 'index.json');
-      const temporary = Partial.ownPath(this.#partials, 'index');
-      const text = indexJson(change(this.#entries()));
-      onDisk(path, () => {
-        fs.writeFileSync(temporary, text);
-        fs.renameSync(temporary, path);
-      });
+      const { index, entries } = readIndex(this.#indexPath);
+      const text = indexJson(change(entries), index);
+      onDisk(this.#indexPath, () => writeWhole(this.#partials, this.#indexPath, text));
     } finally {
       unlock();
     }
@@ -214,8 +236,8 @@ export class Store {
   }
 }
 
-function indexJson(manifests: Descriptor[]): string {
-  return JSON.stringify({ schemaVersion: 2, mediaType: 'application/vnd.oci.image.index.v1+json', manifests });
+function isSamePlatform(a: IndexEntry, b: IndexEntry): boolean {
+  return !a.platform || !b.platform || platformName(a.platform) === platformName(b.platform);
 }
 
 function mismatch({ digest, size }: Descriptor, { offset, digest: got }: Partial): Failure {

@@ -1,0 +1,63 @@
+/**
+ * index.json of an OCI image layout: which images it has, and under which names.
+ * Sources: image-spec, image-layout.md and annotations.md; `io.containerd.image.name` is where containerd, docker and
+ * podman look for the full name.
+ */
+import { readFileSync } from 'node:fs';
+import { asObject, type JsonObject } from '../pipe/check.js';
+import { Failure, failureOf } from '../pipe/failure.js';
+import { asImageIndex, type IndexEntry } from '../pipe/oci.js';
+import { Status } from '../pipe/status.js';
+
+const refName = 'org.opencontainers.image.ref.name';
+const fullName = 'io.containerd.image.name';
+
+/** The document, and its entries checked. Throws `Failure` 65 when it is no image index. */
+export function readIndex(path: string): { index: JsonObject; entries: IndexEntry[] } {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw failureOf(error, path);
+  }
+  return parseIndex(text, path);
+}
+
+/** The same for one that was read already; `path` is for messages. */
+export function parseIndex(text: string, path: string): { index: JsonObject; entries: IndexEntry[] } {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new Failure(Status.data, path, 'it is no JSON', { hint: 'the image layout is damaged' });
+  }
+  const index = asObject(value, path);
+  // Go writes an index without entries with null in their place.
+  return { index, entries: asImageIndex({ ...index, manifests: index.manifests ?? [] }, path).manifests };
+}
+
+export function indexJson(entries: IndexEntry[], index: JsonObject = {}): string {
+  const type = 'application/vnd.oci.image.index.v1+json';
+  return JSON.stringify({ schemaVersion: 2, mediaType: type, ...index, manifests: entries });
+}
+
+/** What an entry is called: `latest`, or a whole image name. */
+export function tagOf({ annotations }: IndexEntry): string | undefined {
+  return annotations?.[refName];
+}
+
+/** The name of the image that an entry belongs to, as far as it says so. */
+export function imageOf({ annotations }: IndexEntry): string | undefined {
+  return annotations?.[fullName] ?? annotations?.[refName];
+}
+
+/** `entry` under the name of an image. */
+export function named(entry: IndexEntry, image: string): IndexEntry {
+  return { ...entry, annotations: { ...entry.annotations, [refName]: image, [fullName]: image } };
+}
+
+/** `entry` as what its image also has, for another platform: a name that two entries bear is ambiguous to readers. */
+export function unnamed(entry: IndexEntry): IndexEntry {
+  const { [refName]: name, ...annotations } = entry.annotations ?? {};
+  return name === undefined ? entry : { ...entry, annotations: { [fullName]: name, ...annotations } };
+}
