@@ -44,7 +44,7 @@ main(
       bytes: flags['max-bytes'] ?? defaultLimits.bytes,
       depth: flags['max-depth'] ?? defaultLimits.depth,
     };
-    const onBadLayer = ({ digest, path }: Layer) => discardFromStore(digest, path, document.digest);
+    const onBadLayer = ({ digest, path }: Layer) => discardFromStore(digest, path);
     const lines = stdinLines();
     const document = asManifestDocument(await firstLine(lines));
     try {
@@ -68,10 +68,10 @@ async function* layersOf(lines: AsyncIterable<unknown>): AsyncGenerator<Layer> {
 }
 
 /** A layer of the store that is not what it should be must be fetched again next time. */
-async function discardFromStore(digest: string, path: string, image: string): Promise<void> {
+async function discardFromStore(digest: string, path: string): Promise<void> {
   const { Store, storeHome } = await import('../lib/image/store.js');
   // A layer from elsewhere is not ours to remove, and no reason to make a store.
   if (!path.startsWith(`${storeHome()}/`)) return;
   const store = new Store();
-  if (store.path(digest) === path) await store.discard(digest, image);
+  if (store.path(digest) === path) await store.discard(digest);
 }
