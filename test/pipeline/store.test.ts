@@ -1,0 +1,167 @@
+/** Several pulls at once, and pulls that are killed: the store stays whole. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type BuiltImage, image, index, layer, put } from '../support/image.js';
+import { type Registry, startRegistry } from '../support/registry.js';
+import { cleanEnv, jsonLines, type Result, scratch, shell } from '../support/run.js';
+
+const pipe = 'md-token "$1" | md-manifest | md-fetch-layer';
+/** 50 rounds of pulls that are killed take two minutes; a few find what is grossly wrong. */
+const rounds = Number(process.env.MD_TEST_ROUNDS ?? 6);
+
+interface Site {
+  registry: Registry;
+  home: string;
+  built: BuiltImage;
+  pull(): Promise<Result>;
+}
+
+async function site(t: TestContext, layerSizes = [200_000, 50_000, 1000]): Promise<Site> {
+  const home = join(scratch(t), 'home');
+  const registry = await startRegistry();
+  t.after(() => registry.close());
+  const layers = layerSizes.map((size, i) => layer([{ name: `file${i}`, data: randomBytes(size) }]));
+  const built = image({ layers });
+  await put(registry, 'library/demo', ['latest'], index([built]));
+  const pull = () => shell(pipe, [registry.image('library/demo')], { env: { MD_HOME: home } });
+  return { registry, home, built, pull };
+}
+
+/** Every blob has the digest that it is named by, and index.json lists what is there with all that it refers to. */
+function verify(home: string): void {
+  const oci = join(home, 'oci');
+  if (!existsSync(oci)) return;
+  assert.deepEqual(JSON.parse(readFileSync(join(oci, 'oci-layout'), 'utf8')), { imageLayoutVersion: '1.0.0' });
+  const blob = (digest: string) => readFileSync(join(oci, 'blobs', digest.replace(':', '/')));
+  for (const hex of readdirSync(join(oci, 'blobs/sha256'))) {
+    assert.equal(
+      createHash('sha256')
+        .update(blob(`sha256:${hex}`))
+        .digest('hex'),
+      hex,
+    );
+  }
+  const { manifests } = JSON.parse(readFileSync(join(oci, 'index.json'), 'utf8'));
+  for (const { digest, size } of manifests) {
+    const bytes = blob(digest);
+    assert.equal(bytes.length, size);
+    const { config, layers } = JSON.parse(bytes.toString());
+    for (const part of [config, ...layers]) assert.equal(blob(part.digest).length, part.size);
+  }
+}
+
+function expectWhole({ home, built }: Site, { status, stderr, stdout }: Result): void {
+  assert.equal(status, 0, stderr);
+  assert.deepEqual(
+    jsonLines(stdout)
+      .slice(1)
+      .map(({ layer }) => (layer as { digest: string }).digest),
+    built.layers.map(({ descriptor }) => descriptor.digest),
+  );
+  verify(home);
+}
+
+test('eight pulls of the same image at once all succeed, and share what they download', async (t) => {
+  const it = await site(t);
+  it.registry.faults.add({ on: /blobs/, bytesPerSecond: 200_000 });
+  for (const result of await Promise.all(Array.from({ length: 8 }, it.pull))) expectWhole(it, result);
+  const layer = it.built.layers[0]!.descriptor.digest;
+  // Two that begin in the same millisecond do not see each other.
+  const asked = it.registry.lines('registry').filter((line) => line.endsWith(layer)).length;
+  assert.ok(asked <= 2, `${asked} times`);
+});
+
+test('pulls that are killed at any moment leave a store that verifies, and the next pull succeeds', async (t) => {
+  const it = await site(t);
+  it.registry.faults.add({ on: /blobs/, bytesPerSecond: 2_000_000 });
+  for (let round = 0; round < rounds; round++) {
+    const pulls = Array.from({ length: 8 }, () => startPull(it));
+    // From before the first request to after the last layer.
+    await sleep(Math.random() * 700);
+    for (const { pid } of pulls) process.kill(-pid!, 'SIGKILL');
+    await Promise.all(pulls.map(gone));
+    verify(it.home);
+    if (round % 2 === 0) expectWhole(it, await it.pull());
+    // Every other pair of rounds begins from nothing, so that all of a pull is hit, not its end only.
+    if (round % 4 === 3) it.home = join(it.home, '../home', String(round));
+  }
+  expectWhole(it, await it.pull());
+});
+
+/** The shell leads a process group, which is killed as a whole, as a reboot would. */
+function startPull({ registry, home }: Site): ChildProcess {
+  const env = { ...cleanEnv(), MD_HOME: home };
+  return spawn('sh', ['-c', pipe, 'sh', registry.image('library/demo')], { env, detached: true, stdio: 'ignore' });
+}
+
+async function gone(child: ChildProcess): Promise<void> {
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+}
+
+test('what a killed pull has fetched of a layer is not fetched again', async (t) => {
+  const it = await site(t, [2_000_000]);
+  it.registry.faults.add({ on: /blobs/, after: 1, times: 1, stallAfter: 1_500_000 });
+  const child = startPull(it);
+  while (!left(it.home).some(({ size }) => size === 1_500_000)) await sleep(20);
+  process.kill(-child.pid!, 'SIGKILL');
+  await gone(child);
+  expectWhole(it, await it.pull());
+  const ranges = it.registry.requests.map(({ headers }) => headers.range).filter((range) => range !== undefined);
+  assert.deepEqual(ranges, [`bytes=1500000-${it.built.layers[0]!.descriptor.size - 1}`]);
+  assert.deepEqual(left(it.home), []);
+});
+
+/** The partial files, with their sizes. */
+function left(home: string): { name: string; size: number }[] {
+  const directory = join(home, 'partial');
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory).map((name) => ({ name, size: readFileSync(join(directory, name)).length }));
+}
+
+test('a blob that was torn by a power failure is fetched again', async (t) => {
+  const it = await site(t);
+  expectWhole(it, await it.pull());
+  const { digest } = it.built.layers[0]!.descriptor;
+  truncateSync(join(it.home, 'oci/blobs', digest.replace(':', '/')), 100);
+  expectWhole(it, await it.pull());
+});
+
+test('a partial file of another container is left alone as long as it may be alive', async (t) => {
+  const it = await site(t);
+  expectWhole(it, await it.pull());
+  const other = join(it.home, 'partial', `sha256-${'0'.repeat(64)}.1.1.1`);
+  writeFileSync(other, 'of a process in another PID namespace');
+  await put(it.registry, 'library/demo', ['latest'], image({ layers: [layer([{ name: 'new', data: 'x' }])] }));
+  assert.equal((await it.pull()).status, 0);
+  assert.ok(existsSync(other));
+});
+
+test('an image that was pulled for two platforms is in the store for both', async (t) => {
+  const it = await site(t);
+  const other = image({ layers: [layer([{ name: 'x' }])], architecture: 's390x' });
+  await put(it.registry, 'library/demo', ['latest'], index([it.built, other]));
+  expectWhole(it, await it.pull());
+  const script = 'md-token "$1" | md-manifest --platform linux/s390x | md-fetch-layer';
+  const result = await shell(script, [it.registry.image('library/demo')], { env: { MD_HOME: it.home } });
+  assert.equal(result.status, 0, result.stderr);
+  verify(it.home);
+  const { manifests } = JSON.parse(readFileSync(join(it.home, 'oci/index.json'), 'utf8'));
+  const name = `${it.registry.image('library/demo')}:latest`;
+  assert.deepEqual(
+    manifests.map((entry: { platform: { architecture: string }; annotations: Record<string, string> }) => [
+      entry.platform.architecture,
+      entry.annotations['org.opencontainers.image.ref.name'],
+      entry.annotations['io.containerd.image.name'],
+    ]),
+    [
+      ['s390x', name, name],
+      [it.built.platform.architecture, undefined, name],
+    ],
+  );
+});
