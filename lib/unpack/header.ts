@@ -1,7 +1,8 @@
 /**
  * One 512-byte header block of an archive (POSIX.1-1988 ustar, GNU tar, v7). `Header` of the `tar` package checks the
  * sum and decodes octal and base-256 numbers. What it does not do is here: names as bytes, device numbers of GNU
- * headers, the difference between a field that is empty and one that is damaged.
+ * headers, and a size that is exact or refused (it reads `12x` as 10, and 0 for a file whose name ends in a slash: then
+ * what follows would be taken for a header).
  */
 import { Header } from 'tar/header';
 import { Failure } from '../pipe/failure.js';
@@ -34,7 +35,7 @@ export function decodeHeader(block: Buffer, at: number): RawHeader | undefined {
   const header = decode(block, at);
   if (header.nullBlock && isZero(block, at)) return undefined;
   if (!header.cksumValid) throw damaged('the checksum of a header is wrong');
-  const { size } = header;
+  const size = numberField(block, at + 124, 12);
   if (size === undefined && !isBlank(block, at + 124, 12)) throw damaged('a header has a size that is no number');
   const ustar = fromBytes(block, at + 257, at + 262) === 'ustar';
   const flag = block[at + 156]!;
@@ -48,7 +49,6 @@ export function decodeHeader(block: Buffer, at: number): RawHeader | undefined {
     mode: (header.mode ?? 0) & 0o7777,
     uid: header.uid ?? 0,
     gid: header.gid ?? 0,
-    // `Header` reads 0 for a directory whatever stands there; nothing follows the header of one either way.
     size: size ?? 0,
     mtime: seconds(header.mtime),
     major: ustar ? device(block, at + 329) : 0,

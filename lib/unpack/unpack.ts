@@ -133,6 +133,6 @@ async function pump(bytes: LayerBytes, reader: TarReader, hash: Hash, moved: (at
 
 function inLayer(layer: Layer, error: unknown): unknown {
   if (!(error instanceof Failure)) return error;
-  const { status, what, why, cause, details } = error;
-  return new Failure(status, `layer ${layer.index} (${layer.digest.slice(0, 19)}): ${what}`, why, { cause, details });
+  const { status, message, cause, details } = error;
+  return new Failure(status, `layer ${layer.index} (${layer.digest.slice(0, 19)})`, message, { cause, details });
 }

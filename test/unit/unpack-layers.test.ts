@@ -1,0 +1,474 @@
+/** The meaning of layers: CASES 1 to 15 of the project's list of nasty cases, each named by its number. */
+import assert from 'node:assert/strict';
+import { lstatSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { Failure } from '../../lib/pipe/failure.js';
+import { needs, needsRoot } from '../support/run.js';
+import type { TarEntry } from '../support/tar.js';
+import { describeTree } from '../support/tree.js';
+import { type Stack, unpack } from '../support/unpacking.js';
+
+const dir = (name: string, more: Partial<TarEntry> = {}): TarEntry => ({ name, type: 'directory', ...more });
+const file = (name: string, data: string | Buffer = name, more: Partial<TarEntry> = {}): TarEntry => ({
+  name,
+  data,
+  ...more,
+});
+const symlink = (name: string, linkname: string): TarEntry => ({ name, type: 'symlink', linkname });
+const link = (name: string, linkname: string, more: Partial<TarEntry> = {}): TarEntry => ({
+  name,
+  type: 'link',
+  linkname,
+  ...more,
+});
+const whiteout = (name: string): TarEntry => ({ name, data: '' });
+
+/** The paths of a tree, directories with a slash, without the root. */
+function paths(rootfs: string): string[] {
+  return [...describeTree(rootfs)]
+    .filter(([path]) => path !== '.')
+    .map(([path, { type }]) => (type === 'directory' ? `${path}/` : path));
+}
+
+async function tree(t: TestContext, stack: Stack): Promise<string> {
+  return (await unpack(t, stack)).rootfs;
+}
+
+async function fails(t: TestContext, stack: Stack, why: RegExp): Promise<void> {
+  await assert.rejects(unpack(t, stack), (error) => {
+    assert.ok(error instanceof Failure, String(error));
+    assert.equal(error.status, 65, error.message);
+    assert.match(error.message, why);
+    return true;
+  });
+}
+
+const read = (rootfs: string, path: string) => readFileSync(join(rootfs, path), 'latin1');
+const modeOf = (path: string) => lstatSync(path).mode & 0o7777;
+
+// 1. Whiteouts touch lower layers only
+
+const lowerABC = [dir('a/'), dir('a/b/'), dir('a/b/c/'), file('a/old'), file('a/b/old'), file('a/b/c/bar')];
+
+test('case 1: an opaque marker after a file of its own layer keeps that file and the directories above it', async (t) => {
+  const rootfs = await tree(t, [lowerABC, [file('a/b/c/foo'), whiteout('a/.wh..wh..opq')]]);
+  assert.deepEqual(paths(rootfs), ['a/', 'a/b/', 'a/b/c/', 'a/b/c/foo']);
+});
+
+test('case 1: an opaque marker before the files of its own layer hides the same', async (t) => {
+  const rootfs = await tree(t, [lowerABC, [whiteout('a/.wh..wh..opq'), file('a/b/c/foo')]]);
+  assert.deepEqual(paths(rootfs), ['a/', 'a/b/', 'a/b/c/', 'a/b/c/foo']);
+});
+
+test('case 1: a whiteout after the file of the same name in its own layer keeps the new file', async (t) => {
+  const rootfs = await tree(t, [[file('foo', 'old')], [file('foo', 'new'), whiteout('.wh.foo')]]);
+  assert.equal(read(rootfs, 'foo'), 'new');
+});
+
+test('case 1: a whiteout before the file of the same name in its own layer keeps the new file', async (t) => {
+  const rootfs = await tree(t, [[file('foo', 'old')], [whiteout('.wh.foo'), file('foo', 'new')]]);
+  assert.equal(read(rootfs, 'foo'), 'new');
+});
+
+test('case 1: a whiteout of a directory after new files in it hides only what is of the layers below', async (t) => {
+  const rootfs = await tree(t, [
+    [dir('d/'), dir('d/sub/'), file('d/sub/old'), file('d/old')],
+    [file('d/sub/new'), whiteout('.wh.d')],
+  ]);
+  assert.deepEqual(paths(rootfs), ['d/', 'd/sub/', 'd/sub/new']);
+});
+
+test('case 1: a file written through a symlink is known by its own name to a whiteout', async (t) => {
+  const rootfs = await tree(t, [
+    [dir('usr/'), dir('usr/bin/'), file('usr/bin/old'), symlink('bin', 'usr/bin')],
+    [file('bin/new'), whiteout('usr/bin/.wh.new'), whiteout('usr/bin/.wh..wh..opq')],
+  ]);
+  assert.deepEqual(paths(rootfs), ['bin', 'usr/', 'usr/bin/', 'usr/bin/new']);
+});
+
+test('case 1: a whiteout of a directory hides everything under it', async (t) => {
+  const rootfs = await tree(t, [[...lowerABC, file('z')], [whiteout('.wh.a')]]);
+  assert.deepEqual(paths(rootfs), ['z']);
+});
+
+test('case 1: a layer forgets what the layer below it wrote', async (t) => {
+  const rootfs = await tree(t, [[file('x')], [file('foo')], [whiteout('.wh.foo')]]);
+  assert.deepEqual(paths(rootfs), ['x']);
+});
+
+// 2. Names of whiteouts
+
+test('case 2: a whiteout without a name is an error', (t) =>
+  fails(t, [[file('a')], [whiteout('.wh.')]], /whiteout of no name/));
+
+for (const name of ['.wh..', '.wh...']) {
+  test(`case 2: ${name} does not reach the directory itself or its parent`, async (t) => {
+    await fails(t, [[dir('d/'), file('d/a'), file('b')], [whiteout(`d/${name}`)]], /whiteout of no name/);
+  });
+}
+
+test('case 2: only the exact name is opaque; a longer one hides a sibling', async (t) => {
+  const rootfs = await tree(t, [
+    [dir('d/'), file('d/keep'), file('d/.wh..opqX-is-none')],
+    [whiteout('d/.wh..wh..opqX')],
+  ]);
+  assert.deepEqual(paths(rootfs), ['d/', 'd/keep']);
+});
+
+test('case 2: no whiteout lands on disk, in the base layer neither', async (t) => {
+  const rootfs = await tree(t, [[file('a'), whiteout('.wh.b'), dir('d/'), whiteout('d/.wh..wh..opq')]]);
+  assert.deepEqual(paths(rootfs), ['a', 'd/']);
+});
+
+test('case 2: what lies below a whiteout is an error', (t) =>
+  fails(t, [[dir('.wh.d/'), file('.wh.d/x')]], /below a whiteout/));
+
+test('case 2: what the aufs driver kept for itself is passed over', async (t) => {
+  const rootfs = await tree(t, [[dir('.wh..wh.plnk/'), file('.wh..wh.plnk/1.2'), whiteout('.wh..wh.aufs'), file('a')]]);
+  assert.deepEqual(paths(rootfs), ['a']);
+});
+
+// 3. Whiteouts and symlinks
+
+test('case 3: a whiteout of a symlink removes the link and not what it names', async (t) => {
+  const rootfs = await tree(t, [[dir('target/'), file('target/x'), symlink('link', 'target')], [whiteout('.wh.link')]]);
+  assert.deepEqual(paths(rootfs), ['target/', 'target/x']);
+});
+
+test('case 3: an opaque marker under a lower symlink does not empty what it names', async (t) => {
+  const rootfs = await tree(t, [
+    [dir('target/'), file('target/x'), symlink('link', '/target')],
+    [whiteout('link/.wh..wh..opq')],
+  ]);
+  assert.deepEqual(paths(rootfs), ['link', 'target/', 'target/x']);
+});
+
+test('case 3: a whiteout of what is not there is no error', async (t) => {
+  const rootfs = await tree(t, [[file('a')], [whiteout('.wh.b'), whiteout('no/such/.wh.c'), whiteout('a/.wh.d')]]);
+  assert.deepEqual(paths(rootfs), ['a']);
+});
+
+// 4. Type changes
+
+test('case 4: a directory over a directory merges and takes the new attributes', async (t) => {
+  const rootfs = await tree(t, [
+    [dir('d/', { mode: 0o700, mtime: 1000 }), file('d/x')],
+    [dir('d/', { mode: 0o1777, mtime: 2000 })],
+  ]);
+  assert.deepEqual(paths(rootfs), ['d/', 'd/x']);
+  assert.equal(modeOf(join(rootfs, 'd')), 0o1777);
+  assert.equal(statSync(join(rootfs, 'd')).mtimeMs, 2_000_000);
+});
+
+const kinds: Record<string, TarEntry[]> = {
+  file: [file('it', 'new')],
+  directory: [dir('it/'), file('it/new')],
+  symlink: [symlink('it', 'elsewhere')],
+  fifo: [{ name: 'it', type: 'fifo' }],
+  'hard link': [file('other', 'new'), link('it', 'other')],
+};
+
+for (const [from, before] of Object.entries(kinds)) {
+  for (const [to, after] of Object.entries(kinds)) {
+    if (from === 'directory' && to === 'directory') continue;
+    test(`case 4: a ${to} over a ${from} takes its place`, async (t) => {
+      const lower = before.map((it) => ({ ...it, ...(it.data === undefined ? {} : { data: 'old' }) }));
+      const rootfs = await tree(t, [[dir('it.d/'), ...lower], after]);
+      const fresh = await tree(t, [after]);
+      const of = (root: string) => [...describeTree(root)].filter(([path]) => path.startsWith('it') && path !== 'it.d');
+      assert.deepEqual(of(rootfs), of(fresh));
+    });
+  }
+}
+
+test('case 4: a file takes the place of a directory that is full', async (t) => {
+  const rootfs = await tree(t, [lowerABC, [file('a', 'now a file')]]);
+  assert.deepEqual(paths(rootfs), ['a']);
+});
+
+// 5. An entry under what is no directory
+
+test('case 5: a file above an entry gives way to a directory', async (t) => {
+  const rootfs = await tree(t, [[file('a')], [file('a/b/c')]]);
+  assert.deepEqual(paths(rootfs), ['a/', 'a/b/', 'a/b/c']);
+});
+
+test('case 5: a symlink to a file above an entry gives way, and the file stays', async (t) => {
+  const rootfs = await tree(t, [[file('f', 'kept'), symlink('a', 'f')], [file('a/b')]]);
+  assert.deepEqual(paths(rootfs), ['a/', 'a/b', 'f']);
+  assert.equal(read(rootfs, 'f'), 'kept');
+});
+
+test('case 5: directories that no entry brings are made', async (t) => {
+  const rootfs = await tree(t, [[file('x/y/z')]]);
+  assert.deepEqual(paths(rootfs), ['x/', 'x/y/', 'x/y/z']);
+  assert.equal(modeOf(join(rootfs, 'x')), 0o755);
+});
+
+// 6. Never through an existing inode
+
+test('case 6: replacing one name of a hard link leaves the content of the others', async (t) => {
+  const rootfs = await tree(t, [[file('a', 'old'), link('b', 'a')], [file('a', 'new')]]);
+  assert.equal(read(rootfs, 'a'), 'new');
+  assert.equal(read(rootfs, 'b'), 'old');
+  assert.equal(statSync(join(rootfs, 'b')).nlink, 1);
+});
+
+test('case 6: a file does not go through a symlink of its name', async (t) => {
+  const rootfs = await tree(t, [[file('target', 'kept'), symlink('a', 'target')], [file('a', 'new')]]);
+  assert.equal(read(rootfs, 'target'), 'kept');
+  assert.ok(lstatSync(join(rootfs, 'a')).isFile());
+});
+
+// 7. Hard links
+
+test('case 7: a hard link reaches a file of a lower layer, from the root, whatever leads its name', async (t) => {
+  const rootfs = await tree(t, [
+    [dir('d/'), file('d/a')],
+    [link('x/b', '/d/a'), link('x/c', '../../d/./a')],
+  ]);
+  const inode = statSync(join(rootfs, 'd/a')).ino;
+  assert.equal(statSync(join(rootfs, 'x/b')).ino, inode);
+  assert.equal(statSync(join(rootfs, 'x/c')).ino, inode);
+});
+
+test('case 7: a hard link to a symlink links the symlink itself', async (t) => {
+  const rootfs = await tree(t, [[file('f'), symlink('s', 'f'), link('h', 's')]]);
+  assert.equal(readlinkSync(join(rootfs, 'h')), 'f');
+  assert.equal(lstatSync(join(rootfs, 'h')).ino, lstatSync(join(rootfs, 's')).ino);
+});
+
+test('case 7: a missing target is an error that names both', (t) =>
+  fails(t, [[link('from', 'nowhere/to')]], /from: it is a hard link to nowhere\/to, which is not there/));
+
+test('case 7: the attributes of the link entry are not applied', async (t) => {
+  const rootfs = await tree(t, [
+    [file('a', 'x', { mode: 0o600, mtime: 1000 }), link('b', 'a', { mode: 0o777, mtime: 5000 })],
+  ]);
+  assert.equal(modeOf(join(rootfs, 'a')), 0o600);
+  assert.equal(statSync(join(rootfs, 'a')).mtimeMs, 1_000_000);
+});
+
+test('case 7: a hard link to itself leaves the file', async (t) => {
+  const rootfs = await tree(t, [[file('a', 'x'), link('a', './a')]]);
+  assert.equal(read(rootfs, 'a'), 'x');
+});
+
+test('case 7: a hard link to a directory is an error', (t) =>
+  fails(t, [[dir('d/'), link('l', 'd')]], /cannot have one/));
+
+test('case 7: the directories above the target resolve inside the root', async (t) => {
+  const rootfs = await tree(t, [[dir('usr/'), file('usr/f'), symlink('u', '/usr'), link('h', 'u/f')]]);
+  assert.equal(statSync(join(rootfs, 'h')).ino, statSync(join(rootfs, 'usr/f')).ino);
+});
+
+// 8. and 9. Symlinks
+
+for (const target of ['../../../../etc/passwd', '/etc/passwd', 'a//b/./..', ' ', '.']) {
+  test(`case 8: the text of a symlink to ${JSON.stringify(target)} is kept to the letter`, async (t) => {
+    const rootfs = await tree(t, [[symlink('link', target)]]);
+    assert.equal(readlinkSync(join(rootfs, 'link')), target);
+  });
+}
+
+for (const target of ['usr/bin', '/usr/bin', '../../usr/bin', '/usr/../usr/./bin']) {
+  test(`case 9: with bin -> ${target}, bin/sh lands in usr/bin of the root`, async (t) => {
+    const rootfs = await tree(t, [[dir('usr/'), dir('usr/bin/'), symlink('bin', target), file('bin/sh')]]);
+    assert.deepEqual(paths(rootfs), ['bin', 'usr/', 'usr/bin/', 'usr/bin/sh']);
+  });
+
+  test(`case 9: with bin -> ${target}, which is not there yet, it is made`, async (t) => {
+    const rootfs = await tree(t, [[symlink('bin', target), file('bin/sh')]]);
+    assert.deepEqual(paths(rootfs), ['bin', 'usr/', 'usr/bin/', 'usr/bin/sh']);
+  });
+}
+
+for (const links of [
+  [symlink('a', 'a')],
+  [symlink('a', 'b'), symlink('b', 'a')],
+  [symlink('a', 'b/x'), symlink('b', 'a/y')],
+]) {
+  test(`case 9: a loop of ${links.map(({ name, linkname }) => `${name} -> ${linkname}`).join(', ')} is ELOOP`, (t) =>
+    fails(t, [[...links, file('a/f')]], /ELOOP/));
+}
+
+// 10. The root
+
+for (const name of ['./', '.', '/', '', '../..']) {
+  test(`case 10: the entry ${JSON.stringify(name)} sets mode and time of the root`, async (t) => {
+    const rootfs = await tree(t, [[dir(name, { mode: 0o750, mtime: 1234 }), file('a')]]);
+    assert.equal(modeOf(rootfs), 0o750);
+    assert.equal(statSync(rootfs).mtimeMs, 1_234_000);
+  });
+
+  test(`case 10: the entry ${JSON.stringify(name)} as a symlink is an error`, (t) =>
+    fails(t, [[{ name, type: 'symlink', linkname: '/etc' }]], /root of the tree/));
+}
+
+test('case 10: names with .. and / at their head land inside', async (t) => {
+  const { rootfs, directory } = await unpack(t, [[file('../../x'), file('/y'), file('a/../../../z')]]);
+  assert.deepEqual(paths(rootfs), ['x', 'y', 'z']);
+  assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
+});
+
+// 11. Duplicates
+
+test('case 11: of two entries of one name the last wins', async (t) => {
+  const rootfs = await tree(t, [[file('a', 'first'), file('b'), file('a', 'last')]]);
+  assert.equal(read(rootfs, 'a'), 'last');
+});
+
+test('case 11: the same layer may come twice', async (t) => {
+  const layer = [dir('d/'), file('d/a'), link('d/b', 'd/a'), symlink('s', 'd/a')];
+  const rootfs = await tree(t, [layer, layer]);
+  assert.deepEqual(describeTree(rootfs).get('d/a')?.links, '2: d/a d/b');
+});
+
+// 12. The order of attributes
+
+const needsXattrs = needs('getfattr');
+
+test('case 12: setuid and capabilities survive the change of owner', { skip: needsRoot || needsXattrs }, async (t) => {
+  // cap_net_raw=ep, revision 2: linux/capability.h, struct vfs_cap_data.
+  const capability = Buffer.from('0100000200200000000000000000000000000000', 'hex');
+  const rootfs = await tree(t, [
+    [
+      file('su', 'x', { mode: 0o4755, uid: 1, gid: 2 }),
+      file('ping', 'x', { mode: 0o755, uid: 3, gid: 4, xattrs: { 'security.capability': capability } }),
+    ],
+  ]);
+  const described = describeTree(rootfs);
+  assert.deepEqual([described.get('su')?.mode, described.get('su')?.owner], ['4755', '1:2']);
+  assert.match(described.get('ping')?.xattrs ?? '', new RegExp(capability.toString('hex')));
+});
+
+test('case 12: a merged directory loses the attributes that its new entry does not have', {
+  skip: needsXattrs,
+}, async (t) => {
+  const rootfs = await tree(t, [
+    [dir('d/', { xattrs: { 'user.old': 'x', 'user.both': 'x' } })],
+    [dir('d/', { xattrs: { 'user.both': 'y', 'user.new': 'z' } })],
+  ]);
+  assert.equal(describeTree(rootfs).get('d')?.xattrs, 'user.both=0x79 user.new=0x7a');
+});
+
+test('case 12: security.selinux and what overlayfs keeps for itself are left out', { skip: needsXattrs }, async (t) => {
+  const xattrs = {
+    'security.selinux': 'x',
+    'trusted.overlay.opaque': 'y',
+    'user.overlay.redirect': '/etc',
+    'user.a': 'b',
+  };
+  const rootfs = await tree(t, [[dir('d/', { xattrs }), file('f', 'x', { xattrs })]]);
+  for (const path of ['d', 'f']) assert.equal(describeTree(rootfs).get(path)?.xattrs, 'user.a=0x62');
+});
+
+test('case 12: a symlink is given its own owner, not what it names', { skip: needsRoot }, async (t) => {
+  const rootfs = await tree(t, [[file('f'), { ...symlink('s', 'f'), uid: 5, gid: 6 }]]);
+  const described = describeTree(rootfs);
+  assert.equal(described.get('s')?.owner, '5:6');
+  assert.equal(described.get('f')?.owner, '0:0');
+});
+
+// 13. Modes and times
+
+test('case 13: modes are exact whatever the umask', async (t) => {
+  const modes = [0o0, 0o777, 0o4711, 0o2755, 0o1777, 0o7777, 0o640];
+  const before = process.umask(0o077);
+  t.after(() => process.umask(before));
+  const entries = modes.flatMap((mode, i) => [file(`f${i}`, 'x', { mode }), dir(`d${i}/`, { mode }), file(`d${i}/x`)]);
+  const rootfs = await tree(t, [entries, [file('d1/y')]]);
+  for (const [i, mode] of modes.entries()) {
+    assert.equal(modeOf(join(rootfs, `f${i}`)), mode);
+    assert.equal(modeOf(join(rootfs, `d${i}`)), mode);
+  }
+});
+
+test('case 13: what lies in a setgid directory does not inherit its group or bit', { skip: needsRoot }, async (t) => {
+  const rootfs = await tree(t, [
+    [dir('d/', { mode: 0o2775, gid: 50 }), file('d/f'), dir('d/sub/'), file('d/implied/f')],
+    [file('d/g'), symlink('d/s', 'f')],
+  ]);
+  const described = describeTree(rootfs);
+  for (const path of ['d/f', 'd/g', 'd/s', 'd/sub', 'd/implied']) assert.equal(described.get(path)?.owner, '0:0', path);
+  assert.equal(described.get('d/sub')?.mode, '0755');
+  assert.equal(described.get('d')?.mode, '2775');
+});
+
+test('case 13: directories keep their times when later layers fill them', async (t) => {
+  const rootfs = await tree(t, [
+    [dir('d/', { mtime: 1000 }), dir('d/e/', { mtime: 2000 }), file('d/e/x'), file('d/x')],
+    [file('d/e/y'), whiteout('d/.wh.x')],
+  ]);
+  assert.equal(statSync(join(rootfs, 'd')).mtimeMs, 1_000_000);
+  assert.equal(statSync(join(rootfs, 'd/e')).mtimeMs, 2_000_000);
+});
+
+test('case 13: times have nanoseconds, may lie before 1970, and are set on symlinks too', async (t) => {
+  const rootfs = await tree(t, [
+    [
+      file('f', 'x', { pax: { mtime: '1234567890.123456789' } }),
+      file('old', 'x', { pax: { mtime: '-1.5' } }),
+      { ...symlink('s', 'f'), pax: { mtime: '99.000000001' } },
+      dir('d/', { pax: { mtime: '7.5' } }),
+    ],
+  ]);
+  const times = Object.fromEntries([...describeTree(rootfs)].map(([path, { mtime }]) => [path, mtime]));
+  assert.equal(times['f'], '1234567890.123456789');
+  assert.equal(times['s'], '99.000000001');
+  assert.equal(times['d'], '7.500000000');
+  assert.equal(times['old'], '-2.500000000');
+});
+
+test('case 13: a missing time is the epoch', async (t) => {
+  const blank = { patch: (block: Buffer) => block.fill(0, 136, 148) };
+  const rootfs = await tree(t, [[file('f', 'x', blank), dir('d/', blank)]]);
+  assert.equal(statSync(join(rootfs, 'f')).mtimeMs, 0);
+  assert.equal(statSync(join(rootfs, 'd')).mtimeMs, 0);
+});
+
+// 14. Owners
+
+test('case 14: ids up to 2^32-2 are set, from base-256 and from PAX; names are ignored', {
+  skip: needsRoot,
+}, async (t) => {
+  const rootfs = await tree(t, [
+    [
+      file('base', 'x', { uid: 2 ** 32 - 2, gid: 70000, uname: 'root', gname: 'root', rawPax: Buffer.of() }),
+      file('pax', 'x', { uid: 1, gid: 1, pax: { uid: '4294967294', gid: '3000000000' } }),
+    ],
+  ]);
+  const described = describeTree(rootfs);
+  assert.equal(described.get('base')?.owner, '4294967294:70000');
+  assert.equal(described.get('pax')?.owner, '4294967294:3000000000');
+});
+
+test('case 14: an id of 2^32-1 is an error: to the kernel it means none', (t) =>
+  fails(t, [[file('f', 'x', { pax: { uid: '4294967295' } })]], /out of range/));
+
+// 15. Devices
+
+test('case 15: devices and FIFOs are made with their numbers, modes and owners', { skip: needsRoot }, async (t) => {
+  const rootfs = await tree(t, [
+    [
+      { name: 'null', type: 'char', major: 1, minor: 3, mode: 0o666 },
+      { name: 'big', type: 'block', major: 4095, minor: 1048575, mode: 0o660, uid: 0, gid: 6 },
+      { name: 'gnu', type: 'char', major: 10, minor: 200, patch: (block) => block.write('ustar  \0', 257, 'latin1') },
+      { name: 'pipe', type: 'fifo', mode: 0o622 },
+    ],
+  ]);
+  const described = describeTree(rootfs);
+  assert.deepEqual([described.get('null')?.device, described.get('null')?.mode], ['1:3', '0666']);
+  assert.deepEqual([described.get('big')?.device, described.get('big')?.owner], ['4095:1048575', '0:6']);
+  assert.equal(described.get('gnu')?.device, '10:200');
+  assert.deepEqual([described.get('pipe')?.type, described.get('pipe')?.mode], ['fifo', '0622']);
+});
+
+for (const [major, minor] of [
+  [4096, 0],
+  [0, 1048576],
+] as const) {
+  test(`case 15: the device numbers ${major}, ${minor} are out of range`, (t) =>
+    fails(t, [[{ name: 'dev', type: 'char', major, minor }]], /out of range/));
+}

@@ -1,0 +1,440 @@
+/** The reader for archives: CASES 16 to 19 of the project's list of nasty cases, each named by its number. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Failure } from '../../lib/pipe/failure.js';
+import { type Entry, TarReader } from '../../lib/unpack/tar.js';
+import { globalPax, gnuLong, paxBytes, type TarEntry, tarball, tarEntry } from '../support/tar.js';
+
+/** An entry with its content, its holes filled with NULs. */
+interface Read {
+  entry: Entry;
+  content: Buffer | undefined;
+}
+
+function readAll(archive: Buffer, piece = archive.length): Read[] {
+  const found: Read[] = [];
+  const parts: Buffer[] = [];
+  const reader = new TarReader({
+    entry: (entry) => found.push({ entry, content: undefined }),
+    content: (bytes) => parts.push(Buffer.from(bytes)),
+    hole: (length) => parts.push(Buffer.alloc(length)),
+    end: () => {
+      found.at(-1)!.content = Buffer.concat(parts.splice(0));
+    },
+  });
+  // A buffer that is used again for each piece, as a stream may do.
+  const window = Buffer.alloc(Math.max(1, piece));
+  for (let at = 0; at < archive.length; at += piece) {
+    const bytes = archive.copy(window, 0, at, at + piece);
+    reader.push(window.subarray(0, bytes));
+  }
+  reader.finish();
+  return found;
+}
+
+const entries = (parts: (TarEntry | Buffer)[]): Entry[] => readAll(tarball(parts)).map(({ entry }) => entry);
+const first = (parts: (TarEntry | Buffer)[]): Entry => entries(parts)[0]!;
+
+function damaged(archive: Buffer, why: RegExp): void {
+  assert.throws(
+    () => readAll(archive),
+    (error) => {
+      assert.ok(error instanceof Failure, String(error));
+      assert.equal(error.status, 65);
+      assert.match(error.message, why);
+      return true;
+    },
+  );
+}
+
+// 16. PAX
+
+test('case 16: a PAX value may hold newlines, NULs and bytes that are no UTF-8', () => {
+  const value = Buffer.from('12 path=evil\n\0\xff\n', 'latin1');
+  const { xattrs, path } = first([{ name: 'f', xattrs: { 'user.x': value } }]);
+  assert.equal(path, 'f');
+  assert.deepEqual(xattrs?.get('user.x'), value);
+});
+
+test('case 16: path, linkpath, size, uid, gid and mtime of a PAX header hold over those of the block', () => {
+  const pax = { path: 'long/name', linkpath: 'to', uid: '7', gid: '8', mtime: '5.25' };
+  const entry = first([{ name: 'short', type: 'symlink', linkname: 'x', pax }]);
+  assert.deepEqual(
+    [entry.path, entry.target, entry.uid, entry.gid, entry.mtime],
+    ['long/name', 'to', 7, 8, { seconds: 5, nanoseconds: 250_000_000 }],
+  );
+  const data = Buffer.alloc(600, 'd');
+  const [file, next] = readAll(tarball([{ name: 'f', data, size: 0, pax: { size: '600' } }, { name: 'g' }]));
+  assert.deepEqual(file?.content, data);
+  assert.equal(next?.entry.path, 'g');
+});
+
+test('case 16: an empty PAX value takes the record back', () => {
+  const found = entries([globalPax({ uid: '5' }), { name: 'a', pax: { uid: '' }, uid: 3 }, { name: 'b', uid: 3 }]);
+  assert.deepEqual(
+    found.map(({ uid }) => uid),
+    [3, 5],
+  );
+});
+
+test('case 16: LIBARCHIVE.xattr is decoded: base64, the name percent-encoded', () => {
+  const { xattrs } = first([{ name: 'f', pax: { 'LIBARCHIVE.xattr.user.a%3Db': Buffer.from('AP8') } }]);
+  assert.deepEqual(xattrs?.get('user.a=b'), Buffer.from([0, 255]));
+});
+
+test('case 16: a global header persists, and a local one holds over it for one file', () => {
+  const found = entries([
+    globalPax({ mtime: '1' }),
+    { name: 'a' },
+    { name: 'b', pax: { mtime: '2' } },
+    { name: 'c' },
+    globalPax({ mtime: '' }),
+    { name: 'd', mtime: 4 },
+  ]);
+  assert.deepEqual(
+    found.map(({ mtime }) => mtime.seconds),
+    [1, 2, 1, 4],
+  );
+});
+
+test('case 16: long names and PAX headers describe the next file, not a header between', () => {
+  const long = `${'d/'.repeat(80)}name`;
+  const target = `${'t/'.repeat(80)}target`;
+  const [link, next] = entries([
+    gnuLong('L', long),
+    gnuLong('K', target),
+    { name: 'cut', type: 'symlink', linkname: 'cut', pax: { mtime: '3' } },
+    { name: 'next', type: 'symlink', linkname: 'x' },
+  ]);
+  assert.deepEqual([link?.path, link?.target, link?.mtime.seconds], [long, target, 3]);
+  assert.deepEqual([next?.path, next?.target], ['next', 'x']);
+});
+
+test('case 16: a PAX size before a long name belongs to the file, not to the long name', () => {
+  const pax = tarEntry({ name: 'x', type: 'x', data: paxBytes({ size: '4' }) });
+  const [file] = readAll(tarball([pax, gnuLong('L', 'the/name'), { name: 'n', data: 'data', size: 0 }]));
+  assert.equal(file?.entry.path, 'the/name');
+  assert.equal(file?.content?.toString(), 'data');
+});
+
+for (const [name, body] of [
+  ['is longer than its header', '99 path=x\n'],
+  ['has no newline at its end', '9 path=xx'],
+  ['has no length', 'path=x\n'],
+  ['has a length of 0', '0 path=x\n'],
+  ['has a negative length', '-9 path=x\n'],
+  ['has no equals sign', '7 path\n'],
+  ['has no key', '5 =x\n'],
+  ['has an enormous length', '99999999999999999999 path=x\n'],
+] as const) {
+  test(`case 16: a PAX record that ${name} is damage`, () =>
+    damaged(tarball([{ name: 'f', rawPax: Buffer.from(body) }]), /PAX/));
+}
+
+for (const [key, value] of [
+  ['path', 'a\0b'],
+  ['linkpath', 'a\0b'],
+  ['size', '-1'],
+  ['size', '1e3'],
+  ['uid', 'root'],
+  ['mtime', 'NaN'],
+  ['mtime', '1.2.3'],
+] as const) {
+  test(`case 16: the PAX record ${key}=${JSON.stringify(value)} is damage`, () =>
+    damaged(tarball([{ name: 'f', pax: { [key]: value } }]), /PAX|size/));
+}
+
+// 17. Names are bytes, pieces are of any size
+
+test('case 17: a name that is not UTF-8 keeps its bytes', () => {
+  const name = Buffer.from('caf\xe9', 'latin1');
+  assert.equal(first([{ name }]).path, 'caf\xe9');
+  assert.equal(first([{ name: 'x', pax: { path: name } }]).path, 'caf\xe9');
+  assert.equal(first([gnuLong('L', name), { name: 'x' }]).path, 'caf\xe9');
+});
+
+test('case 17: names of 100 bytes, and of 155 and 100, have no NUL at their end', () => {
+  const name = 'n'.repeat(100);
+  assert.equal(first([{ name }]).path, name);
+  const prefix = 'p'.repeat(155);
+  assert.equal(first([{ name, patch: (block) => block.write(prefix, 345, 'latin1') }]).path, `${prefix}/${name}`);
+});
+
+test('case 17: the same archive in pieces of 1 to 513 bytes gives the same entries', () => {
+  const archive = everything();
+  const whole = readAll(archive);
+  assert.equal(whole.length, 13);
+  for (let piece = 1; piece <= 513; piece++) assert.deepEqual(readAll(archive, piece), whole, `pieces of ${piece}`);
+});
+
+function everything(): Buffer {
+  return tarball([
+    { name: 'dir/', type: 'directory' },
+    { name: 'empty', data: '' },
+    { name: 'small', data: 'x' },
+    { name: 'block', data: Buffer.alloc(512, 'b') },
+    { name: 'large', data: Buffer.alloc(1500, 'c') },
+    globalPax({ comment: 'all' }),
+    { name: `${'é'.repeat(100)}/é`, data: 'pax', xattrs: { 'user.x': Buffer.alloc(700, 'v') } },
+    gnuLong('L', `${'ü'.repeat(150)}`),
+    { name: 'gnu', data: 'gnu' },
+    { name: 'link', type: 'symlink', linkname: 'small' },
+    { name: 'hard', type: 'link', linkname: 'small' },
+    oldSparse(
+      [
+        [0, 512],
+        [2000, 3],
+      ],
+      4000,
+      Buffer.concat([Buffer.alloc(512, 's'), Buffer.from('end')]),
+    ),
+    oldSparse(
+      Array.from({ length: 30 }, (_, i) => [i * 10, 1] as [number, number]),
+      300,
+      Buffer.alloc(30, 'e'),
+    ),
+    sparse10(
+      [
+        [5, 5],
+        [100, 1],
+      ],
+      200,
+      Buffer.from('hello!'),
+    ),
+    { name: 'last', data: 'last' },
+  ]);
+}
+
+// 18. Sparse files and odd types
+
+type Pairs = [offset: number, length: number][];
+
+/** GNU's old format: four stretches in the header, 21 in each extension block. */
+function oldSparse(pairs: Pairs, realSize: number, data: Buffer): Buffer {
+  const number = (block: Buffer, at: number, value: number) =>
+    block.write(`${value.toString(8).padStart(11, '0')}\0`, at, 'latin1');
+  const put = (block: Buffer, at: number, some: Pairs) =>
+    some.forEach(([offset, length], i) => {
+      number(block, at + i * 24, offset);
+      number(block, at + i * 24 + 12, length);
+    });
+  const header = tarEntry({
+    name: 'sparse',
+    type: 'S',
+    size: data.length,
+    patch: (block) => {
+      block.write('ustar  \0', 257, 'latin1');
+      put(block, 386, pairs.slice(0, 4));
+      block[482] = pairs.length > 4 ? 1 : 0;
+      number(block, 483, realSize);
+    },
+  });
+  const extensions: Buffer[] = [];
+  for (let at = 4; at < pairs.length; at += 21) {
+    const block = Buffer.alloc(512);
+    put(block, 0, pairs.slice(at, at + 21));
+    block[504] = at + 21 < pairs.length ? 1 : 0;
+    extensions.push(block);
+  }
+  return Buffer.concat([header, ...extensions, data, Buffer.alloc((512 - (data.length % 512)) % 512)]);
+}
+
+function sparse10(pairs: Pairs, realSize: number, data: Buffer): Buffer {
+  const text = [pairs.length, ...pairs.flat()].join('\n');
+  const map = Buffer.alloc(Math.ceil((text.length + 1) / 512) * 512);
+  map.write(`${text}\n`, 'latin1');
+  const pax = {
+    'GNU.sparse.major': '1',
+    'GNU.sparse.minor': '0',
+    'GNU.sparse.name': 'sparse',
+    'GNU.sparse.realsize': String(realSize),
+  };
+  return tarEntry({ name: 'GNUSparseFile.1/sparse', data: Buffer.concat([map, data]), pax });
+}
+
+function sparse01(pairs: Pairs, realSize: number, data: Buffer): Buffer {
+  const pax = {
+    'GNU.sparse.numblocks': String(pairs.length),
+    'GNU.sparse.map': pairs.flat().join(','),
+    'GNU.sparse.name': 'sparse',
+    'GNU.sparse.size': String(realSize),
+  };
+  return tarEntry({ name: 'x', data, pax });
+}
+
+function sparse00(pairs: Pairs, realSize: number, data: Buffer): Buffer {
+  const records = pairs.map(([offset, length]) =>
+    paxBytes({ 'GNU.sparse.offset': String(offset), 'GNU.sparse.numbytes': String(length) }),
+  );
+  const size = paxBytes({ 'GNU.sparse.size': String(realSize), 'GNU.sparse.numblocks': String(pairs.length) });
+  return tarEntry({ name: 'sparse', data, rawPax: Buffer.concat([size, ...records]) });
+}
+
+const formats = { 'old GNU': oldSparse, 'PAX 0.0': sparse00, 'PAX 0.1': sparse01, 'PAX 1.0': sparse10 };
+
+for (const [name, make] of Object.entries(formats)) {
+  test(`case 18: a sparse file in the ${name} format is expanded`, () => {
+    const pairs: Pairs = [
+      [3, 4],
+      [7, 0],
+      [1000, 2],
+      [2000, 0],
+    ];
+    const [file, next] = readAll(tarball([make(pairs, 2000, Buffer.from('datael')), { name: 'next' }]));
+    const wanted = Buffer.alloc(2000);
+    wanted.write('data', 3);
+    wanted.write('el', 1000);
+    assert.deepEqual([file?.entry.path, file?.entry.size, file?.entry.type], ['sparse', 2000, 'file']);
+    assert.deepEqual(file?.content, wanted);
+    assert.equal(next?.entry.path, 'next');
+  });
+
+  test(`case 18: a sparse file in the ${name} format may be one hole, or have many stretches`, () => {
+    const [hole] = readAll(tarball([make([[5000, 0]], 5000, Buffer.of())]));
+    assert.deepEqual(hole?.content, Buffer.alloc(5000));
+    const many: Pairs = Array.from({ length: 100 }, (_, i) => [i * 8, 1]);
+    const [comb] = readAll(tarball([make(many, 800, Buffer.alloc(100, '.'))]));
+    assert.equal(comb?.content?.toString('latin1'), '.\0\0\0\0\0\0\0'.repeat(100));
+  });
+
+  for (const [why, pairs, realSize, data] of [
+    [
+      'out of order',
+      [
+        [10, 1],
+        [5, 1],
+      ],
+      20,
+      'ab',
+    ],
+    [
+      'overlapping',
+      [
+        [0, 5],
+        [4, 1],
+      ],
+      20,
+      'abcdef',
+    ],
+    ['beyond the end', [[18, 5]], 20, 'abcde'],
+    ['longer than the content', [[0, 5]], 20, 'abc'],
+    ['shorter than the content', [[0, 2]], 20, 'abc'],
+  ] as [string, Pairs, number, string][]) {
+    test(`case 18: a map of the ${name} format that is ${why} is damage`, () =>
+      damaged(tarball([make(pairs, realSize, Buffer.from(data))]), /sparse map/));
+  }
+}
+
+test('case 18: a map of format 1.0 that never ends is damage', () =>
+  damaged(
+    tarball([
+      {
+        name: 'x',
+        data: Buffer.alloc(2048, '1'),
+        pax: { 'GNU.sparse.major': '1', 'GNU.sparse.minor': '0', 'GNU.sparse.realsize': '1' },
+      },
+    ]),
+    /sparse map/,
+  ));
+
+for (const type of ['link', 'symlink', 'directory', 'fifo', 'char', 'block']) {
+  test(`case 18: a ${type} with a size has no content`, () => {
+    const [entry, next] = entries([{ name: 'it', type, linkname: 'x', size: 1000 }, { name: 'next' }]);
+    assert.equal(entry?.size, 0);
+    assert.equal(next?.path, 'next');
+  });
+}
+
+test('case 18: type flags NUL and 7 are files; NUL with a slash at its end is a directory', () => {
+  const nul = (block: Buffer) => void block.fill(0, 156, 157);
+  const found = readAll(
+    tarball([
+      { name: 'nul', data: 'x', patch: nul },
+      { name: 'seven', type: '7', data: 'y' },
+      { name: 'v7/', patch: nul },
+    ]),
+  );
+  assert.deepEqual(
+    found.map(({ entry, content }) => [entry.type, content?.toString()]),
+    [
+      ['file', 'x'],
+      ['file', 'y'],
+      ['directory', undefined],
+    ],
+  );
+});
+
+test('case 18: a file with a slash at its end and content is damage: readers take it for different things', () =>
+  damaged(tarball([{ name: 'dir/', data: 'x' }]), /directory by its name/));
+
+for (const type of ['M', 'D', 'Z', '8']) {
+  test(`case 18: the type ${type} is damage, not passed over`, () =>
+    damaged(tarball([{ name: 'x', type }]), /unknown type/));
+}
+
+// 19. Damage
+
+const good = tarball([{ name: 'a', data: 'content' }]);
+
+test('case 19: a wrong checksum is damage', () => damaged(tarball([{ name: 'a', checksum: 1 }]), /checksum/));
+
+test('case 19: any byte of a header that changes is damage', () => {
+  const header = tarEntry({ name: 'a', data: '' });
+  for (let at = 0; at < 512; at++) {
+    const changed = Buffer.from(header);
+    changed[at] = (changed[at]! + 1) & 0xff;
+    // A blank more or less around the checksum means nothing, by POSIX.
+    if (at >= 148 && at < 156 && /^[ \0]*$/.test(changed.toString('latin1', 154, 156))) continue;
+    if (at === 154 || at === 155) continue;
+    damaged(changed, /checksum/);
+  }
+});
+
+test('case 19: a negative size is damage', () => damaged(tarball([{ name: 'a', size: -1 }]), /size|range/));
+
+for (const size of ['12x', '8', '-7', '0x10']) {
+  test(`case 19: the size ${JSON.stringify(size)} is damage`, () =>
+    damaged(
+      tarball([{ name: 'a', patch: (block) => void block.fill(0, 124, 136).write(size, 124, 'latin1') }]),
+      /size/,
+    ));
+}
+
+test('case 19: a size beyond what JavaScript holds exactly is damage', () =>
+  damaged(tarball([{ name: 'a', size: 2 ** 60 }]), /range|size/));
+
+test('case 19: a cut anywhere inside an entry is damage', () => {
+  for (let length = 1; length < 1024; length++) {
+    if (length !== 1024) damaged(good.subarray(0, length), /cut|short/);
+  }
+});
+
+test('case 19: an archive that ends behind a file, without zero blocks, is whole', () => {
+  assert.equal(readAll(good.subarray(0, 1024)).length, 1);
+  assert.equal(readAll(Buffer.of()).length, 0);
+});
+
+test('case 19: an archive that ends behind an extended header is damage', () =>
+  damaged(
+    tarball([tarEntry({ name: 'x', type: 'x', data: paxBytes({ path: 'a' }) })], Buffer.of()),
+    /extended header/,
+  ));
+
+test('case 19: one block of zeros is not the end', () => {
+  const found = entries([{ name: 'a' }, Buffer.alloc(512), { name: 'b' }]);
+  assert.deepEqual(
+    found.map(({ path }) => path),
+    ['a', 'b'],
+  );
+});
+
+test('case 19: what follows the end is dropped', () => {
+  const found = readAll(Buffer.concat([good, tarball([{ name: 'evil' }]), Buffer.from('garbage')]));
+  assert.deepEqual(
+    found.map(({ entry }) => entry.path),
+    ['a'],
+  );
+});
+
+test('an extended header of an enormous size is refused before it is read', () =>
+  damaged(tarball([tarEntry({ name: 'x', type: 'x', size: 2 ** 33 })]), /extended header of/));
