@@ -18,6 +18,10 @@ export interface DockerRegistry {
 export interface DockerRegistryOptions {
   /** Sections of its configuration over the normal ones, for example `{ auth: { htpasswd: {...} } }`. */
   config?: Record<string, unknown>;
+  /** Where it listens; 127.0.0.1 by default. */
+  address?: string;
+  /** A command that runs the command behind it, in another network namespace for example. */
+  within?: string[];
 }
 
 /** Starts it on files in `directory`; it answers when the promise is fulfilled. */
@@ -25,8 +29,8 @@ export async function startDockerRegistry(
   directory: string,
   options: DockerRegistryOptions = {},
 ): Promise<DockerRegistry> {
-  const port = await freePort();
-  const host = `127.0.0.1:${port}`;
+  const { address = '127.0.0.1', within = [] } = options;
+  const host = `${address}:${await freePort()}`;
   const config = {
     version: 0.1,
     log: { level: 'error', accesslog: { disabled: true } },
@@ -38,7 +42,8 @@ export async function startDockerRegistry(
   // YAML is a superset of JSON.
   const file = join(directory, 'config.yml');
   writeFileSync(file, JSON.stringify(config));
-  const child = spawn('docker-registry', ['serve', file], { env: cleanEnv(), stdio: 'ignore' });
+  const [program = '', ...args] = [...within, 'docker-registry', 'serve', file];
+  const child = spawn(program, args, { env: cleanEnv(), stdio: 'ignore' });
   await answering(child, `http${'tls' in config.http ? 's' : ''}://${host}/v2/`);
   return {
     host,

@@ -1,0 +1,45 @@
+/** Who competes in pulling an image to an unpacked tree, or to verified blobs. `$1` is the directory of the run. */
+import type { Contender } from './measure.js';
+
+const podmanFlags = '--root $1/storage --runroot $1/run --storage-driver overlay';
+
+/** What a shell types in front of an image to read it by plain http, where that is not loopback. */
+export interface Access {
+  /** Flags for `md-token`, with a space behind. */
+  mdFlags?: string;
+}
+
+export function pullers(image: string, { mdFlags = '' }: Access = {}): Contender[] {
+  return [
+    {
+      name: 'md-token | md-manifest | md-fetch-layer | md-unpack',
+      script: `export MD_HOME=$1/home; md-token ${mdFlags}${image} | md-manifest | md-fetch-layer | md-unpack $1/rootfs`,
+    },
+    {
+      name: 'skopeo copy + umoci unpack',
+      programs: ['skopeo', 'umoci'],
+      script: `skopeo --insecure-policy copy -q --src-tls-verify=false docker://${image} oci:$1/layout:it &&
+        umoci unpack --image $1/layout:it $1/bundle`,
+    },
+    {
+      name: 'podman pull',
+      programs: ['podman'],
+      script: `podman ${podmanFlags} pull -q --tls-verify=false ${image}`,
+      tidy: 'umount -l $1/storage/overlay 2>/dev/null || true',
+    },
+  ];
+}
+
+export function fetchers(image: string, { mdFlags = '' }: Access = {}): Contender[] {
+  return [
+    {
+      name: 'md-token | md-manifest | md-fetch-layer',
+      script: `MD_HOME=$1/home; export MD_HOME; md-token ${mdFlags}${image} | md-manifest | md-fetch-layer`,
+    },
+    {
+      name: 'skopeo copy docker:// oci:',
+      programs: ['skopeo'],
+      script: `skopeo --insecure-policy copy -q --src-tls-verify=false docker://${image} oci:$1/layout:it`,
+    },
+  ];
+}

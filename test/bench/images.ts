@@ -1,0 +1,60 @@
+/** The images of the benchmarks, in a docker-registry whose storage is kept from one run to the next. */
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { asImageIndex, asManifest } from '../../lib/pipe/oci.js';
+import { startDockerRegistry } from '../support/docker-registry.js';
+import { peer, runScript, skopeoCopy, umociImage } from '../support/peers.js';
+import { needs, needsRoot, remove } from '../support/run.js';
+
+/** Where the registry's storage is kept: `$MD_BENCH_CACHE`, or a directory of the temporary ones. */
+export const cache = process.env.MD_BENCH_CACHE ?? join(tmpdir(), 'md-bench-cache');
+
+/** The skip of what needs these images: false, or the reason. */
+export const needsImages = needsRoot || needs('docker-registry', 'skopeo', 'umoci', 'mmdebstrap', 'tar');
+
+/** An OCI layout of `big`, tagged `it`. */
+const layout = join(cache, 'layout');
+
+/** The layers of `big` as files, lowest first. */
+export function bigLayers(): string[] {
+  const blob = (digest: string) => join(layout, 'blobs', digest.replace(':', '/'));
+  const read = (path: string): unknown => JSON.parse(readFileSync(path, 'utf8'));
+  const index = asImageIndex(read(join(layout, 'index.json')), 'index.json');
+  const manifest = asManifest(read(blob(index.manifests[0]!.digest)), 'manifest');
+  return manifest.layers.map(({ digest }) => blob(digest));
+}
+
+/** Names in the registry. */
+export const big = 'debian-toolchain:it';
+export const small = 'one-layer:it';
+
+/**
+ * Makes what is not there yet: `big`, Debian with a C toolchain, Python, kernel and Boost headers (650 MB and 45,000
+ * entries in six layers, 210 MB of gzip), and `small`, one layer of 2 MB that does not compress.
+ */
+export async function prepareImages(): Promise<void> {
+  const done = join(cache, 'ready');
+  if (existsSync(done)) return;
+  console.log(`Making the images in ${cache}; this takes a few minutes, once.`);
+  mkdirSync(cache, { recursive: true });
+  const work = mkdtempSync(join(cache, 'work-'));
+  const registry = await startDockerRegistry(join(cache, 'registry'));
+  try {
+    const layers = [1, 2, 3, 4, 5, 6].map((n) => join(work, `${n}.tar`));
+    await runScript('toolchain.sh', [work]);
+    await umociImage(join(work, 'big'), 'it', layers);
+    await skopeoCopy(`oci:${join(work, 'big')}:it`, `docker://${registry.host}/${big}`);
+    await skopeoCopy(`oci:${join(work, 'big')}:it`, `oci:${layout}:it`);
+    mkdirSync(join(work, 'files/bin'), { recursive: true });
+    writeFileSync(join(work, 'files/bin/data'), randomBytes(2_000_000));
+    await peer(['tar', '-C', join(work, 'files'), '-cf', join(work, 'small.tar'), '.']);
+    await umociImage(join(work, 'small'), 'it', [join(work, 'small.tar')]);
+    await skopeoCopy(`oci:${join(work, 'small')}:it`, `docker://${registry.host}/${small}`);
+    writeFileSync(done, '');
+  } finally {
+    await registry.close();
+    remove(work);
+  }
+}

@@ -1,0 +1,91 @@
+/** Pulling a large image from a local registry, and unpacking alone. */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startDockerRegistry } from '../support/docker-registry.js';
+import { remove } from '../support/run.js';
+import { fetchers, pullers } from './contenders.js';
+import { big, bigLayers, cache, prepareImages, small } from './images.js';
+import { type Contender, keptPlaces, memory, type RaceOptions, race } from './measure.js';
+
+/** A tmpfs of its own for each run. */
+function tmpfsPlaces(parent: string): RaceOptions['place'] {
+  const directory = join(parent, 'tmpfs');
+  mkdirSync(directory);
+  return () => {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=6g', 'tmpfs', directory]);
+    return { directory, leave: () => execFileSync('umount', ['-l', directory]) };
+  };
+}
+
+/** Calls `work` with the address of a registry that holds the images, and with places on disk and on tmpfs. */
+async function withRegistry(
+  work: (host: string, disk: RaceOptions['place'], tmpfs: RaceOptions['place']) => Promise<void>,
+): Promise<void> {
+  await prepareImages();
+  const directory = mkdtempSync(join(tmpdir(), 'md-bench-'));
+  const registry = await startDockerRegistry(join(cache, 'registry'));
+  try {
+    await work(registry.host, keptPlaces(join(directory, 'disk')), tmpfsPlaces(directory));
+  } finally {
+    await registry.close();
+    remove(directory);
+  }
+}
+
+/** Registry to tree, on disk and on tmpfs, with the peak memory of each process. */
+export async function benchPull(): Promise<void> {
+  await withRegistry(async (host, disk, tmpfs) => {
+    const contenders = pullers(`${host}/${big}`);
+    await race(contenders, { title: `Pull to a tree, on the disk of ${tmpdir()}`, rounds: 3, place: disk });
+    await race(contenders, { title: 'Pull to a tree, on tmpfs', rounds: 3, place: tmpfs });
+    await memory(contenders, { title: 'Pull to a tree', rounds: 1, place: tmpfs });
+  });
+}
+
+/** Layers that are on disk already to a tree. */
+export async function benchUnpack(): Promise<void> {
+  await withRegistry(async (host, disk, tmpfs) => {
+    const files = bigLayers().map((path) => `'${path}'`);
+    const store = join(tmpdir(), `md-bench-store-${process.pid}`);
+    const contenders: Contender[] = [
+      {
+        name: 'md-unpack',
+        setup: `export MD_HOME=${store}
+          md-token ${host}/${big} | md-manifest | md-fetch-layer >$1/lines`,
+        script: 'md-unpack $1/rootfs <$1/lines',
+      },
+      {
+        name: 'tar -xzf, one layer after the other',
+        script: `mkdir $1/rootfs && for f in ${files.join(' ')}; do tar -C $1/rootfs -xpzf "$f" --numeric-owner; done`,
+      },
+    ];
+    try {
+      await race(contenders, { title: `Unpack, on the disk of ${tmpdir()}`, rounds: 3, place: disk });
+      await race(contenders, { title: 'Unpack, on tmpfs', rounds: 3, place: tmpfs });
+      await memory(contenders, { title: 'Unpack', rounds: 1, place: tmpfs });
+    } finally {
+      remove(store);
+    }
+  });
+}
+
+/** Registry to verified blobs. */
+export async function benchFetch(): Promise<void> {
+  await withRegistry(async (host, disk, tmpfs) => {
+    const contenders = fetchers(`${host}/${big}`);
+    await race(contenders, { title: `Fetch and verify, on the disk of ${tmpdir()}`, rounds: 5, place: disk });
+    await race(contenders, { title: 'Fetch and verify, on tmpfs', rounds: 5, place: tmpfs });
+    await memory(contenders, { title: 'Fetch and verify', rounds: 1, place: tmpfs });
+  });
+}
+
+/** The whole pipe for an image of one layer of 2 MB, in units of the start of Node. */
+export async function benchSmall(): Promise<void> {
+  await withRegistry(async (host, _disk, tmpfs) => {
+    const floor: Contender = { name: 'node -e 0', script: `'${process.execPath}' -e 0` };
+    const contenders = [floor, ...pullers(`${host}/${small}`)];
+    await race(contenders, { title: 'Pull of one layer of 2 MB, on tmpfs', rounds: 15, place: tmpfs });
+  });
+}
