@@ -102,7 +102,8 @@ export class TarReader {
   /** The stream is over. Throws `Failure` 65 when it was cut. */
   finish(): void {
     if (this.state === 'end') return;
-    if (this.state !== 'header' || this.padding > 0) throw damaged('it is cut inside a file');
+    // Padding may be missing at the very end: `umoci insert` writes layers that stop behind the last byte of content.
+    if (this.state !== 'header') throw damaged('it is cut inside a file');
     if (this.partialBytes > 0) throw damaged('its last block is short');
     if (this.local || this.longName !== undefined || this.longTarget !== undefined) {
       throw damaged('it ends behind an extended header');
