@@ -26,6 +26,7 @@ import {
   RLIMIT,
   SECCOMP,
   SIG,
+  SIOC,
   TIO,
   W,
 } from './constants.js';
@@ -92,6 +93,7 @@ export const flock = syscall('flock', { x64: 73, arm64: 32 }, fd, flags(['LOCK_'
 export const fcntl = syscall('fcntl', { x64: 72, arm64: 25 }, fd, choice('F_', F), long);
 export const ioctl = syscall('ioctl', { x64: 16, arm64: 29 }, fd, choice('TIO', TIO), long);
 export const ioctlMemory = syscall('ioctl', { x64: 16, arm64: 29 }, fd, choice('TIO', TIO), memory);
+export const ioctlInterface = syscall('ioctl', { x64: 16, arm64: 29 }, fd, choice('SIOC', SIOC), memory);
 export const dup3 = syscall('dup3', { x64: 292, arm64: 24 }, fd, fd, oflags);
 export const close_range = syscall(
   'close_range',

@@ -176,6 +176,9 @@ export const TIO = {
   CGPTN: 0x80045430,
 } as const;
 
+/** netdevice(7). */
+export const SIOC = { GIFFLAGS: 0x8913, SIFFLAGS: 0x8914 } as const;
+
 /** keyctl(2). */
 export const KEYCTL = { JOIN_SESSION_KEYRING: 1 } as const;
 

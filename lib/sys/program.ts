@@ -44,7 +44,7 @@ export interface Step {
    */
   readonly onError?: 'stop' | 'continue' | Step | undefined;
   /** Where to go on after success; the next step when absent. */
-  readonly then?: Step | undefined;
+  readonly next?: Step | undefined;
 }
 
 /** `(*address & mask) == expected`, or the errno given: how the child checks what a call has put into memory. */
@@ -83,7 +83,7 @@ export class Program {
       const next = steps[i + 1] ?? stop;
       this.#write(
         step,
-        step.then ?? next,
+        step.next ?? next,
         typeof step.onError === 'object' ? step.onError : step.onError === 'continue' ? next : stop,
       );
     });
@@ -150,7 +150,7 @@ export class Program {
     const { args, call } = step;
     this.#put(at + entryLayout.number, BigInt(call.number));
     for (let i = 0; i < 6; i++) {
-      this.#put(at + entryLayout.args + 8 * i, this.#address(this.#argument(call, i, args[i] ?? 0)));
+      this.#put(at + entryLayout.args + 8 * i, this.#address(this.#argument(call, i, i < args.length ? args[i]! : 0)));
     }
     this.#put(at + entryLayout.result, notRun);
     this.#put(at + entryLayout.out, this.#address(step.saves ? this.#cell(step.saves) : this.#scratch));

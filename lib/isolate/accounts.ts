@@ -1,0 +1,56 @@
+/** Reads the image's account files, as hostile as anything else in it. */
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { Failure, failureOf } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+import { openat2, openHow } from '../sys/calls.js';
+import { O, RESOLVE } from '../sys/constants.js';
+import { isErrno } from '../sys/syscall.js';
+import type { AccountFiles } from './users.js';
+
+/** Ample: 10,000 users have 0.6 MB. A larger file is no account file. */
+const maxBytes = 4 * 1024 * 1024;
+
+/** The text of /etc/passwd and /etc/group below `root`; each empty when there is no such regular file in the image. */
+export function readAccountFiles(root: string): AccountFiles {
+  let directory: number;
+  try {
+    directory = openSync(root, O.PATH | O.DIRECTORY | O.CLOEXEC);
+  } catch (error) {
+    throw failureOf(error, root, { hint: 'DIR is a directory with a root filesystem, as md-unpack makes it' });
+  }
+  try {
+    return { passwd: readInside(directory, 'etc/passwd'), group: readInside(directory, 'etc/group') };
+  } finally {
+    closeSync(directory);
+  }
+}
+
+/**
+ * A file as the container will see it: links stay inside the root, and links of /proc are not followed. O_NONBLOCK keeps a FIFO
+ * from blocking; a device is not read, though opening it may be enough to reset it: hence O_PATH first.
+ */
+function readInside(directory: number, path: string): string {
+  const how = (flags: number) => openHow(flags | O.CLOEXEC, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS);
+  const handle = openat2.try(directory, path, how(O.PATH), 24);
+  if (isErrno(handle)) return '';
+  try {
+    if (!fstatSync(handle).isFile()) return '';
+    const fd = openSync(`/proc/self/fd/${handle}`, O.RDONLY | O.CLOEXEC);
+    try {
+      return readText(fd, path);
+    } finally {
+      closeSync(fd);
+    }
+  } finally {
+    closeSync(handle);
+  }
+}
+
+function readText(fd: number, path: string): string {
+  const { size } = fstatSync(fd);
+  if (size > maxBytes) {
+    throw new Failure(Status.isolate, `/${path} of the image`, `it has ${size} bytes, more than ${maxBytes}`);
+  }
+  const bytes = Buffer.alloc(size);
+  return bytes.toString('utf8', 0, readSync(fd, bytes, 0, size, 0));
+}

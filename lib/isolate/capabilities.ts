@@ -1,0 +1,92 @@
+/** The powers of root that the command keeps. */
+
+import { Failure } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+import { capset, prctl } from '../sys/calls.js';
+import { capabilities, PR } from '../sys/constants.js';
+import { type PlanStep, step } from './step.js';
+
+/** What docker leaves to root in a container. Source: moby, oci/caps/defaults.go. */
+export const defaultCapabilities: readonly string[] = [
+  'AUDIT_WRITE',
+  'CHOWN',
+  'DAC_OVERRIDE',
+  'FOWNER',
+  'FSETID',
+  'KILL',
+  'MKNOD',
+  'NET_BIND_SERVICE',
+  'NET_RAW',
+  'SETFCAP',
+  'SETGID',
+  'SETPCAP',
+  'SETUID',
+  'SYS_CHROOT',
+];
+
+/** The numbers of the capabilities that the command gets: the defaults, with `--cap-add` and `--cap-drop` over them. */
+export function chooseCapabilities(add: readonly string[], drop: readonly string[], last: number): number[] {
+  const every = Array.from({ length: last + 1 }, (_, number) => number);
+  const added = add.map((name) => named(name, '--cap-add', last));
+  const dropped = drop.map((name) => named(name, '--cap-drop', last));
+  // docker's order: a drop by name wins over --cap-add ALL, and an addition by name over every drop.
+  if (added.includes('all')) return every.filter((number) => !dropped.includes(number));
+  const base = dropped.includes('all') ? [] : defaultCapabilities.map(numberOf);
+  const kept = new Set(base.filter((number) => !dropped.includes(number)));
+  for (const number of added) if (number !== 'all') kept.add(number);
+  return [...kept].sort((a, b) => a - b);
+}
+
+function named(text: string, flag: string, last: number): number | 'all' {
+  const name = text.toUpperCase().replace(/^CAP_/, '');
+  if (name === 'ALL') return 'all';
+  const number = numberOf(name);
+  if (number < 0)
+    throw new Failure(Status.usage, flag, `${JSON.stringify(text)} is no capability`, {
+      hint: 'capabilities(7) lists them',
+    });
+  if (number > last) throw new Failure(Status.usage, flag, `this kernel does not know ${name}`);
+  return number;
+}
+
+function numberOf(name: string): number {
+  return (capabilities as readonly string[]).indexOf(name);
+}
+
+/** Leaves the bounding set only what is kept: nothing that the command executes can win more. */
+export function boundingSteps(kept: readonly number[], last: number): PlanStep[] {
+  const steps: PlanStep[] = [];
+  for (let number = 0; number <= last; number++) {
+    if (kept.includes(number)) continue;
+    steps.push(
+      step(
+        prctl,
+        [PR.CAPBSET_DROP, number, 0, 0, 0],
+        `A set-user-ID or file-capability program could otherwise win CAP_${capabilities[number] ?? number} back.`,
+        { man: 'capabilities(7)' },
+      ),
+    );
+  }
+  return steps;
+}
+
+const version3 = 0x20080522;
+
+/** Sets the effective and permitted sets; the inheritable set is empty, and the ambient set with it. */
+export function capabilityStep(kept: readonly number[]): PlanStep {
+  const header = Buffer.alloc(8);
+  header.writeUInt32LE(version3, 0);
+  const data = Buffer.alloc(24);
+  for (const number of kept) {
+    const half = number < 32 ? 0 : 12;
+    const bit = (1 << (number % 32)) >>> 0;
+    data.writeUInt32LE((data.readUInt32LE(half) | bit) >>> 0, half);
+    data.writeUInt32LE((data.readUInt32LE(half + 4) | bit) >>> 0, half + 4);
+  }
+  return step(
+    capset,
+    [header, data],
+    'The process itself gives up what it no longer needs; an empty inheritable set empties the ambient one as well.',
+    { man: 'capabilities(7)' },
+  );
+}

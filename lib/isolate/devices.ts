@@ -1,0 +1,113 @@
+/** The container's /dev: its own, with the few devices that every program expects and that can do no harm. */
+import { mknodat, mount_setattr, mountAttr, symlinkat } from '../sys/calls.js';
+import { AT, MOUNT_ATTR, S } from '../sys/constants.js';
+import type { Result } from '../sys/program.js';
+import { attach, copyOfTree, mountAt, newFileSystem, openOwn, plainAttributes } from './mounts.js';
+import { type PlanStep, step } from './step.js';
+
+/** Name, major, minor. Source: kernel, Documentation/admin-guide/devices.txt; runtime-spec, "Default Devices". */
+export const devices: readonly [name: string, major: number, minor: number][] = [
+  ['null', 1, 3],
+  ['zero', 1, 5],
+  ['full', 1, 7],
+  ['random', 1, 8],
+  ['urandom', 1, 9],
+  ['tty', 5, 0],
+];
+
+/** Links that programs expect. Source: runtime-spec, "Dev symbolic links". */
+const links: readonly [name: string, text: string][] = [
+  ['fd', '/proc/self/fd'],
+  ['stdin', '/proc/self/fd/0'],
+  ['stdout', '/proc/self/fd/1'],
+  ['stderr', '/proc/self/fd/2'],
+  ['ptmx', 'pts/ptmx'],
+];
+
+export interface DeviceOptions {
+  /** mknod(2) of a device is refused in a user namespace: there the host's nodes are bound. */
+  bind: boolean;
+  /** The group of terminals, docker's 5, or undefined where no such group is mapped. */
+  ttyGroup: number | undefined;
+  shmSize: string;
+}
+
+/** Everything below /dev. `dev` is the file descriptor of the tmpfs that is mounted there. */
+export function deviceSteps(
+  root: Result,
+  { bind, ttyGroup, shmSize }: DeviceOptions,
+): { steps: PlanStep[]; dev: Result } {
+  const tmpfs = newFileSystem(
+    'tmpfs',
+    { mode: '755', size: '65536k' },
+    MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOEXEC,
+    "The host's /dev, with its disks and memory, stays outside: the container gets an empty one of its own.",
+  );
+  const dev = tmpfs.fd;
+  const pts = newFileSystem(
+    'devpts',
+    { ptmxmode: '0666', mode: '0620', ...(ttyGroup === undefined ? {} : { gid: String(ttyGroup) }) },
+    MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOEXEC,
+    "Terminals of the container's own: every mount of devpts is a new instance, where no terminal of the host exists.",
+  );
+  const shm = newFileSystem(
+    'tmpfs',
+    { mode: '1777', size: shmSize },
+    plainAttributes,
+    'shm_open(3) puts its objects here.',
+  );
+  const mqueue = newFileSystem(
+    'mqueue',
+    {},
+    plainAttributes,
+    'mq_overview(7): the message queues of this IPC namespace.',
+  );
+  const below = { links: 'none' as const, why: "The mount point in the container's own /dev." };
+  return {
+    dev,
+    steps: [
+      ...mountAt(root, 'dev', 'directory', tmpfs, {
+        links: 'none',
+        why: 'A link at /dev in the image could point anywhere; it is refused.',
+      }),
+      ...devices.flatMap((device) => (bind ? boundDevice(dev, device) : ownDevice(dev, device))),
+      step(
+        mount_setattr,
+        [dev, '', AT.EMPTY_PATH, mountAttr(MOUNT_ATTR.NODEV), 32],
+        'CAP_MKNOD lets root make a node of any disk; on a mount with nodev such a node opens nothing.',
+      ),
+      ...mountAt(dev, 'pts', 'directory', pts, below),
+      ...mountAt(dev, 'shm', 'directory', shm, below),
+      ...mountAt(dev, 'mqueue', 'directory', mqueue, below),
+      ...links.map(([name, text]) =>
+        step(symlinkat, [text, dev, name], 'Programs expect this link.', { man: 'proc(5)' }),
+      ),
+    ],
+  };
+}
+
+/** A node made here, mounted on itself before /dev becomes nodev: it alone keeps working as a device. */
+function ownDevice(dev: Result, [name, major, minor]: (typeof devices)[number]): PlanStep[] {
+  const node = copyOfTree(
+    { fd: dev, path: name },
+    0,
+    'A mount of the node alone, which keeps its use when /dev loses it.',
+    { name },
+  );
+  const place = openOwn(dev, name, `/dev/${name}`);
+  return [
+    step(mknodat, [dev, name, S.IFCHR | 0o666, deviceNumber(major, minor)], `The device ${major}:${minor}.`),
+    ...node.steps,
+    place.step,
+    attach(node.fd, place.at, `/dev/${name} works as a device.`),
+  ];
+}
+
+function boundDevice(_dev: Result, _device: (typeof devices)[number]): PlanStep[] {
+  throw new Error('not yet');
+}
+
+/** makedev(3) for numbers below 256 and 4096. */
+export function deviceNumber(major: number, minor: number): number {
+  return ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0;
+}

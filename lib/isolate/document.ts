@@ -1,0 +1,24 @@
+/** `DIR.json`: what md-unpack knew of the image, kept beside the tree. */
+import { readFileSync } from 'node:fs';
+import { asRootfsDocument, type RootfsDocument } from '../pipe/document.js';
+import { errnoName, Failure, failureOf } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+
+/** The document beside a root filesystem, or undefined when there is none. Throws `Failure` when it is no such document. */
+export function readRootfsDocument(root: string): RootfsDocument | undefined {
+  const path = `${root}.json`;
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    if (errnoName(error) === 'ENOENT') return undefined;
+    throw failureOf(error, path);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new Failure(Status.data, path, 'it is not JSON', { cause: error, hint: 'md-unpack writes it' });
+  }
+  return asRootfsDocument(value);
+}

@@ -1,0 +1,152 @@
+/** The last steps: what is left of the supervisor's own state goes, and the command takes its place. */
+import {
+  close_range,
+  execve,
+  fcntl,
+  prctl,
+  prlimit64,
+  read,
+  rt_sigaction,
+  rt_sigprocmask,
+  umask,
+} from '../sys/calls.js';
+import { F, PR, RLIMIT, SIG } from '../sys/constants.js';
+import { Block, compare, pointerArray, Result } from '../sys/program.js';
+import type { Host } from './host.js';
+import { type PlanStep, step } from './step.js';
+
+const SIGKILL = 9;
+
+/** Dies with the supervisor. Has to come after the last change of ids, which takes the setting back. */
+export function deathSteps(lifeline: number): PlanStep[] {
+  const state = new Result('lifeline');
+  const seen = new Block(new Uint8Array(8), [{ offset: 0, value: state }]);
+  const EAGAIN = 11;
+  const alive = step(
+    compare,
+    [seen, 0xffffffff, 2 ** 32 - EAGAIN, 32 /* EPIPE */],
+    'Nothing to read means that the supervisor lives; an end of file that it died before the line above.',
+    { man: 'pipe(7)' },
+  );
+  return [
+    step(
+      prctl,
+      [PR.SET_PDEATHSIG, SIGKILL, 0, 0, 0],
+      'No container outlives its supervisor, not even one that is killed.',
+      {
+        man: 'PR_SET_PDEATHSIG(2const)',
+      },
+    ),
+    step(
+      read,
+      [lifeline, new Block(new Uint8Array(8)), 1],
+      'The supervisor may have died already, before the line above.',
+      {
+        saves: state,
+        onError: alive,
+        man: 'pipe(7)',
+      },
+    ),
+    alive,
+  ];
+}
+
+/** Puts back what Node changed in this process for itself. */
+export function restoreSteps({ caughtSignals, openFiles }: Host, mask: number): PlanStep[] {
+  const SIGPIPE = 13;
+  const SIGXFSZ = 25;
+  const byDefault = Buffer.alloc(32);
+  const signals = [...new Set([...caughtSignals, SIGPIPE, SIGXFSZ])].sort((a, b) => a - b);
+  const limits = Buffer.alloc(16);
+  openFiles.forEach((limit, i) => {
+    limits.writeBigUInt64LE(limit, 8 * i);
+  });
+  return [
+    step(
+      prlimit64,
+      [0, RLIMIT.NOFILE, limits, null],
+      'Node has raised the soft limit; programs that close every descriptor up to it would take for ever.',
+      {
+        man: 'getrlimit(2)',
+      },
+    ),
+    step(umask, [mask], 'The usual mask for the files that the command makes.'),
+    ...signals.map((signal) =>
+      step(
+        rt_sigaction,
+        [signal, byDefault, null, 8],
+        `Signal ${signal} means to the command what signal(7) says, not what Node made of it.`,
+        {
+          man: 'sigaction(2)',
+        },
+      ),
+    ),
+    ...[0, 1, 2].map((fd) =>
+      step(fcntl, [fd, F.SETFD, 0], `Node marks descriptor ${fd} close-on-exec; the command needs it.`),
+    ),
+    step(
+      rt_sigprocmask,
+      [SIG.SETMASK, Buffer.alloc(8), null, 8],
+      'All signals were held back until there was nobody left to be hurt.',
+      {
+        man: 'sigprocmask(2)',
+      },
+    ),
+    step(
+      close_range,
+      [3, 0xffffffff, 0],
+      'The command gets descriptors 0, 1 and 2, and nothing that leads out of the container.',
+    ),
+  ];
+}
+
+export interface ExecSteps {
+  steps: PlanStep[];
+  /** The attempts at execve(2), in order. */
+  attempts: { path: string; step: PlanStep }[];
+  /** Reached when all attempts failed. */
+  gaveUp: PlanStep;
+}
+
+/** execve(2) of a path, or along PATH as a shell does: past what is not there or is not permitted, up to anything else. */
+export function execSteps(argv: readonly string[], env: readonly string[]): ExecSteps {
+  const [name = ''] = argv;
+  const argvBlock = pointerArray(argv);
+  const envBlock = pointerArray(env);
+  const gaveUp = step(compare, [new Block(new Uint8Array(8)), 1, 1, 2 /* ENOENT */], 'No attempt is left.', {
+    man: 'execve(2)',
+  });
+  const attempts: { path: string; step: PlanStep }[] = [];
+  let steps: PlanStep[] = [gaveUp];
+  const why = 'The command takes over this process: process 1 of its PID namespace.';
+  for (const path of candidates(name, env).reverse()) {
+    const [next] = steps;
+    const result = new Result(`execve ${path}`);
+    const seen = new Block(new Uint8Array(8), [{ offset: 0, value: result }]);
+    const goOn: PlanStep[] = [];
+    for (const errno of passOver) {
+      goOn.unshift(
+        step(compare, [seen, 0xffffffff, 2 ** 32 - errno, errno], 'Not there: on to the next directory of PATH.', {
+          next: next!,
+          onError: goOn[0] ?? gaveUp,
+          man: 'execve(2)',
+        }),
+      );
+    }
+    const attempt = step(execve, [path, argvBlock, envBlock], why, { saves: result, onError: goOn[0]! });
+    attempts.unshift({ path, step: attempt });
+    steps = [attempt, ...goOn, ...steps];
+  }
+  return { steps, attempts, gaveUp };
+}
+
+/** ENOENT, EACCES, ENOTDIR. */
+const passOver = [2, 13, 20];
+
+function candidates(name: string, env: readonly string[]): string[] {
+  if (name.includes('/')) return [name];
+  const path = env.find((line) => line.startsWith('PATH='))?.slice(5) ?? '';
+  // An empty or relative element would be looked up in the working directory: an image must not make `ls` its own by that.
+  const directories = path.split(':').filter((directory) => directory.startsWith('/'));
+  return name === '' ? [] : directories.map((directory) => `${directory.replace(/\/+$/, '')}/${name}`);
+}

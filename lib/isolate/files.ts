@@ -1,0 +1,42 @@
+/** /etc/hostname, /etc/hosts and /etc/resolv.conf: of the container, not of the image. */
+import { close, openat, write } from '../sys/calls.js';
+import { O } from '../sys/constants.js';
+import { Block, Result } from '../sys/program.js';
+import type { Host } from './host.js';
+import { copyOfTree, mountAt } from './mounts.js';
+import { type PlanStep, step } from './step.js';
+
+export function fileSteps(workshop: Result, root: Result, hostname: string, host: Host): PlanStep[] {
+  const files: [name: string, content: string][] = [
+    ['hostname', `${hostname}\n`],
+    ['hosts', hostsFile(host.hosts, hostname)],
+    ['resolv.conf', host.resolvConf],
+  ];
+  return files.flatMap(([name, content]) => {
+    const tree = copyOfTree({ fd: workshop, path: name }, 0, 'A mount of this one file.');
+    return [
+      ...fileStepsOf(workshop, name, content),
+      ...mountAt(root, `etc/${name}`, 'file', tree, {
+        links: 'inside',
+        why: 'A link is followed as the command would follow it, within the image.',
+      }),
+    ];
+  });
+}
+
+/** The host's names, since the container shares its network as a rule, and the container's own. */
+function hostsFile(hosts: string, hostname: string): string {
+  const base = hosts === '' ? '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n' : hosts;
+  return `${base.endsWith('\n') ? base : `${base}\n`}127.0.1.1\t${hostname}\n`;
+}
+
+function fileStepsOf(workshop: Result, name: string, content: string): PlanStep[] {
+  const fd = new Result(name);
+  const bytes = Buffer.from(content);
+  const why = `The container's own /etc/${name}.`;
+  return [
+    step(openat, [workshop, name, O.CREAT | O.WRONLY | O.CLOEXEC, 0o644], why, { saves: fd }),
+    ...(bytes.length > 0 ? [step(write, [fd, new Block(bytes), bytes.length], 'Its content.')] : []),
+    step(close, [fd], 'It is written.'),
+  ];
+}

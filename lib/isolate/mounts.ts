@@ -1,0 +1,173 @@
+/**
+ * Mounts without paths. A file system is made, configured and mounted as a file descriptor that no directory shows yet
+ * (mount_namespaces(7) calls it detached), and then attached under a second descriptor: that of the target, which openat2(2)
+ * has looked up inside the container's root. Nothing in a hostile image is followed out of it, and no second lookup can
+ * find something else than the first.
+ */
+import {
+  fsconfig,
+  fsmount,
+  fsopen,
+  mkdirat,
+  mknodat,
+  mount_setattr,
+  mountAttr,
+  move_mount,
+  open_tree,
+  openat2,
+  openHow,
+} from '../sys/calls.js';
+import { AT, FSCONFIG, FSMOUNT, FSOPEN, MOUNT_ATTR, MOVE_MOUNT, O, OPEN_TREE, RESOLVE, S } from '../sys/constants.js';
+import { Result } from '../sys/program.js';
+import type { Path } from '../sys/syscall.js';
+import { type PlanStep, step } from './step.js';
+
+const { NOSUID, NODEV, NOEXEC } = MOUNT_ATTR;
+/** What every mount in the container has that needs neither programs nor devices. */
+export const plainAttributes = NOSUID | NODEV | NOEXEC;
+
+/** A mount that is not attached yet, and the steps that make it. */
+export interface Tree {
+  fd: Result;
+  steps: PlanStep[];
+}
+
+/** A new file system of a type, with its options: a string as the value, or true for one that has none. */
+export function newFileSystem(
+  type: string,
+  options: Record<string, string | true>,
+  attributes: number,
+  why: string,
+  fd = new Result(type),
+): Tree {
+  const context = new Result(`${type} context`);
+  // The source is what mount(8) and df(1) show in the first column.
+  const all: Record<string, string | true> = { source: type, ...options };
+  const configured = Object.entries(all).map(([key, value]) =>
+    value === true
+      ? step(fsconfig, [context, FSCONFIG.SET_FLAG, key, null, 0], `An option of ${type}.`, { man: 'fsconfig(2)' })
+      : step(fsconfig, [context, FSCONFIG.SET_STRING, key, value, 0], `An option of ${type}.`, { man: 'fsconfig(2)' }),
+  );
+  return {
+    fd,
+    steps: [
+      step(fsopen, [type, FSOPEN.CLOEXEC], why, { saves: context }),
+      ...configured,
+      step(
+        fsconfig,
+        [context, FSCONFIG.CMD_CREATE, null, null, 0],
+        `The ${type} comes into being, in the namespaces of this process.`,
+      ),
+      step(fsmount, [context, FSMOUNT.CLOEXEC, attributes], 'A mount of it, detached: no path leads to it yet.', {
+        saves: fd,
+      }),
+    ],
+  };
+}
+
+/** A copy of what is mounted at a path, with `set` as further attributes. `recursive` takes along what is mounted below. */
+export function copyOfTree(
+  from: { fd: number | Result; path: Path },
+  set: number,
+  why: string,
+  { recursive = false, name = 'tree' }: { recursive?: boolean; name?: string } = {},
+): Tree {
+  const fd = new Result(name);
+  const deep = recursive ? AT.RECURSIVE : 0;
+  const empty = from.path === '' ? AT.EMPTY_PATH : 0;
+  const steps = [
+    step(open_tree, [from.fd, from.path, OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | deep | empty], why, { saves: fd }),
+  ];
+  if (set !== 0) {
+    steps.push(
+      step(
+        mount_setattr,
+        [fd, '', AT.EMPTY_PATH | deep, mountAttr(set), 32],
+        'Attributes are of the mount, not of the file system: only this copy gets them.',
+      ),
+    );
+  }
+  return { fd, steps };
+}
+
+/** Attaches a tree under a descriptor of its mount point. */
+export function attach(tree: Result, target: number | Result, why: string): PlanStep {
+  return step(move_mount, [tree, '', target, '', MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH], why);
+}
+
+/** Opens what is below a mount that this plan has made: no link is followed, and there is none to follow. */
+export function openOwn(fd: Result, path: string, name: string): { at: Result; step: PlanStep } {
+  const at = new Result(name);
+  const how = openHow(O.PATH | O.CLOEXEC, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS);
+  const why = 'Looked up below the mount that was just made, never by a path of the image.';
+  return { at, step: step(openat2, [fd, path, how, 24], why, { saves: at }) };
+}
+
+/** How the last component of a mount point comes into being when the image lacks it. */
+export type TargetKind = 'directory' | 'file';
+
+export interface TargetOptions {
+  /**
+   * `inside`: symbolic links are followed as in the container. `none`: a symbolic link anywhere is an error, for places
+   * whose content the container must be able to trust.
+   */
+  links: 'inside' | 'none';
+  why: string;
+}
+
+/** Opens a mount point below `root`, making what is missing of it. */
+export function target(
+  root: Result,
+  path: string,
+  kind: TargetKind,
+  { links, why }: TargetOptions,
+): { fd: Result; steps: PlanStep[] } {
+  const fd = new Result(`/${path}`);
+  const how = (directory: boolean) =>
+    openHow(
+      O.PATH | O.CLOEXEC | (directory ? O.DIRECTORY : 0),
+      RESOLVE.IN_ROOT | (links === 'none' ? RESOLVE.NO_SYMLINKS : RESOLVE.NO_MAGICLINKS),
+    );
+  const open = (
+    at: string,
+    directory: boolean,
+    saves: Result,
+    because: string,
+    flow: { next?: PlanStep; onError?: PlanStep; hint?: string } = {},
+  ) => step(openat2, [root, at, how(directory), 24], because, { saves, ...flow });
+
+  const parts = path.split('/');
+  const reopen = open(path, kind === 'directory', fd, 'What was missing is there now.', {
+    hint:
+      links === 'none'
+        ? `the image has something else than a ${kind} at /${path}; a symbolic link there is refused, since it could lead anywhere`
+        : `the image has something else than a ${kind} at /${path}`,
+  });
+  const making: PlanStep[] = [];
+  let parent: Result = root;
+  parts.forEach((part, i) => {
+    const last = i === parts.length - 1;
+    making.push(
+      last && kind === 'file'
+        ? step(mknodat, [parent, part, S.IFREG | 0o644, 0], 'A mount point has to exist: an empty file.', {
+            onError: 'continue',
+          })
+        : step(mkdirat, [parent, part, 0o755], 'A mount point has to exist: an empty directory.', {
+            onError: 'continue',
+          }),
+    );
+    if (last) return;
+    const next = new Result(`/${parts.slice(0, i + 1).join('/')}`);
+    making.push(open(parts.slice(0, i + 1).join('/'), true, next, 'The parent of what is made next.'));
+    parent = next;
+  });
+  return { fd, steps: [open(path, kind === 'directory', fd, why, { onError: making[0]! }), ...making, reopen] };
+}
+
+/** Mounts a tree on a mount point of the image. */
+export function mountAt(root: Result, path: string, kind: TargetKind, tree: Tree, options: TargetOptions): PlanStep[] {
+  const place = target(root, path, kind, options);
+  const attached = attach(tree.fd, place.fd, `Now /${path} shows it.`);
+  const [open, ...making] = place.steps;
+  return [...tree.steps, { ...open!, next: attached }, ...making, attached];
+}

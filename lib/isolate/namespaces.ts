@@ -1,0 +1,82 @@
+/** What the first process of the container sees of processes, names and networks. */
+import { close, ioctlInterface, keyctl, prctl, sethostname, setsid, socket, umask } from '../sys/calls.js';
+import { CLONE, KEYCTL, PR, SIOC } from '../sys/constants.js';
+import { Result } from '../sys/program.js';
+import { type PlanStep, step } from './step.js';
+
+/** The namespaces that the child is born into. */
+export function namespacesOf(network: 'host' | 'none'): number {
+  return (
+    CLONE.NEWNS | CLONE.NEWPID | CLONE.NEWUTS | CLONE.NEWIPC | CLONE.NEWCGROUP | (network === 'none' ? CLONE.NEWNET : 0)
+  );
+}
+
+export function beginningSteps(lifelineWriter: number): PlanStep[] {
+  return [
+    step(
+      close,
+      [lifelineWriter],
+      'This pipe shall end with the supervisor; a copy of its writing end here would keep it open.',
+      { man: 'pipe(7)' },
+    ),
+    step(umask, [0], 'Modes are given in full from here on; the usual mask comes back at the end.'),
+    step(
+      setsid,
+      [],
+      "A session without the caller's terminal: nothing here can push input into it (TIOCSTI), and Ctrl-C reaches the supervisor.",
+    ),
+    step(
+      keyctl,
+      [KEYCTL.JOIN_SESSION_KEYRING, 0, 0, 0, 0],
+      "A session keyring of its own: the caller's keys stay outside.",
+      {
+        man: 'session-keyring(7)',
+        onError: 'continue',
+      },
+    ),
+  ];
+}
+
+export function hostnameStep(hostname: string): PlanStep {
+  return step(
+    sethostname,
+    [hostname, Buffer.byteLength(hostname)],
+    'The name of this UTS namespace; the host keeps its own.',
+    {
+      man: 'uts_namespaces(7)',
+    },
+  );
+}
+
+/** A new network namespace has one interface, lo, and it is down. */
+export function loopbackSteps(): PlanStep[] {
+  const fd = new Result('socket');
+  const AF_INET = 2;
+  const SOCK_DGRAM = 2;
+  const IFF_UP_RUNNING = 0x41;
+  // struct ifreq: the name in 16 bytes, then the flags.
+  const request = Buffer.alloc(40);
+  request.write('lo');
+  request.writeInt16LE(IFF_UP_RUNNING, 16);
+  return [
+    step(socket, [AF_INET, SOCK_DGRAM, 0], 'Any socket serves to talk to the interfaces.', {
+      saves: fd,
+      man: 'netdevice(7)',
+    }),
+    step(
+      ioctlInterface,
+      [fd, SIOC.SIFFLAGS, request],
+      'The only interface of a new network namespace is lo, and it is down: 127.0.0.1 shall answer.',
+      {
+        man: 'netdevice(7)',
+      },
+    ),
+    step(close, [fd], 'It has served.'),
+  ];
+}
+
+export function noNewPrivilegesStep(): PlanStep {
+  return step(prctl, [PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0], 'From here on no set-user-ID program raises anything.', {
+    man: 'PR_SET_NO_NEW_PRIVS(2const)',
+  });
+}

@@ -1,0 +1,116 @@
+/** The root filesystem: how the directory becomes the root, and the host's root disappears. */
+import {
+  fchdir,
+  getcwd,
+  mount,
+  mount_setattr,
+  mountAttr,
+  openat2,
+  openHow,
+  pivot_root,
+  umount2,
+} from '../sys/calls.js';
+import { AT, MNT, MOUNT_ATTR, MS, O, RESOLVE } from '../sys/constants.js';
+import { Block, compare, Result } from '../sys/program.js';
+import { attach, copyOfTree, newFileSystem, plainAttributes } from './mounts.js';
+import { type PlanStep, step } from './step.js';
+
+export function privateStep(): PlanStep {
+  return step(
+    mount,
+    [null, '/', null, MS.REC | MS.PRIVATE, null],
+    "Mounts of the host are shared as a rule: without this the host would see the container's.",
+    {
+      man: 'mount_namespaces(7)',
+    },
+  );
+}
+
+export interface Root {
+  fd: Result;
+  steps: PlanStep[];
+}
+
+/** A copy of the directory as a mount of its own, attached on top of the host's root, which it is about to replace. */
+export function rootSteps(directory: string, nodev: boolean): Root {
+  const tree = copyOfTree(
+    { fd: AT.FDCWD, path: directory },
+    nodev ? MOUNT_ATTR.NODEV : 0,
+    'pivot_root(2) wants a mount, and this one can have attributes that the host does not get to see.',
+    { recursive: true, name: 'root' },
+  );
+  return {
+    fd: tree.fd,
+    steps: [...tree.steps, ...attachOverRoot(tree.fd)],
+  };
+}
+
+function attachOverRoot(fd: Result): PlanStep[] {
+  const slash = new Result('/');
+  return [
+    step(
+      openat2,
+      [AT.FDCWD, '/', openHow(O.PATH | O.CLOEXEC | O.DIRECTORY, 0), 24],
+      'Where the new root is attached.',
+      { saves: slash },
+    ),
+    attach(fd, slash, "It covers the host's root, for this mount namespace only."),
+  ];
+}
+
+/** A tmpfs for files that the image must not hold and the host must not see. It goes when the host's root goes. */
+export function workshopSteps(): Root {
+  const tmpfs = newFileSystem(
+    'tmpfs',
+    { mode: '755' },
+    plainAttributes,
+    'Room for files of this container alone: neither the image nor a directory of the host is written to.',
+    new Result('workshop'),
+  );
+  return { fd: tmpfs.fd, steps: [...tmpfs.steps, ...attachOverRoot(tmpfs.fd)] };
+}
+
+export function readOnlyStep(root: Result): PlanStep {
+  return step(
+    mount_setattr,
+    [root, '', AT.EMPTY_PATH, mountAttr(MOUNT_ATTR.RDONLY), 32],
+    '--read-only: the root can no longer be written to; what is mounted below it can.',
+  );
+}
+
+/** The exchange. Afterwards no path and no descriptor of this process leads to the host's files. */
+export function pivotSteps(root: Result): PlanStep[] {
+  return [
+    step(fchdir, [root], 'pivot_root(2) is told both places as ".".'),
+    step(pivot_root, ['.', '.'], 'The new root takes the place of the old one, which now lies on top of it.'),
+    step(umount2, ['.', MNT.DETACH], 'On top of the old root lies the workshop: it has served.'),
+    step(
+      umount2,
+      ['.', MNT.DETACH],
+      "The host's root goes, with everything below it: there is nothing left to escape to.",
+    ),
+  ];
+}
+
+/** The working directory, looked up in the new root without the links of /proc, and checked to lie inside (CVE-2024-21626). */
+export function workingDirectorySteps(path: string): PlanStep[] {
+  const fd = new Result(path);
+  const where = new Block(new Uint8Array(4096));
+  const how = openHow(O.PATH | O.CLOEXEC | O.DIRECTORY, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS);
+  return [
+    step(
+      openat2,
+      [AT.FDCWD, path, how, 24],
+      'The working directory; a link of /proc that jumps elsewhere is refused.',
+      {
+        saves: fd,
+        hint: 'the working directory has to be a directory in the image',
+      },
+    ),
+    step(fchdir, [fd], 'There the command starts.'),
+    step(getcwd, [where, 4096], 'Outside of the root the answer would be "(unreachable)".'),
+    step(compare, [where, 0xff, 0x2f, 1], 'It begins with "/": the directory lies inside the root.', {
+      man: 'getcwd(3)',
+    }),
+  ];
+}

@@ -1,0 +1,143 @@
+/** What is asked for: the image's defaults with the command line's flags over them. */
+import { Failure } from '../pipe/failure.js';
+import type { RunConfig } from '../pipe/oci.js';
+import { Status } from '../pipe/status.js';
+
+export interface Settings {
+  /** Absolute path of the root filesystem. */
+  root: string;
+  argv: string[];
+  /** `NAME=value`. HOME is added once the user is known. */
+  env: string[];
+  /** In docker's form; empty for root. */
+  user: string;
+  workingDirectory: string;
+  hostname: string;
+  network: 'host' | 'none';
+  readOnly: boolean;
+  noNewPrivileges: boolean;
+  capAdd: string[];
+  capDrop: string[];
+  umask: number;
+}
+
+/** The flags, as the command line has them. */
+export interface Flags {
+  env: string[];
+  'env-file': string[];
+  user: string | undefined;
+  workdir: string | undefined;
+  hostname: string | undefined;
+  entrypoint: string | undefined;
+  net: string | undefined;
+  'read-only': boolean;
+  'no-new-privs': boolean;
+  'cap-add': string[];
+  'cap-drop': string[];
+  umask: string | undefined;
+}
+
+export interface Caller {
+  /** The environment, for `-e NAME`. */
+  env: Record<string, string | undefined>;
+  /** Reads an `--env-file`. */
+  readFile: (path: string) => string;
+}
+
+const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+export function settingsOf(root: string, image: RunConfig, flags: Flags, command: string[], caller: Caller): Settings {
+  const hostname = flags.hostname ?? randomName();
+  return {
+    root,
+    argv: commandLine(image, flags.entrypoint, command),
+    env: environment(image, flags, hostname, caller),
+    user: flags.user ?? image.User ?? '',
+    workingDirectory: absolute(flags.workdir ?? (image.WorkingDir || '/'), '--workdir'),
+    hostname: checkHostname(hostname),
+    network: networkOf(flags.net),
+    readOnly: flags['read-only'],
+    noNewPrivileges: flags['no-new-privs'],
+    capAdd: flags['cap-add'],
+    capDrop: flags['cap-drop'],
+    umask: umaskOf(flags.umask),
+  };
+}
+
+/** docker's rule: a new entrypoint also replaces the image's default arguments; an empty one clears it. */
+function commandLine(image: RunConfig, entrypoint: string | undefined, command: string[]): string[] {
+  const first = entrypoint === undefined ? (image.Entrypoint ?? []) : entrypoint === '' ? [] : [entrypoint];
+  const rest = command.length > 0 || entrypoint !== undefined ? command : (image.Cmd ?? []);
+  const argv = [...first, ...rest];
+  if (argv.length > 0) return argv;
+  throw new Failure(Status.isolate, 'command', 'none is given, and the image has no default', {
+    hint: 'name one after DIR, for example /bin/sh',
+  });
+}
+
+/** In docker's order: PATH, HOSTNAME, the image's variables, files, flags. A later value wins and keeps the first place. */
+function environment(image: RunConfig, flags: Flags, hostname: string, caller: Caller): string[] {
+  const variables = new Map<string, string>([
+    ['PATH', defaultPath],
+    ['HOSTNAME', hostname],
+  ]);
+  const put = (line: string) => {
+    const at = line.indexOf('=');
+    if (at > 0) variables.set(line.slice(0, at), line.slice(at + 1));
+  };
+  for (const line of image.Env ?? []) put(line);
+  const given = [...flags['env-file'].flatMap((path) => envFile(path, caller.readFile(path))), ...flags.env];
+  for (const line of given) {
+    if (line === '' || line.startsWith('=')) {
+      throw new Failure(Status.usage, '--env', `${JSON.stringify(line)} has no name`);
+    }
+    if (line.includes('=')) put(line);
+    else if (caller.env[line] !== undefined) variables.set(line, caller.env[line]);
+    else variables.delete(line);
+  }
+  return [...variables].map(([name, value]) => `${name}=${value}`);
+}
+
+/** docker's format: a variable a line, `#` begins a comment, nothing is unquoted. */
+function envFile(path: string, text: string): string[] {
+  const lines = text.split('\n').map((line) => line.replace(/\r$/, '').trimStart());
+  return lines
+    .filter((line) => line !== '' && !line.startsWith('#'))
+    .map((line) => {
+      const name = line.split('=', 1)[0]!;
+      if (/\s/.test(name))
+        throw new Failure(Status.usage, `--env-file ${path}`, `the name ${JSON.stringify(name)} has white space in it`);
+      return line;
+    });
+}
+
+function absolute(path: string, flag: string): string {
+  if (!path.startsWith('/')) throw new Failure(Status.usage, flag, `${JSON.stringify(path)} is not absolute`);
+  return path;
+}
+
+function networkOf(net: string | undefined): 'host' | 'none' {
+  if (net === undefined || net === 'host' || net === 'none') return net ?? 'host';
+  throw new Failure(Status.usage, '--net', `${JSON.stringify(net)} is neither host nor none`);
+}
+
+/** hostname(7): up to 64 bytes on Linux. */
+function checkHostname(name: string): string {
+  if (/^[A-Za-z0-9_.-]{1,64}$/.test(name)) return name;
+  throw new Failure(
+    Status.usage,
+    '--hostname',
+    `${JSON.stringify(name)} is no hostname of up to 64 letters, digits, "-", "." and "_"`,
+  );
+}
+
+/** Twelve hexadecimal digits, as a docker container has for a name. Nothing depends on it being hard to guess. */
+function randomName(): string {
+  return Array.from({ length: 12 }, () => Math.floor(Math.random() * 16).toString(16)).join('');
+}
+
+function umaskOf(text: string | undefined): number {
+  if (text === undefined) return 0o022;
+  if (/^0?[0-7]{1,3}$/.test(text)) return Number.parseInt(text, 8);
+  throw new Failure(Status.usage, '--umask', `${JSON.stringify(text)} is no octal number up to 0777`);
+}

@@ -1,0 +1,37 @@
+/** A step of the plan: a system call of the container's first process, and why it is made. */
+import type { Block, Result, Step, StepArg } from '../sys/program.js';
+import type { Arg, Syscall } from '../sys/syscall.js';
+
+export interface PlanStep extends Step {
+  /** The kernel's reason for it, one plain sentence. */
+  readonly why: string;
+  /** Where to read on: a man page, as `move_mount(2)`. */
+  readonly man: string;
+  /** What an error of this step means in practice and what to do about it. */
+  readonly hint?: string | undefined;
+}
+
+export interface StepOptions extends Pick<Step, 'saves' | 'onError' | 'next'> {
+  /** The man page when it is not that of the call. */
+  man?: string;
+  hint?: string;
+}
+
+type Given<A extends readonly Arg[]> = { [I in keyof A]: A[I] | Result | Block };
+
+/** One step. The arguments are those of the call, or what only the child will know. */
+export function step<A extends readonly Arg[]>(
+  call: Syscall<A>,
+  args: Given<A>,
+  why: string,
+  { man, hint, ...flow }: StepOptions = {},
+): PlanStep {
+  return {
+    call: call as unknown as Syscall,
+    args: args as readonly StepArg[],
+    why,
+    man: man ?? `${call.callName}(2)`,
+    hint,
+    ...flow,
+  };
+}

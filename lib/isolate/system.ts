@@ -1,0 +1,69 @@
+/** /proc, /sys and /sys/fs/cgroup. */
+import { MOUNT_ATTR } from '../sys/constants.js';
+import { Result } from '../sys/program.js';
+import type { Host } from './host.js';
+import { mountAt, newFileSystem, plainAttributes } from './mounts.js';
+import type { PlanStep } from './step.js';
+
+export function procAndSys(root: Result, host: Host): { steps: PlanStep[]; proc: Result; sys: Result } {
+  const proc = newFileSystem(
+    'proc',
+    {},
+    plainAttributes,
+    'A proc shows the processes of the PID namespace in which it is made: here those of the container alone.',
+  );
+  const sys = newFileSystem(
+    'sysfs',
+    {},
+    plainAttributes | MOUNT_ATTR.RDONLY,
+    'Devices and drivers to look at; read-only, for they are those of the host.',
+  );
+  const links = { links: 'none' as const, why: 'A link here in the image could point anywhere; it is refused.' };
+  return {
+    proc: proc.fd,
+    sys: sys.fd,
+    steps: [
+      ...mountAt(root, 'proc', 'directory', proc, links),
+      ...mountAt(root, 'sys', 'directory', sys, links),
+      ...cgroupSteps(sys.fd, host),
+    ],
+  };
+}
+
+/** The cgroup namespace makes each hierarchy begin at the container's own group. */
+function cgroupSteps(sys: Result, { hierarchies, unified }: Host): PlanStep[] {
+  const place = { links: 'none' as const, why: 'The place that sysfs has for it.' };
+  const readOnly = plainAttributes | MOUNT_ATTR.RDONLY;
+  if (hierarchies.length === 0) {
+    if (!unified) return [];
+    const tree = newFileSystem('cgroup2', {}, readOnly, 'Programs read their own limits here.');
+    return mountAt(sys, 'fs/cgroup', 'directory', tree, place);
+  }
+  const tmpfs = newFileSystem(
+    'tmpfs',
+    { mode: '755' },
+    plainAttributes,
+    'cgroup v1 has a mount for each controller, side by side.',
+    new Result('cgroup v1'),
+  );
+  return [
+    ...mountAt(sys, 'fs/cgroup', 'directory', tmpfs, place),
+    ...hierarchies.flatMap((name) => {
+      const options = Object.fromEntries(
+        name.startsWith('name=')
+          ? [
+              ['none', true],
+              ['name', name.slice(5)],
+            ]
+          : name.split(',').map((controller) => [controller, true]),
+      );
+      const tree = newFileSystem(
+        'cgroup',
+        options as Record<string, string | true>,
+        readOnly,
+        `The controller ${name}: programs read their own limits here.`,
+      );
+      return mountAt(tmpfs.fd, name.replace(/^name=/, ''), 'directory', tree, place);
+    }),
+  ];
+}

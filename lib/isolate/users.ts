@@ -1,0 +1,113 @@
+/**
+ * Who the command runs as. The names are those of the image's own /etc/passwd and /etc/group, which nobody has checked:
+ * lines that make no sense are passed over, as the C library does. Source: passwd(5), group(5), and docker's `--user`.
+ */
+import { Failure } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+
+export interface Identity {
+  uid: number;
+  gid: number;
+  /** Supplementary groups; the primary one is among them, so that giving it up with setgid(2) wins nothing. */
+  groups: number[];
+  /** Home directory, `/` when there is no entry. */
+  home: string;
+}
+
+/** The text of the image's files; empty when there is none. */
+export interface AccountFiles {
+  passwd: string;
+  group: string;
+}
+
+interface Account {
+  name: string;
+  uid: number;
+  gid: number;
+  home: string;
+}
+
+interface Group {
+  name: string;
+  gid: number;
+  members: string[];
+}
+
+/** The highest id that docker takes; the kernel's own limit is 2^32-2, and -1 has a meaning of its own. */
+const maxId = 2 ** 31 - 1;
+
+/**
+ * `user`, `uid`, `user:group`, `uid:gid` and their mixtures; empty means uid 0. A number is always an id, never a name.
+ * Without a group the entry's primary group and every group that lists the user apply.
+ * Throws `Failure` 125 for a name that the image does not know.
+ */
+export function identify(spec: string, files: AccountFiles): Identity {
+  const [userSpec = '', groupSpec = ''] = spec.split(/:(.*)/s);
+  const account = findAccount(userSpec === '' ? '0' : userSpec, files.passwd);
+  const groups = parseGroups(files.group);
+  if (groupSpec !== '') {
+    const gid = findGroup(groupSpec, groups);
+    return { uid: account.uid, gid, groups: [gid], home: account.home };
+  }
+  const listed = account.name === '' ? [] : groups.filter(({ members }) => members.includes(account.name));
+  const gids = new Set([account.gid, ...listed.map(({ gid }) => gid)]);
+  return { uid: account.uid, gid: account.gid, groups: [...gids], home: account.home };
+}
+
+function findAccount(spec: string, passwd: string): Account {
+  const accounts = parseAccounts(passwd);
+  const uid = asId(spec, 'user');
+  const found = accounts.find((account) => (uid === undefined ? account.name === spec : account.uid === uid));
+  if (found) return found;
+  if (uid === undefined) throw unknown('user', spec, '/etc/passwd');
+  return { name: '', uid, gid: 0, home: '/' };
+}
+
+function findGroup(spec: string, groups: Group[]): number {
+  const gid = asId(spec, 'group');
+  if (gid !== undefined) return gid;
+  const found = groups.find(({ name }) => name === spec);
+  if (!found) throw unknown('group', spec, '/etc/group');
+  return found.gid;
+}
+
+function unknown(kind: string, name: string, file: string): Failure {
+  return new Failure(
+    Status.isolate,
+    `--user: ${kind} ${JSON.stringify(name)}`,
+    `the image has no such name in ${file}`,
+    {
+      hint: 'a number needs no entry there',
+    },
+  );
+}
+
+function asId(text: string, kind: string): number | undefined {
+  if (!/^[0-9]+$/.test(text)) return undefined;
+  const id = Number(text);
+  if (id > maxId) throw new Failure(Status.isolate, `--user: ${kind} ${text}`, `ids end at ${maxId}`);
+  return id;
+}
+
+function parseAccounts(text: string): Account[] {
+  return lines(text).flatMap(([name = '', , uid = '', gid = '', , home = '']) =>
+    isId(uid) && isId(gid) ? [{ name, uid: Number(uid), gid: Number(gid), home: home === '' ? '/' : home }] : [],
+  );
+}
+
+function parseGroups(text: string): Group[] {
+  return lines(text).flatMap(([name = '', , gid = '', members = '']) =>
+    isId(gid) ? [{ name, gid: Number(gid), members: members.split(',') }] : [],
+  );
+}
+
+function lines(text: string): string[][] {
+  return text
+    .split('\n')
+    .filter((line) => line.trim() !== '' && !line.startsWith('#') && !line.includes('\0'))
+    .map((line) => line.split(':'));
+}
+
+function isId(text: string): boolean {
+  return /^[0-9]{1,10}$/.test(text) && Number(text) <= maxId;
+}

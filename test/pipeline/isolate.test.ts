@@ -1,0 +1,292 @@
+/** What a container looks like from inside, and what the host sees of it. As root. */
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
+import { md, shell } from '../support/run.js';
+import { describeTree } from '../support/tree.js';
+
+const skip = needsContainer;
+
+test('the command is process 1 and sees no other process', { skip }, async (t) => {
+  const root = makeRoot(t);
+  assert.equal(await output(root, 'echo $$; cat /proc/1/comm; ls /proc | grep -c "^[0-9]"'), '1\nsh\n3');
+});
+
+test('every namespace but the network and the user is its own', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const names = ['mnt', 'pid', 'uts', 'ipc', 'cgroup', 'net', 'user'];
+  const there = (await output(root, names.map((name) => `readlink /proc/self/ns/${name}`).join(';'))).split('\n');
+  const here = names.map((name) => readlinkSync(`/proc/self/ns/${name}`));
+  assert.deepEqual(
+    names.filter((_, i) => there[i] === here[i]),
+    ['net', 'user'],
+  );
+});
+
+test('--net none leaves lo alone, and up', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const script = 'ls /sys/class/net; ip -o addr show lo | grep -o 127.0.0.1/8; readlink /proc/self/ns/net';
+  const lines = (await output(root, script, ['--net', 'none'])).split('\n');
+  assert.deepEqual(lines.slice(0, 2), ['lo', '127.0.0.1/8']);
+  assert.notEqual(lines[2], readlinkSync('/proc/self/ns/net'));
+});
+
+test("the command has docker's fourteen capabilities and no more", { skip }, async (t) => {
+  const root = makeRoot(t);
+  assert.deepEqual((await output(root, 'grep Cap /proc/self/status')).split('\n'), [
+    'CapInh:\t0000000000000000',
+    'CapPrm:\t00000000a80425fb',
+    'CapEff:\t00000000a80425fb',
+    'CapBnd:\t00000000a80425fb',
+    'CapAmb:\t0000000000000000',
+  ]);
+});
+
+test('another user has no capabilities, and the same bounding set', { skip }, async (t) => {
+  const root = makeRoot(t);
+  assert.deepEqual((await output(root, 'grep Cap /proc/self/status', ['-u', 'user'])).split('\n'), [
+    'CapInh:\t0000000000000000',
+    'CapPrm:\t0000000000000000',
+    'CapEff:\t0000000000000000',
+    'CapBnd:\t00000000a80425fb',
+    'CapAmb:\t0000000000000000',
+  ]);
+});
+
+test('--cap-drop ALL --cap-add CHOWN leaves one capability', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const flags = ['--cap-drop', 'ALL', '--cap-add', 'CHOWN'];
+  assert.equal(
+    await output(root, 'grep -E "CapEff|CapBnd" /proc/self/status | cut -f2', flags),
+    '0000000000000001\n0000000000000001',
+  );
+});
+
+test('no_new_privs is off, and on with --no-new-privs', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const script = 'grep NoNewPrivs /proc/self/status | cut -f2';
+  assert.equal(await output(root, script), '0');
+  assert.equal(await output(root, script, ['--no-new-privs']), '1');
+});
+
+test('no file descriptor but 0, 1 and 2 reaches the command', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const line = 'exec 7</etc/passwd 9>/dev/null; exec md-isolate "$1" ls /proc/self/fd';
+  const { stdout } = await shell(line, [root]);
+  // ls itself opens the directory as 3.
+  assert.equal(stdout, '0\n1\n2\n3\n');
+});
+
+test('signals are neither blocked, nor ignored, nor caught, whatever Node made of them', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const { stdout } = await md('md-isolate', [root, 'grep', '-E', 'Sig(Blk|Ign|Cgt)', '/proc/self/status']);
+  assert.deepEqual(stdout.match(/[0-9a-f]{16}/g), Array(3).fill('0000000000000000'));
+});
+
+test('the soft limit of open files is that of the caller, not the one that Node raised', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const { stdout } = await shell('ulimit -Sn 321; md-isolate "$1" sh -c "ulimit -Sn; ulimit -Hn"; ulimit -Hn', [root]);
+  const [soft, hard, callers] = stdout.trim().split('\n');
+  assert.deepEqual([soft, hard], ['321', callers]);
+});
+
+test('the status is that of the command, and 128 + n for a signal', { skip }, async (t) => {
+  const root = makeRoot(t);
+  assert.equal((await inside(root, 'exit 7')).status, 7);
+  assert.equal((await inside(root, 'exit 255')).status, 255);
+  assert.equal((await inside(root, 'sh -c "kill -TERM \\$\\$"; exit $?')).status, 143);
+});
+
+test('a command that is not there is 127, one that cannot be executed 126, a container that cannot be made 125', {
+  skip,
+}, async (t) => {
+  const root = makeRoot(t);
+  writeFileSync(join(root, 'bin/text'), 'no program\n', { mode: 0o755 });
+  writeFileSync(join(root, 'bin/orphan'), '#!/no/such/interpreter\n', { mode: 0o755 });
+  const cases: [string[], number, RegExp][] = [
+    [[root, 'nosuch'], 127, /^md-isolate: nosuch: not found in the container's PATH\n$/],
+    [[root, '/bin/nosuch'], 127, /^md-isolate: \/bin\/nosuch: no such file or directory \(ENOENT\); .*\n$/],
+    [[root, '/bin/orphan'], 127, /interpreter.*\n$/],
+    [[root, '/etc/passwd'], 126, /^md-isolate: \/etc\/passwd: permission denied \(EACCES\); .*\n$/],
+    [[root, 'text'], 126, /^md-isolate: \/bin\/text: exec format error \(ENOEXEC\); .*\n$/],
+    [[root, '/etc'], 126, /^md-isolate: \/etc: permission denied \(EACCES\); it is a directory.*\n$/],
+    [[root], 125, /^md-isolate: command: none is given.*\n$/],
+    [['--nosuch', root, 'true'], 125, /^md-isolate: --nosuch: unknown flag.*\n$/],
+    [[join(root, 'missing'), 'true'], 125, /^md-isolate: .*missing: no such file or directory.*\n$/],
+    [['-u', 'stranger', root, 'true'], 125, /^md-isolate: --user: user "stranger": .*\n$/],
+  ];
+  for (const [args, status, stderr] of cases) {
+    const result = await md('md-isolate', args);
+    assert.equal(result.status, status, args.join(' '));
+    assert.match(result.stderr, stderr);
+    assert.equal(result.stdout, '');
+  }
+});
+
+test('SIGTERM reaches the command, and its handler decides the status', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const script = 'trap "echo caught; exit 9" TERM; echo ready; while :; do sleep 0.05; done';
+  const line =
+    'md-isolate "$1" sh -c "$2" > "$3" & p=$!; while ! grep -q ready "$3"; do sleep 0.05; done; kill -TERM $p; wait $p; echo $?; cat "$3"';
+  const { stdout } = await shell(line, [root, script, join(root, '../out')]);
+  assert.equal(stdout, '9\nready\ncaught\n');
+});
+
+test('the host sees nothing of the mounts: before, during, after', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const mounts = () => readFileSync('/proc/self/mountinfo', 'utf8');
+  const before = mounts();
+  const running = inside(root, 'touch /tmp/up; while [ -e /tmp/up ]; do sleep 0.05; done');
+  while (!statSync(join(root, 'tmp/up'), { throwIfNoEntry: false })) await new Promise((done) => setTimeout(done, 20));
+  const during = mounts();
+  writeFileSync(join(root, 'tmp/gone'), '');
+  await shell('rm "$1"', [join(root, 'tmp/up')]);
+  assert.equal((await running).status, 0);
+  assert.equal(during, before);
+  assert.equal(mounts(), before);
+});
+
+test('the container has only its own mounts, none of the host', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const mounts = (await output(root, 'cat /proc/self/mountinfo')).split('\n').map((line) => line.split(' '));
+  const places = mounts.map((fields) => fields[4]!);
+  const allowed = /^\/$|^\/(proc|sys|dev|etc\/(hosts|hostname|resolv\.conf)$)(\/|$)/;
+  assert.deepEqual(
+    places.filter((place) => !allowed.test(place)),
+    [],
+  );
+  // The first field of a mount that is reachable from outside would name a peer group.
+  assert.deepEqual(
+    mounts.filter((fields) => fields.some((field) => /^(shared|master):/.test(field))),
+    [],
+  );
+});
+
+test('/dev has the devices that every program expects, and they work', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const names = 'fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero';
+  assert.equal(await output(root, 'echo $(ls /dev)'), names);
+  const script = 'for d in null zero full random urandom tty; do stat -c "%n %t:%T %a %U" /dev/$d; done';
+  assert.deepEqual((await output(root, script)).split('\n'), [
+    '/dev/null 1:3 666 root',
+    '/dev/zero 1:5 666 root',
+    '/dev/full 1:7 666 root',
+    '/dev/random 1:8 666 root',
+    '/dev/urandom 1:9 666 root',
+    '/dev/tty 5:0 666 root',
+  ]);
+  assert.equal(
+    await output(root, 'echo x > /dev/null; head -c 4 /dev/zero | od -An -tx1; head -c 9 /dev/urandom | wc -c'),
+    ' 00 00 00 00\n9',
+  );
+});
+
+test('a device node that root makes in the container opens nothing', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const script = 'for d in /dev/x /tmp/x /x; do mknod $d c 1 5 && head -c 1 $d; done; true';
+  const { stdout, stderr } = await inside(root, script);
+  assert.equal(stdout, '');
+  assert.equal(stderr.match(/Permission denied/g)?.length, 3);
+});
+
+test("/sys and docker's read-only paths cannot be written, its masked paths not be read", { skip }, async (t) => {
+  const root = makeRoot(t);
+  const script = `
+    touch /sys/x 2>&1; echo 1 > /proc/sys/kernel/panic; echo 1 > /proc/irq/default_smp_affinity
+    wc -c < /proc/timer_list; wc -c < /proc/keys; ls /sys/firmware | wc -l; ls -d /proc/acpi/* 2>&1`;
+  const { stdout, stderr } = await inside(root, script);
+  assert.equal((stdout + stderr).match(/Read-only file system/g)?.length, 3);
+  assert.match(stdout, /^0\n0\n0\nls: \/proc\/acpi\/\*: No such file/m);
+});
+
+test('/sys/fs/cgroup shows the own group only, read-only', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const { stdout } = await inside(
+    root,
+    'grep -v ":/$" /proc/self/cgroup; grep " /sys/fs/cgroup" /proc/self/mountinfo | grep -c cgroup.*rw,nosuid.*-.cgroup; find /sys/fs/cgroup -name cgroup.procs | wc -l',
+  );
+  const [writable, groups] = stdout.trim().split('\n');
+  assert.equal(writable, '0');
+  assert.notEqual(groups, '0');
+});
+
+test('hostname, hosts and resolv.conf are those of the container', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const script = 'hostname; cat /etc/hostname; grep -c "box-1$" /etc/hosts; echo $HOSTNAME; md5sum < /etc/resolv.conf';
+  const { stdout } = await shell('md5sum < /etc/resolv.conf', []);
+  assert.equal(await output(root, script, ['--hostname', 'box-1']), `box-1\nbox-1\n1\nbox-1\n${stdout.trim()}`);
+});
+
+test('environment, user, working directory and command come from DIR.json, flags win over them', {
+  skip,
+}, async (t) => {
+  const root = makeRoot(t);
+  mkdirSync(join(root, 'srv'));
+  const digest = `sha256:${'0'.repeat(64)}`;
+  const config = {
+    User: 'user',
+    Env: ['PATH=/bin', 'COLOR=red', 'SIZE=1'],
+    WorkingDir: '/srv',
+    Entrypoint: ['sh', '-c', 'echo "$0" $(id -un) $PWD $COLOR $SIZE $HOME'],
+    Cmd: ['default'],
+  };
+  const document = {
+    image: 'example.org/x:1',
+    digest,
+    platform: { os: 'linux', architecture: 'amd64' },
+    config: { config, rootfs: { type: 'layers', diff_ids: [] } },
+    rootfs: root,
+  };
+  writeFileSync(`${root}.json`, JSON.stringify(document));
+  const run = async (...args: string[]) => (await md('md-isolate', args, { env: { GIVEN: 'by the caller' } })).stdout;
+  assert.equal(await run(root), 'default user /srv red 1 /home/user\n');
+  assert.equal(await run(`${root}/`, 'word'), 'word user /srv red 1 /home/user\n');
+  assert.equal(
+    await run('-u', 'root', '-w', '/tmp', '-e', 'SIZE=2', '-e', 'COLOR', root),
+    'default root /tmp 2 /root\n',
+  );
+  assert.equal(await run('--entrypoint', 'echo', root), '\n');
+  assert.equal(await run('--entrypoint', '', '-e', 'GIVEN', root, 'sh', '-c', 'echo $GIVEN'), 'by the caller\n');
+});
+
+test("--user takes docker's forms", { skip }, async (t) => {
+  const root = makeRoot(t);
+  const id = async (user: string) => output(root, 'id -u; id -g; echo $(id -G); echo $HOME', ['-u', user]);
+  assert.equal(await id('user'), '1000\n1000\n1000 10 50\n/home/user');
+  assert.equal(await id('1000'), '1000\n1000\n1000 10 50\n/home/user');
+  assert.equal(await id('user:staff'), '1000\n50\n50\n/home/user');
+  assert.equal(await id('7'), '7\n0\n0\n/');
+  assert.equal(await id('7:8'), '7\n8\n8\n/');
+});
+
+test('--read-only lets nothing be written to the root', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const { stdout, stderr } = await inside(root, 'touch /x; touch /dev/shm/y && echo shm', ['--read-only']);
+  assert.match(stderr, /Read-only file system/);
+  assert.equal(stdout, 'shm\n');
+});
+
+test('the tree of an image that has its mount points stays as it was', { skip }, async (t) => {
+  const root = makeRoot(t);
+  for (const name of ['hosts', 'hostname', 'resolv.conf']) writeFileSync(join(root, 'etc', name), 'of the image\n');
+  const before = describeTree(root);
+  assert.equal(await output(root, 'cat /etc/hostname', ['--hostname', 'h']), 'h');
+  assert.deepEqual(describeTree(root), before);
+});
+
+test('mount points that the image lacks are made', { skip }, async (t) => {
+  const root = makeRoot(t);
+  await shell('rm -r "$1/proc" "$1/sys" "$1/dev"', [root]);
+  assert.equal(await output(root, 'echo $$; ls -d /proc/1 /sys/class /dev/null'), '1\n/dev/null\n/proc/1\n/sys/class');
+});
+
+test('stdin, stdout and stderr are those of the caller, byte for byte', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const bytes = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
+  const { stdout } = await md('md-isolate', [root, 'od', '-An', '-v', '-tu1'], { stdin: bytes });
+  assert.deepEqual(stdout.trim().split(/\s+/).map(Number), [...bytes]);
+  const line = 'head -c 300000000 /dev/zero | md-isolate "$1" cat | wc -c';
+  assert.equal((await shell(line, [root])).stdout, '300000000\n');
+});
