@@ -1,5 +1,5 @@
 /** Writing to stdout: whole lines, in order, and a watch for a reader that has gone. */
-import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs';
+import { fstatSync, writeSync } from 'node:fs';
 import { errnoName, failureOf } from './failure.js';
 
 /** Thrown when nobody reads our output any more. There is nobody to tell, so the process just ends (status 141). */
@@ -35,22 +35,17 @@ function writeSome(bytes: Buffer, at: number): number {
 }
 
 /**
- * Calls `gone` once when the pipe on stdout has lost its last reader, looking four times a second, so that a long
- * download stops soon after the stage below has died. A write would tell as well, but there is nothing to write yet.
- *
- * pipe(7), fifo(7): opening a pipe for writing with O_NONBLOCK fails with ENXIO when nobody has it open for reading.
+ * Calls `gone` once when the pipe on stdout has lost its last reader, looking twice a second, so that a long download
+ * stops soon after the stage below has died. A write would tell as well, but there is nothing to write yet. System calls
+ * are loaded only then: most stages end before the first look.
  */
 export function watchReader(gone: () => void): void {
   if (!fstatSync(1).isFIFO()) return;
-  const timer = setInterval(() => {
-    try {
-      closeSync(openSync('/proc/self/fd/1', constants.O_WRONLY | constants.O_NONBLOCK));
-    } catch (error) {
-      // Without /proc, or with a pipe of another user's, only ENXIO tells; a later write will find out.
-      if (errnoName(error) !== 'ENXIO') return;
-      clearInterval(timer);
-      gone();
-    }
-  }, 250);
+  const timer = setInterval(async () => {
+    const { hasReader } = await import('../sys/poll.js');
+    if (hasReader(1)) return;
+    clearInterval(timer);
+    gone();
+  }, 500);
   timer.unref();
 }

@@ -16,7 +16,8 @@ interface Import {
 
 /** Folders of `lib` and the folders that each may import from; types may come from anywhere in `lib`. */
 const mayImport: Record<string, string[]> = {
-  'lib/pipe': [],
+  // For the watch over stdout, which polls; that nothing goes round in a circle is a test below.
+  'lib/pipe': ['lib/sys'],
   'lib/sys': ['lib/pipe'],
   'lib/registry': ['lib/pipe', 'lib/sys'],
   'lib/image': ['lib/pipe', 'lib/sys'],
@@ -34,7 +35,7 @@ const packages: Record<string, string> = {
 
 /** The packages that each command loads at every start, and those that it loads only when it meets the need. */
 const loaded: Record<string, { atStart: string[]; later: string[] }> = {
-  'md-token': { atStart: ['mri', 'undici'], later: [] },
+  'md-token': { atStart: ['mri', 'undici'], later: ['koffi'] },
   'md-manifest': { atStart: ['mri', 'undici'], later: ['koffi'] },
   'md-fetch-layer': { atStart: ['mri', 'undici'], later: ['koffi'] },
   'md-unpack': { atStart: ['koffi', 'mri', 'tar'], later: [] },
