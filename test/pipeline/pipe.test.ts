@@ -1,0 +1,161 @@
+/** What holds for every command of the pipe: usage, the document, and how failures and vanished neighbours are met. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { image, layer, put } from '../support/image.js';
+import { type Registry, startRegistry } from '../support/registry.js';
+import { binDir, cleanEnv, jsonLines, md, needs, run, scratch, shell } from '../support/run.js';
+
+const stages = ['md-token', 'md-manifest', 'md-fetch-layer', 'md-unpack'];
+const commands = [...stages, 'md-isolate'];
+const wrappers = ['md-pull', 'md-run'];
+
+let registry: Registry;
+
+before(async () => {
+  registry = await startRegistry();
+  const built = image({ layers: [layer([{ name: 'a', data: 'one' }]), layer([{ name: 'b', data: 'two' }])] });
+  await put(registry, 'library/two', ['latest'], built);
+});
+after(() => registry.close());
+
+for (const command of [...commands, ...wrappers]) {
+  test(`${command} --help shows usage, flags, examples and exit statuses`, async () => {
+    const { status, stdout, stderr } = await md(command, ['--help']);
+    assert.equal(status, 0);
+    assert.equal(stderr, '');
+    for (const part of [`usage: ${command} `, 'Flags:', '--version', 'Examples:', 'Exit statuses:']) {
+      assert.ok(stdout.includes(part), part);
+    }
+  });
+
+  test(`${command} --version shows its name and the version`, async () => {
+    const { status, stdout } = await md(command, ['--version']);
+    assert.equal(status, 0);
+    assert.match(stdout, new RegExp(`^${command} [0-9]+\\.[0-9]+\\.[0-9]+\\n$`));
+  });
+
+  test(`an unknown flag of ${command} is a usage error of one line`, async () => {
+    const { status, stderr } = await md(command, ['--no-such-flag=1', 'x']);
+    assert.equal(status, command === 'md-isolate' || command === 'md-run' ? 125 : 64);
+    assert.match(stderr, /^md-[a-z-]+: --no-such-flag: unknown flag.*\n$/);
+  });
+}
+
+test('a missing operand is a usage error that names it', async () => {
+  for (const [command, operand, expected] of [
+    ['md-token', 'IMAGE', 64],
+    ['md-pull', 'IMAGE', 64],
+    ['md-isolate', 'DIR', 125],
+    ['md-run', 'IMAGE', 125],
+  ] as const) {
+    const { status, stderr } = await md(command, []);
+    assert.equal(status, expected, command);
+    assert.match(stderr, new RegExp(`^${command}: .*${operand} is missing.*\\n$`));
+  }
+});
+
+for (const command of stages.slice(1)) {
+  const operands = command === 'md-unpack' ? ['rootfs'] : [];
+
+  test(`a terminal on the stdin of ${command} is a usage error`, { skip: needs('script') }, async (t) => {
+    const cwd = scratch(t);
+    const line = [join(binDir, command), ...operands].join(' ');
+    // script(1) gives the command a terminal; both outputs come together.
+    const { status, stdout } = await run(['script', '-qec', line, '/dev/null'], { cwd });
+    assert.equal(status, 64);
+    assert.match(stdout, /stdin: a document is expected here, and this is a terminal/);
+  });
+
+  const bad: [string, string, RegExp][] = [
+    ['an empty stdin', '', /stdin ended before a document came/],
+    ['garbage', 'not json\n', /line 1 of stdin: it is not JSON/],
+    ['a cut line', '{"image":"a"', /line 1 of stdin: it is cut off/],
+    [
+      'a line of 10 MB',
+      `${JSON.stringify({ image: 'x'.repeat(10_000_000) })}\n`,
+      /registry: expected a string, got nothing/,
+    ],
+    ['a document of no stage', '{}\n', /the field image is missing; md-token adds it/],
+  ];
+  for (const [what, stdin, message] of bad) {
+    test(`${command} says what is wrong with ${what}, with status 65 and nothing written`, async (t) => {
+      const cwd = scratch(t);
+      const result = await md(command, operands, { stdin, cwd, env: { MD_HOME: join(cwd, 'home') } });
+      assert.equal(result.status, 65, result.stderr);
+      assert.match(result.stderr, message);
+      assert.equal(result.stderr.trim().split('\n').length, 1);
+      assert.equal(jsonLines(result.stdout).at(-1)?.error !== undefined, true);
+      const { stdout } = await run(['find', cwd, '-name', 'rootfs*']);
+      assert.equal(stdout, '');
+    });
+  }
+
+  test(`${command} passes an error on, says nothing, and ends with its status`, async (t) => {
+    const line = '{"error":{"command":"md-token","code":69,"message":"no route","extra":[1]}}\n';
+    const result = await md(command, operands, { stdin: line, cwd: scratch(t) });
+    assert.deepEqual([result.status, result.stderr, result.stdout], [69, '', line]);
+  });
+}
+
+test('a pipe ends with the status of the stage that failed, and one message, in any shell', async (t) => {
+  const cwd = scratch(t);
+  const script = 'md-token "$1" | md-manifest | md-fetch-layer | md-unpack rootfs';
+  const { status, stdout, stderr } = await shell(script, ['127.0.0.1:1/none'], {
+    cwd,
+    env: { MD_HOME: join(cwd, 'home') },
+  });
+  assert.equal(status, 69);
+  assert.equal(stderr.trim().split('\n').length, 1, stderr);
+  assert.match(stderr, /^md-token: /);
+  const [line] = jsonLines(stdout);
+  assert.equal((line?.error as { code?: number } | undefined)?.code, 69);
+});
+
+test('fields that no stage knows are passed on to the end', async (t) => {
+  const cwd = scratch(t);
+  const script = `md-token "$1" | sed 's/^{/{"mine":{"a":[1,null]},/' | md-manifest | md-fetch-layer`;
+  const { status, stdout, stderr } = await shell(script, [`${registry.host}/library/two`], {
+    cwd,
+    env: { MD_HOME: join(cwd, 'home') },
+  });
+  assert.equal(status, 0, stderr);
+  assert.deepEqual(jsonLines(stdout)[0]?.mine, { a: [1, null] });
+});
+
+test('an upstream that was killed between two layers is told from one that ended well', async (t) => {
+  const cwd = scratch(t);
+  const script = 'md-token "$1" | md-manifest | md-fetch-layer | head -n 2 | md-unpack rootfs';
+  const result = await shell(script, [`${registry.host}/library/two`], { cwd, env: { MD_HOME: join(cwd, 'home') } });
+  assert.equal(result.status, 65, result.stderr);
+  assert.match(result.stderr, /1 of 2 layers/);
+  assert.equal((await run(['ls', '-A', cwd])).stdout, 'home\n');
+});
+
+test('a stage whose reader has gone stops, though it has nothing to write yet', async (t) => {
+  const cwd = scratch(t);
+  const stalling = await startRegistry();
+  t.after(() => stalling.close());
+  const built = image({ layers: [layer([{ name: 'a', data: 'x'.repeat(100_000) }], { compression: 'none' })] });
+  await put(stalling, 'library/slow', ['latest'], built);
+  stalling.faults.add({ on: new RegExp(`blobs/${built.layers[0]!.descriptor.digest}`), stallAfter: 512 });
+  const script = '(md-token "$1" | md-manifest) > doc; md-fetch-layer < doc | sleep 0.2; echo ended';
+  const env = { MD_HOME: join(cwd, 'home') };
+  const result = await shell(script, [`${stalling.host}/library/slow`], { cwd, env, timeout: 20_000 });
+  assert.equal(result.timedOut, false);
+  assert.equal(result.stdout, 'ended\n');
+  assert.equal(result.stderr, '');
+});
+
+test('a signal ends a stage with 128 + n, and what was fetched so far does no harm', async (t) => {
+  const cwd = scratch(t);
+  const child = spawn(join(binDir, 'md-manifest'), [], { cwd, env: cleanEnv(), stdio: ['pipe', 'pipe', 'inherit'] });
+  // Only once its handlers are in place does a signal find the command itself.
+  await sleep(1000);
+  child.kill('SIGTERM');
+  const [code] = await once(child, 'exit');
+  assert.equal(code, 143);
+});
