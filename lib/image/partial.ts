@@ -1,7 +1,7 @@
 /** A blob that is not whole yet, on disk: written and hashed as it comes, kept for the next process, never shared. */
 import { createHash, type Hash } from 'node:crypto';
 import * as fs from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { errnoName, failureOf } from '../pipe/failure.js';
 import type { Descriptor } from '../pipe/oci.js';
@@ -44,13 +44,23 @@ export class Partial implements BlobSink {
 
   /** How much another process that is alive has of a blob; undefined when none is at it. */
   static elsewhere(directory: string, digest: string): number | undefined {
-    const sizes = fs
-      .readdirSync(directory)
-      .filter((name) => name.startsWith(prefixOf(digest)) && !isOwn(directory, digest, name))
-      .filter((name) => !isAbandoned(directory, name))
-      .map((name) => fs.statSync(join(directory, name), { throwIfNoEntry: false })?.size)
-      .filter((size) => size !== undefined);
+    const sizes = leftOf(directory, digest)
+      .filter(({ path, name }) => path !== ownPath(directory, digest) && !isAbandoned(directory, name))
+      .map(({ size }) => size);
     return sizes.length > 0 ? Math.max(...sizes) : undefined;
+  }
+
+  /** Whether another process that is alive began with the same blob before this one. */
+  hasElder(): boolean {
+    const own = basename(this.path);
+    const directory = dirname(this.path);
+    const age = ageOf(this.path) ?? 0n;
+    return leftOf(directory, this.blob.digest).some(({ path, name }) => {
+      if (name === own || isAbandoned(directory, name)) return false;
+      const other = ageOf(path);
+      // Two that are of one age must not both give way.
+      return other !== undefined && (other < age || (other === age && name < own));
+    });
   }
 
   write(chunk: Buffer): void {
@@ -127,15 +137,10 @@ export class Partial implements BlobSink {
 
 /** Renames what others left of this blob to `path`, the longest first; rename(2) makes sure that only one gets it. */
 function takeOver(directory: string, digest: string, path: string): void {
-  const left = fs
-    .readdirSync(directory)
-    .filter((name) => name.startsWith(prefixOf(digest)) && isAbandoned(directory, name))
-    .map((name) => join(directory, name))
-    .map((name) => ({ name, size: fs.statSync(name, { throwIfNoEntry: false })?.size ?? -1 }))
-    .sort((a, b) => b.size - a.size);
-  for (const { name } of left) {
+  const left = leftOf(directory, digest).filter(({ name }) => isAbandoned(directory, name));
+  for (const { path: old } of left.sort((a, b) => b.size - a.size)) {
     try {
-      fs.renameSync(name, path);
+      fs.renameSync(old, path);
       return;
     } catch (error) {
       // Another process was faster with this one.
@@ -144,10 +149,19 @@ function takeOver(directory: string, digest: string, path: string): void {
   }
 }
 
-function prefixOf(digest: string): string {
-  return `${digest.replace(':', '-')}.`;
+/** The partial files of a blob, whoever's they are. */
+function leftOf(directory: string, digest: string): { path: string; name: string; size: number }[] {
+  const prefix = `${digest.replace(':', '-')}.`;
+  return fs
+    .readdirSync(directory)
+    .filter((name) => name.startsWith(prefix))
+    .map((name) => {
+      const path = join(directory, name);
+      return { path, name, size: fs.statSync(path, { throwIfNoEntry: false })?.size ?? 0 };
+    });
 }
 
-function isOwn(directory: string, digest: string, name: string): boolean {
-  return join(directory, name) === ownPath(directory, digest);
+/** When a file came into being, in nanoseconds; statx(2), stx_btime. */
+function ageOf(path: string): bigint | undefined {
+  return fs.statSync(path, { throwIfNoEntry: false, bigint: true })?.birthtimeNs;
 }

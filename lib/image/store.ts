@@ -97,8 +97,9 @@ export class Store {
    */
   async fetch(blob: Descriptor, source: Source, onBytes: (bytes: number) => void = () => {}): Promise<Fetched> {
     const path = this.path(blob.digest);
-    if (this.#has(blob) || (await this.#fetchedElsewhere(blob, onBytes))) return { path, found: true };
-    const partial = await Partial.claim(this.#partials, blob, onBytes);
+    if (this.#has(blob)) return { path, found: true };
+    const partial = await this.#claim(blob, onBytes);
+    if (!partial) return { path, found: true };
     try {
       const resumed = partial.offset > 0;
       await source.blob(blob, partial);
@@ -151,20 +152,32 @@ export class Store {
     return stat?.isFile() === true && stat.size === size;
   }
 
-  /** Waits for another process that is fetching the same blob, which spares the registry, as long as it gets on. */
-  async #fetchedElsewhere(blob: Descriptor, onBytes: (bytes: number) => void): Promise<boolean> {
+  /** A partial file to download into; undefined when another process was at the same blob, and has brought it. */
+  async #claim(blob: Descriptor, onBytes: (bytes: number) => void): Promise<Partial | undefined> {
+    for (let stuck = false; ; ) {
+      const partial = await Partial.claim(this.#partials, blob, onBytes);
+      const isThere = this.#has(blob);
+      if (!isThere && (stuck || !partial.hasElder())) return partial;
+      partial.remove();
+      partial.close();
+      if (isThere) return undefined;
+      stuck = await this.#isStuck(blob, onBytes);
+    }
+  }
+
+  /** Waits for another process, which spares the registry: false when it has ended, true when it does not get on. */
+  async #isStuck({ digest }: Descriptor, onBytes: (bytes: number) => void): Promise<boolean> {
     let most = -1;
     let since = performance.now();
     for (;;) {
-      const bytes = Partial.elsewhere(this.#partials, blob.digest);
-      if (this.#has(blob)) return true;
+      const bytes = Partial.elsewhere(this.#partials, digest);
       if (bytes === undefined) return false;
       if (bytes > most) {
         most = bytes;
         since = performance.now();
         onBytes(bytes);
       }
-      if (performance.now() - since > patienceMs) return false;
+      if (performance.now() - since > patienceMs) return true;
       await sleep(pollMs);
     }
   }
