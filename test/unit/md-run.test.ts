@@ -1,0 +1,54 @@
+/** What md-run knows by itself, since it is a shell script, has to agree with what the commands know. */
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { formatReference, parseReference } from '../../lib/registry/reference.js';
+import { md, root, run, scratch } from '../support/run.js';
+
+const script = readFileSync(join(root, 'cmd/md-run'), 'utf8');
+
+test('md-run knows every flag of md-isolate, and which of them have a value', async () => {
+  const { stdout } = await md('md-isolate', ['--help']);
+  const flags = [...stdout.matchAll(/^ +(?:-\w, )?--([a-z-]+)( \S+)?/gm)];
+  const names = (valued: boolean) =>
+    flags
+      .filter(([, , value]) => (value?.trim() !== undefined && value.trim() !== '') === valued)
+      .map(([, name]) => name);
+  assert.ok(names(true).length > 5 && names(false).length > 3);
+  for (const name of names(true)) {
+    assert.match(script, new RegExp(`--${name} \\||--${name}\\) skip`), `--${name} VALUE`);
+    assert.match(script, new RegExp(`--${name}=\\*`), `--${name}=VALUE`);
+  }
+  for (const name of names(false)) assert.match(script, new RegExp(`--${name}[ )]`), `--${name}`);
+});
+
+test('md-run qualifies names as md-token does', async (t) => {
+  const home = scratch(t);
+  const bin = join(home, 'bin');
+  mkdirSync(bin);
+  // In the place of the commands: md-run itself, and an md-pull that prints what it is asked for.
+  writeFileSync(join(bin, 'md-run'), script.replace('rootfs=$home/rootfs/', 'printf "%s\\n" '), { mode: 0o755 });
+  writeFileSync(join(bin, 'md-isolate'), '#!/bin/sh\n', { mode: 0o755 });
+  writeFileSync(join(bin, 'md-pull'), '#!/bin/sh\n', { mode: 0o755 });
+  const digest = `sha256:${'0'.repeat(64)}`;
+  for (const name of [
+    'alpine',
+    'alpine:3.20',
+    'library/alpine',
+    'a/b/c:1',
+    'docker.io/alpine',
+    'index.docker.io/alpine',
+    'registry-1.docker.io/a/b',
+    'ghcr.io/a/b',
+    'ghcr.io/a',
+    'localhost/a',
+    'localhost:5000/a/b:2',
+    'host:5000/a',
+    `alpine@${digest}`,
+    `ghcr.io/a/b:1@${digest}`,
+  ]) {
+    const { stdout, stderr } = await run([join(bin, 'md-run'), name], { env: { MD_HOME: home } });
+    assert.equal(stdout.split('\n')[0], formatReference(parseReference(name)), `${name} ${stderr}`);
+  }
+});
