@@ -56,7 +56,7 @@ export function transportFailure(error: Error, url: URL): RegistryFailure {
   const code = codeOf(error);
   const what = redactUrl(new URL(url.origin)).replace(/\/$/, '');
   const cause = error;
-  if (code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW') {
+  if (error.name === 'HTTPParserError' || code === 'UND_ERR_HEADERS_OVERFLOW') {
     return new RegistryFailure(Status.protocol, what, undiciTexts[code] ?? 'what answers there speaks no HTTP', {
       cause,
       ...(url.protocol === 'http:' ? { hint: 'does it speak https?' } : {}),
@@ -69,8 +69,7 @@ export function transportFailure(error: Error, url: URL): RegistryFailure {
       hint: plain ? 'for a registry without TLS pass --plain-http HOST' : 'a private CA is given with --ca-file FILE',
     });
   }
-  const why =
-    undiciTexts[code] ?? resolverTexts[code] ?? (errnoName(error) ? errnoText(code).toLowerCase() : error.message);
+  const why = undiciTexts[code] ?? resolverTexts[code] ?? (errnoName(error) ? errnoText(code) : error.message);
   return new RegistryFailure(Status.unavailable, what, why, { cause, retryable: code !== 'ENOTFOUND' });
 }
 

@@ -134,8 +134,8 @@ export class Http {
     };
     const timeout = timeouts.connect * 1000;
     if (way.proxied) {
-      const { default: EnvHttpProxyAgent } = await import('undici/lib/dispatcher/env-http-proxy-agent.js');
-      return new EnvHttpProxyAgent({ connect: { ...tls, timeout }, requestTls: tls, proxyTls: tls });
+      const { proxyAgent } = await import('./proxy.js');
+      return proxyAgent(tls, timeout);
     }
     return new Agent({ connect: { ...tls, timeout, ...(way.guarded && guard ? { lookup: guard.lookup } : {}) } });
   }
@@ -159,7 +159,8 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
   status = 0;
   #headers: Record<string, string | string[] | undefined> = {};
   #controller: Dispatcher.DispatchController | undefined;
-  #onChunk: (chunk: Buffer) => void = () => {};
+  #onChunk: ((chunk: Buffer) => void) | undefined;
+  readonly #early: Buffer[] = [];
   #settle: { resolve: () => void; reject: (error: Error) => void } | undefined;
   #thrown: Error | undefined;
   #outcome: Error | 'complete' | undefined;
@@ -187,12 +188,18 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    // undici's way through an http proxy does not pass on the pause, and one chunk may come too soon.
+    if (this.#onChunk) this.#hand(controller, chunk);
+    else this.#early.push(chunk);
+  }
+
+  #hand(controller: Dispatcher.DispatchController | undefined, chunk: Buffer): void {
     try {
-      this.#onChunk(chunk);
+      this.#onChunk?.(chunk);
     } catch (error) {
       // What the receiver throws is no trouble of the network, and is passed on as it is.
       this.#thrown = error instanceof Error ? error : new Error(String(error));
-      controller.abort(this.#thrown);
+      controller?.abort(this.#thrown);
     }
   }
 
@@ -225,6 +232,7 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
       if (this.#outcome === 'complete') resolve();
       else if (this.#outcome) reject(this.#outcome);
     });
+    for (const chunk of this.#early) this.#hand(this.#controller, chunk);
     this.#controller?.resume();
     return ended;
   }

@@ -24,7 +24,8 @@ export class Mirrored implements Source {
     for (const mirror of [...this.#mirrors]) {
       const found = await this.#try(mirror, async () => {
         const manifest = await mirror.manifest(reference, limit);
-        if (!matches(manifest.bytes, reference)) throw wrongContent(mirror, `manifest ${reference}`);
+        if (!matches(manifest.bytes, reference))
+          throw wrongContent(mirror, `manifest ${reference}`, 'it is not what was asked for');
         return manifest;
       });
       if (found) return found;
@@ -38,7 +39,7 @@ export class Mirrored implements Source {
         await mirror.blob(blob, sink);
         if (!sink.isVerified()) {
           sink.restart();
-          throw wrongContent(mirror, `blob ${blob.digest}`);
+          throw wrongContent(mirror, `blob ${blob.digest}`, 'digest mismatch');
         }
         return true;
       });
@@ -62,12 +63,13 @@ export class Mirrored implements Source {
   }
 }
 
+/** A digest says what is right. Of a tag only this much can be told: what a mirror sends must be a manifest at all. */
 function matches(bytes: Buffer, reference: string): boolean {
-  if (!isDigest(reference)) return true;
+  if (!isDigest(reference)) return /^\s*\{/.test(bytes.toString('latin1', 0, 100));
   const [algorithm = '', hex] = reference.split(':');
   return createHash(algorithm).update(bytes).digest('hex') === hex;
 }
 
-function wrongContent(mirror: Endpoint, what: string): RegistryFailure {
-  return new RegistryFailure(Status.data, `${what} of ${mirror.name}`, 'digest mismatch');
+function wrongContent(mirror: Endpoint, what: string, why: string): RegistryFailure {
+  return new RegistryFailure(Status.data, `${what} of ${mirror.name}`, why);
 }

@@ -11,3 +11,15 @@ declare module 'undici/lib/dispatcher/env-http-proxy-agent.js' {
   const agent: typeof EnvHttpProxyAgent;
   export default agent;
 }
+declare module 'undici/lib/dispatcher/pool.js' {
+  import type { Pool } from 'undici';
+
+  const pool: typeof Pool;
+  export default pool;
+}
+declare module 'undici/lib/api/api-connect.js' {
+  import type { Dispatcher } from 'undici';
+
+  const connect: Dispatcher['connect'];
+  export default connect;
+}

@@ -1,0 +1,382 @@
+/** `md-token | md-manifest | md-fetch-layer` as processes, against the embedded registry. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer, request } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { filler } from '../support/content.js';
+import { attestation, type BuiltImage, image, index, layer, put } from '../support/image.js';
+import { type Registry, type RegistryOptions, startRegistry } from '../support/registry.js';
+import { cleanEnv, jsonLines, md, needs, type Result, scratch, shell } from '../support/run.js';
+import { makeCa } from '../support/tls.js';
+
+const repository = 'library/demo';
+const pull = 'md-token "$1" | md-manifest | md-fetch-layer';
+
+interface World {
+  registry: Registry;
+  built: BuiltImage;
+  home: string;
+  image: string;
+  run(script?: string, env?: Record<string, string>): Promise<Result>;
+}
+
+async function world(t: TestContext, options: RegistryOptions = {}): Promise<World> {
+  const registry = await startRegistry(options);
+  t.after(() => registry.close());
+  const layers = ['a', 'b', 'c'].map((name) => layer([{ name, data: name.repeat(100_000) }]));
+  const built = image({ layers, run: { Cmd: ['/bin/sh'], Env: ['A=1'] } });
+  await put(
+    registry,
+    repository,
+    ['latest'],
+    index([image({ layers, architecture: 's390x' }), built, attestation(built)]),
+  );
+  const home = scratch(t);
+  const name = `${registry.host}/${repository}`;
+  const run = (script = pull, env = {}) => shell(script, [name], { env: { MD_HOME: home, ...env } });
+  return { registry, built, home, image: name, run };
+}
+
+function succeeded({ status, stdout, stderr }: Result): Record<string, unknown>[] {
+  assert.equal(status, 0, stderr);
+  return jsonLines(stdout);
+}
+
+function errorOf({ stdout }: Result): { command: string; code: number; message: string; [key: string]: unknown } {
+  return jsonLines(stdout).at(-1)?.error as ReturnType<typeof errorOf>;
+}
+
+test('each stage adds its fields and passes on those that it does not know', async (t) => {
+  const { run, built, registry, image: name } = await world(t, { auth: 'token' });
+  const lines = succeeded(
+    await run(`md-token "$1" | jq -c '. + {mine: 1}' | md-manifest | jq -c '. + {also: 2}' | md-fetch-layer`),
+  );
+  const [document = {}, ...rest] = lines;
+  assert.deepEqual(
+    { ...document, manifest: undefined, config: undefined },
+    {
+      image: `${name}:latest`,
+      registry: registry.host,
+      repository,
+      reference: 'latest',
+      mine: 1,
+      platform: built.platform,
+      digest: built.descriptor.digest,
+      mediaType: built.descriptor.mediaType,
+      manifest: undefined,
+      config: undefined,
+      also: 2,
+    },
+  );
+  assert.deepEqual((document.config as { config: object }).config, { Cmd: ['/bin/sh'], Env: ['A=1'] });
+  const layers = rest.map((line) => line.layer as Record<string, unknown>);
+  assert.deepEqual(
+    layers.map((it) => it.index),
+    [0, 1, 2],
+  );
+  assert.deepEqual(
+    layers.map((it) => it.digest),
+    built.layers.map((it) => it.descriptor.digest),
+  );
+  assert.deepEqual(
+    layers.map((it) => it.diffID),
+    built.layers.map((it) => it.diffID),
+  );
+  for (const [i, it] of layers.entries()) assert.deepEqual(readFileSync(String(it.path)), built.layers[i]!.bytes);
+});
+
+test('nothing is written to stderr when nothing is wrong and it is no terminal', async (t) => {
+  const { run } = await world(t, { auth: 'token' });
+  assert.equal((await run()).stderr, '');
+});
+
+test('the authorization does not go below md-fetch-layer', async (t) => {
+  const { run } = await world(t, { auth: 'token' });
+  const [token] = succeeded(await run('md-token "$1"'));
+  const secret = String(token?.authorization).replace('Bearer ', '');
+  const { stdout } = await run();
+  assert.ok(secret.length > 10 && !stdout.includes(secret) && !stdout.includes('authorization'));
+});
+
+test('layers are announced in order, each as soon as it and those before it are there', async (t) => {
+  const { registry, built, home, image: name } = await world(t);
+  const [, second] = built.layers;
+  registry.faults.add({ on: new RegExp(second!.descriptor.digest), delay: 1500 });
+  const pipe = spawn('sh', ['-c', pull, 'sh', name], { env: { ...cleanEnv(), MD_HOME: home } });
+  let text = '';
+  let seenEarly = -1;
+  pipe.stdout.on('data', (chunk) => {
+    text += chunk;
+    const lines = text.split('\n').length - 1;
+    if (seenEarly < 0 && lines >= 2)
+      setTimeout(() => {
+        seenEarly = text.split('\n').length - 1;
+      }, 200);
+  });
+  await once(pipe, 'close');
+  assert.equal(seenEarly, 2, 'the first layer was announced before the second one had come, the third not before it');
+  assert.equal(jsonLines(text).length, 4);
+});
+
+test('a second pull asks for nothing but the tag', async (t) => {
+  const { run, registry } = await world(t);
+  const first = succeeded(await run());
+  const before = registry.requests.length;
+  assert.deepEqual(succeeded(await run()), first);
+  assert.deepEqual(
+    registry.requests.slice(before).map(({ method, url }) => `${method} ${url}`),
+    ['GET /v2/', `GET /v2/${repository}/manifests/latest`],
+  );
+});
+
+test('the same layer twice is fetched once and announced twice', async (t) => {
+  const { run, registry } = await world(t);
+  const one = layer([{ name: 'x', data: 'x' }]);
+  await put(registry, repository, ['latest'], image({ layers: [one, one] }));
+  const lines = succeeded(await run());
+  assert.deepEqual(
+    lines.slice(1).map((line) => (line.layer as { index: number }).index),
+    [0, 1],
+  );
+  assert.equal(registry.lines('registry').filter((line) => line.includes(one.descriptor.digest)).length, 1);
+});
+
+test('an image without layers is an image', async (t) => {
+  const { run, registry } = await world(t);
+  await put(registry, repository, ['latest'], image({ layers: [] }));
+  assert.equal(succeeded(await run()).length, 1);
+});
+
+test('--platform chooses, and an image pinned by digest is what was pinned', async (t) => {
+  const { run, built } = await world(t);
+  const [other] = succeeded(await run('md-token "$1" | md-manifest --platform linux/s390x'));
+  assert.deepEqual(other?.platform, { os: 'linux', architecture: 's390x' });
+  const [pinned] = succeeded(await run(`md-token "$1:nonsense@${built.descriptor.digest}" | md-manifest`));
+  assert.equal(pinned?.digest, built.descriptor.digest);
+});
+
+test('redirects to a CDN are followed without the token', async (t) => {
+  const { run, registry } = await world(t, { auth: 'token', redirectBlobs: 307 });
+  succeeded(await run());
+  const cdn = registry.requests.filter(({ service }) => service === 'cdn');
+  assert.ok(cdn.length >= 3 && cdn.every(({ headers }) => headers.authorization === undefined));
+});
+
+test('a transfer that is cut is taken up again', async (t) => {
+  const { run, registry, built } = await world(t);
+  registry.faults.add({ on: new RegExp(built.layers[0]!.descriptor.digest), times: 1, cutAfter: 50 });
+  succeeded(await run());
+});
+
+test('--username and --password-stdin log in, and the password goes no further than the fetching', async (t) => {
+  const options: RegistryOptions = { auth: 'token', users: { me: 'pass word' }, private: [repository] };
+  const { run, registry } = await world(t, options);
+  const denied = await run();
+  assert.equal(denied.status, 77);
+  assert.match(
+    denied.stderr,
+    /^md-manifest: manifest latest of .*: denied: HTTP 401 .*docker login or pass --username\n$/,
+  );
+  const login = `echo 'pass word' | md-token --username me --password-stdin "$1"`;
+  const document = (await run(login)).stdout;
+  registry.tokens.expireAll();
+  const fetched = await shell('md-manifest | md-fetch-layer', [], { stdin: document, env: { MD_HOME: scratch(t) } });
+  succeeded(fetched);
+  assert.doesNotMatch(fetched.stdout, /pass word/);
+});
+
+test("docker's login is used", async (t) => {
+  const { run, registry, home } = await world(t, { auth: 'basic', users: { me: 'secret' } });
+  const auth = Buffer.from('me:secret').toString('base64');
+  mkdirSync(join(home, 'docker'));
+  writeFileSync(join(home, 'docker/config.json'), JSON.stringify({ auths: { [registry.host]: { auth } } }));
+  const result = await run(pull, { DOCKER_CONFIG: join(home, 'docker') });
+  succeeded(result);
+  assert.doesNotMatch(result.stdout, new RegExp(auth));
+});
+
+test('-x shows every exchange and no secret', async (t) => {
+  const { run, registry } = await world(t, { auth: 'token', redirectBlobs: 307 });
+  const traced = await run('(md-token -x "$1" | md-manifest -x | md-fetch-layer -x) 2>&1 >/dev/null');
+  const requests = traced.stdout.match(/^> \[[0-9]+\] [A-Z]+ .* HTTP\/1\.1$/gm) ?? [];
+  assert.equal(requests.length, registry.requests.length);
+  assert.match(traced.stdout, /^> \[[0-9]+\] authorization: Bearer \*\*\*$/m);
+  for (const { headers, url } of registry.requests) {
+    const secrets = [headers.authorization?.replace('Bearer ', ''), /signature=([^&]+)/.exec(url)?.[1]];
+    for (const secret of secrets) assert.ok(!secret || !traced.stdout.includes(secret), secret);
+  }
+});
+
+test('--progress json tells of each layer on stderr', async (t) => {
+  const { run } = await world(t);
+  const { stderr } = await run('md-token "$1" | md-manifest | md-fetch-layer --progress json');
+  const done = jsonLines(stderr).filter((line) => (line.progress as { done: boolean }).done);
+  assert.equal(done.length, 3);
+});
+
+const noOpenssl = needs('openssl');
+
+test('a registry with a private CA needs --ca-file, in the first stage only', { skip: noOpenssl }, async (t) => {
+  const ca = makeCa(scratch(t));
+  const { run, registry } = await world(t, { auth: 'token', redirectBlobs: 307, tls: ca.issue() });
+  assert.match(registry.origin.registry, /^https/);
+  succeeded(await run(`md-token --ca-file ${ca.caFile} "$1" | md-manifest | md-fetch-layer`));
+});
+
+test('a certificate that nobody vouches for is refused, unless --insecure names the registry', {
+  skip: noOpenssl,
+}, async (t) => {
+  const [ca, other] = [makeCa(scratch(t)), makeCa(scratch(t))];
+  const { run, registry } = await world(t, { tls: ca.issue() });
+  const refused = await run(`md-token --ca-file ${other.caFile} "$1"`);
+  assert.equal(refused.status, 69);
+  assert.match(refused.stderr, /TLS: .*--ca-file FILE/);
+  succeeded(await run(`md-token --insecure ${registry.host} "$1" | md-manifest | md-fetch-layer`));
+  const named = await run(`md-token --insecure other.example --ca-file ${other.caFile} "$1"`);
+  assert.equal(named.status, 69);
+});
+
+test('a redirect from https to http is refused', { skip: noOpenssl }, async (t) => {
+  const ca = makeCa(scratch(t));
+  const { run, registry } = await world(t, { redirectBlobs: 307, plainCdn: true, tls: ca.issue() });
+  const result = await run(`md-token --ca-file ${ca.caFile} "$1" | md-manifest | md-fetch-layer`);
+  assert.equal(result.status, 76);
+  assert.match(result.stderr, /from https to plain http .*, which is refused/);
+  assert.doesNotMatch(result.stderr, /signature=[^*]/);
+  assert.equal(registry.lines('cdn').length, 0);
+});
+
+test('--plain-http is for the registry that it names', async (t) => {
+  const { run, registry } = await world(t);
+  const name = registry.host.replace('127.0.0.1', '0.0.0.0');
+  const script = (flags: string) => `md-token ${flags} ${name}/${repository} | md-manifest | md-fetch-layer`;
+  succeeded(await run(script(`--plain-http ${name}`)));
+  const result = await run(script('--plain-http other.example --retries 0'));
+  assert.equal(result.status, 69);
+  assert.match(result.stderr, /it speaks no TLS; .*--plain-http|connection/);
+});
+
+test('a mirror is asked first, and the registry not at all', async (t) => {
+  const { run, registry } = await world(t);
+  const script = `md-token --mirror ${registry.host} docker.io/library/demo | md-manifest | md-fetch-layer`;
+  const [document] = succeeded(await run(script));
+  assert.equal(document?.image, 'docker.io/library/demo:latest');
+});
+
+for (const [what, fault] of [
+  ['is down', { status: 503 }],
+  ['has no such image', { status: 404 }],
+  ['sends the wrong bytes', { status: 200, body: filler(100) }],
+  ['wants a login', { status: 401 }],
+] as const) {
+  test(`behind a mirror that ${what} is the registry`, async (t) => {
+    const { run } = await world(t);
+    const mirror = await startRegistry();
+    t.after(() => mirror.close());
+    mirror.faults.add({ on: /manifests|blobs/, ...fault });
+    const result = await run(`md-token --retries 0 --mirror ${mirror.host} "$1" | md-manifest | md-fetch-layer`);
+    assert.equal(succeeded(result).length, 4);
+    assert.match(result.stderr, /mirror .*; going on to the next/);
+    assert.ok(mirror.requests.length > 0);
+  });
+}
+
+/** A proxy that leads to the embedded registry, whatever is asked for; `asked` is what was. */
+async function startProxy(t: TestContext, registry: Registry): Promise<{ url: string; asked: string[] }> {
+  const asked: string[] = [];
+  const upstream = { host: '127.0.0.1', port: Number(registry.host.split(':')[1]) };
+  const proxy = createServer((req, res) => {
+    asked.push(`${req.method} ${req.url}`);
+    const path = new URL(req.url ?? '').pathname;
+    const { 'proxy-connection': _, ...headers } = req.headers;
+    request({ ...upstream, path, headers }, (answer) => {
+      answer.pipe(res.writeHead(answer.statusCode ?? 500, answer.headers));
+    }).end();
+  });
+  proxy.on('connect', (req, socket) => {
+    asked.push(`CONNECT ${req.url}`);
+    const tunnel = connect(upstream, () => {
+      socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
+      tunnel.pipe(socket).pipe(tunnel);
+    });
+    for (const end of [socket, tunnel]) end.on('error', () => end.destroy());
+  });
+  proxy.listen(0, '127.0.0.1');
+  await once(proxy, 'listening');
+  t.after(() => {
+    proxy.closeAllConnections();
+    proxy.close();
+  });
+  return { url: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`, asked };
+}
+
+const throughProxy = (flags: string) =>
+  `md-token --retries 0 ${flags} "registry.test/${repository}" | md-manifest | md-fetch-layer`;
+
+test('a proxy of the environment is used, but not for loopback nor for what no_proxy names', async (t) => {
+  const { run, registry } = await world(t);
+  const proxy = await startProxy(t, registry);
+  const env = { http_proxy: proxy.url };
+  succeeded(await run(throughProxy('--plain-http registry.test'), env));
+  assert.equal(proxy.asked[0], 'GET http://registry.test/v2/');
+  proxy.asked.length = 0;
+  succeeded(await run(pull, env));
+  assert.equal(
+    (await run(throughProxy('--plain-http registry.test'), { ...env, no_proxy: 'registry.test' })).status,
+    69,
+  );
+  assert.deepEqual(proxy.asked, []);
+});
+
+test('https goes through a tunnel, and its certificate is checked', { skip: noOpenssl }, async (t) => {
+  const ca = makeCa(scratch(t));
+  const { run, registry } = await world(t, { tls: ca.issue(['registry.test']) });
+  const proxy = await startProxy(t, registry);
+  const env = { HTTPS_PROXY: proxy.url };
+  succeeded(await run(throughProxy(`--ca-file ${ca.caFile}`), env));
+  assert.deepEqual([...new Set(proxy.asked)], ['CONNECT registry.test:443']);
+  assert.equal((await run(throughProxy(''), env)).status, 69);
+});
+
+test('a pull stops within a second when nobody reads any more', async (t) => {
+  const { registry, home, image: name } = await world(t);
+  registry.faults.add({ on: /blobs.*/, after: 1, bytesPerSecond: 10 });
+  const document = (await shell('md-token "$1" | md-manifest', [name], { env: { MD_HOME: home } })).stdout;
+  const result = await shell('(md-fetch-layer; echo $? >&2) | head -c 10', [], {
+    stdin: document,
+    env: { MD_HOME: home },
+    timeout: 20_000,
+  });
+  assert.equal(result.stderr, '141\n');
+});
+
+for (const [what, args, why] of [
+  ['no image', [], /IMAGE is missing/],
+  ['two images', ['a', 'b'], /unexpected operand "b"/],
+  ['a malformed image', ['A B'], /image reference "A B"/],
+  ['an unknown flag', ['--nope', 'a'], /--nope: unknown flag/],
+  ['a password without a user', ['--password-stdin', 'a'], /needs --username/],
+  ['a user without a password', ['--username', 'me', 'a'], /needs --password-stdin/],
+  ['a host that is none', ['--plain-http', 'http://x/', 'a'], /is no host/],
+  ['a mirror that is none', ['--mirror', 'x/y', 'a'], /is no host/],
+] as const) {
+  test(`md-token with ${what} is wrong usage`, async () => {
+    const result = await md('md-token', [...args]);
+    assert.equal(result.status, 64);
+    assert.match(result.stderr, why);
+    assert.equal(result.stderr.split('\n').length, 2, 'one line');
+  });
+}
+
+test('a failure goes down the pipe as one line and one status', async (t) => {
+  const { run } = await world(t);
+  const result = await run('md-token "$1:nope" | md-manifest | md-fetch-layer');
+  assert.equal(result.status, 69);
+  assert.match(result.stderr, /^md-manifest: manifest nope of .*not found: HTTP 404.*\n$/);
+  assert.equal(errorOf(result).command, 'md-manifest');
+  assert.equal(errorOf(result).code, 69);
+});

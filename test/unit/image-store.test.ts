@@ -1,0 +1,222 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import type { BlobSink, Source } from '../../lib/image/source.js';
+import { Store, storeHome } from '../../lib/image/store.js';
+import { Failure } from '../../lib/pipe/failure.js';
+import type { Descriptor } from '../../lib/pipe/oci.js';
+import { digestOf } from '../support/content.js';
+import { scratch } from '../support/run.js';
+
+const bytes = randomBytes(100_000);
+const blob: Descriptor = { mediaType: 'x', digest: digestOf(bytes), size: bytes.length };
+const name = blob.digest.replace(':', '-');
+
+/** Sends `content`, from where the sink is; remembers where that was. */
+class FakeSource implements Source {
+  readonly offsets: number[] = [];
+
+  constructor(
+    readonly content: Buffer = bytes,
+    readonly breakAt = Number.POSITIVE_INFINITY,
+  ) {}
+
+  async manifest(): Promise<never> {
+    throw new Error('not here');
+  }
+
+  async blob(_blob: unknown, sink: BlobSink): Promise<void> {
+    this.offsets.push(sink.offset);
+    while (sink.offset < this.content.length) {
+      if (sink.offset >= this.breakAt) throw new Failure(69, 'network', 'it broke');
+      sink.write(this.content.subarray(sink.offset, sink.offset + 10_000));
+    }
+  }
+}
+
+function newStore(t: TestContext): Store {
+  return new Store(join(scratch(t), 'md'));
+}
+
+const partials = (store: Store) => readdirSync(join(store.home, 'partial'));
+
+const pidNamespace = /[0-9]+/.exec(readlinkSync('/proc/self/ns/pid'))?.[0];
+
+/** PID namespace, pid and start time of a process that has ended. */
+function deadOwner(): string {
+  const { pid } = spawnSync('true');
+  return `${pidNamespace}.${pid}.1`;
+}
+
+test('the store is where MD_HOME says, or XDG_DATA_HOME, or below the home directory', () => {
+  assert.equal(storeHome({ MD_HOME: '/x' }), '/x');
+  assert.equal(storeHome({ XDG_DATA_HOME: '/data' }), '/data/md');
+  assert.match(storeHome({ XDG_DATA_HOME: 'relative' }), /\/\.local\/share\/md$/);
+});
+
+test('a new store is an OCI layout', (t) => {
+  const { home } = newStore(t);
+  assert.deepEqual(JSON.parse(readFileSync(join(home, 'oci/oci-layout'), 'utf8')), { imageLayoutVersion: '1.0.0' });
+  assert.deepEqual(JSON.parse(readFileSync(join(home, 'oci/index.json'), 'utf8')).manifests, []);
+});
+
+test('a blob is fetched once, and is then there', async (t) => {
+  const store = newStore(t);
+  const source = new FakeSource();
+  assert.deepEqual(await store.fetch(blob, source), { path: store.path(blob.digest), found: false });
+  assert.deepEqual(await store.fetch(blob, source), { path: store.path(blob.digest), found: true });
+  assert.deepEqual(readFileSync(store.path(blob.digest)), bytes);
+  assert.deepEqual(source.offsets, [0]);
+  assert.deepEqual(partials(store), []);
+});
+
+test('a blob by sha512 is kept under its algorithm', async (t) => {
+  const store = newStore(t);
+  const descriptor = { ...blob, digest: digestOf(bytes, 'sha512') };
+  await store.fetch(descriptor, new FakeSource());
+  assert.ok(existsSync(join(store.home, 'oci/blobs/sha512', descriptor.digest.slice(7))));
+});
+
+test('an empty blob is a blob', async (t) => {
+  const store = newStore(t);
+  await store.fetch({ mediaType: 'x', digest: digestOf(''), size: 0 }, new FakeSource(Buffer.alloc(0)));
+  assert.equal(store.read(digestOf(''))?.length, 0);
+});
+
+for (const [what, content] of [
+  ['other bytes', randomBytes(bytes.length)],
+  ['too few', bytes.subarray(0, 5000)],
+  ['too many', Buffer.concat([bytes, bytes])],
+] as const) {
+  test(`a blob of ${what} is refused, and leaves no file`, async (t) => {
+    const store = newStore(t);
+    const refused = store.fetch(blob, new FakeSource(content));
+    await assert.rejects(refused, (error) => error instanceof Failure && error.status === 65);
+    assert.ok(!existsSync(store.path(blob.digest)));
+    assert.deepEqual(partials(store), []);
+  });
+}
+
+test('what a broken transfer leaves is continued by the next process', async (t) => {
+  const store = newStore(t);
+  await assert.rejects(store.fetch(blob, new FakeSource(bytes, 30_000)));
+  assert.ok(!existsSync(store.path(blob.digest)));
+  const source = new FakeSource();
+  await store.fetch(blob, source);
+  assert.deepEqual(source.offsets, [30_000]);
+  assert.deepEqual(readFileSync(store.path(blob.digest)), bytes);
+});
+
+test('the longest part that a dead process left is taken over', async (t) => {
+  const store = newStore(t);
+  const [one, other] = [deadOwner(), deadOwner()];
+  writeFileSync(join(store.home, 'partial', `${name}.${one}`), bytes.subarray(0, 10_000));
+  writeFileSync(join(store.home, 'partial', `${name}.${other}`), bytes.subarray(0, 20_000));
+  const source = new FakeSource();
+  await store.fetch(blob, source);
+  assert.deepEqual(source.offsets, [20_000]);
+});
+
+test('the part of a living process is left alone', async (t) => {
+  const store = newStore(t);
+  const start = readFileSync(`/proc/${process.ppid}/stat`, 'latin1')
+    .replace(/^.*\) /s, '')
+    .split(' ')[19];
+  const foreign = `${name}.${pidNamespace}.${process.ppid}.${start}`;
+  writeFileSync(join(store.home, 'partial', foreign), bytes.subarray(0, 10_000));
+  const source = new FakeSource();
+  await store.fetch(blob, source);
+  assert.deepEqual(source.offsets, [0]);
+  assert.deepEqual(partials(store), [foreign]);
+});
+
+test('a part that was damaged costs a second transfer and no more', async (t) => {
+  const store = newStore(t);
+  writeFileSync(join(store.home, 'partial', `${name}.${deadOwner()}`), randomBytes(20_000));
+  const source = new FakeSource();
+  await store.fetch(blob, source);
+  assert.deepEqual(source.offsets, [20_000, 0]);
+  assert.deepEqual(readFileSync(store.path(blob.digest)), bytes);
+});
+
+test('a part that is too long, or whole already, is no obstacle', async (t) => {
+  for (const left of [Buffer.concat([bytes, bytes]), bytes]) {
+    const store = newStore(t);
+    writeFileSync(join(store.home, 'partial', `${name}.${deadOwner()}`), left);
+    await store.fetch(blob, new FakeSource());
+    assert.deepEqual(readFileSync(store.path(blob.digest)), bytes);
+  }
+});
+
+test('a blob of the wrong length in the store is fetched anew', async (t) => {
+  const store = newStore(t);
+  mkdirSync(join(store.home, 'oci/blobs/sha256'), { recursive: true });
+  writeFileSync(store.path(blob.digest), bytes.subarray(1));
+  await store.fetch(blob, new FakeSource());
+  assert.deepEqual(readFileSync(store.path(blob.digest)), bytes);
+});
+
+test('a small blob that was damaged on disk counts as missing, and is replaced', (t) => {
+  const store = newStore(t);
+  store.put(blob.digest, bytes);
+  assert.deepEqual(store.read(blob.digest), bytes);
+  writeFileSync(store.path(blob.digest), bytes.toString('latin1').toUpperCase().slice(0, bytes.length));
+  assert.equal(store.read(blob.digest), undefined);
+  store.put(blob.digest, bytes);
+  assert.deepEqual(store.read(blob.digest), bytes);
+});
+
+const platform = { os: 'linux', architecture: 'amd64' };
+const entry = (image: string, digest = blob.digest) => ({ image, digest, mediaType: 'm', platform });
+const index = (store: Store) => JSON.parse(readFileSync(join(store.home, 'oci/index.json'), 'utf8')).manifests;
+
+test('a name is entered once, and moves to the newest image', async (t) => {
+  const store = newStore(t);
+  store.put(blob.digest, bytes);
+  await store.tag(entry('a:1'));
+  await store.tag(entry('a:1'));
+  await store.tag(entry('b:1'));
+  assert.equal(index(store).length, 2);
+  const newer = Buffer.from('newer');
+  store.put(digestOf(newer), newer);
+  await store.tag(entry('a:1', digestOf(newer)));
+  const names = index(store).map((it: Descriptor) => [
+    it.digest,
+    it.annotations?.['org.opencontainers.image.ref.name'],
+  ]);
+  assert.deepEqual(names, [
+    [digestOf(newer), 'a:1'],
+    [blob.digest, 'b:1'],
+  ]);
+});
+
+test('names that are entered at the same time are all there', async (t) => {
+  const store = newStore(t);
+  store.put(blob.digest, bytes);
+  await Promise.all(Array.from({ length: 20 }, (_, i) => store.tag(entry(`a:${i}`))));
+  assert.equal(index(store).length, 20);
+});
+
+test('a discarded layer takes the images that hold it out of the index', async (t) => {
+  const store = newStore(t);
+  const layer = Buffer.from('layer');
+  const manifest = Buffer.from(JSON.stringify({ layers: [{ digest: digestOf(layer) }] }));
+  for (const content of [layer, manifest, bytes]) store.put(digestOf(content), content);
+  await store.tag(entry('bad:1', digestOf(manifest)));
+  await store.tag(entry('good:1'));
+  await store.discard(digestOf(layer));
+  assert.equal(store.read(digestOf(layer)), undefined);
+  assert.deepEqual(
+    index(store).map((it: Descriptor) => it.digest),
+    [blob.digest],
+  );
+});
+
+test('a store that cannot be made is told with its path', (t) => {
+  const directory = scratch(t);
+  writeFileSync(join(directory, 'file'), '');
+  assert.throws(() => new Store(join(directory, 'file/md')), /file\/md/);
+});

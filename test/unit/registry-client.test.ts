@@ -1,0 +1,438 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import type { BlobSink } from '../../lib/image/source.js';
+import { Failure } from '../../lib/pipe/failure.js';
+import { RegistryClient, type RegistryOptions } from '../../lib/registry/client.js';
+import { digestOf, filler } from '../support/content.js';
+import { image, layer, mediaTypes, put } from '../support/image.js';
+import { type Registry, type RegistryOptions as ServerOptions, startRegistry } from '../support/registry.js';
+
+const repository = 'library/demo';
+const limit = 4 << 20;
+const bytes = randomBytes(300_000);
+const blob = { digest: digestOf(bytes), size: bytes.length };
+
+async function serve(t: TestContext, options: ServerOptions = {}): Promise<Registry> {
+  const registry = await startRegistry(options);
+  t.after(() => registry.close());
+  await put(registry, repository, ['latest'], image({ layers: [layer([{ name: 'a', data: 'a' }])] }));
+  await registry.addBlob(bytes);
+  return registry;
+}
+
+function clientFor(t: TestContext, registry: Registry, options: Partial<RegistryOptions> = {}): RegistryClient {
+  const client = new RegistryClient({
+    registry: registry.host,
+    repository,
+    origin: registry.origin.registry,
+    retry: { firstDelay: 1, maxDelay: 5 },
+    ...options,
+  });
+  t.after(() => client.close());
+  return client;
+}
+
+/** Holds what came; may begin with something. */
+class Sink implements BlobSink {
+  constructor(
+    public data: Buffer = Buffer.alloc(0),
+    public restarts = 0,
+  ) {}
+
+  get offset(): number {
+    return this.data.length;
+  }
+
+  write(chunk: Buffer): void {
+    this.data = Buffer.concat([this.data, chunk]);
+  }
+
+  restart(): void {
+    this.restarts += 1;
+    this.data = Buffer.alloc(0);
+  }
+
+  isVerified(): boolean {
+    return digestOf(this.data) === blob.digest;
+  }
+}
+
+async function refused(promise: Promise<unknown>, status: number, why: RegExp): Promise<Failure> {
+  let failure: Failure | undefined;
+  await assert.rejects(promise, (error) => {
+    assert.ok(error instanceof Failure, String(error));
+    assert.match(error.message, why);
+    assert.equal(error.status, status, error.message);
+    failure = error;
+    return true;
+  });
+  return failure!;
+}
+
+const blobRequests = (registry: Registry) => registry.requests.filter(({ url }) => url.includes(blob.digest));
+
+test('an open registry needs no authorization', async (t) => {
+  assert.equal(await clientFor(t, await serve(t)).login(), null);
+});
+
+for (const tokenField of ['token', 'access_token'] as const) {
+  test(`a token in the field ${tokenField} is taken, without expiry too`, async (t) => {
+    const registry = await serve(t, { auth: 'token', tokenField, sayExpiry: false });
+    const client = clientFor(t, registry);
+    const authorization = await client.login();
+    assert.match(authorization ?? '', /^Bearer /);
+    await clientFor(t, registry, { authorization }).manifest('latest', limit);
+    assert.deepEqual(registry.lines('token'), [
+      'GET /token?service=registry.test&scope=repository%3Alibrary%2Fdemo%3Apull',
+    ]);
+  });
+}
+
+test('the challenge is found behind others, in one header and in several', async (t) => {
+  for (const challenge of [
+    (normal: string) => `Negotiate, Digest realm="x", ${normal}`,
+    (normal: string) => ['Negotiate', 'Basic realm="x"', normal],
+  ]) {
+    const registry = await serve(t, { auth: 'token', challenge });
+    await clientFor(t, registry).manifest('latest', limit);
+  }
+});
+
+test('a challenge that asks for more than pulling gets a token for pulling', async (t) => {
+  const challenge = (normal: string) => normal.replace(/scope="[^"]*"/, 'scope="repository:other:push,pull"');
+  const registry = await serve(t, { auth: 'token', challenge });
+  await clientFor(t, registry).manifest('latest', limit);
+  assert.match(registry.lines('token')[0]!, /scope=repository%3Alibrary%2Fdemo%3Apull$/);
+});
+
+test('basic authentication uses the credentials', async (t) => {
+  const registry = await serve(t, { auth: 'basic', users: { me: 'secret' } });
+  const credentials = async () => ({ kind: 'password' as const, username: 'me', password: 'secret' });
+  const client = clientFor(t, registry, { credentials });
+  assert.equal(await client.login(), `Basic ${Buffer.from('me:secret').toString('base64')}`);
+  await client.manifest('latest', limit);
+});
+
+test('basic authentication without credentials is denied, with what would help', async (t) => {
+  const registry = await serve(t, { auth: 'basic', users: { me: 'secret' } });
+  await refused(clientFor(t, registry).login(), 77, /wants a user name.*docker login or pass --username/);
+});
+
+test('a private repository is pulled with credentials, and denied without', async (t) => {
+  const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
+  await refused(clientFor(t, registry).manifest('latest', limit), 77, /denied.*does not exist or needs a login/);
+  const credentials = async () => ({ kind: 'password' as const, username: 'me', password: 'secret' });
+  await clientFor(t, registry, { credentials }).manifest('latest', limit);
+});
+
+test('a wrong password is denied in the words of the token service', async (t) => {
+  const registry = await serve(t, { auth: 'token', users: { me: 'secret' } });
+  const credentials = async () => ({ kind: 'password' as const, username: 'me', password: 'guess' });
+  const { message } = await refused(
+    clientFor(t, registry, { credentials }).login(),
+    77,
+    /incorrect username or password/,
+  );
+  assert.doesNotMatch(message, /guess/);
+});
+
+test('a refresh token is exchanged by POST', async (t) => {
+  const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
+  registry.tokens.refreshTokens.set('refresh-me', 'me');
+  const credentials = async () => ({ kind: 'refresh' as const, username: '', token: 'refresh-me' });
+  await clientFor(t, registry, { credentials }).manifest('latest', limit);
+  assert.deepEqual(registry.lines('token'), ['POST /token']);
+});
+
+test('a token service that knows no POST gets the refresh token by GET', async (t) => {
+  const registry = await serve(t, { auth: 'token', post: false, users: { me: 'refresh-me' }, private: [repository] });
+  const credentials = async () => ({ kind: 'refresh' as const, username: 'me', token: 'refresh-me' });
+  await clientFor(t, registry, { credentials }).manifest('latest', limit);
+  assert.deepEqual(
+    registry.lines('token').map((line) => line.slice(0, 4)),
+    ['POST', 'GET '],
+  );
+});
+
+test('a token that expires in mid-pull is renewed once for all that need it', async (t) => {
+  const registry = await serve(t, { auth: 'token' });
+  const client = clientFor(t, registry);
+  await client.manifest('latest', limit);
+  registry.tokens.expireAll();
+  await Promise.all([1, 2, 3, 4].map(() => client.manifest('latest', limit)));
+  assert.equal(registry.lines('token').length, 2);
+});
+
+test('a token that is refused for ever is not renewed for ever', async (t) => {
+  const registry = await serve(t, { auth: 'token', private: [repository] });
+  await refused(clientFor(t, registry).manifest('latest', limit), 77, /denied/);
+  assert.equal(registry.lines('token').length, 1);
+});
+
+for (const [what, fault, status, why] of [
+  ['401', { status: 401, body: '{}' }, 77, /denied: HTTP 401/],
+  ['nonsense', { status: 200, body: 'hello' }, 76, /answer is not JSON/],
+  ['JSON without a token', { status: 200, body: '{"token":""}' }, 76, /no usable token/],
+  ['a token of the wrong type', { status: 200, body: '{"token":42}' }, 76, /no usable token/],
+  ['a token with a line break', { status: 200, body: '{"token":"a\\r\\nX-Evil: 1"}' }, 76, /no usable token/],
+  ['an endless body', { status: 200, body: filler(2 << 20, 32) }, 76, /longer than 1048576 bytes/],
+  ['HTTP 500', { status: 500, body: '' }, 69, /HTTP 500/],
+] as const) {
+  test(`a token service that answers ${what} ends with status ${status}`, async (t) => {
+    const registry = await serve(t, { auth: 'token' });
+    registry.faults.add({ on: /^token/, ...fault });
+    await refused(clientFor(t, registry).login(), status, why);
+  });
+}
+
+for (const realm of ['http://', 'ftp://x/token', 'token', 'file:///etc/passwd']) {
+  test(`a challenge with the realm ${realm} is a breach of the protocol`, async (t) => {
+    const registry = await serve(t, { auth: 'token', challenge: () => `Bearer realm="${realm}",service="x"` });
+    await refused(clientFor(t, registry).login(), 76, /token service|private network/);
+  });
+}
+
+test('an unknown way to authenticate is named', async (t) => {
+  const registry = await serve(t, { auth: 'token', challenge: () => 'Negotiate' });
+  await refused(clientFor(t, registry).login(), 76, /by negotiate, not Bearer or Basic/);
+});
+
+for (const status of [301, 302, 303, 307, 308]) {
+  test(`a ${status} to another origin is followed without the token`, async (t) => {
+    const registry = await serve(t, { auth: 'token', redirectBlobs: status, redirectManifests: status });
+    const client = clientFor(t, registry);
+    assert.equal((await client.manifest('latest', limit)).contentType, mediaTypes.oci.manifest);
+    const sink = new Sink();
+    await client.blob(blob, sink);
+    assert.ok(sink.isVerified());
+    const cdn = registry.requests.filter(({ service }) => service === 'cdn');
+    assert.deepEqual(
+      cdn.map(({ headers }) => headers.authorization),
+      [undefined, undefined],
+    );
+  });
+}
+
+test('a redirect inside the origin keeps the token, and may be relative', async (t) => {
+  const registry = await serve(t, { auth: 'token' });
+  registry.faults.add({
+    on: /^registry GET .*manifests\/elsewhere/,
+    status: 302,
+    headers: { location: 'latest' },
+  });
+  await clientFor(t, registry).manifest('elsewhere', limit);
+});
+
+test('a circle of redirects is left', async (t) => {
+  const registry = await serve(t);
+  registry.faults.add({ on: /manifests/, status: 302, headers: { location: `/v2/${repository}/manifests/latest` } });
+  await refused(clientFor(t, registry).manifest('latest', limit), 76, /more than 10 redirects/);
+});
+
+test('a redirect to another kind of URL is refused', async (t) => {
+  const registry = await serve(t);
+  registry.faults.add({ on: /manifests/, status: 302, headers: { location: 'file:///etc/passwd' } });
+  await refused(clientFor(t, registry).manifest('latest', limit), 76, /redirects to a file: URL/);
+});
+
+test('a host that a redirect leads to may not ask for credentials', async (t) => {
+  const stranger = createServer((_req, res) => {
+    res.writeHead(401, { 'www-authenticate': 'Basic realm="give"' }).end();
+  }).listen(0, '127.0.0.1');
+  await new Promise((listening) => stranger.once('listening', listening));
+  t.after(() => stranger.close());
+  const registry = await serve(t);
+  const location = `http://127.0.0.1:${(stranger.address() as AddressInfo).port}/`;
+  registry.faults.add({ on: /manifests/, status: 307, headers: { location } });
+  let asked = 0;
+  const credentials = async () => {
+    asked += 1;
+    return { kind: 'password' as const, username: 'me', password: 'secret' };
+  };
+  await refused(clientFor(t, registry, { credentials }).manifest('latest', limit), 77, /denied/);
+  assert.equal(asked, 0);
+});
+
+test('nothing is asked to be compressed in transfer', async (t) => {
+  const registry = await serve(t, { auth: 'token', redirectBlobs: 307 });
+  const client = clientFor(t, registry);
+  await client.manifest('latest', limit);
+  await client.blob(blob, new Sink());
+  assert.ok(registry.requests.every(({ headers }) => headers['accept-encoding'] === undefined));
+});
+
+test('a manifest longer than its limit is cut off', async (t) => {
+  const registry = await serve(t);
+  registry.faults.add({ on: /manifests/, body: filler(5 << 20), status: 200 });
+  await refused(clientFor(t, registry).manifest('latest', limit), 76, /longer than 4194304 bytes/);
+});
+
+test("a missing manifest is told in the registry's words", async (t) => {
+  const registry = await serve(t);
+  await refused(
+    clientFor(t, registry).manifest('nope', limit),
+    69,
+    /manifest nope of 127.0.0.1:[0-9]+\/library\/demo: .*not found: HTTP 404 \(MANIFEST_UNKNOWN: manifest unknown\)/,
+  );
+});
+
+test('a blob comes in one request, and one that is empty in none', async (t) => {
+  const registry = await serve(t);
+  const client = clientFor(t, registry);
+  const sink = new Sink();
+  await client.blob(blob, sink);
+  assert.ok(sink.isVerified());
+  assert.equal(blobRequests(registry)[0]?.headers.range, undefined);
+  await client.blob({ digest: digestOf(''), size: 0 }, new Sink());
+  assert.equal(registry.requests.length, 1);
+});
+
+test('a blob that was begun is continued with a closed range', async (t) => {
+  const registry = await serve(t);
+  const sink = new Sink(bytes.subarray(0, 1000));
+  await clientFor(t, registry).blob(blob, sink);
+  assert.ok(sink.isVerified());
+  assert.deepEqual(
+    blobRequests(registry).map(({ headers }) => headers.range),
+    ['bytes=1000-299999'],
+  );
+});
+
+test('a connection that breaks is taken up where it broke, at a new signed URL', async (t) => {
+  const registry = await serve(t, { redirectBlobs: 307 });
+  registry.faults.add({ on: /^cdn/, times: 6, cutAfter: 40_000 });
+  const sink = new Sink();
+  await clientFor(t, registry, { retry: { firstDelay: 1, maxDelay: 2, retries: 1 } }).blob(blob, sink);
+  assert.ok(sink.isVerified());
+  const asked = registry.requests.filter(({ service }) => service === 'registry').length;
+  assert.equal(asked, 7);
+});
+
+test('a connection that breaks without any progress is given up', async (t) => {
+  const registry = await serve(t);
+  registry.faults.add({ on: /blobs/, cutAfter: 0 });
+  await refused(
+    clientFor(t, registry, { retry: { firstDelay: 1, maxDelay: 2, retries: 2 } }).blob(blob, new Sink()),
+    69,
+    /connection|cut short/,
+  );
+  assert.equal(blobRequests(registry).length, 3);
+});
+
+test('a server that starts again at each cut makes no progress for ever', async (t) => {
+  const registry = await serve(t, { ranges: false });
+  registry.faults.add({ on: /blobs/, cutAfter: 100_000 });
+  await refused(
+    clientFor(t, registry, { retry: { firstDelay: 1, maxDelay: 2, retries: 2 } }).blob(blob, new Sink()),
+    69,
+    /connection|cut short/,
+  );
+  assert.ok(blobRequests(registry).length <= 4);
+});
+
+for (const range of ['ignored', 'wrong-start', 'wrong-total', 'refused'] as const) {
+  test(`a range that is ${range} is not taken for the right one`, async (t) => {
+    const registry = await serve(t);
+    registry.faults.add({ on: /blobs/, range });
+    const sink = new Sink(bytes.subarray(0, 1000));
+    await clientFor(t, registry).blob(blob, sink);
+    assert.ok(sink.isVerified());
+    assert.equal(sink.restarts, 1);
+  });
+}
+
+test('a beginning that is longer than the blob is dropped', async (t) => {
+  const registry = await serve(t);
+  const sink = new Sink(Buffer.concat([bytes, bytes]));
+  await clientFor(t, registry).blob(blob, sink);
+  assert.ok(sink.isVerified());
+});
+
+test('a blob of another length than its descriptor says is refused at once', async (t) => {
+  const registry = await serve(t);
+  await refused(
+    clientFor(t, registry).blob({ ...blob, size: 299_999 }, new Sink()),
+    65,
+    /offers 300000 bytes, not 299999/,
+  );
+  registry.faults.add({ on: /blobs/, extraBytes: 10 });
+  await refused(clientFor(t, registry).blob(blob, new Sink()), 65, /more than the 300000 bytes/);
+});
+
+test('a stalled transfer is taken up again', async (t) => {
+  const registry = await serve(t);
+  registry.faults.add({ on: /blobs/, times: 1, stallAfter: 50_000 });
+  const sink = new Sink();
+  await clientFor(t, registry, { timeouts: { connect: 5, headers: 5, idle: 1 } }).blob(blob, sink);
+  assert.ok(sink.isVerified());
+});
+
+test('a registry that never answers is given up', async (t) => {
+  const registry = await serve(t);
+  registry.faults.add({ on: /manifests/, silent: true });
+  const options = { timeouts: { connect: 5, headers: 1, idle: 1 }, retry: { retries: 0 } };
+  await refused(clientFor(t, registry, options).manifest('latest', limit), 69, /no answer in time/);
+});
+
+test('429 and 503 are waited out when that is short', async (t) => {
+  const registry = await serve(t);
+  registry.faults.add({ on: /manifests/, times: 1, status: 429, headers: { 'retry-after': '0' } });
+  registry.faults.add({ on: /manifests/, times: 1, status: 503, headers: { 'retry-after': '0' } });
+  registry.faults.add({ on: /manifests/, times: 1, status: 502 });
+  await clientFor(t, registry).manifest('latest', limit);
+  assert.equal(registry.requests.length, 4);
+});
+
+test('429 with a long wait ends with status 75, the time and the quota', async (t) => {
+  const registry = await serve(t);
+  const date = new Date(Date.now() + 3_600_000).toUTCString();
+  const headers = { 'retry-after': date, 'ratelimit-limit': '100;w=21600', 'ratelimit-remaining': '0;w=21600' };
+  registry.faults.add({ on: /manifests/, status: 429, headers });
+  const failure = await refused(
+    clientFor(t, registry).manifest('latest', limit),
+    75,
+    /too many requests.*try again in 3[56]/,
+  );
+  assert.ok(Number(failure.details.retryAfter) > 3500);
+  assert.deepEqual(failure.details.quota, { limit: 100, remaining: 0, window: 21600 });
+  assert.equal(registry.requests.length, 1);
+});
+
+test('what cannot be reached is told with the reason', async (t) => {
+  const registry = await serve(t);
+  const origin = registry.origin.registry;
+  await registry.close();
+  const options = { registry: 'there', repository, origin, retry: { retries: 0 } };
+  await refused(new RegistryClient(options).manifest('latest', limit), 69, /connection refused \(ECONNREFUSED\)/);
+  const nowhere = { ...options, origin: 'https://nowhere.invalid' };
+  await refused(new RegistryClient(nowhere).manifest('latest', limit), 69, /no such host|name server/);
+});
+
+test('what speaks no HTTP is told so', async (t) => {
+  const { createServer: createTcpServer } = await import('node:net');
+  const server = createTcpServer((socket) => socket.end('SSH-2.0-OpenSSH_9.2\r\n')).listen(0, '127.0.0.1');
+  await new Promise((listening) => server.once('listening', listening));
+  t.after(() => server.close());
+  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const client = new RegistryClient({ registry: 'x', repository, origin, retry: { retries: 0 } });
+  await refused(client.manifest('latest', limit), 76, /speaks no HTTP/);
+});
+
+test('requests to one origin share a connection', async (t) => {
+  let connections = 0;
+  const server = createServer((_req, res) => res.end('{}')).listen(0, '127.0.0.1');
+  server.on('connection', () => {
+    connections += 1;
+  });
+  await new Promise((listening) => server.once('listening', listening));
+  t.after(() => server.close());
+  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const client = new RegistryClient({ registry: 'x', repository, origin });
+  t.after(() => client.close());
+  await client.login();
+  for (let i = 0; i < 3; i++) await client.manifest('latest', limit);
+  assert.equal(connections, 1);
+});

@@ -1,0 +1,159 @@
+import assert from 'node:assert/strict';
+import fs, { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
+import { dirname, join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import type { Credentials } from '../../lib/registry/auth.js';
+import { credentialFiles, findCredentials } from '../../lib/registry/credentials.js';
+import { scratch } from '../support/run.js';
+
+const basic = (user: string, password: string) => ({ auth: Buffer.from(`${user}:${password}`).toString('base64') });
+const login = (username: string, password: string): Credentials => ({ kind: 'password', username, password });
+
+function home(t: TestContext, files: Record<string, unknown>): NodeJS.ProcessEnv {
+  const directory = scratch(t);
+  for (const [name, content] of Object.entries(files)) {
+    mkdirSync(dirname(join(directory, name)), { recursive: true });
+    writeFileSync(join(directory, name), typeof content === 'string' ? content : JSON.stringify(content));
+  }
+  return { HOME: directory };
+}
+
+const docker = '.docker/config.json';
+
+/** Puts a credential helper on PATH for the time of the test. */
+function helper(t: TestContext, name: string, script: string): void {
+  const directory = scratch(t);
+  const path = join(directory, `docker-credential-${name}`);
+  writeFileSync(path, `#!/bin/sh\n${script}\n`);
+  chmodSync(path, 0o755);
+  const { PATH } = process.env;
+  process.env.PATH = `${directory}:${PATH}`;
+  t.after(() => {
+    process.env.PATH = PATH;
+  });
+}
+
+/** What was written to stderr meanwhile. */
+async function stderrOf(t: TestContext, work: () => Promise<unknown>): Promise<string> {
+  let text = '';
+  const mock = t.mock.method(fs, 'writeSync', (_fd: number, chunk: string) => {
+    text += chunk;
+    return chunk.length;
+  });
+  syncBuiltinESMExports();
+  await work();
+  mock.mock.restore();
+  syncBuiltinESMExports();
+  return text;
+}
+
+test('no file, no credentials', async () => {
+  assert.equal(await findCredentials('ghcr.io', 'a/b', { HOME: '/nonexistent' }), undefined);
+});
+
+test("docker's login is found, with colons in the password", async (t) => {
+  const env = home(t, { [docker]: { auths: { 'ghcr.io': basic('me', 'a:b:c') } } });
+  assert.deepEqual(await findCredentials('ghcr.io', 'a/b', env), login('me', 'a:b:c'));
+  assert.equal(await findCredentials('quay.io', 'a/b', env), undefined);
+});
+
+for (const key of ['https://index.docker.io/v1/', 'docker.io', 'index.docker.io', 'registry-1.docker.io']) {
+  test(`Docker Hub's login is found under ${key}`, async (t) => {
+    const env = home(t, { [docker]: { auths: { [key]: basic('me', 'x') } } });
+    assert.deepEqual(await findCredentials('docker.io', 'library/alpine', env), login('me', 'x'));
+  });
+}
+
+test('the longest prefix of the repository wins, and only whole names count', async (t) => {
+  const auths = {
+    'quay.io': basic('host', 'x'),
+    'quay.io/team': basic('team', 'x'),
+    'quay.io/team/app': basic('app', 'x'),
+  };
+  const env = home(t, { [docker]: { auths } });
+  const user = async (repository: string) => {
+    const found = await findCredentials('quay.io', repository, env);
+    return found?.kind === 'password' && found.username;
+  };
+  assert.equal(await user('team/app'), 'app');
+  assert.equal(await user('team/other'), 'team');
+  assert.equal(await user('teamx/app'), 'host');
+  assert.equal(await user('team/app/sub'), 'app');
+});
+
+test('a port belongs to the name of a registry', async (t) => {
+  const env = home(t, { [docker]: { auths: { 'host:5000': basic('me', 'x') } } });
+  assert.equal(await findCredentials('host', 'a', env), undefined);
+  assert.equal(await findCredentials('host:5001', 'a', env), undefined);
+  assert.deepEqual(await findCredentials('host:5000', 'a', env), login('me', 'x'));
+});
+
+test('an identity token and a registry token are told from a password', async (t) => {
+  const env = home(t, {
+    [docker]: {
+      auths: { 'a.io': { ...basic('me', ''), identitytoken: 'refresh' }, 'b.io': { registrytoken: 'bearer' } },
+    },
+  });
+  assert.deepEqual(await findCredentials('a.io', 'x', env), { kind: 'refresh', username: 'me', token: 'refresh' });
+  assert.deepEqual(await findCredentials('b.io', 'x', env), { kind: 'bearer', token: 'bearer' });
+});
+
+test('files are asked in order: what the environment names, docker, podman', async (t) => {
+  const env = home(t, {
+    'given.json': { auths: { 'a.io': basic('given', 'x') } },
+    [docker]: { auths: { 'a.io': basic('docker', 'x'), 'b.io': basic('docker', 'x') } },
+    'run/containers/auth.json': { auths: { 'b.io': basic('podman', 'x'), 'c.io': basic('podman', 'x') } },
+    '.config/containers/auth.json': { auths: { 'c.io': basic('old', 'x'), 'd.io': basic('old', 'x') } },
+  });
+  const all = { ...env, REGISTRY_AUTH_FILE: join(env.HOME!, 'given.json'), XDG_RUNTIME_DIR: join(env.HOME!, 'run') };
+  for (const [registry, user] of [
+    ['a.io', 'given'],
+    ['b.io', 'docker'],
+    ['c.io', 'podman'],
+    ['d.io', 'old'],
+  ] as const)
+    assert.deepEqual(await findCredentials(registry, 'x', all), login(user, 'x'));
+  assert.deepEqual(credentialFiles({ HOME: '/h', DOCKER_CONFIG: '/d' })[0], '/d/config.json');
+});
+
+test('a credential helper is asked for the registry, before the file', async (t) => {
+  helper(
+    t,
+    'test',
+    'read server; echo "{\\"ServerURL\\":\\"$server\\",\\"Username\\":\\"$1\\",\\"Secret\\":\\"$server\\"}"',
+  );
+  const env = home(t, { [docker]: { credsStore: 'test', auths: { 'a.io': basic('file', 'x') } } });
+  assert.deepEqual(await findCredentials('a.io', 'x', env), login('get', 'a.io'));
+  assert.deepEqual(await findCredentials('docker.io', 'library/x', env), login('get', 'https://index.docker.io/v1/'));
+});
+
+test('a helper for one registry goes before the store for all', async (t) => {
+  helper(t, 'own', 'echo \'{"Username":"<token>","Secret":"refresh"}\'');
+  const env = home(t, { [docker]: { credsStore: 'nonexistent-store', credHelpers: { 'a.io': 'own' } } });
+  assert.deepEqual(await findCredentials('a.io', 'x', env), { kind: 'refresh', username: '', token: 'refresh' });
+});
+
+test('a helper that has nothing says so without a warning', async (t) => {
+  helper(t, 'empty', 'echo "credentials not found in native keychain"; exit 1');
+  const env = home(t, { [docker]: { credsStore: 'empty', auths: { 'a.io': basic('file', 'x') } } });
+  assert.deepEqual(await findCredentials('a.io', 'x', env), login('file', 'x'));
+});
+
+for (const [what, content] of [
+  ['a helper that is not installed', { credsStore: 'md-no-such-helper' }],
+  ['a helper with a path for a name', { credsStore: '../../bin/sh' }],
+  ['a helper of the wrong type', { credsStore: 42 }],
+  ['a file that is no JSON', '{"auths":{"a.io":{"auth":"c2VjcmV0'],
+  ['a file that is no object', '[]'],
+  ['an entry of the wrong type', { auths: { 'a.io': { auth: { secret: 'c2VjcmV0' } } } }],
+] as const) {
+  test(`${what} does not stop a public pull, nor does its warning tell secrets`, async (t) => {
+    const env = home(t, { [docker]: content });
+    const shown = await stderrOf(t, async () => {
+      assert.equal(await findCredentials('a.io', 'x', env), undefined);
+    });
+    assert.match(shown, /going on without/);
+    assert.doesNotMatch(shown, /c2VjcmV0/);
+  });
+}
