@@ -27,6 +27,7 @@ import {
   SECCOMP,
   SIG,
   SIOC,
+  TC,
   TIO,
   W,
 } from './constants.js';
@@ -94,6 +95,7 @@ export const fcntl = syscall('fcntl', { x64: 72, arm64: 25 }, fd, choice('F_', F
 export const ioctl = syscall('ioctl', { x64: 16, arm64: 29 }, fd, choice('TIO', TIO), long);
 export const ioctlMemory = syscall('ioctl', { x64: 16, arm64: 29 }, fd, choice('TIO', TIO), memory);
 export const ioctlInterface = syscall('ioctl', { x64: 16, arm64: 29 }, fd, choice('SIOC', SIOC), memory);
+export const ioctlTermios = syscall('ioctl', { x64: 16, arm64: 29 }, fd, choice('TC', TC), memory);
 export const dup3 = syscall('dup3', { x64: 292, arm64: 24 }, fd, fd, oflags);
 export const close_range = syscall(
   'close_range',

@@ -179,6 +179,9 @@ export const TIO = {
 /** netdevice(7). */
 export const SIOC = { GIFFLAGS: 0x8913, SIFFLAGS: 0x8914 } as const;
 
+/** TCGETS(2const): `struct termios` of a terminal. */
+export const TC = { GETS: 0x5401, SETS: 0x5402, SETSW: 0x5403, SETSF: 0x5404 } as const;
+
 /** keyctl(2). */
 export const KEYCTL = { JOIN_SESSION_KEYRING: 1 } as const;
 

@@ -24,7 +24,10 @@ export function viewMemory(address: number, bytes: number): Buffer {
   return Buffer.from(koffi.view(BigInt(address), bytes));
 }
 
+let codeType: ReturnType<typeof koffi.proto> | undefined;
+
 /** Calls machine code at an address as `int64_t code(void *argument)`. */
 export function callCode(address: number, argument: number): number {
-  return koffi.call(BigInt(address), koffi.proto('int64_t md_code(void *argument)'), BigInt(argument)) as number;
+  codeType ??= koffi.proto('int64_t md_code(void *argument)');
+  return koffi.call(BigInt(address), codeType, BigInt(argument)) as number;
 }

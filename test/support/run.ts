@@ -36,12 +36,12 @@ export interface Result {
 
 /**
  * The environment of a command in a test: nothing of the user's that could change what it does (proxies, credentials,
- * other certificates), and the built commands first on PATH.
+ * other certificates), a home that nobody can make, and the built commands first on PATH.
  */
 export function cleanEnv(): Record<string, string> {
   const { PATH = '/usr/bin:/bin', TMPDIR } = process.env;
   const path = `${binDir}${delimiter}${PATH}${delimiter}/usr/sbin${delimiter}/sbin`;
-  return { PATH: path, HOME: '/nonexistent', LANG: 'C.UTF-8', ...(TMPDIR === undefined ? {} : { TMPDIR }) };
+  return { PATH: path, HOME: '/proc/none', LANG: 'C.UTF-8', ...(TMPDIR === undefined ? {} : { TMPDIR }) };
 }
 
 /** Runs a program to its end. `argv[0]` is looked up on PATH, the built commands first. Never rejects for a status. */

@@ -1,0 +1,47 @@
+/**
+ * A process that puts the terminal back when the supervisor is killed with SIGKILL and can do nothing itself. It has no
+ * JavaScript: it waits on a pipe whose other end is the supervisor's alone, makes one ioctl, and ends.
+ */
+import { closeSync } from 'node:fs';
+import { close_range, dup3, ioctlTermios, kill, pipe2, read, wait4 } from '../sys/calls.js';
+import { O, TC } from '../sys/constants.js';
+import { Block, compare, Program, type Step } from '../sys/program.js';
+import type { Syscall } from '../sys/syscall.js';
+
+const SIGKILL = 9;
+const EBUSY = 16;
+
+/**
+ * Watches over the terminal on descriptor 0. When this process dies, the terminal gets the settings `cooked`, unless
+ * somebody has changed it from `raw` by then: a shell that came sooner knows better. Both are `struct termios`.
+ * Returns a function that ends the watch.
+ */
+export function guardTerminal(cooked: Buffer, raw: Buffer): () => void {
+  const ends = Buffer.alloc(8);
+  pipe2(ends, O.CLOEXEC);
+  const reader = ends.readInt32LE(0);
+  const writer = ends.readInt32LE(4);
+  const now = new Block(Buffer.alloc(64));
+  const guard = new Program([
+    // Nothing else may stay open here, least of all the writing end of the pipe.
+    step(dup3, reader, 1, 0),
+    step(close_range, 2, 0xffffffff, 0),
+    step(read, 1, new Block(Buffer.alloc(8)), 1),
+    step(ioctlTermios, 0, TC.GETS, now),
+    // The flags for input and output tell our raw mode from that of any shell or editor.
+    step(compare, now, 0xffffffffffffffffn, raw.readBigUInt64LE(0), EBUSY),
+    step(ioctlTermios, 0, TC.SETS, new Block(cooked)),
+  ]);
+  // All signals are blocked there, so that SIGTTOU does not stop it once the shell has the terminal back.
+  const pid = guard.start(0);
+  closeSync(reader);
+  return () => {
+    kill.try(pid, SIGKILL);
+    wait4.try(pid, null, 0, null);
+    closeSync(writer);
+  };
+}
+
+function step(call: Syscall<never>, ...args: Step['args'][number][]): Step {
+  return { call: call as unknown as Syscall, args };
+}

@@ -1,0 +1,299 @@
+/**
+ * The supervisor's side of a container's terminal: it carries what is typed to the pty's master and what the container
+ * writes back. The outer terminal is in raw mode meanwhile, so that Ctrl-C, Ctrl-Z and all other keys are for the
+ * container, whose own line discipline makes signals of them.
+ *
+ * Sources: pty(7), termios(3), ioctl_tty(2), credentials(7) on sessions and process groups.
+ */
+import { createReadStream, fstatSync, readFileSync, readSync, writeSync } from 'node:fs';
+import { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
+import { isatty, ReadStream } from 'node:tty';
+import { errnoName, failureOf } from '../pipe/failure.js';
+import { fcntl, ioctlMemory, ioctlTermios } from '../sys/calls.js';
+import { F, TC, TIO } from '../sys/constants.js';
+import { guardTerminal } from './terminal-guard.js';
+import { DetachKeys } from './terminal-keys.js';
+
+/** `struct termios` of the kernel, the same on x64 and arm64: four words of flags, a byte, 19 control characters. */
+const termiosSize = 36;
+const field = { input: 0, output: 4, control: 8, local: 12, VTIME: 17 + 5, VMIN: 17 + 6 };
+/** Ctrl-D, which ends the input of who reads from a terminal (VEOF). */
+const endOfInput = 0x04;
+/** How long the beginning of the detach keys is held back before it goes to the container. */
+const heldMs = 500;
+
+export interface TerminalOptions {
+  /** The bytes that detach, from `parseDetachKeys`; empty for none. */
+  detachKeys: Buffer;
+  /** The user has detached: the terminal is the shell's again and the container runs on. Called before the stop. */
+  onDetach?: () => void;
+}
+
+export interface Terminal {
+  /**
+   * Resolves when the container's side of the pty is closed and all that it wrote is written out. Rejects with a
+   * `Failure` when writing fails.
+   */
+  ended: Promise<void>;
+  /** Gives the outer terminal back as it was. May be called more than once. Also done when the process exits. */
+  restore(): void;
+}
+
+/** `struct winsize` of the terminal that the user sees, or undefined when there is none: TIOCGWINSZ(2const). */
+export function windowSize(): Buffer | undefined {
+  const fd = [0, 1, 2].find((fd) => isatty(fd));
+  if (fd === undefined) return undefined;
+  const size = Buffer.alloc(8);
+  return ioctlMemory.try(fd, TIO.CGWINSZ, size) < 0 ? undefined : size;
+}
+
+/** Begins to carry between descriptors 0 and 1 and the pty whose master is `master`, which stays the caller's to close. */
+export function attachTerminal(master: number, { detachKeys, onDetach }: TerminalOptions): Terminal {
+  const outer = isatty(0) ? new OuterTerminal() : undefined;
+  const inner = new Inner(master);
+  const input = openInput();
+  const resize = () => copyWindowSize(master);
+  const suspend = () => outer?.suspend();
+
+  const restore = () => {
+    process.off('SIGWINCH', resize);
+    process.off('SIGTSTP', onStop);
+    process.off('SIGCONT', onContinue);
+    process.off('exit', restore);
+    input.close();
+    outer?.leaveRaw();
+  };
+  const onStop = () => {
+    process.off('SIGTSTP', onStop);
+    suspend();
+    process.on('SIGTSTP', onStop);
+    resize();
+  };
+  const onContinue = () => {
+    outer?.enterRaw();
+    resize();
+  };
+
+  process.on('exit', restore);
+  process.on('SIGWINCH', resize);
+  if (outer) {
+    process.on('SIGTSTP', onStop);
+    process.on('SIGCONT', onContinue);
+  }
+  resize();
+  outer?.enterRaw();
+  carryInput(input.stream, inner, new DetachKeys(outer ? detachKeys : Buffer.alloc(0)), {
+    typed: () => outer?.enterRaw(),
+    detached: () => {
+      if (!outer) return;
+      outer.leaveRaw();
+      onDetach?.();
+      // To the whole job, as Ctrl-Z would: the shell sees it stop. Our own handler does the rest.
+      process.kill(0, 'SIGTSTP');
+    },
+  });
+  return { ended: inner.carryOutput(), restore };
+}
+
+function copyWindowSize(master: number): void {
+  const size = windowSize();
+  // The master may have been closed just now; then there is nobody left to tell.
+  if (size) ioctlMemory.try(master, TIO.CSWINSZ, size);
+}
+
+/** The terminal on descriptor 0, and whether it is in raw mode. */
+class OuterTerminal {
+  #cooked: Buffer = Buffer.alloc(0);
+  #unguard: (() => void) | undefined;
+
+  enterRaw(): void {
+    if (this.#unguard || inBackground()) return;
+    this.#cooked = getTermios();
+    const raw = rawTermios(this.#cooked);
+    this.#unguard = guardTerminal(this.#cooked, raw);
+    ioctlTermios(0, TC.SETSW, raw);
+  }
+
+  leaveRaw(): void {
+    if (!this.#unguard) return;
+    // It fails when the terminal has hung up, and then there is nothing to put back.
+    ioctlTermios.try(0, TC.SETSW, this.#cooked);
+    this.#unguard();
+    this.#unguard = undefined;
+  }
+
+  /** Stops this process as a job of the shell; returns once it is continued. No handler for SIGTSTP may be set. */
+  suspend(): void {
+    this.leaveRaw();
+    // A process group without a shell to continue it is not stopped by this (credentials(7), orphaned process groups).
+    process.kill(process.pid, 'SIGTSTP');
+    this.enterRaw();
+  }
+}
+
+function getTermios(): Buffer {
+  const termios = Buffer.alloc(64);
+  ioctlTermios(0, TC.GETS, termios);
+  return termios.subarray(0, termiosSize);
+}
+
+/** The settings with which a terminal hands on every byte as it comes: cfmakeraw in termios(3). */
+export function rawTermios(cooked: Buffer): Buffer {
+  const raw = Buffer.from(cooked);
+  const change = (at: number, clear: number, set = 0) => {
+    raw.writeUInt32LE(((raw.readUInt32LE(at) & ~clear) | set) >>> 0, at);
+  };
+  change(field.input, 0o2753); // IGNBRK BRKINT PARMRK ISTRIP INLCR IGNCR ICRNL IXON
+  change(field.output, 0o1); // OPOST
+  change(field.control, 0o460, 0o60); // CSIZE PARENB; CS8
+  change(field.local, 0o100113); // ECHO ECHONL ICANON ISIG IEXTEN
+  raw[field.VMIN] = 1;
+  raw[field.VTIME] = 0;
+  return raw;
+}
+
+/** Whether another process group has the terminal: to touch its settings now would stop us (SIGTTOU). */
+function inBackground(): boolean {
+  const stat = readFileSync('/proc/self/stat', 'latin1');
+  // proc_pid_stat(5), behind the name in parentheses: state, ppid, pgrp, session, tty_nr, tpgid.
+  const [, , group, , , foreground] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return Number(foreground) > 0 && group !== foreground;
+}
+
+interface Input {
+  stream: Readable;
+  close(): void;
+}
+
+/** Descriptor 0 as a stream. Of a terminal, libuv opens a description of its own; of a pipe the flags are put back at the end. */
+function openInput(): Input {
+  if (isatty(0)) {
+    const stream = new ReadStream(0);
+    return { stream, close: () => stream.destroy() };
+  }
+  const stats = fstatSync(0);
+  if (!stats.isFIFO() && !stats.isSocket()) {
+    const stream = createReadStream('', { fd: 0, autoClose: false });
+    return { stream, close: () => stream.destroy() };
+  }
+  const flags = fcntl(0, F.GETFL, 0);
+  const stream = new Socket({ fd: 0, readable: true, writable: false });
+  return {
+    stream,
+    close: () => {
+      stream.pause();
+      fcntl.try(0, F.SETFL, flags);
+    },
+  };
+}
+
+interface InputEvents {
+  typed(): void;
+  detached(): void;
+}
+
+/** What is typed goes to the master, no faster than the container reads it. */
+function carryInput(input: Readable, inner: Inner, keys: DetachKeys, { typed, detached }: InputEvents): void {
+  let timer: NodeJS.Timeout | undefined;
+  let last = 0x0a;
+  const send = (bytes: Uint8Array) => {
+    if (bytes.length === 0) return;
+    last = bytes.at(-1)!;
+    input.pause();
+    inner.write(bytes, () => input.resume());
+  };
+  input.on('data', (chunk: Buffer) => {
+    typed();
+    clearTimeout(timer);
+    const found = keys.feed(chunk);
+    send(found.forward);
+    if (keys.waiting) timer = setTimeout(() => send(keys.release()), heldMs);
+    if (found.detached) detached();
+  });
+  // After a whole line one Ctrl-D is the end; after part of one, the first only hands on the part.
+  input.on('end', () => send(Buffer.alloc(last === 0x0a ? 1 : 2, endOfInput)));
+  // The terminal has hung up. The SIGHUP that comes with it is the supervisor's to deal with.
+  input.on('error', () => input.destroy());
+}
+
+/** The master of the container's pty as a stream. */
+class Inner {
+  #stream: ReadStream;
+
+  constructor(readonly master: number) {
+    this.#stream = this.#open();
+  }
+
+  #open(): ReadStream {
+    // The stream closes what it is given, and the master is needed longer.
+    return new ReadStream(fcntl(this.master, F.DUPFD_CLOEXEC, 3));
+  }
+
+  write(bytes: Uint8Array, taken: () => void): void {
+    // The stream may be destroyed by now: then there is nobody to read it, and the callback tells so.
+    this.#stream.write(bytes, () => taken());
+  }
+
+  /** What the container writes goes to descriptor 1, and nothing more is read from it before that is done. */
+  carryOutput(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const fail = (error: unknown, what: string) => reject(failureOf(error, what));
+      const follow = () => {
+        this.#stream.on('data', (chunk: Buffer) => {
+          try {
+            writeAll(1, chunk);
+          } catch (error) {
+            this.#stream.removeAllListeners('close').destroy();
+            fail(error, 'writing to stdout');
+          }
+        });
+        // pty(7): reading the master fails with EIO once nobody has the other side open.
+        this.#stream.on('error', (error) => {
+          if (errnoName(error) !== 'EIO') fail(error, "reading the container's terminal");
+        });
+        this.#stream.on('close', () => {
+          try {
+            if (drain(this.master)) return resolve();
+          } catch (error) {
+            return fail(error, 'writing to stdout');
+          }
+          this.#stream = this.#open();
+          follow();
+        });
+      };
+      follow();
+    });
+  }
+}
+
+/**
+ * Writes out what is left in a pty whose other side was closed: libuv takes the hang-up for the end, and loses what it
+ * has not read by then. Returns false when somebody has opened the other side again meanwhile.
+ */
+function drain(master: number): boolean {
+  const chunk = Buffer.allocUnsafe(65536);
+  for (;;) {
+    try {
+      const bytes = readSync(master, chunk);
+      if (bytes === 0) return true;
+      writeAll(1, chunk.subarray(0, bytes));
+    } catch (error) {
+      if (errnoName(error) === 'EAGAIN') return false;
+      if (errnoName(error) === 'EIO') return true;
+      throw error;
+    }
+  }
+}
+
+function writeAll(fd: number, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length; ) {
+    try {
+      at += writeSync(fd, bytes, at);
+    } catch (error) {
+      if (errnoName(error) !== 'EAGAIN') throw error;
+      // Someone else made it non-blocking, and it is full: wait as a blocking write would.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+    }
+  }
+}

@@ -1,0 +1,185 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { needs, root, run, scratch } from '../support/run.js';
+import { TestTerminal } from '../support/terminal.js';
+
+/** A stand-in for `md-isolate -t`, so that this needs neither root nor namespaces. */
+const ptyRun = join(root, 'dist/test/support/pty-run.js');
+const skip = needs('setsid', 'bash', 'stty');
+
+async function outerShell(t: TestContext, options = {}): Promise<{ terminal: TestTerminal; before: string }> {
+  const terminal = new TestTerminal(t, { argv: ['bash', '--norc', '--noediting', '-i'], ...options });
+  await terminal.see('shell> ');
+  return { terminal, before: terminal.settings() };
+}
+
+/** Starts a shell on a pty of its own from the outer shell. */
+async function innerShell(terminal: TestTerminal, prefix = ''): Promise<void> {
+  terminal.type(`${prefix}node ${ptyRun} PS1='inner> ' bash --norc --noediting -i\r`);
+  await terminal.see(/\n.*inner> /);
+}
+
+async function backAtShell(terminal: TestTerminal, before: string): Promise<void> {
+  await terminal.run('echo back-$((6 * 7))', /back-42[\s\S]*shell> /);
+  assert.equal(terminal.settings(), before);
+}
+
+test('keys reach the command and its exit status comes back, with the terminal as it was', { skip }, async (t) => {
+  const { terminal, before } = await outerShell(t);
+  await innerShell(terminal);
+  assert.notEqual(terminal.settings(), before);
+  await terminal.run('tty; echo $((40 + 2))', /\/dev\/pts\/\d+\r\n42/);
+  terminal.type('exit 7\r');
+  await terminal.see('shell> ');
+  await terminal.run('echo status=$?', 'status=7');
+  await backAtShell(terminal, before);
+});
+
+test('Ctrl-C interrupts what runs in the container, not the supervisor', { skip }, async (t) => {
+  const { terminal, before } = await outerShell(t);
+  await innerShell(terminal);
+  await terminal.run(`sh -c 'echo ready-$((1 + 1)); exec sleep 100'`, 'ready-2');
+  terminal.type('\x03');
+  await terminal.see('inner> ');
+  await terminal.run('echo status=$?', 'status=130');
+  await terminal.run('exit', 'shell> ');
+  await backAtShell(terminal, before);
+});
+
+test('Ctrl-Z stops a job in the container, and fg there continues it', { skip }, async (t) => {
+  const { terminal } = await outerShell(t);
+  await innerShell(terminal);
+  await terminal.run(`sh -c 'echo ready-$((1 + 1)); exec cat'`, 'ready-2');
+  terminal.type('\x1a');
+  await terminal.see(/Stopped[\s\S]*inner> /);
+  await terminal.run('fg', /fg\r\nsh -c.*\r\n/);
+  await terminal.run('hello', /hello\r\nhello/);
+  terminal.type('\x04');
+  await terminal.see('inner> ');
+});
+
+test('the command has the size of the window, and learns when it changes', { skip }, async (t) => {
+  const { terminal } = await outerShell(t, { rows: 30, columns: 111 });
+  await innerShell(terminal);
+  await terminal.run('stty size', '30 111');
+  const script = 'trap "stty size; exit" WINCH; echo ready-$((1 + 1)); while :; do sleep 0.05; done';
+  await terminal.run(`sh -c '${script}'`, 'ready-2');
+  terminal.resize(20, 50);
+  await terminal.see('20 50');
+});
+
+test('the detach keys give the terminal back to the shell, the command goes on, and fg attaches again', {
+  skip,
+}, async (t) => {
+  const { terminal, before } = await outerShell(t);
+  await innerShell(terminal);
+  await terminal.run('x=kept', 'inner> ');
+  terminal.type('\x10');
+  terminal.type('\x11');
+  await terminal.see('[detached]');
+  await terminal.see('Stopped');
+  await backAtShell(terminal, before);
+  terminal.type('fg\r');
+  await terminal.see('node ');
+  await terminal.run('echo $x-$((1 + 1))', 'kept-2');
+  await terminal.run('exit', 'shell> ');
+  await backAtShell(terminal, before);
+});
+
+test('a first detach key that stays alone reaches the command after a moment', { skip }, async (t) => {
+  const { terminal } = await outerShell(t);
+  await innerShell(terminal);
+  await terminal.run('stty raw; echo ready-$((1 + 1)); head -c1 | od -An -tx1; stty sane', 'ready-2');
+  terminal.type('\x10');
+  await terminal.see(/ 10/);
+});
+
+test('SIGTSTP from outside stops the supervisor with the terminal restored', { skip }, async (t) => {
+  const { terminal, before } = await outerShell(t);
+  await innerShell(terminal);
+  await terminal.run('kill -TSTP $PPID', 'Stopped');
+  await backAtShell(terminal, before);
+  terminal.type('fg\r');
+  await terminal.see('node ');
+  await terminal.run('echo again-$((1 + 1))', 'again-2');
+});
+
+test('kill -9 of the command leaves the terminal as it was', { skip }, async (t) => {
+  const { terminal, before } = await outerShell(t);
+  await innerShell(terminal);
+  await terminal.run('kill -9 $$', 'shell> ');
+  await terminal.run('echo status=$?', 'status=137');
+  await backAtShell(terminal, before);
+});
+
+test('kill -9 of the supervisor leaves the terminal as it was, in a shell that restores nothing itself', {
+  skip,
+}, async (t) => {
+  const terminal = new TestTerminal(t, { argv: ['dash', '-i'] });
+  await terminal.see('shell> ');
+  const before = terminal.settings();
+  await innerShell(terminal);
+  await terminal.run('kill -9 $PPID', 'shell> ');
+  await backAtShell(terminal, before);
+});
+
+test('an exception in the supervisor leaves the terminal as it was', { skip }, async (t) => {
+  const { terminal, before } = await outerShell(t);
+  terminal.type(`MD_TEST_CRASH=1 node ${ptyRun} sleep 100\r`);
+  await terminal.see('crashed as told');
+  await terminal.see('shell> ');
+  await backAtShell(terminal, before);
+});
+
+test('SIGTERM of the supervisor leaves the terminal as it was', { skip }, async (t) => {
+  const { terminal, before } = await outerShell(t);
+  await innerShell(terminal);
+  await terminal.run('kill $PPID', 'shell> ');
+  await backAtShell(terminal, before);
+});
+
+test('megabytes of output arrive whole before the end', { skip }, async (t) => {
+  const directory = scratch(t);
+  const { terminal } = await outerShell(t);
+  const line = `node ${ptyRun} sh -c 'stty -opost; seq 1 400000' > ${directory}/out; echo done-$((1 + 1))`;
+  await terminal.run(line, 'done-2');
+  const expected = Array.from({ length: 400_000 }, (_, i) => `${i + 1}\n`).join('');
+  assert.equal(sha256(readFileSync(join(directory, 'out'))), sha256(Buffer.from(expected)));
+});
+
+test('a long paste arrives whole at a command that reads slowly', { skip }, async (t) => {
+  const { terminal } = await outerShell(t);
+  await innerShell(terminal);
+  const paste = Array.from({ length: 30_000 }, (_, i) => `${i}`).join(' ');
+  await terminal.run(
+    `stty raw -echo; echo ready-$((1 + 1)); sleep 0.5; head -c ${paste.length} | sha256sum; stty sane`,
+    'ready-2',
+  );
+  terminal.type(paste);
+  await terminal.see(sha256(Buffer.from(paste)));
+});
+
+test('a pipe on stdin is typed into the terminal and ends it, and its flags are left as they were', {
+  skip,
+}, async (t) => {
+  const { terminal } = await outerShell(t);
+  const flags = `grep flags /proc/self/fdinfo/0`;
+  const line = `printf 'one\\ntwo' | { ${flags}; node ${ptyRun} sh -c 'stty -echo; cat; echo end-$((1 + 1))'; ${flags}; }`;
+  const [text] = await terminal.run(line, /flags:[\s\S]*end-2[\s\S]*flags:\s+\d+/);
+  const [first, second] = [...text.matchAll(/flags:\s+(\d+)/g)].map(([, value]) => value);
+  assert.equal(first, second);
+  assert.match(text, /one\r+\ntwo/);
+});
+
+test('a command without any terminal on stdin works on its pty all the same', { skip }, async () => {
+  const { status, stdout } = await run(['node', ptyRun, 'sh', '-c', 'tty; exit 3']);
+  assert.equal(status, 3);
+  assert.match(stdout, /^\/dev\/pts\/\d+\r\n$/);
+});
+
+function sha256(bytes: Buffer): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}

@@ -1,0 +1,60 @@
+/**
+ * Runs a command on a new pty and carries it to this process's terminal: what `md-isolate -t` does, without a container.
+ * `MD_TEST_CRASH=1` in the environment: an exception after the first output.
+ */
+import { constants, openSync } from 'node:fs';
+import { attachTerminal } from '../../lib/isolate/terminal.js';
+import { defaultDetachKeys, parseDetachKeys } from '../../lib/isolate/terminal-keys.js';
+import {
+  close,
+  close_range,
+  dup3,
+  execve,
+  ioctl,
+  ioctlMemory,
+  rt_sigaction,
+  rt_sigprocmask,
+  setsid,
+  wait4,
+} from '../../lib/sys/calls.js';
+import { SIG, TIO } from '../../lib/sys/constants.js';
+import { Program, pointerArray, type Step } from '../../lib/sys/program.js';
+import type { Syscall } from '../../lib/sys/syscall.js';
+
+const master = openSync('/dev/ptmx', constants.O_RDWR | constants.O_NOCTTY);
+ioctlMemory(master, TIO.CSPTLCK, Buffer.alloc(4));
+const slave = ioctl(master, TIO.CGPTPEER, constants.O_RDWR | constants.O_NOCTTY);
+
+const argv = ['/usr/bin/env', ...process.argv.slice(2)];
+const env = Object.entries(process.env).map(([name, value]) => `${name}=${value}`);
+const signals = [1, 2, 3, 13, 15, 17, 18, 20, 21, 22, 28];
+const child = new Program([
+  step(setsid),
+  step(ioctl, slave, TIO.CSCTTY, 0),
+  ...[0, 1, 2].map((fd) => step(dup3, slave, fd, 0)),
+  step(close_range, 3, 0xffffffff, 0),
+  ...signals.map((signal) => step(rt_sigaction, signal, Buffer.alloc(32), null, 8)),
+  step(rt_sigprocmask, SIG.SETMASK, Buffer.alloc(8), null, 8),
+  step(execve, argv[0]!, pointerArray(argv), pointerArray(env)),
+]);
+const terminal = attachTerminal(master, {
+  detachKeys: parseDetachKeys(defaultDetachKeys),
+  onDetach: () => process.stderr.write('[detached]\r\n'),
+});
+const pid = child.start(0);
+close(slave);
+if (process.env.MD_TEST_CRASH === '1') {
+  setTimeout(() => {
+    throw new Error('crashed as told');
+  }, 300);
+}
+await terminal.ended;
+terminal.restore();
+const status = Buffer.alloc(4);
+wait4(pid, status, 0, null);
+const word = status.readInt32LE();
+process.exit((word & 0x7f) === 0 ? word >> 8 : 128 + (word & 0x7f));
+
+function step(call: Syscall<never>, ...args: Step['args'][number][]): Step {
+  return { call: call as unknown as Syscall, args };
+}
