@@ -1,0 +1,156 @@
+/** What a container may use, from docker's flags: checked numbers, and what they are for the kernel. Nothing is done here. */
+import { Failure } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+import { RLIMIT } from '../sys/constants.js';
+
+/** The flags as they are on the command line. */
+export interface LimitFlags {
+  memory: string | undefined;
+  cpus: string | undefined;
+  'pids-limit': string | undefined;
+  'cpuset-cpus': string | undefined;
+}
+
+/** What a cgroup is to enforce. */
+export interface Limits {
+  /** Bytes. */
+  memory?: number;
+  /** Microseconds of processor time in each `cpuPeriod`. */
+  cpuQuota?: number;
+  pids?: number;
+  /** Processors by number, as cpuset(7) writes them: `0-3,5`. */
+  cpus?: string;
+}
+
+/** Microseconds; the kernel's own default. */
+export const cpuPeriod = 100_000;
+/** docker's: with less not even the start of a program fits. */
+const leastMemory = 6 * 1024 * 1024;
+
+/** Reads the flags. `processors` is how many there are. Throws `Failure` 64. */
+export function parseLimits(flags: LimitFlags, processors: number): Limits {
+  const limits: Limits = {};
+  if (flags.memory !== undefined) limits.memory = memoryLimit(flags.memory);
+  if (flags.cpus !== undefined) limits.cpuQuota = Math.round(parseCpus(flags.cpus, processors) * cpuPeriod);
+  const pids = flags['pids-limit'] === undefined ? undefined : pidsLimit(flags['pids-limit']);
+  if (pids !== undefined) limits.pids = pids;
+  if (flags['cpuset-cpus'] !== undefined) limits.cpus = cpuset(flags['cpuset-cpus']);
+  return limits;
+}
+
+function memoryLimit(text: string): number {
+  const bytes = parseSize(text, '--memory');
+  if (bytes >= leastMemory) return bytes;
+  throw wrong('--memory', text, 'less than 6m', 'a program does not even start in so little');
+}
+
+/** A size in bytes, with docker's units: `64m`, `1g`, `512k`, `1.5GiB`, `1024`. All are powers of 1024. Throws `Failure` 64. */
+export function parseSize(text: string, flag: string): number {
+  const [, number, unit = ''] = /^(\d+(?:\.\d+)?) ?([kmgtp]?)(?:i?b)?$/i.exec(text) ?? [];
+  const bytes = Math.floor(Number(number) * 1024 ** ' kmgtp'.indexOf(unit.toLowerCase() || ' '));
+  if (number !== undefined && Number.isSafeInteger(bytes)) return bytes;
+  throw wrong(flag, text, 'no size', 'for example 64m or 1g');
+}
+
+/** A number of processors, down to hundredths: `1.5`. Throws `Failure` 64. */
+function parseCpus(text: string, processors: number): number {
+  const cpus = /^\d*\.?\d+$|^\d+\.$/.test(text) ? Number(text) : Number.NaN;
+  if (cpus >= 0.01 && cpus <= processors) return cpus;
+  throw wrong('--cpus', text, `not between 0.01 and ${processors}, the processors that there are`);
+}
+
+/** -1 and 0 stand for no limit, as in docker. */
+function pidsLimit(text: string): number | undefined {
+  if (text === '-1' || text === '0') return undefined;
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
+  throw wrong('--pids-limit', text, 'no number of processes', 'a whole number, or -1 for no limit');
+}
+
+function cpuset(text: string): string {
+  const ranges = text.split(',').map((range) => /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(range));
+  const right = ranges.every((range) => range !== null && Number(range[1]) <= Number(range[2] ?? range[1]));
+  if (right) return text;
+  throw wrong('--cpuset-cpus', text, 'no list of processors', 'for example 0-3 or 0,2');
+}
+
+/** A write to a file of a cgroup. */
+export interface CgroupWrite {
+  /** Which controller's file it is; by its name in v2. */
+  controller: string;
+  /** The flag that wants it. */
+  flag: string;
+  file: string;
+  value: string;
+  /** Left out where the file is missing: a kernel without accounting of swap has no swap to limit. */
+  optional?: boolean;
+}
+
+/**
+ * The limits as writes, in the order in which they have to be made.
+ * Sources: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/{memory,cpusets,pids}.rst, scheduler/sched-bwc.rst.
+ */
+export function cgroupWrites(limits: Limits, versionOf: (controller: string) => 1 | 2): CgroupWrite[] {
+  const writes: CgroupWrite[] = [];
+  const { memory, cpuQuota, pids, cpus } = limits;
+  if (memory !== undefined) {
+    const base = { controller: 'memory', flag: '--memory' };
+    // As much swap as memory, docker's default. v1 counts both together.
+    const [limit, swap, swapValue] =
+      versionOf('memory') === 2
+        ? ['memory.max', 'memory.swap.max', memory]
+        : ['memory.limit_in_bytes', 'memory.memsw.limit_in_bytes', 2 * memory];
+    writes.push({ ...base, file: limit, value: String(memory) });
+    writes.push({ ...base, file: swap, value: String(swapValue), optional: true });
+  }
+  if (cpuQuota !== undefined) {
+    const base = { controller: 'cpu', flag: '--cpus' };
+    if (versionOf('cpu') === 2) writes.push({ ...base, file: 'cpu.max', value: `${cpuQuota} ${cpuPeriod}` });
+    else {
+      writes.push({ ...base, file: 'cpu.cfs_period_us', value: String(cpuPeriod) });
+      writes.push({ ...base, file: 'cpu.cfs_quota_us', value: String(cpuQuota) });
+    }
+  }
+  if (pids !== undefined) {
+    writes.push({ controller: 'pids', flag: '--pids-limit', file: 'pids.max', value: String(pids) });
+  }
+  if (cpus !== undefined) {
+    writes.push({ controller: 'cpuset', flag: '--cpuset-cpus', file: 'cpuset.cpus', value: cpus });
+  }
+  return writes;
+}
+
+/** A limit of getrlimit(2). */
+export interface ResourceLimit {
+  /** RLIMIT_*, the number. */
+  resource: number;
+  /** `struct rlimit64`: soft and hard limit. */
+  value: Buffer;
+}
+
+/** `--ulimit NAME=SOFT[:HARD]`: `nofile=1024:4096`, `core=-1` for no limit. Throws `Failure` 64. */
+export function parseUlimit(text: string): ResourceLimit {
+  const [, name = '', softText = '', hardText = softText] =
+    /^([a-z]+)=(-1|\d{1,19})(?::(-1|\d{1,19}))?$/.exec(text) ?? [];
+  const known: Record<string, number> = RLIMIT;
+  const resource = known[name.toUpperCase()];
+  if (resource === undefined || name === 'as') {
+    throw wrong(
+      '--ulimit',
+      text,
+      'no limit',
+      'NAME=SOFT:HARD, for example nofile=1024:4096; the names are those of docker',
+    );
+  }
+  const unlimited = 2n ** 64n - 1n;
+  const soft = softText === '-1' ? unlimited : BigInt(softText);
+  const hard = hardText === '-1' ? unlimited : BigInt(hardText);
+  if (soft > hard) throw wrong('--ulimit', text, 'a soft limit above the hard one');
+  const value = Buffer.alloc(16);
+  value.writeBigUInt64LE(soft, 0);
+  value.writeBigUInt64LE(hard, 8);
+  return { resource, value };
+}
+
+function wrong(flag: string, text: string, why: string, hint?: string): Failure {
+  return new Failure(Status.usage, flag, `${JSON.stringify(text)} is ${why}`, hint === undefined ? {} : { hint });
+}

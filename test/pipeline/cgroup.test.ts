@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { type Cgroup, cgroupOf, createCgroup, probeCgroups } from '../../lib/isolate/cgroup.js';
+import type { CgroupHost } from '../../lib/isolate/cgroup-host.js';
+import type { Limits } from '../../lib/isolate/limits.js';
+import { Failure } from '../../lib/pipe/failure.js';
+import { needsRoot } from '../support/run.js';
+
+/** The `skip` of a test that needs controllers. */
+function needsControllers(...names: string[]): string | false {
+  if (needsRoot) return needsRoot;
+  const host = probeCgroups();
+  const missing = names.filter((name) => host.find(name) === undefined);
+  return missing.length > 0 && `no ${missing.join(', ')} controller in the cgroups`;
+}
+
+/** A shell that waits for a line on stdin and runs `script` then; in the cgroup by that time. */
+async function runIn(
+  cgroup: Cgroup,
+  script: string,
+): Promise<{ stdout: string; signal: string | null; code: number | null }> {
+  const child = spawn('sh', ['-c', `read go; ${script}`], { stdio: ['pipe', 'pipe', 'ignore'] });
+  cgroup.add(child.pid!);
+  child.stdin.end('go\n');
+  let stdout = '';
+  child.stdout.on('data', (chunk: Buffer) => {
+    stdout += chunk.toString();
+  });
+  return new Promise((resolve) => child.once('close', (code, signal) => resolve({ stdout, signal, code })));
+}
+
+function make(t: TestContext, limits: Limits): Cgroup {
+  const cgroup = createCgroup(limits)!;
+  t.after(() => cgroup.remove());
+  return cgroup;
+}
+
+/** The cgroups of this process in the hierarchy of a controller. */
+function ours(controller: string): string[] {
+  const parent = join(probeCgroups().find(controller)!.mount, 'md');
+  if (!existsSync(parent)) return [];
+  return readdirSync(parent).filter((name) => name.startsWith(`md-${process.pid}-`));
+}
+
+test('a process over its memory limit is killed', { skip: needsControllers('memory') }, async (t) => {
+  const cgroup = make(t, { memory: 32 * 1024 ** 2 });
+  const { stdout } = await runIn(cgroup, 'echo begun; head -c 200000000 /dev/zero | tail -c 150000000 | wc -c');
+  assert.equal(stdout, 'begun\n0\n');
+});
+
+test('a process within its memory limit lives', { skip: needsControllers('memory') }, async (t) => {
+  const cgroup = make(t, { memory: 32 * 1024 ** 2 });
+  const { stdout } = await runIn(cgroup, 'head -c 20000000 /dev/zero | tail -c 10000000 | wc -c');
+  assert.equal(stdout.trim(), '10000000');
+});
+
+test('no more processes than the limit can be there at once', { skip: needsControllers('pids') }, async (t) => {
+  const cgroup = make(t, { pids: 4 });
+  const script = 'for i in 1 2 3 4 5 6; do (sleep 0.3; echo lived) & done; wait';
+  const { stdout } = await runIn(cgroup, script);
+  const lived = stdout.split('\n').filter((line) => line === 'lived').length;
+  assert.ok(lived <= 3, `${lived} lived`);
+});
+
+test('processor time is limited', { skip: needsControllers('cpu') }, async (t) => {
+  const cgroup = make(t, { cpuQuota: 10_000 });
+  const busy = "awk 'BEGIN { for (i = 0; i < 2000000; i++) x += i }'";
+  const { stdout } = await runIn(
+    cgroup,
+    `${busy}; cat $(grep -l . /sys/fs/cgroup/cpu*/md/md-*/cpu.stat /sys/fs/cgroup/md/md-*/cpu.stat 2>/dev/null | head -1)`,
+  );
+  assert.match(stdout, /nr_throttled [1-9]/);
+});
+
+test('a process runs on the processors that it may use', { skip: needsControllers('cpuset') }, async (t) => {
+  const cgroup = make(t, { cpus: '0' });
+  const { stdout } = await runIn(cgroup, 'grep Cpus_allowed_list /proc/self/status');
+  assert.equal(stdout, 'Cpus_allowed_list:\t0\n');
+});
+
+test('the cgroups are gone after the end', { skip: needsControllers('memory', 'pids') }, async () => {
+  const cgroup = createCgroup({ memory: 64 * 1024 ** 2, pids: 10 })!;
+  assert.equal(ours('memory').length, 1);
+  await runIn(cgroup, 'true');
+  cgroup.remove();
+  cgroup.remove();
+  assert.deepEqual([...ours('memory'), ...ours('pids')], []);
+});
+
+test('what a killed supervisor has left is swept, what belongs to a living one stays', {
+  skip: needsControllers('pids'),
+}, (t) => {
+  const parent = join(probeCgroups().find('pids')!.mount, 'md');
+  const child: ChildProcess = spawn('sleep', ['100']);
+  t.after(() => child.kill());
+  const stat = readFileSync(`/proc/${child.pid}/stat`, 'latin1').split(' ');
+  const living = join(parent, `md-${child.pid}-${stat[21]}`);
+  const reused = join(parent, `md-${child.pid}-1`);
+  const dead = join(parent, 'md-4194999-12345');
+  const foreign = join(parent, 'something-else');
+  for (const directory of [living, reused, dead, foreign]) mkdirSync(directory, { recursive: true });
+  t.after(() => {
+    for (const directory of [living, foreign, parent]) if (existsSync(directory)) rmdirSync(directory);
+  });
+  createCgroup({ pids: 10 })!.remove();
+  assert.deepEqual([living, reused, dead, foreign].map(existsSync), [true, false, false, true]);
+});
+
+test('when one limit cannot be set, nothing is left', { skip: needsControllers('pids', 'cpuset') }, () => {
+  assert.throws(
+    () => createCgroup({ pids: 10, cpus: '4000' }),
+    (error) => error instanceof Failure && error.what === '--cpuset-cpus',
+  );
+  assert.deepEqual([...ours('pids'), ...ours('cpuset')], []);
+});
+
+test('a controller that the machine does not have is named with the flag', () => {
+  const host: CgroupHost = { find: () => undefined };
+  assert.throws(
+    () => cgroupOf([{ controller: 'memory', flag: '--memory', file: 'memory.max', value: '1' }], host),
+    /--memory: this machine has no memory controller/,
+  );
+});
+
+test('no limits need no cgroup', () => {
+  assert.equal(createCgroup({}), undefined);
+});
+
+test('in cgroup v2 the controller is passed on and the process moved', {
+  skip: needsControllers('hugetlb'),
+}, async (t) => {
+  const host = probeCgroups();
+  const { mount, version } = host.find('hugetlb')!;
+  if (version !== 2) return t.skip('hugetlb is in cgroup v1');
+  const before = readFileSync(join(mount, 'cgroup.subtree_control'), 'latin1');
+  const cgroup = cgroupOf([{ controller: 'hugetlb', flag: '--x', file: 'hugetlb.2MB.max', value: '4194304' }], host);
+  t.after(() => {
+    cgroup.remove();
+    if (!before.includes('hugetlb')) writeFileSync(join(mount, 'cgroup.subtree_control'), '-hugetlb');
+  });
+  const { stdout } = await runIn(cgroup, 'grep ^0: /proc/self/cgroup');
+  const path = stdout.trim().slice('0::'.length);
+  assert.match(path, /^\/md\/md-\d+-\d+$/);
+  assert.equal(readFileSync(join(mount, path, 'hugetlb.2MB.max'), 'latin1'), '4194304\n');
+  cgroup.remove();
+  assert.equal(existsSync(dirname(join(mount, path))), false);
+});
