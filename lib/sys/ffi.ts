@@ -31,3 +31,26 @@ export function callCode(address: number, argument: number): number {
   codeType ??= koffi.proto('int64_t md_code(void *argument)');
   return koffi.call(BigInt(address), codeType, BigInt(argument)) as number;
 }
+
+/** A function that runs in the thread pool. Memory that it is given must stay as it is until it has ended. */
+export type AsyncFunction = (...args: FfiArg[]) => Promise<number>;
+
+/** The functions of a shared library, or `undefined` when the machine does not have it. */
+export function libraryFunctions(name: string) {
+  let library: ReturnType<typeof koffi.load>;
+  try {
+    library = koffi.load(name);
+  } catch {
+    return undefined;
+  }
+  return {
+    plain: (name: string, types: FfiType[]) => library.func(name, 'int64_t', types) as NativeFunction,
+    async: (name: string, types: FfiType[]): AsyncFunction => {
+      const native = library.func(name, 'int64_t', types);
+      return (...args) =>
+        new Promise((resolve, reject) => {
+          native.async(...args, (error: unknown, result: number) => (error ? reject(error) : resolve(result)));
+        });
+    },
+  };
+}

@@ -5,7 +5,7 @@ import type { Layer, ManifestDocument, RootfsDocument } from '../pipe/document.j
 import { Failure } from '../pipe/failure.js';
 import type { Progress } from '../pipe/progress.js';
 import { Status } from '../pipe/status.js';
-import { type LayerBytes, openLayer } from './decompress.js';
+import { LayerBytes } from './decompress.js';
 import { type Budget, LayerWriter, LimitExceeded } from './layer.js';
 import { Stage } from './stage.js';
 import { TarReader } from './tar.js';
@@ -101,7 +101,7 @@ function expectSame(name: string, got: string | number, wanted: string | number)
 
 async function unpackLayer(tree: Tree, layer: Layer, budget: Budget, options: UnpackOptions): Promise<void> {
   const writer = new LayerWriter(tree, layer.index === 0, budget);
-  const bytes = openLayer(layer.path);
+  const bytes = await LayerBytes.open(layer.path);
   const bar = options.progress.bar(layer.digest.slice(7, 19), bytes.size);
   const [algorithm, wanted] = layer.diffID.split(':') as [string, string];
   const hash = createHash(algorithm);
@@ -115,7 +115,7 @@ async function unpackLayer(tree: Tree, layer: Layer, budget: Budget, options: Un
     throw inLayer(layer, error);
   } finally {
     writer.close();
-    bytes.close();
+    await bytes.close();
   }
   bar.done();
 }
@@ -124,7 +124,7 @@ async function pump(bytes: LayerBytes, reader: TarReader, hash: Hash, moved: (at
   for (let chunk = await bytes.next(); chunk; chunk = await bytes.next()) {
     hash.update(chunk);
     reader.push(chunk);
-    moved(bytes.position());
+    moved(bytes.position);
     // A turn of the event loop, so that the thread that inflates is given its next piece of work in between.
     await turn();
   }

@@ -1,0 +1,119 @@
+/**
+ * zstd data: RFC 8878. Each frame goes to a decoder by itself: Node's own where it has one (22.15 and later), else that
+ * of the machine's libzstd. Both are the same code and equally fast.
+ */
+
+import type { Transform } from 'node:stream';
+import { finished } from 'node:stream/promises';
+import * as zlib from 'node:zlib';
+import { Failure } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+import { hasZstd, ZstdContext } from '../sys/zstd.js';
+import type { Ahead } from './ahead.js';
+import { chunkBytes, type Input } from './decompress.js';
+import { FrameWalker } from './zstd-frames.js';
+
+interface FrameDecoder {
+  /** Takes the next bytes of a frame; `last` when they end it. */
+  write(bytes: Buffer, last: boolean): Promise<void>;
+  close(): void;
+}
+
+export async function unzstd(input: Input, output: Ahead): Promise<void> {
+  const walker = new FrameWalker(input.path);
+  const decoder = makeDecoder(input.path, output);
+  try {
+    for (let chunk = await input.read(); chunk.length > 0; chunk = await input.read()) {
+      for (const { bytes, last } of walker.push(chunk)) {
+        if (output.closed) return;
+        await decoder.write(bytes, last);
+      }
+    }
+    walker.finish();
+  } finally {
+    decoder.close();
+  }
+}
+
+function makeDecoder(path: string, output: Ahead): FrameDecoder {
+  const create: unknown = Reflect.get(zlib, 'createZstdDecompress');
+  if (typeof create === 'function') return new NodeDecoder(() => create({ chunkSize: chunkBytes }), path, output);
+  if (hasZstd()) return new LibraryDecoder(path, output);
+  throw new Failure(Status.data, path, 'this Node.js has no zstd, and libzstd.so.1 is not there', {
+    hint: 'install libzstd, or Node.js 22.15 or later',
+  });
+}
+
+/** A stream for each frame: Node's ends without a word after the first, and would take more of them for nothing. */
+class NodeDecoder implements FrameDecoder {
+  private stream: Transform | undefined;
+  private ended: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly create: () => Transform,
+    private readonly path: string,
+    private readonly output: Ahead,
+  ) {}
+
+  async write(bytes: Buffer, last: boolean): Promise<void> {
+    this.stream ??= this.begin();
+    const { stream, ended } = this;
+    if (last) {
+      stream.end(bytes);
+      this.stream = undefined;
+      await ended;
+    } else {
+      await Promise.race([ended, new Promise<void>((resolve) => stream.write(bytes, () => resolve()))]);
+    }
+  }
+
+  close(): void {
+    this.stream?.destroy();
+  }
+
+  private begin(): Transform {
+    const stream = this.create();
+    stream.on('data', (chunk: Buffer) => {
+      if (this.output.offer(chunk)) return;
+      stream.pause();
+      this.output.room().then(() => stream.resume());
+    });
+    this.ended = finished(stream).catch((error: unknown) => {
+      throw damaged(this.path, error instanceof Error ? error.message : String(error), error);
+    });
+    // Whoever waits for a write to be done hears of an error there first.
+    this.ended.catch(() => {});
+    return stream;
+  }
+}
+
+class LibraryDecoder implements FrameDecoder {
+  private readonly context = new ZstdContext();
+
+  constructor(
+    private readonly path: string,
+    private readonly output: Ahead,
+  ) {}
+
+  async write(bytes: Buffer, last: boolean): Promise<void> {
+    for (let at = 0, full = true; full || at < bytes.length; ) {
+      const chunk = Buffer.allocUnsafeSlow(chunkBytes);
+      const done = await this.context.run(bytes, at, chunk);
+      if (done.hint < 0) throw damaged(this.path, `error ${-done.hint}`);
+      if (done.bytes > 0 && !this.output.offer(chunk.subarray(0, done.bytes))) await this.output.room();
+      if (this.output.closed) return;
+      at = done.at;
+      // A frame that ends leaves nothing behind; before that, a full buffer may mean that more is to come.
+      full = done.bytes === chunk.length && done.hint !== 0;
+      if (last && at === bytes.length && !full && done.hint !== 0) throw damaged(this.path, 'a frame is not complete');
+    }
+  }
+
+  close(): void {
+    this.context.close();
+  }
+}
+
+function damaged(path: string, why: string, cause?: unknown): Failure {
+  return new Failure(Status.data, path, `the zstd data is damaged (${why})`, { cause });
+}

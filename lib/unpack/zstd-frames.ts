@@ -1,0 +1,143 @@
+/**
+ * Where the frames of zstd data begin and end, without decompressing them: RFC 8878, section 3. A decoder is then given
+ * each frame by itself, and one that is cut is found out, which not every decoder does.
+ */
+import { Failure } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+
+const magic = 0xfd2fb528;
+const maxHeader = 18;
+
+/** Bytes of a frame; `last` when they end it. */
+export interface FramePiece {
+  bytes: Buffer;
+  last: boolean;
+}
+
+/** What comes next in the data: a magic number, the rest of a frame header, a block header, what is to be skipped. */
+type State = 'magic' | 'header' | 'block' | 'content' | 'checksum' | 'skippable-size' | 'skippable' | 'padding';
+
+export class FrameWalker {
+  private state: State = 'magic';
+  /** The bytes of a magic number or header that came so far. */
+  private readonly head = Buffer.alloc(maxHeader);
+  private headBytes = 0;
+  private wanted = 4;
+  /** Bytes left of a block, a checksum, a skippable frame. */
+  private left = 0;
+  private lastBlock = false;
+  private hasChecksum = false;
+
+  constructor(private readonly path: string) {}
+
+  /** The pieces of frames in a chunk. Throws `Failure` 65 for what is no zstd data. */
+  push(chunk: Buffer): FramePiece[] {
+    const pieces: FramePiece[] = [];
+    let begin = this.inFrame() ? 0 : -1;
+    for (let at = 0; at < chunk.length; ) {
+      if (this.state === 'padding') {
+        if (chunk.subarray(at).some((byte) => byte !== 0)) throw this.damaged('other data follows the zstd data');
+        break;
+      }
+      if (this.left > 0) {
+        const taken = Math.min(this.left, chunk.length - at);
+        at += taken;
+        this.left -= taken;
+      } else {
+        this.head[this.headBytes++] = chunk[at++]!;
+        if (this.headBytes < this.wanted) continue;
+        this.headComplete();
+        // The magic number was held back until it was known whether a frame or a skippable one begins.
+        if (this.state === 'header' && begin < 0) {
+          pieces.push({ bytes: Buffer.from(this.head.subarray(0, 4)), last: false });
+          begin = at;
+        }
+      }
+      if (this.left > 0 || !this.contentComplete()) continue;
+      pieces.push({ bytes: chunk.subarray(begin, at), last: true });
+      begin = -1;
+    }
+    if (begin >= 0 && begin < chunk.length) pieces.push({ bytes: chunk.subarray(begin), last: false });
+    return pieces;
+  }
+
+  /** The data is over. Throws `Failure` 65 when it is cut. */
+  finish(): void {
+    if (this.state === 'padding') return;
+    if (this.state === 'magic' && this.head.subarray(0, this.headBytes).every((byte) => byte === 0)) return;
+    throw this.damaged('the zstd data is cut');
+  }
+
+  private inFrame(): boolean {
+    return ['header', 'block', 'content', 'checksum'].includes(this.state);
+  }
+
+  private expect(state: State, wanted: number, from = 0): void {
+    this.state = state;
+    this.headBytes = from;
+    this.wanted = wanted;
+  }
+
+  private headComplete(): void {
+    const { head } = this;
+    switch (this.state) {
+      case 'magic':
+        this.magicComplete(head.readUInt32LE(0));
+        break;
+      case 'header':
+        // The descriptor says how long the header is; then it is read to its end.
+        if (this.wanted === 1 && headerBytes(head[0]!) > 1) this.wanted = headerBytes(head[0]!);
+        else this.expect('block', 3);
+        this.hasChecksum = this.state === 'header' ? (head[0]! & 0x04) !== 0 : this.hasChecksum;
+        break;
+      case 'block':
+        this.blockComplete(head.readUIntLE(0, 3));
+        break;
+      default:
+        this.state = 'skippable';
+        this.left = head.readUInt32LE(0);
+    }
+  }
+
+  private magicComplete(value: number): void {
+    if (value === magic) this.expect('header', 1);
+    else if ((value & 0xfffffff0) >>> 0 === 0x184d2a50) this.expect('skippable-size', 4);
+    else if (value === 0) this.state = 'padding';
+    else throw this.damaged('other data follows the zstd data');
+  }
+
+  /** RFC 8878, 3.1.1.2: last block (1 bit), type (2 bits), size (21 bits); a block of one repeated byte has that byte. */
+  private blockComplete(header: number): void {
+    const type = (header >> 1) & 3;
+    if (type === 3) throw this.damaged('the zstd data is damaged');
+    this.lastBlock = (header & 1) !== 0;
+    this.left = type === 1 ? 1 : header >> 3;
+    this.state = 'content';
+  }
+
+  /** Nothing is left of a block, checksum or skippable frame: what comes next. True at the end of a frame. */
+  private contentComplete(): boolean {
+    if (this.state === 'content' && !this.lastBlock) this.expect('block', 3);
+    else if (this.state === 'content' && this.hasChecksum) {
+      this.state = 'checksum';
+      this.left = 4;
+    } else if (this.state === 'content' || this.state === 'checksum') {
+      this.expect('magic', 4);
+      return true;
+    } else if (this.state === 'skippable') this.expect('magic', 4);
+    return false;
+  }
+
+  private damaged(why: string): Failure {
+    return new Failure(Status.data, this.path, why);
+  }
+}
+
+/** RFC 8878, 3.1.1.1: descriptor, window descriptor, dictionary id, content size. */
+function headerBytes(descriptor: number): number {
+  const single = (descriptor & 0x20) !== 0;
+  const sizeFlag = descriptor >> 6;
+  const contentSize = sizeFlag === 0 ? (single ? 1 : 0) : 1 << sizeFlag;
+  const dictionary = [0, 1, 2, 4][descriptor & 3]!;
+  return 1 + (single ? 0 : 1) + dictionary + contentSize;
+}

@@ -1,0 +1,154 @@
+/** Decompression: CASE 20 of the project's list of nasty cases. */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import { Failure } from '../../lib/pipe/failure.js';
+import { compressionOf, LayerBytes } from '../../lib/unpack/decompress.js';
+import { FrameWalker } from '../../lib/unpack/zstd-frames.js';
+import { needsZstd, zstd } from '../support/image.js';
+import { scratch } from '../support/run.js';
+
+async function read(t: TestContext, data: Buffer): Promise<Buffer> {
+  const path = join(scratch(t), 'layer');
+  writeFileSync(path, data);
+  const bytes = await LayerBytes.open(path);
+  const chunks: Buffer[] = [];
+  try {
+    for (let chunk = await bytes.next(); chunk; chunk = await bytes.next()) chunks.push(chunk);
+  } finally {
+    await bytes.close();
+  }
+  return Buffer.concat(chunks);
+}
+
+async function damaged(t: TestContext, data: Buffer, why: RegExp): Promise<void> {
+  await assert.rejects(read(t, data), (error) => {
+    assert.ok(error instanceof Failure, String(error));
+    assert.equal(error.status, 65);
+    assert.match(error.message, why);
+    return true;
+  });
+}
+
+/** Compressible and longer than several pieces, not a multiple of anything. */
+const text = Buffer.from(Array.from({ length: 200_003 }, (_, i) => `${i * 7919} `).join(''));
+const noise = randomBytes(600_001);
+
+/** A skippable frame: RFC 8878, 3.1.2. */
+function skippable(content: Buffer): Buffer {
+  const head = Buffer.alloc(8);
+  head.writeUInt32LE(0x184d2a53, 0);
+  head.writeUInt32LE(content.length, 4);
+  return Buffer.concat([head, content]);
+}
+
+const compressors = [
+  { name: 'gzip', compress: (data: Buffer) => gzipSync(data), skip: false as const },
+  { name: 'zstd', compress: zstd, skip: needsZstd },
+];
+
+test('case 20: bytes without a magic number are taken as they are', async (t) => {
+  assert.deepEqual(await read(t, text), text);
+  assert.deepEqual(await read(t, Buffer.of()), Buffer.of());
+});
+
+for (const { name, compress, skip } of compressors) {
+  const options = { skip };
+  test(`case 20: ${name} is known by its magic and comes out as it went in`, options, async (t) => {
+    assert.equal(compressionOf(compress(text)), name);
+    assert.deepEqual(await read(t, compress(text)), text);
+    assert.deepEqual(await read(t, compress(noise)), noise);
+    assert.deepEqual(await read(t, compress(Buffer.of())), Buffer.of());
+  });
+
+  test(`case 20: several ${name} members or frames are one stream`, options, async (t) => {
+    const parts = [text, Buffer.of(), noise, Buffer.from('x'), text.subarray(0, 1000)];
+    assert.deepEqual(await read(t, Buffer.concat(parts.map(compress))), Buffer.concat(parts));
+    const tiny = Array.from({ length: 300 }, (_, i) => Buffer.from(`member ${i}\n`));
+    assert.deepEqual(await read(t, Buffer.concat(tiny.map(compress))), Buffer.concat(tiny));
+  });
+
+  for (const nuls of [1, 2, 3, 4, 511, 700_000]) {
+    test(`case 20: ${nuls} NULs behind ${name} data are padding`, options, async (t) => {
+      assert.deepEqual(await read(t, Buffer.concat([compress(noise), Buffer.alloc(nuls)])), noise);
+    });
+  }
+
+  for (const [what, rest] of [
+    ['garbage', Buffer.from('garbage')],
+    ['one other byte', Buffer.from('x')],
+    ['garbage behind NULs', Buffer.concat([Buffer.alloc(700_000), Buffer.from('x')])],
+    ['garbage behind few NULs', Buffer.from('\0\0\0\0\0x')],
+  ] as const) {
+    test(`case 20: ${what} behind ${name} data is an error`, options, async (t) => {
+      await damaged(t, Buffer.concat([compress(noise), rest]), /other data follows|damaged|cut/);
+    });
+  }
+
+  test(`case 20: ${name} data that is cut anywhere is an error`, options, async (t) => {
+    const data = compress(text.subarray(0, 300_000));
+    const cuts = [5, 9, 12, 18, 30, Math.floor(data.length / 2), data.length - 9, data.length - 4, data.length - 1];
+    for (const cut of cuts) await damaged(t, data.subarray(0, cut), /cut|damaged/);
+    const second = Buffer.concat([compress(noise), compress(text)]);
+    await damaged(t, second.subarray(0, second.length - 100), /cut|damaged/);
+  });
+
+  test(`case 20: ${name} data with a changed byte is an error or other content, never a crash`, options, async (t) => {
+    const data = compress(text.subarray(0, 50_000));
+    for (let i = 0; i < 40; i++) {
+      const changed = Buffer.from(data);
+      changed[6 + i * 7] = changed[6 + i * 7]! ^ 0x55;
+      try {
+        await read(t, changed);
+      } catch (error) {
+        assert.ok(error instanceof Failure && error.status === 65, String(error));
+      }
+    }
+  });
+
+  test(`case 20: 64 MiB of zeros in ${name} are honest`, options, async (t) => {
+    assert.equal((await read(t, compress(Buffer.alloc(64 << 20)))).length, 64 << 20);
+  });
+}
+
+test('case 20: skippable frames are skipped, before, between and behind others', { skip: needsZstd }, async (t) => {
+  const skip = skippable(Buffer.from('not data'));
+  const data = Buffer.concat([skip, zstd(text), skippable(Buffer.of()), skip, zstd(noise), skippable(noise)]);
+  assert.deepEqual(await read(t, data), Buffer.concat([text, noise]));
+  await damaged(t, data.subarray(0, data.length - 1), /cut/);
+});
+
+test('case 20: the frames of zstd data are found whatever pieces it comes in', { skip: needsZstd }, () => {
+  const frames = [
+    zstd(text.subarray(0, 5000)),
+    skippable(Buffer.from('x'.repeat(300))),
+    zstd(Buffer.of()),
+    zstd(noise.subarray(0, 900)),
+  ];
+  const data = Buffer.concat([...frames, Buffer.alloc(7)]);
+  const wanted = [frames[0], frames[2], frames[3]];
+  for (let piece = 1; piece <= 513; piece++) {
+    const walker = new FrameWalker('test');
+    const found: Buffer[] = [];
+    let current: Buffer[] = [];
+    for (let at = 0; at < data.length; at += piece) {
+      for (const { bytes, last } of walker.push(data.subarray(at, at + piece))) {
+        current.push(bytes);
+        if (last) found.push(Buffer.concat(current.splice(0)));
+      }
+    }
+    walker.finish();
+    assert.equal(current.length, 0);
+    assert.deepEqual(found, wanted, `pieces of ${piece}`);
+    current = [];
+  }
+});
+
+test('a layer that is not there or no file is a failure of the disk or of the document', async (t) => {
+  const directory = scratch(t);
+  await assert.rejects(LayerBytes.open(join(directory, 'none')), { status: 74 });
+  await assert.rejects(LayerBytes.open(directory), { status: 65 });
+});
