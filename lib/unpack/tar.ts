@@ -71,6 +71,7 @@ export class TarReader {
   /** Bytes left of what `state` names, and of the padding behind it. */
   private left = 0;
   private padding = 0;
+  private fullPadding = 0;
   private zeroBlocks = 0;
 
   private extendedFlag = '';
@@ -102,8 +103,9 @@ export class TarReader {
   /** The stream is over. Throws `Failure` 65 when it was cut. */
   finish(): void {
     if (this.state === 'end') return;
-    // Padding may be missing at the very end: `umoci insert` writes layers that stop behind the last byte of content.
-    if (this.state !== 'header') throw damaged('it is cut inside a file');
+    // `umoci insert` writes layers that stop behind the last byte of content. Some of the padding is no such layer.
+    const whole = this.padding === 0 || this.padding === this.fullPadding;
+    if (this.state !== 'header' || !whole) throw damaged('it is cut inside a file');
     if (this.partialBytes > 0) throw damaged('its last block is short');
     if (this.local || this.longName !== undefined || this.longTarget !== undefined) {
       throw damaged('it ends behind an extended header');
@@ -160,6 +162,7 @@ export class TarReader {
     this.state = state;
     this.left = bytes;
     this.padding = (blockSize - (bytes % blockSize)) % blockSize;
+    this.fullPadding = this.padding;
     if (bytes === 0) this.bodyEnds();
   }
 
