@@ -1,5 +1,5 @@
 /** What this host offers: found out before the plan is made, so that the plan itself depends on nothing else. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { prlimit64 } from '../sys/calls.js';
 import { RLIMIT } from '../sys/constants.js';
 import { isErrno } from '../sys/syscall.js';
@@ -21,12 +21,15 @@ export interface Host {
   hierarchies: string[];
   /** Whether cgroup v2 is there. */
   unified: boolean;
+  /** Mode and owner of the root directory itself. */
+  rootDirectory: { mode: number; uid: number; gid: number };
   /** Text of /etc/hosts and /etc/resolv.conf; empty when there is none. */
   hosts: string;
   resolvConf: string;
 }
 
-export function probeHost(): Host {
+export function probeHost(root: string): Host {
+  const { mode, uid, gid } = statSync(root);
   const cgroups = cgroupLines();
   return {
     uid: process.geteuid!(),
@@ -37,6 +40,7 @@ export function probeHost(): Host {
     present: new Set([...maskedPaths.map(([path]) => path), ...readOnlyPaths].filter((path) => existsSync(`/${path}`))),
     hierarchies: cgroups.filter((name) => name !== ''),
     unified: cgroups.includes(''),
+    rootDirectory: { mode: mode & 0o7777, uid, gid },
     hosts: textOf('/etc/hosts'),
     resolvConf: textOf('/etc/resolv.conf'),
   };

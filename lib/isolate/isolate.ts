@@ -20,7 +20,7 @@ import { identify } from './users.js';
 export async function isolate(settings: Settings): Promise<number> {
   const identity = identify(settings.user, readAccountFiles(settings.root));
   const lifeline = pipe();
-  const plan = makePlan(settings, identity, probeHost(), { lifeline });
+  const plan = makePlan(settings, identity, probeHost(settings.root), { lifeline });
   const program = new Program(plan.steps);
   const pid = program.start(plan.namespaces);
   closeSync(lifeline.reader);

@@ -10,11 +10,21 @@ import { fileSteps } from './files.js';
 import type { Host } from './host.js';
 import { maskSteps } from './masks.js';
 import { beginningSteps, hostnameStep, loopbackSteps, namespacesOf, noNewPrivilegesStep } from './namespaces.js';
-import { pivotSteps, privateStep, readOnlyStep, rootSteps, workingDirectorySteps, workshopSteps } from './root.js';
+import {
+  enterSteps,
+  overlaySteps,
+  pivotSteps,
+  privateStep,
+  readOnlyStep,
+  rootSteps,
+  workingDirectory,
+  workshopSteps,
+} from './root.js';
 import type { Settings } from './settings.js';
 import { type PlanStep, step } from './step.js';
 import { procAndSys } from './system.js';
 import type { Identity } from './users.js';
+import { volumeSteps } from './volumes.js';
 
 /** Descriptors that the supervisor has opened for the child. */
 export interface Descriptors {
@@ -34,7 +44,10 @@ export function makePlan(settings: Settings, identity: Identity, host: Host, des
   const { network } = settings;
   const kept = chooseCapabilities(settings.capAdd, settings.capDrop, host.lastCapability);
   const workshop = workshopSteps();
-  const root = rootSteps(settings.root, true);
+  const root = settings.overlay
+    ? overlaySteps(settings.root, workshop.fd, host.rootDirectory)
+    : rootSteps(settings.root, true);
+  const directory = workingDirectory(root.fd, settings.workingDirectory);
   const system = procAndSys(root.fd, host);
   const devices = deviceSteps(root.fd, { bind: false, ttyGroup: 5, shmSize: '65536k' });
   const env = settings.env.some((line) => line.startsWith('HOME='))
@@ -52,9 +65,11 @@ export function makePlan(settings: Settings, identity: Identity, host: Host, des
     ...devices.steps,
     ...maskSteps({ proc: system.proc, sys: system.sys, dev: devices.dev }, host.present),
     ...fileSteps(workshop.fd, root.fd, settings.hostname, host),
+    ...volumeSteps(root.fd, settings.volumes),
+    ...directory.steps,
     ...(settings.readOnly ? [readOnlyStep(root.fd)] : []),
     ...pivotSteps(root.fd),
-    ...workingDirectorySteps(settings.workingDirectory),
+    ...enterSteps(directory.fd),
     ...boundingSteps(kept, host.lastCapability),
     ...identitySteps(identity),
     capabilityStep(identity.uid === 0 ? kept : []),

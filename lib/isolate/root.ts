@@ -1,7 +1,9 @@
 /** The root filesystem: how the directory becomes the root, and the host's root disappears. */
 import {
   fchdir,
+  fchownat,
   getcwd,
+  mkdirat,
   mount,
   mount_setattr,
   mountAttr,
@@ -10,9 +12,9 @@ import {
   pivot_root,
   umount2,
 } from '../sys/calls.js';
-import { AT, MNT, MOUNT_ATTR, MS, O, RESOLVE } from '../sys/constants.js';
+import { AT, MNT, MOUNT_ATTR, MS, O } from '../sys/constants.js';
 import { Block, compare, Result } from '../sys/program.js';
-import { attach, copyOfTree, newFileSystem, plainAttributes } from './mounts.js';
+import { attach, copyOfTree, newFileSystem, plainAttributes, target } from './mounts.js';
 import { type PlanStep, step } from './step.js';
 
 export function privateStep(): PlanStep {
@@ -58,6 +60,47 @@ function attachOverRoot(fd: Result): PlanStep[] {
   ];
 }
 
+/** What the tree of an overlay is made of. */
+export interface OverlayOptions {
+  /** Of the directory itself, since those of the upper layer hide them. */
+  mode: number;
+  uid: number;
+  gid: number;
+}
+
+/** The directory as the lower layer of an overlay whose upper layer lies in the workshop: the tree itself never changes. */
+export function overlaySteps(directory: string, workshop: Result, { mode, uid, gid }: OverlayOptions): Root {
+  const overlay = newFileSystem(
+    'overlay',
+    { lowerdir: escaped(directory), upperdir: 'upper', workdir: 'work' },
+    MOUNT_ATTR.NODEV,
+    'What is written lands in the upper layer, in memory; the directory below stays as it is.',
+    new Result('root'),
+  );
+  return {
+    fd: overlay.fd,
+    steps: [
+      step(mkdirat, [workshop, 'upper', mode], 'The upper layer.'),
+      ...(uid === 0 && gid === 0
+        ? []
+        : [step(fchownat, [workshop, 'upper', uid, gid, 0], 'Its owner is that of the root.')]),
+      step(mkdirat, [workshop, 'work', 0o700], 'The overlay prepares changes here before they appear.'),
+      step(
+        fchdir,
+        [workshop],
+        'An overlay takes its layers as paths; relative ones can name what no path from the root reaches.',
+      ),
+      ...overlay.steps,
+      ...attachOverRoot(overlay.fd),
+    ],
+  };
+}
+
+/** In `lowerdir` a colon separates layers. Source: kernel, Documentation/filesystems/overlayfs.rst. */
+function escaped(path: string): string {
+  return path.replace(/[\\:]/g, '\\$&');
+}
+
 /** A tmpfs for files that the image must not hold and the host must not see. It goes when the host's root goes. */
 export function workshopSteps(): Root {
   const tmpfs = newFileSystem(
@@ -92,23 +135,22 @@ export function pivotSteps(root: Result): PlanStep[] {
   ];
 }
 
-/** The working directory, looked up in the new root without the links of /proc, and checked to lie inside (CVE-2024-21626). */
-export function workingDirectorySteps(path: string): PlanStep[] {
-  const fd = new Result(path);
+/** Where the command starts: looked up in the root without the links of /proc, and made when it is missing, as docker does. */
+export function workingDirectory(root: Result, path: string): { fd: Result; steps: PlanStep[] } {
+  const below = path.replace(/^\/+|\/+$/g, '');
+  if (below === '') return { fd: root, steps: [] };
+  return target(root, below, 'directory', {
+    links: 'inside',
+    why: 'The working directory. A link of /proc that jumps elsewhere, to a directory of the host, is refused (CVE-2024-21626).',
+  });
+}
+
+/** Goes there, and asks the kernel whether that is inside. */
+export function enterSteps(directory: Result): PlanStep[] {
   const where = new Block(new Uint8Array(4096));
-  const how = openHow(O.PATH | O.CLOEXEC | O.DIRECTORY, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS);
   return [
-    step(
-      openat2,
-      [AT.FDCWD, path, how, 24],
-      'The working directory; a link of /proc that jumps elsewhere is refused.',
-      {
-        saves: fd,
-        hint: 'the working directory has to be a directory in the image',
-      },
-    ),
-    step(fchdir, [fd], 'There the command starts.'),
-    step(getcwd, [where, 4096], 'Outside of the root the answer would be "(unreachable)".'),
+    step(fchdir, [directory], 'There the command starts.'),
+    step(getcwd, [where, 4096], 'For a directory outside of the root the answer begins with "(unreachable)".'),
     step(compare, [where, 0xff, 0x2f, 1], 'It begins with "/": the directory lies inside the root.', {
       man: 'getcwd(3)',
     }),

@@ -1,7 +1,9 @@
 /** What is asked for: the image's defaults with the command line's flags over them. */
+import { posix } from 'node:path';
 import { Failure } from '../pipe/failure.js';
 import type { RunConfig } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
+import { mountOf, tmpfsOf, type Volume, volumeOf } from './volumes.js';
 
 export interface Settings {
   /** Absolute path of the root filesystem. */
@@ -19,6 +21,9 @@ export interface Settings {
   capAdd: string[];
   capDrop: string[];
   umask: number;
+  volumes: Volume[];
+  /** Everything that is written to the root goes to memory and is gone with the container. */
+  overlay: boolean;
 }
 
 /** The flags, as the command line has them. */
@@ -35,6 +40,10 @@ export interface Flags {
   'cap-add': string[];
   'cap-drop': string[];
   umask: string | undefined;
+  volume: string[];
+  mount: string[];
+  tmpfs: string[];
+  overlay: boolean;
 }
 
 export interface Caller {
@@ -61,6 +70,8 @@ export function settingsOf(root: string, image: RunConfig, flags: Flags, command
     capAdd: flags['cap-add'],
     capDrop: flags['cap-drop'],
     umask: umaskOf(flags.umask),
+    volumes: [...flags.volume.map(volumeOf), ...flags.mount.map(mountOf), ...flags.tmpfs.map(tmpfsOf)],
+    overlay: flags.overlay,
   };
 }
 
@@ -113,7 +124,7 @@ function envFile(path: string, text: string): string[] {
 
 function absolute(path: string, flag: string): string {
   if (!path.startsWith('/')) throw new Failure(Status.usage, flag, `${JSON.stringify(path)} is not absolute`);
-  return path;
+  return posix.normalize(path);
 }
 
 function networkOf(net: string | undefined): 'host' | 'none' {

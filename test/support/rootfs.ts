@@ -53,3 +53,12 @@ export async function output(
   if (status !== 0) throw new Error(`status ${status}: ${stderr}`);
   return stdout.replace(/\n$/, '');
 }
+
+/** Waits until something is so, looking often; an error after 20 seconds. */
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  const end = Date.now() + 20_000;
+  while (!(await condition())) {
+    if (Date.now() > end) throw new Error(`it did not come to this: ${condition.toString()}`);
+    await new Promise((done) => setTimeout(done, 20));
+  }
+}

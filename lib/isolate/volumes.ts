@@ -1,0 +1,175 @@
+/** What the user adds to the container's tree: directories and files of the host, and temporary file systems. */
+import { statSync } from 'node:fs';
+import { posix, resolve } from 'node:path';
+import { Failure, failureOf } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+import { AT, MOUNT_ATTR } from '../sys/constants.js';
+import type { Result } from '../sys/program.js';
+import { copyOfTree, mountAt, newFileSystem, type TargetKind } from './mounts.js';
+import type { PlanStep } from './step.js';
+
+export interface BindVolume {
+  type: 'bind';
+  /** Absolute path on the host. */
+  source: string;
+  kind: TargetKind;
+  /** Normalized path in the container, without the leading slash. */
+  target: string;
+  readOnly: boolean;
+}
+
+export interface TmpfsVolume {
+  type: 'tmpfs';
+  target: string;
+  /** Options of tmpfs(5). */
+  options: Record<string, string>;
+  /** MOUNT_ATTR_* */
+  attributes: number;
+}
+
+export type Volume = BindVolume | TmpfsVolume;
+
+/** `-v SOURCE:TARGET[:ro|rw]`. Source: docker's `--volume`, without named volumes, which need a daemon's store. */
+export function volumeOf(text: string): BindVolume {
+  const flag = `--volume ${text}`;
+  const [source = '', target = '', options = 'rw', ...rest] = text.split(':');
+  if (target === '' || rest.length > 0) throw usage(flag, 'it is not SOURCE:TARGET[:ro]');
+  if (!/^[./]/.test(source)) {
+    throw usage(
+      flag,
+      `${JSON.stringify(source)} is no path`,
+      'named volumes do not exist here; write ./NAME for a directory',
+    );
+  }
+  const known = ['ro', 'rw', 'z', 'Z', 'rprivate', 'private'];
+  const unknown = options.split(',').find((option) => !known.includes(option));
+  if (unknown !== undefined) throw usage(flag, `unknown option ${JSON.stringify(unknown)}`);
+  return bind(source, target, options.split(',').includes('ro'), flag);
+}
+
+/** `--mount type=bind|tmpfs,source=...,target=...[,readonly]`. Source: docker's `--mount`. */
+export function mountOf(text: string): Volume {
+  const flag = `--mount ${text}`;
+  const fields = new Map(
+    text.split(',').map((field) => {
+      const [, key = '', value] = /^([^=]*)(?:=(.*))?$/s.exec(field) ?? [];
+      return [mountKeys[key] ?? key, value ?? 'true'] as const;
+    }),
+  );
+  const take = (key: string) => {
+    const value = fields.get(key);
+    fields.delete(key);
+    return value;
+  };
+  const type = take('type') ?? 'volume';
+  const target = take('target');
+  const readOnly = !['false', '0', undefined].includes(take('readonly'));
+  if (target === undefined) throw usage(flag, 'target= is missing');
+  const volume =
+    type === 'tmpfs' ? mountTmpfs(target, take('tmpfs-size'), take('tmpfs-mode'), readOnly, flag) : undefined;
+  const source = volume ? undefined : take('source');
+  const [left] = fields.keys();
+  if (left !== undefined) throw usage(flag, `unknown field ${JSON.stringify(left)}`);
+  if (volume) return volume;
+  if (type !== 'bind') throw usage(flag, `type=${type} is not offered`, 'bind and tmpfs are');
+  if (source === undefined) throw usage(flag, 'source= is missing');
+  return bind(source, target, readOnly, flag);
+}
+
+const mountKeys: Record<string, string> = { src: 'source', dst: 'target', destination: 'target', ro: 'readonly' };
+
+function mountTmpfs(
+  target: string,
+  size: string | undefined,
+  mode: string | undefined,
+  readOnly: boolean,
+  flag: string,
+): TmpfsVolume {
+  const options = { ...(size === undefined ? {} : { size }), ...(mode === undefined ? {} : { mode }) };
+  return tmpfs(target, options, tmpfsDefaults | (readOnly ? MOUNT_ATTR.RDONLY : 0), flag);
+}
+
+const tmpfsDefaults = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC;
+const attributesByName: Record<string, [set: number, clear: number]> = {
+  ro: [MOUNT_ATTR.RDONLY, 0],
+  rw: [0, MOUNT_ATTR.RDONLY],
+  noexec: [MOUNT_ATTR.NOEXEC, 0],
+  exec: [0, MOUNT_ATTR.NOEXEC],
+  nosuid: [MOUNT_ATTR.NOSUID, 0],
+  suid: [0, MOUNT_ATTR.NOSUID],
+  nodev: [MOUNT_ATTR.NODEV, 0],
+};
+
+/** `--tmpfs TARGET[:OPTIONS]`. Source: docker's `--tmpfs`; nosuid, nodev and noexec unless told otherwise. */
+export function tmpfsOf(text: string): TmpfsVolume {
+  const flag = `--tmpfs ${text}`;
+  const [target = '', list = ''] = text.split(/:(.*)/s);
+  const options: Record<string, string> = {};
+  let attributes = tmpfsDefaults;
+  for (const option of list.split(',').filter((word) => word !== '')) {
+    const [name = '', value] = option.split(/=(.*)/s);
+    const known = attributesByName[name];
+    if (known) attributes = (attributes | known[0]) & ~known[1];
+    else if (value !== undefined && ['size', 'mode', 'uid', 'gid', 'nr_inodes', 'nr_blocks'].includes(name))
+      options[name] = value;
+    else throw usage(flag, `unknown option ${JSON.stringify(option)}`);
+  }
+  return tmpfs(target, options, attributes, flag);
+}
+
+function tmpfs(target: string, options: Record<string, string>, attributes: number, flag: string): TmpfsVolume {
+  return { type: 'tmpfs', target: inside(target, flag), options: { mode: '1777', ...options }, attributes };
+}
+
+function bind(source: string, target: string, readOnly: boolean, flag: string): BindVolume {
+  const path = resolve(source);
+  let directory: boolean;
+  try {
+    directory = statSync(path).isDirectory();
+  } catch (error) {
+    const { why } = failureOf(error, path);
+    throw new Failure(Status.isolate, flag, `${path}: ${why}`, { cause: error });
+  }
+  return { type: 'bind', source: path, kind: directory ? 'directory' : 'file', target: inside(target, flag), readOnly };
+}
+
+/** Over /proc and /sys nothing is mounted: what the container sees there is what the kernel says (CVE-2019-16884). */
+function inside(target: string, flag: string): string {
+  if (!target.startsWith('/')) throw usage(flag, `the target ${JSON.stringify(target)} is not absolute`);
+  const path = posix.normalize(target).replace(/^\/+|\/+$/g, '');
+  if (path === '') throw usage(flag, 'the root itself is no target');
+  if (/^(proc|sys)(\/|$)/.test(path)) throw usage(flag, `/${path} belongs to the kernel and cannot be covered`);
+  return path;
+}
+
+function usage(what: string, why: string, hint?: string): Failure {
+  return new Failure(Status.usage, what, why, hint === undefined ? {} : { hint });
+}
+
+/** Parents before what lies below them, as docker sorts them. */
+export function volumeSteps(root: Result, volumes: readonly Volume[]): PlanStep[] {
+  const depth = ({ target }: Volume) => target.split('/').length;
+  return [...volumes].sort((a, b) => depth(a) - depth(b)).flatMap((volume) => stepsOf(root, volume));
+}
+
+function stepsOf(root: Result, volume: Volume): PlanStep[] {
+  const place = {
+    links: 'inside' as const,
+    why: 'Where the user wants it; links of the image are followed within the image.',
+  };
+  if (volume.type === 'tmpfs') {
+    const { options, attributes, target } = volume;
+    const tree = newFileSystem(
+      'tmpfs',
+      options,
+      attributes,
+      'Memory that the command may fill, gone with the container.',
+    );
+    return mountAt(root, target, 'directory', tree, place);
+  }
+  const { source, target, kind, readOnly } = volume;
+  const attributes = MOUNT_ATTR.NODEV | (readOnly ? MOUNT_ATTR.RDONLY : 0);
+  const why = 'What the user shares; device nodes in it open nothing.';
+  const tree = copyOfTree({ fd: AT.FDCWD, path: source }, attributes, why, { recursive: true, name: source });
+  return mountAt(root, target, kind, tree, place);
+}
