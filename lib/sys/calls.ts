@@ -25,6 +25,7 @@ import {
   RENAME,
   RLIMIT,
   SECCOMP,
+  SECCOMP_IOCTL,
   SIG,
   SIOC,
   TC,
@@ -95,6 +96,13 @@ export const fcntl = syscall('fcntl', { x64: 72, arm64: 25 }, fd, choice('F_', F
 export const ioctl = syscall('ioctl', { x64: 16, arm64: 29 }, fd, choice('TIO', TIO), long);
 export const ioctlMemory = syscall('ioctl', { x64: 16, arm64: 29 }, fd, choice('TIO', TIO), memory);
 export const ioctlInterface = syscall('ioctl', { x64: 16, arm64: 29 }, fd, choice('SIOC', SIOC), memory);
+export const ioctlSeccomp = syscall(
+  'ioctl',
+  { x64: 16, arm64: 29 },
+  fd,
+  choice('SECCOMP_IOCTL_', SECCOMP_IOCTL),
+  memory,
+);
 export const ioctlTermios = syscall('ioctl', { x64: 16, arm64: 29 }, fd, choice('TC', TC), memory);
 export const dup3 = syscall('dup3', { x64: 292, arm64: 24 }, fd, fd, oflags);
 export const close_range = syscall(
@@ -178,6 +186,7 @@ export const wait4 = syscall('wait4', { x64: 61, arm64: 260 }, int, memory, flag
 export const kill = syscall('kill', { x64: 62, arm64: 129 }, int, int);
 export const pidfd_open = syscall('pidfd_open', { x64: 434, arm64: 434 }, int, int);
 export const pidfd_send_signal = syscall('pidfd_send_signal', { x64: 424, arm64: 424 }, fd, int, memory, int);
+export const pidfd_getfd = syscall('pidfd_getfd', { x64: 438, arm64: 438 }, fd, int, int);
 export const exit_group = syscall('exit_group', { x64: 231, arm64: 94 }, int);
 /** `argv` and `envp` are null-terminated arrays of pointers. */
 export const execve = syscall('execve', { x64: 59, arm64: 221 }, path, memory, memory);

@@ -166,6 +166,9 @@ export const SECCOMP = {
   FILTER_FLAG_NEW_LISTENER: 8,
 } as const;
 
+/** seccomp_unotify(2). */
+export const SECCOMP_IOCTL = { NOTIF_RECV: 0xc0502100, NOTIF_SEND: 0xc0182101 } as const;
+
 /** ioctl_tty(2). */
 export const TIO = {
   CSCTTY: 0x540e,

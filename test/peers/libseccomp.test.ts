@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { type Comparison, compile, operators, RET, type Rule, type Section } from '../../lib/isolate/seccomp/bpf.js';
+import {
+  type Comparison,
+  compile,
+  operators,
+  RET,
+  type Rule,
+  type Section,
+  verdictOf,
+} from '../../lib/isolate/seccomp/bpf.js';
 import { type ProfileSource, seccompRules, type Target } from '../../lib/isolate/seccomp/index.js';
 import { checkFilter, verdict } from '../support/bpf.js';
 import { needsLibseccomp, referenceFilter } from '../support/libseccomp.js';
@@ -43,6 +51,8 @@ function sameVerdicts(section: Section, seed: number, tries: number): void {
       const expected = number > section.highest ? section.newerAction : verdict(filter, call);
       const told = `${number} (${call.args.map((arg) => `0x${arg.toString(16)}`).join(', ')})`;
       assert.equal(verdict(ours, call).toString(16), (expected >>> 0).toString(16), told);
+      const byRules = verdictOf([{ ...section, auditArch: arch }], { ...call, auditArch: arch });
+      assert.equal(byRules! >>> 0, expected >>> 0, `by the rules: ${told}`);
     }
   }
 }

@@ -43,6 +43,44 @@ export interface Section {
   highest: number;
 }
 
+/** What a filter of these sections returns for a call, by the rules themselves. Undefined for an architecture without a section. */
+export function verdictOf(sections: readonly Section[], call: Call): number | undefined {
+  const section = sections.find(({ auditArch }) => auditArch === call.auditArch);
+  if (!section) return undefined;
+  if (call.number > section.highest) return section.newerAction;
+  const mine = section.rules.filter(({ number }) => number === call.number);
+  const rule =
+    mine.find(({ args }) => args.length === 0) ?? mine.find(({ args }) => args.every((arg) => holds(arg, call)));
+  return rule?.action ?? section.defaultAction;
+}
+
+export interface Call {
+  number: number;
+  auditArch: number;
+  /** All six, unsigned. */
+  args: readonly bigint[];
+}
+
+function holds({ index, op: operator, value, valueTwo }: Comparison, { args }: Call): boolean {
+  const argument = args[index]!;
+  switch (operator) {
+    case 'EQ':
+      return argument === value;
+    case 'NE':
+      return argument !== value;
+    case 'GT':
+      return argument > value;
+    case 'GE':
+      return argument >= value;
+    case 'LT':
+      return argument < value;
+    case 'LE':
+      return argument <= value;
+    case 'MASKED_EQ':
+      return (argument & value) === (valueTwo & value);
+  }
+}
+
 /** SECCOMP_RET_*, `linux/seccomp.h`. */
 export const RET = {
   KILL_PROCESS: 0x80000000,
@@ -50,6 +88,7 @@ export const RET = {
   TRAP: 0x00030000,
   ERRNO: 0x00050000,
   TRACE: 0x7ff00000,
+  USER_NOTIF: 0x7fc00000,
   LOG: 0x7ffc0000,
   ALLOW: 0x7fff0000,
 } as const;

@@ -7,7 +7,7 @@ import { type SyscallArch, syscallNumbers } from './syscall-numbers.js';
 export type { Target } from './profile.js';
 
 /** AUDIT_ARCH_* of `linux/audit.h`. */
-const auditArch: Record<SyscallArch, number> = { x64: x64Audit, arm64: 0xc00000b7, x86: 0x40000003 };
+export const auditArch: Record<SyscallArch, number> = { x64: x64Audit, arm64: 0xc00000b7, x86: 0x40000003 };
 
 /** `default`, `unconfined`, or a profile file's text with its name for messages. */
 export type ProfileSource = 'default' | 'unconfined' | { name: string; text: string };

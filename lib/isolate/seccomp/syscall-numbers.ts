@@ -144,3 +144,9 @@ export function syscallNumbers(arch: SyscallArch): Map<string, number> {
   }
   return numbers;
 }
+
+/** The name of a call, or `call 999` when there is none. */
+export function syscallName(arch: SyscallArch, number: number): string {
+  for (const [name, known] of syscallNumbers(arch)) if (known === number) return name;
+  return `call ${number}`;
+}

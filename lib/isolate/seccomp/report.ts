@@ -1,0 +1,119 @@
+/**
+ * Which system calls a container was refused. The filter asks this process about each call that it would refuse, and this
+ * process answers with the very error that the filter would have given, after taking down the name. It never lets a call
+ * through, so it needs to look at nothing that the container could change in the meantime.
+ *
+ * Source: seccomp_unotify(2).
+ */
+import { close, ioctlSeccomp, pidfd_getfd, pidfd_open, ppoll } from '../../sys/calls.js';
+import { SECCOMP_IOCTL } from '../../sys/constants.js';
+import { isErrno } from '../../sys/syscall.js';
+import { type Call, compile, ENOSYS, RET, type Section, verdictOf } from './bpf.js';
+import { auditArch, type ProfileSource, seccompRules, type Target } from './index.js';
+import { type SyscallArch, syscallName } from './syscall-numbers.js';
+
+/** How often is looked for questions. A refused call waits that long, an allowed one not at all. */
+const everyMs = 4;
+/** After an answer the next question often follows at once: wait for it this long. */
+const followsNs = 300_000;
+
+export interface Report {
+  /** For seccomp(2) with SECCOMP_FILTER_FLAG_NEW_LISTENER, which returns the descriptor for `listen`. */
+  filter: Buffer;
+  /**
+   * Begins to answer, given the child's pid and its descriptor. The child must not go on to execve(2) before, which
+   * closes the descriptor.
+   */
+  listen(pid: number, fd: number): void;
+  /** Ends it, and returns the names of the calls that were refused, in the order of their first time, and how often. */
+  end(): Map<string, number>;
+}
+
+/** A filter that reports what it refuses. Calls that get ENOSYS, the sign to use an older call, count as answered and not as refused. */
+export function seccompReport(source: Exclude<ProfileSource, 'unconfined'>, target: Target): Report {
+  const sections = seccompRules(source, target);
+  const refused = new Map<string, number>();
+  let listener = -1;
+  let timer: NodeJS.Timeout | undefined;
+
+  const answerAll = (timeoutNs: number) => {
+    while (isReady(listener, timeoutNs)) {
+      const call = answer(listener, sections);
+      if (!call) continue;
+      const name = nameOf(call);
+      refused.set(name, (refused.get(name) ?? 0) + 1);
+    }
+  };
+
+  return {
+    filter: compile(sections.map(asking)),
+    listen: (pid, fd) => {
+      const pidfd = pidfd_open(pid, 0);
+      listener = pidfd_getfd(pidfd, fd, 0);
+      close(pidfd);
+      timer = setInterval(() => answerAll(followsNs), everyMs);
+      timer.unref();
+    },
+    end: () => {
+      clearInterval(timer);
+      if (listener >= 0) close(listener);
+      listener = -1;
+      return refused;
+    },
+  };
+}
+
+/** The section with a question in the place of each refusal. */
+function asking(section: Section): Section {
+  return {
+    ...section,
+    rules: section.rules.map((rule) => ({ ...rule, action: question(rule.action) })),
+    defaultAction: question(section.defaultAction),
+  };
+}
+
+function question(action: number): number {
+  const refusal = (action & ~0xffff) === RET.ERRNO && action !== (RET.ERRNO | ENOSYS);
+  return refusal ? RET.USER_NOTIF : action;
+}
+
+/** Whether a question is there within `timeoutNs`. */
+function isReady(listener: number, timeoutNs: number): boolean {
+  const POLLIN = 1;
+  const poll = Buffer.alloc(8);
+  poll.writeInt32LE(listener, 0);
+  poll.writeInt16LE(POLLIN, 4);
+  const timeout = Buffer.alloc(16);
+  timeout.writeBigInt64LE(BigInt(timeoutNs), 8);
+  return ppoll.try(poll, 1, timeout, null, 8) > 0 && (poll.readInt16LE(6) & POLLIN) !== 0;
+}
+
+/** Reads a question, a `struct seccomp_notif`, and answers it. Undefined when who asked has died meanwhile. */
+function answer(listener: number, sections: readonly Section[]): Call | undefined {
+  const asked = Buffer.alloc(80);
+  if (isErrno(ioctlSeccomp.try(listener, SECCOMP_IOCTL.NOTIF_RECV, asked))) return undefined;
+  const call = callOf(asked.subarray(16));
+  const errno = (verdictOf(sections, call) ?? RET.ERRNO | 1) & 0xffff;
+  // `struct seccomp_notif_resp`: id, value, error, flags.
+  const response = Buffer.alloc(24);
+  asked.copy(response, 0, 0, 8);
+  response.writeInt32LE(-errno, 16);
+  ioctlSeccomp.try(listener, SECCOMP_IOCTL.NOTIF_SEND, response);
+  return call;
+}
+
+/** `struct seccomp_data`. */
+function callOf(data: Buffer): Call {
+  return {
+    number: data.readInt32LE(0),
+    auditArch: data.readUInt32LE(4),
+    args: [0, 1, 2, 3, 4, 5].map((i) => data.readBigUInt64LE(16 + 8 * i)),
+  };
+}
+
+function nameOf(call: Call): string {
+  for (const [arch, audit] of Object.entries(auditArch) as [SyscallArch, number][]) {
+    if (audit === call.auditArch) return syscallName(arch, call.number);
+  }
+  return `call ${call.number}`;
+}

@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { seccompReport } from '../../lib/isolate/seccomp/report.js';
+import { exit_group, pipe2, prctl, read, seccomp, socket, umask, unshare, wait4, write } from '../../lib/sys/calls.js';
+import { PR, SECCOMP } from '../../lib/sys/constants.js';
+import { Block, Program, Result, type Step } from '../../lib/sys/program.js';
+import type { Syscall } from '../../lib/sys/syscall.js';
+
+test('refused calls are reported by name and number, with the error that the filter gives', async () => {
+  const target = { capabilities: [], arch: process.arch === 'arm64' ? 'arm64' : 'x64', kernel: '6.1.0' } as const;
+  const report = seccompReport('default', target);
+  const header = Buffer.alloc(16);
+  header.writeUInt16LE(report.filter.length / 8);
+  const [reader, writer] = pipe();
+
+  const listener = new Result('listener');
+  const install = step(
+    [
+      seccomp,
+      SECCOMP.SET_MODE_FILTER,
+      SECCOMP.FILTER_FLAG_NEW_LISTENER,
+      new Block(header, [{ offset: 8, value: new Block(report.filter) }]),
+    ],
+    { saves: listener },
+  );
+  const CLONE_NEWUTS = 0x04000000;
+  const AF_VSOCK = 40;
+  const refused = [1, 2, 3].map(() => step([unshare, CLONE_NEWUTS], { onError: 'continue' }));
+  const vsock = step([socket, AF_VSOCK, 1, 0], { onError: 'continue' });
+  const allowed = step([umask, 0o22]);
+  const child = new Program([
+    step([prctl, PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0]),
+    install,
+    step([read, reader, new Block(Buffer.alloc(8)), 1]),
+    ...refused,
+    vsock,
+    allowed,
+    step([exit_group, 0]),
+  ]);
+  const pid = child.start(0);
+  while (child.result(install) === undefined) await sleep(1);
+  report.listen(pid, child.result(install)!);
+  write(writer, Buffer.from('g'), 1);
+  const status = Buffer.alloc(4);
+  while (wait4(pid, status, 1, null) === 0) await sleep(1);
+
+  assert.equal(child.failure(), undefined);
+  assert.equal(status.readInt32LE(), 0);
+  assert.deepEqual(
+    [...refused, vsock].map((one) => child.result(one)),
+    [-1, -1, -1, -1],
+  );
+  assert.ok(child.result(allowed)! >= 0);
+  assert.deepEqual(
+    [...report.end()],
+    [
+      ['unshare', 3],
+      ['socket', 1],
+    ],
+  );
+});
+
+function pipe(): [reader: number, writer: number] {
+  const ends = Buffer.alloc(8);
+  pipe2(ends, 0o2000000);
+  return [ends.readInt32LE(0), ends.readInt32LE(4)];
+}
+
+function step([call, ...args]: [Syscall<never>, ...Step['args']], flow: Partial<Step> = {}): Step {
+  return { call: call as unknown as Syscall, args, ...flow };
+}
