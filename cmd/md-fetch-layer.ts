@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { fetchLayers } from '../lib/image/layers.js';
+import { openLocal } from '../lib/image/local.js';
 import { Store } from '../lib/image/store.js';
 import { main } from '../lib/pipe/command.js';
 import { asManifestDocument } from '../lib/pipe/document.js';
@@ -37,7 +38,7 @@ main(
     const { authorization: _, login: __, ...open } = document;
     writeDocument(open);
     const store = new Store();
-    const source = await openRegistry(document, networkOf(flags, document));
+    const source = (await openLocal(document, store)) ?? (await openRegistry(document, networkOf(flags, document)));
     try {
       await fetchLayers({ ...document, source, store, jobs, progress }, (layer) => writeDocument({ layer }));
     } finally {

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { openLocal } from '../lib/image/local.js';
 import { resolveImage } from '../lib/image/manifest.js';
 import { hostPlatform, parsePlatform } from '../lib/image/platform.js';
 import { Store } from '../lib/image/store.js';
@@ -35,9 +36,11 @@ main(
     const wanted = flags.platform === undefined ? hostPlatform() : parsePlatform(flags.platform);
     const document = asTokenDocument(await firstLine(stdinLines()));
     const { image, reference } = document;
-    const source = await openRegistry(document, networkOf(flags, document));
+    const store = new Store();
+    const source =
+      (await openLocal(document, store, wanted)) ?? (await openRegistry(document, networkOf(flags, document)));
     const strict = flags.platform !== undefined;
-    const found = await resolveImage(source, { image, reference, wanted, strict, store: new Store() });
+    const found = await resolveImage(source, { image, reference, wanted, strict, store });
     const { digest, mediaType, manifest, config, platform } = found;
     writeDocument({ ...document, platform, digest, mediaType, manifest, config });
     return undefined;

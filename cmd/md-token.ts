@@ -1,10 +1,27 @@
 #!/usr/bin/env node
+import { findLocal } from '../lib/image/local.js';
+import { hostPlatform } from '../lib/image/platform.js';
 import { main } from '../lib/pipe/command.js';
+import type { TokenDocument } from '../lib/pipe/document.js';
+import type { Flags, FlagValues } from '../lib/pipe/flags.js';
 import { writeDocument } from '../lib/pipe/output.js';
 import { askedLogin, loginFlags } from '../lib/registry/login.js';
 import { networkFlags, networkOf } from '../lib/registry/network.js';
 import { openRegistry } from '../lib/registry/open.js';
-import { formatReference, manifestName, parseReference } from '../lib/registry/reference.js';
+import {
+  formatReference,
+  isSameReference,
+  manifestName,
+  parseReference,
+  type Reference,
+  tryReference,
+} from '../lib/registry/reference.js';
+
+const registryFlags = {
+  offline: { kind: 'boolean', help: 'ask nobody: the image is in the store already' },
+  ...loginFlags,
+  ...networkFlags,
+} as const satisfies Flags;
 
 main(
   {
@@ -12,35 +29,66 @@ main(
     summary: 'Ask the registry of IMAGE how it wants to be asked, and get a token for pulling from it',
     operands: 'IMAGE',
     arity: { min: 1, max: 1 },
-    flags: { ...loginFlags, ...networkFlags },
+    flags: registryFlags,
     examples: [
       ['md-token alpine', 'docker.io/library/alpine:latest, as docker has it'],
       ['md-token ghcr.io/owner/name:1.2', 'another registry'],
       ['md-token debian@sha256:9c1f...', 'exactly this image'],
       ['md-token --username me --password-stdin me/private < secret', 'with a login of its own'],
+      ['md-token --offline alpine', 'from the store, without the network'],
+      ['md-token oci:layout:latest', 'from an OCI image layout in ./layout'],
+      ['md-token docker-archive:alpine.tar', 'from what docker save wrote'],
       ['md-token -x alpine', 'show the challenge and the answer to it'],
     ],
-    statuses: [0, 64, 69, 74, 75, 76, 77],
+    statuses: [0, 64, 65, 69, 74, 75, 76, 77],
     notes: [
+      'IMAGE is a name, or oci:DIR[:NAME|@DIGEST] or docker-archive:FILE[:NAME:TAG|@DIGEST] for an image on this machine.',
       'Writes the document that md-manifest reads. Its fields "authorization" and "login" are secrets.',
       'Logins made with docker login or podman login are used. The network flags go down the pipe with the document.',
     ].join('\n'),
   },
   async ({ flags, operands: [image = ''] }) => {
-    const reference = parseReference(image);
-    const { registry, repository } = reference;
-    const network = networkOf(flags);
-    const login = await askedLogin(flags);
-    const source = await openRegistry({ registry, repository, login }, network);
-    writeDocument({
-      image: formatReference(reference),
-      registry,
-      repository,
-      reference: manifestName(reference),
-      authorization: await source.login(),
-      ...(login ? { login } : {}),
-      ...(Object.keys(network).length > 0 ? { network } : {}),
-    });
+    const document =
+      (await localImage(image)) ?? (flags.offline ? await storedImage(image) : await registryImage(image, flags));
+    writeDocument(document);
     return undefined;
   },
 );
+
+async function registryImage(image: string, flags: FlagValues<typeof registryFlags>): Promise<TokenDocument> {
+  const named = nameFields(parseReference(image));
+  const network = networkOf(flags);
+  const login = await askedLogin(flags);
+  const source = await openRegistry({ ...named, login }, network);
+  return {
+    ...named,
+    authorization: await source.login(),
+    ...(login ? { login } : {}),
+    ...(Object.keys(network).length > 0 ? { network } : {}),
+  };
+}
+
+/** An image in a layout or an archive of the user's. */
+async function localImage(text: string): Promise<TokenDocument | undefined> {
+  const found = await findLocal(text, isSameReference);
+  if (!found) return undefined;
+  const { source, reference, names } = found;
+  const name = names.find(tryReference) ?? names.at(-1)!;
+  return { ...nameFields(parseReference(name)), reference, source, authorization: null };
+}
+
+/** An image that was pulled before. */
+async function storedImage(text: string): Promise<TokenDocument> {
+  const [{ Store }, { Offline }] = await Promise.all([
+    import('../lib/image/store.js'),
+    import('../lib/image/offline.js'),
+  ]);
+  const named = nameFields(parseReference(text));
+  new Offline(new Store(), named.image, hostPlatform()).check(named.reference);
+  return { ...named, source: 'store', authorization: null };
+}
+
+function nameFields(reference: Reference) {
+  const { registry, repository } = reference;
+  return { image: formatReference(reference), registry, repository, reference: manifestName(reference) };
+}

@@ -4,7 +4,6 @@
  */
 import { readFile } from 'node:fs/promises';
 import type { Dispatcher } from 'undici';
-import Agent from 'undici/lib/dispatcher/agent.js';
 import pkg from '../../package.json' with { type: 'json' };
 import { Failure } from '../pipe/failure.js';
 import { tracing } from '../pipe/trace.js';
@@ -137,6 +136,8 @@ export class Http {
       const { proxyAgent } = await import('./proxy.js');
       return proxyAgent(tls, timeout);
     }
+    // Most of a start is undici's: whoever finds everything in the store does without.
+    const { default: Agent } = await import('undici/lib/dispatcher/agent.js');
     return new Agent({ connect: { ...tls, timeout, ...(way.guarded && guard ? { lookup: guard.lookup } : {}) } });
   }
 }

@@ -57,6 +57,22 @@ export function parseReference(text: string): Reference {
   return { registry, repository, tag: tag ?? (digest === undefined ? 'latest' : undefined), digest };
 }
 
+/** The reference in a text that somebody else wrote; undefined when it is none. */
+export function tryReference(text: string): Reference | undefined {
+  try {
+    return parseReference(text);
+  } catch (error) {
+    if (error instanceof Failure) return undefined;
+    throw error;
+  }
+}
+
+/** Whether two texts name the same image: `alpine` is `docker.io/library/alpine:latest`. */
+export function isSameReference(a: string, b: string): boolean {
+  const [one, other] = [tryReference(a), tryReference(b)];
+  return one !== undefined && other !== undefined ? formatReference(one) === formatReference(other) : a === b;
+}
+
 function splitName(name: string): { registry: string; repository: string } {
   const slash = name.indexOf('/');
   const first = name.slice(0, Math.max(0, slash));

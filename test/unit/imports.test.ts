@@ -35,9 +35,9 @@ const packages: Record<string, string> = {
 
 /** The packages that each command loads at every start, and those that it loads only when it meets the need. */
 const loaded: Record<string, { atStart: string[]; later: string[] }> = {
-  'md-token': { atStart: ['mri', 'undici'], later: ['koffi'] },
-  'md-manifest': { atStart: ['mri', 'undici'], later: ['koffi'] },
-  'md-fetch-layer': { atStart: ['mri', 'undici'], later: ['koffi'] },
+  'md-token': { atStart: ['mri'], later: ['koffi', 'undici'] },
+  'md-manifest': { atStart: ['mri'], later: ['koffi', 'undici'] },
+  'md-fetch-layer': { atStart: ['mri'], later: ['koffi', 'undici'] },
   'md-unpack': { atStart: ['koffi', 'mri', 'tar'], later: [] },
   'md-isolate': { atStart: ['koffi', 'mri'], later: [] },
 };

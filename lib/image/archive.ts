@@ -1,0 +1,169 @@
+/**
+ * The files in a tar archive, found once and then read where they are. For the archives that hold whole images: these
+ * have plain files, and links between files that are the same.
+ * Source: POSIX pax, "ustar Interchange Format" and "pax Interchange Format"; GNU tar manual, "Tar Internals".
+ */
+import { fstatSync, openSync, readSync } from 'node:fs';
+import { posix } from 'node:path';
+import { Failure, failureOf } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+import { bad, FilePart, type Files } from './files.js';
+
+const blockSize = 512;
+const maxExtended = 1 << 20;
+/** An image has a few files for each layer. */
+const maxMembers = 100_000;
+const maxLinks = 16;
+
+type Member = { kind: 'file'; start: number; size: number } | { kind: 'link'; target: string };
+
+interface Header {
+  name: string;
+  linkname: string;
+  flag: string;
+  size: number;
+}
+
+export class ArchiveFiles implements Files {
+  readonly #members = new Map<string, Member>();
+
+  private constructor(
+    readonly place: string,
+    private readonly fd: number,
+    private readonly size: number,
+  ) {}
+
+  /** Reads the table of contents. The file stays open as long as the process lives. */
+  static open(path: string): ArchiveFiles {
+    let fd: number;
+    let size: number;
+    try {
+      fd = openSync(path, 'r');
+      const stat = fstatSync(fd);
+      if (!stat.isFile()) throw new Failure(Status.usage, path, 'it is no regular file', { hint: 'save it first' });
+      size = stat.size;
+    } catch (error) {
+      throw failureOf(error, path);
+    }
+    const archive = new ArchiveFiles(path, fd, size);
+    archive.#scan();
+    return archive;
+  }
+
+  open(path: string): FilePart | undefined {
+    let name = path;
+    for (let links = 0; links <= maxLinks; links++) {
+      const member = this.#members.get(name);
+      if (!member) return undefined;
+      if (member.kind === 'file') {
+        return new FilePart(`${this.place}: ${path}`, member.size, this.fd, member.start, false);
+      }
+      name = member.target;
+    }
+    throw bad(`${this.place}: ${path}`, 'its links lead nowhere');
+  }
+
+  #scan(): void {
+    let extended: Partial<Header> = {};
+    for (let at = 0; at + blockSize <= this.size; ) {
+      const block = this.#read(at, blockSize);
+      if (block.every((byte) => byte === 0)) return;
+      const header = { ...this.#header(block, at), ...extended };
+      const start = at + blockSize;
+      if (start + header.size > this.size) throw bad(this.place, `it is cut off within ${header.name}`);
+      if ('xgLK'.includes(header.flag)) extended = { ...extended, ...this.#extended(header, start) };
+      else {
+        this.#add(header, start);
+        extended = {};
+      }
+      at = start + Math.ceil(header.size / blockSize) * blockSize;
+    }
+    if (this.#members.size === 0) throw bad(this.place, 'it is no tar archive');
+  }
+
+  #header(block: Buffer, at: number): Header {
+    let sum = 8 * 0x20;
+    for (let i = 0; i < blockSize; i++) if (i < 148 || i >= 156) sum += block[i]!;
+    if (number(block, 148, 8) !== sum) throw this.#noHeader(at);
+    const prefix = block.toString('latin1', 257, 263) === 'ustar\0' ? text(block, 345, 155) : '';
+    const name = text(block, 0, 100);
+    const size = number(block, 124, 12);
+    if (size === undefined) throw bad(this.place, `${name} has a size that is no number`);
+    const flag = String.fromCharCode(block[156]! || 0x30);
+    // Links and directories have no content, whatever stands there.
+    const hasContent = !'123456'.includes(flag);
+    const linkname = text(block, 157, 100);
+    return { name: prefix === '' ? name : `${prefix}/${name}`, linkname, flag, size: hasContent ? size : 0 };
+  }
+
+  #noHeader(at: number): Failure {
+    if (at > 0) return bad(this.place, 'the checksum of a header is wrong');
+    const magic = this.#read(0, 4).toString('hex');
+    const isCompressed = magic.startsWith('1f8b') || magic === '28b52ffd';
+    return bad(this.place, 'it is no tar archive', isCompressed ? 'it is compressed: decompress it first' : undefined);
+  }
+
+  /** What an extended header says of the next member. */
+  #extended({ flag, size, name }: Header, start: number): Partial<Header> {
+    if (size > maxExtended) throw bad(this.place, `the extended header ${name} is too long`);
+    const body = this.#read(start, size);
+    if (flag === 'L') return { name: text(body, 0, size) };
+    if (flag === 'K') return { linkname: text(body, 0, size) };
+    // A global header holds comments in the archives of images.
+    return flag === 'g' ? {} : this.#pax(body);
+  }
+
+  #pax(body: Buffer): Partial<Header> {
+    const found: Partial<Header> = {};
+    for (let at = 0; at < body.length; ) {
+      const [, length = ''] = /^([0-9]{1,7}) /.exec(body.toString('latin1', at, at + 8)) ?? [];
+      const end = at + Number(length);
+      if (length === '' || end > body.length) throw bad(this.place, 'a PAX record is not as long as it says');
+      const record = body.toString('utf8', at + length.length + 1, end - 1);
+      const equals = record.indexOf('=');
+      const value = record.slice(equals + 1);
+      const key = record.slice(0, equals);
+      if (key === 'path') found.name = value;
+      if (key === 'linkpath') found.linkname = value;
+      if (key === 'size' && /^[0-9]{1,15}$/.test(value)) found.size = Number(value);
+      at = end;
+    }
+    return found;
+  }
+
+  #add({ name, linkname, flag, size }: Header, start: number): void {
+    const path = posix.normalize(name).replace(/^\/+/, '');
+    if (flag === '0' || flag === '7') this.#members.set(path, { kind: 'file', start, size });
+    // A hard link names its target from the top, a symbolic link from where it is.
+    if (flag === '1') this.#members.set(path, { kind: 'link', target: posix.normalize(linkname) });
+    if (flag === '2')
+      this.#members.set(path, { kind: 'link', target: posix.normalize(`${posix.dirname(path)}/${linkname}`) });
+    if (this.#members.size > maxMembers) throw bad(this.place, `it has more than ${maxMembers} files`);
+  }
+
+  #read(at: number, length: number): Buffer {
+    const buffer = Buffer.alloc(length);
+    try {
+      const bytes = readSync(this.fd, buffer, 0, length, at);
+      if (bytes === length) return buffer;
+    } catch (error) {
+      throw failureOf(error, this.place);
+    }
+    throw bad(this.place, 'it is cut off');
+  }
+}
+
+function text(block: Buffer, at: number, length: number): string {
+  const end = block.indexOf(0, at);
+  return block.toString('utf8', at, end < 0 ? at + length : Math.min(end, at + length));
+}
+
+/** Octal, or base-256 for what is too large for octal. */
+function number(block: Buffer, at: number, length: number): number | undefined {
+  if (block[at] === 0x80) {
+    const value = block.subarray(at + 1, at + length).reduce((sum, byte) => sum * 256 + byte, 0);
+    return Number.isSafeInteger(value) ? value : undefined;
+  }
+  const digits = text(block, at, length).trim();
+  return /^[0-7]+$/.test(digits) ? Number.parseInt(digits, 8) : undefined;
+}

@@ -1,0 +1,138 @@
+/**
+ * What `docker save` writes, and `podman save` and skopeo as `docker-archive:`: a tar archive with a manifest.json that
+ * names a config and layers for each image. There is no manifest as registries have it, so one is made; it is the same
+ * each time. Layers are plain tar archives, whose digest is the diffID in the config; some tools compress them.
+ * Source: moby's image/spec, "Combined Image JSON + Filesystem Changeset Format".
+ */
+import { createHash } from 'node:crypto';
+import { arrayOf, asDigest, asObject, asString, optional } from '../pipe/check.js';
+import { asImageConfig, type Descriptor } from '../pipe/oci.js';
+import { bad, type FilePart, type Files } from './files.js';
+import { noSuchImage } from './layout.js';
+import type { Found, LocalSource } from './local.js';
+import { documentLimit } from './manifest.js';
+import type { BlobSink, RawManifest } from './source.js';
+
+const layerType = 'application/vnd.oci.image.layer.v1.tar';
+const configType = 'application/vnd.oci.image.config.v1+json';
+const manifestType = 'application/vnd.oci.image.manifest.v1+json';
+
+/** An image of manifest.json. */
+interface Item {
+  config: string;
+  tags: string[];
+  layers: string[];
+}
+
+interface Made {
+  item: Item;
+  bytes: Buffer;
+  digest: string;
+  /** Where the blobs are that it names. */
+  blobs: Map<string, string>;
+}
+
+export class DockerArchive implements LocalSource {
+  #made: Promise<Made[]> | undefined;
+
+  private constructor(
+    private readonly files: Files,
+    private readonly items: Item[],
+  ) {}
+
+  /** Undefined when there is no manifest.json in these files. */
+  static async open(files: Files): Promise<DockerArchive | undefined> {
+    const file = files.open('manifest.json');
+    if (!file) return undefined;
+    const name = `${files.place}: manifest.json`;
+    return new DockerArchive(files, arrayOf(asItem)(parse(await file.whole(documentLimit), name), name));
+  }
+
+  async find(selector: string | undefined, isNamed: (name: string) => boolean): Promise<Found> {
+    const fits = ({ item, digest }: Made) => selector === undefined || digest === selector || item.tags.some(isNamed);
+    const [found, ...more] = (await this.#images()).filter(fits);
+    if (!found || (more.length > 0 && selector === undefined)) {
+      throw noSuchImage(this.files.place, selector, (await this.#images()).map(nameOf));
+    }
+    return { reference: found.digest, name: found.item.tags.find(isNamed) ?? found.item.tags[0] };
+  }
+
+  async manifest(reference: string): Promise<RawManifest> {
+    const found = (await this.#images()).find(({ digest }) => digest === reference);
+    if (!found) throw bad(this.files.place, `image ${reference} is not in it any more`);
+    return { bytes: found.bytes, contentType: manifestType };
+  }
+
+  async blob({ digest, size }: Pick<Descriptor, 'digest' | 'size'>, sink: BlobSink): Promise<void> {
+    const path = (await this.#images()).flatMap(({ blobs }) => blobs.get(digest) ?? [])[0];
+    const file = path === undefined ? undefined : this.files.open(path);
+    if (!file) throw bad(this.files.place, `blob ${digest} is not in it any more`);
+    if (file.size !== size) throw bad(file.name, `it has ${file.size} bytes, not ${size}`);
+    for await (const chunk of file.chunks(sink.offset)) sink.write(chunk);
+  }
+
+  #images(): Promise<Made[]> {
+    this.#made ??= Promise.all(this.items.map((item) => this.#make(item)));
+    return this.#made;
+  }
+
+  async #make(item: Item): Promise<Made> {
+    const bytes = await this.#file(item.config).whole(documentLimit);
+    const name = `${this.files.place}: ${item.config}`;
+    const config = await describe(this.#file(item.config), configType);
+    const [, promised] = /([0-9a-f]{64})(?:\.json)?$/.exec(item.config) ?? [];
+    if (promised !== undefined && config.digest !== `sha256:${promised}`) throw bad(name, 'its name is not its digest');
+    const { diff_ids } = asImageConfig(parse(bytes, name), name).rootfs;
+    if (diff_ids.length !== item.layers.length) {
+      throw bad(this.files.place, `it has ${item.layers.length} layers, and its config ${diff_ids.length} diffIDs`);
+    }
+    const layers = await Promise.all(item.layers.map((path, i) => this.#layer(path, asDigest(diff_ids[i], name))));
+    const manifest = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: manifestType, config, layers }));
+    const blobs = new Map([[config.digest, item.config]]);
+    for (const [i, { digest }] of layers.entries()) blobs.set(digest, item.layers[i]!);
+    const digest = `sha256:${createHash('sha256').update(manifest).digest('hex')}`;
+    return { item, bytes: manifest, digest, blobs };
+  }
+
+  async #layer(path: string, diffID: string): Promise<Descriptor> {
+    const file = this.#file(path);
+    const magic = (await file.head(4)).toString('hex');
+    if (magic.startsWith('1f8b')) return describe(file, `${layerType}+gzip`);
+    if (magic === '28b52ffd') return describe(file, `${layerType}+zstd`);
+    // What the config says of it is checked when it is read.
+    return { mediaType: layerType, digest: diffID, size: file.size };
+  }
+
+  #file(path: string): FilePart {
+    const file = this.files.open(path);
+    if (!file) throw bad(this.files.place, `${path} is missing`);
+    return file;
+  }
+}
+
+async function describe(file: FilePart, mediaType: string): Promise<Descriptor> {
+  const hash = createHash('sha256');
+  for await (const chunk of file.chunks()) hash.update(chunk);
+  return { mediaType, digest: `sha256:${hash.digest('hex')}`, size: file.size };
+}
+
+function asItem(value: unknown, name: string): Item {
+  const it = asObject(value, name);
+  return {
+    config: asString(it.Config, `${name}.Config`),
+    tags: optional(it.RepoTags, `${name}.RepoTags`, arrayOf(asString)) ?? [],
+    layers: optional(it.Layers, `${name}.Layers`, arrayOf(asString)) ?? [],
+  };
+}
+
+function nameOf({ item, digest }: Made): string {
+  return item.tags[0] ?? `@${digest}`;
+}
+
+function parse(bytes: Buffer, name: string): unknown {
+  try {
+    return JSON.parse(bytes.toString());
+  } catch {
+    throw bad(name, 'it is no JSON');
+  }
+}

@@ -1,0 +1,105 @@
+/** The files of a local image, wherever they are: in a directory, or in an archive. All of it may be hostile. */
+import * as fs from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { errnoName, Failure, failureOf } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+
+const read = promisify(fs.read);
+const chunkBytes = 1 << 20;
+
+export interface Files {
+  /** Where they are, for messages. */
+  readonly place: string;
+  /** A regular file by its path, undefined when there is none. Throws `Failure` 65 for anything but a regular file. */
+  open(path: string): FilePart | undefined;
+}
+
+/** A stretch of a file. */
+export class FilePart {
+  constructor(
+    readonly name: string,
+    readonly size: number,
+    private readonly fd: number,
+    private readonly start: number,
+    private readonly ownsFd: boolean,
+  ) {}
+
+  /** The bytes from `offset` on, in chunks that are reused: each is valid until the next is asked for. */
+  async *chunks(offset = 0): AsyncGenerator<Buffer> {
+    const buffer = Buffer.allocUnsafe(Math.min(chunkBytes, Math.max(1, this.size - offset)));
+    for (let at = offset; at < this.size; ) {
+      const chunk = await this.#at(at, buffer.subarray(0, this.size - at));
+      at += chunk.length;
+      yield chunk;
+    }
+  }
+
+  /** The first bytes, `length` at most. */
+  async head(length: number): Promise<Buffer> {
+    return this.size === 0 ? Buffer.alloc(0) : this.#at(0, Buffer.alloc(Math.min(length, this.size)));
+  }
+
+  /** All of it. Throws `Failure` 65 when that is more than `limit` bytes. */
+  async whole(limit: number): Promise<Buffer> {
+    if (this.size > limit) throw bad(this.name, `it has ${this.size} bytes, and at most ${limit} are accepted`);
+    const chunks: Buffer[] = [];
+    for await (const chunk of this.chunks()) chunks.push(Buffer.from(chunk));
+    return Buffer.concat(chunks);
+  }
+
+  close(): void {
+    if (this.ownsFd) fs.closeSync(this.fd);
+  }
+
+  async #at(offset: number, buffer: Buffer): Promise<Buffer> {
+    let bytesRead: number;
+    try {
+      ({ bytesRead } = await read(this.fd, buffer, 0, buffer.length, this.start + offset));
+    } catch (error) {
+      throw failureOf(error, this.name);
+    }
+    if (bytesRead === 0) throw bad(this.name, 'it is shorter than it was');
+    return buffer.subarray(0, bytesRead);
+  }
+}
+
+/** Opens a file of somebody else's: no symbolic link as its last name, no device, no pipe that would never end. */
+export function openRegular(path: string): FilePart | undefined {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY } = fs.constants;
+  let fd: number;
+  try {
+    fd = fs.openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+  } catch (error) {
+    if (errnoName(error) === 'ENOENT') return undefined;
+    if (['ELOOP', 'ENXIO'].includes(errnoName(error) ?? '')) throw bad(path, 'it is no regular file');
+    throw failureOf(error, path);
+  }
+  const stat = fs.fstatSync(fd);
+  if (!stat.isFile()) {
+    fs.closeSync(fd);
+    throw bad(path, 'it is no regular file');
+  }
+  return new FilePart(path, stat.size, fd, 0, true);
+}
+
+/** A directory. Nothing in it is followed that leads elsewhere, since its maker may be a stranger. */
+export class DirectoryFiles implements Files {
+  constructor(readonly place: string) {}
+
+  open(path: string): FilePart | undefined {
+    const directories = path.split('/').slice(0, -1);
+    directories.reduce((above, name) => {
+      const directory = join(above, name);
+      const stat = fs.lstatSync(directory, { throwIfNoEntry: false });
+      if (stat && !stat.isDirectory()) throw bad(directory, 'it is no directory');
+      return directory;
+    }, this.place);
+    return openRegular(join(this.place, path));
+  }
+}
+
+/** What is missing or wrong in a local image. */
+export function bad(what: string, why: string, hint?: string): Failure {
+  return new Failure(Status.data, what, why, hint === undefined ? {} : { hint });
+}

@@ -1,0 +1,100 @@
+/**
+ * An OCI image layout of the user's, in a directory or in an archive, as a source of images. It is only read.
+ * Source: image-spec, image-layout.md.
+ */
+import { isDigest } from '../pipe/check.js';
+import { Failure } from '../pipe/failure.js';
+import type { Descriptor, IndexEntry } from '../pipe/oci.js';
+import { Status } from '../pipe/status.js';
+import { bad, type FilePart, type Files } from './files.js';
+import { imageOf, indexJson, parseIndex, tagOf } from './index-json.js';
+import type { Found, LocalSource } from './local.js';
+import { documentLimit } from './manifest.js';
+import type { BlobSink, RawManifest } from './source.js';
+
+export class Layout implements LocalSource {
+  private constructor(
+    private readonly files: Files,
+    private readonly entries: IndexEntry[],
+  ) {}
+
+  /** Undefined when there is no layout in these files. */
+  static async open(files: Files): Promise<Layout | undefined> {
+    const marker = files.open('oci-layout');
+    if (!marker) return undefined;
+    marker.close();
+    const file = files.open('index.json');
+    if (!file) throw bad(files.place, 'it has no index.json');
+    const text = (await wholeOf(file)).toString();
+    return new Layout(files, parseIndex(text, `${files.place}: index.json`).entries);
+  }
+
+  async find(selector: string | undefined, isNamed: (name: string) => boolean): Promise<Found> {
+    const { entries } = this;
+    const chosen = selector === undefined ? entries : this.#select(selector, isNamed);
+    const names = [...new Set(chosen.map(imageOf))];
+    if (chosen.length === 0 || names.length > 1) throw this.#choose(selector);
+    const [entry] = chosen as [IndexEntry];
+    // Several entries of one name are one image for several platforms.
+    const reference = chosen.length === 1 ? entry.digest : imageOf(entry);
+    if (reference === undefined) throw this.#choose(selector);
+    return { reference, name: imageOf(entry) };
+  }
+
+  async manifest(reference: string): Promise<RawManifest> {
+    if (isDigest(reference)) {
+      const contentType = this.entries.find(({ digest }) => digest === reference)?.mediaType;
+      return { bytes: await wholeOf(this.#blob(reference)), contentType };
+    }
+    const entries = this.entries.filter((entry) => imageOf(entry) === reference);
+    return { bytes: Buffer.from(indexJson(entries)), contentType: undefined };
+  }
+
+  async blob({ digest, size }: Pick<Descriptor, 'digest' | 'size'>, sink: BlobSink): Promise<void> {
+    const file = this.#blob(digest);
+    try {
+      if (file.size !== size) throw bad(file.name, `it has ${file.size} bytes, not ${size}`);
+      for await (const chunk of file.chunks(sink.offset)) sink.write(chunk);
+    } finally {
+      file.close();
+    }
+  }
+
+  #select(selector: string, isNamed: (name: string) => boolean): IndexEntry[] {
+    if (isDigest(selector)) return this.entries.filter(({ digest }) => digest === selector).slice(0, 1);
+    const named = this.entries.filter((entry) => imageOf(entry) === selector || tagOf(entry) === selector);
+    return named.length > 0 ? named : this.entries.filter((entry) => isNamed(imageOf(entry) ?? ''));
+  }
+
+  #blob(digest: string): FilePart {
+    const file = this.files.open(`blobs/${digest.replace(':', '/')}`);
+    if (!file) throw bad(this.files.place, `blob ${digest} is missing`);
+    return file;
+  }
+
+  #choose(selector: string | undefined): Failure {
+    return noSuchImage(
+      this.files.place,
+      selector,
+      this.entries.map((entry) => imageOf(entry) ?? `@${entry.digest}`),
+    );
+  }
+}
+
+/** None fits, or several do. */
+export function noSuchImage(place: string, selector: string | undefined, names: string[]): Failure {
+  const has = names.length > 0 ? `it has ${[...new Set(names)].slice(0, 20).join(', ')}` : 'it has no images at all';
+  if (selector === undefined && names.length > 1) {
+    return new Failure(Status.usage, place, 'it has several images', { hint: `name one of them: ${has}` });
+  }
+  const why = selector === undefined ? 'there is no image in it' : `there is no image ${selector} in it`;
+  return new Failure(Status.unavailable, place, why, { hint: has });
+}
+
+async function wholeOf(file: FilePart): Promise<Buffer> {
+  try {
+    return await file.whole(documentLimit);
+  } finally {
+    file.close();
+  }
+}

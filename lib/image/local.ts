@@ -1,0 +1,117 @@
+/**
+ * Images that need no registry: in an OCI image layout, in an archive of `docker save`, or in the store already. The
+ * field `source` of the document says where, and no stage needs to be told again:
+ *
+ *     oci:/absolute/directory    docker-archive:/absolute/file    store
+ *
+ * Without it the image is in its registry.
+ */
+import { statSync } from 'node:fs';
+import { basename, resolve } from 'node:path';
+import { asString, isDigest, type JsonObject, optional } from '../pipe/check.js';
+import { errnoName, Failure, failureOf } from '../pipe/failure.js';
+import type { Platform } from '../pipe/oci.js';
+import { Status } from '../pipe/status.js';
+import { ArchiveFiles } from './archive.js';
+import { DockerArchive } from './docker-archive.js';
+import { bad, DirectoryFiles, type Files } from './files.js';
+import { Layout } from './layout.js';
+import { Offline } from './offline.js';
+import { hostPlatform } from './platform.js';
+import type { Source } from './source.js';
+import type { Store } from './store.js';
+
+/** An image as it was found. */
+export interface Found {
+  /** The digest of its manifest or index, or the name that several entries have. */
+  reference: string;
+  /** What it is called there: a tag, or a name. */
+  name: string | undefined;
+}
+
+export interface LocalSource extends Source {
+  /**
+   * The image that a user means: by its digest, by a name for which `isNamed` holds, or the only one. Throws `Failure`
+   * 65 when there is none, or when there are several to choose from.
+   */
+  find(selector: string | undefined, isNamed: (name: string) => boolean): Promise<Found>;
+}
+
+export interface LocalImage {
+  /** For the document. */
+  source: string;
+  reference: string;
+  /** What it may be called, best first. Names in somebody else's files may be anything; the last one is well-formed. */
+  names: string[];
+}
+
+/** `oci:DIR[:NAME|@DIGEST]` or `docker-archive:FILE[:NAME:TAG|@DIGEST]`, as skopeo has them. */
+const localForm = /^(oci|docker-archive):([^:@]+|[^:]+?)(?::(.+)|@(sha(?:256|512):[0-9a-f]+))?$/s;
+
+/**
+ * Finds the image that a command line names, or returns undefined when it names none of this machine. `sameName` tells
+ * whether two texts name the same image. Throws `Failure` 65 for what is no image or damaged, 69 when it is not there.
+ */
+export async function findLocal(
+  text: string,
+  sameName: (a: string, b: string) => boolean,
+): Promise<LocalImage | undefined> {
+  const [, kind, place = '', name, digest] = localForm.exec(text) ?? [];
+  if (kind === undefined) return undefined;
+  const path = resolve(place);
+  const selector = digest ?? name;
+  const found = await (await open(kind, path)).find(selector, (it) => selector !== undefined && sameName(it, selector));
+  return { source: `${kind}:${path}`, reference: found.reference, names: namesOf(found, path) };
+}
+
+/**
+ * The source that a document names, or undefined when that is a registry. `wanted` is the platform that is looked for.
+ * Throws as `findLocal` does.
+ */
+export async function openLocal(
+  document: JsonObject & { image: string },
+  store: Store,
+  wanted: Platform = hostPlatform(),
+): Promise<Source | undefined> {
+  const source = optional(document.source, 'source', asString);
+  if (source === undefined) return undefined;
+  if (source === 'store') return new Offline(store, document.image, wanted);
+  const [, kind = '', path = ''] = /^(oci|docker-archive):(\/.*)$/s.exec(source) ?? [];
+  if (kind === '') throw bad('source', `${JSON.stringify(source)} is none that is known`);
+  return open(kind, path);
+}
+
+async function open(kind: string, path: string): Promise<LocalSource> {
+  checkThere(path);
+  const files: Files = kind === 'oci' ? new DirectoryFiles(path) : ArchiveFiles.open(path);
+  // Newer archives of docker are layouts as well, which keep the digests that the registry knows.
+  const found = (await Layout.open(files)) ?? (kind === 'oci' ? undefined : await DockerArchive.open(files));
+  if (found) return found;
+  const missing = kind === 'oci' ? 'oci-layout' : 'manifest.json';
+  throw bad(
+    path,
+    `it has no ${missing}`,
+    kind === 'oci' ? 'an OCI image layout is a directory with that file' : 'docker save writes one',
+  );
+}
+
+function checkThere(path: string): void {
+  try {
+    statSync(path);
+  } catch (error) {
+    if (errnoName(error) !== 'ENOENT') throw failureOf(error, path);
+    throw new Failure(Status.unavailable, path, 'it is not there');
+  }
+}
+
+function namesOf({ name, reference }: Found, path: string): string[] {
+  const base = basename(path)
+    .toLowerCase()
+    .replace(/\.tar$/, '')
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-|-$/g, '');
+  const own = `localhost/${base || 'image'}`;
+  const last = isDigest(reference) ? `${own}@${reference}` : own;
+  if (name === undefined) return [last];
+  return [/[/:]/.test(name) ? name : `${own}:${name}`, last];
+}

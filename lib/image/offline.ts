@@ -1,0 +1,52 @@
+/** `--offline`: the store itself as the source, so that nothing is asked of anyone. */
+import { isDigest } from '../pipe/check.js';
+import { Failure } from '../pipe/failure.js';
+import { type IndexEntry, type Platform, platformName } from '../pipe/oci.js';
+import { Status } from '../pipe/status.js';
+import { fitness } from './platform.js';
+import type { RawManifest, Source } from './source.js';
+import type { Store } from './store.js';
+
+export class Offline implements Source {
+  constructor(
+    private readonly store: Store,
+    private readonly image: string,
+    private readonly wanted: Platform,
+  ) {}
+
+  /** Throws `Failure` 69 when the store has nothing of that name or digest. */
+  check(reference: string): void {
+    const isThere = isDigest(reference) ? this.store.read(reference) : this.store.images(this.image).length > 0;
+    if (!isThere) throw this.#missing(this.image);
+  }
+
+  /** By digest only what the store lacks is asked for: it has been looked at before. */
+  async manifest(reference: string): Promise<RawManifest> {
+    if (isDigest(reference)) throw this.#missing(`manifest ${reference} of ${this.image}`);
+    const entries = this.store.images(this.image);
+    if (entries.length === 0) throw this.#missing(this.image);
+    const [best] = entries
+      .map((entry) => ({ entry, rank: entry.platform && fitness(this.wanted, entry.platform) }))
+      .filter(({ rank }) => rank !== undefined)
+      .sort((a, b) => a.rank! - b.rank!);
+    if (!best) throw this.#otherPlatform(entries);
+    const bytes = this.store.read(best.entry.digest);
+    if (!bytes) throw this.#missing(`manifest ${best.entry.digest} of ${this.image}`);
+    return { bytes, contentType: best.entry.mediaType };
+  }
+
+  async blob({ digest }: { digest: string }): Promise<void> {
+    throw this.#missing(`blob ${digest} of ${this.image}`);
+  }
+
+  #otherPlatform(entries: IndexEntry[]): Failure {
+    const has = entries.map(({ platform }) => (platform ? platformName(platform) : 'no platform'));
+    return new Failure(Status.unavailable, this.image, `it is not in the store for ${platformName(this.wanted)}`, {
+      hint: `it is there for ${has.join(', ')}`,
+    });
+  }
+
+  #missing(what: string): Failure {
+    return new Failure(Status.unavailable, what, 'it is not in the store', { hint: 'pull it without --offline' });
+  }
+}

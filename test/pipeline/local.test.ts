@@ -1,0 +1,420 @@
+/** Images that need no registry: the store itself, OCI image layouts, archives of docker save. */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import {
+  type BuiltImage,
+  type BuiltIndex,
+  hostArchitecture,
+  image,
+  index,
+  jsonBlob,
+  layer,
+  put,
+} from '../support/image.js';
+import { peer } from '../support/peers.js';
+import { startRegistry } from '../support/registry.js';
+import { jsonLines, needs, type Result, scratch, shell } from '../support/run.js';
+import { type TarEntry, tarball } from '../support/tar.js';
+
+const pipe = 'md-token "$@" | md-manifest | md-fetch-layer';
+
+function pull(home: string, args: string[], cwd = '/', script = pipe): Promise<Result> {
+  return shell(script, args, { env: { MD_HOME: home }, cwd });
+}
+
+function demo(text = 'hello\n', architecture = hostArchitecture): BuiltImage {
+  const layers = [layer([{ name: 'motd', data: text }]), layer([{ name: 'noise', data: randomBytes(3_000_000) }])];
+  return image({ layers, architecture, run: { Cmd: ['/bin/true'] } });
+}
+
+/** The digests of the layers that were announced, each of which is there. */
+function fetched({ stdout, stderr, status }: Result): string[] {
+  assert.equal(status, 0, stderr);
+  return jsonLines(stdout)
+    .slice(1)
+    .map(({ layer: it }) => {
+      const { digest, size, path } = it as { digest: string; size: number; path: string };
+      assert.equal(readFileSync(path).length, size);
+      return digest;
+    });
+}
+
+function document({ stdout }: Result): Record<string, unknown> {
+  return jsonLines(stdout)[0]!;
+}
+
+const digests = (it: BuiltImage) => it.layers.map(({ descriptor }) => descriptor.digest);
+
+function expectFailure(result: Result, status: number, message: RegExp): void {
+  assert.equal(result.status, status, result.stderr);
+  assert.match(result.stderr, message);
+  assert.equal(result.stderr.trim().split('\n').length, 1, result.stderr);
+}
+
+interface Online {
+  home: string;
+  name: string;
+  built: BuiltImage;
+  requests(): number;
+}
+
+async function pulledOnce(
+  t: TestContext,
+  what: (built: BuiltImage) => BuiltImage | BuiltIndex = (it) => it,
+): Promise<Online> {
+  const home = join(scratch(t), 'home');
+  const registry = await startRegistry();
+  t.after(() => registry.close());
+  const built = demo();
+  await put(registry, 'library/demo', ['latest'], what(built));
+  const name = registry.image('library/demo');
+  fetched(await pull(home, [name]));
+  const before = registry.requests.length;
+  return { home, name, built, requests: () => registry.requests.length - before };
+}
+
+test('--offline finds an image that was pulled before, and asks nobody', async (t) => {
+  const { home, name, built, requests } = await pulledOnce(t, (it) => index([it, demo('other', 's390x')]));
+  assert.deepEqual(fetched(await pull(home, ['--offline', name])), digests(built));
+  assert.equal(requests(), 0);
+});
+
+test('--offline finds an image by the digest of the index that it was pulled by', async (t) => {
+  let top = '';
+  const { home, name, built } = await pulledOnce(t, (it) => {
+    const whole = index([it]);
+    top = whole.descriptor.digest;
+    return whole;
+  });
+  assert.deepEqual(fetched(await pull(home, ['--offline', `${name}@${top}`])), digests(built));
+});
+
+test('--offline says of an image that was never pulled that it is not in the store', async (t) => {
+  const result = await pull(join(scratch(t), 'home'), ['--offline', 'alpine']);
+  expectFailure(
+    result,
+    69,
+    /^md-token: docker.io\/library\/alpine:latest: it is not in the store; pull it without --offl/,
+  );
+});
+
+test('--offline says which platforms the store has when it is another one', async (t) => {
+  const { home, name } = await pulledOnce(t);
+  const result = await pull(home, ['--offline', name], '/', 'md-token "$@" | md-manifest --platform linux/s390x');
+  expectFailure(result, 69, new RegExp(`not in the store for linux/s390x; it is there for linux/${hostArchitecture}`));
+});
+
+test('--offline says which layer is missing', async (t) => {
+  const { home, name, built } = await pulledOnce(t);
+  const { digest } = built.layers[1]!.descriptor;
+  renameSync(join(home, 'oci/blobs', digest.replace(':', '/')), join(home, 'elsewhere'));
+  expectFailure(await pull(home, ['--offline', name]), 69, new RegExp(`blob ${digest} of .*: it is not in the store`));
+});
+
+/** An image in an OCI image layout, with the entries that index.json is to have. */
+function layout(directory: string, built: BuiltImage[], entries = built.map((it) => entry(it))): string {
+  mkdirSync(join(directory, 'blobs/sha256'), { recursive: true });
+  writeFileSync(join(directory, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
+  writeFileSync(join(directory, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests: entries }));
+  for (const it of built) {
+    for (const { bytes, descriptor } of [it, it.config, ...it.layers]) {
+      writeFileSync(blobPath(directory, descriptor.digest), bytes);
+    }
+  }
+  return directory;
+}
+
+function blobPath(directory: string, digest: string): string {
+  return join(directory, 'blobs', digest.replace(':', '/'));
+}
+
+function entry({ descriptor, platform }: BuiltImage, name?: string): Record<string, unknown> {
+  const annotations = name === undefined ? {} : { annotations: { 'org.opencontainers.image.ref.name': name } };
+  return { ...descriptor, platform, ...annotations };
+}
+
+test('an image comes from an OCI image layout, named relative to where one is', async (t) => {
+  const directory = scratch(t);
+  const built = demo();
+  layout(join(directory, 'some'), [built]);
+  const result = await pull(join(directory, 'home'), ['oci:some'], directory);
+  assert.deepEqual(fetched(result), digests(built));
+  const { source, image: name, digest } = document(result);
+  assert.equal(source, `oci:${directory}/some`);
+  assert.equal(digest, built.descriptor.digest);
+  assert.equal(name, `localhost/some@${built.descriptor.digest}`);
+});
+
+test('an image of a layout is chosen by its tag, its name, its short name or its digest', async (t) => {
+  const directory = scratch(t);
+  const [one, two] = [demo('one'), demo('two')];
+  const entries = [entry(one, 'v1'), entry(two, 'docker.io/library/demo:latest')];
+  const path = layout(join(directory, 'some'), [one, two], entries);
+  const found = async (selector: string) => {
+    const result = await pull(join(directory, 'home'), [`oci:${path}${selector}`]);
+    fetched(result);
+    return [document(result).digest, document(result).image];
+  };
+  assert.deepEqual(await found(':v1'), [one.descriptor.digest, 'localhost/some:v1']);
+  for (const name of [':docker.io/library/demo:latest', ':demo', `@${two.descriptor.digest}`]) {
+    assert.deepEqual(await found(name), [two.descriptor.digest, 'docker.io/library/demo:latest']);
+  }
+});
+
+test('a layout of several images has to be asked for one of them', async (t) => {
+  const directory = scratch(t);
+  const [one, two] = [demo('one'), demo('two')];
+  const path = layout(join(directory, 'some'), [one, two], [entry(one, 'v1'), entry(two, 'v2')]);
+  const home = join(directory, 'home');
+  expectFailure(await pull(home, [`oci:${path}`]), 64, /it has several images; name one of them: it has v1, v2/);
+  expectFailure(await pull(home, [`oci:${path}:v3`]), 69, /there is no image v3 in it; it has v1, v2/);
+});
+
+test('entries of one name are one image for several platforms', async (t) => {
+  const directory = scratch(t);
+  const [own, other] = [demo('own'), demo('other', 's390x')];
+  const path = layout(join(directory, 'some'), [other, own], [entry(other, 'v1'), entry(own, 'v1')]);
+  const result = await pull(join(directory, 'home'), [`oci:${path}:v1`]);
+  assert.deepEqual(fetched(result), digests(own));
+});
+
+test('the store itself is such a layout', async (t) => {
+  const { home, name, built } = await pulledOnce(t);
+  const result = await pull(`${home}2`, [`oci:${home}/oci:${name}:latest`]);
+  assert.deepEqual(fetched(result), digests(built));
+  assert.equal(document(result).image, `${name}:latest`);
+});
+
+test('a layout is never written to', async (t) => {
+  const directory = scratch(t);
+  const path = layout(join(directory, 'some'), [demo()]);
+  const before = readdirSync(path, { recursive: true }).sort();
+  fetched(await pull(join(directory, 'home'), [`oci:${path}`]));
+  assert.deepEqual(readdirSync(path, { recursive: true }).sort(), before);
+});
+
+for (const tool of ['umoci', 'skopeo']) {
+  test(`an image comes from a layout that ${tool} wrote`, { skip: needs(tool, 'skopeo') }, async (t) => {
+    const directory = scratch(t);
+    const path = join(directory, 'layout');
+    if (tool === 'umoci') {
+      await peer(['umoci', 'init', '--layout', path]);
+      await peer(['umoci', 'new', '--image', `${path}:it`]);
+    } else {
+      const source = layout(join(directory, 'source'), [demo()]);
+      await peer(['skopeo', '--insecure-policy', 'copy', '-q', `oci:${source}`, `oci:${path}:it`]);
+    }
+    const result = await pull(join(directory, 'home'), [`oci:${path}:it`]);
+    assert.equal(fetched(result).length, tool === 'umoci' ? 0 : 2);
+    assert.equal(document(result).image, 'localhost/layout:it');
+  });
+}
+
+const hostileLayouts: Record<string, (path: string, built: BuiltImage) => void> = {
+  'a blob that is a symbolic link': (path, built) => {
+    const blob = blobPath(path, built.layers[0]!.descriptor.digest);
+    renameSync(blob, join(path, 'moved'));
+    symlinkSync(join(path, 'moved'), blob);
+  },
+  'a directory of blobs that is a symbolic link': (path) => {
+    renameSync(join(path, 'blobs/sha256'), join(path, 'moved'));
+    symlinkSync(join(path, 'moved'), join(path, 'blobs/sha256'));
+  },
+  'an index.json that is a symbolic link': (path) => {
+    renameSync(join(path, 'index.json'), join(path, 'moved'));
+    symlinkSync(join(path, 'moved'), join(path, 'index.json'));
+  },
+  'a digest that leads elsewhere': (path, built) => {
+    const digest = 'sha256:../../../../etc/passwd';
+    writeFileSync(join(path, 'index.json'), JSON.stringify({ manifests: [{ ...entry(built), digest }] }));
+  },
+  'a layer of the right size and other content': (path, built) => {
+    const { digest, size } = built.layers[0]!.descriptor;
+    writeFileSync(blobPath(path, digest), Buffer.alloc(size));
+  },
+  'a layer that is too short': (path, built) => writeFileSync(blobPath(path, built.layers[0]!.descriptor.digest), ''),
+  'a layer that is missing': (path, built) => {
+    renameSync(blobPath(path, built.layers[0]!.descriptor.digest), join(path, 'moved'));
+  },
+  'a manifest of other content': (path, built) => writeFileSync(blobPath(path, built.descriptor.digest), '{}'),
+  'an index.json that is no JSON': (path) => writeFileSync(join(path, 'index.json'), 'no'),
+  'no index.json': (path) => renameSync(join(path, 'index.json'), join(path, 'moved')),
+};
+
+for (const [what, spoil] of Object.entries(hostileLayouts)) {
+  test(`a layout with ${what} is refused`, async (t) => {
+    const directory = scratch(t);
+    const built = demo();
+    const path = layout(join(directory, 'some'), [built]);
+    spoil(path, built);
+    const result = await pull(join(directory, 'home'), [`oci:${path}`]);
+    expectFailure(result, 65, /^md-/);
+  });
+}
+
+test('a directory that is no layout, and one that is not there, are told apart', async (t) => {
+  const directory = scratch(t);
+  expectFailure(await pull(directory, [`oci:${directory}`]), 65, /it has no oci-layout/);
+  expectFailure(await pull(directory, [`oci:${directory}/none`]), 69, /it is not there/);
+});
+
+/** What `docker save` of old wrote: a directory for each layer, and a link where a layer comes twice. */
+function oldArchive(path: string, { config, layers }: BuiltImage, more: TarEntry[] = []): string {
+  const id = (i: number) => config.descriptor.digest.slice(7, 70) + i.toString();
+  const configName = `${config.descriptor.digest.slice(7)}.json`;
+  const item = {
+    Config: configName,
+    RepoTags: ['demo:latest'],
+    Layers: [...layers.keys()].map((i) => `${id(i)}/layer.tar`),
+  };
+  const first = layers.map((it) => layers.findIndex(({ diffID }) => diffID === it.diffID));
+  const files = layers.flatMap((it, i): TarEntry[] => [
+    { name: `${id(i)}/`, type: 'directory' },
+    { name: `${id(i)}/VERSION`, data: '1.0' },
+    first[i] === i
+      ? { name: `${id(i)}/layer.tar`, data: it.bytes }
+      : { name: `${id(i)}/layer.tar`, type: 'symlink', linkname: `../${id(first[i]!)}/layer.tar` },
+  ]);
+  writeFileSync(
+    path,
+    tarball([
+      ...files,
+      { name: configName, data: config.bytes },
+      ...more,
+      { name: 'manifest.json', data: JSON.stringify([item]) },
+    ]),
+  );
+  return path;
+}
+
+function plain(...contents: string[]): BuiltImage {
+  return image({ layers: contents.map((data) => layer([{ name: 'file', data }], { compression: 'none' })) });
+}
+
+test('an image comes from what docker save wrote, layers that are links included', async (t) => {
+  const directory = scratch(t);
+  const built = plain('one', 'two', 'one');
+  oldArchive(join(directory, 'saved.tar'), built);
+  const result = await pull(join(directory, 'home'), ['docker-archive:saved.tar'], directory);
+  assert.deepEqual(fetched(result), digests(built));
+  assert.equal(document(result).image, 'docker.io/library/demo:latest');
+  assert.equal(document(result).source, `docker-archive:${directory}/saved.tar`);
+});
+
+test('layers of an archive that are compressed come as they are', async (t) => {
+  const directory = scratch(t);
+  const built = demo();
+  const path = oldArchive(join(directory, 'saved.tar'), built);
+  assert.deepEqual(fetched(await pull(join(directory, 'home'), [`docker-archive:${path}:demo`])), digests(built));
+});
+
+test('an archive that is a layout as well keeps the digests of the layout', async (t) => {
+  const directory = scratch(t);
+  const built = demo();
+  const path = layout(join(directory, 'some'), [built], [entry(built, 'docker.io/library/demo:latest')]);
+  writeFileSync(
+    join(path, 'manifest.json'),
+    JSON.stringify([
+      { Config: `blobs/sha256/${built.config.descriptor.digest.slice(7)}`, RepoTags: ['demo:latest'], Layers: [] },
+    ]),
+  );
+  await peer(['tar', '-C', path, '-cf', join(directory, 'saved.tar'), '.']);
+  const result = await pull(join(directory, 'home'), [`docker-archive:${directory}/saved.tar:demo:latest`]);
+  assert.deepEqual(fetched(result), digests(built));
+  assert.equal(document(result).digest, built.descriptor.digest);
+});
+
+test('an image comes from what skopeo wrote as docker-archive', { skip: needs('skopeo') }, async (t) => {
+  const directory = scratch(t);
+  const built = demo();
+  const source = layout(join(directory, 'source'), [built]);
+  const path = join(directory, 'saved.tar');
+  await peer([
+    'skopeo',
+    '--insecure-policy',
+    'copy',
+    '-q',
+    `oci:${source}`,
+    `docker-archive:${path}:quay.io/some/demo:v1`,
+  ]);
+  const result = await pull(join(directory, 'home'), [`docker-archive:${path}`]);
+  assert.deepEqual(
+    fetched(result),
+    built.layers.map(({ diffID }) => diffID),
+  );
+  assert.equal(document(result).image, 'quay.io/some/demo:v1');
+});
+
+const hostileArchives: Record<string, [expected: RegExp, make: (path: string) => void]> = {
+  'a layer of other content': [
+    /digest mismatch/,
+    (path) => {
+      const built = plain('one');
+      oldArchive(path, { ...built, layers: plain('two').layers });
+    },
+  ],
+  'a config whose name is not its digest': [
+    /its name is not its digest/,
+    (path) => {
+      const built = plain('one');
+      const config = jsonBlob({ ...JSON.parse(built.config.bytes.toString()), os: 'plan9' }, 'x');
+      oldArchive(path, { ...built, config: { ...built.config, bytes: config.bytes } });
+    },
+  ],
+  'links that lead in a circle': [
+    /its links lead nowhere/,
+    (path) => {
+      const links: TarEntry[] = [
+        { name: 'a', type: 'symlink', linkname: 'b' },
+        { name: 'b', type: 'symlink', linkname: 'a' },
+        { name: 'manifest.json', type: 'symlink', linkname: 'a' },
+      ];
+      writeFileSync(path, tarball(links));
+    },
+  ],
+  'a link to a file outside': [
+    /is missing/,
+    (path) => {
+      const item = { Config: 'config.json', RepoTags: null, Layers: [] };
+      const files: TarEntry[] = [
+        { name: 'config.json', type: 'symlink', linkname: '../../../../../../etc/passwd' },
+        { name: 'manifest.json', data: JSON.stringify([item]) },
+      ];
+      writeFileSync(path, tarball(files));
+    },
+  ],
+  'a layer that is cut off': [
+    /it is cut off/,
+    (path) => {
+      oldArchive(path, demo());
+      writeFileSync(path, readFileSync(path).subarray(0, 2_000_000));
+    },
+  ],
+  'a compressed archive': [
+    /it is compressed: decompress it first/,
+    (path) => writeFileSync(path, Buffer.concat([Buffer.from('1f8b0800', 'hex'), Buffer.alloc(1000, 1)])),
+  ],
+  'no manifest.json': [/it has no manifest.json/, (path) => writeFileSync(path, tarball([{ name: 'x', data: 'y' }]))],
+};
+
+for (const [what, [expected, make]] of Object.entries(hostileArchives)) {
+  test(`an archive with ${what} is refused`, async (t) => {
+    const directory = scratch(t);
+    const path = join(directory, 'saved.tar');
+    make(path);
+    const result = await pull(join(directory, 'home'), [`docker-archive:${path}`]);
+    expectFailure(result, 65, expected);
+  });
+}
+
+test('a layout on another machine is how an image travels: copied, it is pulled from', async (t) => {
+  const { home, name, built, requests } = await pulledOnce(t);
+  const stick = join(scratch(t), basename(home));
+  cpSync(join(home, 'oci'), stick, { recursive: true });
+  assert.deepEqual(fetched(await pull(`${home}-other`, [`oci:${stick}`])), digests(built));
+  assert.equal(requests(), 0);
+  assert.equal(document(await pull(`${home}-other`, ['--offline', name])).image, `${name}:latest`);
+});
