@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -121,7 +121,11 @@ test('what a killed pull has fetched of a layer is not fetched again', async (t)
 function left(home: string): { name: string; size: number }[] {
   const directory = join(home, 'partial');
   if (!existsSync(directory)) return [];
-  return readdirSync(directory).map((name) => ({ name, size: readFileSync(join(directory, name)).length }));
+  return readdirSync(directory).map((name) => ({
+    name,
+    // It may have got its final name in between.
+    size: statSync(join(directory, name), { throwIfNoEntry: false })?.size ?? 0,
+  }));
 }
 
 test('a blob that was torn by a power failure is fetched again', async (t) => {
