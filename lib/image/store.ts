@@ -108,11 +108,12 @@ export class Store {
         partial.restart();
         await source.blob(blob, partial);
       }
-      if (!partial.isVerified()) {
-        partial.remove();
-        throw mismatch(blob, partial);
-      }
+      if (!partial.isVerified()) throw mismatch(blob, partial);
       await partial.publish(path);
+    } catch (error) {
+      // What is wrong is of no use to the next process; what is only cut short is.
+      if (error instanceof Failure && error.status === Status.data) partial.remove();
+      throw error;
     } finally {
       partial.close();
     }
