@@ -52,11 +52,11 @@ export function deathSteps(lifeline: number): PlanStep[] {
 }
 
 /** Puts back what Node changed in this process for itself. */
-export function restoreSteps({ caughtSignals, openFiles }: Host, mask: number): PlanStep[] {
+export function restoreSteps({ changedSignals, openFiles }: Host, mask: number): PlanStep[] {
   const SIGPIPE = 13;
   const SIGXFSZ = 25;
   const byDefault = Buffer.alloc(32);
-  const signals = [...new Set([...caughtSignals, SIGPIPE, SIGXFSZ])].sort((a, b) => a - b);
+  const signals = [...new Set([...changedSignals, SIGPIPE, SIGXFSZ])].sort((a, b) => a - b);
   const limits = Buffer.alloc(16);
   openFiles.forEach((limit, i) => {
     limits.writeBigUInt64LE(limit, 8 * i);

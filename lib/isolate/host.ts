@@ -11,8 +11,8 @@ export interface Host {
   gid: number;
   /** The last capability that the kernel knows. */
   lastCapability: number;
-  /** Signals that have a handler in this process: they would still have it in the child. */
-  caughtSignals: number[];
+  /** Signals that this process catches or ignores (by its caller's doing, perhaps): the child would as well. */
+  changedSignals: number[];
   /** RLIMIT_NOFILE for the command, soft and hard. */
   openFiles: [soft: bigint, hard: bigint];
   /** Those of the masked and read-only paths that exist. */
@@ -35,7 +35,7 @@ export function probeHost(root: string): Host {
     uid: process.geteuid!(),
     gid: process.getegid!(),
     lastCapability: Number(readFileSync('/proc/sys/kernel/cap_last_cap', 'latin1')),
-    caughtSignals: caughtSignals(readFileSync('/proc/self/status', 'latin1')),
+    changedSignals: changedSignals(readFileSync('/proc/self/status', 'latin1')),
     openFiles: openFileLimits(),
     present: new Set([...maskedPaths.map(([path]) => path), ...readOnlyPaths].filter((path) => existsSync(`/${path}`))),
     hierarchies: cgroups.filter((name) => name !== ''),
@@ -69,8 +69,9 @@ function cgroupLines(): string[] {
 }
 
 /** proc_pid_status(5): a mask in hexadecimal, signal 1 its lowest bit. */
-function caughtSignals(status: string): number[] {
-  const mask = BigInt(`0x${/^SigCgt:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`);
+function changedSignals(status: string): number[] {
+  const masks = [...status.matchAll(/^Sig(?:Cgt|Ign):\s*([0-9a-f]+)$/gm)].map(([, hex]) => BigInt(`0x${hex}`));
+  const mask = masks.reduce((all, one) => all | one, 0n);
   return Array.from({ length: 64 }, (_, i) => i + 1).filter((signal) => (mask >> BigInt(signal - 1)) & 1n);
 }
 
