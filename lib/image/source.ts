@@ -19,9 +19,12 @@ export interface BlobSink {
   isVerified(): boolean;
 }
 
+/** What is asked for. A foreign layer has `urls`: other places where it may be. */
+export type BlobRequest = Pick<Descriptor, 'digest' | 'size' | 'urls'>;
+
 export interface Source {
   /** A manifest or index, by tag or digest; at most `limit` bytes of it. Nothing is verified. */
   manifest(reference: string, limit: number): Promise<RawManifest>;
   /** Writes a blob into `sink`, from its offset on up to `size` bytes and never more. Nothing is verified. */
-  blob(blob: Pick<Descriptor, 'digest' | 'size'>, sink: BlobSink): Promise<void>;
+  blob(blob: BlobRequest, sink: BlobSink): Promise<void>;
 }

@@ -2,7 +2,7 @@
  * The pull side of the registry API for one repository: manifests and blobs, with tokens renewed, redirects followed and
  * failures tried again. Source: distribution-spec 1.1, "Pull".
  */
-import type { BlobSink, RawManifest } from '../image/source.js';
+import type { BlobRequest, BlobSink, RawManifest } from '../image/source.js';
 import { Status } from '../pipe/status.js';
 import { warnLine } from '../pipe/trace.js';
 import { type AuthTarget, answerChallenges, type Credentials } from './auth.js';
@@ -13,6 +13,7 @@ import type { Endpoint } from './mirrors.js';
 import { quotaOf } from './quota.js';
 import { exchangeFollowing } from './redirect.js';
 import { defaultRetryPolicy, type RetryPolicy, retrying } from './retry.js';
+import { redactUrl } from './url.js';
 
 export interface RegistryOptions extends Partial<HttpOptions> {
   /** As users write it. */
@@ -82,13 +83,31 @@ export class RegistryClient implements Endpoint {
   }
 
   /** A connection that breaks is taken up again where it broke, as long as some bytes come each time. */
-  async blob({ digest, size }: { digest: string; size: number }, sink: BlobSink): Promise<void> {
-    const download = new Download(`blob ${digest}`, digest, size, sink);
-    await this.#trying(
-      `blob ${digest} of ${this.name}`,
-      () => download.attempt((headers) => this.#get(`blobs/${digest}`, headers)),
-      () => download.reached,
-    );
+  async blob({ digest, size, urls = [] }: BlobRequest, sink: BlobSink): Promise<void> {
+    const from = (place: string, get: (headers: Record<string, string>) => Promise<Incoming>) => {
+      const download = new Download(`blob ${digest}`, size, sink);
+      return this.#trying(
+        `blob ${digest} of ${place}`,
+        () => download.attempt(get),
+        () => download.reached,
+      );
+    };
+    const elsewhere = urls.filter((url) => this.#mayFetch(url));
+    try {
+      await from(this.name, (headers) => this.#get(`blobs/${digest}`, headers));
+    } catch (error) {
+      // Foreign layers may not be in registries; whether this one is, the answer has told.
+      const next = error instanceof RegistryFailure && error.status === Status.unavailable ? elsewhere[0] : undefined;
+      if (next === undefined) throw error;
+      const url = new URL(next);
+      await from(redactUrl(url), (headers) => exchangeFollowing(this.#http, { method: 'GET', url, headers }));
+    }
+  }
+
+  /** image-spec, descriptor.md, "urls": http or https; from a registry with TLS only the latter. */
+  #mayFetch(url: string): boolean {
+    const protocol = URL.canParse(url) ? new URL(url).protocol : '';
+    return protocol === 'https:' || (protocol === 'http:' && this.#target.origin.startsWith('http:'));
   }
 
   /** Hangs up; what is under way fails. */
@@ -155,7 +174,6 @@ class Download {
 
   constructor(
     readonly what: string,
-    readonly digest: string,
     readonly size: number,
     readonly sink: BlobSink,
   ) {

@@ -1,6 +1,6 @@
 /** A registry behind its mirrors: each is asked in turn, and the registry itself last. */
 import { createHash } from 'node:crypto';
-import type { BlobSink, RawManifest, Source } from '../image/source.js';
+import type { BlobRequest, BlobSink, RawManifest, Source } from '../image/source.js';
 import { isDigest } from '../pipe/check.js';
 import { Status } from '../pipe/status.js';
 import { warnLine } from '../pipe/trace.js';
@@ -33,7 +33,7 @@ export class Mirrored implements Source {
     return this.#origin.manifest(reference, limit);
   }
 
-  async blob(blob: { digest: string; size: number }, sink: BlobSink): Promise<void> {
+  async blob(blob: BlobRequest, sink: BlobSink): Promise<void> {
     for (const mirror of [...this.#mirrors]) {
       const done = await this.#try(mirror, async () => {
         await mirror.blob(blob, sink);

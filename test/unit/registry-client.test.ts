@@ -362,6 +362,31 @@ test('a blob of another length than its descriptor says is refused at once', asy
   await refused(clientFor(t, registry).blob(blob, new Sink()), 65, /more than the 300000 bytes/);
 });
 
+test('a foreign layer that the registry does not have comes from its URL, without credentials', async (t) => {
+  const registry = await serve(t, { auth: 'token' });
+  const headers: unknown[] = [];
+  const elsewhere = createServer((req, res) => {
+    headers.push(req.headers.authorization);
+    res.end(bytes);
+  }).listen(0, '127.0.0.1');
+  await new Promise((listening) => elsewhere.once('listening', listening));
+  t.after(() => {
+    elsewhere.closeAllConnections();
+    elsewhere.close();
+  });
+  registry.faults.add({ on: /blobs/, status: 404 });
+  const urls = ['file:///etc/passwd', `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}/layer`];
+  const sink = new Sink();
+  await clientFor(t, registry).blob({ ...blob, urls }, sink);
+  assert.ok(sink.isVerified());
+  assert.deepEqual(headers, [undefined]);
+  await refused(
+    clientFor(t, registry).blob({ ...blob, urls: urls.slice(0, 1) }, new Sink()),
+    69,
+    /not found: HTTP 404/,
+  );
+});
+
 test('a stalled transfer is taken up again', async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /blobs/, times: 1, stallAfter: 50_000 });

@@ -1,0 +1,261 @@
+/** Pulls from registries that nobody here wrote: Debian's docker-registry, open, with logins, with tokens, behind nginx. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createPrivateKey, randomBytes, sign } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type DockerRegistry, freePort, startDockerRegistry } from '../support/docker-registry.js';
+import { type BuiltImage, image, index, layer, needsZstd, put } from '../support/image.js';
+import { peer } from '../support/peers.js';
+import { startRegistry } from '../support/registry.js';
+import { jsonLines, needs, type Result, scratch, shell } from '../support/run.js';
+import { makeCa } from '../support/tls.js';
+
+const repository = 'library/demo';
+const pull = 'md-token "$1" | md-manifest | md-fetch-layer';
+const needsPeers = needs('docker-registry', 'skopeo');
+/** bcrypt of `secret`, as htpasswd -B writes it. */
+const htpasswd = 'me:$2b$04$7mkMcPPJ3ti2sCXwb7Lx.eioa.w/vap1jmo0ahrYe2bO4H6c5yRFW\n';
+
+interface World {
+  directory: string;
+  built: BuiltImage;
+  registry: DockerRegistry;
+  image: string;
+  run(script?: string, env?: Record<string, string>): Promise<Result>;
+}
+
+/** A docker-registry that holds an image which skopeo put there. */
+async function world(t: TestContext, config: Record<string, unknown> = {}, format = 'oci'): Promise<World> {
+  const directory = scratch(t);
+  const own = await startRegistry();
+  const layers = [1, 2, 3].map((n) => layer([{ name: `file${n}`, data: randomBytes(200_000 * n) }]));
+  const built = image({ layers, run: { Cmd: ['/bin/sh'] } });
+  await put(own, repository, ['latest'], built);
+  await put(own, repository, ['many'], index([image({ layers, architecture: 's390x' }), built]));
+  const open = await startDockerRegistry(directory);
+  try {
+    for (const [tag, flags] of [
+      ['latest', ['--format', format]],
+      ['many', ['--all']],
+    ] as const) {
+      const tls = ['--src-tls-verify=false', '--dest-tls-verify=false', '--insecure-policy'];
+      const [from, to] = [own, open].map(({ host }) => `docker://${host}/${repository}:${tag}`);
+      await peer(['skopeo', 'copy', '-q', ...tls, ...flags, from!, to!]);
+    }
+  } finally {
+    await open.close();
+    await own.close();
+  }
+  const registry = await startDockerRegistry(directory, { config });
+  t.after(() => registry.close());
+  const name = `${registry.host}/${repository}`;
+  const home = scratch(t);
+  const run = (script = pull, env = {}) => shell(script, [name], { env: { MD_HOME: home, ...env } });
+  return { directory, built, registry, image: name, run };
+}
+
+function layersOf({ status, stdout, stderr }: Result): string[] {
+  assert.equal(status, 0, stderr);
+  return jsonLines(stdout)
+    .slice(1)
+    .map((line) => String((line.layer as { digest: string }).digest));
+}
+
+const expected = ({ built }: World) => built.layers.map((it) => it.descriptor.digest);
+
+for (const format of ['oci', 'v2s2']) {
+  test(`an image that skopeo put into docker-registry as ${format} is pulled`, { skip: needsPeers }, async (t) => {
+    const it = await world(t, {}, format);
+    assert.deepEqual(layersOf(await it.run()), expected(it));
+  });
+}
+
+test('an index in docker-registry is pulled by platform and by digest', { skip: needsPeers }, async (t) => {
+  const it = await world(t);
+  assert.deepEqual(layersOf(await it.run('md-token "$1:many" | md-manifest | md-fetch-layer')), expected(it));
+  const digest = (
+    await peer(['skopeo', 'inspect', '--tls-verify=false', '--format', '{{.Digest}}', `docker://${it.image}:many`])
+  ).trim();
+  const pinned = await it.run(`md-token "$1@${digest}" | md-manifest --platform linux/s390x | md-fetch-layer`);
+  assert.equal(layersOf(pinned).length, 3);
+});
+
+test('a layer that was begun is continued by docker-registry', { skip: needsPeers }, async (t) => {
+  const it = await world(t);
+  const home = scratch(t);
+  const { digest } = it.built.layers[2]!.descriptor;
+  mkdirSync(join(home, 'partial'), { recursive: true });
+  const begun = it.built.layers[2]!.bytes.subarray(0, 100_000);
+  // Nobody has this process number and start.
+  const namespace = /[0-9]+/.exec((await peer(['readlink', '/proc/self/ns/pid'])).trim())?.[0];
+  writeFileSync(join(home, 'partial', `${digest.replace(':', '-')}.${namespace}.4194304.1`), begun);
+  const result = await it.run('md-token "$1" | md-manifest | md-fetch-layer -x', { MD_HOME: home });
+  assert.deepEqual(layersOf(result), expected(it));
+  assert.match(result.stderr, /range: bytes=100000-/);
+  assert.match(result.stderr, /206 Partial Content/);
+});
+
+test('a docker-registry with htpasswd wants a login, and takes it', { skip: needsPeers }, async (t) => {
+  const directory = scratch(t);
+  writeFileSync(join(directory, 'htpasswd'), htpasswd);
+  const it = await world(t, { auth: { htpasswd: { realm: 'test', path: join(directory, 'htpasswd') } } });
+  const denied = await it.run();
+  assert.equal(denied.status, 77);
+  assert.match(denied.stderr, /^md-token: .*wants a user name and a password; run docker login or pass --username\n$/);
+  const login = 'echo secret | md-token --username me --password-stdin "$1" | md-manifest | md-fetch-layer';
+  assert.deepEqual(layersOf(await it.run(login)), expected(it));
+  assert.equal((await it.run(login.replace('secret', 'wrong'))).status, 77);
+});
+
+test("a login that podman's tools made is used", { skip: needsPeers }, async (t) => {
+  const directory = scratch(t);
+  writeFileSync(join(directory, 'htpasswd'), htpasswd);
+  const it = await world(t, { auth: { htpasswd: { realm: 'test', path: join(directory, 'htpasswd') } } });
+  const authFile = join(directory, 'auth.json');
+  await peer([
+    'skopeo',
+    'login',
+    '--tls-verify=false',
+    '--authfile',
+    authFile,
+    '-u',
+    'me',
+    '-p',
+    'secret',
+    it.registry.host,
+  ]);
+  assert.deepEqual(layersOf(await it.run(pull, { REGISTRY_AUTH_FILE: authFile })), expected(it));
+});
+
+/** A token service for docker-registry: JSON Web Tokens, signed with a certificate that the registry knows. */
+async function tokenService(t: TestContext, directory: string, lifetime: number) {
+  const { cert, key } = makeCa(directory).issue();
+  writeFileSync(join(directory, 'bundle.pem'), cert);
+  const x5c = cert.replace(/-----[A-Z ]+-----|\s/g, '');
+  const base64url = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const asked: URLSearchParams[] = [];
+  const server = createServer((req, res) => {
+    const query = new URL(req.url ?? '', 'http://x').searchParams;
+    asked.push(query);
+    const [type, name, actions = ''] = (query.get('scope') ?? '').split(':');
+    const now = Math.floor(Date.now() / 1000);
+    const claims = {
+      ...{ iss: 'tests', aud: query.get('service'), sub: '', jti: randomBytes(8).toString('hex') },
+      ...{ iat: now, nbf: now - 10, exp: now + lifetime },
+      access: [{ type, name, actions: actions.split(',') }],
+    };
+    const signed = `${base64url({ typ: 'JWT', alg: 'ES256', x5c: [x5c] })}.${base64url(claims)}`;
+    const signature = sign('sha256', Buffer.from(signed), { key: createPrivateKey(key), dsaEncoding: 'ieee-p1363' });
+    res.end(JSON.stringify({ token: `${signed}.${signature.toString('base64url')}`, expires_in: lifetime }));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const realm = `http://127.0.0.1:${(server.address() as AddressInfo).port}/token`;
+  const config = {
+    auth: { token: { realm, service: 'registry', issuer: 'tests', rootcertbundle: join(directory, 'bundle.pem') } },
+  };
+  return { config, asked };
+}
+
+const needsTokens = needs('docker-registry', 'skopeo', 'openssl');
+
+test('a docker-registry with token authentication says where to get one', { skip: needsTokens }, async (t) => {
+  const { config, asked } = await tokenService(t, scratch(t), 300);
+  const it = await world(t, config);
+  assert.deepEqual(layersOf(await it.run()), expected(it));
+  assert.deepEqual(
+    asked.map((query) => query.toString()),
+    ['service=registry&scope=repository%3Alibrary%2Fdemo%3Apull'],
+  );
+});
+
+test('a token that docker-registry takes for expired is renewed once, and then given up', {
+  skip: needsTokens,
+}, async (t) => {
+  // The registry allows for clocks that differ by a minute.
+  const { config, asked } = await tokenService(t, scratch(t), -120);
+  const it = await world(t, config);
+  const stale = await it.run();
+  assert.equal(stale.status, 77, 'a token that never was good is no use');
+  assert.ok(asked.length >= 2, 'and it was renewed before that was said');
+});
+
+/** nginx with TLS in front of a registry. */
+async function startNginx(
+  t: TestContext,
+  directory: string,
+  backend: string,
+): Promise<{ host: string; caFile: string }> {
+  const ca = makeCa(directory);
+  const { cert, key } = ca.issue(['localhost', '127.0.0.1']);
+  writeFileSync(join(directory, 'nginx.crt'), cert);
+  writeFileSync(join(directory, 'nginx.key'), key);
+  const host = `127.0.0.1:${await freePort()}`;
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
+    (it) => `${it}_temp_path ${directory}/${it};`,
+  );
+  const config = `daemon off; pid ${directory}/pid; error_log ${directory}/error.log;
+    events {} http { access_log off; ${temporary.join(' ')} client_max_body_size 0;
+      server { listen ${host} ssl; ssl_certificate ${directory}/nginx.crt; ssl_certificate_key ${directory}/nginx.key;
+        location / { proxy_pass http://${backend}; proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto https; } } }`;
+  writeFileSync(join(directory, 'nginx.conf'), config);
+  const nginx: ChildProcess = spawn('nginx', ['-c', join(directory, 'nginx.conf'), '-p', directory], {
+    stdio: 'ignore',
+    env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` },
+  });
+  t.after(async () => {
+    nginx.kill();
+    if (nginx.exitCode === null) await once(nginx, 'exit');
+  });
+  for (let tries = 0; tries < 100; tries++) {
+    if (nginx.exitCode !== null) throw new Error(`nginx: ${readFileSync(join(directory, 'error.log'), 'utf8')}`);
+    const probe = await shell(`curl -sk https://${host}/v2/ >/dev/null || exit 1`);
+    if (probe.status === 0) break;
+    await sleep(50);
+  }
+  return { host, caFile: ca.caFile };
+}
+
+test('behind nginx with TLS from a private CA', {
+  skip: needs('docker-registry', 'skopeo', 'openssl', 'nginx', 'curl'),
+}, async (t) => {
+  const it = await world(t);
+  const { host, caFile } = await startNginx(t, scratch(t), it.registry.host);
+  const line = (flags: string) => `md-token ${flags} ${host}/${repository} | md-manifest | md-fetch-layer`;
+  assert.deepEqual(layersOf(await it.run(line(`--ca-file ${caFile}`))), expected(it));
+  assert.deepEqual(layersOf(await it.run(line(`--insecure ${host}`))), expected(it));
+  const plain = await it.run(line(''));
+  assert.equal(plain.status, 76, 'nginx answers 400 to plain http');
+  assert.match(plain.stderr, /HTTP 400/);
+});
+
+test('zstd layers that skopeo made are pulled as they are', { skip: needsPeers || needsZstd }, async (t) => {
+  const directory = scratch(t);
+  const it = await world(t);
+  const layout = `oci:${directory}/layout:zstd`;
+  const flags = ['--insecure-policy', '--src-tls-verify=false', '--dest-tls-verify=false'];
+  await peer([
+    'skopeo',
+    'copy',
+    '-q',
+    ...flags,
+    '--dest-compress-format',
+    'zstd',
+    '--dest-compress',
+    `docker://${it.image}`,
+    layout,
+  ]);
+  await peer(['skopeo', 'copy', '-q', ...flags, '--preserve-digests', layout, `docker://${it.image}:zstd`]);
+  const result = await it.run('md-token "$1:zstd" | md-manifest | md-fetch-layer');
+  assert.equal(layersOf(result).length, 3);
+  assert.match(result.stdout, /tar\+zstd/);
+});
