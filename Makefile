@@ -4,17 +4,19 @@ PREFIX  ?= /usr/local
 IMAGE   ?= alpine
 CMD     ?= /bin/sh
 ROOTFS  ?= rootfs
+NODES   ?= 22 24 26
 
 bin      := dist/bin
 commands := md-token md-manifest md-fetch-layer md-unpack md-isolate
 wrappers := md-pull md-run
+arch     := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x64)
 sources  := $(shell find cmd lib test -type f) package.json tsconfig.json
 
-.PHONY: help build check test demo bench pull run install uninstall clean
+.PHONY: help build check test test-nodes demo bench pull run install uninstall clean
 .DEFAULT_GOAL := build
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 build: dist/.built ## compile; the commands are then in dist/bin
 
@@ -36,11 +38,18 @@ dist/.built: $(sources) node_modules/.package-lock.json
 
 check: build ## type-check and lint
 	node_modules/.bin/biome ci .
-	@if command -v shellcheck >/dev/null; then shellcheck cmd/md-pull cmd/md-run .ci/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck cmd/md-pull cmd/md-run .ci/run test/peers/images/*.sh; \
 	else echo 'shellcheck is not installed: the shell scripts were not linted'; fi
 
 test: check ## all tests; as root the isolation tests run as well
 	node --test --test-concurrency=2 $$(find dist/test -name '*.test.js' | sort)
+
+test-nodes: build ## the pipeline tests on other releases of Node, which npm fetches
+	for v in $(NODES); do \
+		npm install --no-save --no-audit --no-fund --loglevel=error --prefix dist/nodes/$$v node-linux-$(arch)@$$v && \
+		PATH="$(CURDIR)/dist/nodes/$$v/node_modules/node-linux-$(arch)/bin:$$PATH" node --test --test-concurrency=2 \
+			$$(find dist/test/pipeline -name '*.test.js' | sort) || exit; \
+	done
 
 demo: build ## the whole pipe on an embedded registry; needs no network
 	node dist/test/support/demo.js

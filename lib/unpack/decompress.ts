@@ -7,10 +7,9 @@ import { Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { Ahead } from './ahead.js';
 import { gunzip } from './gunzip.js';
+import { Input } from './input.js';
 import { unzstd } from './unzstd.js';
 
-/** Large enough that a turn of the event loop is nothing beside it, small enough to stay in a processor's cache. */
-export const chunkBytes = 256 * 1024;
 /** What may wait between decompressing and writing. */
 const aheadBytes = 8 * 1024 * 1024;
 
@@ -22,39 +21,6 @@ export function compressionOf(head: Buffer): Compression {
   if (head.length < 4) return 'none';
   const magic = head.readUInt32LE(0);
   return magic === 0xfd2fb528 || (magic & 0xfffffff0) >>> 0 === 0x184d2a50 ? 'zstd' : 'none';
-}
-
-/** Reads a file once from its beginning, a piece ahead of who asks. */
-export class Input {
-  private position = 0;
-  private coming: Promise<Buffer> | undefined;
-
-  constructor(
-    private readonly handle: FileHandle,
-    readonly path: string,
-    readonly size: number,
-  ) {}
-
-  /** The next piece of the file; empty at its end. The memory is the caller's. */
-  async read(): Promise<Buffer> {
-    const chunk = await (this.coming ?? this.readPiece());
-    this.position += chunk.length;
-    this.coming = this.readPiece(this.position);
-    // Whoever reads on hears of an error; a reader that has gone does not.
-    this.coming.catch(() => {});
-    return chunk;
-  }
-
-  /** Bytes read so far. */
-  get used(): number {
-    return this.position;
-  }
-
-  private async readPiece(at = 0): Promise<Buffer> {
-    const buffer = Buffer.allocUnsafeSlow(chunkBytes);
-    const { bytesRead } = await this.handle.read(buffer, 0, buffer.length, at);
-    return buffer.subarray(0, bytesRead);
-  }
 }
 
 /** Decompresses all of `input` into `output`. */

@@ -3,7 +3,7 @@ import { createGunzip, type Gunzip } from 'node:zlib';
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import type { Ahead } from './ahead.js';
-import { chunkBytes, type Input } from './decompress.js';
+import { chunkBytes, type Input } from './input.js';
 
 export async function gunzip(input: Input, output: Ahead): Promise<void> {
   const stream = createGunzip({ chunkSize: chunkBytes });

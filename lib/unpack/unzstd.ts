@@ -10,7 +10,7 @@ import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { hasZstd, ZstdContext } from '../sys/zstd.js';
 import type { Ahead } from './ahead.js';
-import { chunkBytes, type Input } from './decompress.js';
+import { chunkBytes, type Input } from './input.js';
 import { FrameWalker } from './zstd-frames.js';
 
 interface FrameDecoder {

@@ -48,13 +48,15 @@ function sources(folder: string): string[] {
     .map((name) => join(folder, name));
 }
 
+const statement = /^(?:import|export)\s+(type\s)?(?:([^'";]*?)\s*from\s+)?'([^']+)'/gm;
+
 function importsOf(file: string): Import[] {
   const text = readFileSync(join(root, file), 'utf8').replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '');
   const found: Import[] = [];
-  for (const [, type, specifier = ''] of text.matchAll(
-    /^(?:import|export)\s+(type\s)?(?:[^'";]*?from\s+)?'([^']+)'/gm,
-  )) {
-    found.push({ from: file, to: target(file, specifier), typeOnly: type !== undefined });
+  for (const [, type, names = '', specifier = ''] of text.matchAll(statement)) {
+    const listed = /^\{([^}]*)\}$/.exec(names)?.[1]?.split(',');
+    const onlyTypes = listed?.every((name) => /^\s*(type\s|$)/.test(name)) ?? false;
+    found.push({ from: file, to: target(file, specifier), typeOnly: type !== undefined || onlyTypes });
   }
   for (const [, specifier = ''] of text.matchAll(/\b(?:import|require)\('([^']+)'\)/g)) {
     found.push({ from: file, to: target(file, specifier), typeOnly: false });
