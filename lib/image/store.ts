@@ -14,12 +14,12 @@
  */
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
-import { homedir } from 'node:os';
-import { isAbsolute, join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoName, Failure, failureOf } from '../pipe/failure.js';
 import { type Descriptor, type IndexEntry, type Platform, platformName } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
+import { storeHome } from './home.js';
 import { imageOf, indexJson, named, readIndex, unnamed } from './index-json.js';
 import { isAbandoned, writeWhole } from './own-files.js';
 import { Partial } from './partial.js';
@@ -28,14 +28,6 @@ import type { Source } from './source.js';
 /** How long another process that fetches the same blob may make no progress before it is fetched here as well. */
 const patienceMs = 5000;
 const pollMs = 50;
-
-/** $MD_HOME, by default ${XDG_DATA_HOME:-~/.local/share}/md. */
-export function storeHome(env: NodeJS.ProcessEnv = process.env): string {
-  if (env.MD_HOME) return resolve(env.MD_HOME);
-  // The XDG base directory specification has relative paths ignored.
-  const data = env.XDG_DATA_HOME && isAbsolute(env.XDG_DATA_HOME) ? env.XDG_DATA_HOME : join(homedir(), '.local/share');
-  return join(data, 'md');
-}
 
 export interface Fetched {
   path: string;

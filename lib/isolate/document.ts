@@ -1,14 +1,16 @@
 /** `DIR.json`: what md-unpack knew of the image, kept beside the tree. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, realpathSync } from 'node:fs';
 import { asRootfsDocument, type RootfsDocument } from '../pipe/document.js';
 import { errnoName, Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 
 /** The document beside a root filesystem, or undefined when there is none. Throws `Failure` when it is no such document. */
 export function readRootfsDocument(root: string): RootfsDocument | undefined {
-  const path = `${root}.json`;
+  let path = root;
   let text: string;
   try {
+    // In the store the name of an image is a symbolic link to its tree, and the document is beside the tree.
+    path = `${realpathSync(root)}.json`;
     text = readFileSync(path, 'utf8');
   } catch (error) {
     if (errnoName(error) === 'ENOENT') return undefined;

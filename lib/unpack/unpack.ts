@@ -62,7 +62,7 @@ export async function unpackImage(
 }
 
 /** What stays true of the tree: all that came down the pipe, except secrets and the manifest, which the digest names. */
-function rootfsDocument(document: ManifestDocument, rootfs: string): RootfsDocument {
+export function rootfsDocument(document: ManifestDocument, rootfs: string): RootfsDocument {
   const { authorization, manifest, ...rest } = document;
   return { ...rest, rootfs };
 }

@@ -1,0 +1,56 @@
+/**
+ * Root filesystems in the store: a tree for each manifest, and symbolic links to them with the names of images.
+ *
+ *     $MD_HOME/rootfs/sha256-HEX, sha256-HEX.json
+ *     $MD_HOME/rootfs/docker.io/library/alpine:latest -> ../../sha256-HEX
+ */
+import * as fs from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { wrong } from '../pipe/check.js';
+import { asRootfsDocument, type RootfsDocument } from '../pipe/document.js';
+import { errnoName, failureOf } from '../pipe/failure.js';
+import { storeHome } from './home.js';
+import { ownPath } from './own-files.js';
+
+const nameLimit = 255;
+
+/** Where the tree of a manifest is, or would be; the directory around it is made. Throws `Failure` 74 or 77. */
+export function rootfsPath(digest: string, home: string = storeHome()): string {
+  const directory = join(home, 'rootfs');
+  try {
+    fs.mkdirSync(directory, { recursive: true });
+  } catch (error) {
+    throw failureOf(error, directory);
+  }
+  return join(directory, digest.replace(':', '-'));
+}
+
+/** The document of a tree that is there and complete: it is written last. */
+export function findRootfs(path: string): RootfsDocument | undefined {
+  try {
+    const document = asRootfsDocument(JSON.parse(fs.readFileSync(`${path}.json`, 'utf8')));
+    return fs.lstatSync(path).isDirectory() ? { ...document, rootfs: path } : undefined;
+  } catch (error) {
+    if (errnoName(error) === 'ENOENT' || error instanceof SyntaxError) return undefined;
+    throw failureOf(error, `${path}.json`);
+  }
+}
+
+/** Points the name of an image at a tree, in place of the one that it had. Throws `Failure` 65 for a name that is none. */
+export function nameRootfs(image: string, path: string): void {
+  const directory = dirname(path);
+  const parts = image.split('/');
+  // The name came down a pipe. Its last part has a tag or a digest, which no directory above another name has.
+  const isSafe = parts.every((part) => !['', '.', '..'].includes(part) && Buffer.byteLength(part) <= nameLimit);
+  if (!isSafe || parts.length < 2 || !/[:@]/.test(parts.at(-1)!)) throw wrong('image', 'a full image name', image);
+  const link = join(directory, image);
+  try {
+    fs.mkdirSync(dirname(link), { recursive: true });
+    const temporary = ownPath(dirname(link), '.link');
+    fs.rmSync(temporary, { force: true });
+    fs.symlinkSync(relative(dirname(link), path), temporary);
+    fs.renameSync(temporary, link);
+  } catch (error) {
+    throw failureOf(error, link);
+  }
+}

@@ -1,0 +1,136 @@
+/** md-unpack without DIR: root filesystems in the store, and the names that lead to them. */
+import assert from 'node:assert/strict';
+import {
+  existsSync,
+  lstatSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { type BuiltImage, image, layer, put } from '../support/image.js';
+import { startRegistry } from '../support/registry.js';
+import { jsonLines, type Result, scratch, shell } from '../support/run.js';
+
+interface Site {
+  home: string;
+  name: string;
+  built: BuiltImage;
+  /** Where the tree of `built` belongs. */
+  tree: string;
+  put(built: BuiltImage, name?: string): Promise<void>;
+  pull(flags?: string, name?: string): Promise<Result>;
+}
+
+const motd = (data: string) => image({ layers: [layer([{ name: 'motd', data }])], run: { Cmd: ['/bin/true'] } });
+
+async function site(t: TestContext): Promise<Site> {
+  const home = join(scratch(t), 'home');
+  const registry = await startRegistry();
+  t.after(() => registry.close());
+  const built = motd('first\n');
+  await put(registry, 'library/demo', ['latest'], built);
+  const name = registry.image('library/demo');
+  return {
+    home,
+    name: `${name}:latest`,
+    built,
+    tree: join(home, 'rootfs', built.descriptor.digest.replace(':', '-')),
+    put: async (it, tag = 'latest') => void (await put(registry, 'library/demo', [tag], it)),
+    pull: (flags = '', image = name) =>
+      shell(`md-token "$1" | md-manifest | md-fetch-layer | md-unpack ${flags}`, [image], { env: { MD_HOME: home } }),
+  };
+}
+
+function succeeded(result: Result): Result {
+  assert.equal(result.status, 0, result.stderr);
+  return result;
+}
+
+test('without DIR the tree is in the store, by its digest and by the name of the image', async (t) => {
+  const { home, name, tree, pull } = await site(t);
+  const [document] = jsonLines(succeeded(await pull()).stdout);
+  assert.equal(document?.rootfs, tree);
+  assert.equal(readFileSync(join(tree, 'motd'), 'utf8'), 'first\n');
+  const link = join(home, 'rootfs', name);
+  assert.equal(realpathSync(link), realpathSync(tree));
+  assert.ok(!readlinkSync(link).startsWith('/'), 'a store that is moved keeps its names');
+});
+
+test('--path writes the path and nothing else', async (t) => {
+  const { tree, pull } = await site(t);
+  assert.equal(succeeded(await pull('--path')).stdout, `${tree}\n`);
+  assert.equal(succeeded(await pull('--path')).stdout, `${tree}\n`);
+});
+
+test('a tree that is there is used again', async (t) => {
+  const { tree, pull } = await site(t);
+  succeeded(await pull());
+  const { ino } = statSync(tree);
+  const [document = {}] = jsonLines(succeeded(await pull()).stdout);
+  assert.equal(statSync(tree).ino, ino);
+  assert.deepEqual([document.rootfs, (document.config as { config: object }).config], [tree, { Cmd: ['/bin/true'] }]);
+});
+
+test('--force unpacks again what is there', async (t) => {
+  const { tree, pull } = await site(t);
+  succeeded(await pull());
+  writeFileSync(join(tree, 'motd'), 'changed\n');
+  succeeded(await pull('--force'));
+  assert.equal(readFileSync(join(tree, 'motd'), 'utf8'), 'first\n');
+});
+
+test('a tree without its document is unpacked again: whoever made it was killed', async (t) => {
+  const { tree, pull } = await site(t);
+  succeeded(await pull());
+  rmSync(`${tree}.json`);
+  writeFileSync(join(tree, 'motd'), 'half\n');
+  succeeded(await pull());
+  assert.equal(readFileSync(join(tree, 'motd'), 'utf8'), 'first\n');
+  assert.ok(existsSync(`${tree}.json`));
+});
+
+test('a name follows its image, and the old tree stays for who uses it', async (t) => {
+  const it = await site(t);
+  succeeded(await it.pull());
+  await it.put(motd('second\n'));
+  succeeded(await it.pull());
+  assert.equal(readFileSync(join(it.home, 'rootfs', it.name, 'motd'), 'utf8'), 'second\n');
+  assert.equal(readFileSync(join(it.tree, 'motd'), 'utf8'), 'first\n');
+});
+
+test('four at once make one tree', async (t) => {
+  const { tree, pull } = await site(t);
+  for (const result of await Promise.all([pull('--path'), pull('--path'), pull('--path'), pull('--path')])) {
+    assert.equal(succeeded(result).stdout, `${tree}\n`);
+  }
+});
+
+test('a failure above leaves neither a tree nor a name', async (t) => {
+  const it = await site(t);
+  await it.put({ ...it.built, layers: [] }, 'broken');
+  const wrong = layer([{ name: 'x' }]);
+  const lying = image({ layers: [{ ...wrong, diffID: `sha256:${'0'.repeat(64)}` }] });
+  await it.put(lying, 'lying');
+  const name = it.name.replace('latest', 'lying');
+  const result = await it.pull('', name);
+  assert.equal(result.status, 65, result.stderr);
+  assert.ok(!existsSync(join(it.home, 'rootfs', lying.descriptor.digest.replace(':', '-'))));
+  assert.equal(lstatSync(join(it.home, 'rootfs', name), { throwIfNoEntry: false }), undefined);
+});
+
+for (const name of ['../../../evil:1', '/evil:1', 'a//b:1', 'a/./b:1', 'evil', 'a/b']) {
+  test(`the image name ${name} in a document makes no link`, async (t) => {
+    const it = await site(t);
+    const script =
+      'md-token "$1" | md-manifest | md-fetch-layer | jq -c --unbuffered --arg name "$2" \'if .image then .image = $name else . end\' | md-unpack';
+    const image = it.name;
+    const result = await shell(script, [image, name], { env: { MD_HOME: it.home } });
+    assert.equal(result.status, 65, result.stderr);
+    assert.match(result.stderr, /image: expected a full image name/);
+  });
+}
