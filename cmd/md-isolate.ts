@@ -1,10 +1,15 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
+import { isatty } from 'node:tty';
 import { readRootfsDocument } from '../lib/isolate/document.js';
-import { isolate } from '../lib/isolate/isolate.js';
-import { settingsOf } from '../lib/isolate/settings.js';
+import { describePlan } from '../lib/isolate/dry-run.js';
+import { openFileLimit } from '../lib/isolate/host.js';
+import { isolate, planOf } from '../lib/isolate/isolate.js';
+import { type Caller, settingsOf } from '../lib/isolate/settings.js';
 import { main } from '../lib/pipe/command.js';
+import { writeDocument } from '../lib/pipe/output.js';
 
 main(
   {
@@ -31,6 +36,28 @@ main(
       'no-new-privs': { kind: 'boolean', help: 'no set-user-ID program raises privileges' },
       'cap-add': { kind: 'list', value: 'CAP', help: 'a capability more, or ALL' },
       'cap-drop': { kind: 'list', value: 'CAP', help: 'a capability less, or ALL' },
+      privileged: { kind: 'boolean', help: 'every capability and device, no filter, nothing masked: no protection' },
+      seccomp: { kind: 'string', value: 'FILE|unconfined', help: "a filter in docker's format, or none" },
+      userns: {
+        kind: 'string',
+        value: 'host|self|range',
+        help: 'a user namespace with one user, or with 65536; none is for root only',
+      },
+      memory: { kind: 'string', alias: 'm', value: 'SIZE', help: 'as much memory, for example 64m' },
+      cpus: { kind: 'string', value: 'N', help: 'as much processor time, for example 1.5' },
+      'pids-limit': { kind: 'string', value: 'N', help: 'as many processes' },
+      'cpuset-cpus': { kind: 'string', value: 'LIST', help: 'these processors, for example 0-1' },
+      ulimit: { kind: 'list', value: 'NAME=SOFT[:HARD]', help: 'a limit as of getrlimit(2), for example nofile=1024' },
+      sysctl: { kind: 'list', value: 'NAME=VALUE', help: "a setting of the container's own namespaces" },
+      'shm-size': { kind: 'string', value: 'SIZE', help: 'of /dev/shm; 64m by default' },
+      interactive: {
+        kind: 'boolean',
+        alias: 'i',
+        help: 'no terminal, even when stdin is one; stdin is always passed on',
+      },
+      tty: { kind: 'boolean', alias: 't', help: 'a terminal; the default when stdin and stdout are one' },
+      'detach-keys': { kind: 'string', value: 'KEYS', help: 'ctrl-p,ctrl-q by default' },
+      'dry-run': { kind: 'boolean', help: 'print every step and its reason as JSON lines, and do nothing' },
       umask: { kind: 'string', value: 'MODE', help: '0022 by default' },
     },
     examples: [
@@ -46,7 +73,19 @@ main(
   async ({ flags, operands: [directory = '', ...command] }) => {
     const root = resolve(directory);
     const image = readRootfsDocument(root)?.config.config ?? {};
-    const caller = { env: process.env, readFile: (path: string) => readFileSync(path, 'utf8') };
-    return isolate(settingsOf(root, image, flags, command, caller));
+    const settings = settingsOf(root, image, flags, command, callerOf());
+    if (!flags['dry-run']) return isolate(settings);
+    for (const line of describePlan(await planOf(settings))) writeDocument(line);
+    return 0;
   },
 );
+
+function callerOf(): Caller {
+  return {
+    env: process.env,
+    readFile: (path) => readFileSync(path, 'utf8'),
+    openFiles: openFileLimit(),
+    processors: availableParallelism(),
+    terminal: isatty(0) && isatty(1),
+  };
+}

@@ -24,20 +24,33 @@ export const defaultCapabilities: readonly string[] = [
   'SYS_CHROOT',
 ];
 
-/** The numbers of the capabilities that the command gets: the defaults, with `--cap-add` and `--cap-drop` over them. */
-export function chooseCapabilities(add: readonly string[], drop: readonly string[], last: number): number[] {
-  const every = Array.from({ length: last + 1 }, (_, number) => number);
-  const added = add.map((name) => named(name, '--cap-add', last));
-  const dropped = drop.map((name) => named(name, '--cap-drop', last));
+/**
+ * The numbers of the capabilities that the command gets: the defaults, with `--cap-add` and `--cap-drop` over them, of those
+ * that are `available`. Throws `Failure` for one that is added and unknown, or not there to give.
+ */
+export function chooseCapabilities(
+  add: readonly string[],
+  drop: readonly string[],
+  available: readonly number[],
+): number[] {
+  const added = add.map((name) => named(name, '--cap-add'));
+  const dropped = drop.map((name) => named(name, '--cap-drop'));
   // docker's order: a drop by name wins over --cap-add ALL, and an addition by name over every drop.
-  if (added.includes('all')) return every.filter((number) => !dropped.includes(number));
-  const base = dropped.includes('all') ? [] : defaultCapabilities.map(numberOf);
+  if (added.includes('all')) return available.filter((number) => !dropped.includes(number));
+  const base = dropped.includes('all')
+    ? []
+    : defaultCapabilities.map(numberOf).filter((number) => available.includes(number));
   const kept = new Set(base.filter((number) => !dropped.includes(number)));
-  for (const number of added) if (number !== 'all') kept.add(number);
+  for (const number of added) {
+    if (number === 'all') continue;
+    if (!available.includes(number))
+      throw new Failure(Status.isolate, `--cap-add ${capabilities[number]}`, 'this process does not have it itself');
+    kept.add(number);
+  }
   return [...kept].sort((a, b) => a - b);
 }
 
-function named(text: string, flag: string, last: number): number | 'all' {
+function named(text: string, flag: string): number | 'all' {
   const name = text.toUpperCase().replace(/^CAP_/, '');
   if (name === 'ALL') return 'all';
   const number = numberOf(name);
@@ -45,7 +58,6 @@ function named(text: string, flag: string, last: number): number | 'all' {
     throw new Failure(Status.usage, flag, `${JSON.stringify(text)} is no capability`, {
       hint: 'capabilities(7) lists them',
     });
-  if (number > last) throw new Failure(Status.usage, flag, `this kernel does not know ${name}`);
   return number;
 }
 

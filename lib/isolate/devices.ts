@@ -1,5 +1,5 @@
 /** The container's /dev: its own, with the few devices that every program expects and that can do no harm. */
-import { mknodat, mount_setattr, mountAttr, symlinkat } from '../sys/calls.js';
+import { mkdirat, mknodat, mount_setattr, mountAttr, symlinkat } from '../sys/calls.js';
 import { AT, MOUNT_ATTR, S } from '../sys/constants.js';
 import type { Result } from '../sys/program.js';
 import { attach, copyOfTree, mountAt, newFileSystem, openOwn, plainAttributes } from './mounts.js';
@@ -30,13 +30,25 @@ export interface DeviceOptions {
   /** The group of terminals, docker's 5, or undefined where no such group is mapped. */
   ttyGroup: number | undefined;
   shmSize: string;
+  /** Further devices, of the host: `--privileged`. Any device node then works. */
+  all: readonly HostDevice[] | undefined;
+}
+
+/** A device node of the host. */
+export interface HostDevice {
+  /** Below /dev. */
+  path: string;
+  /** Type and permissions. */
+  mode: number;
+  /** As stat(2) has it. */
+  device: number;
 }
 
 /** Everything below /dev. `dev` is the file descriptor of the tmpfs that is mounted there. */
 export function deviceSteps(
   root: Result,
-  { bind, ttyGroup, shmSize }: DeviceOptions,
-): { steps: PlanStep[]; dev: Result } {
+  { bind, ttyGroup, shmSize, all }: DeviceOptions,
+): { steps: PlanStep[]; dev: Result; pts: Result } {
   const tmpfs = newFileSystem(
     'tmpfs',
     { mode: '755', size: '65536k' },
@@ -65,17 +77,14 @@ export function deviceSteps(
   const below = { links: 'none' as const, why: "The mount point in the container's own /dev." };
   return {
     dev,
+    pts: pts.fd,
     steps: [
       ...mountAt(root, 'dev', 'directory', tmpfs, {
         links: 'none',
         why: 'A link at /dev in the image could point anywhere; it is refused.',
       }),
       ...devices.flatMap((device) => (bind ? boundDevice(dev, device) : ownDevice(dev, device))),
-      step(
-        mount_setattr,
-        [dev, '', AT.EMPTY_PATH, mountAttr(MOUNT_ATTR.NODEV), 32],
-        'CAP_MKNOD lets root make a node of any disk; on a mount with nodev such a node opens nothing.',
-      ),
+      ...(all ? all.flatMap((device) => hostDevice(dev, device)) : [nodevStep(dev)]),
       ...mountAt(dev, 'pts', 'directory', pts, below),
       ...mountAt(dev, 'shm', 'directory', shm, below),
       ...mountAt(dev, 'mqueue', 'directory', mqueue, below),
@@ -103,8 +112,42 @@ function ownDevice(dev: Result, [name, major, minor]: (typeof devices)[number]):
   ];
 }
 
-function boundDevice(_dev: Result, _device: (typeof devices)[number]): PlanStep[] {
-  throw new Error('not yet');
+function nodevStep(dev: Result): PlanStep {
+  return step(
+    mount_setattr,
+    [dev, '', AT.EMPTY_PATH, mountAttr(MOUNT_ATTR.NODEV), 32],
+    'CAP_MKNOD lets root make a node of any disk; on a mount with nodev such a node opens nothing.',
+  );
+}
+
+/** The host's node, where the kernel does not let us make one. Its owner is nobody who exists in the container. */
+function boundDevice(dev: Result, [name]: (typeof devices)[number]): PlanStep[] {
+  const node = copyOfTree(
+    { fd: AT.FDCWD, path: `/dev/${name}` },
+    MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOEXEC,
+    "mknod(2) of a device is refused in a user namespace, whose root is not the host's: the host's own node serves.",
+    { name },
+  );
+  const place = openOwn(dev, name, `/dev/${name}`);
+  return [
+    ...node.steps,
+    step(mknodat, [dev, name, S.IFREG | 0o666, 0], 'A mount point has to exist: an empty file.'),
+    place.step,
+    attach(node.fd, place.at, `/dev/${name} works as a device.`),
+  ];
+}
+
+/** `--privileged`: the same node in the container's /dev, in directories as on the host. */
+function hostDevice(dev: Result, { path, mode, device }: HostDevice): PlanStep[] {
+  const parents = path.split('/').slice(0, -1);
+  return [
+    ...parents.map((_, i) =>
+      step(mkdirat, [dev, parents.slice(0, i + 1).join('/'), 0o755], 'A directory as on the host.', {
+        onError: 'continue',
+      }),
+    ),
+    step(mknodat, [dev, path, mode, device], '--privileged: every device of the host.', { onError: 'continue' }),
+  ];
 }
 
 /** makedev(3) for numbers below 256 and 4096. */

@@ -1,74 +1,37 @@
 /** The last steps: what is left of the supervisor's own state goes, and the command takes its place. */
-import {
-  close_range,
-  execve,
-  fcntl,
-  prctl,
-  prlimit64,
-  read,
-  rt_sigaction,
-  rt_sigprocmask,
-  umask,
-} from '../sys/calls.js';
-import { F, PR, RLIMIT, SIG } from '../sys/constants.js';
+import { close_range, execve, fcntl, prctl, prlimit64, rt_sigaction, rt_sigprocmask, umask } from '../sys/calls.js';
+import { CLOSE_RANGE, F, PR, SIG } from '../sys/constants.js';
 import { Block, compare, pointerArray, Result } from '../sys/program.js';
 import type { Host } from './host.js';
+import type { ResourceLimit } from './limits.js';
 import { type PlanStep, step } from './step.js';
 
 const SIGKILL = 9;
 
 /** Dies with the supervisor. Has to come after the last change of ids, which takes the setting back. */
-export function deathSteps(lifeline: number): PlanStep[] {
-  const state = new Result('lifeline');
-  const seen = new Block(new Uint8Array(8), [{ offset: 0, value: state }]);
-  const EAGAIN = 11;
-  const alive = step(
-    compare,
-    [seen, 0xffffffff, 2 ** 32 - EAGAIN, 32 /* EPIPE */],
-    'Nothing to read means that the supervisor lives; an end of file that it died before the line above.',
-    { man: 'pipe(7)' },
+export function deathStep(): PlanStep {
+  return step(
+    prctl,
+    [PR.SET_PDEATHSIG, SIGKILL, 0, 0, 0],
+    'No container outlives its supervisor, not even one that is killed.',
+    {
+      man: 'PR_SET_PDEATHSIG(2const)',
+    },
   );
-  return [
-    step(
-      prctl,
-      [PR.SET_PDEATHSIG, SIGKILL, 0, 0, 0],
-      'No container outlives its supervisor, not even one that is killed.',
-      {
-        man: 'PR_SET_PDEATHSIG(2const)',
-      },
-    ),
-    step(
-      read,
-      [lifeline, new Block(new Uint8Array(8)), 1],
-      'The supervisor may have died already, before the line above.',
-      {
-        saves: state,
-        onError: alive,
-        man: 'pipe(7)',
-      },
-    ),
-    alive,
-  ];
 }
 
 /** Puts back what Node changed in this process for itself. */
-export function restoreSteps({ changedSignals, openFiles }: Host, mask: number): PlanStep[] {
+export function restoreSteps({ changedSignals }: Host, mask: number, limits: readonly ResourceLimit[]): PlanStep[] {
   const SIGPIPE = 13;
   const SIGXFSZ = 25;
   const byDefault = Buffer.alloc(32);
   const signals = [...new Set([...changedSignals, SIGPIPE, SIGXFSZ])].sort((a, b) => a - b);
-  const limits = Buffer.alloc(16);
-  openFiles.forEach((limit, i) => {
-    limits.writeBigUInt64LE(limit, 8 * i);
-  });
   return [
-    step(
-      prlimit64,
-      [0, RLIMIT.NOFILE, limits, null],
-      'Node has raised the soft limit; programs that close every descriptor up to it would take for ever.',
-      {
+    ...limits.map(({ resource, value }) =>
+      step(prlimit64, [0, resource, value, null], 'What was asked for, or what the caller had before Node raised it.', {
         man: 'getrlimit(2)',
-      },
+        hint: 'only CAP_SYS_RESOURCE raises a hard limit',
+      }),
     ),
     step(umask, [mask], 'The usual mask for the files that the command makes.'),
     ...signals.map((signal) =>
@@ -94,7 +57,7 @@ export function restoreSteps({ changedSignals, openFiles }: Host, mask: number):
     ),
     step(
       close_range,
-      [3, 0xffffffff, 0],
+      [3, 0xffffffff, CLOSE_RANGE.CLOEXEC],
       'The command gets descriptors 0, 1 and 2, and nothing that leads out of the container.',
     ),
   ];

@@ -2,18 +2,45 @@
 import { errnoText, Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import type { Step } from '../sys/program.js';
-import { errnoNameOf, type SyscallError } from '../sys/syscall.js';
+import { errnoNameOf, SyscallError } from '../sys/syscall.js';
 import type { Plan } from './plan.js';
+import { refusal } from './userns.js';
 
-/** A step of the container's making failed. */
-export function stepFailure(plan: Plan, { step, error }: { step: Step; error: SyscallError }): Failure {
-  const hint = plan.steps.find((known) => known === step)?.hint ?? hintFor(error);
+/** A step of the container's making failed. `user`: in a user namespace. */
+export function stepFailure(plan: Plan, { step, error }: { step: Step; error: SyscallError }, user: boolean): Failure {
+  const own = plan.steps.find((known) => known === step)?.hint;
+  const hint = own ?? hintFor(error, user);
   return new Failure(Status.isolate, error.call, errnoText(error.code), { cause: error, ...(hint ? { hint } : {}) });
 }
 
-function hintFor({ syscall, code }: SyscallError): string | undefined {
+function hintFor({ syscall, code, call }: SyscallError, user: boolean): string | undefined {
   if (code === 'ENOSYS') return `this kernel has no ${syscall}: Linux 5.12 or later is needed`;
+  if (!notPermitted.includes(code)) return undefined;
+  if (!user)
+    return 'root is not enough here: this process runs in a container or under a policy that takes its powers away';
+  const known = refusal();
+  if (known) return known;
+  if (/^fsconfig.*CMD_CREATE|^fsmount/.test(call)) {
+    return 'the kernel refuses a new proc or sysfs where the one outside is partly covered, as inside another container: run that one with its paths unmasked, or this as root';
+  }
+  if (/^(open_tree|openat2)/.test(call))
+    return 'as an ordinary user you can only use files and directories that you may enter';
   return undefined;
+}
+
+const notPermitted = ['EPERM', 'EACCES'];
+
+/** clone(2) itself failed. */
+export function cloneFailure(error: unknown, user: boolean): Failure {
+  if (!(error instanceof SyscallError)) throw error;
+  const { code } = error;
+  const hint = user ? (refusal() ?? userHint(code)) : code === 'EPERM' ? 'only root may make namespaces' : undefined;
+  return new Failure(Status.isolate, error.call, errnoText(code), { cause: error, ...(hint ? { hint } : {}) });
+}
+
+function userHint(code: string): string {
+  if (code === 'ENOSPC') return 'too many namespaces exist, or they are nested too deep: see /proc/sys/user';
+  return 'a policy of this host, or of the container around this process, forbids user namespaces; run this as root';
 }
 
 /** No attempt at execve(2) succeeded: the first error that is more than "not there" tells why. */

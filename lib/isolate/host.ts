@@ -1,8 +1,10 @@
 /** What this host offers: found out before the plan is made, so that the plan itself depends on nothing else. */
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { prlimit64 } from '../sys/calls.js';
 import { RLIMIT } from '../sys/constants.js';
 import { isErrno } from '../sys/syscall.js';
+import type { HostDevice } from './devices.js';
+import type { ResourceLimit } from './limits.js';
 import { maskedPaths, readOnlyPaths } from './masks.js';
 
 export interface Host {
@@ -11,16 +13,18 @@ export interface Host {
   gid: number;
   /** The last capability that the kernel knows. */
   lastCapability: number;
+  /** The capabilities that this process may use, by number. */
+  capabilities: number[];
   /** Signals that this process catches or ignores (by its caller's doing, perhaps): the child would as well. */
   changedSignals: number[];
-  /** RLIMIT_NOFILE for the command, soft and hard. */
-  openFiles: [soft: bigint, hard: bigint];
   /** Those of the masked and read-only paths that exist. */
   present: Set<string>;
   /** Hierarchies of cgroup v1, as the options that mount(2) takes (`cpu,cpuacct`, `name=systemd`), empty for pure v2. */
   hierarchies: string[];
   /** Whether cgroup v2 is there. */
   unified: boolean;
+  /** The host's device nodes, when asked for. */
+  devices: HostDevice[] | undefined;
   /** Mode and owner of the root directory itself. */
   rootDirectory: { mode: number; uid: number; gid: number };
   /** Text of /etc/hosts and /etc/resolv.conf; empty when there is none. */
@@ -28,35 +32,56 @@ export interface Host {
   resolvConf: string;
 }
 
-export function probeHost(root: string): Host {
+export interface ProbeOptions {
+  /** Lists the host's devices. */
+  devices: boolean;
+}
+
+/** Throws `Failure` when `root` is no directory. */
+export function probeHost(root: string, { devices }: ProbeOptions): Host {
   const { mode, uid, gid } = statSync(root);
   const cgroups = cgroupLines();
+  const status = readFileSync('/proc/self/status', 'latin1');
   return {
     uid: process.geteuid!(),
     gid: process.getegid!(),
     lastCapability: Number(readFileSync('/proc/sys/kernel/cap_last_cap', 'latin1')),
-    changedSignals: changedSignals(readFileSync('/proc/self/status', 'latin1')),
-    openFiles: openFileLimits(),
+    capabilities: bitsOf(status, 'CapPrm'),
+    changedSignals: [...bitsOf(status, 'SigCgt'), ...bitsOf(status, 'SigIgn')].map((bit) => bit + 1),
     present: new Set([...maskedPaths.map(([path]) => path), ...readOnlyPaths].filter((path) => existsSync(`/${path}`))),
     hierarchies: cgroups.filter((name) => name !== ''),
     unified: cgroups.includes(''),
+    devices: devices ? deviceNodes('/dev') : undefined,
     rootDirectory: { mode: mode & 0o7777, uid, gid },
     hosts: textOf('/etc/hosts'),
     resolvConf: textOf('/etc/resolv.conf'),
   };
 }
 
+/** All character and block devices below a directory of the host; terminals and what is mounted there are left out. */
+function deviceNodes(directory: string, below = ''): HostDevice[] {
+  return readdirSync(directory, { withFileTypes: true }).flatMap((entry) => {
+    const path = below + entry.name;
+    if (entry.isDirectory())
+      return ['pts', 'shm', 'mqueue'].includes(path) ? [] : deviceNodes(`${directory}/${entry.name}`, `${path}/`);
+    if (!entry.isCharacterDevice() && !entry.isBlockDevice()) return [];
+    const { mode, rdev } = statSync(`${directory}/${entry.name}`);
+    return path === 'console' || path === 'ptmx' ? [] : [{ path, mode, device: rdev }];
+  });
+}
+
 /**
- * Node raises its soft limit to the hard one at start and forgets what it was: the parent process, a shell as a rule, still
- * has it. Where the parent may not be asked, 1024 is what systemd and docker give.
+ * RLIMIT_NOFILE for the command. Node raises its soft limit to the hard one at start and forgets what it was: the parent
+ * process, a shell as a rule, still has it. Where the parent may not be asked, 1024 is what systemd and docker give.
  */
-function openFileLimits(): [soft: bigint, hard: bigint] {
-  const limits = Buffer.alloc(16);
-  const ask = (pid: number) => !isErrno(prlimit64.try(pid, RLIMIT.NOFILE, null, limits));
-  const soft = ask(process.ppid) ? limits.readBigUInt64LE(0) : 1024n;
+export function openFileLimit(): ResourceLimit {
+  const value = Buffer.alloc(16);
+  const ask = (pid: number) => !isErrno(prlimit64.try(pid, RLIMIT.NOFILE, null, value));
+  const soft = ask(process.ppid) ? value.readBigUInt64LE(0) : 1024n;
   if (!ask(0)) throw new Error('prlimit64 of the own process failed');
-  const hard = limits.readBigUInt64LE(8);
-  return [soft < hard ? soft : hard, hard];
+  const hard = value.readBigUInt64LE(8);
+  value.writeBigUInt64LE(soft < hard ? soft : hard, 0);
+  return { resource: RLIMIT.NOFILE, value };
 }
 
 /** cgroups(7), /proc/[pid]/cgroup: `hierarchy:controllers:path`, with no controllers for v2. */
@@ -68,11 +93,10 @@ function cgroupLines(): string[] {
     .map((line) => line.split(':')[1] ?? '');
 }
 
-/** proc_pid_status(5): a mask in hexadecimal, signal 1 its lowest bit. */
-function changedSignals(status: string): number[] {
-  const masks = [...status.matchAll(/^Sig(?:Cgt|Ign):\s*([0-9a-f]+)$/gm)].map(([, hex]) => BigInt(`0x${hex}`));
-  const mask = masks.reduce((all, one) => all | one, 0n);
-  return Array.from({ length: 64 }, (_, i) => i + 1).filter((signal) => (mask >> BigInt(signal - 1)) & 1n);
+/** proc_pid_status(5): a set as a mask in hexadecimal. */
+function bitsOf(status: string, field: string): number[] {
+  const mask = BigInt(`0x${new RegExp(`^${field}:\\s*([0-9a-f]+)$`, 'm').exec(status)?.[1] ?? '0'}`);
+  return Array.from({ length: 64 }, (_, bit) => bit).filter((bit) => (mask >> BigInt(bit)) & 1n);
 }
 
 function textOf(path: string): string {

@@ -1,16 +1,21 @@
 /** Starts a container and stays with it: the one entrance to this folder. */
-import { closeSync } from 'node:fs';
+import { closeSync, readFileSync } from 'node:fs';
+import { release } from 'node:os';
 import { trace, tracing } from '../pipe/trace.js';
-import { pipe2 } from '../sys/calls.js';
-import { O } from '../sys/constants.js';
+import { capabilities } from '../sys/constants.js';
+import { receiveDescriptor } from '../sys/descriptor.js';
 import { Program } from '../sys/program.js';
 import { formatResult } from '../sys/syscall.js';
 import { readAccountFiles } from './accounts.js';
-import { execFailure, stepFailure } from './explain.js';
+import type { Cgroup } from './cgroup.js';
+import { Control, controlPair } from './control.js';
+import { cloneFailure, execFailure, stepFailure } from './explain.js';
 import { probeHost } from './host.js';
-import { makePlan, type Plan } from './plan.js';
+import { type Circumstances, keptCapabilities, makePlan, type Plan } from './plan.js';
 import type { Settings } from './settings.js';
+import type { PlanStep } from './step.js';
 import { supervise } from './supervise.js';
+import { chooseMaps, type IdMaps, writeMaps } from './userns.js';
 import { identify } from './users.js';
 
 /**
@@ -18,38 +23,140 @@ import { identify } from './users.js';
  * cannot be executed or is not there, any other for a container that could not be made.
  */
 export async function isolate(settings: Settings): Promise<number> {
-  const identity = identify(settings.user, readAccountFiles(settings.root));
-  const lifeline = pipe();
-  const plan = makePlan(settings, identity, probeHost(settings.root), { lifeline });
+  const fds = controlPair();
+  const circumstances = await lookAround(settings, fds);
+  const plan = makePlan(settings, circumstances);
   const program = new Program(plan.steps);
-  const pid = program.start(plan.namespaces);
-  closeSync(lifeline.reader);
-  const status = await supervise(pid);
-  closeSync(lifeline.writer);
-  if (tracing()) traceSteps(program, plan);
-  throwIfFailed(program, plan, settings);
-  return status;
-}
-
-function pipe(): { reader: number; writer: number } {
-  const fds = Buffer.alloc(8);
-  pipe2(fds, O.CLOEXEC | O.NONBLOCK);
-  return { reader: fds.readInt32LE(0), writer: fds.readInt32LE(4) };
-}
-
-function traceSteps(program: Program, plan: Plan): void {
-  for (const step of plan.steps) {
-    const result = program.result(step);
-    if (result !== undefined) trace(`[child] ${program.show(step)} = ${formatResult(result)}`);
+  const cgroup = await makeCgroup(settings);
+  try {
+    const pid = start(program, plan, circumstances.maps);
+    closeSync(fds.child);
+    const status = await attend(pid, {
+      program,
+      plan,
+      settings,
+      circumstances,
+      cgroup,
+      control: new Control(fds.supervisor),
+    });
+    throwIfFailed(program, plan, settings, circumstances);
+    return status;
+  } finally {
+    cgroup?.remove();
   }
 }
 
-function throwIfFailed(program: Program, plan: Plan, settings: Settings): void {
+/** The plan of a container that is not made. */
+export async function planOf(settings: Settings): Promise<Plan> {
+  return makePlan(settings, await lookAround(settings, { supervisor: 3, child: 4 }));
+}
+
+async function lookAround(settings: Settings, control: Circumstances['control']): Promise<Circumstances> {
+  const host = probeHost(settings.root, { devices: settings.privileged });
+  const maps = chooseMaps(settings.userns, host);
+  return {
+    host,
+    identity: identify(settings.user, readAccountFiles(settings.root)),
+    maps,
+    filter: await seccompOf(settings, keptCapabilities(settings, host, maps)),
+    control,
+    cgroup: Object.keys(settings.cgroup).length > 0,
+    showing: tracing(),
+    windowSize: settings.terminal ? (await import('./terminal.js')).windowSize() : undefined,
+  };
+}
+
+async function seccompOf(settings: Settings, kept: readonly number[]): Promise<Buffer | undefined> {
+  const profile =
+    settings.privileged && settings.seccomp === undefined ? 'unconfined' : (settings.seccomp ?? 'default');
+  if (profile === 'unconfined') return undefined;
+  const { seccompFilter } = await import('./seccomp/index.js');
+  const source = profile === 'default' ? profile : { name: profile, text: readFileSync(profile, 'utf8') };
+  return seccompFilter(source, {
+    capabilities: kept.map((number) => capabilities[number] ?? ''),
+    arch: process.arch === 'arm64' ? 'arm64' : 'x64',
+    kernel: release(),
+  });
+}
+
+async function makeCgroup(settings: Settings): Promise<Cgroup | undefined> {
+  if (Object.keys(settings.cgroup).length === 0) return undefined;
+  return (await import('./cgroup.js')).createCgroup(settings.cgroup);
+}
+
+function start(program: Program, plan: Plan, maps: IdMaps | undefined): number {
+  try {
+    return program.start(plan.namespaces);
+  } catch (error) {
+    throw cloneFailure(error, maps !== undefined);
+  }
+}
+
+interface Running {
+  program: Program;
+  plan: Plan;
+  settings: Settings;
+  circumstances: Circumstances;
+  cgroup: Cgroup | undefined;
+  control: Control;
+}
+
+/** Everything that the supervisor does for the child, in the order in which the child meets it. */
+async function attend(
+  pid: number,
+  { program, plan, settings, circumstances, cgroup, control }: Running,
+): Promise<number> {
+  try {
+    if (circumstances.maps) await writeMaps(pid, circumstances.maps);
+    cgroup?.add(pid);
+    if (circumstances.maps || cgroup) control.open();
+  } catch (error) {
+    // The child waits at the gate; without us it ends there.
+    control.close();
+    await supervise(pid, []);
+    throw error;
+  }
+  const master = settings.terminal ? receiveDescriptor(control.fd) : undefined;
+  if (circumstances.showing) showChild(program, plan, control);
+  if (master === undefined) return supervise(pid);
+  const { attachTerminal } = await import('./terminal.js');
+  const { parseDetachKeys } = await import('./terminal-keys.js');
+  const terminal = attachTerminal(master, { detachKeys: parseDetachKeys(settings.detachKeys) });
+  try {
+    const status = await supervise(pid, ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGUSR1', 'SIGUSR2', 'SIGALRM']);
+    await terminal.ended;
+    return status;
+  } finally {
+    terminal.restore();
+  }
+}
+
+/** The lines of the child come before those of the command: it waits until they are printed. */
+function showChild(program: Program, plan: Plan, control: Control): void {
+  const exec = new Set<Plan['steps'][number]>(plan.attempts.map(({ step }) => step));
+  const before = plan.steps.filter((step) => !exec.has(step));
+  const reached = control.arrived();
+  for (const step of before) showStep(program, step);
+  if (!reached) return;
+  control.open();
+  // The end of the line: execve has closed it, or the child has ended.
+  control.arrived();
+  for (const { step } of plan.attempts) {
+    const result = program.result(step);
+    trace(`[child] ${program.show(step)} = ${result === undefined ? '0' : formatResult(result)}`);
+    if (result === undefined) break;
+  }
+}
+
+function showStep(program: Program, step: PlanStep): void {
+  const result = program.result(step);
+  if (result !== undefined) trace(`[child] ${program.show(step)} = ${formatResult(result)}`);
+}
+
+function throwIfFailed(program: Program, plan: Plan, settings: Settings, { maps }: Circumstances): void {
   const failed = program.failure();
   if (!failed) return;
-  if (failed.step !== plan.gaveUp) throw stepFailure(plan, failed);
-  throw execFailure(
-    settings.argv[0] ?? '',
-    plan.attempts.map(({ path, step }) => ({ path, errno: -(program.result(step) ?? 0) })),
-  );
+  if (failed.step !== plan.gaveUp) throw stepFailure(plan, failed, maps !== undefined);
+  const attempts = plan.attempts.map(({ path, step }) => ({ path, errno: -(program.result(step) ?? 0) }));
+  throw execFailure(settings.argv[0] ?? '', attempts);
 }

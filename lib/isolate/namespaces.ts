@@ -1,24 +1,31 @@
 /** What the first process of the container sees of processes, names and networks. */
-import { close, ioctlInterface, keyctl, prctl, sethostname, setsid, socket, umask } from '../sys/calls.js';
+import { close, ioctlInterface, keyctl, prctl, sethostname, setsid, socket, umask, unshare } from '../sys/calls.js';
 import { CLONE, KEYCTL, PR, SIOC } from '../sys/constants.js';
 import { Result } from '../sys/program.js';
 import { type PlanStep, step } from './step.js';
 
-/** The namespaces that the child is born into. */
-export function namespacesOf(network: 'host' | 'none'): number {
+/** The namespaces that the child is born into. The cgroup namespace comes later when the child is still to change its cgroup. */
+export function namespacesOf(network: 'host' | 'none', user: boolean, moves: boolean): number {
   return (
-    CLONE.NEWNS | CLONE.NEWPID | CLONE.NEWUTS | CLONE.NEWIPC | CLONE.NEWCGROUP | (network === 'none' ? CLONE.NEWNET : 0)
+    CLONE.NEWNS |
+    CLONE.NEWPID |
+    CLONE.NEWUTS |
+    CLONE.NEWIPC |
+    (moves ? 0 : CLONE.NEWCGROUP) |
+    (network === 'none' ? CLONE.NEWNET : 0) |
+    (user ? CLONE.NEWUSER : 0)
   );
 }
 
-export function beginningSteps(lifelineWriter: number): PlanStep[] {
+/** After the child was moved, so that the namespace begins at its own cgroup. */
+export function cgroupNamespaceStep(): PlanStep {
+  return step(unshare, [CLONE.NEWCGROUP], 'From here on the own cgroup looks like the topmost.', {
+    man: 'cgroup_namespaces(7)',
+  });
+}
+
+export function beginningSteps(): PlanStep[] {
   return [
-    step(
-      close,
-      [lifelineWriter],
-      'This pipe shall end with the supervisor; a copy of its writing end here would keep it open.',
-      { man: 'pipe(7)' },
-    ),
     step(umask, [0], 'Modes are given in full from here on; the usual mask comes back at the end.'),
     step(
       setsid,

@@ -2,14 +2,25 @@
  * The plan: every system call between clone(2) and execve(2), in order, each with its reason. A pure function of what is
  * asked for and what the host offers; nothing is done here.
  */
-import { setgroups, setresgid, setresuid } from '../sys/calls.js';
+import { seccomp, setgroups, setresgid, setresuid } from '../sys/calls.js';
+import { SECCOMP } from '../sys/constants.js';
+import { Block } from '../sys/program.js';
 import { boundingSteps, capabilityStep, chooseCapabilities } from './capabilities.js';
+import { consoleSteps } from './console.js';
+import { aliveSteps, type ControlFds, controlSteps, gateSteps } from './control.js';
 import { deviceSteps } from './devices.js';
-import { deathSteps, type ExecSteps, execSteps, restoreSteps } from './exec.js';
+import { deathStep, type ExecSteps, execSteps, restoreSteps } from './exec.js';
 import { fileSteps } from './files.js';
 import type { Host } from './host.js';
 import { maskSteps } from './masks.js';
-import { beginningSteps, hostnameStep, loopbackSteps, namespacesOf, noNewPrivilegesStep } from './namespaces.js';
+import {
+  beginningSteps,
+  cgroupNamespaceStep,
+  hostnameStep,
+  loopbackSteps,
+  namespacesOf,
+  noNewPrivilegesStep,
+} from './namespaces.js';
 import {
   enterSteps,
   overlaySteps,
@@ -22,14 +33,27 @@ import {
 } from './root.js';
 import type { Settings } from './settings.js';
 import { type PlanStep, step } from './step.js';
+import { sysctlSteps } from './sysctl.js';
 import { procAndSys } from './system.js';
+import type { IdMaps } from './userns.js';
 import type { Identity } from './users.js';
 import { volumeSteps } from './volumes.js';
 
-/** Descriptors that the supervisor has opened for the child. */
-export interface Descriptors {
-  /** A pipe that ends with the supervisor: what the child reads, what it has to close. */
-  lifeline: { reader: number; writer: number };
+/** What has been found out, decided and opened for this container. */
+export interface Circumstances {
+  host: Host;
+  identity: Identity;
+  /** Undefined without a user namespace. */
+  maps: IdMaps | undefined;
+  /** The array of `struct sock_filter`, or undefined for none. */
+  filter: Buffer | undefined;
+  control: ControlFds;
+  /** The child is moved to a cgroup of its own. */
+  cgroup: boolean;
+  /** The child stops before execve(2) until all before it has been shown. */
+  showing: boolean;
+  /** `struct winsize` of the terminal outside. */
+  windowSize: Buffer | undefined;
 }
 
 export interface Plan {
@@ -40,30 +64,44 @@ export interface Plan {
   gaveUp: PlanStep;
 }
 
-export function makePlan(settings: Settings, identity: Identity, host: Host, descriptors: Descriptors): Plan {
-  const { network } = settings;
-  const kept = chooseCapabilities(settings.capAdd, settings.capDrop, host.lastCapability);
+export function makePlan(settings: Settings, circumstances: Circumstances): Plan {
+  const { host, identity, maps, control, cgroup } = circumstances;
+  const { network, privileged } = settings;
+  const user = maps !== undefined;
+  const kept = keptCapabilities(settings, host, maps);
   const workshop = workshopSteps();
   const root = settings.overlay
-    ? overlaySteps(settings.root, workshop.fd, host.rootDirectory)
-    : rootSteps(settings.root, true);
+    ? overlaySteps(settings.root, workshop.fd, { ...host.rootDirectory, user, nodev: !privileged })
+    : rootSteps(settings.root, !privileged);
   const directory = workingDirectory(root.fd, settings.workingDirectory);
-  const system = procAndSys(root.fd, host);
-  const devices = deviceSteps(root.fd, { bind: false, ttyGroup: 5, shmSize: '65536k' });
-  const env = settings.env.some((line) => line.startsWith('HOME='))
-    ? settings.env
-    : [...settings.env, `HOME=${identity.home}`];
-  const exec = execSteps(settings.argv, env);
+  const system = procAndSys(root.fd, host, { bindSys: user && network === 'host', writable: privileged });
+  const devices = deviceSteps(root.fd, {
+    bind: user,
+    ttyGroup: maps === undefined || maps.gid.length > 1 ? 5 : undefined,
+    shmSize: settings.shmSize,
+    all: privileged ? host.devices : undefined,
+  });
+  const exec = execSteps(settings.argv, environment(settings, identity));
+  const filter = circumstances.filter ? [filterStep(circumstances.filter)] : [];
+  const early = settings.noNewPrivileges ? [] : filter;
+  const late = settings.noNewPrivileges ? [noNewPrivilegesStep(), ...filter] : [];
   const steps = [
-    ...beginningSteps(descriptors.lifeline.writer),
+    ...controlSteps(control),
+    ...(user || cgroup ? gateSteps(control, gateReason(user, cgroup)) : []),
+    ...(cgroup ? [cgroupNamespaceStep()] : []),
+    ...beginningSteps(),
     hostnameStep(settings.hostname),
     ...(network === 'none' ? loopbackSteps() : []),
     privateStep(),
     ...workshop.steps,
     ...root.steps,
     ...system.steps,
+    ...sysctlSteps(system.proc, settings.sysctls),
     ...devices.steps,
-    ...maskSteps({ proc: system.proc, sys: system.sys, dev: devices.dev }, host.present),
+    ...(settings.terminal
+      ? consoleSteps(devices.dev, devices.pts, control, { size: circumstances.windowSize, uid: identity.uid })
+      : []),
+    ...(privileged ? [] : maskSteps({ proc: system.proc, sys: system.sys, dev: devices.dev }, host.present)),
     ...fileSteps(workshop.fd, root.fd, settings.hostname, host),
     ...volumeSteps(root.fd, settings.volumes),
     ...directory.steps,
@@ -71,24 +109,75 @@ export function makePlan(settings: Settings, identity: Identity, host: Host, des
     ...pivotSteps(root.fd),
     ...enterSteps(directory.fd),
     ...boundingSteps(kept, host.lastCapability),
-    ...identitySteps(identity),
+    ...early,
+    ...identitySteps(identity, maps),
     capabilityStep(identity.uid === 0 ? kept : []),
-    ...(settings.noNewPrivileges ? [noNewPrivilegesStep()] : []),
-    ...deathSteps(descriptors.lifeline.reader),
-    ...restoreSteps(host, settings.umask),
+    deathStep(),
+    ...aliveSteps(control),
+    ...restoreSteps(host, settings.umask, settings.limits),
+    ...late,
+    ...(circumstances.showing
+      ? gateSteps(control, 'Wait until the lines above have been printed.', { announce: true })
+      : []),
     ...exec.steps,
   ];
-  return { namespaces: namespacesOf(network), steps, attempts: exec.attempts, gaveUp: exec.gaveUp };
+  return { namespaces: namespacesOf(network, user, cgroup), steps, attempts: exec.attempts, gaveUp: exec.gaveUp };
 }
 
-function identitySteps({ uid, gid, groups }: Identity): PlanStep[] {
+/** The numbers of the capabilities that remain in the bounding set. */
+export function keptCapabilities(
+  { privileged, capAdd, capDrop }: Settings,
+  host: Host,
+  maps: IdMaps | undefined,
+): number[] {
+  // Whoever makes a user namespace has all capabilities in it.
+  const available = maps ? Array.from({ length: host.lastCapability + 1 }, (_, number) => number) : host.capabilities;
+  return chooseCapabilities(privileged ? ['ALL', ...capAdd] : capAdd, capDrop, available);
+}
+
+function environment({ env, terminal }: Settings, { home }: Identity): string[] {
+  const has = (name: string) => env.some((line) => line.startsWith(`${name}=`));
+  return [...env, ...(terminal && !has('TERM') ? ['TERM=xterm'] : []), ...(has('HOME') ? [] : [`HOME=${home}`])];
+}
+
+function gateReason(user: boolean, cgroup: boolean): string {
+  if (user && cgroup) return 'The supervisor writes the maps of ids, and moves this process to its cgroup.';
+  return user
+    ? 'A new user namespace maps no ids: until the supervisor has written the maps this process is nobody.'
+    : 'The supervisor moves this process to its cgroup, before it can start others.';
+}
+
+/** struct sock_fprog: the number of instructions in 16 bits, and at offset 8 where they are. */
+function filterStep(filter: Buffer): PlanStep {
+  const program = Buffer.alloc(16);
+  program.writeUInt16LE(filter.length / 8, 0);
+  return step(
+    seccomp,
+    [SECCOMP.SET_MODE_FILTER, 0, new Block(program, [{ offset: 8, value: new Block(filter) }])],
+    'System calls that a container has no need of are refused from here on. Without no_new_privs only an administrator may ask for that, so it comes before the ids change.',
+  );
+}
+
+function identitySteps({ uid, gid, groups }: Identity, maps: IdMaps | undefined): PlanStep[] {
   const list = Buffer.alloc(4 * groups.length);
   groups.forEach((group, i) => {
     list.writeUInt32LE(group, 4 * i);
   });
+  const hint = maps ? 'the user namespace has no such id: with --userns range it has 65536' : undefined;
+  const options = hint === undefined ? {} : { hint };
+  const mapped = maps === undefined || maps.gid.length > 1;
   return [
-    step(setgroups, [groups.length, list], "The caller's groups go; those that the image gives the user come."),
-    step(setresgid, [gid, gid, gid], 'Real, effective and saved: none is left to go back to.'),
-    step(setresuid, [uid, uid, uid], 'The user last, since it takes along the power to change the rest.'),
+    ...(mapped
+      ? [
+          step(
+            setgroups,
+            [groups.length, list],
+            "The caller's groups go; those that the image gives the user come.",
+            options,
+          ),
+        ]
+      : []),
+    step(setresgid, [gid, gid, gid], 'Real, effective and saved: none is left to go back to.', options),
+    step(setresuid, [uid, uid, uid], 'The user last, since it takes along the power to change the rest.', options),
   ];
 }

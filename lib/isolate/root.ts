@@ -66,14 +66,21 @@ export interface OverlayOptions {
   mode: number;
   uid: number;
   gid: number;
+  /** In a user namespace, where only user.* attributes can be set. */
+  user: boolean;
+  nodev: boolean;
 }
 
 /** The directory as the lower layer of an overlay whose upper layer lies in the workshop: the tree itself never changes. */
-export function overlaySteps(directory: string, workshop: Result, { mode, uid, gid }: OverlayOptions): Root {
+export function overlaySteps(
+  directory: string,
+  workshop: Result,
+  { mode, uid, gid, user, nodev }: OverlayOptions,
+): Root {
   const overlay = newFileSystem(
     'overlay',
-    { lowerdir: escaped(directory), upperdir: 'upper', workdir: 'work' },
-    MOUNT_ATTR.NODEV,
+    { lowerdir: escaped(directory), upperdir: 'upper', workdir: 'work', ...(user ? { userxattr: true } : {}) },
+    nodev ? MOUNT_ATTR.NODEV : 0,
     'What is written lands in the upper layer, in memory; the directory below stays as it is.',
     new Result('root'),
   );

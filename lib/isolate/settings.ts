@@ -3,6 +3,9 @@ import { posix } from 'node:path';
 import { Failure } from '../pipe/failure.js';
 import type { RunConfig } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
+import { type LimitFlags, type Limits, parseLimits, parseSize, parseUlimit, type ResourceLimit } from './limits.js';
+import { parseSysctl, type Sysctl } from './sysctl.js';
+import type { UserNamespace } from './userns.js';
 import { mountOf, tmpfsOf, type Volume, volumeOf } from './volumes.js';
 
 export interface Settings {
@@ -22,12 +25,26 @@ export interface Settings {
   capDrop: string[];
   umask: number;
   volumes: Volume[];
+  /** RLIMIT_NOFILE as the caller had it, and `--ulimit`. */
+  limits: ResourceLimit[];
+  /** Of the cgroup. */
+  cgroup: Limits;
+  sysctls: Sysctl[];
+  /** A size as tmpfs(5) takes it. */
+  shmSize: string;
+  /** `default`, `unconfined`, a file, or undefined for what fits the rest. */
+  seccomp: string | undefined;
+  privileged: boolean;
+  userns: UserNamespace | undefined;
+  /** The command gets a terminal of its own. */
+  terminal: boolean;
+  detachKeys: string;
   /** Everything that is written to the root goes to memory and is gone with the container. */
   overlay: boolean;
 }
 
 /** The flags, as the command line has them. */
-export interface Flags {
+export interface Flags extends LimitFlags {
   env: string[];
   'env-file': string[];
   user: string | undefined;
@@ -44,6 +61,15 @@ export interface Flags {
   mount: string[];
   tmpfs: string[];
   overlay: boolean;
+  ulimit: string[];
+  sysctl: string[];
+  'shm-size': string | undefined;
+  seccomp: string | undefined;
+  privileged: boolean;
+  userns: string | undefined;
+  interactive: boolean;
+  tty: boolean;
+  'detach-keys': string | undefined;
 }
 
 export interface Caller {
@@ -51,6 +77,12 @@ export interface Caller {
   env: Record<string, string | undefined>;
   /** Reads an `--env-file`. */
   readFile: (path: string) => string;
+  /** RLIMIT_NOFILE of the caller. */
+  openFiles: ResourceLimit;
+  /** How many there are. */
+  processors: number;
+  /** stdin and stdout are one. */
+  terminal: boolean;
 }
 
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -72,6 +104,16 @@ export function settingsOf(root: string, image: RunConfig, flags: Flags, command
     umask: umaskOf(flags.umask),
     volumes: [...flags.volume.map(volumeOf), ...flags.mount.map(mountOf), ...flags.tmpfs.map(tmpfsOf)],
     overlay: flags.overlay,
+    limits: ulimits(flags.ulimit, caller.openFiles),
+    cgroup: parseLimits(flags, caller.processors),
+    sysctls: flags.sysctl.map((text) => parseSysctl(text, networkOf(flags.net))),
+    shmSize: String(flags['shm-size'] === undefined ? 64 * 1024 * 1024 : parseSize(flags['shm-size'], '--shm-size')),
+    seccomp: flags.seccomp,
+    privileged: flags.privileged,
+    userns: userNamespace(flags.userns),
+    // A pipe on either side has to stay byte for byte what it was, and a terminal would change the ends of lines.
+    terminal: flags.tty || (!flags.interactive && caller.terminal),
+    detachKeys: flags['detach-keys'] ?? 'ctrl-p,ctrl-q',
   };
 }
 
@@ -151,4 +193,15 @@ function umaskOf(text: string | undefined): number {
   if (text === undefined) return 0o022;
   if (/^0?[0-7]{1,3}$/.test(text)) return Number.parseInt(text, 8);
   throw new Failure(Status.usage, '--umask', `${JSON.stringify(text)} is no octal number up to 0777`);
+}
+
+/** A limit that is given several times is that of the last; the number of open files has a value in any case. */
+function ulimits(texts: string[], openFiles: ResourceLimit): ResourceLimit[] {
+  const limits = new Map([openFiles, ...texts.map(parseUlimit)].map((limit) => [limit.resource, limit]));
+  return [...limits.values()];
+}
+
+function userNamespace(text: string | undefined): UserNamespace | undefined {
+  if (text === undefined || text === 'host' || text === 'self' || text === 'range') return text;
+  throw new Failure(Status.usage, '--userns', `${JSON.stringify(text)} is none of host, self and range`);
 }

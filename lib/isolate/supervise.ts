@@ -1,11 +1,10 @@
 /** The process that stays outside: it waits, passes signals on, and ends as the command ended. */
-import { constants } from 'node:os';
 import { kill, wait4 } from '../sys/calls.js';
 import { W } from '../sys/constants.js';
 import { isErrno, SyscallError } from '../sys/syscall.js';
 
 /** What a caller or a terminal sends. Others are results of what this process does itself, or cannot be caught. */
-const forwarded = [
+const forwarded: readonly NodeJS.Signals[] = [
   'SIGHUP',
   'SIGINT',
   'SIGQUIT',
@@ -15,18 +14,18 @@ const forwarded = [
   'SIGALRM',
   'SIGCONT',
   'SIGWINCH',
-] as const;
+];
 
 /**
  * Waits for the child to end and returns its exit status, 128 + n for a signal. Signals to this process go to the child.
  * Called in the same turn of the event loop in which the child was started.
  */
-export async function supervise(pid: number): Promise<number> {
+export async function supervise(pid: number, signals: readonly NodeJS.Signals[] = forwarded): Promise<number> {
   const forward = (_name: string, number: number) => {
     // The child may have ended without having been waited for; a signal to it is no error.
     kill.try(pid, number);
   };
-  for (const signal of forwarded) process.on(signal, forward);
+  for (const signal of signals) process.on(signal, forward);
   // Listening to signals does not keep Node's event loop running; a timer does.
   const alive = setInterval(() => undefined, 2 ** 31 - 1);
   return new Promise((resolve, reject) => {
@@ -35,7 +34,7 @@ export async function supervise(pid: number): Promise<number> {
       if (status === undefined) return;
       clearInterval(alive);
       process.off('SIGCHLD', check);
-      for (const signal of forwarded) process.off(signal, forward);
+      for (const signal of signals) process.off(signal, forward);
       if (status instanceof Error) reject(status);
       else resolve(status);
     };
@@ -56,10 +55,4 @@ function reap(pid: number): number | SyscallError | undefined {
 export function exitStatus(wait: number): number {
   const signal = wait & 0x7f;
   return signal === 0 ? (wait >> 8) & 0xff : 128 + signal;
-}
-
-/** "SIGTERM" for 15. */
-export function signalName(number: number): string {
-  const found = Object.entries(constants.signals).find(([, known]) => known === number);
-  return found?.[0] ?? `signal ${number}`;
 }

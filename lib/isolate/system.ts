@@ -1,23 +1,33 @@
 /** /proc, /sys and /sys/fs/cgroup. */
-import { MOUNT_ATTR } from '../sys/constants.js';
+import { AT, MOUNT_ATTR } from '../sys/constants.js';
 import { Result } from '../sys/program.js';
 import type { Host } from './host.js';
-import { mountAt, newFileSystem, plainAttributes } from './mounts.js';
+import { copyOfTree, mountAt, newFileSystem, plainAttributes } from './mounts.js';
 import type { PlanStep } from './step.js';
 
-export function procAndSys(root: Result, host: Host): { steps: PlanStep[]; proc: Result; sys: Result } {
+export interface SystemOptions {
+  /** A sysfs can be made by who owns the network namespace only; otherwise the host's is bound. */
+  bindSys: boolean;
+  /** `--privileged`. */
+  writable: boolean;
+}
+
+export function procAndSys(
+  root: Result,
+  host: Host,
+  { bindSys, writable }: SystemOptions,
+): { steps: PlanStep[]; proc: Result; sys: Result } {
   const proc = newFileSystem(
     'proc',
     {},
     plainAttributes,
     'A proc shows the processes of the PID namespace in which it is made: here those of the container alone.',
   );
-  const sys = newFileSystem(
-    'sysfs',
-    {},
-    plainAttributes | MOUNT_ATTR.RDONLY,
-    'Devices and drivers to look at; read-only, for they are those of the host.',
-  );
+  const readOnly = writable ? 0 : MOUNT_ATTR.RDONLY;
+  const why = 'Devices and drivers to look at; read-only, for they are those of the host.';
+  const sys = bindSys
+    ? copyOfTree({ fd: AT.FDCWD, path: '/sys' }, plainAttributes | readOnly, why, { recursive: true, name: 'sysfs' })
+    : newFileSystem('sysfs', {}, plainAttributes | readOnly, why);
   const links = { links: 'none' as const, why: 'A link here in the image could point anywhere; it is refused.' };
   return {
     proc: proc.fd,
@@ -25,15 +35,15 @@ export function procAndSys(root: Result, host: Host): { steps: PlanStep[]; proc:
     steps: [
       ...mountAt(root, 'proc', 'directory', proc, links),
       ...mountAt(root, 'sys', 'directory', sys, links),
-      ...cgroupSteps(sys.fd, host),
+      ...cgroupSteps(sys.fd, host, readOnly),
     ],
   };
 }
 
 /** The cgroup namespace makes each hierarchy begin at the container's own group. */
-function cgroupSteps(sys: Result, { hierarchies, unified }: Host): PlanStep[] {
+function cgroupSteps(sys: Result, { hierarchies, unified }: Host, readOnlyBit: number): PlanStep[] {
   const place = { links: 'none' as const, why: 'The place that sysfs has for it.' };
-  const readOnly = plainAttributes | MOUNT_ATTR.RDONLY;
+  const readOnly = plainAttributes | readOnlyBit;
   if (hierarchies.length === 0) {
     if (!unified) return [];
     const tree = newFileSystem('cgroup2', {}, readOnly, 'Programs read their own limits here.');

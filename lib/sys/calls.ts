@@ -18,6 +18,7 @@ import {
   MOUNT_ATTR,
   MOVE_MOUNT,
   MS,
+  MSG,
   O,
   OPEN_TREE,
   PR,
@@ -217,6 +218,16 @@ export const ppoll = syscall('ppoll', { x64: 271, arm64: 73 }, memory, int, memo
 export const socket = syscall('socket', { x64: 41, arm64: 198 }, int, int, int);
 export const socketpair = syscall('socketpair', { x64: 53, arm64: 199 }, int, int, int, memory);
 export const sendmsg = syscall('sendmsg', { x64: 46, arm64: 211 }, fd, memory, int);
+export const recvfrom = syscall(
+  'recvfrom',
+  { x64: 45, arm64: 207 },
+  fd,
+  memory,
+  int,
+  flags(['MSG_', MSG]),
+  memory,
+  memory,
+);
 export const recvmsg = syscall('recvmsg', { x64: 47, arm64: 212 }, fd, memory, int);
 
 // Memory of this process

@@ -179,6 +179,9 @@ export const TIO = {
   CGPTN: 0x80045430,
 } as const;
 
+/** recv(2). */
+export const MSG = { PEEK: 0x2, DONTWAIT: 0x40, CMSG_CLOEXEC: 0x40000000 } as const;
+
 /** netdevice(7). */
 export const SIOC = { GIFFLAGS: 0x8913, SIFFLAGS: 0x8914 } as const;
 

@@ -1,0 +1,95 @@
+/** The child's side of a terminal: a pty of the container's own devpts. */
+import { dup3, fchown, ioctl, ioctlMemory, openat, sendmsg } from '../sys/calls.js';
+import { O, TIO } from '../sys/constants.js';
+import { Block, Result } from '../sys/program.js';
+import type { ControlFds } from './control.js';
+import { attach, copyOfTree, target } from './mounts.js';
+import { type PlanStep, step } from './step.js';
+
+const SOL_SOCKET = 1;
+const SCM_RIGHTS = 1;
+
+export interface ConsoleOptions {
+  /** `struct winsize` of the terminal outside. */
+  size: Buffer | undefined;
+  uid: number;
+}
+
+/** Makes the pty, sends its master out to the supervisor and takes the other side for descriptors 0, 1 and 2. */
+export function consoleSteps(
+  dev: Result,
+  pts: Result,
+  { child }: ControlFds,
+  { size, uid }: ConsoleOptions,
+): PlanStep[] {
+  const master = new Result('master');
+  const slave = new Result('terminal');
+  const flags = O.RDWR | O.NOCTTY | O.CLOEXEC;
+  // It is the first of a new instance, so its number is 0.
+  const bind = copyOfTree({ fd: pts, path: '0' }, 0, 'The terminal once more, under the name that docker gives it.');
+  const place = target(dev, 'console', 'file', { links: 'none', why: 'The mount point.' });
+  return [
+    step(
+      openat,
+      [pts, 'ptmx', flags, 0],
+      "A new terminal, in the container's own devpts: the host has no name for it.",
+      { saves: master, man: 'pts(4)' },
+    ),
+    step(ioctlMemory, [master, TIO.CSPTLCK, Buffer.alloc(4)], 'A new one is locked until its owner says otherwise.', {
+      man: 'TIOCSPTLCK(2const)',
+    }),
+    ...(size
+      ? [
+          step(ioctlMemory, [master, TIO.CSWINSZ, size], 'As large as the window outside.', {
+            man: 'TIOCSWINSZ(2const)',
+          }),
+        ]
+      : []),
+    step(ioctl, [master, TIO.CGPTPEER, flags], 'Its other side, without looking up a path that could lead elsewhere.', {
+      saves: slave,
+      man: 'TIOCGPTPEER(2const)',
+    }),
+    ...(uid === 0 ? [] : [step(fchown, [slave, uid, -1], 'The user may open the own terminal by name.')]),
+    step(
+      sendmsg,
+      [child, message(master), 0],
+      'The supervisor gets the master: it carries what is typed and what is written.',
+      {
+        man: 'unix(7)',
+      },
+    ),
+    ...bind.steps,
+    ...place.steps,
+    attach(bind.fd, place.fd, '/dev/console is the terminal.'),
+    step(
+      ioctl,
+      [slave, TIO.CSCTTY, 0],
+      'The controlling terminal of the session: Ctrl-C and Ctrl-Z are for its jobs.',
+      { man: 'TIOCSCTTY(2const)' },
+    ),
+    ...[0, 1, 2].map((fd) => step(dup3, [slave, fd, 0], `Descriptor ${fd} is the terminal.`)),
+  ];
+}
+
+/** `struct msghdr` of 56 bytes with one byte of data and one descriptor: cmsg(3). */
+function message(fd: Result | undefined): Block {
+  const data = new Block(new Uint8Array(1));
+  const vector = new Block(u64s(0, 1), [{ offset: 0, value: data }]);
+  const header = Buffer.alloc(24);
+  header.writeBigUInt64LE(20n, 0);
+  header.writeInt32LE(SOL_SOCKET, 8);
+  header.writeInt32LE(SCM_RIGHTS, 12);
+  const control = new Block(header, fd ? [{ offset: 16, value: fd }] : []);
+  return new Block(u64s(0, 0, 0, 1, 0, 24, 0), [
+    { offset: 16, value: vector },
+    { offset: 32, value: control },
+  ]);
+}
+
+function u64s(...values: number[]): Buffer {
+  const bytes = Buffer.alloc(8 * values.length);
+  values.forEach((value, i) => {
+    bytes.writeBigUInt64LE(BigInt(value), 8 * i);
+  });
+  return bytes;
+}

@@ -1,0 +1,87 @@
+/**
+ * The line between supervisor and child: a pair of sockets. The child stops at a gate until the supervisor lets it pass;
+ * an end of file tells each that the other is gone.
+ */
+import { closeSync, readSync, writeSync } from 'node:fs';
+import { close, read, recvfrom, socketpair, write } from '../sys/calls.js';
+import { MSG } from '../sys/constants.js';
+import { Block, compare, Result } from '../sys/program.js';
+import { type PlanStep, step } from './step.js';
+
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
+const SOCK_CLOEXEC = 0o2000000;
+const EAGAIN = 11;
+const EPIPE = 32;
+
+export interface ControlFds {
+  supervisor: number;
+  child: number;
+}
+
+export function controlPair(): ControlFds {
+  const fds = Buffer.alloc(8);
+  socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds);
+  return { supervisor: fds.readInt32LE(0), child: fds.readInt32LE(4) };
+}
+
+/** The first step of the child. */
+export function controlSteps({ supervisor }: ControlFds): PlanStep[] {
+  return [
+    step(close, [supervisor], "The supervisor's end of the line between the two: a copy here would hide its death.", {
+      man: 'unix(7)',
+    }),
+  ];
+}
+
+/** The child waits here until the supervisor has called `open`; an end of file instead means that it has died. */
+export function gateSteps({ child }: ControlFds, why: string, { announce = false } = {}): PlanStep[] {
+  const got = new Result('bytes');
+  const seen = new Block(new Uint8Array(8), [{ offset: 0, value: got }]);
+  return [
+    ...(announce ? [step(write, [child, new Block(new Uint8Array(1)), 1], 'Here I am.', { man: 'unix(7)' })] : []),
+    step(read, [child, new Block(new Uint8Array(1)), 1], why, { saves: got, man: 'unix(7)' }),
+    step(compare, [seen, 0xffffffff, 1, EPIPE], 'One byte is the go-ahead; none means that the supervisor has died.', {
+      man: 'unix(7)',
+    }),
+  ];
+}
+
+/** The child goes on only when the supervisor is alive at this moment. */
+export function aliveSteps({ child }: ControlFds): PlanStep[] {
+  const got = new Result('bytes');
+  const seen = new Block(new Uint8Array(8), [{ offset: 0, value: got }]);
+  const alive = step(
+    compare,
+    [seen, 0xffffffff, 2 ** 32 - EAGAIN, EPIPE],
+    'Nothing to read means that it lives; an end of file that it died before the line above.',
+    { man: 'unix(7)' },
+  );
+  const peek = [child, new Block(new Uint8Array(8)), 1, MSG.PEEK | MSG.DONTWAIT, null, null] as const;
+  return [
+    step(recvfrom, [...peek], 'The supervisor may have died before it could take the child along.', {
+      saves: got,
+      onError: alive,
+    }),
+    alive,
+  ];
+}
+
+/** The supervisor's end. */
+export class Control {
+  constructor(readonly fd: number) {}
+
+  /** Lets the child pass the gate that it waits at, or will. */
+  open(): void {
+    writeSync(this.fd, Buffer.alloc(1));
+  }
+
+  /** Waits for the child to announce itself at a gate, or to end: false. */
+  arrived(): boolean {
+    return readSync(this.fd, Buffer.alloc(1)) === 1;
+  }
+
+  close(): void {
+    closeSync(this.fd);
+  }
+}

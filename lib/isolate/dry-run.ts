@@ -1,0 +1,33 @@
+/** The plan for people and programs: JSON lines, a system call each. */
+import type { JsonObject } from '../pipe/check.js';
+import { CLONE } from '../sys/constants.js';
+import { flags } from '../sys/kinds.js';
+import { showStep } from '../sys/program.js';
+import type { Plan } from './plan.js';
+
+const cloneFlags = flags(['CLONE_', CLONE]);
+
+/** `<NAME>` in a call stands for what an earlier step returns. */
+export function describePlan({ namespaces, steps }: Plan): JsonObject[] {
+  const numbers = new Map(steps.map((step, i) => [step, i + 2]));
+  const number = (step: unknown) => numbers.get(step as (typeof steps)[number]);
+  const clone = {
+    step: 1,
+    call: `clone(${cloneFlags.show(namespaces)}|SIGCHLD)`,
+    why: 'The first process of the container is born into its namespaces; all that follows happens there.',
+    man: 'namespaces(7)',
+  };
+  return [
+    clone,
+    ...steps.map((step, i) => ({
+      step: i + 2,
+      call: showStep(step),
+      ...(step.saves ? { returns: `<${step.saves.name}>` } : {}),
+      ...(step.next ? { next: number(step.next) } : {}),
+      ...(typeof step.onError === 'object' ? { onError: number(step.onError) } : {}),
+      ...(step.onError === 'continue' ? { onError: i + 3 } : {}),
+      why: step.why,
+      man: step.man,
+    })),
+  ];
+}
