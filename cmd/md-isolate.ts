@@ -1,5 +1,4 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { isatty } from 'node:tty';
@@ -83,7 +82,6 @@ main(
 function callerOf(): Caller {
   return {
     env: process.env,
-    readFile: (path) => readFileSync(path, 'utf8'),
     openFiles: openFileLimit(),
     processors: availableParallelism(),
     terminal: isatty(0) && isatty(1),

@@ -24,3 +24,12 @@ export function readRootfsDocument(root: string): RootfsDocument | undefined {
   }
   return asRootfsDocument(value);
 }
+
+/** A file that a flag names. Throws `Failure`. */
+export function readText(path: string, flag: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw failureOf(error, `${flag} ${path}`);
+  }
+}

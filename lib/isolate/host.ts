@@ -1,5 +1,7 @@
 /** What this host offers: found out before the plan is made, so that the plan itself depends on nothing else. */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { Failure, failureOf } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
 import { prlimit64 } from '../sys/calls.js';
 import { RLIMIT } from '../sys/constants.js';
 import { isErrno } from '../sys/syscall.js';
@@ -39,7 +41,7 @@ export interface ProbeOptions {
 
 /** Throws `Failure` when `root` is no directory. */
 export function probeHost(root: string, { devices }: ProbeOptions): Host {
-  const { mode, uid, gid } = statSync(root);
+  const { mode, uid, gid } = directoryStats(root);
   const cgroups = cgroupLines();
   const status = readFileSync('/proc/self/status', 'latin1');
   return {
@@ -56,6 +58,17 @@ export function probeHost(root: string, { devices }: ProbeOptions): Host {
     hosts: textOf('/etc/hosts'),
     resolvConf: textOf('/etc/resolv.conf'),
   };
+}
+
+function directoryStats(root: string) {
+  const hint = 'DIR is a directory with a root filesystem, as md-unpack makes it';
+  try {
+    const stats = statSync(root);
+    if (stats.isDirectory()) return stats;
+  } catch (error) {
+    throw failureOf(error, root, { hint });
+  }
+  throw new Failure(Status.isolate, root, 'it is not a directory', { hint });
 }
 
 /** All character and block devices below a directory of the host; terminals and what is mounted there are left out. */

@@ -1,5 +1,5 @@
 /** Starts a container and stays with it: the one entrance to this folder. */
-import { closeSync, readFileSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { release } from 'node:os';
 import { trace, tracing } from '../pipe/trace.js';
 import { capabilities } from '../sys/constants.js';
@@ -9,6 +9,7 @@ import { formatResult } from '../sys/syscall.js';
 import { readAccountFiles } from './accounts.js';
 import type { Cgroup } from './cgroup.js';
 import { Control, controlPair } from './control.js';
+import { readText } from './document.js';
 import { cloneFailure, execFailure, stepFailure } from './explain.js';
 import { probeHost } from './host.js';
 import { type Circumstances, keptCapabilities, makePlan, type Plan } from './plan.js';
@@ -71,7 +72,7 @@ async function seccompOf(settings: Settings, kept: readonly number[]): Promise<B
     settings.privileged && settings.seccomp === undefined ? 'unconfined' : (settings.seccomp ?? 'default');
   if (profile === 'unconfined') return undefined;
   const { seccompFilter } = await import('./seccomp/index.js');
-  const source = profile === 'default' ? profile : { name: profile, text: readFileSync(profile, 'utf8') };
+  const source = profile === 'default' ? profile : { name: profile, text: readText(profile, '--seccomp') };
   return seccompFilter(source, {
     capabilities: kept.map((number) => capabilities[number] ?? ''),
     arch: process.arch === 'arm64' ? 'arm64' : 'x64',

@@ -3,6 +3,7 @@ import { posix } from 'node:path';
 import { Failure } from '../pipe/failure.js';
 import type { RunConfig } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
+import { readText } from './document.js';
 import { type LimitFlags, type Limits, parseLimits, parseSize, parseUlimit, type ResourceLimit } from './limits.js';
 import { parseSysctl, type Sysctl } from './sysctl.js';
 import type { UserNamespace } from './userns.js';
@@ -75,8 +76,6 @@ export interface Flags extends LimitFlags {
 export interface Caller {
   /** The environment, for `-e NAME`. */
   env: Record<string, string | undefined>;
-  /** Reads an `--env-file`. */
-  readFile: (path: string) => string;
   /** RLIMIT_NOFILE of the caller. */
   openFiles: ResourceLimit;
   /** How many there are. */
@@ -139,7 +138,7 @@ function environment(image: RunConfig, flags: Flags, hostname: string, caller: C
     if (at > 0) variables.set(line.slice(0, at), line.slice(at + 1));
   };
   for (const line of image.Env ?? []) put(line);
-  const given = [...flags['env-file'].flatMap((path) => envFile(path, caller.readFile(path))), ...flags.env];
+  const given = [...flags['env-file'].flatMap((path) => envFile(path, readText(path, '--env-file'))), ...flags.env];
   for (const line of given) {
     if (line === '' || line.startsWith('=')) {
       throw new Failure(Status.usage, '--env', `${JSON.stringify(line)} has no name`);
