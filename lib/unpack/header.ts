@@ -1,6 +1,6 @@
 /**
  * One 512-byte header block of an archive (POSIX.1-1988 ustar, GNU tar, v7). `Header` of the `tar` package checks the
- * sum and decodes octal and base-256 numbers. What it does not do is here: names as bytes, device numbers of GNU
+ * sum and decodes the numbers of any block that is not of the plainest kind. What it does not do is here: names as bytes, device numbers of GNU
  * headers, and a size that is exact or refused (it reads `12x` as 10, and 0 for a file whose name ends in a slash: then
  * what follows would be taken for a header).
  */
@@ -32,27 +32,73 @@ export function damaged(why: string, cause?: unknown): Failure {
 
 /** Decodes the block at `at`; `undefined` for a block of zeros. Throws `Failure` 65 for what is no header. */
 export function decodeHeader(block: Buffer, at: number): RawHeader | undefined {
+  const ustar = hasMagic(block, at + 257, 'ustar');
+  const numbers = plainNumbers(block, at) ?? oddNumbers(block, at);
+  if (!numbers) return undefined;
+  const flag = block[at + 156]!;
+  const prefix = ustar && block[at + 262] === 0 ? field(block, at + 345, 155) : '';
+  const name = field(block, at, 100);
+  return {
+    ...numbers,
+    name: prefix === '' ? name : `${prefix}/${name}`,
+    linkname: field(block, at + 157, 100),
+    typeflag: flag === 0 ? '0' : String.fromCharCode(flag),
+    // `Header` knows device numbers only behind the magic of POSIX, not that of GNU.
+    major: ustar ? (numberField(block, at + 329, 8) ?? 0) : 0,
+    minor: ustar ? (numberField(block, at + 337, 8) ?? 0) : 0,
+  };
+}
+
+type Numbers = Pick<RawHeader, 'mode' | 'uid' | 'gid' | 'size' | 'mtime'>;
+
+/**
+ * The numbers of a block in which all are octal and the sum is right, as in nearly every block that there is;
+ * `undefined` for any other. It costs a tenth of what `Header` does, and a layer has tens of thousands.
+ */
+function plainNumbers(block: Buffer, at: number): Numbers | undefined {
+  const sum = octal(block, at + 148, 8);
+  if (sum < 0 || sum !== sumOf(block, at)) return undefined;
+  const mode = octal(block, at + 100, 8);
+  const uid = octal(block, at + 108, 8);
+  const gid = octal(block, at + 116, 8);
+  const size = octal(block, at + 124, 12);
+  const mtime = octal(block, at + 136, 12);
+  if (mode < 0 || uid < 0 || gid < 0 || size < 0 || mtime < 0) return undefined;
+  return { mode: mode & 0o7777, uid, gid, size, mtime };
+}
+
+/** Octal digits from the first byte on, ended by a NUL or a blank; -1 for anything else. */
+function octal(block: Buffer, at: number, length: number): number {
+  let value = 0;
+  for (let i = at; i < at + length; i++) {
+    const byte = block[i]!;
+    if (byte >= 0x30 && byte <= 0x37) value = value * 8 + (byte - 0x30);
+    else return i > at && (byte === 0 || byte === 0x20) ? value : -1;
+  }
+  return value;
+}
+
+/** The sum of all bytes, those of the checksum field taken as blanks. */
+function sumOf(block: Buffer, at: number): number {
+  let sum = 8 * 0x20;
+  for (let i = at; i < at + 148; i++) sum += block[i]!;
+  for (let i = at + 156; i < at + blockSize; i++) sum += block[i]!;
+  return sum;
+}
+
+/** The same by `Header`: base-256, blanks in front, fields left empty, and what is damaged. */
+function oddNumbers(block: Buffer, at: number): Numbers | undefined {
   const header = decode(block, at);
   if (header.nullBlock && isZero(block, at)) return undefined;
   if (!header.cksumValid) throw damaged('the checksum of a header is wrong');
   const size = numberField(block, at + 124, 12);
   if (size === undefined && !isBlank(block, at + 124, 12)) throw damaged('a header has a size that is no number');
-  const ustar = fromBytes(block, at + 257, at + 262) === 'ustar';
-  const flag = block[at + 156]!;
-  const posix = ustar && block[at + 262] === 0;
-  const prefix = posix ? field(block, at + 345, 155) : '';
-  const name = field(block, at, 100);
   return {
-    name: prefix === '' ? name : `${prefix}/${name}`,
-    linkname: field(block, at + 157, 100),
-    typeflag: flag === 0 ? '0' : String.fromCharCode(flag),
     mode: (header.mode ?? 0) & 0o7777,
     uid: header.uid ?? 0,
     gid: header.gid ?? 0,
     size: size ?? 0,
     mtime: seconds(header.mtime),
-    major: ustar ? device(block, at + 329) : 0,
-    minor: ustar ? device(block, at + 337) : 0,
   };
 }
 
@@ -81,14 +127,14 @@ function isBlank(block: Buffer, at: number, length: number): boolean {
   return true;
 }
 
-function isZero(block: Buffer, at: number): boolean {
-  for (let i = at; i < at + blockSize; i++) if (block[i] !== 0) return false;
+function hasMagic(block: Buffer, at: number, magic: string): boolean {
+  for (let i = 0; i < magic.length; i++) if (block[at + i] !== magic.charCodeAt(i)) return false;
   return true;
 }
 
-/** A device number, octal or base-256. `Header` knows it only behind the magic of POSIX, not that of GNU. */
-function device(block: Buffer, at: number): number {
-  return numberField(block, at, 8) ?? 0;
+function isZero(block: Buffer, at: number): boolean {
+  for (let i = at; i < at + blockSize; i++) if (block[i] !== 0) return false;
+  return true;
 }
 
 /**
