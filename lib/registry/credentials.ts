@@ -3,7 +3,6 @@
  * Sources: docker's config.json ("auths", "credsStore", "credHelpers"), the docker-credential-helpers protocol,
  * containers-auth.json(5).
  */
-import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -161,7 +160,9 @@ async function askHelper(name: string, server: string): Promise<Credentials | un
   }
 }
 
-function runHelper(program: string, server: string): Promise<{ error: Error | null; stdout: string }> {
+async function runHelper(program: string, server: string): Promise<{ error: Error | null; stdout: string }> {
+  // 7 ms of a start, and few have a helper.
+  const { execFile } = await import('node:child_process');
   return new Promise((resolve) => {
     const child = execFile(
       program,
