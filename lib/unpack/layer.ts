@@ -7,6 +7,7 @@ import { Status } from '../pipe/status.js';
 import {
   close,
   fchmod,
+  fchmodat,
   fchown,
   fchownat,
   ftruncate,
@@ -282,6 +283,8 @@ export class LayerWriter implements TarSink {
     if (!this.owns(entry, dir.ownGroup)) {
       this.chown(entry, () => fchownat.try(dir.fd, name, entry.uid, entry.gid, AT.SYMLINK_NOFOLLOW));
     }
+    // fchmodat(2) follows symlinks: this is none, and was made a moment ago. The mode of a symlink means nothing.
+    if (entry.type !== 'symlink' && entry.mode & 0o7000) fchmodat(dir.fd, name, entry.mode);
     if (entry.xattrs) this.keepUnset(applyXattrs(`/proc/self/fd/${dir.fd}/${name.toString('latin1')}`, entry.xattrs));
     utimensat(dir.fd, name, timespecs(entry.mtime), AT.SYMLINK_NOFOLLOW);
   }
