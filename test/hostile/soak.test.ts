@@ -1,0 +1,123 @@
+/** Many pulls under random faults: each ends well or with a documented status, and never with a wrong tree or store. */
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fetchLayers } from '../../lib/image/layers.js';
+import { resolveImage } from '../../lib/image/manifest.js';
+import { hostPlatform } from '../../lib/image/platform.js';
+import { Store } from '../../lib/image/store.js';
+import { Failure } from '../../lib/pipe/failure.js';
+import { makeProgress } from '../../lib/pipe/progress.js';
+import { RegistryClient } from '../../lib/registry/client.js';
+import type { Fault } from '../support/faults.js';
+import { image, index, layer, put } from '../support/image.js';
+import { type Registry, startRegistry } from '../support/registry.js';
+import { scratch } from '../support/run.js';
+
+const rounds = 200;
+const lanes = 10;
+const repository = 'library/demo';
+const documented = new Set([65, 69, 75, 76, 77]);
+
+/** A generator with a seed (Lehmer), so that a failure can be had again. */
+function generator(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (state * 48271) % 2147483647;
+    return state % below;
+  };
+}
+
+function randomFault(random: (below: number) => number): Fault {
+  const on = [/^registry/, /^token/, /^cdn/, /manifests/, /blobs/][random(5)]!;
+  const effects: Partial<Fault>[] = [
+    { cutAfter: random(60_000) },
+    { hangUp: true },
+    { stallAfter: random(60_000) },
+    { corruptAt: random(500) },
+    { extraBytes: 1 + random(100) },
+    { status: [400, 401, 403, 404, 418, 429, 500, 502, 503][random(9)]! },
+    { status: 429, headers: { 'retry-after': String(random(2)) } },
+    { range: (['ignored', 'wrong-start', 'wrong-total', 'refused'] as const)[random(4)]! },
+    { status: 302, headers: { location: '/v2/' } },
+    { status: 200, body: '<html></html>' },
+  ];
+  return { on, times: 1 + random(2), after: random(3), ...effects[random(effects.length)] };
+}
+
+/** A command ends at the first failure, and with it whatever is under way. Here that has to be waited for. */
+class AwaitedStore extends Store {
+  readonly underWay: Promise<unknown>[] = [];
+
+  override fetch(...args: Parameters<Store['fetch']>): ReturnType<Store['fetch']> {
+    const fetched = super.fetch(...args);
+    this.underWay.push(fetched);
+    return fetched;
+  }
+}
+
+function wrongBlobs(home: string): string[] {
+  const directory = join(home, 'oci/blobs/sha256');
+  if (!existsSync(directory)) return [];
+  const hash = (name: string) =>
+    createHash('sha256')
+      .update(readFileSync(join(directory, name)))
+      .digest('hex');
+  return readdirSync(directory).filter((name) => hash(name) !== name);
+}
+
+const layers = [1, 2, 3].map((n) => layer([{ name: `file${n}`, data: randomBytes(40_000 * n) }]));
+
+/** Pulls into the store at `home`; returns how many layers were announced. */
+async function pullOnce(registry: Registry, home: string): Promise<number> {
+  const store = new AwaitedStore(home);
+  const source = new RegistryClient({
+    registry: registry.host,
+    repository,
+    origin: registry.origin.registry,
+    retry: { retries: 2, firstDelay: 1, maxDelay: 3, maxRetryAfter: 1 },
+    timeouts: { connect: 2, headers: 1, idle: 1 },
+  });
+  try {
+    const request = { image: 'demo', reference: 'latest', wanted: hostPlatform(), store };
+    const found = await resolveImage(source, request);
+    let announced = 0;
+    await fetchLayers({ ...found, source, store, jobs: 3, progress: makeProgress('none', '') }, () => {
+      announced += 1;
+    });
+    await store.tag({ image: 'demo', ...found });
+    return announced;
+  } finally {
+    await source.close();
+    await Promise.allSettled(store.underWay);
+  }
+}
+
+async function oneRound(registry: Registry, seed: number, home: string): Promise<void> {
+  const random = generator(seed + 1);
+  for (let i = random(4); i >= 0; i--) registry.faults.add(randomFault(random));
+  try {
+    assert.equal(await pullOnce(registry, home), layers.length, `round ${seed}`);
+  } catch (error) {
+    assert.ok(error instanceof Failure && documented.has(error.status), `round ${seed}: ${String(error)}`);
+  }
+  assert.deepEqual(wrongBlobs(home), [], `round ${seed}`);
+  registry.faults.clear();
+  assert.equal(await pullOnce(registry, home), layers.length, `after round ${seed}`);
+  assert.deepEqual(wrongBlobs(home), [], `after round ${seed}`);
+  assert.deepEqual(readdirSync(join(home, 'partial')), [], `after round ${seed}`);
+}
+
+test(`${rounds} pulls under random faults leave no wrong blob, and the next pull succeeds`, async (t) => {
+  const directory = scratch(t);
+  // Most of the time goes into waiting for what stalls. Each lane has a registry, and so faults, of its own.
+  const lane = async (first: number) => {
+    const registry = await startRegistry({ auth: 'token', redirectBlobs: 307 });
+    t.after(() => registry.close());
+    await put(registry, repository, ['latest'], index([image({ layers })]));
+    for (let seed = first; seed < rounds; seed += lanes) await oneRound(registry, seed, join(directory, String(seed)));
+  };
+  await Promise.all(Array.from({ length: lanes }, (_, i) => lane(i)));
+});
