@@ -22,7 +22,7 @@ export class Result {
 
 /**
  * Memory that the kernel is to read or fill in the child. `parts` are written into it before the start: the address of
- * another block, or the result of an earlier call, 8 bytes each.
+ * another block, or the result of an earlier call, 8 bytes each at a multiple of 4.
  */
 export class Block {
   constructor(
@@ -55,7 +55,7 @@ export const compare: Syscall = Object.assign(
 /** What the child ends with when a step failed; the parent looks at the results, not at this. */
 const stoppedStatus = 125;
 /** The result of a step that has not been reached. No system call returns it. */
-const notRun = -(2n ** 63n);
+const notRun = -(2 ** 63);
 /** Arguments and environment of a command may have 2 MiB (execve(2)); a program besides is small. */
 const arenaSize = 16 * 1024 * 1024;
 
@@ -65,7 +65,9 @@ export class Program {
   readonly #arena = new Arena(arenaSize);
   readonly #entries = new Map<Step, number>();
   readonly #blocks = new Map<Block, number>();
-  readonly #cells = new Map<Result | bigint, number>();
+  readonly #cells = new Map<Result | number | bigint, number>();
+  /** The arena once more: numbers are written by halves, since a BigInt for each would take longer than the calls. */
+  readonly #words = new Int32Array(this.#arena.bytes.buffer, this.#arena.bytes.byteOffset, arenaSize / 4);
   readonly #scratch: number;
   readonly #header: number;
   #started = false;
@@ -101,7 +103,7 @@ export class Program {
     this.#started = true;
     code ??= mapCode(machineCode());
     const SIGCHLD = 17;
-    this.#put(this.#header + headerLayout.flags, BigInt((namespaces | SIGCHLD) >>> 0));
+    this.#put(this.#header + headerLayout.flags, (namespaces | SIGCHLD) >>> 0);
     const old = Buffer.alloc(8);
     rt_sigprocmask(SIG.SETMASK, Buffer.alloc(8, 0xff), old, 8);
     const pid = callCode(code, this.#arena.address + this.#header);
@@ -114,8 +116,8 @@ export class Program {
 
   /** What a step returned, or undefined when it has not been reached (or, of execve, when it succeeded). */
   result(step: Step): number | undefined {
-    const value = this.#arena.bytes.readBigInt64LE(this.#entry(step) + entryLayout.result);
-    return value === notRun ? undefined : Number(value);
+    const value = this.#get(this.#entry(step) + entryLayout.result);
+    return value === notRun ? undefined : value;
   }
 
   /** The step whose error ended the child, and errno. */
@@ -139,16 +141,14 @@ export class Program {
     return showStep(step, (result) => {
       const at = this.#cells.get(result);
       const saved = this.steps.find(({ saves }) => saves === result);
-      return at !== undefined && saved && this.result(saved) !== undefined
-        ? Number(this.#arena.bytes.readBigInt64LE(at))
-        : undefined;
+      return at !== undefined && saved && this.result(saved) !== undefined ? this.#get(at) : undefined;
     });
   }
 
   #write(step: Step, next: Step, nextOnError: Step): void {
     const at = this.#entry(step);
     const { args, call } = step;
-    this.#put(at + entryLayout.number, BigInt(call.number));
+    this.#put(at + entryLayout.number, call.number);
     for (let i = 0; i < 6; i++) {
       this.#put(at + entryLayout.args + 8 * i, this.#address(this.#argument(call, i, i < args.length ? args[i]! : 0)));
     }
@@ -163,18 +163,18 @@ export class Program {
     if (arg instanceof Result) return this.#cell(arg);
     if (arg instanceof Block) return this.#cell(this.#address(this.#block(arg)));
     const lowered = call.kinds[i]?.lower(arg) ?? arg;
-    if (lowered === null) return this.#cell(0n);
+    if (lowered === null) return this.#cell(0);
     if (lowered instanceof Uint8Array) return this.#cell(this.#address(this.#bytes(lowered)));
     if (typeof lowered === 'string') throw new TypeError(`${call.callName}: argument ${i} cannot be a string`);
-    return this.#cell(BigInt(lowered));
+    return this.#cell(lowered);
   }
 
-  #cell(value: Result | bigint): number {
+  #cell(value: Result | number | bigint): number {
     let at = this.#cells.get(value);
     if (at === undefined) {
       at = this.#arena.allocate(8);
       this.#cells.set(value, at);
-      if (typeof value === 'bigint') this.#put(at, value);
+      if (!(value instanceof Result)) this.#put(at, value);
     }
     return at;
   }
@@ -185,6 +185,7 @@ export class Program {
     const at = this.#bytes(block.content);
     this.#blocks.set(block, at);
     for (const { offset, value } of block.parts) {
+      if (offset % 4 !== 0) throw new Error(`a part of a block at ${offset} is not aligned`);
       if (value instanceof Block) this.#put(at + offset, this.#address(this.#block(value)));
       else if (this.#cells.has(value)) throw new Error(`the result ${value.name} has two places`);
       else this.#cells.set(value, at + offset);
@@ -204,12 +205,22 @@ export class Program {
     return at;
   }
 
-  #address(offset: number): bigint {
-    return BigInt(this.#arena.address + offset);
+  #address(offset: number): number {
+    return this.#arena.address + offset;
   }
 
-  #put(at: number, value: bigint): void {
-    this.#arena.bytes.writeBigInt64LE(BigInt.asIntN(64, value), at);
+  #put(at: number, value: number | bigint): void {
+    if (typeof value === 'bigint') {
+      this.#arena.bytes.writeBigInt64LE(BigInt.asIntN(64, value), at);
+      return;
+    }
+    // Storing into an Int32Array keeps the low 32 bits.
+    this.#words[at / 4] = value;
+    this.#words[at / 4 + 1] = Math.floor(value / 2 ** 32);
+  }
+
+  #get(at: number): number {
+    return this.#words[at / 4 + 1]! * 2 ** 32 + (this.#words[at / 4]! >>> 0);
   }
 }
 
