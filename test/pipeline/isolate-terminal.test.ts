@@ -1,0 +1,192 @@
+/** `md-isolate` at a real terminal: full-screen programs, job control, and the terminal afterwards. As root, in tmux. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { makeRoot, needsContainer, until } from '../support/rootfs.js';
+import { binDir, cleanEnv, needs, remove } from '../support/run.js';
+import { TestTerminal } from '../support/terminal.js';
+
+const skip = needsContainer || needs('tmux');
+const isolate = join(binDir, 'md-isolate');
+
+/** A window of tmux with a shell in it. */
+class Window {
+  readonly #socket: string;
+
+  constructor(t: TestContext) {
+    const directory = mkdtempSync(join(tmpdir(), 'md-test-'));
+    this.#socket = join(directory, 'tmux');
+    this.#tmux('-f', '/dev/null', 'new-session', '-d', '-x', '80', '-y', '24', 'env', 'PS1=outer> ', 'sh');
+    t.after(() => {
+      this.#tmux('kill-server');
+      remove(directory);
+    });
+  }
+
+  #tmux(...args: string[]): string {
+    return execFileSync('tmux', ['-S', this.#socket, ...args], {
+      encoding: 'utf8',
+      env: { ...cleanEnv(), TERM: 'xterm' },
+    });
+  }
+
+  /** Types text and keys: tmux's names for keys, such as Enter and C-c, anything else to the letter. */
+  type(...keys: string[]): void {
+    for (const key of keys) this.#tmux('send-keys', key);
+  }
+
+  get screen(): string {
+    return this.#tmux('capture-pane', '-p');
+  }
+
+  async see(pattern: RegExp): Promise<void> {
+    try {
+      await until(() => pattern.test(this.screen));
+    } catch {
+      throw new Error(`${pattern} did not appear on\n${this.screen}`);
+    }
+  }
+
+  resize(columns: number, rows: number): void {
+    this.#tmux('resize-window', '-x', String(columns), '-y', String(rows));
+  }
+}
+
+function rootWith(t: TestContext, ...programs: string[]): string {
+  const root = makeRoot(t);
+  for (const name of programs) symlinkSync('busybox', join(root, 'bin', name));
+  return root;
+}
+
+async function containerShell(window: Window, root: string): Promise<void> {
+  await window.see(/outer>/);
+  window.type(`${isolate} ${root} env "PS1=inner> " sh`, 'Enter');
+  await window.see(/^inner>$/m);
+}
+
+test('vi edits a file, and leaves the screen as a shell can use it', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const window = new Window(t);
+  await containerShell(window, root);
+  window.type('vi /tmp/note', 'Enter');
+  await window.see(/^~$/m);
+  window.type('ihello', 'Enter', 'world');
+  await window.see(/^world$/m);
+  window.type('Escape');
+  // A terminal that gets Escape and a letter at once takes both for one key.
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  window.type(':wq', 'Enter');
+  await window.see(/inner>$/m);
+  assert.equal(readFileSync(join(root, 'tmp/note'), 'utf8'), 'hello\nworld\n');
+  window.type('exit', 'Enter');
+  await window.see(/outer>$/m);
+});
+
+test('less pages through a file, forth and back', { skip }, async (t) => {
+  const root = rootWith(t, 'less');
+  const window = new Window(t);
+  await containerShell(window, root);
+  window.type('seq 1 100 | less', 'Enter');
+  await window.see(/^23$/m);
+  window.type('Space');
+  await window.see(/^46$/m);
+  window.type('b');
+  await window.see(/^1$/m);
+  window.type('q');
+  await window.see(/inner>$/m);
+});
+
+test('top follows the size of the window', { skip }, async (t) => {
+  const root = rootWith(t, 'top');
+  const window = new Window(t);
+  await containerShell(window, root);
+  window.type('top -d 1', 'Enter');
+  await window.see(/PID\s+PPID/);
+  window.resize(60, 15);
+  await window.see(/PID\s+PPID/);
+  window.type('q');
+  await window.see(/inner>$/m);
+  window.type('stty size', 'Enter');
+  await window.see(/^15 60$/m);
+});
+
+test('Ctrl-C ends and Ctrl-Z stops a job of the container, and the shell outside is not touched', {
+  skip,
+}, async (t) => {
+  const root = makeRoot(t);
+  const window = new Window(t);
+  await containerShell(window, root);
+  window.type('sh -c "echo be\'\'gun; exec sleep 100"', 'Enter');
+  await window.see(/^begun$/m);
+  window.type('C-c');
+  await window.see(/inner>$/m);
+  window.type('echo status=$?; clear', 'Enter', 'sh -c "echo a\'\'gain; exec sleep 100"', 'Enter');
+  await window.see(/^again$/m);
+  window.type('C-z');
+  await window.see(/Stopped/);
+  window.type('kill %1; exit', 'Enter');
+  window.type('exit', 'Enter');
+  await window.see(/outer>$/m);
+});
+
+for (const [what, line] of [
+  ['the command', 'kill -9 $(pgrep -f "^sleep 54321")'],
+  ['the supervisor', 'kill -9 $(pgrep -f "^[^ ]*node.*md-isolate.*54321" | head -1)'],
+] as const) {
+  test(`kill -9 of ${what} leaves the terminal as it was`, { skip: skip || needs('pgrep', 'dash') }, async (t) => {
+    const root = makeRoot(t);
+    const terminal = new TestTerminal(t, { argv: ['dash', '-i'] });
+    await terminal.see('shell> ');
+    const before = terminal.settings();
+    terminal.type(`${isolate} ${root} sleep 54321\r`);
+    await until(() => terminal.settings() !== before);
+    await until(() => execFileSync('sh', ['-c', 'pgrep -f "^sleep 54321" || true'], { encoding: 'utf8' }) !== '');
+    execFileSync('sh', ['-c', line]);
+    await terminal.see('shell> ');
+    await until(() => terminal.settings() === before);
+    await terminal.run('echo alive-$((6 * 7))', 'alive-42');
+    await until(() => execFileSync('sh', ['-c', 'pgrep -f "^sleep 54321" || true'], { encoding: 'utf8' }) === '');
+  });
+}
+
+test('the exit status of the command comes back through a terminal', { skip: needsContainer }, async (t) => {
+  const root = makeRoot(t);
+  const terminal = new TestTerminal(t);
+  await terminal.see('shell> ');
+  const before = terminal.settings();
+  await terminal.run(`${isolate} ${root} sh -c 'tty; exit 7'`, /pts\/0[\s\S]*shell> /);
+  await terminal.run('echo status=$?', 'status=7');
+  assert.equal(terminal.settings(), before);
+});
+
+test('the detach keys leave the container running, and fg attaches again', {
+  skip: needsContainer || needs('bash'),
+}, async (t) => {
+  const root = makeRoot(t);
+  const terminal = new TestTerminal(t, { argv: ['bash', '--norc', '--noediting', '-i'] });
+  await terminal.see('shell> ');
+  terminal.type(`${isolate} ${root} env "PS1=inner> " sh\r`);
+  await terminal.see(/\r\ninner> /);
+  await terminal.run('x=kept', 'inner> ');
+  terminal.type('\x10\x11');
+  await terminal.see('Stopped');
+  await terminal.run('echo outside-$((6 * 7))', 'outside-42');
+  terminal.type('fg\r');
+  await terminal.see('md-isolate');
+  await terminal.run('echo $x-$((1 + 1))', 'kept-2');
+});
+
+test('a quarter of a gigabyte goes through cat without a terminal, byte for byte', {
+  skip: needsContainer,
+}, async (t) => {
+  const root = makeRoot(t);
+  const script =
+    'head -c 256000000 /dev/zero | tr "\\0" "\\377" | $0 $1 cat | sha256sum; head -c 256000000 /dev/zero | tr "\\0" "\\377" | sha256sum';
+  const [through = '', direct = ''] = execFileSync('sh', ['-c', script, isolate, root], { encoding: 'utf8' })
+    .trim()
+    .split('\n');
+  assert.equal(through, direct);
+});
