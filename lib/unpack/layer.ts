@@ -2,7 +2,7 @@
  * Applies the entries of one layer to the tree, with the meaning that image-spec, layer.md gives them: later entries
  * over earlier ones, whiteouts for what lower layers left, nothing written through what is already there.
  */
-import { Failure, failureOf } from '../pipe/failure.js';
+import { errnoName, Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import {
   close,
@@ -24,7 +24,7 @@ import { AT, O, S } from '../sys/constants.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, cleanPath, joinPath, shown, splitPath, toBytes } from './bytes.js';
 import { EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM } from './errno.js';
-import type { Dir } from './rooted.js';
+import { type Dir, tooDeep } from './rooted.js';
 import { statAt } from './stat.js';
 import type { Entry, TarSink } from './tar.js';
 import { type Tree, timespecs, type Unset, usableMode } from './tree.js';
@@ -77,7 +77,7 @@ export class LayerWriter implements TarSink {
     try {
       this.place(entry);
     } catch (error) {
-      throw failureOf(error, shown(entry.path));
+      throw entryFailure(error, entry.path);
     }
   }
 
@@ -89,7 +89,7 @@ export class LayerWriter implements TarSink {
       for (let rest = bytes; rest.length > 0; ) rest = rest.subarray(write(this.fd, rest, rest.length));
       this.endsInHole = false;
     } catch (error) {
-      throw failureOf(error, shown(this.pathNow));
+      throw entryFailure(error, this.pathNow);
     }
   }
 
@@ -99,7 +99,7 @@ export class LayerWriter implements TarSink {
       lseek(this.fd, length, seekCurrent);
       this.endsInHole = true;
     } catch (error) {
-      throw failureOf(error, shown(this.pathNow));
+      throw entryFailure(error, this.pathNow);
     }
   }
 
@@ -108,7 +108,7 @@ export class LayerWriter implements TarSink {
     try {
       this.finishFile(this.entryNow!);
     } catch (error) {
-      throw failureOf(error, shown(this.pathNow));
+      throw entryFailure(error, this.pathNow);
     }
   }
 
@@ -202,6 +202,7 @@ export class LayerWriter implements TarSink {
   }
 
   private directory(entry: Entry, dir: Dir, name: ByteString): void {
+    if (this.pathNow.split('/').length > this.tree.maxDepth) throw tooDeep(this.pathNow, this.tree.maxDepth);
     const bytes = toBytes(name);
     const mode = usableMode(entry.mode);
     let made = mkdirat.try(dir.fd, bytes, mode);
@@ -328,6 +329,13 @@ export class LayerWriter implements TarSink {
     if (Object.keys(unset).length === 0) return;
     this.tree.noteUnset(this.pathNow, { ...this.tree.unset.get(this.pathNow), ...unset });
   }
+}
+
+/** Names and sizes that no filesystem takes are the archive's fault, all else is the disk's. */
+function entryFailure(error: unknown, path: ByteString): Failure {
+  const isArchives = errnoName(error) === 'ENAMETOOLONG' || errnoName(error) === 'EFBIG';
+  const failure = failureOf(error, shown(path));
+  return isArchives ? new Failure(Status.data, failure.what, failure.why, { cause: error }) : failure;
 }
 
 /** lseek(2), SEEK_CUR. */

@@ -101,9 +101,7 @@ export class Root {
     const found = this.find(above);
     const parent = typeof found === 'number' ? this.make(above, found, links) : found;
     const depth = parent.path === '' ? 1 : parent.path.split('/').length + 1;
-    if (depth > this.options.maxDepth) {
-      throw new Failure(Status.data, shown(path), `it is more than ${this.options.maxDepth} directories deep`);
-    }
+    if (depth > this.options.maxDepth) throw tooDeep(path, this.options.maxDepth);
     const target = errno === -ENOENT ? linkTarget(parent, name) : undefined;
     if (target !== undefined) return this.makeTarget(parent, target, links + 1);
     const bytes = toBytes(name);
@@ -178,6 +176,12 @@ function linkTarget(dir: Dir, name: ByteString): ByteString | undefined {
   if (bytes === -ENOENT || bytes === -EINVAL) return undefined;
   if (bytes < 0) throw unreachable(joinPath(dir.path, name), bytes);
   return fromBytes(buffer, 0, bytes);
+}
+
+export function tooDeep(path: ByteString, maxDepth: number): Failure {
+  return new Failure(Status.data, shown(path), `it is more than ${maxDepth} directories deep`, {
+    hint: '--max-depth sets the limit',
+  });
 }
 
 /** Errors of a path that an archive made are the archive's; others are the disk's. */

@@ -47,32 +47,48 @@ export class Stage {
     const target = resolve(dir);
     const base = basename(target);
     if (base === '') throw new Failure(Status.usage, target, 'the root directory is no place for an image');
+    let parent = -1;
     try {
-      const parent = openat(AT.FDCWD, dirname(target), openDirectory, 0);
+      parent = openat(AT.FDCWD, dirname(target), openDirectory, 0);
       checkTarget(parent, base, target, force);
       removeLeftovers(parent, base);
       return new Stage(target, parent, base, `${prefixOf(base)}${process.pid}-${startTime(process.pid)}`, force);
     } catch (error) {
+      if (parent >= 0) close(parent);
       throw failureOf(error, dir);
     }
   }
 
   /** Puts the tree into its place, and the document beside it as `DIR.json`. */
   commit(document: object): void {
+    const temporary = `${this.name}.json`;
+    const undo = onFailure(() => void unlinkat.try(this.parent, temporary, 0));
     try {
+      // Written first: a disk that is full must not leave a tree without its document.
+      const path = join(dirname(this.target), temporary);
+      writeFileSync(path, `${JSON.stringify(document, null, 2)}\n`, { mode: 0o644, flag: 'wx' });
       this.putTree();
-      this.putDocument(document);
+      renameat2(this.parent, temporary, this.parent, `${this.base}.json`, 0);
     } catch (error) {
+      unlinkat.try(this.parent, temporary, 0);
       throw failureOf(error, this.target);
+    } finally {
+      undo();
     }
     this.finished();
-    close(this.fd);
-    close(this.parent);
+    this.close();
   }
 
   /** Removes what has grown so far. */
   discard(): void {
+    this.finished();
     removeTree(this.parent, toName(this.name));
+    this.close();
+  }
+
+  private close(): void {
+    close(this.fd);
+    close(this.parent);
   }
 
   private putTree(): void {
@@ -88,15 +104,6 @@ export class Stage {
       throw new Failure(Status.usage, this.target, 'something is mounted there', { hint: 'name a directory below it' });
     }
     if (result < 0) throw new SyscallError('renameat2', -result, this.target);
-  }
-
-  private putDocument(document: object): void {
-    const temporary = `${this.name}.json`;
-    const path = join(dirname(this.target), temporary);
-    const undo = onFailure(() => void unlinkat.try(this.parent, temporary, 0));
-    writeFileSync(path, `${JSON.stringify(document, null, 2)}\n`, { mode: 0o644, flag: 'wx' });
-    renameat2(this.parent, temporary, this.parent, `${this.base}.json`, 0);
-    undo();
   }
 }
 

@@ -39,6 +39,7 @@ export class Tree {
   /** By canonical path. */
   private readonly directories = new Map<ByteString, DirectoryEnd>();
   readonly unset = new Map<ByteString, Unset>();
+  readonly maxDepth: number;
   /** Told of every directory made on the way to an entry. */
   onMade: (path: ByteString) => void = () => {};
 
@@ -47,6 +48,7 @@ export class Tree {
     readonly fd: number,
     limits: TreeLimits,
   ) {
+    this.maxDepth = limits.maxDepth;
     this.root = new Root(fd, {
       maxDepth: limits.maxDepth,
       made: (path) => this.onMade(path),

@@ -45,20 +45,22 @@ export async function unpackImage(
   const stage = Stage.begin(dir, options.force);
   const { entries, bytes, depth } = options.limits;
   const budget: Budget = { entries, bytes };
+  const tree = new Tree(stage.fd, { maxDepth: depth });
   const umask = process.umask(0);
   try {
-    const tree = new Tree(stage.fd, { maxDepth: depth });
-    for await (const layer of checked(layers, document)) {
-      await unpackLayer(tree, layer, budget, options);
-    }
+    for await (const layer of checked(layers, document)) await unpackLayer(tree, layer, budget, options);
     options.progress.release();
     tree.finish();
+    const rootfs = rootfsDocument(document, stage.target);
+    stage.commit(rootfs);
+    return rootfs;
+  } catch (error) {
+    tree.root.closeAll();
+    stage.discard();
+    throw error;
   } finally {
     process.umask(umask);
   }
-  const rootfs = rootfsDocument(document, stage.target);
-  stage.commit(rootfs);
-  return rootfs;
 }
 
 /** What stays true of the tree: all that came down the pipe, except secrets and the manifest, which the digest names. */

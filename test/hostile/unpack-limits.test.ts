@@ -1,0 +1,133 @@
+/** Bad luck and bad will that are no escape: a disk that is full, limits, runs that were killed, lines that lie. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { binDir, cleanEnv, md, needs, needsRoot, shell } from '../support/run.js';
+import type { TarEntry } from '../support/tar.js';
+import { prepare } from '../support/unpacking.js';
+
+const file = (name: string, size: number): TarEntry => ({ name, data: Buffer.alloc(size, 'x') });
+
+test('a full disk in the middle of a layer is one line, status 74, and leaves nothing', {
+  skip: needsRoot || needs('unshare'),
+}, async (t) => {
+  const { directory, stdin } = prepare(t, [[file('a', 3_000_000), file('b', 3_000_000)]]);
+  mkdirSync(join(directory, 'disk'));
+  // The mount lives and dies with the shell.
+  const script = `mount -t tmpfs -o size=4m none "$1" && md-unpack "$1/rootfs" >/dev/null; echo $?; ls -A "$1"`;
+  const result = await shell(`unshare -m sh -c '${script}' sh "$1"`, [join(directory, 'disk')], { stdin });
+  assert.equal(result.stdout, '74\n');
+  assert.match(result.stderr, /^md-unpack: layer 0 .*b: no space left on device \(ENOSPC\)\n$/);
+});
+
+for (const [flag, value, entries, why] of [
+  ['--max-entries', '3', [file('a', 1), file('b', 1), file('c', 1), file('d', 1)], /too many entries; --max-entries/],
+  ['--max-bytes', '1000', [file('a', 600), file('b', 600)], /too many bytes; --max-bytes/],
+  ['--max-depth', '3', [file('a/b/c/d/e', 1)], /more than 3 directories deep/],
+] as const) {
+  test(`${flag} is kept over all layers, and leaves nothing`, async (t) => {
+    const { directory, rootfs, stdin } = prepare(
+      t,
+      entries.map((entry) => [entry]),
+    );
+    const result = await md('md-unpack', [flag, value, rootfs], { stdin });
+    assert.equal(result.status, 65);
+    assert.match(result.stderr, why);
+    assert.deepEqual(readdirSync(directory), ['layers']);
+  });
+}
+
+test('directories that entries bring one by one are counted by --max-depth too', async (t) => {
+  const entries = ['a', 'a/b', 'a/b/c', 'a/b/c/d', 'a/b/c/d/e'].map((name): TarEntry => ({ name, type: 'directory' }));
+  const { directory, rootfs, stdin } = prepare(t, [entries]);
+  const result = await md('md-unpack', ['--max-depth', '3', rootfs], { stdin });
+  assert.equal(result.status, 65);
+  assert.match(result.stderr, /more than 3 directories deep/);
+  assert.deepEqual(readdirSync(directory), ['layers']);
+});
+
+test('a name too long for the kernel is refused', async (t) => {
+  for (const name of ['n'.repeat(256), `${'d/'.repeat(2100)}f`]) {
+    const { directory, rootfs, stdin } = prepare(t, [[{ name, data: 'x' }]]);
+    const result = await md('md-unpack', [rootfs], { stdin });
+    assert.equal(result.status, 65, result.stderr);
+    assert.deepEqual(readdirSync(directory), ['layers']);
+  }
+});
+
+test('a run that was killed leaves no DIR, and the next one removes what it left', async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[file('a', 1000)]]);
+  const child = spawn(join(binDir, 'md-unpack'), [rootfs], { env: cleanEnv(), stdio: ['pipe', 'ignore', 'inherit'] });
+  // The layers are still to come: the temporary tree is there, and stays there.
+  child.stdin.write(`${stdin.split('\n')[0]}\n`);
+  while (!readdirSync(directory).some((name) => name.startsWith('.rootfs.md-unpack-'))) await sleep(10);
+  child.kill('SIGKILL');
+  await once(child, 'close');
+  assert.equal(existsSync(rootfs), false);
+  assert.equal(readdirSync(directory).length, 2);
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
+  assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
+});
+
+test('a run that is told to stop removes what it began', async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[file('a', 1000)]]);
+  const child = spawn(join(binDir, 'md-unpack'), [rootfs], { env: cleanEnv(), stdio: ['pipe', 'ignore', 'inherit'] });
+  child.stdin.write(stdin.split('\n').slice(0, 1).join('\n').concat('\n'));
+  while (!readdirSync(directory).some((name) => name.startsWith('.rootfs.md-unpack-'))) await sleep(10);
+  child.kill('SIGTERM');
+  const [status] = await once(child, 'close');
+  assert.equal(status, 143);
+  assert.deepEqual(readdirSync(directory), ['layers']);
+});
+
+test('the temporary tree of a run that is still at work is left alone', async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[file('a', 1000)]]);
+  const child = spawn(join(binDir, 'md-unpack'), [rootfs], { env: cleanEnv(), stdio: ['pipe', 'ignore', 'ignore'] });
+  child.stdin.write(`${stdin.split('\n')[0]}\n`);
+  while (!readdirSync(directory).some((name) => name.startsWith('.rootfs.md-unpack-'))) await sleep(10);
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
+  assert.equal(readdirSync(directory).filter((name) => name.startsWith('.rootfs')).length, 1);
+  child.stdin.end(stdin.slice(stdin.indexOf('\n') + 1));
+  // The other one was faster, and its tree is not overwritten.
+  assert.equal((await once(child, 'close'))[0], 64);
+  assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
+});
+
+test('layers out of order, too many, of another digest: each is refused', async (t) => {
+  const prepared = prepare(t, [[file('a', 1)], [file('b', 1)]]);
+  const [document, one, two] = prepared.stdin.trim().split('\n') as [string, string, string];
+  const changed = two.replace(/"diffID":"sha256:[0-9a-f]{64}"/, `"diffID":"sha256:${'0'.repeat(64)}"`);
+  for (const [lines, why] of [
+    [[document, two, one], /layer.index: expected 0, got 1/],
+    [[document, one, one], /layer.index: expected 1, got 0/],
+    [[document, one, two, two], /the manifest has 2 layers, and more came/],
+    [[document, one, changed], /layer.diffID: expected/],
+    [[document, one, '{"layer":{}}'], /layer.index: expected/],
+    [[document, one, 'nonsense'], /line 3 of stdin: it is not JSON/],
+    [[one, two], /image is missing/],
+  ] as const) {
+    const result = await md('md-unpack', [prepared.rootfs], { stdin: `${lines.join('\n')}\n` });
+    assert.equal(result.status, 65);
+    assert.match(result.stderr, why);
+    assert.deepEqual(readdirSync(prepared.directory), ['layers']);
+  }
+});
+
+test('a DIR that is a file or a symlink is refused, with --force too', async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[file('a', 1)]]);
+  writeFileSync(join(directory, 'file'), 'mine');
+  symlinkSync(directory, join(directory, 'link'));
+  for (const name of ['file', 'link']) {
+    for (const flags of [[], ['--force']]) {
+      const result = await md('md-unpack', [...flags, join(directory, name)], { stdin });
+      assert.equal(result.status, 64, result.stderr);
+    }
+  }
+  assert.equal((await md('md-unpack', [join(directory, 'none/rootfs')], { stdin })).status, 74);
+  assert.equal(existsSync(rootfs), false);
+  assert.deepEqual(readdirSync(directory).sort(), ['file', 'layers', 'link']);
+});
