@@ -15,6 +15,7 @@ import { firstLine, stdinLines } from '../lib/pipe/input.js';
 import { writeDocument, writeLine } from '../lib/pipe/output.js';
 import { makeProgress, progressMode } from '../lib/pipe/progress.js';
 import { Status } from '../lib/pipe/status.js';
+import { warnLine } from '../lib/pipe/trace.js';
 import { defaultLimits, rootfsDocument, type UnpackOptions, unpackImage } from '../lib/unpack/unpack.js';
 
 main(
@@ -61,10 +62,11 @@ main(
       bytes: flags['max-bytes'] ?? defaultLimits.bytes,
       depth: flags['max-depth'] ?? defaultLimits.depth,
     };
+    const warn = (line: string) => warnLine(`md-unpack: ${line}`);
     const onBadLayer = ({ digest, path }: Layer) => discardFromStore(digest, path);
     const lines = stdinLines();
     const document = asManifestDocument(await firstLine(lines));
-    const options = { force: flags.force, limits, progress, onBadLayer };
+    const options = { force: flags.force, limits, progress, warn, onBadLayer };
     const [dir] = operands;
     try {
       const unpack = dir === undefined ? unpackIntoStore : unpackImage;

@@ -187,6 +187,7 @@ export class LayerWriter implements TarSink {
     if (fd < 0) throw new SyscallError('openat', -fd, shown(this.pathNow));
     this.fd = fd;
     this.endsInHole = false;
+    this.tree.noteUnset(this.pathNow, {});
     if (!this.owns(entry, dir.ownGroup)) this.chown(entry, () => fchown.try(fd, entry.uid, entry.gid));
   }
 
@@ -302,13 +303,14 @@ export class LayerWriter implements TarSink {
       this.tree.remove(dir, name);
       result = link();
     }
-    if (result === -ENOENT) throw missingTarget(entry);
-    if (result === -EPERM) {
-      throw new Failure(Status.data, shown(entry.path), `a hard link to ${shown(entry.target)}, which cannot have one`);
-    }
-    if (result < 0) throw new SyscallError('linkat', -result, `${shown(entry.target)}, ${shown(this.pathNow)}`);
     const unset = this.tree.unset.get(joinPath(from.path, last));
-    if (unset) this.tree.noteUnset(this.pathNow, unset);
+    // A device that was left out has no second name either.
+    if (result === -ENOENT && unset?.device) this.tree.remove(dir, name);
+    else if (result === -ENOENT) throw missingTarget(entry);
+    else if (result === -EPERM) {
+      throw new Failure(Status.data, shown(entry.path), `a hard link to ${shown(entry.target)}, which cannot have one`);
+    } else if (result < 0) throw new SyscallError('linkat', -result, `${shown(entry.target)}, ${shown(this.pathNow)}`);
+    this.tree.noteUnset(this.pathNow, unset ?? {});
   }
 
   /** Whether what this process creates has the entry's owner already. */

@@ -10,10 +10,11 @@ import { Status } from '../pipe/status.js';
 import { close, fchmod, fchown, fremovexattr, mkdirat, openat, renameat2, unlinkat } from '../sys/calls.js';
 import { AT, O, RENAME, S } from '../sys/constants.js';
 import { SyscallError } from '../sys/syscall.js';
-import { fromBytes } from './bytes.js';
+import { type ByteString, fromBytes } from './bytes.js';
 import { EBUSY, EEXIST, ENOTDIR, ENOTEMPTY } from './errno.js';
 import { statAt } from './stat.js';
-import { entriesOf, removeTree } from './tree.js';
+import { entriesOf, removeTree, type Unset } from './tree.js';
+import { unsetLines } from './unset.js';
 
 const openDirectory = O.RDONLY | O.DIRECTORY | O.CLOEXEC;
 
@@ -59,30 +60,58 @@ export class Stage {
     }
   }
 
-  /** Puts the tree into its place, and the document beside it as `DIR.json`. */
-  commit(document: object): void {
-    const temporary = `${this.name}.json`;
-    const undo = onFailure(() => void unlinkat.try(this.parent, temporary, 0));
+  /** Where the record of what could not be set is put, if there is any. */
+  get unsetPath(): string {
+    return `${this.target}.unset.jsonl`;
+  }
+
+  /**
+   * Puts the tree into its place, and beside it the document as `DIR.json` and what could not be set as
+   * `DIR.unset.jsonl`, which the document then names. Returns the document.
+   */
+  commit<T extends object>(document: T, unset: Map<ByteString, Unset>): T {
+    const whole = unset.size > 0 ? { ...document, unset: this.unsetPath } : document;
+    const files = [
+      { name: `${this.base}.json`, temporary: `${this.name}.json`, lines: [JSON.stringify(whole, null, 2)] },
+      { name: `${this.base}.unset.jsonl`, temporary: `${this.name}.unset.jsonl`, lines: unsetLines(unset) },
+    ];
+    const undo = onFailure(() => this.dropFiles(files));
     try {
       // Written first: a disk that is full must not leave a tree without its document.
-      const path = join(dirname(this.target), temporary);
-      writeFileSync(path, `${JSON.stringify(document, null, 2)}\n`, { mode: 0o644, flag: 'wx' });
+      for (const { temporary, lines } of files) this.writeFile(temporary, lines);
       this.putTree();
-      renameat2(this.parent, temporary, this.parent, `${this.base}.json`, 0);
+      for (const { name, temporary, lines } of files) {
+        if (lines.length > 0) renameat2(this.parent, temporary, this.parent, name, 0);
+        else unlinkat.try(this.parent, name, 0);
+      }
     } catch (error) {
-      unlinkat.try(this.parent, temporary, 0);
+      this.dropFiles(files);
       throw failureOf(error, this.target);
     } finally {
       undo();
     }
     this.finished();
     this.close();
+    return whole;
+  }
+
+  private writeFile(name: string, lines: string[]): void {
+    if (lines.length === 0) return;
+    writeFileSync(join(dirname(this.target), name), `${lines.join('\n')}\n`, { mode: 0o644, flag: 'wx' });
+  }
+
+  private dropFiles(files: { temporary: string }[]): void {
+    for (const { temporary } of files) unlinkat.try(this.parent, temporary, 0);
   }
 
   /** Removes what has grown so far. */
   discard(): void {
     this.finished();
-    removeTree(this.parent, toName(this.name));
+    try {
+      removeTree(this.parent, toName(this.name));
+    } catch (error) {
+      throw failureOf(error, this.target);
+    }
     this.close();
   }
 
@@ -139,7 +168,8 @@ function removeLeftovers(parent: number, base: string): void {
   const prefix = toName(prefixOf(base));
   for (const name of names) {
     const [, pid, start] =
-      /^([0-9]+)-([0-9]+)(?:\.json)?$/.exec(name.startsWith(prefix) ? name.slice(prefix.length) : '') ?? [];
+      /^([0-9]+)-([0-9]+)(?:\.json|\.unset\.jsonl)?$/.exec(name.startsWith(prefix) ? name.slice(prefix.length) : '') ??
+      [];
     if (pid !== undefined && startTime(Number(pid)) !== start) removeTree(parent, name);
   }
 }

@@ -6,10 +6,11 @@ import { failureOf } from '../pipe/failure.js';
 import { close, fchmod, fchmodat, getdents64, openat, unlinkat, utimensat } from '../sys/calls.js';
 import { AT, O } from '../sys/constants.js';
 import { SyscallError } from '../sys/syscall.js';
-import { type ByteString, fromBytes, joinPath, shown, toBytes } from './bytes.js';
+import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from './bytes.js';
 import { EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR, EPERM } from './errno.js';
 import type { Time } from './pax.js';
 import { type Dir, Root } from './rooted.js';
+import { statAt } from './stat.js';
 
 /** How a directory is to be left. While the tree grows its owner can always enter and fill it. */
 export interface DirectoryEnd {
@@ -99,9 +100,19 @@ export class Tree {
 
   /** Gives every directory its mode and times, the deepest first. Nothing may be created after it. */
   finish(): void {
+    this.dropLostDevices();
     const paths = [...this.directories.keys()].sort().reverse();
     for (const path of paths) this.finishDirectory(path, this.directories.get(path)!);
     this.root.closeAll();
+  }
+
+  /** A device that was left out is in no directory that could tell of its removal. */
+  private dropLostDevices(): void {
+    for (const [path, { device }] of this.unset) {
+      const [above, name] = splitPath(path);
+      const dir = device && this.root.find(above);
+      if (device && (typeof dir === 'number' || statAt(dir!.fd, name))) this.unset.delete(path);
+    }
   }
 
   private finishDirectory(path: ByteString, { mode, mtime }: DirectoryEnd): void {
@@ -139,21 +150,28 @@ function writeInt64(buffer: Buffer, value: number, at: number): void {
 
 type Kept = (dir: ByteString, name: ByteString) => boolean;
 
-/** Removes one entry; returns whether it was a directory. `gone` hears of every path that no longer is. */
+/**
+ * Removes one entry; returns whether it was a directory. `gone` hears of every path that no longer is. With `ours` the
+ * directory itself is part of what is removed, and is made writable where it is not.
+ */
 function removeEntry(
   dirfd: number,
   dirPath: ByteString,
   name: ByteString,
   kept: Kept,
   gone: (path: ByteString) => void,
+  ours = false,
 ): boolean {
   const path = joinPath(dirPath, name);
   const bytes = toBytes(name);
   const keep = kept(dirPath, name);
   if (!keep) {
-    const result = unlinkat.try(dirfd, bytes, 0);
-    if (result === 0) gone(path);
-    if (result === 0 || result === -ENOENT) return false;
+    let result = unlinkat.try(dirfd, bytes, 0);
+    if (result === -EACCES && ours && fchmod.try(dirfd, 0o700) === 0) result = unlinkat.try(dirfd, bytes, 0);
+    if (result === 0 || result === -ENOENT) {
+      gone(path);
+      return false;
+    }
     // unlink(2): EISDIR on Linux, EPERM by POSIX, for a directory.
     if (result !== -EISDIR && result !== -EPERM) throw new SyscallError('unlinkat', -result, shown(path));
   }
@@ -193,7 +211,7 @@ export function removeTree(dirfd: number, name: ByteString): void {
 }
 
 function clearDirectory(fd: number, path: ByteString, kept: Kept, gone: (path: ByteString) => void): void {
-  for (const name of entriesOf(fd)) removeEntry(fd, path, name, kept, gone);
+  for (const name of entriesOf(fd)) removeEntry(fd, path, name, kept, gone, true);
 }
 
 /** The names in a directory, without `.` and `..`. */

@@ -10,6 +10,7 @@ import { type Budget, LayerWriter, LimitExceeded } from './layer.js';
 import { Stage } from './stage.js';
 import { TarReader } from './tar.js';
 import { Tree } from './tree.js';
+import { unsetSummary } from './unset.js';
 
 export interface Limits {
   /** Entries of all layers together. */
@@ -27,6 +28,8 @@ export interface UnpackOptions {
   force: boolean;
   limits: Limits;
   progress: Progress;
+  /** Hears in one line what the kernel did not permit. */
+  warn?: (line: string) => void;
   /** Told of a layer whose content is not what it should be, before the failure is thrown. */
   onBadLayer?: (layer: Layer) => Promise<void>;
 }
@@ -52,8 +55,8 @@ export async function unpackImage(
     options.progress.release();
     tree.finish();
     const rootfs = rootfsDocument(document, stage.target);
-    stage.commit(rootfs);
-    return rootfs;
+    if (tree.unset.size > 0) options.warn?.(unsetSummary(tree.unset, stage.unsetPath));
+    return stage.commit(rootfs, tree.unset);
   } catch (error) {
     tree.root.closeAll();
     stage.discard();

@@ -1,0 +1,121 @@
+/** md-unpack as an ordinary user. The tests run as root and give that up, so that they run the same for everyone. */
+import assert from 'node:assert/strict';
+import { chmodSync, chownSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { jsonLines, md, needsRoot } from '../support/run.js';
+import { describeTree } from '../support/tree.js';
+import { prepare, type Stack } from '../support/unpacking.js';
+
+const user = { uid: 65534, gid: 65534 };
+
+async function unpackAsUser(t: TestContext, stack: Stack) {
+  const prepared = prepare(t, stack);
+  chmodSync(prepared.directory, 0o755);
+  chownSync(prepared.directory, user.uid, user.gid);
+  const result = await md('md-unpack', [prepared.rootfs], { stdin: prepared.stdin, ...user });
+  return { ...prepared, result };
+}
+
+test('everything lands owned by the user, and the owners are on record', { skip: needsRoot }, async (t) => {
+  const { rootfs, result } = await unpackAsUser(t, [
+    [
+      { name: 'roots', data: 'x' },
+      { name: 'mine', data: 'x', uid: 1000, gid: 50, mode: 0o4755 },
+      { name: 'd/', type: 'directory', uid: 7, gid: 8, mode: 0o2755 },
+      { name: 'link', type: 'symlink', linkname: 'x', uid: 9, gid: 9 },
+      { name: 'again', data: 'x', uid: 1 },
+      { name: 'gone', data: 'x', uid: 1 },
+      { name: 'hard', type: 'link', linkname: 'mine' },
+    ],
+    [{ name: 'again', data: 'y' }, { name: '.wh.gone' }],
+  ]);
+  assert.equal(result.status, 0, result.stderr);
+  for (const [path, { owner }] of describeTree(rootfs)) assert.equal(owner, '65534:65534', path);
+  assert.equal(describeTree(rootfs).get('mine')?.mode, '4755');
+  assert.equal(describeTree(rootfs).get('d')?.mode, '2755');
+  const record = `${rootfs}.unset.jsonl`;
+  assert.deepEqual(jsonLines(readFileSync(record, 'utf8')), [
+    { path: 'd', uid: 7, gid: 8 },
+    { path: 'hard', uid: 1000, gid: 50 },
+    { path: 'link', uid: 9, gid: 9 },
+    { path: 'mine', uid: 1000, gid: 50 },
+  ]);
+  assert.equal(jsonLines(result.stdout)[0]?.unset, record);
+  assert.equal(result.stderr, `md-unpack: not permitted and left out: 4 owners; ${record} lists them\n`);
+});
+
+test('devices are left out and listed, FIFOs are made', { skip: needsRoot }, async (t) => {
+  const { rootfs, result } = await unpackAsUser(t, [
+    [
+      { name: 'null', type: 'char', major: 1, minor: 3, mode: 0o666 },
+      { name: 'pipe', type: 'fifo' },
+      { name: 'link-to-null', type: 'link', linkname: 'null' },
+    ],
+  ]);
+  assert.equal(result.status, 0, result.stderr);
+  assert.deepEqual(readdirSync(rootfs), ['pipe']);
+  const device = { uid: 0, gid: 0, mode: 0o666, device: { type: 'char', major: 1, minor: 3 } };
+  assert.deepEqual(jsonLines(readFileSync(`${rootfs}.unset.jsonl`, 'utf8')), [
+    { path: 'link-to-null', ...device },
+    { path: 'null', ...device },
+  ]);
+});
+
+test('a device that later layers hide or replace is not listed', { skip: needsRoot }, async (t) => {
+  const device = (name: string) => ({ name, type: 'char', major: 1, minor: 3 });
+  const { rootfs, result } = await unpackAsUser(t, [
+    [device('a'), device('d/b'), device('c'), device('e')],
+    [{ name: '.wh.a' }, { name: '.wh.d' }, { name: 'c', data: 'x' }],
+  ]);
+  assert.equal(result.status, 0, result.stderr);
+  assert.deepEqual(
+    jsonLines(readFileSync(`${rootfs}.unset.jsonl`, 'utf8')).map(({ path }) => path),
+    ['e'],
+  );
+});
+
+test('attributes that need a privilege are left out and listed, others are set', { skip: needsRoot }, async (t) => {
+  const xattrs = {
+    'security.capability': Buffer.from('0100000200200000000000000000000000000000', 'hex'),
+    'user.a': 'b',
+  };
+  const { rootfs, result } = await unpackAsUser(t, [[{ name: 'ping', data: 'x', xattrs }]]);
+  assert.equal(result.status, 0, result.stderr);
+  assert.match(describeTree(rootfs).get('ping')?.xattrs ?? '', /^user.a=0x62$/);
+  const value = xattrs['security.capability'].toString('base64');
+  assert.deepEqual(jsonLines(readFileSync(`${rootfs}.unset.jsonl`, 'utf8')), [
+    { path: 'ping', xattrs: { 'security.capability': value } },
+  ]);
+});
+
+test('directories that their owner may not write, or not even enter, are filled, changed and left so', {
+  skip: needsRoot,
+}, async (t) => {
+  const { rootfs, directory, stdin, result } = await unpackAsUser(t, [
+    [
+      { name: 'd/', type: 'directory', mode: 0o555 },
+      { name: 'd/none/', type: 'directory', mode: 0 },
+      { name: 'd/none/f', data: 'x', mode: 0 },
+      { name: 'd/old', data: 'x' },
+    ],
+    [{ name: 'd/none/g', data: 'y' }, { name: 'd/.wh.old' }],
+  ]);
+  assert.equal(result.status, 0, result.stderr);
+  const described = describeTree(rootfs);
+  assert.deepEqual([...described.keys()], ['.', 'd', 'd/none', 'd/none/f', 'd/none/g']);
+  assert.deepEqual([described.get('d')?.mode, described.get('d/none')?.mode], ['0555', '0000']);
+  const again = await md('md-unpack', ['--force', rootfs], { stdin, ...user });
+  assert.equal(again.status, 0, again.stderr);
+  assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
+});
+
+test('a record of an earlier tree does not stay beside a new one that needs none', { skip: needsRoot }, async (t) => {
+  const { rootfs, directory } = await unpackAsUser(t, [[{ name: 'f', data: 'x', uid: 5 }]]);
+  assert.ok(readdirSync(directory).includes('rootfs.unset.jsonl'));
+  const plain = prepare(t, [[{ name: 'f', data: 'x' }]]);
+  chmodSync(plain.directory, 0o755);
+  const result = await md('md-unpack', ['--force', join(rootfs)], { stdin: plain.stdin, ...user });
+  assert.equal(result.status, 0, result.stderr);
+  assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
+});
