@@ -29,8 +29,11 @@ dist/.built: $(sources) node_modules/.package-lock.json
 	node_modules/.bin/tsc -p .
 	node_modules/.bin/esbuild $(commands:%=cmd/%.ts) --bundle --platform=node --target=node20 --format=cjs \
 		--alias:koffi=./lib/sys/koffi-addon.cts --alias:node:http2=./lib/registry/no-http2.cts --external:'@koromix/*' \
-		--metafile=dist/bundles.json --outdir=dist/bundle --out-extension:.js=.cjs --log-level=warning
-	chmod +x dist/bundle/*.cjs
+		--metafile=dist/bundles.json --legal-comments=none \
+		--banner:js='(function (exports, require, module, __filename, __dirname) {' --footer:js='})' \
+		--outdir=dist/bundle --log-level=warning
+	node dist/cmd/code-cache.cjs $(commands:%=dist/bundle/%.js)
+	for c in $(commands); do install -m 755 dist/cmd/launcher.cjs dist/bundle/$$c.cjs; done
 	mkdir -p $(bin)
 	for c in $(commands); do ln -sf ../bundle/$$c.cjs $(bin)/$$c; done
 	for w in $(wrappers); do ln -sf ../../cmd/$$w $(bin)/$$w; done
@@ -66,6 +69,7 @@ run: build ## run CMD in a container of IMAGE (as root)
 install: build ## install the commands below PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/md/node_modules/@koromix
 	install -m 755 dist/bundle/*.cjs cmd/md-pull cmd/md-run $(DESTDIR)$(PREFIX)/lib/md
+	install -m 644 dist/bundle/*.js dist/bundle/*.cache $(DESTDIR)$(PREFIX)/lib/md
 	cp -R node_modules/@koromix/. $(DESTDIR)$(PREFIX)/lib/md/node_modules/@koromix
 	for c in $(commands); do ln -sf ../lib/md/$$c.cjs $(DESTDIR)$(PREFIX)/bin/$$c; done
 	for w in $(wrappers); do ln -sf ../lib/md/$$w $(DESTDIR)$(PREFIX)/bin/$$w; done

@@ -1,0 +1,26 @@
+#!/usr/bin/env node
+/**
+ * Starts the command that lies beside it as a bundle: NAME.cjs runs NAME.js. With NAME.cache, which the build makes, V8
+ * need not parse and compile what it knows already: 8 to 12 ms of a start. V8 itself refuses a cache that another
+ * version of it made, or for another source; then all is as if there were none.
+ */
+import fs = require('node:fs');
+import vm = require('node:vm');
+
+/** The bundle is one function expression: the Makefile has esbuild wrap it. */
+type Bundle = (exports: unknown, require: NodeJS.Require, module: NodeJS.Module, file: string, directory: string) => void;
+
+function codeCache(path: string): Buffer | undefined {
+  try {
+    return fs.readFileSync(path);
+  } catch {
+    // Without it the start is slower, and nothing else.
+    return undefined;
+  }
+}
+
+const base = __filename.slice(0, -'.cjs'.length);
+const filename = `${base}.js`;
+const cachedData = codeCache(`${base}.cache`);
+const script = new vm.Script(fs.readFileSync(filename, 'latin1'), cachedData ? { filename, cachedData } : { filename });
+(script.runInThisContext() as Bundle)(exports, require, module, filename, __dirname);
