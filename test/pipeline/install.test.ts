@@ -1,0 +1,56 @@
+/** What is installed works by itself: nothing of the checkout is needed afterwards. */
+import assert from 'node:assert/strict';
+import { mkdirSync, readdirSync, readFileSync, realpathSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { needs, root, run, scratch, shell } from '../support/run.js';
+
+const { bin, version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+  bin: Record<string, string>;
+  version: string;
+};
+const names = Object.keys(bin).sort();
+
+test('make install puts working commands into DIR/bin, and make uninstall takes them away', {
+  skip: needs('make'),
+}, async (t) => {
+  const prefix = scratch(t);
+  // What is built is not to be built again while other tests use it.
+  const make = ['make', '-s', '-o', 'dist/.built', '-o', 'build'];
+  const installed = await run([...make, 'install', `PREFIX=${prefix}`], { cwd: root });
+  assert.equal(installed.status, 0, installed.stderr);
+  assert.deepEqual(readdirSync(join(prefix, 'bin')).sort(), names);
+  for (const name of names) {
+    assert.ok(realpathSync(join(prefix, 'bin', name)).startsWith(realpathSync(prefix)), name);
+    const { status, stdout, stderr } = await run([join(prefix, 'bin', name), '--version'], { cwd: '/' });
+    assert.deepEqual([status, stdout, stderr], [0, `${name} ${version}\n`, '']);
+  }
+  const plan = await run([join(prefix, 'bin/md-isolate'), '--dry-run', prefix, 'true'], { cwd: '/' });
+  assert.equal(plan.status, 0, plan.stderr);
+  await run([...make, 'uninstall', `PREFIX=${prefix}`], { cwd: root });
+  assert.deepEqual(readdirSync(join(prefix, 'bin')), []);
+});
+
+test('the packed tarball holds every command that package.json names, and they work', {
+  skip: needs('npm', 'tar'),
+}, async (t) => {
+  const directory = scratch(t);
+  const modules = join(directory, 'node_modules');
+  mkdirSync(modules);
+  const env = { HOME: directory, npm_config_cache: join(directory, 'cache') };
+  const packed = await run(['npm', 'pack', '--ignore-scripts', '--pack-destination', directory], { cwd: root, env });
+  assert.equal(packed.status, 0, packed.stderr);
+  const unpacked = await shell('tar xzf md-containers-*.tgz && mv package node_modules/md-containers', [], {
+    cwd: directory,
+  });
+  assert.equal(unpacked.status, 0, unpacked.stderr);
+  for (const name of readdirSync(join(root, 'node_modules')))
+    symlinkSync(join(root, 'node_modules', name), join(modules, name));
+  for (const name of names) {
+    const { status, stdout, stderr } = await run([join(modules, 'md-containers', bin[name]!), '--version'], {
+      cwd: '/',
+    });
+    assert.equal(status, 0, stderr);
+    assert.match(stdout, new RegExp(`^${name} `));
+  }
+});
