@@ -28,7 +28,8 @@ dist/.built: $(sources) node_modules/.package-lock.json
 	rm -rf dist
 	node_modules/.bin/tsc -p .
 	node_modules/.bin/esbuild $(commands:%=cmd/%.ts) --bundle --platform=node --target=node20 --format=cjs \
-		--alias:koffi=./lib/sys/koffi-addon.cts --alias:node:http2=./lib/registry/no-http2.cts --external:'@koromix/*' \
+		--alias:koffi=./lib/sys/koffi-addon.cts --alias:node:http2=./lib/registry/no-http2.cts \
+		--alias:node:http=./lib/registry/no-http.cts --external:'@koromix/*' \
 		--metafile=dist/bundles.json --legal-comments=none \
 		--banner:js='(function (exports, require, module, __filename, __dirname) {' --footer:js='})' \
 		--outdir=dist/bundle --log-level=warning

@@ -1,6 +1,4 @@
 #!/usr/bin/env node
-import { findLocal } from '../lib/image/local.js';
-import { hostPlatform } from '../lib/image/platform.js';
 import { main } from '../lib/pipe/command.js';
 import type { TokenDocument } from '../lib/pipe/document.js';
 import type { Flags, FlagValues } from '../lib/pipe/flags.js';
@@ -70,6 +68,9 @@ async function registryImage(image: string, flags: FlagValues<typeof registryFla
 
 /** An image in a layout or an archive of the user's. */
 async function localImage(text: string): Promise<TokenDocument | undefined> {
+  // No reference begins so: a colon ends it, and a tag has no slash.
+  if (!/^(?:oci|docker-archive):/.test(text)) return undefined;
+  const { findLocal } = await import('../lib/image/local.js');
   const found = await findLocal(text, isSameReference);
   if (!found) return undefined;
   const { source, reference, names } = found;
@@ -79,9 +80,10 @@ async function localImage(text: string): Promise<TokenDocument | undefined> {
 
 /** An image that was pulled before. */
 async function storedImage(text: string): Promise<TokenDocument> {
-  const [{ Store }, { Offline }] = await Promise.all([
+  const [{ Store }, { Offline }, { hostPlatform }] = await Promise.all([
     import('../lib/image/store.js'),
     import('../lib/image/offline.js'),
+    import('../lib/image/platform.js'),
   ]);
   const named = nameFields(parseReference(text));
   new Offline(new Store(), named.image, hostPlatform()).check(named.reference);

@@ -3,7 +3,7 @@
  * Sources: docker's config.json ("auths", "credsStore", "credHelpers"), the docker-credential-helpers protocol,
  * containers-auth.json(5).
  */
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { asObject, asString, type JsonObject, optional } from '../pipe/check.js';
@@ -27,7 +27,7 @@ export async function findCredentials(
   env: NodeJS.ProcessEnv = process.env,
 ): Promise<Credentials | undefined> {
   for (const path of credentialFiles(env)) {
-    const config = await readConfig(path);
+    const config = readConfig(path);
     if (!config) continue;
     try {
       const found = await searchConfig(config, registry, repository, path);
@@ -51,10 +51,10 @@ export function credentialFiles(env: NodeJS.ProcessEnv): string[] {
   ].filter((path): path is string => Boolean(path));
 }
 
-async function readConfig(path: string): Promise<JsonObject | undefined> {
+function readConfig(path: string): JsonObject | undefined {
   let text: string;
   try {
-    text = await readFile(path, 'utf8');
+    text = readFileSync(path, 'utf8');
   } catch (error) {
     const name = errnoName(error);
     if (name === undefined) throw error;

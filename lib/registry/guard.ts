@@ -2,7 +2,6 @@
  * Keeps a registry on the internet from pointing into the user's own network: a token service or a redirect target that
  * it names may be at a private address only when the registry itself is.
  */
-import { lookup } from 'node:dns';
 import { BlockList, isIP, type LookupFunction } from 'node:net';
 import { Status } from '../pipe/status.js';
 import { RegistryFailure } from './failures.js';
@@ -27,17 +26,16 @@ export type Resolve = (host: string) => Promise<string[]>;
 
 export class Guard {
   #homeIsPrivate: Promise<boolean> | undefined;
-  readonly #blocked = new BlockList();
+  #blocked: BlockList | undefined;
 
   /** `home` is the registry's own origin. */
   constructor(
     readonly home: URL,
     readonly resolve: Resolve = resolveHost,
-  ) {
-    for (const net of privateNets) this.#blocked.addSubnet(...net);
-  }
+  ) {}
 
   isPrivate(address: string): boolean {
+    this.#blocked ??= blockList();
     // An IPv4 address in IPv6 clothes is matched as the IPv4 address that it is.
     return this.#blocked.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
   }
@@ -52,7 +50,7 @@ export class Guard {
 
   /** For sockets to other hosts than the registry: resolves a name, and refuses where it leads to a private address. */
   readonly lookup: LookupFunction = (hostname, options, callback) => {
-    lookup(hostname, { ...options, all: true }, (error, found) => {
+    resolveAll(hostname, options, (error, found) => {
       if (error || !found.some(({ address }) => this.isPrivate(address))) {
         answer(callback, options.all, error, found);
         return;
@@ -94,9 +92,25 @@ function answer(
   else callback(null, found[0]!.address, found[0]!.family);
 }
 
+function blockList(): BlockList {
+  const list = new BlockList();
+  for (const net of privateNets) list.addSubnet(...net);
+  return list;
+}
+
+type Resolved = (error: NodeJS.ErrnoException | null, found: { address: string; family: number }[]) => void;
+
+/** Most registries on loopback are given by address: the resolver is loaded when it is needed. */
+function resolveAll(host: string, options: Parameters<LookupFunction>[1], done: Resolved): void {
+  import('node:dns').then(
+    ({ lookup }) => lookup(host, { ...options, all: true }, done),
+    done as (error: Error) => void,
+  );
+}
+
 function resolveHost(host: string): Promise<string[]> {
   return new Promise((resolve) => {
     // A name that only a proxy can resolve is none of the private network that this machine sees.
-    lookup(host, { all: true }, (error, found) => resolve(error ? [] : found.map(({ address }) => address)));
+    resolveAll(host, {}, (error, found) => resolve(error ? [] : found.map(({ address }) => address)));
   });
 }

@@ -2,7 +2,7 @@
  * All HTTP of this program goes through `Http.exchange`: one request, one response, nothing followed and nothing
  * decoded. Redirects, tokens and retries are built on top, in files of their own.
  */
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import type { Dispatcher } from 'undici';
 import pkg from '../../package.json' with { type: 'json' };
 import { Failure } from '../pipe/failure.js';
@@ -161,7 +161,7 @@ function usesProxy(url: URL): boolean {
 async function trusted(ca: string): Promise<string[]> {
   const { rootCertificates } = await import('node:tls');
   const extra = process.env.NODE_EXTRA_CA_CERTS;
-  return [...rootCertificates, ...(extra ? [await readFile(extra, 'utf8')] : []), ca];
+  return [...rootCertificates, ...(extra ? [readFileSync(extra, 'utf8')] : []), ca];
 }
 
 /** One exchange, as undici reports it. The body waits until somebody has said what to do with it. */

@@ -1,5 +1,5 @@
 /** From a document and flags to a registry that can be asked. */
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import type { Source } from '../image/source.js';
 import { asObject, asString, type JsonObject, optional } from '../pipe/check.js';
 import { Failure, failureOf } from '../pipe/failure.js';
@@ -8,7 +8,6 @@ import type { Credentials } from './auth.js';
 import { RegistryClient } from './client.js';
 import { Guard } from './guard.js';
 import { defaultTimeouts, type HttpOptions } from './http.js';
-import { Mirrored } from './mirrors.js';
 import type { Network } from './network.js';
 import { apiHost, isLoopback } from './reference.js';
 import { defaultRetryPolicy } from './retry.js';
@@ -29,7 +28,7 @@ export interface OpenRegistry extends Source {
 /** Throws `Failure` 74 when the CA file cannot be read. */
 export async function openRegistry(document: RegistryDocument, network: Network): Promise<OpenRegistry> {
   const { registry, repository, authorization } = document;
-  const shared = await sharedOptions(network);
+  const shared = sharedOptions(network);
   const own = asLogin(document.login, 'login');
   const client = (name: string, origin: string, more: { authorization?: string | null; login?: Credentials } = {}) => {
     const credentials = async () => {
@@ -49,6 +48,7 @@ export async function openRegistry(document: RegistryDocument, network: Network)
     return client(host, mirror === host ? originOf(host, network) : mirror);
   });
   if (mirrors.length === 0) return origin;
+  const { Mirrored } = await import('./mirrors.js');
   return Object.assign(new Mirrored(mirrors, origin), { login: () => loginSomewhere(mirrors, origin) });
 }
 
@@ -72,7 +72,7 @@ function originOf(host: string, { plainHttp = [], insecure = [], caFile }: Netwo
   return `${plainHttp.includes(host) || (isLoopback(host) && !tls) ? 'http' : 'https'}://${host}`;
 }
 
-async function sharedOptions(network: Network): Promise<Partial<HttpOptions> & { retry: { retries: number } }> {
+function sharedOptions(network: Network): Partial<HttpOptions> & { retry: { retries: number } } {
   const { connectTimeout, headerTimeout, idleTimeout, retries, insecure = [], caFile } = network;
   return {
     timeouts: {
@@ -82,13 +82,13 @@ async function sharedOptions(network: Network): Promise<Partial<HttpOptions> & {
     },
     insecure,
     retry: { retries: retries ?? defaultRetryPolicy.retries },
-    ...(caFile === undefined ? {} : { ca: await readCa(caFile) }),
+    ...(caFile === undefined ? {} : { ca: readCa(caFile) }),
   };
 }
 
-async function readCa(path: string): Promise<string> {
+function readCa(path: string): string {
   try {
-    return await readFile(path, 'utf8');
+    return readFileSync(path, 'utf8');
   } catch (error) {
     throw failureOf(error, `CA file ${path}`);
   }

@@ -1,5 +1,4 @@
 /** Trying again: exponential back-off with jitter, and Retry-After where the registry says when. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Status } from '../pipe/status.js';
 import { warnLine } from '../pipe/trace.js';
 import { RegistryFailure } from './failures.js';
@@ -39,7 +38,7 @@ export async function retrying<T>(
       if (failures > policy.retries || (error.retryAfter ?? 0) > policy.maxRetryAfter) throw error;
       const delay = delayOf(policy, failures, error.retryAfter);
       if (error.status === Status.tryLater) warnLine(`${error.message}; waiting ${(delay / 1000).toFixed(1)} s`);
-      await sleep(delay);
+      await new Promise((resolve) => setTimeout(resolve, delay));
     }
   }
 }
