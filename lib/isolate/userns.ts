@@ -122,7 +122,7 @@ function write(path: string, text: string): void {
 }
 
 async function runHelpers(pid: number, uid: IdMap, gid: IdMap): Promise<void> {
-  const { spawnSync } = await import('node:child_process');
+  const { spawnSync } = process.getBuiltinModule('node:child_process');
   for (const [program, map] of [
     ['newuidmap', uid],
     ['newgidmap', gid],

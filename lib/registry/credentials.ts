@@ -160,9 +160,9 @@ async function askHelper(name: string, server: string): Promise<Credentials | un
   }
 }
 
-async function runHelper(program: string, server: string): Promise<{ error: Error | null; stdout: string }> {
+function runHelper(program: string, server: string): Promise<{ error: Error | null; stdout: string }> {
   // 7 ms of a start, and few have a helper.
-  const { execFile } = await import('node:child_process');
+  const { execFile } = process.getBuiltinModule('node:child_process');
   return new Promise((resolve) => {
     const child = execFile(
       program,

@@ -102,10 +102,7 @@ type Resolved = (error: NodeJS.ErrnoException | null, found: { address: string; 
 
 /** Most registries on loopback are given by address: the resolver is loaded when it is needed. */
 function resolveAll(host: string, options: Parameters<LookupFunction>[1], done: Resolved): void {
-  import('node:dns').then(
-    ({ lookup }) => lookup(host, { ...options, all: true }, done),
-    done as (error: Error) => void,
-  );
+  process.getBuiltinModule('node:dns').lookup(host, { ...options, all: true }, done);
 }
 
 function resolveHost(host: string): Promise<string[]> {

@@ -129,7 +129,7 @@ export class Http {
     const { timeouts, ca, guard } = this.#options;
     const tls = {
       ...(way.insecure ? { rejectUnauthorized: false } : {}),
-      ...(ca === undefined ? {} : { ca: await trusted(ca) }),
+      ...(ca === undefined ? {} : { ca: trusted(ca) }),
     };
     const timeout = timeouts.connect * 1000;
     keepParserSimple();
@@ -158,8 +158,8 @@ function usesProxy(url: URL): boolean {
 }
 
 /** Naming a CA to Node replaces all that it trusts by itself, so the system's are named again. */
-async function trusted(ca: string): Promise<string[]> {
-  const { rootCertificates } = await import('node:tls');
+function trusted(ca: string): string[] {
+  const { rootCertificates } = process.getBuiltinModule('node:tls');
   const extra = process.env.NODE_EXTRA_CA_CERTS;
   return [...rootCertificates, ...(extra ? [readFileSync(extra, 'utf8')] : []), ca];
 }

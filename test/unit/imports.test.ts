@@ -137,6 +137,14 @@ test('no file of the project imports itself in a circle', () => {
   assert.deepEqual(circles, []);
 });
 
+test('a module of Node that is loaded late comes by getBuiltinModule, since the bundles cannot import()', () => {
+  const late = product.filter(({ from, to }) => {
+    const text = readFileSync(join(root, from), 'utf8');
+    return to.startsWith('node:') && text.includes(`import('${to}')`);
+  });
+  assert.deepEqual(late.map(show), []);
+});
+
 test('lib and cmd have neither import.meta nor await outside a function, which the bundles cannot hold', () => {
   const wrong = [...sources('lib'), ...sources('cmd')].filter((file) =>
     /\bimport\.meta\b|^(?:const .* = )?await\b/m.test(readFileSync(join(root, file), 'utf8')),
