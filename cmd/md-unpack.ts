@@ -16,7 +16,12 @@ import { writeDocument, writeLine } from '../lib/pipe/output.js';
 import { makeProgress, progressMode } from '../lib/pipe/progress.js';
 import { Status } from '../lib/pipe/status.js';
 import { warnLine } from '../lib/pipe/trace.js';
-import { defaultLimits, rootfsDocument, type UnpackOptions, unpackImage } from '../lib/unpack/unpack.js';
+import { byHand, isByHand, type LayerFile, ofImage } from '../lib/unpack/announced.js';
+import { defaultLimits } from '../lib/unpack/limits.js';
+import { listEntries } from '../lib/unpack/list.js';
+import { onlyPaths } from '../lib/unpack/only.js';
+import { readLayers } from '../lib/unpack/read.js';
+import { rootfsDocument, type UnpackOptions, unpackFiles, unpackImage, verifyImage } from '../lib/unpack/unpack.js';
 
 main(
   {
@@ -30,6 +35,9 @@ main(
         alias: 'f',
         help: 'replace DIR when it is not empty; the old tree stays until the new one is whole',
       },
+      list: { kind: 'boolean', help: 'write what would be done, a JSON line for each entry, and unpack nothing' },
+      verify: { kind: 'boolean', help: 'compare the tree at DIR with its image; a JSON line for each difference' },
+      only: { kind: 'list', value: 'PATH', help: 'this part of the image alone; may be given several times' },
       'max-entries': {
         kind: 'count',
         value: 'N',
@@ -47,6 +55,10 @@ main(
     examples: [
       ['md-token alpine | md-manifest | md-fetch-layer | md-unpack rootfs', 'pull an image into ./rootfs'],
       ['... | md-unpack --path', 'into the store, where md-run looks for it'],
+      ['... | md-unpack --list | jq -r .path', 'what is in it'],
+      ['... | md-unpack --only etc/os-release part', 'one file of it'],
+      ['... | md-unpack --verify rootfs', 'what has changed since (status 65 if anything has)'],
+      [`echo '{"layer":{"path":"a.tar.gz"}}' | md-unpack tree`, 'layers without an image'],
       ['... | md-unpack --force rootfs | jq -r .config.config.Cmd[0]', 'replace it, and see what it would run'],
     ],
     statuses: [0, 64, 65, 74, 77],
@@ -65,21 +77,62 @@ main(
     const warn = (line: string) => warnLine(`md-unpack: ${line}`);
     const onBadLayer = ({ digest, path }: Layer) => discardFromStore(digest, path);
     const lines = stdinLines();
-    const document = asManifestDocument(await firstLine(lines));
-    const options = { force: flags.force, limits, progress, warn, onBadLayer };
+    const first = await firstLine(lines);
+    const options = { force: flags.force, limits, progress, warn, onBadLayer, only: flags.only };
     const [dir] = operands;
     try {
-      const unpack = dir === undefined ? unpackIntoStore : unpackImage;
-      const rootfs = await unpack(document, layersOf(lines), dir ?? rootfsPath(document.digest), options);
-      if (dir === undefined) nameRootfs(document.image, rootfs.rootfs);
-      if (flags.path) writeLine(rootfs.rootfs);
-      else writeDocument(rootfs);
+      if (flags.list) await list(first, lines, options);
+      else if (flags.verify) return await verify(asManifestDocument(first), layersOf(lines), dir, options);
+      else if (isByHand(first)) await unpackByHand(byHand(first, lines), dir, options);
+      else await unpack(asManifestDocument(first), layersOf(lines), dir, options, flags.path);
     } finally {
       progress.end();
     }
     return undefined;
   },
 );
+
+async function unpack(
+  document: ManifestDocument,
+  layers: AsyncGenerator<Layer>,
+  dir: string | undefined,
+  options: UnpackOptions,
+  pathOnly: boolean,
+): Promise<void> {
+  if (dir === undefined && options.only?.length) throw missing('DIR', 'a part of an image has no place in the store');
+  const into = dir === undefined ? unpackIntoStore : unpackImage;
+  const rootfs = await into(document, layers, dir ?? rootfsPath(document.digest), options);
+  if (dir === undefined) nameRootfs(document.image, rootfs.rootfs);
+  if (pathOnly) writeLine(rootfs.rootfs);
+  else writeDocument(rootfs);
+}
+
+async function unpackByHand(layers: AsyncIterable<LayerFile>, dir: string | undefined, options: UnpackOptions) {
+  if (dir === undefined) throw missing('DIR', 'layers without an image have no place in the store');
+  const { onBadLayer: _, ...rest } = options;
+  writeDocument(await unpackFiles(layers, dir, rest));
+}
+
+async function list(first: unknown, lines: AsyncGenerator<unknown>, { progress, only }: UnpackOptions): Promise<void> {
+  const image = isByHand(first) ? undefined : asManifestDocument(first);
+  const layers: AsyncIterable<LayerFile> = image ? ofImage(layersOf(lines), image) : byHand(first, lines);
+  await readLayers(layers, (layer) => onlyPaths(listEntries(layer, writeDocument), only ?? []), { progress });
+}
+
+async function verify(
+  document: ManifestDocument,
+  layers: AsyncGenerator<Layer>,
+  dir: string | undefined,
+  options: UnpackOptions,
+): Promise<number> {
+  const tree = dir ?? rootfsPath(document.digest);
+  const differences = await verifyImage(document, layers, tree, options, writeDocument);
+  return differences > 0 ? Status.data : Status.ok;
+}
+
+function missing(operand: string, why: string): Failure {
+  return new Failure(Status.usage, 'command line', `${operand} is missing`, { hint: why });
+}
 
 /** A tree that is there is used again. One without its document is what a process left behind that was killed. */
 async function unpackIntoStore(

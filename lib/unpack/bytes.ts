@@ -43,3 +43,10 @@ export function splitPath(path: ByteString): [dir: ByteString, name: ByteString]
 export function joinPath(dir: ByteString, name: ByteString): ByteString {
   return dir === '' ? name : `${dir}/${name}`;
 }
+
+/** A path for a JSON document: as text, and in base64 as well when the text is not all that it is. */
+export function namedPath(path: ByteString): { path: string; pathBase64?: string } {
+  const text = shown(path);
+  const bytes = toBytes(path);
+  return Buffer.from(text).equals(bytes) ? { path: text } : { path: text, pathBase64: bytes.toString('base64') };
+}

@@ -24,6 +24,7 @@ import { AT, O, S } from '../sys/constants.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, cleanPath, joinPath, shown, splitPath, toBytes } from './bytes.js';
 import { EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM } from './errno.js';
+import { LimitExceeded } from './limits.js';
 import { type Dir, tooDeep } from './rooted.js';
 import { statAt } from './stat.js';
 import type { Entry, TarSink } from './tar.js';
@@ -40,13 +41,6 @@ const maxPathBytes = 4095;
 export interface Budget {
   entries: number;
   bytes: number;
-}
-
-/** An image that is larger than the user allows: nothing is wrong with it. */
-export class LimitExceeded extends Failure {
-  constructor(why: string, flag: string) {
-    super(Status.data, 'archive', why, { hint: `${flag} sets the limit` });
-  }
 }
 
 export class LayerWriter implements TarSink {
@@ -72,7 +66,7 @@ export class LayerWriter implements TarSink {
 
   entry(entry: Entry): void {
     this.budget.entries -= 1;
-    if (this.budget.entries < 0) throw new LimitExceeded('too many entries', '--max-entries');
+    if (this.budget.entries < 0) throw new LimitExceeded('archive', 'too many entries', '--max-entries');
     this.entryNow = entry;
     try {
       this.place(entry);
@@ -83,7 +77,7 @@ export class LayerWriter implements TarSink {
 
   content(bytes: Buffer): void {
     this.budget.bytes -= bytes.length;
-    if (this.budget.bytes < 0) throw new LimitExceeded('too many bytes', '--max-bytes');
+    if (this.budget.bytes < 0) throw new LimitExceeded('archive', 'too many bytes', '--max-bytes');
     if (this.fd < 0) return;
     try {
       for (let rest = bytes; rest.length > 0; ) rest = rest.subarray(write(this.fd, rest, rest.length));

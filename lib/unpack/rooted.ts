@@ -10,6 +10,7 @@ import { AT, O, RESOLVE } from '../sys/constants.js';
 import { errnoNameOf, SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from './bytes.js';
 import { EAGAIN, EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR } from './errno.js';
+import { LimitExceeded } from './limits.js';
 import { Stat } from './stat.js';
 
 /** A directory inside the root, open. */
@@ -178,10 +179,8 @@ function linkTarget(dir: Dir, name: ByteString): ByteString | undefined {
   return fromBytes(buffer, 0, bytes);
 }
 
-export function tooDeep(path: ByteString, maxDepth: number): Failure {
-  return new Failure(Status.data, shown(path), `it is more than ${maxDepth} directories deep`, {
-    hint: '--max-depth sets the limit',
-  });
+export function tooDeep(path: ByteString, maxDepth: number): LimitExceeded {
+  return new LimitExceeded(shown(path), `it is more than ${maxDepth} directories deep`, '--max-depth');
 }
 
 /** Errors of a path that an archive made are the archive's; others are the disk's. */

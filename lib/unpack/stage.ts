@@ -67,12 +67,17 @@ export class Stage {
 
   /**
    * Puts the tree into its place, and beside it the document as `DIR.json` and what could not be set as
-   * `DIR.unset.jsonl`, which the document then names. Returns the document.
+   * `DIR.unset.jsonl`, which the document then names. Returns the document. Files of these names that belonged to an
+   * earlier tree go.
    */
-  commit<T extends object>(document: T, unset: Map<ByteString, Unset>): T {
-    const whole = unset.size > 0 ? { ...document, unset: this.unsetPath } : document;
+  commit<T extends object | undefined>(document: T, unset: Map<ByteString, Unset>): T {
+    const whole = document && unset.size > 0 ? { ...document, unset: this.unsetPath } : document;
     const files = [
-      { name: `${this.base}.json`, temporary: `${this.name}.json`, lines: [JSON.stringify(whole, null, 2)] },
+      {
+        name: `${this.base}.json`,
+        temporary: `${this.name}.json`,
+        lines: whole ? [JSON.stringify(whole, null, 2)] : [],
+      },
       { name: `${this.base}.unset.jsonl`, temporary: `${this.name}.unset.jsonl`, lines: unsetLines(unset) },
     ];
     const undo = onFailure(() => this.dropFiles(files));

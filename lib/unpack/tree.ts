@@ -61,6 +61,11 @@ export class Tree {
     this.directories.set(path, end);
   }
 
+  /** Whether an entry has said how this directory is to be, so that its mode and times are the image's. */
+  isDescribed(path: ByteString): boolean {
+    return this.directories.has(path);
+  }
+
   noteUnset(path: ByteString, unset: Unset): void {
     if (Object.keys(unset).length > 0) this.unset.set(path, unset);
     else this.unset.delete(path);

@@ -3,18 +3,14 @@
  * what the image wants there (`uid`, `gid`, `mode`, `device`, `xattrs` with values in base64). What is root's in the
  * image is not listed when an ordinary user has it, since in a container of that user it is root's.
  */
-import { type ByteString, shown, toBytes } from './bytes.js';
+import { type ByteString, namedPath } from './bytes.js';
 import type { Unset } from './tree.js';
 
 /** The lines of the record, by path. A name that is not UTF-8 is there in base64 as well. */
 export function unsetLines(unset: Map<ByteString, Unset>): string[] {
   return [...unset]
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([path, what]) => {
-      const text = shown(path);
-      const exact = Buffer.from(text).equals(toBytes(path)) ? {} : { pathBase64: toBytes(path).toString('base64') };
-      return JSON.stringify({ path: text, ...exact, ...what });
-    });
+    .map(([path, what]) => JSON.stringify({ ...namedPath(path), ...what }));
 }
 
 /** One line for people. */

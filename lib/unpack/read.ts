@@ -1,0 +1,106 @@
+/** Reading layers: decompressed ahead, hashed, parsed, handed to a sink entry by entry. */
+import { createHash, type Hash } from 'node:crypto';
+import { setImmediate as turn } from 'node:timers/promises';
+import { Failure } from '../pipe/failure.js';
+import type { Progress } from '../pipe/progress.js';
+import { Status } from '../pipe/status.js';
+import type { LayerFile } from './announced.js';
+import { LayerBytes } from './decompress.js';
+import { LimitExceeded } from './limits.js';
+import { TarReader, type TarSink } from './tar.js';
+
+export interface ReadOptions<L extends LayerFile> {
+  progress: Progress;
+  /** Told of a layer whose content is not what it should be, before the failure is thrown. */
+  onBadLayer?: (layer: L) => Promise<void>;
+}
+
+/** Feeds the sink that `sinkFor` makes for each layer. Throws `Failure`: 65 for a bad layer, 74 for the disk. */
+export async function readLayers<L extends LayerFile>(
+  layers: AsyncIterable<L>,
+  sinkFor: (layer: L) => TarSink & { close?(): void },
+  options: ReadOptions<L>,
+): Promise<void> {
+  for await (const { layer, bytes } of opened(layers)) {
+    const sink = sinkFor(layer);
+    try {
+      await readLayer(layer, bytes, sink, options);
+    } finally {
+      sink.close?.();
+      await bytes.close();
+    }
+  }
+}
+
+interface Opened<L> {
+  layer: L;
+  bytes: LayerBytes;
+}
+
+/** Each layer is opened, and so begins to be decompressed, while the one before it is still being written. */
+async function* opened<L extends LayerFile>(layers: AsyncIterable<L>): AsyncGenerator<Opened<L>> {
+  const iterator = layers[Symbol.asyncIterator]();
+  const open = async (): Promise<Opened<L> | undefined> => {
+    const { value, done } = await iterator.next();
+    return done ? undefined : { layer: value, bytes: await LayerBytes.open(value.path) };
+  };
+  let coming = open();
+  try {
+    for (let current = await coming; current; current = await coming) {
+      coming = open();
+      // Its failure is for its own turn.
+      coming.catch(() => {});
+      yield current;
+    }
+  } finally {
+    // Not waited for: after a failure the line of the next layer may never come.
+    coming.then(
+      (next) => next?.bytes.close(),
+      () => {},
+    );
+  }
+}
+
+async function readLayer<L extends LayerFile>(
+  layer: L,
+  bytes: LayerBytes,
+  sink: TarSink,
+  { progress, onBadLayer }: ReadOptions<L>,
+): Promise<void> {
+  const bar = progress.bar(nameOf(layer), bytes.size);
+  const [algorithm, wanted] = (layer.diffID ?? 'sha256:').split(':') as [string, string];
+  const hash = createHash(algorithm);
+  try {
+    await pump(bytes, new TarReader(sink), hash, (at) => bar.at(at));
+    const got = hash.digest('hex');
+    if (wanted !== '' && got !== wanted) {
+      throw new Failure(Status.data, 'diffID', `expected ${layer.diffID}, got ${algorithm}:${got}`);
+    }
+  } catch (error) {
+    const isBad = error instanceof Failure && error.status === Status.data && !(error instanceof LimitExceeded);
+    if (isBad) await onBadLayer?.(layer);
+    throw inLayer(layer, error);
+  }
+  bar.done();
+}
+
+async function pump(bytes: LayerBytes, reader: TarReader, hash: Hash, moved: (at: number) => void): Promise<void> {
+  for (let chunk = await bytes.next(); chunk; chunk = await bytes.next()) {
+    hash.update(chunk);
+    reader.push(chunk);
+    moved(bytes.position);
+    // A turn of the event loop, so that the thread that inflates is given its next piece of work in between.
+    await turn();
+  }
+  reader.finish();
+}
+
+function nameOf({ digest, path }: LayerFile): string {
+  return digest === undefined ? path : digest.slice(7, 19);
+}
+
+function inLayer(layer: LayerFile, error: unknown): unknown {
+  if (!(error instanceof Failure)) return error;
+  const { status, message, cause, details } = error;
+  return new Failure(status, `layer ${layer.index} (${nameOf(layer)})`, message, { cause, details });
+}
