@@ -1,10 +1,9 @@
 #!/usr/bin/env node
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
-import { isatty } from 'node:tty';
 import { readRootfsDocument } from '../lib/isolate/document.js';
 import { describePlan } from '../lib/isolate/dry-run.js';
-import { openFileLimit } from '../lib/isolate/host.js';
+import { isTerminal, openFileLimit } from '../lib/isolate/host.js';
 import { isolate, planOf } from '../lib/isolate/isolate.js';
 import { type Caller, settingsOf } from '../lib/isolate/settings.js';
 import { main } from '../lib/pipe/command.js';
@@ -84,6 +83,6 @@ function callerOf(): Caller {
     env: process.env,
     openFiles: openFileLimit(),
     processors: availableParallelism(),
-    terminal: isatty(0) && isatty(1),
+    terminal: isTerminal(0) && isTerminal(1),
   };
 }

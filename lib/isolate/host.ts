@@ -2,8 +2,8 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { prlimit64 } from '../sys/calls.js';
-import { RLIMIT } from '../sys/constants.js';
+import { ioctlTermios, prlimit64 } from '../sys/calls.js';
+import { RLIMIT, TC } from '../sys/constants.js';
 import { isErrno } from '../sys/syscall.js';
 import type { HostDevice } from './devices.js';
 import type { ResourceLimit } from './limits.js';
@@ -114,4 +114,9 @@ function bitsOf(status: string, field: string): number[] {
 
 function textOf(path: string): string {
   return existsSync(path) ? readFileSync(path, 'utf8') : '';
+}
+
+/** Whether a descriptor is a terminal, asked as isatty(3) does. Node's own way loads several of its modules. */
+export function isTerminal(fd: number): boolean {
+  return !isErrno(ioctlTermios.try(fd, TC.GETS, Buffer.alloc(64)));
 }

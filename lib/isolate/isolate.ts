@@ -1,6 +1,7 @@
 /** Starts a container and stays with it: the one entrance to this folder. */
 import { closeSync } from 'node:fs';
 import { release } from 'node:os';
+import { version } from '../pipe/command.js';
 import { trace, tracing } from '../pipe/trace.js';
 import { capabilities } from '../sys/constants.js';
 import { receiveDescriptor } from '../sys/descriptor.js';
@@ -71,13 +72,15 @@ async function seccompOf(settings: Settings, kept: readonly number[]): Promise<B
   const profile =
     settings.privileged && settings.seccomp === undefined ? 'unconfined' : (settings.seccomp ?? 'default');
   if (profile === 'unconfined') return undefined;
-  const { seccompFilter } = await import('./seccomp/index.js');
-  const source = profile === 'default' ? profile : { name: profile, text: readText(profile, '--seccomp') };
-  return seccompFilter(source, {
+  const target = {
     capabilities: kept.map((number) => capabilities[number] ?? ''),
-    arch: process.arch === 'arm64' ? 'arm64' : 'x64',
+    arch: process.arch === 'arm64' ? ('arm64' as const) : ('x64' as const),
     kernel: release(),
-  });
+  };
+  const { seccompFilter } = await import('./seccomp/index.js');
+  if (profile !== 'default') return seccompFilter({ name: profile, text: readText(profile, '--seccomp') }, target);
+  const { cachedFilter } = await import('./seccomp-cache.js');
+  return cachedFilter({ ...target, version, capabilities: kept }, () => seccompFilter('default', target));
 }
 
 async function makeCgroup(settings: Settings): Promise<Cgroup | undefined> {

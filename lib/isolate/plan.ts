@@ -71,7 +71,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
   const kept = keptCapabilities(settings, host, maps);
   const workshop = workshopSteps();
   const root = settings.overlay
-    ? overlaySteps(settings.root, workshop.fd, { ...host.rootDirectory, user, nodev: !privileged })
+    ? overlaySteps(settings.root, workshop.fd, { ...ownerInside(host.rootDirectory, maps), user, nodev: !privileged })
     : rootSteps(settings.root, !privileged);
   const directory = workingDirectory(root.fd, settings.workingDirectory);
   const system = procAndSys(root.fd, host, { bindSys: user && network === 'host', writable: privileged });
@@ -122,6 +122,16 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     ...exec.steps,
   ];
   return { namespaces: namespacesOf(network, user, cgroup), steps, attempts: exec.attempts, gaveUp: exec.gaveUp };
+}
+
+/** Mode and owner of the root as they are seen inside. Whoever is not mapped cannot be named there: root, then. */
+function ownerInside({ mode, uid, gid }: Host['rootDirectory'], maps: IdMaps | undefined): Host['rootDirectory'] {
+  if (!maps) return { mode, uid, gid };
+  const map = (id: number, lines: IdMaps['uid']) => {
+    const line = lines.find(([, outside, count]) => id >= outside && id < outside + count);
+    return line ? id - line[1] + line[0] : 0;
+  };
+  return { mode, uid: map(uid, maps.uid), gid: map(gid, maps.gid) };
 }
 
 /** The numbers of the capabilities that remain in the bounding set. */

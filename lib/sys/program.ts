@@ -56,24 +56,25 @@ export const compare: Syscall = Object.assign(
 const stoppedStatus = 125;
 /** The result of a step that has not been reached. No system call returns it. */
 const notRun = -(2 ** 63);
-/** Arguments and environment of a command may have 2 MiB (execve(2)); a program besides is small. */
-const arenaSize = 16 * 1024 * 1024;
 
 let code: number | undefined;
 
 export class Program {
-  readonly #arena = new Arena(arenaSize);
+  readonly #arena: Arena;
   readonly #entries = new Map<Step, number>();
   readonly #blocks = new Map<Block, number>();
   readonly #cells = new Map<Result | number | bigint, number>();
   /** The arena once more: numbers are written by halves, since a BigInt for each would take longer than the calls. */
-  readonly #words = new Int32Array(this.#arena.bytes.buffer, this.#arena.bytes.byteOffset, arenaSize / 4);
+  readonly #words: Int32Array;
   readonly #scratch: number;
   readonly #header: number;
   #started = false;
 
-  /** Compiles the steps. Throws RangeError when arguments and environment do not fit. */
+  /** Compiles the steps. */
   constructor(readonly steps: readonly Step[]) {
+    const size = sizeOf(steps);
+    this.#arena = new Arena(size);
+    this.#words = new Int32Array(this.#arena.bytes.buffer, this.#arena.bytes.byteOffset, size / 4);
     this.#header = this.#arena.allocate(headerLayout.size);
     this.#scratch = this.#arena.allocate(8);
     for (const step of steps) this.#entries.set(step, this.#arena.allocate(entryLayout.size));
@@ -223,6 +224,30 @@ export class Program {
     return this.#words[at / 4 + 1]! * 2 ** 32 + (this.#words[at / 4]! >>> 0);
   }
 }
+
+/**
+ * Bytes that a program takes at most. V8 counts what an arena has as a burden of its own: one that is too large costs a
+ * garbage collection.
+ */
+function sizeOf(steps: readonly Step[]): number {
+  const seen = new Set<Block>();
+  const sizeOfArg = (arg: StepArg): number => {
+    if (typeof arg === 'string') return 3 * arg.length + cellSize;
+    if (arg instanceof Uint8Array) return arg.length + cellSize;
+    if (!(arg instanceof Block) || seen.has(arg)) return 0;
+    seen.add(arg);
+    return arg.parts.reduce((sum, { value }) => sum + sizeOfArg(value) + cellSize, arg.content.length + cellSize);
+  };
+  let size = 4096;
+  for (const { args } of steps) {
+    size += entryLayout.size + cellSize * (args.length + 2);
+    for (const arg of args) size += sizeOfArg(arg);
+  }
+  return (size + 4095) & ~4095;
+}
+
+/** What an allocation of up to 8 bytes takes, and the most that rounding adds to a larger one. */
+const cellSize = 16;
 
 const cloneFlags = flags(['CLONE_', CLONE]);
 

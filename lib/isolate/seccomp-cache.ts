@@ -1,0 +1,71 @@
+/** The compiled default filter is the same each time: it is kept in a file, since compiling takes longer than reading. */
+import { closeSync, constants, fstatSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { errnoName } from '../pipe/failure.js';
+
+export interface FilterKey {
+  /** Of this program: another version may have another profile. */
+  version: string;
+  arch: string;
+  kernel: string;
+  /** The numbers of the capabilities that the profile is resolved for. */
+  capabilities: readonly number[];
+}
+
+/** For root a place that only root can write; otherwise the user's own. */
+function cacheDirectory(): string {
+  if (process.geteuid!() === 0) return '/var/cache/md';
+  return join(process.env.XDG_CACHE_HOME || join(process.env.HOME || '/', '.cache'), 'md');
+}
+
+function nameOf({ version, arch, kernel, capabilities }: FilterKey): string {
+  const set = capabilities.reduce((mask, number) => mask | (1n << BigInt(number)), 0n);
+  return `seccomp-${version}-${arch}-${kernel.replace(/[^A-Za-z0-9.+_-]/g, '_')}-${set.toString(16)}.bpf`;
+}
+
+/**
+ * The filter of a key from the cache, else from `compile`, which is then kept. A cache that cannot be read or written is as
+ * good as none; one that another user could have written is not used.
+ */
+export function cachedFilter(
+  key: FilterKey,
+  compile: () => Buffer | undefined,
+  directory = cacheDirectory(),
+): Buffer | undefined {
+  const path = join(directory, nameOf(key));
+  const known = readOwn(path);
+  if (known) return known;
+  const filter = compile();
+  if (filter) keep(directory, path, filter);
+  return filter;
+}
+
+function readOwn(path: string): Buffer | undefined {
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  } catch (error) {
+    if (errnoName(error) === undefined) throw error;
+    return undefined;
+  }
+  try {
+    const { uid, mode, size } = fstatSync(fd);
+    const own = uid === process.geteuid!() && (mode & 0o022) === 0;
+    return own && size > 0 && size % 8 === 0 ? readFileSync(fd) : undefined;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Under another name first: a reader finds a whole filter or none. */
+function keep(directory: string, path: string, filter: Buffer): void {
+  const draft = `${path}.${process.pid}`;
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o755 });
+    writeFileSync(draft, filter, { mode: 0o644, flag: 'wx' });
+    renameSync(draft, path);
+  } catch (error) {
+    // A read-only or foreign directory: the next run compiles again.
+    if (errnoName(error) === undefined) throw error;
+  }
+}

@@ -1,0 +1,191 @@
+/** What worked against other container programs, and images that lie about themselves. Each must fail here. As root. */
+import assert from 'node:assert/strict';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
+import { md, run, scratch } from '../support/run.js';
+
+const skip = needsContainer;
+
+test('CVE-2024-21626: a working directory that leads to a descriptor of the host is refused', { skip }, async (t) => {
+  const root = makeRoot(t);
+  for (let fd = 3; fd < 30; fd++) {
+    const { status, stdout, stderr } = await inside(root, 'pwd; ls', ['-w', `/proc/self/fd/${fd}`]);
+    assert.equal(status, 125);
+    assert.equal(stdout, '');
+    assert.match(stderr, /\/proc\/self\/fd\/\d+: |proc\/self\/fd/);
+  }
+  symlinkSync('/proc/self/fd/7', join(root, 'srv'));
+  assert.equal((await inside(root, 'pwd', ['-w', '/srv'])).status, 125);
+  symlinkSync('/proc/1/root', join(root, 'out'));
+  assert.equal((await inside(root, 'pwd', ['-w', '/out/tmp'])).status, 125);
+});
+
+test('CVE-2024-21626: the command inherits no descriptor of a directory', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const { stdout } = await run(['sh', '-c', 'exec 9<"$2"; md-isolate "$1" ls -l /proc/self/fd', 'sh', root, '/']);
+  assert.equal(stdout.split('\n').filter((line) => / -> \/$/.test(line)).length, 0);
+});
+
+test('CVE-2021-30465: a mount point that is a link out of the root stays inside it', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const outside = scratch(t);
+  writeFileSync(join(outside, 'victim'), 'untouched\n');
+  // The same path exists in the image: that is what the links mean to who is inside.
+  mkdirSync(join(root, outside), { recursive: true });
+  symlinkSync(`../../../../../../..${outside}`, join(root, 'data'));
+  symlinkSync(outside, join(root, 'absolute'));
+  const shared = scratch(t);
+  writeFileSync(join(shared, 'mine'), 'shared\n');
+  for (const target of ['/data', '/absolute/deep']) {
+    const { stdout } = await inside(root, `cat ${target}/mine; cat ${outside}/victim 2>&1`, [
+      '-v',
+      `${shared}:${target}`,
+    ]);
+    assert.match(stdout, /^shared\n/);
+    assert.doesNotMatch(stdout, /untouched/);
+  }
+  assert.equal(readFileSync(join(outside, 'victim'), 'utf8'), 'untouched\n');
+  assert.deepEqual(existsSync(join(outside, 'deep')), false);
+});
+
+test('CVE-2021-30465: links that another container swaps during the start never lead a mount out', {
+  skip,
+}, async (t) => {
+  const root = makeRoot(t);
+  const outside = scratch(t);
+  const shared = scratch(t);
+  mkdirSync(join(root, 'swap/dir'), { recursive: true });
+  symlinkSync(`/../../../../../..${outside}`, join(root, 'swap/link'));
+  const script = 'cd /swap; while :; do mv dir tmp; mv link dir; mv dir link; mv tmp dir; done';
+  writeFileSync(join(root, 'bin/swap'), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  symlinkSync('busybox', join(root, 'bin/mv'));
+  const swapper = inside(root, 'exec timeout 6 swap 2>/dev/null');
+  for (let i = 0; i < 15; i++) {
+    await inside(root, 'true', ['-v', `${shared}:/swap/dir`]);
+    assert.doesNotMatch(readFileSync('/proc/self/mountinfo', 'utf8'), new RegExp(outside));
+  }
+  await swapper;
+  assert.deepEqual(statSync(outside).nlink, 2);
+});
+
+for (const [cve, path, name] of [
+  ['CVE-2025-31133', '/dev/null', 'dev/null'],
+  ['CVE-2025-52565', '/dev/console', 'dev/console'],
+] as const) {
+  test(`${cve}: a ${path} of the image's own making takes no part in the masks`, { skip }, async (t) => {
+    const root = makeRoot(t);
+    const victim = join(scratch(t), 'victim');
+    writeFileSync(victim, 'untouched\n');
+    symlinkSync('/proc/sys/kernel/core_pattern', join(root, name));
+    const before = readFileSync('/proc/sys/kernel/core_pattern', 'utf8');
+    const script =
+      'stat -c %t:%T /dev/null; echo x > /proc/sys/kernel/core_pattern; wc -c < /proc/keys; echo x > /proc/keys';
+    const { stdout, stderr } = await inside(root, script);
+    assert.match(stdout, /^1:3\n0\n/);
+    assert.match(stderr, /core_pattern: Read-only file system/);
+    assert.equal(readFileSync('/proc/sys/kernel/core_pattern', 'utf8'), before);
+  });
+}
+
+test("CVE-2025-52881: /proc is the kernel's, whatever the image or a volume puts there", { skip }, async (t) => {
+  const root = makeRoot(t);
+  mkdirSync(join(root, 'proc/self/attr'), { recursive: true });
+  writeFileSync(join(root, 'proc/self/attr/exec'), '');
+  assert.equal(await output(root, 'stat -f -c %T /proc; read name < /proc/1/comm; echo $name'), 'proc\nsh');
+  const { status, stderr } = await inside(root, 'true', ['--tmpfs', '/proc/self']);
+  assert.equal(status, 125);
+  assert.match(stderr, /belongs to the kernel/);
+});
+
+test('CVE-2019-5736: a script whose interpreter is /proc/self/exe cannot reach the program that started it', {
+  skip,
+}, async (t) => {
+  const root = makeRoot(t);
+  writeFileSync(join(root, 'bin/evil'), '#!/proc/self/exe\n', { mode: 0o755 });
+  const before = statSync(process.execPath);
+  const { stdout } = await md('md-isolate', [root, '/bin/evil', '--version']);
+  // Node's version here would mean that the host's node ran inside the container.
+  assert.doesNotMatch(stdout, /^v\d+/);
+  const after = statSync(process.execPath);
+  assert.deepEqual([after.mtimeMs, after.size], [before.mtimeMs, before.size]);
+});
+
+for (const name of ['proc', 'sys', 'dev']) {
+  test(`an image whose /${name} is a symbolic link is refused`, { skip }, async (t) => {
+    const outside = scratch(t);
+    for (const text of [outside, 'tmp', '/etc', 'loop']) {
+      const root = makeRoot(t, { links: { [name]: text, loop: 'loop' } });
+      const { status, stdout, stderr } = await inside(root, 'echo in');
+      assert.equal(status, 125);
+      assert.equal(stdout, '');
+      assert.match(stderr, new RegExp(`/${name}; a symbolic link there is refused`));
+    }
+  });
+}
+
+test('an image whose /proc is a file, or whose /etc leads elsewhere, harms nobody', { skip }, async (t) => {
+  const root = makeRoot(t);
+  rmSync(join(root, 'proc'), { recursive: true });
+  writeFileSync(join(root, 'proc'), '');
+  assert.equal((await inside(root, 'true')).status, 125);
+  const outside = scratch(t);
+  const other = makeRoot(t);
+  rmSync(join(other, 'etc'), { recursive: true });
+  symlinkSync(`../../../../../../../..${outside}`, join(other, 'etc'));
+  await inside(other, 'true');
+  assert.deepEqual(existsSync(join(outside, 'hosts')), false);
+});
+
+test('a planted /etc/passwd is neither followed out of the root nor waited for', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const passwd = join(root, 'etc/passwd');
+  const secret = join(scratch(t), 'passwd');
+  writeFileSync(secret, 'user:x:4242:4242::/:/bin/sh\n');
+  const plant: [string, () => void][] = [
+    ['a link to a file of the host', () => symlinkSync(secret, passwd)],
+    ['a relative link out', () => symlinkSync(`../../../../../..${secret}`, passwd)],
+    ['a link of /proc', () => symlinkSync('/proc/self/fd/0', passwd)],
+    ['a directory', () => mkdirSync(passwd)],
+  ];
+  for (const [what, make] of plant) {
+    rmSync(passwd, { recursive: true, force: true });
+    make();
+    const { status, stderr } = await inside(root, 'id -u', ['-u', 'user']);
+    assert.equal(status, 125, what);
+    assert.match(stderr, /no such name in \/etc\/passwd/, what);
+  }
+  rmSync(passwd, { recursive: true, force: true });
+  await run(['mkfifo', passwd]);
+  assert.equal((await inside(root, 'id -u', ['-u', 'user'], { timeout: 10_000 })).status, 125);
+  rmSync(passwd);
+  await run(['truncate', '-s', '5G', passwd]);
+  const { status, stderr } = await inside(root, 'id -u');
+  assert.equal(status, 125);
+  assert.match(stderr, /more than/);
+  rmSync(passwd);
+  writeFileSync(passwd, 'user:x:0:0\nuser\n::::::\nuser:x:99999999999:0::/:\n\0\nuser:x:-1:0::/:\n#user:x:5:5::/:\n', {
+    mode: 0o644,
+  });
+  assert.equal(await output(root, 'id -u', ['-u', 'user']), '0');
+});
+
+test('names with control characters in the image reach the terminal in plain letters only', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const { stderr } = await md('md-isolate', [root, '\x1b[31mred\nline']);
+  assert.match(stderr, /^md-isolate: \\x1b\[31mred line: not found/);
+});
+
+test('a set-user-ID program of the image raises nothing beyond the bounding set', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const copy = join(root, 'bin/raise');
+  writeFileSync(copy, readFileSync(join(root, 'bin/busybox')));
+  chmodSync(copy, 0o4755);
+  symlinkSync('raise', join(root, 'bin/egrep'));
+  const script = 'egrep CapEff /proc/self/status';
+  const { stdout } = await inside(root, script, ['-u', 'user']);
+  assert.match(stdout, /00000000(a80425fb|00000000)/);
+  const { stdout: none } = await inside(root, script, ['-u', 'user', '--no-new-privs']);
+  assert.match(none, /0000000000000000/);
+});

@@ -1,0 +1,144 @@
+/** Containers without root: a user namespace made by an ordinary user. The tests are run as root and step down. */
+import assert from 'node:assert/strict';
+import { appendFileSync, chownSync, cpSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { makeRoot, needsContainer } from '../support/rootfs.js';
+import { binDir, has, type Result, run } from '../support/run.js';
+import { describeTree } from '../support/tree.js';
+
+const uid = 61_234;
+const skip: string | false = needsContainer || (!has('setpriv') && 'not installed: setpriv');
+
+/** A root filesystem that belongs to the ordinary user, and a way to run md-isolate as that user. */
+async function prepare(
+  t: TestContext,
+  user = uid,
+): Promise<{ root: string; isolate: (...args: string[]) => Promise<Result> }> {
+  const root = makeRoot(t);
+  const base = join(root, '..');
+  await run(['chown', '-R', `${user}:${user}`, base]);
+  // The checkout may lie where an ordinary user cannot go.
+  cpSync(join(binDir, '../bundle'), join(base, 'bundle'), { recursive: true });
+  cpSync(join(binDir, '../../node_modules/@koromix'), join(base, 'node_modules/@koromix'), {
+    recursive: true,
+    dereference: true,
+  });
+  const asUser = [
+    'setpriv',
+    `--reuid=${user}`,
+    `--regid=${user}`,
+    '--clear-groups',
+
+    '--inh-caps=-all',
+  ];
+  const node = [process.execPath, join(base, 'bundle/md-isolate.cjs')];
+  return { root, isolate: (...args) => run([...asUser, ...node, ...args], { cwd: base, env: { HOME: base } }) };
+}
+
+test('an ordinary user is root inside, over what belongs to the user outside', { skip }, async (t) => {
+  const { root, isolate } = await prepare(t);
+  const { stdout, stderr, status } = await isolate(
+    root,
+    'sh',
+    '-c',
+    'id -u; echo $$; cat /proc/self/uid_map; touch /made; stat -c %u /made',
+  );
+  assert.equal(stderr, '');
+  assert.equal(status, 0);
+  assert.deepEqual(
+    stdout
+      .trim()
+      .split('\n')
+      .map((line) => line.trim().replace(/\s+/g, ' ')),
+    ['0', '1', `0 ${uid} 1`, '0'],
+  );
+});
+
+test('the container of an ordinary user has the same devices, masks, filter and capabilities', { skip }, async (t) => {
+  const { root, isolate } = await prepare(t);
+  const script = `
+    echo $(ls /dev); for d in null zero full random urandom; do stat -c "%n %t:%T" /dev/$d; done; echo x > /dev/null
+    grep -E "CapEff|CapBnd|Seccomp:" /proc/self/status; wc -c < /proc/timer_list; touch /sys/x 2>&1; mknod /dev/x c 1 5 2>&1`;
+  const { stdout, stderr } = await isolate(root, 'sh', '-c', script);
+  assert.equal(stderr, '');
+  assert.match(stdout, /^fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero\n/);
+  assert.match(stdout, /null 1:3\n.*zero 1:5\n.*full 1:7\n.*random 1:8\n.*urandom 1:9\n/);
+  assert.match(stdout, /CapEff:\t00000000a80425fb\nCapBnd:\t00000000a80425fb\nSeccomp:\t2\n0\n/);
+  assert.match(stdout, /Read-only file system/);
+  assert.match(stdout, /Operation not permitted/);
+});
+
+test('an ordinary user gets a throwaway overlay as well', { skip }, async (t) => {
+  const { root, isolate } = await prepare(t);
+  const before = describeTree(root);
+  const { stdout, stderr } = await isolate(
+    '--overlay',
+    root,
+    'sh',
+    '-c',
+    'rm -r /tmp /etc/group; mkdir /tmp; touch /tmp/x /y; ls -d /tmp/x /y',
+  );
+  assert.equal(stderr, '');
+  assert.equal(stdout, '/tmp/x\n/y\n');
+  assert.deepEqual(describeTree(root), before);
+});
+
+test('--net none gives an ordinary user a network of the own', { skip }, async (t) => {
+  const { root, isolate } = await prepare(t);
+  const { stdout, stderr } = await isolate(
+    '--net',
+    'none',
+    root,
+    'sh',
+    '-c',
+    'ls /sys/class/net; ip -o addr show lo | grep -c 127.0.0.1',
+  );
+  assert.equal(stderr, '');
+  assert.equal(stdout, 'lo\n1\n');
+});
+
+test('without subordinate ids there is no other user, and the error says what gives them', { skip }, async (t) => {
+  const { root, isolate } = await prepare(t);
+  const other = await isolate('-u', '1000', root, 'true');
+  assert.equal(other.status, 125);
+  assert.match(other.stderr, /--userns range/);
+  const range = await isolate('--userns', 'range', root, 'true');
+  assert.equal(range.status, 125);
+  assert.match(range.stderr, /grants .* no ids; sudo usermod --add-subuids|newuidmap is not installed/);
+  const host = await isolate('--userns', 'host', root, 'true');
+  assert.equal(host.status, 125);
+  assert.match(host.stderr, /only root/);
+});
+
+/** newuidmap serves only users who have an entry in /etc/passwd. */
+const nobody = 65_534;
+
+test('with subordinate ids users 1 to 65535 exist as well', {
+  skip: skip || (!has('newuidmap') && 'not installed: newuidmap'),
+}, async (t) => {
+  const { root, isolate } = await prepare(t, nobody);
+  const files = ['/etc/subuid', '/etc/subgid'].map((path) => ({ path, text: readFileSync(path, 'utf8') }));
+  t.after(() => {
+    for (const { path, text } of files) writeFileSync(path, text);
+  });
+  for (const { path } of files) appendFileSync(path, `${nobody}:1500000000:65536\n`);
+  const { stdout, stderr } = await isolate(
+    '-u',
+    '1000:1000',
+    root,
+    'sh',
+    '-c',
+    'id -u; id -g; grep -c . /proc/self/uid_map; grep CapEff /proc/self/status',
+  );
+  assert.equal(stderr, '');
+  assert.equal(stdout, '1000\n1000\n2\nCapEff:\t0000000000000000\n');
+});
+
+test('root may take a user namespace too', { skip }, async (t) => {
+  const root = makeRoot(t);
+  chownSync(root, 0, 0);
+  const { stdout, stderr } = await run(['md-isolate', '--userns', 'self', root, 'sh', '-c', 'cat /proc/self/uid_map']);
+  assert.equal(stderr, '');
+  assert.equal(stdout.trim().replace(/\s+/g, ' '), '0 0 1');
+});

@@ -1,0 +1,72 @@
+/** What --dry-run and -x tell of a container. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { makeRoot, needsContainer } from '../support/rootfs.js';
+import { jsonLines, md } from '../support/run.js';
+
+test('--dry-run prints every step with its reason and man page, and does nothing', async (t) => {
+  const root = makeRoot(t);
+  const { status, stdout } = await md('md-isolate', ['--dry-run', '--userns', 'self', '--net', 'none', root, 'true']);
+  assert.equal(status, 0);
+  const steps = jsonLines(stdout);
+  assert.ok(steps.length > 200);
+  steps.forEach((step, i) => {
+    assert.equal(step.step, i + 1);
+    assert.match(String(step.call), /^\w+\(.*\)$/);
+    assert.match(String(step.why), /^\S.{5,}[.?]$/s);
+    assert.match(String(step.man), /^\w[\w.+-]*\([0-9a-z]+\)$/);
+  });
+  const calls = steps.map(({ call }) => String(call));
+  assert.match(calls[0]!, /^clone\(CLONE_NEWNS\|.*CLONE_NEWUSER.*\|SIGCHLD\)$/);
+  const order = [
+    'clone',
+    'mount(',
+    'pivot_root',
+    'umount2',
+    'prctl(PR_CAPBSET_DROP',
+    'setresuid',
+    'capset',
+    'close_range',
+    'execve',
+  ];
+  const places = order.map((start) => calls.findIndex((call) => call.startsWith(start)));
+  assert.deepEqual(
+    places,
+    [...places].sort((a, b) => a - b),
+  );
+  assert.ok(!places.includes(-1));
+});
+
+test('-x shows the calls of the child in order, each with its result, before the command speaks', {
+  skip: needsContainer,
+}, async (t) => {
+  const root = makeRoot(t);
+  const { stderr, stdout } = await md('md-isolate', ['-x', root, 'sh', '-c', 'echo spoken >&2']);
+  assert.equal(stdout, '');
+  const lines = stderr.trim().split('\n');
+  const at = (pattern: RegExp) => lines.findIndex((line) => pattern.test(line));
+  const places = [
+    /^clone\(/,
+    /pivot_root\("\.", "\."\) = 0/,
+    /setresuid\(0, 0, 0\) = 0/,
+    /close_range/,
+    /^spoken$/,
+  ].map(at);
+  assert.ok(!places.includes(-1), stderr);
+  assert.deepEqual(
+    places,
+    [...places].sort((a, b) => a - b),
+  );
+  assert.ok(at(/execve\("\/usr\/local\/sbin\/sh".*ENOENT/) > 0);
+  assert.ok(at(/execve\("\/bin\/sh".* = 0/) > 0);
+});
+
+test('a step that fails is named with its errno and with what to do', { skip: needsContainer }, async (t) => {
+  const root = makeRoot(t);
+  const { status, stderr } = await md('md-isolate', ['--ulimit', 'nofile=1:99999999', root, 'true']);
+  assert.equal(status, 125);
+  assert.match(
+    stderr,
+    /^md-isolate: prlimit64\(0, RLIMIT_NOFILE.*operation not permitted \(EPERM\); only CAP_SYS_RESOURCE.*\n$/,
+  );
+});
