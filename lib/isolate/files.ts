@@ -13,13 +13,11 @@ export function fileSteps(workshop: Result, root: Result, hostname: string, host
     ['resolv.conf', host.resolvConf],
   ];
   return files.flatMap(([name, content]) => {
+    const place = host.etcFiles[name] ?? `etc/${name}`;
     const tree = copyOfTree({ fd: workshop, path: name }, 0, 'A mount of this one file.');
     return [
       ...fileStepsOf(workshop, name, content),
-      ...mountAt(root, `etc/${name}`, 'file', tree, {
-        links: 'inside',
-        why: 'A link is followed as the command would follow it, within the image.',
-      }),
+      ...mountAt(root, place, 'file', tree, { links: 'none', why: `Where the command will find /etc/${name}.` }),
     ];
   });
 }

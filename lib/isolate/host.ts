@@ -8,6 +8,7 @@ import { isErrno } from '../sys/syscall.js';
 import type { HostDevice } from './devices.js';
 import type { ResourceLimit } from './limits.js';
 import { maskedPaths, readOnlyPaths } from './masks.js';
+import { placeOfFile } from './places.js';
 
 export interface Host {
   /** Effective user and group of the caller. */
@@ -29,6 +30,8 @@ export interface Host {
   devices: HostDevice[] | undefined;
   /** Mode and owner of the root directory itself. */
   rootDirectory: { mode: number; uid: number; gid: number };
+  /** Where the image has `hostname`, `hosts` and `resolv.conf` of its /etc, or would have them: its links are resolved. */
+  etcFiles: Record<string, string>;
   /** Text of /etc/hosts and /etc/resolv.conf; empty when there is none. */
   hosts: string;
   resolvConf: string;
@@ -55,6 +58,9 @@ export function probeHost(root: string, { devices }: ProbeOptions): Host {
     unified: cgroups.includes(''),
     devices: devices ? deviceNodes('/dev') : undefined,
     rootDirectory: { mode: mode & 0o7777, uid, gid },
+    etcFiles: Object.fromEntries(
+      ['hostname', 'hosts', 'resolv.conf'].map((name) => [name, placeOfFile(root, `etc/${name}`)]),
+    ),
     hosts: textOf('/etc/hosts'),
     resolvConf: textOf('/etc/resolv.conf'),
   };

@@ -19,6 +19,7 @@ import type { PlanStep } from './step.js';
 import { supervise } from './supervise.js';
 import { chooseMaps, type IdMaps, writeMaps } from './userns.js';
 import { identify } from './users.js';
+import { placed } from './volumes.js';
 
 /**
  * Runs a command in a container; returns its exit status, 128 + n for a signal. Throws `Failure`: 126 or 127 when the command
@@ -27,7 +28,7 @@ import { identify } from './users.js';
 export async function isolate(settings: Settings): Promise<number> {
   const fds = controlPair();
   const circumstances = await lookAround(settings, fds);
-  const plan = makePlan(settings, circumstances);
+  const plan = makePlan(withPlaces(settings), circumstances);
   const program = new Program(plan.steps);
   const cgroup = await makeCgroup(settings);
   try {
@@ -50,7 +51,11 @@ export async function isolate(settings: Settings): Promise<number> {
 
 /** The plan of a container that is not made. */
 export async function planOf(settings: Settings): Promise<Plan> {
-  return makePlan(settings, await lookAround(settings, { supervisor: 3, child: 4 }));
+  return makePlan(withPlaces(settings), await lookAround(settings, { supervisor: 3, child: 4 }));
+}
+
+function withPlaces(settings: Settings): Settings {
+  return { ...settings, volumes: placed(settings.root, settings.volumes) };
 }
 
 async function lookAround(settings: Settings, control: Circumstances['control']): Promise<Circumstances> {

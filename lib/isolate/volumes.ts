@@ -6,6 +6,7 @@ import { Status } from '../pipe/status.js';
 import { AT, MOUNT_ATTR } from '../sys/constants.js';
 import type { Result } from '../sys/program.js';
 import { copyOfTree, mountAt, newFileSystem, type TargetKind } from './mounts.js';
+import { placeInside } from './places.js';
 import type { PlanStep } from './step.js';
 
 export interface BindVolume {
@@ -133,13 +134,31 @@ function bind(source: string, target: string, readOnly: boolean, flag: string): 
   return { type: 'bind', source: path, kind: directory ? 'directory' : 'file', target: inside(target, flag), readOnly };
 }
 
-/** Over /proc and /sys nothing is mounted: what the container sees there is what the kernel says (CVE-2019-16884). */
 function inside(target: string, flag: string): string {
   if (!target.startsWith('/')) throw usage(flag, `the target ${JSON.stringify(target)} is not absolute`);
-  const path = posix.normalize(target).replace(/^\/+|\/+$/g, '');
-  if (path === '') throw usage(flag, 'the root itself is no target');
-  if (/^(proc|sys)(\/|$)/.test(path)) throw usage(flag, `/${path} belongs to the kernel and cannot be covered`);
-  return path;
+  return posix.normalize(target).replace(/^\/+|\/+$/g, '');
+}
+
+/**
+ * The volumes with their targets where the image really has them. Over the root, /proc and /sys nothing is mounted,
+ * whatever links an image has: what the container sees there is what the kernel says (CVE-2019-16884, CVE-2023-28642).
+ * Throws `Failure` 64.
+ */
+export function placed(root: string, volumes: readonly Volume[]): Volume[] {
+  return volumes.map((volume) => {
+    const { path, kind } = placeInside(root, volume.target);
+    const what = `the target /${volume.target}`;
+    if (path === '') throw usage(what, 'the root itself is no target');
+    if (/^(proc|sys)(\/|$)/.test(path)) throw usage(what, `/${path} belongs to the kernel and cannot be covered`);
+    const wanted = volume.type === 'bind' ? volume.kind : 'directory';
+    if (kind !== undefined && (kind === 'directory') !== (wanted === 'directory')) {
+      throw usage(
+        what,
+        `a ${wanted} is to be mounted there, and the image has ${kind === 'directory' ? 'a directory' : 'none'}`,
+      );
+    }
+    return { ...volume, target: path };
+  });
 }
 
 function usage(what: string, why: string, hint?: string): Failure {
@@ -154,8 +173,8 @@ export function volumeSteps(root: Result, volumes: readonly Volume[]): PlanStep[
 
 function stepsOf(root: Result, volume: Volume): PlanStep[] {
   const place = {
-    links: 'inside' as const,
-    why: 'Where the user wants it; links of the image are followed within the image.',
+    links: 'none' as const,
+    why: 'Where the user wants it; the links that the image had there were resolved before, and must not have changed.',
   };
   if (volume.type === 'tmpfs') {
     const { options, attributes, target } = volume;

@@ -33,7 +33,7 @@ export class Failure extends Error {
 
 /** Control characters come from hostile input; on a terminal they could rewrite the screen, in a log forge a line. */
 export function oneLine(text: string): string {
-  return text.replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, (c) =>
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (c) =>
     c === '\n' || c === '\t' ? ' ' : `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`,
   );
 }

@@ -1,0 +1,74 @@
+/**
+ * Where mount points of an image really are. The child opens a mount point without following a single link, so that nobody
+ * can lead it elsewhere; links that the image has there on purpose are therefore resolved before, here.
+ */
+import { lstatSync, readlinkSync } from 'node:fs';
+import { errnoName, Failure, failureOf } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+
+/** As the kernel: path_resolution(7). */
+const maxLinks = 40;
+
+export interface Place {
+  /** Without links and without a leading slash; '' is the root. Its last parts may be missing. */
+  path: string;
+  /** What is there, or undefined when nothing is. */
+  kind: 'directory' | 'other' | undefined;
+}
+
+/**
+ * Resolves a path as a process would whose root is `root`: `..` stops there, and absolute links begin there. A link to
+ * what does not exist leads to the place where it would be. Throws `Failure` 125 for links that go round in a circle.
+ */
+export function placeInside(root: string, path: string): Place {
+  const left = path.split('/').reverse();
+  const parts: string[] = [];
+  let kind: Place['kind'] = 'directory';
+  let links = 0;
+  for (let part = left.pop(); part !== undefined; part = left.pop()) {
+    if (part === '' || part === '.') continue;
+    if (part === '..') {
+      parts.pop();
+      kind = 'directory';
+      continue;
+    }
+    const at = `${root}/${[...parts, part].join('/')}`;
+    const found: Found | undefined = kind === 'directory' ? lookAt(at) : undefined;
+    if (found?.link !== undefined) {
+      links += 1;
+      if (links > maxLinks)
+        throw new Failure(Status.isolate, `/${path} of the image`, 'its links go round in a circle');
+      if (found.link.startsWith('/')) parts.length = 0;
+      left.push(...found.link.split('/').reverse());
+      continue;
+    }
+    parts.push(part);
+    kind = found?.kind;
+  }
+  return { path: parts.join('/'), kind };
+}
+
+interface Found {
+  kind: 'directory' | 'other';
+  link?: string;
+}
+
+function lookAt(path: string): Found | undefined {
+  try {
+    const stats = lstatSync(path);
+    if (stats.isSymbolicLink()) return { kind: 'other', link: readlinkSync(path) };
+    return { kind: stats.isDirectory() ? 'directory' : 'other' };
+  } catch (error) {
+    if (errnoName(error) === 'ENOENT' || errnoName(error) === 'ENOTDIR') return undefined;
+    throw failureOf(error, path);
+  }
+}
+
+/** The place of a file that is to be mounted. Throws `Failure` 125 where the image has a directory. */
+export function placeOfFile(root: string, path: string): string {
+  const place = placeInside(root, path);
+  if (place.kind === 'directory') {
+    throw new Failure(Status.isolate, `/${path} of the image`, 'a file is to be mounted there, and it is a directory');
+  }
+  return place.path;
+}

@@ -1,0 +1,110 @@
+/** Mount points that an image tries to lead astray, or has in places that are only unusual. */
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { placeInside } from '../../lib/isolate/places.js';
+import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
+import { scratch } from '../support/run.js';
+
+const skip = needsContainer;
+
+test('a place is resolved as if the image were the whole world', (t) => {
+  const root = scratch(t);
+  mkdirSync(join(root, 'etc'));
+  mkdirSync(join(root, 'run'));
+  writeFileSync(join(root, 'etc/file'), '');
+  symlinkSync('../../../run/x', join(root, 'etc/up'));
+  symlinkSync('/etc', join(root, 'abs'));
+  symlinkSync('/', join(root, 'top'));
+  symlinkSync('b', join(root, 'a'));
+  symlinkSync('a', join(root, 'b'));
+  const cases: [string, string, string | undefined][] = [
+    ['etc', 'etc', 'directory'],
+    ['etc/file', 'etc/file', 'other'],
+    ['etc/new', 'etc/new', undefined],
+    ['etc/up', 'run/x', undefined],
+    ['abs/file', 'etc/file', 'other'],
+    ['abs/../etc/./file', 'etc/file', 'other'],
+    ['../../etc', 'etc', 'directory'],
+    ['top', '', 'directory'],
+    ['top/proc/self', 'proc/self', undefined],
+    ['etc/file/below', 'etc/file/below', undefined],
+    ['none/a/../b', 'none/b', undefined],
+  ];
+  for (const [path, at, kind] of cases) {
+    const place = placeInside(root, path);
+    assert.equal(place.path, at, path);
+    // Behind what is missing nothing is known, but `..` there leads back to a directory.
+    if (path !== 'none/a/../b') assert.equal(place.kind, kind, path);
+  }
+  assert.throws(() => placeInside(root, 'a'), /go round in a circle/);
+});
+
+test('an image whose /etc/resolv.conf is a link to nothing gets the file where the link leads', { skip }, async (t) => {
+  const root = makeRoot(t);
+  mkdirSync(join(root, 'etc'), { recursive: true });
+  rmSync(join(root, 'etc/resolv.conf'), { force: true });
+  symlinkSync('../run/systemd/resolve/stub-resolv.conf', join(root, 'etc/resolv.conf'));
+  const seen = await output(root, 'cat /etc/resolv.conf');
+  assert.equal(seen, readFileSync('/etc/resolv.conf', 'utf8').trimEnd());
+});
+
+test('an image with a directory at /etc/hosts is refused in words', { skip }, async (t) => {
+  const root = makeRoot(t);
+  rmSync(join(root, 'etc/hosts'), { force: true });
+  mkdirSync(join(root, 'etc/hosts'), { recursive: true });
+  const { status, stderr } = await inside(root, 'true');
+  assert.equal(status, 125);
+  assert.match(
+    stderr,
+    /^md-isolate: \/etc\/hosts of the image: a file is to be mounted there, and it is a directory\n$/,
+  );
+});
+
+for (const [link, to] of [
+  ['data', '/proc'],
+  ['data', 'proc/sys'],
+  ['data', '/sys'],
+  ['data', '/'],
+  ['data', '../../..'],
+] as const) {
+  test(`a volume does not cover what a link of the image leads it to: ${to} (CVE-2019-16884)`, { skip }, async (t) => {
+    const root = makeRoot(t);
+    const volume = scratch(t);
+    symlinkSync(to, join(root, link));
+    for (const flags of [
+      ['-v', `${volume}:/${link}`],
+      ['--tmpfs', `/${link}`],
+      ['--mount', `type=tmpfs,target=/${link}`],
+    ]) {
+      const { status, stderr } = await inside(root, 'true', flags);
+      assert.equal(status, 125, flags.join(' '));
+      assert.match(stderr, /^md-isolate: the target \/data: .*(cannot be covered|is no target).*\n$/);
+    }
+  });
+}
+
+test('a volume goes where a harmless link of the image leads, made if it is missing', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const volume = scratch(t);
+  writeFileSync(join(volume, 'file'), 'shared');
+  symlinkSync('/srv/deep/place', join(root, 'data'));
+  assert.equal(await output(root, 'cat /srv/deep/place/file', ['-v', `${volume}:/data`]), 'shared');
+});
+
+test('a directory is not mounted over a file, nor a file over a directory', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const volume = scratch(t);
+  writeFileSync(join(volume, 'file'), 'shared');
+  writeFileSync(join(root, 'file'), '');
+  mkdirSync(join(root, 'directory'));
+  for (const flags of [
+    ['-v', `${volume}:/file`],
+    ['-v', `${volume}/file:/directory`],
+  ]) {
+    const { status, stderr } = await inside(root, 'true', flags);
+    assert.equal(status, 125);
+    assert.match(stderr, /is to be mounted there, and the image has/);
+  }
+});
