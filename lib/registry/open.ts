@@ -3,13 +3,14 @@ import { readFileSync } from 'node:fs';
 import type { Source } from '../image/source.js';
 import { asObject, asString, type JsonObject, optional } from '../pipe/check.js';
 import { Failure, failureOf } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
 import { warnLine } from '../pipe/trace.js';
 import type { Credentials } from './auth.js';
 import { RegistryClient } from './client.js';
 import { Guard } from './guard.js';
 import { defaultTimeouts, type HttpOptions } from './http.js';
 import type { Network } from './network.js';
-import { apiHost, isLoopback } from './reference.js';
+import { apiHost, isLoopback, isManifestName, tryReference } from './reference.js';
 import { defaultRetryPolicy } from './retry.js';
 
 export interface RegistryDocument extends JsonObject {
@@ -25,8 +26,9 @@ export interface OpenRegistry extends Source {
   login(): Promise<string | null>;
 }
 
-/** Throws `Failure` 74 when the CA file cannot be read. */
+/** Throws `Failure` 65 when the document names no registry or repository that can be, 74 when the CA file cannot be read. */
 export async function openRegistry(document: RegistryDocument, network: Network): Promise<OpenRegistry> {
+  checkNames(document);
   const { registry, repository, authorization } = document;
   const shared = sharedOptions(network);
   const own = asLogin(document.login, 'login');
@@ -50,6 +52,18 @@ export async function openRegistry(document: RegistryDocument, network: Network)
   if (mirrors.length === 0) return origin;
   const { Mirrored } = await import('./mirrors.js');
   return Object.assign(new Mirrored(mirrors, origin), { login: () => loginSomewhere(mirrors, origin) });
+}
+
+/** These become parts of URLs, and a document may come from anywhere. */
+function checkNames({ registry, repository, reference }: RegistryDocument): void {
+  const named = tryReference(`${registry}/${repository}`);
+  const wrong = (field: string, value: unknown) =>
+    new Failure(Status.data, `document on stdin: ${field}`, `${JSON.stringify(value)} is none`);
+  if (!named || named.registry !== registry || named.repository !== repository) {
+    throw wrong('registry and repository', `${registry}/${repository}`);
+  }
+  const isWhole = reference === undefined || (typeof reference === 'string' && isManifestName(reference));
+  if (!isWhole) throw wrong('reference', reference);
 }
 
 /** While a mirror answers, the registry itself need not; when it is asked after all, it will say what it wants. */

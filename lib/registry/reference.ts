@@ -102,6 +102,11 @@ export function manifestName({ tag, digest }: Reference): string {
   return digest ?? tag ?? 'latest';
 }
 
+/** Whether a registry may know a manifest by this: a tag or a digest. */
+export function isManifestName(text: string): boolean {
+  return tagForm.test(text) || isDigest(text);
+}
+
 /** The host and port that serve the API of a registry. */
 export function apiHost(registry: string): string {
   return registry === hub ? 'registry-1.docker.io' : registry;

@@ -380,3 +380,26 @@ test('a failure goes down the pipe as one line and one status', async (t) => {
   assert.equal(errorOf(result).command, 'md-manifest');
   assert.equal(errorOf(result).code, 69);
 });
+
+for (const [field, value] of [
+  ['registry', 'a b'],
+  ['registry', 'host/../evil'],
+  ['registry', ''],
+  ['repository', '../../v2/other'],
+  ['repository', 'UPPER'],
+  ['reference', '../../../other/manifests/latest'],
+  ['reference', 'a?b'],
+  ['reference', ''],
+] as const) {
+  test(`a document with the ${field} ${JSON.stringify(value)} is bad data, and nobody is asked`, async (t) => {
+    const { run, registry } = await world(t);
+    const script = `md-token "$1" | jq -c '.${field} = ${JSON.stringify(value)}' | md-manifest`;
+    const result = await run(script);
+    assert.equal(result.status, 65, result.stderr);
+    assert.match(
+      result.stderr,
+      /^md-manifest: document on stdin: (?:registry and repository|reference): ".*" is none\n$/,
+    );
+    assert.deepEqual(registry.lines('registry'), ['GET /v2/']);
+  });
+}
