@@ -36,6 +36,7 @@ main(
       'cap-drop': { kind: 'list', value: 'CAP', help: 'a capability less, or ALL' },
       privileged: { kind: 'boolean', help: 'every capability and device, no filter, nothing masked: no protection' },
       seccomp: { kind: 'string', value: 'FILE|unconfined', help: "a filter in docker's format, or none" },
+      'seccomp-report': { kind: 'boolean', help: 'name the system calls that the filter refused, at the end' },
       userns: {
         kind: 'string',
         value: 'host|self|range',

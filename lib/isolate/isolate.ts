@@ -2,7 +2,7 @@
 import { closeSync } from 'node:fs';
 import { release } from 'node:os';
 import { version } from '../pipe/command.js';
-import { trace, tracing } from '../pipe/trace.js';
+import { trace, tracing, warnLine } from '../pipe/trace.js';
 import { capabilities } from '../sys/constants.js';
 import { receiveDescriptor } from '../sys/descriptor.js';
 import { Program } from '../sys/program.js';
@@ -14,6 +14,8 @@ import { readText } from './document.js';
 import { cloneFailure, execFailure, stepFailure } from './explain.js';
 import { probeHost } from './host.js';
 import { type Circumstances, keptCapabilities, makePlan, type Plan } from './plan.js';
+import type { Target } from './seccomp/index.js';
+import type { Report } from './seccomp/report.js';
 import type { Settings } from './settings.js';
 import type { PlanStep } from './step.js';
 import { supervise } from './supervise.js';
@@ -42,6 +44,7 @@ export async function isolate(settings: Settings): Promise<number> {
       cgroup,
       control: new Control(fds.supervisor),
     });
+    if (circumstances.report) showRefused(circumstances.report.end());
     throwIfFailed(program, plan, settings, circumstances);
     return status;
   } finally {
@@ -58,14 +61,22 @@ function withPlaces(settings: Settings): Settings {
   return { ...settings, volumes: placed(settings.root, settings.volumes) };
 }
 
-async function lookAround(settings: Settings, control: Circumstances['control']): Promise<Circumstances> {
+interface Surroundings extends Circumstances {
+  report: Report | undefined;
+}
+
+async function lookAround(settings: Settings, control: Circumstances['control']): Promise<Surroundings> {
   const host = probeHost(settings.root, { devices: settings.privileged });
   const maps = chooseMaps(settings.userns, host);
+  const kept = keptCapabilities(settings, host, maps);
+  const report = settings.seccompReport ? await reportOf(settings, kept) : undefined;
   return {
     host,
     identity: identify(settings.user, readAccountFiles(settings.root)),
     maps,
-    filter: await seccompOf(settings, keptCapabilities(settings, host, maps)),
+    filter: report ? report.filter : await seccompOf(settings, kept),
+    report,
+    reporting: report !== undefined,
     control,
     cgroup: Object.keys(settings.cgroup).length > 0,
     showing: tracing(),
@@ -74,18 +85,42 @@ async function lookAround(settings: Settings, control: Circumstances['control'])
 }
 
 async function seccompOf(settings: Settings, kept: readonly number[]): Promise<Buffer | undefined> {
-  const profile =
-    settings.privileged && settings.seccomp === undefined ? 'unconfined' : (settings.seccomp ?? 'default');
+  const profile = profileOf(settings);
   if (profile === 'unconfined') return undefined;
-  const target = {
+  const target = targetOf(kept);
+  const compile = async () => (await import('./seccomp/index.js')).seccompFilter(sourceOf(profile), target);
+  if (profile !== 'default') return compile();
+  const { cachedFilter } = await import('./seccomp-cache.js');
+  return cachedFilter({ ...target, version, capabilities: kept }, compile);
+}
+
+/** `default`, `unconfined`, or the name of a file. */
+function profileOf({ privileged, seccomp }: Settings): string {
+  return seccomp ?? (privileged ? 'unconfined' : 'default');
+}
+
+function sourceOf(profile: string): 'default' | { name: string; text: string } {
+  return profile === 'default' ? profile : { name: profile, text: readText(profile, '--seccomp') };
+}
+
+function targetOf(kept: readonly number[]): Target {
+  return {
     capabilities: kept.map((number) => capabilities[number] ?? ''),
-    arch: process.arch === 'arm64' ? ('arm64' as const) : ('x64' as const),
+    arch: process.arch === 'arm64' ? 'arm64' : 'x64',
     kernel: release(),
   };
-  const { seccompFilter } = await import('./seccomp/index.js');
-  if (profile !== 'default') return seccompFilter({ name: profile, text: readText(profile, '--seccomp') }, target);
-  const { cachedFilter } = await import('./seccomp-cache.js');
-  return cachedFilter({ ...target, version, capabilities: kept }, () => seccompFilter('default', target));
+}
+
+async function reportOf(settings: Settings, kept: readonly number[]): Promise<Report | undefined> {
+  const profile = profileOf(settings);
+  if (profile === 'unconfined') return undefined;
+  const { seccompReport } = await import('./seccomp/report.js');
+  return seccompReport(sourceOf(profile), targetOf(kept));
+}
+
+function showRefused(refused: Map<string, number>): void {
+  const names = [...refused].map(([name, times]) => (times === 1 ? name : `${name} (${times} times)`));
+  warnLine(`seccomp refused: ${names.join(', ') || 'nothing'}`);
 }
 
 async function makeCgroup(settings: Settings): Promise<Cgroup | undefined> {
@@ -105,7 +140,7 @@ interface Running {
   program: Program;
   plan: Plan;
   settings: Settings;
-  circumstances: Circumstances;
+  circumstances: Surroundings;
   cgroup: Cgroup | undefined;
   control: Control;
 }
@@ -126,7 +161,12 @@ async function attend(
     throw error;
   }
   const master = settings.terminal ? receiveDescriptor(control.fd) : undefined;
-  if (circumstances.showing) showChild(program, plan, control);
+  const { report } = circumstances;
+  if (report && plan.filter && control.arrived()) {
+    report.listen(pid, program.result(plan.filter)!);
+    control.open();
+  }
+  if (circumstances.showing) showChild(program, plan, control, report);
   if (master === undefined) return supervise(pid);
   const { attachTerminal } = await import('./terminal.js');
   const { parseDetachKeys } = await import('./terminal-keys.js');
@@ -141,14 +181,16 @@ async function attend(
 }
 
 /** The lines of the child come before those of the command: it waits until they are printed. */
-function showChild(program: Program, plan: Plan, control: Control): void {
+function showChild(program: Program, plan: Plan, control: Control, report: Report | undefined): void {
   const exec = new Set<Plan['steps'][number]>(plan.attempts.map(({ step }) => step));
   const before = plan.steps.filter((step) => !exec.has(step));
+  report?.answerUntil(control.fd);
   const reached = control.arrived();
   for (const step of before) showStep(program, step);
   if (!reached) return;
   control.open();
   // The end of the line: execve has closed it, or the child has ended.
+  report?.answerUntil(control.fd);
   control.arrived();
   for (const { step } of plan.attempts) {
     const result = program.result(step);

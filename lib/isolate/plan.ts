@@ -47,6 +47,8 @@ export interface Circumstances {
   maps: IdMaps | undefined;
   /** The array of `struct sock_filter`, or undefined for none. */
   filter: Buffer | undefined;
+  /** The filter asks the supervisor about what it would refuse. */
+  reporting: boolean;
   control: ControlFds;
   /** The child is moved to a cgroup of its own. */
   cgroup: boolean;
@@ -62,6 +64,8 @@ export interface Plan {
   steps: PlanStep[];
   attempts: ExecSteps['attempts'];
   gaveUp: PlanStep;
+  /** Returns the descriptor of what the filter asks, when it does. */
+  filter: PlanStep | undefined;
 }
 
 export function makePlan(settings: Settings, circumstances: Circumstances): Plan {
@@ -82,7 +86,8 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     all: privileged ? host.devices : undefined,
   });
   const exec = execSteps(settings.argv, environment(settings, identity));
-  const filter = circumstances.filter ? [filterStep(circumstances.filter)] : [];
+  const filterStep = circumstances.filter && stepOfFilter(circumstances.filter, circumstances.reporting);
+  const filter = filterStep ? [filterStep, ...(circumstances.reporting ? reportingSteps(control) : [])] : [];
   const early = settings.noNewPrivileges ? [] : filter;
   const late = settings.noNewPrivileges ? [noNewPrivilegesStep(), ...filter] : [];
   const steps = [
@@ -121,7 +126,13 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
       : []),
     ...exec.steps,
   ];
-  return { namespaces: namespacesOf(network, user, cgroup), steps, attempts: exec.attempts, gaveUp: exec.gaveUp };
+  return {
+    namespaces: namespacesOf(network, user, cgroup),
+    steps,
+    attempts: exec.attempts,
+    gaveUp: exec.gaveUp,
+    filter: filterStep,
+  };
 }
 
 /** Mode and owner of the root as they are seen inside. Whoever is not mapped cannot be named there: root, then. */
@@ -158,14 +169,25 @@ function gateReason(user: boolean, cgroup: boolean): string {
 }
 
 /** struct sock_fprog: the number of instructions in 16 bits, and at offset 8 where they are. */
-function filterStep(filter: Buffer): PlanStep {
+function stepOfFilter(filter: Buffer, reporting: boolean): PlanStep {
   const program = Buffer.alloc(16);
   program.writeUInt16LE(filter.length / 8, 0);
   return step(
     seccomp,
-    [SECCOMP.SET_MODE_FILTER, 0, new Block(program, [{ offset: 8, value: new Block(filter) }])],
+    [
+      SECCOMP.SET_MODE_FILTER,
+      reporting ? SECCOMP.FILTER_FLAG_NEW_LISTENER : 0,
+      new Block(program, [{ offset: 8, value: new Block(filter) }]),
+    ],
     'System calls that a container has no need of are refused from here on. Without no_new_privs only an administrator may ask for that, so it comes before the ids change.',
   );
+}
+
+/** The supervisor takes its own copy of the descriptor; that of the child is gone with execve(2). */
+function reportingSteps(control: ControlFds): PlanStep[] {
+  return gateSteps(control, 'From here on the supervisor is asked about each refusal, so it must be there first.', {
+    announce: true,
+  });
 }
 
 function identitySteps({ uid, gid, groups }: Identity, maps: IdMaps | undefined): PlanStep[] {

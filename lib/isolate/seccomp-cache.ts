@@ -27,15 +27,15 @@ function nameOf({ version, arch, kernel, capabilities }: FilterKey): string {
  * The filter of a key from the cache, else from `compile`, which is then kept. A cache that cannot be read or written is as
  * good as none; one that another user could have written is not used.
  */
-export function cachedFilter(
+export async function cachedFilter(
   key: FilterKey,
-  compile: () => Buffer | undefined,
+  compile: () => Promise<Buffer | undefined>,
   directory = cacheDirectory(),
-): Buffer | undefined {
+): Promise<Buffer | undefined> {
   const path = join(directory, nameOf(key));
   const known = readOwn(path);
   if (known) return known;
-  const filter = compile();
+  const filter = await compile();
   if (filter) keep(directory, path, filter);
   return filter;
 }

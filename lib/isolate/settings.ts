@@ -35,6 +35,8 @@ export interface Settings {
   shmSize: string;
   /** `default`, `unconfined`, a file, or undefined for what fits the rest. */
   seccomp: string | undefined;
+  /** Name the system calls that the filter refused, at the end. */
+  seccompReport: boolean;
   privileged: boolean;
   userns: UserNamespace | undefined;
   /** The command gets a terminal of its own. */
@@ -66,6 +68,7 @@ export interface Flags extends LimitFlags {
   sysctl: string[];
   'shm-size': string | undefined;
   seccomp: string | undefined;
+  'seccomp-report': boolean;
   privileged: boolean;
   userns: string | undefined;
   interactive: boolean;
@@ -108,6 +111,7 @@ export function settingsOf(root: string, image: RunConfig, flags: Flags, command
     sysctls: flags.sysctl.map((text) => parseSysctl(text, networkOf(flags.net))),
     shmSize: String(flags['shm-size'] === undefined ? 64 * 1024 * 1024 : parseSize(flags['shm-size'], '--shm-size')),
     seccomp: flags.seccomp,
+    seccompReport: flags['seccomp-report'],
     privileged: flags.privileged,
     userns: userNamespace(flags.userns),
     // A pipe on either side has to stay byte for byte what it was, and a terminal would change the ends of lines.

@@ -25,6 +25,8 @@ export interface Report {
    * closes the descriptor.
    */
   listen(pid: number, fd: number): void;
+  /** Answers until there is something to read from `fd`, or its end. For when the event loop has to wait for that. */
+  answerUntil(fd: number): void;
   /** Ends it, and returns the names of the calls that were refused, in the order of their first time, and how often. */
   end(): Map<string, number>;
 }
@@ -36,13 +38,14 @@ export function seccompReport(source: Exclude<ProfileSource, 'unconfined'>, targ
   let listener = -1;
   let timer: NodeJS.Timeout | undefined;
 
-  const answerAll = (timeoutNs: number) => {
-    while (isReady(listener, timeoutNs)) {
-      const call = answer(listener, sections);
-      if (!call) continue;
-      const name = nameOf(call);
-      refused.set(name, (refused.get(name) ?? 0) + 1);
-    }
+  const answerOne = () => {
+    const call = answer(listener, sections);
+    if (!call) return;
+    const name = nameOf(call);
+    refused.set(name, (refused.get(name) ?? 0) + 1);
+  };
+  const answerAll = () => {
+    while (poll([listener], followsNs)[0]) answerOne();
   };
 
   return {
@@ -51,8 +54,15 @@ export function seccompReport(source: Exclude<ProfileSource, 'unconfined'>, targ
       const pidfd = pidfd_open(pid, 0);
       listener = pidfd_getfd(pidfd, fd, 0);
       close(pidfd);
-      timer = setInterval(() => answerAll(followsNs), everyMs);
+      timer = setInterval(answerAll, everyMs);
       timer.unref();
+    },
+    answerUntil: (fd) => {
+      for (let asked = true; asked; ) {
+        const [question, other] = poll([listener, fd]);
+        if (question) answerOne();
+        asked = !other;
+      }
     },
     end: () => {
       clearInterval(timer);
@@ -77,15 +87,23 @@ function question(action: number): number {
   return refusal ? RET.USER_NOTIF : action;
 }
 
-/** Whether a question is there within `timeoutNs`. */
-function isReady(listener: number, timeoutNs: number): boolean {
+/** Which of the descriptors have something to read, or are at their end, within `timeoutNs` or ever. */
+function poll(fds: readonly number[], timeoutNs?: number): boolean[] {
   const POLLIN = 1;
-  const poll = Buffer.alloc(8);
-  poll.writeInt32LE(listener, 0);
-  poll.writeInt16LE(POLLIN, 4);
+  const POLLHUP = 16;
+  const asked = Buffer.alloc(8 * fds.length);
+  fds.forEach((fd, i) => {
+    asked.writeInt32LE(fd, 8 * i);
+    asked.writeInt16LE(POLLIN, 8 * i + 4);
+  });
   const timeout = Buffer.alloc(16);
-  timeout.writeBigInt64LE(BigInt(timeoutNs), 8);
-  return ppoll.try(poll, 1, timeout, null, 8) > 0 && (poll.readInt16LE(6) & POLLIN) !== 0;
+  timeout.writeBigInt64LE(BigInt(timeoutNs ?? 0), 8);
+  ppoll.try(asked, fds.length, timeoutNs === undefined ? null : timeout, null, 8);
+  return fds.map((_, i) => {
+    const got = asked.readInt16LE(8 * i + 6);
+    // Of a listener whose processes have all ended, the hang-up is no question.
+    return (got & (i === 0 ? POLLIN : POLLIN | POLLHUP)) !== 0;
+  });
 }
 
 /** Reads a question, a `struct seccomp_notif`, and answers it. Undefined when who asked has died meanwhile. */

@@ -1,0 +1,66 @@
+/** The filter of a real container: what it refuses, and that it can be named afterwards. As root. */
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
+import { scratch } from '../support/run.js';
+
+const skip = needsContainer;
+const mode = 'grep Seccomp: /proc/self/status | cut -f2';
+
+test('the default filter is there, unconfined and privileged have none', { skip }, async (t) => {
+  const root = makeRoot(t);
+  assert.equal(await output(root, mode), '2');
+  assert.equal(await output(root, mode, ['--no-new-privs']), '2');
+  assert.equal(await output(root, mode, ['-u', 'user']), '2');
+  assert.equal(await output(root, mode, ['--seccomp', 'unconfined']), '0');
+  assert.equal(await output(root, mode, ['--privileged']), '0');
+});
+
+test('a profile in a file refuses with its own error', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const file = join(scratch(t), 'profile.json');
+  const refusal = { names: ['mkdir', 'mkdirat'], action: 'SCMP_ACT_ERRNO', errnoRet: 28 };
+  writeFileSync(file, JSON.stringify({ defaultAction: 'SCMP_ACT_ALLOW', syscalls: [refusal] }));
+  const { status, stderr } = await inside(root, 'mkdir /tmp/x', ['--seccomp', file]);
+  assert.equal(status, 1);
+  assert.match(stderr, /No space left on device/);
+});
+
+test('a profile that kills ends the command with SIGSYS', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const file = join(scratch(t), 'profile.json');
+  const refusal = { names: ['mkdir', 'mkdirat'], action: 'SCMP_ACT_KILL_PROCESS' };
+  writeFileSync(file, JSON.stringify({ defaultAction: 'SCMP_ACT_ALLOW', syscalls: [refusal] }));
+  assert.equal((await inside(root, 'exec mkdir /tmp/x', ['--seccomp', file])).status, 128 + 31);
+});
+
+test('a profile that is wrong is named with its field, and nothing runs', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const file = join(scratch(t), 'profile.json');
+  writeFileSync(file, '{"defaultAction":"SCMP_ACT_MAYBE"}');
+  const { status, stdout, stderr } = await inside(root, 'echo ran', ['--seccomp', file]);
+  assert.equal(status, 125);
+  assert.equal(stdout, '');
+  assert.match(stderr, /^md-isolate: .*profile\.json\.defaultAction: expected an action.*\n$/);
+});
+
+for (const flags of [[], ['--no-new-privs'], ['-u', 'user', '--userns', 'host'], ['--userns', 'self'], ['-x']]) {
+  test(`--seccomp-report names what was refused ${flags.join(' ')}`, { skip }, async (t) => {
+    const root = makeRoot(t);
+    const script = 'unshare -U true; unshare -U true; unshare -u true; echo ran; exit 5';
+    const { status, stdout, stderr } = await inside(root, script, ['--seccomp-report', ...flags]);
+    assert.equal(status, 5);
+    assert.equal(stdout, 'ran\n');
+    assert.match(stderr, /Operation not permitted/);
+    assert.match(stderr, /^seccomp refused: unshare \(3 times\)$/m);
+  });
+}
+
+test('--seccomp-report says so when nothing was refused', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const { status, stderr } = await inside(root, 'true', ['--seccomp-report']);
+  assert.equal(status, 0);
+  assert.equal(stderr, 'seccomp refused: nothing\n');
+});
