@@ -4,6 +4,7 @@ import { constants } from 'node:os';
 export const {
   EPERM,
   ENOENT,
+  E2BIG,
   EAGAIN,
   EACCES,
   EBUSY,
@@ -14,6 +15,7 @@ export const {
   EINVAL,
   EMLINK,
   ENOSPC,
+  ERANGE,
   ENAMETOOLONG,
   ENOTEMPTY,
   ELOOP,

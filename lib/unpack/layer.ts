@@ -190,7 +190,7 @@ export class LayerWriter implements TarSink {
     const { fd } = this;
     if (this.endsInHole) ftruncate(fd, entry.size);
     if (entry.mode & 0o7000) fchmod(fd, entry.mode);
-    if (entry.xattrs) this.keepUnset(applyXattrs(fd, entry.xattrs));
+    if (entry.xattrs) this.keepUnset(applyXattrs(fd, entry.xattrs, this.pathNow));
     utimensat(fd, null, timespecs(entry.mtime), 0);
     this.fd = -1;
     close(fd);
@@ -218,7 +218,7 @@ export class LayerWriter implements TarSink {
     }
     if (!entry.xattrs) return;
     const fd = openat(dir.fd, bytes, openDirectory, 0);
-    this.keepUnset(applyXattrs(fd, entry.xattrs));
+    this.keepUnset(applyXattrs(fd, entry.xattrs, this.pathNow));
     close(fd);
   }
 
@@ -235,7 +235,7 @@ export class LayerWriter implements TarSink {
     this.tree.noteUnset(this.pathNow, {});
     if (!owned) this.chown(entry, () => fchown.try(fd, entry.uid, entry.gid));
     fchmod(fd, usableMode(entry.mode));
-    this.keepUnset(replaceXattrs(fd, entry.xattrs));
+    this.keepUnset(replaceXattrs(fd, entry.xattrs, this.pathNow));
     this.tree.leaveDirectory(this.pathNow, { mode: entry.mode, mtime: entry.mtime });
   }
 
@@ -281,7 +281,10 @@ export class LayerWriter implements TarSink {
     }
     // fchmodat(2) follows symlinks: this is none, and was made a moment ago. The mode of a symlink means nothing.
     if (entry.type !== 'symlink' && entry.mode & 0o7000) fchmodat(dir.fd, name, entry.mode);
-    if (entry.xattrs) this.keepUnset(applyXattrs(`/proc/self/fd/${dir.fd}/${name.toString('latin1')}`, entry.xattrs));
+    if (entry.xattrs) {
+      const byName = `/proc/self/fd/${dir.fd}/${name.toString('latin1')}`;
+      this.keepUnset(applyXattrs(byName, entry.xattrs, this.pathNow));
+    }
     utimensat(dir.fd, name, timespecs(entry.mtime), AT.SYMLINK_NOFOLLOW);
   }
 

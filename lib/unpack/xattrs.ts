@@ -1,12 +1,17 @@
 /** Extended attributes of an entry: xattr(7). */
+import { errnoText, Failure, statusOfErrno } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
 import { flistxattr, fremovexattr, fsetxattr, lsetxattr } from '../sys/calls.js';
-import { SyscallError } from '../sys/syscall.js';
+import { errnoNameOf, SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, shown, toBytes } from './bytes.js';
-import { EACCES, ENODATA, EOPNOTSUPP, EPERM } from './errno.js';
+import { E2BIG, EACCES, EINVAL, ENODATA, EOPNOTSUPP, EPERM, ERANGE } from './errno.js';
 import type { Unset } from './tree.js';
 
-/** Sets them on an open file or, by name, on what cannot be opened. Returns what the kernel did not permit. */
-export function applyXattrs(at: number | ByteString, xattrs: Map<ByteString, Buffer>): Unset {
+/**
+ * Sets them on an open file or, by name, on what cannot be opened. Returns what the kernel did not permit. Throws
+ * `Failure` that names `path` and the attribute: 65 for a name or value that no kernel takes, 74 for the disk.
+ */
+export function applyXattrs(at: number | ByteString, xattrs: Map<ByteString, Buffer>, path: ByteString): Unset {
   const refused: Record<string, string> = {};
   for (const [name, value] of xattrs) {
     if (isLeftOut(name)) continue;
@@ -16,14 +21,14 @@ export function applyXattrs(at: number | ByteString, xattrs: Map<ByteString, Buf
         ? fsetxattr.try(at, key, value, value.length, 0)
         : lsetxattr.try(toBytes(at), key, value, value.length, 0);
     if (result >= 0) continue;
-    if (!isTolerated(-result)) throw new SyscallError('fsetxattr', -result, shown(name));
+    if (!isTolerated(-result)) throw notSet(path, name, -result);
     refused[shown(name)] = value.toString('base64');
   }
   return Object.keys(refused).length > 0 ? { xattrs: refused } : {};
 }
 
 /** The same for a directory that had attributes of a lower layer: those that the new entry does not name go. */
-export function replaceXattrs(fd: number, xattrs: Map<ByteString, Buffer> | undefined): Unset {
+export function replaceXattrs(fd: number, xattrs: Map<ByteString, Buffer> | undefined, path: ByteString): Unset {
   const buffer = Buffer.allocUnsafe(65536);
   const bytes = flistxattr.try(fd, buffer, buffer.length);
   const names = bytes > 0 ? fromBytes(buffer, 0, bytes).split('\0').slice(0, -1) : [];
@@ -34,7 +39,18 @@ export function replaceXattrs(fd: number, xattrs: Map<ByteString, Buffer> | unde
       throw new SyscallError('fremovexattr', -result, shown(name));
     }
   }
-  return xattrs ? applyXattrs(fd, xattrs) : {};
+  return xattrs ? applyXattrs(fd, xattrs, path) : {};
+}
+
+/** setxattr(2): EINVAL for a value that its namespace does not understand, ERANGE for a name, E2BIG for a value too long. */
+function notSet(path: ByteString, name: ByteString, errno: number): Failure {
+  const code = errnoNameOf(errno);
+  const isArchives = errno === EINVAL || errno === ERANGE || errno === E2BIG;
+  return new Failure(
+    isArchives ? Status.data : statusOfErrno(code),
+    path === '' ? 'root of the tree' : shown(path),
+    `xattr ${shown(name.length > 60 ? `${name.slice(0, 57)}...` : name)}: ${errnoText(code)}`,
+  );
 }
 
 /**

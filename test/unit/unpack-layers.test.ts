@@ -364,6 +364,22 @@ test('case 12: security.selinux and what overlayfs keeps for itself are left out
   for (const path of ['d', 'f']) assert.equal(describeTree(rootfs).get(path)?.xattrs, 'user.a=0x62');
 });
 
+test('case 12: an attribute that no kernel takes is the fault of the archive, and is named', {
+  skip: needsXattrs,
+}, async (t) => {
+  for (const [name, value, why] of [
+    ['system.posix_acl_access', 'garbage', 'EINVAL'],
+    [`user.${'n'.repeat(300)}`, 'x', 'ERANGE'],
+    ['user.long', Buffer.alloc(70_000, 'v'), 'E2BIG'],
+  ] as const) {
+    const shown = name.length > 60 ? `${name.slice(0, 57)}...` : name;
+    for (const entry of [file('d/x'), dir('d/x/')]) {
+      await fails(t, [[{ ...entry, xattrs: { [name]: value } }]], new RegExp(`: d/x: xattr ${shown}: .*\\(${why}\\)$`));
+    }
+    await fails(t, [[dir('./', { xattrs: { [name]: value } })]], new RegExp(`: root of the tree: xattr ${shown}: `));
+  }
+});
+
 test('case 12: a symlink is given its own owner, not what it names', { skip: needsRoot }, async (t) => {
   const rootfs = await tree(t, [[file('f'), { ...symlink('s', 'f'), uid: 5, gid: 6 }]]);
   const described = describeTree(rootfs);
