@@ -11,7 +11,7 @@ import { Input } from './input.js';
 import { unzstd } from './unzstd.js';
 
 /** What may wait between decompressing and writing. */
-const aheadBytes = 8 * 1024 * 1024;
+const aheadBytes = 4 * 1024 * 1024;
 
 export type Compression = 'gzip' | 'zstd' | 'none';
 
@@ -91,6 +91,6 @@ export class LayerBytes {
 
 async function copy(input: Input, output: Ahead): Promise<void> {
   for (let chunk = await input.read(); chunk.length > 0 && !output.closed; chunk = await input.read()) {
-    if (!output.offer(chunk)) await output.room();
+    if (!output.offer(Buffer.from(chunk))) await output.room();
   }
 }
