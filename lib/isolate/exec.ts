@@ -1,12 +1,38 @@
 /** The last steps: what is left of the supervisor's own state goes, and the command takes its place. */
 import { close_range, execve, fcntl, prctl, prlimit64, rt_sigaction, rt_sigprocmask, umask } from '../sys/calls.js';
 import { CLOSE_RANGE, F, PR, SIG } from '../sys/constants.js';
+import type { ImageSteps } from '../sys/image.js';
 import { Block, compare, pointerArray, Result } from '../sys/program.js';
 import type { Host } from './host.js';
 import type { ResourceLimit } from './limits.js';
 import { type PlanStep, step } from './step.js';
 
 const SIGKILL = 9;
+
+/**
+ * The child becomes another program, which goes on with this plan: from here on nothing in it leads to the supervisor's own
+ * executable, which a command could otherwise get hold of (CVE-2019-5736).
+ */
+export function changeSteps({ prepare, change, resume }: ImageSteps, control: number): PlanStep[] {
+  return [
+    ...[0, 1, 2].map((fd) =>
+      step(fcntl, [fd, F.SETFD, 0], `Node marks descriptor ${fd} close-on-exec; the command needs it.`),
+    ),
+    step(fcntl, [control, F.SETFD, 0], 'The line to the supervisor goes along.'),
+    { ...prepare, why: 'The memory that this plan is in goes along.', man: 'fcntl(2)' },
+    {
+      ...change,
+      why: 'Until now this process is a copy of Node, and /proc/self/exe its file on the host. A script with that for its interpreter could get hold of it (CVE-2019-5736). A few bytes in memory take the place.',
+      man: 'execveat(2)',
+      hint: 'vm.memfd_noexec must not be 2, and a seccomp filter around this process must let execveat pass',
+    },
+    {
+      ...resume,
+      why: 'The plan is mapped again, at the same address; its file is not needed any more.',
+      man: 'memfd_create(2)',
+    },
+  ];
+}
 
 /** Dies with the supervisor. Has to come after the last change of ids, which takes the setting back. */
 export function deathStep(): PlanStep {
@@ -43,9 +69,6 @@ export function restoreSteps({ changedSignals }: Host, mask: number, limits: rea
           man: 'sigaction(2)',
         },
       ),
-    ),
-    ...[0, 1, 2].map((fd) =>
-      step(fcntl, [fd, F.SETFD, 0], `Node marks descriptor ${fd} close-on-exec; the command needs it.`),
     ),
     step(
       rt_sigprocmask,

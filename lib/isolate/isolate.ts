@@ -5,6 +5,7 @@ import { version } from '../pipe/command.js';
 import { trace, tracing, warnLine } from '../pipe/trace.js';
 import { capabilities } from '../sys/constants.js';
 import { receiveDescriptor } from '../sys/descriptor.js';
+import { Image } from '../sys/image.js';
 import { Program } from '../sys/program.js';
 import { formatResult } from '../sys/syscall.js';
 import { readAccountFiles } from './accounts.js';
@@ -17,7 +18,6 @@ import { type Circumstances, keptCapabilities, makePlan, type Plan } from './pla
 import type { Target } from './seccomp/index.js';
 import type { Report } from './seccomp/report.js';
 import type { Settings } from './settings.js';
-import type { PlanStep } from './step.js';
 import { supervise } from './supervise.js';
 import { chooseMaps, type IdMaps, writeMaps } from './userns.js';
 import { identify } from './users.js';
@@ -29,13 +29,16 @@ import { placed } from './volumes.js';
  */
 export async function isolate(settings: Settings): Promise<number> {
   const fds = controlPair();
-  const circumstances = await lookAround(settings, fds);
+  const image = new Image();
+  const circumstances = await lookAround(settings, fds, image);
   const plan = makePlan(withPlaces(settings), circumstances);
-  const program = new Program(plan.steps);
+  const program = new Program(plan.steps, image.memory);
+  image.write(program, plan.resume);
   const cgroup = await makeCgroup(settings);
   try {
     const pid = start(program, plan, circumstances.maps);
     closeSync(fds.child);
+    image.close();
     const status = await attend(pid, {
       program,
       plan,
@@ -54,7 +57,7 @@ export async function isolate(settings: Settings): Promise<number> {
 
 /** The plan of a container that is not made. */
 export async function planOf(settings: Settings): Promise<Plan> {
-  return makePlan(withPlaces(settings), await lookAround(settings, { supervisor: 3, child: 4 }));
+  return makePlan(withPlaces(settings), await lookAround(settings, { supervisor: 3, child: 4 }, new Image()));
 }
 
 function withPlaces(settings: Settings): Settings {
@@ -65,7 +68,7 @@ interface Surroundings extends Circumstances {
   report: Report | undefined;
 }
 
-async function lookAround(settings: Settings, control: Circumstances['control']): Promise<Surroundings> {
+async function lookAround(settings: Settings, control: Circumstances['control'], image: Image): Promise<Surroundings> {
   const host = probeHost(settings.root, { devices: settings.privileged });
   const maps = chooseMaps(settings.userns, host);
   const kept = keptCapabilities(settings, host, maps);
@@ -78,6 +81,7 @@ async function lookAround(settings: Settings, control: Circumstances['control'])
     report,
     reporting: report !== undefined,
     control,
+    image: image.steps,
     cgroup: Object.keys(settings.cgroup).length > 0,
     showing: tracing(),
     windowSize: settings.terminal ? (await import('./terminal.js')).windowSize() : undefined,
@@ -183,10 +187,11 @@ async function attend(
 /** The lines of the child come before those of the command: it waits until they are printed. */
 function showChild(program: Program, plan: Plan, control: Control, report: Report | undefined): void {
   const exec = new Set<Plan['steps'][number]>(plan.attempts.map(({ step }) => step));
-  const before = plan.steps.filter((step) => !exec.has(step));
   report?.answerUntil(control.fd);
   const reached = control.arrived();
-  for (const step of before) showStep(program, step);
+  plan.steps.forEach((step, i) => {
+    if (!exec.has(step)) showStep(program, plan, i);
+  });
   if (!reached) return;
   control.open();
   // The end of the line: execve has closed it, or the child has ended.
@@ -199,9 +204,13 @@ function showChild(program: Program, plan: Plan, control: Control, report: Repor
   }
 }
 
-function showStep(program: Program, step: PlanStep): void {
+function showStep(program: Program, plan: Plan, i: number): void {
+  const step = plan.steps[i]!;
   const result = program.result(step);
-  if (result !== undefined) trace(`[child] ${program.show(step)} = ${formatResult(result)}`);
+  // An execve that succeeds has no result; what comes after it tells that it did.
+  const replaced =
+    result === undefined && plan.steps[i + 1] === plan.resume && program.result(plan.resume) !== undefined;
+  if (result !== undefined || replaced) trace(`[child] ${program.show(step)} = ${formatResult(result ?? 0)}`);
 }
 
 function throwIfFailed(program: Program, plan: Plan, settings: Settings, { maps }: Circumstances): void {

@@ -4,12 +4,13 @@
  */
 import { seccomp, setgroups, setresgid, setresuid } from '../sys/calls.js';
 import { SECCOMP } from '../sys/constants.js';
+import type { ImageSteps } from '../sys/image.js';
 import { Block } from '../sys/program.js';
 import { boundingSteps, capabilityStep, chooseCapabilities } from './capabilities.js';
 import { consoleSteps } from './console.js';
 import { aliveSteps, type ControlFds, controlSteps, gateSteps } from './control.js';
 import { deviceSteps } from './devices.js';
-import { deathStep, type ExecSteps, execSteps, restoreSteps } from './exec.js';
+import { changeSteps, deathStep, type ExecSteps, execSteps, restoreSteps } from './exec.js';
 import { fileSteps } from './files.js';
 import type { Host } from './host.js';
 import { maskSteps } from './masks.js';
@@ -50,6 +51,8 @@ export interface Circumstances {
   /** The filter asks the supervisor about what it would refuse. */
   reporting: boolean;
   control: ControlFds;
+  /** What the child becomes before it gives up its powers. */
+  image: ImageSteps;
   /** The child is moved to a cgroup of its own. */
   cgroup: boolean;
   /** The child stops before execve(2) until all before it has been shown. */
@@ -66,6 +69,8 @@ export interface Plan {
   gaveUp: PlanStep;
   /** Returns the descriptor of what the filter asks, when it does. */
   filter: PlanStep | undefined;
+  /** Where the image goes on. */
+  resume: PlanStep;
 }
 
 export function makePlan(settings: Settings, circumstances: Circumstances): Plan {
@@ -113,6 +118,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     ...(settings.readOnly ? [readOnlyStep(root.fd)] : []),
     ...pivotSteps(root.fd),
     ...enterSteps(directory.fd),
+    ...changeSteps(circumstances.image, control.child),
     ...boundingSteps(kept, host.lastCapability),
     ...early,
     ...identitySteps(identity, maps),
@@ -126,12 +132,16 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
       : []),
     ...exec.steps,
   ];
+  const resume = steps.find(
+    ({ call, args }) => call === circumstances.image.resume.call && args === circumstances.image.resume.args,
+  )!;
   return {
     namespaces: namespacesOf(network, user, cgroup),
     steps,
     attempts: exec.attempts,
     gaveUp: exec.gaveUp,
     filter: filterStep,
+    resume,
   };
 }
 

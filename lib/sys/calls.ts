@@ -14,6 +14,7 @@ import {
   KEYCTL,
   LOCK,
   MAP,
+  MFD,
   MNT,
   MOUNT_ATTR,
   MOVE_MOUNT,
@@ -191,6 +192,9 @@ export const pidfd_getfd = syscall('pidfd_getfd', { x64: 438, arm64: 438 }, fd, 
 export const exit_group = syscall('exit_group', { x64: 231, arm64: 94 }, int);
 /** `argv` and `envp` are null-terminated arrays of pointers. */
 export const execve = syscall('execve', { x64: 59, arm64: 221 }, path, memory, memory);
+/** With an empty path and AT_EMPTY_PATH: what the descriptor is open on. */
+export const execveat = syscall('execveat', { x64: 322, arm64: 281 }, fd, path, memory, memory, atFlags);
+export const memfd_create = syscall('memfd_create', { x64: 319, arm64: 279 }, path, flags(['MFD_', MFD]));
 export const prctl = syscall('prctl', { x64: 157, arm64: 167 }, choice('PR_', PR), long, long, long, long);
 export const capset = syscall('capset', { x64: 126, arm64: 91 }, memory, memory);
 export const seccomp = syscall('seccomp', { x64: 317, arm64: 277 }, int, flags(['SECCOMP_', SECCOMP]), memory);

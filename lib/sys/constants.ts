@@ -179,6 +179,9 @@ export const TIO = {
   CGPTN: 0x80045430,
 } as const;
 
+/** memfd_create(2). */
+export const MFD = { CLOEXEC: 1, EXEC: 0x10 } as const;
+
 /** recv(2). */
 export const MSG = { PEEK: 0x2, DONTWAIT: 0x40, CMSG_CLOEXEC: 0x40000000 } as const;
 

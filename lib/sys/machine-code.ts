@@ -130,8 +130,65 @@ export const listings = {
 `,
 };
 
+/**
+ * How a program goes on after execve(2) of an image of its own (image.ts): it maps the table again, at the same address, and
+ * falls into the loop above, whose code follows.
+ */
+export const entrances = {
+  x64: `
+  bb00014000        mov ebx, 0x400100           ; the parameters: imageLayout
+  488b3b            mov rdi, [rbx]
+  488b7308          mov rsi, [rbx+8]
+  ba03000000        mov edx, 3                  ; PROT_READ|PROT_WRITE
+  41ba01001000      mov r10d, 0x100001          ; MAP_SHARED|MAP_FIXED_NOREPLACE
+  4c8b4310          mov r8, [rbx+16]
+  4531c9            xor r9d, r9d
+  b809000000        mov eax, 9                  ; mmap
+  0f05              syscall
+  488b6b18          mov rbp, [rbx+24]           ; the entry to go on at
+  4839f8            cmp rax, rdi                ; mapped where it was: its pointers hold
+  740c              je loop
+  b8e7000000        mov eax, 231                ; exit_group
+  bf7d000000        mov edi, 125                ; stoppedStatus
+  0f05              syscall
+                  loop:
+`,
+  arm64: `
+  132080d2          movz x19, #0x100            ; the parameters: imageLayout
+  1308a0f2          movk x19, #0x40, lsl #16
+  600240f9          ldr x0, [x19]
+  610640f9          ldr x1, [x19, #8]
+  620080d2          mov x2, #3                  ; PROT_READ|PROT_WRITE
+  230080d2          mov x3, #1                  ; MAP_SHARED|MAP_FIXED_NOREPLACE
+  0302a0f2          movk x3, #0x10, lsl #16
+  640a40f9          ldr x4, [x19, #16]
+  050080d2          mov x5, #0
+  c81b80d2          mov x8, #222                ; mmap
+  f50300aa          mov x21, x0
+  010000d4          svc #0
+  740e40f9          ldr x20, [x19, #24]         ; the entry to go on at
+  1f0015eb          cmp x0, x21                 ; mapped where it was: its pointers hold
+  80000054          b.eq loop
+  c80b80d2          mov x8, #94                 ; exit_group
+  a00f80d2          mov x0, #125                ; stoppedStatus
+  010000d4          svc #0
+                  loop:
+`,
+};
+
+const arch = process.arch === 'arm64' ? 'arm64' : 'x64';
+
 /** The code for this machine. */
 export function machineCode(): Buffer {
-  const listing = process.arch === 'arm64' ? listings.arm64 : listings.x64;
+  return assembled(listings[arch]);
+}
+
+/** The code of an image for this machine: the entrance, and the loop. */
+export function imageCode(): Buffer {
+  const [, loop = ''] = listings[arch].split(/^ +loop:$/m);
+  return Buffer.concat([assembled(entrances[arch]), assembled(loop)]);
+}
+
+function assembled(listing: string): Buffer {
   return Buffer.from([...listing.matchAll(/^ {2}([0-9a-f]+)/gm)].map(([, hex]) => hex).join(''), 'hex');
 }

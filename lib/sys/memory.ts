@@ -1,7 +1,10 @@
 /** Memory outside the JavaScript heap: it keeps its address, and what is shared with a child stays shared. */
-import { mmap, mprotect } from './calls.js';
+import { ftruncate, mmap, mprotect } from './calls.js';
 import { MAP, PROT } from './constants.js';
 import { viewMemory } from './ffi.js';
+
+/** A hint where to map what another image is to map at the same address: far from where the kernel puts things by itself. */
+const quietPlace = 0x10_0000_0000;
 
 /** A region to allocate from, front to back. Pages that nobody touches cost nothing. Lives as long as the process. */
 export class Arena {
@@ -9,8 +12,14 @@ export class Arena {
   readonly bytes: Buffer;
   #used = 0;
 
-  constructor(size: number) {
-    this.address = mmap(null, size, PROT.READ | PROT.WRITE, MAP.SHARED | MAP.ANONYMOUS, -1, 0);
+  /** `file` is a memory file to be the region; without one it is anonymous. */
+  constructor(size: number, file?: number) {
+    if (file === undefined) {
+      this.address = mmap(null, size, PROT.READ | PROT.WRITE, MAP.SHARED | MAP.ANONYMOUS, -1, 0);
+    } else {
+      ftruncate(file, size);
+      this.address = mmap(quietPlace, size, PROT.READ | PROT.WRITE, MAP.SHARED, file, 0);
+    }
     this.bytes = viewMemory(this.address, size);
   }
 

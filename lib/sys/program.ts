@@ -70,10 +70,13 @@ export class Program {
   readonly #header: number;
   #started = false;
 
-  /** Compiles the steps. */
-  constructor(readonly steps: readonly Step[]) {
+  /** Compiles the steps, into a memory file when one is given. */
+  constructor(
+    readonly steps: readonly Step[],
+    file?: number,
+  ) {
     const size = sizeOf(steps);
-    this.#arena = new Arena(size);
+    this.#arena = new Arena(size, file);
     this.#words = new Int32Array(this.#arena.bytes.buffer, this.#arena.bytes.byteOffset, size / 4);
     this.#header = this.#arena.allocate(headerLayout.size);
     this.#scratch = this.#arena.allocate(8);
@@ -113,6 +116,11 @@ export class Program {
     if (tracing()) trace(`${call} = ${formatResult(pid)}`);
     if (isErrno(pid)) throw new SyscallError('clone', -pid, call);
     return pid;
+  }
+
+  /** Where the table lies, and the address of a step in it: what an image has to know (image.ts). */
+  location(step: Step): { address: number; size: number; entry: number } {
+    return { address: this.#arena.address, size: this.#arena.bytes.length, entry: this.#address(this.#entry(step)) };
   }
 
   /** What a step returned, or undefined when it has not been reached (or, of execve, when it succeeded). */

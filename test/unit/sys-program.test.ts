@@ -7,8 +7,8 @@ import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import * as sys from '../../lib/sys/calls.js';
 import { AT, F, O, SIG } from '../../lib/sys/constants.js';
-import { listings } from '../../lib/sys/machine-code.js';
-import { Block, compare, Program, pointerArray, Result, type Step, stringBlock } from '../../lib/sys/program.js';
+import { entrances, listings } from '../../lib/sys/machine-code.js';
+import { Block, compare, Program, pointerArray, Result, type Step } from '../../lib/sys/program.js';
 import type { Syscall } from '../../lib/sys/syscall.js';
 import { needs, scratch } from '../support/run.js';
 
@@ -182,10 +182,17 @@ const assemblers: Record<keyof typeof listings, { as: string; objcopy: string; p
   arm64: { as: 'aarch64-linux-gnu-as', objcopy: 'aarch64-linux-gnu-objcopy', prefix: '' },
 };
 
-for (const [arch, listing] of Object.entries(listings) as [keyof typeof listings, string][]) {
+const texts = [listings, entrances].flatMap((set, i) =>
+  (['x64', 'arm64'] as const).map((arch) => ({
+    arch,
+    listing: set[arch],
+    what: i === 0 ? 'machine code' : 'entrance',
+  })),
+);
+for (const { arch, listing, what } of texts) {
   const { as, objcopy, prefix } = assemblers[arch];
   const foreign = arch === 'x64' && process.arch !== 'x64' && 'as is for another processor';
-  test(`the ${arch} machine code is what its assembly says`, { skip: needs(as, objcopy) || foreign }, () => {
+  test(`the ${arch} ${what} is what its assembly says`, { skip: needs(as, objcopy) || foreign }, () => {
     const directory = mkdtempSync(join(tmpdir(), 'md-as-'));
     const at = (name: string) => join(directory, name);
     try {
@@ -194,7 +201,7 @@ for (const [arch, listing] of Object.entries(listings) as [keyof typeof listings
       execFileSync(as, ['-o', at('a.o'), at('a.s')]);
       execFileSync(objcopy, ['-O', 'binary', '-j', '.text', at('a.o'), at('a.bin')]);
       const hex = [...listing.matchAll(/^ {2}([0-9a-f]+)/gm)].map(([, bytes]) => bytes).join('');
-      assert.ok(hex.length > 200);
+      assert.ok(hex.length > 100);
       assert.equal(readFileSync(at('a.bin')).toString('hex'), hex);
     } finally {
       rmSync(directory, { recursive: true });

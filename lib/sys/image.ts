@@ -1,0 +1,91 @@
+/**
+ * A second stage for a child: an executable of a few hundred bytes, in memory only, that goes on with the same table.
+ *
+ * Until it executes something the child is a copy of Node, and /proc/self/exe leads to Node's file on the host. A container's
+ * command that is a script with `#!/proc/self/exe` would have the kernel run that file inside the container, as its root, who
+ * could then open it for writing (CVE-2019-5736). So the child first becomes this image, which belongs to nobody and is gone
+ * with the process, and executes the command from there.
+ *
+ * Sources: elf(5), memfd_create(2), execveat(2).
+ */
+import { closeSync, writeSync } from 'node:fs';
+import { close, execveat, fcntl, memfd_create } from './calls.js';
+import { AT, F, MFD } from './constants.js';
+import { imageCode } from './machine-code.js';
+import { type Program, pointerArray, type Step } from './program.js';
+import { isErrno, SyscallError } from './syscall.js';
+
+/** Where the image is in memory: its header, what the entrance needs to know, the code. */
+const base = 0x400000;
+const imageLayout = { parameters: 0x100, code: 0x140 } as const;
+
+export interface ImageSteps {
+  /** Before the change: descriptors that stay open lose their close-on-exec mark. */
+  prepare: Step;
+  /** The change. It has no result when it has succeeded. */
+  change: Step;
+  /** The first step of the image. */
+  resume: Step;
+}
+
+export class Image {
+  /** The memory of the program: shared with the supervisor on both sides of the change. */
+  readonly memory = memfd('md table');
+  readonly #file = memfd('md');
+  readonly steps: ImageSteps = {
+    prepare: { call: fcntl as unknown as Step['call'], args: [this.memory, F.SETFD, 0] },
+    change: {
+      call: execveat as unknown as Step['call'],
+      args: [this.#file, '', pointerArray(['md-isolate']), pointerArray([]), AT.EMPTY_PATH],
+    },
+    resume: { call: close as unknown as Step['call'], args: [this.memory] },
+  };
+
+  /** Writes the executable for a program; to be called before the start. `resume` is the step to go on at. */
+  write(program: Program, resume: Step): void {
+    const { address, size, entry } = program.location(resume);
+    const bytes = Buffer.alloc(imageLayout.code);
+    elfHeader(bytes);
+    [address, size, this.memory, entry].forEach((value, i) => {
+      bytes.writeBigUInt64LE(BigInt(value), imageLayout.parameters + 8 * i);
+    });
+    const whole = Buffer.concat([bytes, imageCode()]);
+    // Size in the file and size in memory.
+    whole.writeBigUInt64LE(BigInt(whole.length), 64 + 32);
+    whole.writeBigUInt64LE(BigInt(whole.length), 64 + 40);
+    writeSync(this.#file, whole);
+  }
+
+  /** Closes the supervisor's copies, once the child is started. */
+  close(): void {
+    closeSync(this.memory);
+    closeSync(this.#file);
+  }
+}
+
+/** Linux 6.3 wants to be told that a memory file may be executed; before that it does not know the flag. */
+function memfd(name: string): number {
+  const fd = memfd_create.try(name, MFD.CLOEXEC | MFD.EXEC);
+  if (!isErrno(fd)) return fd;
+  if (fd !== -22)
+    throw new SyscallError('memfd_create', -fd, `memfd_create(${JSON.stringify(name)}, MFD_CLOEXEC|MFD_EXEC)`);
+  return memfd_create(name, MFD.CLOEXEC);
+}
+
+/** An executable with one segment, readable and executable, loaded at `base`. */
+function elfHeader(bytes: Buffer): void {
+  bytes.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1], 0); // 64 bits, little-endian, version 1
+  bytes.writeUInt16LE(2, 16); // ET_EXEC
+  bytes.writeUInt16LE(process.arch === 'arm64' ? 183 : 62, 18); // EM_AARCH64, EM_X86_64
+  bytes.writeUInt32LE(1, 20);
+  bytes.writeBigUInt64LE(BigInt(base + imageLayout.code), 24); // entry point
+  bytes.writeBigUInt64LE(64n, 32); // program headers follow
+  bytes.writeUInt16LE(64, 52); // size of this header
+  bytes.writeUInt16LE(56, 54); // size of a program header
+  bytes.writeUInt16LE(1, 56); // how many there are
+  bytes.writeUInt32LE(1, 64); // PT_LOAD
+  bytes.writeUInt32LE(5, 68); // PF_R | PF_X
+  bytes.writeBigUInt64LE(BigInt(base), 80); // address
+  bytes.writeBigUInt64LE(BigInt(base), 88);
+  bytes.writeBigUInt64LE(0x1000n, 112); // alignment
+}
