@@ -68,7 +68,7 @@ export class DockerArchive implements LocalSource {
     const file = path === undefined ? undefined : this.files.open(path);
     if (!file) throw bad(this.files.place, `blob ${digest} is not in it any more`);
     if (file.size !== size) throw bad(file.name, `it has ${file.size} bytes, not ${size}`);
-    for await (const chunk of file.chunks(sink.offset)) sink.write(chunk);
+    for await (const chunk of file.chunks(sink.offset)) await sink.write(chunk);
   }
 
   #images(): Promise<Made[]> {

@@ -25,11 +25,10 @@ export class FilePart {
     private readonly ownsFd: boolean,
   ) {}
 
-  /** The bytes from `offset` on, in chunks that are reused: each is valid until the next is asked for. */
+  /** The bytes from `offset` on. */
   async *chunks(offset = 0): AsyncGenerator<Buffer> {
-    const buffer = Buffer.allocUnsafe(Math.min(chunkBytes, Math.max(1, this.size - offset)));
     for (let at = offset; at < this.size; ) {
-      const chunk = await this.#at(at, buffer.subarray(0, this.size - at));
+      const chunk = await this.#at(at, Buffer.allocUnsafe(Math.min(chunkBytes, this.size - at)));
       at += chunk.length;
       yield chunk;
     }
@@ -44,7 +43,7 @@ export class FilePart {
   async whole(limit: number): Promise<Buffer> {
     if (this.size > limit) throw bad(this.name, `it has ${this.size} bytes, and at most ${limit} are accepted`);
     const chunks: Buffer[] = [];
-    for await (const chunk of this.chunks()) chunks.push(Buffer.from(chunk));
+    for await (const chunk of this.chunks()) chunks.push(chunk);
     return Buffer.concat(chunks);
   }
 

@@ -54,7 +54,7 @@ export class Layout implements LocalSource {
     const file = this.#blob(digest);
     try {
       if (file.size !== size) throw bad(file.name, `it has ${file.size} bytes, not ${size}`);
-      for await (const chunk of file.chunks(sink.offset)) sink.write(chunk);
+      for await (const chunk of file.chunks(sink.offset)) await sink.write(chunk);
     } finally {
       file.close();
     }

@@ -316,7 +316,7 @@ class MemorySink implements BlobSink {
 
   constructor(readonly blob: Descriptor) {}
 
-  write(chunk: Buffer): void {
+  write(chunk: Buffer): undefined {
     this.#chunks.push(chunk);
     this.offset += chunk.length;
   }

@@ -7,6 +7,7 @@ import { errnoName, failureOf } from '../pipe/failure.js';
 import type { Descriptor } from '../pipe/oci.js';
 import { isAbandoned, moveInto, ownPath } from './own-files.js';
 import type { BlobSink } from './source.js';
+import { Writer } from './writer.js';
 
 const read = promisify(fs.read);
 const sync = promisify(fs.fdatasync);
@@ -17,6 +18,7 @@ export class Partial implements BlobSink {
   readonly #algorithm: string;
   #hash: Hash;
   #verdict: string | undefined;
+  #writer: Writer;
 
   private constructor(
     private readonly path: string,
@@ -26,6 +28,7 @@ export class Partial implements BlobSink {
   ) {
     this.#algorithm = blob.digest.slice(0, blob.digest.indexOf(':'));
     this.#hash = createHash(this.#algorithm);
+    this.#writer = new Writer(fd, 0);
   }
 
   /** Takes over the longest part that a dead process has left, or begins an empty one. */
@@ -63,25 +66,21 @@ export class Partial implements BlobSink {
     });
   }
 
-  write(chunk: Buffer): void {
+  write(chunk: Buffer): Promise<void> | undefined {
+    let wait: Promise<void> | undefined;
     try {
-      for (let at = 0; at < chunk.length; ) {
-        at += fs.writeSync(this.fd, chunk, at, chunk.length - at, this.offset + at);
-      }
+      wait = this.#writer.write(chunk);
     } catch (error) {
       throw failureOf(error, this.path);
     }
     this.#hash.update(chunk);
     this.offset += chunk.length;
     this.onBytes(this.offset);
+    return wait;
   }
 
   restart(): void {
-    try {
-      fs.ftruncateSync(this.fd, 0);
-    } catch (error) {
-      throw failureOf(error, this.path);
-    }
+    this.#writer.restart();
     this.#hash = createHash(this.#algorithm);
     this.#verdict = undefined;
     this.offset = 0;
@@ -101,6 +100,7 @@ export class Partial implements BlobSink {
   /** Gives a verified blob its name, once it is on the disk itself: no power failure leaves a torn blob under it. */
   async publish(path: string): Promise<void> {
     try {
+      await this.#writer.done();
       await sync(this.fd);
       moveInto(this.path, path);
     } catch (error) {
@@ -113,9 +113,15 @@ export class Partial implements BlobSink {
   }
 
   /** What has come stays for the next process; an empty file would be of no use to it. */
-  close(): void {
-    fs.closeSync(this.fd);
-    if (this.offset === 0) this.remove();
+  async close(): Promise<void> {
+    try {
+      await this.#writer.done();
+    } catch (error) {
+      throw failureOf(error, this.path);
+    } finally {
+      fs.closeSync(this.fd);
+      if (this.offset === 0) this.remove();
+    }
   }
 
   async #rehash(): Promise<void> {
@@ -131,6 +137,7 @@ export class Partial implements BlobSink {
       this.#hash.update(buffer.subarray(0, bytesRead));
       this.offset += bytesRead;
     }
+    this.#writer = new Writer(this.fd, this.offset);
     if (this.offset > 0) this.onBytes(this.offset);
   }
 }

@@ -12,7 +12,8 @@ export interface RawManifest {
 export interface BlobSink {
   /** How many bytes it has. */
   readonly offset: number;
-  write(chunk: Buffer): void;
+  /** Takes the next bytes, which are its own from now on. A promise asks to send no more until it is fulfilled. */
+  write(chunk: Buffer): Promise<void> | undefined;
   /** Forgets all that it has: the bytes come again from the first one. */
   restart(): void;
   /** Whether it holds the whole blob, by size and digest. Ask when no more bytes come. */

@@ -107,7 +107,7 @@ export class Store {
       if (error instanceof Failure && error.status === Status.data) partial.remove();
       throw error;
     } finally {
-      partial.close();
+      await partial.close();
     }
     return { path, found: false };
   }
@@ -152,7 +152,7 @@ export class Store {
       const isThere = this.#has(blob);
       if (!isThere && (stuck || !partial.hasElder())) return partial;
       partial.remove();
-      partial.close();
+      await partial.close();
       if (isThere) return undefined;
       stuck = await this.#isStuck(blob, onBytes);
     }

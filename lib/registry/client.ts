@@ -220,7 +220,7 @@ class Download {
     return Number(first) === from && (total === '*' || Number(total) === this.size);
   }
 
-  #write(chunk: Buffer): void {
+  #write(chunk: Buffer): Promise<void> | undefined {
     if (this.sink.offset + chunk.length > this.size) {
       throw new RegistryFailure(
         Status.data,
@@ -228,7 +228,7 @@ class Download {
         `more than the ${this.size} bytes came that its descriptor says`,
       );
     }
-    this.sink.write(chunk);
+    return this.sink.write(chunk);
   }
 
   #again(why: string): RegistryFailure {

@@ -27,13 +27,18 @@ export interface Incoming {
   header(name: string): string | undefined;
   /** All values of a header. */
   headers(name: string): string[];
-  /** Hands on the body as it comes. Once, and only one of these three may be called; one must be. */
-  stream(onChunk: (chunk: Buffer) => void): Promise<void>;
+  /**
+   * Hands on the body as it comes; while a promise that `onChunk` returned is not fulfilled, no more is read. Once, and
+   * only one of these three may be called; one must be.
+   */
+  stream(onChunk: OnChunk): Promise<void>;
   /** The whole body; throws `Failure` 76 when it is longer than `limit` bytes. */
   bytes(limit: number): Promise<Buffer>;
   /** Reads on without looking, or hangs up when that would be long. Never rejects. */
   drop(): Promise<void>;
 }
+
+type OnChunk = (chunk: Buffer) => Promise<void> | undefined;
 
 /** Seconds. */
 export interface Timeouts {
@@ -169,7 +174,7 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
   status = 0;
   #headers: Record<string, string | string[] | undefined> = {};
   #controller: Dispatcher.DispatchController | undefined;
-  #onChunk: ((chunk: Buffer) => void) | undefined;
+  #onChunk: OnChunk | undefined;
   readonly #early: Buffer[] = [];
   #settle: { resolve: () => void; reject: (error: Error) => void } | undefined;
   #thrown: Error | undefined;
@@ -205,7 +210,10 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
 
   #hand(controller: Dispatcher.DispatchController | undefined, chunk: Buffer): void {
     try {
-      this.#onChunk?.(chunk);
+      const wait = this.#onChunk?.(chunk);
+      if (!wait) return;
+      controller?.pause();
+      wait.then(() => controller?.resume());
     } catch (error) {
       // What the receiver throws is no trouble of the network, and is passed on as it is.
       this.#thrown = error instanceof Error ? error : new Error(String(error));
@@ -235,7 +243,7 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
     return value === undefined ? [] : Array.isArray(value) ? value : [value];
   }
 
-  stream(onChunk: (chunk: Buffer) => void): Promise<void> {
+  stream(onChunk: OnChunk): Promise<void> {
     this.#onChunk = onChunk;
     const ended = new Promise<void>((resolve, reject) => {
       this.#settle = { resolve, reject };
@@ -254,6 +262,7 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
       length += chunk.length;
       if (length > limit) throw bodyTooLarge(this.url, limit);
       chunks.push(chunk);
+      return undefined;
     });
     return Buffer.concat(chunks, length);
   }
@@ -264,6 +273,7 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
       await this.stream((chunk) => {
         length += chunk.length;
         if (length > dropLimit) throw bodyTooLarge(this.url, dropLimit);
+        return undefined;
       });
     } catch (error) {
       // How a body ends that nobody wants is of no interest.

@@ -46,7 +46,7 @@ class Sink implements BlobSink {
     return this.data.length;
   }
 
-  write(chunk: Buffer): void {
+  write(chunk: Buffer): undefined {
     this.data = Buffer.concat([this.data, chunk]);
   }
 
