@@ -28,7 +28,7 @@ import { LimitExceeded } from './limits.js';
 import { type Dir, tooDeep } from './rooted.js';
 import { statAt } from './stat.js';
 import type { Entry, TarSink } from './tar.js';
-import { type Tree, timespecs, type Unset, usableMode } from './tree.js';
+import { type Kept, type Tree, timespecs, type Unset, usableMode } from './tree.js';
 import { parseWhiteout, Written } from './whiteouts.js';
 import { applyXattrs, replaceXattrs } from './xattrs.js';
 
@@ -158,16 +158,21 @@ export class LayerWriter implements TarSink {
     if (dir === -ENOENT || dir === -ENOTDIR) return;
     if (dir === -ELOOP) throw new Failure(Status.data, shown(above), 'its symlinks go round in a circle (ELOOP)');
     if (typeof dir === 'number') throw new SyscallError('openat2', -dir, shown(above));
-    const kept = (at: ByteString, name: ByteString) => this.written.has(at, name);
+    const kept: Kept = (at, name) => this.written.kept(at, name);
     if (whiteout.kind === 'name') {
+      // That the directory of this name was emptied says nothing of the directory itself.
+      if (this.written.isHidden(dir.path)) return;
       this.tree.removeUnless(dir, whiteout.name, kept);
+      this.written.hide(joinPath(dir.path, whiteout.name));
       return;
     }
     // The last part of the path is the directory to be emptied, and as a symlink it leads to another one.
     const [parent, name] = splitPath(above);
     const up = this.tree.root.find(parent);
     if (above !== '' && typeof up !== 'number' && joinPath(up.path, name) !== dir.path) return;
+    if (this.written.isHidden(dir.path)) return;
     this.tree.clear(dir, kept);
+    this.written.hide(dir.path);
   }
 
   private beginFile(entry: Entry, dir: Dir, name: ByteString): void {

@@ -29,6 +29,11 @@ export interface Unset {
   xattrs?: Record<string, string>;
 }
 
+/**
+ * What a removal leaves of an entry: `nothing`; itself, while the entries below it are asked for in turn; or `all`.
+ */
+export type Kept = (dir: ByteString, name: ByteString) => 'nothing' | 'itself' | 'all';
+
 export interface TreeLimits {
   maxDepth: number;
 }
@@ -73,14 +78,11 @@ export class Tree {
 
   /** Removes the entry `name` of `dir` with all that is below it, symlinks as such. No error when it is not there. */
   remove(dir: Dir, name: ByteString): void {
-    this.removeUnless(dir, name, () => false);
+    this.removeUnless(dir, name, () => 'nothing');
   }
 
-  /**
-   * Removes the entry and what is below it, except what `kept` says, asked for the path of each entry: where it is
-   * true for a directory, that directory stays and its entries are asked for in turn.
-   */
-  removeUnless(dir: Dir, name: ByteString, kept: (dir: ByteString, name: ByteString) => boolean): void {
+  /** Removes the entry and what is below it, except what `kept` says. */
+  removeUnless(dir: Dir, name: ByteString, kept: Kept): void {
     const directory = removeEntry(dir.fd, dir.path, name, kept, (path) => {
       this.directories.delete(path);
       this.unset.delete(path);
@@ -89,7 +91,7 @@ export class Tree {
   }
 
   /** Empties a directory of what `kept` does not say. */
-  clear(dir: Dir, kept: (dir: ByteString, name: ByteString) => boolean): void {
+  clear(dir: Dir, kept: Kept): void {
     // The descriptor of `dir` is shared: reading its entries would move a position that others rely on.
     const fd = openat(dir.fd, '.', openDirectory, 0);
     try {
@@ -153,8 +155,6 @@ function writeInt64(buffer: Buffer, value: number, at: number): void {
   buffer.writeInt32LE(high, at + 4);
 }
 
-type Kept = (dir: ByteString, name: ByteString) => boolean;
-
 /**
  * Removes one entry; returns whether it was a directory. `gone` hears of every path that no longer is. With `ours` the
  * directory itself is part of what is removed, and is made writable where it is not.
@@ -170,7 +170,8 @@ function removeEntry(
   const path = joinPath(dirPath, name);
   const bytes = toBytes(name);
   const keep = kept(dirPath, name);
-  if (!keep) {
+  if (keep === 'all') return false;
+  if (keep === 'nothing') {
     let result = unlinkat.try(dirfd, bytes, 0);
     if (result === -EACCES && ours && fchmod.try(dirfd, 0o700) === 0) result = unlinkat.try(dirfd, bytes, 0);
     if (result === 0 || result === -ENOENT) {
@@ -187,7 +188,7 @@ function removeEntry(
   } finally {
     close(fd);
   }
-  if (!keep) {
+  if (keep === 'nothing') {
     unlinkat(dirfd, bytes, AT.REMOVEDIR);
     gone(path);
   }
@@ -210,7 +211,7 @@ export function removeTree(dirfd: number, name: ByteString): void {
     dirfd,
     '',
     name,
-    () => false,
+    () => 'nothing',
     () => {},
   );
 }

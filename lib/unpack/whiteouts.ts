@@ -5,6 +5,7 @@
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { type ByteString, joinPath, shown, splitPath } from './bytes.js';
+import type { Kept } from './tree.js';
 
 const prefix = '.wh.';
 
@@ -29,9 +30,10 @@ export function parseWhiteout(dir: ByteString, name: ByteString): Whiteout | und
   return { kind: 'name', name: hidden };
 }
 
-/** What the layer at hand has written, and the directories above it. */
+/** What the layer at hand has written, and the directories above it; and what it has hidden already. */
 export class Written {
   private readonly names = new Map<ByteString, Set<ByteString>>();
+  private readonly hidden = new Set<ByteString>();
 
   /** Without lower layers no one asks, and nothing is kept. */
   constructor(readonly hasLower: boolean) {}
@@ -48,7 +50,23 @@ export class Written {
     if (dir !== '') this.add(...splitPath(dir));
   }
 
-  has(dir: ByteString, name: ByteString): boolean {
-    return this.names.get(dir)?.has(name) ?? false;
+  /** What a whiteout leaves of an entry. */
+  kept(dir: ByteString, name: ByteString): ReturnType<Kept> {
+    if (!this.names.get(dir)?.has(name)) return 'nothing';
+    return this.hidden.has(joinPath(dir, name)) ? 'all' : 'itself';
+  }
+
+  /** Nothing of a lower layer is left below this path. None can come back: an archive may ask for it without end. */
+  hide(path: ByteString): void {
+    this.hidden.add(path);
+  }
+
+  /** Whether nothing of a lower layer is left below this path, or below a directory above it. */
+  isHidden(path: ByteString): boolean {
+    if (this.hidden.size === 0) return false;
+    for (let at = path; ; [at] = splitPath(at)) {
+      if (this.hidden.has(at)) return true;
+      if (at === '') return false;
+    }
   }
 }

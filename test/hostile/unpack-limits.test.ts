@@ -130,3 +130,25 @@ test('a DIR that is a file or a symlink is refused, with --force too', async (t)
   assert.equal(existsSync(rootfs), false);
   assert.deepEqual(readdirSync(directory).sort(), ['file', 'layers', 'link']);
 });
+
+test('an archive that asks for the same to be hidden again and again is looked through once', async (t) => {
+  const count = 100;
+  const names = Array.from({ length: count }, (_, i) => i);
+  const nested = (depth: number) => 'a/'.repeat(depth);
+  const cases: [name: string, hidden: (i: number) => string][] = [
+    ['an opaque marker', () => 'a/.wh..wh..opq'],
+    ['a whiteout', () => '.wh.a'],
+    ['markers from the top down', (i) => `${nested(i + 1)}.wh..wh..opq`],
+    ['markers from the bottom up', (i) => `${nested(count - i)}.wh..wh..opq`],
+  ];
+  for (const [name, hidden] of cases) {
+    const files = names.map((i) => file(`${nested(i + 1)}f`, 1));
+    const { rootfs, stdin } = prepare(t, [[file('a/old', 1)], [...files, ...names.map((i) => file(hidden(i), 0))]]);
+    const result = await md('md-unpack', ['-x', rootfs], { stdin });
+    assert.equal(result.status, 0, result.stderr.slice(-500));
+    // A directory is read by two calls, the second of which finds the end.
+    const reads = result.stderr.match(/^getdents64\(/gm) ?? [];
+    assert.ok(reads.length <= 2 * count + 10, `${name}: ${reads.length} calls of getdents64`);
+    assert.ok(!existsSync(join(rootfs, 'a/old')), name);
+  }
+});

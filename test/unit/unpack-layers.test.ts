@@ -97,6 +97,28 @@ test('case 1: a layer forgets what the layer below it wrote', async (t) => {
   assert.deepEqual(paths(rootfs), ['x']);
 });
 
+test('case 1: a directory that was hidden and filled again by its own layer is kept by a second marker', async (t) => {
+  const lower = [dir('d/'), dir('d/e/'), file('d/e/old'), file('d/old')];
+  const marker = whiteout('d/.wh..wh..opq');
+  const upper = [whiteout('d/e/.wh..wh..opq'), file('d/e/new'), marker, file('d/new'), marker, whiteout('.wh.d')];
+  assert.deepEqual(paths(await tree(t, [lower, upper])), ['d/', 'd/e/', 'd/e/new', 'd/new']);
+});
+
+test('case 1: a directory that was emptied can still be hidden', async (t) => {
+  assert.deepEqual(paths(await tree(t, [[file('a/old')], [whiteout('a/.wh..wh..opq'), whiteout('.wh.a')]])), []);
+});
+
+test('case 1: what one layer has hidden is hidden again in the next, where it has come back', async (t) => {
+  const lower = [dir('d/'), file('d/old')];
+  const rootfs = await tree(t, [
+    lower,
+    [whiteout('d/.wh..wh..opq')],
+    lower,
+    [whiteout('d/.wh..wh..opq'), file('d/new')],
+  ]);
+  assert.deepEqual(paths(rootfs), ['d/', 'd/new']);
+});
+
 // 2. Names of whiteouts
 
 test('case 2: a whiteout without a name is an error', (t) =>
