@@ -18,7 +18,7 @@ import { type Circumstances, keptCapabilities, makePlan, type Plan } from './pla
 import type { Target } from './seccomp/index.js';
 import type { Report } from './seccomp/report.js';
 import type { Settings } from './settings.js';
-import { supervise } from './supervise.js';
+import { forwardedWithTerminal, Signals, supervise } from './supervise.js';
 import { chooseMaps, type IdMaps, writeMaps } from './userns.js';
 import { identify } from './users.js';
 import { placed } from './volumes.js';
@@ -35,8 +35,10 @@ export async function isolate(settings: Settings): Promise<number> {
   const program = new Program(plan.steps, image.memory);
   image.write(program, plan.resume);
   const cgroup = await makeCgroup(settings);
+  const signals = new Signals(settings.terminal ? forwardedWithTerminal : undefined);
   try {
     const pid = start(program, plan, circumstances.maps);
+    signals.to(pid);
     closeSync(fds.child);
     image.close();
     const status = await attend(pid, {
@@ -51,6 +53,7 @@ export async function isolate(settings: Settings): Promise<number> {
     throwIfFailed(program, plan, settings, circumstances);
     return status;
   } finally {
+    signals.end();
     cgroup?.remove();
   }
 }
@@ -161,7 +164,7 @@ async function attend(
   } catch (error) {
     // The child waits at the gate; without us it ends there.
     control.close();
-    await supervise(pid, []);
+    await supervise(pid);
     throw error;
   }
   const master = settings.terminal ? receiveDescriptor(control.fd) : undefined;
@@ -176,7 +179,7 @@ async function attend(
   const { parseDetachKeys } = await import('./terminal-keys.js');
   const terminal = attachTerminal(master, { detachKeys: parseDetachKeys(settings.detachKeys) });
   try {
-    const status = await supervise(pid, ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGUSR1', 'SIGUSR2', 'SIGALRM']);
+    const status = await supervise(pid);
     await terminal.ended;
     return status;
   } finally {

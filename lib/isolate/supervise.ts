@@ -16,16 +16,42 @@ const forwarded: readonly NodeJS.Signals[] = [
   'SIGWINCH',
 ];
 
+/** With a terminal, Ctrl-Z and the size of the window are the terminal's affair. */
+export const forwardedWithTerminal: readonly NodeJS.Signals[] = forwarded.filter(
+  (signal) => signal !== 'SIGCONT' && signal !== 'SIGWINCH',
+);
+
 /**
- * Waits for the child to end and returns its exit status, 128 + n for a signal. Signals to this process go to the child.
- * Called in the same turn of the event loop in which the child was started.
+ * Takes the signals to this process from now on, before there is a child, so that none can end it unasked; those that
+ * come early are for the child as well.
  */
-export async function supervise(pid: number, signals: readonly NodeJS.Signals[] = forwarded): Promise<number> {
-  const forward = (_name: string, number: number) => {
+export class Signals {
+  readonly #early: number[] = [];
+  #pid: number | undefined;
+
+  constructor(readonly names: readonly NodeJS.Signals[] = forwarded) {
+    for (const name of names) process.on(name, this.#forward);
+  }
+
+  /** They go to this process. */
+  to(pid: number): void {
+    this.#pid = pid;
+    for (const number of this.#early.splice(0)) kill.try(pid, number);
+  }
+
+  end(): void {
+    for (const name of this.names) process.off(name, this.#forward);
+  }
+
+  readonly #forward = (_name: string, number: number) => {
     // The child may have ended without having been waited for; a signal to it is no error.
-    kill.try(pid, number);
+    if (this.#pid === undefined) this.#early.push(number);
+    else kill.try(this.#pid, number);
   };
-  for (const signal of signals) process.on(signal, forward);
+}
+
+/** Waits for the child to end and returns its exit status, 128 + n for a signal. */
+export async function supervise(pid: number): Promise<number> {
   // Listening to signals does not keep Node's event loop running; a timer does.
   const alive = setInterval(() => undefined, 2 ** 31 - 1);
   return new Promise((resolve, reject) => {
@@ -34,7 +60,6 @@ export async function supervise(pid: number, signals: readonly NodeJS.Signals[] 
       if (status === undefined) return;
       clearInterval(alive);
       process.off('SIGCHLD', check);
-      for (const signal of signals) process.off(signal, forward);
       if (status instanceof Error) reject(status);
       else resolve(status);
     };

@@ -5,11 +5,12 @@
  *
  * Sources: pty(7), termios(3), ioctl_tty(2), credentials(7) on sessions and process groups.
  */
-import { createReadStream, fstatSync, readFileSync, readSync, writeSync } from 'node:fs';
+import { closeSync, createReadStream, fstatSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { isatty, ReadStream } from 'node:tty';
 import { errnoName, failureOf } from '../pipe/failure.js';
+import { ReaderGone } from '../pipe/output.js';
 import { fcntl, ioctlMemory, ioctlTermios } from '../sys/calls.js';
 import { F, TC, TIO } from '../sys/constants.js';
 import { guardTerminal } from './terminal-guard.js';
@@ -32,8 +33,9 @@ export interface TerminalOptions {
 
 export interface Terminal {
   /**
-   * Resolves when the container's side of the pty is closed and all that it wrote is written out. Rejects with a
-   * `Failure` when writing fails.
+   * Resolves when the container's side of the pty is closed and all that it wrote is written out. Rejects when writing
+   * fails, with a `Failure`, or `ReaderGone` when nobody reads descriptor 1 any more; the pty hangs up then. A caller may
+   * wait for other things first and look at it later.
    */
   ended: Promise<void>;
   /** Gives the outer terminal back as it was. May be called more than once. Also done when the process exits. */
@@ -48,12 +50,12 @@ export function windowSize(): Buffer | undefined {
   return ioctlMemory.try(fd, TIO.CGWINSZ, size) < 0 ? undefined : size;
 }
 
-/** Begins to carry between descriptors 0 and 1 and the pty whose master is `master`, which stays the caller's to close. */
+/** Begins to carry between descriptors 0 and 1 and the pty whose master is `master`. The descriptor is this module's from here on. */
 export function attachTerminal(master: number, { detachKeys, onDetach }: TerminalOptions): Terminal {
   const outer = isatty(0) ? new OuterTerminal() : undefined;
   const inner = new Inner(master);
   const input = openInput();
-  const resize = () => copyWindowSize(master);
+  const resize = () => inner.copyWindowSize();
   const suspend = () => outer?.suspend();
 
   const restore = () => {
@@ -93,13 +95,9 @@ export function attachTerminal(master: number, { detachKeys, onDetach }: Termina
       process.kill(0, 'SIGTSTP');
     },
   });
-  return { ended: inner.carryOutput(), restore };
-}
-
-function copyWindowSize(master: number): void {
-  const size = windowSize();
-  // The master may have been closed just now; then there is nobody left to tell.
-  if (size) ioctlMemory.try(master, TIO.CSWINSZ, size);
+  const ended = inner.carryOutput();
+  ended.catch(() => inner.hangUp());
+  return { ended, restore };
 }
 
 /** The terminal on descriptor 0, and whether it is in raw mode. */
@@ -220,6 +218,7 @@ function carryInput(input: Readable, inner: Inner, keys: DetachKeys, { typed, de
 /** The master of the container's pty as a stream. */
 class Inner {
   #stream: ReadStream;
+  #hungUp = false;
 
   constructor(readonly master: number) {
     this.#stream = this.#open();
@@ -235,16 +234,29 @@ class Inner {
     this.#stream.write(bytes, () => taken());
   }
 
+  copyWindowSize(): void {
+    const size = windowSize();
+    // There may be nobody left to tell.
+    if (size && !this.#hungUp) ioctlMemory.try(this.master, TIO.CSWINSZ, size);
+  }
+
+  /** The container finds its terminal gone: SIGHUP for its session, an error for who writes to it. */
+  hangUp(): void {
+    this.#hungUp = true;
+    this.#stream.removeAllListeners('close').destroy();
+    closeSync(this.master);
+  }
+
   /** What the container writes goes to descriptor 1, and nothing more is read from it before that is done. */
   carryOutput(): Promise<void> {
     return new Promise((resolve, reject) => {
-      const fail = (error: unknown, what: string) => reject(failureOf(error, what));
+      const fail = (error: unknown, what: string) =>
+        reject(errnoName(error) === 'EPIPE' ? new ReaderGone() : failureOf(error, what));
       const follow = () => {
         this.#stream.on('data', (chunk: Buffer) => {
           try {
             writeAll(1, chunk);
           } catch (error) {
-            this.#stream.removeAllListeners('close').destroy();
             fail(error, 'writing to stdout');
           }
         });

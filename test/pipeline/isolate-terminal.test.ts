@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { makeRoot, needsContainer, until } from '../support/rootfs.js';
-import { binDir, cleanEnv, needs, remove } from '../support/run.js';
+import { binDir, cleanEnv, needs, remove, shell } from '../support/run.js';
 import { TestTerminal } from '../support/terminal.js';
 
 const skip = needsContainer || needs('tmux');
@@ -177,6 +177,15 @@ test('the detach keys leave the container running, and fg attaches again', {
   terminal.type('fg\r');
   await terminal.see('md-isolate');
   await terminal.run('echo $x-$((1 + 1))', 'kept-2');
+});
+
+test('when nobody reads the output any more, the terminal hangs up and all ends quietly', {
+  skip: needsContainer,
+}, async (t) => {
+  const root = makeRoot(t);
+  const { stdout, stderr } = await shell('{ "$1" -t "$2" yes; echo >&2 status=$?; } | head -n 1', [isolate, root]);
+  assert.equal(stdout, 'y\r\n');
+  assert.equal(stderr, 'status=141\n');
 });
 
 test('a quarter of a gigabyte goes through cat without a terminal, byte for byte', {
