@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { fetchLayers } from '../lib/image/layers.js';
 import { openLocal } from '../lib/image/local.js';
+import { keepDocuments } from '../lib/image/manifest.js';
 import { Store } from '../lib/image/store.js';
 import { main } from '../lib/pipe/command.js';
 import { asManifestDocument } from '../lib/pipe/document.js';
@@ -44,7 +45,7 @@ main(
     } finally {
       progress.end();
     }
-    await store.tag(document);
+    if (await keepDocuments(source, store, document)) await store.tag(document);
     return undefined;
   },
 );

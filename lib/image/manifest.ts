@@ -89,6 +89,31 @@ interface Found {
   entry: IndexEntry;
 }
 
+/**
+ * Sees to it that a store has the manifest and the config of an image as they came, which another machine may have
+ * resolved. Says whether all layers are there as well: somebody may have taken some out of the document on its way.
+ */
+export async function keepDocuments(
+  source: Source,
+  store: DocumentStore & { has(blob: Descriptor): boolean },
+  { image, digest, manifest }: { image: string; digest: string; manifest: Manifest },
+): Promise<boolean> {
+  let bytes = store.read(digest);
+  if (!bytes) {
+    bytes = (await source.manifest(digest, documentLimit)).bytes;
+    checkDigest(bytes, digest, `manifest of ${image}`);
+    store.put(digest, bytes);
+  }
+  const { config, layers } = asManifest(parseJson(bytes, `manifest ${digest}`), `manifest ${digest}`);
+  if (config.digest !== manifest.config.digest) return false;
+  if (!store.read(config.digest)) {
+    const configBytes = embedded(config) ?? (await readBlob(source, config));
+    checkContent(configBytes, config, `config ${config.digest}`);
+    store.put(config.digest, configBytes);
+  }
+  return layers.every((layer) => store.has(layer));
+}
+
 class Resolver {
   #indexes = 0;
   readonly #offered = new Set<string>();

@@ -89,7 +89,7 @@ export class Store {
    */
   async fetch(blob: Descriptor, source: Source, onBytes: (bytes: number) => void = () => {}): Promise<Fetched> {
     const path = this.path(blob.digest);
-    if (this.#has(blob)) return { path, found: true };
+    if (this.has(blob)) return { path, found: true };
     const partial = await this.#claim(blob, onBytes);
     if (!partial) return { path, found: true };
     try {
@@ -140,7 +140,8 @@ export class Store {
     await this.#updateIndex((entries) => entries.filter(isWhole));
   }
 
-  #has({ digest, size }: Descriptor): boolean {
+  /** Whether a blob is there, by its name and size. */
+  has({ digest, size }: Descriptor): boolean {
     const stat = fs.statSync(this.path(digest), { throwIfNoEntry: false });
     return stat?.isFile() === true && stat.size === size;
   }
@@ -149,7 +150,7 @@ export class Store {
   async #claim(blob: Descriptor, onBytes: (bytes: number) => void): Promise<Partial | undefined> {
     for (let stuck = false; ; ) {
       const partial = await Partial.claim(this.#partials, blob, onBytes);
-      const isThere = this.#has(blob);
+      const isThere = this.has(blob);
       if (!isThere && (stuck || !partial.hasElder())) return partial;
       partial.remove();
       await partial.close();

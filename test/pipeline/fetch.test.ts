@@ -145,6 +145,30 @@ test('the same layer twice is fetched once and announced twice', async (t) => {
   assert.equal(registry.lines('registry').filter((line) => line.includes(one.descriptor.digest)).length, 1);
 });
 
+const indexOf = (home: string) =>
+  JSON.parse(readFileSync(join(home, 'oci/index.json'), 'utf8')).manifests as { digest: string }[];
+
+test('a document that was made on another machine is fetched all the same, and enters the index whole', async (t) => {
+  const { run, built, home } = await world(t, { auth: 'token' });
+  const document = (await run('md-token "$1" | md-manifest')).stdout;
+  const other = scratch(t);
+  succeeded(await shell('md-fetch-layer', [], { stdin: document, env: { MD_HOME: other } }));
+  assert.deepEqual(
+    indexOf(other).map(({ digest }) => digest),
+    [built.descriptor.digest],
+  );
+  for (const { digest } of [built.descriptor, built.config.descriptor])
+    assert.ok(readFileSync(join(other, 'oci/blobs', digest.replace(':', '/'))).length > 0);
+  assert.deepEqual(indexOf(home), []);
+});
+
+test('an image of which somebody took layers out on the way does not enter the index', async (t) => {
+  const { run, home } = await world(t);
+  const some = `jq -c '.manifest.layers |= .[:1] | .config.rootfs.diff_ids |= .[:1]'`;
+  assert.equal(succeeded(await run(`md-token "$1" | md-manifest | ${some} | md-fetch-layer`)).length, 2);
+  assert.deepEqual(indexOf(home), []);
+});
+
 test('an image without layers is an image', async (t) => {
   const { run, registry } = await world(t);
   await put(registry, repository, ['latest'], image({ layers: [] }));
