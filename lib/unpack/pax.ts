@@ -5,19 +5,77 @@
 import { type ByteString, fromBytes } from './bytes.js';
 import { damaged } from './header.js';
 
-export type PaxRecords = Map<ByteString, Buffer>;
+/** The records that hold for a file. */
+export interface PaxRecords {
+  get(key: ByteString): Buffer | undefined;
+  xattrs(): Xattrs | undefined;
+}
+
+export type Xattrs = Map<ByteString, Buffer>;
 
 /**
- * The records in `body`, later ones over earlier ones. GNU tar's sparse format 0.0 repeats two keys: their values are
+ * What a global header may say of all files: the work for each file grows with it. The kernel lists no more than this
+ * of the names of a file's attributes either (limits.h, XATTR_LIST_MAX).
+ */
+const maxGlobalBytes = 64 * 1024;
+
+/** The records of global headers, which hold until others come, and for one file those of its own header over them. */
+export class PaxState {
+  private readonly global = new Map<ByteString, Buffer>();
+  private globalBytes = 0;
+  private globalXattrs: Xattrs | undefined;
+
+  /** Takes the body of a global header. Throws `Failure` 65. */
+  addGlobal(body: Buffer): void {
+    for (const [key, value] of parsePax(body)) {
+      if (key.startsWith('GNU.sparse.')) throw damaged('a global PAX header makes every file a sparse one');
+      this.forget(key);
+      if (value.length === 0) continue;
+      // A copy: the value must not keep the whole header alive.
+      this.global.set(key, Buffer.from(value));
+      this.globalBytes += key.length + value.length;
+    }
+    if (this.globalBytes > maxGlobalBytes) throw damaged(`global PAX headers of more than ${maxGlobalBytes} bytes`);
+    this.globalXattrs = paxXattrs(this.global);
+  }
+
+  /** What holds for a file with these records of its own; `undefined` when nothing does. */
+  over(local: Map<ByteString, Buffer> | undefined): PaxRecords | undefined {
+    const { global, globalXattrs } = this;
+    if (!local) return global.size === 0 ? undefined : { get: (key) => global.get(key), xattrs: () => globalXattrs };
+    return {
+      get: (key) => local.get(key) ?? global.get(key),
+      xattrs: () => {
+        const own = paxXattrs(local);
+        return own && globalXattrs ? new Map([...globalXattrs, ...own]) : (own ?? globalXattrs);
+      },
+    };
+  }
+
+  private forget(key: ByteString): void {
+    const value = this.global.get(key);
+    if (value) this.globalBytes -= key.length + value.length;
+    this.global.delete(key);
+  }
+}
+
+const meaningful = new Set(['path', 'linkpath', 'size', 'uid', 'gid', 'mtime', 'SCHILY.devmajor', 'SCHILY.devminor']);
+
+function isMeaningful(key: ByteString): boolean {
+  return meaningful.has(key) || /^(?:GNU\.sparse|SCHILY\.xattr|LIBARCHIVE\.xattr)\./.test(key);
+}
+
+/**
+ * The records in `body` that mean something here, later ones over earlier ones. GNU tar's sparse format 0.0 repeats two keys: their values are
  * gathered as the comma list that format 0.1 writes.
  */
-export function parsePax(body: Buffer): PaxRecords {
-  const records: PaxRecords = new Map();
+export function parsePax(body: Buffer): Map<ByteString, Buffer> {
+  const records = new Map<ByteString, Buffer>();
   const sparse: ByteString[] = [];
   for (let at = 0; at < body.length; ) {
     const { key, value, end } = record(body, at);
     if (key === 'GNU.sparse.offset' || key === 'GNU.sparse.numbytes') sparse.push(fromBytes(value));
-    else records.set(key, value);
+    else if (isMeaningful(key)) records.set(key, value);
     at = end;
   }
   if (sparse.length > 0) records.set('GNU.sparse.map', Buffer.from(sparse.join(',')));
@@ -78,8 +136,8 @@ export function paxTime(records: PaxRecords, key: string): Time | undefined {
  * The extended attributes: `SCHILY.xattr.NAME` holds the value as it is, `LIBARCHIVE.xattr.NAME` in base64 with the
  * name percent-encoded. `undefined` when there are none.
  */
-export function paxXattrs(records: PaxRecords): Map<ByteString, Buffer> | undefined {
-  let xattrs: Map<ByteString, Buffer> | undefined;
+function paxXattrs(records: Map<ByteString, Buffer>): Xattrs | undefined {
+  let xattrs: Xattrs | undefined;
   for (const [key, value] of records) {
     if (key.startsWith('SCHILY.xattr.')) {
       xattrs ??= new Map();

@@ -5,7 +5,7 @@
  */
 import { type ByteString, fromBytes } from './bytes.js';
 import { blockSize, damaged, decodeHeader, numberField, type RawHeader } from './header.js';
-import { type PaxRecords, parsePax, paxNumber, paxText, paxTime, paxXattrs, type Time } from './pax.js';
+import { type PaxRecords, PaxState, parsePax, paxNumber, paxText, paxTime, type Time } from './pax.js';
 import {
   checkSparse,
   isSparse10,
@@ -77,8 +77,8 @@ export class TarReader {
   private extendedFlag = '';
   private extended: Buffer[] = [];
   /** What extended headers say of the next file, and of all that follow. */
-  private local: PaxRecords | undefined;
-  private readonly global: PaxRecords = new Map();
+  private local: Map<ByteString, Buffer> | undefined;
+  private readonly pax = new PaxState();
   private longName: ByteString | undefined;
   private longTarget: ByteString | undefined;
 
@@ -204,10 +204,7 @@ export class TarReader {
         this.longTarget = upToNul(body);
         break;
       case 'g':
-        for (const [key, value] of parsePax(body)) {
-          if (value.length === 0) this.global.delete(key);
-          else this.global.set(key, value);
-        }
+        this.pax.addGlobal(body);
         break;
       default:
         this.local = parsePax(body);
@@ -215,7 +212,8 @@ export class TarReader {
   }
 
   private file(raw: RawHeader, block: Buffer, at: number): void {
-    const records = this.takeRecords();
+    const records = this.pax.over(this.local);
+    this.local = undefined;
     const type = typeOfFlag[raw.typeflag];
     if (type === undefined) throw damaged(`an entry of unknown type ${JSON.stringify(raw.typeflag)}`);
     const entry = makeEntry(type, raw, records, this.longName, this.longTarget);
@@ -234,14 +232,6 @@ export class TarReader {
     else if (records && isSparse10(records)) this.beginSparse10(records);
     else if (sparse) this.beginSparse(sparse);
     else this.beginFile(entry.size);
-  }
-
-  /** The records that hold for the file whose header has come. */
-  private takeRecords(): PaxRecords | undefined {
-    const { local, global } = this;
-    this.local = undefined;
-    if (global.size === 0) return local;
-    return local ? new Map([...global, ...local]) : global;
   }
 
   private oldSparse(block: Buffer, at: number): void {
@@ -334,28 +324,25 @@ function makeEntry(
   longName: ByteString | undefined,
   longTarget: ByteString | undefined,
 ): Entry {
-  const pax = records ?? noRecords;
-  const path = longName ?? (records && (paxText(pax, 'GNU.sparse.name') ?? paxText(pax, 'path'))) ?? raw.name;
-  const size = (records && paxNumber(pax, 'size')) ?? raw.size;
+  const path = longName ?? (records && (paxText(records, 'GNU.sparse.name') ?? paxText(records, 'path'))) ?? raw.name;
+  const size = (records && paxNumber(records, 'size')) ?? raw.size;
   // Before POSIX a directory was a file whose name ends in a slash.
   const type = flagType === 'file' && path.endsWith('/') ? 'directory' : flagType;
   if (type !== flagType && size > 0) throw damaged('a directory by its name is a file by its size');
   return {
     type,
     path,
-    target: longTarget ?? (records && paxText(pax, 'linkpath')) ?? raw.linkname,
+    target: longTarget ?? (records && paxText(records, 'linkpath')) ?? raw.linkname,
     mode: raw.mode,
-    uid: asId((records && paxNumber(pax, 'uid')) ?? raw.uid, 'user'),
-    gid: asId((records && paxNumber(pax, 'gid')) ?? raw.gid, 'group'),
+    uid: asId((records && paxNumber(records, 'uid')) ?? raw.uid, 'user'),
+    gid: asId((records && paxNumber(records, 'gid')) ?? raw.gid, 'group'),
     size: type === 'file' ? size : 0,
-    mtime: (records && paxTime(pax, 'mtime')) ?? { seconds: raw.mtime, nanoseconds: 0 },
-    major: (records && paxNumber(pax, 'SCHILY.devmajor')) ?? raw.major,
-    minor: (records && paxNumber(pax, 'SCHILY.devminor')) ?? raw.minor,
-    xattrs: records && paxXattrs(pax),
+    mtime: (records && paxTime(records, 'mtime')) ?? { seconds: raw.mtime, nanoseconds: 0 },
+    major: (records && paxNumber(records, 'SCHILY.devmajor')) ?? raw.major,
+    minor: (records && paxNumber(records, 'SCHILY.devminor')) ?? raw.minor,
+    xattrs: records?.xattrs(),
   };
 }
-
-const noRecords: PaxRecords = new Map();
 
 /** 2^32-1 is the kernel's "leave it as it is". */
 function asId(id: number, whose: string): number {

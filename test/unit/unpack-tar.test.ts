@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Failure } from '../../lib/pipe/failure.js';
+import { PaxState, parsePax } from '../../lib/unpack/pax.js';
 import { type Entry, TarReader } from '../../lib/unpack/tar.js';
 import { globalPax, gnuLong, paxBytes, type TarEntry, tarball, tarEntry } from '../support/tar.js';
 
@@ -75,6 +76,42 @@ test('case 16: an empty PAX value takes the record back', () => {
     found.map(({ uid }) => uid),
     [3, 5],
   );
+});
+
+test('case 16: attributes of a global header hold beside those of the file, and give way to those of the same name', () => {
+  const found = entries([
+    globalPax({ 'SCHILY.xattr.user.a': 'all', 'SCHILY.xattr.user.b': 'all' }),
+    { name: 'f', xattrs: { 'user.b': 'own' } },
+    { name: 'g' },
+    globalPax({ 'SCHILY.xattr.user.a': '' }),
+    { name: 'h' },
+  ]);
+  const shown = found.map(({ xattrs }) => [...(xattrs ?? [])].map(([name, value]) => `${name}=${value}`).join(' '));
+  assert.deepEqual(shown, ['user.a=all user.b=own', 'user.a=all user.b=all', 'user.b=all']);
+});
+
+test('case 16: records that mean nothing here are no burden to the files behind them', () => {
+  const many = Object.fromEntries(Array.from({ length: 50_000 }, (_, i) => [`comment.${i}`, 'x']));
+  const state = new PaxState();
+  state.addGlobal(paxBytes(many));
+  assert.equal(state.over(undefined), undefined);
+  assert.equal(parsePax(paxBytes(many)).size, 0);
+});
+
+test('case 16: what holds for all files is worked out once, and is limited over all global headers', () => {
+  const xattrs = (from: number, to: number) =>
+    globalPax(Object.fromEntries(Array.from({ length: to - from }, (_, i) => [`SCHILY.xattr.user.${from + i}`, 'x'])));
+  const [one, two] = entries([xattrs(0, 1000), { name: 'a' }, { name: 'b' }]);
+  assert.equal(one?.xattrs?.size, 1000);
+  assert.equal(one?.xattrs, two?.xattrs);
+  // The same records again are not counted twice.
+  entries([...Array.from({ length: 5 }, () => xattrs(0, 1000)), { name: 'a' }]);
+  damaged(tarball([xattrs(0, 2000), xattrs(2000, 4000), { name: 'a' }]), /global PAX headers of more than 65536 bytes/);
+});
+
+test('case 16: a global header cannot make every file a sparse one', () => {
+  const map = globalPax({ 'GNU.sparse.map': '0,0', 'GNU.sparse.size': '0' });
+  damaged(tarball([map, { name: 'a' }]), /global PAX header makes every file a sparse one/);
 });
 
 test('case 16: LIBARCHIVE.xattr is decoded: base64, the name percent-encoded', () => {
