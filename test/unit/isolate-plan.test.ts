@@ -1,0 +1,226 @@
+/** The plan of a container, made without making one. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { describePlan } from '../../lib/isolate/dry-run.js';
+import type { Host } from '../../lib/isolate/host.js';
+import { type Circumstances, makePlan } from '../../lib/isolate/plan.js';
+import { type Caller, type Flags, settingsOf } from '../../lib/isolate/settings.js';
+import type { RunConfig } from '../../lib/pipe/oci.js';
+import { Image } from '../../lib/sys/image.js';
+import { showStep } from '../../lib/sys/program.js';
+
+const host: Host = {
+  uid: 0,
+  gid: 0,
+  lastCapability: 40,
+  capabilities: Array.from({ length: 41 }, (_, number) => number),
+  changedSignals: [2, 15],
+  present: new Set(['proc/kcore', 'proc/keys', 'proc/acpi', 'proc/scsi', 'proc/sys']),
+  hierarchies: [],
+  unified: true,
+  devices: undefined,
+  rootDirectory: { mode: 0o755, uid: 0, gid: 0 },
+  etcFiles: {},
+  hosts: '127.0.0.1 localhost\n',
+  resolvConf: 'nameserver 192.0.2.1\n',
+};
+
+const caller: Caller = {
+  env: { GIVEN: 'yes' },
+  openFiles: { resource: 7, value: Buffer.alloc(16) },
+  processors: 2,
+  terminal: false,
+};
+
+const noFlags: Flags = {
+  env: [],
+  'env-file': [],
+  user: undefined,
+  workdir: undefined,
+  hostname: undefined,
+  entrypoint: undefined,
+  net: undefined,
+  'read-only': false,
+  'no-new-privs': false,
+  'cap-add': [],
+  'cap-drop': [],
+  umask: undefined,
+  volume: [],
+  mount: [],
+  tmpfs: [],
+  overlay: false,
+  ulimit: [],
+  sysctl: [],
+  'shm-size': undefined,
+  seccomp: undefined,
+  'seccomp-report': false,
+  privileged: false,
+  userns: undefined,
+  interactive: false,
+  tty: false,
+  'detach-keys': undefined,
+  memory: undefined,
+  cpus: undefined,
+  'pids-limit': undefined,
+  'cpuset-cpus': undefined,
+};
+
+function settings(flags: Partial<Flags> = {}, command = ['true'], image: RunConfig = {}) {
+  return settingsOf('/srv/root', image, { ...noFlags, ...flags }, command, caller);
+}
+
+function plan(flags: Partial<Flags> = {}, circumstances: Partial<Circumstances> = {}) {
+  return makePlan(settings(flags), {
+    host,
+    identity: { uid: 0, gid: 0, groups: [0], home: '/root' },
+    maps: undefined,
+    filter: Buffer.alloc(8),
+    reporting: false,
+    control: { supervisor: 20, child: 21 },
+    image: new Image().steps,
+    cgroup: false,
+    showing: false,
+    windowSize: undefined,
+    ...circumstances,
+  });
+}
+
+function calls(...args: Parameters<typeof plan>): string[] {
+  return plan(...args).steps.map((step) => showStep(step));
+}
+
+function before(list: string[], ...starts: string[]): void {
+  const places = starts.map((start) => list.findIndex((call) => call.startsWith(start)));
+  assert.ok(!places.includes(-1), `${starts} at ${places}`);
+  assert.deepEqual(
+    places,
+    [...places].sort((a, b) => a - b),
+    starts.join(),
+  );
+}
+
+test('the order is: mounts private, new root, mounts, pivot, powers, ids, descriptors, command', () => {
+  before(
+    calls(),
+    'mount(NULL, "/", NULL, MS_REC|MS_PRIVATE',
+    'open_tree(AT_FDCWD, "/srv/root"',
+    'fsopen("proc"',
+    'fsopen("devpts"',
+    'pivot_root(".", ".")',
+    'getcwd',
+    'execveat',
+    'prctl(PR_CAPBSET_DROP',
+    'seccomp',
+    'setgroups',
+    'setresgid',
+    'setresuid',
+    'capset',
+    'prctl(PR_SET_PDEATHSIG, 9',
+    'close_range(3, 0xffffffff',
+    'execve("/usr/local/sbin/true"',
+  );
+});
+
+test('the filter comes before the ids change, or last with no_new_privs', () => {
+  before(calls(), 'seccomp', 'setresuid');
+  before(calls({ 'no-new-privs': true }), 'setresuid', 'prctl(PR_SET_NO_NEW_PRIVS, 1', 'seccomp', 'execve(');
+  assert.ok(!calls({}, { filter: undefined }).some((call) => call.startsWith('seccomp')));
+});
+
+test('every path of the image is looked up inside the root, without links of /proc', () => {
+  const lookups = calls({ volume: ['/etc:/a/b'], workdir: '/w' }).filter((call) => call.startsWith('openat2'));
+  assert.ok(lookups.length > 10);
+  for (const call of lookups.filter((line) => !line.includes('AT_FDCWD, "/"'))) {
+    assert.match(call, /RESOLVE_(IN_ROOT|BENEATH)/);
+    assert.match(call, /RESOLVE_NO_(SYMLINKS|MAGICLINKS)/);
+  }
+});
+
+test('no mount but the devices and terminals works with device nodes', () => {
+  const mounts = calls({ tmpfs: ['/t'] }).filter((call) => call.startsWith('fsmount'));
+  const withDevices = mounts.filter((call) => !call.includes('MOUNT_ATTR_NODEV'));
+  assert.deepEqual(withDevices.length, 2, withDevices.join('\n'));
+  assert.ok(
+    calls().includes(
+      'mount_setattr(<root>, "", AT_EMPTY_PATH|AT_RECURSIVE, {attr_set=MOUNT_ATTR_NODEV, attr_clr=0, propagation=0x0}, 32)',
+    ),
+  );
+});
+
+test('only what this kernel has of the masked paths is masked', () => {
+  const text = calls().join('\n');
+  assert.match(text, /"kcore"/);
+  assert.doesNotMatch(text, /"timer_list"/);
+});
+
+test('in a user namespace the child waits for its maps first, makes no devices and sets no groups', () => {
+  const maps = {
+    uid: [[0, 1000, 1]] as [number, number, number][],
+    gid: [[0, 1000, 1]] as [number, number, number][],
+    helped: false,
+  };
+  const list = calls({}, { maps });
+  before(list, 'close(20)', 'read(21', 'compare', 'setsid');
+  assert.ok(!list.some((call) => call.startsWith('setgroups')));
+  assert.ok(!list.some((call) => /mknodat.*02\d{4}/.test(call)));
+  assert.ok(list.some((call) => call.startsWith('open_tree(AT_FDCWD, "/dev/null"')));
+});
+
+test('--privileged leaves nothing masked, filtered or dropped', () => {
+  const list = calls({ privileged: true }, { filter: undefined });
+  assert.ok(!list.some((call) => /PR_CAPBSET_DROP|"kcore"|MOUNT_ATTR_RDONLY/.test(call)));
+});
+
+test('every step says why and where to read on, and the last one is the end of all attempts', () => {
+  const made = plan({ overlay: true, net: 'none', tty: true, 'read-only': true, sysctl: ['kernel.msgmax=1'] });
+  for (const step of made.steps) {
+    assert.match(step.why, /\S[.?]$/);
+    assert.match(step.man, /\([0-9a-z]+\)$/);
+  }
+  assert.equal(made.steps.at(-1), made.gaveUp);
+  assert.equal(describePlan(made).length, made.steps.length + 1);
+});
+
+test("the command line follows docker's rule of entrypoint and arguments", () => {
+  const image = { Entrypoint: ['/e'], Cmd: ['a', 'b'] };
+  const argv = (flags: Partial<Flags>, command: string[]) => settings(flags, command, image).argv;
+  assert.deepEqual(argv({}, []), ['/e', 'a', 'b']);
+  assert.deepEqual(argv({}, ['c']), ['/e', 'c']);
+  assert.deepEqual(argv({ entrypoint: '/f' }, []), ['/f']);
+  assert.deepEqual(argv({ entrypoint: '/f' }, ['c']), ['/f', 'c']);
+  assert.deepEqual(argv({ entrypoint: '' }, ['c']), ['c']);
+  assert.throws(() => argv({ entrypoint: '' }, []), /none is given/);
+});
+
+test('variables come from the image, then the flags; a bare name is passed on, or taken out', () => {
+  const image = { Env: ['A=1', 'B=2', 'PATH=/bin', 'EMPTY=', '=x', 'novalue'] };
+  const { env } = settings({ env: ['B=3', 'GIVEN', 'A'], hostname: 'h' }, ['true'], image);
+  assert.deepEqual(env, ['PATH=/bin', 'HOSTNAME=h', 'B=3', 'EMPTY=', 'GIVEN=yes']);
+});
+
+test('flags that make no sense are refused by name', () => {
+  const wrong: [Partial<Flags>, RegExp][] = [
+    [{ workdir: 'relative' }, /--workdir/],
+    [{ hostname: 'a b' }, /--hostname/],
+    [{ hostname: '' }, /--hostname/],
+    [{ net: 'bridge' }, /--net/],
+    [{ umask: '999' }, /--umask/],
+    [{ userns: 'all' }, /--userns/],
+    [{ env: ['=x'] }, /--env/],
+    [{ sysctl: ['kernel.panic=1'] }, /has no namespace/],
+    [{ sysctl: ['net.ipv4.ip_forward=1'] }, /the network is the host's/],
+    [{ sysctl: ['kernel/../../x=1'] }, /--sysctl/],
+    [{ 'shm-size': 'big' }, /--shm-size/],
+  ];
+  for (const [flags, message] of wrong) assert.throws(() => settings(flags), message, JSON.stringify(flags));
+});
+
+test('a terminal is the default on a terminal, unless only -i is given', () => {
+  const at = (terminal: boolean, flags: Partial<Flags>) =>
+    settingsOf('/r', {}, { ...noFlags, ...flags }, ['sh'], { ...caller, terminal }).terminal;
+  assert.equal(at(true, {}), true);
+  assert.equal(at(false, {}), false);
+  assert.equal(at(true, { interactive: true }), false);
+  assert.equal(at(false, { tty: true }), true);
+  assert.equal(at(true, { interactive: true, tty: true }), true);
+});

@@ -1,0 +1,95 @@
+/** Who the command runs as, and with which powers. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { chooseCapabilities, defaultCapabilities } from '../../lib/isolate/capabilities.js';
+import { chooseMaps, refusal } from '../../lib/isolate/userns.js';
+import { identify } from '../../lib/isolate/users.js';
+import { Failure } from '../../lib/pipe/failure.js';
+
+const files = {
+  passwd: [
+    'root:x:0:0:root:/root:/bin/sh',
+    'web:x:33:34::/srv:/bin/sh',
+    '1000:x:7:8::/odd:/bin/sh',
+    'broken',
+    'huge:x:99999999999:1::/:',
+    '# web2:x:1:1::/:',
+    '',
+  ].join('\n'),
+  group: ['root:x:0:', 'web:x:34:', 'log:x:50:web,other', 'tape:x:51:web', 'bad:x:-1:web', ''].join('\n'),
+};
+
+test('no user means root, with the home that the image gives it', () => {
+  assert.deepEqual(identify('', files), { uid: 0, gid: 0, groups: [0], home: '/root' });
+  assert.deepEqual(identify('', { passwd: '', group: '' }), { uid: 0, gid: 0, groups: [0], home: '/' });
+});
+
+test('a user has the primary group and every group that lists the name', () => {
+  const expected = { uid: 33, gid: 34, groups: [34, 50, 51], home: '/srv' };
+  assert.deepEqual(identify('web', files), expected);
+  assert.deepEqual(identify('33', files), expected);
+});
+
+test('a group that is named takes the place of all others', () => {
+  assert.deepEqual(identify('web:log', files), { uid: 33, gid: 50, groups: [50], home: '/srv' });
+  assert.deepEqual(identify('33:77', files), { uid: 33, gid: 77, groups: [77], home: '/srv' });
+  assert.deepEqual(identify(':log', files), { uid: 0, gid: 50, groups: [50], home: '/root' });
+});
+
+test('a number is an id, never a name that looks like one', () => {
+  assert.deepEqual(identify('1000', files), { uid: 1000, gid: 0, groups: [0], home: '/' });
+});
+
+test('unknown names and ids beyond 2^31-1 are refused', () => {
+  for (const spec of ['stranger', 'web:strangers', '2147483648', '0:2147483648', 'huge', '-1', 'broken', 'web2']) {
+    assert.throws(
+      () => identify(spec, files),
+      (error: unknown) => error instanceof Failure && error.status === 125,
+      spec,
+    );
+  }
+  assert.equal(identify('2147483647', files).uid, 2147483647);
+});
+
+const all = Array.from({ length: 41 }, (_, number) => number);
+
+test("the capabilities are docker's fourteen, with additions and drops in docker's order", () => {
+  assert.equal(chooseCapabilities([], [], all).length, 14);
+  assert.equal(defaultCapabilities.length, 14);
+  assert.deepEqual(chooseCapabilities([], ['ALL'], all), []);
+  assert.deepEqual(chooseCapabilities(['chown', 'CAP_SYS_PTRACE'], ['all'], all), [0, 19]);
+  assert.deepEqual(chooseCapabilities(['ALL'], [], all), all);
+  assert.deepEqual(
+    chooseCapabilities(['ALL'], ['SYS_ADMIN'], all),
+    all.filter((number) => number !== 21),
+  );
+  assert.ok(!chooseCapabilities([], ['CHOWN'], all).includes(0));
+});
+
+test('a capability that is unknown, or not there to give, is refused', () => {
+  assert.throws(() => chooseCapabilities(['FLY'], [], all), /no capability/);
+  assert.throws(() => chooseCapabilities(['SYS_ADMIN'], [], [0]), /does not have it itself/);
+  assert.deepEqual(chooseCapabilities([], [], [0]), [0]);
+});
+
+test('root has no user namespace unless asked for, others have one', () => {
+  assert.equal(chooseMaps(undefined, { uid: 0, gid: 0 }), undefined);
+  assert.deepEqual(chooseMaps('self', { uid: 1000, gid: 100 }), {
+    uid: [[0, 1000, 1]],
+    gid: [[0, 100, 1]],
+    helped: false,
+  });
+  assert.throws(() => chooseMaps('host', { uid: 1000, gid: 100 }), /only root/);
+});
+
+test('what forbids user namespaces is named with its remedy', () => {
+  const host = (path: string, value: string) => refusal((asked) => (asked.endsWith(path) ? `${value}\n` : undefined));
+  assert.equal(
+    refusal(() => undefined),
+    undefined,
+  );
+  assert.match(host('unprivileged_userns_clone', '0') ?? '', /sudo sysctl -w kernel\.unprivileged_userns_clone=1/);
+  assert.match(host('max_user_namespaces', '0') ?? '', /user\.max_user_namespaces is 0/);
+  assert.match(host('apparmor_restrict_unprivileged_userns', '1') ?? '', /apparmor_restrict_unprivileged_userns=0/);
+  assert.equal(host('apparmor_restrict_unprivileged_userns', '0'), undefined);
+});
