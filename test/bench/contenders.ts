@@ -3,17 +3,11 @@ import type { Contender } from './measure.js';
 
 const podmanFlags = '--root $1/storage --runroot $1/run --storage-driver overlay';
 
-/** What a shell types in front of an image to read it by plain http, where that is not loopback. */
-export interface Access {
-  /** Flags for `md-token`, with a space behind. */
-  mdFlags?: string;
-}
-
-export function pullers(image: string, { mdFlags = '' }: Access = {}): Contender[] {
+export function pullers(image: string): Contender[] {
   return [
     {
       name: 'md-token | md-manifest | md-fetch-layer | md-unpack',
-      script: `export MD_HOME=$1/home; md-token ${mdFlags}${image} | md-manifest | md-fetch-layer | md-unpack $1/rootfs`,
+      script: `export MD_HOME=$1/home; md-token ${image} | md-manifest | md-fetch-layer | md-unpack $1/rootfs`,
     },
     {
       name: 'skopeo copy + umoci unpack',
@@ -30,11 +24,11 @@ export function pullers(image: string, { mdFlags = '' }: Access = {}): Contender
   ];
 }
 
-export function fetchers(image: string, { mdFlags = '' }: Access = {}): Contender[] {
+export function fetchers(image: string): Contender[] {
   return [
     {
       name: 'md-token | md-manifest | md-fetch-layer',
-      script: `MD_HOME=$1/home; export MD_HOME; md-token ${mdFlags}${image} | md-manifest | md-fetch-layer`,
+      script: `MD_HOME=$1/home; export MD_HOME; md-token ${image} | md-manifest | md-fetch-layer`,
     },
     {
       name: 'skopeo copy docker:// oci:',

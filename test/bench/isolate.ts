@@ -1,12 +1,11 @@
 /** Start to exit of /bin/true in a container. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { demoImage } from '../support/demo-image.js';
-import { cleanEnv, has, remove } from '../support/run.js';
-import { type Contender, keptPlaces, race } from './measure.js';
+import { cleanEnv, has } from '../support/run.js';
+import { type Contender, keptPlaces, race, workDirectory } from './measure.js';
 
 const insideName = 'MD_BENCH_INSIDE';
 
@@ -22,19 +21,13 @@ export async function benchIsolate(): Promise<void> {
     spawnSync('unshare', ['--mount', 'sh', '-c', script, 'sh', ...main], { env, stdio: 'inherit' });
     return;
   }
-  const directory = mkdtempSync(join(tmpdir(), 'md-bench-'));
-  try {
-    const rootfs = await demoRoot(directory);
-    const contenders = isolators(directory, rootfs);
-    await race(contenders, {
-      title: 'Start to exit of /bin/true',
-      rounds: 25,
-      place: keptPlaces(join(directory, 'runs')),
-    });
-  } finally {
-    spawnSync('umount', ['-l', join(directory, 'podman/storage/overlay')], { stdio: 'ignore' });
-    remove(directory);
-  }
+  const directory = workDirectory();
+  const contenders = isolators(directory, await demoRoot(directory));
+  await race(contenders, {
+    title: 'Start to exit of /bin/true',
+    rounds: 25,
+    place: keptPlaces(join(directory, 'runs')),
+  });
 }
 
 /** Unpacks the layers of the demo's image with GNU tar. */

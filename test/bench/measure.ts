@@ -1,9 +1,10 @@
 /** Timing of contenders side by side: alternated, each time in a fresh place, medians and ratios in a table. */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { cleanEnv, needs } from '../support/run.js';
+import { cleanEnv, needs, remove } from '../support/run.js';
 
 export interface Contender {
   name: string;
@@ -135,7 +136,8 @@ function sample(ancestor: number, peaks: Map<string, number>): void {
     const status = readProc(pid, 'status');
     const [, peak] = /^VmHWM:\s+(\d+) kB$/m.exec(status) ?? [];
     const name = programOf(pid);
-    if (peak !== undefined && name !== 'sh') peaks.set(name, Math.max(peaks.get(name) ?? 0, Number(peak)));
+    if (peak !== undefined && name !== '' && name !== 'sh')
+      peaks.set(name, Math.max(peaks.get(name) ?? 0, Number(peak)));
   }
 }
 
@@ -165,6 +167,18 @@ function readProc(pid: number, file: string): string {
     // It ended between the look at /proc and this one.
     return '';
   }
+}
+
+/** A directory for the files of a benchmark; removed, with what is mounted below it, however this process ends. */
+export function workDirectory(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'md-bench-'));
+  process.once('exit', () => {
+    const mounts = readFileSync('/proc/self/mounts', 'utf8').split('\n');
+    const below = mounts.map((line) => line.split(' ')[1] ?? '').filter((path) => path.startsWith(`${directory}/`));
+    for (const path of below.reverse()) spawnSync('umount', ['-l', path]);
+    remove(directory);
+  });
+  return directory;
 }
 
 /** Fresh directories below `parent`, kept: deleting much makes the next files slower on ext4. The caller removes them. */

@@ -1,13 +1,12 @@
 /** Pulling a large image from a local registry, and unpacking alone. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startDockerRegistry } from '../support/docker-registry.js';
-import { remove } from '../support/run.js';
 import { fetchers, pullers } from './contenders.js';
 import { big, bigLayers, cache, prepareImages, small } from './images.js';
-import { type Contender, keptPlaces, memory, type RaceOptions, race } from './measure.js';
+import { type Contender, keptPlaces, memory, type RaceOptions, race, workDirectory } from './measure.js';
 
 /** A tmpfs of its own for each run. */
 function tmpfsPlaces(parent: string): RaceOptions['place'] {
@@ -24,13 +23,12 @@ async function withRegistry(
   work: (host: string, disk: RaceOptions['place'], tmpfs: RaceOptions['place']) => Promise<void>,
 ): Promise<void> {
   await prepareImages();
-  const directory = mkdtempSync(join(tmpdir(), 'md-bench-'));
+  const directory = workDirectory();
   const registry = await startDockerRegistry(join(cache, 'registry'));
   try {
     await work(registry.host, keptPlaces(join(directory, 'disk')), tmpfsPlaces(directory));
   } finally {
     await registry.close();
-    remove(directory);
   }
 }
 
@@ -48,7 +46,7 @@ export async function benchPull(): Promise<void> {
 export async function benchUnpack(): Promise<void> {
   await withRegistry(async (host, disk, tmpfs) => {
     const files = bigLayers().map((path) => `'${path}'`);
-    const store = join(tmpdir(), `md-bench-store-${process.pid}`);
+    const store = join(workDirectory(), 'home');
     const contenders: Contender[] = [
       {
         name: 'md-unpack',
@@ -61,13 +59,9 @@ export async function benchUnpack(): Promise<void> {
         script: `mkdir $1/rootfs && for f in ${files.join(' ')}; do tar -C $1/rootfs -xpzf "$f" --numeric-owner; done`,
       },
     ];
-    try {
-      await race(contenders, { title: `Unpack, on the disk of ${tmpdir()}`, rounds: 3, place: disk });
-      await race(contenders, { title: 'Unpack, on tmpfs', rounds: 3, place: tmpfs });
-      await memory(contenders, { title: 'Unpack', rounds: 1, place: tmpfs });
-    } finally {
-      remove(store);
-    }
+    await race(contenders, { title: `Unpack, on the disk of ${tmpdir()}`, rounds: 3, place: disk });
+    await race(contenders, { title: 'Unpack, on tmpfs', rounds: 3, place: tmpfs });
+    await memory(contenders, { title: 'Unpack', rounds: 1, place: tmpfs });
   });
 }
 

@@ -18,10 +18,6 @@ export interface DockerRegistry {
 export interface DockerRegistryOptions {
   /** Sections of its configuration over the normal ones, for example `{ auth: { htpasswd: {...} } }`. */
   config?: Record<string, unknown>;
-  /** Where it listens; 127.0.0.1 by default. */
-  address?: string;
-  /** A command that runs the command behind it, in another network namespace for example. */
-  within?: string[];
 }
 
 /** Starts it on files in `directory`; it answers when the promise is fulfilled. */
@@ -29,8 +25,7 @@ export async function startDockerRegistry(
   directory: string,
   options: DockerRegistryOptions = {},
 ): Promise<DockerRegistry> {
-  const { address = '127.0.0.1', within = [] } = options;
-  const host = `${address}:${await freePort()}`;
+  const host = `127.0.0.1:${await freePort()}`;
   const config = {
     version: 0.1,
     log: { level: 'error', accesslog: { disabled: true } },
@@ -42,12 +37,14 @@ export async function startDockerRegistry(
   // YAML is a superset of JSON.
   const file = join(directory, 'config.yml');
   writeFileSync(file, JSON.stringify(config));
-  const [program = '', ...args] = [...within, 'docker-registry', 'serve', file];
-  const child = spawn(program, args, { env: cleanEnv(), stdio: 'ignore' });
+  const child = spawn('docker-registry', ['serve', file], { env: cleanEnv(), stdio: 'ignore' });
+  const kill = () => void child.kill();
+  process.once('exit', kill);
   await answering(child, `http${'tls' in config.http ? 's' : ''}://${host}/v2/`);
   return {
     host,
     close: async () => {
+      process.off('exit', kill);
       if (child.exitCode !== null) return;
       child.kill();
       await once(child, 'exit');
