@@ -1,5 +1,5 @@
 /** `DIR.json`: what md-unpack knew of the image, kept beside the tree. */
-import { readFileSync, realpathSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync, realpathSync } from 'node:fs';
 import { asRootfsDocument, type RootfsDocument } from '../pipe/document.js';
 import { errnoName, Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
@@ -11,7 +11,7 @@ export function readRootfsDocument(root: string): RootfsDocument | undefined {
   try {
     // In the store the name of an image is a symbolic link to its tree, and the document is beside the tree.
     path = `${realpathSync(root)}.json`;
-    text = readFileSync(path, 'utf8');
+    text = readRegular(path);
   } catch (error) {
     if (errnoName(error) === 'ENOENT') return undefined;
     throw failureOf(error, path);
@@ -22,7 +22,18 @@ export function readRootfsDocument(root: string): RootfsDocument | undefined {
   } catch (error) {
     throw new Failure(Status.data, path, 'it is not JSON', { cause: error, hint: 'md-unpack writes it' });
   }
-  return asRootfsDocument(value);
+  return asRootfsDocument(value, path);
+}
+
+/** Opening a FIFO would wait for a writer for ever. */
+function readRegular(path: string): string {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    if (!fstatSync(fd).isFile()) throw new Failure(Status.data, path, 'it is no regular file');
+    return readFileSync(fd, 'utf8');
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** A file that a flag names. Throws `Failure`. */

@@ -39,7 +39,7 @@ export function deathStep(): PlanStep {
   return step(
     prctl,
     [PR.SET_PDEATHSIG, SIGKILL, 0, 0, 0],
-    'No container outlives its supervisor, not even one that is killed.',
+    'When the supervisor dies, killed perhaps, so does this process, unless the command asks the kernel for something else.',
     {
       man: 'PR_SET_PDEATHSIG(2const)',
     },

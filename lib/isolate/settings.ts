@@ -96,7 +96,10 @@ export function settingsOf(root: string, image: RunConfig, flags: Flags, command
     argv: commandLine(image, flags.entrypoint, command),
     env: environment(image, flags, hostname, caller),
     user: flags.user ?? image.User ?? '',
-    workingDirectory: absolute(flags.workdir ?? (image.WorkingDir || '/'), '--workdir'),
+    workingDirectory: absolute(
+      flags.workdir ?? (image.WorkingDir || '/'),
+      flags.workdir === undefined ? 'WorkingDir of the image' : '--workdir',
+    ),
     hostname: checkHostname(hostname),
     network: networkOf(flags.net),
     readOnly: flags['read-only'],

@@ -77,8 +77,9 @@ export function asManifestDocument(value: unknown): ManifestDocument {
   return it as ManifestDocument;
 }
 
-export function asRootfsDocument(value: unknown): RootfsDocument {
-  const it = asStage(value, 'rootfs', 'md-unpack');
+/** `where` is what the message calls it: the document comes from a file as well. */
+export function asRootfsDocument(value: unknown, where?: string): RootfsDocument {
+  const it = asStage(value, 'rootfs', 'md-unpack', where);
   asString(it.image, 'image');
   asDigest(it.digest, 'digest');
   asPlatform(it.platform, 'platform');
@@ -111,12 +112,11 @@ export function asErrorReport(value: unknown): ErrorReport {
 }
 
 /** A document that lacks the field that its writer is known by comes from another stage: say which one is missing. */
-function asStage(value: unknown, field: string, writer: string): JsonObject {
-  const it = asObject(value, 'document');
+function asStage(value: unknown, field: string, writer: string, where = 'document on stdin'): JsonObject {
+  const it = asObject(value, where);
   if (it[field] === undefined) {
-    throw new Failure(Status.data, 'document on stdin', `the field ${field} is missing`, {
-      hint: `${writer} adds it: pipe its output in here`,
-    });
+    const hint = where === 'document on stdin' ? `${writer} adds it: pipe its output in here` : `${writer} writes it`;
+    throw new Failure(Status.data, where, `the field ${field} is missing`, { hint });
   }
   return it;
 }

@@ -1,5 +1,6 @@
 /** Mount points that an image tries to lead astray, or has in places that are only unusual. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -107,4 +108,25 @@ test('a directory is not mounted over a file, nor a file over a directory', { sk
     assert.equal(status, 125);
     assert.match(stderr, /is to be mounted there, and the image has/);
   }
+});
+
+test('a document beside the tree that is none is refused by its own name', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const document = `${root}.json`;
+  for (const [content, message] of [
+    ['{"image":1}', /root\.json: the field rootfs is missing; md-unpack writes it\n$/],
+    ['[]', /root\.json: expected an object, got an array\n$/],
+    ['{', /root\.json: it is not JSON; md-unpack writes it\n$/],
+  ] as const) {
+    writeFileSync(document, content);
+    const { status, stderr } = await inside(root, 'true');
+    assert.equal(status, 125);
+    assert.match(stderr, message);
+  }
+  rmSync(document);
+  execFileSync('mkfifo', [document]);
+  const { status, stderr, timedOut } = await inside(root, 'true', [], { timeout: 20_000 });
+  assert.equal(timedOut, false);
+  assert.equal(status, 125);
+  assert.match(stderr, /root\.json: it is no regular file\n$/);
 });

@@ -52,3 +52,15 @@ test('md-run qualifies names as md-token does', async (t) => {
     assert.equal(stdout.split('\n')[0], formatReference(parseReference(name)), `${name} ${stderr}`);
   }
 });
+
+test('md-run takes no name that leads out of the store', async (t) => {
+  const home = scratch(t);
+  for (const directory of ['rootfs/docker.io/library', 'evil:latest', 'rootfs/evil:latest']) {
+    mkdirSync(join(home, directory), { recursive: true });
+  }
+  for (const name of ['../../evil', '../../../evil', '/../evil', 'localhost/../evil', './evil', 'a//evil']) {
+    const { status, stderr } = await md('md-run', [name, 'true'], { env: { MD_HOME: home }, cwd: home });
+    assert.equal(status, 125, name);
+    assert.match(stderr, /^md-token: .*\n$/, name);
+  }
+});
