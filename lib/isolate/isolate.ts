@@ -97,8 +97,8 @@ async function seccompOf(settings: Settings, kept: readonly number[]): Promise<B
   const target = targetOf(kept);
   const compile = async () => (await import('./seccomp/index.js')).seccompFilter(sourceOf(profile), target);
   if (profile !== 'default') return compile();
-  const { cachedFilter } = await import('./seccomp-cache.js');
-  return cachedFilter({ ...target, version, capabilities: kept }, compile);
+  const { builtAt, cachedFilter } = await import('./seccomp-cache.js');
+  return cachedFilter({ ...target, version, built: builtAt(), capabilities: kept }, compile);
 }
 
 /** `default`, `unconfined`, or the name of a file. */

@@ -1,11 +1,23 @@
 /** The compiled default filter is the same each time: it is kept in a file, since compiling takes longer than reading. */
-import { closeSync, constants, fstatSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { errnoName } from '../pipe/failure.js';
 
 export interface FilterKey {
   /** Of this program: another version may have another profile. */
   version: string;
+  /** When the program's file was last changed, so that two builds of a version are told apart. Milliseconds. */
+  built: number;
   arch: string;
   kernel: string;
   /** The numbers of the capabilities that the profile is resolved for. */
@@ -18,9 +30,14 @@ function cacheDirectory(): string {
   return join(process.env.XDG_CACHE_HOME || join(process.env.HOME || '/', '.cache'), 'md');
 }
 
-function nameOf({ version, arch, kernel, capabilities }: FilterKey): string {
+/** For `FilterKey.built`. */
+export function builtAt(program = process.argv[1] ?? process.execPath): number {
+  return Math.trunc(statSync(program).mtimeMs);
+}
+
+function nameOf({ version, built, arch, kernel, capabilities }: FilterKey): string {
   const set = capabilities.reduce((mask, number) => mask | (1n << BigInt(number)), 0n);
-  return `seccomp-${version}-${arch}-${kernel.replace(/[^A-Za-z0-9.+_-]/g, '_')}-${set.toString(16)}.bpf`;
+  return `seccomp-${version}-${built.toString(36)}-${arch}-${kernel.replace(/[^A-Za-z0-9.+_-]/g, '_')}-${set.toString(16)}.bpf`;
 }
 
 /**

@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { chmodSync, chownSync, readdirSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { cachedFilter, type FilterKey } from '../../lib/isolate/seccomp-cache.js';
+import { needsRoot, scratch } from '../support/run.js';
+
+const key: FilterKey = { version: '1.0.0', built: 1, arch: 'x64', kernel: '6.1.0', capabilities: [0, 7] };
+const filter = Buffer.alloc(16, 1);
+
+/** Asks for a filter; tells whether it was compiled, and what came. */
+async function ask(
+  directory: string,
+  change: Partial<FilterKey> = {},
+): Promise<{ compiled: boolean; got: Buffer | undefined }> {
+  let compiled = false;
+  const compile = async () => {
+    compiled = true;
+    return filter;
+  };
+  const got = await cachedFilter({ ...key, ...change }, compile, directory);
+  return { compiled, got };
+}
+
+test('a filter is compiled once, and read from then on', async (t) => {
+  const directory = join(scratch(t), 'not', 'there', 'yet');
+  assert.deepEqual(await ask(directory), { compiled: true, got: filter });
+  assert.deepEqual(await ask(directory), { compiled: false, got: filter });
+  assert.equal(readdirSync(directory).length, 1);
+});
+
+for (const change of [
+  { version: '1.0.1' },
+  { built: 2 },
+  { arch: 'arm64' },
+  { kernel: '4.4.0' },
+  { capabilities: [0] },
+  { kernel: '../../x' },
+] as Partial<FilterKey>[]) {
+  test(`${JSON.stringify(change)} is another filter`, async (t) => {
+    const directory = scratch(t);
+    await ask(directory);
+    assert.equal((await ask(directory, change)).compiled, true);
+    assert.equal(readdirSync(directory).length, 2);
+  });
+}
+
+test('a file that another user could have written is not used', { skip: needsRoot }, async (t) => {
+  const directory = scratch(t);
+  await ask(directory);
+  const [name = ''] = readdirSync(directory);
+  const path = join(directory, name);
+  chmodSync(path, 0o664);
+  assert.equal((await ask(directory)).compiled, true);
+  chownSync(path, 1000, 1000);
+  assert.equal((await ask(directory)).compiled, true);
+  unlinkSync(path);
+  writeFileSync(join(directory, 'elsewhere'), filter);
+  symlinkSync('elsewhere', path);
+  assert.equal((await ask(directory)).compiled, true);
+});
+
+test('a file that is no array of instructions is not used', async (t) => {
+  const directory = scratch(t);
+  await ask(directory);
+  const [name = ''] = readdirSync(directory);
+  writeFileSync(join(directory, name), '');
+  assert.equal((await ask(directory)).compiled, true);
+  writeFileSync(join(directory, name), 'short');
+  assert.equal((await ask(directory)).compiled, true);
+});
+
+test('where nothing can be kept, each run compiles', async (t) => {
+  const file = join(scratch(t), 'file');
+  writeFileSync(file, '');
+  assert.deepEqual(await ask(join(file, 'below')), { compiled: true, got: filter });
+});
