@@ -4,6 +4,7 @@
  */
 import * as fs from 'node:fs';
 import { promisify } from 'node:util';
+import { received } from './garbage.js';
 
 const writev = promisify(fs.writev);
 const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
@@ -79,6 +80,7 @@ export class Writer {
       this.position += bytesWritten;
       chunks = rest(chunks, bytesWritten);
     }
+    received(this.#inFlight);
     this.#inFlight = 0;
   }
 }
