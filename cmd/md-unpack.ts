@@ -143,7 +143,8 @@ async function unpackIntoStore(
 ): Promise<RootfsDocument> {
   if (!options.force && findRootfs(path)) return reuse(document, layers, path);
   try {
-    return await unpackImage(document, layers, path, { ...options, force: options.force || existsSync(path) });
+    const force = options.force || existsSync(path);
+    return await unpackImage(document, layers, path, { ...options, force, ownsDocument: true });
   } catch (error) {
     // Another process may have unpacked the same image in the meantime.
     const isTaken = error instanceof Failure && error.status === Status.usage;

@@ -12,11 +12,20 @@ import { AT, O, RENAME, S } from '../sys/constants.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes } from './bytes.js';
 import { EBUSY, EEXIST, ENOTDIR, ENOTEMPTY } from './errno.js';
-import { statAt } from './stat.js';
+import { type Stat, statAt } from './stat.js';
 import { entriesOf, removeTree, type Unset } from './tree.js';
 import { unsetLines } from './unset.js';
 
 const openDirectory = O.RDONLY | O.DIRECTORY | O.CLOEXEC;
+/** Configuration and manifest have 4 MiB each at most, and more when indented. */
+const maxDocumentBytes = 64 * 1024 * 1024;
+
+export interface StageOptions {
+  /** Replace a directory that is not empty. */
+  force: boolean;
+  /** Whatever stands as `DIR.json` may be replaced, since no person has put it there. */
+  ownsDocument?: boolean;
+}
 
 export class Stage {
   /** The root directory of the tree that grows, open. */
@@ -42,9 +51,10 @@ export class Stage {
 
   /**
    * Begins a tree that is to be at `dir`. Throws `Failure` 64 when something is there that `force` does not allow to
-   * replace: a directory that is not empty is replaced with `force` only, what is no directory never.
+   * replace: a directory that is not empty is replaced with `force` only, what is no directory never, nor a `DIR.json`
+   * that is something else than the document of a tree.
    */
-  static begin(dir: string, force: boolean): Stage {
+  static begin(dir: string, { force, ownsDocument }: StageOptions): Stage {
     const target = resolve(dir);
     const base = basename(target);
     if (base === '') throw new Failure(Status.usage, target, 'the root directory is no place for an image');
@@ -52,6 +62,7 @@ export class Stage {
     try {
       parent = openat(AT.FDCWD, dirname(target), openDirectory, 0);
       checkTarget(parent, base, target, force);
+      if (!ownsDocument) checkDocument(parent, base, target);
       removeLeftovers(parent, base);
       return new Stage(target, parent, base, `${prefixOf(base)}${process.pid}-${startTime(process.pid)}`, force);
     } catch (error) {
@@ -80,23 +91,21 @@ export class Stage {
       },
       { name: `${this.base}.unset.jsonl`, temporary: `${this.name}.unset.jsonl`, lines: unsetLines(unset) },
     ];
-    const undo = onFailure(() => this.dropFiles(files));
+    const placed: (() => void)[] = [];
     try {
       // Written first: a disk that is full must not leave a tree without its document.
       for (const { temporary, lines } of files) this.writeFile(temporary, lines);
-      this.putTree();
-      for (const { name, temporary, lines } of files) {
-        if (lines.length > 0) renameat2(this.parent, temporary, this.parent, name, 0);
-        else unlinkat.try(this.parent, name, 0);
-      }
+      placed.push(this.putTree());
+      for (const { name, temporary, lines } of files) if (lines.length > 0) placed.push(this.putFile(temporary, name));
     } catch (error) {
+      for (const takeBack of placed.reverse()) takeBack();
       this.dropFiles(files);
       throw failureOf(error, this.target);
-    } finally {
-      undo();
     }
-    this.finished();
-    this.close();
+    for (const { name, lines } of files) if (lines.length === 0) unlinkat.try(this.parent, name, 0);
+    // What was there has the temporary names now: should its removal be interrupted, the next run goes on with it.
+    this.dropFiles(files);
+    this.discard();
     return whole;
   }
 
@@ -125,12 +134,11 @@ export class Stage {
     close(this.parent);
   }
 
-  private putTree(): void {
+  /** Returns what takes the tree back to its temporary name, and what was there to its place. */
+  private putTree(): () => void {
     const { parent, name, base } = this;
     if (this.force && renameat2.try(parent, name, parent, base, RENAME.EXCHANGE) === 0) {
-      // The old tree has the temporary name now: should its removal be interrupted, the next run goes on with it.
-      removeTree(parent, toName(name));
-      return;
+      return () => renameat2(parent, name, parent, base, RENAME.EXCHANGE);
     }
     const result = renameat2.try(parent, name, parent, base, 0);
     if (result === -ENOTEMPTY || result === -EEXIST || result === -ENOTDIR) throw occupied(this.target);
@@ -138,6 +146,23 @@ export class Stage {
       throw new Failure(Status.usage, this.target, 'something is mounted there', { hint: 'name a directory below it' });
     }
     if (result < 0) throw new SyscallError('renameat2', -result, this.target);
+    return () => renameat2(parent, base, parent, name, 0);
+  }
+
+  /** The same for a file beside the tree. */
+  private putFile(temporary: string, name: string): () => void {
+    const { parent } = this;
+    const path = join(dirname(this.target), name);
+    try {
+      checkFile(parent, name, path);
+      if (renameat2.try(parent, temporary, parent, name, RENAME.EXCHANGE) === 0) {
+        return () => renameat2(parent, temporary, parent, name, RENAME.EXCHANGE);
+      }
+      renameat2(parent, temporary, parent, name, 0);
+      return () => renameat2(parent, name, parent, temporary, 0);
+    } catch (error) {
+      throw failureOf(error, path);
+    }
   }
 }
 
@@ -155,6 +180,36 @@ function checkTarget(parent: number, base: string, target: string, force: boolea
   const empty = entriesOf(fd).length === 0;
   close(fd);
   if (!empty) throw occupied(target);
+}
+
+/** An archive named `package` must not cost anybody a `package.json`. Throws `Failure` 64, whatever is forced. */
+function checkDocument(parent: number, base: string, target: string): void {
+  checkFile(parent, `${base}.unset.jsonl`, `${target}.unset.jsonl`);
+  const path = `${target}.json`;
+  const stat = checkFile(parent, `${base}.json`, path);
+  if (!stat || (stat.size <= maxDocumentBytes && isRootfsDocument(readFileSync(path, 'utf8')))) return;
+  throw new Failure(Status.usage, path, 'it is there, and is not the document of a root filesystem', {
+    hint: 'move it away, or name another directory',
+  });
+}
+
+function isRootfsDocument(text: string): boolean {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && 'rootfs' in value && 'config' in value && 'image' in value;
+  } catch (error) {
+    if (error instanceof SyntaxError) return false;
+    throw error;
+  }
+}
+
+/** The status of a file that may be replaced; `undefined` when it is not there. Throws `Failure` 64 for what is no file. */
+function checkFile(parent: number, name: string, path: string): Stat | undefined {
+  const stat = statAt(parent, toName(name));
+  if (stat && (stat.mode & S.IFMT) !== S.IFREG) {
+    throw new Failure(Status.usage, path, 'it is there, and is no regular file');
+  }
+  return stat;
 }
 
 function occupied(target: string): Failure {

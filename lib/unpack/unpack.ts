@@ -5,14 +5,12 @@ import { type Budget, LayerWriter } from './layer.js';
 import type { Limits } from './limits.js';
 import { onlyPaths } from './only.js';
 import { type ReadOptions, readLayers } from './read.js';
-import { Stage } from './stage.js';
+import { Stage, type StageOptions } from './stage.js';
 import { Tree } from './tree.js';
 import { unsetSummary } from './unset.js';
 import { compareTree, type Difference } from './verify.js';
 
-export interface UnpackOptions<L extends LayerFile = Layer> extends ReadOptions<L> {
-  /** Replace a directory that is not empty. */
-  force: boolean;
+export interface UnpackOptions<L extends LayerFile = Layer> extends ReadOptions<L>, StageOptions {
   limits: Limits;
   /** Only these paths and what is below them; everything when empty. */
   only?: string[];
@@ -56,7 +54,7 @@ export async function verifyImage(
   options: UnpackOptions,
   report: (difference: Difference) => void,
 ): Promise<number> {
-  return staged(ofImage(layers, document), dir, { ...options, force: true }, (stage, tree) => {
+  return staged(ofImage(layers, document), dir, { ...options, force: true, ownsDocument: true }, (stage, tree) => {
     const count = compareTree(dir, stage.fd, (path) => tree.isDescribed(path), report);
     stage.discard();
     return count;
@@ -70,7 +68,7 @@ async function staged<L extends LayerFile, T>(
   options: UnpackOptions<L>,
   finish: (stage: Stage, tree: Tree) => T,
 ): Promise<T> {
-  const stage = Stage.begin(dir, options.force);
+  const stage = Stage.begin(dir, options);
   const { entries, bytes, depth } = options.limits;
   const budget: Budget = { entries, bytes };
   const tree = new Tree(stage.fd, { maxDepth: depth });

@@ -94,6 +94,16 @@ test('a tree without its document is unpacked again: whoever made it was killed'
   assert.ok(existsSync(`${tree}.json`));
 });
 
+test('a document in the store that a crash has cut is written again', async (t) => {
+  const { tree, pull } = await site(t);
+  succeeded(await pull());
+  for (const text of ['', '{"image":']) {
+    writeFileSync(`${tree}.json`, text);
+    succeeded(await pull());
+    assert.equal(JSON.parse(readFileSync(`${tree}.json`, 'utf8')).rootfs, tree);
+  }
+});
+
 test('a name follows its image, and the old tree stays for who uses it', async (t) => {
   const it = await site(t);
   succeeded(await it.pull());

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { jsonLines, md } from '../support/run.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { binDir, cleanEnv, jsonLines, md } from '../support/run.js';
 import { prepare } from '../support/unpacking.js';
 
 const stack = [
@@ -49,6 +52,67 @@ test('a DIR that is not empty is refused, and --force replaces it', async (t) =>
   assert.equal((await md('md-unpack', ['--force', rootfs], { stdin })).status, 0);
   assert.deepEqual(readdirSync(rootfs), ['bin', 'etc']);
   assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
+});
+
+test('a DIR.json that is not the document of a tree is kept, with --force and without a document of its own too', async (t) => {
+  const { rootfs, stdin, directory } = prepare(t, layers);
+  const byHand = `${stdin.split('\n')[1]}\n`;
+  for (const text of ['{"name":"of a package"}', '["rootfs"]', 'null', 'no JSON', '']) {
+    writeFileSync(`${rootfs}.json`, text);
+    for (const [flags, input] of [
+      [[], stdin],
+      [['--force'], stdin],
+      [[], byHand],
+    ] as const) {
+      const refused = await md('md-unpack', [...flags, rootfs], { stdin: input });
+      assert.equal(refused.status, 64, refused.stderr);
+      assert.match(refused.stderr, /^md-unpack: \S+rootfs\.json: it is there, and is not the document.*; move it away/);
+      assert.equal(readFileSync(`${rootfs}.json`, 'utf8'), text);
+      assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs.json']);
+    }
+  }
+});
+
+test('the document of a tree that was removed gives way to that of a new one', async (t) => {
+  const { rootfs, stdin } = prepare(t, layers);
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
+  rmSync(rootfs, { recursive: true });
+  const result = await md('md-unpack', [rootfs], { stdin });
+  assert.equal(result.status, 0, result.stderr);
+  assert.deepEqual(readdirSync(rootfs), ['bin', 'etc']);
+});
+
+test('a directory in the place of a file beside the tree is refused before anything is unpacked', async (t) => {
+  for (const name of ['rootfs.json', 'rootfs.unset.jsonl']) {
+    const { rootfs, stdin, directory } = prepare(t, layers);
+    mkdirSync(join(directory, name));
+    const result = await md('md-unpack', ['--force', rootfs], { stdin });
+    assert.equal(result.status, 64, result.stderr);
+    assert.match(result.stderr, new RegExp(`/${name}: it is there, and is no regular file`));
+    assert.deepEqual(readdirSync(directory).sort(), ['layers', name]);
+  }
+});
+
+test('a document that cannot be put in its place takes the tree back, and the old one stays', async (t) => {
+  const { rootfs, stdin, directory } = prepare(t, layers);
+  const [document = '', ...rest] = stdin.split('\n');
+  for (const old of [false, true]) {
+    if (old) mkdirSync(rootfs);
+    if (old) writeFileSync(join(rootfs, 'old'), '');
+    const child = spawn(join(binDir, 'md-unpack'), ['--force', rootfs], { stdio: 'pipe', env: cleanEnv() });
+    child.stdin.write(`${document}\n`);
+    // It has looked at what is there before it begins.
+    while (!readdirSync(directory).some((name) => name.startsWith('.rootfs.md-unpack-'))) await sleep(10);
+    mkdirSync(`${rootfs}.json`);
+    child.stdin.end(rest.join('\n'));
+    const stderr = child.stderr.setEncoding('utf8').toArray();
+    const [status] = await once(child, 'close');
+    assert.equal(status, 64);
+    assert.match((await stderr).join(''), /^md-unpack: \S+rootfs\.json: it is there, and is no regular file\n$/);
+    assert.deepEqual(readdirSync(directory).sort(), ['layers', ...(old ? ['rootfs'] : []), 'rootfs.json']);
+    if (old) assert.deepEqual(readdirSync(rootfs), ['old']);
+    rmSync(`${rootfs}.json`, { recursive: true });
+  }
 });
 
 test('an upstream that was killed after some of the layers leaves no tree', async (t) => {
