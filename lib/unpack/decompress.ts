@@ -2,6 +2,7 @@
  * A layer's bytes without their compression. What the compression is, the first bytes say, whatever the media type
  * claims. Decompression runs in Node's thread pool and ahead of the reader, so that it overlaps with writing files.
  */
+import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
@@ -47,7 +48,8 @@ export class LayerBytes {
   static async open(path: string): Promise<LayerBytes> {
     let handle: FileHandle | undefined;
     try {
-      handle = await open(path, 'r');
+      // A FIFO would wait for a writer, in a thread that nothing can stop.
+      handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
       const stat = await handle.stat();
       if (!stat.isFile()) throw new Failure(Status.data, path, 'a layer is a regular file, and this is none');
       const head = Buffer.alloc(4);

@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from '
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { binDir, cleanEnv, md, needs, needsRoot, shell } from '../support/run.js';
+import { binDir, cleanEnv, md, needs, needsRoot, run, shell } from '../support/run.js';
 import type { TarEntry } from '../support/tar.js';
 import { prepare } from '../support/unpacking.js';
 
@@ -114,6 +114,16 @@ test('layers out of order, too many, of another digest: each is refused', async 
     assert.match(result.stderr, why);
     assert.deepEqual(readdirSync(prepared.directory), ['layers']);
   }
+});
+
+test('a layer that is a FIFO is refused, and not waited for', { skip: needs('mkfifo') }, async (t) => {
+  const { directory, rootfs, stdin, layers } = prepare(t, [[file('a', 1)]]);
+  await run(['mkfifo', join(directory, 'fifo')]);
+  const path = JSON.stringify(join(directory, 'fifo'));
+  const result = await md('md-unpack', [rootfs], { stdin: stdin.replace(JSON.stringify(layers[0]!.path), path) });
+  assert.equal(result.status, 65, result.stderr);
+  assert.match(result.stderr, /a layer is a regular file, and this is none/);
+  assert.deepEqual(readdirSync(directory).sort(), ['fifo', 'layers']);
 });
 
 test('a DIR that is a file or a symlink is refused, with --force too', async (t) => {
