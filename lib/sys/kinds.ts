@@ -6,12 +6,9 @@ const maxShown = 64;
 
 /** A NUL-terminated string for the kernel. A NUL inside would cut the path short, so it is refused. */
 export function cString(path: Path): Buffer {
-  const bytes = typeof path === 'string' ? Buffer.from(path) : path;
-  if (bytes.includes(0)) throw new Error('a path with a NUL byte reached a system call');
-  const out = Buffer.allocUnsafe(bytes.length + 1);
-  out.set(bytes);
-  out[bytes.length] = 0;
-  return out;
+  const text = typeof path === 'string';
+  if (text ? path.includes('\0') : path.includes(0)) throw new Error('a path with a NUL byte reached a system call');
+  return text ? Buffer.from(`${path}\0`) : Buffer.concat([path, Buffer.alloc(1)]);
 }
 
 function showPath(path: Path | null): string {

@@ -56,6 +56,15 @@ export const compare: Syscall = Object.assign(
 const stoppedStatus = 125;
 /** The result of a step that has not been reached. No system call returns it. */
 const notRun = -(2 ** 63);
+/** Its upper half; the lower one is 0. */
+const notRunUpper = -(2 ** 31);
+/** The addresses in an entry: six arguments, the place for the result, the entry to go on at, the same after an error. */
+const pointerPlaces = [
+  ...Array.from({ length: 6 }, (_, i) => entryLayout.args + 8 * i),
+  entryLayout.out,
+  entryLayout.next,
+  entryLayout.nextOnError,
+];
 
 let code: number | undefined;
 
@@ -66,6 +75,10 @@ export class Program {
   readonly #cells = new Map<Result | number | bigint, number>();
   /** The arena once more: numbers are written by halves, since a BigInt for each would take longer than the calls. */
   readonly #words: Int32Array;
+  readonly #strings = new Map<string, number>();
+  /** Where the nine addresses of the entry that is being written lead. */
+  readonly #pointers: number[] = [0, 0, 0, 0, 0, 0, 0, 0, 0];
+  readonly #zero: number;
   readonly #scratch: number;
   readonly #header: number;
   #started = false;
@@ -80,6 +93,7 @@ export class Program {
     this.#words = new Int32Array(this.#arena.bytes.buffer, this.#arena.bytes.byteOffset, size / 4);
     this.#header = this.#arena.allocate(headerLayout.size);
     this.#scratch = this.#arena.allocate(8);
+    this.#zero = this.#cell(0);
     for (const step of steps) this.#entries.set(step, this.#arena.allocate(entryLayout.size));
     const stop: Step = { call: exit_group as unknown as Syscall, args: [stoppedStatus] };
     this.#entries.set(stop, this.#arena.allocate(entryLayout.size));
@@ -154,28 +168,48 @@ export class Program {
     });
   }
 
+  /** One loop without further calls, since each would be made thousands of times before V8 has compiled it. */
   #write(step: Step, next: Step, nextOnError: Step): void {
+    const { args, call, saves } = step;
     const at = this.#entry(step);
-    const { args, call } = step;
     this.#put(at + entryLayout.number, call.number);
-    for (let i = 0; i < 6; i++) {
-      this.#put(at + entryLayout.args + 8 * i, this.#address(this.#argument(call, i, i < args.length ? args[i]! : 0)));
+    this.#words[(at + entryLayout.result) / 4 + 1] = notRunUpper;
+    const pointers = this.#pointers;
+    for (let i = 0; i < 6; i++) pointers[i] = i < args.length ? this.#argument(call, i, args[i]!) : this.#zero;
+    pointers[6] = saves ? this.#cell(saves) : this.#scratch;
+    pointers[7] = this.#entry(next);
+    pointers[8] = this.#entry(nextOnError);
+    const words = this.#words;
+    const lower = this.#arena.address % 2 ** 32;
+    const upper = (this.#arena.address - lower) / 2 ** 32;
+    for (let i = 0; i < 9; i++) {
+      const word = (at + pointerPlaces[i]!) >> 2;
+      const address = lower + pointers[i]!;
+      words[word] = address;
+      words[word + 1] = address < 2 ** 32 ? upper : upper + 1;
     }
-    this.#put(at + entryLayout.result, notRun);
-    this.#put(at + entryLayout.out, this.#address(step.saves ? this.#cell(step.saves) : this.#scratch));
-    this.#put(at + entryLayout.next, this.#address(this.#entry(next)));
-    this.#put(at + entryLayout.nextOnError, this.#address(this.#entry(nextOnError)));
   }
 
   /** The offset of the 8 bytes that hold an argument. */
   #argument(call: Syscall, i: number, arg: StepArg): number {
     if (arg instanceof Result) return this.#cell(arg);
     if (arg instanceof Block) return this.#cell(this.#address(this.#block(arg)));
+    if (typeof arg === 'string') return this.#string(arg);
     const lowered = call.kinds[i]?.lower(arg) ?? arg;
     if (lowered === null) return this.#cell(0);
     if (lowered instanceof Uint8Array) return this.#cell(this.#address(this.#bytes(lowered)));
     if (typeof lowered === 'string') throw new TypeError(`${call.callName}: argument ${i} cannot be a string`);
     return this.#cell(lowered);
+  }
+
+  /** Many are the same: file system types, options, the empty path. */
+  #string(text: string): number {
+    let at = this.#strings.get(text);
+    if (at === undefined) {
+      at = this.#cell(this.#address(this.#bytes(cString(text))));
+      this.#strings.set(text, at);
+    }
+    return at;
   }
 
   #cell(value: Result | number | bigint): number {
