@@ -35,8 +35,8 @@ export function callCode(address: number, argument: number): number {
 /** A function that runs in the thread pool. Memory that it is given must stay as it is until it has ended. */
 export type AsyncFunction = (...args: FfiArg[]) => Promise<number>;
 
-/** The functions of a shared library, or `undefined` when the machine does not have it. */
-export function libraryFunctions(name: string) {
+/** The functions of a shared library, or `undefined` when the machine does not have it; of this process for null. */
+export function libraryFunctions(name: string | null) {
   let library: ReturnType<typeof koffi.load>;
   try {
     library = koffi.load(name);
@@ -44,6 +44,14 @@ export function libraryFunctions(name: string) {
     return undefined;
   }
   return {
+    has: (name: string): boolean => {
+      try {
+        library.func(name, 'void', []);
+        return true;
+      } catch {
+        return false;
+      }
+    },
     plain: (name: string, types: FfiType[]) => library.func(name, 'int64_t', types) as NativeFunction,
     async: (name: string, types: FfiType[]): AsyncFunction => {
       const native = library.func(name, 'int64_t', types);

@@ -1,4 +1,9 @@
-/** Decompression by the machine's libzstd, for versions of Node that have no zstd of their own. zstd.h documents it. */
+/**
+ * Decompression by libzstd: the one inside Node where Node has zstd (22.15 and later), else the machine's. Never the
+ * machine's in such a Node: its calls to itself would reach the functions of the same names in Node, of another version.
+ * zstd.h documents it.
+ */
+import * as zlib from 'node:zlib';
 import { type AsyncFunction, libraryFunctions, type NativeFunction } from './ffi.js';
 
 interface Library {
@@ -52,8 +57,8 @@ function load(): Library | undefined {
 }
 
 function open(): Library | undefined {
-  const zstd = libraryFunctions('libzstd.so.1');
-  if (!zstd) return undefined;
+  const zstd = libraryFunctions('createZstdDecompress' in zlib ? null : 'libzstd.so.1');
+  if (!zstd?.has('ZSTD_decompressStream_simpleArgs')) return undefined;
   return {
     create: zstd.plain('ZSTD_createDCtx', []),
     free: zstd.plain('ZSTD_freeDCtx', ['int64_t']),

@@ -93,6 +93,7 @@ export class LayerBytes {
 
 async function copy(input: Input, output: Ahead): Promise<void> {
   for (let chunk = await input.read(); chunk.length > 0 && !output.closed; chunk = await input.read()) {
+    // A copy: the input uses its memory again.
     if (!output.offer(Buffer.from(chunk))) await output.room();
   }
 }

@@ -7,6 +7,9 @@ export const chunkBytes = 256 * 1024;
 export class Input {
   private position = 0;
   private coming: Promise<Buffer> | undefined;
+  /** One is being read into while the other is being decompressed. */
+  private readonly buffers = [Buffer.allocUnsafeSlow(chunkBytes), Buffer.allocUnsafeSlow(chunkBytes)] as const;
+  private turn = 0;
 
   constructor(
     private readonly handle: FileHandle,
@@ -14,7 +17,7 @@ export class Input {
     readonly size: number,
   ) {}
 
-  /** The next piece of the file; empty at its end. The memory is the caller's. */
+  /** The next piece of the file, as long as no other is asked for; empty at its end. */
   async read(): Promise<Buffer> {
     const chunk = await (this.coming ?? this.readPiece());
     this.position += chunk.length;
@@ -30,7 +33,8 @@ export class Input {
   }
 
   private async readPiece(at = 0): Promise<Buffer> {
-    const buffer = Buffer.allocUnsafeSlow(chunkBytes);
+    this.turn = 1 - this.turn;
+    const buffer = this.buffers[this.turn]!;
     const { bytesRead } = await this.handle.read(buffer, 0, buffer.length, at);
     return buffer.subarray(0, bytesRead);
   }

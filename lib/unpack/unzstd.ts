@@ -1,6 +1,7 @@
 /**
- * zstd data: RFC 8878. Each frame goes to a decoder by itself: Node's own where it has one (22.15 and later), else that
- * of the machine's libzstd. Both are the same code and equally fast.
+ * zstd data: RFC 8878. Each frame goes to a decoder by itself: libzstd where it can be called, or else Node's stream
+ * (22.15 and later). They are the same code; but Node needs a stream for each frame, and layers of many small frames
+ * then take five times as long.
  */
 
 import type { Transform } from 'node:stream';
@@ -13,15 +14,23 @@ import type { Ahead } from './ahead.js';
 import { chunkBytes, type Input } from './input.js';
 import { FrameWalker } from './zstd-frames.js';
 
-interface FrameDecoder {
+export interface FrameDecoder {
   /** Takes the next bytes of a frame; `last` when they end it. */
   write(bytes: Buffer, last: boolean): Promise<void>;
   close(): void;
 }
 
-export async function unzstd(input: Input, output: Ahead): Promise<void> {
+export type MakeDecoder = (path: string, output: Ahead) => FrameDecoder;
+
+/** Decompresses all of `input` into `output`. Throws `Failure` 65 for damaged data, and where there is no decoder. */
+export async function unzstd(input: Input, output: Ahead, make = libraryDecoder() ?? nodeDecoder()): Promise<void> {
+  if (!make) {
+    throw new Failure(Status.data, input.path, 'this Node.js has no zstd, and libzstd.so.1 is not there', {
+      hint: 'install libzstd, or Node.js 22.15 or later',
+    });
+  }
   const walker = new FrameWalker(input.path);
-  const decoder = makeDecoder(input.path, output);
+  const decoder = make(input.path, output);
   try {
     for (let chunk = await input.read(); chunk.length > 0; chunk = await input.read()) {
       for (const { bytes, last } of walker.push(chunk)) {
@@ -35,13 +44,14 @@ export async function unzstd(input: Input, output: Ahead): Promise<void> {
   }
 }
 
-function makeDecoder(path: string, output: Ahead): FrameDecoder {
+export function libraryDecoder(): MakeDecoder | undefined {
+  return hasZstd() ? (path, output) => new LibraryDecoder(path, output) : undefined;
+}
+
+export function nodeDecoder(): MakeDecoder | undefined {
   const create: unknown = Reflect.get(zlib, 'createZstdDecompress');
-  if (typeof create === 'function') return new NodeDecoder(() => create({ chunkSize: chunkBytes }), path, output);
-  if (hasZstd()) return new LibraryDecoder(path, output);
-  throw new Failure(Status.data, path, 'this Node.js has no zstd, and libzstd.so.1 is not there', {
-    hint: 'install libzstd, or Node.js 22.15 or later',
-  });
+  if (typeof create !== 'function') return undefined;
+  return (path, output) => new NodeDecoder(() => create({ chunkSize: chunkBytes }), path, output);
 }
 
 /** A stream for each frame: Node's ends without a word after the first, and would take more of them for nothing. */
@@ -89,6 +99,8 @@ class NodeDecoder implements FrameDecoder {
 
 class LibraryDecoder implements FrameDecoder {
   private readonly context = new ZstdContext();
+  /** Small frames share a piece of memory. */
+  private room: Buffer = Buffer.of();
 
   constructor(
     private readonly path: string,
@@ -97,14 +109,16 @@ class LibraryDecoder implements FrameDecoder {
 
   async write(bytes: Buffer, last: boolean): Promise<void> {
     for (let at = 0, full = true; full || at < bytes.length; ) {
-      const chunk = Buffer.allocUnsafeSlow(chunkBytes);
-      const done = await this.context.run(bytes, at, chunk);
+      if (this.room.length === 0) this.room = Buffer.allocUnsafeSlow(chunkBytes);
+      const done = await this.context.run(bytes, at, this.room);
       if (done.hint < 0) throw damaged(this.path, `error ${-done.hint}`);
-      if (done.bytes > 0 && !this.output.offer(chunk.subarray(0, done.bytes))) await this.output.room();
+      const piece = this.room.subarray(0, done.bytes);
+      this.room = this.room.subarray(done.bytes);
+      if (piece.length > 0 && !this.output.offer(piece)) await this.output.room();
       if (this.output.closed) return;
       at = done.at;
-      // A frame that ends leaves nothing behind; before that, a full buffer may mean that more is to come.
-      full = done.bytes === chunk.length && done.hint !== 0;
+      // A frame that ends leaves nothing behind; before that, no room left may mean that more is to come.
+      full = this.room.length === 0 && done.hint !== 0;
       if (last && at === bytes.length && !full && done.hint !== 0) throw damaged(this.path, 'a frame is not complete');
     }
   }

@@ -49,8 +49,9 @@ export class FrameWalker {
         this.headComplete();
         // The magic number was held back until it was known whether a frame or a skippable one begins.
         if (this.state === 'header' && begin < 0) {
-          pieces.push({ bytes: Buffer.from(this.head.subarray(0, 4)), last: false });
-          begin = at;
+          begin = Math.max(0, at - 4);
+          const before = 4 - (at - begin);
+          if (before > 0) pieces.push({ bytes: Buffer.from(this.head.subarray(0, before)), last: false });
         }
       }
       if (this.left > 0 || !this.contentComplete()) continue;

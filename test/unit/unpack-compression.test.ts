@@ -2,11 +2,15 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { Failure } from '../../lib/pipe/failure.js';
+import { Ahead } from '../../lib/unpack/ahead.js';
 import { compressionOf, LayerBytes } from '../../lib/unpack/decompress.js';
+import { Input } from '../../lib/unpack/input.js';
+import { libraryDecoder, nodeDecoder, unzstd } from '../../lib/unpack/unzstd.js';
 import { FrameWalker } from '../../lib/unpack/zstd-frames.js';
 import { needsZstd, zstd } from '../support/image.js';
 import { scratch } from '../support/run.js';
@@ -146,6 +150,37 @@ test('case 20: the frames of zstd data are found whatever pieces it comes in', {
     current = [];
   }
 });
+
+for (const [name, decoder] of [
+  ['Node', nodeDecoder()],
+  ['libzstd', libraryDecoder()],
+] as const) {
+  const skip = needsZstd || (decoder === undefined && `${name} has no zstd here`);
+  test(`case 20: zstd frames come out right and cut ones are found by the decoder of ${name}`, { skip }, async (t) => {
+    const path = join(scratch(t), 'layer');
+    const decode = async (data: Buffer) => {
+      writeFileSync(path, data);
+      const handle = await open(path);
+      const ahead = new Ahead(1 << 30);
+      try {
+        await unzstd(new Input(handle, path, data.length), ahead, decoder);
+      } finally {
+        ahead.end();
+        await handle.close();
+      }
+      const chunks: Buffer[] = [];
+      for (let chunk = await ahead.next(); chunk; chunk = await ahead.next()) chunks.push(chunk);
+      return Buffer.concat(chunks);
+    };
+    const parts = [text, Buffer.of(), noise, ...Array.from({ length: 50 }, (_, i) => Buffer.from(`frame ${i}`))];
+    assert.deepEqual(await decode(Buffer.concat(parts.map(zstd))), Buffer.concat(parts));
+    for (const cut of [1, 4, 100]) await assert.rejects(decode(zstd(text).subarray(0, -cut)), { status: 65 });
+    const changed = zstd(text);
+    changed[changed.length - 2] = changed[changed.length - 2]! ^ 1;
+    changed.fill(0xff, 3000, 3010);
+    await assert.rejects(decode(changed), { status: 65 });
+  });
+}
 
 test('a layer that is not there or no file is a failure of the disk or of the document', async (t) => {
   const directory = scratch(t);
