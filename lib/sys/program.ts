@@ -126,9 +126,9 @@ export class Program {
     rt_sigprocmask(SIG.SETMASK, Buffer.alloc(8, 0xff), old, 8);
     const pid = callCode(code, this.#arena.address + this.#header);
     rt_sigprocmask(SIG.SETMASK, old, null, 8);
-    const call = `clone(${cloneFlags.show(namespaces)}|SIGCHLD)`;
-    if (tracing()) trace(`${call} = ${formatResult(pid)}`);
-    if (isErrno(pid)) throw new SyscallError('clone', -pid, call);
+    const call = () => `clone(${cloneFlags.show(namespaces)}|SIGCHLD)`;
+    if (tracing()) trace(`${call()} = ${formatResult(pid)}`);
+    if (isErrno(pid)) throw new SyscallError('clone', -pid, call());
     return pid;
   }
 
