@@ -60,7 +60,7 @@ export class LayerWriter implements TarSink {
     isBase: boolean,
     private readonly budget: Budget,
   ) {
-    this.written = new Written(!isBase);
+    this.written = new Written(!isBase, tree.names);
     tree.onMade = (path) => this.written.add(...splitPath(path));
   }
 
@@ -106,8 +106,9 @@ export class LayerWriter implements TarSink {
     }
   }
 
-  /** Lets go of a file that a failure left open. */
+  /** Lets go of a file that a failure left open, and of what was kept for this layer. */
   close(): void {
+    this.written.close();
     if (this.fd >= 0) close.try(this.fd);
     this.fd = -1;
   }

@@ -1,3 +1,4 @@
+import { getHeapStatistics } from 'node:v8';
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 
@@ -18,4 +19,34 @@ export class LimitExceeded extends Failure {
   constructor(what: string, why: string, flag: string) {
     super(Status.data, what, why, { hint: `${flag} sets the limit` });
   }
+}
+
+/**
+ * Counts what has to be kept in memory of each name, so that an archive of millions of them ends with an error in place
+ * of the whole process. A quarter of the heap leaves room for what is made of them in the end.
+ */
+export class NamesBudget {
+  private held = 0;
+
+  constructor(private readonly limit = getHeapStatistics().heap_size_limit / 4) {}
+
+  /** Throws `LimitExceeded` when there are too many. */
+  hold(bytes: number): void {
+    this.held += bytes;
+    if (this.held <= this.limit) return;
+    throw new LimitExceeded(
+      'archive',
+      'its names take more memory than there is',
+      'NODE_OPTIONS=--max-old-space-size=MIB',
+    );
+  }
+
+  release(bytes: number): void {
+    this.held -= bytes;
+  }
+}
+
+/** Bytes of a string of one byte a character as the key of a map, with a small object as its value: measured, rounded up. */
+export function costOf(text: string): number {
+  return text.length + 250;
 }

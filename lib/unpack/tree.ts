@@ -8,6 +8,7 @@ import { AT, O } from '../sys/constants.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from './bytes.js';
 import { EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR, EPERM } from './errno.js';
+import { costOf, NamesBudget } from './limits.js';
 import type { Time } from './pax.js';
 import { type Dir, Root } from './rooted.js';
 import { statAt } from './stat.js';
@@ -35,6 +36,7 @@ export interface Unset {
 export type Kept = (dir: ByteString, name: ByteString) => 'nothing' | 'itself' | 'all';
 
 export interface TreeLimits {
+  names?: NamesBudget;
   maxDepth: number;
 }
 
@@ -46,6 +48,7 @@ export class Tree {
   private readonly directories = new Map<ByteString, DirectoryEnd>();
   readonly unset = new Map<ByteString, Unset>();
   readonly maxDepth: number;
+  readonly names: NamesBudget;
   /** Told of every directory made on the way to an entry. */
   onMade: (path: ByteString) => void = () => {};
 
@@ -55,6 +58,7 @@ export class Tree {
     limits: TreeLimits,
   ) {
     this.maxDepth = limits.maxDepth;
+    this.names = limits.names ?? new NamesBudget();
     this.root = new Root(fd, {
       maxDepth: limits.maxDepth,
       made: (path) => this.onMade(path),
@@ -63,6 +67,7 @@ export class Tree {
   }
 
   leaveDirectory(path: ByteString, end: DirectoryEnd): void {
+    if (!this.directories.has(path)) this.names.hold(costOf(path));
     this.directories.set(path, end);
   }
 
@@ -72,8 +77,22 @@ export class Tree {
   }
 
   noteUnset(path: ByteString, unset: Unset): void {
-    if (Object.keys(unset).length > 0) this.unset.set(path, unset);
-    else this.unset.delete(path);
+    this.forgetUnset(path);
+    if (Object.keys(unset).length === 0) return;
+    this.names.hold(costOfUnset(path, unset));
+    this.unset.set(path, unset);
+  }
+
+  private forgetUnset(path: ByteString): void {
+    const unset = this.unset.get(path);
+    if (!unset) return;
+    this.names.release(costOfUnset(path, unset));
+    this.unset.delete(path);
+  }
+
+  private forget(path: ByteString): void {
+    if (this.directories.delete(path)) this.names.release(costOf(path));
+    this.forgetUnset(path);
   }
 
   /** Removes the entry `name` of `dir` with all that is below it, symlinks as such. No error when it is not there. */
@@ -83,10 +102,7 @@ export class Tree {
 
   /** Removes the entry and what is below it, except what `kept` says. */
   removeUnless(dir: Dir, name: ByteString, kept: Kept): void {
-    const directory = removeEntry(dir.fd, dir.path, name, kept, (path) => {
-      this.directories.delete(path);
-      this.unset.delete(path);
-    });
+    const directory = removeEntry(dir.fd, dir.path, name, kept, (path) => this.forget(path));
     this.root.removed(directory);
   }
 
@@ -95,10 +111,7 @@ export class Tree {
     // The descriptor of `dir` is shared: reading its entries would move a position that others rely on.
     const fd = openat(dir.fd, '.', openDirectory, 0);
     try {
-      clearDirectory(fd, dir.path, kept, (path) => {
-        this.directories.delete(path);
-        this.unset.delete(path);
-      });
+      clearDirectory(fd, dir.path, kept, (path) => this.forget(path));
     } finally {
       close(fd);
     }
@@ -132,6 +145,10 @@ export class Tree {
       throw failureOf(error, shown(path));
     }
   }
+}
+
+function costOfUnset(path: ByteString, { xattrs = {} }: Unset): number {
+  return Object.entries(xattrs).reduce((sum, [name, value]) => sum + costOf(name) + value.length, costOf(path));
 }
 
 /** The mode that a directory has until the tree is complete: its owner can fill it, and no group is inherited. */

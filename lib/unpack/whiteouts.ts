@@ -5,6 +5,7 @@
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { type ByteString, joinPath, shown, splitPath } from './bytes.js';
+import { costOf, type NamesBudget } from './limits.js';
 import type { Kept } from './tree.js';
 
 const prefix = '.wh.';
@@ -35,17 +36,25 @@ export class Written {
   private readonly names = new Map<ByteString, Set<ByteString>>();
   private readonly hidden = new Set<ByteString>();
 
+  private held = 0;
+
   /** Without lower layers no one asks, and nothing is kept. */
-  constructor(readonly hasLower: boolean) {}
+  constructor(
+    readonly hasLower: boolean,
+    private readonly budget: NamesBudget,
+  ) {}
 
   /** By the canonical path of the directory, so that one file has one name however it was reached. */
   add(dir: ByteString, name: ByteString): void {
     if (!this.hasLower) return;
     const known = this.names.get(dir);
+    if (known?.has(name)) return;
+    this.hold(name);
     if (known) {
       known.add(name);
       return;
     }
+    this.hold(dir);
     this.names.set(dir, new Set([name]));
     if (dir !== '') this.add(...splitPath(dir));
   }
@@ -58,7 +67,20 @@ export class Written {
 
   /** Nothing of a lower layer is left below this path. None can come back: an archive may ask for it without end. */
   hide(path: ByteString): void {
+    if (this.hidden.has(path)) return;
+    this.hold(path);
     this.hidden.add(path);
+  }
+
+  /** The layer is over: the memory can be used for the next. */
+  close(): void {
+    this.budget.release(this.held);
+    this.held = 0;
+  }
+
+  private hold(name: ByteString): void {
+    this.held += costOf(name);
+    this.budget.hold(costOf(name));
   }
 
   /** Whether nothing of a lower layer is left below this path, or below a directory above it. */

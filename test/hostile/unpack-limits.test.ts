@@ -162,3 +162,27 @@ test('an archive that asks for the same to be hidden again and again is looked t
     assert.ok(!existsSync(join(rootfs, 'a/old')), name);
   }
 });
+
+const littleMemory = { NODE_OPTIONS: '--max-old-space-size=32' };
+const longPath = `${'n'.repeat(250)}/`.repeat(14);
+const directories = (count: number, prefix: string): TarEntry[] =>
+  Array.from({ length: count }, (_, i) => ({ name: `${longPath}${prefix}${i}/`, type: 'directory' }));
+
+test('more names than there is memory for are an error, and no crash', async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [directories(10_000, 'd')]);
+  const result = await md('md-unpack', [rootfs], { stdin, env: littleMemory });
+  assert.equal(result.status, 65, result.stderr.slice(0, 500));
+  assert.match(result.stderr, /its names take more memory than there is; NODE_OPTIONS=--max-old-space-size=MIB sets/);
+  assert.deepEqual(readdirSync(directory), ['layers']);
+});
+
+test('names that are gone take no memory', async (t) => {
+  const stack = Array.from({ length: 8 }, (_, i) => [
+    { name: `.wh.${'n'.repeat(250)}`, data: '' },
+    ...directories(700, `${i}-`),
+  ]);
+  const { rootfs, stdin } = prepare(t, stack);
+  const result = await md('md-unpack', [rootfs], { stdin, env: littleMemory });
+  assert.equal(result.status, 0, result.stderr.slice(0, 500));
+  assert.equal(readdirSync(join(rootfs, longPath)).length, 700);
+});
