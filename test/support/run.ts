@@ -1,6 +1,6 @@
 /** Running the built commands, other programs and whole pipes, and what tests ask of the machine. */
 import { execFileSync, spawn } from 'node:child_process';
-import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs';
+import { accessSync, chmodSync, constants, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -36,12 +36,25 @@ export interface Result {
 
 /**
  * The environment of a command in a test: nothing of the user's that could change what it does (proxies, credentials,
- * other certificates), a home that nobody can make, and the built commands first on PATH.
+ * other certificates), an empty home, and the built commands first on PATH.
  */
 export function cleanEnv(): Record<string, string> {
   const { PATH = '/usr/bin:/bin', TMPDIR } = process.env;
   const path = `${binDir}${delimiter}${PATH}${delimiter}/usr/sbin${delimiter}/sbin`;
-  return { PATH: path, HOME: '/proc/none', LANG: 'C.UTF-8', ...(TMPDIR === undefined ? {} : { TMPDIR }) };
+  return { PATH: path, HOME: emptyHome(), LANG: 'C.UTF-8', ...(TMPDIR === undefined ? {} : { TMPDIR }) };
+}
+
+let home: string | undefined;
+
+/** One for all commands that this process runs, whoever they run as; removed at its end. */
+function emptyHome(): string {
+  if (home === undefined) {
+    const made = mkdtempSync(join(tmpdir(), 'md-home-'));
+    chmodSync(made, 0o1777);
+    process.once('exit', () => remove(made));
+    home = made;
+  }
+  return home;
 }
 
 /** Runs a program to its end. `argv[0]` is looked up on PATH, the built commands first. Never rejects for a status. */
