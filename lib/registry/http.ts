@@ -8,7 +8,6 @@ import pkg from '../../package.json' with { type: 'json' };
 import { Failure } from '../pipe/failure.js';
 import { tracing } from '../pipe/trace.js';
 import { bodyTooLarge, RegistryFailure, transportFailure } from './failures.js';
-import { countGarbage } from './garbage.js';
 import type { Guard } from './guard.js';
 import { isLoopback } from './reference.js';
 
@@ -211,7 +210,6 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
 
   #hand(controller: Dispatcher.DispatchController | undefined, chunk: Buffer): void {
     try {
-      countGarbage(chunk.length);
       const wait = this.#onChunk?.(chunk);
       if (!wait) return;
       controller?.pause();
