@@ -45,6 +45,11 @@ export class Mirrored implements Source {
       });
       if (done) return;
     }
+    const begun = sink.offset > 0;
+    await this.#origin.blob(blob, sink);
+    if (!begun || sink.isVerified()) return;
+    // A mirror that broke off may have sent nonsense before: the registry itself gets a chance of its own.
+    sink.restart();
     await this.#origin.blob(blob, sink);
   }
 

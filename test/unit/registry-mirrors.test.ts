@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { test } from 'node:test';
+import type { BlobSink } from '../../lib/image/source.js';
+import { RegistryFailure } from '../../lib/registry/failures.js';
+import { type Endpoint, Mirrored } from '../../lib/registry/mirrors.js';
+import { digestOf } from '../support/content.js';
+
+const bytes = randomBytes(1000);
+const blob = { digest: digestOf(bytes), size: bytes.length };
+
+class Sink implements BlobSink {
+  data = Buffer.alloc(0);
+
+  get offset(): number {
+    return this.data.length;
+  }
+
+  write(chunk: Buffer): undefined {
+    this.data = Buffer.concat([this.data, chunk]);
+  }
+
+  restart(): void {
+    this.data = Buffer.alloc(0);
+  }
+
+  isVerified(): boolean {
+    return this.data.equals(bytes);
+  }
+}
+
+/** Goes on where the sink is, as a registry does, and breaks off at `until`. */
+class Fake implements Endpoint {
+  readonly name = 'mirror.example';
+  readonly offsets: number[] = [];
+
+  constructor(
+    readonly content: Buffer,
+    readonly until = content.length,
+  ) {}
+
+  async manifest(): Promise<never> {
+    throw new Error('not asked for');
+  }
+
+  async blob(_blob: unknown, sink: BlobSink): Promise<void> {
+    this.offsets.push(sink.offset);
+    sink.write(this.content.subarray(sink.offset, this.until));
+    if (this.until < blob.size) throw new RegistryFailure(69, this.name, 'it broke off');
+  }
+}
+
+test('what a mirror has sent before it broke off is gone on with', async () => {
+  const [mirror, origin, sink] = [new Fake(bytes, 400), new Fake(bytes), new Sink()];
+  await new Mirrored([mirror], origin).blob(blob, sink);
+  assert.ok(sink.isVerified());
+  assert.deepEqual(origin.offsets, [400]);
+});
+
+test('nonsense of a mirror that broke off does not spoil what the registry sends', async () => {
+  const [mirror, origin, sink] = [new Fake(Buffer.alloc(1000), 400), new Fake(bytes), new Sink()];
+  await new Mirrored([mirror], origin).blob(blob, sink);
+  assert.ok(sink.isVerified());
+  assert.deepEqual(origin.offsets, [400, 0]);
+});
