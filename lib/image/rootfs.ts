@@ -40,9 +40,14 @@ export function findRootfs(path: string): RootfsDocument | undefined {
 export function nameRootfs(image: string, path: string): void {
   const directory = dirname(path);
   const parts = image.split('/');
-  // The name came down a pipe. Its last part has a tag or a digest, which no directory above another name has.
-  const isSafe = parts.every((part) => !['', '.', '..'].includes(part) && Buffer.byteLength(part) <= nameLimit);
-  if (!isSafe || parts.length < 2 || !/[:@]/.test(parts.at(-1)!)) throw wrong('image', 'a full image name', image);
+  // The name came down a pipe, and must not lead into a tree. Only the last part has a tag or a digest, so that no link is
+  // a directory above another one; the first part is a host, with a port perhaps, and no tree.
+  const [host = '', ...names] = parts;
+  const isSafe =
+    parts.every((part) => !['', '.', '..'].includes(part) && Buffer.byteLength(part) <= nameLimit) &&
+    !/^sha(?:256|512)-/.test(host) &&
+    names.every((part, i) => /[:@]/.test(part) === (i === names.length - 1));
+  if (!isSafe || names.length === 0) throw wrong('image', 'a full image name', image);
   const link = join(directory, image);
   try {
     fs.mkdirSync(dirname(link), { recursive: true });
