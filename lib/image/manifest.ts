@@ -106,11 +106,7 @@ export async function keepDocuments(
   }
   const { config, layers } = asManifest(parseJson(bytes, `manifest ${digest}`), `manifest ${digest}`);
   if (config.digest !== manifest.config.digest) return false;
-  if (!store.read(config.digest)) {
-    const configBytes = embedded(config) ?? (await readBlob(source, config));
-    checkContent(configBytes, config, `config ${config.digest}`);
-    store.put(config.digest, configBytes);
-  }
+  store.put(config.digest, await fetchConfig(source, store, config));
   return layers.every((layer) => store.has(layer));
 }
 
@@ -209,7 +205,7 @@ class Resolver {
     const name = `manifest ${document.digest}`;
     const manifest = asManifest(document.value, name);
     checkIsImage(manifest, document, name);
-    const configBytes = await this.#fetchConfig(manifest.config);
+    const configBytes = await fetchConfig(this.source, this.request.store, manifest.config);
     const configName = `config ${manifest.config.digest}`;
     const config = asImageConfig(parseJson(configBytes, configName), configName);
     const layers = manifest.layers.length;
@@ -238,15 +234,15 @@ class Resolver {
     if (strict) throw new Failure(Status.unavailable, image, why);
     warnLine(`${image}: ${why}`);
   }
+}
 
-  async #fetchConfig(descriptor: Descriptor): Promise<Buffer> {
-    const name = `config ${descriptor.digest}`;
-    if (descriptor.size > documentLimit) throw tooLarge(name, descriptor.size);
-    const bytes =
-      this.request.store.read(descriptor.digest) ?? embedded(descriptor) ?? (await readBlob(this.source, descriptor));
-    checkContent(bytes, descriptor, name);
-    return bytes;
-  }
+/** The config of an image, from wherever it is nearest; checked. */
+async function fetchConfig(source: Source, store: DocumentStore, descriptor: Descriptor): Promise<Buffer> {
+  const name = `config ${descriptor.digest}`;
+  if (descriptor.size > documentLimit) throw tooLarge(name, descriptor.size);
+  const bytes = store.read(descriptor.digest) ?? embedded(descriptor) ?? (await readBlob(source, descriptor));
+  checkContent(bytes, descriptor, name);
+  return bytes;
 }
 
 /** buildkit puts provenance and SBOMs into the index as images for a platform that does not exist. */

@@ -21,6 +21,7 @@ import { type Descriptor, type IndexEntry, type Platform, platformName } from '.
 import { Status } from '../pipe/status.js';
 import { storeHome } from './home.js';
 import { imageOf, indexJson, named, readIndex, unnamed } from './index-json.js';
+import { documentLimit } from './manifest.js';
 import { isAbandoned, writeWhole } from './own-files.js';
 import { Partial } from './partial.js';
 import type { Source } from './source.js';
@@ -64,10 +65,14 @@ export class Store {
     return join(this.#oci, 'blobs', digest.replace(':', '/'));
   }
 
-  /** A small blob, or undefined when it is not there, or not what its name says: then it can be fetched anew. */
+  /**
+   * A document (manifest, index, config), or undefined when it is not there, or not what its name says: then it can be
+   * fetched anew. What is larger is a layer, and whoever calls it a document lies: it is not read.
+   */
   read(digest: string): Buffer | undefined {
     let bytes: Buffer;
     try {
+      if (fs.statSync(this.path(digest)).size > documentLimit) return undefined;
       bytes = fs.readFileSync(this.path(digest));
     } catch (error) {
       if (errnoName(error) === 'ENOENT') return undefined;

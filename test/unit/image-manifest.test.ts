@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type ResolvedImage, resolveImage } from '../../lib/image/manifest.js';
+import { keepDocuments, type ResolvedImage, resolveImage } from '../../lib/image/manifest.js';
 import { parsePlatform } from '../../lib/image/platform.js';
 import type { Source } from '../../lib/image/source.js';
 import { Failure } from '../../lib/pipe/failure.js';
@@ -282,4 +282,18 @@ test('as many layers as diffIDs, or none of it', async () => {
 test('a rootfs of another type is refused', async () => {
   const own = build('amd64', { config: { rootfs: { type: 'base+layers', diff_ids: [base.diffID] } } });
   await refused(resolve(source(own)), 65, /rootfs.type/);
+});
+
+test('a document from elsewhere does not make the store ask for a config of any size', async () => {
+  const config = { ...build().config.descriptor, size: 5 << 20 };
+  const built = build('amd64', { manifest: { config } });
+  const fake = source(built);
+  const { digest } = built.descriptor;
+  const store = { read: () => undefined, put: () => {}, has: () => true };
+  const document = { image: 'registry.test/demo', digest, manifest: { config, layers: [] } };
+  await assert.rejects(
+    keepDocuments(fake, store, document),
+    (error) => error instanceof Failure && error.status === 65 && /at most 4194304/.test(error.message),
+  );
+  assert.deepEqual(fake.asked, [digest]);
 });

@@ -174,6 +174,14 @@ const platform = { os: 'linux', architecture: 'amd64' };
 const entry = (image: string, digest = blob.digest) => ({ image, digest, mediaType: 'm', platform });
 const index = (store: Store) => JSON.parse(readFileSync(join(store.home, 'oci/index.json'), 'utf8')).manifests;
 
+test('what is too large for a document is not read as one', (t) => {
+  const store = newStore(t);
+  const large = Buffer.alloc((4 << 20) + 1);
+  mkdirSync(join(store.path(digestOf(large)), '..'), { recursive: true });
+  writeFileSync(store.path(digestOf(large)), large);
+  assert.equal(store.read(digestOf(large)), undefined);
+});
+
 test('a name is entered once, and moves to the newest image', async (t) => {
   const store = newStore(t);
   store.put(blob.digest, bytes);
