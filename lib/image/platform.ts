@@ -6,17 +6,20 @@ import { Failure } from '../pipe/failure.js';
 import type { Platform } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 
-const goNames: Record<string, string> = {
-  x64: 'amd64',
-  x86_64: 'amd64',
-  'x86-64': 'amd64',
-  aarch64: 'arm64',
-  ia32: '386',
-  i386: '386',
-  i686: '386',
-  ppc64: 'ppc64le',
-};
-const armNames: Record<string, string> = { armhf: 'v7', armel: 'v6' };
+const goNames = new Map([
+  ['x64', 'amd64'],
+  ['x86_64', 'amd64'],
+  ['x86-64', 'amd64'],
+  ['aarch64', 'arm64'],
+  ['ia32', '386'],
+  ['i386', '386'],
+  ['i686', '386'],
+  ['ppc64', 'ppc64le'],
+]);
+const armNames = new Map([
+  ['armhf', 'v7'],
+  ['armel', 'v6'],
+]);
 
 /** The platform of this machine. */
 export function hostPlatform(arch: string = process.arch): Platform {
@@ -38,8 +41,8 @@ export function parsePlatform(text: string): Platform {
 /** Go's names, and the variant that is meant where none is given: arm64 is v8, arm is v7; amd64's v1 goes unsaid. */
 export function normalize({ os, architecture, variant }: Platform): Platform {
   const lower = architecture.toLowerCase();
-  const arch = lower in armNames ? 'arm' : (goNames[lower] ?? lower);
-  const level = variant?.toLowerCase().replace(/^(?=[0-9])/, 'v') || armNames[lower] || defaultVariant(arch);
+  const arch = armNames.has(lower) ? 'arm' : (goNames.get(lower) ?? lower);
+  const level = variant?.toLowerCase().replace(/^(?=[0-9])/, 'v') || armNames.get(lower) || defaultVariant(arch);
   const base = { os: os.toLowerCase(), architecture: arch };
   return level === undefined || (arch === 'amd64' && level === 'v1') ? base : { ...base, variant: level };
 }

@@ -70,3 +70,11 @@ test('another system or processor does not fit', () => {
   assert.equal(fits('linux/amd64', 'linux/arm64'), undefined);
   assert.equal(fits('linux/amd64', 'unknown/unknown'), undefined);
 });
+
+test('an architecture is taken by its name only, whatever objects have of their own', () => {
+  for (const architecture of ['constructor', 'toString', '__proto__'])
+    assert.deepEqual(normalize({ os: 'linux', architecture }), {
+      os: 'linux',
+      architecture: architecture.toLowerCase(),
+    });
+});
