@@ -63,6 +63,17 @@ export function optional<T>(value: unknown, name: string, check: (value: unknown
   return value === undefined || value === null ? undefined : check(value, name);
 }
 
+/** `check` for what is or holds a password or a token: the error does not quote the value. */
+export function secret<T>(check: (value: unknown, name: string) => T): (value: unknown, name: string) => T {
+  return (value, name) => {
+    try {
+      return check(value, name);
+    } catch (error) {
+      throw error instanceof Failure ? new Failure(error.status, name, 'its value is not of the right kind') : error;
+    }
+  };
+}
+
 export function arrayOf<T>(check: (value: unknown, name: string) => T): (value: unknown, name: string) => T[] {
   return (value, name) => asArray(value, name).map((item, i) => check(item, `${name}[${i}]`));
 }

@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { asObject, asString, type JsonObject, optional } from '../pipe/check.js';
+import { asObject, asString, type JsonObject, optional, secret } from '../pipe/check.js';
 import { errnoName, errnoText, Failure } from '../pipe/failure.js';
 import { warnLine } from '../pipe/trace.js';
 import type { Credentials } from './auth.js';
@@ -84,9 +84,9 @@ async function searchConfig(
   const serverKey = hubHosts.has(registry) ? hubKey : registry;
   const fromHelper = helper ? await askHelper(helper, serverKey) : undefined;
   if (fromHelper) return fromHelper;
-  const auths = optional(config.auths, `${path}: auths`, asObject) ?? {};
+  const auths = optional(config.auths, `${path}: auths`, secret(asObject)) ?? {};
   const entry = mostSpecific(auths, registry, repository);
-  return entry === undefined ? undefined : readEntry(asObject(entry, `${path}: auths`), path);
+  return entry === undefined ? undefined : readEntry(secret(asObject)(entry, `${path}: auths`), path);
 }
 
 /** The value whose key is the longest prefix of the repository: `host/team/app`, then `host/team`, then `host`. */
@@ -112,7 +112,7 @@ function normalizeKey(key: string): string {
 }
 
 function readEntry(entry: JsonObject, path: string): Credentials | undefined {
-  const field = (key: string) => optional(entry[key], `${path}: auths: ${key}`, asSecret) || undefined;
+  const field = (key: string) => optional(entry[key], `${path}: auths: ${key}`, secret(asString)) || undefined;
   // docker pads the decoded text with NULs.
   const decoded = Buffer.from(field('auth') ?? '', 'base64')
     .toString()
@@ -125,11 +125,6 @@ function readEntry(entry: JsonObject, path: string): Credentials | undefined {
   const registryToken = field('registrytoken');
   if (registryToken) return { kind: 'bearer', token: registryToken };
   return username && password ? { kind: 'password', username, password } : undefined;
-}
-
-/** As `asString`, but an error says nothing of the value. */
-function asSecret(value: unknown, name: string): string {
-  return asString(typeof value === 'string' ? value : null, name);
 }
 
 /** `docker-credential-NAME get`: the server on stdin, JSON on stdout. "Not found" is an answer, other failures are not. */
@@ -148,11 +143,11 @@ async function askHelper(name: string, server: string): Promise<Credentials | un
   }
   try {
     const it = asObject(JSON.parse(stdout), program);
-    const username = asSecret(it.Username, 'Username');
-    const secret = asSecret(it.Secret, 'Secret');
+    const username = asString(it.Username, 'Username');
+    const password = asString(it.Secret, 'Secret');
     return username === '<token>'
-      ? { kind: 'refresh', username: '', token: secret }
-      : { kind: 'password', username, password: secret };
+      ? { kind: 'refresh', username: '', token: password }
+      : { kind: 'password', username, password };
   } catch (problem) {
     if (!(problem instanceof SyntaxError) && !(problem instanceof Failure)) throw problem;
     warnLine(`credential helper ${program}: its answer makes no sense; going on without`);

@@ -1,7 +1,7 @@
 /** From a document and flags to a registry that can be asked. */
 import { readFileSync } from 'node:fs';
 import type { Source } from '../image/source.js';
-import { asObject, asString, type JsonObject, optional } from '../pipe/check.js';
+import { asObject, asString, type JsonObject, optional, secret } from '../pipe/check.js';
 import { Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { warnLine } from '../pipe/trace.js';
@@ -110,8 +110,8 @@ function readCa(path: string): string {
 
 /** The field `login` of a document: a user name and a password. */
 export function asLogin(value: unknown, name: string): Credentials | undefined {
-  const it = optional(value, name, asObject);
+  const it = optional(value, name, secret(asObject));
   if (!it) return undefined;
-  const username = asString(it.username, `${name}.username`);
-  return { kind: 'password', username, password: asString(it.password, `${name}.password`) };
+  const username = secret(asString)(it.username, `${name}.username`);
+  return { kind: 'password', username, password: secret(asString)(it.password, `${name}.password`) };
 }

@@ -94,3 +94,11 @@ test('an error report keeps what a program may want beside the message', () => {
   const report = asErrorReport({ command: 'md-token', code: 75, message: 'm', retryAfter: 30 });
   assert.equal(report.retryAfter, 30);
 });
+
+test('a secret of the wrong form is not quoted', () => {
+  for (const value of ['Bearer c2VjcmV0\0', 5318008, ['c2VjcmV0']])
+    assert.throws(
+      () => asTokenDocument({ ...token, authorization: value }),
+      (error) => error instanceof Failure && /^authorization: /.test(error.message) && !/c2V|5318/.test(error.message),
+    );
+});

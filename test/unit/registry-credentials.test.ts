@@ -146,6 +146,8 @@ for (const [what, content] of [
   ['a helper of the wrong type', { credsStore: 42 }],
   ['a file that is no JSON', '{"auths":{"a.io":{"auth":"c2VjcmV0'],
   ['a file that is no object', '[]'],
+  ['a text in place of an entry', { auths: { 'a.io': 'c2VjcmV0' } }],
+  ['a text in place of all entries', { auths: 'c2VjcmV0' }],
   ['an entry of the wrong type', { auths: { 'a.io': { auth: { secret: 'c2VjcmV0' } } } }],
 ] as const) {
   test(`${what} does not stop a public pull, nor does its warning tell secrets`, async (t) => {
