@@ -42,7 +42,9 @@ export function parseReference(text: string): Reference {
     throw wrong('its tag is malformed', 'letters, digits, _ . -, at most 128');
 
   const { registry, repository } = splitName(name);
-  if (!domain.test(registry)) throw wrong(`${JSON.stringify(registry)} is no registry host`);
+  // The grammar has ports up to 99999 and addresses such as 256.1.1.1.
+  if (!domain.test(registry) || !URL.canParse(`https://${registry}`))
+    throw wrong(`${JSON.stringify(registry)} is no registry host`);
   if (!repository.split('/').every((part) => pathPart.test(part))) {
     throw wrong(
       'its repository name is malformed',

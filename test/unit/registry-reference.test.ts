@@ -54,6 +54,9 @@ const bad: [text: string, why: RegExp][] = [
   ['a\n', /malformed/],
   ['../../etc/passwd', /no registry host|malformed/],
   ['host:99999999/x', /no registry host/],
+  ['host:65536/x', /no registry host/],
+  ['256.1.1.1/x', /no registry host/],
+  ['[:::]/x', /no registry host/],
   [`${'a/'.repeat(140)}b`, /longer than 255/],
 ];
 
