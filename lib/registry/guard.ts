@@ -7,25 +7,32 @@ import { Status } from '../pipe/status.js';
 import { RegistryFailure } from './failures.js';
 import { isLoopback } from './reference.js';
 
-/** IANA's special-purpose address registries: what is not globally reachable. */
-const privateNets: [address: string, prefix: number, family: 'ipv4' | 'ipv6'][] = [
-  ['0.0.0.0', 8, 'ipv4'],
-  ['10.0.0.0', 8, 'ipv4'],
-  ['100.64.0.0', 10, 'ipv4'],
-  ['127.0.0.0', 8, 'ipv4'],
-  ['169.254.0.0', 16, 'ipv4'],
-  ['172.16.0.0', 12, 'ipv4'],
-  ['192.168.0.0', 16, 'ipv4'],
-  ['::', 127, 'ipv6'],
-  ['fc00::', 7, 'ipv6'],
-  ['fe80::', 10, 'ipv6'],
+/** IANA's special-purpose address registries: where a service may listen that is not globally reachable. */
+const privateNets4: [address: string, prefix: number][] = [
+  ['0.0.0.0', 8],
+  ['10.0.0.0', 8],
+  ['100.64.0.0', 10],
+  ['127.0.0.0', 8],
+  ['169.254.0.0', 16],
+  ['172.16.0.0', 12],
+  ['192.0.0.0', 24],
+  ['192.168.0.0', 16],
+];
+const privateNets6: [address: string, prefix: number][] = [
+  // Loopback, and IPv4 addresses in a form that RFC 4291 gave up.
+  ['::', 96],
+  // NAT64 for local use, RFC 8215.
+  ['64:ff9b:1::', 48],
+  ['fc00::', 7],
+  ['fe80::', 10],
+  ['fec0::', 10],
 ];
 
 /** The addresses of a host name. */
 export type Resolve = (host: string) => Promise<string[]>;
 
 export class Guard {
-  #homeIsPrivate: Promise<boolean> | undefined;
+  #homeIsPrivate: boolean | undefined;
   #blocked: BlockList | undefined;
 
   /** `home` is the registry's own origin. */
@@ -65,12 +72,25 @@ export class Guard {
     });
   };
 
-  #sharesPrivateNet(): Promise<boolean> {
+  /** For sockets to the registry itself: where its name leads is remembered. */
+  readonly homeLookup: LookupFunction = (hostname, options, callback) => {
+    resolveAll(hostname, options, (error, found) => {
+      if (!error) this.#sawHome(found.map(({ address }) => address));
+      answer(callback, options.all, error, found);
+    });
+  };
+
+  async #sharesPrivateNet(): Promise<boolean> {
     const host = this.home.hostname.replace(/^\[|\]$/g, '');
-    this.#homeIsPrivate ??= isIP(host)
-      ? Promise.resolve(this.isPrivate(host))
-      : this.resolve(host).then((found) => found.length > 0 && found.every((address) => this.isPrivate(address)));
-    return this.#homeIsPrivate;
+    if (isIP(host)) return this.isPrivate(host);
+    if (this.#homeIsPrivate === undefined) this.#sawHome(await this.resolve(host));
+    return this.#homeIsPrivate ?? false;
+  }
+
+  /** A registry that was seen at a public address once stays public, whatever its name server says next. */
+  #sawHome(addresses: string[]): void {
+    const isPrivate = addresses.length > 0 && addresses.every((address) => this.isPrivate(address));
+    this.#homeIsPrivate = isPrivate && this.#homeIsPrivate !== false;
   }
 
   #refusal(host: string): RegistryFailure {
@@ -94,7 +114,12 @@ function answer(
 
 function blockList(): BlockList {
   const list = new BlockList();
-  for (const net of privateNets) list.addSubnet(...net);
+  for (const [address, prefix] of privateNets4) {
+    list.addSubnet(address, prefix, 'ipv4');
+    // NAT64, RFC 6052: the last 32 bits are the IPv4 address that a translator connects to.
+    list.addSubnet(`64:ff9b::${address}`, 96 + prefix, 'ipv6');
+  }
+  for (const [address, prefix] of privateNets6) list.addSubnet(address, prefix, 'ipv6');
   return list;
 }
 

@@ -137,14 +137,15 @@ export class Http {
       ...(ca === undefined ? {} : { ca: trusted(ca) }),
     };
     const timeout = timeouts.connect * 1000;
+    const direct = { ...tls, timeout, ...(guard ? { lookup: way.guarded ? guard.lookup : guard.homeLookup } : {}) };
     keepParserSimple();
     if (way.proxied) {
       const { proxyAgent } = await import('./proxy.js');
-      return proxyAgent(tls, timeout);
+      return proxyAgent(tls, timeout, direct);
     }
     // Most of a start is undici's: whoever finds everything in the store does without.
     const { default: Agent } = await import('undici/lib/dispatcher/agent.js');
-    return new Agent({ connect: { ...tls, timeout, ...(way.guarded && guard ? { lookup: guard.lookup } : {}) } });
+    return new Agent({ connect: direct });
   }
 }
 

@@ -356,6 +356,20 @@ test('a proxy of the environment is used, but not for loopback nor for what no_p
   assert.deepEqual(proxy.asked, []);
 });
 
+test('a proxy may be named without a scheme; one that cannot be is wrong usage, and is not shown', async (t) => {
+  const { run, registry } = await world(t);
+  const proxy = await startProxy(t, registry);
+  const script = throughProxy('--plain-http registry.test');
+  succeeded(await run(script, { http_proxy: proxy.url.replace('http://', '') }));
+  assert.ok(proxy.asked.length > 0);
+  for (const value of ['ftp://me:c2VjcmV0@proxy.test', 'http://me:c2VjcmV0@:1']) {
+    const { status, stderr } = await run(script, { http_proxy: value });
+    assert.equal(status, 64, stderr);
+    assert.match(stderr, /^md-token: http_proxy: it names no proxy; .*\n$/);
+    assert.doesNotMatch(stderr, /c2VjcmV0/);
+  }
+});
+
 test('https goes through a tunnel, and its certificate is checked', { skip: noOpenssl }, async (t) => {
   const ca = makeCa(scratch(t));
   const { run, registry } = await world(t, { tls: ca.issue(['registry.test']) });

@@ -1,16 +1,38 @@
 import assert from 'node:assert/strict';
+import type { LookupFunction } from 'node:net';
 import { test } from 'node:test';
 import { Failure } from '../../lib/pipe/failure.js';
 import { Guard } from '../../lib/registry/guard.js';
+import { Http } from '../../lib/registry/http.js';
 
 const publicGuard = (origin = 'https://registry.example') => new Guard(new URL(origin), async () => ['203.0.113.5']);
+
+/** What a socket would be told: the addresses, or an error. */
+function lookupBy(lookup: LookupFunction, name: string): Promise<unknown> {
+  return new Promise((done) => {
+    lookup(name, { all: true }, (error, found) => done(error ?? found));
+  });
+}
 
 test('addresses in private, loopback and link-local nets are private, in IPv6 clothes too', () => {
   const guard = publicGuard();
   const inside = ['10.1.2.3', '172.31.0.1', '192.168.1.1', '127.0.0.1', '169.254.169.254', '100.64.0.1', '0.0.0.0'];
-  for (const address of [...inside, '::1', '::', 'fe80::1', 'fd00::1', '::ffff:10.0.0.1', '::ffff:127.0.0.1'])
+  for (const address of [
+    ...inside,
+    '::1',
+    '::',
+    'fe80::1',
+    'fd00::1',
+    '::ffff:10.0.0.1',
+    '::ffff:127.0.0.1',
+    '::10.0.0.1',
+    '64:ff9b::10.0.0.1',
+    '64:ff9b::7f00:1',
+    '64:ff9b:1::a00:1',
+    'fec0::1',
+  ])
     assert.ok(guard.isPrivate(address), address);
-  for (const address of ['8.8.8.8', '172.32.0.1', '100.128.0.1', '2001:db8::1', '::ffff:8.8.8.8'])
+  for (const address of ['8.8.8.8', '172.32.0.1', '100.128.0.1', '2001:db8::1', '::ffff:8.8.8.8', '64:ff9b::8.8.8.8'])
     assert.ok(!guard.isPrivate(address), address);
 });
 
@@ -30,12 +52,8 @@ test('a registry on the internet may not point to a private address', async () =
 });
 
 test('nor to a name that leads to one', async () => {
-  const resolve = (guard: Guard) =>
-    new Promise((done) => {
-      guard.lookup('localhost', { all: true }, (error, found) => done(error ?? found));
-    });
-  assert.match(String(await resolve(publicGuard())), /private network, which is refused/);
-  assert.ok(Array.isArray(await resolve(new Guard(new URL('http://127.0.0.1:5000')))));
+  assert.match(String(await lookupBy(publicGuard().lookup, 'localhost')), /private network, which is refused/);
+  assert.ok(Array.isArray(await lookupBy(new Guard(new URL('http://127.0.0.1:5000')).lookup, 'localhost')));
 });
 
 test('a registry in a private net may point to others there', async () => {
@@ -48,4 +66,34 @@ test('public addresses and the registry itself are free to ask', async () => {
   await publicGuard().check(new URL('https://cdn.example/blob'));
   await publicGuard().check(new URL('https://8.8.8.8/'));
   await publicGuard('https://10.0.0.1').check(new URL('https://10.0.0.1/v2/'));
+});
+
+test('a registry that was at a public address does not become private by a later answer of its name server', async () => {
+  const guard = new Guard(new URL('http://localhost:5000'), async () => ['203.0.113.5']);
+  await assert.rejects(guard.check(new URL('http://10.0.0.2/')), /private network/);
+  await lookupBy(guard.homeLookup, 'localhost');
+  await assert.rejects(guard.check(new URL('http://10.0.0.2/')), /private network/);
+});
+
+test('where the registry was found when it was asked decides, and not what its name server says next', async () => {
+  const guard = new Guard(new URL('http://localhost:5000'), async () => assert.fail('resolved again'));
+  await lookupBy(guard.homeLookup, 'localhost');
+  await guard.check(new URL('http://10.0.0.2/'));
+});
+
+test('the guard sees to names as well that no_proxy leads past the proxy', async (t) => {
+  const saved = { ...process.env };
+  t.after(() => {
+    process.env = saved;
+  });
+  process.env = { ...saved, http_proxy: 'http://127.0.0.1:9', no_proxy: 'inside.test' };
+  const asked: string[] = [];
+  const lookup: LookupFunction = (name, _options, callback) => {
+    asked.push(name);
+    callback(Object.assign(new Error(name), { code: 'ENOTFOUND' }), []);
+  };
+  const http = new Http({ guard: Object.assign(publicGuard(), { lookup }) });
+  t.after(() => http.close());
+  await assert.rejects(http.exchange({ method: 'GET', url: new URL('http://inside.test/'), headers: {} }));
+  assert.deepEqual(asked, ['inside.test']);
 });
