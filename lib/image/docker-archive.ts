@@ -17,6 +17,9 @@ const layerType = 'application/vnd.oci.image.layer.v1.tar';
 const configType = 'application/vnd.oci.image.config.v1+json';
 const manifestType = 'application/vnd.oci.image.manifest.v1+json';
 
+/** Somebody's whole collection has some hundreds. */
+const maxImages = 1000;
+
 /** An image of manifest.json. */
 interface Item {
   config: string;
@@ -34,6 +37,7 @@ interface Made {
 
 export class DockerArchive implements LocalSource {
   #made: Promise<Made[]> | undefined;
+  readonly #described = new Map<string, Descriptor>();
 
   private constructor(
     private readonly files: Files,
@@ -45,7 +49,9 @@ export class DockerArchive implements LocalSource {
     const file = files.open('manifest.json');
     if (!file) return undefined;
     const name = `${files.place}: manifest.json`;
-    return new DockerArchive(files, arrayOf(asItem)(parse(await file.whole(documentLimit), name), name));
+    const items = arrayOf(asItem)(parse(await file.whole(documentLimit), name), name);
+    if (items.length > maxImages) throw bad(name, `it has more than ${maxImages} images`);
+    return new DockerArchive(files, items);
   }
 
   async find(selector: string | undefined, isNamed: (name: string) => boolean): Promise<Found> {
@@ -72,21 +78,29 @@ export class DockerArchive implements LocalSource {
   }
 
   #images(): Promise<Made[]> {
-    this.#made ??= Promise.all(this.items.map((item) => this.#make(item)));
+    this.#made ??= this.#makeAll();
     return this.#made;
+  }
+
+  /** One file after the other, and each once: many images may name the same large one. */
+  async #makeAll(): Promise<Made[]> {
+    const made: Made[] = [];
+    for (const item of this.items) made.push(await this.#make(item));
+    return made;
   }
 
   async #make(item: Item): Promise<Made> {
     const bytes = await this.#file(item.config).whole(documentLimit);
     const name = `${this.files.place}: ${item.config}`;
-    const config = await describe(this.#file(item.config), configType);
+    const config = await this.#describe(item.config, configType);
     const [, promised] = /([0-9a-f]{64})(?:\.json)?$/.exec(item.config) ?? [];
     if (promised !== undefined && config.digest !== `sha256:${promised}`) throw bad(name, 'its name is not its digest');
     const { diff_ids } = asImageConfig(parse(bytes, name), name).rootfs;
     if (diff_ids.length !== item.layers.length) {
       throw bad(this.files.place, `it has ${item.layers.length} layers, and its config ${diff_ids.length} diffIDs`);
     }
-    const layers = await Promise.all(item.layers.map((path, i) => this.#layer(path, asDigest(diff_ids[i], name))));
+    const layers: Descriptor[] = [];
+    for (const [i, path] of item.layers.entries()) layers.push(await this.#layer(path, asDigest(diff_ids[i], name)));
     const manifest = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: manifestType, config, layers }));
     const blobs = new Map([[config.digest, item.config]]);
     for (const [i, { digest }] of layers.entries()) blobs.set(digest, item.layers[i]!);
@@ -97,10 +111,21 @@ export class DockerArchive implements LocalSource {
   async #layer(path: string, diffID: string): Promise<Descriptor> {
     const file = this.#file(path);
     const magic = (await file.head(4)).toString('hex');
-    if (magic.startsWith('1f8b')) return describe(file, `${layerType}+gzip`);
-    if (magic === '28b52ffd') return describe(file, `${layerType}+zstd`);
+    if (magic.startsWith('1f8b')) return this.#describe(path, `${layerType}+gzip`);
+    if (magic === '28b52ffd') return this.#describe(path, `${layerType}+zstd`);
     // What the config says of it is checked when it is read.
     return { mediaType: layerType, digest: diffID, size: file.size };
+  }
+
+  async #describe(path: string, mediaType: string): Promise<Descriptor> {
+    const known = this.#described.get(path);
+    if (known) return { ...known, mediaType };
+    const file = this.#file(path);
+    const hash = createHash('sha256');
+    for await (const chunk of file.chunks()) hash.update(chunk);
+    const descriptor = { mediaType, digest: `sha256:${hash.digest('hex')}`, size: file.size };
+    this.#described.set(path, descriptor);
+    return descriptor;
   }
 
   #file(path: string): FilePart {
@@ -108,12 +133,6 @@ export class DockerArchive implements LocalSource {
     if (!file) throw bad(this.files.place, `${path} is missing`);
     return file;
   }
-}
-
-async function describe(file: FilePart, mediaType: string): Promise<Descriptor> {
-  const hash = createHash('sha256');
-  for await (const chunk of file.chunks()) hash.update(chunk);
-  return { mediaType, digest: `sha256:${hash.digest('hex')}`, size: file.size };
 }
 
 function asItem(value: unknown, name: string): Item {

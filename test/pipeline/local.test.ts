@@ -386,6 +386,13 @@ const hostileArchives: Record<string, [expected: RegExp, make: (path: string) =>
       writeFileSync(path, tarball(files));
     },
   ],
+  'more images than anyone has': [
+    /more than 1000 images/,
+    (path) => {
+      const items = Array.from({ length: 1001 }, () => ({ Config: 'config.json', RepoTags: null, Layers: [] }));
+      writeFileSync(path, tarball([{ name: 'manifest.json', data: JSON.stringify(items) }]));
+    },
+  ],
   'a layer that is cut off': [
     /it is cut off/,
     (path) => {
