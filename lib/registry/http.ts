@@ -117,7 +117,7 @@ export class Http {
   #dispatcher(url: URL): Promise<Dispatcher> {
     const { insecure, guard } = this.#options;
     const way = {
-      insecure: insecure.includes(url.host),
+      insecure: insecure.some((host) => isHost(url, host)),
       // What a proxy resolves and reaches is for the proxy to judge.
       proxied: usesProxy(url),
       guarded: guard !== undefined && url.origin !== guard.home.origin,
@@ -155,6 +155,12 @@ export class Http {
  */
 function keepParserSimple(): void {
   process.getBuiltinModule('node:v8').setFlagsFromString('--wasm-tiering-budget=1000000000');
+}
+
+/** Whether a URL is of a host as users write it: in any case, and with the port that goes without saying or not. */
+function isHost(url: URL, host: string): boolean {
+  const its = `${url.protocol}//${host}`;
+  return URL.canParse(its) && new URL(its).host === url.host;
 }
 
 /** As curl and Go have it: each protocol has a variable of its own, and loopback is never proxied. */

@@ -82,8 +82,9 @@ async function loginSomewhere(mirrors: RegistryClient[], origin: RegistryClient)
 
 /** Plain http for loopback and where a flag says so. A flag that is about TLS says that TLS is meant. */
 function originOf(host: string, { plainHttp = [], insecure = [], caFile }: Network): string {
-  const tls = insecure.includes(host) || caFile !== undefined;
-  return `${plainHttp.includes(host) || (isLoopback(host) && !tls) ? 'http' : 'https'}://${host}`;
+  const names = (list: string[]) => list.some((it) => it.toLowerCase() === host.toLowerCase());
+  const tls = names(insecure) || caFile !== undefined;
+  return `${names(plainHttp) || (isLoopback(host) && !tls) ? 'http' : 'https'}://${host}`;
 }
 
 function sharedOptions(network: Network): Partial<HttpOptions> & { retry: { retries: number } } {
