@@ -56,7 +56,7 @@ async function fetchLayer(
   { store, source, progress }: LayersRequest,
   layer: Manifest['layers'][number],
 ): Promise<string> {
-  const bar = progress.bar(layer.digest.slice(0, 19), layer.size);
+  const bar = progress.bar(layer.digest.slice(7, 19), layer.size);
   const { path, found } = await store.fetch(layer, source, (bytes) => bar.at(bytes));
   bar.done(found ? 'already there' : undefined);
   return path;
