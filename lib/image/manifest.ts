@@ -35,6 +35,8 @@ import type { BlobSink, Source } from './source.js';
 export const documentLimit = 4 * 1024 * 1024;
 const maxDepth = 4;
 const maxIndexes = 16;
+/** Objects and arrays inside each other. JSON of a million parses, and breaks whatever walks through it later. */
+const maxNesting = 500;
 
 export interface ResolvedImage {
   digest: string;
@@ -301,7 +303,23 @@ function parseJson(bytes: Buffer, name: string, contentType = ''): JsonObject {
       hint: 'is this a registry, or something in front of it?',
     });
   }
+  if (nesting(bytes) > maxNesting) {
+    throw new Failure(Status.data, name, `its objects are nested more than ${maxNesting} deep`);
+  }
   return asObject(value, name);
+}
+
+/** How deep the objects and arrays of a JSON text are nested. */
+function nesting(json: Buffer): number {
+  let [depth, deepest, quoted] = [0, 0, false];
+  for (let i = 0; i < json.length; i++) {
+    const byte = json[i];
+    if (byte === 0x22) quoted = !quoted;
+    else if (quoted) i += byte === 0x5c ? 1 : 0;
+    else if (byte === 0x5b || byte === 0x7b) deepest = Math.max(deepest, ++depth);
+    else if (byte === 0x5d || byte === 0x7d) depth -= 1;
+  }
+  return deepest;
 }
 
 function schema1(name: string): Failure {

@@ -297,3 +297,10 @@ test('a document from elsewhere does not make the store ask for a config of any 
   );
   assert.deepEqual(fake.asked, [digest]);
 });
+
+test('a config that is nested without end is refused, and brackets in a text are no nesting', async () => {
+  const nested = (depth: number) => JSON.parse(`${'[['.repeat(depth / 2)}${']]'.repeat(depth / 2)}`);
+  const own = (more: object) => build('amd64', { config: { ...more } });
+  await refused(resolve(source(own({ history: nested(1000) }))), 65, /nested more than 500 deep/);
+  await resolve(source(own({ history: nested(400), text: `\\"${'[{'.repeat(1000)}` })));
+});
