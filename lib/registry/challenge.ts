@@ -15,6 +15,7 @@ const quotedForm = new RegExp(`(${token})[ \\t]*=[ \\t]*"((?:[^"\\\\]|\\\\.)*)"`
 const plainForm = new RegExp(`(${token})[ \\t]*=[ \\t]*([^", \\t]*)`, 'y');
 const schemeForm = new RegExp(`(${token})(?=[ \\t,]|$)`, 'y');
 const separator = /[ \t,]+/y;
+const junk = new RegExp(`${token}|.`, 'sy');
 
 /** The challenges of one header or of several, in order. What is no challenge is passed over. */
 export function parseChallenges(headers: string[]): Challenge[] {
@@ -44,7 +45,7 @@ function parseOne(header: string): Challenge[] {
     }
     const scheme = match(schemeForm);
     if (scheme) found.push({ scheme: scheme[1]!.toLowerCase(), parameters: new Map() });
-    else at += 1;
+    else match(junk);
   }
   return found;
 }

@@ -54,6 +54,12 @@ test('of a parameter that comes twice the first counts', () => {
   ]);
 });
 
+test('a wrong separator is passed over, and what follows it counts', () => {
+  assert.deepEqual(parsed('Bearer realm="https://x";service="s"'), [
+    { scheme: 'bearer', realm: 'https://x', service: 's' },
+  ]);
+});
+
 test('a token68 after the scheme is passed over', () => {
   assert.equal(parsed('Negotiate YWJj==, Basic realm="x"').at(-1)?.scheme, 'basic');
 });
