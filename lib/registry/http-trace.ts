@@ -6,7 +6,7 @@
 import { channel } from 'node:diagnostics_channel';
 import type { DiagnosticsChannel } from 'undici';
 import { trace } from '../pipe/trace.js';
-import { redactPath, redactUrl } from './url.js';
+import { redactPath } from './url.js';
 
 const secretHeaders = new Set(['authorization', 'proxy-authorization', 'cookie', 'set-cookie']);
 const numbers = new WeakMap<object, number>();
@@ -75,6 +75,7 @@ function redactCredentials(value: string): string {
   return scheme ? `${scheme} ***` : '***';
 }
 
+/** A URL, or a part of one: whole, without its scheme, or from the path on. */
 function redactLocation(value: string): string {
-  return URL.canParse(value) ? redactUrl(new URL(value)) : redactPath(value);
+  return redactPath(value.replace(/^([a-z]*:?\/\/)[^/?#]*@/i, '$1***@').replace(/#.*/, '#***'));
 }

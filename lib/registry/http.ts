@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import type { Dispatcher } from 'undici';
 import pkg from '../../package.json' with { type: 'json' };
-import { Failure } from '../pipe/failure.js';
+import { errnoName, Failure } from '../pipe/failure.js';
 import { tracing } from '../pipe/trace.js';
 import { bodyTooLarge, RegistryFailure, transportFailure } from './failures.js';
 import type { Guard } from './guard.js';
@@ -172,8 +172,18 @@ function usesProxy(url: URL): boolean {
 /** Naming a CA to Node replaces all that it trusts by itself, so the system's are named again. */
 function trusted(ca: string): string[] {
   const { rootCertificates } = process.getBuiltinModule('node:tls');
-  const extra = process.env.NODE_EXTRA_CA_CERTS;
-  return [...rootCertificates, ...(extra ? [readFileSync(extra, 'utf8')] : []), ca];
+  return [...rootCertificates, ...extraCertificates(), ca];
+}
+
+function extraCertificates(): string[] {
+  const path = process.env.NODE_EXTRA_CA_CERTS;
+  try {
+    return path ? [readFileSync(path, 'utf8')] : [];
+  } catch (error) {
+    if (errnoName(error) === undefined) throw error;
+    // Node itself goes on without, and has warned of it.
+    return [];
+  }
 }
 
 /** One exchange, as undici reports it. The body waits until somebody has said what to do with it. */
