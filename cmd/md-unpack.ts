@@ -35,6 +35,10 @@ main(
         alias: 'f',
         help: 'replace DIR when it is not empty; the old tree stays until the new one is whole',
       },
+      map: {
+        kind: 'boolean',
+        help: "without root: give files the image's owners, by the ids of /etc/subuid and subgid",
+      },
       list: { kind: 'boolean', help: 'write what would be done, a JSON line for each entry, and unpack nothing' },
       verify: { kind: 'boolean', help: 'compare the tree at DIR with its image; a JSON line for each difference' },
       only: { kind: 'list', value: 'PATH', help: 'this part of the image alone; may be given several times' },
@@ -58,6 +62,7 @@ main(
       ['... | md-unpack --list | jq -r .path', 'what is in it'],
       ['... | md-unpack --only etc/os-release part', 'one file of it'],
       ['... | md-unpack --verify rootfs', 'what has changed since (status 65 if anything has)'],
+      ['... | md-unpack --map rootfs', 'with its owners, for md-isolate --userns range rootfs'],
       [`echo '{"layer":{"path":"a.tar.gz"}}' | md-unpack tree`, 'layers without an image'],
       ['... | md-unpack --force rootfs | jq -r .config.config.Cmd[0]', 'replace it, and see what it would run'],
     ],
@@ -65,9 +70,19 @@ main(
     notes: [
       'Without DIR the tree goes into the store, $MD_HOME/rootfs/sha256-HEX by the digest of its manifest, where it is used',
       'again when it is there; $MD_HOME/rootfs/NAME, such as docker.io/library/alpine:latest, then links to it.',
+      '',
+      '--map runs md-unpack in a user namespace, with the ids that md-isolate --userns range has: 0 is the caller, 1 and up',
+      'are the first range in /etc/subuid and /etc/subgid, for root those of root. Most files of such a tree are out of reach',
+      'for rm. Replace it with --map --force; to be rid of it, replace it by nothing:',
+      '  : > empty; echo \'{"layer":{"path":"empty"}}\' | md-unpack --map --force DIR && rmdir DIR',
     ].join('\n'),
   },
   async ({ flags, operands }) => {
+    if (flags.map) {
+      const { runMapped } = await import('../lib/unpack/mapped.js');
+      const status = await runMapped();
+      if (status !== undefined) return status;
+    }
     const progress = makeProgress(progressMode(flags.progress), 'unpack', true);
     const limits = {
       entries: flags['max-entries'] ?? defaultLimits.entries,

@@ -1,29 +1,12 @@
-/**
- * The line between supervisor and child: a pair of sockets. The child stops at a gate until the supervisor lets it pass;
- * an end of file tells each that the other is gone.
- */
-import { closeSync, readSync, writeSync } from 'node:fs';
-import { close, read, recvfrom, socketpair, write } from '../sys/calls.js';
+/** The child's part of the line between supervisor and child. */
+import { close, read, recvfrom, write } from '../sys/calls.js';
 import { MSG } from '../sys/constants.js';
+import type { ControlFds } from '../sys/control.js';
 import { Block, compare, Result } from '../sys/program.js';
 import { type PlanStep, step } from './step.js';
 
-const AF_UNIX = 1;
-const SOCK_STREAM = 1;
-const SOCK_CLOEXEC = 0o2000000;
 const EAGAIN = 11;
 const EPIPE = 32;
-
-export interface ControlFds {
-  supervisor: number;
-  child: number;
-}
-
-export function controlPair(): ControlFds {
-  const fds = Buffer.alloc(8);
-  socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds);
-  return { supervisor: fds.readInt32LE(0), child: fds.readInt32LE(4) };
-}
 
 /** The first step of the child. */
 export function controlSteps({ supervisor }: ControlFds): PlanStep[] {
@@ -65,23 +48,4 @@ export function aliveSteps({ child }: ControlFds): PlanStep[] {
     }),
     alive,
   ];
-}
-
-/** The supervisor's end. */
-export class Control {
-  constructor(readonly fd: number) {}
-
-  /** Lets the child pass the gate that it waits at, or will. */
-  open(): void {
-    writeSync(this.fd, Buffer.alloc(1));
-  }
-
-  /** Waits for the child to announce itself at a gate, or to end: false. */
-  arrived(): boolean {
-    return readSync(this.fd, Buffer.alloc(1)) === 1;
-  }
-
-  close(): void {
-    closeSync(this.fd);
-  }
 }

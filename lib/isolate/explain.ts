@@ -3,8 +3,8 @@ import { errnoText, Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import type { Step } from '../sys/program.js';
 import { errnoNameOf, SyscallError } from '../sys/syscall.js';
+import { refusal, refusalHint } from '../sys/userns.js';
 import type { Plan } from './plan.js';
-import { refusal } from './userns.js';
 
 /** A step of the container's making failed. `user`: in a user namespace. */
 export function stepFailure(plan: Plan, { step, error }: { step: Step; error: SyscallError }, user: boolean): Failure {
@@ -34,13 +34,8 @@ const notPermitted = ['EPERM', 'EACCES'];
 export function cloneFailure(error: unknown, user: boolean): Failure {
   if (!(error instanceof SyscallError)) throw error;
   const { code } = error;
-  const hint = user ? (refusal() ?? userHint(code)) : code === 'EPERM' ? 'only root may make namespaces' : undefined;
+  const hint = user ? refusalHint(code) : code === 'EPERM' ? 'only root may make namespaces' : undefined;
   return new Failure(Status.isolate, error.call, errnoText(code), { cause: error, ...(hint ? { hint } : {}) });
-}
-
-function userHint(code: string): string {
-  if (code === 'ENOSPC') return 'too many namespaces exist, or they are nested too deep: see /proc/sys/user';
-  return 'a policy of this host, or of the container around this process, forbids user namespaces; run this as root';
 }
 
 /** No attempt at execve(2) succeeded: the first error that is more than "not there" tells why. */

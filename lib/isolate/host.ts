@@ -4,6 +4,7 @@ import { Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { ioctlTermios, prlimit64 } from '../sys/calls.js';
 import { RLIMIT, TC } from '../sys/constants.js';
+import { ownStatus, statusBits } from '../sys/proc-status.js';
 import { isErrno } from '../sys/syscall.js';
 import type { HostDevice } from './devices.js';
 import type { ResourceLimit } from './limits.js';
@@ -46,13 +47,13 @@ export interface ProbeOptions {
 export function probeHost(root: string, { devices }: ProbeOptions): Host {
   const { mode, uid, gid } = directoryStats(root);
   const cgroups = cgroupLines();
-  const status = readFileSync('/proc/self/status', 'latin1');
+  const status = ownStatus();
   return {
     uid: process.geteuid!(),
     gid: process.getegid!(),
     lastCapability: Number(readFileSync('/proc/sys/kernel/cap_last_cap', 'latin1')),
-    capabilities: bitsOf(status, 'CapPrm'),
-    changedSignals: [...bitsOf(status, 'SigCgt'), ...bitsOf(status, 'SigIgn')].map((bit) => bit + 1),
+    capabilities: statusBits(status, 'CapPrm'),
+    changedSignals: [...statusBits(status, 'SigCgt'), ...statusBits(status, 'SigIgn')].map((bit) => bit + 1),
     present: new Set([...maskedPaths.map(([path]) => path), ...readOnlyPaths].filter((path) => existsSync(`/${path}`))),
     hierarchies: cgroups.filter((name) => name !== ''),
     unified: cgroups.includes(''),
@@ -110,12 +111,6 @@ function cgroupLines(): string[] {
     .split('\n')
     .filter((line) => line !== '')
     .map((line) => line.split(':')[1] ?? '');
-}
-
-/** proc_pid_status(5): a set as a mask in hexadecimal. */
-function bitsOf(status: string, field: string): number[] {
-  const mask = BigInt(`0x${new RegExp(`^${field}:\\s*([0-9a-f]+)$`, 'm').exec(status)?.[1] ?? '0'}`);
-  return Array.from({ length: 64 }, (_, bit) => bit).filter((bit) => (mask >> BigInt(bit)) & 1n);
 }
 
 function textOf(path: string): string {

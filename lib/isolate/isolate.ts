@@ -4,13 +4,15 @@ import { release } from 'node:os';
 import { version } from '../pipe/command.js';
 import { trace, tracing, warnLine } from '../pipe/trace.js';
 import { capabilities } from '../sys/constants.js';
+import { Control, controlPair } from '../sys/control.js';
 import { receiveDescriptor } from '../sys/descriptor.js';
 import { Image } from '../sys/image.js';
 import { Program } from '../sys/program.js';
 import { formatResult } from '../sys/syscall.js';
+import { type IdMaps, writeMaps } from '../sys/userns.js';
+import { waitForEnd } from '../sys/wait.js';
 import { readAccountFiles } from './accounts.js';
 import type { Cgroup } from './cgroup.js';
-import { Control, controlPair } from './control.js';
 import { readText } from './document.js';
 import { cloneFailure, execFailure, stepFailure } from './explain.js';
 import { probeHost } from './host.js';
@@ -18,8 +20,8 @@ import { type Circumstances, keptCapabilities, makePlan, type Plan } from './pla
 import type { Target } from './seccomp/index.js';
 import type { Report } from './seccomp/report.js';
 import type { Settings } from './settings.js';
-import { forwardedWithTerminal, Signals, supervise } from './supervise.js';
-import { chooseMaps, type IdMaps, writeMaps } from './userns.js';
+import { forwardedWithTerminal, Signals } from './supervise.js';
+import { chooseMaps } from './userns.js';
 import { identify } from './users.js';
 import { placed } from './volumes.js';
 
@@ -158,13 +160,13 @@ async function attend(
   { program, plan, settings, circumstances, cgroup, control }: Running,
 ): Promise<number> {
   try {
-    if (circumstances.maps) await writeMaps(pid, circumstances.maps);
+    if (circumstances.maps) writeMaps(pid, circumstances.maps, '--userns self does without it');
     cgroup?.add(pid);
     if (circumstances.maps || cgroup) control.open();
   } catch (error) {
     // The child waits at the gate; without us it ends there.
     control.close();
-    await supervise(pid);
+    await waitForEnd(pid);
     throw error;
   }
   const master = settings.terminal ? receiveDescriptor(control.fd) : undefined;
@@ -174,12 +176,12 @@ async function attend(
     control.open();
   }
   if (circumstances.showing) showChild(program, plan, control, report);
-  if (master === undefined) return supervise(pid);
+  if (master === undefined) return waitForEnd(pid);
   const { attachTerminal } = await import('./terminal.js');
   const { parseDetachKeys } = await import('./terminal-keys.js');
   const terminal = attachTerminal(master, { detachKeys: parseDetachKeys(settings.detachKeys) });
   try {
-    const status = await supervise(pid);
+    const status = await waitForEnd(pid);
     await terminal.ended;
     return status;
   } finally {

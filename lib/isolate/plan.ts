@@ -4,11 +4,13 @@
  */
 import { seccomp, setgroups, setresgid, setresuid } from '../sys/calls.js';
 import { SECCOMP } from '../sys/constants.js';
+import type { ControlFds } from '../sys/control.js';
 import type { ImageSteps } from '../sys/image.js';
 import { Block } from '../sys/program.js';
+import type { IdMaps } from '../sys/userns.js';
 import { boundingSteps, capabilityStep, chooseCapabilities } from './capabilities.js';
 import { consoleSteps } from './console.js';
-import { aliveSteps, type ControlFds, controlSteps, gateSteps } from './control.js';
+import { aliveSteps, controlSteps, gateSteps } from './control.js';
 import { deviceSteps } from './devices.js';
 import { changeSteps, deathStep, type ExecSteps, execSteps, restoreSteps } from './exec.js';
 import { fileSteps } from './files.js';
@@ -36,7 +38,6 @@ import type { Settings } from './settings.js';
 import { type PlanStep, step } from './step.js';
 import { sysctlSteps } from './sysctl.js';
 import { procAndSys } from './system.js';
-import type { IdMaps } from './userns.js';
 import type { Identity } from './users.js';
 import { volumeSteps } from './volumes.js';
 

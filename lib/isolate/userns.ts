@@ -1,29 +1,10 @@
-/**
- * A container without root: a user namespace, in which the caller is root over what the caller owns.
- * Sources: user_namespaces(7), subuid(5), newuidmap(1).
- */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { userInfo } from 'node:os';
-import { errnoName, errnoText, Failure } from '../pipe/failure.js';
+/** Which user namespace a container gets: without root there is no container without one. */
+import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
+import { type Caller, type IdMaps, missingForRange, rangeMaps } from '../sys/userns.js';
 
 /** `host`: none. `self`: the caller is root, and there is nobody else. `range`: users 1 to 65535 exist as well. */
 export type UserNamespace = 'host' | 'self' | 'range';
-
-/** Lines of uid_map or gid_map: first id inside, first id outside, how many. */
-export type IdMap = [inside: number, outside: number, count: number][];
-
-export interface IdMaps {
-  uid: IdMap;
-  gid: IdMap;
-  /** By the programs newuidmap and newgidmap, since the map has ids that are not the caller's own. */
-  helped: boolean;
-}
-
-export interface Caller {
-  uid: number;
-  gid: number;
-}
 
 /** The maps for a choice, or for none: no namespace as root; otherwise a range where the system grants one, else `self`. */
 export function chooseMaps(choice: UserNamespace | undefined, caller: Caller): IdMaps | undefined {
@@ -33,128 +14,8 @@ export function chooseMaps(choice: UserNamespace | undefined, caller: Caller): I
       hint: 'sudo, or leave the flag out',
     });
   }
-  const self: IdMaps = { uid: [[0, caller.uid, 1]], gid: [[0, caller.gid, 1]], helped: false };
-  if (choice === 'self') return self;
-  const lacking = missingForRange(caller);
-  if (lacking === undefined) return rangeMaps(caller);
-  if (choice === 'range') throw new Failure(Status.isolate, '--userns range', lacking.why, { hint: lacking.hint });
-  return self;
-}
-
-/** The caller as root, and the subordinate ids from 1 on. */
-function rangeMaps(caller: Caller): IdMaps {
-  const [uid, gid] = (['uid', 'gid'] as const).map((kind): IdMap => {
-    const [start, count] = subordinate(kind, caller)!;
-    // For root itself all ids are its own to give: id 0 needs no place of its own outside.
-    return [
-      [0, caller[kind], 1],
-      [1, start, Math.min(count, 65535)],
-    ];
-  });
-  return { uid: uid!, gid: gid!, helped: caller.uid !== 0 };
-}
-
-function missingForRange(caller: Caller): { why: string; hint: string } | undefined {
-  const name = userName(caller.uid);
-  for (const kind of ['uid', 'gid'] as const) {
-    if (caller.uid !== 0 && !onPath(`new${kind}map`)) {
-      return { why: `the program new${kind}map is not installed`, hint: 'it is in the package uidmap' };
-    }
-    if (!subordinate(kind, caller)) {
-      return {
-        why: `/etc/sub${kind} grants ${name} no ids`,
-        hint: `sudo usermod --add-sub${kind}s 100000-165535 ${name}`,
-      };
-    }
+  if (choice === 'range' || (choice === undefined && !missingForRange(caller))) {
+    return rangeMaps(caller, '--userns range');
   }
-  return undefined;
-}
-
-/** The first range that subuid(5) or subgid(5) grants the caller. */
-function subordinate(kind: 'uid' | 'gid', { uid }: Caller): [start: number, count: number] | undefined {
-  const path = `/etc/sub${kind}`;
-  if (!existsSync(path)) return undefined;
-  const names = [String(uid), userName(uid)];
-  for (const line of readFileSync(path, 'utf8').split('\n')) {
-    const [name = '', start = '', count = ''] = line.split(':');
-    if (names.includes(name) && /^\d+$/.test(start) && /^\d+$/.test(count)) return [Number(start), Number(count)];
-  }
-  return undefined;
-}
-
-function userName(uid: number): string {
-  try {
-    return userInfo().username;
-  } catch {
-    // No entry for this user in the host's /etc/passwd: the number will do.
-    return String(uid);
-  }
-}
-
-function onPath(program: string): boolean {
-  return (process.env.PATH ?? '').split(':').some((directory) => existsSync(`${directory}/${program}`));
-}
-
-/** Gives the waiting child its ids. */
-export async function writeMaps(pid: number, { uid, gid, helped }: IdMaps): Promise<void> {
-  if (helped) return runHelpers(pid, uid, gid);
-  // Without this the kernel refuses gid_map to an unprivileged writer: user_namespaces(7), "setgroups".
-  if (process.geteuid!() !== 0) write(`/proc/${pid}/setgroups`, 'deny');
-  write(`/proc/${pid}/uid_map`, mapText(uid));
-  write(`/proc/${pid}/gid_map`, mapText(gid));
-}
-
-function mapText(map: IdMap): string {
-  return map.map((line) => `${line.join(' ')}\n`).join('');
-}
-
-function write(path: string, text: string): void {
-  try {
-    writeFileSync(path, text);
-  } catch (error) {
-    const name = errnoName(error);
-    if (name === undefined) throw error;
-    throw new Failure(Status.isolate, `writing ${path}`, errnoText(name), {
-      cause: error,
-      hint: refusal() ?? 'user_namespaces(7) tells who may',
-    });
-  }
-}
-
-async function runHelpers(pid: number, uid: IdMap, gid: IdMap): Promise<void> {
-  const { spawnSync } = process.getBuiltinModule('node:child_process');
-  for (const [program, map] of [
-    ['newuidmap', uid],
-    ['newgidmap', gid],
-  ] as const) {
-    const { status, stderr, error } = spawnSync(program, [String(pid), ...map.flat().map(String)], {
-      encoding: 'utf8',
-    });
-    if (status === 0) continue;
-    throw new Failure(Status.isolate, program, (error?.message ?? stderr.trim()) || `it ended with status ${status}`, {
-      hint: `it has to be set-user-ID root; --userns self does without it`,
-    });
-  }
-}
-
-const switches: readonly [path: string, refuses: string, remedy: string][] = [
-  ['/proc/sys/kernel/unprivileged_userns_clone', '0', 'sudo sysctl -w kernel.unprivileged_userns_clone=1'],
-  ['/proc/sys/user/max_user_namespaces', '0', 'sudo sysctl -w user.max_user_namespaces=15000'],
-  [
-    '/proc/sys/kernel/apparmor_restrict_unprivileged_userns',
-    '1',
-    'sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0',
-  ],
-];
-
-/** Which of the known switches of kernels and distributions forbids user namespaces here, and how to turn it. */
-export function refusal(read: (path: string) => string | undefined = readSwitch): string | undefined {
-  const found = switches.find(([path, refuses]) => read(path)?.trim() === refuses);
-  if (!found) return undefined;
-  const [path, value, remedy] = found;
-  return `${path.slice('/proc/sys/'.length).replaceAll('/', '.')} is ${value} on this host: ${remedy}, or run this as root`;
-}
-
-function readSwitch(path: string): string | undefined {
-  return existsSync(path) ? readFileSync(path, 'latin1') : undefined;
+  return { uid: [[0, caller.uid, 1]], gid: [[0, caller.gid, 1]], helped: false };
 }

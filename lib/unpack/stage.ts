@@ -5,7 +5,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { onFailure } from '../pipe/cleanup.js';
-import { errnoName, Failure, failureOf } from '../pipe/failure.js';
+import { errnoName, Failure, failureOf, statusOfErrno } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { close, fchmod, fchown, fremovexattr, mkdirat, openat, renameat2, unlinkat } from '../sys/calls.js';
 import { AT, O, RENAME, S } from '../sys/constants.js';
@@ -40,13 +40,8 @@ export class Stage {
     private readonly name: string,
     private readonly force: boolean,
   ) {
+    this.fd = makeRoot(parent, name);
     this.finished = onFailure(() => this.discard());
-    mkdirat(parent, name, 0o700);
-    this.fd = openat(parent, name, openDirectory | O.NOFOLLOW, 0);
-    // A setgid parent and a default ACL hand themselves on to what is made below.
-    fchown(this.fd, process.geteuid!(), process.getegid!());
-    for (const acl of ['system.posix_acl_default', 'system.posix_acl_access']) fremovexattr.try(this.fd, acl);
-    fchmod(this.fd, 0o755);
   }
 
   /**
@@ -63,7 +58,7 @@ export class Stage {
       parent = openat(AT.FDCWD, dirname(target), openDirectory, 0);
       checkTarget(parent, base, target, force);
       if (!ownsDocument) checkDocument(parent, base, target);
-      removeLeftovers(parent, base);
+      removeLeftovers(parent, base, target);
       return new Stage(target, parent, base, `${prefixOf(base)}${process.pid}-${startTime(process.pid)}`, force);
     } catch (error) {
       if (parent >= 0) close(parent);
@@ -121,11 +116,7 @@ export class Stage {
   /** Removes what has grown so far. */
   discard(): void {
     this.finished();
-    try {
-      removeTree(this.parent, toName(this.name));
-    } catch (error) {
-      throw failureOf(error, this.target);
-    }
+    removeOld(this.parent, toName(this.name), this.target);
     this.close();
   }
 
@@ -163,6 +154,22 @@ export class Stage {
     } catch (error) {
       throw failureOf(error, path);
     }
+  }
+}
+
+/** The root directory of a new tree, open. After a failure it is not there. */
+function makeRoot(parent: number, name: string): number {
+  mkdirat(parent, name, 0o700);
+  try {
+    const fd = openat(parent, name, openDirectory | O.NOFOLLOW, 0);
+    // A setgid parent and a default ACL hand themselves on to what is made below.
+    fchown(fd, process.geteuid!(), process.getegid!());
+    for (const acl of ['system.posix_acl_default', 'system.posix_acl_access']) fremovexattr.try(fd, acl);
+    fchmod(fd, 0o755);
+    return fd;
+  } catch (error) {
+    unlinkat.try(parent, name, AT.REMOVEDIR);
+    throw error;
   }
 }
 
@@ -220,8 +227,18 @@ function prefixOf(base: string): string {
   return `.${base}.md-unpack-`;
 }
 
+/** Removes a tree that is in nobody's way any more, the one of `target` or one that was begun for it. */
+function removeOld(parent: number, name: ByteString, target: string): void {
+  try {
+    removeTree(parent, name);
+  } catch (error) {
+    const isForeign = process.geteuid!() !== 0 && statusOfErrno(errnoName(error)) === Status.notPermitted;
+    throw failureOf(error, target, isForeign ? { hint: 'what --map has unpacked, only --map removes' } : {});
+  }
+}
+
 /** Removes the temporary trees of runs that are no more. */
-function removeLeftovers(parent: number, base: string): void {
+function removeLeftovers(parent: number, base: string, target: string): void {
   const fd = openat(parent, '.', openDirectory, 0);
   const names = entriesOf(fd);
   close(fd);
@@ -230,7 +247,7 @@ function removeLeftovers(parent: number, base: string): void {
     const [, pid, start] =
       /^([0-9]+)-([0-9]+)(?:\.json|\.unset\.jsonl)?$/.exec(name.startsWith(prefix) ? name.slice(prefix.length) : '') ??
       [];
-    if (pid !== undefined && startTime(Number(pid)) !== start) removeTree(parent, name);
+    if (pid !== undefined && startTime(Number(pid)) !== start) removeOld(parent, name, target);
   }
 }
 

@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { chooseCapabilities, defaultCapabilities } from '../../lib/isolate/capabilities.js';
-import { chooseMaps, refusal } from '../../lib/isolate/userns.js';
+import { chooseMaps } from '../../lib/isolate/userns.js';
 import { identify } from '../../lib/isolate/users.js';
 import { Failure } from '../../lib/pipe/failure.js';
+import { refusal } from '../../lib/sys/userns.js';
 
 const files = {
   passwd: [

@@ -1,0 +1,163 @@
+/**
+ * User namespaces: in one of its own, the caller is root over what the caller owns, and over the subordinate ids.
+ * Sources: user_namespaces(7), subuid(5), newuidmap(1).
+ */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { userInfo } from 'node:os';
+import { errnoName, errnoText, Failure } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+
+/** Lines of uid_map or gid_map: first id inside, first id outside, how many. */
+export type IdMap = [inside: number, outside: number, count: number][];
+
+export interface IdMaps {
+  uid: IdMap;
+  gid: IdMap;
+  /** By the programs newuidmap and newgidmap, since the map has ids that are not the caller's own. */
+  helped: boolean;
+}
+
+export interface Caller {
+  uid: number;
+  gid: number;
+}
+
+/**
+ * The caller as root, and the subordinate ids from 1 on. Throws `Failure` 77 about `flag`, which asked for it, when the
+ * system grants the caller none.
+ */
+export function rangeMaps(caller: Caller, flag: string): IdMaps {
+  const lacking = missingForRange(caller);
+  if (lacking) throw new Failure(Status.notPermitted, flag, lacking.why, { hint: lacking.hint });
+  const [uid, gid] = (['uid', 'gid'] as const).map((kind): IdMap => {
+    const [start, count] = subordinate(kind, caller)!;
+    // For root itself all ids are its own to give: id 0 needs no place of its own outside.
+    return [
+      [0, caller[kind], 1],
+      [1, start, Math.min(count, 65535)],
+    ];
+  });
+  return { uid: uid!, gid: gid!, helped: caller.uid !== 0 };
+}
+
+/** What is not there for `rangeMaps`, and what would bring it. */
+export function missingForRange(caller: Caller): { why: string; hint: string } | undefined {
+  const name = userName(caller.uid);
+  for (const kind of ['uid', 'gid'] as const) {
+    if (caller.uid !== 0 && !onPath(`new${kind}map`)) {
+      return { why: `the program new${kind}map is not installed`, hint: 'it is in the package uidmap' };
+    }
+    if (!subordinate(kind, caller)) {
+      return {
+        why: `/etc/sub${kind} grants ${name} no ids`,
+        hint: `sudo usermod --add-sub${kind}s 100000-165535 ${name}`,
+      };
+    }
+  }
+  return undefined;
+}
+
+/** The first range that subuid(5) or subgid(5) grants the caller. */
+function subordinate(kind: 'uid' | 'gid', { uid }: Caller): [start: number, count: number] | undefined {
+  const path = `/etc/sub${kind}`;
+  if (!existsSync(path)) return undefined;
+  const names = [String(uid), userName(uid)];
+  for (const line of readFileSync(path, 'utf8').split('\n')) {
+    const [name = '', start = '', count = ''] = line.split(':');
+    if (names.includes(name) && /^\d+$/.test(start) && /^\d+$/.test(count)) return [Number(start), Number(count)];
+  }
+  return undefined;
+}
+
+function userName(uid: number): string {
+  try {
+    return userInfo().username;
+  } catch {
+    // No entry for this user in the host's /etc/passwd: the number will do.
+    return String(uid);
+  }
+}
+
+function onPath(program: string): boolean {
+  return (process.env.PATH ?? '').split(':').some((directory) => existsSync(`${directory}/${program}`));
+}
+
+/** Gives the waiting child its ids. `otherwise` says how to do without the helpers, should they fail. Throws `Failure` 77. */
+export function writeMaps(pid: number, { uid, gid, helped }: IdMaps, otherwise: string): void {
+  if (helped) {
+    runHelpers(pid, uid, gid, otherwise);
+    return;
+  }
+  // Without this the kernel refuses gid_map to an unprivileged writer: user_namespaces(7), "setgroups".
+  if (process.geteuid!() !== 0) write(`/proc/${pid}/setgroups`, 'deny');
+  write(`/proc/${pid}/uid_map`, mapText(uid));
+  write(`/proc/${pid}/gid_map`, mapText(gid));
+}
+
+function mapText(map: IdMap): string {
+  return map.map((line) => `${line.join(' ')}\n`).join('');
+}
+
+function write(path: string, text: string): void {
+  try {
+    writeFileSync(path, text);
+  } catch (error) {
+    const name = errnoName(error);
+    if (name === undefined) throw error;
+    throw new Failure(Status.notPermitted, `writing ${path}`, errnoText(name), {
+      cause: error,
+      hint: refusal() ?? 'user_namespaces(7) tells who may',
+    });
+  }
+}
+
+function runHelpers(pid: number, uid: IdMap, gid: IdMap, otherwise: string): void {
+  const { spawnSync } = process.getBuiltinModule('node:child_process');
+  for (const [program, map] of [
+    ['newuidmap', uid],
+    ['newgidmap', gid],
+  ] as const) {
+    const { status, stderr, error } = spawnSync(program, [String(pid), ...map.flat().map(String)], {
+      encoding: 'utf8',
+    });
+    if (status === 0) continue;
+    throw new Failure(
+      Status.notPermitted,
+      program,
+      (error?.message ?? stderr.trim()) || `it ended with status ${status}`,
+      {
+        hint: `it has to be set-user-ID root; ${otherwise}`,
+      },
+    );
+  }
+}
+
+const switches: readonly [path: string, refuses: string, remedy: string][] = [
+  ['/proc/sys/kernel/unprivileged_userns_clone', '0', 'sudo sysctl -w kernel.unprivileged_userns_clone=1'],
+  ['/proc/sys/user/max_user_namespaces', '0', 'sudo sysctl -w user.max_user_namespaces=15000'],
+  [
+    '/proc/sys/kernel/apparmor_restrict_unprivileged_userns',
+    '1',
+    'sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0',
+  ],
+];
+
+/** Which of the known switches of kernels and distributions forbids user namespaces here, and how to turn it. */
+export function refusal(read: (path: string) => string | undefined = readSwitch): string | undefined {
+  const found = switches.find(([path, refuses]) => read(path)?.trim() === refuses);
+  if (!found) return undefined;
+  const [path, value, remedy] = found;
+  return `${path.slice('/proc/sys/'.length).replaceAll('/', '.')} is ${value} on this host: ${remedy}, or run this as root`;
+}
+
+/** What to do when the kernel refused a user namespace, or its powers, with this errno. */
+export function refusalHint(code: string): string {
+  const known = refusal();
+  if (known) return known;
+  if (code === 'ENOSPC') return 'too many namespaces exist, or they are nested too deep: see /proc/sys/user';
+  return 'a policy of this host, or of the container around this process, forbids user namespaces; run this as root';
+}
+
+function readSwitch(path: string): string | undefined {
+  return existsSync(path) ? readFileSync(path, 'latin1') : undefined;
+}

@@ -1,0 +1,142 @@
+/**
+ * `--map`: a tree with the image's own owners, unpacked by an ordinary user. This command line runs once more, in a user
+ * namespace where the caller is root and the subordinate ids are the others, as `md-isolate --userns range` has them.
+ * Node has threads, and a process with threads cannot move itself there: clone(2) makes one that begins there.
+ */
+import { readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { onFailure } from '../pipe/cleanup.js';
+import { errnoText, Failure } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+import { trace, tracing } from '../pipe/trace.js';
+import {
+  close,
+  execve,
+  fcntl,
+  kill,
+  prctl,
+  read,
+  rt_sigaction,
+  rt_sigprocmask,
+  setresgid,
+  setresuid,
+  wait4,
+} from '../sys/calls.js';
+import { CLONE, F, PR, SIG } from '../sys/constants.js';
+import { Control, type ControlFds, controlPair } from '../sys/control.js';
+import { ownStatus, statusBits } from '../sys/proc-status.js';
+import { Block, compare, Program, pointerArray, Result, type Step } from '../sys/program.js';
+import { formatResult, type Syscall, SyscallError } from '../sys/syscall.js';
+import { rangeMaps, refusalHint, writeMaps } from '../sys/userns.js';
+import { waitForEnd } from '../sys/wait.js';
+
+/** The process id of the parent, which a variable that was left over from somewhere else does not have. */
+const marker = 'MD_UNPACK_MAPPED_BY';
+const EPIPE = 32;
+const SIGTERM = 15;
+
+/**
+ * Runs this command line in the namespace and returns its exit status, 128 + n for a signal; or undefined at once when
+ * this is the process in there. To be called before anything is read from stdin. Throws `Failure` 77 when the system
+ * grants no ids or no user namespace.
+ */
+export async function runMapped(): Promise<number | undefined> {
+  if (process.env[marker] === String(process.ppid)) return undefined;
+  const maps = rangeMaps({ uid: process.geteuid!(), gid: process.getegid!() }, '--map');
+  const fds = controlPair();
+  const program = new Program(stepsOf(fds));
+  const pid = start(program);
+  const ended = onFailure(() => stop(pid));
+  close(fds.child);
+  const control = new Control(fds.supervisor);
+  try {
+    writeMaps(pid, maps, 'without --map everything is owned by you');
+    control.open();
+    // The end of the line: execve has closed it, or the child has ended.
+    control.arrived();
+  } finally {
+    // A child that still waits at the gate ends there.
+    control.close();
+  }
+  if (tracing()) showSteps(program);
+  const status = await waitForEnd(pid);
+  ended();
+  const failed = program.failure();
+  if (failed) throw refused(failed.error);
+  return status;
+}
+
+function start(program: Program): number {
+  try {
+    return program.start(CLONE.NEWUSER);
+  } catch (error) {
+    throw error instanceof SyscallError ? refused(error) : error;
+  }
+}
+
+function refused(error: SyscallError): Failure {
+  const hint = error.syscall === 'execve' ? {} : { hint: refusalHint(error.code) };
+  return new Failure(Status.notPermitted, `--map: ${error.call}`, errnoText(error.code), { cause: error, ...hint });
+}
+
+/** The child undoes what it has begun; only then has this command ended. */
+function stop(pid: number): void {
+  kill.try(pid, SIGTERM);
+  wait4.try(pid, null, 0, null);
+}
+
+function step(call: unknown, args: Step['args'], flow: Partial<Step> = {}): Step {
+  return { call: call as Syscall, args, ...flow };
+}
+
+function stepsOf({ supervisor, child }: ControlFds): Step[] {
+  const got = new Result('bytes');
+  const seen = new Block(new Uint8Array(8), [{ offset: 0, value: got }]);
+  const byDefault = Buffer.alloc(32);
+  return [
+    step(close, [supervisor]),
+    // The gate: one byte when the ids are there, none when the parent has died or given up.
+    step(read, [child, new Block(new Uint8Array(1)), 1], { saves: got }),
+    step(compare, [seen, 0xffffffff, 1, EPIPE]),
+    // Some policies permit the namespace and withhold its powers: better an error here than a tree without owners.
+    step(setresgid, [1, 1, 1]),
+    // Further groups stay: the layers may be readable by one of them.
+    step(setresgid, [0, 0, 0]),
+    step(setresuid, [0, 0, 0]),
+    // After the ids, whose change takes it back. A signal that lets the child clean up.
+    step(prctl, [PR.SET_PDEATHSIG, SIGTERM, 0, 0, 0]),
+    // Node marks them close-on-exec.
+    ...[0, 1, 2].map((fd) => step(fcntl, [fd, F.SETFD, 0])),
+    // A signal that was held back must not meet a handler of the parent's.
+    ...statusBits(ownStatus(), 'SigCgt').map((bit) => step(rt_sigaction, [bit + 1, byDefault, null, 8])),
+    step(rt_sigprocmask, [SIG.SETMASK, Buffer.alloc(8), null, 8]),
+    step(execve, [process.execPath, pointerArray(stringsOf('cmdline')), pointerArray(environment())]),
+  ];
+}
+
+/** As this process got it, in bytes, since names of files need not be UTF-8. */
+function stringsOf(file: 'cmdline' | 'environ'): Uint8Array[] {
+  const strings: Uint8Array[] = [];
+  const bytes = readFileSync(`/proc/self/${file}`);
+  for (let at = 0, end = bytes.indexOf(0); end >= 0; at = end + 1, end = bytes.indexOf(0, at)) {
+    strings.push(bytes.subarray(at, end));
+  }
+  return strings;
+}
+
+function environment(): Uint8Array[] {
+  const old = Buffer.from(`${marker}=`);
+  const kept = stringsOf('environ').filter((line) => !old.equals(line.subarray(0, old.length)));
+  const added = [`${marker}=${process.pid}`];
+  // Without it the home would be looked up by user id, and that is root's in there.
+  if (process.env.HOME === undefined && process.geteuid!() !== 0) added.push(`HOME=${homedir()}`);
+  return [...kept, ...added.map((line) => Buffer.from(line))];
+}
+
+function showSteps(program: Program): void {
+  for (const step of program.steps) {
+    // An execve that succeeded has no result.
+    const result = program.result(step) ?? (step === program.steps.at(-1) ? 0 : undefined);
+    if (result !== undefined) trace(`[child] ${program.show(step)} = ${formatResult(result)}`);
+  }
+}

@@ -1,0 +1,271 @@
+/** md-unpack --map: the image's own owners without root, in a user namespace with subordinate ids. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { needsBusybox, until } from '../support/rootfs.js';
+import { cleanEnv, jsonLines, md, needs, root, run } from '../support/run.js';
+import { needsSubordinate, outside, type SubordinateUser, subordinateUser } from '../support/subordinate.js';
+import type { TarEntry } from '../support/tar.js';
+import { compareTrees, describeTree } from '../support/tree.js';
+import { type Prepared, prepare, type Stack } from '../support/unpacking.js';
+
+const skip = needsSubordinate;
+
+const image: Stack = [
+  [
+    { name: './', type: 'directory', mode: 0o755 },
+    { name: 'roots', data: 'x' },
+    { name: 'users', data: 'x', uid: 1000, gid: 50, mode: 0o4755 },
+    { name: 'last', data: 'x', uid: 65535, gid: 65535 },
+    { name: 'd/', type: 'directory', uid: 7, gid: 8, mode: 0o2700 },
+    { name: 'd/in/', type: 'directory', uid: 7, gid: 8, mode: 0 },
+    { name: 'd/in/file', data: 'x', uid: 9, mode: 0 },
+    { name: 'd/gone', data: 'x', uid: 9 },
+    { name: 'link', type: 'symlink', linkname: 'x', uid: 9, gid: 9 },
+    { name: 'pipe', type: 'fifo', uid: 9, gid: 9 },
+    { name: 'hard', type: 'link', linkname: 'users' },
+    { name: 'again', data: 'x', uid: 1 },
+  ],
+  [{ name: 'again', data: 'y', gid: 5 }, { name: 'd/.wh.gone' }, { name: 'd/in/more', data: 'z', uid: 33, gid: 33 }],
+];
+
+interface Mapped extends Prepared, SubordinateUser {
+  unpack: (args: string[], stdin?: string) => ReturnType<typeof run>;
+}
+
+/** Layers that the user may read, and md-unpack --map as that user. The tree is to be `rootfs` in the user's home. */
+function mapped(t: TestContext, stack: Stack, options = {}): Mapped {
+  const prepared = prepare(t, stack);
+  chmodSync(prepared.directory, 0o755);
+  const who = subordinateUser(t, options);
+  const rootfs = join(who.home, 'rootfs');
+  const unpack = (args: string[], stdin = prepared.stdin) =>
+    run(who.command('md-unpack', ['--map', ...args]), { stdin, cwd: who.home });
+  return { ...prepared, ...who, rootfs, unpack };
+}
+
+test('an ordinary user with subordinate ids gets the owners that root gets', { skip }, async (t) => {
+  const { rootfs, home, stdin, directory, unpack } = mapped(t, image);
+  const { status, stdout, stderr } = await unpack([rootfs]);
+  assert.equal(stderr, '');
+  assert.equal(status, 0);
+  assert.equal(jsonLines(stdout)[0]?.rootfs, rootfs);
+  const byRoot = join(directory, 'by-root');
+  assert.equal((await md('md-unpack', [byRoot], { stdin })).status, 0);
+  const expected = describeTree(byRoot);
+  for (const file of expected.values()) file.owner = outside(file.owner);
+  assert.deepEqual(compareTrees(describeTree(rootfs), expected), []);
+  assert.equal(describeTree(rootfs).get('users')?.owner, outside('1000:50'));
+  assert.deepEqual(readdirSync(home).sort(), ['rootfs', 'rootfs.json']);
+});
+
+test('what even the namespace cannot have is on record: devices, and ids that are not in it', { skip }, async (t) => {
+  const xattrs = { 'security.capability': Buffer.from('0100000200200000000000000000000000000000', 'hex') };
+  const { rootfs, unpack } = mapped(t, [
+    [
+      { name: 'null', type: 'char', major: 1, minor: 3, mode: 0o666 },
+      { name: 'far', data: 'x', uid: 70_000 },
+      { name: 'ping', data: 'x', uid: 1, xattrs },
+    ],
+  ]);
+  const { status, stderr } = await unpack([rootfs]);
+  assert.equal(status, 0, stderr);
+  assert.match(stderr, /^md-unpack: not permitted and left out: 1 owners, 1 devices; .*\n$/);
+  assert.deepEqual(jsonLines(readFileSync(`${rootfs}.unset.jsonl`, 'utf8')), [
+    { path: 'far', uid: 70_000, gid: 0 },
+    { path: 'null', uid: 0, gid: 0, mode: 0o666, device: { type: 'char', major: 1, minor: 3 } },
+  ]);
+});
+
+test('md-isolate --userns range sees the owners as the image has them', { skip: skip || needsBusybox }, async (t) => {
+  const busybox = readFileSync(join(root, 'node_modules/busybox-static/bin/busybox'));
+  const programs: TarEntry[] = [
+    { name: 'bin/busybox', data: busybox, mode: 0o755 },
+    ...['sh', 'stat'].map((name) => ({ name: `bin/${name}`, type: 'symlink' as const, linkname: 'busybox' })),
+    ...['dev/', 'proc/', 'sys/', 'etc/', 'tmp/'].map((name) => ({ name, type: 'directory' as const, mode: 0o755 })),
+  ];
+  const { rootfs, command, unpack } = mapped(t, [programs, ...image]);
+  assert.equal((await unpack([rootfs])).status, 0);
+  const script = 'stat -c "%n %u:%g %a" roots users last d d/in/file d/in/more link pipe';
+  const { stdout, stderr } = await run(command('md-isolate', ['--userns', 'range', rootfs, 'sh', '-c', script]));
+  assert.equal(stderr, '');
+  assert.deepEqual(stdout.trim().split('\n'), [
+    'roots 0:0 644',
+    'users 1000:50 4755',
+    'last 65535:65535 644',
+    'd 7:8 2700',
+    'd/in/file 9:0 0',
+    'd/in/more 33:33 644',
+    'link 9:9 777',
+    'pipe 9:9 644',
+  ]);
+});
+
+test('--map takes a mapped tree as it is: it verifies, replaces and, with an empty layer, removes it', {
+  skip,
+}, async (t) => {
+  const { rootfs, home, unpack } = mapped(t, image);
+  assert.equal((await unpack([rootfs])).status, 0);
+  const verified = await unpack(['--verify', rootfs]);
+  assert.deepEqual([verified.status, verified.stdout, verified.stderr], [0, '', '']);
+  const again = await unpack(['--force', rootfs]);
+  assert.deepEqual([again.status, again.stderr], [0, '']);
+  assert.deepEqual(readdirSync(home).sort(), ['rootfs', 'rootfs.json']);
+  writeFileSync(join(home, 'empty'), '');
+  const gone = await unpack(['--force', rootfs], '{"layer":{"path":"empty"}}\n');
+  assert.deepEqual([gone.status, gone.stderr], [0, '']);
+  assert.deepEqual(readdirSync(home).sort(), ['empty', 'rootfs']);
+  assert.deepEqual(readdirSync(rootfs), []);
+});
+
+test('without --map a mapped tree cannot be replaced, and the error says what can', { skip }, async (t) => {
+  const { rootfs, command, stdin, unpack } = mapped(t, image);
+  assert.equal((await unpack([rootfs])).status, 0);
+  const { status, stderr } = await run(command('md-unpack', ['--force', rootfs]), { stdin });
+  assert.equal(status, 77);
+  assert.match(stderr, /^md-unpack: .*; what --map has unpacked, only --map removes\n$/m);
+  assert.equal((await unpack(['--force', rootfs])).status, 0);
+  assert.deepEqual(readdirSync(join(rootfs, '..')).sort(), ['rootfs', 'rootfs.json']);
+});
+
+test('a failure in the namespace is told once, with its status, and leaves nothing', { skip }, async (t) => {
+  const { rootfs, home, stdin, unpack } = mapped(t, image);
+  const cut = stdin.trimEnd().split('\n').slice(0, -1).join('\n');
+  const { status, stdout, stderr } = await unpack([rootfs], `${cut}\n`);
+  assert.equal(status, 65);
+  assert.match(stderr, /^md-unpack: stdin: it ended after 1 of 2 layers[^\n]*\n$/);
+  assert.equal(stdout.trim().split('\n').length, 1);
+  const passedOn = await unpack([rootfs], '{"error":{"command":"md-token","code":69,"message":"no"}}\n');
+  assert.deepEqual([passedOn.status, passedOn.stderr], [69, '']);
+  assert.deepEqual(readdirSync(home), []);
+});
+
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGKILL'] as const) {
+  test(`${signal} to md-unpack --map leaves nothing, neither a file nor a process`, { skip }, async (t) => {
+    const { rootfs, home, stdin, command } = mapped(t, image);
+    // A FIFO that stays open after the death of its reader: the end of stdin is not what ends the child.
+    const fifo = join(home, '../fifo');
+    execFileSync('mkfifo', [fifo]);
+    const fd = openSync(fifo, 'r+');
+    t.after(() => closeSync(fd));
+    const [program = '', ...args] = command('md-unpack', ['--map', rootfs]);
+    const child = spawn(program, args, { env: cleanEnv(), stdio: [fd, 'ignore', 'ignore'] });
+    t.after(() => child.kill('SIGKILL'));
+    const ended = new Promise((resolve) => child.once('exit', (code, by) => resolve(by ?? code)));
+    // Not the last layer, so that it waits.
+    writeSync(fd, stdin.trimEnd().split('\n').slice(0, -1).join('\n').concat('\n'));
+    await until(() => readdirSync(home).some((name) => existsSync(join(home, name, 'again'))));
+    const [inner] = childrenOf(child);
+    child.kill(signal);
+    assert.equal(await ended, { SIGTERM: 143, SIGINT: 130, SIGKILL: 'SIGKILL' }[signal]);
+    // Only the kernel tells the child of a death by SIGKILL, and nobody waits for it then.
+    if (signal === 'SIGKILL') await until(() => !isRunning(inner!));
+    assert.ok(!isRunning(inner!));
+    assert.deepEqual(readdirSync(home), []);
+  });
+}
+
+function childrenOf({ pid }: ChildProcess): string[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ');
+}
+
+/** Neither gone nor a zombie, for which init may take its time. */
+function isRunning(pid: string): boolean {
+  const path = `/proc/${pid}/status`;
+  return existsSync(path) && !/^State:\tZ/m.test(readFileSync(path, 'latin1'));
+}
+
+test('what a killed process left in the namespace, the next run removes', { skip }, async (t) => {
+  const { rootfs, home, unpack } = mapped(t, image);
+  assert.equal((await unpack([rootfs])).status, 0);
+  await run(['mv', rootfs, join(home, '.rootfs.md-unpack-4194305-1')]);
+  assert.equal((await unpack([rootfs])).status, 0);
+  assert.deepEqual(readdirSync(home).sort(), ['rootfs', 'rootfs.json']);
+});
+
+test('without subordinate ids --map fails with the cause and the remedy', { skip }, async (t) => {
+  const { rootfs, home, unpack } = mapped(t, image, { grants: false });
+  const { status, stdout, stderr } = await unpack([rootfs]);
+  assert.equal(status, 77);
+  assert.equal(
+    stderr,
+    'md-unpack: --map: /etc/subuid grants md-test-user no ids; sudo usermod --add-subuids 100000-165535 md-test-user\n',
+  );
+  assert.match(stdout, /^\{"error":\{"command":"md-unpack","code":77,/);
+  assert.deepEqual(readdirSync(home), []);
+});
+
+test('without newuidmap --map fails and names the package', { skip }, async (t) => {
+  const { rootfs, stdin, command } = mapped(t, image);
+  const empty = join(rootfs, '../empty');
+  mkdirSync(empty);
+  const [env, ...argv] = ['env', `PATH=${empty}`, ...command('md-unpack', ['--map', rootfs]).slice(-4)];
+  const words = command('md-unpack', []).slice(0, -2);
+  const { status, stderr } = await run([...words, env!, ...argv], { stdin });
+  assert.equal(status, 77);
+  assert.equal(stderr, 'md-unpack: --map: the program newuidmap is not installed; it is in the package uidmap\n');
+});
+
+test('where user namespaces are forbidden --map says what forbids them', {
+  skip: skip || needs('unshare'),
+}, async (t) => {
+  const { rootfs, home, stdin, directory } = mapped(t, image);
+  const grants = join(directory, 'grants');
+  writeFileSync(grants, 'root:1:65535\n');
+  chownSync(home, 0, 0);
+  // Root of a namespace, whose own limit does not concern the host.
+  const script = [
+    'echo 0 > /proc/sys/user/max_user_namespaces || exit',
+    'for file in subuid subgid; do mount --bind "$1" /etc/$file || exit; done',
+    'exec md-unpack --map "$2"',
+  ].join('\n');
+  const { status, stderr } = await run(
+    ['unshare', '--user', '--map-root-user', '--mount', 'sh', '-c', script, 'sh', grants, rootfs],
+    { stdin },
+  );
+  assert.equal(status, 77);
+  assert.match(
+    stderr,
+    /^md-unpack: --map: clone\(CLONE_NEWUSER\|SIGCHLD\): .*; user\.max_user_namespaces is 0 on this host: .*\n$/,
+  );
+});
+
+test('root may map as well, to the ids that /etc/subuid gives root', { skip }, async (t) => {
+  const { rootfs, home, directory, stdin } = mapped(t, image);
+  const grants = join(directory, 'grants');
+  writeFileSync(grants, 'root:1600000000:65536\n');
+  const script = 'for file in subuid subgid; do mount --bind "$1" /etc/$file || exit; done; exec md-unpack --map "$2"';
+  chownSync(home, 0, 0);
+  const { status, stderr } = await run(
+    ['unshare', '--mount', '--propagation', 'private', 'sh', '-c', script, 'sh', grants, rootfs],
+    { stdin },
+  );
+  assert.equal(status, 0, stderr);
+  const tree = describeTree(rootfs);
+  assert.deepEqual(
+    ['roots', 'users'].map((path) => tree.get(path)?.owner),
+    ['0:0', '1600000999:1600000049'],
+  );
+});
+
+test('-x shows how the namespace is made', { skip }, async (t) => {
+  const { rootfs, unpack } = mapped(t, image);
+  const { stderr } = await unpack(['-x', rootfs]);
+  assert.match(stderr, /^clone\(CLONE_NEWUSER\|SIGCHLD\) = \d+$/m);
+  assert.match(stderr, /^\[child\] setresuid\(0, 0, 0\) = 0$/m);
+  assert.match(stderr, /^\[child\] execve\(.* = 0$/m);
+  assert.match(stderr, /^fchown(at)?\(.*1000, 50.* = 0$/m);
+});
