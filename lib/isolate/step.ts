@@ -24,14 +24,17 @@ export function step<A extends readonly Arg[]>(
   call: Syscall<A>,
   args: Given<A>,
   why: string,
-  { man, hint, ...flow }: StepOptions = {},
+  options: StepOptions = {},
 ): PlanStep {
+  // Field by field: spreading the options takes several times as long, and there are hundreds of steps.
   return {
     call: call as unknown as Syscall,
     args: args as readonly StepArg[],
     why,
-    man: man ?? `${call.callName}(2)`,
-    hint,
-    ...flow,
+    man: options.man ?? `${call.callName}(2)`,
+    hint: options.hint,
+    saves: options.saves,
+    onError: options.onError,
+    next: options.next,
   };
 }
