@@ -45,11 +45,23 @@ test('md-run qualifies names as md-token does', async (t) => {
     'localhost/a',
     'localhost:5000/a/b:2',
     'host:5000/a',
+    'HOST/a',
     `alpine@${digest}`,
     `ghcr.io/a/b:1@${digest}`,
   ]) {
     const { stdout, stderr } = await run([join(bin, 'md-run'), name], { env: { MD_HOME: home } });
     assert.equal(stdout.split('\n')[0], formatReference(parseReference(name)), `${name} ${stderr}`);
+  }
+});
+
+test('md-run finds IMAGE behind letters that share a dash, with a value or before one', async (t) => {
+  const bin = scratch(t);
+  writeFileSync(join(bin, 'md-run'), script, { mode: 0o755 });
+  writeFileSync(join(bin, 'md-isolate'), '#!/bin/sh\n', { mode: 0o755 });
+  writeFileSync(join(bin, 'md-pull'), '#!/bin/sh\necho "$@" >&2\n', { mode: 0o755 });
+  for (const flags of [['-it'], ['-ite', 'A=1'], ['-iteA=1'], ['-itew'], ['-u', 'me'], ['-ume']]) {
+    const { stderr } = await run([join(bin, 'md-run'), ...flags, 'demo', 'sh'], { env: { MD_HOME: bin } });
+    assert.equal(stderr, 'demo\n', flags.join(' '));
   }
 });
 
