@@ -23,8 +23,10 @@ export function proxyAgent(
     // A registry whose certificate is not checked is one thing, and the proxy that gets a password is another.
     proxyTls: { ...(tls.ca ? { ca: tls.ca } : {}), timeout },
     proxyTunnel: false,
-    // undici adds `connect` to its dispatchers where all of it is loaded, and here only a part is.
-    clientFactory: (origin, options) => Object.assign(new Pool(origin, options), { connect }),
+    // undici adds `connect` to its dispatchers where all of it is loaded, and here only a part is. A proxy that does not
+    // answer CONNECT would keep it waiting for five minutes.
+    clientFactory: (origin, options) =>
+      Object.assign(new Pool(origin, { ...options, headersTimeout: timeout }), { connect }),
   });
 }
 

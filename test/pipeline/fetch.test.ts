@@ -391,6 +391,18 @@ test('a proxy may be named without a scheme; one that cannot be is wrong usage, 
   }
 });
 
+test('a proxy that makes no tunnel and says nothing is given up', async (t) => {
+  const { run } = await world(t);
+  const silent = createServer().on('connect', (_req, socket) => t.after(() => socket.destroy()));
+  silent.listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  t.after(() => silent.close());
+  const env = { https_proxy: `http://127.0.0.1:${(silent.address() as AddressInfo).port}` };
+  const result = await run('md-token --retries 0 --connect-timeout 1 registry.test/x/y', env);
+  assert.equal(result.status, 69);
+  assert.match(result.stderr, /no answer in time/);
+});
+
 test('https goes through a tunnel, and its certificate is checked', { skip: noOpenssl }, async (t) => {
   const ca = makeCa(scratch(t));
   const { run, registry } = await world(t, { tls: ca.issue(['registry.test']) });
