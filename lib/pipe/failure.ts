@@ -1,6 +1,9 @@
 import { getSystemErrorMap } from 'node:util';
 import { Status } from './status.js';
 
+/** Characters; more than two of the longest paths. */
+const messageLimit = 10_000;
+
 /** What may be added to a failure beside what failed and why. */
 export interface FailureOptions {
   /** What the user can do about it, as a phrase without a full stop. */
@@ -25,10 +28,15 @@ export class Failure extends Error {
     options: FailureOptions = {},
   ) {
     const { hint, cause, details } = options;
-    super(oneLine(hint === undefined ? `${what}: ${why}` : `${what}: ${why}; ${hint}`), { cause });
+    super(shorten(oneLine(hint === undefined ? `${what}: ${why}` : `${what}: ${why}; ${hint}`)), { cause });
     this.name = 'Failure';
     this.details = details ?? {};
   }
+}
+
+/** Names and types in a hostile document may have megabytes, and an index as many platforms to list. */
+function shorten(message: string): string {
+  return message.length > messageLimit ? `${message.slice(0, messageLimit)}...` : message;
 }
 
 /** Control characters come from hostile input; on a terminal they could rewrite the screen, in a log forge a line. */

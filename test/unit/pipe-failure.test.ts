@@ -14,6 +14,12 @@ test('hostile text can neither move the cursor nor start a line of its own', () 
   assert.equal(new Failure(65, 'x\ny', 'z').message, 'x y: z');
 });
 
+test('a name of megabytes does not make a line of megabytes', () => {
+  const path = '/x'.repeat(2048);
+  assert.equal(new Failure(65, path, 'is wrong').message, `${path}: is wrong`);
+  assert.match(new Failure(65, 'x'.repeat(1 << 20), 'is wrong').message, /^x{10000}\.\.\.$/);
+});
+
 test('a system error becomes the status that fits it', () => {
   const of = (code: string) => failureOf(Object.assign(new Error('m'), { code }), 'writing blob');
   assert.equal(of('ENOSPC').status, 74);
