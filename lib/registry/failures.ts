@@ -12,6 +12,8 @@ const errorBodyLimit = 1024 * 1024;
 export interface RegistryFailureOptions extends FailureOptions {
   /** Whether the same request may succeed when sent again. */
   retryable?: boolean;
+  /** No connection came up. */
+  unreachable?: boolean;
   /** What the registry asked for with Retry-After, in seconds. */
   retryAfter?: number | undefined;
 }
@@ -19,6 +21,7 @@ export interface RegistryFailureOptions extends FailureOptions {
 /** A `Failure` that knows whether trying again may help. */
 export class RegistryFailure extends Failure {
   readonly retryable: boolean;
+  readonly unreachable: boolean;
   readonly retryAfter: number | undefined;
 
   constructor(
@@ -29,6 +32,7 @@ export class RegistryFailure extends Failure {
   ) {
     super(status, what, why, options);
     this.retryable = options.retryable ?? false;
+    this.unreachable = options.unreachable ?? false;
     this.retryAfter = options.retryAfter;
   }
 
@@ -46,6 +50,15 @@ const undiciTexts: Record<string, string> = {
   UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'the transfer was cut short',
   UND_ERR_HEADERS_OVERFLOW: 'the response headers are too long',
 };
+const unreachableCodes = new Set([
+  'UND_ERR_CONNECT_TIMEOUT',
+  'ECONNREFUSED',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ETIMEDOUT',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+]);
 const resolverTexts: Record<string, string> = {
   ENOTFOUND: 'no such host',
   EAI_AGAIN: 'the name server does not answer',
@@ -70,7 +83,8 @@ export function transportFailure(error: Error, url: URL): RegistryFailure {
     });
   }
   const why = undiciTexts[code] ?? resolverTexts[code] ?? (errnoName(error) ? errnoText(code) : error.message);
-  return new RegistryFailure(Status.unavailable, what, why, { cause, retryable: code !== 'ENOTFOUND' });
+  const unreachable = unreachableCodes.has(code);
+  return new RegistryFailure(Status.unavailable, what, why, { cause, retryable: code !== 'ENOTFOUND', unreachable });
 }
 
 function codeOf(error: Error): string {

@@ -6,7 +6,7 @@ import { Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { warnLine } from '../pipe/trace.js';
 import type { Credentials } from './auth.js';
-import { RegistryClient } from './client.js';
+import { RegistryClient, type RegistryOptions } from './client.js';
 import { Guard } from './guard.js';
 import { defaultTimeouts, type HttpOptions } from './http.js';
 import type { Network } from './network.js';
@@ -32,7 +32,7 @@ export async function openRegistry(document: RegistryDocument, network: Network)
   const { registry, repository, authorization } = document;
   const shared = sharedOptions(network);
   const own = asLogin(document.login, 'login');
-  const client = (name: string, origin: string, more: { authorization?: string | null; login?: Credentials } = {}) => {
+  const client = (name: string, origin: string, more: Partial<RegistryOptions> & { login?: Credentials } = {}) => {
     const credentials = async () => {
       if (more.login) return more.login;
       const { findCredentials } = await import('./credentials.js');
@@ -47,7 +47,9 @@ export async function openRegistry(document: RegistryDocument, network: Network)
   });
   const mirrors = (network.mirrors ?? []).map((mirror) => {
     const host = mirror.replace(/^https?:\/\//, '');
-    return client(host, mirror === host ? originOf(host, network) : mirror);
+    // Behind a mirror that is down there is the registry: no use in waiting for it.
+    const retry = { ...shared.retry, insist: false };
+    return client(host, mirror === host ? originOf(host, network) : mirror, { retry });
   });
   if (mirrors.length === 0) return origin;
   const { Mirrored } = await import('./mirrors.js');

@@ -6,6 +6,8 @@ import { RegistryFailure } from './failures.js';
 export interface RetryPolicy {
   /** How often a request is sent again before it fails; progress resets the count. */
   retries: number;
+  /** Whether a host is tried again that cannot be reached. Not where another one is at hand. */
+  insist: boolean;
   /** Milliseconds before the first retry; each further one doubles it. */
   firstDelay: number;
   /** Milliseconds that a delay of our own never exceeds. */
@@ -14,7 +16,13 @@ export interface RetryPolicy {
   maxRetryAfter: number;
 }
 
-export const defaultRetryPolicy: RetryPolicy = { retries: 4, firstDelay: 300, maxDelay: 10_000, maxRetryAfter: 30 };
+export const defaultRetryPolicy: RetryPolicy = {
+  retries: 4,
+  insist: true,
+  firstDelay: 300,
+  maxDelay: 10_000,
+  maxRetryAfter: 30,
+};
 
 /**
  * Runs `attempt` until it succeeds, fails for good, or has failed too often. `progress` says how far the work has come:
@@ -32,6 +40,7 @@ export async function retrying<T>(
       return await attempt();
     } catch (error) {
       if (!(error instanceof RegistryFailure) || !error.retryable) throw error;
+      if (error.unreachable && !policy.insist) throw error;
       if (progress() > reached) failures = 0;
       reached = Math.max(reached, progress());
       failures += 1;

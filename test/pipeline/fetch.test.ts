@@ -330,6 +330,16 @@ for (const [what, fault] of [
   });
 }
 
+test('a mirror that is down is tried once, and the registry as often as ever', async (t) => {
+  const { run } = await world(t);
+  const down = await startRegistry();
+  await down.close();
+  const attempts = async (flags: string, name: string) =>
+    (await run(`md-token -x --retries 1 ${flags} ${name}`)).stderr.match(/connecting to .*/g)?.length;
+  assert.equal(await attempts(`--mirror ${down.host}`, '"$1"'), 1);
+  assert.equal(await attempts('', `${down.host}/x/y`), 2);
+});
+
 /** A proxy that leads to the embedded registry, whatever is asked for; `asked` is what was. */
 async function startProxy(t: TestContext, registry: Registry): Promise<{ url: string; asked: string[] }> {
   const asked: string[] = [];

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { RegistryFailure } from '../../lib/registry/failures.js';
+import { RegistryFailure, type RegistryFailureOptions } from '../../lib/registry/failures.js';
 import { retrying } from '../../lib/registry/retry.js';
 
-const policy = { retries: 2, firstDelay: 1, maxDelay: 2, maxRetryAfter: 1 };
+const policy = { retries: 2, insist: true, firstDelay: 1, maxDelay: 2, maxRetryAfter: 1 };
 
-function failure(options: { retryable?: boolean; retryAfter?: number } = {}) {
+function failure(options: RegistryFailureOptions = {}) {
   return new RegistryFailure(69, 'it', 'fails', { retryable: true, ...options });
 }
 
