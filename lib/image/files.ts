@@ -90,11 +90,20 @@ export class DirectoryFiles implements Files {
     const directories = path.split('/').slice(0, -1);
     directories.reduce((above, name) => {
       const directory = join(above, name);
-      const stat = fs.lstatSync(directory, { throwIfNoEntry: false });
-      if (stat && !stat.isDirectory()) throw bad(directory, 'it is no directory');
+      if (isOther(directory)) throw bad(directory, 'it is no directory');
       return directory;
     }, this.place);
     return openRegular(join(this.place, path));
+  }
+}
+
+/** Whether something is there that is no directory itself. */
+function isOther(path: string): boolean {
+  try {
+    const stat = fs.lstatSync(path, { throwIfNoEntry: false });
+    return stat !== undefined && !stat.isDirectory();
+  } catch (error) {
+    throw failureOf(error, path);
   }
 }
 

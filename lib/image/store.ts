@@ -147,7 +147,8 @@ export class Store {
 
   /** Whether a blob is there, by its name and size. */
   has({ digest, size }: Descriptor): boolean {
-    const stat = fs.statSync(this.path(digest), { throwIfNoEntry: false });
+    const path = this.path(digest);
+    const stat = onDisk(path, () => fs.statSync(path, { throwIfNoEntry: false }));
     return stat?.isFile() === true && stat.size === size;
   }
 

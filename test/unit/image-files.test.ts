@@ -1,0 +1,32 @@
+import assert from 'node:assert/strict';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { DirectoryFiles } from '../../lib/image/files.js';
+import { Store } from '../../lib/image/store.js';
+import { Failure } from '../../lib/pipe/failure.js';
+import { digestOf } from '../support/content.js';
+import { needsRoot, scratch } from '../support/run.js';
+
+const nobody = 65534;
+
+/** Is told, as a user who may not look into it, that this is not permitted. */
+function denied(look: () => unknown): void {
+  process.seteuid!(nobody);
+  try {
+    assert.throws(look, (error) => error instanceof Failure && error.status === 77);
+  } finally {
+    process.seteuid!(0);
+  }
+}
+
+test('a layout of somebody who keeps it to himself is not permitted', { skip: needsRoot }, (t) => {
+  const directory = scratch(t);
+  mkdirSync(join(directory, 'blobs'));
+  denied(() => new DirectoryFiles(directory).open('blobs/sha256/x'));
+});
+
+test('nor is such a store', { skip: needsRoot }, (t) => {
+  const store = new Store(join(scratch(t), 'home'));
+  denied(() => store.has({ mediaType: 'x', digest: digestOf('x'), size: 1 }));
+});
