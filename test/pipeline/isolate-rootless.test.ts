@@ -1,37 +1,28 @@
 /** Containers without root: a user namespace made by an ordinary user. The tests are run as root and step down. */
 import assert from 'node:assert/strict';
-import { appendFileSync, chownSync, cpSync, readFileSync, writeFileSync } from 'node:fs';
+import { chownSync, cpSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { makeRoot, needsContainer } from '../support/rootfs.js';
 import { binDir, has, type Result, run } from '../support/run.js';
+import { needsSubordinate, subordinateUser, user } from '../support/subordinate.js';
 import { describeTree } from '../support/tree.js';
 
 const uid = 61_234;
 const skip: string | false = needsContainer || (!has('setpriv') && 'not installed: setpriv');
 
 /** A root filesystem that belongs to the ordinary user, and a way to run md-isolate as that user. */
-async function prepare(
-  t: TestContext,
-  user = uid,
-): Promise<{ root: string; isolate: (...args: string[]) => Promise<Result> }> {
+async function prepare(t: TestContext): Promise<{ root: string; isolate: (...args: string[]) => Promise<Result> }> {
   const root = makeRoot(t);
   const base = join(root, '..');
-  await run(['chown', '-R', `${user}:${user}`, base]);
+  await run(['chown', '-R', `${uid}:${uid}`, base]);
   // The checkout may lie where an ordinary user cannot go.
   cpSync(join(binDir, '../bundle'), join(base, 'bundle'), { recursive: true });
   cpSync(join(binDir, '../../node_modules/@koromix'), join(base, 'node_modules/@koromix'), {
     recursive: true,
     dereference: true,
   });
-  const asUser = [
-    'setpriv',
-    `--reuid=${user}`,
-    `--regid=${user}`,
-    '--clear-groups',
-
-    '--inh-caps=-all',
-  ];
+  const asUser = ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--inh-caps=-all'];
   const node = [process.execPath, join(base, 'bundle/md-isolate.cjs')];
   return { root, isolate: (...args) => run([...asUser, ...node, ...args], { cwd: base, env: { HOME: base } }) };
 }
@@ -111,26 +102,14 @@ test('without subordinate ids there is no other user, and the error says what gi
   assert.match(host.stderr, /only root/);
 });
 
-/** newuidmap serves only users who have an entry in /etc/passwd. */
-const nobody = 65_534;
-
-test('with subordinate ids users 1 to 65535 exist as well', {
-  skip: skip || (!has('newuidmap') && 'not installed: newuidmap'),
-}, async (t) => {
-  const { root, isolate } = await prepare(t, nobody);
-  const files = ['/etc/subuid', '/etc/subgid'].map((path) => ({ path, text: readFileSync(path, 'utf8') }));
-  t.after(() => {
-    for (const { path, text } of files) writeFileSync(path, text);
+test('with subordinate ids users 1 to 65535 exist as well', { skip: skip || needsSubordinate }, async (t) => {
+  const { home, command } = subordinateUser(t);
+  const root = makeRoot(t);
+  await run(['chown', '-R', `${user}:${user}`, root]);
+  const script = 'id -u; id -g; grep -c . /proc/self/uid_map; grep CapEff /proc/self/status';
+  const { stdout, stderr } = await run(command('md-isolate', ['-u', '1000:1000', root, 'sh', '-c', script]), {
+    cwd: home,
   });
-  for (const { path } of files) appendFileSync(path, `${nobody}:1500000000:65536\n`);
-  const { stdout, stderr } = await isolate(
-    '-u',
-    '1000:1000',
-    root,
-    'sh',
-    '-c',
-    'id -u; id -g; grep -c . /proc/self/uid_map; grep CapEff /proc/self/status',
-  );
   assert.equal(stderr, '');
   assert.equal(stdout, '1000\n1000\n2\nCapEff:\t0000000000000000\n');
 });

@@ -119,3 +119,12 @@ test('a record of an earlier tree does not stay beside a new one that needs none
   assert.equal(result.status, 0, result.stderr);
   assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
 });
+
+test('a directory that the user may not write to is one line, with status 77', { skip: needsRoot }, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[{ name: 'f', data: 'x' }]]);
+  chmodSync(directory, 0o755);
+  const { status, stderr } = await md('md-unpack', [rootfs], { stdin, ...user });
+  assert.equal(status, 77);
+  assert.equal(stderr, `md-unpack: ${rootfs}: permission denied (EACCES)\n`);
+  assert.deepEqual(readdirSync(directory), ['layers']);
+});
