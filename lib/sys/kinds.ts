@@ -8,7 +8,12 @@ const maxShown = 64;
 export function cString(path: Path): Buffer {
   const text = typeof path === 'string';
   if (text ? path.includes('\0') : path.includes(0)) throw new Error('a path with a NUL byte reached a system call');
-  return text ? Buffer.from(`${path}\0`) : Buffer.concat([path, Buffer.alloc(1)]);
+  if (text) return Buffer.from(`${path}\0`);
+  // From the pool of small buffers: memory of its own for each path is what a garbage collection costs most.
+  const bytes = Buffer.allocUnsafe(path.length + 1);
+  bytes.set(path);
+  bytes[path.length] = 0;
+  return bytes;
 }
 
 function showPath(path: Path | null): string {

@@ -39,14 +39,24 @@ export function decodeHeader(block: Buffer, at: number): RawHeader | undefined {
   const prefix = ustar && block[at + 262] === 0 ? field(block, at + 345, 155) : '';
   const name = field(block, at, 100);
   return {
-    ...numbers,
+    // One by one: a spread takes V8 ten times as long, for every entry.
+    mode: numbers.mode,
+    uid: numbers.uid,
+    gid: numbers.gid,
+    size: numbers.size,
+    mtime: numbers.mtime,
     name: prefix === '' ? name : `${prefix}/${name}`,
     linkname: field(block, at + 157, 100),
     typeflag: flag === 0 ? '0' : String.fromCharCode(flag),
     // `Header` knows device numbers only behind the magic of POSIX, not that of GNU.
-    major: ustar ? (numberField(block, at + 329, 8) ?? 0) : 0,
-    minor: ustar ? (numberField(block, at + 337, 8) ?? 0) : 0,
+    major: ustar ? deviceField(block, at + 329) : 0,
+    minor: ustar ? deviceField(block, at + 337) : 0,
   };
+}
+
+function deviceField(block: Buffer, at: number): number {
+  const plain = octal(block, at, 8);
+  return plain >= 0 ? plain : (numberField(block, at, 8) ?? 0);
 }
 
 type Numbers = Pick<RawHeader, 'mode' | 'uid' | 'gid' | 'size' | 'mtime'>;
