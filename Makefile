@@ -9,6 +9,7 @@ NODES   ?= 22 24 26
 bin      := dist/bin
 commands := md-token md-manifest md-fetch-layer md-unpack md-isolate
 wrappers := md-pull md-run
+threads  := layer-thread
 arch     := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x64)
 sources  := $(shell find cmd lib test -type f) package.json tsconfig.json
 
@@ -27,14 +28,15 @@ node_modules/.package-lock.json: package.json package-lock.json
 dist/.built: $(sources) node_modules/.package-lock.json
 	rm -rf dist
 	node_modules/.bin/tsc -p .
-	node_modules/.bin/esbuild $(commands:%=cmd/%.ts) --bundle --platform=node --target=node20 --format=cjs \
+	node_modules/.bin/esbuild $(foreach c,$(commands),$c=cmd/$c.ts) $(foreach t,$(threads),$t=lib/unpack/$t.ts) \
+		--bundle --platform=node --target=node20 --format=cjs \
 		--alias:koffi=./lib/sys/koffi-addon.cts --alias:node:http2=./lib/registry/no-http2.cts \
 		--alias:node:http=./lib/registry/no-http.cts --external:'@koromix/*' \
 		--metafile=dist/bundles.json --legal-comments=none \
 		--banner:js='(function (exports, require, module, __filename, __dirname) {' --footer:js='})' \
 		--outdir=dist/bundle --log-level=warning
-	node dist/cmd/code-cache.cjs $(commands:%=dist/bundle/%.js)
-	for c in $(commands); do install -m 755 dist/cmd/launcher.cjs dist/bundle/$$c.cjs; done
+	node dist/cmd/code-cache.cjs $(patsubst %,dist/bundle/%.js,$(commands) $(threads))
+	for c in $(commands) $(threads); do install -m 755 dist/cmd/launcher.cjs dist/bundle/$$c.cjs; done
 	mkdir -p $(bin)
 	for c in $(commands); do ln -sf ../bundle/$$c.cjs $(bin)/$$c; done
 	for w in $(wrappers); do ln -sf ../../cmd/$$w $(bin)/$$w; done

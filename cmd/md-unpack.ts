@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { storeHome } from '../lib/image/home.js';
 import { findRootfs, nameRootfs, rootfsPath } from '../lib/image/rootfs.js';
 import { main } from '../lib/pipe/command.js';
@@ -21,6 +22,7 @@ import { defaultLimits } from '../lib/unpack/limits.js';
 import { listEntries } from '../lib/unpack/list.js';
 import { onlyPaths } from '../lib/unpack/only.js';
 import { readLayers } from '../lib/unpack/read.js';
+import { LayerThread } from '../lib/unpack/thread.js';
 import { rootfsDocument, type UnpackOptions, unpackFiles, unpackImage, verifyImage } from '../lib/unpack/unpack.js';
 
 main(
@@ -93,7 +95,8 @@ main(
     const onBadLayer = ({ digest, path }: Layer) => discardFromStore(digest, path);
     const lines = stdinLines();
     const first = await firstLine(lines);
-    const options = { force: flags.force, limits, progress, warn, onBadLayer, only: flags.only };
+    const decompressor = new LayerThread(join(dirname(__filename), 'layer-thread.cjs'));
+    const options = { force: flags.force, limits, progress, warn, onBadLayer, only: flags.only, decompressor };
     const [dir] = operands;
     try {
       if (flags.list) await list(first, lines, options);
@@ -128,10 +131,17 @@ async function unpackByHand(layers: AsyncIterable<LayerFile>, dir: string | unde
   writeDocument(await unpackFiles(layers, dir, rest));
 }
 
-async function list(first: unknown, lines: AsyncGenerator<unknown>, { progress, only }: UnpackOptions): Promise<void> {
+async function list(
+  first: unknown,
+  lines: AsyncGenerator<unknown>,
+  { progress, decompressor, only }: UnpackOptions,
+): Promise<void> {
   const image = isByHand(first) ? undefined : asManifestDocument(first);
   const layers: AsyncIterable<LayerFile> = image ? ofImage(layersOf(lines), image) : byHand(first, lines);
-  await readLayers(layers, (layer) => onlyPaths(listEntries(layer, writeDocument), only ?? []), { progress });
+  await readLayers(layers, (layer) => onlyPaths(listEntries(layer, writeDocument), only ?? []), {
+    progress,
+    decompressor,
+  });
 }
 
 async function verify(

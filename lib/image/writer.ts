@@ -4,7 +4,7 @@
  */
 import * as fs from 'node:fs';
 import { promisify } from 'node:util';
-import { received } from './garbage.js';
+import { received } from '../pipe/garbage.js';
 
 const writev = promisify(fs.writev);
 const nextTurn = () => new Promise((resolve) => setImmediate(resolve));

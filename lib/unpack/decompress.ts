@@ -2,6 +2,7 @@
  * A layer's bytes without their compression. What the compression is, the first bytes say, whatever the media type
  * claims. Decompression runs in Node's thread pool and ahead of the reader, so that it overlaps with writing files.
  */
+import { createHash, type Hash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { Failure, failureOf } from '../pipe/failure.js';
@@ -29,23 +30,41 @@ export type Decoder = (input: Input, output: Ahead) => Promise<void>;
 
 const decoders: Record<Compression, Decoder> = { gzip: gunzip, zstd: unzstd, none: copy };
 
-/** The decompressed bytes of a file, read ahead up to a bound. */
-export class LayerBytes {
-  private readonly ahead = new Ahead(aheadBytes);
+/** Where decompressed bytes come from. */
+export interface Source {
+  /** The next piece, valid until the next call; `undefined` at the end. */
+  next(): Promise<Buffer | undefined>;
+  /** Bytes of the file that have been used so far. */
+  readonly used: number;
+  /** The digest of all that `next` has returned, in hexadecimal; once, after the end. */
+  digest(): string;
+  close(): Promise<void>;
+}
 
+/** Who decompresses large layers while this thread does other things. */
+export interface Decompressor {
+  gunzip(handle: FileHandle, path: string, size: number, algorithm: string): Source;
+  /** Bytes of a file that it is worth its while for. */
+  readonly worthBytes: number;
+}
+
+export interface LayerOptions {
+  /** Of the digest; sha256 by default. */
+  algorithm?: string;
+  decompressor?: Decompressor | undefined;
+}
+
+/** The decompressed bytes of a file, read ahead up to a bound, and their digest. */
+export class LayerBytes {
   private constructor(
-    private readonly handle: FileHandle,
-    private readonly input: Input,
-    decode: Decoder,
-  ) {
-    decode(input, this.ahead).then(
-      () => this.ahead.end(),
-      (error) => this.ahead.end(error),
-    );
-  }
+    private readonly path: string,
+    /** Bytes of the file. */
+    readonly size: number,
+    private readonly source: Source,
+  ) {}
 
   /** Opens a layer file and begins to decompress it. Throws `Failure` 65 when it is no file, 74 for the disk. */
-  static async open(path: string): Promise<LayerBytes> {
+  static async open(path: string, { algorithm = 'sha256', decompressor }: LayerOptions = {}): Promise<LayerBytes> {
     let handle: FileHandle | undefined;
     try {
       // A FIFO would wait for a writer, in a thread that nothing can stop.
@@ -54,37 +73,76 @@ export class LayerBytes {
       if (!stat.isFile()) throw new Failure(Status.data, path, 'a layer is a regular file, and this is none');
       const head = Buffer.alloc(4);
       const { bytesRead } = await handle.read(head, 0, head.length, 0);
-      return new LayerBytes(
-        handle,
-        new Input(handle, path, stat.size),
-        decoders[compressionOf(head.subarray(0, bytesRead))],
-      );
+      const compression = compressionOf(head.subarray(0, bytesRead));
+      const source =
+        compression === 'gzip' && decompressor && stat.size >= decompressor.worthBytes
+          ? decompressor.gunzip(handle, path, stat.size, algorithm)
+          : new OwnSource(handle, new Input(handle, path, stat.size), decoders[compression], createHash(algorithm));
+      return new LayerBytes(path, stat.size, source);
     } catch (error) {
       await handle?.close();
       throw failureOf(error, path);
     }
   }
 
-  /** The next piece, or `undefined` at the end. Throws `Failure` 65 for damaged or cut data, 74 for the disk. */
+  /**
+   * The next piece, valid until the next call, or `undefined` at the end. Throws `Failure` 65 for damaged or cut data,
+   * 74 for the disk.
+   */
   async next(): Promise<Buffer | undefined> {
     try {
-      return await this.ahead.next();
+      return await this.source.next();
     } catch (error) {
-      throw failureOf(error, this.input.path);
+      throw failureOf(error, this.path);
     }
   }
 
   /** How many bytes of the file have been used so far. */
   get position(): number {
-    return this.input.used;
+    return this.source.used;
   }
 
-  /** Bytes of the file. */
-  get size(): number {
-    return this.input.size;
+  /** The digest of the content in hexadecimal; to be asked for once, after the end. */
+  digest(): string {
+    return this.source.digest();
   }
 
   /** Lets go of the file. */
+  async close(): Promise<void> {
+    await this.source.close();
+  }
+}
+
+/** Node's thread pool decompresses, this thread hashes. */
+class OwnSource implements Source {
+  private readonly ahead = new Ahead(aheadBytes);
+
+  constructor(
+    private readonly handle: FileHandle,
+    private readonly input: Input,
+    decode: Decoder,
+    private readonly hash: Hash,
+  ) {
+    decode(input, this.ahead).then(
+      () => this.ahead.end(),
+      (error) => this.ahead.end(error),
+    );
+  }
+
+  async next(): Promise<Buffer | undefined> {
+    const chunk = await this.ahead.next();
+    if (chunk) this.hash.update(chunk);
+    return chunk;
+  }
+
+  get used(): number {
+    return this.input.used;
+  }
+
+  digest(): string {
+    return this.hash.digest('hex');
+  }
+
   async close(): Promise<void> {
     this.ahead.close();
     await this.handle.close();

@@ -1,11 +1,10 @@
 /** Reading layers: decompressed ahead, hashed, parsed, handed to a sink entry by entry. */
-import { createHash, type Hash } from 'node:crypto';
 import { setImmediate as turn } from 'node:timers/promises';
 import { Failure } from '../pipe/failure.js';
 import type { Progress } from '../pipe/progress.js';
 import { Status } from '../pipe/status.js';
 import type { LayerFile } from './announced.js';
-import { LayerBytes } from './decompress.js';
+import { type Decompressor, LayerBytes } from './decompress.js';
 import { LimitExceeded } from './limits.js';
 import { TarReader, type TarSink } from './tar.js';
 
@@ -13,6 +12,8 @@ export interface ReadOptions<L extends LayerFile> {
   progress: Progress;
   /** Told of a layer whose content is not what it should be, before the failure is thrown. */
   onBadLayer?: (layer: L) => Promise<void>;
+  /** Decompresses large layers; without it Node's thread pool does, and this thread hashes. */
+  decompressor?: Decompressor | undefined;
 }
 
 /** Feeds the sink that `sinkFor` makes for each layer. Throws `Failure`: 65 for a bad layer, 74 for the disk. */
@@ -21,7 +22,7 @@ export async function readLayers<L extends LayerFile>(
   sinkFor: (layer: L) => TarSink & { close?(): void },
   options: ReadOptions<L>,
 ): Promise<void> {
-  for await (const { layer, bytes } of opened(layers)) {
+  for await (const { layer, bytes } of opened(layers, options.decompressor)) {
     const sink = sinkFor(layer);
     try {
       await readLayer(layer, bytes, sink, options);
@@ -38,11 +39,16 @@ interface Opened<L> {
 }
 
 /** Each layer is opened, and so begins to be decompressed, while the one before it is still being written. */
-async function* opened<L extends LayerFile>(layers: AsyncIterable<L>): AsyncGenerator<Opened<L>> {
+async function* opened<L extends LayerFile>(
+  layers: AsyncIterable<L>,
+  decompressor: Decompressor | undefined,
+): AsyncGenerator<Opened<L>> {
   const iterator = layers[Symbol.asyncIterator]();
   const open = async (): Promise<Opened<L> | undefined> => {
     const { value, done } = await iterator.next();
-    return done ? undefined : { layer: value, bytes: await LayerBytes.open(value.path) };
+    if (done) return undefined;
+    const [algorithm] = digestOf(value);
+    return { layer: value, bytes: await LayerBytes.open(value.path, { algorithm, decompressor }) };
   };
   let coming = open();
   try {
@@ -68,11 +74,10 @@ async function readLayer<L extends LayerFile>(
   { progress, onBadLayer }: ReadOptions<L>,
 ): Promise<void> {
   const bar = progress.bar(nameOf(layer), bytes.size);
-  const [algorithm, wanted] = (layer.diffID ?? 'sha256:').split(':') as [string, string];
-  const hash = createHash(algorithm);
+  const [algorithm, wanted] = digestOf(layer);
   try {
-    await pump(bytes, new TarReader(sink), hash, (at) => bar.at(at));
-    const got = hash.digest('hex');
+    await pump(bytes, new TarReader(sink), (at) => bar.at(at));
+    const got = bytes.digest();
     if (wanted !== '' && got !== wanted) {
       throw new Failure(Status.data, 'diffID', `expected ${layer.diffID}, got ${algorithm}:${got}`);
     }
@@ -84,15 +89,19 @@ async function readLayer<L extends LayerFile>(
   bar.done();
 }
 
-async function pump(bytes: LayerBytes, reader: TarReader, hash: Hash, moved: (at: number) => void): Promise<void> {
+async function pump(bytes: LayerBytes, reader: TarReader, moved: (at: number) => void): Promise<void> {
   for (let chunk = await bytes.next(); chunk; chunk = await bytes.next()) {
-    hash.update(chunk);
     reader.push(chunk);
     moved(bytes.position);
     // A turn of the event loop, so that the thread that inflates is given its next piece of work in between.
     await turn();
   }
   reader.finish();
+}
+
+/** The algorithm and the digest that the content must have; an empty one when none is known. */
+function digestOf({ diffID = 'sha256:' }: LayerFile): [algorithm: string, digest: string] {
+  return diffID.split(':') as [string, string];
 }
 
 function nameOf({ digest, path }: LayerFile): string {

@@ -1,6 +1,6 @@
 /** Decompression: CASE 20 of the project's list of nasty cases. */
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,24 +8,46 @@ import { type TestContext, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { Failure } from '../../lib/pipe/failure.js';
 import { Ahead } from '../../lib/unpack/ahead.js';
-import { compressionOf, LayerBytes } from '../../lib/unpack/decompress.js';
+import { compressionOf, type Decompressor, LayerBytes } from '../../lib/unpack/decompress.js';
 import { Input } from '../../lib/unpack/input.js';
+import { LayerThread } from '../../lib/unpack/thread.js';
 import { libraryDecoder, nodeDecoder, unzstd } from '../../lib/unpack/unzstd.js';
 import { FrameWalker } from '../../lib/unpack/zstd-frames.js';
 import { needsZstd, zstd } from '../support/image.js';
-import { scratch } from '../support/run.js';
+import { root, scratch } from '../support/run.js';
 
+/** The program that the commands run, for layers of any size. */
+const thread = new LayerThread(join(root, 'dist/bundle/layer-thread.cjs'), 0);
+
+/** Reads a layer twice, decompressed by this thread and by the other: both must come to the same. */
 async function read(t: TestContext, data: Buffer): Promise<Buffer> {
   const path = join(scratch(t), 'layer');
   writeFileSync(path, data);
-  const bytes = await LayerBytes.open(path);
+  const [own, other] = await Promise.allSettled([readWith(path), readWith(path, thread)]);
+  assert.deepEqual(outcome(other), outcome(own));
+  if (own.status === 'rejected') throw own.reason;
+  return own.value;
+}
+
+/** What there is to compare of a failure: its cause does not come from one thread to the other. */
+function outcome(result: PromiseSettledResult<Buffer>): unknown {
+  if (result.status === 'fulfilled') return result.value;
+  const { status, message } = result.reason as Failure;
+  return { status, message };
+}
+
+async function readWith(path: string, decompressor?: Decompressor): Promise<Buffer> {
+  const bytes = await LayerBytes.open(path, { decompressor });
   const chunks: Buffer[] = [];
   try {
-    for (let chunk = await bytes.next(); chunk; chunk = await bytes.next()) chunks.push(chunk);
+    // A copy: a piece is valid until the next one is asked for.
+    for (let chunk = await bytes.next(); chunk; chunk = await bytes.next()) chunks.push(Buffer.from(chunk));
+    const content = Buffer.concat(chunks);
+    assert.equal(bytes.digest(), createHash('sha256').update(content).digest('hex'));
+    return content;
   } finally {
     await bytes.close();
   }
-  return Buffer.concat(chunks);
 }
 
 async function damaged(t: TestContext, data: Buffer, why: RegExp): Promise<void> {
@@ -186,4 +208,22 @@ test('a layer that is not there or no file is a failure of the disk or of the do
   const directory = scratch(t);
   await assert.rejects(LayerBytes.open(join(directory, 'none')), { status: 74 });
   await assert.rejects(LayerBytes.open(directory), { status: 65 });
+});
+
+test('a thread that cannot be started or dies fails the layers that it had', async (t) => {
+  const path = join(scratch(t), 'layer');
+  writeFileSync(path, gzipSync(noise));
+  await assert.rejects(readWith(path, new LayerThread(join(root, 'dist/none.cjs'), 0)), /none\.cjs/);
+  assert.deepEqual(await readWith(path, thread), noise);
+});
+
+test('a layer that is let go of in the middle leaves the thread to the next', async (t) => {
+  const path = join(scratch(t), 'layer');
+  writeFileSync(path, gzipSync(Buffer.alloc(64 << 20)));
+  for (let i = 0; i < 3; i++) {
+    const bytes = await LayerBytes.open(path, { decompressor: thread });
+    await bytes.next();
+    await bytes.close();
+  }
+  assert.deepEqual(await readWith(path, thread), Buffer.alloc(64 << 20));
 });

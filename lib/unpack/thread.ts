@@ -1,0 +1,98 @@
+/** Layers that another thread decompresses and hashes: what `layer-thread.ts` does, seen from the thread that unpacks. */
+import type { FileHandle } from 'node:fs/promises';
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { Failure } from '../pipe/failure.js';
+import { Ahead } from './ahead.js';
+import type { Decompressor, Source } from './decompress.js';
+import type { Job, Report } from './layer-thread.js';
+
+export class LayerThread implements Decompressor {
+  private worker: Worker | undefined;
+  private readonly open = new Set<ThreadSource>();
+
+  /** `file` is the program of the thread, started for the first layer of `worthBytes`: for less it takes longer than it saves. */
+  constructor(
+    private readonly file: string,
+    readonly worthBytes = 3 * 1024 * 1024,
+  ) {}
+
+  /** Begins to decompress gzip data. The handle is the thread's from now on. */
+  gunzip(handle: FileHandle, path: string, size: number, algorithm: string): Source {
+    this.worker ??= this.start();
+    const { port1, port2 } = new MessageChannel();
+    const job: Job = { port: port2, handle, path, size, algorithm };
+    // A FileHandle can be transferred, which the types do not know.
+    this.worker.postMessage(job, [port2, handle as unknown as MessagePort]);
+    const source = new ThreadSource(port1, () => this.open.delete(source));
+    this.open.add(source);
+    return source;
+  }
+
+  private start(): Worker {
+    // Its objects are few and small: what it works on is outside of its heap.
+    const worker = new Worker(this.file, { resourceLimits: { maxYoungGenerationSizeMb: 2 } });
+    worker.unref();
+    worker.on('error', (error) => {
+      for (const source of this.open) source.fail(error);
+    });
+    return worker;
+  }
+}
+
+class ThreadSource implements Source {
+  private readonly ready = new Ahead(Number.POSITIVE_INFINITY);
+  private readonly positions: number[] = [];
+  private current: Buffer | undefined;
+  private hex = '';
+  used = 0;
+
+  constructor(
+    private readonly port: MessagePort,
+    private readonly closed: () => void,
+  ) {
+    port.on('message', (report: Report) => this.take(report));
+  }
+
+  async next(): Promise<Buffer | undefined> {
+    this.giveBack();
+    this.current = await this.ready.next();
+    if (this.current) this.used = this.positions.shift()!;
+    return this.current;
+  }
+
+  digest(): string {
+    return this.hex;
+  }
+
+  async close(): Promise<void> {
+    this.ready.close();
+    this.port.close();
+    this.closed();
+  }
+
+  fail(error: unknown): void {
+    this.ready.end(error);
+  }
+
+  /** The thread fills the same memory again. */
+  private giveBack(): void {
+    const block = this.current?.buffer as ArrayBuffer | undefined;
+    if (block) this.port.postMessage(block, [block]);
+    this.current = undefined;
+  }
+
+  private take(report: Report): void {
+    if ('block' in report) {
+      this.positions.push(report.used);
+      this.ready.offer(Buffer.from(report.block, 0, report.bytes));
+    } else if ('digest' in report) {
+      this.hex = report.digest;
+      this.ready.end();
+    } else if ('failure' in report) {
+      const { status, what, why } = report.failure;
+      this.fail(new Failure(status, what, why));
+    } else {
+      this.fail(report.fault);
+    }
+  }
+}
