@@ -159,3 +159,14 @@ test('a signal ends a stage with 128 + n, and what was fetched so far does no ha
   const [code] = await once(child, 'exit');
   assert.equal(code, 143);
 });
+
+test('md-pull prints the path, and takes what follows two dashes for operands', async (t) => {
+  const cwd = scratch(t);
+  const env = { MD_HOME: join(cwd, 'home') };
+  const image = `${registry.host}/library/two`;
+  const pulled = await md('md-pull', ['--jobs=2', '--', image, 'tree'], { cwd, env });
+  assert.deepEqual([pulled.status, pulled.stdout, pulled.stderr], [0, `${join(cwd, 'tree')}\n`, '']);
+  const odd = await md('md-pull', ['--', '--offline'], { cwd, env });
+  assert.equal(odd.status, 64);
+  assert.match(odd.stderr, /^md-token: .*\n$/);
+});
