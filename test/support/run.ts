@@ -1,6 +1,6 @@
 /** Running the built commands, other programs and whole pipes, and what tests ask of the machine. */
 import { execFileSync, spawn } from 'node:child_process';
-import { accessSync, chmodSync, constants, mkdtempSync, rmSync } from 'node:fs';
+import { accessSync, chmodSync, constants, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -164,7 +164,7 @@ export function scratch(t: TestContext, parent = tmpdir()): string {
 
 /** Removes a tree that may hold directories which their owner cannot enter. */
 export function remove(path: string): void {
-  if (process.getuid?.() !== 0) execFileSync('chmod', ['-R', 'u+rwx', path], { stdio: 'ignore' });
+  if (process.getuid?.() !== 0 && existsSync(path)) execFileSync('chmod', ['-R', 'u+rwx', path], { stdio: 'ignore' });
   rmSync(path, { recursive: true, force: true });
 }
 
