@@ -145,10 +145,13 @@ function showStack(error: unknown): void {
     for (const line of (at.stack ?? '').split('\n')) warnLine(line);
 }
 
-/** Undo what was begun, then die as the signal would have had it: 128 + n. */
+/**
+ * Undo what was begun, then die as the signal would have had it: 128 + n. The handler stays, since a second signal of the
+ * kind, as timeout(1) sends it to the command and once more to its group, would end the undoing halfway.
+ */
 function stopOnSignals(): void {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(signal, () => {
+    process.on(signal, () => {
       cleanUp();
       process.exit(128 + constants.signals[signal]);
     });
