@@ -84,6 +84,23 @@ test('a run that is told to stop removes what it began', async (t) => {
   assert.deepEqual(readdirSync(directory), ['layers']);
 });
 
+test('signals that go on coming do not end the clearing away', async (t) => {
+  const many = Array.from({ length: 5000 }, (_, i) => file(`f${i}`, 0));
+  const { directory, rootfs, stdin } = prepare(t, [many, [file('more', 1)]]);
+  const child = spawn(join(binDir, 'md-unpack'), [rootfs], { env: cleanEnv(), stdio: ['pipe', 'ignore', 'ignore'] });
+  const closed = once(child, 'close');
+  child.stdin.write(stdin.split('\n').slice(0, 2).join('\n').concat('\n'));
+  const staged = () => readdirSync(directory).find((name) => name.startsWith('.rootfs')) ?? '';
+  while (!existsSync(join(directory, staged(), 'f4999'))) await sleep(5);
+  // Again and again, so that one comes while the tree is being removed.
+  while (child.exitCode === null && child.signalCode === null) {
+    child.kill('SIGTERM');
+    await sleep(1);
+  }
+  assert.deepEqual(await closed, [143, null]);
+  assert.deepEqual(readdirSync(directory), ['layers']);
+});
+
 test('the temporary tree of a run that is still at work is left alone', async (t) => {
   const { directory, rootfs, stdin } = prepare(t, [[file('a', 1000)]]);
   const child = spawn(join(binDir, 'md-unpack'), [rootfs], { env: cleanEnv(), stdio: ['pipe', 'ignore', 'ignore'] });
