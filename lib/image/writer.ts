@@ -9,8 +9,6 @@ import { received } from '../pipe/garbage.js';
 const writev = promisify(fs.writev);
 const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
 
-/** Bytes that are worth a call: to wake another thread for each turn of the event loop takes longer than to write. */
-const worthBytes = 256 << 10;
 /** Bytes that may wait. More would only take memory: the disk is slower than what sends. */
 const waitingLimit = 1 << 20;
 
@@ -36,7 +34,7 @@ export class Writer {
     if (this.#error) throw this.#error;
     this.#queue.push(chunk);
     this.#queued += chunk.length;
-    if (this.#queued >= worthBytes) this.#work ??= this.#drain();
+    this.#work ??= this.#drain();
     return this.#queued + this.#inFlight > waitingLimit ? this.#work : undefined;
   }
 
@@ -51,7 +49,6 @@ export class Writer {
   /** When all is written. Rejects with what a write has failed with. */
   async done(): Promise<void> {
     await this.#work;
-    if (this.#queued > 0 && !this.#error) await this.#drain();
     if (this.#error) throw this.#error;
   }
 
@@ -60,8 +57,7 @@ export class Writer {
     try {
       // What the socket holds comes in one turn of the event loop, and goes in one call.
       await nextTurn();
-      do await this.#writeOnce();
-      while (this.#queued >= worthBytes || this.#cut);
+      while (this.#queue.length > 0 || this.#cut) await this.#writeOnce();
     } catch (error) {
       this.#error = error;
     } finally {
