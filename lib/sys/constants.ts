@@ -154,9 +154,6 @@ export const PR = {
   CAP_AMBIENT: 47,
 } as const;
 
-/** prctl(2), PR_CAP_AMBIENT. */
-export const PR_CAP_AMBIENT_CLEAR_ALL = 4;
-
 /** seccomp(2). */
 export const SECCOMP = {
   SET_MODE_FILTER: 1,

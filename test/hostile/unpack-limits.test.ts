@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from '
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { until } from '../support/rootfs.js';
 import { binDir, cleanEnv, md, needs, needsRoot, run, shell } from '../support/run.js';
 import type { TarEntry } from '../support/tar.js';
 import { prepare } from '../support/unpacking.js';
@@ -64,7 +65,7 @@ test('a run that was killed leaves no DIR, and the next one removes what it left
   const child = spawn(join(binDir, 'md-unpack'), [rootfs], { env: cleanEnv(), stdio: ['pipe', 'ignore', 'inherit'] });
   // The layers are still to come: the temporary tree is there, and stays there.
   child.stdin.write(`${stdin.split('\n')[0]}\n`);
-  while (!readdirSync(directory).some((name) => name.startsWith('.rootfs.md-unpack-'))) await sleep(10);
+  await until(() => readdirSync(directory).some((name) => name.startsWith('.rootfs.md-unpack-')), 10);
   child.kill('SIGKILL');
   await once(child, 'close');
   assert.equal(existsSync(rootfs), false);
@@ -77,7 +78,7 @@ test('a run that is told to stop removes what it began', async (t) => {
   const { directory, rootfs, stdin } = prepare(t, [[file('a', 1000)]]);
   const child = spawn(join(binDir, 'md-unpack'), [rootfs], { env: cleanEnv(), stdio: ['pipe', 'ignore', 'inherit'] });
   child.stdin.write(stdin.split('\n').slice(0, 1).join('\n').concat('\n'));
-  while (!readdirSync(directory).some((name) => name.startsWith('.rootfs.md-unpack-'))) await sleep(10);
+  await until(() => readdirSync(directory).some((name) => name.startsWith('.rootfs.md-unpack-')), 10);
   child.kill('SIGTERM');
   const [status] = await once(child, 'close');
   assert.equal(status, 143);
@@ -91,7 +92,7 @@ test('signals that go on coming do not end the clearing away', async (t) => {
   const closed = once(child, 'close');
   child.stdin.write(stdin.split('\n').slice(0, 2).join('\n').concat('\n'));
   const staged = () => readdirSync(directory).find((name) => name.startsWith('.rootfs')) ?? '';
-  while (!existsSync(join(directory, staged(), 'f4999'))) await sleep(5);
+  await until(() => existsSync(join(directory, staged(), 'f4999')), 5);
   // Again and again, so that one comes while the tree is being removed.
   while (child.exitCode === null && child.signalCode === null) {
     child.kill('SIGTERM');
@@ -105,7 +106,7 @@ test('the temporary tree of a run that is still at work is left alone', async (t
   const { directory, rootfs, stdin } = prepare(t, [[file('a', 1000)]]);
   const child = spawn(join(binDir, 'md-unpack'), [rootfs], { env: cleanEnv(), stdio: ['pipe', 'ignore', 'ignore'] });
   child.stdin.write(`${stdin.split('\n')[0]}\n`);
-  while (!readdirSync(directory).some((name) => name.startsWith('.rootfs.md-unpack-'))) await sleep(10);
+  await until(() => readdirSync(directory).some((name) => name.startsWith('.rootfs.md-unpack-')), 10);
   assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
   assert.equal(readdirSync(directory).filter((name) => name.startsWith('.rootfs')).length, 1);
   child.stdin.end(stdin.slice(stdin.indexOf('\n') + 1));

@@ -9,6 +9,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type BuiltImage, image, index, layer, put } from '../support/image.js';
 import { type Registry, startRegistry } from '../support/registry.js';
+import { until } from '../support/rootfs.js';
 import { cleanEnv, jsonLines, type Result, scratch, shell } from '../support/run.js';
 
 const pipe = 'md-token "$1" | md-manifest | md-fetch-layer';
@@ -117,7 +118,7 @@ test('what a killed pull has fetched of a layer is not fetched again', async (t)
   const it = await site(t, [2_000_000]);
   it.registry.faults.add({ on: /blobs/, after: 1, times: 1, stallAfter: 1_500_000 });
   const child = startPull(it);
-  while (!left(it.home).some(({ size }) => size === 1_500_000)) await sleep(20);
+  await until(() => left(it.home).some(({ size }) => size === 1_500_000));
   killGroup(child);
   await gone(child);
   expectWhole(it, await it.pull());

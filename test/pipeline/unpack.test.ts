@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { until } from '../support/rootfs.js';
 import { binDir, cleanEnv, jsonLines, md } from '../support/run.js';
 import { prepare } from '../support/unpacking.js';
 
@@ -102,7 +102,7 @@ test('a document that cannot be put in its place takes the tree back, and the ol
     const child = spawn(join(binDir, 'md-unpack'), ['--force', rootfs], { stdio: 'pipe', env: cleanEnv() });
     child.stdin.write(`${document}\n`);
     // It has looked at what is there before it begins.
-    while (!readdirSync(directory).some((name) => name.startsWith('.rootfs.md-unpack-'))) await sleep(10);
+    await until(() => readdirSync(directory).some((name) => name.startsWith('.rootfs.md-unpack-')), 10);
     mkdirSync(`${rootfs}.json`);
     child.stdin.end(rest.join('\n'));
     const stderr = child.stderr.setEncoding('utf8').toArray();
