@@ -3,10 +3,12 @@
  * have plain files, and links between files that are the same.
  * Source: POSIX pax, "ustar Interchange Format" and "pax Interchange Format"; GNU tar manual, "Tar Internals".
  */
-import { fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { posix } from 'node:path';
+import { compressionOf } from '../compress/magic.js';
 import { Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
+import { decompressed } from './decompressed.js';
 import { bad, FilePart, type Files } from './files.js';
 
 const blockSize = 512;
@@ -33,19 +35,19 @@ export class ArchiveFiles implements Files {
     private readonly size: number,
   ) {}
 
-  /** Reads the table of contents. The file stays open as long as the process lives. */
-  static open(path: string): ArchiveFiles {
-    let fd: number;
-    let size: number;
-    try {
-      fd = openSync(path, 'r');
-      const stat = fstatSync(fd);
-      if (!stat.isFile()) throw new Failure(Status.usage, path, 'it is no regular file', { hint: 'save it first' });
-      size = stat.size;
-    } catch (error) {
-      throw failureOf(error, path);
+  /** Reads the table of contents, and first decompresses what is compressed. The file stays open as long as the process. */
+  static async open(path: string): Promise<ArchiveFiles> {
+    let fd = openFile(path);
+    const head = Buffer.alloc(4);
+    readSync(fd, head, 0, head.length, 0);
+    if (compressionOf(head) !== 'none') {
+      closeSync(fd);
+      fd = await decompressed(path, (content) => {
+        // The image of a disk would take much room before it was seen to be none.
+        if (content.length >= blockSize && !isHeader(content)) throw noArchive(path);
+      });
     }
-    const archive = new ArchiveFiles(path, fd, size);
+    const archive = new ArchiveFiles(path, fd, fstatSync(fd).size);
     archive.#scan();
     return archive;
   }
@@ -78,13 +80,11 @@ export class ArchiveFiles implements Files {
       }
       at = start + Math.ceil(header.size / blockSize) * blockSize;
     }
-    if (this.#members.size === 0) throw bad(this.place, 'it is no tar archive');
+    if (this.#members.size === 0) throw noArchive(this.place);
   }
 
   #header(block: Buffer, at: number): Header {
-    let sum = 8 * 0x20;
-    for (let i = 0; i < blockSize; i++) if (i < 148 || i >= 156) sum += block[i]!;
-    if (number(block, 148, 8) !== sum) throw this.#noHeader(at);
+    if (!isHeader(block)) throw at > 0 ? bad(this.place, 'the checksum of a header is wrong') : noArchive(this.place);
     const prefix = block.toString('latin1', 257, 263) === 'ustar\0' ? text(block, 345, 155) : '';
     const name = text(block, 0, 100);
     const size = number(block, 124, 12);
@@ -94,13 +94,6 @@ export class ArchiveFiles implements Files {
     const hasContent = !'123456'.includes(flag);
     const linkname = text(block, 157, 100);
     return { name: prefix === '' ? name : `${prefix}/${name}`, linkname, flag, size: hasContent ? size : 0 };
-  }
-
-  #noHeader(at: number): Failure {
-    if (at > 0) return bad(this.place, 'the checksum of a header is wrong');
-    const magic = this.#read(0, 4).toString('hex');
-    const isCompressed = magic.startsWith('1f8b') || magic === '28b52ffd';
-    return bad(this.place, 'it is no tar archive', isCompressed ? 'it is compressed: decompress it first' : undefined);
   }
 
   /** What an extended header says of the next member. */
@@ -150,6 +143,28 @@ export class ArchiveFiles implements Files {
       throw failureOf(error, this.place);
     }
     throw bad(this.place, 'it is cut off');
+  }
+}
+
+/** By its checksum, in which its own field counts as spaces. */
+function isHeader(block: Buffer): boolean {
+  let sum = 8 * 0x20;
+  for (let i = 0; i < blockSize; i++) if (i < 148 || i >= 156) sum += block[i]!;
+  return number(block, 148, 8) === sum;
+}
+
+function noArchive(place: string): Failure {
+  return bad(place, 'it is no tar archive', 'one that is compressed with anything but gzip or zstd: decompress it');
+}
+
+function openFile(path: string): number {
+  try {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+    if (fstatSync(fd).isFile()) return fd;
+    closeSync(fd);
+    throw new Failure(Status.usage, path, 'it is no regular file', { hint: 'save it first' });
+  } catch (error) {
+    throw failureOf(error, path);
   }
 }
 

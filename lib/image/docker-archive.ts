@@ -5,6 +5,7 @@
  * Source: moby's image/spec, "Combined Image JSON + Filesystem Changeset Format".
  */
 import { createHash } from 'node:crypto';
+import { compressionOf } from '../compress/magic.js';
 import { arrayOf, asDigest, asObject, asString, optional } from '../pipe/check.js';
 import { asImageConfig, type Descriptor } from '../pipe/oci.js';
 import { bad, type FilePart, type Files } from './files.js';
@@ -110,9 +111,8 @@ export class DockerArchive implements LocalSource {
 
   async #layer(path: string, diffID: string): Promise<Descriptor> {
     const file = this.#file(path);
-    const magic = (await file.head(4)).toString('hex');
-    if (magic.startsWith('1f8b')) return this.#describe(path, `${layerType}+gzip`);
-    if (magic === '28b52ffd') return this.#describe(path, `${layerType}+zstd`);
+    const compression = compressionOf(await file.head(4));
+    if (compression !== 'none') return this.#describe(path, `${layerType}+${compression}`);
     // What the config says of it is checked when it is read.
     return { mediaType: layerType, digest: diffID, size: file.size };
   }

@@ -12,7 +12,7 @@ import { Status } from '../pipe/status.js';
 const refName = 'org.opencontainers.image.ref.name';
 const fullName = 'io.containerd.image.name';
 
-/** The document, and its entries checked. Throws `Failure` 65 when it is no image index. */
+/** The index of the store, and its entries checked. Throws `Failure` 65 when it is no image index. */
 export function readIndex(path: string): { index: JsonObject; entries: IndexEntry[] } {
   let text: string;
   try {
@@ -20,16 +20,20 @@ export function readIndex(path: string): { index: JsonObject; entries: IndexEntr
   } catch (error) {
     throw failureOf(error, path);
   }
-  return parseIndex(text, path);
+  return parseIndex(text, path, 'remove it: the next pull makes a new one, and blobs stay');
 }
 
-/** The same for one that was read already; `path` is for messages. */
-export function parseIndex(text: string, path: string): { index: JsonObject; entries: IndexEntry[] } {
+/** The same for one of a layout; `path` and `hint` are for messages. */
+export function parseIndex(
+  text: string,
+  path: string,
+  hint = 'the image layout is damaged',
+): { index: JsonObject; entries: IndexEntry[] } {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
-    throw new Failure(Status.data, path, 'it is no JSON', { hint: 'the image layout is damaged' });
+    throw new Failure(Status.data, path, 'it is no JSON', { hint });
   }
   const index = asObject(value, path);
   // Go writes an index without entries with null in their place.

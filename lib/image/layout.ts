@@ -2,7 +2,7 @@
  * An OCI image layout of the user's, in a directory or in an archive, as a source of images. It is only read.
  * Source: image-spec, image-layout.md.
  */
-import { isDigest } from '../pipe/check.js';
+import { asObject, asString, isDigest } from '../pipe/check.js';
 import { Failure } from '../pipe/failure.js';
 import type { Descriptor, IndexEntry } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
@@ -22,7 +22,7 @@ export class Layout implements LocalSource {
   static async open(files: Files): Promise<Layout | undefined> {
     const marker = files.open('oci-layout');
     if (!marker) return undefined;
-    marker.close();
+    checkVersion((await wholeOf(marker)).toString(), `${files.place}: oci-layout`);
     const file = files.open('index.json');
     if (!file) throw bad(files.place, 'it has no index.json');
     const text = (await wholeOf(file)).toString();
@@ -32,13 +32,14 @@ export class Layout implements LocalSource {
   async find(selector: string | undefined, isNamed: (name: string) => boolean): Promise<Found> {
     const { entries } = this;
     const chosen = selector === undefined ? entries : this.#select(selector, isNamed);
-    const names = [...new Set(chosen.map(imageOf))];
-    if (chosen.length === 0 || names.length > 1) throw this.#choose(selector);
-    const [entry] = chosen as [IndexEntry];
+    const [entry, ...more] = chosen;
+    if (!entry) throw this.#choose(selector);
+    // The same image may have several names.
+    if (more.every(({ digest }) => digest === entry.digest)) return { reference: entry.digest, name: imageOf(entry) };
     // Several entries of one name are one image for several platforms.
-    const reference = chosen.length === 1 ? entry.digest : imageOf(entry);
-    if (reference === undefined) throw this.#choose(selector);
-    return { reference, name: imageOf(entry) };
+    const reference = imageOf(entry);
+    if (more.some((it) => imageOf(it) !== reference) || reference === undefined) throw this.#choose(selector);
+    return { reference, name: reference };
   }
 
   async manifest(reference: string): Promise<RawManifest> {
@@ -79,6 +80,18 @@ export class Layout implements LocalSource {
       this.entries.map((entry) => imageOf(entry) ?? `@${entry.digest}`),
     );
   }
+}
+
+/** image-spec, image-layout.md, "oci-layout file". A layout of the next version may keep its blobs anywhere. */
+function checkVersion(text: string, name: string): void {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw bad(name, 'it is no JSON', 'the image layout is damaged');
+  }
+  const version = asString(asObject(value, name).imageLayoutVersion, `${name}: imageLayoutVersion`);
+  if (!version.startsWith('1.')) throw bad(name, `the layout is of version ${version}, and only 1 is known`);
 }
 
 /** None fits, or several do. */

@@ -6,7 +6,7 @@
  *
  * Without it the image is in its registry.
  */
-import { statSync } from 'node:fs';
+import { type Stats, statSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { asString, isDigest, type JsonObject, optional } from '../pipe/check.js';
 import { errnoName, Failure, failureOf } from '../pipe/failure.js';
@@ -18,7 +18,7 @@ import { bad, DirectoryFiles, type Files } from './files.js';
 import { Layout } from './layout.js';
 import { Offline } from './offline.js';
 import { hostPlatform } from './platform.js';
-import type { Source } from './source.js';
+import type { BlobRequest, BlobSink, RawManifest, Source } from './source.js';
 import type { Store } from './store.js';
 
 /** An image as it was found. */
@@ -49,15 +49,16 @@ export interface LocalImage {
 const localForm = /^(oci|docker-archive):([^:@]+|[^:]+?)(?::(.+)|@(sha(?:256|512):[0-9a-f]+))?$/s;
 
 /**
- * Finds the image that a command line names, or returns undefined when it names none of this machine. `sameName` tells
- * whether two texts name the same image. Throws `Failure` 65 for what is no image or damaged, 69 when it is not there.
+ * Finds the image that a command line names. `sameName` tells whether two texts name the same image. Throws `Failure` 64
+ * for what is not of the form, 65 for what is no image or damaged, 69 when it is not there.
  */
-export async function findLocal(
-  text: string,
-  sameName: (a: string, b: string) => boolean,
-): Promise<LocalImage | undefined> {
+export async function findLocal(text: string, sameName: (a: string, b: string) => boolean): Promise<LocalImage> {
   const [, kind, place = '', name, digest] = localForm.exec(text) ?? [];
-  if (kind === undefined) return undefined;
+  if (kind === undefined) {
+    throw new Failure(Status.usage, JSON.stringify(text), 'it names no image of this machine', {
+      hint: 'oci:DIR[:NAME|@DIGEST] or docker-archive:FILE[:NAME:TAG|@DIGEST]',
+    });
+  }
   const path = resolve(place);
   const selector = digest ?? name;
   const found = await (await open(kind, path)).find(selector, (it) => selector !== undefined && sameName(it, selector));
@@ -78,12 +79,36 @@ export async function openLocal(
   if (source === 'store') return new Offline(store, document.image, wanted);
   const [, kind = '', path = ''] = /^(oci|docker-archive):(\/.*)$/s.exec(source) ?? [];
   if (kind === '') throw bad('source', `${JSON.stringify(source)} is none that is known`);
-  return open(kind, path);
+  return new Unopened(() => open(kind, path));
+}
+
+/** A source that is opened when it is asked for something: what is in the store already is not asked for. */
+class Unopened implements Source {
+  #opened: Promise<Source> | undefined;
+
+  constructor(private readonly open: () => Promise<Source>) {}
+
+  async manifest(reference: string, limit: number): Promise<RawManifest> {
+    return (await this.#source()).manifest(reference, limit);
+  }
+
+  async blob(blob: BlobRequest, sink: BlobSink): Promise<void> {
+    return (await this.#source()).blob(blob, sink);
+  }
+
+  #source(): Promise<Source> {
+    this.#opened ??= this.open();
+    return this.#opened;
+  }
 }
 
 async function open(kind: string, path: string): Promise<LocalSource> {
-  checkThere(path);
-  const files: Files = kind === 'oci' ? new DirectoryFiles(path) : ArchiveFiles.open(path);
+  if (statOf(path).isDirectory() !== (kind === 'oci')) {
+    throw kind === 'oci'
+      ? bad(path, 'it is no directory', 'an OCI image layout is one; of a file say docker-archive:FILE')
+      : bad(path, 'it is a directory', 'docker save writes a file; of an OCI image layout say oci:DIR');
+  }
+  const files: Files = kind === 'oci' ? new DirectoryFiles(path) : await ArchiveFiles.open(path);
   // Newer archives of docker are layouts as well, which keep the digests that the registry knows.
   const found = (await Layout.open(files)) ?? (kind === 'oci' ? undefined : await DockerArchive.open(files));
   if (found) return found;
@@ -95,11 +120,11 @@ async function open(kind: string, path: string): Promise<LocalSource> {
   );
 }
 
-function checkThere(path: string): void {
+function statOf(path: string): Stats {
   try {
-    statSync(path);
+    return statSync(path);
   } catch (error) {
-    if (errnoName(error) !== 'ENOENT') throw failureOf(error, path);
+    if (!['ENOENT', 'ENOTDIR'].includes(errnoName(error) ?? '')) throw failureOf(error, path);
     throw new Failure(Status.unavailable, path, 'it is not there');
   }
 }
@@ -107,7 +132,7 @@ function checkThere(path: string): void {
 function namesOf({ name, reference }: Found, path: string): string[] {
   const base = basename(path)
     .toLowerCase()
-    .replace(/\.tar$/, '')
+    .replace(/\.(?:tar|tar\.gz|tgz|tar\.zst)$/, '')
     .replace(/[^a-z0-9]+/g, '-')
     .replace(/^-|-$/g, '');
   const own = `localhost/${base || 'image'}`;

@@ -5,13 +5,19 @@ import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { errnoName, failureOf } from '../pipe/failure.js';
 import type { Descriptor } from '../pipe/oci.js';
-import { isAbandoned, moveInto, ownPath } from './own-files.js';
+import { isAbandoned, moveInto, ownerOf, ownPath } from './own-files.js';
 import type { BlobSink } from './source.js';
 import { Writer } from './writer.js';
 
 const read = promisify(fs.read);
 const sync = promisify(fs.fdatasync);
 const rehashChunk = 1 << 20;
+
+export interface Elsewhere {
+  bytes: number;
+  /** One of them is a process that can be seen to be alive, and not stopped. */
+  isRunning: boolean;
+}
 
 export class Partial implements BlobSink {
   offset = 0;
@@ -45,12 +51,14 @@ export class Partial implements BlobSink {
     }
   }
 
-  /** How much another process that is alive has of a blob; undefined when none is at it. */
-  static elsewhere(directory: string, digest: string): number | undefined {
-    const sizes = leftOf(directory, digest)
-      .filter(({ path, name }) => path !== ownPath(directory, digest) && !isAbandoned(directory, name))
-      .map(({ size }) => size);
-    return sizes.length > 0 ? Math.max(...sizes) : undefined;
+  /** What others that are not gone have of a blob; undefined when none is at it. */
+  static elsewhere(directory: string, digest: string): Elsewhere | undefined {
+    const others = leftOf(directory, digest)
+      .map(({ path, name, size }) => ({ path, size, owner: ownerOf(directory, name) }))
+      .filter(({ path, owner }) => path !== ownPath(directory, digest) && owner !== 'gone');
+    if (others.length === 0) return undefined;
+    const isRunning = others.some(({ owner }) => owner === 'running');
+    return { bytes: Math.max(...others.map(({ size }) => size)), isRunning };
   }
 
   /** Whether another process that is alive began with the same blob before this one. */

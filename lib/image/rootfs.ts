@@ -10,9 +10,10 @@ import { wrong } from '../pipe/check.js';
 import { asRootfsDocument, type RootfsDocument } from '../pipe/document.js';
 import { errnoName, failureOf } from '../pipe/failure.js';
 import { storeHome } from './home.js';
-import { ownPath } from './own-files.js';
+import { ownPath, sweepAbandoned } from './own-files.js';
 
 const nameLimit = 255;
+const temporaryName = '.link';
 
 /** Where the tree of a manifest is, or would be; the directory around it is made. Throws `Failure` 74 or 77. */
 export function rootfsPath(digest: string, home: string = storeHome()): string {
@@ -51,7 +52,8 @@ export function nameRootfs(image: string, path: string): void {
   const link = join(directory, image);
   try {
     fs.mkdirSync(dirname(link), { recursive: true });
-    const temporary = ownPath(dirname(link), '.link');
+    sweepAbandoned(dirname(link), (name) => name.startsWith(`${temporaryName}.`));
+    const temporary = ownPath(dirname(link), temporaryName);
     fs.rmSync(temporary, { force: true });
     fs.symlinkSync(relative(dirname(link), path), temporary);
     fs.renameSync(temporary, link);

@@ -19,16 +19,20 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoName, Failure, failureOf } from '../pipe/failure.js';
 import { type Descriptor, type IndexEntry, type Platform, platformName } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
+import { warnLine } from '../pipe/trace.js';
 import { storeHome } from './home.js';
 import { imageOf, indexJson, named, readIndex, unnamed } from './index-json.js';
 import { documentLimit } from './manifest.js';
-import { isAbandoned, writeWhole } from './own-files.js';
+import { isOld, sweepAbandoned, writeWhole } from './own-files.js';
 import { Partial } from './partial.js';
 import type { Source } from './source.js';
 
-/** How long another process that fetches the same blob may make no progress before it is fetched here as well. */
-const patienceMs = 5000;
 const pollMs = 50;
+/** How long the beginning of a blob is kept that nobody asks for. */
+const keptPartialMs = 7 * 24 * 60 * 60 * 1000;
+
+/** What makes a directory a layout, and one without images at that. */
+const layoutFiles = { 'oci-layout': '{"imageLayoutVersion":"1.0.0"}', 'index.json': indexJson([]) };
 
 export interface Fetched {
   path: string;
@@ -50,13 +54,19 @@ export class Store {
   readonly #oci: string;
   readonly #partials: string;
 
-  /** Makes the layout where there is none. Throws `Failure` 74 or 77 when the disk does not let it. */
-  constructor(readonly home: string = storeHome()) {
+  /**
+   * Makes the layout where there is none. `patienceMs`: how long another process that fetches the same blob may make no
+   * progress without a word about it. Throws `Failure` 74 or 77 when the disk does not let it.
+   */
+  constructor(
+    readonly home: string = storeHome(),
+    private readonly patienceMs = 5000,
+  ) {
     this.#oci = join(home, 'oci');
     this.#partials = join(home, 'partial');
-    onDisk(home, () => {
-      fs.mkdirSync(this.#partials, { recursive: true, mode: 0o700 });
-      if (!fs.existsSync(join(this.#oci, 'oci-layout'))) this.#makeLayout();
+    onDisk(this.#partials, () => fs.mkdirSync(this.#partials, { recursive: true, mode: 0o700 }));
+    onDisk(this.#oci, () => {
+      if (!this.#isLayout()) this.#makeLayout();
     });
   }
 
@@ -72,7 +82,8 @@ export class Store {
   read(digest: string): Buffer | undefined {
     let bytes: Buffer;
     try {
-      if (fs.statSync(this.path(digest)).size > documentLimit) return undefined;
+      const stat = fs.statSync(this.path(digest));
+      if (!stat.isFile() || stat.size > documentLimit) return undefined;
       bytes = fs.readFileSync(this.path(digest));
     } catch (error) {
       if (errnoName(error) === 'ENOENT') return undefined;
@@ -119,6 +130,7 @@ export class Store {
 
   /** Enters an image into index.json under its name, in place of what had that name. */
   async tag({ image, digest, mediaType, platform }: ImageEntry): Promise<void> {
+    this.#sweep();
     if (this.images(image)[0]?.digest === digest) return;
     const { size } = onDisk(this.path(digest), () => fs.statSync(this.path(digest)));
     const entry = named({ mediaType, digest, size, platform }, image);
@@ -129,7 +141,6 @@ export class Store {
         .filter((it) => imageOf(it) !== image || !isSamePlatform(it, entry))
         .map((it) => (imageOf(it) === image ? unnamed(it) : it)),
     ]);
-    this.#sweep();
   }
 
   /** The entries of index.json that belong to an image, the last one pulled first: one for each platform. */
@@ -165,49 +176,64 @@ export class Store {
     }
   }
 
-  /** Waits for another process, which spares the registry: false when it has ended, true when it does not get on. */
-  async #isStuck({ digest }: Descriptor, onBytes: (bytes: number) => void): Promise<boolean> {
+  /**
+   * Waits for another process, which spares the registry: false when it has ended, or the blob is there. While it is
+   * alive and runs it may be silent for as long as it likes, since it may be that the registry told it to wait, and would
+   * tell us the same. One that is stopped or that we cannot see may never end: true when it does not get on.
+   */
+  async #isStuck(blob: Descriptor, onBytes: (bytes: number) => void): Promise<boolean> {
     let most = -1;
     let since = performance.now();
-    for (;;) {
-      const bytes = Partial.elsewhere(this.#partials, digest);
-      if (bytes === undefined) return false;
-      if (bytes > most) {
-        most = bytes;
+    for (let told = false; ; await sleep(pollMs)) {
+      const other = Partial.elsewhere(this.#partials, blob.digest);
+      if (!other || this.has(blob)) return false;
+      if (other.bytes > most) {
+        most = other.bytes;
         since = performance.now();
-        onBytes(bytes);
+        onBytes(most);
       }
-      if (performance.now() - since > patienceMs) return true;
-      await sleep(pollMs);
+      if (performance.now() - since < this.patienceMs) continue;
+      if (!other.isRunning) return true;
+      if (!told) warnLine(`blob ${blob.digest}: waiting for another process, which is fetching it`);
+      told = true;
     }
   }
 
-  /** All at once, so that nobody ever sees half of a layout. */
+  #isLayout(): boolean {
+    return Object.keys(layoutFiles).every((name) => fs.existsSync(join(this.#oci, name)));
+  }
+
+  /** All at once, so that nobody ever sees half of a layout; what one lacks that is there already is added. */
   #makeLayout(): void {
     const staged = fs.mkdtempSync(join(this.#partials, 'oci-'));
     fs.chmodSync(staged, 0o755);
     fs.mkdirSync(join(staged, 'blobs/sha256'), { recursive: true });
-    fs.writeFileSync(join(staged, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}', { flush: true });
-    fs.writeFileSync(join(staged, 'index.json'), indexJson([]), { flush: true });
+    for (const [name, text] of Object.entries(layoutFiles)) fs.writeFileSync(join(staged, name), text, { flush: true });
     try {
       fs.renameSync(staged, this.#oci);
     } catch (error) {
       fs.rmSync(staged, { recursive: true, force: true });
-      const lost = ['ENOTEMPTY', 'EEXIST'].includes(errnoName(error) ?? '');
-      if (!lost || !fs.existsSync(join(this.#oci, 'oci-layout'))) throw error;
+      if (!['ENOTEMPTY', 'EEXIST'].includes(errnoName(error) ?? '')) throw error;
+      for (const [name, text] of Object.entries(layoutFiles)) {
+        const path = join(this.#oci, name);
+        if (!fs.existsSync(path)) writeWhole(this.#partials, path, text);
+      }
     }
   }
 
-  /** Removes what dead processes left behind and nobody will take up again. */
+  /** Removes what dead processes left behind and nobody will take up again, where the disk lets it. */
   #sweep(): void {
-    onDisk(this.#partials, () => {
-      for (const name of fs.readdirSync(this.#partials)) {
-        if (!isAbandoned(this.#partials, name)) continue;
+    try {
+      sweepAbandoned(this.#partials, (name) => {
         const [, algorithm, hex] = /^(sha256|sha512)-([0-9a-f]+)\./.exec(name) ?? [];
-        if (algorithm && !fs.existsSync(this.path(`${algorithm}:${hex}`))) continue;
-        fs.rmSync(join(this.#partials, name), { recursive: true, force: true });
-      }
-    });
+        // A beginning of a blob is of use as long as somebody may still want the rest.
+        const isWanted = algorithm !== undefined && !fs.existsSync(this.path(`${algorithm}:${hex}`));
+        return !isWanted || isOld(join(this.#partials, name), keptPartialMs);
+      });
+    } catch (error) {
+      // In a store that can only be read, nobody needs what is swept.
+      if (errnoName(error) === undefined) throw error;
+    }
   }
 
   #entries(): IndexEntry[] {

@@ -7,10 +7,17 @@ import { promisify } from 'node:util';
 import { received } from '../pipe/garbage.js';
 
 const writev = promisify(fs.writev);
+const sync = promisify(fs.fdatasync);
 const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
 
 /** Bytes that may wait. More would only take memory: the disk is slower than what sends. */
 const waitingLimit = 1 << 20;
+/**
+ * Milliseconds of a download after which what there is goes to the disk itself, so that little is left to do when all has
+ * come. One file at a time: the others shall have threads to write with.
+ */
+const syncInterval = 1000;
+let isSyncing = false;
 
 export class Writer {
   #queue: Buffer[] = [];
@@ -18,6 +25,8 @@ export class Writer {
   #inFlight = 0;
   #cut = false;
   #work: Promise<void> | undefined;
+  #sync: Promise<void> | undefined;
+  #synced = performance.now();
   #error: unknown;
 
   /** Goes on at `position`, in bytes. */
@@ -49,6 +58,7 @@ export class Writer {
   /** When all is written. Rejects with what a write has failed with. */
   async done(): Promise<void> {
     await this.#work;
+    await this.#sync;
     if (this.#error) throw this.#error;
   }
 
@@ -58,10 +68,24 @@ export class Writer {
       // What the socket holds comes in one turn of the event loop, and goes in one call.
       await nextTurn();
       while (this.#queue.length > 0 || this.#cut) await this.#writeOnce();
+      if (!isSyncing && performance.now() - this.#synced > syncInterval) this.#sync = this.#syncOnce();
     } catch (error) {
       this.#error = error;
     } finally {
       this.#work = undefined;
+    }
+  }
+
+  /** Never rejects: the kernel tells of a failure once, so it is kept. */
+  async #syncOnce(): Promise<void> {
+    isSyncing = true;
+    try {
+      await sync(this.fd);
+    } catch (error) {
+      this.#error ??= error;
+    } finally {
+      isSyncing = false;
+      this.#synced = performance.now();
     }
   }
 

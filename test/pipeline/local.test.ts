@@ -1,9 +1,21 @@
 /** Images that need no registry: the store itself, OCI image layouts, archives of docker save. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import {
   type BuiltImage,
   type BuiltIndex,
@@ -12,11 +24,13 @@ import {
   index,
   jsonBlob,
   layer,
+  needsZstd,
   put,
+  zstd,
 } from '../support/image.js';
 import { peer } from '../support/peers.js';
 import { startRegistry } from '../support/registry.js';
-import { jsonLines, needs, type Result, scratch, shell } from '../support/run.js';
+import { binDir, jsonLines, needs, pidNamespace, type Result, root, run, scratch, shell } from '../support/run.js';
 import { type TarEntry, tarball } from '../support/tar.js';
 
 const pipe = 'md-token "$@" | md-manifest | md-fetch-layer';
@@ -112,6 +126,20 @@ test('--offline says which layer is missing', async (t) => {
   const { digest } = built.layers[1]!.descriptor;
   renameSync(join(home, 'oci/blobs', digest.replace(':', '/')), join(home, 'elsewhere'));
   expectFailure(await pull(home, ['--offline', name]), 69, new RegExp(`blob ${digest} of .*: it is not in the store`));
+});
+
+test('--offline needs nothing but to read the store', async (t) => {
+  const { home, name, built } = await pulledOnce(t);
+  // Something that would be swept, if only it could.
+  const { pid: dead } = spawnSync('true');
+  const leftover = join(home, 'partial', `index.json.${pidNamespace}.${dead}.1`);
+  writeFileSync(leftover, '');
+  for (const directory of ['partial', 'oci', 'oci/blobs/sha256', '.']) chmodSync(join(home, directory), 0o555);
+  chmodSync(join(home, '..'), 0o755);
+  const user = process.getuid!() === 0 ? { uid: 65534, gid: 65534 } : {};
+  const result = await shell(pipe, ['--offline', name], { env: { MD_HOME: home }, ...user });
+  assert.deepEqual(fetched(result), digests(built));
+  assert.ok(existsSync(leftover));
 });
 
 /** An image in an OCI image layout, with the entries that index.json is to have. */
@@ -241,6 +269,9 @@ const hostileLayouts: Record<string, (path: string, built: BuiltImage) => void> 
   },
   'a manifest of other content': (path, built) => writeFileSync(blobPath(path, built.descriptor.digest), '{}'),
   'an index.json that is no JSON': (path) => writeFileSync(join(path, 'index.json'), 'no'),
+  'a version that nobody knows': (path) => writeFileSync(join(path, 'oci-layout'), '{"imageLayoutVersion":"2.0.0"}'),
+  'an oci-layout that is empty': (path) => writeFileSync(join(path, 'oci-layout'), ''),
+  'an oci-layout that says nothing': (path) => writeFileSync(join(path, 'oci-layout'), '{}'),
   'no index.json': (path) => renameSync(join(path, 'index.json'), join(path, 'moved')),
 };
 
@@ -255,10 +286,34 @@ for (const [what, spoil] of Object.entries(hostileLayouts)) {
   });
 }
 
-test('a directory that is no layout, and one that is not there, are told apart', async (t) => {
+test('what is no layout, and what is not there, are told apart', async (t) => {
   const directory = scratch(t);
+  const file = join(directory, 'file');
+  writeFileSync(file, '');
   expectFailure(await pull(directory, [`oci:${directory}`]), 65, /it has no oci-layout/);
+  expectFailure(await pull(directory, [`oci:${file}`]), 65, /it is no directory; .* docker-archive:FILE/);
+  expectFailure(await pull(directory, [`docker-archive:${directory}`]), 65, /it is a directory; .* oci:DIR/);
   expectFailure(await pull(directory, [`oci:${directory}/none`]), 69, /it is not there/);
+  expectFailure(await pull(directory, [`oci:${file}/none`]), 69, /it is not there/);
+  for (const name of ['oci:', 'oci::latest', `oci:${directory}:`, 'docker-archive:']) {
+    expectFailure(await pull(directory, [name]), 64, /it names no image of this machine; oci:DIR/);
+  }
+});
+
+test('an image that has several names is one image', async (t) => {
+  const directory = scratch(t);
+  const built = demo();
+  for (const names of [
+    ['v1', 'latest'],
+    [undefined, undefined],
+  ]) {
+    const path = layout(
+      join(directory, `some-${names[0]}`),
+      [built],
+      names.map((name) => entry(built, name)),
+    );
+    fetched(await pull(join(directory, 'home'), [`oci:${path}`]));
+  }
 });
 
 /** What `docker save` of old wrote: a directory for each layer, and a link where a layer comes twice. */
@@ -302,6 +357,61 @@ test('an image comes from what docker save wrote, layers that are links included
   assert.deepEqual(fetched(result), digests(built));
   assert.equal(document(result).image, 'docker.io/library/demo:latest');
   assert.equal(document(result).source, `docker-archive:${directory}/saved.tar`);
+});
+
+for (const [what, compress, skip] of [
+  ['gzip', gzipSync, false],
+  ['zstd', zstd, needsZstd],
+] as const) {
+  test(`an archive that is compressed with ${what} is read as it is, and leaves nothing behind`, {
+    skip,
+  }, async (t) => {
+    const directory = scratch(t);
+    const built = plain('one', 'two', 'one');
+    const path = oldArchive(join(directory, 'saved.tar'), built);
+    writeFileSync(`${path}.z`, compress(readFileSync(path)));
+    const home = join(directory, 'home');
+    const result = await pull(home, [`docker-archive:${path}.z`]);
+    assert.deepEqual(fetched(result), digests(built));
+    assert.equal(document(result).digest, document(await pull(home, [`docker-archive:${path}`])).digest);
+    assert.deepEqual(readdirSync(join(home, 'partial')), []);
+  });
+}
+
+test('what is in the store already is not read from its archive again', async (t) => {
+  const directory = scratch(t);
+  const path = oldArchive(join(directory, 'saved.tar'), plain('one'));
+  const home = join(directory, 'home');
+  fetched(await pull(home, [`docker-archive:${path}`]));
+  const once = 'md-token "$1" | { read -r line; rm "$2"; printf "%s\\n" "$line"; } | md-manifest | md-fetch-layer';
+  fetched(await pull(home, [`docker-archive:${path}`, path], '/', once));
+});
+
+test('md-run unpacks an image of a layout once, and again when it is another one', async (t) => {
+  const directory = scratch(t);
+  const bin = join(directory, 'bin');
+  mkdirSync(bin);
+  // md-isolate says which tree it would run in; the pipe says when it runs.
+  cpSync(join(root, 'cmd/md-run'), join(bin, 'md-run'));
+  writeFileSync(join(bin, 'md-isolate'), '#!/bin/sh\necho "$2"\n', { mode: 0o755 });
+  writeFileSync(join(bin, 'md-pull'), `#!/bin/sh\necho pulled >&2\nexec ${binDir}/md-pull "$@"\n`, { mode: 0o755 });
+  const env = { MD_HOME: join(directory, 'home') };
+  const path = join(directory, 'some');
+  const runIt = (name = `oci:${path}`) => run([join(bin, 'md-run'), name], { env });
+  const [one, two] = [demo('one'), demo('two')];
+  layout(path, [one]);
+  const first = await runIt();
+  assert.equal(first.stderr, 'pulled\n');
+  assert.equal(first.stdout, `${env.MD_HOME}/rootfs/${one.descriptor.digest.replace(':', '-')}\n`);
+  assert.deepEqual({ ...(await runIt()) }, { ...first, stderr: '' });
+  layout(path, [two]);
+  assert.equal((await runIt()).stderr, 'pulled\n');
+  // An index stands for an image of each platform: only md-manifest knows which.
+  layout(path, [one, demo('other', 's390x')], [entry(one, 'a'), entry(demo('other', 's390x'), 'a')]);
+  assert.equal((await runIt()).stdout, first.stdout);
+  const missing = await runIt('oci:/nowhere');
+  assert.equal(missing.status, 125);
+  assert.equal(missing.stderr, 'md-token: /nowhere: it is not there\n');
 });
 
 test('layers of an archive that are compressed come as they are', async (t) => {
@@ -400,9 +510,26 @@ const hostileArchives: Record<string, [expected: RegExp, make: (path: string) =>
       writeFileSync(path, readFileSync(path).subarray(0, 2_000_000));
     },
   ],
-  'a compressed archive': [
-    /it is compressed: decompress it first/,
+  'damaged compression': [
+    /the gzip data is damaged/,
     (path) => writeFileSync(path, Buffer.concat([Buffer.from('1f8b0800', 'hex'), Buffer.alloc(1000, 1)])),
+  ],
+  'compression that breaks off': [
+    /the gzip data is cut/,
+    (path) => {
+      oldArchive(path, demo());
+      writeFileSync(path, gzipSync(readFileSync(path)).subarray(0, -1000));
+    },
+  ],
+  // Of which the end is damaged, and never seen.
+  'the image of a disk, compressed': [
+    /it is no tar archive/,
+    (path) => writeFileSync(path, gzipSync(randomBytes(8 << 20)).subarray(0, -1000)),
+  ],
+  'compressed nothing': [/it is no tar archive/, (path) => writeFileSync(path, gzipSync(''))],
+  'compression that nobody knows': [
+    /it is no tar archive; one that is compressed with anything but gzip or zstd/,
+    (path) => writeFileSync(path, Buffer.concat([Buffer.from('fd377a585a00', 'hex'), Buffer.alloc(1000, 1)])),
   ],
   'no manifest.json': [/it has no manifest.json/, (path) => writeFileSync(path, tarball([{ name: 'x', data: 'y' }]))],
 };

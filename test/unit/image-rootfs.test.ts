@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readlinkSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { nameRootfs, rootfsPath } from '../../lib/image/rootfs.js';
 import { Failure } from '../../lib/pipe/failure.js';
 import { digestOf } from '../support/content.js';
-import { scratch } from '../support/run.js';
+import { pidNamespace, scratch } from '../support/run.js';
 
 const digest = digestOf('a manifest');
 const hex = digest.replace(':', '-');
@@ -16,6 +17,19 @@ test('an image has its name beside the trees, with tag, digest and port', (t) =>
     nameRootfs(name, tree);
     assert.match(readlinkSync(join(tree, '..', name)), new RegExp(`^(?:\\.\\./)+${hex}$`));
   }
+});
+
+test('what a process left behind that was killed while it named a tree is swept', (t) => {
+  const tree = rootfsPath(digest, scratch(t));
+  const directory = join(tree, '../docker.io/library');
+  mkdirSync(directory, { recursive: true });
+  const { pid: dead } = spawnSync('true');
+  symlinkSync('nowhere', join(directory, `.link.${pidNamespace}.${dead}.1`));
+  symlinkSync('nowhere', join(directory, '.link.1.1.1'));
+  symlinkSync('nowhere', join(directory, `other.${pidNamespace}.${dead}.1`));
+  nameRootfs('docker.io/library/demo:1', tree);
+  // A process of another PID namespace may be alive.
+  assert.deepEqual(readdirSync(directory).sort(), ['.link.1.1.1', 'demo:1', `other.${pidNamespace}.${dead}.1`].sort());
 });
 
 test('a name that leads out of the names, or into a tree, is refused', (t) => {

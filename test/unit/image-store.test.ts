@@ -1,16 +1,26 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { storeHome } from '../../lib/image/home.js';
 import type { BlobSink, Source } from '../../lib/image/source.js';
 import { Store } from '../../lib/image/store.js';
 import { Failure } from '../../lib/pipe/failure.js';
 import type { Descriptor } from '../../lib/pipe/oci.js';
 import { digestOf } from '../support/content.js';
-import { scratch } from '../support/run.js';
+import { pidNamespace, scratch } from '../support/run.js';
 
 const bytes = randomBytes(100_000);
 const blob: Descriptor = { mediaType: 'x', digest: digestOf(bytes), size: bytes.length };
@@ -44,8 +54,6 @@ function newStore(t: TestContext): Store {
 
 const partials = (store: Store) => readdirSync(join(store.home, 'partial'));
 
-const pidNamespace = /[0-9]+/.exec(readlinkSync('/proc/self/ns/pid'))?.[0];
-
 /** PID namespace, pid and start time of a process that has ended. */
 function deadOwner(): string {
   const { pid } = spawnSync('true');
@@ -62,6 +70,38 @@ test('a new store is an OCI layout', (t) => {
   const { home } = newStore(t);
   assert.deepEqual(JSON.parse(readFileSync(join(home, 'oci/oci-layout'), 'utf8')), { imageLayoutVersion: '1.0.0' });
   assert.deepEqual(JSON.parse(readFileSync(join(home, 'oci/index.json'), 'utf8')).manifests, []);
+});
+
+test('a store that lost what makes it a layout gets it back, and keeps its blobs', (t) => {
+  const { home } = newStore(t);
+  const layout = new Map(['oci-layout', 'index.json'].map((it) => [it, readFileSync(join(home, 'oci', it), 'utf8')]));
+  for (const lost of [['oci-layout'], ['index.json'], ['oci-layout', 'index.json']]) {
+    new Store(home).put(digestOf('{}'), Buffer.from('{}'));
+    for (const it of lost) rmSync(join(home, 'oci', it));
+    assert.deepEqual(new Store(home).read(digestOf('{}')), Buffer.from('{}'));
+    for (const [it, text] of layout) assert.equal(readFileSync(join(home, 'oci', it), 'utf8'), text);
+  }
+  assert.deepEqual(readdirSync(join(home, 'partial')), []);
+});
+
+test('a damaged index.json is told with what helps, and that does help', (t) => {
+  const { home } = newStore(t);
+  const path = join(home, 'oci/index.json');
+  writeFileSync(path, '{"manifests":');
+  const because = (error: unknown) =>
+    error instanceof Failure && error.status === 65 && /remove it/.test(error.message);
+  assert.throws(() => new Store(home).images('a:1'), because);
+  rmSync(path);
+  assert.deepEqual(new Store(home).images('a:1'), []);
+});
+
+test('what stands in the place of a document and is no file is not read', (t) => {
+  const store = newStore(t);
+  const digest = digestOf('{}');
+  spawnSync('mkfifo', [store.path(digest)]);
+  assert.equal(store.read(digest), undefined);
+  store.put(digest, Buffer.from('{}'));
+  assert.deepEqual(store.read(digest), Buffer.from('{}'));
 });
 
 test('a blob is fetched once, and is then there', async (t) => {
@@ -121,17 +161,66 @@ test('the longest part that a dead process left is taken over', async (t) => {
   assert.deepEqual(source.offsets, [20_000]);
 });
 
-test('the part of a living process is left alone', async (t) => {
-  const store = newStore(t);
-  const start = readFileSync(`/proc/${process.ppid}/stat`, 'latin1')
+/** Another process that has the beginning of the blob, and does nothing. */
+async function holder(t: TestContext, store: Store): Promise<{ child: ChildProcess; part: string }> {
+  const child = spawn('sleep', ['600'], { stdio: 'ignore' });
+  t.after(() => child.kill('SIGKILL'));
+  const start = readFileSync(`/proc/${child.pid}/stat`, 'latin1')
     .replace(/^.*\) /s, '')
     .split(' ')[19];
-  const foreign = `${name}.${pidNamespace}.${process.ppid}.${start}`;
-  writeFileSync(join(store.home, 'partial', foreign), bytes.subarray(0, 10_000));
+  const part = `${name}.${pidNamespace}.${child.pid}.${start}`;
+  writeFileSync(join(store.home, 'partial', part), bytes.subarray(0, 10_000));
+  // Files of one tick of the kernel's clock are of one age.
+  await sleep(20);
+  return { child, part };
+}
+
+test('who wants what a living process is fetching waits for it, and takes over at once when it dies', async (t) => {
+  const store = new Store(join(scratch(t), 'md'), 0);
+  const { child } = await holder(t, store);
+  const source = new FakeSource();
+  const fetched = store.fetch(blob, source);
+  // Many times the patience.
+  await sleep(500);
+  assert.deepEqual(source.offsets, []);
+  child.kill('SIGKILL');
+  assert.equal((await fetched).found, false);
+  assert.deepEqual(source.offsets, [10_000]);
+  assert.deepEqual(partials(store), []);
+});
+
+test('what a living process has brought is not fetched again', async (t) => {
+  const store = new Store(join(scratch(t), 'md'), 0);
+  const { part } = await holder(t, store);
+  // Another one that took up what a third had left goes on, and is not waited for.
+  await holder(t, store);
+  const source = new FakeSource();
+  const fetched = store.fetch(blob, source);
+  await sleep(100);
+  writeFileSync(join(store.home, 'partial', part), bytes);
+  renameSync(join(store.home, 'partial', part), store.path(blob.digest));
+  assert.equal((await fetched).found, true);
+  assert.deepEqual(source.offsets, []);
+});
+
+test('a process that is stopped is not waited for, and its part is left alone', async (t) => {
+  const store = new Store(join(scratch(t), 'md'), 0);
+  const { child, part } = await holder(t, store);
+  child.kill('SIGSTOP');
   const source = new FakeSource();
   await store.fetch(blob, source);
   assert.deepEqual(source.offsets, [0]);
-  assert.deepEqual(partials(store), [foreign]);
+  assert.deepEqual(partials(store), [part]);
+});
+
+test('nor is one that cannot be seen, in another PID namespace', async (t) => {
+  const store = new Store(join(scratch(t), 'md'), 0);
+  const part = `${name}.1.1.1`;
+  writeFileSync(join(store.home, 'partial', part), bytes.subarray(0, 10_000));
+  const source = new FakeSource();
+  await store.fetch(blob, source);
+  assert.deepEqual(source.offsets, [0]);
+  assert.deepEqual(partials(store), [part]);
 });
 
 test('a part that was damaged costs a second transfer and no more', async (t) => {
@@ -228,4 +317,29 @@ test('a store that cannot be made is told with its path', (t) => {
   const directory = scratch(t);
   writeFileSync(join(directory, 'file'), '');
   assert.throws(() => new Store(join(directory, 'file/md')), /file\/md/);
+});
+
+test('what dead processes left behind is swept once nobody will take it up', async (t) => {
+  const store = newStore(t);
+  const manifest = Buffer.from('{}');
+  const digest = digestOf(manifest);
+  store.put(digest, manifest);
+  const at = (file: string) => join(store.home, 'partial', file);
+  const absent = digestOf('absent').replace(':', '-');
+  const [done, recent, old, index, foreign] = [
+    `${digest.replace(':', '-')}.${deadOwner()}`,
+    `${absent}.${deadOwner()}`,
+    `${absent}.${deadOwner()}`,
+    `index.json.${deadOwner()}`,
+    `${absent}.1.1.1`,
+  ];
+  for (const file of [done, recent, old, index, foreign]) writeFileSync(at(file), 'x');
+  const days = (n: number) => new Date(Date.now() - n * 86_400_000);
+  utimesSync(at(recent), days(6), days(6));
+  utimesSync(at(old), days(8), days(8));
+  await store.tag({ image: 'a:1', digest, mediaType: 'x', platform: { os: 'linux', architecture: 'amd64' } });
+  assert.deepEqual(partials(store).sort(), [recent, foreign].sort());
+  writeFileSync(at(done), 'x');
+  await store.tag({ image: 'a:1', digest, mediaType: 'x', platform: { os: 'linux', architecture: 'amd64' } });
+  assert.deepEqual(partials(store).sort(), [recent, foreign].sort(), 'of an image that has its name already, too');
 });

@@ -1,18 +1,18 @@
 /** Decompression: CASE 20 of the project's list of nasty cases. */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
+import { Ahead } from '../../lib/compress/ahead.js';
+import { type Decompressor, LayerBytes } from '../../lib/compress/decompress.js';
+import { Input } from '../../lib/compress/input.js';
+import { compressionOf } from '../../lib/compress/magic.js';
+import { libraryDecoder, nodeDecoder, unzstd } from '../../lib/compress/unzstd.js';
+import { FrameWalker } from '../../lib/compress/zstd-frames.js';
 import { Failure } from '../../lib/pipe/failure.js';
-import { Ahead } from '../../lib/unpack/ahead.js';
-import { compressionOf, type Decompressor, LayerBytes } from '../../lib/unpack/decompress.js';
-import { Input } from '../../lib/unpack/input.js';
 import { LayerThread } from '../../lib/unpack/thread.js';
-import { libraryDecoder, nodeDecoder, unzstd } from '../../lib/unpack/unzstd.js';
-import { FrameWalker } from '../../lib/unpack/zstd-frames.js';
 import { needsZstd, zstd } from '../support/image.js';
 import { root, scratch } from '../support/run.js';
 
@@ -147,6 +147,22 @@ test('case 20: skippable frames are skipped, before, between and behind others',
   await damaged(t, data.subarray(0, data.length - 1), /cut/);
 });
 
+test('case 20: a zstd frame that needs a dictionary is refused for that', { skip: needsZstd }, async (t) => {
+  // Magic number; descriptor of a single segment with an id of 1, 2 or 4 bytes; id; content size; a last block of nothing.
+  const frame = (flag: number, id: number[]) => Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x20 + flag, ...id, 0, 1, 0, 0]);
+  for (const [flag, id] of [
+    [1, [7]],
+    [2, [0, 7]],
+    [3, [0, 0, 0, 7]],
+  ] as const) {
+    await assert.rejects(read(t, frame(flag, [...id])), {
+      status: 65,
+      message: /needs a dictionary, which no layer has$/,
+    });
+    assert.equal((await read(t, frame(flag, Array(id.length).fill(0)))).length, 0);
+  }
+});
+
 test('case 20: the frames of zstd data are found whatever pieces it comes in', { skip: needsZstd }, () => {
   const frames = [
     zstd(text.subarray(0, 5000)),
@@ -182,13 +198,13 @@ for (const [name, decoder] of [
     const path = join(scratch(t), 'layer');
     const decode = async (data: Buffer) => {
       writeFileSync(path, data);
-      const handle = await open(path);
+      const input = new Input(openSync(path, 'r'), path, data.length);
       const ahead = new Ahead(1 << 30);
       try {
-        await unzstd(new Input(handle, path, data.length), ahead, decoder);
+        await unzstd(input, ahead, decoder);
       } finally {
         ahead.end();
-        await handle.close();
+        await input.close();
       }
       const chunks: Buffer[] = [];
       for (let chunk = await ahead.next(); chunk; chunk = await ahead.next()) chunks.push(chunk);

@@ -3,27 +3,17 @@
  * claims. Decompression runs in Node's thread pool and ahead of the reader, so that it overlaps with writing files.
  */
 import { createHash, type Hash } from 'node:crypto';
-import { constants } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { Ahead } from './ahead.js';
 import { gunzip } from './gunzip.js';
 import { Input } from './input.js';
+import { type Compression, compressionOf } from './magic.js';
 import { unzstd } from './unzstd.js';
 
 /** What may wait between decompressing and writing. */
 const aheadBytes = 4 * 1024 * 1024;
-
-export type Compression = 'gzip' | 'zstd' | 'none';
-
-/** RFC 1952, 2.3.1; RFC 8878, 3.1.1 and 3.1.2 (a skippable frame may come first). */
-export function compressionOf(head: Buffer): Compression {
-  if (head.length >= 2 && head[0] === 0x1f && head[1] === 0x8b) return 'gzip';
-  if (head.length < 4) return 'none';
-  const magic = head.readUInt32LE(0);
-  return magic === 0xfd2fb528 || (magic & 0xfffffff0) >>> 0 === 0x184d2a50 ? 'zstd' : 'none';
-}
 
 /** Decompresses all of `input` into `output`. */
 export type Decoder = (input: Input, output: Ahead) => Promise<void>;
@@ -43,7 +33,7 @@ export interface Source {
 
 /** Who decompresses large layers while this thread does other things. */
 export interface Decompressor {
-  gunzip(handle: FileHandle, path: string, size: number, algorithm: string): Source;
+  gunzip(fd: number, path: string, size: number, algorithm: string): Source;
   /** Bytes of a file that it is worth its while for. */
   readonly worthBytes: number;
 }
@@ -52,6 +42,8 @@ export interface LayerOptions {
   /** Of the digest; sha256 by default. */
   algorithm?: string;
   decompressor?: Decompressor | undefined;
+  /** Hashes the file as it is, by the time that all its content has been read. */
+  blobHash?: Hash | undefined;
 }
 
 /** The decompressed bytes of a file, read ahead up to a bound, and their digest. */
@@ -64,23 +56,25 @@ export class LayerBytes {
   ) {}
 
   /** Opens a layer file and begins to decompress it. Throws `Failure` 65 when it is no file, 74 for the disk. */
-  static async open(path: string, { algorithm = 'sha256', decompressor }: LayerOptions = {}): Promise<LayerBytes> {
-    let handle: FileHandle | undefined;
+  static async open(
+    path: string,
+    { algorithm = 'sha256', decompressor, blobHash }: LayerOptions = {},
+  ): Promise<LayerBytes> {
+    let fd: number | undefined;
     try {
-      // A FIFO would wait for a writer, in a thread that nothing can stop.
-      handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
-      const stat = await handle.stat();
+      // A FIFO would wait for a writer.
+      fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+      const stat = fstatSync(fd);
       if (!stat.isFile()) throw new Failure(Status.data, path, 'a layer is a regular file, and this is none');
       const head = Buffer.alloc(4);
-      const { bytesRead } = await handle.read(head, 0, head.length, 0);
-      const compression = compressionOf(head.subarray(0, bytesRead));
+      const compression = compressionOf(head.subarray(0, readSync(fd, head, 0, head.length, 0)));
       const source =
-        compression === 'gzip' && decompressor && stat.size >= decompressor.worthBytes
-          ? decompressor.gunzip(handle, path, stat.size, algorithm)
-          : new OwnSource(handle, new Input(handle, path, stat.size), decoders[compression], createHash(algorithm));
+        compression === 'gzip' && decompressor && !blobHash && stat.size >= decompressor.worthBytes
+          ? decompressor.gunzip(fd, path, stat.size, algorithm)
+          : new OwnSource(new Input(fd, path, stat.size, blobHash), decoders[compression], createHash(algorithm));
       return new LayerBytes(path, stat.size, source);
     } catch (error) {
-      await handle?.close();
+      if (fd !== undefined) closeSync(fd);
       throw failureOf(error, path);
     }
   }
@@ -118,7 +112,6 @@ class OwnSource implements Source {
   private readonly ahead = new Ahead(aheadBytes);
 
   constructor(
-    private readonly handle: FileHandle,
     private readonly input: Input,
     decode: Decoder,
     private readonly hash: Hash,
@@ -145,7 +138,7 @@ class OwnSource implements Source {
 
   async close(): Promise<void> {
     this.ahead.close();
-    await this.handle.close();
+    await this.input.close();
   }
 }
 

@@ -88,7 +88,10 @@ export class FrameWalker {
       case 'header':
         // The descriptor says how long the header is; then it is read to its end.
         if (this.wanted === 1 && headerBytes(head[0]!) > 1) this.wanted = headerBytes(head[0]!);
-        else this.expect('block', 3);
+        else {
+          if (dictionaryOf(head) !== 0) throw this.damaged('the zstd data needs a dictionary, which no layer has');
+          this.expect('block', 3);
+        }
         this.hasChecksum = this.state === 'header' ? (head[0]! & 0x04) !== 0 : this.hasChecksum;
         break;
       case 'block':
@@ -134,11 +137,18 @@ export class FrameWalker {
   }
 }
 
+/** RFC 8878, 3.1.1.1.3: the number of the dictionary that a complete frame header asks for; 0 for none. */
+function dictionaryOf(header: Buffer): number {
+  const bytes = dictionaryBytes[header[0]! & 3]!;
+  return bytes === 0 ? 0 : header.readUIntLE((header[0]! & 0x20) !== 0 ? 1 : 2, bytes);
+}
+
+const dictionaryBytes = [0, 1, 2, 4];
+
 /** RFC 8878, 3.1.1.1: descriptor, window descriptor, dictionary id, content size. */
 function headerBytes(descriptor: number): number {
   const single = (descriptor & 0x20) !== 0;
   const sizeFlag = descriptor >> 6;
   const contentSize = sizeFlag === 0 ? (single ? 1 : 0) : 1 << sizeFlag;
-  const dictionary = [0, 1, 2, 4][descriptor & 3]!;
-  return 1 + (single ? 0 : 1) + dictionary + contentSize;
+  return 1 + (single ? 0 : 1) + dictionaryBytes[descriptor & 3]! + contentSize;
 }

@@ -1,0 +1,63 @@
+import type { Hash } from 'node:crypto';
+import { closeSync, read } from 'node:fs';
+
+/** Large enough that a turn of the event loop is nothing beside it, small enough to stay in a processor's cache. */
+export const chunkBytes = 512 * 1024;
+
+/**
+ * Reads an open file once from its beginning, a piece ahead of who asks, and hashes what it hands out where a hash is
+ * given. The file is closed with this.
+ */
+export class Input {
+  private position = 0;
+  private coming: Promise<Buffer> | undefined;
+  /** One is being read into while the other is being decompressed. */
+  private readonly buffers = [Buffer.allocUnsafeSlow(chunkBytes), Buffer.allocUnsafeSlow(chunkBytes)] as const;
+  private turn = 0;
+  private closed = false;
+
+  constructor(
+    private readonly fd: number,
+    readonly path: string,
+    readonly size: number,
+    private readonly hash?: Hash | undefined,
+  ) {}
+
+  /** The next piece of the file, valid until another is asked for; empty at its end, and once this is closed. */
+  async read(): Promise<Buffer> {
+    const chunk = await (this.coming ?? this.readPiece());
+    this.position += chunk.length;
+    this.hash?.update(chunk);
+    this.coming = this.readPiece(this.position);
+    // Whoever reads on hears of an error; a reader that has gone does not.
+    this.coming.catch(() => {});
+    return chunk;
+  }
+
+  /** Bytes read so far. */
+  get used(): number {
+    return this.position;
+  }
+
+  /** Nothing may still be read when the number of the file becomes that of another. */
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    await this.coming?.catch(() => {});
+    closeSync(this.fd);
+  }
+
+  private async readPiece(at = 0): Promise<Buffer> {
+    if (this.closed) return Buffer.alloc(0);
+    this.turn = 1 - this.turn;
+    const buffer = this.buffers[this.turn]!;
+    return buffer.subarray(0, await readInto(this.fd, buffer, at));
+  }
+}
+
+/** Node's own promises for files cost 2 ms of a start. */
+function readInto(fd: number, buffer: Buffer, at: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    read(fd, buffer, 0, buffer.length, at, (error, bytes) => (error ? reject(error) : resolve(bytes)));
+  });
+}
