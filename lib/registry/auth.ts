@@ -25,10 +25,20 @@ export interface AuthTarget {
   repository: string;
 }
 
+/** Permission to pull. */
+export interface Grant {
+  /** The value of the Authorization header; null when none is needed. A secret. */
+  authorization: string | null;
+  /** Seconds for which it is good from now on, where it is a token that was given out. */
+  lifetime?: number;
+}
+
 const tokenBodyLimit = 1024 * 1024;
+/** Seconds; "Token Authentication Specification", "expires_in": what is taken for granted when nothing is said. */
+const defaultLifetime = 60;
 
 /**
- * The value of an Authorization header that answers `challenges`, or null when they are none.
+ * The grant that answers `challenges`; when they are none, there is nothing to ask for.
  * `credentials` is asked only when a challenge calls for it. Throws `Failure` 77 when the token service or the registry
  * wants a login that there is none for, 76 when it answers nonsense.
  */
@@ -37,14 +47,17 @@ export async function answerChallenges(
   challenges: Challenge[],
   target: AuthTarget,
   credentials: () => Promise<Credentials | undefined>,
-): Promise<string | null> {
+): Promise<Grant> {
   const bearer = challenges.find(({ scheme, parameters }) => scheme === 'bearer' && parameters.get('realm'));
   if (bearer) {
     const login = await credentials();
-    return `Bearer ${login?.kind === 'bearer' ? login.token : await fetchToken(http, bearer, target, login)}`;
+    if (login?.kind === 'bearer') return { authorization: `Bearer ${login.token}` };
+    return fetchToken(http, bearer, target, login);
   }
-  if (challenges.some(({ scheme }) => scheme === 'basic')) return basicOrDenied(target, await credentials());
-  if (challenges.length === 0) return null;
+  if (challenges.some(({ scheme }) => scheme === 'basic')) {
+    return { authorization: basicOrDenied(target, await credentials()) };
+  }
+  if (challenges.length === 0) return { authorization: null };
   const schemes = challenges.map(({ scheme }) => scheme).join(', ');
   throw new RegistryFailure(
     Status.protocol,
@@ -69,7 +82,7 @@ async function fetchToken(
   challenge: Challenge,
   target: AuthTarget,
   credentials: Credentials | undefined,
-): Promise<string> {
+): Promise<Grant> {
   const url = realmUrl(challenge, target);
   const service = challenge.parameters.get('service');
   const scope = scopeFor(challenge, target);
@@ -134,7 +147,7 @@ function scopeFor(challenge: Challenge, { repository }: AuthTarget): string {
   return asked && !/^(?:repository|registry):/.test(asked) ? asked : `repository:${repository}:pull`;
 }
 
-function readToken(body: Buffer, url: URL): string {
+function readToken(body: Buffer, url: URL): Grant {
   const wrong = (why: string) =>
     new RegistryFailure(Status.protocol, redactUrl(url), `the token service's answer ${why}`);
   let value: unknown;
@@ -144,8 +157,10 @@ function readToken(body: Buffer, url: URL): string {
     throw wrong('is not JSON');
   }
   let token: string | undefined;
+  let lifetime: unknown;
   try {
     const it = asObject(value, 'answer');
+    lifetime = it.expires_in;
     token = optional(it.token, 'token', asString) || optional(it.access_token, 'access_token', asString);
   } catch (error) {
     if (error instanceof Failure) throw wrong('has no usable token');
@@ -153,5 +168,13 @@ function readToken(body: Buffer, url: URL): string {
   }
   // A token goes into a header: RFC 6750, 2.1 knows these characters only, and a line break would forge a header.
   if (!token || !/^[A-Za-z0-9._~+/=-]+$/.test(token)) throw wrong('has no usable token');
-  return token;
+  return { authorization: `Bearer ${token}`, lifetime: asLifetime(lifetime) };
+}
+
+/**
+ * `issued_at` is by the clock of the service, which may be wrong, as ours may: the time counts from when the token came.
+ * A token that was good for less than that is refused, and renewed then.
+ */
+function asLifetime(seconds: unknown): number {
+  return typeof seconds === 'number' && seconds > 0 ? seconds : defaultLifetime;
 }

@@ -6,11 +6,15 @@ import type { BlobRequest, BlobSink, RawManifest } from '../image/source.js';
 import { Status } from '../pipe/status.js';
 import { warnLine } from '../pipe/trace.js';
 import { type AuthTarget, answerChallenges, type Credentials } from './auth.js';
-import { parseChallenges } from './challenge.js';
-import { RegistryFailure, responseFailure } from './failures.js';
+import { type Challenge, parseChallenges } from './challenge.js';
+import { Connections } from './connections.js';
+import { Download } from './download.js';
+import { linkFailure, RegistryFailure, responseFailure } from './failures.js';
 import { Http, type HttpOptions, type Incoming } from './http.js';
 import type { Endpoint } from './mirrors.js';
+import { defaultPiecePolicy, type PiecePolicy } from './pieces.js';
 import { quotaOf } from './quota.js';
+import type { GetPart } from './range.js';
 import { exchangeFollowing } from './redirect.js';
 import { defaultRetryPolicy, type RetryPolicy, retrying } from './retry.js';
 import { redactUrl } from './url.js';
@@ -21,11 +25,19 @@ export interface RegistryOptions extends Partial<HttpOptions> {
   repository: string;
   /** The origin of its API. */
   origin: string;
-  /** The Authorization header to begin with; null or absent when there is none yet. */
+  /**
+   * The Authorization header to begin with; null or absent when there is none yet. It is used until it is refused: the
+   * refusal says what no document does, how to ask for the next one.
+   */
   authorization?: string | null;
   /** Asked when a challenge calls for it. */
   credentials?: () => Promise<Credentials | undefined>;
   retry?: Partial<RetryPolicy>;
+  /** Those that are left over help with large blobs; without them each blob has one. */
+  connections?: Connections;
+  pieces?: Partial<PiecePolicy>;
+  /** Milliseconds, from any moment on; never goes back. */
+  clock?: () => number;
 }
 
 const acceptedManifests = [
@@ -35,22 +47,38 @@ const acceptedManifests = [
   'application/vnd.docker.distribution.manifest.v2+json',
 ].join(', ');
 
+/** The part of a token's lifetime after which it is renewed: the rest is for requests that are slow to arrive. */
+const renewalPart = 0.9;
+/** What object stores answer to a signed link that has expired; S3 has 400 for one that was signed with a token. */
+const refusedLink = new Set([400, 401, 403]);
+/** No honest layer is at more places, and each takes its time. */
+const maxUrls = 16;
+
 export class RegistryClient implements Endpoint {
   readonly name: string;
   readonly #http: Http;
   readonly #target: AuthTarget;
   readonly #retry: RetryPolicy;
+  readonly #connections: Connections;
+  readonly #pieces: PiecePolicy;
   readonly #credentials: () => Promise<Credentials | undefined>;
+  readonly #clock: () => number;
   #authorization: string | null;
-  #renewing: Promise<string | null> | undefined;
+  /** How the registry asked for the token that is in use, and when it should be renewed. */
+  #renewal: { challenges: Challenge[]; at: number } | undefined;
+  #renewing: Promise<void> | undefined;
 
   constructor(options: RegistryOptions) {
-    const { registry, repository, origin, authorization, credentials, retry, ...http } = options;
+    const { registry, repository, origin, authorization, credentials, retry, connections, pieces, clock, ...http } =
+      options;
     this.#http = new Http(http);
     this.name = `${registry}/${repository}`;
     this.#target = { origin, repository };
     this.#retry = { ...defaultRetryPolicy, ...retry };
+    this.#connections = connections ?? new Connections(1);
+    this.#pieces = { ...defaultPiecePolicy, maxWait: this.#retry.maxRetryAfter, ...pieces };
     this.#credentials = credentials ?? (async () => undefined);
+    this.#clock = clock ?? (() => performance.now());
     this.#authorization = authorization ?? null;
   }
 
@@ -69,7 +97,7 @@ export class RegistryClient implements Endpoint {
       const challenges = this.#challengesOf(response);
       if (challenges.length === 0) throw await responseFailure(response);
       await response.drop();
-      return answerChallenges(this.#http, challenges, this.#target, this.#credentials);
+      return (await answerChallenges(this.#http, challenges, this.#target, this.#credentials)).authorization;
     });
   }
 
@@ -82,25 +110,74 @@ export class RegistryClient implements Endpoint {
     });
   }
 
-  /** A connection that breaks is taken up again where it broke, as long as some bytes come each time. */
-  async blob({ digest, size, urls = [] }: BlobRequest, sink: BlobSink): Promise<void> {
-    const from = (place: string, get: (headers: Record<string, string>) => Promise<Incoming>) => {
-      const download = new Download(`blob ${digest}`, size, sink);
-      return this.#trying(
-        `blob ${digest} of ${place}`,
-        () => download.attempt(get),
-        () => download.reached,
-      );
-    };
-    const elsewhere = urls.filter((url) => this.#mayFetch(url));
+  /**
+   * A connection that breaks is taken up again where it broke, as long as some bytes come each time. A foreign layer is
+   * looked for at its own URLs when the registry does not have it.
+   */
+  async blob(blob: BlobRequest, sink: BlobSink): Promise<void> {
     try {
-      await from(this.name, (headers) => this.#get(`blobs/${digest}`, headers));
+      await this.#blobFrom(this.name, blob, sink, (headers) => this.#get(`blobs/${blob.digest}`, headers));
     } catch (error) {
       // Foreign layers may not be in registries; whether this one is, the answer has told.
-      const next = error instanceof RegistryFailure && error.status === Status.unavailable ? elsewhere[0] : undefined;
-      if (next === undefined) throw error;
-      const url = new URL(next);
-      await from(redactUrl(url), (headers) => exchangeFollowing(this.#http, { method: 'GET', url, headers }));
+      if (!(error instanceof RegistryFailure) || error.status !== Status.unavailable) throw error;
+      const failures = [error];
+      for (const url of (blob.urls ?? []).filter((it) => this.#mayFetch(it)).slice(0, maxUrls)) {
+        // What another one has sent before it failed is nothing to go on with.
+        if (failures.length > 1) sink.restart();
+        const failure = await this.#foreign(new URL(url), blob, sink);
+        if (!failure) return;
+        failures.push(failure);
+      }
+      throw failures.length > 1 ? error.among(failures) : error;
+    }
+  }
+
+  async #blobFrom(place: string, { digest, size }: BlobRequest, sink: BlobSink, get: GetPart): Promise<void> {
+    const what = `blob ${digest}`;
+    const download = new Download({ what, size, sink, get, connections: this.#connections, pieces: this.#pieces });
+    const whole = () =>
+      this.#trying(
+        `${what} of ${place}`,
+        () => download.attempt(),
+        () => download.reached,
+      );
+    this.#connections.take();
+    try {
+      await whole();
+      if (download.hadPieces && !sink.isVerified()) {
+        // A registry that sends wrong parts may have the whole right.
+        this.#connections.refuse();
+        sink.restart();
+        await whole();
+      }
+    } finally {
+      this.#connections.give();
+    }
+  }
+
+  /** Fetches from elsewhere, and without credentials; the failure, if it is one. Wrong content does not stay in `sink`. */
+  async #foreign(url: URL, blob: BlobRequest, sink: BlobSink): Promise<RegistryFailure | undefined> {
+    const place = redactUrl(url);
+    const attempt = () =>
+      this.#blobFrom(place, blob, sink, async (headers) => {
+        const response = await exchangeFollowing(this.#http, { method: 'GET', url, headers });
+        if (!refusedLink.has(response.status)) return response;
+        throw await linkFailure(response, 'the manifest');
+      });
+    const begun = sink.offset > 0;
+    try {
+      await attempt();
+      if (begun && !sink.isVerified()) {
+        // What an earlier process left behind may be the reason.
+        sink.restart();
+        await attempt();
+      }
+      if (sink.isVerified()) return undefined;
+      sink.restart();
+      return new RegistryFailure(Status.data, `blob ${blob.digest} of ${place}`, 'digest mismatch');
+    } catch (error) {
+      if (!(error instanceof RegistryFailure)) throw error;
+      return error;
     }
   }
 
@@ -123,8 +200,28 @@ export class RegistryClient implements Endpoint {
     }
   }
 
-  /** One GET below the repository. A token that is refused is renewed once. */
+  /**
+   * One GET below the repository. A link to another host that is refused there may have expired on the way: the registry
+   * is asked for a fresh one, once.
+   */
   async #get(path: string, headers: Record<string, string>): Promise<Incoming> {
+    const first = await this.#getWithToken(path, headers);
+    if (!this.#isRefusedLink(first)) return first;
+    await first.drop();
+    const second = await this.#getWithToken(path, headers);
+    if (this.#isRefusedLink(second)) throw await linkFailure(second, this.#target.origin);
+    return second;
+  }
+
+  #isRefusedLink({ status, url }: Incoming): boolean {
+    return refusedLink.has(status) && url.origin !== this.#target.origin;
+  }
+
+  /** A token is renewed shortly before it expires, and once when it is refused. */
+  async #getWithToken(path: string, headers: Record<string, string>): Promise<Incoming> {
+    if (this.#renewal && this.#clock() >= this.#renewal.at) {
+      await this.#renew(this.#authorization, this.#renewal.challenges);
+    }
     const used = this.#authorization;
     const first = await this.#send(path, headers, used);
     if (first.status !== 401) return first;
@@ -154,84 +251,18 @@ export class RegistryClient implements Endpoint {
   }
 
   /** Several requests may be refused at the same time: one renews for all. */
-  async #renew(refused: string | null, challenges: ReturnType<typeof parseChallenges>): Promise<void> {
-    if (this.#authorization !== refused) return;
-    this.#renewing ??= answerChallenges(this.#http, challenges, this.#target, this.#credentials).finally(() => {
+  async #renew(old: string | null, challenges: Challenge[]): Promise<void> {
+    if (this.#authorization !== old) return;
+    this.#renewing ??= this.#askAgain(challenges).finally(() => {
       this.#renewing = undefined;
     });
-    this.#authorization = await this.#renewing;
-  }
-}
-
-/**
- * The download of one blob over as many requests as it takes.
- * Source: RFC 9110, 14 (Range, Content-Range, 206, 416).
- */
-class Download {
-  /** The furthest that it ever came, in bytes: a server that starts again from 0 each time makes no progress. */
-  reached: number;
-  #useRanges = true;
-
-  constructor(
-    readonly what: string,
-    readonly size: number,
-    readonly sink: BlobSink,
-  ) {
-    this.reached = sink.offset;
+    await this.#renewing;
   }
 
-  async attempt(get: (headers: Record<string, string>) => Promise<Incoming>): Promise<void> {
-    const { sink, size } = this;
-    if (sink.offset > size || (!this.#useRanges && sink.offset > 0)) sink.restart();
-    if (sink.offset === size) return;
-    const from = sink.offset;
-    const response = await get(from > 0 ? { range: `bytes=${from}-${size - 1}` } : {});
-    await this.#accept(response, from);
-    try {
-      await response.stream((chunk) => this.#write(chunk));
-    } finally {
-      this.reached = Math.max(this.reached, sink.offset);
-    }
-    if (sink.offset < size) throw this.#again(`it was cut short at ${sink.offset} of ${size} bytes`);
-  }
-
-  async #accept(response: Incoming, from: number): Promise<void> {
-    if (response.status === 200) {
-      const length = Number(response.header('content-length') ?? this.size);
-      if (length !== this.size) {
-        await response.drop();
-        throw new RegistryFailure(Status.data, this.what, `the registry offers ${length} bytes, not ${this.size}`);
-      }
-      if (from > 0) this.sink.restart();
-      return;
-    }
-    if (response.status === 206 && from > 0 && this.#isWanted(response.header('content-range'), from)) return;
-    if (response.status !== 206 && response.status !== 416) throw await responseFailure(response);
-    // The server gets ranges wrong: without one it cannot.
-    await response.drop();
-    const again = this.#useRanges;
-    this.#useRanges = false;
-    const why = `the registry answers a request for a range with HTTP ${response.status} and the wrong range`;
-    throw new RegistryFailure(Status.protocol, this.what, why, { retryable: again });
-  }
-
-  #isWanted(header: string | undefined, from: number): boolean {
-    const [, first, total] = /^bytes ([0-9]+)-[0-9]+\/([0-9]+|\*)$/.exec(header ?? '') ?? [];
-    return Number(first) === from && (total === '*' || Number(total) === this.size);
-  }
-
-  #write(chunk: Buffer): Promise<void> | undefined {
-    if (this.sink.offset + chunk.length > this.size) {
-      throw new RegistryFailure(
-        Status.data,
-        this.what,
-        `more than the ${this.size} bytes came that its descriptor says`,
-      );
-    }
-    return this.sink.write(chunk);
-  }
-
-  #again(why: string): RegistryFailure {
-    return new RegistryFailure(Status.unavailable, this.what, why, { retryable: true });
+  async #askAgain(challenges: Challenge[]): Promise<void> {
+    const { authorization, lifetime } = await answerChallenges(this.#http, challenges, this.#target, this.#credentials);
+    this.#authorization = authorization;
+    this.#renewal =
+      lifetime === undefined ? undefined : { challenges, at: this.#clock() + lifetime * renewalPart * 1000 };
   }
 }

@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { asObject, asString, type JsonObject, optional, secret } from '../pipe/check.js';
+import { asFieldValue, asObject, asString, type JsonObject, optional, secret } from '../pipe/check.js';
 import { errnoName, errnoText, Failure } from '../pipe/failure.js';
 import { warnLine } from '../pipe/trace.js';
 import type { Credentials } from './auth.js';
@@ -122,7 +122,7 @@ function readEntry(entry: JsonObject, path: string): Credentials | undefined {
   const password = colon < 0 ? field('password') : decoded.slice(colon + 1);
   const identity = field('identitytoken');
   if (identity) return { kind: 'refresh', username: username ?? '', token: identity };
-  const registryToken = field('registrytoken');
+  const registryToken = optional(entry.registrytoken, `${path}: auths: registrytoken`, secret(asFieldValue));
   if (registryToken) return { kind: 'bearer', token: registryToken };
   return username && password ? { kind: 'password', username, password } : undefined;
 }

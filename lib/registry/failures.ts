@@ -40,6 +40,20 @@ export class RegistryFailure extends Failure {
   during(what: string): RegistryFailure {
     return new RegistryFailure(this.status, what, `${this.what}: ${this.why}`, { ...this.options, cause: this });
   }
+
+  /** The same failure, after which no more than so many seconds are waited. */
+  waitingAtMost(seconds: number): RegistryFailure {
+    const { retryAfter } = this;
+    if (retryAfter === undefined || retryAfter <= seconds) return this;
+    return new RegistryFailure(this.status, this.what, this.why, { ...this.options, retryAfter: seconds, cause: this });
+  }
+
+  /** This failure and those that followed where the same was looked for: all are named. The last one gives the status. */
+  among(failures: RegistryFailure[]): RegistryFailure {
+    const others = failures.filter((it) => it !== this).map(({ what, why }) => `${what}: ${why}`);
+    const status = failures.at(-1)?.status ?? this.status;
+    return new RegistryFailure(status, this.what, [this.why, ...others].join('; '), { cause: this });
+  }
 }
 
 const undiciTexts: Record<string, string> = {
@@ -130,6 +144,14 @@ export async function responseFailure(response: Incoming): Promise<RegistryFailu
   return new RegistryFailure(Status.protocol, what, why);
 }
 
+/** A host that a registry sent us to refuses the link that the registry signed for it. No login there would help. */
+export async function linkFailure(response: Incoming, registry: string): Promise<RegistryFailure> {
+  const { status, why } = await responseFailure(response);
+  return new RegistryFailure(status, redactUrl(response.url), why, {
+    hint: `${response.url.host} does not take the link that ${registry} gave: does a proxy stand between, or is one of the clocks wrong?`,
+  });
+}
+
 /** Retry-After in whole seconds from `now` (milliseconds). RFC 9110, 10.2.3: seconds or a date. */
 export function parseRetryAfter(value: string | undefined, now: number): number | undefined {
   if (value === undefined) return undefined;
@@ -138,17 +160,24 @@ export function parseRetryAfter(value: string | undefined, now: number): number 
   return Number.isNaN(date) ? undefined : Math.max(0, Math.ceil((date - now) / 1000));
 }
 
-/** distribution-spec, "Error Codes": `{"errors":[{"code","message","detail"}]}`; token services use it too. */
+/**
+ * distribution-spec, "Error Codes": `{"errors":[{"code","message","detail"}]}`; token services use it too. Object stores
+ * write XML: `<Error><Code>AccessDenied</Code><Message>Request has expired</Message>`.
+ */
 async function errorWords(response: Incoming): Promise<string> {
-  let body: unknown;
+  let body = '';
   try {
-    body = JSON.parse((await response.bytes(errorBodyLimit)).toString());
+    body = (await response.bytes(errorBodyLimit)).toString();
+    return shorten(wordsOf(JSON.parse(body)));
   } catch (error) {
     // Many error pages are HTML, and some are cut. The HTTP status has said what matters.
-    if (error instanceof SyntaxError || error instanceof Failure) return '';
+    if (error instanceof SyntaxError) return shorten(/<Message>([^<]+)</.exec(body)?.[1] ?? '');
+    if (error instanceof Failure) return '';
     throw error;
   }
-  const text = wordsOf(body);
+}
+
+function shorten(text: string): string {
   return text.length > 200 ? `${text.slice(0, 197)}...` : text;
 }
 

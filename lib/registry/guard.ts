@@ -6,6 +6,7 @@ import { BlockList, isIP, type LookupFunction } from 'node:net';
 import { Status } from '../pipe/status.js';
 import { RegistryFailure } from './failures.js';
 import { isLoopback } from './reference.js';
+import { isHost } from './url.js';
 
 /** IANA's special-purpose address registries: where a service may listen that is not globally reachable. */
 const privateNets4: [address: string, prefix: number][] = [
@@ -35,10 +36,14 @@ export class Guard {
   #homeIsPrivate: boolean | undefined;
   #blocked: BlockList | undefined;
 
-  /** `home` is the registry's own origin. */
+  /**
+   * `home` is the registry's own origin. `allowed` are hosts, with port where they have one, that the user trusts wherever
+   * they are; no nets and no patterns, so that whoever controls the registry gains those alone.
+   */
   constructor(
     readonly home: URL,
     readonly resolve: Resolve = resolveHost,
+    readonly allowed: string[] = [],
   ) {}
 
   isPrivate(address: string): boolean {
@@ -47,9 +52,15 @@ export class Guard {
     return this.#blocked.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
   }
 
+  /** Which of the two look-ups a socket to this place is to use; undefined for that of the system. */
+  lookupFor(url: URL): 'lookup' | 'homeLookup' | undefined {
+    if (url.origin === this.home.origin) return 'homeLookup';
+    return this.allowed.some((host) => isHost(url, host)) ? undefined : 'lookup';
+  }
+
   /** Throws `Failure` 76 when `url` is an address that the registry has no business with. Names pass: see `lookup`. */
   async check(url: URL): Promise<void> {
-    if (url.origin === this.home.origin) return;
+    if (this.lookupFor(url) !== 'lookup') return;
     const host = url.hostname.replace(/^\[|\]$/g, '');
     const isPrivate = isIP(host) ? this.isPrivate(host) : isLoopback(host);
     if (isPrivate && !(await this.#sharesPrivateNet())) throw this.#refusal(url.hostname);
@@ -98,6 +109,7 @@ export class Guard {
       Status.protocol,
       this.home.origin,
       `it points to ${host}, an address in a private network, which is refused`,
+      { hint: 'if that is as it should be, pass --allow-private HOST[:PORT]' },
     );
   }
 }

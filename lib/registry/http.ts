@@ -9,7 +9,8 @@ import { errnoName, Failure } from '../pipe/failure.js';
 import { tracing } from '../pipe/trace.js';
 import { bodyTooLarge, RegistryFailure, transportFailure } from './failures.js';
 import type { Guard } from './guard.js';
-import { isLoopback } from './reference.js';
+import { proxyFor } from './proxy-env.js';
+import { isHost } from './url.js';
 
 export interface Outgoing {
   method: 'GET' | 'POST';
@@ -40,7 +41,7 @@ export interface Incoming {
 
 type OnChunk = (chunk: Buffer) => Promise<void> | undefined;
 
-/** Seconds. */
+/** Seconds; 0 waits for ever. */
 export interface Timeouts {
   /** Until TCP and TLS are up. */
   connect: number;
@@ -65,10 +66,15 @@ export const defaultTimeouts: Timeouts = { connect: 15, headers: 60, idle: 60 };
 const userAgent = `md/${pkg.version}`;
 /** A body that nobody wants is read up to here, so that its connection can be used again. */
 const dropLimit = 64 * 1024;
-const proxyVariables = {
-  'http:': ['http_proxy', 'HTTP_PROXY'],
-  'https:': ['https_proxy', 'HTTPS_PROXY'],
-};
+
+/** How requests are sent. */
+interface Way {
+  insecure: boolean;
+  /** The URL of a proxy. */
+  proxy: string | undefined;
+  /** How the guard wants the host's name to be resolved. */
+  lookup: ReturnType<Guard['lookupFor']>;
+}
 
 export class Http {
   readonly #options: HttpOptions;
@@ -116,11 +122,11 @@ export class Http {
   /** Requests that are sent in the same way share connections. */
   #dispatcher(url: URL): Promise<Dispatcher> {
     const { insecure, guard } = this.#options;
-    const way = {
+    const way: Way = {
       insecure: insecure.some((host) => isHost(url, host)),
       // What a proxy resolves and reaches is for the proxy to judge.
-      proxied: usesProxy(url),
-      guarded: guard !== undefined && url.origin !== guard.home.origin,
+      proxy: proxyFor(url),
+      lookup: guard?.lookupFor(url),
     };
     const key = JSON.stringify(way);
     const known = this.#dispatchers.get(key);
@@ -130,43 +136,42 @@ export class Http {
     return made;
   }
 
-  async #makeDispatcher(way: { insecure: boolean; proxied: boolean; guarded: boolean }): Promise<Dispatcher> {
+  async #makeDispatcher({ insecure, proxy, lookup }: Way): Promise<Dispatcher> {
     const { timeouts, ca, guard } = this.#options;
     const tls = {
-      ...(way.insecure ? { rejectUnauthorized: false } : {}),
+      ...(insecure ? { rejectUnauthorized: false } : {}),
       ...(ca === undefined ? {} : { ca: trusted(ca) }),
     };
     const timeout = timeouts.connect * 1000;
-    const direct = { ...tls, timeout, ...(guard ? { lookup: way.guarded ? guard.lookup : guard.homeLookup } : {}) };
     keepParserSimple();
-    if (way.proxied) {
+    if (proxy !== undefined) {
       const { proxyAgent } = await import('./proxy.js');
-      return proxyAgent(tls, timeout, direct);
+      return proxyAgent(proxy, tls, timeout);
     }
-    // Most of a start is undici's: whoever finds everything in the store does without.
-    const { default: Agent } = await import('undici/lib/dispatcher/agent.js');
-    return new Agent({ connect: direct });
+    const Agent = await loadAgent();
+    return new Agent({ connect: { ...tls, timeout, ...(guard && lookup ? { lookup: guard[lookup] } : {}) } });
   }
 }
 
 /**
- * undici parses HTTP in WebAssembly, and V8 sets its optimizing compiler on that at once, on other threads: 70 ms of
- * processor time and 35 MB of memory for a parser that sees a few hundred headers, since bodies pass it by.
+ * Loads undici, which is most of a start: only where something is to be asked. A stage of the pipe may call it while the
+ * stage above is still at work.
+ */
+export async function loadAgent() {
+  const { default: Agent } = await import('undici/lib/dispatcher/agent.js');
+  return Agent;
+}
+
+/**
+ * undici parses HTTP in WebAssembly, and V8 sets its optimizing compiler on that, on other threads, at once or, if told to
+ * be slow about it, when half a gigabyte has come: 70 ms of processor time and 35 MB of memory for a parser that sees a
+ * few hundred headers, since bodies pass it by.
  */
 function keepParserSimple(): void {
-  process.getBuiltinModule('node:v8').setFlagsFromString('--wasm-tiering-budget=1000000000');
-}
-
-/** Whether a URL is of a host as users write it: in any case, and with the port that goes without saying or not. */
-function isHost(url: URL, host: string): boolean {
-  const its = `${url.protocol}//${host}`;
-  return URL.canParse(its) && new URL(its).host === url.host;
-}
-
-/** As curl and Go have it: each protocol has a variable of its own, and loopback is never proxied. */
-function usesProxy(url: URL): boolean {
-  const variables = url.protocol === 'https:' ? proxyVariables['https:'] : proxyVariables['http:'];
-  return !isLoopback(url.host) && variables.some((name) => process.env[name]);
+  const { setFlagsFromString } = process.getBuiltinModule('node:v8');
+  // In this order: what is not optimized step by step is otherwise optimized at once.
+  setFlagsFromString('--no-wasm-tier-up');
+  setFlagsFromString('--no-wasm-dynamic-tiering');
 }
 
 /** Naming a CA to Node replaces all that it trusts by itself, so the system's are named again. */

@@ -1,7 +1,9 @@
 /** A registry behind its mirrors: each is asked in turn, and the registry itself last. */
 import { createHash } from 'node:crypto';
 import type { BlobRequest, BlobSink, RawManifest, Source } from '../image/source.js';
-import { isDigest } from '../pipe/check.js';
+import { asObject, isDigest } from '../pipe/check.js';
+import { Failure } from '../pipe/failure.js';
+import { asImageIndex, asManifest } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 import { warnLine } from '../pipe/trace.js';
 import { RegistryFailure } from './failures.js';
@@ -34,9 +36,11 @@ export class Mirrored implements Source {
   }
 
   async blob(blob: BlobRequest, sink: BlobSink): Promise<void> {
+    // Where else a foreign layer may be is for the registry itself to look, when no mirror has it.
+    const { urls: _, ...own } = blob;
     for (const mirror of [...this.#mirrors]) {
       const done = await this.#try(mirror, async () => {
-        await mirror.blob(blob, sink);
+        await mirror.blob(own, sink);
         if (!sink.isVerified()) {
           sink.restart();
           throw wrongContent(mirror, `blob ${blob.digest}`, 'digest mismatch');
@@ -70,9 +74,21 @@ export class Mirrored implements Source {
 
 /** A digest says what is right. Of a tag only this much can be told: what a mirror sends must be a manifest at all. */
 function matches(bytes: Buffer, reference: string): boolean {
-  if (!isDigest(reference)) return /^\s*\{/.test(bytes.toString('latin1', 0, 100));
+  if (!isDigest(reference)) return isManifest(bytes);
   const [algorithm = '', hex] = reference.split(':');
   return createHash(algorithm).update(bytes).digest('hex') === hex;
+}
+
+function isManifest(bytes: Buffer): boolean {
+  try {
+    const value: unknown = JSON.parse(bytes.toString());
+    if ('manifests' in asObject(value, 'manifest')) asImageIndex(value, 'manifest');
+    else asManifest(value, 'manifest');
+    return true;
+  } catch (error) {
+    if (error instanceof SyntaxError || error instanceof Failure) return false;
+    throw error;
+  }
 }
 
 function wrongContent(mirror: Endpoint, what: string, why: string): RegistryFailure {

@@ -3,7 +3,7 @@
  * (field `network`), so that the stages below need not be told again.
  */
 import { resolve } from 'node:path';
-import { arrayOf, asObject, asSize, asString, type JsonObject, optional } from '../pipe/check.js';
+import { arrayOf, asObject, asSize, asString, type JsonObject, optional, wrong } from '../pipe/check.js';
 import { Failure } from '../pipe/failure.js';
 import type { Flags, FlagValues } from '../pipe/flags.js';
 import { Status } from '../pipe/status.js';
@@ -14,11 +14,13 @@ export interface Network {
   plainHttp?: string[];
   /** Registries whose certificate is not checked. */
   insecure?: string[];
+  /** Hosts in private networks to which a public registry may point. */
+  allowPrivate?: string[];
   /** Absolute path of certificates (PEM) that are trusted beside the system's. */
   caFile?: string;
   /** Hosts, or URLs without a path, that are asked before the registry itself. */
   mirrors?: string[];
-  /** Seconds. */
+  /** Seconds, 0 for no limit, as with curl. */
   connectTimeout?: number;
   headerTimeout?: number;
   idleTimeout?: number;
@@ -28,32 +30,38 @@ export interface Network {
 export const networkFlags = {
   'plain-http': { kind: 'list', value: 'HOST', help: 'speak http without TLS to this registry (loopback: always)' },
   insecure: { kind: 'list', value: 'HOST', help: 'speak TLS to this registry and do not check its certificate' },
+  'allow-private': {
+    kind: 'list',
+    value: 'HOST',
+    help: 'let a public registry send us to this host in a private network',
+  },
   'ca-file': {
     kind: 'string',
     value: 'FILE',
     help: 'trust these certificates (PEM) as well; loopback then speaks TLS',
   },
   mirror: { kind: 'list', value: 'HOST', help: 'ask this mirror first; digests are checked as ever' },
-  'connect-timeout': { kind: 'count', value: 'SECONDS', help: 'until a connection is up (default 15)' },
-  'header-timeout': { kind: 'count', value: 'SECONDS', help: 'until an answer begins (default 60)' },
-  'idle-timeout': { kind: 'count', value: 'SECONDS', help: 'without a byte in mid-transfer (default 60)' },
-  retries: { kind: 'count', value: 'N', help: 'how often to try again without any progress (default 4)' },
+  'connect-timeout': { kind: 'count', value: 'SECONDS', help: 'until a connection is up (default 15, 0: no limit)' },
+  'header-timeout': { kind: 'count', value: 'SECONDS', help: 'until an answer begins (default 60, 0: no limit)' },
+  'idle-timeout': { kind: 'count', value: 'SECONDS', help: 'without a byte in mid-transfer (default 60, 0: no limit)' },
+  retries: { kind: 'count', value: 'N', help: 'how often to try again without any progress (default 4, 0: never)' },
 } as const satisfies Flags;
 
 /** What the flags say, over what an earlier stage was told. Throws `Failure` 64 for a host that is none. */
 export function networkOf(flags: FlagValues<typeof networkFlags>, document: JsonObject = {}): Network {
   const told = asNetwork(document.network, 'network');
-  const given: Network = {
-    ...list('plainHttp', flags['plain-http'].map(asHost('--plain-http'))),
-    ...list('insecure', flags.insecure.map(asHost('--insecure'))),
-    ...list('mirrors', flags.mirror.map(asMirror)),
+  const asked: Network = {
+    ...list('plainHttp', given('--plain-http', flags['plain-http'], asHost)),
+    ...list('insecure', given('--insecure', flags.insecure, asHost)),
+    ...list('allowPrivate', given('--allow-private', flags['allow-private'], asHost)),
+    ...list('mirrors', given('--mirror', flags.mirror, asMirror)),
     ...single('caFile', flags['ca-file'] === undefined ? undefined : resolve(flags['ca-file'])),
     ...single('connectTimeout', flags['connect-timeout']),
     ...single('headerTimeout', flags['header-timeout']),
     ...single('idleTimeout', flags['idle-timeout']),
     ...single('retries', flags.retries),
   };
-  return { ...told, ...given };
+  return { ...told, ...asked };
 }
 
 function list<K extends keyof Network>(key: K, values: string[]): Network {
@@ -68,8 +76,13 @@ function single<K extends keyof Network>(key: K, value: Network[K]): Network {
 export function asNetwork(value: unknown, name: string): Network {
   const it = optional(value, name, asObject) ?? {};
   const network: Network = {};
-  for (const key of ['plainHttp', 'insecure', 'mirrors'] as const) {
-    const values = optional(it[key], `${name}.${key}`, arrayOf(asString));
+  for (const [key, check] of [
+    ['plainHttp', asHost],
+    ['insecure', asHost],
+    ['allowPrivate', asHost],
+    ['mirrors', asMirror],
+  ] as const) {
+    const values = optional(it[key], `${name}.${key}`, arrayOf(check));
     if (values) network[key] = values;
   }
   for (const key of ['connectTimeout', 'headerTimeout', 'idleTimeout', 'retries'] as const) {
@@ -80,26 +93,31 @@ export function asNetwork(value: unknown, name: string): Network {
   return caFile === undefined ? network : { ...network, caFile };
 }
 
-function asHost(flag: string): (text: string) => string {
-  return (text) => {
-    const url = parse(`https://${text}`);
-    if (url?.pathname !== '/' || text === '' || url.username !== '' || text.endsWith('/')) {
-      throw new Failure(Status.usage, flag, `${JSON.stringify(text)} is no host`, { hint: 'HOST or HOST:PORT' });
-    }
-    return text.toLowerCase();
-  };
+/** What a flag was given, checked like a field of a document: here it is wrong usage. */
+function given(flag: string, values: string[], check: (value: unknown, name: string) => string): string[] {
+  try {
+    return values.map((value) => check(value, flag));
+  } catch (error) {
+    throw error instanceof Failure ? new Failure(Status.usage, error.what, error.why) : error;
+  }
 }
 
-function asMirror(text: string): string {
-  const url = parse(/^https?:\/\//.test(text) ? text : `https://${text}`);
-  if (url?.pathname !== '/' || url.search !== '' || url.username !== '') {
-    throw new Failure(Status.usage, '--mirror', `${JSON.stringify(text)} is no host`, {
-      hint: 'HOST, HOST:PORT or http://HOST',
-    });
-  }
+function asHost(value: unknown, name: string): string {
+  const text = asString(value, name);
+  if (!isOrigin(`https://${text}`) || !/^[^\s/?#]+$/.test(text)) throw wrong(name, 'HOST or HOST:PORT', value);
+  return text.toLowerCase();
+}
+
+function asMirror(value: unknown, name: string): string {
+  const text = asString(value, name);
+  const isMirror = isOrigin(/^https?:\/\//.test(text) ? text : `https://${text}`);
+  if (!isMirror || /[\s?#]/.test(text)) throw wrong(name, 'HOST, HOST:PORT or http://HOST', value);
   return text.replace(/\/$/, '');
 }
 
-function parse(text: string): URL | undefined {
-  return URL.canParse(text) ? new URL(text) : undefined;
+/** Whether a URL has a host, and no user, password or path. */
+function isOrigin(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { pathname, username, password } = new URL(text);
+  return pathname === '/' && username === '' && password === '';
 }

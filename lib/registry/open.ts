@@ -7,6 +7,7 @@ import { Status } from '../pipe/status.js';
 import { warnLine } from '../pipe/trace.js';
 import type { Credentials } from './auth.js';
 import { RegistryClient, type RegistryOptions } from './client.js';
+import { Connections } from './connections.js';
 import { Guard } from './guard.js';
 import { defaultTimeouts, type HttpOptions } from './http.js';
 import type { Network } from './network.js';
@@ -27,10 +28,14 @@ export interface OpenRegistry extends Source {
 }
 
 /** Throws `Failure` 65 when the document names no registry or repository that can be, 74 when the CA file cannot be read. */
-export async function openRegistry(document: RegistryDocument, network: Network): Promise<OpenRegistry> {
+export async function openRegistry(
+  document: RegistryDocument,
+  network: Network,
+  connections = new Connections(1),
+): Promise<OpenRegistry> {
   checkNames(document);
   const { registry, repository, authorization } = document;
-  const shared = sharedOptions(network);
+  const shared = { ...sharedOptions(network), connections };
   const own = asLogin(document.login, 'login');
   const client = (name: string, origin: string, more: Partial<RegistryOptions> & { login?: Credentials } = {}) => {
     const credentials = async () => {
@@ -38,7 +43,7 @@ export async function openRegistry(document: RegistryDocument, network: Network)
       const { findCredentials } = await import('./credentials.js');
       return findCredentials(name, repository);
     };
-    const guard = new Guard(new URL(origin));
+    const guard = new Guard(new URL(origin), undefined, network.allowPrivate);
     return new RegistryClient({ ...shared, ...more, registry: name, repository, origin, credentials, guard });
   };
   const origin = client(registry, originOf(apiHost(registry), network), {

@@ -1,4 +1,4 @@
-/** What of a URL may be shown. */
+/** What a URL is of, and what of it may be shown. */
 
 /** The query parameters that registries and token services use in the open. All others may be signatures. */
 const openParameters = new Set(['service', 'scope', 'client_id', 'offline_token', 'ns', 'account']);
@@ -22,4 +22,10 @@ function redactParameter(parameter: string): string {
   // A parameter without `=` may be a signature as a whole.
   if (at < 0) return '***';
   return openParameters.has(name) ? parameter : `${name}=***`;
+}
+
+/** Whether a URL is of a host as users write it: in any case, and with the port that goes without saying or not. */
+export function isHost(url: URL, host: string): boolean {
+  const its = `${url.protocol}//${host}`;
+  return URL.canParse(its) && new URL(its).host === url.host;
 }

@@ -29,32 +29,46 @@ export function bigLayers(): string[] {
 /** Names in the registry. */
 export const big = 'debian-toolchain:it';
 export const small = 'one-layer:it';
+export const single = 'one-large-layer:it';
 
 /**
  * Makes what is not there yet: `big`, Debian with a C toolchain, Python, kernel and Boost headers (650 MB and 45,000
- * entries in six layers, 210 MB of gzip), and `small`, one layer of 2 MB that does not compress.
+ * entries in six layers, 210 MB of gzip), and `small` and `single`, one layer of 2 MB and of 150 MB that does not compress.
  */
 export async function prepareImages(): Promise<void> {
-  const done = join(cache, 'ready');
-  if (existsSync(done)) return;
-  console.log(`Making the images in ${cache}; this takes a few minutes, once.`);
+  await prepare('ready', async (work, registry) => {
+    const layers = [1, 2, 3, 4, 5, 6].map((n) => join(work, `${n}.tar`));
+    await runScript('toolchain.sh', [work]);
+    await umociImage(join(work, 'big'), 'it', layers);
+    await skopeoCopy(`oci:${join(work, 'big')}:it`, `${registry}/${big}`);
+    await skopeoCopy(`oci:${join(work, 'big')}:it`, `oci:${layout}:it`);
+    await oneLayer(work, `${registry}/${small}`, 2_000_000);
+  });
+  await prepare('ready-single', (work, registry) => oneLayer(work, `${registry}/${single}`, 150_000_000));
+}
+
+/** Makes images unless the file `done` says that this was done; they get a directory and `docker://HOST:PORT`. */
+async function prepare(done: string, make: (work: string, registry: string) => Promise<void>): Promise<void> {
+  if (existsSync(join(cache, done))) return;
+  console.log(`Making images in ${cache}; this takes up to a few minutes, once.`);
   mkdirSync(cache, { recursive: true });
   const work = mkdtempSync(join(cache, 'work-'));
   const registry = await startDockerRegistry(join(cache, 'registry'));
   try {
-    const layers = [1, 2, 3, 4, 5, 6].map((n) => join(work, `${n}.tar`));
-    await runScript('toolchain.sh', [work]);
-    await umociImage(join(work, 'big'), 'it', layers);
-    await skopeoCopy(`oci:${join(work, 'big')}:it`, `docker://${registry.host}/${big}`);
-    await skopeoCopy(`oci:${join(work, 'big')}:it`, `oci:${layout}:it`);
-    mkdirSync(join(work, 'files/bin'), { recursive: true });
-    writeFileSync(join(work, 'files/bin/data'), randomBytes(2_000_000));
-    await peer(['tar', '-C', join(work, 'files'), '-cf', join(work, 'small.tar'), '.']);
-    await umociImage(join(work, 'small'), 'it', [join(work, 'small.tar')]);
-    await skopeoCopy(`oci:${join(work, 'small')}:it`, `docker://${registry.host}/${small}`);
-    writeFileSync(done, '');
+    await make(work, `docker://${registry.host}`);
+    writeFileSync(join(cache, done), '');
   } finally {
     await registry.close();
     remove(work);
   }
+}
+
+/** Copies an image of random bytes to where skopeo is told. */
+async function oneLayer(parent: string, to: string, size: number): Promise<void> {
+  const work = mkdtempSync(join(parent, 'one-'));
+  mkdirSync(join(work, 'files/bin'), { recursive: true });
+  writeFileSync(join(work, 'files/bin/data'), randomBytes(size));
+  await peer(['tar', '-C', join(work, 'files'), '-cf', join(work, 'layer.tar'), '.']);
+  await umociImage(join(work, 'layout'), 'it', [join(work, 'layer.tar')]);
+  await skopeoCopy(`oci:${join(work, 'layout')}:it`, to);
 }

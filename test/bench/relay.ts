@@ -10,6 +10,8 @@ export interface Link {
   delay: number;
   /** Of each direction, shared by all connections. */
   bitsPerSecond: number;
+  /** The most that one connection gets of it, as with servers that shape each; by default all. */
+  perConnection?: number;
 }
 
 export interface Relay {
@@ -55,36 +57,60 @@ export async function startRelay(target: string, link: Link): Promise<Relay> {
 
 /** One direction of the link. */
 class Direction {
-  /** When the last byte that was accepted will have left. */
-  private busyUntil = 0;
+  private readonly shared: Line;
 
-  constructor(private readonly link: Link) {}
+  constructor(private readonly link: Link) {
+    this.shared = new Line(link.bitsPerSecond);
+  }
 
   /** Passes on what `from` sends; its first bytes are later by `first` milliseconds. */
   carry(from: Socket, to: Socket, first: number): void {
     const begin = performance.now() + first;
-    // Timers of about the same time may fire in any order; what they deliver may not change its order.
-    const queue: (() => void)[] = [];
-    const later = (bytes: number, deliver: () => void) => {
-      queue.push(deliver);
-      setTimeout(() => queue.shift()?.(), Math.max(this.sent(bytes), begin) + this.link.delay - performance.now());
-    };
+    const { delay, bitsPerSecond, perConnection = bitsPerSecond } = this.link;
+    const own = new Line(perConnection);
+    const limited = perConnection < bitsPerSecond;
+    const [atOwnRate, late] = [new Queue(), new Queue()];
+    const send = (bytes: number, deliver: () => void) =>
+      late.at(Math.max(this.shared.sent(bytes), begin) + delay, deliver);
     let underWay = 0;
     from.on('data', (chunk) => {
       underWay += chunk.length;
       if (underWay >= windowBytes) from.pause();
-      later(chunk.length, () => {
-        underWay -= chunk.length;
-        if (underWay < windowBytes) from.resume();
-        to.write(chunk);
-      });
+      const pass = () =>
+        send(chunk.length, () => {
+          underWay -= chunk.length;
+          if (underWay < windowBytes) from.resume();
+          to.write(chunk);
+        });
+      // What one connection may send only later takes nothing from the others until then, and nothing once it is broken.
+      if (limited) atOwnRate.at(own.sent(chunk.length), () => to.destroyed || pass());
+      else pass();
     });
-    from.on('end', () => later(0, () => to.end()));
+    const end = () => send(0, () => to.end());
+    from.on('end', () => (limited ? atOwnRate.at(own.sent(0), end) : end()));
   }
+}
 
-  /** When the last of so many bytes has left this end. */
-  private sent(bytes: number): number {
-    this.busyUntil = Math.max(performance.now(), this.busyUntil) + (8000 * bytes) / this.link.bitsPerSecond;
+/** What sends bytes at a rate, one after the other. */
+class Line {
+  /** When the last byte that was accepted will have left. */
+  private busyUntil = 0;
+
+  constructor(private readonly bitsPerSecond: number) {}
+
+  /** When the last of so many bytes has left. */
+  sent(bytes: number): number {
+    this.busyUntil = Math.max(performance.now(), this.busyUntil) + (8000 * bytes) / this.bitsPerSecond;
     return this.busyUntil;
+  }
+}
+
+/** Timers of about the same time may fire in any order; what they do may not change its order. */
+class Queue {
+  private readonly waiting: (() => void)[] = [];
+
+  at(time: number, act: () => void): void {
+    this.waiting.push(act);
+    setTimeout(() => this.waiting.shift()?.(), time - performance.now());
   }
 }

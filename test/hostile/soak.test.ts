@@ -11,6 +11,7 @@ import { Store } from '../../lib/image/store.js';
 import { Failure } from '../../lib/pipe/failure.js';
 import { makeProgress } from '../../lib/pipe/progress.js';
 import { RegistryClient } from '../../lib/registry/client.js';
+import { Connections } from '../../lib/registry/connections.js';
 import type { Fault } from '../support/faults.js';
 import { image, index, layer, put } from '../support/image.js';
 import { type Registry, startRegistry } from '../support/registry.js';
@@ -68,7 +69,13 @@ function wrongBlobs(home: string): string[] {
   return readdirSync(directory).filter((name) => hash(name) !== name);
 }
 
-const layers = [1, 2, 3].map((n) => layer([{ name: `file${n}`, data: randomBytes(40_000 * n) }]));
+const layers = [1, 2, 3].map((n) => layer([{ name: `file${n}`, data: randomBytes(150_000 * n) }]));
+
+/** Whether a range ends before its layer does: what resumes a layer asks for all that is left. */
+function isPart(range: string | undefined): boolean {
+  const [, last] = /-(\d+)$/.exec(range ?? '') ?? [];
+  return last !== undefined && layers.every(({ bytes }) => bytes.length !== Number(last) + 1);
+}
 
 /** Pulls into the store at `home`; returns how many layers were announced. */
 async function pullOnce(registry: Registry, home: string): Promise<number> {
@@ -79,6 +86,8 @@ async function pullOnce(registry: Registry, home: string): Promise<number> {
     origin: registry.origin.registry,
     retry: { retries: 2, firstDelay: 1, maxDelay: 3, maxRetryAfter: 1 },
     timeouts: { connect: 2, headers: 1, idle: 1 },
+    connections: new Connections(6),
+    pieces: { after: 50, remaining: 100, lead: 100, busy: 2, gain: -10, size: 30_000, count: 6 },
   });
   try {
     const request = { image: 'demo', reference: 'latest', wanted: hostPlatform(), store };
@@ -98,6 +107,8 @@ async function pullOnce(registry: Registry, home: string): Promise<number> {
 async function oneRound(registry: Registry, seed: number, home: string): Promise<void> {
   const random = generator(seed + 1);
   for (let i = random(4); i >= 0; i--) registry.faults.add(randomFault(random));
+  // So slow that large layers come in ranges.
+  registry.faults.add({ on: /^cdn .*blobs/, bytesPerSecond: 500_000 });
   try {
     assert.equal(await pullOnce(registry, home), layers.length, `round ${seed}`);
   } catch (error) {
@@ -118,6 +129,9 @@ test(`${rounds} pulls under random faults leave no wrong blob, and the next pull
     t.after(() => registry.close());
     await put(registry, repository, ['latest'], index([image({ layers })]));
     for (let seed = first; seed < rounds; seed += lanes) await oneRound(registry, seed, join(directory, String(seed)));
+    ranges += registry.requests.filter(({ headers }) => isPart(headers.range)).length;
   };
+  let ranges = 0;
   await Promise.all(Array.from({ length: lanes }, (_, i) => lane(i)));
+  assert.ok(ranges > rounds / 2, `${ranges} ranges`);
 });

@@ -316,6 +316,10 @@ for (const [what, fault] of [
   ['is down', { status: 503 }],
   ['has no such image', { status: 404 }],
   ['sends the wrong bytes', { status: 200, body: filler(100) }],
+  ['sends a web page', { status: 200, body: '<html></html>', headers: { 'content-type': 'text/html' } }],
+  ['sends JSON that is no manifest', { status: 200, body: '{"errors":[]}' }],
+  ['sends half a manifest', { status: 200, body: '{"schemaVersion":2,"layers":[{}]}' }],
+  ['sends JSON that is no object', { status: 200, body: '[{"manifests":[]}]' }],
   ['wants a login', { status: 401 }],
 ] as const) {
   test(`behind a mirror that ${what} is the registry`, async (t) => {
@@ -380,11 +384,23 @@ test('a proxy of the environment is used, but not for loopback nor for what no_p
   assert.equal(proxy.asked[0], 'GET http://registry.test/v2/');
   proxy.asked.length = 0;
   succeeded(await run(pull, env));
-  assert.equal(
-    (await run(throughProxy('--plain-http registry.test'), { ...env, no_proxy: 'registry.test' })).status,
-    69,
-  );
+  for (const no_proxy of ['registry.test', '*.test', 'registry.test:80']) {
+    assert.equal((await run(throughProxy('--plain-http registry.test'), { ...env, no_proxy })).status, 69);
+  }
   assert.deepEqual(proxy.asked, []);
+});
+
+test('a registry elsewhere may point to a host of the private network that --allow-private names, all down the pipe', async (t) => {
+  const { run, registry } = await world(t, { redirectBlobs: 307 });
+  const proxy = await startProxy(t, registry);
+  // Nobody here can resolve it: so it is no registry of this network.
+  const tryIt = (flags: string) => run(throughProxy(`--plain-http registry.test ${flags}`), { http_proxy: proxy.url });
+  const refused = await tryIt('--allow-private 127.0.0.1:1');
+  assert.equal(refused.status, 76, refused.stderr);
+  assert.match(refused.stderr, /points to 127.0.0.1, an address in a private network.*--allow-private HOST/);
+  const cdn = new URL(registry.origin.cdn).host;
+  const [document] = succeeded(await tryIt(`--allow-private ${cdn}`));
+  assert.deepEqual(document?.network, { plainHttp: ['registry.test'], allowPrivate: [cdn], retries: 0 });
 });
 
 test('a proxy may be named without a scheme; one that cannot be is wrong usage, and is not shown', async (t) => {
@@ -442,8 +458,8 @@ for (const [what, args, why] of [
   ['an unknown flag', ['--nope', 'a'], /--nope: unknown flag/],
   ['a password without a user', ['--password-stdin', 'a'], /needs --username/],
   ['a user without a password', ['--username', 'me', 'a'], /needs --password-stdin/],
-  ['a host that is none', ['--plain-http', 'http://x/', 'a'], /is no host/],
-  ['a mirror that is none', ['--mirror', 'x/y', 'a'], /is no host/],
+  ['a host that is none', ['--plain-http', 'http://x/', 'a'], /--plain-http: expected HOST or HOST:PORT, got "http/],
+  ['a mirror that is none', ['--mirror', 'x/y', 'a'], /--mirror: expected HOST, HOST:PORT or http:\/\/HOST, got "x/],
 ] as const) {
   test(`md-token with ${what} is wrong usage`, async () => {
     const result = await md('md-token', [...args]);
@@ -452,6 +468,19 @@ for (const [what, args, why] of [
     assert.equal(result.stderr.split('\n').length, 2, 'one line');
   });
 }
+
+test('a time-out of 0 is no limit, and 0 retries are none', async (t) => {
+  const { registry, image: name } = await world(t);
+  registry.faults.add({ on: /registry GET/, times: 2, delay: 3000 });
+  const limited = await md('md-token', ['--header-timeout', '1', '--retries', '0', name]);
+  assert.equal(limited.status, 69, limited.stderr);
+  assert.match(limited.stderr, /no answer in time/);
+  const none = ['--connect-timeout', '--header-timeout', '--idle-timeout'].flatMap((flag) => [flag, '0']);
+  const patient = await md('md-token', [...none, name]);
+  assert.equal(patient.status, 0, patient.stderr);
+  assert.deepEqual(succeeded(patient)[0]?.network, { connectTimeout: 0, headerTimeout: 0, idleTimeout: 0 });
+  assert.equal(registry.lines('registry').length, 2);
+});
 
 test('a failure goes down the pipe as one line and one status', async (t) => {
   const { run } = await world(t);
@@ -481,6 +510,24 @@ for (const [field, value] of [
       result.stderr,
       /^md-manifest: document on stdin: (?:registry and repository|reference): ".*" is none\n$/,
     );
+    assert.deepEqual(registry.lines('registry'), ['GET /v2/']);
+  });
+}
+
+for (const [field, value] of [
+  ['authorization', 'Bearer x\r\nX-Evil: 1'],
+  ['login', { username: 'me', password: 5 }],
+  ['network', { mirrors: ['http://x/ y'] }],
+  ['network', { mirrors: ['http://me:secret@x'] }],
+  ['network', { insecure: ['x/\ny'] }],
+  ['network', { plainHttp: ['x#y'] }],
+  ['network', { retries: -1 }],
+] as const) {
+  test(`a document with the ${field} ${JSON.stringify(value)} is bad data in one line`, async (t) => {
+    const { run, registry } = await world(t);
+    const result = await run(`md-token "$1" | jq -c '.${field} = ${JSON.stringify(value)}' | md-manifest`);
+    assert.equal(result.status, 65, result.stderr);
+    assert.match(result.stderr, new RegExp(`^md-manifest: ${field}.*\n$`));
     assert.deepEqual(registry.lines('registry'), ['GET /v2/']);
   });
 }

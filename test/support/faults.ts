@@ -167,9 +167,9 @@ async function sendBody(
   }
 }
 
-/** Small pieces where the rate is to be kept, twenty of them a second. */
+/** Small pieces where the rate is to be kept, a hundred of them a second. */
 async function* slices(chunks: AsyncIterable<Buffer>, rate: number | undefined): AsyncGenerator<Buffer> {
-  const step = rate === undefined ? Number.POSITIVE_INFINITY : Math.max(1, Math.floor(rate / 20));
+  const step = rate === undefined ? Number.POSITIVE_INFINITY : Math.max(1, Math.floor(rate / 100));
   for await (const chunk of chunks) {
     for (let at = 0; at < chunk.length; at += step) yield chunk.subarray(at, Math.min(chunk.length, at + step));
   }

@@ -166,6 +166,28 @@ test('a token that expires in mid-pull is renewed once for all that need it', as
   assert.equal(registry.lines('token').length, 2);
 });
 
+for (const [what, options, seconds] of [
+  ['as long as the service says', { lifetime: 300 }, 300],
+  ['for a minute when the service does not say', { sayExpiry: false }, 60],
+] as const) {
+  test(`a token is used ${what}, and renewed before it is refused`, async (t) => {
+    const registry = await serve(t, { auth: 'token', ...options });
+    let now = 0;
+    const client = clientFor(t, registry, { clock: () => now });
+    const manifests = () => Promise.all([1, 2, 3].map(() => client.manifest('latest', limit)));
+    await client.manifest('latest', limit);
+    now = seconds * 1000 * 0.85;
+    await manifests();
+    assert.equal(registry.lines('token').length, 1);
+    now = seconds * 1000 * 0.95;
+    registry.tokens.expireAll();
+    const before = registry.lines('registry').length;
+    await manifests();
+    assert.equal(registry.lines('token').length, 2);
+    assert.equal(registry.lines('registry').length - before, 3, 'no request was refused');
+  });
+}
+
 test('a token that is refused for ever is not renewed for ever', async (t) => {
   const registry = await serve(t, { auth: 'token', private: [repository] });
   await refused(clientFor(t, registry).manifest('latest', limit), 77, /denied/);
@@ -252,8 +274,32 @@ test('a host that a redirect leads to may not ask for credentials', async (t) =>
     asked += 1;
     return { kind: 'password' as const, username: 'me', password: 'secret' };
   };
-  await refused(clientFor(t, registry, { credentials }).manifest('latest', limit), 77, /denied/);
+  const { message } = await refused(
+    clientFor(t, registry, { credentials }).manifest('latest', limit),
+    77,
+    /denied: HTTP 401; 127.0.0.1:[0-9]+ does not take the link that http/,
+  );
+  assert.doesNotMatch(message, /login/);
   assert.equal(asked, 0);
+});
+
+test('a signed link that has expired on the way is asked for anew, once', async (t) => {
+  const registry = await serve(t, { auth: 'token', redirectBlobs: 307 });
+  const client = clientFor(t, registry);
+  for (const status of [400, 401, 403]) {
+    registry.faults.add({ on: /^cdn/, times: 1, status, body: 'expired' });
+    const sink = new Sink();
+    await client.blob(blob, sink);
+    assert.ok(sink.isVerified());
+    registry.faults.clear();
+  }
+  const body = '<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>';
+  registry.faults.add({ on: /^cdn/, status: 403, body });
+  const before = registry.lines('cdn').length;
+  const { message } = await refused(client.blob(blob, new Sink()), 77, /denied: HTTP 403 \(Request has expired\)/);
+  assert.ok(message.includes(`${new URL(registry.origin.cdn).host} does not take the link`), message);
+  assert.doesNotMatch(message, /login|signature=[^*]/);
+  assert.equal(registry.lines('cdn').length - before, 2);
 });
 
 test('nothing is asked to be compressed in transfer', async (t) => {
@@ -385,6 +431,60 @@ test('a foreign layer that the registry does not have comes from its URL, withou
     69,
     /not found: HTTP 404/,
   );
+});
+
+test('each URL of a foreign layer is tried in turn, and the failure names them all', async (t) => {
+  const asked: string[] = [];
+  const elsewhere = createServer((req, res) => {
+    asked.push(`${req.url} ${req.headers.authorization}`);
+    if (req.url === '/wrong') res.end(Buffer.alloc(blob.size));
+    else if (req.url === '/layer') res.end(bytes);
+    else res.writeHead(req.url === '/denied' ? 403 : 404).end();
+  }).listen(0, '127.0.0.1');
+  await new Promise((listening) => elsewhere.once('listening', listening));
+  t.after(() => elsewhere.close());
+  const registry = await serve(t, { auth: 'token' });
+  registry.faults.add({ on: /blobs/, status: 404 });
+  const origin = `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}`;
+  const bad = ['missing', 'denied', 'wrong'].map((name) => `${origin}/${name}`);
+  const sink = new Sink();
+  const client = clientFor(t, registry);
+  await client.blob({ ...blob, urls: [...bad, `${origin}/layer`] }, sink);
+  assert.ok(sink.isVerified());
+  const all = ['/missing', '/denied', '/wrong'].map((path) => `${path} undefined`);
+  assert.deepEqual(asked, [...all, '/layer undefined']);
+  const { message } = await refused(client.blob({ ...blob, urls: bad }, new Sink()), 65, /not found: HTTP 404/);
+  for (const part of [`${origin}/missing: `, `${origin}/denied: `, `${origin}/wrong: digest mismatch`]) {
+    assert.ok(message.includes(part), message);
+  }
+});
+
+test('of a foreign layer that broke off the beginning is kept, and a wrong beginning is not', async (t) => {
+  let asked = 0;
+  const elsewhere = createServer((req, res) => {
+    asked += 1;
+    const [, from = '0'] = /bytes=([0-9]+)-/.exec(req.headers.range ?? '') ?? [];
+    const rest = bytes.subarray(Number(from));
+    res.writeHead(req.headers.range ? 206 : 200, {
+      'content-length': rest.length,
+      'content-range': `bytes ${from}-${blob.size - 1}/${blob.size}`,
+    });
+    if (asked === 1) res.write(rest.subarray(0, 1000), () => setTimeout(() => res.destroy(), 20));
+    else res.end(rest);
+  }).listen(0, '127.0.0.1');
+  await new Promise((listening) => elsewhere.once('listening', listening));
+  t.after(() => elsewhere.close());
+  const registry = await serve(t);
+  registry.faults.add({ on: /blobs/, status: 404 });
+  const urls = [`http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}/layer`];
+  const sink = new Sink();
+  const client = clientFor(t, registry, { retry: { retries: 0 } });
+  await refused(client.blob({ ...blob, urls }, sink), 69, /connection|cut short/);
+  assert.equal(sink.offset, 1000);
+  const spoilt = new Sink(Buffer.alloc(1000));
+  await client.blob({ ...blob, urls }, spoilt);
+  assert.ok(spoilt.isVerified());
+  assert.equal(asked, 3);
 });
 
 test('a stalled transfer is taken up again', async (t) => {

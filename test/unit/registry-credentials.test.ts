@@ -99,6 +99,11 @@ test('an identity token and a registry token are told from a password', async (t
   assert.deepEqual(await findCredentials('b.io', 'x', env), { kind: 'bearer', token: 'bearer' });
 });
 
+test('a registry token that could forge a header is none', async (t) => {
+  const env = home(t, { [docker]: { auths: { 'b.io': { registrytoken: 'bearer\r\nX-Evil: 1' } } } });
+  assert.equal(await findCredentials('b.io', 'x', env), undefined);
+});
+
 test('files are asked in order: what the environment names, docker, podman', async (t) => {
   const env = home(t, {
     'given.json': { auths: { 'a.io': basic('given', 'x') } },

@@ -62,6 +62,22 @@ test('a registry in a private net may point to others there', async () => {
   await new Guard(new URL('http://[::1]:5000')).check(new URL('http://localhost:6000/'));
 });
 
+test('a private host that the user names is free to ask, and no other, nor another port of it', async () => {
+  const guard = new Guard(new URL('https://registry.example'), async () => ['203.0.113.5'], [
+    '10.0.0.2',
+    'localhost:81',
+  ]);
+  for (const url of ['https://10.0.0.2/', 'http://10.0.0.2:80/', 'http://localhost:81/', 'https://LOCALHOST:81/']) {
+    await guard.check(new URL(url));
+    assert.equal(guard.lookupFor(new URL(url)), undefined, url);
+  }
+  for (const url of ['https://10.0.0.2:444/', 'https://10.0.0.20/', 'https://localhost/', 'https://a.localhost:81/']) {
+    await assert.rejects(guard.check(new URL(url)), /private network, which is refused; .*--allow-private HOST/, url);
+    assert.equal(guard.lookupFor(new URL(url)), 'lookup', url);
+  }
+  assert.equal(guard.lookupFor(new URL('https://registry.example/v2/')), 'homeLookup');
+});
+
 test('public addresses and the registry itself are free to ask', async () => {
   await publicGuard().check(new URL('https://cdn.example/blob'));
   await publicGuard().check(new URL('https://8.8.8.8/'));

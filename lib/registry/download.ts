@@ -1,0 +1,178 @@
+/**
+ * The download of one blob over as many requests as it takes, in order and from where `sink` is. When it turns out to be
+ * long, connections that are left over fetch parts of it ahead.
+ */
+import type { BlobSink } from '../image/source.js';
+import { Status } from '../pipe/status.js';
+import type { Connections } from './connections.js';
+import { RegistryFailure, responseFailure } from './failures.js';
+import type { Incoming } from './http.js';
+import { type PiecePolicy, Pieces } from './pieces.js';
+import { type GetPart, isRange, rangeHeader } from './range.js';
+
+export interface DownloadRequest {
+  /** The blob, for messages. */
+  what: string;
+  /** Bytes. */
+  size: number;
+  sink: BlobSink;
+  get: GetPart;
+  connections: Connections;
+  pieces: PiecePolicy;
+}
+
+/** Each trial that shows no gain makes the time to the next one so many times as long. */
+const patience = 4;
+/** The part of its time that a trial should take, and the part of a whole piece that it is at most. */
+const trialTime = 0.4;
+const trialPart = 0.5;
+
+export class Download {
+  /** The furthest that it ever came, in bytes: a server that starts again from 0 each time makes no progress. */
+  reached: number;
+  /** Whether some of it came in pieces. */
+  hadPieces = false;
+  readonly #request: DownloadRequest;
+  #useRanges = true;
+  #pieces: Pieces | undefined;
+  #interval: number;
+  /** Where things stood when the pace was last looked at. */
+  #last = { time: 0, offset: 0, received: 0, taken: 0, loop: performance.eventLoopUtilization() };
+
+  constructor(request: DownloadRequest) {
+    this.#request = request;
+    this.reached = request.sink.offset;
+    this.#interval = request.pieces.after;
+  }
+
+  /** Goes on to the end. Throws `RegistryFailure` when it breaks off; it can be called again then. */
+  async attempt(): Promise<void> {
+    const { sink, size } = this.#request;
+    if (sink.offset > size || (!this.#useRanges && sink.offset > 0)) sink.restart();
+    try {
+      while (sink.offset < size) await this.#goOn();
+    } finally {
+      this.reached = Math.max(this.reached, sink.offset);
+    }
+  }
+
+  /** One response, and the pieces that follow it if there are any. */
+  async #goOn(): Promise<void> {
+    const { sink, size, get, what } = this.#request;
+    const from = sink.offset;
+    const response = await get(from > 0 ? rangeHeader(from, size) : {});
+    await this.#accept(response, from);
+    this.#look();
+    const enough = new RegistryFailure(Status.unavailable, what, 'the rest comes in ranges over several connections');
+    try {
+      await response.stream((chunk) => this.#take(chunk, response, enough));
+      if (sink.offset < size) throw this.#cutShort();
+    } catch (error) {
+      if (error !== enough || !this.#pieces) throw error;
+      this.hadPieces = true;
+      await this.#pieces.handOn((chunk) => this.#write(chunk));
+    } finally {
+      this.#pieces?.cancel();
+      this.#pieces = undefined;
+    }
+  }
+
+  async #accept(response: Incoming, from: number): Promise<void> {
+    const { what, size, sink, connections } = this.#request;
+    if (response.status === 200) {
+      const length = Number(response.header('content-length') ?? size);
+      if (length !== size) {
+        await response.drop();
+        throw new RegistryFailure(Status.data, what, `the registry offers ${length} bytes, not ${size}`);
+      }
+      if (from === 0) return;
+      connections.refuse();
+      sink.restart();
+      return;
+    }
+    if (response.status === 206 && from > 0 && isRange(response.header('content-range'), from, size)) return;
+    if (response.status !== 206 && response.status !== 416) throw await responseFailure(response);
+    // The server gets ranges wrong: without one it cannot.
+    await response.drop();
+    const again = this.#useRanges;
+    this.#useRanges = false;
+    const why = `the registry answers a request for a range with HTTP ${response.status} and the wrong range`;
+    throw new RegistryFailure(Status.protocol, what, why, { retryable: again });
+  }
+
+  /** Throws `enough` where the first piece begins. */
+  #take(chunk: Buffer, response: Incoming, enough: RegistryFailure): Promise<void> | undefined {
+    const { sink } = this.#request;
+    const ahead = this.#pieces;
+    if (ahead && sink.offset + chunk.length >= ahead.start) {
+      if (ahead.arePromised) {
+        this.#write(chunk.subarray(0, ahead.start - sink.offset));
+        throw enough;
+      }
+      ahead.cancel();
+      this.#pieces = undefined;
+    }
+    const wait = this.#write(chunk);
+    if (performance.now() - this.#last.time >= this.#interval) this.#considerHelp(response);
+    return wait;
+  }
+
+  #write(chunk: Buffer): Promise<void> | undefined {
+    const { sink, size, what, connections } = this.#request;
+    if (sink.offset + chunk.length > size) {
+      throw new RegistryFailure(Status.data, what, `more than the ${size} bytes came that its descriptor says`);
+    }
+    connections.received += chunk.length;
+    return sink.write(chunk);
+  }
+
+  /** Has a spare connection tried, when there is still much to come at the pace of this one. */
+  #considerHelp(response: Incoming): void {
+    const { size, sink, what, get, connections, pieces: policy } = this.#request;
+    const { rate, total, utilization, isSteady } = this.#look();
+    const remaining = size - sink.offset;
+    // Until the first piece is there this connection goes on.
+    const trial = Math.ceil(Math.min(rate * policy.lead * trialTime, policy.size * trialPart));
+    const lead = Math.ceil(rate * policy.lead) + trial;
+    const pays = remaining > rate * policy.remaining && remaining > lead + policy.size;
+    if (!pays || !this.#useRanges || utilization > policy.busy || total > policy.fast || this.#pieces) return;
+    // While other downloads begin and end, rates say nothing.
+    if (!isSteady || connections.isMost(total)) return;
+    if (connections.areHelping || !connections.takeSpare()) return;
+    connections.areHelping = true;
+    const start = sink.offset + lead;
+    const etag = response.header('etag');
+    const ahead = new Pieces({ what, size, start, trial, etag, get, connections, policy });
+    this.#pieces = ahead;
+    void ahead.tryOut(total).then((verdict) => {
+      if (verdict === 'pays') return;
+      if (verdict === 'does not pay') this.#interval *= patience;
+      if (this.#pieces === ahead) this.#pieces = undefined;
+    });
+  }
+
+  /** What has happened since the last look: rates are in bytes per millisecond, of this download and of all. */
+  #look() {
+    const { sink, connections } = this.#request;
+    const { time: since, offset, received, taken, loop } = this.#last;
+    const { utilization } = performance.eventLoopUtilization(loop);
+    this.#last = {
+      time: performance.now(),
+      offset: sink.offset,
+      received: connections.received,
+      taken: connections.taken,
+      loop: performance.eventLoopUtilization(),
+    };
+    const time = this.#last.time - since;
+    const total = (connections.received - received) / time;
+    connections.noteRate(Math.max(taken, connections.taken), total);
+    return { utilization, total, isSteady: taken === connections.taken, rate: (sink.offset - offset) / time };
+  }
+
+  #cutShort(): RegistryFailure {
+    const { what, size, sink } = this.#request;
+    return new RegistryFailure(Status.unavailable, what, `it was cut short at ${sink.offset} of ${size} bytes`, {
+      retryable: true,
+    });
+  }
+}

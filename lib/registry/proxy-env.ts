@@ -1,0 +1,52 @@
+/**
+ * Which proxy the environment names for a URL: http_proxy, https_proxy and no_proxy, each in capitals as well.
+ * Sources: curl(1), "Environment"; golang.org/x/net/http/httpproxy, `Config`, whose NO_PROXY is what most tools for
+ * containers understand.
+ */
+import { BlockList, isIP } from 'node:net';
+import { Failure } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+import { isLoopback } from './reference.js';
+
+/**
+ * The URL of the proxy, or undefined for none: loopback is never proxied. Throws `Failure` 64 when the environment names
+ * what can be none.
+ */
+export function proxyFor(url: URL, env: NodeJS.ProcessEnv = process.env): string | undefined {
+  const name = url.protocol === 'https:' ? 'https_proxy' : 'http_proxy';
+  const text = env[name] || env[name.toUpperCase()];
+  if (!text || isLoopback(url.host)) return undefined;
+  if ((env.no_proxy || env.NO_PROXY || '').split(/[\s,]+/).some((entry) => isExempt(url, entry))) return undefined;
+  // A host and a port alone, as curl and Go have it.
+  const proxy = text.includes('://') ? text : `http://${text}`;
+  // The value may hold a password, and is not shown.
+  if (!/^https?:/i.test(proxy) || !URL.canParse(proxy)) {
+    throw new Failure(Status.usage, name, 'it names no proxy', { hint: 'http://HOST:PORT' });
+  }
+  return proxy;
+}
+
+/**
+ * Whether an entry of NO_PROXY is for a URL: `*`, an address, a network (10.0.0.0/8), `example.com` with all below it,
+ * `.example.com` or `*.example.com` for what is below it alone; each but a network with a port, if only that is meant.
+ */
+function isExempt(url: URL, entry: string): boolean {
+  if (entry === '*') return true;
+  const host = url.hostname.replace(/^\[|\]$/g, '').replace(/\.$/, '');
+  const [, net = '', prefix] = /^(.+)\/([0-9]{1,3})$/.exec(entry) ?? [];
+  if (prefix !== undefined) return isInNet(host, net, Number(prefix));
+  const [, name, port] = isIP(entry) === 6 ? [entry, entry] : (/^(.*?)(?::([0-9]+))?$/.exec(entry) ?? []);
+  if (!name || (port !== undefined && port !== (url.port || (url.protocol === 'https:' ? '443' : '80')))) return false;
+  const bare = name.toLowerCase().replace(/^\[|\]$/g, '');
+  if (isIP(bare)) return isInNet(host, bare, isIP(bare) === 6 ? 128 : 32);
+  const suffix = bare.replace(/^\*(?=\.)/, '');
+  return suffix.startsWith('.') ? host.endsWith(suffix) : host === suffix || host.endsWith(`.${suffix}`);
+}
+
+function isInNet(host: string, net: string, prefix: number): boolean {
+  const [family, own] = [isIP(net), isIP(host)];
+  if (family === 0 || own === 0 || prefix > (family === 6 ? 128 : 32)) return false;
+  const list = new BlockList();
+  list.addSubnet(net, prefix, family === 6 ? 'ipv6' : 'ipv4');
+  return list.check(host, own === 6 ? 'ipv6' : 'ipv4');
+}

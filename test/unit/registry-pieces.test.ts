@@ -1,0 +1,254 @@
+/** Large blobs in ranges over several connections, each of which the server makes slow. */
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { describe, type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { BlobSink } from '../../lib/image/source.js';
+import { RegistryClient, type RegistryOptions } from '../../lib/registry/client.js';
+import { Connections } from '../../lib/registry/connections.js';
+import { type Content, digestOf, inMemory } from '../support/content.js';
+import type { Fault } from '../support/faults.js';
+import { type Registry, startRegistry } from '../support/registry.js';
+
+const bytes = randomBytes(10_000_000);
+const blob = { digest: digestOf(bytes), size: bytes.length };
+/** As by default, for what takes two seconds and not minutes; and how busy the machine is decides nothing. */
+const pieces = { after: 150, remaining: 300, lead: 400, busy: 2, gain: -10, size: 500_000, count: 6 };
+const slow: Fault = { on: /blobs/, bytesPerSecond: 4_000_000 };
+const limit = 4;
+
+class Sink implements BlobSink {
+  offset = 0;
+  restarts = 0;
+  #hash = createHash('sha256');
+
+  write(chunk: Buffer): Promise<void> | undefined {
+    this.#hash.update(chunk);
+    this.offset += chunk.length;
+    return undefined;
+  }
+
+  restart(): void {
+    this.#hash = createHash('sha256');
+    this.offset = 0;
+    this.restarts += 1;
+  }
+
+  isVerified(): boolean {
+    return `sha256:${this.#hash.copy().digest('hex')}` === blob.digest;
+  }
+}
+
+async function serve(t: TestContext, faults: Fault[], content: Content = inMemory(bytes)): Promise<Registry> {
+  const registry = await startRegistry();
+  t.after(() => registry.close());
+  await registry.addBlob(content, blob.digest);
+  for (const fault of [...faults, slow]) registry.faults.add(fault);
+  return registry;
+}
+
+async function download(t: TestContext, registry: Registry, sink: Sink, options: Partial<RegistryOptions> = {}) {
+  const client = new RegistryClient({
+    registry: registry.host,
+    repository: 'demo',
+    origin: registry.origin.registry,
+    retry: { firstDelay: 1, maxDelay: 5 },
+    connections: new Connections(limit),
+    pieces,
+    ...options,
+  });
+  t.after(() => client.close());
+  await client.blob(blob, sink);
+  assert.ok(sink.isVerified());
+}
+
+/** Where each request began and ended; the first one has no range. */
+function ranges(registry: Registry): { from: number; to: number }[] {
+  return registry.requests.map(({ headers }) => {
+    const [, from = '0', last = String(blob.size - 1)] = /^bytes=(\d+)-(\d+)$/.exec(headers.range ?? '') ?? [];
+    return { from: Number(from), to: Number(last) + 1 };
+  });
+}
+
+const parts = (registry: Registry) => ranges(registry).filter(({ from, to }) => from > 0 && to - from <= pieces.size);
+
+/** Those that do not follow on another one: each began a series. */
+const series = (registry: Registry) =>
+  parts(registry).filter(({ from }) => !parts(registry).some(({ to }) => to === from));
+
+test('a large blob whose connection is slow comes over several, as many as there may be', async (t) => {
+  let now = 0;
+  let most = 0;
+  const counted: Content = {
+    size: bytes.length,
+    async *read(start, end) {
+      now += 1;
+      most = Math.max(most, now);
+      let left = 1;
+      try {
+        for await (const chunk of inMemory(bytes).read(start, end)) {
+          start += chunk.length;
+          // Whoever has the last bytes may ask for the next ones.
+          if (start === end) now -= left--;
+          yield chunk;
+        }
+      } finally {
+        now -= left;
+      }
+    },
+  };
+  const registry = await serve(t, [], counted);
+  const sink = new Sink();
+  await download(t, registry, sink);
+  assert.equal(sink.restarts, 0);
+  assert.ok(parts(registry).length > 5, JSON.stringify(ranges(registry)));
+  // The one that was hung up is seen a moment longer by the server.
+  assert.ok(most > 2 && most <= limit + 1, `${most} at the same time`);
+});
+
+test('of what comes in ranges every byte is asked for once', async (t) => {
+  const registry = await serve(t, []);
+  await download(t, registry, new Sink());
+  const begun = Math.max(...series(registry).map(({ from }) => from));
+  const inOrder = parts(registry)
+    .filter(({ from }) => from >= begun)
+    .sort((a, b) => a.from - b.from);
+  for (const [i, { from }] of inOrder.slice(1).entries()) assert.equal(from, inOrder[i]!.to);
+  assert.equal(inOrder.at(-1)?.to, blob.size);
+});
+
+test('no more is asked for than there is room for, however slowly it is written', async (t) => {
+  const registry = await serve(t, []);
+  const ahead: { offset: number; asked: number }[] = [];
+  class SlowSink extends Sink {
+    override write(chunk: Buffer): Promise<void> | undefined {
+      ahead.push({ offset: this.offset, asked: registry.requests.length });
+      super.write(chunk);
+      return registry.requests.length > 1 ? sleep(20) : undefined;
+    }
+  }
+  await download(t, registry, new SlowSink());
+  const asked = ranges(registry);
+  const begun = Math.max(...series(registry).map(({ from }) => from));
+  for (const it of ahead.filter(({ offset }) => offset >= begun))
+    assert.ok(Math.max(...asked.slice(1, it.asked).map(({ to }) => to)) - it.offset <= pieces.count * pieces.size);
+  assert.ok(parts(registry).length > 5);
+});
+
+test('a blob has one connection where no other is left over', async (t) => {
+  const registry = await serve(t, []);
+  await download(t, registry, new Sink(), { connections: new Connections(1) });
+  assert.equal(registry.requests.length, 1);
+});
+
+const refusals: [string, Partial<Fault>][] = [
+  ['answers with the whole', { range: 'ignored' }],
+  ['answers with another range', { range: 'wrong-start' }],
+  ['answers with a range of something larger', { range: 'wrong-total' }],
+  ['refuses ranges', { range: 'refused' }],
+  ['wants no second connection', { status: 429, headers: { 'retry-after': '3600' } }],
+  ['is overloaded', { status: 503, headers: { 'retry-after': '3600' } }],
+  ['denies ranges', { status: 403 }],
+  ['answers with a range of something else', { headers: { etag: '"other"' } }],
+];
+describe('the blob comes as if no ranges had been tried, and no more are asked for', { concurrency: 4 }, () => {
+  for (const [what, fault] of refusals) {
+    test(`from a registry that ${what}`, async (t) => {
+      const own: Fault = { ...slow, times: 1, headers: { etag: '"this"' } };
+      const registry = await serve(t, [own, { on: /blobs/, ...fault }]);
+      const sink = new Sink();
+      await download(t, registry, sink);
+      assert.equal(sink.restarts, 0);
+      assert.deepEqual([registry.requests.length, parts(registry).length], [2, 1]);
+    });
+  }
+});
+
+const troubles: [string, Fault[]][] = [
+  ['one that is cut', [{ ...slow, after: 5, times: 1, cutAfter: 150_000 }]],
+  ['many that are cut', [{ ...slow, after: 4, times: 8, cutAfter: 150_000 }]],
+  ['one that stalls', [{ ...slow, after: 4, times: 1, stallAfter: 100_000 }]],
+  ['one that is answered too long', [{ ...slow, after: 5, times: 1, extraBytes: 10 }]],
+  ['one that is answered with the whole', [{ ...slow, after: 5, times: 1, range: 'ignored' }]],
+  [
+    'some that come too soon for the registry',
+    [{ on: /blobs/, after: 4, times: 6, status: 429, headers: { 'retry-after': '1' } }],
+  ],
+  [
+    'some for which it wants an hour to pass',
+    [{ on: /blobs/, after: 8, times: 4, status: 429, headers: { 'retry-after': '3600' } }],
+  ],
+  ['one that fails', [{ on: /blobs/, after: 4, times: 1, status: 500 }]],
+  ['one that is hung up on', [{ on: /blobs/, after: 5, times: 1, hangUp: true }]],
+];
+describe('among the ranges of a blob there may be', { concurrency: 4 }, () => {
+  for (const [what, faults] of troubles) {
+    test(what, async (t) => {
+      const registry = await serve(t, faults);
+      const sink = new Sink();
+      await download(t, registry, sink, {
+        timeouts: { connect: 5, headers: 5, idle: 1 },
+        retry: { firstDelay: 1, maxDelay: 5, maxRetryAfter: 1 },
+      });
+      assert.equal(sink.restarts, 0);
+      assert.ok(parts(registry).length > 1);
+    });
+  }
+});
+
+test('the rest of a range whose connection broke is asked for, not all of it', async (t) => {
+  const registry = await serve(t, [{ ...slow, after: 5, times: 1, cutAfter: 150_000 }]);
+  await download(t, registry, new Sink());
+  const cut = ranges(registry)[5]!;
+  assert.ok(ranges(registry).some(({ from, to }) => from === cut.from + 150_000 && to === cut.to));
+});
+
+test('a registry that sends wrong bytes in ranges is asked for the whole', async (t) => {
+  const registry = await serve(t, [{ ...slow, after: 5, times: 1, corruptAt: 10 }]);
+  const sink = new Sink();
+  await download(t, registry, sink);
+  assert.equal(sink.restarts, 1);
+  assert.equal(ranges(registry).at(-1)?.from, 0);
+});
+
+test('a disk that fails ends it', async (t) => {
+  const registry = await serve(t, []);
+  class FullSink extends Sink {
+    override write(chunk: Buffer): Promise<void> | undefined {
+      if (parts(registry).length > 4) throw new Error('full');
+      return super.write(chunk);
+    }
+  }
+  await assert.rejects(download(t, registry, new FullSink()), /^Error: full$/);
+});
+
+for (const [what, policy] of [
+  ['the link is fast already', { fast: 1000 }],
+  ['this process has no time for more', { busy: -1 }],
+  ['it is nearly there', { remaining: 100_000 }],
+] as const) {
+  test(`a blob has one connection where ${what}`, async (t) => {
+    const registry = await serve(t, []);
+    await download(t, registry, new Sink(), { pieces: { ...pieces, ...policy } });
+    assert.equal(registry.requests.length, 1);
+  });
+}
+
+test('a connection that brings less than the others lose is not kept', async (t) => {
+  const registry = await serve(t, []);
+  await download(t, registry, new Sink(), { pieces: { ...pieces, gain: 10 } });
+  // The first one goes on to the end, and trials become rare.
+  assert.ok(registry.requests.length > 1 && registry.requests.length < 5, JSON.stringify(ranges(registry)));
+  assert.equal(series(registry).length, parts(registry).length);
+});
+
+test('a link is full when more connections brought no more', () => {
+  const connections = new Connections(4);
+  connections.take();
+  assert.equal(connections.isMost(100), false);
+  connections.noteRate(1, 100);
+  assert.equal(connections.isMost(100), false);
+  connections.noteRate(3, 105);
+  assert.equal(connections.isMost(100), true);
+  assert.equal(connections.isMost(50), false);
+});
