@@ -35,6 +35,17 @@ export function asString(value: unknown, name: string): string {
   return value;
 }
 
+/**
+ * Text that may stand in the field of an HTTP message as it is: no control character, which could forge another field.
+ * Source: RFC 9110, 5.5.
+ */
+export function asFieldValue(value: unknown, name: string): string {
+  if (typeof value !== 'string' || !/^[\t\x20-\x7e\x80-\xff]*$/.test(value)) {
+    throw wrong(name, 'a string that may stand in an HTTP header', value);
+  }
+  return value;
+}
+
 /** A whole number from 0 up that JavaScript holds exactly: sizes in bytes, counts, ids. */
 export function asSize(value: unknown, name: string): number {
   if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) {

@@ -2,11 +2,10 @@
  * The frame around every command: flags, `--help`, `--version`, `-x`, and how a failure reaches the user, the stage
  * below and the exit status. The only place beside `cmd` that prints help or ends the process.
  */
-import { constants } from 'node:os';
 import pkg from '../../package.json' with { type: 'json' };
 import { cleanUp } from './cleanup.js';
 import { Failure } from './failure.js';
-import { type Flags, type FlagValues, flagsHelp, parseFlags } from './flags.js';
+import { type Flags, type FlagValues, flagsHelp, type HintFor, parseFlags } from './flags.js';
 import { UpstreamFailure } from './input.js';
 import { ReaderGone, watchReader, writeDocument, writeLine } from './output.js';
 import { Status, statusMeaning } from './status.js';
@@ -22,6 +21,8 @@ export interface Command<F extends Flags> {
   /** How many operands there may be. */
   arity: { min: number; max: number };
   flags: F;
+  /** What to do in the place of a flag that there is not. */
+  hintFor?: HintFor;
   /** Command lines worth copying, each with a word on what it does. */
   examples: [line: string, meaning: string][];
   /** The exit statuses that this command can end with, beside those in `statusMeaning`. */
@@ -35,8 +36,8 @@ export interface Command<F extends Flags> {
    * `md-isolate`. Such a command writes no error document, since stdout is not its own.
    */
   ownFailure?: number;
-  /** Takes no part in the pipe until it has read stdin: signals are left to the command itself. */
-  ownSignals?: boolean;
+  /** Ends the process after success; `process.exit` by default. */
+  end?: (status: number) => never;
 }
 
 const commonFlags = {
@@ -58,10 +59,8 @@ export function main<F extends Flags>(
   command: Command<F>,
   run: (context: Context<F>) => Promise<number | undefined>,
 ): void {
-  if (!command.ownSignals) stopOnSignals();
-  start(command, run).then(
-    (status) => process.exit(status),
-    (error: unknown) => process.exit(report(command, error)),
+  start(command, run).then(command.end ?? ((status) => process.exit(status)), (error: unknown) =>
+    process.exit(report(command, error)),
   );
 }
 
@@ -73,12 +72,19 @@ async function start<F extends Flags>(
     { ...command.flags, ...commonFlags },
     process.argv.slice(2),
     command.stopAtOperand ?? false,
+    command.hintFor,
   );
   if (flags.help) return print(helpText(command));
   if (flags.version) return print(`${command.name} ${version}`);
   checkArity(command, operands);
   if (flags.trace) enableTrace();
-  if (command.ownFailure === undefined) watchReader(() => process.exit(report(command, new ReaderGone())));
+  if (command.ownFailure === undefined) {
+    watchReader(async () => {
+      const { endProcess } = await import('../sys/exit.js');
+      // process.exit would wait for a read of stdin that has begun.
+      return endProcess(report(command, new ReaderGone()));
+    });
+  }
   return (await run({ flags: flags as FlagValues<F>, operands })) ?? Status.ok;
 }
 
@@ -143,19 +149,6 @@ function send(write: () => void): void {
 function showStack(error: unknown): void {
   for (let at: unknown = error; at instanceof Error; at = at.cause)
     for (const line of (at.stack ?? '').split('\n')) warnLine(line);
-}
-
-/**
- * Undo what was begun, then die as the signal would have had it: 128 + n. The handler stays, since a second signal of the
- * kind, as timeout(1) sends it to the command and once more to its group, would end the undoing halfway.
- */
-function stopOnSignals(): void {
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(signal, () => {
-      cleanUp();
-      process.exit(128 + constants.signals[signal]);
-    });
-  }
 }
 
 function helpText<F extends Flags>(command: Command<F>): string {

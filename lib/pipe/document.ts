@@ -2,7 +2,17 @@
  * The document that flows down the pipe: one JSON object a line, and what each stage needs of it. Every stage adds
  * fields and passes on all others, those that it does not know included.
  */
-import { asDigest, asObject, asSize, asString, type JsonObject, optional, secret, wrong } from './check.js';
+import {
+  asDigest,
+  asFieldValue,
+  asObject,
+  asSize,
+  asString,
+  type JsonObject,
+  optional,
+  secret,
+  wrong,
+} from './check.js';
 import { Failure } from './failure.js';
 import { asImageConfig, asManifest, asPlatform, type ImageConfig, type Manifest, type Platform } from './oci.js';
 import { Status } from './status.js';
@@ -63,7 +73,7 @@ export interface ErrorReport extends JsonObject {
 export function asTokenDocument(value: unknown): TokenDocument {
   const it = asStage(value, 'image', 'md-token');
   for (const key of ['image', 'registry', 'repository', 'reference']) asString(it[key], key);
-  optional(it.authorization, 'authorization', secret(asString));
+  optional(it.authorization, 'authorization', secret(asFieldValue));
   return { ...it, authorization: it.authorization ?? null } as TokenDocument;
 }
 

@@ -30,13 +30,27 @@ export interface Parsed<F extends Flags> {
   operands: string[];
 }
 
+/** Of a flag without its dashes. */
+export type HintFor = (flag: string) => string | undefined;
+
+/** The flags that there are, and a word on some that there are not. */
+interface Known {
+  declared: Flags;
+  hintFor: HintFor | undefined;
+}
+
 /**
  * Parses an argument vector (without node and script). Throws `Failure` 64 for an unknown flag, a value that is
  * missing, unwanted or no number. With `stopAtOperand` everything from the first operand on is an operand, since a
- * command line of its own starts there.
+ * command line of its own starts there. `hintFor` may know what to do in the place of an unknown flag.
  */
-export function parseFlags<F extends Flags>(declared: F, argv: string[], stopAtOperand: boolean): Parsed<F> {
-  const { words, operands } = canonical(declared, argv, stopAtOperand);
+export function parseFlags<F extends Flags>(
+  declared: F,
+  argv: string[],
+  stopAtOperand: boolean,
+  hintFor?: HintFor,
+): Parsed<F> {
+  const { words, operands } = canonical({ declared, hintFor }, argv, stopAtOperand);
   const names = Object.keys(declared);
   const parsed = mri(words, { string: names.filter((name) => declared[name]!.kind !== 'boolean') });
   const flags: Record<string, unknown> = {};
@@ -48,7 +62,7 @@ export function parseFlags<F extends Flags>(declared: F, argv: string[], stopAtO
  * Every flag as `--name` or `--name=value`, apart from the operands. mri by itself would take `-` and a missing value
  * for nothing, `--no-x` for a negation, and `-eA=1` for a group of letters.
  */
-function canonical(declared: Flags, argv: string[], stopAtOperand: boolean): { words: string[]; operands: string[] } {
+function canonical(known: Known, argv: string[], stopAtOperand: boolean): { words: string[]; operands: string[] } {
   const words: string[] = [];
   const operands: string[] = [];
   const rest = [...argv];
@@ -63,16 +77,16 @@ function canonical(declared: Flags, argv: string[], stopAtOperand: boolean): { w
       operands.push(...rest);
       break;
     }
-    if (word.startsWith('--')) words.push(longFlag(declared, word, rest));
-    else words.push(...shortFlags(declared, word, rest));
+    if (word.startsWith('--')) words.push(longFlag(known, word, rest));
+    else words.push(...shortFlags(known, word, rest));
   }
   return { words, operands };
 }
 
-function longFlag(declared: Flags, word: string, rest: string[]): string {
+function longFlag({ declared, hintFor }: Known, word: string, rest: string[]): string {
   const [, name = '', value] = /^--([^=]*)(?:=(.*))?$/s.exec(word) ?? [];
   const flag = Object.hasOwn(declared, name) ? declared[name]! : undefined;
-  if (!flag) throw usage(`--${name}`, 'unknown flag');
+  if (!flag) throw usage(`--${name}`, 'unknown flag', hintFor?.(name));
   if (flag.kind === 'boolean') {
     if (value !== undefined) throw usage(`--${name}`, 'it takes no value');
     // mri takes one `no-` off and stores false: present all the same.
@@ -82,13 +96,14 @@ function longFlag(declared: Flags, word: string, rest: string[]): string {
 }
 
 /** `-it`, `-e A=1`, `-eA=1`, `-e=A=1`. */
-function shortFlags(declared: Flags, word: string, rest: string[]): string[] {
+function shortFlags(known: Known, word: string, rest: string[]): string[] {
   const out: string[] = [];
   for (let i = 1; i < word.length; i++) {
-    const [name, flag] = Object.entries(declared).find(([, { alias }]) => alias === word[i]) ?? [];
-    if (!name || !flag) throw usage(`-${word[i]}`, 'unknown flag');
+    if (word[i] === '=' && i > 1) throw usage(`-${word[i - 1]}`, 'it takes no value');
+    const [name, flag] = Object.entries(known.declared).find(([, { alias }]) => alias === word[i]) ?? [];
+    if (!name || !flag) throw usage(`-${word[i]}`, 'unknown flag', known.hintFor?.(word[i]!));
     if (flag.kind === 'boolean') {
-      out.push(longFlag(declared, `--${name}`, rest));
+      out.push(longFlag(known, `--${name}`, rest));
       continue;
     }
     const attached = word.slice(i + 1).replace(/^=/, '');
@@ -122,8 +137,8 @@ function flagValue(name: string, flag: Flag, value: unknown): unknown {
   }
 }
 
-function usage(what: string, why: string): Failure {
-  return new Failure(Status.usage, what, why, { hint: 'see --help' });
+function usage(what: string, why: string, hint = 'see --help'): Failure {
+  return new Failure(Status.usage, what, why, { hint });
 }
 
 /** The flags as lines of a help text. */

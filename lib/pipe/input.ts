@@ -2,10 +2,11 @@
  * Reading JSON lines. An upstream that failed says so in an `error` line; one that was killed ends without the lines
  * that it owed, which only the reader of those lines can know.
  */
-import type { Readable } from 'node:stream';
-import { TextDecoder } from 'node:util';
+import { read } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify, TextDecoder } from 'node:util';
 import { asErrorReport, type ErrorReport } from './document.js';
-import { Failure, failureOf } from './failure.js';
+import { errnoName, Failure, failureOf } from './failure.js';
 import { Status } from './status.js';
 import { isTerminal } from './terminal.js';
 
@@ -28,52 +29,104 @@ export class UpstreamFailure extends Error {
  * The JSON objects of a stream, one a line; empty lines are passed over.
  * Throws `UpstreamFailure` at an error line, `Failure` (65) at what is no JSON, no UTF-8, cut or too long.
  */
-export async function* readLines(input: Readable): AsyncGenerator<unknown> {
-  const decoder = new TextDecoder('utf-8', { fatal: true });
-  let pending: Buffer[] = [];
-  let bytes = 0;
-  let line = 0;
+export async function* readLines(input: AsyncIterable<Buffer>, lines = new Lines()): AsyncGenerator<unknown> {
+  yield* lines.take();
   try {
-    for await (const chunk of input as AsyncIterable<Buffer>) {
-      let start = 0;
-      for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
-        pending.push(chunk.subarray(start, end));
-        start = end + 1;
-        line += 1;
-        const value = parseLine(decoder, Buffer.concat(pending), line);
-        pending = [];
-        bytes = 0;
-        if (value !== undefined) yield value;
-      }
-      if (start < chunk.length) {
-        pending.push(chunk.subarray(start));
-        bytes += chunk.length - start;
-      }
-      if (bytes > maxLineBytes) throw bad(line + 1, `it is longer than ${maxLineBytes} bytes`);
+    for await (const chunk of input) {
+      lines.add(chunk);
+      yield* lines.take();
     }
   } catch (error) {
     throw failureOf(error, 'reading stdin');
   }
-  if (pending.length > 0) throw bad(line + 1, 'it is cut off: the command before this one was killed or crashed');
+  lines.end();
 }
 
-/** The lines of this process's stdin; a terminal there is wrong usage, since nobody types documents. */
-export function stdinLines(): AsyncGenerator<unknown> {
-  if (isTerminal(0)) {
-    throw new Failure(Status.usage, 'stdin', 'a document is expected here, and this is a terminal', {
-      hint: 'pipe the command before this one in, or see --help',
+/** This process's stdin: the document on its first line, and what follows. */
+export class StdinLines {
+  readonly #lines = new Lines();
+
+  /**
+   * The document. An empty stdin means that whatever should have written it never did; a terminal there is wrong usage,
+   * since nobody types documents.
+   */
+  async first(): Promise<unknown> {
+    if (isTerminal(0)) {
+      throw new Failure(Status.usage, 'stdin', 'a document is expected here, and this is a terminal', {
+        hint: 'pipe the command before this one in, or see --help',
+      });
+    }
+    const buffer = Buffer.allocUnsafe(64 * 1024);
+    for (let bytes = await readSome(buffer); bytes > 0; bytes = await readSome(buffer)) {
+      this.#lines.add(Buffer.from(buffer.subarray(0, bytes)));
+      const { value, done } = this.#lines.take().next();
+      if (!done) return value;
+    }
+    this.#lines.end();
+    throw new Failure(Status.data, 'document on stdin', 'stdin ended before a document came', {
+      hint: 'the command before this one was killed or is none of these',
     });
   }
-  return readLines(process.stdin);
+
+  /** The lines after the first. */
+  rest(): AsyncGenerator<unknown> {
+    return readLines(process.stdin, this.#lines);
+  }
 }
 
-/** The first line: the document. An empty stdin means that whatever should have written it never did. */
-export async function firstLine(lines: AsyncGenerator<unknown>): Promise<unknown> {
-  const { value, done } = await lines.next();
-  if (!done) return value;
-  throw new Failure(Status.data, 'document on stdin', 'stdin ended before a document came', {
-    hint: 'the command before this one was killed or is none of these',
-  });
+const readFile = promisify(read);
+
+/** 0 at the end. Not from Node's stream, which takes long to load, and yet so that a reader that goes is seen meanwhile. */
+async function readSome(buffer: Buffer): Promise<number> {
+  for (;;) {
+    try {
+      return (await readFile(0, buffer, 0, buffer.length, null)).bytesRead;
+    } catch (error) {
+      if (errnoName(error) !== 'EAGAIN') throw failureOf(error, 'reading stdin');
+      // Someone set it to O_NONBLOCK. Waiting is what a blocking read would do.
+      await sleep(5);
+    }
+  }
+}
+
+/** Lines out of pieces that end anywhere. */
+class Lines {
+  readonly #decoder = new TextDecoder('utf-8', { fatal: true });
+  readonly #whole: Buffer[] = [];
+  /** The beginning of a line whose end has not come yet. */
+  #tail: Buffer[] = [];
+  #tailBytes = 0;
+  #count = 0;
+
+  add(chunk: Buffer): void {
+    let start = 0;
+    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
+      this.#whole.push(Buffer.concat([...this.#tail, chunk.subarray(start, end)]));
+      this.#tail = [];
+      this.#tailBytes = 0;
+      start = end + 1;
+    }
+    if (start === chunk.length) return;
+    this.#tail.push(chunk.subarray(start));
+    this.#tailBytes += chunk.length - start;
+    if (this.#tailBytes <= maxLineBytes) return;
+    throw bad(this.#count + this.#whole.length + 1, `it is longer than ${maxLineBytes} bytes`);
+  }
+
+  /** The objects of the lines that have come whole and were not taken yet. */
+  *take(): Generator<unknown> {
+    for (let bytes = this.#whole.shift(); bytes; bytes = this.#whole.shift()) {
+      this.#count += 1;
+      const value = parseLine(this.#decoder, bytes, this.#count);
+      if (value !== undefined) yield value;
+    }
+  }
+
+  /** Throws `Failure` 65 for a line that has no end. */
+  end(): void {
+    if (this.#tail.length === 0) return;
+    throw bad(this.#count + 1, 'it is cut off: the command before this one was killed or crashed');
+  }
 }
 
 function parseLine(decoder: TextDecoder, bytes: Buffer, line: number): unknown {

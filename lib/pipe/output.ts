@@ -1,6 +1,7 @@
 /** Writing to stdout: whole lines, in order, and a watch for a reader that has gone. */
 import { fstatSync, writeSync } from 'node:fs';
 import { errnoName, failureOf } from './failure.js';
+import { pause } from './pause.js';
 
 /** Thrown when nobody reads our output any more. There is nobody to tell, so the process just ends (status 141). */
 export class ReaderGone extends Error {
@@ -29,7 +30,7 @@ function writeSome(bytes: Buffer, at: number): number {
     if (name === 'EPIPE') throw new ReaderGone();
     if (name !== 'EAGAIN') throw failureOf(error, 'writing to stdout');
     // Someone set the pipe to O_NONBLOCK, and it is full. Waiting is what a blocking write would do.
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+    pause(5);
     return 0;
   }
 }
@@ -39,13 +40,13 @@ function writeSome(bytes: Buffer, at: number): number {
  * stops soon after the stage below has died. A write would tell as well, but there is nothing to write yet. System calls
  * are loaded only then: most stages end before the first look.
  */
-export function watchReader(gone: () => void): void {
+export function watchReader(gone: () => Promise<never>): void {
   if (!fstatSync(1).isFIFO()) return;
   const timer = setInterval(async () => {
     const { hasReader } = await import('../sys/poll.js');
     if (hasReader(1)) return;
     clearInterval(timer);
-    gone();
+    await gone();
   }, 500);
   timer.unref();
 }

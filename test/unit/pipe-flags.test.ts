@@ -68,6 +68,7 @@ test('what is wrong on a command line is named and has status 64', () => {
     [['-tz'], /-z: unknown flag/],
     [['--toString'], /--toString: unknown flag/],
     [['--tty=yes'], /--tty: it takes no value/],
+    [['-t=yes'], /-t: it takes no value/],
     [['--user'], /--user: a value is missing/],
     [['-e'], /-e: a value is missing/],
     [['--jobs', '-1'], /--jobs: "-1" is no whole number/],
@@ -81,6 +82,21 @@ test('what is wrong on a command line is named and has status 64', () => {
       argv.join(' '),
     );
   }
+});
+
+test('an unknown flag is answered with what to do in its place, where there is something', () => {
+  const hintFor = (flag: string) => ({ publish: 'no need', p: 'no need either' })[flag];
+  const message = (word: string) => {
+    try {
+      parseFlags(declared, [word], false, hintFor);
+    } catch (error) {
+      return (error as Error).message;
+    }
+    return '';
+  };
+  assert.equal(message('--publish=80'), '--publish: unknown flag; no need');
+  assert.equal(message('-p'), '-p: unknown flag; no need either');
+  assert.equal(message('--other'), '--other: unknown flag; see --help');
 });
 
 test('the help shows every flag with its letter and its value', () => {

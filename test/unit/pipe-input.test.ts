@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import { Failure } from '../../lib/pipe/failure.js';
-import { firstLine, maxLineBytes, readLines, UpstreamFailure } from '../../lib/pipe/input.js';
+import { maxLineBytes, readLines, UpstreamFailure } from '../../lib/pipe/input.js';
 
 async function linesOf(...chunks: (string | Buffer)[]): Promise<unknown[]> {
   const out: unknown[] = [];
@@ -62,8 +62,4 @@ test('an error line that is no report is refused by the name of the wrong field'
   await assert.rejects(linesOf('{"error":{"command":"a","code":256,"message":"m"}}\n'), fails(65, /error\.code/));
   await assert.rejects(linesOf('{"error":{"code":1,"message":"m"}}\n'), fails(65, /error\.command/));
   await assert.rejects(linesOf('{"error":"text"}\n'), fails(65, /^error: expected an object/));
-});
-
-test('an empty stdin is told from a document', async () => {
-  await assert.rejects(firstLine(readLines(Readable.from([]))), fails(65, /stdin ended before a document came/));
 });
