@@ -1,15 +1,21 @@
 /** The layers that stdin announces: those of an image, each held against its manifest, or files named by hand. */
-import { asDigest, asObject, asString, optional } from '../pipe/check.js';
+import { asDigest, asObject, asSize, asString, optional } from '../pipe/check.js';
 import type { Layer, ManifestDocument } from '../pipe/document.js';
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 
-/** A layer to be read. What is known of its digests is checked. */
+/** A layer to be read. What is known of it is checked. */
 export interface LayerFile {
   index: number;
   path: string;
+  /** What the layer is called. */
   digest?: string | undefined;
+  /** What the file must have, compressed as it is. A layer of an image does without: its diffID says as much, at less cost. */
+  blobDigest?: string | undefined;
+  /** What its content must have. */
   diffID?: string | undefined;
+  /** Bytes of the file. */
+  size?: number | undefined;
 }
 
 /** The layers, each held against what manifest and config say of it. Throws `Failure` 65 when they differ. */
@@ -27,6 +33,7 @@ export async function* ofImage(layers: AsyncIterable<Layer>, document: ManifestD
     }
     expectSame('layer.index', layer.index, next);
     expectSame('layer.digest', layer.digest, manifest.layers[next]!.digest);
+    expectSame('layer.size', layer.size, manifest.layers[next]!.size);
     expectSame('layer.diffID', layer.diffID, diffIDs[next]!);
     next += 1;
     yield layer;
@@ -44,7 +51,7 @@ export function isByHand(first: unknown): boolean {
   return 'layer' in line && !('image' in line);
 }
 
-/** Layers in the order in which they are named: `{"layer":{"path":"layer.tar.gz"}}`, with or without digests. */
+/** Layers in the order in which they are named: `{"layer":{"path":"layer.tar.gz"}}`, with or without `digest`, `diffID` and `size`. */
 export async function* byHand(first: unknown, rest: AsyncIterable<unknown>): AsyncGenerator<LayerFile> {
   let index = 0;
   yield asLayerFile(first, index);
@@ -53,14 +60,18 @@ export async function* byHand(first: unknown, rest: AsyncIterable<unknown>): Asy
 
 function asLayerFile(line: unknown, index: number): LayerFile {
   const layer = asObject(asObject(line, 'line').layer, 'layer');
+  const digest = optional(layer.digest, 'layer.digest', asDigest);
   return {
     index,
     path: asString(layer.path, 'layer.path'),
-    digest: optional(layer.digest, 'layer.digest', asDigest),
+    digest,
+    blobDigest: digest,
     diffID: optional(layer.diffID, 'layer.diffID', asDigest),
+    size: optional(layer.size, 'layer.size', asSize),
   };
 }
 
-function expectSame(name: string, got: string | number, wanted: string | number): void {
+/** Throws `Failure` 65 unless what came is what was announced. */
+export function expectSame(name: string, got: string | number, wanted: string | number): void {
   if (got !== wanted) throw new Failure(Status.data, name, `expected ${wanted}, got ${got}`);
 }

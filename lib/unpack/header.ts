@@ -54,9 +54,10 @@ export function decodeHeader(block: Buffer, at: number): RawHeader | undefined {
   };
 }
 
+/** -1 for what is no number: what is no device may have anything there. */
 function deviceField(block: Buffer, at: number): number {
   const plain = octal(block, at, 8);
-  return plain >= 0 ? plain : (numberField(block, at, 8) ?? 0);
+  return plain >= 0 ? plain : (numberField(block, at, 8) ?? (isBlank(block, at, 8) ? 0 : -1));
 }
 
 type Numbers = Pick<RawHeader, 'mode' | 'uid' | 'gid' | 'size' | 'mtime'>;

@@ -3,18 +3,17 @@
  * `thread.ts` starts it and speaks with it.
  */
 import { createHash, type Hash } from 'node:crypto';
-import type { FileHandle } from 'node:fs/promises';
 import { type MessagePort, parentPort } from 'node:worker_threads';
+import { Ahead } from '../compress/ahead.js';
+import { gunzip } from '../compress/gunzip.js';
+import { Input } from '../compress/input.js';
 import { failureOf } from '../pipe/failure.js';
 import { received } from '../pipe/garbage.js';
-import { Ahead } from './ahead.js';
-import { gunzip } from './gunzip.js';
-import { Input } from './input.js';
 
-/** What is to be done: gzip data in `handle`, blocks to `port`. */
+/** What is to be done: gzip data in the open file `fd`, blocks to `port`. */
 export interface Job {
   port: MessagePort;
-  handle: FileHandle;
+  fd: number;
   path: string;
   size: number;
   algorithm: string;
@@ -35,7 +34,7 @@ const aheadBytes = 512 * 1024;
 
 parentPort?.on('message', (job: Job) => void serve(job));
 
-async function serve({ port, handle, path, size, algorithm }: Job): Promise<void> {
+async function serve({ port, fd, path, size, algorithm }: Job): Promise<void> {
   const ahead = new Ahead(aheadBytes);
   const blocks = new Blocks(port);
   const gone = () => {
@@ -43,7 +42,7 @@ async function serve({ port, handle, path, size, algorithm }: Job): Promise<void
     blocks.close();
   };
   port.once('close', gone);
-  const input = new Input(handle, path, size);
+  const input = new Input(fd, path, size);
   const decoded = gunzip(input, ahead).then(
     () => ahead.end(),
     (error) => ahead.end(error),
@@ -56,7 +55,7 @@ async function serve({ port, handle, path, size, algorithm }: Job): Promise<void
   } finally {
     gone();
     await decoded;
-    await handle.close();
+    await input.close();
   }
 }
 

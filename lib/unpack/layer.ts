@@ -54,11 +54,15 @@ export class LayerWriter implements TarSink {
   private fd = -1;
   private endsInHole = false;
 
-  /** `isBase`: there is no lower layer, so that whiteouts have nothing to hide. */
+  /**
+   * `isBase`: there is no lower layer, so that whiteouts have nothing to hide. `sourceOf` says which tree has the target
+   * of a hard link, where it is not this one.
+   */
   constructor(
     private readonly tree: Tree,
     isBase: boolean,
     private readonly budget: Budget,
+    private readonly sourceOf: (target: ByteString) => Tree | undefined = () => tree,
   ) {
     this.written = new Written(!isBase, tree.names);
     tree.onMade = (path) => this.written.add(...splitPath(path));
@@ -297,19 +301,20 @@ export class LayerWriter implements TarSink {
   private hardlink(entry: Entry, dir: Dir, name: ByteString): void {
     const target = cleanPath(entry.target);
     const [above, last] = splitPath(target);
-    const from = target === '' ? -ENOENT : this.tree.root.find(above);
-    if (typeof from === 'number') throw missingTarget(entry);
-    if (from.path === dir.path && last === name && statAt(dir.fd, name)) return;
+    const source = this.sourceOf(target);
+    const from = target === '' || !source ? -ENOENT : source.root.find(above);
+    if (typeof from === 'number') throw new MissingTarget(entry);
+    if (source === this.tree && from.path === dir.path && last === name && statAt(dir.fd, name)) return;
     const link = () => linkat.try(from.fd, toBytes(last), dir.fd, toBytes(name), 0);
     let result = link();
     if (result === -EEXIST) {
       this.tree.remove(dir, name);
       result = link();
     }
-    const unset = this.tree.unset.get(joinPath(from.path, last));
+    const unset = source!.unset.get(joinPath(from.path, last));
     // A device that was left out has no second name either.
     if (result === -ENOENT && unset?.device) this.tree.remove(dir, name);
-    else if (result === -ENOENT) throw missingTarget(entry);
+    else if (result === -ENOENT) throw new MissingTarget(entry);
     else if (result === -EPERM) {
       throw new Failure(Status.data, shown(entry.path), `a hard link to ${shown(entry.target)}, which cannot have one`);
     } else if (result < 0) throw new SyscallError('linkat', -result, `${shown(entry.target)}, ${shown(this.pathNow)}`);
@@ -346,13 +351,16 @@ function entryFailure(error: unknown, path: ByteString): Failure {
 /** lseek(2), SEEK_CUR. */
 const seekCurrent = 1;
 
-function missingTarget(entry: Entry): Failure {
-  return new Failure(Status.data, shown(entry.path), `it is a hard link to ${shown(entry.target)}, which is not there`);
+/** A hard link to nothing. */
+export class MissingTarget extends Failure {
+  constructor({ path, target }: Entry) {
+    super(Status.data, shown(path), `it is a hard link to ${shown(target)}, which is not there`);
+  }
 }
 
 /** makedev(3) in the kernel's encoding: 12 bits of major, 20 bits of minor. */
 function deviceNumber({ path, major, minor }: Entry): number {
-  if (major > 0xfff || minor > 0xfffff) {
+  if (major < 0 || minor < 0 || major > 0xfff || minor > 0xfffff) {
     throw new Failure(Status.data, shown(path), `device numbers ${major}, ${minor} are out of range`);
   }
   return ((minor & 0xfff00) << 12) + (major << 8) + (minor & 0xff);

@@ -1,4 +1,3 @@
-import { getHeapStatistics } from 'node:v8';
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 
@@ -21,6 +20,9 @@ export class LimitExceeded extends Failure {
   }
 }
 
+/** Bytes; a quarter of the smallest heap that Node starts with is more. */
+const leastLimit = 1024 * 1024;
+
 /**
  * Counts what has to be kept in memory of each name, so that an archive of millions of them ends with an error in place
  * of the whole process. A quarter of the heap leaves room for what is made of them in the end.
@@ -28,11 +30,14 @@ export class LimitExceeded extends Failure {
 export class NamesBudget {
   private held = 0;
 
-  constructor(private readonly limit = getHeapStatistics().heap_size_limit / 4) {}
+  constructor(private limit?: number) {}
 
   /** Throws `LimitExceeded` when there are too many. */
   hold(bytes: number): void {
     this.held += bytes;
+    if (this.held <= (this.limit ?? leastLimit)) return;
+    // Which heap this process has, costs a millisecond to ask; few images need to know.
+    this.limit ??= process.getBuiltinModule('node:v8').getHeapStatistics().heap_size_limit / 4;
     if (this.held <= this.limit) return;
     throw new LimitExceeded(
       'archive',

@@ -1,36 +1,125 @@
-/** A part of an image: a sink that lets through what concerns the wanted paths. */
+/**
+ * A part of an image: a sink that lets through what concerns the wanted paths. A wanted hard link may name a file outside
+ * of them, in the same layer or below. An archive is a stream, and the file has gone by when its link comes: so it is
+ * remembered, and the layers are read once more, with such files written to a spare tree that lends them to their links.
+ */
+
+import { Failure } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
 import { type ByteString, cleanPath, fromBytes, joinPath, splitPath } from './bytes.js';
+import { MissingTarget } from './layer.js';
+import { costOf, NamesBudget } from './limits.js';
+import { statAt } from './stat.js';
 import type { Entry, TarSink } from './tar.js';
+import type { Tree } from './tree.js';
 
 export type ClosableSink = TarSink & { close?(): void };
 
-/** `paths` with all that is below them, and the directories and symlinks on the way to them; everything if empty. */
-export function onlyPaths(sink: ClosableSink, paths: string[]): ClosableSink {
-  if (paths.length === 0) return sink;
-  const wanted = paths.map((path) => cleanPath(fromBytes(Buffer.from(path))));
-  let passing = false;
-  return {
-    entry: (entry) => {
-      passing = wanted.some((path) => concerns(entry, path));
-      if (passing) sink.entry(entry);
-    },
-    content: (bytes) => {
-      if (passing) sink.content(bytes);
-    },
-    hole: (length) => {
-      if (passing) sink.hole(length);
-    },
-    end: () => {
-      if (passing) sink.end();
-    },
-    close: () => sink.close?.(),
-  };
-}
+/** Links to links, and symlinks on the way to them: each takes another pass. No honest image needs more than a few. */
+const maxPasses = 40;
 
-function concerns(entry: Entry, wanted: ByteString): boolean {
-  const path = hiddenBy(cleanPath(entry.path));
-  if (path === wanted || wanted === '' || path.startsWith(`${wanted}/`)) return true;
-  return path === '' || wanted.startsWith(`${path}/`);
+export class Selection {
+  private readonly wanted: ByteString[];
+  /** Targets of wanted hard links that are not wanted themselves, and all directories above them. */
+  private readonly sources = new Set<ByteString>();
+  private readonly ways = new Set<ByteString>();
+  private readonly names = new NamesBudget();
+  private hasGrown = false;
+  private passes = 0;
+
+  /** `paths` with all that is below them, and the directories and symlinks on the way to them; everything if empty. */
+  constructor(paths: string[]) {
+    this.wanted = paths.map((path) => cleanPath(fromBytes(Buffer.from(path))));
+  }
+
+  get isAll(): boolean {
+    return this.wanted.length === 0;
+  }
+
+  /** Whether the layers have to be read once more, with a spare tree. Throws `Failure` 65 when that has no end. */
+  needsPass(): boolean {
+    const { hasGrown } = this;
+    this.hasGrown = false;
+    this.passes += 1;
+    if (hasGrown && this.passes === maxPasses)
+      throw new Failure(Status.data, 'archive', 'its hard links lead on and on');
+    return hasGrown;
+  }
+
+  /** What passes on to `main` what is wanted, and to `spare` what wanted links need. */
+  sink(main: ClosableSink, spare?: ClosableSink): ClosableSink {
+    if (this.isAll) return main;
+    let takers: ClosableSink[] = [];
+    return {
+      entry: (entry) => {
+        takers = [];
+        if (this.isWanted(hiddenBy(cleanPath(entry.path))) && this.takes(main, entry)) takers.push(main);
+        if (spare && this.isSource(entry) && this.takes(spare, entry)) takers.push(spare);
+      },
+      content: (bytes) => {
+        for (const taker of takers) taker.content(bytes);
+      },
+      hole: (length) => {
+        for (const taker of takers) taker.hole(length);
+      },
+      end: () => {
+        for (const taker of takers) taker.end();
+      },
+      close: () => {
+        main.close?.();
+        spare?.close?.();
+      },
+    };
+  }
+
+  /** The tree that has the target of a hard link of `main`. */
+  sourceOf(target: ByteString, main: Tree, spare: Tree | undefined): Tree | undefined {
+    const [above, name] = splitPath(target);
+    const dir = this.isAll || this.isWanted(target) ? main.root.find(above) : -1;
+    return this.isAll || (typeof dir !== 'number' && statAt(dir.fd, name)) ? main : spare;
+  }
+
+  private takes(sink: ClosableSink, entry: Entry): boolean {
+    try {
+      sink.entry(entry);
+      return true;
+    } catch (error) {
+      if (!(error instanceof MissingTarget)) throw error;
+      this.addSource(cleanPath(entry.target));
+      if (!this.hasGrown) throw error;
+      return false;
+    }
+  }
+
+  private isWanted(path: ByteString): boolean {
+    if (path === '') return true;
+    return this.wanted.some((it) => path === it || it === '' || path.startsWith(`${it}/`) || it.startsWith(`${path}/`));
+  }
+
+  private isSource(entry: Entry): boolean {
+    const path = hiddenBy(cleanPath(entry.path));
+    if (entry.type === 'symlink' && this.ways.has(path)) this.follow(path, entry.target);
+    return this.sources.has(path) || this.ways.has(path);
+  }
+
+  /** What is looked for below a symlink is to be found where it leads. */
+  private follow(link: ByteString, target: ByteString): void {
+    const to = cleanPath(target.startsWith('/') ? target : joinPath(splitPath(link)[0], target));
+    for (const path of [...this.sources]) {
+      if (path.startsWith(`${link}/`)) this.addSource(joinPath(to, path.slice(link.length + 1)));
+    }
+  }
+
+  private addSource(path: ByteString): void {
+    if (this.sources.has(path)) return;
+    this.names.hold(costOf(path));
+    this.sources.add(path);
+    this.hasGrown = true;
+    for (let [above] = splitPath(path); above !== '' && !this.ways.has(above); [above] = splitPath(above)) {
+      this.names.hold(costOf(above));
+      this.ways.add(above);
+    }
+  }
 }
 
 /** What a whiteout hides; any other path as it is. */

@@ -74,8 +74,11 @@ export function parsePax(body: Buffer): Map<ByteString, Buffer> {
   const sparse: ByteString[] = [];
   for (let at = 0; at < body.length; ) {
     const { key, value, end } = record(body, at);
-    if (key === 'GNU.sparse.offset' || key === 'GNU.sparse.numbytes') sparse.push(fromBytes(value));
-    else if (isMeaningful(key)) records.set(key, value);
+    if (key === 'GNU.sparse.offset' || key === 'GNU.sparse.numbytes') {
+      const isOffset = key === 'GNU.sparse.offset';
+      if (isOffset !== (sparse.length % 2 === 0)) throw damaged('a sparse map has an offset without a length');
+      sparse.push(fromBytes(value));
+    } else if (isMeaningful(key)) records.set(key, value);
     at = end;
   }
   if (sparse.length > 0) records.set('GNU.sparse.map', Buffer.from(sparse.join(',')));
@@ -147,7 +150,10 @@ function paxXattrs(records: Map<ByteString, Buffer>): Xattrs | undefined {
       const name = key
         .slice(17)
         .replace(/%([0-9a-fA-F]{2})/g, (_, hex: string) => String.fromCharCode(Number(`0x${hex}`)));
-      if (!xattrs.has(name)) xattrs.set(name, Buffer.from(fromBytes(value), 'base64'));
+      const text = fromBytes(value);
+      if (name.includes('\0')) throw damaged('the name of a LIBARCHIVE.xattr holds a NUL');
+      if (!/^[A-Za-z0-9+/]*={0,2}$/.test(text)) throw damaged('a LIBARCHIVE.xattr is not base64');
+      if (!xattrs.has(name)) xattrs.set(name, Buffer.from(text, 'base64'));
     }
   }
   return xattrs;

@@ -1,10 +1,11 @@
 /** Reading layers: decompressed ahead, hashed, parsed, handed to a sink entry by entry. */
+import { createHash, type Hash } from 'node:crypto';
 import { setImmediate as turn } from 'node:timers/promises';
+import { type Decompressor, LayerBytes } from '../compress/decompress.js';
 import { Failure } from '../pipe/failure.js';
 import type { Progress } from '../pipe/progress.js';
 import { Status } from '../pipe/status.js';
-import type { LayerFile } from './announced.js';
-import { type Decompressor, LayerBytes } from './decompress.js';
+import { expectSame, type LayerFile } from './announced.js';
 import { LimitExceeded } from './limits.js';
 import { TarReader, type TarSink } from './tar.js';
 
@@ -22,13 +23,13 @@ export async function readLayers<L extends LayerFile>(
   sinkFor: (layer: L) => TarSink & { close?(): void },
   options: ReadOptions<L>,
 ): Promise<void> {
-  for await (const { layer, bytes } of opened(layers, options.decompressor)) {
-    const sink = sinkFor(layer);
+  for await (const opened of ahead(layers, options.decompressor)) {
+    const sink = sinkFor(opened.layer);
     try {
-      await readLayer(layer, bytes, sink, options);
+      await readLayer(opened, sink, options);
     } finally {
       sink.close?.();
-      await bytes.close();
+      await opened.bytes.close();
     }
   }
 }
@@ -36,10 +37,12 @@ export async function readLayers<L extends LayerFile>(
 interface Opened<L> {
   layer: L;
   bytes: LayerBytes;
+  /** Of the file, where its own digest is to be checked. */
+  blobHash: Hash | undefined;
 }
 
 /** Each layer is opened, and so begins to be decompressed, while the one before it is still being written. */
-async function* opened<L extends LayerFile>(
+async function* ahead<L extends LayerFile>(
   layers: AsyncIterable<L>,
   decompressor: Decompressor | undefined,
 ): AsyncGenerator<Opened<L>> {
@@ -48,7 +51,9 @@ async function* opened<L extends LayerFile>(
     const { value, done } = await iterator.next();
     if (done) return undefined;
     const [algorithm] = digestOf(value);
-    return { layer: value, bytes: await LayerBytes.open(value.path, { algorithm, decompressor }) };
+    const blobHash = value.blobDigest === undefined ? undefined : createHash(value.blobDigest.split(':')[0]!);
+    const bytes = await LayerBytes.open(value.path, { algorithm, decompressor, blobHash });
+    return { layer: value, bytes, blobHash };
   };
   let coming = open();
   try {
@@ -68,8 +73,7 @@ async function* opened<L extends LayerFile>(
 }
 
 async function readLayer<L extends LayerFile>(
-  layer: L,
-  bytes: LayerBytes,
+  { layer, bytes, blobHash }: Opened<L>,
   sink: TarSink,
   { progress, onBadLayer }: ReadOptions<L>,
 ): Promise<void> {
@@ -77,9 +81,12 @@ async function readLayer<L extends LayerFile>(
   const [algorithm, wanted] = digestOf(layer);
   try {
     await pump(bytes, new TarReader(sink), (at) => bar.at(at));
-    const got = bytes.digest();
-    if (wanted !== '' && got !== wanted) {
-      throw new Failure(Status.data, 'diffID', `expected ${layer.diffID}, got ${algorithm}:${got}`);
+    const content = bytes.digest();
+    if (wanted !== '') expectSame('diffID', `${algorithm}:${content}`, layer.diffID!);
+    if (layer.size !== undefined) expectSame('size', bytes.size, layer.size);
+    if (blobHash) {
+      const [blobAlgorithm] = layer.blobDigest!.split(':');
+      expectSame('digest', `${blobAlgorithm}:${blobHash.digest('hex')}`, layer.blobDigest!);
     }
   } catch (error) {
     const isBad = error instanceof Failure && error.status === Status.data && !(error instanceof LimitExceeded);

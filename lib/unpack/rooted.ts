@@ -5,13 +5,13 @@
  */
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { close, mkdirat, openat2, openHow, readlinkat, statx } from '../sys/calls.js';
+import { close, mkdirat, openat2, openHow, readlinkat } from '../sys/calls.js';
 import { AT, O, RESOLVE } from '../sys/constants.js';
 import { errnoNameOf, SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from './bytes.js';
 import { EAGAIN, EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR } from './errno.js';
 import { LimitExceeded } from './limits.js';
-import { Stat } from './stat.js';
+import { statOf } from './stat.js';
 
 /** A directory inside the root, open. */
 export interface Dir {
@@ -144,8 +144,7 @@ export class Root {
   }
 
   private isOwnGroup(fd: number): boolean {
-    const stat = new Stat();
-    statx(fd, '', AT.EMPTY_PATH, Stat.basic, stat.bytes);
+    const stat = statOf(fd);
     return stat.gid === this.group && (stat.mode & 0o2000) === 0;
   }
 

@@ -24,15 +24,20 @@ export function paxSparseMap(records: PaxRecords): SparseMap | undefined {
   const realSize = paxNumber(records, 'GNU.sparse.size');
   if (realSize === undefined) throw damaged('a sparse file has no size');
   const numbers = map.length === 0 ? [] : fromBytes(map).split(',').map(decimal);
+  const count = paxNumber(records, 'GNU.sparse.numblocks');
+  if (count !== undefined && count * 2 !== numbers.length) throw damaged('a sparse map is not as long as it says');
   return { stretches: pairs(numbers), realSize };
 }
 
-/** Whether the PAX header announces format 1.0, whose map stands before the content. */
+/**
+ * Whether the PAX header announces format 1.0, whose map stands before the content. Throws `Failure` 65 for formats yet to
+ * come: taken for a plain file, one would hold its map.
+ */
 export function isSparse10(records: PaxRecords): boolean {
-  const major = records.get('GNU.sparse.major');
-  return (
-    major !== undefined && fromBytes(major) === '1' && fromBytes(records.get('GNU.sparse.minor') ?? Buffer.of()) === '0'
-  );
+  const major = paxNumber(records, 'GNU.sparse.major') ?? 0;
+  const minor = paxNumber(records, 'GNU.sparse.minor') ?? 0;
+  if (major > 1 || (major === 1 && minor > 0)) throw damaged(`a sparse file of the unknown format ${major}.${minor}`);
+  return major === 1;
 }
 
 /** Reads the map of format 1.0, decimal numbers a line, block by block. */

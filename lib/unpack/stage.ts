@@ -1,19 +1,22 @@
 /**
  * A tree appears under its name whole or not at all: it grows beside its place under a temporary name, and is renamed
- * when it is complete. The temporary name tells whose it is, so that the next run can remove what a killed one left.
+ * when it is complete. The files that go with it stand ready before that: `claim.ts` has their names, and `interim.ts`
+ * tells how a reader finds the right document at every moment.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { onFailure } from '../pipe/cleanup.js';
 import { errnoName, Failure, failureOf, statusOfErrno } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { close, fchmod, fchown, fremovexattr, mkdirat, openat, renameat2, unlinkat } from '../sys/calls.js';
+import { close, openat, renameat2 } from '../sys/calls.js';
 import { AT, O, RENAME, S } from '../sys/constants.js';
 import { SyscallError } from '../sys/syscall.js';
-import { type ByteString, fromBytes } from './bytes.js';
-import { EBUSY, EEXIST, ENOTDIR, ENOTEMPTY } from './errno.js';
+import type { ByteString } from './bytes.js';
+import { type Claim, claim, clearLeftovers, makeSpare, placeFile, release, sideFiles, toName } from './claim.js';
+import { EACCES, EBUSY, EEXIST, ENOTDIR, ENOTEMPTY } from './errno.js';
+import { isRemovable } from './removable.js';
 import { type Stat, statAt } from './stat.js';
-import { entriesOf, removeTree, type Unset } from './tree.js';
+import { entriesOf, type Unset } from './tree.js';
 import { unsetLines } from './unset.js';
 
 const openDirectory = O.RDONLY | O.DIRECTORY | O.CLOEXEC;
@@ -28,8 +31,7 @@ export interface StageOptions {
 }
 
 export class Stage {
-  /** The root directory of the tree that grows, open. */
-  readonly fd: number;
+  private readonly claim: Claim;
   private readonly finished: () => void;
 
   private constructor(
@@ -37,33 +39,63 @@ export class Stage {
     readonly target: string,
     private readonly parent: number,
     private readonly base: string,
-    private readonly name: string,
     private readonly force: boolean,
   ) {
-    this.fd = makeRoot(parent, name);
+    // Before there is anything: from now on a signal waits for the end of what is being done here.
     this.finished = onFailure(() => this.discard());
+    try {
+      this.claim = claim(parent, base);
+    } catch (error) {
+      this.finished();
+      throw error;
+    }
   }
 
   /**
    * Begins a tree that is to be at `dir`. Throws `Failure` 64 when something is there that `force` does not allow to
    * replace: a directory that is not empty is replaced with `force` only, what is no directory never, nor a `DIR.json`
-   * that is something else than the document of a tree.
+   * that is something else than the document of a tree; and 77 when what is there cannot be removed.
    */
   static begin(dir: string, { force, ownsDocument }: StageOptions): Stage {
+    return Stage.beside(dir, force, (parent, base, target) => {
+      checkTarget(parent, base, target, force);
+      if (!ownsDocument) checkDocument(parent, base, target);
+    });
+  }
+
+  /** Begins a tree beside `dir` that is only looked at, and then discarded. */
+  static aside(dir: string): Stage {
+    return Stage.beside(dir, false, () => {});
+  }
+
+  private static beside(
+    dir: string,
+    force: boolean,
+    check: (parent: number, base: string, target: string) => void,
+  ): Stage {
     const target = resolve(dir);
     const base = basename(target);
     if (base === '') throw new Failure(Status.usage, target, 'the root directory is no place for an image');
     let parent = -1;
     try {
       parent = openat(AT.FDCWD, dirname(target), openDirectory, 0);
-      checkTarget(parent, base, target, force);
-      if (!ownsDocument) checkDocument(parent, base, target);
-      removeLeftovers(parent, base, target);
-      return new Stage(target, parent, base, `${prefixOf(base)}${process.pid}-${startTime(process.pid)}`, force);
+      clearLeftovers(parent, base);
+      check(parent, base, target);
+      return new Stage(target, parent, base, force);
     } catch (error) {
       if (parent >= 0) close(parent);
       throw failureOf(error, dir);
     }
+  }
+
+  /** The root directory of the tree that grows, open. */
+  get fd(): number {
+    return this.claim.fd;
+  }
+
+  /** The root of another empty tree on the same filesystem, open; the caller closes it, and the stage removes it. */
+  spare(): number {
+    return makeSpare(this.parent, this.claim);
   }
 
   /** Where the record of what could not be set is put, if there is any. */
@@ -78,56 +110,45 @@ export class Stage {
    */
   commit<T extends object | undefined>(document: T, unset: Map<ByteString, Unset>): T {
     const whole = document && unset.size > 0 ? { ...document, unset: this.unsetPath } : document;
-    const files = [
-      {
-        name: `${this.base}.json`,
-        temporary: `${this.name}.json`,
-        lines: whole ? [JSON.stringify(whole, null, 2)] : [],
-      },
-      { name: `${this.base}.unset.jsonl`, temporary: `${this.name}.unset.jsonl`, lines: unsetLines(unset) },
-    ];
-    const placed: (() => void)[] = [];
+    const { parent, base } = this;
+    let takeBack: (() => void) | undefined;
     try {
       // Written first: a disk that is full must not leave a tree without its document.
-      for (const { temporary, lines } of files) this.writeFile(temporary, lines);
-      placed.push(this.putTree());
-      for (const { name, temporary, lines } of files) if (lines.length > 0) placed.push(this.putFile(temporary, name));
+      this.writeFile('.unset.jsonl', unsetLines(unset));
+      this.writeFile('.json', whole ? [JSON.stringify(whole, null, 2)] : []);
+      for (const ending of sideFiles) checkFile(parent, `${base}${ending}`, `${this.target}${ending}`);
+      takeBack = this.putTree();
+      // A run that is killed from here on has done its work: the next one goes on with what is left.
+      for (const ending of sideFiles) placeFile(parent, this.claim.name, base, ending);
     } catch (error) {
-      for (const takeBack of placed.reverse()) takeBack();
-      this.dropFiles(files);
+      takeBack?.();
       throw failureOf(error, this.target);
     }
-    for (const { name, lines } of files) if (lines.length === 0) unlinkat.try(this.parent, name, 0);
-    // What was there has the temporary names now: should its removal be interrupted, the next run goes on with it.
-    this.dropFiles(files);
+    // What was there has the temporary name now.
     this.discard();
     return whole;
   }
 
-  private writeFile(name: string, lines: string[]): void {
-    if (lines.length === 0) return;
-    writeFileSync(join(dirname(this.target), name), `${lines.join('\n')}\n`, { mode: 0o644, flag: 'wx' });
-  }
-
-  private dropFiles(files: { temporary: string }[]): void {
-    for (const { temporary } of files) unlinkat.try(this.parent, temporary, 0);
+  private writeFile(ending: string, lines: string[]): void {
+    const path = join(dirname(this.target), `${this.claim.name}${ending}`);
+    writeFileSync(path, lines.map((line) => `${line}\n`).join(''), { mode: 0o644, flag: 'wx' });
   }
 
   /** Removes what has grown so far. */
   discard(): void {
     this.finished();
-    removeOld(this.parent, toName(this.name), this.target);
-    this.close();
-  }
-
-  private close(): void {
-    close(this.fd);
+    try {
+      release(this.parent, this.claim);
+    } catch (error) {
+      throw cannotBeRemoved(error, this.target);
+    }
     close(this.parent);
   }
 
   /** Returns what takes the tree back to its temporary name, and what was there to its place. */
   private putTree(): () => void {
-    const { parent, name, base } = this;
+    const { parent, base } = this;
+    const { name } = this.claim;
     if (this.force && renameat2.try(parent, name, parent, base, RENAME.EXCHANGE) === 0) {
       return () => renameat2(parent, name, parent, base, RENAME.EXCHANGE);
     }
@@ -139,54 +160,25 @@ export class Stage {
     if (result < 0) throw new SyscallError('renameat2', -result, this.target);
     return () => renameat2(parent, base, parent, name, 0);
   }
-
-  /** The same for a file beside the tree. */
-  private putFile(temporary: string, name: string): () => void {
-    const { parent } = this;
-    const path = join(dirname(this.target), name);
-    try {
-      checkFile(parent, name, path);
-      if (renameat2.try(parent, temporary, parent, name, RENAME.EXCHANGE) === 0) {
-        return () => renameat2(parent, temporary, parent, name, RENAME.EXCHANGE);
-      }
-      renameat2(parent, temporary, parent, name, 0);
-      return () => renameat2(parent, name, parent, temporary, 0);
-    } catch (error) {
-      throw failureOf(error, path);
-    }
-  }
-}
-
-/** The root directory of a new tree, open. After a failure it is not there. */
-function makeRoot(parent: number, name: string): number {
-  mkdirat(parent, name, 0o700);
-  try {
-    const fd = openat(parent, name, openDirectory | O.NOFOLLOW, 0);
-    // A setgid parent and a default ACL hand themselves on to what is made below.
-    fchown(fd, process.geteuid!(), process.getegid!());
-    for (const acl of ['system.posix_acl_default', 'system.posix_acl_access']) fremovexattr.try(fd, acl);
-    fchmod(fd, 0o755);
-    return fd;
-  } catch (error) {
-    unlinkat.try(parent, name, AT.REMOVEDIR);
-    throw error;
-  }
-}
-
-/** The name of a file in the notation of `lib/unpack`. */
-function toName(text: string): string {
-  return fromBytes(Buffer.from(text));
 }
 
 function checkTarget(parent: number, base: string, target: string, force: boolean): void {
   const stat = statAt(parent, toName(base));
   if (!stat) return;
   if ((stat.mode & S.IFMT) !== S.IFDIR) throw new Failure(Status.usage, target, 'it is there, and is no directory');
-  if (force) return;
-  const fd = openat(parent, base, openDirectory | O.NOFOLLOW, 0);
-  const empty = entriesOf(fd).length === 0;
-  close(fd);
-  if (!empty) throw occupied(target);
+  const fd = openat.try(parent, base, openDirectory | O.NOFOLLOW, 0);
+  // An empty directory of any mode can be replaced, and one of the user's own made accessible; the rest shows in the end.
+  if (fd === -EACCES && force) return;
+  if (fd < 0) throw new SyscallError('openat', -fd, target);
+  try {
+    if (!force && entriesOf(fd).length > 0) throw occupied(target);
+    if (!isRemovable(fd)) {
+      const why = 'it holds directories of other users, which you may not empty';
+      throw new Failure(Status.notPermitted, target, why, { hint: whoCan });
+    }
+  } finally {
+    close(fd);
+  }
 }
 
 /** An archive named `package` must not cost anybody a `package.json`. Throws `Failure` 64, whatever is forced. */
@@ -223,42 +215,9 @@ function occupied(target: string): Failure {
   return new Failure(Status.usage, target, 'it is there and not empty', { hint: '--force replaces it' });
 }
 
-function prefixOf(base: string): string {
-  return `.${base}.md-unpack-`;
+function cannotBeRemoved(error: unknown, target: string): Failure {
+  const isForeign = process.geteuid!() !== 0 && statusOfErrno(errnoName(error)) === Status.notPermitted;
+  return failureOf(error, target, isForeign ? { hint: whoCan } : {});
 }
 
-/** Removes a tree that is in nobody's way any more, the one of `target` or one that was begun for it. */
-function removeOld(parent: number, name: ByteString, target: string): void {
-  try {
-    removeTree(parent, name);
-  } catch (error) {
-    const isForeign = process.geteuid!() !== 0 && statusOfErrno(errnoName(error)) === Status.notPermitted;
-    throw failureOf(error, target, isForeign ? { hint: 'what --map has unpacked, only --map removes' } : {});
-  }
-}
-
-/** Removes the temporary trees of runs that are no more. */
-function removeLeftovers(parent: number, base: string, target: string): void {
-  const fd = openat(parent, '.', openDirectory, 0);
-  const names = entriesOf(fd);
-  close(fd);
-  const prefix = toName(prefixOf(base));
-  for (const name of names) {
-    const [, pid, start] =
-      /^([0-9]+)-([0-9]+)(?:\.json|\.unset\.jsonl)?$/.exec(name.startsWith(prefix) ? name.slice(prefix.length) : '') ??
-      [];
-    if (pid !== undefined && startTime(Number(pid)) !== start) removeOld(parent, name, target);
-  }
-}
-
-/** When a process started, in clock ticks after boot (proc_pid_stat(5), field 22); it tells a reused id apart. */
-function startTime(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    // The command's name stands in parentheses and may hold anything.
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-  } catch (error) {
-    if (errnoName(error) === 'ENOENT' || errnoName(error) === 'ESRCH') return undefined;
-    throw error;
-  }
-}
+const whoCan = 'what --map has unpacked, only --map removes';

@@ -46,3 +46,10 @@ export function statAt(dirfd: number, name: ByteString): Stat | undefined {
   const result = statx.try(dirfd, toBytes(name), AT.SYMLINK_NOFOLLOW, Stat.basic, stat.bytes);
   return result < 0 ? undefined : stat;
 }
+
+/** The status of what is open. */
+export function statOf(fd: number): Stat {
+  const stat = new Stat();
+  statx(fd, '', AT.EMPTY_PATH, Stat.basic, stat.bytes);
+  return stat;
+}

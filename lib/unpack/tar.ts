@@ -324,7 +324,8 @@ function makeEntry(
   longName: ByteString | undefined,
   longTarget: ByteString | undefined,
 ): Entry {
-  const path = longName ?? (records && (paxText(records, 'GNU.sparse.name') ?? paxText(records, 'path'))) ?? raw.name;
+  // Go's reader, and so every tool that is built on it, takes an empty long name for none.
+  const path = (longName || (records && (paxText(records, 'GNU.sparse.name') ?? paxText(records, 'path')))) ?? raw.name;
   const size = (records && paxNumber(records, 'size')) ?? raw.size;
   // Before POSIX a directory was a file whose name ends in a slash.
   const type = flagType === 'file' && path.endsWith('/') ? 'directory' : flagType;
@@ -332,7 +333,7 @@ function makeEntry(
   return {
     type,
     path,
-    target: longTarget ?? (records && paxText(records, 'linkpath')) ?? raw.linkname,
+    target: (longTarget || (records && paxText(records, 'linkpath'))) ?? raw.linkname,
     mode: raw.mode,
     uid: asId((records && paxNumber(records, 'uid')) ?? raw.uid, 'user'),
     gid: asId((records && paxNumber(records, 'gid')) ?? raw.gid, 'group'),

@@ -1,9 +1,8 @@
 /** Layers that another thread decompresses and hashes: what `layer-thread.ts` does, seen from the thread that unpacks. */
-import type { FileHandle } from 'node:fs/promises';
-import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import type { MessagePort, Worker } from 'node:worker_threads';
+import { Ahead } from '../compress/ahead.js';
+import type { Decompressor, Source } from '../compress/decompress.js';
 import { Failure } from '../pipe/failure.js';
-import { Ahead } from './ahead.js';
-import type { Decompressor, Source } from './decompress.js';
 import type { Job, Report } from './layer-thread.js';
 
 export class LayerThread implements Decompressor {
@@ -16,13 +15,12 @@ export class LayerThread implements Decompressor {
     readonly worthBytes = 3 * 1024 * 1024,
   ) {}
 
-  /** Begins to decompress gzip data. The handle is the thread's from now on. */
-  gunzip(handle: FileHandle, path: string, size: number, algorithm: string): Source {
+  /** Begins to decompress gzip data in an open file, which is the thread's from now on. */
+  gunzip(fd: number, path: string, size: number, algorithm: string): Source {
     this.worker ??= this.start();
-    const { port1, port2 } = new MessageChannel();
-    const job: Job = { port: port2, handle, path, size, algorithm };
-    // A FileHandle can be transferred, which the types do not know.
-    this.worker.postMessage(job, [port2, handle as unknown as MessagePort]);
+    const { port1, port2 } = new (process.getBuiltinModule('node:worker_threads').MessageChannel)();
+    const job: Job = { port: port2, fd, path, size, algorithm };
+    this.worker.postMessage(job, [port2]);
     const source = new ThreadSource(port1, () => this.open.delete(source));
     this.open.add(source);
     return source;
@@ -30,7 +28,9 @@ export class LayerThread implements Decompressor {
 
   private start(): Worker {
     // Its objects are few and small: what it works on is outside of its heap.
-    const worker = new Worker(this.file, { resourceLimits: { maxYoungGenerationSizeMb: 2 } });
+    // It closes files that were opened here. Loaded only now: an image of small layers does without.
+    const { Worker } = process.getBuiltinModule('node:worker_threads');
+    const worker = new Worker(this.file, { resourceLimits: { maxYoungGenerationSizeMb: 2 }, trackUnmanagedFds: false });
     worker.unref();
     worker.on('error', (error) => {
       for (const source of this.open) source.fail(error);

@@ -1,9 +1,10 @@
 /** Unpacking an image: its layers, in order, into one tree. */
 import type { Layer, ManifestDocument, RootfsDocument } from '../pipe/document.js';
+import { close } from '../sys/calls.js';
 import { type LayerFile, ofImage } from './announced.js';
 import { type Budget, LayerWriter } from './layer.js';
 import type { Limits } from './limits.js';
-import { onlyPaths } from './only.js';
+import { Selection } from './only.js';
 import { type ReadOptions, readLayers } from './read.js';
 import { Stage, type StageOptions } from './stage.js';
 import { Tree } from './tree.js';
@@ -29,7 +30,7 @@ export async function unpackImage(
   dir: string,
   options: UnpackOptions,
 ): Promise<RootfsDocument> {
-  return staged(ofImage(layers, document), dir, options, (stage, tree) =>
+  return staged(ofImage(layers, document), Stage.begin(dir, options), options, (stage, tree) =>
     stage.commit(rootfsDocument(document, stage.target), tree.unset),
   );
 }
@@ -40,7 +41,7 @@ export async function unpackFiles(
   dir: string,
   options: UnpackOptions<LayerFile>,
 ): Promise<{ rootfs: string }> {
-  return staged(layers, dir, options, (stage, tree) => {
+  return staged(layers, Stage.begin(dir, options), options, (stage, tree) => {
     stage.commit(undefined, tree.unset);
     return { rootfs: stage.target };
   });
@@ -54,7 +55,7 @@ export async function verifyImage(
   options: UnpackOptions,
   report: (difference: Difference) => void,
 ): Promise<number> {
-  return staged(ofImage(layers, document), dir, { ...options, force: true, ownsDocument: true }, (stage, tree) => {
+  return staged(ofImage(layers, document), Stage.aside(dir), options, (stage, tree) => {
     const count = compareTree(dir, stage.fd, (path) => tree.isDescribed(path), report);
     stage.discard();
     return count;
@@ -64,32 +65,92 @@ export async function verifyImage(
 /** Lays the layers into a new tree and hands it to `finish`. After a failure the tree is gone. */
 async function staged<L extends LayerFile, T>(
   layers: AsyncIterable<L>,
-  dir: string,
+  stage: Stage,
   options: UnpackOptions<L>,
   finish: (stage: Stage, tree: Tree) => T,
 ): Promise<T> {
-  const stage = Stage.begin(dir, options);
-  const { entries, bytes, depth } = options.limits;
-  const budget: Budget = { entries, bytes };
-  const tree = new Tree(stage.fd, { maxDepth: depth });
   const umask = process.umask(0);
+  let tree: Tree | undefined;
   try {
-    await readLayers(
-      layers,
-      ({ index }) => onlyPaths(new LayerWriter(tree, index === 0, budget), options.only ?? []),
-      options,
-    );
+    tree = await laid(layers, stage, options);
     options.progress.release();
     tree.finish();
     if (tree.unset.size > 0) options.warn?.(unsetSummary(tree.unset, stage.unsetPath));
     return finish(stage, tree);
   } catch (error) {
-    tree.root.closeAll();
+    tree?.root.closeAll();
     stage.discard();
     throw error;
   } finally {
     process.umask(umask);
   }
+}
+
+/** The tree with all layers in it. For parts of an image the layers are read as often as their hard links need. */
+async function laid<L extends LayerFile>(
+  layers: AsyncIterable<L>,
+  stage: Stage,
+  options: UnpackOptions<L>,
+): Promise<Tree> {
+  const selection = new Selection(options.only ?? []);
+  const repeated = selection.isAll ? layers : repeatable(layers);
+  let tree = await lay(repeated, stage, selection, options);
+  while (selection.needsPass()) {
+    // As if nothing had been written: the root itself gets its attributes anew.
+    tree.clear({ fd: stage.fd, path: '', ownGroup: true }, () => 'nothing');
+    const spareFd = stage.spare();
+    try {
+      const spare = new Tree(spareFd, { maxDepth: options.limits.depth });
+      tree = await lay(repeated, stage, selection, options, spare);
+      spare.root.closeAll();
+    } finally {
+      close(spareFd);
+    }
+  }
+  return tree;
+}
+
+async function lay<L extends LayerFile>(
+  layers: AsyncIterable<L>,
+  stage: Stage,
+  selection: Selection,
+  options: UnpackOptions<L>,
+  spare?: Tree,
+): Promise<Tree> {
+  const { entries, bytes, depth } = options.limits;
+  const budget: Budget = { entries, bytes };
+  const tree = new Tree(stage.fd, { maxDepth: depth });
+  const sourceOf = selection.isAll ? undefined : (target: string) => selection.sourceOf(target, tree, spare);
+  try {
+    await readLayers(
+      layers,
+      ({ index }) =>
+        selection.sink(
+          new LayerWriter(tree, index === 0, budget, sourceOf),
+          spare && new LayerWriter(spare, index === 0, budget),
+        ),
+      options,
+    );
+    return tree;
+  } catch (error) {
+    tree.root.closeAll();
+    spare?.root.closeAll();
+    throw error;
+  }
+}
+
+/** What can be gone through again: it keeps the layers, not what is in them. */
+function repeatable<L>(layers: AsyncIterable<L>): AsyncIterable<L> {
+  const known: L[] = [];
+  return {
+    async *[Symbol.asyncIterator]() {
+      yield* [...known];
+      for await (const layer of layers) {
+        known.push(layer);
+        yield layer;
+      }
+    },
+  };
 }
 
 /** What stays true of the tree: all that came down the pipe, except secrets and the manifest, which the digest names. */

@@ -11,6 +11,9 @@ import { binDir, cleanEnv, md, needs, needsRoot, run, shell } from '../support/r
 import type { TarEntry } from '../support/tar.js';
 import { prepare } from '../support/unpacking.js';
 
+/** The trees that are being made in a directory: their names, once they have those that they keep. */
+const staged = (directory: string): string[] =>
+  readdirSync(directory).filter((name) => /^\.rootfs\.md-unpack-[0-9]+$/.test(name));
 const file = (name: string, size: number): TarEntry => ({ name, data: Buffer.alloc(size, 'x') });
 
 test('a full disk in the middle of a layer is one line, status 74, and leaves nothing', {
@@ -65,11 +68,11 @@ test('a run that was killed leaves no DIR, and the next one removes what it left
   const child = spawn(join(binDir, 'md-unpack'), [rootfs], { env: cleanEnv(), stdio: ['pipe', 'ignore', 'inherit'] });
   // The layers are still to come: the temporary tree is there, and stays there.
   child.stdin.write(`${stdin.split('\n')[0]}\n`);
-  await until(() => readdirSync(directory).some((name) => name.startsWith('.rootfs.md-unpack-')), 10);
+  await until(() => staged(directory).length === 1, 10);
   child.kill('SIGKILL');
   await once(child, 'close');
   assert.equal(existsSync(rootfs), false);
-  assert.equal(readdirSync(directory).length, 2);
+  assert.deepEqual(staged(directory).length, 1);
   assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
   assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
 });
@@ -78,7 +81,7 @@ test('a run that is told to stop removes what it began', async (t) => {
   const { directory, rootfs, stdin } = prepare(t, [[file('a', 1000)]]);
   const child = spawn(join(binDir, 'md-unpack'), [rootfs], { env: cleanEnv(), stdio: ['pipe', 'ignore', 'inherit'] });
   child.stdin.write(stdin.split('\n').slice(0, 1).join('\n').concat('\n'));
-  await until(() => readdirSync(directory).some((name) => name.startsWith('.rootfs.md-unpack-')), 10);
+  await until(() => staged(directory).length === 1, 10);
   child.kill('SIGTERM');
   const [status] = await once(child, 'close');
   assert.equal(status, 143);
@@ -91,8 +94,7 @@ test('signals that go on coming do not end the clearing away', async (t) => {
   const child = spawn(join(binDir, 'md-unpack'), [rootfs], { env: cleanEnv(), stdio: ['pipe', 'ignore', 'ignore'] });
   const closed = once(child, 'close');
   child.stdin.write(stdin.split('\n').slice(0, 2).join('\n').concat('\n'));
-  const staged = () => readdirSync(directory).find((name) => name.startsWith('.rootfs')) ?? '';
-  await until(() => existsSync(join(directory, staged(), 'f4999')), 5);
+  await until(() => existsSync(join(directory, staged(directory)[0] ?? '', 'f4999')), 5);
   // Again and again, so that one comes while the tree is being removed.
   while (child.exitCode === null && child.signalCode === null) {
     child.kill('SIGTERM');
@@ -106,9 +108,9 @@ test('the temporary tree of a run that is still at work is left alone', async (t
   const { directory, rootfs, stdin } = prepare(t, [[file('a', 1000)]]);
   const child = spawn(join(binDir, 'md-unpack'), [rootfs], { env: cleanEnv(), stdio: ['pipe', 'ignore', 'ignore'] });
   child.stdin.write(`${stdin.split('\n')[0]}\n`);
-  await until(() => readdirSync(directory).some((name) => name.startsWith('.rootfs.md-unpack-')), 10);
+  await until(() => staged(directory).length === 1, 10);
   assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
-  assert.equal(readdirSync(directory).filter((name) => name.startsWith('.rootfs')).length, 1);
+  assert.equal(staged(directory).length, 1);
   child.stdin.end(stdin.slice(stdin.indexOf('\n') + 1));
   // The other one was faster, and its tree is not overwritten.
   assert.equal((await once(child, 'close'))[0], 64);

@@ -17,7 +17,14 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { needsBusybox, until } from '../support/rootfs.js';
 import { cleanEnv, jsonLines, md, needs, root, run } from '../support/run.js';
-import { needsSubordinate, outside, type SubordinateUser, subordinateUser } from '../support/subordinate.js';
+import {
+  firstId,
+  type Grants,
+  needsSubordinate,
+  outside,
+  type SubordinateUser,
+  subordinateUser,
+} from '../support/subordinate.js';
 import type { TarEntry } from '../support/tar.js';
 import { compareTrees, describeTree } from '../support/tree.js';
 import { type Prepared, prepare, type Stack } from '../support/unpacking.js';
@@ -47,7 +54,7 @@ interface Mapped extends Prepared, SubordinateUser {
 }
 
 /** Layers that the user may read, and md-unpack --map as that user. The tree is to be `rootfs` in the user's home. */
-function mapped(t: TestContext, stack: Stack, options = {}): Mapped {
+function mapped(t: TestContext, stack: Stack, options: Grants = {}): Mapped {
   const prepared = prepare(t, stack);
   chmodSync(prepared.directory, 0o755);
   const who = subordinateUser(t, options);
@@ -88,6 +95,24 @@ test('what even the namespace cannot have is on record: devices, and ids that ar
     { path: 'far', uid: 70_000, gid: 0 },
     { path: 'null', uid: 0, gid: 0, mode: 0o666, device: { type: 'char', major: 1, minor: 3 } },
   ]);
+});
+
+test('all ranges of the user count, one after the other, and what they have in common once', { skip }, async (t) => {
+  const files = [1, 10, 11, 20, 21, 25, 26].map((uid): TarEntry => ({ name: `u${uid}`, data: 'x', uid, gid: uid }));
+  const { rootfs, unpack } = mapped(t, [files], {
+    ranges: [
+      [firstId, 10],
+      [firstId + 100, 10],
+      [firstId + 5, 0],
+      [firstId + 95, 20],
+    ],
+  });
+  const { status, stderr } = await unpack([rootfs]);
+  assert.equal(status, 0, stderr);
+  const tree = describeTree(rootfs);
+  const owners = files.map(({ name }) => tree.get(String(name))?.owner);
+  const expected = [0, 9, 100, 109, 95, 99, 110].map((id) => `${firstId + id}:${firstId + id}`);
+  assert.deepEqual(owners, expected);
 });
 
 test('md-isolate --userns range sees the owners as the image has them', { skip: skip || needsBusybox }, async (t) => {
@@ -131,14 +156,38 @@ test('--map takes a mapped tree as it is: it verifies, replaces and, with an emp
   assert.deepEqual(readdirSync(rootfs), []);
 });
 
-test('without --map a mapped tree cannot be replaced, and the error says what can', { skip }, async (t) => {
+test('without --map a mapped tree cannot be replaced: the error says so before a layer comes, and what can', {
+  skip,
+}, async (t) => {
   const { rootfs, command, stdin, unpack } = mapped(t, image);
   assert.equal((await unpack([rootfs])).status, 0);
-  const { status, stderr } = await run(command('md-unpack', ['--force', rootfs]), { stdin });
+  const { status, stderr } = await run(command('md-unpack', ['--force', rootfs]), {
+    stdin: `${stdin.split('\n')[0]}\n`,
+  });
   assert.equal(status, 77);
-  assert.match(stderr, /^md-unpack: .*; what --map has unpacked, only --map removes\n$/m);
+  assert.match(
+    stderr,
+    /^md-unpack: .*\/rootfs: it holds directories of other users.*; what --map has unpacked, only --map removes\n$/,
+  );
+  assert.equal((await unpack(['--verify', rootfs])).status, 0);
   assert.equal((await unpack(['--force', rootfs])).status, 0);
   assert.deepEqual(readdirSync(join(rootfs, '..')).sort(), ['rootfs', 'rootfs.json']);
+});
+
+test('without --map a mapped tree of which all can be removed is replaced', { skip }, async (t) => {
+  const { rootfs, command, unpack, stdin } = mapped(t, [
+    [
+      { name: 'd/empty/', type: 'directory', uid: 7, gid: 8 },
+      { name: 'open/', type: 'directory', uid: 7, gid: 8, mode: 0o777 },
+      { name: 'open/file', data: 'x', uid: 9, mode: 0 },
+      { name: 'own/', type: 'directory', mode: 0 },
+      { name: 'own/file', data: 'x', uid: 9 },
+    ],
+  ]);
+  assert.equal((await unpack([rootfs])).status, 0);
+  const { status, stderr } = await run(command('md-unpack', ['--force', rootfs]), { stdin });
+  assert.equal(status, 0, stderr);
+  assert.deepEqual(readdirSync(join(rootfs, '..')).sort(), ['rootfs', 'rootfs.json', 'rootfs.unset.jsonl']);
 });
 
 test('a failure in the namespace is told once, with its status, and leaves nothing', { skip }, async (t) => {
@@ -191,13 +240,13 @@ function isRunning(pid: string): boolean {
 test('what a killed process left in the namespace, the next run removes', { skip }, async (t) => {
   const { rootfs, home, unpack } = mapped(t, image);
   assert.equal((await unpack([rootfs])).status, 0);
-  await run(['mv', rootfs, join(home, '.rootfs.md-unpack-4194305-1')]);
+  await run(['mv', rootfs, join(home, '.rootfs.md-unpack-4194305')]);
   assert.equal((await unpack([rootfs])).status, 0);
   assert.deepEqual(readdirSync(home).sort(), ['rootfs', 'rootfs.json']);
 });
 
 test('without subordinate ids --map fails with the cause and the remedy', { skip }, async (t) => {
-  const { rootfs, home, unpack } = mapped(t, image, { grants: false });
+  const { rootfs, home, unpack } = mapped(t, image, { ranges: [] });
   const { status, stdout, stderr } = await unpack([rootfs]);
   assert.equal(status, 77);
   assert.equal(

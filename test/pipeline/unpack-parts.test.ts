@@ -5,7 +5,9 @@ import {
   existsSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   unlinkSync,
   utimesSync,
@@ -14,6 +16,7 @@ import {
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { digestOf } from '../support/content.js';
+import { layer } from '../support/image.js';
 import { jsonLines, md, needsRoot } from '../support/run.js';
 import type { TarEntry } from '../support/tar.js';
 import { describeTree } from '../support/tree.js';
@@ -49,6 +52,36 @@ test('a diffID in a line made by hand is checked', async (t) => {
   assert.equal(result.status, 65);
   assert.match(result.stderr, /diffID: expected/);
   assert.deepEqual(readdirSync(directory), ['layers']);
+});
+
+test('digest, diffID and size in a line made by hand are checked, each by itself, whatever the compression', async (t) => {
+  const entries: TarEntry[] = [{ name: 'file', data: 'x'.repeat(100_000) }];
+  for (const compression of ['gzip', 'none'] as const) {
+    const { directory, rootfs, layers } = prepare(t, [layer(entries, { compression })]);
+    const { path, digest, diffID, size } = layers[0]!;
+    const unpack = (fields: object, flags: string[] = [rootfs]) =>
+      md('md-unpack', flags, { stdin: `${JSON.stringify({ layer: { path, ...fields } })}\n` });
+    const other = `sha256:${'0'.repeat(64)}`;
+    for (const [fields, why] of [
+      [{ digest: other, diffID, size }, `digest: expected ${other}, got ${digest}`],
+      [{ digest, diffID: other, size }, `diffID: expected ${other}, got ${diffID}`],
+      [{ digest, diffID, size: size + 1 }, `size: expected ${size + 1}, got ${size}`],
+      [{ digest: other }, `digest: expected ${other}, got ${digest}`],
+      [{ size: 0 }, `size: expected 0, got ${size}`],
+    ] as const) {
+      for (const flags of [[rootfs], ['--list']]) {
+        const { status, stderr } = await unpack(fields, flags);
+        assert.equal(status, 65, stderr);
+        assert.match(stderr, new RegExp(`^md-unpack: layer 0 \\(.*\\): ${why}\n$`));
+        assert.deepEqual(readdirSync(directory), ['layers']);
+      }
+    }
+    for (const fields of [{ size: -1 }, { size: '1' }, { digest: 'sha256:1' }, { digest: 7 }]) {
+      assert.equal((await unpack(fields)).status, 65, JSON.stringify(fields));
+    }
+    const { status, stderr } = await unpack({ digest, diffID, size });
+    assert.equal(status, 0, stderr);
+  }
 });
 
 test('--list tells of each entry, and writes nothing', async (t) => {
@@ -100,6 +133,107 @@ test('--only extracts the paths that it names, with what is on the way to them',
   const result = await md('md-unpack', ['--only', '/etc', '--only', 'usr/bin/sh', rootfs], { stdin });
   assert.equal(result.status, 0, result.stderr);
   assert.deepEqual([...describeTree(rootfs).keys()], ['.', 'etc', 'etc/motd', 'usr', 'usr/bin', 'usr/bin/sh']);
+});
+
+const content = 'the content';
+const linkCases: [what: string, stack: TarEntry[][]][] = [
+  [
+    'in the same layer',
+    [
+      [
+        { name: 'out', data: content },
+        { name: 'in/link', type: 'link', linkname: 'out' },
+      ],
+    ],
+  ],
+  [
+    'in a lower layer, where a later one removes it',
+    [
+      [{ name: 'd/out', data: content }],
+      [{ name: 'in/link', type: 'link', linkname: '/d/out' }],
+      [{ name: 'd/.wh.out' }, { name: 'd/out', data: 'later' }],
+    ],
+  ],
+  [
+    'that is a hard link itself, to one that is one',
+    [
+      [
+        { name: 'a', data: content },
+        { name: 'b', type: 'link', linkname: 'a' },
+        { name: 'c', type: 'link', linkname: 'b' },
+        { name: 'in/link', type: 'link', linkname: 'c' },
+      ],
+    ],
+  ],
+  [
+    'that is reached through a symlink to a symlink',
+    [
+      [
+        { name: 'usr/lib/out', data: content },
+        { name: 'usr/lib64', type: 'symlink', linkname: 'lib' },
+        { name: 'lib', type: 'symlink', linkname: '/usr/lib64' },
+        { name: 'in/link', type: 'link', linkname: 'lib/out' },
+      ],
+    ],
+  ],
+  [
+    'that an earlier layer had with other content',
+    [
+      [{ name: 'out', data: 'earlier' }],
+      [{ name: '.wh.out' }],
+      [
+        { name: 'out', data: content },
+        { name: 'in/link', type: 'link', linkname: 'out' },
+      ],
+    ],
+  ],
+];
+for (const [what, layers] of linkCases) {
+  test(`--only of a hard link has the content of a file ${what}`, async (t) => {
+    const { directory, rootfs, stdin } = prepare(t, layers);
+    const { status, stderr } = await md('md-unpack', ['--only', 'in', rootfs], { stdin });
+    assert.equal(status, 0, stderr);
+    const tree = describeTree(rootfs);
+    assert.deepEqual([...tree.keys()], ['.', 'in', 'in/link']);
+    assert.equal(readFileSync(join(rootfs, 'in/link'), 'utf8'), content);
+    assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
+  });
+}
+
+test('--only of two names of a file makes one file of them, with the attributes that it has', async (t) => {
+  const { rootfs, stdin } = prepare(t, [
+    [
+      { name: './', type: 'directory', mode: 0o711, mtime: 77 },
+      { name: 'out', data: content, mode: 0o4711, mtime: 1000 },
+      { name: 'one', type: 'link', linkname: 'out', mode: 0o600 },
+      { name: 'two', type: 'link', linkname: 'one' },
+    ],
+  ]);
+  const { status, stderr } = await md('md-unpack', ['--only', 'one', '--only', 'two', rootfs], { stdin });
+  assert.equal(status, 0, stderr);
+  const [one, two] = ['one', 'two'].map((name) => statSync(join(rootfs, name)));
+  assert.deepEqual([one!.ino, one!.nlink, one!.mode & 0o7777, one!.mtimeMs], [two!.ino, 2, 0o4711, 1_000_000]);
+  assert.deepEqual([statSync(rootfs).mode & 0o777, statSync(rootfs).mtimeMs], [0o711, 77_000]);
+});
+
+test('--only of a hard link to nothing, or to what has no end, is refused as such', async (t) => {
+  for (const [entries, why] of [
+    [[{ name: 'in/link', type: 'link', linkname: 'none' }], /in\/link: it is a hard link to none, which is not there/],
+    [[{ name: 'in/link', type: 'link', linkname: 'in/none' }], /it is a hard link to in\/none, which is not there/],
+    [
+      [
+        { name: 'p', type: 'symlink', linkname: 'p/x' },
+        { name: 'in/link', type: 'link', linkname: 'p/f' },
+      ],
+      /its hard links lead on and on/,
+    ],
+  ] as [TarEntry[], RegExp][]) {
+    const { directory, rootfs, stdin } = prepare(t, [entries]);
+    const { status, stderr } = await md('md-unpack', ['--only', 'in', rootfs], { stdin });
+    assert.equal(status, 65, stderr);
+    assert.match(stderr, why);
+    assert.deepEqual(readdirSync(directory), ['layers']);
+  }
 });
 
 test('--only without DIR is refused: the store holds whole images', async (t) => {

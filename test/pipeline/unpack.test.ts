@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { until } from '../support/rootfs.js';
-import { binDir, cleanEnv, jsonLines, md } from '../support/run.js';
+import { binDir, cleanEnv, jsonLines, md, shell } from '../support/run.js';
 import { prepare } from '../support/unpacking.js';
 
 const stack = [
@@ -143,6 +143,26 @@ test('a layer that is not what its diffID says leaves no tree', async (t) => {
   assert.match(result.stderr, /diffID: expected sha256:[0-9a-f]{64}, got sha256:/);
   assert.deepEqual(readdirSync(directory), ['layers']);
   assert.equal(existsSync(rootfs), false);
+});
+
+test('when stdout cannot be written the tree stays, whole and with its document, and the error says so', async (t) => {
+  const { rootfs, stdin, directory } = prepare(t, layers);
+  const byHand = `${stdin.split('\n')[1]}\n`;
+  for (const [input, flags, files] of [
+    [stdin, '', ['layers', 'rootfs', 'rootfs.json']],
+    [stdin, '--path --force', ['layers', 'rootfs', 'rootfs.json']],
+    [byHand, '--force', ['layers', 'rootfs']],
+  ] as const) {
+    const result = await shell(`md-unpack ${flags} "$1" > /dev/full`, [rootfs], { stdin: input });
+    assert.equal(result.status, 74);
+    assert.equal(
+      result.stderr,
+      'md-unpack: writing to stdout: no space left on device (ENOSPC); ' +
+        `the tree is complete, and stays at ${rootfs}\n`,
+    );
+    assert.deepEqual(readdirSync(directory).sort(), files);
+    assert.ok(existsSync(join(rootfs, 'etc/keep')));
+  }
 });
 
 test('-x shows each system call that makes the tree', async (t) => {

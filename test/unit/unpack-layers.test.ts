@@ -506,6 +506,8 @@ test('case 15: devices and FIFOs are made with their numbers, modes and owners',
 for (const [major, minor] of [
   [4096, 0],
   [0, 1048576],
+  [-1, 0],
+  [0, -1],
 ] as const) {
   test(`case 15: the device numbers ${major}, ${minor} are out of range`, (t) =>
     fails(t, [[{ name: 'dev', type: 'char', major, minor }]], /out of range/));

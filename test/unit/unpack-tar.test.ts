@@ -362,6 +362,38 @@ for (const [name, make] of Object.entries(formats)) {
   }
 }
 
+test('case 18: a map of format 0.0 without a length to each offset is damage', () => {
+  const rawPax = Buffer.concat(
+    [{ 'GNU.sparse.size': '100' }, { 'GNU.sparse.offset': '0' }, { 'GNU.sparse.offset': '8' }].map(paxBytes),
+  );
+  damaged(tarball([{ name: 'f', data: 'abcdefgh', rawPax }]), /an offset without a length/);
+});
+
+test('case 18: a map of format 0.1 that is not as long as it says is damage', () => {
+  const pax = { 'GNU.sparse.size': '100', 'GNU.sparse.numblocks': '7', 'GNU.sparse.map': '0,4,10,4' };
+  damaged(tarball([{ name: 'f', data: 'abcdefgh', pax }]), /not as long as it says/);
+});
+
+for (const [major, minor] of [
+  ['2', '0'],
+  ['1', '1'],
+] as const) {
+  test(`case 18: a sparse file of the unknown format ${major}.${minor} is damage`, () => {
+    const pax = { 'GNU.sparse.major': major, 'GNU.sparse.minor': minor, 'GNU.sparse.realsize': '4' };
+    damaged(tarball([{ name: 'f', data: 'abcd', pax }]), /unknown format/);
+  });
+}
+
+test('case 16: an attribute of libarchive with a NUL in its name, or not in base64, is damage', () => {
+  damaged(tarball([{ name: 'f', pax: { 'LIBARCHIVE.xattr.user.a%00b': 'eA==' } }]), /holds a NUL/);
+  damaged(tarball([{ name: 'f', pax: { 'LIBARCHIVE.xattr.user.a': '!!!' } }]), /not base64/);
+});
+
+test('case 16: an empty long name or target is none, as Go has it', () => {
+  const { path, target } = first([gnuLong('L', ''), gnuLong('K', ''), { name: 'a', type: 'symlink', linkname: 'b' }]);
+  assert.deepEqual([path, target], ['a', 'b']);
+});
+
 test('case 18: a map of format 1.0 that never ends is damage', () =>
   damaged(
     tarball([

@@ -1,0 +1,44 @@
+/** Whether an ordinary user can remove a tree, seen before anything is done for its removal. */
+import { accessSync, constants } from 'node:fs';
+import { errnoName } from '../pipe/failure.js';
+import { close, openat } from '../sys/calls.js';
+import { O } from '../sys/constants.js';
+import { toBytes } from './bytes.js';
+import { EACCES } from './errno.js';
+import { statAt, statOf } from './stat.js';
+import { entriesOf } from './tree.js';
+
+const openDirectory = O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
+
+/**
+ * False when the open directory, or one below it, is another user's and cannot be looked into, or has entries that this
+ * process may not remove. One of its own that cannot be looked into says nothing: it can change the mode of that.
+ */
+export function isRemovable(fd: number): boolean {
+  const user = process.geteuid!();
+  return user === 0 || canEmpty(fd, user);
+}
+
+function canEmpty(fd: number, user: number): boolean {
+  const names = entriesOf(fd);
+  if (names.length > 0 && statOf(fd).uid !== user && !isWritable(fd)) return false;
+  for (const name of names) {
+    const below = openat.try(fd, toBytes(name), openDirectory, 0);
+    if (below === -EACCES && statAt(fd, name)?.uid !== user) return false;
+    if (below < 0) continue;
+    const can = canEmpty(below, user);
+    close(below);
+    if (!can) return false;
+  }
+  return true;
+}
+
+function isWritable(fd: number): boolean {
+  try {
+    accessSync(`/proc/self/fd/${fd}`, constants.W_OK);
+    return true;
+  } catch (error) {
+    if (errnoName(error) === 'EACCES') return false;
+    throw error;
+  }
+}

@@ -1,0 +1,174 @@
+/** A tree and its document belong together at every moment, and what a run that was killed has left is made whole. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { readRootfsDocument } from '../../lib/isolate/document.js';
+import { until } from '../support/rootfs.js';
+import { cleanEnv, md, needs, needsRoot, run } from '../support/run.js';
+import { prepare } from '../support/unpacking.js';
+
+const image = (which: string) => [[{ name: 'which', data: which }]];
+const user = { uid: 65534, gid: 65534 };
+/** No inode of a test. */
+const dead = '.rootfs.md-unpack-4194305';
+
+/** Which image a tree is of, and which its document: as a reader finds it, and in DIR.json. */
+function pairAt(rootfs: string, digests: Map<string | undefined, string>) {
+  const path = `${rootfs}.json`;
+  const plain = existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')).digest as string) : undefined;
+  return {
+    tree: readFileSync(join(rootfs, 'which'), 'utf8'),
+    read: digests.get(readRootfsDocument(rootfs)?.digest),
+    plain: digests.get(plain),
+  };
+}
+
+for (const [what, byHand] of [
+  ['another image', false],
+  ['layers without a document', true],
+] as const) {
+  test(`killed at any moment while ${what} replaces a tree, the tree has its own document`, {
+    skip: needs('strace'),
+  }, async (t) => {
+    const old = prepare(t, image('old'));
+    const next = prepare(t, image('new'));
+    const { rootfs, directory } = old;
+    const digests = new Map<string | undefined, string>([[undefined, 'none']]).set(old.document.digest, 'old');
+    if (!byHand) digests.set(next.document.digest, 'new');
+    const stdin = byHand ? `${JSON.stringify({ layer: { path: next.layers[0]!.path } })}\n` : next.stdin;
+    const seen = new Set<string>();
+    for (let call = 1, status = -1; status !== 0; call++) {
+      assert.equal((await md('md-unpack', ['--force', rootfs], { stdin: old.stdin })).status, 0);
+      const inject = `renameat2,unlinkat:signal=SIGKILL:when=${call}`;
+      const strace = [
+        'strace',
+        '-f',
+        '-qq',
+        '-o',
+        '/dev/null',
+        '-e',
+        'trace=renameat2,unlinkat',
+        '-e',
+        `inject=${inject}`,
+      ];
+      ({ status } = await run([...strace, 'md-unpack', '--force', rootfs], { stdin }));
+      const { tree, read, plain } = pairAt(rootfs, digests);
+      const own = tree === 'new' && byHand ? 'none' : tree;
+      assert.equal(read, own, `killed at call ${call}`);
+      seen.add(`${tree} with ${plain}`);
+      // It is refused, since the tree is there; but it brings order first.
+      assert.equal((await md('md-unpack', [rootfs], { stdin: next.stdin })).status, 64);
+      assert.deepEqual(pairAt(rootfs, digests), { tree, read: own, plain: own }, `after call ${call}`);
+      const files = own === 'none' ? ['layers', 'rootfs'] : ['layers', 'rootfs', 'rootfs.json'];
+      assert.deepEqual(readdirSync(directory).sort(), files);
+      assert.ok(call < 50, 'it does not end');
+    }
+    // The moment in between was among them.
+    assert.deepEqual([...seen], ['old with old', 'new with old', byHand ? 'new with none' : 'new with new']);
+  });
+}
+
+test('a document that another user has put beside a tree is not believed', { skip: needsRoot }, async (t) => {
+  const { rootfs, directory, stdin, document } = prepare(t, image('x'));
+  chmodSync(directory, 0o1777);
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
+  const planted = join(directory, `.rootfs.md-unpack-${statSync(rootfs, { bigint: true }).ino}.json`);
+  writeFileSync(planted, JSON.stringify({ ...document, rootfs, image: 'evil.example/x:1' }));
+  chownSync(planted, user.uid, user.gid);
+  assert.equal(readRootfsDocument(rootfs)?.image, document.image);
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 64);
+  assert.equal(readRootfsDocument(rootfs)?.image, document.image);
+});
+
+test('a run in another PID namespace is seen to be at work, and seen to be dead', {
+  skip: needsRoot || needs('unshare'),
+}, async (t) => {
+  const { rootfs, directory, stdin } = prepare(t, [...image('x'), ...image('y')]);
+  const staged = () => readdirSync(directory).find((name) => /^\.rootfs\.md-unpack-[0-9]+$/.test(name)) ?? '';
+  const argv = ['--pid', '--fork', '--kill-child', '--mount-proc', 'md-unpack', rootfs];
+  const child = spawn('unshare', argv, { env: cleanEnv(), stdio: ['pipe', 'ignore', 'ignore'] });
+  t.after(() => child.kill('SIGKILL'));
+  child.stdin.write(stdin.split('\n').slice(0, 2).join('\n').concat('\n'));
+  await until(() => existsSync(join(directory, staged(), 'which')), 10);
+  const theirs = staged();
+  // Refused or not, a run looks at what others have left.
+  assert.equal((await md('md-unpack', [rootfs], { stdin: '{"layer":{"path":"/none"}}\n' })).status, 74);
+  assert.equal(staged(), theirs);
+  assert.equal(readFileSync(join(directory, theirs, 'which'), 'utf8'), 'x');
+  child.kill('SIGKILL');
+  await once(child, 'close');
+  await until(async () => {
+    await md('md-unpack', [rootfs], { stdin: '{"layer":{"path":"/none"}}\n' });
+    return readdirSync(directory).length === 1;
+  }, 100);
+});
+
+test("what another user has left is nobody else's, and in nobody's way", { skip: needsRoot }, async (t) => {
+  const { rootfs, directory, stdin } = prepare(t, image('x'));
+  chmodSync(directory, 0o1777);
+  mkdirSync(join(directory, dead));
+  writeFileSync(join(directory, dead, 'file'), '');
+  writeFileSync(join(directory, `${dead}.lock`), '', { mode: 0o600 });
+  const unlocked = `${dead}0`;
+  mkdirSync(join(directory, unlocked));
+  const { status, stderr } = await md('md-unpack', [rootfs], { stdin, ...user });
+  assert.equal(status, 0, stderr);
+  assert.deepEqual(readdirSync(directory).sort(), [dead, `${dead}.lock`, unlocked, 'layers', 'rootfs', 'rootfs.json']);
+  assert.equal((await md('md-unpack', ['--force', rootfs], { stdin })).status, 0);
+  assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
+});
+
+test("what cannot be a lock, though it has the name of one, stays, and is in nobody's way", async (t) => {
+  const { rootfs, directory, stdin } = prepare(t, image('x'));
+  mkdirSync(join(directory, `${dead}.lock`));
+  symlinkSync('/etc/passwd', join(directory, `${dead}0.lock`));
+  const { status, stderr } = await md('md-unpack', [rootfs], { stdin });
+  assert.equal(status, 0, stderr);
+  assert.deepEqual(readdirSync(directory).sort(), [`${dead}.lock`, `${dead}0.lock`, 'layers', 'rootfs', 'rootfs.json']);
+});
+
+test('all that a run can leave is removed, and what it had not put in its place is not put there', async (t) => {
+  const { rootfs, directory, stdin } = prepare(t, image('x'));
+  for (const ending of ['', '.spare']) {
+    mkdirSync(join(directory, `${dead}${ending}`));
+    writeFileSync(join(directory, `${dead}${ending}`, 'file'), '');
+  }
+  for (const ending of ['.lock', '.json', '.unset.jsonl']) writeFileSync(join(directory, `${dead}${ending}`), '{}');
+  assert.equal((await md('md-unpack', [rootfs], { stdin: '{"layer":{"path":"/none"}}\n' })).status, 74);
+  assert.deepEqual(readdirSync(directory), ['layers']);
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
+});
+
+test('files of a like name that md-unpack has not made stay', async (t) => {
+  const { rootfs, directory, stdin } = prepare(t, image('x'));
+  const name = '.rootfs.md-unpack-notes.txt';
+  writeFileSync(join(directory, name), 'mine');
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
+  assert.equal(readFileSync(join(directory, name), 'utf8'), 'mine');
+});
+
+test('a tree that another run takes for a leftover before its name is final is begun again', {
+  skip: needs('strace'),
+}, async (t) => {
+  const { rootfs, directory, stdin } = prepare(t, image('it'));
+  const slowly = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=mkdirat:delay_exit=2000000:when=1'];
+  const slow = run([...slowly, 'md-unpack', '--force', rootfs], { stdin });
+  await until(() => readdirSync(directory).some((name) => name.startsWith('.rootfs.md-unpack-')));
+  assert.equal((await md('md-unpack', ['--force', rootfs], { stdin })).status, 0);
+  const { status, stderr } = await slow;
+  assert.deepEqual([status, stderr], [0, '']);
+  assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
+});
