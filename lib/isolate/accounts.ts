@@ -5,6 +5,7 @@ import { Status } from '../pipe/status.js';
 import { openat2, openHow } from '../sys/calls.js';
 import { O, RESOLVE } from '../sys/constants.js';
 import { isErrno } from '../sys/syscall.js';
+import { whatRootIs } from './document.js';
 import type { AccountFiles } from './users.js';
 
 /** Ample: 10,000 users have 0.6 MB. A larger file is no account file. */
@@ -16,7 +17,7 @@ export function readAccountFiles(root: string): AccountFiles {
   try {
     directory = openSync(root, O.PATH | O.DIRECTORY | O.CLOEXEC);
   } catch (error) {
-    throw failureOf(error, root, { hint: 'DIR is a directory with a root filesystem, as md-unpack makes it' });
+    throw failureOf(error, root, { hint: whatRootIs });
   }
   try {
     return { passwd: readInside(directory, 'etc/passwd'), group: readInside(directory, 'etc/group') };

@@ -3,11 +3,21 @@
  * cannot give them, that is a failure that says why.
  *
  * As root the cgroups are `md/md-PID-STARTTIME` at the top of a hierarchy, as docker has its own below `docker`. An
- * ordinary user gets one beside or above the own cgroup, where the system has delegated that (cgroup v2 only).
+ * ordinary user gets one below the own cgroup or one above it, where the system has delegated that (cgroup v2 only).
  */
-import { accessSync, constants, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoName, errnoText, Failure } from '../pipe/failure.js';
+import { pause } from '../pipe/pause.js';
 import { Status } from '../pipe/status.js';
 import { type CgroupHost, cgroupHost, type Hierarchy } from './cgroup-host.js';
 import { type CgroupWrite, cgroupWrites, type Limits } from './limits.js';
@@ -43,14 +53,17 @@ export function probeCgroups(): CgroupHost {
 /** Makes a cgroup in each hierarchy that has a controller of these writes, and makes them. Undoes all when one fails. */
 export function cgroupOf(writes: readonly CgroupWrite[], host: CgroupHost): Cgroup {
   const directories: string[] = [];
+  const leave: (() => void)[] = [];
   const remove = () => {
     for (const directory of directories.splice(0)) removeCgroup(directory);
+    for (const goBack of leave.splice(0)) goBack();
   };
   try {
     for (const [hierarchy, mine] of byHierarchy(writes, host)) {
       const parent = parentFor(hierarchy, mine);
-      sweep(parent);
-      directories.push(makeCgroup(parent, hierarchy, mine));
+      leave.push(parent.leave);
+      sweep(parent.directory);
+      directories.push(makeCgroup(parent.directory, hierarchy, mine));
       for (const write of mine) writeLimit(directories.at(-1)!, write);
     }
   } catch (error) {
@@ -93,17 +106,23 @@ function missingHint(controller: string): string {
   return 'mount cgroup2 on /sys/fs/cgroup, or leave the flag out';
 }
 
+interface Parent {
+  directory: string;
+  /** Undoes what was needed to have it, once nothing is below it any more. */
+  leave: () => void;
+}
+
 /**
- * The directory to make the cgroup in: for root below the top, else the nearest one of our own cgroup and those above it
- * that may be written to and can pass the controllers on.
+ * Where to make the cgroup: for root below the top, else the nearest one of our own cgroup and those above it that may be
+ * written to and can pass the controllers on.
  */
-function parentFor(hierarchy: Hierarchy, writes: readonly CgroupWrite[]): string {
+function parentFor(hierarchy: Hierarchy, writes: readonly CgroupWrite[]): Parent {
   const [{ flag, controller }] = writes as [CgroupWrite];
   if (process.geteuid?.() === 0) {
     const parent = join(hierarchy.mount, parentName);
     if (hierarchy.version === 2)
-      attempt(writes[0]!, `passing on controllers in ${hierarchy.mount}`, () => enable(hierarchy.mount, writes));
-    return parent;
+      attempt(writes[0]!, `passing on controllers in ${hierarchy.mount}`, () => passOn(hierarchy.mount, writes));
+    return { directory: parent, leave: () => undefined };
   }
   if (hierarchy.version === 1) {
     throw new Failure(
@@ -120,10 +139,11 @@ function parentFor(hierarchy: Hierarchy, writes: readonly CgroupWrite[]): string
       // Moving a process needs this file of the directory that the old cgroup and the new one have in common.
       accessSync(join(at, 'cgroup.procs'), constants.W_OK);
       accessSync(at, constants.W_OK);
-      enable(at, writes);
-      return at;
+      if (at === hierarchy.own && isAlone(at)) return stepAside(at, writes);
+      passOn(at, writes);
+      return { directory: at, leave: () => undefined };
     } catch (error) {
-      // EACCES: not delegated. EBUSY: it has processes of its own, and then passes nothing on. The next one up may do.
+      // EACCES: not delegated. EBUSY: it has processes of its own. The next one up may do.
       if (errnoName(error) === undefined) throw error;
     }
   }
@@ -137,11 +157,53 @@ function parentFor(hierarchy: Hierarchy, writes: readonly CgroupWrite[]): string
   );
 }
 
-/** Lets the cgroups below `directory` have the controllers (cgroup v2, cgroup.subtree_control). */
-function enable(directory: string, writes: readonly CgroupWrite[]): void {
+/**
+ * As `enable`, where it can be of use. A cgroup with processes passes no memory on (EBUSY), but it does pass on cpu, pids and
+ * cpuset, and becomes one of threads by that: no process can be moved below it then. Only the topmost may have both.
+ */
+function passOn(directory: string, writes: readonly CgroupWrite[]): void {
+  if (existsSync(join(directory, 'cgroup.type')) && read(directory, 'cgroup.procs') !== '') {
+    throw Object.assign(new Error('it has processes of its own'), { code: 'EBUSY' });
+  }
+  enable(directory, writes);
+}
+
+/** Lets the cgroups below `directory` have the controllers (cgroup v2, cgroup.subtree_control). Returns the new ones. */
+function enable(directory: string, writes: readonly CgroupWrite[]): string[] {
   const there = words(join(directory, 'cgroup.subtree_control'));
-  const missing = new Set(writes.map(({ controller }) => controller).filter((name) => !there.includes(name)));
-  if (missing.size > 0) put(directory, 'cgroup.subtree_control', [...missing].map((name) => `+${name}`).join(' '));
+  const missing = [...new Set(writes.map(({ controller }) => controller))].filter((name) => !there.includes(name));
+  if (missing.length > 0) put(directory, 'cgroup.subtree_control', missing.map((name) => `+${name}`).join(' '));
+  return missing;
+}
+
+function isAlone(directory: string): boolean {
+  return read(directory, 'cgroup.procs') === String(process.pid);
+}
+
+/**
+ * The own cgroup becomes the parent: nobody else is in it, as in a scope of systemd's, and this process moves to one below.
+ * The cgroups above are systemd's to change, so that limits there might not last.
+ */
+function stepAside(own: string, writes: readonly CgroupWrite[]): Parent {
+  const aside = join(own, `md-supervisor-${process.pid}-${startTime('self')}`);
+  const goBack = () => {
+    put(own, 'cgroup.procs', String(process.pid));
+    rmdirSync(aside);
+  };
+  mkdirSync(aside);
+  put(aside, 'cgroup.procs', String(process.pid));
+  try {
+    const enabled = enable(own, writes);
+    const leave = () => {
+      if (enabled.length > 0) put(own, 'cgroup.subtree_control', enabled.map((name) => `-${name}`).join(' '));
+      goBack();
+    };
+    // EBUSY: another has been made here meanwhile, and whoever delegated this cgroup removes it with all that is below.
+    return { directory: own, leave: () => ignoring(['EBUSY'], leave) };
+  } catch (error) {
+    goBack();
+    throw error;
+  }
 }
 
 function makeCgroup(parent: string, hierarchy: Hierarchy, writes: readonly CgroupWrite[]): string {
@@ -188,7 +250,7 @@ function writeLimit(directory: string, write: CgroupWrite): void {
 /** Removes the cgroups whose supervisor has died without doing so. One that still has processes stays. */
 export function sweep(parent: string): void {
   for (const name of list(parent)) {
-    const [, pid, started] = /^md-(\d+)-(\d+)$/.exec(name) ?? [];
+    const [, pid, started] = /^md-(?:supervisor-)?(\d+)-(\d+)$/.exec(name) ?? [];
     if (pid === undefined || startTime(pid) === started) continue;
     ignoring(['EBUSY', 'ENOENT', 'EACCES', 'EPERM'], () => rmdirSync(join(parent, name)));
   }
@@ -202,7 +264,7 @@ function removeCgroup(directory: string): void {
       break;
     } catch (error) {
       if (errnoName(error) !== 'EBUSY') throw error;
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+      pause(5);
     }
   }
   const parent = dirname(directory);

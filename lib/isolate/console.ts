@@ -13,6 +13,8 @@ export interface ConsoleOptions {
   /** `struct winsize` of the terminal outside. */
   size: Buffer | undefined;
   uid: number;
+  /** It becomes the controlling terminal of this process. */
+  controlling: boolean;
 }
 
 /** Makes the pty, sends its master out to the supervisor and takes the other side for descriptors 0, 1 and 2. */
@@ -20,7 +22,7 @@ export function consoleSteps(
   dev: Result,
   pts: Result,
   { child }: ControlFds,
-  { size, uid }: ConsoleOptions,
+  { size, uid, controlling }: ConsoleOptions,
 ): PlanStep[] {
   const master = new Result('master');
   const slave = new Result('terminal');
@@ -61,14 +63,18 @@ export function consoleSteps(
     ...bind.steps,
     ...place.steps,
     attach(bind.fd, place.fd, '/dev/console is the terminal.'),
-    step(
-      ioctl,
-      [slave, TIO.CSCTTY, 0],
-      'The controlling terminal of the session: Ctrl-C and Ctrl-Z are for its jobs.',
-      { man: 'TIOCSCTTY(2const)' },
-    ),
+    ...(controlling ? [controllingStep(slave)] : []),
     ...[0, 1, 2].map((fd) => step(dup3, [slave, fd, 0], `Descriptor ${fd} is the terminal.`)),
   ];
+}
+
+export function controllingStep(terminal: number | Result): PlanStep {
+  return step(
+    ioctl,
+    [terminal, TIO.CSCTTY, 0],
+    'The controlling terminal of the session: Ctrl-C and Ctrl-Z are for its jobs.',
+    { man: 'TIOCSCTTY(2const)' },
+  );
 }
 
 /** `struct msghdr` of 56 bytes with one byte of data and one descriptor: cmsg(3). */

@@ -2,7 +2,7 @@
 import { mkdirat, mknodat, mount_setattr, mountAttr, symlinkat } from '../sys/calls.js';
 import { AT, MOUNT_ATTR, S } from '../sys/constants.js';
 import type { Result } from '../sys/program.js';
-import { attach, copyOfTree, mountAt, newFileSystem, openOwn, plainAttributes } from './mounts.js';
+import { attach, copyOfTree, mountAt, mountOnOwn, newFileSystem, openOwn, plainAttributes } from './mounts.js';
 import { type PlanStep, step } from './step.js';
 
 /** Name, major, minor. Source: kernel, Documentation/admin-guide/devices.txt; runtime-spec, "Default Devices". */
@@ -74,7 +74,6 @@ export function deviceSteps(
     plainAttributes,
     'mq_overview(7): the message queues of this IPC namespace.',
   );
-  const below = { links: 'none' as const, why: "The mount point in the container's own /dev." };
   return {
     dev,
     pts: pts.fd,
@@ -85,9 +84,9 @@ export function deviceSteps(
       }),
       ...devices.flatMap((device) => (bind ? boundDevice(dev, device) : ownDevice(dev, device))),
       ...(all ? all.flatMap((device) => hostDevice(dev, device)) : [nodevStep(dev)]),
-      ...mountAt(dev, 'pts', 'directory', pts, below),
-      ...mountAt(dev, 'shm', 'directory', shm, below),
-      ...mountAt(dev, 'mqueue', 'directory', mqueue, below),
+      ...mountOnOwn(dev, 'pts', pts, '/dev/pts'),
+      ...mountOnOwn(dev, 'shm', shm, '/dev/shm'),
+      ...mountOnOwn(dev, 'mqueue', mqueue, '/dev/mqueue'),
       ...links.map(([name, text]) =>
         step(symlinkat, [text, dev, name], 'Programs expect this link.', { man: 'proc(5)' }),
       ),

@@ -1,18 +1,33 @@
 /** `DIR.json`: what md-unpack knew of the image, kept beside the tree. */
-import { closeSync, constants, fstatSync, openSync, readFileSync, realpathSync } from 'node:fs';
+import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { asRootfsDocument, type RootfsDocument } from '../pipe/document.js';
 import { errnoName, Failure, failureOf } from '../pipe/failure.js';
+import { interimDocument, isBelievable } from '../pipe/interim.js';
 import { Status } from '../pipe/status.js';
 
-/** The document beside a root filesystem, or undefined when there is none. Throws `Failure` when it is no such document. */
+/** What DIR is, for who has named something else. */
+export const whatRootIs = 'DIR is a directory with a root filesystem, as md-unpack makes it';
+
+/**
+ * The document beside a root filesystem, or undefined when there is none. Throws `Failure` when it is no such document, or
+ * there is no `root`.
+ */
 export function readRootfsDocument(root: string): RootfsDocument | undefined {
   let path = root;
-  let text: string;
+  let text: string | undefined;
   try {
     // In the store the name of an image is a symbolic link to its tree, and the document is beside the tree.
-    path = `${realpathSync(root)}.json`;
-    text = readRegular(path);
+    const tree = realpathSync(root);
+    path = interimDocument(tree);
+    text = readInterim(path, statSync(dirname(tree)).uid);
+    if (text === '') return undefined;
+    if (text === undefined) {
+      path = `${tree}.json`;
+      text = readRegular(path, 0);
+    }
   } catch (error) {
+    if (path === root) throw failureOf(error, path, { hint: whatRootIs });
     if (errnoName(error) === 'ENOENT') return undefined;
     throw failureOf(error, path);
   }
@@ -25,9 +40,22 @@ export function readRootfsDocument(root: string): RootfsDocument | undefined {
   return asRootfsDocument(value, path);
 }
 
+/** What an md-unpack that is just putting the tree in place, or was killed as it did, has not yet called `DIR.json`. */
+function readInterim(path: string, directoryOwner: number): string | undefined {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (!stat?.isFile() || !isBelievable(stat.uid, directoryOwner)) return undefined;
+  try {
+    return readRegular(path, constants.O_NOFOLLOW);
+  } catch (error) {
+    // It has become DIR.json.
+    if (errnoName(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
 /** Opening a FIFO would wait for a writer for ever. */
-function readRegular(path: string): string {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+function readRegular(path: string, flags: number): string {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | flags);
   try {
     if (!fstatSync(fd).isFile()) throw new Failure(Status.data, path, 'it is no regular file');
     return readFileSync(fd, 'utf8');

@@ -4,16 +4,17 @@ import { CLONE } from '../sys/constants.js';
 import { flags } from '../sys/kinds.js';
 import { showStep } from '../sys/program.js';
 import type { Plan } from './plan.js';
+import { manPageOf } from './step.js';
 
-const cloneFlags = flags(['CLONE_', CLONE]);
+const cloneFlagNames = flags(['CLONE_', CLONE]);
 
 /** `<NAME>` in a call stands for what an earlier step returns. */
-export function describePlan({ namespaces, steps }: Plan): JsonObject[] {
+export function describePlan({ cloneFlags, steps }: Plan): JsonObject[] {
   const numbers = new Map(steps.map((step, i) => [step, i + 2]));
   const number = (step: unknown) => numbers.get(step as (typeof steps)[number]);
   const clone = {
     step: 1,
-    call: `clone(${cloneFlags.show(namespaces)}|SIGCHLD)`,
+    call: `clone(${cloneFlagNames.show(cloneFlags)}|SIGCHLD)`,
     why: 'The first process of the container is born into its namespaces; all that follows happens there.',
     man: 'namespaces(7)',
   };
@@ -27,7 +28,7 @@ export function describePlan({ namespaces, steps }: Plan): JsonObject[] {
       ...(typeof step.onError === 'object' ? { onError: number(step.onError) } : {}),
       ...(step.onError === 'continue' ? { onError: i + 3 } : {}),
       why: step.why,
-      man: step.man,
+      man: manPageOf(step),
     })),
   ];
 }

@@ -1,4 +1,4 @@
-/** The last steps: what is left of the supervisor's own state goes, and the command takes its place. */
+/** The two changes of program: from a copy of Node to a few bytes of its own, and in the end to the command. */
 import { close_range, execve, fcntl, prctl, prlimit64, rt_sigaction, rt_sigprocmask, umask } from '../sys/calls.js';
 import { CLOSE_RANGE, F, PR, SIG } from '../sys/constants.js';
 import type { ImageSteps } from '../sys/image.js';
@@ -39,7 +39,7 @@ export function deathStep(): PlanStep {
   return step(
     prctl,
     [PR.SET_PDEATHSIG, SIGKILL, 0, 0, 0],
-    'When the supervisor dies, killed perhaps, so does this process, unless the command asks the kernel for something else.',
+    'When the supervisor dies, killed perhaps, so does this process, unless the command changes its user or asks the kernel for something else: --init rules that out.',
     {
       man: 'PR_SET_PDEATHSIG(2const)',
     },
@@ -71,19 +71,23 @@ export function restoreSteps({ changedSignals }: Host, mask: number, limits: rea
       ),
     ),
     step(
-      rt_sigprocmask,
-      [SIG.SETMASK, Buffer.alloc(8), null, 8],
-      'All signals were held back until there was nobody left to be hurt.',
-      {
-        man: 'sigprocmask(2)',
-      },
-    ),
-    step(
       close_range,
       [3, 0xffffffff, CLOSE_RANGE.CLOEXEC],
       'The command gets descriptors 0, 1 and 2, and nothing that leads out of the container.',
     ),
   ];
+}
+
+/** From here on a signal is for the command; a process 1 of our own does without. */
+export function signalStep(): PlanStep {
+  return step(
+    rt_sigprocmask,
+    [SIG.SETMASK, Buffer.alloc(8), null, 8],
+    'All signals were held back until there was nobody left to be hurt.',
+    {
+      man: 'sigprocmask(2)',
+    },
+  );
 }
 
 export interface ExecSteps {

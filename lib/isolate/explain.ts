@@ -15,6 +15,8 @@ export function stepFailure(plan: Plan, { step, error }: { step: Step; error: Sy
 
 function hintFor({ syscall, code, call }: SyscallError, user: boolean): string | undefined {
   if (code === 'ENOSYS') return `this kernel has no ${syscall}: Linux 5.12 or later is needed`;
+  const [, fileSystem] = /^fsopen\("(\w+)"/.exec(call) ?? [];
+  if (code === 'ENODEV' && fileSystem) return `this kernel does not have it loaded: sudo modprobe ${fileSystem}`;
   if (!notPermitted.includes(code)) return undefined;
   if (!user)
     return 'root is not enough here: this process runs in a container or under a policy that takes its powers away';

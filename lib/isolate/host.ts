@@ -7,6 +7,7 @@ import { RLIMIT, TC } from '../sys/constants.js';
 import { ownStatus, statusBits } from '../sys/proc-status.js';
 import { isErrno } from '../sys/syscall.js';
 import type { HostDevice } from './devices.js';
+import { whatRootIs } from './document.js';
 import type { ResourceLimit } from './limits.js';
 import { maskedPaths, readOnlyPaths } from './masks.js';
 import { placeOfFile } from './places.js';
@@ -68,14 +69,13 @@ export function probeHost(root: string, { devices }: ProbeOptions): Host {
 }
 
 function directoryStats(root: string) {
-  const hint = 'DIR is a directory with a root filesystem, as md-unpack makes it';
   try {
     const stats = statSync(root);
     if (stats.isDirectory()) return stats;
   } catch (error) {
-    throw failureOf(error, root, { hint });
+    throw failureOf(error, root, { hint: whatRootIs });
   }
-  throw new Failure(Status.isolate, root, 'it is not a directory', { hint });
+  throw new Failure(Status.isolate, root, 'it is not a directory', { hint: whatRootIs });
 }
 
 /** All character and block devices below a directory of the host; terminals and what is mounted there are left out. */

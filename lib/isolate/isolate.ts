@@ -10,7 +10,7 @@ import { Image } from '../sys/image.js';
 import { Program } from '../sys/program.js';
 import { formatResult } from '../sys/syscall.js';
 import { type IdMaps, writeMaps } from '../sys/userns.js';
-import { waitForEnd } from '../sys/wait.js';
+import { exitStatus, waitForEnd } from '../sys/wait.js';
 import { readAccountFiles } from './accounts.js';
 import type { Cgroup } from './cgroup.js';
 import { readText } from './document.js';
@@ -20,6 +20,7 @@ import { type Circumstances, keptCapabilities, makePlan, type Plan } from './pla
 import type { Target } from './seccomp/index.js';
 import type { Report } from './seccomp/report.js';
 import type { Settings } from './settings.js';
+import { refuseDirectories, stdioPipes } from './stdio.js';
 import { forwardedWithTerminal, Signals } from './supervise.js';
 import { chooseMaps } from './userns.js';
 import { identify } from './users.js';
@@ -53,7 +54,7 @@ export async function isolate(settings: Settings): Promise<number> {
     });
     if (circumstances.report) showRefused(circumstances.report.end());
     throwIfFailed(program, plan, settings, circumstances);
-    return status;
+    return plan.init && status === 0 ? exitStatus(program.memory(plan.init.status).readInt32LE()) : status;
   } finally {
     signals.end();
     cgroup?.remove();
@@ -71,16 +72,20 @@ function withPlaces(settings: Settings): Settings {
 
 interface Surroundings extends Circumstances {
   report: Report | undefined;
+  /** With a terminal, or when the command line names some. */
+  detachKeys: Buffer | undefined;
 }
 
 async function lookAround(settings: Settings, control: Circumstances['control'], image: Image): Promise<Surroundings> {
+  refuseDirectories();
   const host = probeHost(settings.root, { devices: settings.privileged });
   const maps = chooseMaps(settings.userns, host);
   const kept = keptCapabilities(settings, host, maps);
   const report = settings.seccompReport ? await reportOf(settings, kept) : undefined;
+  const identity = identify(settings.user, readAccountFiles(settings.root));
   return {
     host,
-    identity: identify(settings.user, readAccountFiles(settings.root)),
+    identity,
     maps,
     filter: report ? report.filter : await seccompOf(settings, kept),
     report,
@@ -90,7 +95,14 @@ async function lookAround(settings: Settings, control: Circumstances['control'],
     cgroup: Object.keys(settings.cgroup).length > 0,
     showing: tracing(),
     windowSize: settings.terminal ? (await import('./terminal.js')).windowSize() : undefined,
+    detachKeys: await detachKeysOf(settings),
+    stdio: identity.uid === 0 || settings.terminal ? [] : stdioPipes(),
   };
+}
+
+async function detachKeysOf({ terminal, detachKeys }: Settings): Promise<Buffer | undefined> {
+  if (!terminal && detachKeys === undefined) return undefined;
+  return (await import('./terminal-keys.js')).parseDetachKeys(detachKeys);
 }
 
 async function seccompOf(settings: Settings, kept: readonly number[]): Promise<Buffer | undefined> {
@@ -139,7 +151,7 @@ async function makeCgroup(settings: Settings): Promise<Cgroup | undefined> {
 
 function start(program: Program, plan: Plan, maps: IdMaps | undefined): number {
   try {
-    return program.start(plan.namespaces);
+    return program.start(plan.cloneFlags);
   } catch (error) {
     throw cloneFailure(error, maps !== undefined);
   }
@@ -178,10 +190,10 @@ async function attend(
   if (circumstances.showing) showChild(program, plan, control, report);
   if (master === undefined) return waitForEnd(pid);
   const { attachTerminal } = await import('./terminal.js');
-  const { parseDetachKeys } = await import('./terminal-keys.js');
-  const terminal = attachTerminal(master, { detachKeys: parseDetachKeys(settings.detachKeys) });
+  const terminal = attachTerminal(master, { detachKeys: circumstances.detachKeys! });
   try {
     const status = await waitForEnd(pid);
+    terminal.finish();
     await terminal.ended;
     return status;
   } finally {
@@ -191,11 +203,11 @@ async function attend(
 
 /** The lines of the child come before those of the command: it waits until they are printed. */
 function showChild(program: Program, plan: Plan, control: Control, report: Report | undefined): void {
-  const exec = new Set<Plan['steps'][number]>(plan.attempts.map(({ step }) => step));
+  const later = new Set<Plan['steps'][number]>([...plan.attempts.map(({ step }) => step), ...(plan.init?.loop ?? [])]);
   report?.answerUntil(control.fd);
   const reached = control.arrived();
   plan.steps.forEach((step, i) => {
-    if (!exec.has(step)) showStep(program, plan, i);
+    if (!later.has(step)) showStep(program, plan, i);
   });
   if (!reached) return;
   control.open();
@@ -207,6 +219,7 @@ function showChild(program: Program, plan: Plan, control: Control, report: Repor
     trace(`[child] ${program.show(step)} = ${result === undefined ? '0' : formatResult(result)}`);
     if (result === undefined) break;
   }
+  for (const step of plan.init?.loop ?? []) showStep(program, plan, plan.steps.indexOf(step));
 }
 
 function showStep(program: Program, plan: Plan, i: number): void {

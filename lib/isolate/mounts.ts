@@ -26,6 +26,20 @@ const { NOSUID, NODEV, NOEXEC } = MOUNT_ATTR;
 /** What every mount in the container has that needs neither programs nor devices. */
 export const plainAttributes = NOSUID | NODEV | NOEXEC;
 
+/** How things are looked up: `struct open_how`, made once, since a plan has dozens of them. */
+const lookups = {
+  own: openHow(O.PATH | O.CLOEXEC, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS),
+  none: lookupsInRoot(RESOLVE.NO_SYMLINKS),
+  inside: lookupsInRoot(RESOLVE.NO_MAGICLINKS),
+};
+
+function lookupsInRoot(links: number) {
+  return {
+    file: openHow(O.PATH | O.CLOEXEC, RESOLVE.IN_ROOT | links),
+    directory: openHow(O.PATH | O.CLOEXEC | O.DIRECTORY, RESOLVE.IN_ROOT | links),
+  };
+}
+
 /** A mount that is not attached yet, and the steps that make it. */
 export interface Tree {
   fd: Result;
@@ -98,9 +112,19 @@ export function attach(tree: Result, target: number | Result, why: string): Plan
 /** Opens what is below a mount that this plan has made: no link is followed, and there is none to follow. */
 export function openOwn(fd: Result, path: string, name: string): { at: Result; step: PlanStep } {
   const at = new Result(name);
-  const how = openHow(O.PATH | O.CLOEXEC, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS);
   const why = 'Looked up below the mount that was just made, never by a path of the image.';
-  return { at, step: step(openat2, [fd, path, how, 24], why, { saves: at }) };
+  return { at, step: step(openat2, [fd, path, lookups.own, 24], why, { saves: at }) };
+}
+
+/** Mounts a tree on a new directory of a file system that this plan has made, and that nobody else has been in. */
+export function mountOnOwn(fd: Result, name: string, tree: Tree, shown: string): PlanStep[] {
+  const place = openOwn(fd, name, shown);
+  return [
+    ...tree.steps,
+    step(mkdirat, [fd, name, 0o755], 'A mount point has to exist: an empty directory.'),
+    place.step,
+    attach(tree.fd, place.at, `Now ${shown} shows it.`),
+  ];
 }
 
 /** How the last component of a mount point comes into being when the image lacks it. */
@@ -123,18 +147,13 @@ export function target(
   { links, why }: TargetOptions,
 ): { fd: Result; steps: PlanStep[] } {
   const fd = new Result(`/${path}`);
-  const how = (directory: boolean) =>
-    openHow(
-      O.PATH | O.CLOEXEC | (directory ? O.DIRECTORY : 0),
-      RESOLVE.IN_ROOT | (links === 'none' ? RESOLVE.NO_SYMLINKS : RESOLVE.NO_MAGICLINKS),
-    );
   const open = (
     at: string,
     directory: boolean,
     saves: Result,
     because: string,
     flow: { next?: PlanStep; onError?: PlanStep; hint?: string } = {},
-  ) => step(openat2, [root, at, how(directory), 24], because, { saves, ...flow });
+  ) => step(openat2, [root, at, lookups[links][directory ? 'directory' : 'file'], 24], because, { saves, ...flow });
 
   const parts = path.split('/');
   const reopen = open(path, kind === 'directory', fd, 'What was missing is there now.', {

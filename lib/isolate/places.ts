@@ -64,11 +64,22 @@ function lookAt(path: string): Found | undefined {
   }
 }
 
-/** The place of a file that is to be mounted. Throws `Failure` 125 where the image has a directory. */
+/**
+ * The place of a file that is to be mounted. Throws `Failure` 125 where the image has a directory, or a link to where the
+ * container gets file systems of the kernel's.
+ */
 export function placeOfFile(root: string, path: string): string {
   const place = placeInside(root, path);
   if (place.kind === 'directory') {
     throw new Failure(Status.isolate, `/${path} of the image`, 'a file is to be mounted there, and it is a directory');
+  }
+  if (/^(proc|sys|dev)(\/|$)/.test(place.path)) {
+    throw new Failure(
+      Status.isolate,
+      `/${path} of the image`,
+      `it is a link to /${place.path}, which belongs to the kernel and cannot be covered`,
+      { hint: 'replace the link in the tree by a file' },
+    );
   }
   return place.path;
 }

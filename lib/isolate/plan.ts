@@ -3,7 +3,7 @@
  * asked for and what the host offers; nothing is done here.
  */
 import { seccomp, setgroups, setresgid, setresuid } from '../sys/calls.js';
-import { SECCOMP } from '../sys/constants.js';
+import { CLONE, SECCOMP } from '../sys/constants.js';
 import type { ControlFds } from '../sys/control.js';
 import type { ImageSteps } from '../sys/image.js';
 import { Block } from '../sys/program.js';
@@ -12,9 +12,10 @@ import { boundingSteps, capabilityStep, chooseCapabilities } from './capabilitie
 import { consoleSteps } from './console.js';
 import { aliveSteps, controlSteps, gateSteps } from './control.js';
 import { deviceSteps } from './devices.js';
-import { changeSteps, deathStep, type ExecSteps, execSteps, restoreSteps } from './exec.js';
+import { changeSteps, deathStep, type ExecSteps, execSteps, restoreSteps, signalStep } from './exec.js';
 import { fileSteps } from './files.js';
 import type { Host } from './host.js';
+import { type Init, initSteps } from './init.js';
 import { maskSteps } from './masks.js';
 import {
   beginningSteps,
@@ -35,6 +36,7 @@ import {
   workshopSteps,
 } from './root.js';
 import type { Settings } from './settings.js';
+import { type StdioPipe, stdioSteps } from './stdio.js';
 import { type PlanStep, step } from './step.js';
 import { sysctlSteps } from './sysctl.js';
 import { procAndSys } from './system.js';
@@ -60,11 +62,13 @@ export interface Circumstances {
   showing: boolean;
   /** `struct winsize` of the terminal outside. */
   windowSize: Buffer | undefined;
+  /** Those that the user is to open by name. */
+  stdio: readonly StdioPipe[];
 }
 
 export interface Plan {
-  /** CLONE_NEW* of the clone that starts the child. */
-  namespaces: number;
+  /** Flags of the clone that starts the child. */
+  cloneFlags: number;
   steps: PlanStep[];
   attempts: ExecSteps['attempts'];
   gaveUp: PlanStep;
@@ -72,6 +76,8 @@ export interface Plan {
   filter: PlanStep | undefined;
   /** Where the image goes on. */
   resume: PlanStep;
+  /** With `--init`. */
+  init: Init | undefined;
 }
 
 export function makePlan(settings: Settings, circumstances: Circumstances): Plan {
@@ -94,11 +100,15 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
   const exec = execSteps(settings.argv, environment(settings, identity));
   const filterStep = circumstances.filter && stepOfFilter(circumstances.filter, circumstances.reporting);
   const filter = filterStep ? [filterStep, ...(circumstances.reporting ? reportingSteps(control) : [])] : [];
+  const init = settings.init ? initSteps(settings) : undefined;
   const early = settings.noNewPrivileges ? [] : filter;
   const late = settings.noNewPrivileges ? [noNewPrivilegesStep(), ...filter] : [];
+  const gate = user || cgroup ? gateSteps(control, gateReason(user, cgroup)) : [];
+  const change = changeSteps(circumstances.image, control.child);
   const steps = [
     ...controlSteps(control),
-    ...(user || cgroup ? gateSteps(control, gateReason(user, cgroup)) : []),
+    // Whoever is not mapped yet loses its capabilities when it executes something.
+    ...(user ? [...gate, ...change] : [...change, ...gate]),
     ...(cgroup ? [cgroupNamespaceStep()] : []),
     ...beginningSteps(),
     hostnameStep(settings.hostname),
@@ -110,7 +120,11 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     ...sysctlSteps(system.proc, settings.sysctls),
     ...devices.steps,
     ...(settings.terminal
-      ? consoleSteps(devices.dev, devices.pts, control, { size: circumstances.windowSize, uid: identity.uid })
+      ? consoleSteps(devices.dev, devices.pts, control, {
+          size: circumstances.windowSize,
+          uid: identity.uid,
+          controlling: init === undefined,
+        })
       : []),
     ...(privileged ? [] : maskSteps({ proc: system.proc, sys: system.sys, dev: devices.dev }, host.present)),
     ...fileSteps(workshop.fd, root.fd, settings.hostname, host),
@@ -119,7 +133,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     ...(settings.readOnly ? [readOnlyStep(root.fd)] : []),
     ...pivotSteps(root.fd),
     ...enterSteps(directory.fd),
-    ...changeSteps(circumstances.image, control.child),
+    ...stdioSteps(circumstances.stdio),
     ...boundingSteps(kept, host.lastCapability),
     ...early,
     ...identitySteps(identity, maps),
@@ -128,21 +142,25 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     ...aliveSteps(control),
     ...restoreSteps(host, settings.umask, settings.limits),
     ...late,
+    ...(init?.divide ?? []),
+    signalStep(),
     ...(circumstances.showing
       ? gateSteps(control, 'Wait until the lines above have been printed.', { announce: true })
       : []),
     ...exec.steps,
+    ...(init?.loop ?? []),
   ];
   const resume = steps.find(
     ({ call, args }) => call === circumstances.image.resume.call && args === circumstances.image.resume.args,
   )!;
   return {
-    namespaces: namespacesOf(network, user, cgroup),
+    cloneFlags: namespacesOf(network, user, cgroup) | (user ? 0 : CLONE.VM | CLONE.VFORK),
     steps,
     attempts: exec.attempts,
     gaveUp: exec.gaveUp,
     filter: filterStep,
     resume,
+    init,
   };
 }
 
@@ -206,7 +224,9 @@ function identitySteps({ uid, gid, groups }: Identity, maps: IdMaps | undefined)
   groups.forEach((group, i) => {
     list.writeUInt32LE(group, 4 * i);
   });
-  const hint = maps ? 'the user namespace has no such id: with --userns range it has 65536' : undefined;
+  const hint = maps
+    ? 'the user namespace has no such id: with --userns range it has those of /etc/subuid and /etc/subgid'
+    : undefined;
   const options = hint === undefined ? {} : { hint };
   const mapped = maps === undefined || maps.gid.length > 1;
   return [

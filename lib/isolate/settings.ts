@@ -41,9 +41,12 @@ export interface Settings {
   userns: UserNamespace | undefined;
   /** The command gets a terminal of its own. */
   terminal: boolean;
-  detachKeys: string;
+  /** As the command line has them; undefined for the default. */
+  detachKeys: string | undefined;
   /** Everything that is written to the root goes to memory and is gone with the container. */
   overlay: boolean;
+  /** Process 1 is not the command. */
+  init: boolean;
 }
 
 /** The flags, as the command line has them. */
@@ -55,6 +58,7 @@ export interface Flags extends LimitFlags {
   hostname: string | undefined;
   entrypoint: string | undefined;
   net: string | undefined;
+  network: string | undefined;
   'read-only': boolean;
   'no-new-privs': boolean;
   'cap-add': string[];
@@ -64,6 +68,7 @@ export interface Flags extends LimitFlags {
   mount: string[];
   tmpfs: string[];
   overlay: boolean;
+  init: boolean;
   ulimit: string[];
   sysctl: string[];
   'shm-size': string | undefined;
@@ -101,7 +106,7 @@ export function settingsOf(root: string, image: RunConfig, flags: Flags, command
       flags.workdir === undefined ? 'WorkingDir of the image' : '--workdir',
     ),
     hostname: checkHostname(hostname),
-    network: networkOf(flags.net),
+    network: networkOf(flags),
     readOnly: flags['read-only'],
     noNewPrivileges: flags['no-new-privs'],
     capAdd: flags['cap-add'],
@@ -109,9 +114,10 @@ export function settingsOf(root: string, image: RunConfig, flags: Flags, command
     umask: umaskOf(flags.umask),
     volumes: [...flags.volume.map(volumeOf), ...flags.mount.map(mountOf), ...flags.tmpfs.map(tmpfsOf)],
     overlay: flags.overlay,
+    init: flags.init,
     limits: ulimits(flags.ulimit, caller.openFiles),
     cgroup: parseLimits(flags, caller.processors),
-    sysctls: flags.sysctl.map((text) => parseSysctl(text, networkOf(flags.net))),
+    sysctls: flags.sysctl.map((text) => parseSysctl(text, networkOf(flags))),
     shmSize: String(flags['shm-size'] === undefined ? 64 * 1024 * 1024 : parseSize(flags['shm-size'], '--shm-size')),
     seccomp: flags.seccomp,
     seccompReport: flags['seccomp-report'],
@@ -119,7 +125,7 @@ export function settingsOf(root: string, image: RunConfig, flags: Flags, command
     userns: userNamespace(flags.userns),
     // A pipe on either side has to stay byte for byte what it was, and a terminal would change the ends of lines.
     terminal: flags.tty || (!flags.interactive && caller.terminal),
-    detachKeys: flags['detach-keys'] ?? 'ctrl-p,ctrl-q',
+    detachKeys: flags['detach-keys'],
   };
 }
 
@@ -175,9 +181,13 @@ function absolute(path: string, flag: string): string {
   return posix.normalize(path);
 }
 
-function networkOf(net: string | undefined): 'host' | 'none' {
-  if (net === undefined || net === 'host' || net === 'none') return net ?? 'host';
-  throw new Failure(Status.usage, '--net', `${JSON.stringify(net)} is neither host nor none`);
+function networkOf({ net, network }: Flags): 'host' | 'none' {
+  if (net !== undefined && network !== undefined && net !== network) {
+    throw new Failure(Status.usage, '--network', `it says ${network}, and --net says ${net}`);
+  }
+  const [flag, value] = network === undefined ? ['--net', net ?? 'host'] : ['--network', network];
+  if (value === 'host' || value === 'none') return value;
+  throw new Failure(Status.usage, flag, `${JSON.stringify(value)} is neither host nor none`);
 }
 
 /** hostname(7): up to 64 bytes on Linux. */

@@ -1,9 +1,10 @@
 /** /proc, /sys and /sys/fs/cgroup. */
+import { mount_setattr, mountAttr } from '../sys/calls.js';
 import { AT, MOUNT_ATTR } from '../sys/constants.js';
 import { Result } from '../sys/program.js';
 import type { Host } from './host.js';
-import { copyOfTree, mountAt, newFileSystem, plainAttributes } from './mounts.js';
-import type { PlanStep } from './step.js';
+import { copyOfTree, mountAt, mountOnOwn, newFileSystem, plainAttributes } from './mounts.js';
+import { type PlanStep, step } from './step.js';
 
 export interface SystemOptions {
   /** A sysfs can be made by who owns the network namespace only; otherwise the host's is bound. */
@@ -73,7 +74,17 @@ function cgroupSteps(sys: Result, { hierarchies, unified }: Host, readOnlyBit: n
         readOnly,
         `The controller ${name}: programs read their own limits here.`,
       );
-      return mountAt(tmpfs.fd, name.replace(/^name=/, ''), 'directory', tree, place);
+      const directory = name.replace(/^name=/, '');
+      return mountOnOwn(tmpfs.fd, directory, tree, `/sys/fs/cgroup/${directory}`);
     }),
+    ...(readOnlyBit === 0
+      ? []
+      : [
+          step(
+            mount_setattr,
+            [tmpfs.fd, '', AT.EMPTY_PATH, mountAttr(MOUNT_ATTR.RDONLY), 32],
+            'The directories are there, and nothing else has to be.',
+          ),
+        ]),
   ];
 }

@@ -2,13 +2,14 @@
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 
-export const defaultDetachKeys = 'ctrl-p,ctrl-q';
+/** Named in the help text of md-isolate, too. */
+const defaultKeys = 'ctrl-p,ctrl-q';
 
 /**
  * The bytes that the keys send: `ctrl-p,ctrl-q` gives 0x10 0x11. A key is one character, or `ctrl-` and one of a to z,
  * `@`, `[`, `\`, `]`, `^`, `_`. Nothing, for no keys at all. Throws `Failure` 64.
  */
-export function parseDetachKeys(text: string): Buffer {
+export function parseDetachKeys(text = defaultKeys): Buffer {
   if (text === '') return Buffer.alloc(0);
   return Buffer.from(text.split(',').map(keyByte));
 }

@@ -11,8 +11,9 @@ import type { Readable } from 'node:stream';
 import { isatty, ReadStream } from 'node:tty';
 import { errnoName, failureOf } from '../pipe/failure.js';
 import { ReaderGone } from '../pipe/output.js';
-import { fcntl, ioctlMemory, ioctlTermios } from '../sys/calls.js';
-import { F, TC, TIO } from '../sys/constants.js';
+import { pause } from '../pipe/pause.js';
+import { fcntl, ioctl, ioctlMemory, ioctlTermios } from '../sys/calls.js';
+import { F, O, TC, TIO } from '../sys/constants.js';
 import { guardTerminal } from './terminal-guard.js';
 import { DetachKeys } from './terminal-keys.js';
 
@@ -32,10 +33,12 @@ export interface TerminalOptions {
 }
 
 export interface Terminal {
+  /** The container has ended: nobody writes to the pty any more. */
+  finish(): void;
   /**
-   * Resolves when the container's side of the pty is closed and all that it wrote is written out. Rejects when writing
-   * fails, with a `Failure`, or `ReaderGone` when nobody reads descriptor 1 any more; the pty hangs up then. A caller may
-   * wait for other things first and look at it later.
+   * Resolves after `finish` when all that the container wrote is written out. Rejects when writing fails, with a `Failure`,
+   * or `ReaderGone` when nobody reads descriptor 1 any more; the pty hangs up then. A caller may wait for other things
+   * first and look at it later.
    */
   ended: Promise<void>;
   /** Gives the outer terminal back as it was. May be called more than once. Also done when the process exits. */
@@ -97,7 +100,7 @@ export function attachTerminal(master: number, { detachKeys, onDetach }: Termina
   });
   const ended = inner.carryOutput();
   ended.catch(() => inner.hangUp());
-  return { ended, restore };
+  return { finish: () => inner.finish(), ended, restore };
 }
 
 /** The terminal on descriptor 0, and whether it is in raw mode. */
@@ -217,16 +220,23 @@ function carryInput(input: Readable, inner: Inner, keys: DetachKeys, { typed, de
 
 /** The master of the container's pty as a stream. */
 class Inner {
-  #stream: ReadStream;
+  readonly #stream: ReadStream;
+  /**
+   * The other side, held open: a command may close it and open it again later, as /dev/tty or /dev/console, and without this
+   * the master would have come to its end by then (EIO, pty(7)).
+   */
+  #slave: number | undefined;
   #hungUp = false;
 
   constructor(readonly master: number) {
-    this.#stream = this.#open();
+    this.#slave = ioctl(master, TIO.CGPTPEER, O.RDWR | O.NOCTTY | O.CLOEXEC);
+    // The stream closes what it is given, and the master is needed longer.
+    this.#stream = new ReadStream(fcntl(master, F.DUPFD_CLOEXEC, 3));
   }
 
-  #open(): ReadStream {
-    // The stream closes what it is given, and the master is needed longer.
-    return new ReadStream(fcntl(this.master, F.DUPFD_CLOEXEC, 3));
+  finish(): void {
+    if (this.#slave !== undefined) closeSync(this.#slave);
+    this.#slave = undefined;
   }
 
   write(bytes: Uint8Array, taken: () => void): void {
@@ -244,6 +254,7 @@ class Inner {
   hangUp(): void {
     this.#hungUp = true;
     this.#stream.removeAllListeners('close').destroy();
+    this.finish();
     closeSync(this.master);
   }
 
@@ -252,47 +263,42 @@ class Inner {
     return new Promise((resolve, reject) => {
       const fail = (error: unknown, what: string) =>
         reject(errnoName(error) === 'EPIPE' ? new ReaderGone() : failureOf(error, what));
-      const follow = () => {
-        this.#stream.on('data', (chunk: Buffer) => {
-          try {
-            writeAll(1, chunk);
-          } catch (error) {
-            fail(error, 'writing to stdout');
-          }
-        });
-        // pty(7): reading the master fails with EIO once nobody has the other side open.
-        this.#stream.on('error', (error) => {
-          if (errnoName(error) !== 'EIO') fail(error, "reading the container's terminal");
-        });
-        this.#stream.on('close', () => {
-          try {
-            if (drain(this.master)) return resolve();
-          } catch (error) {
-            return fail(error, 'writing to stdout');
-          }
-          this.#stream = this.#open();
-          follow();
-        });
-      };
-      follow();
+      this.#stream.on('data', (chunk: Buffer) => {
+        try {
+          writeAll(1, chunk);
+        } catch (error) {
+          fail(error, 'writing to stdout');
+        }
+      });
+      // pty(7): reading the master fails with EIO once nobody has the other side open.
+      this.#stream.on('error', (error) => {
+        if (errnoName(error) !== 'EIO') fail(error, "reading the container's terminal");
+      });
+      this.#stream.on('close', () => {
+        try {
+          drain(this.master);
+          resolve();
+        } catch (error) {
+          fail(error, 'writing to stdout');
+        }
+      });
     });
   }
 }
 
 /**
  * Writes out what is left in a pty whose other side was closed: libuv takes the hang-up for the end, and loses what it
- * has not read by then. Returns false when somebody has opened the other side again meanwhile.
+ * has not read by then.
  */
-function drain(master: number): boolean {
+function drain(master: number): void {
   const chunk = Buffer.allocUnsafe(65536);
   for (;;) {
     try {
       const bytes = readSync(master, chunk);
-      if (bytes === 0) return true;
+      if (bytes === 0) return;
       writeAll(1, chunk.subarray(0, bytes));
     } catch (error) {
-      if (errnoName(error) === 'EAGAIN') return false;
-      if (errnoName(error) === 'EIO') return true;
+      if (errnoName(error) === 'EIO' || errnoName(error) === 'EAGAIN') return;
       throw error;
     }
   }
@@ -305,7 +311,7 @@ function writeAll(fd: number, bytes: Uint8Array): void {
     } catch (error) {
       if (errnoName(error) !== 'EAGAIN') throw error;
       // Someone else made it non-blocking, and it is full: wait as a blocking write would.
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+      pause(5);
     }
   }
 }

@@ -3,7 +3,7 @@ import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { type Caller, type IdMaps, missingForRange, rangeMaps } from '../sys/userns.js';
 
-/** `host`: none. `self`: the caller is root, and there is nobody else. `range`: users 1 to 65535 exist as well. */
+/** `host`: none. `self`: the caller is root, and there is nobody else. `range`: the subordinate ids exist as well, from 1 on. */
 export type UserNamespace = 'host' | 'self' | 'range';
 
 /** The maps for a choice, or for none: no namespace as root; otherwise a range where the system grants one, else `self`. */

@@ -29,6 +29,7 @@ import {
   SECCOMP,
   SECCOMP_IOCTL,
   SIG,
+  SIGCHLD,
   SIOC,
   TC,
   TIO,
@@ -182,6 +183,16 @@ export const getcwd = syscall('getcwd', { x64: 79, arm64: 17 }, memory, int);
 
 // Processes, namespaces(7), credentials(7), signal(7)
 const cloneFlags = flags(['CLONE_', CLONE]);
+/** For a child of its own only (program.ts): here a second Node would run. The arguments after `parentTid` differ in order. */
+export const clone = syscall(
+  'clone',
+  { x64: 56, arm64: 220 },
+  flags(['CLONE_', CLONE], ['', { SIGCHLD }]),
+  memory,
+  memory,
+  long,
+  long,
+);
 export const unshare = syscall('unshare', { x64: 272, arm64: 97 }, cloneFlags);
 export const setns = syscall('setns', { x64: 308, arm64: 268 }, fd, cloneFlags);
 export const wait4 = syscall('wait4', { x64: 61, arm64: 260 }, int, memory, flags(['W', W]), memory);
@@ -216,6 +227,7 @@ export const rt_sigprocmask = syscall(
   int,
 );
 export const rt_sigaction = syscall('rt_sigaction', { x64: 13, arm64: 134 }, int, memory, memory, int);
+export const rt_sigtimedwait = syscall('rt_sigtimedwait', { x64: 128, arm64: 137 }, memory, memory, memory, int);
 export const ppoll = syscall('ppoll', { x64: 271, arm64: 73 }, memory, int, memory, memory, int);
 
 // Sockets: what brings a network namespace's loopback up, and passes a terminal's fd out of the container

@@ -57,7 +57,10 @@ export const S = {
 /** clone(2), unshare(2), namespaces(7). */
 export const CLONE = {
   NEWTIME: 0x00000080,
+  VM: 0x00000100,
   PIDFD: 0x00001000,
+  VFORK: 0x00004000,
+  PARENT_SETTID: 0x00100000,
   NEWNS: 0x00020000,
   NEWCGROUP: 0x02000000,
   NEWUTS: 0x04000000,
@@ -66,6 +69,9 @@ export const CLONE = {
   NEWPID: 0x20000000,
   NEWNET: 0x40000000,
 } as const;
+
+/** What a parent gets when a child ends: signal(7). */
+export const SIGCHLD = 17;
 
 /** mount(2). */
 export const MS = {
@@ -149,6 +155,7 @@ export const PR = {
   SET_PDEATHSIG: 1,
   SET_DUMPABLE: 4,
   SET_KEEPCAPS: 8,
+  SET_NAME: 15,
   CAPBSET_DROP: 24,
   SET_NO_NEW_PRIVS: 38,
   CAP_AMBIENT: 47,

@@ -7,11 +7,21 @@ export type FfiArg = number | bigint | Uint8Array | null;
 export type NativeFunction = (...args: FfiArg[]) => number;
 
 let libc: ReturnType<typeof koffi.load> | undefined;
+const syscallFunctions = new Map<string, NativeFunction>();
 
-/** `syscall(2)` of the C library for arguments of these types. Variadic and plain calls pass integers alike here. */
+/**
+ * `syscall(2)` of the C library for arguments of these types. Variadic and plain calls pass integers alike here. Calls of
+ * the same types share a function: making one takes longer than most calls.
+ */
 export function syscallFunction(types: FfiType[]): NativeFunction {
-  libc ??= koffi.load(null);
-  return libc.func('syscall', 'int64_t', ['int64_t', ...types]) as NativeFunction;
+  const key = types.join();
+  let native = syscallFunctions.get(key);
+  if (!native) {
+    libc ??= koffi.load(null);
+    native = libc.func('syscall', 'int64_t', ['int64_t', ...types]) as NativeFunction;
+    syscallFunctions.set(key, native);
+  }
+  return native;
 }
 
 /** The errno that the last call in this thread left. */

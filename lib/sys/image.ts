@@ -19,6 +19,11 @@ import { isErrno, SyscallError } from './syscall.js';
 const base = 0x400000;
 const imageLayout = { parameters: 0x100, code: 0x140 } as const;
 
+/** What it says to who executes it once more, without the table: a script with `#!/proc/self/exe`, or that as the command. */
+const stray = Buffer.from(
+  'md-isolate: /proc/self/exe: it leads to no program of the container; name the interpreter, or the command, by its path\n',
+);
+
 export interface ImageSteps {
   /** Before the change: descriptors that stay open lose their close-on-exec mark. */
   prepare: Step;
@@ -46,10 +51,12 @@ export class Image {
     const { address, size, entry } = program.location(resume);
     const bytes = Buffer.alloc(imageLayout.code);
     elfHeader(bytes);
-    [address, size, this.memory, entry].forEach((value, i) => {
+    const code = imageCode();
+    const strayAt = base + imageLayout.code + code.length;
+    [address, size, this.memory, entry, strayAt, stray.length].forEach((value, i) => {
       bytes.writeBigUInt64LE(BigInt(value), imageLayout.parameters + 8 * i);
     });
-    const whole = Buffer.concat([bytes, imageCode()]);
+    const whole = Buffer.concat([bytes, code, stray]);
     // Size in the file and size in memory.
     whole.writeBigUInt64LE(BigInt(whole.length), 64 + 32);
     whole.writeBigUInt64LE(BigInt(whole.length), 64 + 40);

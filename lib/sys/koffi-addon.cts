@@ -3,19 +3,34 @@
  * headers to tell glibc from musl and costs 4 ms of every start. Here the dynamic linker tells: the addon for glibc does
  * not load where musl is the C library.
  */
+import fs = require('node:fs');
+import path = require('node:path');
+
+const addons = {
+  arm64: [
+    '@koromix/koffi-linux-arm64/linux_arm64/koffi.node',
+    '@koromix/koffi-linux-arm64/musl_arm64/koffi.node',
+  ],
+  x64: ['@koromix/koffi-linux-x64/linux_x64/koffi.node', '@koromix/koffi-linux-x64/musl_x64/koffi.node'],
+};
+
+/** Where `make install` and npm put it. Node's own search takes longer than the loading. */
+const near = ['node_modules', '../../node_modules'];
+
 function addon(): unknown {
-  if (process.arch === 'arm64') {
-    try {
-      return require('@koromix/koffi-linux-arm64/linux_arm64/koffi.node');
-    } catch {
-      return require('@koromix/koffi-linux-arm64/musl_arm64/koffi.node');
-    }
-  }
+  const [glibc = '', musl = ''] = addons[process.arch === 'arm64' ? 'arm64' : 'x64'];
+  const found = near.map((directory) => path.join(__dirname, directory, glibc)).find((file) => fs.existsSync(file));
   try {
-    return require('@koromix/koffi-linux-x64/linux_x64/koffi.node');
+    return found === undefined ? require(glibc) : load(found);
   } catch {
-    return require('@koromix/koffi-linux-x64/musl_x64/koffi.node');
+    return require(musl);
   }
+}
+
+function load(file: string): unknown {
+  const loaded = { exports: {} };
+  process.dlopen(loaded, file);
+  return loaded.exports;
 }
 
 module.exports = addon();

@@ -132,7 +132,8 @@ export const listings = {
 
 /**
  * How a program goes on after execve(2) of an image of its own (image.ts): it maps the table again, at the same address, and
- * falls into the loop above, whose code follows.
+ * falls into the loop above, whose code follows. Where the table is not to be had, somebody else has executed the image: it says
+ * so on descriptor 2 and ends with 126.
  */
 export const entrances = {
   x64: `
@@ -147,9 +148,14 @@ export const entrances = {
   0f05              syscall
   488b6b18          mov rbp, [rbx+24]           ; the entry to go on at
   4839f8            cmp rax, rdi                ; mapped where it was: its pointers hold
-  740c              je loop
+  7420              je loop
+  b801000000        mov eax, 1                  ; write
+  bf02000000        mov edi, 2
+  488b7320          mov rsi, [rbx+32]
+  488b5328          mov rdx, [rbx+40]
+  0f05              syscall
   b8e7000000        mov eax, 231                ; exit_group
-  bf7d000000        mov edi, 125                ; stoppedStatus
+  bf7e000000        mov edi, 126                ; not executable
   0f05              syscall
                   loop:
 `,
@@ -168,9 +174,14 @@ export const entrances = {
   010000d4          svc #0
   740e40f9          ldr x20, [x19, #24]         ; the entry to go on at
   1f0015eb          cmp x0, x21                 ; mapped where it was: its pointers hold
-  80000054          b.eq loop
+  20010054          b.eq loop
+  080880d2          mov x8, #64                 ; write
+  400080d2          mov x0, #2
+  611240f9          ldr x1, [x19, #32]
+  621640f9          ldr x2, [x19, #40]
+  010000d4          svc #0
   c80b80d2          mov x8, #94                 ; exit_group
-  a00f80d2          mov x0, #125                ; stoppedStatus
+  c00f80d2          mov x0, #126                ; not executable
   010000d4          svc #0
                   loop:
 `,
@@ -189,6 +200,8 @@ export function imageCode(): Buffer {
   return Buffer.concat([assembled(entrances[arch]), assembled(loop)]);
 }
 
+/** Each instruction begins with its encoding, two columns in. */
 function assembled(listing: string): Buffer {
-  return Buffer.from([...listing.matchAll(/^ {2}([0-9a-f]+)/gm)].map(([, hex]) => hex).join(''), 'hex');
+  const encodings = listing.split('\n').filter((line) => line.startsWith('  ') && line[2] !== ' ');
+  return Buffer.from(encodings.map((line) => line.slice(2, line.indexOf(' ', 2))).join(''), 'hex');
 }

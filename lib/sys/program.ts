@@ -5,7 +5,7 @@
  */
 import { trace, tracing } from '../pipe/trace.js';
 import { exit_group, rt_sigprocmask } from './calls.js';
-import { CLONE, SIG } from './constants.js';
+import { CLONE, SIG, SIGCHLD } from './constants.js';
 import { callCode } from './ffi.js';
 import { cString, flags, hex, int, memory } from './kinds.js';
 import { compareNumber, entryLayout, headerLayout, machineCode } from './machine-code.js';
@@ -40,7 +40,7 @@ export interface Step {
   /** Takes the result. */
   readonly saves?: Result | undefined;
   /**
-   * What an error leads to: the end of the child (the default), the next step, or the step given, which comes later.
+   * What an error leads to: the end of the child (the default), the next step, or the step given.
    */
   readonly onError?: 'stop' | 'continue' | Step | undefined;
   /** Where to go on after success; the next step when absent. */
@@ -66,19 +66,24 @@ const pointerPlaces = [
   entryLayout.nextOnError,
 ];
 
+/** Of an entry, with what aligns the next one. */
+const entrySize = (entryLayout.size + 15) & ~15;
+
 let code: number | undefined;
 
 export class Program {
   readonly #arena: Arena;
-  readonly #entries = new Map<Step, number>();
   readonly #blocks = new Map<Block, number>();
   readonly #cells = new Map<Result | number | bigint, number>();
   /** The arena once more: numbers are written by halves, since a BigInt for each would take longer than the calls. */
   readonly #words: Int32Array;
   readonly #strings = new Map<string, number>();
+  readonly #structures = new Map<Uint8Array, number>();
   /** Where the nine addresses of the entry that is being written lead. */
   readonly #pointers: number[] = [0, 0, 0, 0, 0, 0, 0, 0, 0];
   readonly #zero: number;
+  /** The entries, one for each step and one that ends the child, lie one after the other from here on. */
+  readonly #first: number;
   readonly #scratch: number;
   readonly #header: number;
   #started = false;
@@ -88,45 +93,42 @@ export class Program {
     readonly steps: readonly Step[],
     file?: number,
   ) {
-    const size = sizeOf(steps);
+    const { size, blocks } = survey(steps);
     this.#arena = new Arena(size, file);
     this.#words = new Int32Array(this.#arena.bytes.buffer, this.#arena.bytes.byteOffset, size / 4);
     this.#header = this.#arena.allocate(headerLayout.size);
     this.#scratch = this.#arena.allocate(8);
     this.#zero = this.#cell(0);
-    for (const step of steps) this.#entries.set(step, this.#arena.allocate(entryLayout.size));
-    const stop: Step = { call: exit_group as unknown as Syscall, args: [stoppedStatus] };
-    this.#entries.set(stop, this.#arena.allocate(entryLayout.size));
+    this.#first = this.#arena.allocate(entrySize * (steps.length + 1));
     // Blocks first: a result that lives inside a block has its place there.
-    for (const step of steps) for (const arg of step.args) if (arg instanceof Block) this.#block(arg);
+    for (const block of blocks) this.#block(block);
+    const end = steps.length;
     steps.forEach((step, i) => {
-      const next = steps[i + 1] ?? stop;
-      this.#write(
-        step,
-        step.next ?? next,
-        typeof step.onError === 'object' ? step.onError : step.onError === 'continue' ? next : stop,
-      );
+      const { next, onError } = step;
+      const afterError = typeof onError === 'object' ? this.#index(onError, i) : onError === 'continue' ? i + 1 : end;
+      this.#write(i, step, next ? this.#index(next, i) : i + 1, afterError);
     });
-    this.#write(stop, stop, stop);
-    this.#put(this.#header + headerLayout.first, this.#address(this.#entry(steps[0] ?? stop)));
+    this.#write(end, { call: exit_group as unknown as Syscall, args: [stoppedStatus] }, end, end);
+    this.#put(this.#header + headerLayout.first, this.#address(this.#first));
   }
 
   /**
-   * Starts the child in new namespaces and returns its pid (and lets it run at once). `namespaces` are CLONE_NEW* flags.
-   * The child starts with all signals blocked, so that no handler of Node's runs there: its program unblocks them.
+   * Starts the child and returns its pid (and lets it run at once). `flags` are those of clone(2): CLONE_NEW*, and for a
+   * child that soon executes something CLONE_VM|CLONE_VFORK. It then borrows the memory of this process, which waits, and
+   * no page tables are copied: it uses neither stack nor heap. The child starts with all signals blocked, so that no
+   * handler of Node's runs there: its program unblocks them.
    * Throws `SyscallError` of clone.
    */
-  start(namespaces: number): number {
+  start(flags: number): number {
     if (this.#started) throw new Error('a program runs once');
     this.#started = true;
     code ??= mapCode(machineCode());
-    const SIGCHLD = 17;
-    this.#put(this.#header + headerLayout.flags, (namespaces | SIGCHLD) >>> 0);
+    this.#put(this.#header + headerLayout.flags, (flags | SIGCHLD) >>> 0);
     const old = Buffer.alloc(8);
     rt_sigprocmask(SIG.SETMASK, Buffer.alloc(8, 0xff), old, 8);
     const pid = callCode(code, this.#arena.address + this.#header);
     rt_sigprocmask(SIG.SETMASK, old, null, 8);
-    const call = () => `clone(${cloneFlags.show(namespaces)}|SIGCHLD)`;
+    const call = () => `clone(${cloneFlags.show(flags)}|SIGCHLD)`;
     if (tracing()) trace(`${call()} = ${formatResult(pid)}`);
     if (isErrno(pid)) throw new SyscallError('clone', -pid, call());
     return pid;
@@ -134,19 +136,28 @@ export class Program {
 
   /** Where the table lies, and the address of a step in it: what an image has to know (image.ts). */
   location(step: Step): { address: number; size: number; entry: number } {
-    return { address: this.#arena.address, size: this.#arena.bytes.length, entry: this.#address(this.#entry(step)) };
+    return {
+      address: this.#arena.address,
+      size: this.#arena.bytes.length,
+      entry: this.#address(this.#entry(this.#index(step))),
+    };
   }
 
   /** What a step returned, or undefined when it has not been reached (or, of execve, when it succeeded). */
   result(step: Step): number | undefined {
-    const value = this.#get(this.#entry(step) + entryLayout.result);
+    return this.#result(this.#index(step));
+  }
+
+  #result(i: number): number | undefined {
+    const value = this.#get(this.#entry(i) + entryLayout.result);
     return value === notRun ? undefined : value;
   }
 
   /** The step whose error ended the child, and errno. */
   failure(): { step: Step; error: SyscallError } | undefined {
-    for (const step of this.steps) {
-      const result = this.result(step);
+    for (let i = 0; i < this.steps.length; i++) {
+      const step = this.steps[i]!;
+      const result = this.#result(i);
       if (result === undefined || !isErrno(result) || (step.onError ?? 'stop') !== 'stop') continue;
       return { step, error: new SyscallError(step.call.callName, -result, this.show(step)) };
     }
@@ -169,22 +180,21 @@ export class Program {
   }
 
   /** One loop without further calls, since each would be made thousands of times before V8 has compiled it. */
-  #write(step: Step, next: Step, nextOnError: Step): void {
-    const { args, call, saves } = step;
-    const at = this.#entry(step);
+  #write(i: number, { args, call, saves }: Step, next: number, afterError: number): void {
+    const at = this.#entry(i);
     this.#put(at + entryLayout.number, call.number);
     this.#words[(at + entryLayout.result) / 4 + 1] = notRunUpper;
     const pointers = this.#pointers;
-    for (let i = 0; i < 6; i++) pointers[i] = i < args.length ? this.#argument(call, i, args[i]!) : this.#zero;
+    for (let j = 0; j < 6; j++) pointers[j] = j < args.length ? this.#argument(call, j, args[j]!) : this.#zero;
     pointers[6] = saves ? this.#cell(saves) : this.#scratch;
     pointers[7] = this.#entry(next);
-    pointers[8] = this.#entry(nextOnError);
+    pointers[8] = this.#entry(afterError);
     const words = this.#words;
     const lower = this.#arena.address % 2 ** 32;
     const upper = (this.#arena.address - lower) / 2 ** 32;
-    for (let i = 0; i < 9; i++) {
-      const word = (at + pointerPlaces[i]!) >> 2;
-      const address = lower + pointers[i]!;
+    for (let j = 0; j < 9; j++) {
+      const word = (at + pointerPlaces[j]!) >> 2;
+      const address = lower + pointers[j]!;
       words[word] = address;
       words[word + 1] = address < 2 ** 32 ? upper : upper + 1;
     }
@@ -197,7 +207,7 @@ export class Program {
     if (typeof arg === 'string') return this.#string(arg);
     const lowered = call.kinds[i]?.lower(arg) ?? arg;
     if (lowered === null) return this.#cell(0);
-    if (lowered instanceof Uint8Array) return this.#cell(this.#address(this.#bytes(lowered)));
+    if (lowered instanceof Uint8Array) return this.#memory(lowered);
     if (typeof lowered === 'string') throw new TypeError(`${call.callName}: argument ${i} cannot be a string`);
     return this.#cell(lowered);
   }
@@ -208,6 +218,16 @@ export class Program {
     if (at === undefined) {
       at = this.#cell(this.#address(this.#bytes(cString(text))));
       this.#strings.set(text, at);
+    }
+    return at;
+  }
+
+  /** The same structure may be the argument of many calls. */
+  #memory(content: Uint8Array): number {
+    let at = this.#structures.get(content);
+    if (at === undefined) {
+      at = this.#cell(this.#address(this.#bytes(content)));
+      this.#structures.set(content, at);
     }
     return at;
   }
@@ -242,10 +262,16 @@ export class Program {
     return at;
   }
 
-  #entry(step: Step): number {
-    const at = this.#entries.get(step);
-    if (at === undefined) throw new Error(`${step.call.callName} is no step of this program`);
-    return at;
+  #entry(i: number): number {
+    return this.#first + entrySize * i;
+  }
+
+  /** Looks from step `from` on first: most jumps are short, and forward. */
+  #index(step: Step, from = 0): number {
+    let i = this.steps.indexOf(step, from);
+    if (i < 0) i = this.steps.indexOf(step);
+    if (i < 0) throw new Error(`${step.call.callName} is no step of this program`);
+    return i;
   }
 
   #address(offset: number): number {
@@ -268,24 +294,30 @@ export class Program {
 }
 
 /**
- * Bytes that a program takes at most. V8 counts what an arena has as a burden of its own: one that is too large costs a
- * garbage collection.
+ * Bytes that a program takes at most, and the blocks in it. V8 counts what an arena has as a burden of its own: one that is
+ * too large costs a garbage collection. Plain loops, since code that runs once is interpreted.
  */
-function sizeOf(steps: readonly Step[]): number {
-  const seen = new Set<Block>();
-  const sizeOfArg = (arg: StepArg): number => {
+function survey(steps: readonly Step[]): { size: number; blocks: Set<Block> } {
+  const blocks = new Set<Block>();
+  const sizeOf = (arg: StepArg): number => {
     if (typeof arg === 'string') return 3 * arg.length + cellSize;
     if (arg instanceof Uint8Array) return arg.length + cellSize;
-    if (!(arg instanceof Block) || seen.has(arg)) return 0;
-    seen.add(arg);
-    return arg.parts.reduce((sum, { value }) => sum + sizeOfArg(value) + cellSize, arg.content.length + cellSize);
+    if (!(arg instanceof Block) || blocks.has(arg)) return 0;
+    blocks.add(arg);
+    return arg.parts.reduce((sum, { value }) => sum + sizeOf(value) + cellSize, arg.content.length + cellSize);
   };
-  let size = 4096;
-  for (const { args } of steps) {
-    size += entryLayout.size + cellSize * (args.length + 2);
-    for (const arg of args) size += sizeOfArg(arg);
+  let size = 4096 + entrySize;
+  for (let i = 0; i < steps.length; i++) {
+    const { args } = steps[i]!;
+    size += entrySize + cellSize * (args.length + 2);
+    for (let j = 0; j < args.length; j++) {
+      const arg = args[j] as StepArg;
+      // Most are numbers.
+      if (typeof arg === 'object') size += sizeOf(arg);
+      else if (typeof arg === 'string') size += 3 * arg.length + cellSize;
+    }
   }
-  return (size + 4095) & ~4095;
+  return { size: (size + 4095) & ~4095, blocks };
 }
 
 /** What an allocation of up to 8 bytes takes, and the most that rounding adds to a larger one. */

@@ -22,22 +22,43 @@ export interface Caller {
   gid: number;
 }
 
+/** The kernel takes no more lines: user_namespaces(7). */
+const maxExtents = 340;
+
 /**
- * The caller as root, and the subordinate ids from 1 on. Throws `Failure` 77 about `flag`, which asked for it, when the
- * system grants the caller none.
+ * The caller as root, and all subordinate ids from 1 on, range after range. Throws `Failure` 77 about `flag`, which asked
+ * for it, when the system grants the caller none.
  */
 export function rangeMaps(caller: Caller, flag: string): IdMaps {
   const lacking = missingForRange(caller);
   if (lacking) throw new Failure(Status.notPermitted, flag, lacking.why, { hint: lacking.hint });
-  const [uid, gid] = (['uid', 'gid'] as const).map((kind): IdMap => {
-    const [start, count] = subordinate(kind, caller)!;
-    // For root itself all ids are its own to give: id 0 needs no place of its own outside.
-    return [
-      [0, caller[kind], 1],
-      [1, start, Math.min(count, 65535)],
-    ];
-  });
+  const [uid, gid] = (['uid', 'gid'] as const).map((kind) => mapOf(caller[kind], subordinate(kind, caller)));
   return { uid: uid!, gid: gid!, helped: caller.uid !== 0 };
+}
+
+/** No id outside may stand for two inside, so what ranges have in common counts once. */
+function mapOf(own: number, ranges: Range[]): IdMap {
+  const map: IdMap = [[0, own, 1]];
+  for (const range of ranges) {
+    for (const [start, end] of without(range, map)) {
+      const [inside, , count] = map.at(-1)!;
+      map.push([inside + count, start, end - start]);
+    }
+  }
+  return map.slice(0, maxExtents);
+}
+
+/** The parts of a range that no line of the map has, in order. */
+function without(range: Range, map: IdMap): Range[] {
+  let parts = [range];
+  for (const [, taken, count] of map) {
+    parts = parts.flatMap(([start, end]): Range[] => [
+      [start, Math.min(end, taken)],
+      [Math.max(start, taken + count), end],
+    ]);
+    parts = parts.filter(([start, end]) => start < end);
+  }
+  return parts;
 }
 
 /** What is not there for `rangeMaps`, and what would bring it. */
@@ -47,7 +68,7 @@ export function missingForRange(caller: Caller): { why: string; hint: string } |
     if (caller.uid !== 0 && !onPath(`new${kind}map`)) {
       return { why: `the program new${kind}map is not installed`, hint: 'it is in the package uidmap' };
     }
-    if (!subordinate(kind, caller)) {
+    if (subordinate(kind, caller).length === 0) {
       return {
         why: `/etc/sub${kind} grants ${name} no ids`,
         hint: `sudo usermod --add-sub${kind}s 100000-165535 ${name}`,
@@ -57,16 +78,21 @@ export function missingForRange(caller: Caller): { why: string; hint: string } |
   return undefined;
 }
 
-/** The first range that subuid(5) or subgid(5) grants the caller. */
-function subordinate(kind: 'uid' | 'gid', { uid }: Caller): [start: number, count: number] | undefined {
+/** Ids outside: the first, and the one behind the last. */
+type Range = [start: number, end: number];
+
+/** The ranges that subuid(5) or subgid(5) grants the caller. */
+function subordinate(kind: 'uid' | 'gid', { uid }: Caller): Range[] {
   const path = `/etc/sub${kind}`;
-  if (!existsSync(path)) return undefined;
+  if (!existsSync(path)) return [];
   const names = [String(uid), userName(uid)];
+  const ranges: Range[] = [];
   for (const line of readFileSync(path, 'utf8').split('\n')) {
     const [name = '', start = '', count = ''] = line.split(':');
-    if (names.includes(name) && /^\d+$/.test(start) && /^\d+$/.test(count)) return [Number(start), Number(count)];
+    const isGrant = names.includes(name) && /^\d+$/.test(start) && /^\d+$/.test(count) && Number(count) > 0;
+    if (isGrant) ranges.push([Number(start), Number(start) + Number(count)]);
   }
-  return undefined;
+  return ranges;
 }
 
 function userName(uid: number): string {

@@ -30,7 +30,7 @@ function reap(pid: number): number | SyscallError | undefined {
 }
 
 /** wait(2): the low seven bits are the signal, 0 for an exit. */
-function exitStatus(wait: number): number {
+export function exitStatus(wait: number): number {
   const signal = wait & 0x7f;
   return signal === 0 ? (wait >> 8) & 0xff : 128 + signal;
 }

@@ -122,9 +122,12 @@ test('CVE-2019-5736: a script whose interpreter is /proc/self/exe cannot reach t
   }
   const script = "require('fs').writeSync(1, 'the program of the host runs')";
   writeFileSync(join(root, 'bin/evil'), `#!/proc/self/exe\n${script}\n`, { mode: 0o755 });
-  const { status, stdout } = await md('md-isolate', [root, '/bin/evil']);
-  assert.equal(stdout, '');
-  assert.notEqual(status, 0);
+  for (const command of ['/bin/evil', '/proc/self/exe']) {
+    const { status, stdout, stderr } = await md('md-isolate', [root, command]);
+    assert.equal(stdout, '');
+    assert.equal(status, 126);
+    assert.match(stderr, /^md-isolate: \/proc\/self\/exe: it leads to no program of the container; .*\n$/);
+  }
 });
 
 for (const name of ['proc', 'sys', 'dev']) {
@@ -151,6 +154,25 @@ test('an image whose /proc is a file, or whose /etc leads elsewhere, harms nobod
   symlinkSync(`../../../../../../../..${outside}`, join(other, 'etc'));
   await inside(other, 'true');
   assert.deepEqual(existsSync(join(outside, 'hosts')), false);
+});
+
+test('an image whose /etc/hosts is a link to what belongs to the kernel is refused', { skip }, async (t) => {
+  const root = makeRoot(t);
+  for (const text of ['/proc/sys/kernel/core_pattern', '/dev/null', '../sys/kernel/x', '/proc/1/root/etc/hosts']) {
+    rmSync(join(root, 'etc/hosts'), { force: true });
+    symlinkSync(text, join(root, 'etc/hosts'));
+    const { status, stdout, stderr } = await inside(root, 'echo in');
+    assert.equal(status, 125);
+    assert.equal(stdout, '');
+    assert.match(stderr, /^md-isolate: \/etc\/hosts of the image: it is a link to .*, which belongs to the kernel/);
+  }
+});
+
+test('a directory of the host on stdin, stdout or stderr is refused', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const refused = async (line: string) => (await run(['sh', '-c', line, 'sh', root])).stdout;
+  assert.match(await refused('md-isolate "$1" ls /proc/self/fd/0/ </ 2>&1'), /^md-isolate: stdin: it is a directory/);
+  assert.match(await refused('md-isolate "$1" true 3>&1 1</ 2>&3'), /^md-isolate: stdout: it is a directory/);
 });
 
 test('a planted /etc/passwd is neither followed out of the root nor waited for', { skip }, async (t) => {

@@ -58,6 +58,11 @@ const known: Difference[] = [
     why: 'A cgroup namespace hides the path on the host. Both peers do so too, but with cgroup v2 only.',
   },
   {
+    facts: /^mount \/sys\/fs\/cgroup$/,
+    peers: both,
+    why: 'With cgroup v1 the hierarchies are in a tmpfs: whoever can write to it has half the memory of the host to fill.',
+  },
+  {
     facts: /^file (run|\.dockerenv)$/,
     peers: ['docker', 'podman'],
     why: 'Files by which programs tell whose container they are in. Images keep what they have.',

@@ -1,34 +1,23 @@
 /** Containers without root: a user namespace made by an ordinary user. The tests are run as root and step down. */
 import assert from 'node:assert/strict';
-import { chownSync, cpSync } from 'node:fs';
-import { join } from 'node:path';
+import { chownSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
-import { makeRoot, needsContainer } from '../support/rootfs.js';
-import { binDir, has, type Result, run } from '../support/run.js';
+import { makeRoot } from '../support/rootfs.js';
+import { needsRootless, rootless } from '../support/rootless.js';
+import { run } from '../support/run.js';
 import { needsSubordinate, subordinateUser, user } from '../support/subordinate.js';
 import { describeTree } from '../support/tree.js';
 
-const uid = 61_234;
-const skip: string | false = needsContainer || (!has('setpriv') && 'not installed: setpriv');
+const skip = needsRootless;
 
-/** A root filesystem that belongs to the ordinary user, and a way to run md-isolate as that user. */
-async function prepare(t: TestContext): Promise<{ root: string; isolate: (...args: string[]) => Promise<Result> }> {
-  const root = makeRoot(t);
-  const base = join(root, '..');
-  await run(['chown', '-R', `${uid}:${uid}`, base]);
-  // The checkout may lie where an ordinary user cannot go.
-  cpSync(join(binDir, '../bundle'), join(base, 'bundle'), { recursive: true });
-  cpSync(join(binDir, '../../node_modules/@koromix'), join(base, 'node_modules/@koromix'), {
-    recursive: true,
-    dereference: true,
-  });
-  const asUser = ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--inh-caps=-all'];
-  const node = [process.execPath, join(base, 'bundle/md-isolate.cjs')];
-  return { root, isolate: (...args) => run([...asUser, ...node, ...args], { cwd: base, env: { HOME: base } }) };
+async function prepare(t: TestContext) {
+  const { uid, root, home, command } = await rootless(t);
+  const isolate = (...args: string[]) => run(command(...args), { cwd: home, env: { HOME: home } });
+  return { uid, root, isolate };
 }
 
 test('an ordinary user is root inside, over what belongs to the user outside', { skip }, async (t) => {
-  const { root, isolate } = await prepare(t);
+  const { uid, root, isolate } = await prepare(t);
   const { stdout, stderr, status } = await isolate(
     root,
     'sh',
@@ -102,7 +91,7 @@ test('without subordinate ids there is no other user, and the error says what gi
   assert.match(host.stderr, /only root/);
 });
 
-test('with subordinate ids users 1 to 65535 exist as well', { skip: skip || needsSubordinate }, async (t) => {
+test('with subordinate ids users from 1 on exist as well', { skip: skip || needsSubordinate }, async (t) => {
   const { home, command } = subordinateUser(t);
   const root = makeRoot(t);
   await run(['chown', '-R', `${user}:${user}`, root]);

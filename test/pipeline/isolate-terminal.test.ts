@@ -179,6 +179,17 @@ test('the detach keys leave the container running, and fg attaches again', {
   await terminal.run('echo $x-$((1 + 1))', 'kept-2');
 });
 
+test('a command that has closed its terminal may open it again, and write much', {
+  skip: needsContainer,
+}, async (t) => {
+  const root = makeRoot(t);
+  const script =
+    'exec < /dev/null > /dev/null 2>&1; sleep 0.2; seq 1 5000 > /dev/console; echo last > /dev/tty; exit 4';
+  const { stdout, status } = await shell('"$1" -t "$2" sh -c "$3"', [isolate, root, script], { timeout: 20_000 });
+  assert.match(stdout, /^1\r\n2\r\n[\s\S]*\n5000\r\nlast\r\n$/);
+  assert.equal(status, 4);
+});
+
 test('when nobody reads the output any more, the terminal hangs up and all ends quietly', {
   skip: needsContainer,
 }, async (t) => {

@@ -113,8 +113,14 @@ test('a command that is not there is 127, one that cannot be executed 126, a con
     [[root, 'text'], 126, /^md-isolate: \/bin\/text: exec format error \(ENOEXEC\); .*\n$/],
     [[root, '/etc'], 126, /^md-isolate: \/etc: permission denied \(EACCES\); it is a directory.*\n$/],
     [[root], 125, /^md-isolate: command: none is given.*\n$/],
+    [
+      [`${root}/nowhere`],
+      125,
+      /^md-isolate: .*\/nowhere: no such file.*; DIR is a directory with a root filesystem.*\n$/,
+    ],
     [['--nosuch', root, 'true'], 125, /^md-isolate: --nosuch: unknown flag.*\n$/],
     [[join(root, 'missing'), 'true'], 125, /^md-isolate: .*missing: no such file or directory.*\n$/],
+    [['--detach-keys', 'ctrl-1', root, 'true'], 125, /^md-isolate: --detach-keys: "ctrl-1" is no key; .*\n$/],
     [['-u', 'stranger', root, 'true'], 125, /^md-isolate: --user: user "stranger": .*\n$/],
   ];
   for (const [args, status, stderr] of cases) {
@@ -205,9 +211,10 @@ test('/sys/fs/cgroup shows the own group only, read-only', { skip }, async (t) =
   const root = makeRoot(t);
   const { stdout } = await inside(
     root,
-    'grep -v ":/$" /proc/self/cgroup; grep " /sys/fs/cgroup" /proc/self/mountinfo | grep -c cgroup.*rw,nosuid.*-.cgroup; find /sys/fs/cgroup -name cgroup.procs | wc -l',
+    'grep -v ":/$" /proc/self/cgroup; grep " /sys/fs/cgroup" /proc/self/mountinfo | grep -c cgroup.*rw,nosuid.*-.cgroup; find /sys/fs/cgroup -name cgroup.procs | wc -l; touch /sys/fs/cgroup/x 2>&1',
   );
-  const [writable, groups] = stdout.trim().split('\n');
+  const [writable, groups, refused = ''] = stdout.trim().split('\n');
+  assert.match(refused, /Read-only file system/);
   assert.equal(writable, '0');
   assert.notEqual(groups, '0');
 });
@@ -251,6 +258,23 @@ test('environment, user, working directory and command come from DIR.json, flags
   assert.equal(await run('--entrypoint', '', '-e', 'GIVEN', root, 'sh', '-c', 'echo $GIVEN'), 'by the caller\n');
 });
 
+test('Node itself takes no word of the command line, and does nothing that a file of variables says', {
+  skip,
+}, async (t) => {
+  const root = makeRoot(t);
+  const base = join(root, '..');
+  writeFileSync(join(base, 'intruder.cjs'), "require('fs').writeSync(1, 'code of the file runs outside\\n')");
+  writeFileSync(join(base, 'variables'), `A=1\nNODE_OPTIONS=--require ${base}/intruder.cjs\n`);
+  const file = join(base, 'variables');
+  const { stdout } = await md('md-isolate', ['--env-file', file, root, 'sh', '-c', 'echo $A $NODE_OPTIONS']);
+  assert.equal(stdout, `1 --require ${base}/intruder.cjs\n`);
+  const words = ['--env-file', '/nosuch', `--env-file=${file}`, `--env-file-if-exists=${file}`];
+  assert.equal((await md('md-isolate', [root, 'echo', ...words])).stdout, `${words.join(' ')}\n`);
+  const missing = await md('md-isolate', ['--env-file', '/nosuch', root, 'true']);
+  assert.equal(missing.status, 125);
+  assert.match(missing.stderr, /^md-isolate: --env-file \/nosuch: no such file/);
+});
+
 test("--user takes docker's forms", { skip }, async (t) => {
   const root = makeRoot(t);
   const id = async (user: string) => output(root, 'id -u; id -g; echo $(id -G); echo $HOME', ['-u', user]);
@@ -289,6 +313,29 @@ test('stdin, stdout and stderr are those of the caller, byte for byte', { skip }
   assert.deepEqual(stdout.trim().split(/\s+/).map(Number), [...bytes]);
   const line = 'head -c 300000000 /dev/zero | md-isolate "$1" cat | wc -c';
   assert.equal((await shell(line, [root])).stdout, '300000000\n');
+});
+
+test('another user opens /dev/stdin, /dev/stdout and /dev/stderr, when they are pipes, and in their direction only', {
+  skip,
+}, async (t) => {
+  const root = makeRoot(t);
+  const script = 'cat < /dev/stdin > /dev/stdout; echo err > /dev/stderr; head -c 1 < /dev/stdout; echo x > /dev/stdin';
+  const line = 'echo in | { md-isolate -u user "$1" sh -c "$2" | cat; } 2>&1 | cat';
+  const { stdout } = await shell(line, [root, script]);
+  assert.match(stdout, /^in$/m);
+  assert.match(stdout, /^err$/m);
+  assert.equal(stdout.match(/Permission denied/g)?.length, 2);
+});
+
+test("the caller's files and named pipes stay as they are, whoever the user is", { skip }, async (t) => {
+  const root = makeRoot(t);
+  const script =
+    'cd "$1/.." && umask 077 && : > file && mkfifo fifo && stat -c %a:%u file fifo; cat fifo & ' +
+    'md-isolate -u user root sh -c "echo said" > fifo; wait; md-isolate -u user root sh -c "echo kept; echo x > /dev/stdout" > file; ' +
+    'stat -c %a:%u file fifo; cat file';
+  const { stdout, stderr } = await shell(script, [root]);
+  assert.equal(stdout, '600:0\n600:0\nsaid\n600:0\n600:0\nkept\n');
+  assert.match(stderr, /Permission denied/);
 });
 
 test('--overlay: the command can change everything, and the tree stays as it was', { skip }, async (t) => {

@@ -101,11 +101,12 @@ async function leavesNothing(t: TestContext, act: (root: string, mark: string) =
 }
 
 const limits = ['--pids-limit', '50'];
+const variants = [limits, ['--init'], []];
 
 test('many containers in a row leave nothing', { skip }, async (t) => {
   await leavesNothing(t, async (root) => {
     for (let i = 0; i < 500 * share; i++) {
-      const { ended } = start(root, i % 5 === 0 ? limits : [], 'sh', '-c', `exit ${i % 7}`);
+      const { ended } = start(root, variants[i % 3]!, 'sh', '-c', `exit ${i % 7}`);
       const { code, stderr } = await ended;
       assert.equal(code, i % 7, stderr);
     }
@@ -129,7 +130,7 @@ test('fifty containers at once leave nothing', { skip }, async (t) => {
 test('supervisors killed at random moments take their containers along and leave nothing', { skip }, async (t) => {
   await leavesNothing(t, async (root, mark) => {
     for (let i = 0; i < 200 * share; i++) {
-      const { child, ended } = start(root, i % 3 === 0 ? limits : [], 'sh', '-c', 'sleep 1000 & exec sleep 1000');
+      const { child, ended } = start(root, variants[i % 3]!, 'sh', '-c', 'sleep 1000 & exec sleep 1000');
       // From before its first line to long after the start of the command.
       await new Promise((resolve) => setTimeout(resolve, (i * 37) % 250));
       child.kill('SIGKILL');
@@ -153,7 +154,7 @@ test('the count of processes sees those of a container', { skip }, async (t) => 
 test('commands killed at random moments end their supervisors with 137 and leave nothing', { skip }, async (t) => {
   await leavesNothing(t, async (root) => {
     for (let i = 0; i < 100 * share; i++) {
-      const { child, ended } = start(root, i % 3 === 0 ? limits : [], 'sh', '-c', 'sleep 1000 & exec sleep 1001');
+      const { child, ended } = start(root, variants[i % 3]!, 'sh', '-c', 'sleep 1000 & exec sleep 1001');
       await until(() => childrenOf(child.pid!).length > 0);
       await new Promise((resolve) => setTimeout(resolve, (i * 13) % 60));
       for (const pid of childrenOf(child.pid!)) kill(pid);

@@ -4,7 +4,7 @@
  */
 import { constants, openSync } from 'node:fs';
 import { attachTerminal } from '../../lib/isolate/terminal.js';
-import { defaultDetachKeys, parseDetachKeys } from '../../lib/isolate/terminal-keys.js';
+import { parseDetachKeys } from '../../lib/isolate/terminal-keys.js';
 import {
   close,
   close_range,
@@ -15,11 +15,11 @@ import {
   rt_sigaction,
   rt_sigprocmask,
   setsid,
-  wait4,
 } from '../../lib/sys/calls.js';
 import { SIG, TIO } from '../../lib/sys/constants.js';
 import { Program, pointerArray, type Step } from '../../lib/sys/program.js';
 import type { Syscall } from '../../lib/sys/syscall.js';
+import { waitForEnd } from '../../lib/sys/wait.js';
 
 const master = openSync('/dev/ptmx', constants.O_RDWR | constants.O_NOCTTY);
 ioctlMemory(master, TIO.CSPTLCK, Buffer.alloc(4));
@@ -38,7 +38,7 @@ const child = new Program([
   step(execve, argv[0]!, pointerArray(argv), pointerArray(env)),
 ]);
 const terminal = attachTerminal(master, {
-  detachKeys: parseDetachKeys(defaultDetachKeys),
+  detachKeys: parseDetachKeys(),
   onDetach: () => process.stderr.write('[detached]\r\n'),
 });
 const pid = child.start(0);
@@ -48,12 +48,11 @@ if (process.env.MD_TEST_CRASH === '1') {
     throw new Error('crashed as told');
   }, 300);
 }
+const status = await waitForEnd(pid);
+terminal.finish();
 await terminal.ended;
 terminal.restore();
-const status = Buffer.alloc(4);
-wait4(pid, status, 0, null);
-const word = status.readInt32LE();
-process.exit((word & 0x7f) === 0 ? word >> 8 : 128 + (word & 0x7f));
+process.exit(status);
 
 function step(call: Syscall<never>, ...args: Step['args'][number][]): Step {
   return { call: call as unknown as Syscall, args };

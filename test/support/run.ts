@@ -1,6 +1,6 @@
 /** Running the built commands, other programs and whole pipes, and what tests ask of the machine. */
 import { execFileSync, spawn } from 'node:child_process';
-import { accessSync, chmodSync, constants, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { accessSync, chmodSync, constants, existsSync, mkdtempSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -167,6 +167,9 @@ export function remove(path: string): void {
   if (process.getuid?.() !== 0 && existsSync(path)) execFileSync('chmod', ['-R', 'u+rwx', path], { stdio: 'ignore' });
   rmSync(path, { recursive: true, force: true });
 }
+
+/** The number of this process's PID namespace. */
+export const pidNamespace: string = /[0-9]+/.exec(readlinkSync('/proc/self/ns/pid'))?.[0] ?? '0';
 
 /** JSON lines as objects. */
 export function jsonLines(text: string): Record<string, unknown>[] {

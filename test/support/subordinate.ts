@@ -28,8 +28,12 @@ export interface SubordinateUser {
   command: (name: string, args: string[]) => string[];
 }
 
-/** `grants`: whether /etc/subuid and /etc/subgid give the user anything. */
-export function subordinateUser(t: TestContext, { grants = true } = {}): SubordinateUser {
+export interface Grants {
+  /** What /etc/subuid and /etc/subgid give the user: first ids and how many. */
+  ranges?: [start: number, count: number][];
+}
+
+export function subordinateUser(t: TestContext, { ranges = [[firstId, 65_536]] }: Grants = {}): SubordinateUser {
   const base = scratch(t);
   const home = join(base, 'home');
   const etc = join(base, 'etc');
@@ -42,7 +46,8 @@ export function subordinateUser(t: TestContext, { grants = true } = {}): Subordi
     `${readFileSync('/etc/passwd', 'utf8')}${name}:x:${user}:${user}::${home}:/bin/sh\n`,
   );
   for (const file of ['subuid', 'subgid']) {
-    writeFileSync(join(etc, file), grants ? `other:1400000000:65536\n${name}:${firstId}:65536\n` : '');
+    const lines = ranges.map(([start, count]) => `${name}:${start}:${count}\n`);
+    writeFileSync(join(etc, file), `other:1400000000:65536\n${lines.join('')}`);
   }
   cpSync(join(binDir, '../bundle'), join(base, 'bundle'), { recursive: true });
   cpSync(join(root, 'node_modules/@koromix'), join(base, 'node_modules/@koromix'), {

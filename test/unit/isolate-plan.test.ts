@@ -2,12 +2,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { describePlan } from '../../lib/isolate/dry-run.js';
+import { stepFailure } from '../../lib/isolate/explain.js';
 import type { Host } from '../../lib/isolate/host.js';
 import { type Circumstances, makePlan } from '../../lib/isolate/plan.js';
 import { type Caller, type Flags, settingsOf } from '../../lib/isolate/settings.js';
+import { manPageOf } from '../../lib/isolate/step.js';
 import type { RunConfig } from '../../lib/pipe/oci.js';
 import { Image } from '../../lib/sys/image.js';
 import { showStep } from '../../lib/sys/program.js';
+import { SyscallError } from '../../lib/sys/syscall.js';
 
 const host: Host = {
   uid: 0,
@@ -40,6 +43,7 @@ const noFlags: Flags = {
   hostname: undefined,
   entrypoint: undefined,
   net: undefined,
+  network: undefined,
   'read-only': false,
   'no-new-privs': false,
   'cap-add': [],
@@ -49,6 +53,7 @@ const noFlags: Flags = {
   mount: [],
   tmpfs: [],
   overlay: false,
+  init: false,
   ulimit: [],
   sysctl: [],
   'shm-size': undefined,
@@ -81,6 +86,7 @@ function plan(flags: Partial<Flags> = {}, circumstances: Partial<Circumstances> 
     cgroup: false,
     showing: false,
     windowSize: undefined,
+    stdio: [],
     ...circumstances,
   });
 }
@@ -99,16 +105,31 @@ function before(list: string[], ...starts: string[]): void {
   );
 }
 
-test('the order is: mounts private, new root, mounts, pivot, powers, ids, descriptors, command', () => {
+test('--init: process 1 is safe from the command before there is one, and has its filter and its ids', () => {
+  before(
+    calls({ init: true, 'no-new-privs': true }),
+    'setresuid',
+    'prctl(PR_SET_PDEATHSIG, 9',
+    'prctl(PR_SET_NO_NEW_PRIVS',
+    'seccomp',
+    'prctl(PR_SET_DUMPABLE, 0',
+    'clone(CLONE_VFORK|CLONE_PARENT_SETTID|SIGCHLD',
+    'rt_sigprocmask',
+    'execve(',
+    'rt_sigtimedwait',
+  );
+});
+
+test('the order is: a program of its own, mounts private, new root, mounts, pivot, powers, ids, descriptors, command', () => {
   before(
     calls(),
+    'execveat',
     'mount(NULL, "/", NULL, MS_REC|MS_PRIVATE',
     'open_tree(AT_FDCWD, "/srv/root"',
     'fsopen("proc"',
     'fsopen("devpts"',
     'pivot_root(".", ".")',
     'getcwd',
-    'execveat',
     'prctl(PR_CAPBSET_DROP',
     'seccomp',
     'setgroups',
@@ -175,7 +196,7 @@ test('every step says why and where to read on, and the last one is the end of a
   const made = plan({ overlay: true, net: 'none', tty: true, 'read-only': true, sysctl: ['kernel.msgmax=1'] });
   for (const step of made.steps) {
     assert.match(step.why, /\S[.?]$/);
-    assert.match(step.man, /\([0-9a-z]+\)$/);
+    assert.match(manPageOf(step), /\([0-9a-z]+\)$/);
   }
   assert.equal(made.steps.at(-1), made.gaveUp);
   assert.equal(describePlan(made).length, made.steps.length + 1);
@@ -203,7 +224,9 @@ test('flags that make no sense are refused by name', () => {
     [{ workdir: 'relative' }, /--workdir/],
     [{ hostname: 'a b' }, /--hostname/],
     [{ hostname: '' }, /--hostname/],
-    [{ net: 'bridge' }, /--net/],
+    [{ net: 'bridge' }, /--net: /],
+    [{ network: 'bridge' }, /--network: /],
+    [{ net: 'none', network: 'host' }, /--network: it says host, and --net says none/],
     [{ umask: '999' }, /--umask/],
     [{ userns: 'all' }, /--userns/],
     [{ env: ['=x'] }, /--env/],
@@ -213,6 +236,18 @@ test('flags that make no sense are refused by name', () => {
     [{ 'shm-size': 'big' }, /--shm-size/],
   ];
   for (const [flags, message] of wrong) assert.throws(() => settings(flags), message, JSON.stringify(flags));
+});
+
+test('a file system that the kernel has no module loaded for is told with what loads it', () => {
+  const made = plan();
+  const error = new SyscallError('fsopen', 19, 'fsopen("overlay", FSOPEN_CLOEXEC)');
+  assert.match(stepFailure(made, { step: made.steps[0]!, error }, false).message, /sudo modprobe overlay$/);
+});
+
+test('--network is --net by the name that docker gives it', () => {
+  assert.equal(settings({ network: 'none' }).network, 'none');
+  assert.equal(settings({ net: 'none' }).network, 'none');
+  assert.equal(settings().network, 'host');
 });
 
 test('a terminal is the default on a terminal, unless only -i is given', () => {

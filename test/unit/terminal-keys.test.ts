@@ -5,7 +5,8 @@ import { DetachKeys, parseDetachKeys } from '../../lib/isolate/terminal-keys.js'
 import { Failure } from '../../lib/pipe/failure.js';
 
 test("detach keys are read in docker's notation", () => {
-  assert.deepEqual([...parseDetachKeys('ctrl-p,ctrl-q')], [0x10, 0x11]);
+  assert.deepEqual([...parseDetachKeys()], [0x10, 0x11]);
+  assert.deepEqual([...parseDetachKeys('ctrl-x,ctrl-y')], [0x18, 0x19]);
   assert.deepEqual(
     [...parseDetachKeys('ctrl-@,ctrl-[,ctrl-\\,ctrl-],ctrl-^,ctrl-_,ctrl-z')],
     [0, 27, 28, 29, 30, 31, 26],

@@ -1,0 +1,51 @@
+/** What to do in the place of flags that `docker run` has and `md-isolate` has not, for who types them by habit. */
+
+const daemon = 'nothing runs beside the container that could do this';
+const kept = 'nothing is kept of a container, so it has no name or label';
+const foreground = 'it runs in the foreground; the shell has & for the background';
+const ports = 'without --net none the network is that of the host: what the command listens on is open there';
+const own = 'this namespace is always of its own';
+const streams = 'all signals and streams are passed on as they are';
+const cpus = '--cpus says how much processor time there is';
+
+/** Long names and single letters. */
+const instead: Record<string, string> = {
+  a: streams,
+  attach: streams,
+  'add-host': 'mount a file of your own: -v FILE:/etc/hosts',
+  c: cpus,
+  'cpu-period': cpus,
+  'cpu-quota': cpus,
+  'cpu-shares': cpus,
+  cgroupns: own,
+  cidfile: kept,
+  d: foreground,
+  detach: foreground,
+  device: '--privileged has all devices of the host',
+  dns: 'mount a file of your own: -v FILE:/etc/resolv.conf',
+  expose: ports,
+  gpus: '--privileged has all devices of the host',
+  'group-add': '-u USER:GROUP sets the group; those of the user are in /etc/group of the image',
+  ipc: own,
+  l: kept,
+  label: kept,
+  'log-driver': daemon,
+  'memory-swap': 'with --memory there is as much swap as memory',
+  name: kept,
+  p: ports,
+  P: ports,
+  pid: own,
+  platform: 'md-pull --platform fetches an image for another machine',
+  publish: ports,
+  pull: 'md-pull IMAGE fetches it anew',
+  restart: daemon,
+  'security-opt': '--no-new-privs and --seccomp FILE|unconfined are flags of their own',
+  'sig-proxy': streams,
+  uts: own,
+  'volumes-from': '-v SOURCE:TARGET mounts a directory of the host',
+};
+
+/** Of a flag without its dashes; undefined for one that docker has not either, or that has no counterpart. */
+export function insteadOf(flag: string): string | undefined {
+  return Object.hasOwn(instead, flag) ? instead[flag] : undefined;
+}

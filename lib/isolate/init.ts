@@ -1,0 +1,127 @@
+/**
+ * `--init`: a process 1 of our own, and the command as its child. It collects orphans that have ended, passes signals on, and
+ * ends with the command. It is the image that every container goes through (lib/sys/image.ts), which stays in place
+ * of giving way to the command: no JavaScript, no memory but the table of calls, no file descriptor.
+ *
+ * Process 1 and the supervisor end together: it asks for SIGKILL when the supervisor dies, and nothing in the container can
+ * take that back, since it never executes anything and cannot be traced. With process 1 the kernel ends all the others.
+ *
+ * Sources: pid_namespaces(7), credentials(7), wait(2), PR_SET_DUMPABLE(2const).
+ */
+import { clone, close_range, exit_group, kill, prctl, rt_sigtimedwait, setsid, wait4 } from '../sys/calls.js';
+import { CLONE, PR, SIGCHLD, W } from '../sys/constants.js';
+import { Block, compare, Result } from '../sys/program.js';
+import { controllingStep } from './console.js';
+import { type PlanStep, step } from './step.js';
+
+const EPERM = 1;
+const EINTR = 4;
+const EAGAIN = 11;
+const lower = 0xffffffff;
+
+export interface Init {
+  /** Process 1 divides in two: the steps after these are those of the command. */
+  divide: PlanStep[];
+  /** What process 1 does from there on; reached from `divide` only. */
+  loop: PlanStep[];
+  /** Where wait(2) leaves the status of the command. Process 1 itself ends with 0 once that is there. */
+  status: Block;
+}
+
+/** `terminal`: the command gets the terminal on descriptor 0 as its controlling one. */
+export function initSteps({ terminal }: { terminal: boolean }): Init {
+  const command = new Result('command');
+  const pid = new Block(new Uint8Array(8), [{ offset: 0, value: command }]);
+  const status = new Block(new Uint8Array(8));
+  const loop = loopSteps(command, status);
+  return {
+    divide: [
+      step(
+        prctl,
+        [PR.SET_DUMPABLE, 0, 0, 0, 0],
+        'Nobody in the container traces process 1 or writes to its memory; execve(2) gives the command back what it takes.',
+        { man: 'PR_SET_DUMPABLE(2const)' },
+      ),
+      step(prctl, [PR.SET_NAME, name(), 0, 0, 0], 'What ps(1) calls it.', { man: 'PR_SET_NAME(2const)' }),
+      step(
+        clone,
+        [CLONE.VFORK | CLONE.PARENT_SETTID | SIGCHLD, null, pid, 0, 0],
+        '--init: this process stays what it is, process 1 of the container, and the command becomes its child. It waits until execve(2), since until then both write to the same memory.',
+        { man: 'pid_namespaces(7)', hint: '--init takes one process more: see --pids-limit' },
+      ),
+      step(setsid, [], 'Both come by here. Process 1 leads a session already, and by that error knows itself.', {
+        onError: loop[0]!,
+      }),
+      ...(terminal ? [controllingStep(0)] : []),
+    ],
+    loop,
+    status,
+  };
+}
+
+function loopSteps(command: Result, status: Block): PlanStep[] {
+  const signal = new Result('signal');
+  const ended = new Result('ended');
+  const signalSeen = new Block(new Uint8Array(8), [{ offset: 0, value: signal }]);
+  const endedSeen = new Block(new Uint8Array(8), [{ offset: 0, value: ended }]);
+  const man = 'wait(2)';
+  const interrupted = step(
+    compare,
+    [signalSeen, lower, 2 ** 32 - EINTR, EPERM],
+    'Stopped and continued from outside, perhaps: once more.',
+    { man: 'sigwaitinfo(2)', hint: 'with --init a seccomp profile has to let rt_sigtimedwait pass' },
+  );
+  const listen = step(
+    rt_sigtimedwait,
+    [Buffer.alloc(8, 0xff), null, null, 8],
+    'All signals are blocked here, so each waits until it is asked for.',
+    { saves: signal, onError: interrupted, man: 'sigwaitinfo(2)' },
+  );
+  const reap = step(
+    wait4,
+    [-1, status, W.NOHANG, null],
+    'Whoever has lost its parent is a child of process 1, and stays a zombie until asked for.',
+    { saves: ended, onError: listen, man },
+  );
+  const end = step(
+    exit_group,
+    [0],
+    'The end of process 1 is that of all that still run; the supervisor finds the status of the command in memory.',
+    { man: 'pid_namespaces(7)' },
+  );
+  const other = step(
+    compare,
+    [endedSeen, lower, 0, EAGAIN],
+    'None has ended: back to the signals. One has: the next.',
+    {
+      next: listen,
+      onError: reap,
+      man,
+    },
+  );
+  const main = step(compare, [endedSeen, lower, command, EAGAIN], 'Was it the command?', {
+    next: end,
+    onError: other,
+    man,
+  });
+  const forward = step(kill, [command, signal], 'A signal from outside is for the command.', {
+    next: listen,
+    onError: listen,
+  });
+  const which = step(compare, [signalSeen, lower, SIGCHLD, EAGAIN], 'A child has ended, or somebody wants something?', {
+    next: reap,
+    onError: forward,
+    man: 'signal(7)',
+  });
+  const alone = step(
+    close_range,
+    [0, lower, 0],
+    'Process 1 keeps nothing open: who reads what the command writes sees the end of it.',
+    { next: listen },
+  );
+  return [alone, interrupted, listen, which, reap, main, end, other, forward];
+}
+
+function name(): Block {
+  return new Block(Buffer.from('md-init\0'));
+}

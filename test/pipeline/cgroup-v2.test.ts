@@ -1,0 +1,134 @@
+/** Limits in cgroup v2, as root and where a part of it is delegated to an ordinary user. As root; what is changed is put back. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { probeCgroups } from '../../lib/isolate/cgroup.js';
+import { output, until } from '../support/rootfs.js';
+import { needsRootless, rootless } from '../support/rootless.js';
+import { cleanEnv, run } from '../support/run.js';
+
+/** A flag for each controller, and what it comes to. */
+const all = [
+  { controller: 'memory', flags: ['--memory', '64m'], file: 'memory.max', value: '67108864' },
+  { controller: 'cpu', flags: ['--cpus', '0.5'], file: 'cpu.max', value: '50000 100000' },
+  { controller: 'pids', flags: ['--pids-limit', '20'], file: 'pids.max', value: '20' },
+  { controller: 'cpuset', flags: ['--cpuset-cpus', '0'], file: 'cpuset.cpus', value: '0' },
+];
+
+const host = needsRootless ? undefined : probeCgroups();
+const limits = all.filter(({ controller }) => host?.find(controller)?.version === 2);
+const skip = needsRootless || (limits.length === 0 && 'the controllers of cgroup v2 are taken by v1, or not there');
+const flags = limits.flatMap((limit) => limit.flags);
+const script = `cat /proc/self/cgroup; cd /sys/fs/cgroup; cat ${limits.map(({ file }) => file).join(' ')}`;
+const seen = ['0::/', ...limits.map(({ value }) => value)].join('\n');
+
+function top(): string {
+  return host!.find(limits[0]!.controller)!.mount;
+}
+
+/** Returns what puts the controllers at the top back as they are. */
+function keepTop(): () => void {
+  const file = join(top(), 'cgroup.subtree_control');
+  const before = readFileSync(file, 'latin1').trim().split(' ');
+  return () => {
+    const now = readFileSync(file, 'latin1').trim().split(' ');
+    const added = now.filter((name) => name !== '' && !before.includes(name));
+    if (added.length > 0) writeFileSync(file, added.map((name) => `-${name}`).join(' '));
+  };
+}
+
+/** All cgroups below a directory. */
+function below(directory: string): string[] {
+  return readdirSync(directory, { recursive: true, withFileTypes: true, encoding: 'utf8' })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => join(entry.parentPath, entry.name).slice(directory.length + 1));
+}
+
+/** A part of the tree that belongs to the user, with a cgroup `session` in it. */
+function delegate(t: TestContext, uid: number): string {
+  const restoreTop = keepTop();
+  writeFileSync(join(top(), 'cgroup.subtree_control'), limits.map(({ controller }) => `+${controller}`).join(' '));
+  const part = join(top(), `md-test-${process.pid}`);
+  for (const directory of [part, join(part, 'session')]) {
+    mkdirSync(directory);
+    chownSync(directory, uid, uid);
+    for (const name of ['cgroup.procs', 'cgroup.subtree_control', 'cgroup.threads']) {
+      chownSync(join(directory, name), uid, uid);
+    }
+  }
+  t.after(async () => {
+    for (const directory of [...below(part).sort().reverse(), '.'].map((name) => join(part, name))) {
+      await until(() => readFileSync(join(directory, 'cgroup.procs'), 'latin1') === '');
+      rmdirSync(directory);
+    }
+    restoreTop();
+  });
+  return part;
+}
+
+const enter = 'echo $$ > "$1/cgroup.procs" || exit; shift;';
+/** What runs a command line in a cgroup: alone, or with a shell that waits for it. */
+const alone = (cgroup: string, argv: string[]) => ['sh', '-c', `${enter} exec "$@"`, 'sh', cgroup, ...argv];
+const accompanied = (cgroup: string, argv: string[]) => ['sh', '-c', `${enter} "$@"; exit $?`, 'sh', cgroup, ...argv];
+
+test('root: all limits hold, are seen inside, and are gone afterwards', { skip }, async (t) => {
+  const { root } = await rootless(t);
+  t.after(keepTop());
+  assert.equal(await output(root, script, flags), seen);
+  assert.equal(existsSync(join(top(), 'md')), false);
+});
+
+for (const [where, start] of [
+  ['who shares the own cgroup with others gets one beside it', accompanied],
+  ['who is alone in the own cgroup gets one below it', alone],
+] as const) {
+  test(`delegated: ${where}, with all limits, gone afterwards`, { skip }, async (t) => {
+    const { uid, root, home, command } = await rootless(t);
+    const part = delegate(t, uid);
+    // Without the memory controller, the others would pass on to threads only.
+    for (const some of [flags, flags.slice(-2)]) {
+      const argv = command(...some, root, 'sh', '-c', `${script}; id -u`);
+      const { stdout, stderr } = await run(start(join(part, 'session'), argv), { cwd: home });
+      assert.equal(stderr.replace(/^cat: .*\n/gm, ''), '');
+      assert.ok(stdout.startsWith('0::/\n') && stdout.endsWith('\n0\n'), stdout);
+      assert.ok(stdout.includes(`\n${limits.at(-1)!.value}\n`), stdout);
+      if (some === flags) assert.equal(stdout, `${seen}\n0\n`);
+      assert.deepEqual(below(part), ['session']);
+      assert.equal(readFileSync(join(part, 'session/cgroup.type'), 'latin1'), 'domain\n');
+      assert.equal(readFileSync(join(part, 'session/cgroup.subtree_control'), 'latin1').trim(), '');
+    }
+  });
+}
+
+test('delegated: a killed supervisor takes its container along, and the next one sweeps', { skip }, async (t) => {
+  const { uid, root, home, command } = await rootless(t);
+  const part = delegate(t, uid);
+  const session = join(part, 'session');
+  const argv = command(...flags, root, 'sh', '-c', 'echo > /tmp/up; exec sleep 1000');
+  const child = spawn('sh', ['-c', `${enter} "$@" & echo $!; wait; :`, 'sh', session, ...argv], {
+    cwd: home,
+    env: cleanEnv(),
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let pid = '';
+  child.stdout.on('data', (chunk: Buffer) => {
+    pid += chunk.toString();
+  });
+  await until(() => existsSync(join(root, 'tmp/up')));
+  const [made = ''] = below(part).filter((name) => name !== 'session');
+  assert.match(made, /^md-\d+-\d+$/);
+  process.kill(Number(pid), 'SIGKILL');
+  await until(() => readFileSync(join(part, made, 'cgroup.procs'), 'latin1') === '');
+  assert.ok(existsSync(join(part, made)));
+  await run(accompanied(session, command(...flags, root, 'true')), { cwd: home });
+  assert.deepEqual(below(part), ['session']);
+});
+
+test('an ordinary user without a delegated cgroup is told what gives one', { skip }, async (t) => {
+  const { root, home, command } = await rootless(t);
+  const { status, stderr } = await run(command(...flags, root, 'true'), { cwd: home });
+  assert.equal(status, 125);
+  assert.match(stderr, /is delegated to this user; systemd-run --user --scope/);
+});

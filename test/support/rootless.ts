@@ -1,0 +1,34 @@
+/** An ordinary user with a root filesystem of the own, for tests that are run as root and step down. */
+import { cpSync } from 'node:fs';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { makeRoot, needsContainer } from './rootfs.js';
+import { binDir, has, run } from './run.js';
+
+const uid = 61_234;
+export const needsRootless: string | false = needsContainer || (!has('setpriv') && 'not installed: setpriv');
+
+export interface Rootless {
+  uid: number;
+  /** The root filesystem. */
+  root: string;
+  /** A directory of the user's, with nothing else in it than what this needs. */
+  home: string;
+  /** What runs md-isolate as the user. */
+  command: (...args: string[]) => string[];
+}
+
+export async function rootless(t: TestContext): Promise<Rootless> {
+  const root = makeRoot(t);
+  const home = join(root, '..');
+  await run(['chown', '-R', `${uid}:${uid}`, home]);
+  // The checkout may lie where an ordinary user cannot go.
+  cpSync(join(binDir, '../bundle'), join(home, 'bundle'), { recursive: true });
+  cpSync(join(binDir, '../../node_modules/@koromix'), join(home, 'node_modules/@koromix'), {
+    recursive: true,
+    dereference: true,
+  });
+  const asUser = ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--inh-caps=-all'];
+  const node = [process.execPath, join(home, 'bundle/md-isolate.cjs')];
+  return { uid, root, home, command: (...args) => [...asUser, ...node, ...args] };
+}
