@@ -31,12 +31,14 @@ dist/.built: $(sources) node_modules/.package-lock.json
 	node_modules/.bin/esbuild $(foreach c,$(commands),$c=cmd/$c.ts) $(foreach t,$(threads),$t=lib/unpack/$t.ts) \
 		--bundle --platform=node --target=node20 --format=cjs \
 		--alias:koffi=./lib/sys/koffi-addon.cts --alias:node:http2=./lib/registry/no-http2.cts \
-		--alias:node:http=./lib/registry/no-http.cts --external:'@koromix/*' \
+		--alias:node:http=./lib/registry/no-http.cts --alias:node:assert=./lib/registry/no-assert.cts \
+		--minify-whitespace --minify-syntax --external:'@koromix/*' \
 		--metafile=dist/bundles.json --legal-comments=none \
 		--banner:js='(function (exports, require, module, __filename, __dirname) {' --footer:js='})' \
 		--outdir=dist/bundle --log-level=warning
 	node dist/cmd/code-cache.cjs $(patsubst %,dist/bundle/%.js,$(commands) $(threads))
-	for c in $(commands) $(threads); do install -m 755 dist/cmd/launcher.cjs dist/bundle/$$c.cjs; done
+	for c in $(commands) $(threads); do \
+		cat cmd/launcher-head dist/cmd/launcher.cjs >dist/bundle/$$c.cjs && chmod 755 dist/bundle/$$c.cjs || exit; done
 	mkdir -p $(bin)
 	for c in $(commands); do ln -sf ../bundle/$$c.cjs $(bin)/$$c; done
 	for w in $(wrappers); do ln -sf ../../cmd/$$w $(bin)/$$w; done
@@ -44,7 +46,7 @@ dist/.built: $(sources) node_modules/.package-lock.json
 
 check: build ## type-check and lint
 	node_modules/.bin/biome ci .
-	@if command -v shellcheck >/dev/null; then shellcheck cmd/md-pull cmd/md-run .ci/run test/peers/images/*.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck cmd/md-pull cmd/md-run cmd/launcher-head .ci/run test/peers/images/*.sh; \
 	else echo 'shellcheck is not installed: the shell scripts were not linted'; fi
 
 test: check ## all tests; as root the isolation tests run as well

@@ -1,8 +1,11 @@
-#!/usr/bin/env node
 /**
  * Starts the command that lies beside it as a bundle: NAME.cjs runs NAME.js. With NAME.cache, which the build makes, V8
  * need not parse and compile what it knows already: 8 to 12 ms of a start. V8 itself refuses a cache that another
  * version of it made, or for another source; then all is as if there were none.
+ *
+ * launcher-head comes before it in what is installed, two lines that sh and JavaScript both understand. By itself Node takes
+ * `--env-file` and its like out of the whole command line, the words for a container's command included, and does what
+ * NODE_OPTIONS in such a file says; behind `--` it leaves all words alone. `#!/usr/bin/env -S node --` is beyond busybox's env.
  */
 import fs = require('node:fs');
 import vm = require('node:vm');

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
+import { insteadOf } from '../lib/isolate/docker-flags.js';
 import { readRootfsDocument } from '../lib/isolate/document.js';
 import { describePlan } from '../lib/isolate/dry-run.js';
 import { isTerminal, openFileLimit } from '../lib/isolate/host.js';
@@ -8,6 +9,7 @@ import { isolate, planOf } from '../lib/isolate/isolate.js';
 import { type Caller, settingsOf } from '../lib/isolate/settings.js';
 import { main } from '../lib/pipe/command.js';
 import { writeDocument } from '../lib/pipe/output.js';
+import { endProcess } from '../lib/sys/exit.js';
 
 main(
   {
@@ -17,7 +19,8 @@ main(
     arity: { min: 1, max: Number.POSITIVE_INFINITY },
     stopAtOperand: true,
     ownFailure: 125,
-    ownSignals: true,
+    hintFor: insteadOf,
+    end: endProcess,
     flags: {
       env: { kind: 'list', alias: 'e', value: 'NAME[=VALUE]', help: "set a variable, or pass on the caller's" },
       'env-file': { kind: 'list', value: 'FILE', help: 'read variables from a file, one a line' },
@@ -26,6 +29,8 @@ main(
       hostname: { kind: 'string', value: 'NAME', help: "the container's name; random by default" },
       entrypoint: { kind: 'string', value: 'CMD', help: "in place of the image's; empty for none" },
       net: { kind: 'string', value: 'host|none', help: "the host's network (default), or one of its own with lo only" },
+      network: { kind: 'string', value: 'host|none', help: 'the same as --net' },
+      rm: { kind: 'boolean', help: 'as always: nothing is kept of a container but what it wrote to DIR' },
       'read-only': { kind: 'boolean', help: 'make the root read-only' },
       overlay: { kind: 'boolean', help: 'keep what is written in memory; DIR itself never changes' },
       volume: { kind: 'list', alias: 'v', value: 'SOURCE:TARGET[:ro]', help: 'show a file or directory of the host' },
@@ -40,7 +45,7 @@ main(
       userns: {
         kind: 'string',
         value: 'host|self|range',
-        help: 'a user namespace with one user, or with 65536; none is for root only',
+        help: 'a user namespace with one user, or with all of /etc/subuid; none is for root only',
       },
       memory: { kind: 'string', alias: 'm', value: 'SIZE', help: 'as much memory, for example 64m' },
       cpus: { kind: 'string', value: 'N', help: 'as much processor time, for example 1.5' },
@@ -57,6 +62,7 @@ main(
       tty: { kind: 'boolean', alias: 't', help: 'a terminal; the default when stdin and stdout are one' },
       'detach-keys': { kind: 'string', value: 'KEYS', help: 'ctrl-p,ctrl-q by default' },
       'dry-run': { kind: 'boolean', help: 'print every step and its reason as JSON lines, and do nothing' },
+      init: { kind: 'boolean', help: 'a process 1 that reaps orphans and passes signals on to the command' },
       umask: { kind: 'string', value: 'MODE', help: '0022 by default' },
     },
     examples: [

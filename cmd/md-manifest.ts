@@ -5,8 +5,9 @@ import { hostPlatform, parsePlatform } from '../lib/image/platform.js';
 import { Store } from '../lib/image/store.js';
 import { main } from '../lib/pipe/command.js';
 import { asTokenDocument } from '../lib/pipe/document.js';
-import { firstLine, stdinLines } from '../lib/pipe/input.js';
+import { StdinLines } from '../lib/pipe/input.js';
 import { writeDocument } from '../lib/pipe/output.js';
+import { loadAgent } from '../lib/registry/http.js';
 import { networkFlags, networkOf } from '../lib/registry/network.js';
 import { openRegistry } from '../lib/registry/open.js';
 
@@ -34,7 +35,9 @@ main(
   },
   async ({ flags }) => {
     const wanted = flags.platform === undefined ? hostPlatform() : parsePlatform(flags.platform);
-    const document = asTokenDocument(await firstLine(stdinLines()));
+    // The stage above is still at work.
+    await loadAgent();
+    const document = asTokenDocument(await new StdinLines().first());
     const { image, reference } = document;
     const store = new Store();
     const source =

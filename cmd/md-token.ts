@@ -35,7 +35,7 @@ main(
       ['md-token --username me --password-stdin me/private < secret', 'with a login of its own'],
       ['md-token --offline alpine', 'from the store, without the network'],
       ['md-token oci:layout:latest', 'from an OCI image layout in ./layout'],
-      ['md-token docker-archive:alpine.tar', 'from what docker save wrote'],
+      ['md-token docker-archive:alpine.tar', 'from what docker save wrote; gzip and zstd are fine'],
       ['md-token -x alpine', 'show the challenge and the answer to it'],
     ],
     statuses: [0, 64, 65, 69, 74, 75, 76, 77],
@@ -43,6 +43,7 @@ main(
       'IMAGE is a name, or oci:DIR[:NAME|@DIGEST] or docker-archive:FILE[:NAME:TAG|@DIGEST] for an image on this machine.',
       'Writes the document that md-manifest reads. Its fields "authorization" and "login" are secrets.',
       'Logins made with docker login or podman login are used. The network flags go down the pipe with the document.',
+      'http_proxy, https_proxy and no_proxy are obeyed; no_proxy may have networks (10.0.0.0/8), domains and ports.',
     ].join('\n'),
   },
   async ({ flags, operands: [image = ''] }) => {
@@ -71,9 +72,7 @@ async function localImage(text: string): Promise<TokenDocument | undefined> {
   // No reference begins so: a colon ends it, and a tag has no slash.
   if (!/^(?:oci|docker-archive):/.test(text)) return undefined;
   const { findLocal } = await import('../lib/image/local.js');
-  const found = await findLocal(text, isSameReference);
-  if (!found) return undefined;
-  const { source, reference, names } = found;
+  const { source, reference, names } = await findLocal(text, isSameReference);
   const name = names.find(tryReference) ?? names.at(-1)!;
   return { ...nameFields(parseReference(name)), reference, source, authorization: null };
 }

@@ -12,15 +12,16 @@ import {
   type RootfsDocument,
 } from '../lib/pipe/document.js';
 import { Failure } from '../lib/pipe/failure.js';
-import { firstLine, stdinLines } from '../lib/pipe/input.js';
+import { StdinLines } from '../lib/pipe/input.js';
 import { writeDocument, writeLine } from '../lib/pipe/output.js';
 import { makeProgress, progressMode } from '../lib/pipe/progress.js';
 import { Status } from '../lib/pipe/status.js';
 import { warnLine } from '../lib/pipe/trace.js';
+import { endProcess } from '../lib/sys/exit.js';
 import { byHand, isByHand, type LayerFile, ofImage } from '../lib/unpack/announced.js';
 import { defaultLimits } from '../lib/unpack/limits.js';
 import { listEntries } from '../lib/unpack/list.js';
-import { onlyPaths } from '../lib/unpack/only.js';
+import { Selection } from '../lib/unpack/only.js';
 import { readLayers } from '../lib/unpack/read.js';
 import { LayerThread } from '../lib/unpack/thread.js';
 import { rootfsDocument, type UnpackOptions, unpackFiles, unpackImage, verifyImage } from '../lib/unpack/unpack.js';
@@ -31,6 +32,7 @@ main(
     summary: 'Unpack the layers announced on stdin into a root filesystem at DIR, and write its document to DIR.json',
     operands: '[DIR]',
     arity: { min: 0, max: 1 },
+    end: endProcess,
     flags: {
       force: {
         kind: 'boolean',
@@ -43,7 +45,11 @@ main(
       },
       list: { kind: 'boolean', help: 'write what would be done, a JSON line for each entry, and unpack nothing' },
       verify: { kind: 'boolean', help: 'compare the tree at DIR with its image; a JSON line for each difference' },
-      only: { kind: 'list', value: 'PATH', help: 'this part of the image alone; may be given several times' },
+      only: {
+        kind: 'list',
+        value: 'PATH',
+        help: 'this part of the image alone, with what its hard links name; may be given several times',
+      },
       'max-entries': {
         kind: 'count',
         value: 'N',
@@ -73,8 +79,14 @@ main(
       'Without DIR the tree goes into the store, $MD_HOME/rootfs/sha256-HEX by the digest of its manifest, where it is used',
       'again when it is there; $MD_HOME/rootfs/NAME, such as docker.io/library/alpine:latest, then links to it.',
       '',
+      'The line on stdout comes when the tree is in its place. If stdout cannot be written then, the tree stays, and the',
+      'status is 74, or 141 when its reader has gone.',
+      '',
+      'A layer line made by hand needs a path. Its digest and size (of the file) and diffID (of the content) are checked when',
+      'it has them.',
+      '',
       '--map runs md-unpack in a user namespace, with the ids that md-isolate --userns range has: 0 is the caller, 1 and up',
-      'are the first range in /etc/subuid and /etc/subgid, for root those of root. Most files of such a tree are out of reach',
+      'are the ranges of /etc/subuid and /etc/subgid in turn, for root those of root. Most files of such a tree are out of reach',
       'for rm. Replace it with --map --force; to be rid of it, replace it by nothing:',
       '  : > empty; echo \'{"layer":{"path":"empty"}}\' | md-unpack --map --force DIR && rmdir DIR',
     ].join('\n'),
@@ -93,8 +105,9 @@ main(
     };
     const warn = (line: string) => warnLine(`md-unpack: ${line}`);
     const onBadLayer = ({ digest, path }: Layer) => discardFromStore(digest, path);
-    const lines = stdinLines();
-    const first = await firstLine(lines);
+    const stdin = new StdinLines();
+    const first = await stdin.first();
+    const lines = stdin.rest();
     const decompressor = new LayerThread(join(dirname(__filename), 'layer-thread.cjs'));
     const options = { force: flags.force, limits, progress, warn, onBadLayer, only: flags.only, decompressor };
     const [dir] = operands;
@@ -121,14 +134,28 @@ async function unpack(
   const into = dir === undefined ? unpackIntoStore : unpackImage;
   const rootfs = await into(document, layers, dir ?? rootfsPath(document.digest), options);
   if (dir === undefined) nameRootfs(document.image, rootfs.rootfs);
-  if (pathOnly) writeLine(rootfs.rootfs);
-  else writeDocument(rootfs);
+  tell(pathOnly ? rootfs.rootfs : JSON.stringify(rootfs), rootfs.rootfs);
+}
+
+/**
+ * After the tree is in place: whoever reads of it finds it. Others may be using it by then, so it stays when stdout
+ * cannot be written.
+ */
+function tell(line: string, tree: string): void {
+  try {
+    writeLine(line);
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    const hint = `the tree is complete, and stays at ${tree}`;
+    throw new Failure(error.status, error.what, error.why, { cause: error, hint });
+  }
 }
 
 async function unpackByHand(layers: AsyncIterable<LayerFile>, dir: string | undefined, options: UnpackOptions) {
   if (dir === undefined) throw missing('DIR', 'layers without an image have no place in the store');
   const { onBadLayer: _, ...rest } = options;
-  writeDocument(await unpackFiles(layers, dir, rest));
+  const result = await unpackFiles(layers, dir, rest);
+  tell(JSON.stringify(result), result.rootfs);
 }
 
 async function list(
@@ -138,10 +165,8 @@ async function list(
 ): Promise<void> {
   const image = isByHand(first) ? undefined : asManifestDocument(first);
   const layers: AsyncIterable<LayerFile> = image ? ofImage(layersOf(lines), image) : byHand(first, lines);
-  await readLayers(layers, (layer) => onlyPaths(listEntries(layer, writeDocument), only ?? []), {
-    progress,
-    decompressor,
-  });
+  const selection = new Selection(only ?? []);
+  await readLayers(layers, (layer) => selection.sink(listEntries(layer, writeDocument)), { progress, decompressor });
 }
 
 async function verify(

@@ -1,6 +1,6 @@
 /** What is installed works by itself: nothing of the checkout is needed afterwards. */
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, readFileSync, realpathSync, symlinkSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { needs, root, run, scratch, shell } from '../support/run.js';
@@ -24,6 +24,12 @@ test('make install puts working commands into DIR/bin, and make uninstall takes 
     assert.ok(realpathSync(join(prefix, 'bin', name)).startsWith(realpathSync(prefix)), name);
     const { status, stdout, stderr } = await run([join(prefix, 'bin', name), '--version'], { cwd: '/' });
     assert.deepEqual([status, stdout, stderr], [0, `${name} ${version}\n`, '']);
+  }
+  // DIR may be a project with a koffi of its own, of another version.
+  for (const addon of readdirSync(join(root, 'node_modules/@koromix'), { recursive: true, encoding: 'utf8' })) {
+    if (!addon.endsWith('.node')) continue;
+    mkdirSync(join(prefix, 'node_modules/@koromix', addon, '..'), { recursive: true });
+    writeFileSync(join(prefix, 'node_modules/@koromix', addon), 'another version');
   }
   const plan = await run([join(prefix, 'bin/md-isolate'), '--dry-run', prefix, 'true'], { cwd: '/' });
   assert.equal(plan.status, 0, plan.stderr);

@@ -20,8 +20,9 @@ const mayImport: Record<string, string[]> = {
   'lib/pipe': ['lib/sys'],
   'lib/sys': ['lib/pipe'],
   'lib/registry': ['lib/pipe', 'lib/sys'],
-  'lib/image': ['lib/pipe', 'lib/sys'],
-  'lib/unpack': ['lib/pipe', 'lib/sys'],
+  'lib/compress': ['lib/pipe', 'lib/sys'],
+  'lib/image': ['lib/compress', 'lib/pipe', 'lib/sys'],
+  'lib/unpack': ['lib/compress', 'lib/pipe', 'lib/sys'],
   'lib/isolate': ['lib/pipe', 'lib/sys'],
 };
 

@@ -59,9 +59,32 @@ test('md-run finds IMAGE behind letters that share a dash, with a value or befor
   writeFileSync(join(bin, 'md-run'), script, { mode: 0o755 });
   writeFileSync(join(bin, 'md-isolate'), '#!/bin/sh\n', { mode: 0o755 });
   writeFileSync(join(bin, 'md-pull'), '#!/bin/sh\necho "$@" >&2\n', { mode: 0o755 });
-  for (const flags of [['-it'], ['-ite', 'A=1'], ['-iteA=1'], ['-itew'], ['-u', 'me'], ['-ume']]) {
+  for (const flags of [
+    ['-it'],
+    ['-ite', 'A=1'],
+    ['-iteA=1'],
+    ['-itew'],
+    ['-u', 'me'],
+    ['-ume'],
+    ['--rm', '-it'],
+    ['--network', 'none'],
+  ]) {
     const { stderr } = await run([join(bin, 'md-run'), ...flags, 'demo', 'sh'], { env: { MD_HOME: bin } });
     assert.equal(stderr, 'demo\n', flags.join(' '));
+  }
+});
+
+test('md-run takes no value of an unknown flag for IMAGE, and says what to do in its place', async () => {
+  for (const [words, message] of [
+    [['-p', '80:80'], /^md-isolate: -p: unknown flag; .*network/],
+    [['-itd'], /^md-isolate: -d: unknown flag; .*foreground/],
+    [['--name', 'box'], /^md-isolate: --name: unknown flag; nothing is kept/],
+    [['--nosuch=1'], /^md-isolate: --nosuch: unknown flag; see --help/],
+  ] as const) {
+    const { status, stderr } = await md('md-run', [...words, 'demo', 'true']);
+    assert.equal(status, 125);
+    assert.match(stderr, message);
+    assert.equal(stderr.split('\n').length, 2);
   }
 });
 
