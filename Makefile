@@ -28,14 +28,7 @@ node_modules/.package-lock.json: package.json package-lock.json
 dist/.built: $(sources) node_modules/.package-lock.json
 	rm -rf dist
 	node_modules/.bin/tsc -p .
-	node_modules/.bin/esbuild $(foreach c,$(commands),$c=cmd/$c.ts) $(foreach t,$(threads),$t=lib/unpack/$t.ts) \
-		--bundle --platform=node --target=node20 --format=cjs \
-		--alias:koffi=./lib/sys/koffi-addon.cts --alias:node:http2=./lib/registry/no-http2.cts \
-		--alias:node:http=./lib/registry/no-http.cts --alias:node:assert=./lib/registry/no-assert.cts \
-		--minify-whitespace --minify-syntax --external:'@koromix/*' \
-		--metafile=dist/bundles.json --legal-comments=none \
-		--banner:js='(function (exports, require, module, __filename, __dirname) {' --footer:js='})' \
-		--outdir=dist/bundle --log-level=warning
+	node dist/cmd/bundle.mjs $(foreach c,$(commands),$c=cmd/$c.ts) $(foreach t,$(threads),$t=lib/unpack/$t.ts)
 	node dist/cmd/code-cache.cjs $(patsubst %,dist/bundle/%.js,$(commands) $(threads))
 	for c in $(commands) $(threads); do \
 		cat cmd/launcher-head dist/cmd/launcher.cjs >dist/bundle/$$c.cjs && chmod 755 dist/bundle/$$c.cjs || exit; done

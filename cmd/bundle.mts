@@ -1,0 +1,57 @@
+/**
+ * A step of the build: bundles each entry point given (NAME=FILE) into dist/bundle/NAME.js, one function expression that
+ * the launcher calls, and writes dist/bundles.json, which says what went in.
+ *
+ * What is in a bundle is read and deserialized at every start, used or not: 100 KB are a millisecond or two. So what no
+ * command ever reaches is left out, and stand-ins take the place of modules that load more than is wanted of them.
+ */
+import { writeFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { build, type Plugin } from 'esbuild';
+
+/** Modules and what stands in for them. */
+const standIns: Record<string, string> = {
+  koffi: 'lib/sys/koffi-addon.cts',
+  'node:http': 'lib/registry/no-http.cts',
+  'node:assert': 'lib/registry/no-assert.cts',
+};
+
+/** Files of undici, by how they are imported there, and what stands in for them. */
+const undiciStandIns: Record<string, string> = {
+  './client-h2.js': 'lib/registry/left-out.cts',
+  './socks5-proxy-agent': 'lib/registry/left-out.cts',
+  '../web/fetch/body.js': 'lib/registry/left-out.cts',
+  // The parser once more, with instructions that some processors have not; undici takes either.
+  '../llhttp/llhttp_simd-wasm.js': 'node_modules/undici/lib/llhttp/llhttp-wasm.js',
+};
+
+const takeStandIns: Plugin = {
+  name: 'take stand-ins',
+  setup({ onResolve }) {
+    onResolve({ filter: /^\.\.?\// }, ({ path, importer }) => {
+      const standIn = importer.includes('/node_modules/undici/') ? undiciStandIns[path] : undefined;
+      return standIn === undefined ? undefined : { path: resolve(standIn) };
+    });
+  },
+};
+
+const { metafile } = await build({
+  entryPoints: Object.fromEntries(process.argv.slice(2).map((entry) => entry.split('=', 2))),
+  outdir: 'dist/bundle',
+  bundle: true,
+  platform: 'node',
+  target: 'node20',
+  format: 'cjs',
+  banner: { js: '(function (exports, require, module, __filename, __dirname) {' },
+  footer: { js: '})' },
+  // Names are kept: a stack trace should say something.
+  minifyWhitespace: true,
+  minifySyntax: true,
+  legalComments: 'none',
+  external: ['@koromix/*'],
+  alias: Object.fromEntries(Object.entries(standIns).map(([name, file]) => [name, `./${file}`])),
+  plugins: [takeStandIns],
+  metafile: true,
+  logLevel: 'warning',
+});
+writeFileSync('dist/bundles.json', JSON.stringify(metafile));
