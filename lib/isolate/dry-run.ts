@@ -3,7 +3,7 @@ import type { JsonObject } from '../pipe/check.js';
 import { CLONE } from '../sys/constants.js';
 import { flags } from '../sys/kinds.js';
 import { showStep } from '../sys/program.js';
-import type { Plan } from './plan.js';
+import { cloneReason, type Plan } from './plan.js';
 import { manPageOf } from './step.js';
 
 const cloneFlagNames = flags(['CLONE_', CLONE]);
@@ -15,7 +15,7 @@ export function describePlan({ cloneFlags, steps }: Plan): JsonObject[] {
   const clone = {
     step: 1,
     call: `clone(${cloneFlagNames.show(cloneFlags)}|SIGCHLD)`,
-    why: 'The first process of the container is born into its namespaces; all that follows happens there.',
+    why: cloneReason,
     man: 'namespaces(7)',
   };
   return [

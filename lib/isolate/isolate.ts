@@ -16,11 +16,12 @@ import type { Cgroup } from './cgroup.js';
 import { readText } from './document.js';
 import { cloneFailure, execFailure, stepFailure } from './explain.js';
 import { probeHost } from './host.js';
-import { type Circumstances, keptCapabilities, makePlan, type Plan } from './plan.js';
+import { type Circumstances, cloneReason, keptCapabilities, makePlan, type Plan } from './plan.js';
 import type { Target } from './seccomp/index.js';
 import type { Report } from './seccomp/report.js';
 import type { Settings } from './settings.js';
 import { refuseDirectories, stdioPipes } from './stdio.js';
+import type { PlanStep } from './step.js';
 import { forwardedWithTerminal, Signals } from './supervise.js';
 import { chooseMaps } from './userns.js';
 import { identify } from './users.js';
@@ -150,6 +151,7 @@ async function makeCgroup(settings: Settings): Promise<Cgroup | undefined> {
 }
 
 function start(program: Program, plan: Plan, maps: IdMaps | undefined): number {
+  trace(`# ${cloneReason}`);
   try {
     return program.start(plan.cloneFlags);
   } catch (error) {
@@ -206,8 +208,9 @@ function showChild(program: Program, plan: Plan, control: Control, report: Repor
   const later = new Set<Plan['steps'][number]>([...plan.attempts.map(({ step }) => step), ...(plan.init?.loop ?? [])]);
   report?.answerUntil(control.fd);
   const reached = control.arrived();
+  const show = stepShower(program);
   plan.steps.forEach((step, i) => {
-    if (!later.has(step)) showStep(program, plan, i);
+    if (!later.has(step)) show(step, resultOf(program, plan, i));
   });
   if (!reached) return;
   control.open();
@@ -216,19 +219,28 @@ function showChild(program: Program, plan: Plan, control: Control, report: Repor
   control.arrived();
   for (const { step } of plan.attempts) {
     const result = program.result(step);
-    trace(`[child] ${program.show(step)} = ${result === undefined ? '0' : formatResult(result)}`);
+    show(step, result ?? 0);
     if (result === undefined) break;
   }
-  for (const step of plan.init?.loop ?? []) showStep(program, plan, plan.steps.indexOf(step));
+  for (const step of plan.init?.loop ?? []) show(step, program.result(step));
 }
 
-function showStep(program: Program, plan: Plan, i: number): void {
-  const step = plan.steps[i]!;
-  const result = program.result(step);
-  // An execve that succeeds has no result; what comes after it tells that it did.
-  const replaced =
-    result === undefined && plan.steps[i + 1] === plan.resume && program.result(plan.resume) !== undefined;
-  if (result !== undefined || replaced) trace(`[child] ${program.show(step)} = ${formatResult(result ?? 0)}`);
+/** Shows a step that has a result, and above it its reason, unless that was given before. */
+function stepShower(program: Program): (step: PlanStep, result: number | undefined) => void {
+  const reasons = new Set<string>();
+  return (step, result) => {
+    if (result === undefined) return;
+    if (!reasons.has(step.why)) trace(`[child] # ${step.why}`);
+    reasons.add(step.why);
+    trace(`[child] ${program.show(step)} = ${formatResult(result)}`);
+  };
+}
+
+/** An execve that succeeds has no result; what comes after it tells that it did. */
+function resultOf(program: Program, plan: Plan, i: number): number | undefined {
+  const result = program.result(plan.steps[i]!);
+  const replaced = plan.steps[i + 1] === plan.resume && program.result(plan.resume) !== undefined;
+  return result === undefined && replaced ? 0 : result;
 }
 
 function throwIfFailed(program: Program, plan: Plan, settings: Settings, { maps }: Circumstances): void {

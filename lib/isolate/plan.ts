@@ -66,6 +66,10 @@ export interface Circumstances {
   stdio: readonly StdioPipe[];
 }
 
+/** Why the clone is made that comes before all steps. */
+export const cloneReason =
+  'The first process of the container is born into its namespaces; all that follows happens there.';
+
 export interface Plan {
   /** Flags of the clone that starts the child. */
   cloneFlags: number;

@@ -61,6 +61,19 @@ test('-x shows the calls of the child in order, each with its result, before the
   assert.ok(at(/execve\("\/bin\/sh".* = 0/) > 0);
 });
 
+test('-x gives the reason of each call above it, and no reason twice', { skip: needsContainer }, async (t) => {
+  const { stderr } = await md('md-isolate', ['-x', makeRoot(t), 'true']);
+  const lines = stderr.trim().split('\n');
+  const above = (call: string) => lines[lines.findIndex((line) => line.startsWith(call)) - 1] ?? '';
+  assert.match(above('[child] pivot_root('), /^\[child\] # The new root takes the place of the old one/);
+  assert.match(above('[child] execve('), /^\[child\] # The command takes over this process/);
+  const at = (start: string) => lines.findIndex((line) => line.startsWith(start));
+  assert.ok(at('# The first process of the container') < at('clone('));
+  const reasons = lines.filter((line) => line.startsWith('[child] # '));
+  assert.ok(reasons.length > 60, stderr);
+  assert.equal(new Set(reasons).size, reasons.length);
+});
+
 test('a step that fails is named with its errno and with what to do', { skip: needsContainer }, async (t) => {
   const root = makeRoot(t);
   const { status, stderr } = await md('md-isolate', ['--ulimit', 'nofile=1:99999999', root, 'true']);
