@@ -46,7 +46,10 @@ export function credentialFiles(env: NodeJS.ProcessEnv): string[] {
   return [
     env.REGISTRY_AUTH_FILE,
     join(env.DOCKER_CONFIG || join(home, '.docker'), 'config.json'),
-    env.XDG_RUNTIME_DIR && join(env.XDG_RUNTIME_DIR, 'containers/auth.json'),
+    // Where podman keeps logins without a session: below sudo, in cron, in CI.
+    env.XDG_RUNTIME_DIR
+      ? join(env.XDG_RUNTIME_DIR, 'containers/auth.json')
+      : `/run/containers/${process.getuid?.() ?? 0}/auth.json`,
     join(env.XDG_CONFIG_HOME || join(home, '.config'), 'containers/auth.json'),
   ].filter((path): path is string => Boolean(path));
 }
@@ -145,6 +148,8 @@ async function askHelper(name: string, server: string): Promise<Credentials | un
     const it = asObject(JSON.parse(stdout), program);
     const username = asString(it.Username, 'Username');
     const password = asString(it.Secret, 'Secret');
+    // Some say "not found" with an empty answer.
+    if (password === '') return undefined;
     return username === '<token>'
       ? { kind: 'refresh', username: '', token: password }
       : { kind: 'password', username, password };

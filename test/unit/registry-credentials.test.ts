@@ -16,7 +16,7 @@ function home(t: TestContext, files: Record<string, unknown>): NodeJS.ProcessEnv
     mkdirSync(dirname(join(directory, name)), { recursive: true });
     writeFileSync(join(directory, name), typeof content === 'string' ? content : JSON.stringify(content));
   }
-  return { HOME: directory };
+  return { HOME: directory, XDG_RUNTIME_DIR: join(directory, 'none') };
 }
 
 const docker = '.docker/config.json';
@@ -49,7 +49,10 @@ async function stderrOf(t: TestContext, work: () => Promise<unknown>): Promise<s
 }
 
 test('no file, no credentials', async () => {
-  assert.equal(await findCredentials('ghcr.io', 'a/b', { HOME: '/nonexistent' }), undefined);
+  assert.equal(
+    await findCredentials('ghcr.io', 'a/b', { HOME: '/nonexistent', XDG_RUNTIME_DIR: '/nonexistent' }),
+    undefined,
+  );
 });
 
 test("docker's login is found, with colons in the password", async (t) => {
@@ -122,6 +125,14 @@ test('files are asked in order: what the environment names, docker, podman', asy
   assert.deepEqual(credentialFiles({ HOME: '/h', DOCKER_CONFIG: '/d' })[0], '/d/config.json');
 });
 
+test("podman's logins are found where there is no session", () => {
+  const [uid, home] = [process.getuid!(), '/h'];
+  assert.ok(credentialFiles({ HOME: home }).includes(`/run/containers/${uid}/auth.json`));
+  const files = credentialFiles({ HOME: home, XDG_RUNTIME_DIR: '/run/user/1' });
+  assert.ok(files.includes('/run/user/1/containers/auth.json'));
+  assert.ok(!files.includes(`/run/containers/${uid}/auth.json`));
+});
+
 test('a credential helper is asked for the registry, before the file', async (t) => {
   helper(
     t,
@@ -142,6 +153,12 @@ test('a helper for one registry goes before the store for all', async (t) => {
 test('a helper that has nothing says so without a warning', async (t) => {
   helper(t, 'empty', 'echo "credentials not found in native keychain"; exit 1');
   const env = home(t, { [docker]: { credsStore: 'empty', auths: { 'a.io': basic('file', 'x') } } });
+  assert.deepEqual(await findCredentials('a.io', 'x', env), login('file', 'x'));
+});
+
+test('a helper that answers with nothing has no login', async (t) => {
+  helper(t, 'blank', 'echo \'{"ServerURL":"","Username":"","Secret":""}\'');
+  const env = home(t, { [docker]: { credsStore: 'blank', auths: { 'a.io': basic('file', 'x') } } });
   assert.deepEqual(await findCredentials('a.io', 'x', env), login('file', 'x'));
 });
 
