@@ -34,6 +34,11 @@ export interface Grant {
 }
 
 const tokenBodyLimit = 1024 * 1024;
+/**
+ * What token services answer that know no POST, or not with a refresh token, and take it as a password: Google's has 404,
+ * JFrog Artifactory's 401, Azure's 400. One that refuses the token itself says so again.
+ */
+const knowsNoPost = new Set([400, 401, 404, 405]);
 /** Seconds; "Token Authentication Specification", "expires_in": what is taken for granted when nothing is said. */
 const defaultLifetime = 60;
 
@@ -58,6 +63,9 @@ export async function answerChallenges(
     return { authorization: basicOrDenied(target, await credentials()) };
   }
   if (challenges.length === 0) return { authorization: null };
+  if (challenges.some(({ scheme }) => scheme === 'bearer')) {
+    throw new RegistryFailure(Status.protocol, target.origin, 'its challenge names no token service');
+  }
   const schemes = challenges.map(({ scheme }) => scheme).join(', ');
   throw new RegistryFailure(
     Status.protocol,
@@ -90,8 +98,7 @@ async function fetchToken(
   let response: Incoming;
   if (credentials?.kind === 'refresh') {
     response = await postRefreshToken(http, url, wish, credentials.token);
-    // Not every token service knows POST; those take the refresh token as a password.
-    if (response.status === 404 || response.status === 405) {
+    if (knowsNoPost.has(response.status)) {
       await response.drop();
       response = await getToken(http, url, wish, { username: credentials.username, password: credentials.token });
     }

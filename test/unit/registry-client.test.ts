@@ -157,6 +157,15 @@ test('a token service that knows no POST gets the refresh token by GET', async (
   );
 });
 
+for (const status of [400, 401, 404]) {
+  test(`a token service that answers POST with ${status} gets the refresh token by GET`, async (t) => {
+    const registry = await serve(t, { auth: 'token', users: { me: 'refresh-me' }, private: [repository] });
+    registry.faults.add({ on: /^token POST/, status, body: '{"errors":[{"code":"UNSUPPORTED"}]}' });
+    const credentials = async () => ({ kind: 'refresh' as const, username: 'me', token: 'refresh-me' });
+    await clientFor(t, registry, { credentials }).manifest('latest', limit);
+  });
+}
+
 test('a token that expires in mid-pull is renewed once for all that need it', async (t) => {
   const registry = await serve(t, { auth: 'token' });
   const client = clientFor(t, registry);
@@ -216,6 +225,11 @@ for (const realm of ['http://', 'ftp://x/token', 'token', 'file:///etc/passwd'])
     await refused(clientFor(t, registry).login(), 76, /token service|private network/);
   });
 }
+
+test('a challenge that names no token service is called that', async (t) => {
+  const registry = await serve(t, { auth: 'token', challenge: () => 'Bearer service="x"' });
+  await refused(clientFor(t, registry).login(), 76, /its challenge names no token service/);
+});
 
 test('an unknown way to authenticate is named', async (t) => {
   const registry = await serve(t, { auth: 'token', challenge: () => 'Negotiate' });
