@@ -3,6 +3,7 @@
  * decoded. Redirects, tokens and retries are built on top, in files of their own.
  */
 import { readFileSync } from 'node:fs';
+import { setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net';
 import type { Dispatcher } from 'undici';
 import pkg from '../../package.json' with { type: 'json' };
 import { errnoName, Failure } from '../pipe/failure.js';
@@ -63,6 +64,11 @@ export interface HttpOptions {
 
 export const defaultTimeouts: Timeouts = { connect: 15, headers: 60, idle: 60 };
 
+/**
+ * Milliseconds for one address of a host that has several. Node hangs up then and tries the next one, and its own 250 are
+ * too short for a SYN that is lost (the kernel sends the next after 1 s) or has to go around the world.
+ */
+const addressTimeout = 1500;
 const userAgent = `md/${pkg.version}`;
 /** A body that nobody wants is read up to here, so that its connection can be used again. */
 const dropLimit = 64 * 1024;
@@ -144,6 +150,7 @@ export class Http {
     };
     const timeout = timeouts.connect * 1000;
     keepParserSimple();
+    setDefaultAutoSelectFamilyAttemptTimeout(addressTimeout);
     if (proxy !== undefined) {
       const { proxyAgent } = await import('./proxy.js');
       return proxyAgent(proxy, tls, timeout);

@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import type { BlobSink } from '../../lib/image/source.js';
 import { Failure } from '../../lib/pipe/failure.js';
 import { RegistryClient, type RegistryOptions } from '../../lib/registry/client.js';
+import { Guard } from '../../lib/registry/guard.js';
 import { digestOf, filler } from '../support/content.js';
 import { image, layer, mediaTypes, put } from '../support/image.js';
 import { type Registry, type RegistryOptions as ServerOptions, startRegistry } from '../support/registry.js';
@@ -548,6 +551,44 @@ test('what cannot be reached is told with the reason', async (t) => {
   await refused(new RegistryClient(options).manifest('latest', limit), 69, /connection refused \(ECONNREFUSED\)/);
   const nowhere = { ...options, origin: 'https://nowhere.invalid' };
   await refused(new RegistryClient(nowhere).manifest('latest', limit), 69, /no such host|name server/);
+});
+
+/** A server that takes no connection for a moment: its queue is full, and the kernel drops what more comes. */
+async function startBusyServer(t: TestContext): Promise<number> {
+  const script = `
+    const server = require('node:http').createServer((_req, res) => res.end('{}'));
+    server.listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => console.log(server.address().port));
+    process.once('SIGUSR2', () => {
+      console.log('busy');
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 800);
+    });`;
+  const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.after(() => child.kill('SIGKILL'));
+  const port = Number(await once(child.stdout, 'data'));
+  child.kill('SIGUSR2');
+  await once(child.stdout, 'data');
+  const [first, second] = [1, 2, 3, 4].map(() => {
+    const socket = connect(port, '127.0.0.1').on('error', () => {});
+    t.after(() => socket.destroy());
+    return socket;
+  });
+  await Promise.all([once(first!, 'connect'), once(second!, 'connect')]);
+  return port;
+}
+
+test('a connection that is slow to come up is waited for, where the host has other addresses that do not answer', async (t) => {
+  const dns = process.getBuiltinModule('node:dns');
+  t.mock.method(dns, 'lookup', (_name: string, _options: object, done: (error: null, found: object[]) => void) => {
+    done(null, [
+      { address: '127.0.0.1', family: 4 },
+      { address: '100::1', family: 6 },
+    ]);
+  });
+  const origin = `http://slow.test:${await startBusyServer(t)}`;
+  const guard = new Guard(new URL(origin));
+  const client = new RegistryClient({ registry: 'x', repository, origin, guard, retry: { retries: 0 } });
+  t.after(() => client.close());
+  assert.equal(await client.login(), null);
 });
 
 test('what speaks no HTTP is told so', async (t) => {
