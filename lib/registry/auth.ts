@@ -129,6 +129,7 @@ function postRefreshToken(http: Http, url: URL, wish: Record<string, string>, to
     url,
     headers: { accept: 'application/json', 'content-type': 'application/x-www-form-urlencoded' },
     body: new URLSearchParams(form).toString(),
+    secret: [token],
   });
 }
 

@@ -62,7 +62,6 @@ const undiciTexts: Record<string, string> = {
   UND_ERR_BODY_TIMEOUT: 'the transfer stalled',
   UND_ERR_SOCKET: 'the connection was closed',
   UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'the transfer was cut short',
-  UND_ERR_HEADERS_OVERFLOW: 'the response headers are too long',
 };
 const unreachableCodes = new Set([
   'UND_ERR_CONNECT_TIMEOUT',
@@ -83,8 +82,11 @@ export function transportFailure(error: Error, url: URL): RegistryFailure {
   const code = codeOf(error);
   const what = redactUrl(new URL(url.origin)).replace(/\/$/, '');
   const cause = error;
-  if (error.name === 'HTTPParserError' || code === 'UND_ERR_HEADERS_OVERFLOW') {
-    return new RegistryFailure(Status.protocol, what, undiciTexts[code] ?? 'what answers there speaks no HTTP', {
+  if (code === 'UND_ERR_HEADERS_OVERFLOW') {
+    return new RegistryFailure(Status.protocol, what, 'the response headers are too long', { cause });
+  }
+  if (error.name === 'HTTPParserError') {
+    return new RegistryFailure(Status.protocol, what, 'what answers there speaks no HTTP', {
       cause,
       ...(url.protocol === 'http:' ? { hint: 'does it speak https?' } : {}),
     });
@@ -116,7 +118,7 @@ export function bodyTooLarge(url: URL, limit: number): RegistryFailure {
 /** A response whose status is no success. Reads its body for the registry's own words. */
 export async function responseFailure(response: Incoming): Promise<RegistryFailure> {
   const { status } = response;
-  const words = await errorWords(response);
+  const words = shorten(response.quote(await errorWords(response)));
   const why = `HTTP ${status}${words === '' ? '' : ` (${words})`}`;
   const what = redactUrl(response.url);
   if (status === 401 || status === 403) {
@@ -126,7 +128,9 @@ export async function responseFailure(response: Incoming): Promise<RegistryFailu
   }
   if (status === 404 || status === 410) return new RegistryFailure(Status.unavailable, what, `not found: ${why}`);
   const quota = quotaOf(response);
-  const retryAfter = parseRetryAfter(response.header('retry-after'), Date.now());
+  // By the clock of whoever names the date: one of the clocks may be wrong.
+  const now = Date.parse(response.header('date') ?? '') || Date.now();
+  const retryAfter = parseRetryAfter(response.header('retry-after'), now);
   if (status === 429 || (status === 503 && retryAfter !== undefined)) {
     return new RegistryFailure(
       Status.tryLater,
@@ -156,7 +160,8 @@ export async function linkFailure(response: Incoming, registry: string): Promise
 export function parseRetryAfter(value: string | undefined, now: number): number | undefined {
   if (value === undefined) return undefined;
   if (/^[0-9]+$/.test(value)) return Math.min(Number(value), Number.MAX_SAFE_INTEGER);
-  const date = Date.parse(value);
+  // Date.parse takes -1 for a year.
+  const date = /^[A-Z][a-z]+,? /.test(value) ? Date.parse(value) : Number.NaN;
   return Number.isNaN(date) ? undefined : Math.max(0, Math.ceil((date - now) / 1000));
 }
 
@@ -168,10 +173,10 @@ async function errorWords(response: Incoming): Promise<string> {
   let body = '';
   try {
     body = (await response.bytes(errorBodyLimit)).toString();
-    return shorten(wordsOf(JSON.parse(body)));
+    return wordsOf(JSON.parse(body));
   } catch (error) {
     // Many error pages are HTML, and some are cut. The HTTP status has said what matters.
-    if (error instanceof SyntaxError) return shorten(/<Message>([^<]+)</.exec(body)?.[1] ?? '');
+    if (error instanceof SyntaxError) return /<Message>([^<]+)</.exec(body)?.[1] ?? '';
     if (error instanceof Failure) return '';
     throw error;
   }

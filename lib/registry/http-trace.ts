@@ -6,10 +6,12 @@
 import { channel } from 'node:diagnostics_channel';
 import type { DiagnosticsChannel } from 'undici';
 import { trace } from '../pipe/trace.js';
+import { secretsIn, withoutSecrets } from './secrets.js';
 import { redactPath } from './url.js';
 
 const secretHeaders = new Set(['authorization', 'proxy-authorization', 'cookie', 'set-cookie']);
 const numbers = new WeakMap<object, number>();
+const secrets = new WeakMap<object, string[]>();
 const received = new WeakMap<object, number>();
 let last = 0;
 
@@ -28,12 +30,14 @@ export function traceHttp(): void {
     trace(`* [${last}] to ${String(request.origin ?? 'the proxy')}`);
     const [first = '', ...rest] = headers.split('\r\n').filter((line) => line !== '');
     const [method, path = '', version] = first.split(' ');
+    secrets.set(request, secretsIn(rest.map((line) => /^authorization: (.*)/i.exec(line)?.[1]).find(Boolean)));
     say('>', request, [`${method} ${redactPath(path)} ${version}`, ...rest.map(redactHeader)]);
   });
   listen<DiagnosticsChannel.RequestHeadersMessage>('undici:request:headers', ({ request, response }) => {
     const lines = [`HTTP/1.1 ${response.statusCode} ${response.statusText}`.trim()];
     for (let i = 0; i + 1 < response.headers.length; i += 2) {
-      lines.push(redactHeader(`${text(response.headers[i])}: ${text(response.headers[i + 1])}`));
+      const line = `${text(response.headers[i])}: ${text(response.headers[i + 1])}`;
+      lines.push(redactHeader(withoutSecrets(line, secrets.get(request) ?? [])));
     }
     say('<', request, lines);
   });

@@ -11,6 +11,7 @@ import { tracing } from '../pipe/trace.js';
 import { bodyTooLarge, RegistryFailure, transportFailure } from './failures.js';
 import type { Guard } from './guard.js';
 import { proxyFor } from './proxy-env.js';
+import { secretsIn, withoutSecrets } from './secrets.js';
 import { isHost } from './url.js';
 
 export interface Outgoing {
@@ -19,6 +20,8 @@ export interface Outgoing {
   /** Names in lower case. */
   headers: Record<string, string>;
   body?: string;
+  /** What is secret in the body. */
+  secret?: string[];
 }
 
 export interface Incoming {
@@ -36,6 +39,8 @@ export interface Incoming {
   stream(onChunk: OnChunk): Promise<void>;
   /** The whole body; throws `Failure` 76 when it is longer than `limit` bytes. */
   bytes(limit: number): Promise<Buffer>;
+  /** A text of the server's with what it quotes of our credentials as `***`. */
+  quote(text: string): string;
   /** Reads on without looking, or hangs up when that would be long. Never rejects. */
   drop(): Promise<void>;
 }
@@ -115,7 +120,7 @@ export class Http {
           headersTimeout: headers * 1000,
           bodyTimeout: idle * 1000,
         },
-        new Exchange(url, resolve, reject),
+        new Exchange(request, resolve, reject),
       );
     });
   }
@@ -210,10 +215,14 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
   #outcome: Error | 'complete' | undefined;
 
   constructor(
-    readonly url: URL,
+    private readonly request: Outgoing,
     readonly resolve: (incoming: Incoming) => void,
     readonly reject: (error: Error) => void,
   ) {}
+
+  get url(): URL {
+    return this.request.url;
+  }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller;
@@ -270,6 +279,11 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
   headers(name: string): string[] {
     const value = Object.hasOwn(this.#headers, name) ? this.#headers[name] : undefined;
     return value === undefined ? [] : Array.isArray(value) ? value : [value];
+  }
+
+  quote(text: string): string {
+    const { headers, secret = [] } = this.request;
+    return withoutSecrets(text, [...secretsIn(headers.authorization), ...secret]);
   }
 
   stream(onChunk: OnChunk): Promise<void> {

@@ -235,6 +235,16 @@ test('-x shows every exchange and no secret', async (t) => {
   }
 });
 
+test('-x shows no token that a registry sends back', async (t) => {
+  const { run, registry } = await world(t);
+  const document = jsonLines((await run('md-token "$1"')).stdout)[0];
+  registry.faults.add({ on: /manifests/, headers: { 'x-echo': 'Bearer c2VjcmV0LXRva2Vu' } });
+  const line = JSON.stringify({ ...document, authorization: 'Bearer c2VjcmV0LXRva2Vu' });
+  const { stderr } = await run(`printf '%s\\n' '${line}' | md-manifest -x`);
+  assert.match(stderr, /^< \[[0-9]+\] x-echo: Bearer \*\*\*$/m);
+  assert.doesNotMatch(stderr, /c2VjcmV0LXRva2Vu/);
+});
+
 test('-x shows no password, signature or fragment of a redirect', async (t) => {
   const { run, registry } = await world(t);
   const path = `${registry.host}/v2/${repository}/manifests/latest?c2VjcmV0#c2VjcmV0`;

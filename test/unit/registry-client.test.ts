@@ -142,6 +142,27 @@ test('a wrong password is denied in the words of the token service', async (t) =
   assert.doesNotMatch(message, /guess/);
 });
 
+test('what a server quotes of the credentials is not shown', async (t) => {
+  const registry = await serve(t, { auth: 'token', users: { me: 'secret-password' } });
+  const authorization = (await clientFor(t, registry).login()) ?? '';
+  const secrets = [authorization.slice(7), Buffer.from('me:secret-password').toString('base64'), 'secret-password'];
+  const words = JSON.stringify({ errors: [{ code: 'DENIED', message: ['not', ...secrets, 'refresh-me'].join(' ') }] });
+  registry.faults.add({ on: /./, status: 403, body: words });
+  for (const [client, hidden] of [
+    [clientFor(t, registry, { authorization }), secrets.slice(0, 1)],
+    [clientFor(t, registry, { authorization: `Basic ${secrets[1]}` }), secrets.slice(1)],
+  ] as const) {
+    const { message } = await refused(client.manifest('latest', limit), 77, /denied: HTTP 403 \(DENIED: not /);
+    for (const secret of hidden) assert.ok(!message.includes(secret), message);
+  }
+  registry.faults.clear();
+  registry.faults.add({ on: /^token/, status: 403, body: words });
+  const credentials = async () => ({ kind: 'refresh' as const, username: 'me', token: 'refresh-me' });
+  const client = clientFor(t, registry, { credentials });
+  const { message } = await refused(client.manifest('latest', limit), 77, /denied: HTTP 403 \(DENIED: not /);
+  assert.doesNotMatch(message, /refresh-me/);
+});
+
 test('a refresh token is exchanged by POST', async (t) => {
   const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
   registry.tokens.refreshTokens.set('refresh-me', 'me');
@@ -528,6 +549,14 @@ test('429 and 503 are waited out when that is short', async (t) => {
   assert.equal(registry.requests.length, 4);
 });
 
+test('a date to wait for is taken by the clock of the registry that names it', async (t) => {
+  const registry = await serve(t);
+  const date = (seconds: number) => new Date(Date.now() + seconds * 1000).toUTCString();
+  const headers = { date: date(7200), 'retry-after': date(7200) };
+  registry.faults.add({ on: /manifests/, times: 1, status: 429, headers });
+  await clientFor(t, registry).manifest('latest', limit);
+});
+
 test('429 with a long wait ends with status 75, the time and the quota', async (t) => {
   const registry = await serve(t);
   const date = new Date(Date.now() + 3_600_000).toUTCString();
@@ -599,6 +628,12 @@ test('what speaks no HTTP is told so', async (t) => {
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const client = new RegistryClient({ registry: 'x', repository, origin, retry: { retries: 0 } });
   await refused(client.manifest('latest', limit), 76, /speaks no HTTP/);
+});
+
+test('headers without end are told', async (t) => {
+  const registry = await serve(t);
+  registry.faults.add({ on: /manifests/, status: 200, headers: { 'x-long': 'x'.repeat(100_000) } });
+  await refused(clientFor(t, registry).manifest('latest', limit), 76, /the response headers are too long$/);
 });
 
 test('requests to one origin share a connection', async (t) => {

@@ -20,6 +20,7 @@ test('Retry-After counts seconds, or tells a date, or is not understood', () => 
   assert.equal(parseRetryAfter('Thu, 01 Jan 2026 00:01:30 GMT', now), 90);
   assert.equal(parseRetryAfter('Wed, 31 Dec 2025 00:00:00 GMT', now), 0);
   assert.equal(parseRetryAfter('soon', now), undefined);
+  assert.equal(parseRetryAfter('-1', now), undefined);
   assert.equal(parseRetryAfter(undefined, now), undefined);
 });
 
