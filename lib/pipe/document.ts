@@ -82,9 +82,9 @@ export function asManifestDocument(value: unknown): ManifestDocument {
   asPlatform(it.platform, 'platform');
   asDigest(it.digest, 'digest');
   asString(it.mediaType, 'mediaType');
-  asManifest(it.manifest, 'manifest');
-  asImageConfig(it.config, 'config');
-  return it as ManifestDocument;
+  const manifest = asManifest(it.manifest, 'manifest');
+  const config = asImageConfig(it.config, 'config');
+  return { ...it, manifest, config } as ManifestDocument;
 }
 
 /** `where` is what the message calls it: the document comes from a file as well. */
@@ -93,9 +93,9 @@ export function asRootfsDocument(value: unknown, where?: string): RootfsDocument
   asString(it.image, 'image');
   asDigest(it.digest, 'digest');
   asPlatform(it.platform, 'platform');
-  asImageConfig(it.config, 'config');
+  const config = asImageConfig(it.config, 'config');
   asString(it.rootfs, 'rootfs');
-  return it as RootfsDocument;
+  return { ...it, config } as RootfsDocument;
 }
 
 export function asLayer(value: unknown): Layer {

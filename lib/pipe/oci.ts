@@ -102,8 +102,9 @@ export function asManifest(value: unknown, name: string): Manifest {
   const it = asObject(value, name);
   if ('manifests' in it) throw ambiguous(name);
   asDescriptor(it.config, `${name}.config`);
-  arrayOf(asDescriptor)(it.layers, `${name}.layers`);
-  return it as Manifest;
+  // Go writes an empty list as null.
+  const layers = it.layers === null ? [] : arrayOf(asDescriptor)(it.layers, `${name}.layers`);
+  return { ...it, layers } as Manifest;
 }
 
 /** CVE-2021-41190: two readers could take such a document for two different images. */
@@ -126,8 +127,9 @@ export function asImageConfig(value: unknown, name: string): ImageConfig {
   optional(it.config, `${name}.config`, asRunConfig);
   const rootfs = asObject(it.rootfs, `${name}.rootfs`);
   if (rootfs.type !== 'layers') throw wrong(`${name}.rootfs.type`, '"layers"', rootfs.type);
-  arrayOf(asDigest)(rootfs.diff_ids, `${name}.rootfs.diff_ids`);
-  return it as ImageConfig;
+  // docker leaves the list out when it is empty.
+  const diff_ids = optional(rootfs.diff_ids, `${name}.rootfs.diff_ids`, arrayOf(asDigest)) ?? [];
+  return { ...it, rootfs: { ...rootfs, diff_ids } } as ImageConfig;
 }
 
 /** `os/architecture[/variant]`, as people write a platform. */

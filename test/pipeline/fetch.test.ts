@@ -173,6 +173,10 @@ test('an image without layers is an image', async (t) => {
   const { run, registry } = await world(t);
   await put(registry, repository, ['latest'], image({ layers: [] }));
   assert.equal(succeeded(await run()).length, 1);
+  // As programs in Go write it.
+  const [manifest, config] = [{ layers: null }, { rootfs: { type: 'layers' } }];
+  await put(registry, repository, ['latest'], image({ layers: [], manifest, config }));
+  assert.equal(succeeded(await run(`${pull} | md-unpack "$MD_HOME/rootfs"`)).length, 1);
 });
 
 test('--platform chooses, and an image pinned by digest is what was pinned', async (t) => {
