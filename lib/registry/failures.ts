@@ -77,11 +77,13 @@ const resolverTexts: Record<string, string> = {
   EAI_AGAIN: 'the name server does not answer',
 };
 
-/** An error of undici, the resolver, TCP or TLS. */
-export function transportFailure(error: Error, url: URL): RegistryFailure {
+/** An error of undici, the resolver, TCP or TLS. `proxy` is the URL of the one that stands between, where one does. */
+export function transportFailure(error: Error, url: URL, proxy?: string): RegistryFailure {
   const code = codeOf(error);
-  const what = redactUrl(new URL(url.origin)).replace(/\/$/, '');
+  const what = originOf(url);
   const cause = error;
+  const answer = proxyAnswer.exec(error.message)?.[1];
+  if (proxy !== undefined && answer !== undefined) return refusedByProxy(proxy, Number(answer), url, error);
   if (code === 'UND_ERR_HEADERS_OVERFLOW') {
     return new RegistryFailure(Status.protocol, what, 'the response headers are too long', { cause });
   }
@@ -100,7 +102,25 @@ export function transportFailure(error: Error, url: URL): RegistryFailure {
   }
   const why = undiciTexts[code] ?? resolverTexts[code] ?? (errnoName(error) ? errnoText(code) : error.message);
   const unreachable = unreachableCodes.has(code);
-  return new RegistryFailure(Status.unavailable, what, why, { cause, retryable: code !== 'ENOTFOUND', unreachable });
+  // Behind a proxy it is the proxy alone that we connect to.
+  const where = unreachable && proxy !== undefined ? `proxy ${originOf(new URL(proxy))}` : what;
+  return new RegistryFailure(Status.unavailable, where, why, { cause, retryable: code !== 'ENOTFOUND', unreachable });
+}
+
+/** What a proxy answers in its own name, which undici has in the message alone. */
+const proxyAnswer = /^Proxy (?:response|Authentication Required) \(([0-9]{3})\)/;
+
+function refusedByProxy(proxy: string, answer: number, url: URL, cause: Error): RegistryFailure {
+  const status = answer === 403 || answer === 407 ? Status.notPermitted : Status.unavailable;
+  return new RegistryFailure(status, `proxy ${originOf(new URL(proxy))}`, `HTTP ${answer} for ${originOf(url)}`, {
+    cause,
+    retryable: answer >= 500,
+    ...(answer === 407 ? { hint: 'it wants a login: http://USER:PASSWORD@HOST:PORT' } : {}),
+  });
+}
+
+function originOf({ protocol, host }: URL): string {
+  return `${protocol}//${host}`;
 }
 
 function codeOf(error: Error): string {

@@ -107,7 +107,9 @@ export class Http {
       await this.#tracer;
     }
     await this.#options.guard?.check(url);
-    const dispatcher = await this.#dispatcher(url);
+    // What a proxy resolves and reaches is for the proxy to judge.
+    const proxy = proxyFor(url);
+    const dispatcher = await this.#dispatcher(url, proxy);
     const { headers, idle } = this.#options.timeouts;
     return new Promise((resolve, reject) => {
       dispatcher.dispatch(
@@ -120,7 +122,7 @@ export class Http {
           headersTimeout: headers * 1000,
           bodyTimeout: idle * 1000,
         },
-        new Exchange(request, resolve, reject),
+        new Exchange(request, proxy, resolve, reject),
       );
     });
   }
@@ -131,12 +133,11 @@ export class Http {
   }
 
   /** Requests that are sent in the same way share connections. */
-  #dispatcher(url: URL): Promise<Dispatcher> {
+  #dispatcher(url: URL, proxy: string | undefined): Promise<Dispatcher> {
     const { insecure, guard } = this.#options;
     const way: Way = {
       insecure: insecure.some((host) => isHost(url, host)),
-      // What a proxy resolves and reaches is for the proxy to judge.
-      proxy: proxyFor(url),
+      proxy,
       lookup: guard?.lookupFor(url),
     };
     const key = JSON.stringify(way);
@@ -216,6 +217,7 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
 
   constructor(
     private readonly request: Outgoing,
+    private readonly proxy: string | undefined,
     readonly resolve: (incoming: Incoming) => void,
     readonly reject: (error: Error) => void,
   ) {}
@@ -266,7 +268,8 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    const failure = this.#thrown ?? (error instanceof RegistryFailure ? error : transportFailure(error, this.url));
+    const ours = this.#thrown ?? (error instanceof RegistryFailure ? error : undefined);
+    const failure = ours ?? transportFailure(error, this.url, this.proxy);
     this.#outcome = failure;
     this.reject(failure);
     this.#settle?.reject(failure);

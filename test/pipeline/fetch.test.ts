@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, request } from 'node:http';
-import { type AddressInfo, connect } from 'node:net';
+import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { filler } from '../support/content.js';
@@ -430,6 +430,33 @@ test('a proxy may be named without a scheme; one that cannot be is wrong usage, 
     assert.doesNotMatch(stderr, /c2VjcmV0/);
   }
 });
+
+for (const [answer, status, why] of [
+  ['407 Proxy Authentication Required', 77, 'HTTP 407 for https?://registry.test; it wants a login: '],
+  ['403 Forbidden', 77, 'HTTP 403 for https?://registry.test'],
+  ['503 Service Unavailable', 69, 'HTTP 503 for https?://registry.test'],
+  ['nothing', 69, 'connection refused'],
+] as const) {
+  test(`a proxy that answers ${answer} is named, without its password`, async (t) => {
+    const { run } = await world(t);
+    const proxy = createTcpServer((socket) => {
+      socket.on('error', () => {}).once('data', () => socket.end(`HTTP/1.1 ${answer}\r\ncontent-length: 0\r\n\r\n`));
+    }).listen(0, '127.0.0.1');
+    await once(proxy, 'listening');
+    const host = `127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+    if (answer === 'nothing') proxy.close();
+    else t.after(() => proxy.close());
+    const url = `http://me:c2VjcmV0@${host}`;
+    // What a proxy answers to a request in plain http is the answer, but for 407.
+    for (const flag of answer.startsWith('407') || answer === 'nothing' ? ['', '--plain-http registry.test'] : ['']) {
+      const env = { https_proxy: url, http_proxy: url };
+      const result = await run(`md-token --retries 0 ${flag} registry.test/x/y`, env);
+      assert.match(result.stderr, new RegExp(`: proxy http://${host}: ${why}`));
+      assert.equal(result.status, status);
+      assert.doesNotMatch(result.stderr, /c2VjcmV0/);
+    }
+  });
+}
 
 test('a proxy that makes no tunnel and says nothing is given up', async (t) => {
   const { run } = await world(t);
