@@ -7,6 +7,8 @@ import { arrayOf, asObject, asSize, asString, type JsonObject, optional, wrong }
 import { Failure } from '../pipe/failure.js';
 import type { Flags, FlagValues } from '../pipe/flags.js';
 import { Status } from '../pipe/status.js';
+import { isRepository } from './reference.js';
+import { withoutLogin } from './url.js';
 
 /** As it stands in the document: only what was asked for. */
 export interface Network {
@@ -18,7 +20,7 @@ export interface Network {
   allowPrivate?: string[];
   /** Absolute path of certificates (PEM) that are trusted beside the system's. */
   caFile?: string;
-  /** Hosts, or URLs without a path, that are asked before the registry itself. */
+  /** Hosts, or URLs, that are asked before the registry itself; what follows the host goes before the repository. */
   mirrors?: string[];
   /** Seconds, 0 for no limit, as with curl. */
   connectTimeout?: number;
@@ -40,7 +42,11 @@ export const networkFlags = {
     value: 'FILE',
     help: 'trust these certificates (PEM) as well; loopback then speaks TLS',
   },
-  mirror: { kind: 'list', value: 'HOST', help: 'ask this mirror first; digests are checked as ever' },
+  mirror: {
+    kind: 'list',
+    value: 'HOST[/PATH]',
+    help: 'ask this mirror first, with PATH before the repository; digests are checked as ever',
+  },
   'connect-timeout': { kind: 'count', value: 'SECONDS', help: 'until a connection is up (default 15, 0: no limit)' },
   'header-timeout': { kind: 'count', value: 'SECONDS', help: 'until an answer begins (default 60, 0: no limit)' },
   'idle-timeout': { kind: 'count', value: 'SECONDS', help: 'without a byte in mid-transfer (default 60, 0: no limit)' },
@@ -104,15 +110,23 @@ function given(flag: string, values: string[], check: (value: unknown, name: str
 
 function asHost(value: unknown, name: string): string {
   const text = asString(value, name);
-  if (!isOrigin(`https://${text}`) || !/^[^\s/?#]+$/.test(text)) throw wrong(name, 'HOST or HOST:PORT', value);
-  return text.toLowerCase();
+  if (isOrigin(`https://${text}`) && /^[^\s/?#]+$/.test(text)) return text.toLowerCase();
+  throw wrong(name, 'HOST or HOST:PORT', withoutLogin(text));
 }
 
 function asMirror(value: unknown, name: string): string {
   const text = asString(value, name);
-  const isMirror = isOrigin(/^https?:\/\//.test(text) ? text : `https://${text}`);
-  if (!isMirror || /[\s?#]/.test(text)) throw wrong(name, 'HOST, HOST:PORT or http://HOST', value);
+  const { scheme, host, path } = splitMirror(text);
+  const isMirror =
+    isOrigin(`${scheme || 'https://'}${host}`) && !/[\s?#]/.test(text) && (path === '' || isRepository(path));
+  if (!isMirror) throw wrong(name, 'HOST[:PORT][/PATH] or http://HOST', withoutLogin(text));
   return text.replace(/\/$/, '');
+}
+
+/** A mirror's scheme, its host, and what goes before each repository: what stands for the registry there. */
+export function splitMirror(mirror: string): { scheme: string; host: string; path: string } {
+  const [, scheme = '', host = '', path = ''] = /^(https?:\/\/)?([^/]*)\/?(.*?)\/?$/s.exec(mirror) ?? [];
+  return { scheme, host, path };
 }
 
 /** Whether a URL has a host, and no user, password or path. */

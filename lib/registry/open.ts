@@ -10,7 +10,7 @@ import { RegistryClient, type RegistryOptions } from './client.js';
 import { Connections } from './connections.js';
 import { Guard } from './guard.js';
 import { defaultTimeouts, type HttpOptions } from './http.js';
-import type { Network } from './network.js';
+import { type Network, splitMirror } from './network.js';
 import { apiHost, isLoopback, isManifestName, tryReference } from './reference.js';
 import { defaultRetryPolicy } from './retry.js';
 
@@ -27,6 +27,9 @@ export interface OpenRegistry extends Source {
   login(): Promise<string | null>;
 }
 
+/** Where an image is. */
+type Place = Pick<RegistryOptions, 'registry' | 'repository' | 'origin'>;
+
 /** Throws `Failure` 65 when the document names no registry or repository that can be, 74 when the CA file cannot be read. */
 export async function openRegistry(
   document: RegistryDocument,
@@ -36,25 +39,30 @@ export async function openRegistry(
   checkNames(document);
   const { registry, repository, authorization } = document;
   const shared = { ...sharedOptions(network), connections };
-  const own = asLogin(document.login, 'login');
-  const client = (name: string, origin: string, more: Partial<RegistryOptions> & { login?: Credentials } = {}) => {
+  const client = (place: Place, more: Partial<RegistryOptions> & { login?: Credentials } = {}) => {
     const credentials = async () => {
       if (more.login) return more.login;
       const { findCredentials } = await import('./credentials.js');
-      return findCredentials(name, repository);
+      return findCredentials(place.registry, place.repository);
     };
-    const guard = new Guard(new URL(origin), undefined, network.allowPrivate);
-    return new RegistryClient({ ...shared, ...more, registry: name, repository, origin, credentials, guard });
+    const guard = new Guard(new URL(place.origin), undefined, network.allowPrivate);
+    return new RegistryClient({ ...shared, ...more, ...place, credentials, guard });
   };
-  const origin = client(registry, originOf(apiHost(registry), network), {
-    ...(authorization === undefined ? {} : { authorization }),
-    ...(own ? { login: own } : {}),
-  });
+  const own = asLogin(document.login, 'login');
+  const origin = client(
+    { registry, repository, origin: originOf(apiHost(registry), network) },
+    {
+      ...(authorization === undefined ? {} : { authorization }),
+      ...(own ? { login: own } : {}),
+    },
+  );
   const mirrors = (network.mirrors ?? []).map((mirror) => {
-    const host = mirror.replace(/^https?:\/\//, '');
+    const { scheme, host, path } = splitMirror(mirror);
     // Behind a mirror that is down there is the registry: no use in waiting for it.
     const retry = { ...shared.retry, insist: false };
-    return client(host, mirror === host ? originOf(host, network) : mirror, { retry });
+    const origin = scheme === '' ? originOf(host, network) : `${scheme}${host}`;
+    const itsRepository = path === '' ? repository : `${path}/${repository}`;
+    return client({ registry: host, repository: itsRepository, origin }, { retry });
   });
   if (mirrors.length === 0) return origin;
   const { Mirrored } = await import('./mirrors.js');

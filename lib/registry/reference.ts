@@ -5,6 +5,7 @@
 import { isDigest } from '../pipe/check.js';
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
+import { withoutLogin } from './url.js';
 
 export interface Reference {
   /** Host and port as users write them; Docker Hub is `docker.io` under each of its names. */
@@ -25,11 +26,12 @@ const nameLimit = 255;
 
 /** Parses a reference; throws `Failure` 64 that says which part is wrong. A reference without tag and digest has the tag `latest`. */
 export function parseReference(text: string): Reference {
+  const isUrl = /^[a-z]+:\/\//i.test(text);
+  const shown = JSON.stringify(shorten(isUrl ? withoutLogin(text) : text));
   const wrong = (why: string, hint?: string) =>
-    new Failure(Status.usage, `image reference ${JSON.stringify(shorten(text))}`, why, hint ? { hint } : {});
+    new Failure(Status.usage, `image reference ${shown}`, why, hint ? { hint } : {});
   if (text === '') throw wrong('it is empty');
-  if (/^[a-z]+:\/\//i.test(text))
-    throw wrong('it is a URL', `write it without ${text.slice(0, text.indexOf('//') + 2)}`);
+  if (isUrl) throw wrong('it is a URL', `write it without ${text.slice(0, text.indexOf('//') + 2)}`);
 
   const [rest, digest] = splitAt(text, text.indexOf('@'));
   if (digest !== undefined && !isDigest(digest)) {
@@ -45,7 +47,7 @@ export function parseReference(text: string): Reference {
   // The grammar has ports up to 99999 and addresses such as 256.1.1.1.
   if (!domain.test(registry) || !URL.canParse(`https://${registry}`))
     throw wrong(`${JSON.stringify(registry)} is no registry host`);
-  if (!repository.split('/').every((part) => pathPart.test(part))) {
+  if (!isRepository(repository)) {
     throw wrong(
       'its repository name is malformed',
       /[A-Z]/.test(repository)
@@ -53,8 +55,7 @@ export function parseReference(text: string): Reference {
         : 'lower-case letters, digits and single . _ - between',
     );
   }
-  if (registry.length + 1 + repository.length > nameLimit)
-    throw wrong(`its name is longer than ${nameLimit} characters`);
+  if (repository.length > nameLimit) throw wrong(`its repository name is longer than ${nameLimit} characters`);
   if (/^[0-9a-f]{64}$/.test(name)) throw wrong('it is an image ID, and a registry knows names and digests only');
   return { registry, repository, tag: tag ?? (digest === undefined ? 'latest' : undefined), digest };
 }
@@ -102,6 +103,11 @@ export function formatReference({ registry, repository, tag, digest }: Reference
 /** What to ask the registry for: the digest where there is one, since it says more than a tag. */
 export function manifestName({ tag, digest }: Reference): string {
   return digest ?? tag ?? 'latest';
+}
+
+/** Whether a text is the name of a repository, without its registry. */
+export function isRepository(text: string): boolean {
+  return text.split('/').every((part) => pathPart.test(part));
 }
 
 /** Whether a registry may know a manifest by this: a tag or a digest. */

@@ -24,6 +24,11 @@ function redactParameter(parameter: string): string {
   return openParameters.has(name) ? parameter : `${name}=***`;
 }
 
+/** What somebody wrote for a URL or a host, without the user and the password in it. */
+export function withoutLogin(text: string): string {
+  return text.replace(/^([a-z]+:\/\/)?[^/]*@/i, '$1***@');
+}
+
 /** Whether a URL is of a host as users write it: in any case, and with the port that goes without saying or not. */
 export function isHost(url: URL, host: string): boolean {
   const its = `${url.protocol}//${host}`;

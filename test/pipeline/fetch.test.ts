@@ -326,6 +326,18 @@ test('a mirror is asked first, and the registry not at all', async (t) => {
   assert.equal(document?.image, 'docker.io/library/demo:latest');
 });
 
+test('a mirror may have images of the registry below a path', async (t) => {
+  const { run, registry, built } = await world(t);
+  await put(registry, `proxy/hub/${repository}`, ['latest'], built);
+  const before = registry.requests.length;
+  for (const mirror of [`${registry.host}/proxy/hub`, `http://${registry.host}/proxy/hub/`]) {
+    succeeded(await run(`md-token --mirror ${mirror} docker.io/library/demo | md-manifest | md-fetch-layer`));
+  }
+  const paths = registry.requests.slice(before).map(({ url }) => url);
+  assert.ok(paths.some((path) => path.endsWith('/manifests/latest')));
+  assert.ok(paths.every((path) => path === '/v2/' || path.startsWith(`/v2/proxy/hub/${repository}/`)));
+});
+
 for (const [what, fault] of [
   ['is down', { status: 503 }],
   ['has no such image', { status: 404 }],
@@ -500,7 +512,10 @@ for (const [what, args, why] of [
   ['a password without a user', ['--password-stdin', 'a'], /needs --username/],
   ['a user without a password', ['--username', 'me', 'a'], /needs --password-stdin/],
   ['a host that is none', ['--plain-http', 'http://x/', 'a'], /--plain-http: expected HOST or HOST:PORT, got "http/],
-  ['a mirror that is none', ['--mirror', 'x/y', 'a'], /--mirror: expected HOST, HOST:PORT or http:\/\/HOST, got "x/],
+  ['a mirror that is none', ['--mirror', 'x/Y', 'a'], /--mirror: expected HOST\[:PORT\]\[\/PATH\] or .*, got "x\/Y"/],
+  ['a password in a mirror', ['--mirror', 'https://me:c2VjcmV0@x', 'a'], /got "https:\/\/\*\*\*@x"$/m],
+  ['a password in a host', ['--insecure', 'me:c2VjcmV0@x', 'a'], /--insecure: .*, got "\*\*\*@x"$/m],
+  ['a password in an image', ['https://me:c2VjcmV0@x/a'], /image reference "https:\/\/\*\*\*@x\/a": it is a URL/],
 ] as const) {
   test(`md-token with ${what} is wrong usage`, async () => {
     const result = await md('md-token', [...args]);

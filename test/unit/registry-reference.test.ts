@@ -24,6 +24,7 @@ const good: [text: string, full: string][] = [
   [`alpine:3@sha256:${hex}`, `docker.io/library/alpine:3@sha256:${hex}`],
   [`x@sha512:${hex}${hex}`, `docker.io/library/x@sha512:${hex}${hex}`],
   ['a__b/c-d--e.f_g:T_1.2-x', 'docker.io/a__b/c-d--e.f_g:T_1.2-x'],
+  [`registry.example/${'a/'.repeat(127)}b`, `registry.example/${'a/'.repeat(127)}b:latest`],
   [`a:${'t'.repeat(128)}`, `docker.io/library/a:${'t'.repeat(128)}`],
 ];
 
