@@ -14,6 +14,8 @@ export interface RegistryFailureOptions extends FailureOptions {
   retryable?: boolean;
   /** No connection came up. */
   unreachable?: boolean;
+  /** The certificate is by somebody that is not known. */
+  untrusted?: boolean;
   /** What the registry asked for with Retry-After, in seconds. */
   retryAfter?: number | undefined;
 }
@@ -22,6 +24,7 @@ export interface RegistryFailureOptions extends FailureOptions {
 export class RegistryFailure extends Failure {
   readonly retryable: boolean;
   readonly unreachable: boolean;
+  readonly untrusted: boolean;
   readonly retryAfter: number | undefined;
 
   constructor(
@@ -33,6 +36,7 @@ export class RegistryFailure extends Failure {
     super(status, what, why, options);
     this.retryable = options.retryable ?? false;
     this.unreachable = options.unreachable ?? false;
+    this.untrusted = options.untrusted ?? false;
     this.retryAfter = options.retryAfter;
   }
 
@@ -72,6 +76,13 @@ const unreachableCodes = new Set([
   'ENOTFOUND',
   'EAI_AGAIN',
 ]);
+const unknownIssuer = new Set([
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+]);
 const resolverTexts: Record<string, string> = {
   ENOTFOUND: 'no such host',
   EAI_AGAIN: 'the name server does not answer',
@@ -97,6 +108,7 @@ export function transportFailure(error: Error, url: URL, proxy?: string): Regist
     const plain = code === 'ERR_SSL_WRONG_VERSION_NUMBER' || code === 'ERR_SSL_PACKET_LENGTH_TOO_LONG';
     return new RegistryFailure(Status.unavailable, what, plain ? 'it speaks no TLS' : `TLS: ${error.message}`, {
       cause,
+      untrusted: unknownIssuer.has(code),
       hint: plain ? 'for a registry without TLS pass --plain-http HOST' : 'a private CA is given with --ca-file FILE',
     });
   }

@@ -2,12 +2,12 @@
  * All HTTP of this program goes through `Http.exchange`: one request, one response, nothing followed and nothing
  * decoded. Redirects, tokens and retries are built on top, in files of their own.
  */
-import { readFileSync } from 'node:fs';
 import { setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net';
 import type { Dispatcher } from 'undici';
 import pkg from '../../package.json' with { type: 'json' };
-import { errnoName, Failure } from '../pipe/failure.js';
+import { Failure } from '../pipe/failure.js';
 import { tracing } from '../pipe/trace.js';
+import { authorities, systemAuthorities } from './authorities.js';
 import { bodyTooLarge, RegistryFailure, transportFailure } from './failures.js';
 import type { Guard } from './guard.js';
 import { proxyFor } from './proxy-env.js';
@@ -81,6 +81,8 @@ const dropLimit = 64 * 1024;
 /** How requests are sent. */
 interface Way {
   insecure: boolean;
+  /** Whether the system's authorities are trusted as well as Node's. */
+  trustsSystem: boolean;
   /** The URL of a proxy. */
   proxy: string | undefined;
   /** How the guard wants the host's name to be resolved. */
@@ -91,6 +93,7 @@ export class Http {
   readonly #options: HttpOptions;
   readonly #dispatchers = new Map<string, Promise<Dispatcher>>();
   #tracer: Promise<void> | undefined;
+  #trustsSystem = false;
 
   constructor(options: Partial<HttpOptions> = {}) {
     this.#options = { timeouts: defaultTimeouts, ca: undefined, insecure: [], guard: undefined, ...options };
@@ -101,12 +104,24 @@ export class Http {
    * Throws `Failure` 69 when the host cannot be reached or does not answer in time, 76 when it speaks no HTTP.
    */
   async exchange(request: Outgoing): Promise<Incoming> {
-    const { url, method, body } = request;
     if (tracing()) {
       this.#tracer ??= import('./http-trace.js').then(({ traceHttp }) => traceHttp());
       await this.#tracer;
     }
-    await this.#options.guard?.check(url);
+    await this.#options.guard?.check(request.url);
+    const trustedSystem = this.#trustsSystem;
+    try {
+      return await this.#dispatch(request);
+    } catch (error) {
+      // Reading the system's takes longer than a whole exchange, and few registries need it.
+      if (trustedSystem || !(error instanceof RegistryFailure) || !error.untrusted) throw error;
+      this.#trustsSystem = true;
+      return this.#dispatch(request);
+    }
+  }
+
+  async #dispatch(request: Outgoing): Promise<Incoming> {
+    const { url, method, body } = request;
     // What a proxy resolves and reaches is for the proxy to judge.
     const proxy = proxyFor(url);
     const dispatcher = await this.#dispatcher(url, proxy);
@@ -137,6 +152,7 @@ export class Http {
     const { insecure, guard } = this.#options;
     const way: Way = {
       insecure: insecure.some((host) => isHost(url, host)),
+      trustsSystem: this.#trustsSystem && url.protocol === 'https:',
       proxy,
       lookup: guard?.lookupFor(url),
     };
@@ -148,11 +164,12 @@ export class Http {
     return made;
   }
 
-  async #makeDispatcher({ insecure, proxy, lookup }: Way): Promise<Dispatcher> {
+  async #makeDispatcher({ insecure, trustsSystem, proxy, lookup }: Way): Promise<Dispatcher> {
     const { timeouts, ca, guard } = this.#options;
+    const more = [...(ca === undefined ? [] : [ca]), ...(trustsSystem ? systemAuthorities() : [])];
     const tls = {
       ...(insecure ? { rejectUnauthorized: false } : {}),
-      ...(ca === undefined ? {} : { ca: trusted(ca) }),
+      ...(more.length === 0 ? {} : { ca: authorities(more) }),
     };
     const timeout = timeouts.connect * 1000;
     keepParserSimple();
@@ -185,23 +202,6 @@ function keepParserSimple(): void {
   // In this order: what is not optimized step by step is otherwise optimized at once.
   setFlagsFromString('--no-wasm-tier-up');
   setFlagsFromString('--no-wasm-dynamic-tiering');
-}
-
-/** Naming a CA to Node replaces all that it trusts by itself, so the system's are named again. */
-function trusted(ca: string): string[] {
-  const { rootCertificates } = process.getBuiltinModule('node:tls');
-  return [...rootCertificates, ...extraCertificates(), ca];
-}
-
-function extraCertificates(): string[] {
-  const path = process.env.NODE_EXTRA_CA_CERTS;
-  try {
-    return path ? [readFileSync(path, 'utf8')] : [];
-  } catch (error) {
-    if (errnoName(error) === undefined) throw error;
-    // Node itself goes on without, and has warned of it.
-    return [];
-  }
 }
 
 /** One exchange, as undici reports it. The body waits until somebody has said what to do with it. */

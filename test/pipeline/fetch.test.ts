@@ -280,6 +280,15 @@ test('a registry with a private CA needs --ca-file, in the first stage only', { 
   succeeded(await run(script, { NODE_EXTRA_CA_CERTS: '/nonexistent' }));
 });
 
+test("a registry whose CA is among the system's needs no flag", { skip: noOpenssl }, async (t) => {
+  const ca = makeCa(scratch(t));
+  const { run } = await world(t, { auth: 'token', redirectBlobs: 307, tls: ca.issue() });
+  // /dev/null says that loopback speaks TLS, and adds nothing.
+  const script = 'md-token --ca-file /dev/null "$1" | md-manifest | md-fetch-layer';
+  succeeded(await run(script, { SSL_CERT_FILE: ca.caFile }));
+  assert.equal((await run(script, { SSL_CERT_FILE: '/nonexistent' })).status, 69);
+});
+
 test('a certificate that nobody vouches for is refused, unless --insecure names the registry', {
   skip: noOpenssl,
 }, async (t) => {
