@@ -83,6 +83,14 @@ const unknownIssuer = new Set([
   'SELF_SIGNED_CERT_IN_CHAIN',
   'DEPTH_ZERO_SELF_SIGNED_CERT',
 ]);
+const plainHint = 'for a registry without TLS pass --plain-http HOST';
+const clockHint = 'is the clock of this machine right?';
+const tlsHints: Record<string, string> = {
+  ERR_SSL_WRONG_VERSION_NUMBER: plainHint,
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: plainHint,
+  CERT_HAS_EXPIRED: clockHint,
+  CERT_NOT_YET_VALID: clockHint,
+};
 const resolverTexts: Record<string, string> = {
   ENOTFOUND: 'no such host',
   EAI_AGAIN: 'the name server does not answer',
@@ -104,19 +112,26 @@ export function transportFailure(error: Error, url: URL, proxy?: string): Regist
       ...(url.protocol === 'http:' ? { hint: 'does it speak https?' } : {}),
     });
   }
-  if (isTls(code)) {
-    const plain = code === 'ERR_SSL_WRONG_VERSION_NUMBER' || code === 'ERR_SSL_PACKET_LENGTH_TOO_LONG';
-    return new RegistryFailure(Status.unavailable, what, plain ? 'it speaks no TLS' : `TLS: ${error.message}`, {
-      cause,
-      untrusted: unknownIssuer.has(code),
-      hint: plain ? 'for a registry without TLS pass --plain-http HOST' : 'a private CA is given with --ca-file FILE',
-    });
-  }
+  if (isTls(code)) return tlsFailure(error, code, what);
   const why = undiciTexts[code] ?? resolverTexts[code] ?? (errnoName(error) ? errnoText(code) : error.message);
   const unreachable = unreachableCodes.has(code);
   // Behind a proxy it is the proxy alone that we connect to.
   const where = unreachable && proxy !== undefined ? `proxy ${originOf(new URL(proxy))}` : what;
   return new RegistryFailure(Status.unavailable, where, why, { cause, retryable: code !== 'ENOTFOUND', unreachable });
+}
+
+function tlsFailure(error: Error, code: string, what: string): RegistryFailure {
+  const plain = tlsHints[code] === plainHint;
+  const untrusted = unknownIssuer.has(code);
+  const hint = untrusted ? 'a private CA is given with --ca-file FILE' : tlsHints[code];
+  // A message of OpenSSL's is full of the names of its files.
+  const isOpenssl = 'library' in error && 'reason' in error;
+  const why = isOpenssl ? String(error.reason) : error.message;
+  return new RegistryFailure(Status.unavailable, what, plain ? 'it speaks no TLS' : `TLS: ${why}`, {
+    cause: error,
+    untrusted,
+    ...(hint === undefined ? {} : { hint }),
+  });
 }
 
 /** What a proxy answers in its own name, which undici has in the message alone. */

@@ -30,7 +30,7 @@ export interface OpenRegistry extends Source {
 /** Where an image is. */
 type Place = Pick<RegistryOptions, 'registry' | 'repository' | 'origin'>;
 
-/** Throws `Failure` 65 when the document names no registry or repository that can be, 74 when the CA file cannot be read. */
+/** Throws `Failure` 65 when the document names no registry or repository that can be, or a CA file without a CA, 74 when that cannot be read. */
 export async function openRegistry(
   document: RegistryDocument,
   network: Network,
@@ -117,11 +117,17 @@ function sharedOptions(network: Network): Partial<HttpOptions> & { retry: { retr
 }
 
 function readCa(path: string): string {
+  let text: string;
   try {
-    return readFileSync(path, 'utf8');
+    text = readFileSync(path, 'utf8');
   } catch (error) {
     throw failureOf(error, `CA file ${path}`);
   }
+  // OpenSSL would pass over anything else without a word.
+  if (text === '' || /^-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----/m.test(text)) return text;
+  throw new Failure(Status.data, `CA file ${path}`, 'it has no certificate in PEM', {
+    hint: 'openssl x509 -inform der makes one of a binary certificate',
+  });
 }
 
 /** The field `login` of a document: a user name and a password. */

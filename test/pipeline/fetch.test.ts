@@ -302,6 +302,27 @@ test('a certificate that nobody vouches for is refused, unless --insecure names 
   assert.equal(named.status, 69);
 });
 
+for (const [what, names, days, why] of [
+  ['of another host', ['other.example'], 2, /TLS: Hostname\/IP does not match certificate's altnames: .*[^E]$/m],
+  ['that is out of date', ['127.0.0.1'], -1, /TLS: certificate has expired; is the clock of this machine right\?$/m],
+] as const) {
+  test(`a certificate ${what} is called that, and no CA is asked for`, { skip: noOpenssl }, async (t) => {
+    const ca = makeCa(scratch(t));
+    const { run } = await world(t, { tls: ca.issue([...names], days) });
+    const { status, stderr } = await run(`md-token --ca-file ${ca.caFile} "$1"`);
+    assert.match(stderr, why);
+    assert.equal(status, 69);
+    assert.doesNotMatch(stderr, /--ca-file/);
+  });
+}
+
+test('a CA file without a certificate is not passed over', async (t) => {
+  const { run } = await world(t);
+  const { status, stderr } = await run('md-token --ca-file /etc/passwd "$1"');
+  assert.match(stderr, /^md-token: CA file \/etc\/passwd: it has no certificate in PEM; /);
+  assert.equal(status, 65);
+});
+
 test('a redirect from https to http is refused', { skip: noOpenssl }, async (t) => {
   const ca = makeCa(scratch(t));
   const { run, registry } = await world(t, { redirectBlobs: 307, plainCdn: true, tls: ca.issue() });

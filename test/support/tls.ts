@@ -13,8 +13,8 @@ export interface ServerTls {
 export interface TestCa {
   /** Path of the CA's certificate, for `--ca-file`. */
   caFile: string;
-  /** A certificate for these names and addresses; by default localhost and 127.0.0.1. */
-  issue(names?: string[]): ServerTls;
+  /** A certificate for these names and addresses, by default localhost and 127.0.0.1; of so many days. */
+  issue(names?: string[], days?: number): ServerTls;
 }
 
 /** Makes a CA whose files are in `directory`. Needs openssl: see `noOpenssl`. */
@@ -24,7 +24,7 @@ export function makeCa(directory: string): TestCa {
   openssl('req', '-x509', ...newKey, '-keyout', 'ca.key', '-out', 'ca.pem', '-days', '2', '-subj', '/CN=md test CA');
   return {
     caFile: join(directory, 'ca.pem'),
-    issue: (names = ['localhost', '127.0.0.1']) => {
+    issue: (names = ['localhost', '127.0.0.1'], days = 2) => {
       const alternative = names.map((name) => (/^[0-9.]+$/.test(name) ? `IP:${name}` : `DNS:${name}`)).join(',');
       writeFileSync(join(directory, 'server.ext'), `subjectAltName=${alternative}\n`);
       openssl('req', ...newKey, '-keyout', 'server.key', '-out', 'server.csr', '-subj', '/CN=md test server');
@@ -38,7 +38,7 @@ export function makeCa(directory: string): TestCa {
         '-out',
         'server.pem',
         '-days',
-        '2',
+        String(days),
         '-extfile',
         'server.ext',
       );
