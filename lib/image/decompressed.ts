@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { failureOf } from '../pipe/failure.js';
 import { storeHome } from './home.js';
-import { ownPath } from './own-files.js';
+import { makeDirectory, ownPath } from './own-files.js';
 
 const write = promisify(fs.write);
 
@@ -34,7 +34,7 @@ export async function decompressed(path: string, check: (content: Buffer) => voi
 
 /** What a process leaves that is killed before the name is gone, the next pull sweeps. */
 function unnamedFile(directory: string): number {
-  fs.mkdirSync(directory, { recursive: true, mode: 0o700 });
+  makeDirectory(directory, 0o700);
   const name = ownPath(directory, 'decompressed');
   const fd = fs.openSync(name, 'wx+', 0o600);
   fs.unlinkSync(name);

@@ -31,9 +31,22 @@ export function sweepAbandoned(directory: string, mayGo: (name: string) => boole
   }
 }
 
+/** Makes a directory and those above it. Node by itself says ENOENT where one of these cannot be made, whatever the reason. */
+export function makeDirectory(path: string, mode = 0o777): void {
+  try {
+    fs.mkdirSync(path, { mode });
+  } catch (error) {
+    const name = errnoName(error);
+    if (name === 'EEXIST' && fs.statSync(path).isDirectory()) return;
+    if (name !== 'ENOENT' || dirname(path) === path) throw error;
+    makeDirectory(dirname(path), mode);
+    makeDirectory(path, mode);
+  }
+}
+
 /** Renames a finished file to where it belongs. That somebody else has put the same there already is as good. */
 export function moveInto(temporary: string, path: string): void {
-  fs.mkdirSync(dirname(path), { recursive: true });
+  makeDirectory(dirname(path));
   try {
     fs.renameSync(temporary, path);
   } catch (error) {

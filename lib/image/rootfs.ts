@@ -10,7 +10,7 @@ import { wrong } from '../pipe/check.js';
 import { asRootfsDocument, type RootfsDocument } from '../pipe/document.js';
 import { errnoName, failureOf } from '../pipe/failure.js';
 import { storeHome } from './home.js';
-import { ownPath, sweepAbandoned } from './own-files.js';
+import { makeDirectory, ownPath, sweepAbandoned } from './own-files.js';
 
 const nameLimit = 255;
 const temporaryName = '.link';
@@ -19,7 +19,7 @@ const temporaryName = '.link';
 export function rootfsPath(digest: string, home: string = storeHome()): string {
   const directory = join(home, 'rootfs');
   try {
-    fs.mkdirSync(directory, { recursive: true });
+    makeDirectory(directory);
   } catch (error) {
     throw failureOf(error, directory);
   }
@@ -51,7 +51,7 @@ export function nameRootfs(image: string, path: string): void {
   if (!isSafe || names.length === 0) throw wrong('image', 'a full image name', image);
   const link = join(directory, image);
   try {
-    fs.mkdirSync(dirname(link), { recursive: true });
+    makeDirectory(dirname(link));
     sweepAbandoned(dirname(link), (name) => name.startsWith(`${temporaryName}.`));
     const temporary = ownPath(dirname(link), temporaryName);
     fs.rmSync(temporary, { force: true });

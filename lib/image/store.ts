@@ -23,7 +23,7 @@ import { warnLine } from '../pipe/trace.js';
 import { storeHome } from './home.js';
 import { imageOf, indexJson, named, readIndex, unnamed } from './index-json.js';
 import { documentLimit } from './manifest.js';
-import { isOld, sweepAbandoned, writeWhole } from './own-files.js';
+import { isOld, makeDirectory, sweepAbandoned, writeWhole } from './own-files.js';
 import { Partial } from './partial.js';
 import type { Source } from './source.js';
 
@@ -64,7 +64,7 @@ export class Store {
   ) {
     this.#oci = join(home, 'oci');
     this.#partials = join(home, 'partial');
-    onDisk(this.#partials, () => fs.mkdirSync(this.#partials, { recursive: true, mode: 0o700 }));
+    onDisk(this.#partials, () => makeDirectory(this.#partials, 0o700));
     onDisk(this.#oci, () => {
       if (!this.#isLayout()) this.#makeLayout();
     });

@@ -30,7 +30,18 @@ import {
 } from '../support/image.js';
 import { peer } from '../support/peers.js';
 import { startRegistry } from '../support/registry.js';
-import { binDir, jsonLines, needs, pidNamespace, type Result, root, run, scratch, shell } from '../support/run.js';
+import {
+  binDir,
+  jsonLines,
+  needs,
+  needsRoot,
+  pidNamespace,
+  type Result,
+  root,
+  run,
+  scratch,
+  shell,
+} from '../support/run.js';
 import { type TarEntry, tarball } from '../support/tar.js';
 
 const pipe = 'md-token "$@" | md-manifest | md-fetch-layer';
@@ -140,6 +151,13 @@ test('--offline needs nothing but to read the store', async (t) => {
   const result = await shell(pipe, ['--offline', name], { env: { MD_HOME: home }, ...user });
   assert.deepEqual(fetched(result), digests(built));
   assert.ok(existsSync(leftover));
+});
+
+test('a store that cannot be made is told with the reason', { skip: needsRoot || needs('unshare') }, async (t) => {
+  const script = 'mount -t tmpfs -o ro none "$1" && MD_HOME="$1/not/there" md-token --offline a/b';
+  const result = await run(['unshare', '--mount', 'sh', '-c', script, 'sh', scratch(t)]);
+  assert.match(result.stderr, /^md-token: .*\/not\/there\/partial: read-only file system \(EROFS\)$/m);
+  assert.equal(result.status, 74);
 });
 
 /** An image in an OCI image layout, with the entries that index.json is to have. */
