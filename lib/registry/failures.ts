@@ -162,6 +162,10 @@ export function bodyTooLarge(url: URL, limit: number): RegistryFailure {
   return new RegistryFailure(Status.protocol, redactUrl(url), `the body is longer than ${limit} bytes`);
 }
 
+export function endlessInterim(url: URL): RegistryFailure {
+  return new RegistryFailure(Status.protocol, redactUrl(url), 'it announces an answer again and again, and sends none');
+}
+
 /** A response whose status is no success. Reads its body for the registry's own words. */
 export async function responseFailure(response: Incoming): Promise<RegistryFailure> {
   const { status } = response;

@@ -8,7 +8,7 @@ import pkg from '../../package.json' with { type: 'json' };
 import { Failure } from '../pipe/failure.js';
 import { tracing } from '../pipe/trace.js';
 import { authorities, systemAuthorities } from './authorities.js';
-import { bodyTooLarge, RegistryFailure, transportFailure } from './failures.js';
+import { bodyTooLarge, endlessInterim, RegistryFailure, transportFailure } from './failures.js';
 import type { Guard } from './guard.js';
 import { proxyFor } from './proxy-env.js';
 import { secretsIn, withoutSecrets } from './secrets.js';
@@ -77,6 +77,9 @@ const addressTimeout = 1500;
 const userAgent = `md/${pkg.version}`;
 /** A body that nobody wants is read up to here, so that its connection can be used again. */
 const dropLimit = 64 * 1024;
+
+/** Interim answers (1xx), of which each has its own time to come. */
+const maxInterim = 20;
 
 /** How requests are sent. */
 interface Way {
@@ -207,6 +210,7 @@ function keepParserSimple(): void {
 /** One exchange, as undici reports it. The body waits until somebody has said what to do with it. */
 class Exchange implements Dispatcher.DispatchHandler, Incoming {
   status = 0;
+  #interim = 0;
   #headers: Record<string, string | string[] | undefined> = {};
   #controller: Dispatcher.DispatchController | undefined;
   #onChunk: OnChunk | undefined;
@@ -235,7 +239,11 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
     status: number,
     headers: Record<string, string | string[] | undefined>,
   ): void {
-    if (status < 200) return;
+    if (status < 200) {
+      this.#interim += 1;
+      if (this.#interim > maxInterim) controller.abort(endlessInterim(this.url));
+      return;
+    }
     this.status = status;
     this.#headers = headers;
     controller.pause();

@@ -630,6 +630,25 @@ test('what speaks no HTTP is told so', async (t) => {
   await refused(client.manifest('latest', limit), 76, /speaks no HTTP/);
 });
 
+test('interim answers are passed over, and not for ever', async (t) => {
+  let interim = 3;
+  const server = createServer(async (_req, res) => {
+    for (let i = 0; i < interim && !res.destroyed; i++) {
+      res.writeEarlyHints({ link: '</x>' });
+      await new Promise((next) => setTimeout(next, 10));
+    }
+    res.end('{}');
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const client = new RegistryClient({ registry: 'x', repository, origin, retry: { retries: 0 } });
+  t.after(() => client.close());
+  await client.manifest('latest', limit);
+  interim = 1000;
+  await refused(client.manifest('latest', limit), 76, /announces an answer again and again/);
+});
+
 test('headers without end are told', async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /manifests/, status: 200, headers: { 'x-long': 'x'.repeat(100_000) } });
