@@ -333,6 +333,18 @@ test('a redirect from https to http is refused', { skip: noOpenssl }, async (t) 
   assert.equal(registry.lines('cdn').length, 0);
 });
 
+test('a token service without TLS is refused to a registry with it', { skip: noOpenssl }, async (t) => {
+  const ca = makeCa(scratch(t));
+  const plain = await startRegistry({ auth: 'token' });
+  t.after(() => plain.close());
+  const challenge = () => `Bearer realm="${plain.origin.token}/token",service="x"`;
+  const { run } = await world(t, { auth: 'token', challenge, tls: ca.issue() });
+  const result = await run(`md-token --ca-file ${ca.caFile} "$1"`);
+  assert.equal(result.status, 76);
+  assert.match(result.stderr, /names a token service without TLS .*, which is refused/);
+  assert.deepEqual(plain.requests, []);
+});
+
 test('--plain-http is for the registry that it names', async (t) => {
   const { run, registry } = await world(t);
   const name = registry.host.replace('127.0.0.1', '0.0.0.0');
