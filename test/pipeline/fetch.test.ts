@@ -1,8 +1,9 @@
 /** `md-token | md-manifest | md-fetch-layer` as processes, against the embedded registry. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, request } from 'node:http';
 import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net';
 import { join } from 'node:path';
@@ -11,6 +12,7 @@ import { filler } from '../support/content.js';
 import { attestation, type BuiltImage, image, index, layer, put } from '../support/image.js';
 import { type Registry, type RegistryOptions, startRegistry } from '../support/registry.js';
 import { cleanEnv, jsonLines, md, needs, type Result, scratch, shell } from '../support/run.js';
+import { TestTerminal } from '../support/terminal.js';
 import { makeCa } from '../support/tls.js';
 
 const repository = 'library/demo';
@@ -266,6 +268,61 @@ test('--progress json tells of each layer on stderr', async (t) => {
   const { stderr } = await run('md-token "$1" | md-manifest | md-fetch-layer --progress json');
   const done = jsonLines(stderr).filter((line) => (line.progress as { done: boolean }).done);
   assert.equal(done.length, 3);
+});
+
+test('on a terminal each layer has a bar with its speed and the time that is left', async (t) => {
+  const { run, registry, home } = await world(t);
+  const random = layer([{ name: 'random', data: randomBytes(600_000) }], { compression: 'none' });
+  await put(registry, repository, ['latest'], image({ layers: [random] }));
+  writeFileSync(join(home, 'document'), (await run('md-token "$1" | md-manifest')).stdout);
+  registry.faults.add({ on: /blobs/, bytesPerSecond: 500_000 });
+  const script = 'md-fetch-layer <"$MD_HOME/document" >/dev/null; echo "status $?"';
+  const terminal = new TestTerminal(t, { argv: ['sh', '-c', script], env: { MD_HOME: home }, columns: 120 });
+  const short = random.descriptor.digest.slice(7, 19);
+  await terminal.see(new RegExp(`fetch ${short} \\[=+ +\\] [0-9.]+ kB/60[0-9.]+ kB [0-9.]+ .?B/s [0-9]+ s`));
+  await terminal.see(new RegExp(`fetch ${short} 60[0-9.]+ kB in [0-9.]+ s`));
+  await terminal.see('status 0');
+});
+
+test('the quota of pulls is told when it is near its end, and not before', async (t) => {
+  const { run, registry } = await world(t);
+  const script = 'md-token "$1" | md-manifest';
+  for (const [remaining, told] of [
+    ['3', /^127\.0\.0\.1:[0-9]+\/library\/demo: 3 of 100 pulls are left; a login may give more\n$/],
+    ['50', /^$/],
+  ] as const) {
+    registry.faults.clear();
+    const headers = { 'ratelimit-limit': '100;w=21600', 'ratelimit-remaining': `${remaining};w=21600` };
+    registry.faults.add({ on: /manifests\/latest/, headers });
+    assert.match((await run(script)).stderr, told);
+  }
+});
+
+test('no secret is in the store, the tree, its document, a trace, or an error with its cause', async (t) => {
+  const options: RegistryOptions = { auth: 'token', users: { me: 'pass word' }, private: [repository] };
+  const { run, registry, home } = await world(t, { ...options, redirectBlobs: 307 });
+  const script = (tree: string) => `printf 'pass word' | md-token -x -u me --password-stdin "$1" | md-manifest -x |
+    md-fetch-layer -x --progress json | md-unpack -x "${tree}"`;
+  const pulled = await run(script(join(home, 'tree')), { MD_DEBUG: '1' });
+  assert.equal(pulled.status, 0, pulled.stderr);
+  registry.faults.add({ on: /blobs/, status: 403, body: '' });
+  const env = { MD_DEBUG: '1', MD_HOME: join(home, 'second') };
+  const failed = await run(script(join(home, 'other')), env);
+  assert.equal(failed.status, 77, failed.stderr);
+  assert.match(failed.stderr, /^ +at /m, 'with the stack');
+  const sent = registry.requests.flatMap(({ headers, url }) => [
+    headers.authorization?.replace(/^\w+ /, ''),
+    /signature=([^&]+)/.exec(url)?.[1],
+  ]);
+  const secrets = ['pass word', ...new Set(sent.filter((it) => it !== undefined))];
+  assert.ok(secrets.length > 4);
+  const kept = readdirSync(home, { recursive: true, withFileTypes: true })
+    .filter((it) => it.isFile())
+    .map((it) => readFileSync(join(it.parentPath, it.name), 'latin1'));
+  assert.ok(kept.length > 5);
+  for (const text of [pulled.stdout, pulled.stderr, failed.stdout, failed.stderr, ...kept]) {
+    for (const secret of secrets) assert.ok(!text.includes(secret), secret);
+  }
 });
 
 const noOpenssl = needs('openssl');
