@@ -11,9 +11,9 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type DockerRegistry, freePort, startDockerRegistry } from '../support/docker-registry.js';
 import { type BuiltImage, image, index, layer, needsZstd, put } from '../support/image.js';
-import { peer } from '../support/peers.js';
+import { peer, runScript } from '../support/peers.js';
 import { startRegistry } from '../support/registry.js';
-import { jsonLines, needs, type Result, scratch, shell } from '../support/run.js';
+import { jsonLines, needs, needsRoot, type Result, scratch, shell } from '../support/run.js';
 import { makeCa } from '../support/tls.js';
 
 const repository = 'library/demo';
@@ -84,6 +84,23 @@ test('an index in docker-registry is pulled by platform and by digest', { skip: 
   ).trim();
   const pinned = await it.run(`md-token "$1@${digest}" | md-manifest --platform linux/s390x | md-fetch-layer`);
   assert.equal(layersOf(pinned).length, 3);
+});
+
+test('an index that buildah made is pulled for each of its platforms', {
+  skip: needsRoot || needs('docker-registry', 'buildah'),
+}, async (t) => {
+  const directory = scratch(t);
+  const registry = await startDockerRegistry(directory);
+  t.after(() => registry.close());
+  const name = `${registry.host}/library/several:1`;
+  await runScript('multi-platform.sh', [directory, name]);
+  for (const arch of ['amd64', 'arm64']) {
+    const tree = join(directory, `tree-${arch}`);
+    const script = 'md-token "$1" | md-manifest --platform "linux/$2" | md-fetch-layer | md-unpack "$3"';
+    const { status, stderr } = await shell(script, [name, arch, tree], { env: { MD_HOME: join(directory, 'home') } });
+    assert.equal(status, 0, stderr);
+    assert.equal(readFileSync(join(tree, 'arch'), 'utf8'), `${arch}\n`);
+  }
 });
 
 test('a layer that was begun is continued by docker-registry', { skip: needsPeers }, async (t) => {
