@@ -73,7 +73,8 @@ export class RegistryClient implements Endpoint {
       options;
     this.#http = new Http(http);
     this.name = `${registry}/${repository}`;
-    this.#target = { origin, repository };
+    // As those of responses are: without a port that goes without saying, and in small letters.
+    this.#target = { origin: new URL(origin).origin, repository };
     this.#retry = { ...defaultRetryPolicy, ...retry };
     this.#connections = connections ?? new Connections(1);
     this.#pieces = { ...defaultPiecePolicy, maxWait: this.#retry.maxRetryAfter, ...pieces };

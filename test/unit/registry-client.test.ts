@@ -104,6 +104,14 @@ test('the challenge is found behind others, in one header and in several', async
   }
 });
 
+test('a registry may challenge under whichever form of its name it is asked', async (t) => {
+  const registry = await serve(t, { auth: 'token', hostname: 'localhost' });
+  const origin = registry.origin.registry.replace('localhost', 'LOCALHOST');
+  const client = clientFor(t, registry, { origin });
+  assert.match((await client.login()) ?? '', /^Bearer /);
+  await client.manifest('latest', limit);
+});
+
 test('a challenge that asks for more than pulling gets a token for pulling', async (t) => {
   const challenge = (normal: string) => normal.replace(/scope="[^"]*"/, 'scope="repository:other:push,pull"');
   const registry = await serve(t, { auth: 'token', challenge });
