@@ -13,6 +13,7 @@ import { defaultTimeouts, type HttpOptions } from './http.js';
 import { type Network, splitMirror } from './network.js';
 import { apiHost, isLoopback, isManifestName, tryReference } from './reference.js';
 import { defaultRetryPolicy } from './retry.js';
+import { isHost } from './url.js';
 
 export interface RegistryDocument extends JsonObject {
   registry: string;
@@ -97,9 +98,9 @@ async function loginSomewhere(mirrors: RegistryClient[], origin: RegistryClient)
 
 /** Plain http for loopback and where a flag says so. A flag that is about TLS says that TLS is meant. */
 function originOf(host: string, { plainHttp = [], insecure = [], caFile }: Network): string {
-  const names = (list: string[]) => list.some((it) => it.toLowerCase() === host.toLowerCase());
-  const tls = names(insecure) || caFile !== undefined;
-  return `${names(plainHttp) || (isLoopback(host) && !tls) ? 'http' : 'https'}://${host}`;
+  const [plain, secure] = [`http://${host}`, `https://${host}`];
+  const tls = insecure.some((it) => isHost(new URL(secure), it)) || caFile !== undefined;
+  return plainHttp.some((it) => isHost(new URL(plain), it)) || (isLoopback(host) && !tls) ? plain : secure;
 }
 
 function sharedOptions(network: Network): Partial<HttpOptions> & { retry: { retries: number } } {

@@ -412,10 +412,12 @@ test('--plain-http is for the registry that it names', async (t) => {
   assert.match(result.stderr, /it speaks no TLS; .*--plain-http|connection/);
 });
 
-test('a registry is the one that a flag names, in capitals as well', async (t) => {
+test('a registry is the one that a flag names, in capitals and other forms as well', async (t) => {
   const { run, registry } = await world(t);
   const name = registry.host.replace('127.0.0.1', 'LOCALHOST');
   succeeded(await run(`md-token --ca-file /dev/null --plain-http ${name} ${name}/${repository}`));
+  const other = registry.host.replace('127.0.0.1', '127.1');
+  succeeded(await run(`md-token --plain-http ${registry.host} ${other}/${repository}`));
 });
 
 test('a mirror is asked first, and the registry not at all', async (t) => {
