@@ -5,7 +5,7 @@
 import { setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net';
 import type { Dispatcher } from 'undici';
 import pkg from '../../package.json' with { type: 'json' };
-import { Failure } from '../pipe/failure.js';
+import { errnoName, Failure } from '../pipe/failure.js';
 import { tracing } from '../pipe/trace.js';
 import { authorities, systemAuthorities } from './authorities.js';
 import { bodyTooLarge, endlessInterim, RegistryFailure, transportFailure } from './failures.js';
@@ -70,10 +70,10 @@ export interface HttpOptions {
 export const defaultTimeouts: Timeouts = { connect: 15, headers: 60, idle: 60 };
 
 /**
- * Milliseconds for one address of a host that has several. Node hangs up then and tries the next one, and its own 250 are
- * too short for a SYN that is lost (the kernel sends the next after 1 s) or has to go around the world.
+ * Milliseconds for one address of a host that has several, where it needs patience: longer than it takes for a SYN that
+ * was lost to be sent again, and again.
  */
-const addressTimeout = 1500;
+const addressTimeout = 5000;
 const userAgent = `md/${pkg.version}`;
 /** A body that nobody wants is read up to here, so that its connection can be used again. */
 const dropLimit = 64 * 1024;
@@ -96,7 +96,7 @@ export class Http {
   readonly #options: HttpOptions;
   readonly #dispatchers = new Map<string, Promise<Dispatcher>>();
   #tracer: Promise<void> | undefined;
-  #trustsSystem = false;
+  #known = { needsPatience: false, needsSystem: false };
 
   constructor(options: Partial<HttpOptions> = {}) {
     this.#options = { timeouts: defaultTimeouts, ca: undefined, insecure: [], guard: undefined, ...options };
@@ -112,14 +112,16 @@ export class Http {
       await this.#tracer;
     }
     await this.#options.guard?.check(request.url);
-    const trustedSystem = this.#trustsSystem;
+    const known = this.#known;
     try {
       return await this.#dispatch(request);
     } catch (error) {
-      // Reading the system's takes longer than a whole exchange, and few registries need it.
-      if (trustedSystem || !(error instanceof RegistryFailure) || !error.untrusted) throw error;
-      this.#trustsSystem = true;
-      return this.#dispatch(request);
+      const lesson = error instanceof RegistryFailure ? lessonOf(error) : undefined;
+      if (!lesson || known[lesson]) throw error;
+      // Of requests at the same time the first one learns for all.
+      this.#known = { ...this.#known, [lesson]: true };
+      if (lesson === 'needsPatience') setDefaultAutoSelectFamilyAttemptTimeout(addressTimeout);
+      return this.exchange(request);
     }
   }
 
@@ -155,7 +157,7 @@ export class Http {
     const { insecure, guard } = this.#options;
     const way: Way = {
       insecure: insecure.some((host) => isHost(url, host)),
-      trustsSystem: this.#trustsSystem && url.protocol === 'https:',
+      trustsSystem: this.#known.needsSystem && url.protocol === 'https:',
       proxy,
       lookup: guard?.lookupFor(url),
     };
@@ -176,7 +178,6 @@ export class Http {
     };
     const timeout = timeouts.connect * 1000;
     keepParserSimple();
-    setDefaultAutoSelectFamilyAttemptTimeout(addressTimeout);
     if (proxy !== undefined) {
       const { proxyAgent } = await import('./proxy.js');
       return proxyAgent(proxy, tls, timeout);
@@ -184,6 +185,17 @@ export class Http {
     const Agent = await loadAgent();
     return new Agent({ connect: { ...tls, timeout, ...(guard && lookup ? { lookup: guard[lookup] } : {}) } });
   }
+}
+
+/**
+ * What a failure tells of the network or the registry that it takes too long to provide for from the start: reading the
+ * system's authorities is longer than a whole exchange, and where an address is never reached, such as one of IPv6 where
+ * there is none, each connection waits until Node gives it up, which is after 250 ms.
+ */
+function lessonOf({ untrusted, cause }: RegistryFailure): 'needsPatience' | 'needsSystem' | undefined {
+  if (untrusted) return 'needsSystem';
+  const failures: unknown[] = cause instanceof AggregateError ? cause.errors : [];
+  return failures.some((it) => errnoName(it) === 'ETIMEDOUT') ? 'needsPatience' : undefined;
 }
 
 /**
