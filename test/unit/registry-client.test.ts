@@ -119,6 +119,13 @@ test('a challenge that asks for more than pulling gets a token for pulling', asy
   assert.match(registry.lines('token')[0]!, /scope=repository%3Alibrary%2Fdemo%3Apull$/);
 });
 
+test('a scope of a form that only the registry knows is asked for as it is', async (t) => {
+  const challenge = (normal: string) => normal.replace(/(?:,scope="[^"]*")?$/, ',scope="aws"');
+  const registry = await serve(t, { auth: 'token', challenge });
+  await clientFor(t, registry).login();
+  assert.deepEqual(registry.lines('token'), ['GET /token?service=registry.test&scope=aws']);
+});
+
 test('basic authentication uses the credentials', async (t) => {
   const registry = await serve(t, { auth: 'basic', users: { me: 'secret' } });
   const credentials = async () => ({ kind: 'password' as const, username: 'me', password: 'secret' });
@@ -177,6 +184,14 @@ test('a refresh token is exchanged by POST', async (t) => {
   const credentials = async () => ({ kind: 'refresh' as const, username: '', token: 'refresh-me' });
   await clientFor(t, registry, { credentials }).manifest('latest', limit);
   assert.deepEqual(registry.lines('token'), ['POST /token']);
+});
+
+test('a refresh token does not follow a redirect', async (t) => {
+  const registry = await serve(t, { auth: 'token', users: { me: 'secret' } });
+  registry.faults.add({ on: /^token POST/, status: 307, headers: { location: `${registry.origin.cdn}/token` } });
+  const credentials = async () => ({ kind: 'refresh' as const, username: '', token: 'refresh-me' });
+  await refused(clientFor(t, registry, { credentials }).login(), 76, /HTTP 307/);
+  assert.deepEqual(registry.lines('cdn'), []);
 });
 
 test('a token service that knows no POST gets the refresh token by GET', async (t) => {

@@ -42,3 +42,21 @@ test('progress starts the count again', async () => {
 test('a wait that the registry wants and that is too long ends it at once', async () => {
   assert.equal(await attempts(() => failure({ retryAfter: 3600 })), 1);
 });
+
+test('each wait is twice the one before, up to a limit, and a random part of it is left out', async (t) => {
+  const waits: number[] = [];
+  t.mock.method(globalThis, 'setTimeout', (next: () => void, ms: number) => {
+    waits.push(ms);
+    next();
+  });
+  const random = t.mock.method(Math, 'random', () => 0);
+  const fail = async () => {
+    throw failure();
+  };
+  const slow = { ...policy, retries: 4, firstDelay: 100, maxDelay: 500 };
+  await assert.rejects(retrying(slow, fail));
+  assert.deepEqual(waits.splice(0), [50, 100, 200, 250]);
+  random.mock.mockImplementation(() => 1);
+  await assert.rejects(retrying(slow, fail));
+  assert.deepEqual(waits, [100, 200, 400, 500]);
+});
