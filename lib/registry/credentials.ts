@@ -1,6 +1,6 @@
 /**
  * Credentials as docker and podman keep them, so that whoever has logged in with one of those is logged in here.
- * Sources: docker's config.json ("auths", "credsStore", "credHelpers"), the docker-credential-helpers protocol,
+ * Sources: docker's config.json ("auths", "credsStore", "credHelpers") and DOCKER_AUTH_CONFIG, the docker-credential-helpers protocol,
  * containers-auth.json(5).
  */
 import { readFileSync } from 'node:fs';
@@ -26,11 +26,10 @@ export async function findCredentials(
   repository: string,
   env: NodeJS.ProcessEnv = process.env,
 ): Promise<Credentials | undefined> {
-  for (const path of credentialFiles(env)) {
-    const config = readConfig(path);
+  for (const [name, config] of credentialConfigs(env)) {
     if (!config) continue;
     try {
-      const found = await searchConfig(config, registry, repository, path);
+      const found = await searchConfig(config, registry, repository, name);
       if (found) return found;
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
@@ -38,6 +37,14 @@ export async function findCredentials(
     }
   }
   return undefined;
+}
+
+/** In the order in which they are asked. The first is a variable with the content of a config.json, as CI services set it. */
+function* credentialConfigs(env: NodeJS.ProcessEnv): Generator<[name: string, config: JsonObject | undefined]> {
+  const name = 'DOCKER_AUTH_CONFIG';
+  const text = env[name];
+  if (text) yield [name, parseConfig(text, name)];
+  for (const path of credentialFiles(env)) yield [path, readConfig(path)];
 }
 
 /** In the order in which they are asked: what the environment names comes first. */
@@ -64,6 +71,10 @@ function readConfig(path: string): JsonObject | undefined {
     if (name !== 'ENOENT' && name !== 'ENOTDIR') warnLine(`${path}: ${errnoText(name)}; going on without`);
     return undefined;
   }
+  return parseConfig(text, path);
+}
+
+function parseConfig(text: string, path: string): JsonObject | undefined {
   try {
     return asObject(JSON.parse(text), path);
   } catch (error) {

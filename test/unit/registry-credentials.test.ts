@@ -125,6 +125,16 @@ test('files are asked in order: what the environment names, docker, podman', asy
   assert.deepEqual(credentialFiles({ HOME: '/h', DOCKER_CONFIG: '/d' })[0], '/d/config.json');
 });
 
+test('a login in DOCKER_AUTH_CONFIG comes first, and what is no JSON there is not shown', async (t) => {
+  const env = home(t, { [docker]: { auths: { 'a.io': basic('file', 'x'), 'b.io': basic('file', 'x') } } });
+  const set = (text: string) => findCredentials('a.io', 'x', { ...env, DOCKER_AUTH_CONFIG: text });
+  const own = JSON.stringify({ auths: { 'a.io': basic('own', 'x') } });
+  assert.deepEqual(await set(own), login('own', 'x'));
+  assert.deepEqual(await findCredentials('b.io', 'x', { ...env, DOCKER_AUTH_CONFIG: own }), login('file', 'x'));
+  const shown = await stderrOf(t, async () => assert.deepEqual(await set('{"c2VjcmV0'), login('file', 'x')));
+  assert.match(shown, /^DOCKER_AUTH_CONFIG: it is no JSON object; going on without\n$/);
+});
+
 test("podman's logins are found where there is no session", () => {
   const [uid, home] = [process.getuid!(), '/h'];
   assert.ok(credentialFiles({ HOME: home }).includes(`/run/containers/${uid}/auth.json`));
@@ -170,6 +180,7 @@ for (const [what, content] of [
   ['a file that is no object', '[]'],
   ['a text in place of an entry', { auths: { 'a.io': 'c2VjcmV0' } }],
   ['a text in place of all entries', { auths: 'c2VjcmV0' }],
+  ['an entry with a NUL', { auths: { 'a.io': { username: 'me', password: 'c2VjcmV0\0' } } }],
   ['an entry of the wrong type', { auths: { 'a.io': { auth: { secret: 'c2VjcmV0' } } } }],
 ] as const) {
   test(`${what} does not stop a public pull, nor does its warning tell secrets`, async (t) => {
