@@ -17,6 +17,7 @@ import { quotaOf } from './quota.js';
 import type { GetPart } from './range.js';
 import { exchangeFollowing } from './redirect.js';
 import { defaultRetryPolicy, type RetryPolicy, retrying } from './retry.js';
+import { Strangers } from './strangers.js';
 import { redactUrl } from './url.js';
 
 export interface RegistryOptions extends Partial<HttpOptions> {
@@ -57,6 +58,7 @@ const maxUrls = 16;
 export class RegistryClient implements Endpoint {
   readonly name: string;
   readonly #http: Http;
+  readonly #strangers: Strangers;
   readonly #target: AuthTarget;
   readonly #retry: RetryPolicy;
   readonly #connections: Connections;
@@ -72,6 +74,7 @@ export class RegistryClient implements Endpoint {
     const { registry, repository, origin, authorization, credentials, retry, connections, pieces, clock, ...http } =
       options;
     this.#http = new Http(http);
+    this.#strangers = new Strangers(this.#http);
     this.name = `${registry}/${repository}`;
     // As those of responses are: without a port that goes without saying, and in small letters.
     this.#target = { origin: new URL(origin).origin, repository };
@@ -91,7 +94,8 @@ export class RegistryClient implements Endpoint {
     return this.#trying(`logging in for ${this.name}`, async () => {
       const url = new URL('/v2/', this.#target.origin);
       const response = await exchangeFollowing(this.#http, { method: 'GET', url, headers: {} });
-      if (response.status === 200) {
+      // Whoever it leads to says what it wants when it is asked for something.
+      if (response.status === 200 || this.#isStranger(response)) {
         await response.drop();
         return null;
       }
@@ -233,10 +237,16 @@ export class RegistryClient implements Endpoint {
     return this.#send(path, headers, this.#authorization);
   }
 
-  #send(path: string, headers: Record<string, string>, authorization: string | null): Promise<Incoming> {
+  async #send(path: string, headers: Record<string, string>, authorization: string | null): Promise<Incoming> {
     const url = new URL(`/v2/${this.#target.repository}/${path}`, this.#target.origin);
     const all = authorization === null ? headers : { ...headers, authorization };
-    return exchangeFollowing(this.#http, { method: 'GET', url, headers: all });
+    const response = await exchangeFollowing(this.#http, { method: 'GET', url, headers: all });
+    return this.#isStranger(response) ? this.#strangers.askAgain(response, headers) : response;
+  }
+
+  /** Whether the registry led to another host, which refuses. */
+  #isStranger({ status, url }: Incoming): boolean {
+    return status === 401 && url.origin !== this.#target.origin;
   }
 
   /** Only the registry itself may ask for credentials: a host that it redirects to may not. */

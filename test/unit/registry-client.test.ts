@@ -344,6 +344,29 @@ test('a host that a redirect leads to may not ask for credentials', async (t) =>
   assert.equal(asked, 0);
 });
 
+test('a registry that points to another one is pulled from as anybody may, without the login for the first', async (t) => {
+  const other = await serve(t, { auth: 'token', users: { me: 'secret' } });
+  const front = createServer((req, res) => {
+    const location = other.origin.registry + req.url!.replace('/v2/short/', `/v2/${repository}/`);
+    res.writeHead(307, { location }).end();
+  }).listen(0, '127.0.0.1');
+  await once(front, 'listening');
+  t.after(() => front.close());
+  const credentials = async () => assert.fail('credentials were asked for');
+  const origin = `http://127.0.0.1:${(front.address() as AddressInfo).port}`;
+  const client = clientFor(t, other, { repository: 'short', origin, credentials });
+  assert.equal(await client.login(), null);
+  await client.manifest('latest', limit);
+  other.tokens.expireAll();
+  for (let i = 0; i < 2; i++) {
+    const sink = new Sink();
+    await client.blob(blob, sink);
+    assert.ok(sink.isVerified());
+  }
+  const asked = `GET /token?service=registry.test&scope=repository%3A${encodeURIComponent(repository)}%3Apull`;
+  assert.deepEqual(other.lines('token'), [asked, asked]);
+});
+
 test('a signed link that has expired on the way is asked for anew, once', async (t) => {
   const registry = await serve(t, { auth: 'token', redirectBlobs: 307 });
   const client = clientFor(t, registry);

@@ -1,0 +1,40 @@
+/**
+ * A registry may be no more than a name that points to another one. What that other one has for everybody it gives to
+ * whoever brings one of its tokens: such a token is asked for without a login, since the user has none there that this
+ * registry could be trusted with.
+ */
+import { answerChallenges } from './auth.js';
+import { parseChallenges } from './challenge.js';
+import type { Http, Incoming } from './http.js';
+import { exchangeFollowing } from './redirect.js';
+
+export class Strangers {
+  /** Authorization headers by origin and repository. */
+  readonly #tokens = new Map<string, string | null>();
+
+  constructor(private readonly http: Http) {}
+
+  /** Asks once more for what a host that a redirect led to has refused, if that is a registry that gives out tokens. */
+  async askAgain(refused: Incoming, headers: Record<string, string>): Promise<Incoming> {
+    const { url } = refused;
+    const challenges = parseChallenges(refused.headers('www-authenticate')).filter(
+      ({ scheme, parameters }) => scheme === 'bearer' && parameters.get('realm'),
+    );
+    const [, repository] = /^\/v2\/(.+)\/(?:manifests|blobs)\/[^/]+$/.exec(url.pathname) ?? [];
+    if (challenges.length === 0 || repository === undefined) return refused;
+    await refused.drop();
+    const ask = (authorization: string) =>
+      exchangeFollowing(this.http, { method: 'GET', url, headers: { ...headers, authorization } });
+    const name = `${url.origin}/${repository}`;
+    const known = this.#tokens.get(name);
+    if (known) {
+      const again = await ask(known);
+      if (again.status !== 401) return again;
+      await again.drop();
+    }
+    const nobody = async () => undefined;
+    const { authorization } = await answerChallenges(this.http, challenges, { origin: url.origin, repository }, nobody);
+    this.#tokens.set(name, authorization);
+    return ask(authorization ?? '');
+  }
+}
