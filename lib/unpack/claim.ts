@@ -116,7 +116,8 @@ function makeRoot(parent: number, name: string): number | undefined {
     // A setgid parent and a default ACL hand themselves on to what is made below.
     fchown(fd, process.geteuid!(), process.getegid!());
     for (const acl of ['system.posix_acl_default', 'system.posix_acl_access']) fremovexattr.try(fd, acl);
-    fchmod(fd, 0o755);
+    // Nobody else goes in while it grows: a directory for everybody, as /tmp, is no place to create things by name in.
+    fchmod(fd, 0o700);
     return fd;
   } catch (error) {
     unlinkat.try(parent, name, AT.REMOVEDIR);

@@ -7,7 +7,6 @@ import { Status } from '../pipe/status.js';
 import {
   close,
   fchmod,
-  fchmodat,
   fchown,
   fchownat,
   ftruncate,
@@ -28,7 +27,7 @@ import { LimitExceeded } from './limits.js';
 import { type Dir, tooDeep } from './rooted.js';
 import { statAt } from './stat.js';
 import type { Entry, TarSink } from './tar.js';
-import { type Kept, type Tree, timespecs, type Unset, usableMode } from './tree.js';
+import { chmodAt, type Kept, type Tree, timespecs, type Unset, usableMode } from './tree.js';
 import { parseWhiteout, Written } from './whiteouts.js';
 import { applyXattrs, replaceXattrs } from './xattrs.js';
 
@@ -244,7 +243,8 @@ export class LayerWriter implements TarSink {
   private setDirectory(fd: number, entry: Entry, owned: boolean): void {
     this.tree.noteUnset(this.pathNow, {});
     if (!owned) this.chown(entry, () => fchown.try(fd, entry.uid, entry.gid));
-    fchmod(fd, usableMode(entry.mode));
+    // The root stays closed until the tree is complete.
+    if (this.pathNow !== '') fchmod(fd, usableMode(entry.mode));
     this.keepUnset(replaceXattrs(fd, entry.xattrs, this.pathNow));
     this.tree.leaveDirectory(this.pathNow, { mode: entry.mode, mtime: entry.mtime });
   }
@@ -289,8 +289,9 @@ export class LayerWriter implements TarSink {
     if (!this.owns(entry, dir.ownGroup)) {
       this.chown(entry, () => fchownat.try(dir.fd, name, entry.uid, entry.gid, AT.SYMLINK_NOFOLLOW));
     }
-    // fchmodat(2) follows symlinks: this is none, and was made a moment ago. The mode of a symlink means nothing.
-    if (entry.type !== 'symlink' && entry.mode & 0o7000) fchmodat(dir.fd, name, entry.mode);
+    // The mode of a symlink means nothing.
+    const changed = entry.type !== 'symlink' && entry.mode & 0o7000 ? chmodAt(dir.fd, name, entry.mode) : 0;
+    if (changed < 0) throw new SyscallError('fchmodat', -changed, shown(this.pathNow));
     if (entry.xattrs) {
       const byName = `/proc/self/fd/${dir.fd}/${name.toString('latin1')}`;
       this.keepUnset(applyXattrs(byName, entry.xattrs, this.pathNow));

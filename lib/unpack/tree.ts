@@ -123,6 +123,7 @@ export class Tree {
     this.dropLostDevices();
     const paths = [...this.directories.keys()].sort().reverse();
     for (const path of paths) this.finishDirectory(path, this.directories.get(path)!);
+    if (!this.isDescribed('')) fchmod(this.fd, 0o755);
     this.root.closeAll();
   }
 
@@ -139,7 +140,7 @@ export class Tree {
     try {
       const dir = this.root.find(path);
       if (typeof dir === 'number') throw new SyscallError('openat2', -dir, shown(path));
-      if (mode !== usableMode(mode)) fchmod(dir.fd, mode);
+      if (path === '' || mode !== usableMode(mode)) fchmod(dir.fd, mode);
       utimensat(dir.fd, null, timespecs(mtime), 0);
     } catch (error) {
       throw failureOf(error, shown(path));
@@ -216,10 +217,19 @@ function removeEntry(
 function enter(dirfd: number, name: Buffer): number {
   let fd = openat.try(dirfd, name, openDirectory, 0);
   // A finished tree may have directories that not even their owner may enter.
-  if (fd === -EACCES && fchmodat.try(dirfd, name, 0o700) === 0) fd = openat.try(dirfd, name, openDirectory, 0);
+  if (fd === -EACCES && chmodAt(dirfd, name, 0o700) === 0) fd = openat.try(dirfd, name, openDirectory, 0);
   if (fd < 0 && fd !== -ENOENT && fd !== -ENOTDIR && fd !== -ELOOP)
     throw new SyscallError('openat', -fd, shown(fromBytes(name)));
   return fd;
+}
+
+/** Returns a negative errno where it fails. fchmodat(2) would follow a symlink that has come there in the meantime. */
+export function chmodAt(dirfd: number, name: Buffer, mode: number): number {
+  const fd = openat.try(dirfd, name, O.PATH | O.NOFOLLOW | O.CLOEXEC, 0);
+  if (fd < 0) return fd;
+  const result = fchmodat.try(AT.FDCWD, `/proc/self/fd/${fd}`, mode);
+  close(fd);
+  return result;
 }
 
 /** Removes a whole tree that no `Tree` stands for: an old one, or what an interrupted run left. */

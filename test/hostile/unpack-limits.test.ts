@@ -2,18 +2,29 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { chmodAt } from '../../lib/unpack/tree.js';
 import { until } from '../support/rootfs.js';
-import { binDir, cleanEnv, md, needs, needsRoot, run, shell } from '../support/run.js';
+import { binDir, cleanEnv, md, needs, needsRoot, run, scratch, shell } from '../support/run.js';
 import type { TarEntry } from '../support/tar.js';
 import { prepare } from '../support/unpacking.js';
 
 /** The trees that are being made in a directory: their names, once they have those that they keep. */
 const staged = (directory: string): string[] =>
   readdirSync(directory).filter((name) => /^\.rootfs\.md-unpack-[0-9]+$/.test(name));
+const modeOf = (path: string) => lstatSync(path).mode & 0o7777;
 const file = (name: string, size: number): TarEntry => ({ name, data: Buffer.alloc(size, 'x') });
 
 test('a full disk in the middle of a layer is one line, status 74, and leaves nothing', {
@@ -115,6 +126,29 @@ test('the temporary tree of a run that is still at work is left alone', async (t
   // The other one was faster, and its tree is not overwritten.
   assert.equal((await once(child, 'close'))[0], 64);
   assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
+});
+
+test('nobody else can go into a tree while it grows, where directories for everybody have no sticky bit yet', async (t) => {
+  const dir = (name: string, mode: number): TarEntry => ({ name, type: 'directory', mode });
+  const { directory, rootfs, stdin } = prepare(t, [[dir('./', 0o755), dir('tmp/', 0o1777)], [file('a', 1)]]);
+  const child = spawn(join(binDir, 'md-unpack'), [rootfs], { env: cleanEnv(), stdio: ['pipe', 'ignore', 'inherit'] });
+  child.stdin.write(stdin.split('\n').slice(0, 2).join('\n').concat('\n'));
+  await until(() => existsSync(join(directory, staged(directory)[0] ?? '', 'tmp')), 10);
+  assert.equal(modeOf(join(directory, staged(directory)[0]!)), 0o700);
+  child.stdin.end(stdin.split('\n').slice(2).join('\n'));
+  assert.equal((await once(child, 'close'))[0], 0);
+  assert.deepEqual([modeOf(rootfs), modeOf(join(rootfs, 'tmp'))], [0o755, 0o1777]);
+});
+
+test('the mode of a symlink that has come in the place of something else is not that of its target', async (t) => {
+  const directory = scratch(t);
+  writeFileSync(join(directory, 'target'), '', { mode: 0o600 });
+  symlinkSync('target', join(directory, 'link'));
+  const fd = openSync(directory, 'r');
+  assert.ok(chmodAt(fd, Buffer.from('link'), 0o4777) < 0);
+  assert.equal(chmodAt(fd, Buffer.from('target'), 0o640), 0);
+  closeSync(fd);
+  assert.equal(modeOf(join(directory, 'target')), 0o640);
 });
 
 test('layers out of order, too many, of another digest: each is refused', async (t) => {
