@@ -29,7 +29,7 @@ import { statAt } from './stat.js';
 import type { Entry, TarSink } from './tar.js';
 import { chmodAt, type Kept, type Tree, timespecs, type Unset, usableMode } from './tree.js';
 import { parseWhiteout, Written } from './whiteouts.js';
-import { applyXattrs, replaceXattrs } from './xattrs.js';
+import { applyXattrs, replaceXattrs, withoutAcls } from './xattrs.js';
 
 const createFile = O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW | O.CLOEXEC;
 const openDirectory = O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
@@ -181,7 +181,7 @@ export class LayerWriter implements TarSink {
 
   private beginFile(entry: Entry, dir: Dir, name: ByteString): void {
     const bytes = toBytes(name);
-    const mode = entry.mode & 0o777;
+    const mode = (entry.mode & 0o777) | this.lentMode(entry);
     let fd = openat.try(dir.fd, bytes, createFile, mode);
     if (fd === -EEXIST) {
       this.tree.remove(dir, name);
@@ -198,11 +198,18 @@ export class LayerWriter implements TarSink {
   private finishFile(entry: Entry): void {
     const { fd } = this;
     if (this.endsInHole) ftruncate(fd, entry.size);
-    if (entry.mode & 0o7000) fchmod(fd, entry.mode);
+    const lent = this.lentMode(entry);
+    if (entry.mode & 0o7000) fchmod(fd, entry.mode | lent);
     if (entry.xattrs) this.keepUnset(applyXattrs(fd, entry.xattrs, this.pathNow));
+    if (lent) fchmod(fd, entry.mode);
     utimensat(fd, null, timespecs(entry.mtime), 0);
     this.fd = -1;
     close(fd);
+  }
+
+  /** xattr(7): an ordinary user sets attributes only of a file whose mode lets him write to it, open for writing or not. */
+  private lentMode({ mode, xattrs }: Entry): number {
+    return xattrs && this.user !== 0 && !(mode & 0o200) ? 0o200 : 0;
   }
 
   private directory(entry: Entry, dir: Dir, name: ByteString): void {
@@ -220,14 +227,15 @@ export class LayerWriter implements TarSink {
       made = mkdirat.try(dir.fd, bytes, mode);
     }
     if (made < 0) throw new SyscallError('mkdirat', -made, shown(this.pathNow));
-    this.tree.leaveDirectory(this.pathNow, { mode: entry.mode, mtime: entry.mtime });
+    const { plain, acls } = withoutAcls(entry.xattrs);
+    this.tree.leaveDirectory(this.pathNow, { mode: entry.mode, mtime: entry.mtime, acls });
     this.tree.noteUnset(this.pathNow, {});
     if (!this.owns(entry, dir.ownGroup)) {
       this.chown(entry, () => fchownat.try(dir.fd, bytes, entry.uid, entry.gid, AT.SYMLINK_NOFOLLOW));
     }
-    if (!entry.xattrs) return;
+    if (!plain) return;
     const fd = openat(dir.fd, bytes, openDirectory, 0);
-    this.keepUnset(applyXattrs(fd, entry.xattrs, this.pathNow));
+    this.keepUnset(applyXattrs(fd, plain, this.pathNow));
     close(fd);
   }
 
@@ -245,8 +253,9 @@ export class LayerWriter implements TarSink {
     if (!owned) this.chown(entry, () => fchown.try(fd, entry.uid, entry.gid));
     // The root stays closed until the tree is complete.
     if (this.pathNow !== '') fchmod(fd, usableMode(entry.mode));
-    this.keepUnset(replaceXattrs(fd, entry.xattrs, this.pathNow));
-    this.tree.leaveDirectory(this.pathNow, { mode: entry.mode, mtime: entry.mtime });
+    const { plain, acls } = withoutAcls(entry.xattrs);
+    this.keepUnset(replaceXattrs(fd, plain, this.pathNow));
+    this.tree.leaveDirectory(this.pathNow, { mode: entry.mode, mtime: entry.mtime, acls });
   }
 
   private symlink(entry: Entry, dir: Dir, name: ByteString): void {
@@ -337,8 +346,7 @@ export class LayerWriter implements TarSink {
   }
 
   private keepUnset(unset: Unset): void {
-    if (Object.keys(unset).length === 0) return;
-    this.tree.noteUnset(this.pathNow, { ...this.tree.unset.get(this.pathNow), ...unset });
+    this.tree.addUnset(this.pathNow, unset);
   }
 }
 

@@ -9,14 +9,16 @@ import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from './bytes.js';
 import { EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR, EPERM } from './errno.js';
 import { costOf, NamesBudget } from './limits.js';
-import type { Time } from './pax.js';
+import type { Time, Xattrs } from './pax.js';
 import { type Dir, Root } from './rooted.js';
 import { statAt } from './stat.js';
+import { applyXattrs } from './xattrs.js';
 
 /** How a directory is to be left. While the tree grows its owner can always enter and fill it. */
 export interface DirectoryEnd {
   mode: number;
   mtime: Time;
+  acls: Xattrs | undefined;
 }
 
 /** What an entry should have had and has not, since the kernel did not permit it. */
@@ -67,7 +69,8 @@ export class Tree {
   }
 
   leaveDirectory(path: ByteString, end: DirectoryEnd): void {
-    if (!this.directories.has(path)) this.names.hold(costOf(path));
+    this.forgetDirectory(path);
+    this.names.hold(costOfEnd(path, end));
     this.directories.set(path, end);
   }
 
@@ -83,6 +86,21 @@ export class Tree {
     this.unset.set(path, unset);
   }
 
+  /** Adds to what is noted already. */
+  addUnset(path: ByteString, unset: Unset): void {
+    if (Object.keys(unset).length === 0) return;
+    const known = this.unset.get(path);
+    const xattrs = { ...known?.xattrs, ...unset.xattrs };
+    this.noteUnset(path, { ...known, ...unset, ...(Object.keys(xattrs).length > 0 ? { xattrs } : {}) });
+  }
+
+  private forgetDirectory(path: ByteString): void {
+    const end = this.directories.get(path);
+    if (!end) return;
+    this.names.release(costOfEnd(path, end));
+    this.directories.delete(path);
+  }
+
   private forgetUnset(path: ByteString): void {
     const unset = this.unset.get(path);
     if (!unset) return;
@@ -91,7 +109,7 @@ export class Tree {
   }
 
   private forget(path: ByteString): void {
-    if (this.directories.delete(path)) this.names.release(costOf(path));
+    this.forgetDirectory(path);
     this.forgetUnset(path);
   }
 
@@ -136,16 +154,21 @@ export class Tree {
     }
   }
 
-  private finishDirectory(path: ByteString, { mode, mtime }: DirectoryEnd): void {
+  private finishDirectory(path: ByteString, { mode, mtime, acls }: DirectoryEnd): void {
     try {
       const dir = this.root.find(path);
       if (typeof dir === 'number') throw new SyscallError('openat2', -dir, shown(path));
       if (path === '' || mode !== usableMode(mode)) fchmod(dir.fd, mode);
+      if (acls) this.addUnset(path, applyXattrs(dir.fd, acls, path));
       utimensat(dir.fd, null, timespecs(mtime), 0);
     } catch (error) {
       throw failureOf(error, shown(path));
     }
   }
+}
+
+function costOfEnd(path: ByteString, { acls }: DirectoryEnd): number {
+  return [...(acls ?? [])].reduce((sum, [name, value]) => sum + costOf(name) + value.length, costOf(path));
 }
 
 function costOfUnset(path: ByteString, { xattrs = {} }: Unset): number {

@@ -5,13 +5,14 @@ import { flistxattr, fremovexattr, fsetxattr, lsetxattr } from '../sys/calls.js'
 import { errnoNameOf, SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, shown, toBytes } from './bytes.js';
 import { E2BIG, EACCES, EINVAL, ENODATA, EOPNOTSUPP, EPERM, ERANGE } from './errno.js';
+import type { Xattrs } from './pax.js';
 import type { Unset } from './tree.js';
 
 /**
  * Sets them on an open file or, by name, on what cannot be opened. Returns what the kernel did not permit. Throws
  * `Failure` that names `path` and the attribute: 65 for a name or value that no kernel takes, 74 for the disk.
  */
-export function applyXattrs(at: number | ByteString, xattrs: Map<ByteString, Buffer>, path: ByteString): Unset {
+export function applyXattrs(at: number | ByteString, xattrs: Xattrs, path: ByteString): Unset {
   const refused: Record<string, string> = {};
   for (const [name, value] of xattrs) {
     if (isLeftOut(name)) continue;
@@ -28,7 +29,7 @@ export function applyXattrs(at: number | ByteString, xattrs: Map<ByteString, Buf
 }
 
 /** The same for a directory that had attributes of a lower layer: those that the new entry does not name go. */
-export function replaceXattrs(fd: number, xattrs: Map<ByteString, Buffer> | undefined, path: ByteString): Unset {
+export function replaceXattrs(fd: number, xattrs: Xattrs | undefined, path: ByteString): Unset {
   const buffer = Buffer.allocUnsafe(65536);
   const bytes = flistxattr.try(fd, buffer, buffer.length);
   const names = bytes > 0 ? fromBytes(buffer, 0, bytes).split('\0').slice(0, -1) : [];
@@ -40,6 +41,19 @@ export function replaceXattrs(fd: number, xattrs: Map<ByteString, Buffer> | unde
     }
   }
   return xattrs ? applyXattrs(fd, xattrs, path) : {};
+}
+
+/**
+ * Those of a directory in two parts. Access control lists wait until it is full: they say who may fill it, and what is
+ * created in it inherits the one by default, and a mode that is not its own with it. See acl(5).
+ */
+export function withoutAcls(xattrs: Xattrs | undefined): { plain: Xattrs | undefined; acls: Xattrs | undefined } {
+  const isAcl = ([name]: [ByteString, Buffer]) => name.startsWith('system.posix_acl_');
+  const all = [...(xattrs ?? [])];
+  if (!all.some(isAcl)) return { plain: xattrs, acls: undefined };
+  // A copy: a small value must not keep its whole header alive.
+  const acls = all.filter(isAcl).map(([name, value]): [ByteString, Buffer] => [name, Buffer.from(value)]);
+  return { plain: new Map(all.filter((it) => !isAcl(it))), acls: new Map(acls) };
 }
 
 /** setxattr(2): EINVAL for a value that its namespace does not understand, ERANGE for a name, E2BIG for a value too long. */

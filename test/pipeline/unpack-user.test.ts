@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, chownSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { jsonLines, md, needsRoot } from '../support/run.js';
+import { jsonLines, md, needs, needsRoot } from '../support/run.js';
 import { describeTree } from '../support/tree.js';
 import { prepare, type Stack } from '../support/unpacking.js';
 
@@ -86,6 +86,34 @@ test('attributes that need a privilege are left out and listed, others are set',
   const value = xattrs['security.capability'].toString('base64');
   assert.deepEqual(jsonLines(readFileSync(`${rootfs}.unset.jsonl`, 'utf8')), [
     { path: 'ping', xattrs: { 'security.capability': value } },
+  ]);
+});
+
+test('attributes of files and directories that their owner may not write to are set, access control lists too', {
+  skip: needsRoot || needs('getfattr'),
+}, async (t) => {
+  // Owner r-x, group r-x, others r-x, and user 5 rwx within a mask of r-x.
+  const acl = '0200000001000500ffffffff020007000500000004000500ffffffff10000500ffffffff20000500ffffffff';
+  const xattrs = { 'user.a': 'v' };
+  const { rootfs, result } = await unpackAsUser(t, [
+    [
+      { name: 'ro', data: 'x', mode: 0o444, xattrs },
+      { name: 'none', data: 'x', mode: 0, xattrs },
+      { name: 'su', data: 'x', mode: 0o4555, xattrs },
+      { name: 'd/', type: 'directory', mode: 0o555, xattrs },
+      { name: 'e/', type: 'directory', mode: 0o555, xattrs: { 'system.posix_acl_access': Buffer.from(acl, 'hex') } },
+      { name: 'e/f', data: 'x' },
+    ],
+  ]);
+  assert.deepEqual([result.status, result.stderr], [0, '']);
+  const tree = describeTree(rootfs);
+  const found = ['ro', 'none', 'su', 'd', 'e'].map((path) => [path, tree.get(path)?.mode, tree.get(path)?.xattrs]);
+  assert.deepEqual(found, [
+    ['ro', '0444', 'user.a=0x76'],
+    ['none', '0000', 'user.a=0x76'],
+    ['su', '4555', 'user.a=0x76'],
+    ['d', '0555', 'user.a=0x76'],
+    ['e', '0555', `system.posix_acl_access=0x${acl}`],
   ]);
 });
 

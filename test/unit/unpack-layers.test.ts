@@ -402,6 +402,33 @@ test('case 12: an attribute that no kernel takes is the fault of the archive, an
   }
 });
 
+test('case 13: an access control list by default changes neither mode nor attributes of what lies in its directory', {
+  skip: needsXattrs,
+}, async (t) => {
+  // linux/posix_acl_xattr.h: version 2; owner rwx, group r-x, others nothing.
+  const acl = '0200000001000700ffffffff04000500ffffffff20000000ffffffff';
+  const kept = { 'system.posix_acl_default': Buffer.from(acl, 'hex') };
+  const entries = [
+    file('d/f', 'x', { mode: 0o666 }),
+    dir('d/sub/', { mode: 0o777 }),
+    { name: 'd/p', type: 'fifo', mode: 0o622 },
+  ];
+  const lists = (rootfs: string) =>
+    ['.', 'd', 'd/f', 'd/sub', 'd/p'].map((path) => {
+      const { mode, xattrs } = describeTree(rootfs).get(path)!;
+      return xattrs === undefined ? mode : `${mode} ${xattrs}`;
+    });
+  const listed = `0755 system.posix_acl_default=0x${acl}`;
+  const plain = ['0666', '0777', '0622'];
+  const both = await tree(t, [[dir('./', { xattrs: kept }), dir('d/', { xattrs: kept }), ...entries]]);
+  assert.deepEqual(lists(both), [listed, listed, ...plain]);
+  // A later layer fills the directory of an earlier one, and takes the list away.
+  const filled = await tree(t, [[dir('d/', { xattrs: kept })], entries]);
+  assert.deepEqual(lists(filled), ['0755', listed, ...plain]);
+  const taken = await tree(t, [[dir('d/', { xattrs: kept })], [dir('d/'), ...entries]]);
+  assert.deepEqual(lists(taken), ['0755', '0755', ...plain]);
+});
+
 test('case 12: a symlink is given its own owner, not what it names', { skip: needsRoot }, async (t) => {
   const rootfs = await tree(t, [[file('f'), { ...symlink('s', 'f'), uid: 5, gid: 6 }]]);
   const described = describeTree(rootfs);
