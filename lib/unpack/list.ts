@@ -1,7 +1,7 @@
 /** What unpacking would do, entry by entry, without doing it. */
 import { createHash, type Hash } from 'node:crypto';
 import type { LayerFile } from './announced.js';
-import { cleanPath, namedPath, shown, splitPath } from './bytes.js';
+import { cleanPath, joinPath, namedPath, shown, splitPath } from './bytes.js';
 import type { Entry, EntryType, TarSink } from './tar.js';
 import { parseWhiteout } from './whiteouts.js';
 
@@ -32,15 +32,19 @@ export interface ListedEntry {
 
 const zeros = Buffer.alloc(64 * 1024);
 
-/** A sink that hands each entry to `emit`. */
+/** A sink that hands each entry to `emit`, but for those that unpacking passes over. */
 export function listEntries({ index }: LayerFile, emit: (entry: ListedEntry) => void): TarSink {
+  const list = (entry: Entry, digest?: string) => {
+    const line = listed(entry, index, digest);
+    if (line) emit(line);
+  };
   let hash: Hash | undefined;
   let current: Entry | undefined;
   return {
     entry: (entry) => {
       current = entry;
       hash = entry.type === 'file' ? createHash('sha256') : undefined;
-      if (!hash) emit(listed(entry, index));
+      if (!hash) list(entry);
     },
     content: (bytes) => hash?.update(bytes),
     hole: (length) => {
@@ -48,22 +52,22 @@ export function listEntries({ index }: LayerFile, emit: (entry: ListedEntry) => 
         hash?.update(zeros.subarray(0, Math.min(left, zeros.length)));
     },
     end: () => {
-      if (current && hash) emit(listed(current, index, `sha256:${hash.digest('hex')}`));
+      if (current && hash) list(current, `sha256:${hash.digest('hex')}`);
     },
   };
 }
 
-function listed(entry: Entry, layer: number, digest?: string): ListedEntry {
+function listed(entry: Entry, layer: number, digest?: string): ListedEntry | undefined {
   const path = cleanPath(entry.path);
   const [dir, name] = splitPath(path);
   const whiteout = parseWhiteout(dir, name);
-  if (whiteout?.kind === 'opaque') return { ...namedPath(dir), type: 'opaque', layer };
-  if (whiteout?.kind === 'name')
-    return { ...namedPath(dir === '' ? whiteout.name : `${dir}/${whiteout.name}`), type: 'whiteout', layer };
+  if (whiteout?.kind === 'skip') return undefined;
+  if (whiteout?.kind === 'opaque') return { ...namedPath(dir || '.'), type: 'opaque', layer };
+  if (whiteout?.kind === 'name') return { ...namedPath(joinPath(dir, whiteout.name)), type: 'whiteout', layer };
   const { type, mode, uid, gid, size, target, major, minor, mtime, xattrs } = entry;
   const isDevice = type === 'char' || type === 'block';
   return {
-    ...namedPath(path === '' ? '.' : path),
+    ...namedPath(path || '.'),
     type,
     mode: mode.toString(8).padStart(4, '0'),
     uid,

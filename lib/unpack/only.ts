@@ -6,7 +6,7 @@
 
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { type ByteString, cleanPath, fromBytes, joinPath, splitPath } from './bytes.js';
+import { type ByteString, cleanPath, fromBytes, joinPath, shown, splitPath } from './bytes.js';
 import { MissingTarget } from './layer.js';
 import { costOf, NamesBudget } from './limits.js';
 import { statAt } from './stat.js';
@@ -44,6 +44,17 @@ export class Selection {
     if (hasGrown && this.passes === maxPasses)
       throw new Failure(Status.data, 'archive', 'its hard links lead on and on');
     return hasGrown;
+  }
+
+  /** Throws `Failure` 64 for a wanted path that has come to nothing. */
+  expectIn(tree: Tree): void {
+    for (const path of this.wanted) {
+      const [above, name] = splitPath(path);
+      const dir = tree.root.find(above);
+      if (path === '' || tree.unset.has(path) || (typeof dir !== 'number' && statAt(dir.fd, name))) continue;
+      const hint = 'it may lie behind a symlink; --list has the names as they are';
+      throw new Failure(Status.usage, `--only ${shown(path)}`, 'the image has nothing of this name', { hint });
+    }
   }
 
   /** What passes on to `main` what is wanted, and to `spare` what wanted links need. */

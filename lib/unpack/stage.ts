@@ -73,6 +73,8 @@ export class Stage {
     force: boolean,
     check: (parent: number, base: string, target: string) => void,
   ): Stage {
+    // resolve() takes it for the working directory, which an unset variable must not cost anybody.
+    if (dir === '') throw new Failure(Status.usage, 'command line', 'DIR is empty');
     const target = resolve(dir);
     const base = basename(target);
     if (base === '') throw new Failure(Status.usage, target, 'the root directory is no place for an image');

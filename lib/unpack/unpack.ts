@@ -107,6 +107,7 @@ async function laid<L extends LayerFile>(
       close(spareFd);
     }
   }
+  selection.expectIn(tree);
   return tree;
 }
 

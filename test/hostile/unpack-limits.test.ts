@@ -180,6 +180,15 @@ test('a layer that is a FIFO is refused, and not waited for', { skip: needs('mkf
   assert.deepEqual(readdirSync(directory).sort(), ['fifo', 'layers']);
 });
 
+test('a DIR of no name is refused, and is not the working directory', async (t) => {
+  const { directory, stdin } = prepare(t, [[file('a', 1)]]);
+  for (const flags of [[], ['--force'], ['--verify']]) {
+    const { status, stderr } = await md('md-unpack', [...flags, ''], { stdin, cwd: directory });
+    assert.deepEqual([status, stderr], [64, 'md-unpack: command line: DIR is empty\n']);
+    assert.deepEqual(readdirSync(directory), ['layers']);
+  }
+});
+
 test('a DIR that is a file or a symlink is refused, with --force too', async (t) => {
   const { directory, rootfs, stdin } = prepare(t, [[file('a', 1)]]);
   writeFileSync(join(directory, 'file'), 'mine');

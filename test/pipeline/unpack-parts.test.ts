@@ -121,6 +121,17 @@ test('--list tells of each entry, and writes nothing', async (t) => {
   assert.equal(lines[9]?.device, '1:3');
 });
 
+test('--list calls the root `.` also where all in it is hidden, and leaves out what unpacking passes over', async (t) => {
+  const entries = ['.wh..wh.plnk/1.2', '.wh..wh..opq', './'].map((name) => ({ name }));
+  const { stdin } = prepare(t, [[], entries]);
+  const { stdout } = await md('md-unpack', ['--list'], { stdin });
+  const listed = jsonLines(stdout).map(({ path, type }) => [path, type]);
+  assert.deepEqual(listed, [
+    ['.', 'opaque'],
+    ['.', 'directory'],
+  ]);
+});
+
 test('--list checks what it reads', async (t) => {
   const { layers, stdin } = prepare(t, stack);
   writeFileSync(layers[1]!.path, 'no archive');
@@ -232,6 +243,19 @@ test('--only of a hard link to nothing, or to what has no end, is refused as suc
     const { status, stderr } = await md('md-unpack', ['--only', 'in', rootfs], { stdin });
     assert.equal(status, 65, stderr);
     assert.match(stderr, why);
+    assert.deepEqual(readdirSync(directory), ['layers']);
+  }
+});
+
+test('--only of what the image does not have, or not under this name, is refused', async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, stack);
+  for (const path of ['nothing', 'etc/passwd', 'bin/sh', 'etc/motd/x']) {
+    const { status, stderr } = await md('md-unpack', ['--only', 'etc/motd', '--only', path, rootfs], { stdin });
+    assert.equal(status, 64, path);
+    assert.match(
+      stderr,
+      new RegExp(`^md-unpack: --only ${path}: the image has nothing of this name; it may lie behind`),
+    );
     assert.deepEqual(readdirSync(directory), ['layers']);
   }
 });
