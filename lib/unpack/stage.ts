@@ -11,9 +11,10 @@ import { Status } from '../pipe/status.js';
 import { close, openat, renameat2 } from '../sys/calls.js';
 import { AT, O, RENAME, S } from '../sys/constants.js';
 import { SyscallError } from '../sys/syscall.js';
-import type { ByteString } from './bytes.js';
+import { type ByteString, shown } from './bytes.js';
 import { type Claim, claim, clearLeftovers, makeSpare, placeFile, release, sideFiles, toName } from './claim.js';
 import { EACCES, EBUSY, EEXIST, ENOTDIR, ENOTEMPTY } from './errno.js';
+import { mountPoints } from './mounts.js';
 import { isRemovable } from './removable.js';
 import { type Stat, statAt } from './stat.js';
 import { entriesOf, type Unset } from './tree.js';
@@ -33,6 +34,7 @@ export interface StageOptions {
 export class Stage {
   private readonly claim: Claim;
   private readonly finished: () => void;
+  private isDiscarded = false;
 
   private constructor(
     /** Where the tree is to be: absolute. */
@@ -136,8 +138,10 @@ export class Stage {
     writeFileSync(path, lines.map((line) => `${line}\n`).join(''), { mode: 0o644, flag: 'wx' });
   }
 
-  /** Removes what has grown so far. */
+  /** Removes what has grown so far. What cannot be removed is not tried again. */
   discard(): void {
+    if (this.isDiscarded) return;
+    this.isDiscarded = true;
     this.finished();
     try {
       release(this.parent, this.claim);
@@ -156,9 +160,7 @@ export class Stage {
     }
     const result = renameat2.try(parent, name, parent, base, 0);
     if (result === -ENOTEMPTY || result === -EEXIST || result === -ENOTDIR) throw occupied(this.target);
-    if (result === -EBUSY) {
-      throw new Failure(Status.usage, this.target, 'something is mounted there', { hint: 'name a directory below it' });
-    }
+    if (result === -EBUSY) throw isMountPoint(this.target);
     if (result < 0) throw new SyscallError('renameat2', -result, this.target);
     return () => renameat2(parent, base, parent, name, 0);
   }
@@ -173,7 +175,14 @@ function checkTarget(parent: number, base: string, target: string, force: boolea
   if (fd === -EACCES && force) return;
   if (fd < 0) throw new SyscallError('openat', -fd, target);
   try {
+    const [mounted] = mountPoints(fd);
+    if (mounted === '') throw isMountPoint(target);
     if (!force && entriesOf(fd).length > 0) throw occupied(target);
+    // Emptied with the old tree, it might be somebody's home.
+    if (mounted)
+      throw new Failure(Status.usage, target, `something is mounted at ${shown(mounted)} in it`, {
+        hint: 'unmount it first',
+      });
     if (!isRemovable(fd)) {
       const why = 'it holds directories of other users, which you may not empty';
       throw new Failure(Status.notPermitted, target, why, { hint: whoCan });
@@ -215,6 +224,10 @@ function checkFile(parent: number, name: string, path: string): Stat | undefined
 
 function occupied(target: string): Failure {
   return new Failure(Status.usage, target, 'it is there and not empty', { hint: '--force replaces it' });
+}
+
+function isMountPoint(target: string): Failure {
+  return new Failure(Status.usage, target, 'something is mounted there', { hint: 'name a directory below it' });
 }
 
 function cannotBeRemoved(error: unknown, target: string): Failure {

@@ -3,8 +3,8 @@
  * could not be set as the image wants it.
  */
 import { failureOf } from '../pipe/failure.js';
-import { close, fchmod, fchmodat, getdents64, openat, unlinkat, utimensat } from '../sys/calls.js';
-import { AT, O } from '../sys/constants.js';
+import { close, fchmod, fchmodat, getdents64, openat, openat2, openHow, unlinkat, utimensat } from '../sys/calls.js';
+import { AT, O, RESOLVE } from '../sys/constants.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from './bytes.js';
 import { EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR, EPERM } from './errno.js';
@@ -42,6 +42,8 @@ export interface TreeLimits {
   maxDepth: number;
 }
 
+/** What is mounted in a tree is no part of it, and not to be emptied with it. */
+const inside = openHow(O.RDONLY | O.DIRECTORY | O.CLOEXEC, RESOLVE.NO_SYMLINKS | RESOLVE.NO_XDEV);
 const openDirectory = O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
 
 export class Tree {
@@ -238,11 +240,11 @@ function removeEntry(
 
 /** Opens a directory to empty it; a negative errno when the name is something else or has gone. */
 function enter(dirfd: number, name: Buffer): number {
-  let fd = openat.try(dirfd, name, openDirectory, 0);
+  let fd = openat2.try(dirfd, name, inside, inside.length);
   // A finished tree may have directories that not even their owner may enter.
-  if (fd === -EACCES && chmodAt(dirfd, name, 0o700) === 0) fd = openat.try(dirfd, name, openDirectory, 0);
+  if (fd === -EACCES && chmodAt(dirfd, name, 0o700) === 0) fd = openat2.try(dirfd, name, inside, inside.length);
   if (fd < 0 && fd !== -ENOENT && fd !== -ENOTDIR && fd !== -ELOOP)
-    throw new SyscallError('openat', -fd, shown(fromBytes(name)));
+    throw new SyscallError('openat2', -fd, shown(fromBytes(name)));
   return fd;
 }
 

@@ -180,6 +180,39 @@ test('a layer that is a FIFO is refused, and not waited for', { skip: needs('mkf
   assert.deepEqual(readdirSync(directory).sort(), ['fifo', 'layers']);
 });
 
+test('what is mounted at DIR or in it is not emptied: it is refused before a layer comes, with --force too', {
+  skip: needsRoot || needs('unshare'),
+}, async (t) => {
+  const { directory, stdin } = prepare(t, [[file('a', 1)]]);
+  mkdirSync(join(directory, 'in/sub dir'), { recursive: true });
+  const [document] = stdin.split('\n');
+  for (const [mount, why] of [
+    ['in', 'something is mounted there; name a directory below it'],
+    ['in/sub dir', 'something is mounted at sub dir in it; unmount it first'],
+  ]) {
+    const script = `cd "$1"; mount -t tmpfs none "$2"; echo x >"$2/precious"
+      echo "$3" | md-unpack --force in >/dev/null; echo $?; cat "$2/precious"; ls -A`;
+    const result = await shell(`unshare -m sh -c '${script}' sh "$1" "$2" "$3"`, [directory, mount!, document!]);
+    assert.equal(result.stderr, `md-unpack: ${join(directory, 'in')}: ${why}\n`);
+    assert.equal(result.stdout, '64\nx\nin\nlayers\n');
+  }
+});
+
+test('what is mounted in a tree once it is being removed stays, and the error is told once', {
+  skip: needsRoot || needs('unshare'),
+}, async (t) => {
+  const { directory, stdin } = prepare(t, [[file('a', 1)]]);
+  mkdirSync(join(directory, 'in/sub'), { recursive: true });
+  // The layer comes after the mount.
+  const script = `cd "$1"
+    { echo "$2" | head -n 1; until ls -d .in.md-unpack-*.lock; do sleep 0.1; done >/dev/null 2>&1
+      mount -t tmpfs none in/sub; echo x >in/sub/precious; echo "$2" | tail -n +2; } | md-unpack --force in >/dev/null
+    echo $?; ls in; cat .in.md-unpack-*/sub/precious`;
+  const result = await shell(`unshare -m sh -c '${script}' sh "$1" "$2"`, [directory, stdin]);
+  assert.match(result.stderr, /^md-unpack: .*\(EXDEV\)\n$/);
+  assert.equal(result.stdout, '74\na\nx\n');
+});
+
 test('a DIR of no name is refused, and is not the working directory', async (t) => {
   const { directory, stdin } = prepare(t, [[file('a', 1)]]);
   for (const flags of [[], ['--force'], ['--verify']]) {
