@@ -24,7 +24,7 @@ import { listEntries } from '../lib/unpack/list.js';
 import { Selection } from '../lib/unpack/only.js';
 import { readLayers } from '../lib/unpack/read.js';
 import { LayerThread } from '../lib/unpack/thread.js';
-import { rootfsDocument, type UnpackOptions, unpackFiles, unpackImage, verifyImage } from '../lib/unpack/unpack.js';
+import { rootfsDocument, type UnpackOptions, unpackFiles, unpackImage, verifyTree } from '../lib/unpack/unpack.js';
 
 main(
   {
@@ -113,7 +113,7 @@ main(
     const [dir] = operands;
     try {
       if (flags.list) await list(first, lines, options);
-      else if (flags.verify) return await verify(asManifestDocument(first), layersOf(lines), dir, options);
+      else if (flags.verify) return await verify(first, lines, dir, options);
       else if (isByHand(first)) await unpackByHand(byHand(first, lines), dir, options);
       else await unpack(asManifestDocument(first), layersOf(lines), dir, options, flags.path);
     } finally {
@@ -170,13 +170,21 @@ async function list(
 }
 
 async function verify(
-  document: ManifestDocument,
-  layers: AsyncGenerator<Layer>,
+  first: unknown,
+  lines: AsyncGenerator<unknown>,
   dir: string | undefined,
   options: UnpackOptions,
 ): Promise<number> {
-  const tree = dir ?? rootfsPath(document.digest);
-  const differences = await verifyImage(document, layers, tree, options, writeDocument);
+  let differences: number;
+  if (isByHand(first)) {
+    if (dir === undefined) throw missing('DIR', 'layers without an image have no place in the store');
+    const { onBadLayer: _, ...rest } = options;
+    differences = await verifyTree(byHand(first, lines), dir, rest, writeDocument);
+  } else {
+    const image = asManifestDocument(first);
+    const tree = dir ?? rootfsPath(image.digest);
+    differences = await verifyTree(ofImage(layersOf(lines), image), tree, options, writeDocument);
+  }
   return differences > 0 ? Status.data : Status.ok;
 }
 

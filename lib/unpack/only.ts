@@ -86,8 +86,14 @@ export class Selection {
   /** The tree that has the target of a hard link of `main`. */
   sourceOf(target: ByteString, main: Tree, spare: Tree | undefined): Tree | undefined {
     const [above, name] = splitPath(target);
-    const dir = this.isAll || this.isWanted(target) ? main.root.find(above) : -1;
+    const dir = this.isWanted(target) ? main.root.find(above) : -1;
     return this.isAll || (typeof dir !== 'number' && statAt(dir.fd, name)) ? main : spare;
+  }
+
+  /** Whether a path is wanted, or on the way to one that is. */
+  isWanted(path: ByteString): boolean {
+    if (this.isAll || path === '') return true;
+    return this.wanted.some((it) => path === it || it === '' || path.startsWith(`${it}/`) || it.startsWith(`${path}/`));
   }
 
   private takes(sink: ClosableSink, entry: Entry): boolean {
@@ -100,11 +106,6 @@ export class Selection {
       if (!this.hasGrown) throw error;
       return false;
     }
-  }
-
-  private isWanted(path: ByteString): boolean {
-    if (path === '') return true;
-    return this.wanted.some((it) => path === it || it === '' || path.startsWith(`${it}/`) || it.startsWith(`${path}/`));
   }
 
   private isSource(entry: Entry): boolean {

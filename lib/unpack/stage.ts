@@ -65,9 +65,9 @@ export class Stage {
     });
   }
 
-  /** Begins a tree beside `dir` that is only looked at, and then discarded. */
+  /** Begins a tree beside `dir`, a directory, that is only looked at, and then discarded. */
   static aside(dir: string): Stage {
-    return Stage.beside(dir, false, () => {});
+    return Stage.beside(dir, false, (parent, base) => close(openat(parent, base, openDirectory, 0)));
   }
 
   private static beside(

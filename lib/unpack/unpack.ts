@@ -47,16 +47,20 @@ export async function unpackFiles(
   });
 }
 
-/** Unpacks the image beside `dir`, compares and removes it again. Returns how many differences `report` has heard of. */
-export async function verifyImage(
-  document: ManifestDocument,
-  layers: AsyncIterable<Layer>,
+/** Unpacks the layers beside `dir`, compares and removes them again. Returns how many differences `report` has heard of. */
+export async function verifyTree<L extends LayerFile>(
+  layers: AsyncIterable<L>,
   dir: string,
-  options: UnpackOptions,
+  options: UnpackOptions<L>,
   report: (difference: Difference) => void,
 ): Promise<number> {
-  return staged(ofImage(layers, document), Stage.aside(dir), options, (stage, tree) => {
-    const count = compareTree(dir, stage.fd, (path) => tree.isDescribed(path), report);
+  const selection = new Selection(options.only ?? []);
+  return staged(layers, Stage.aside(dir), options, (stage, tree) => {
+    const compared = {
+      isDescribed: (path: string) => tree.isDescribed(path),
+      isWanted: (path: string) => selection.isWanted(path),
+    };
+    const count = compareTree(dir, stage.fd, compared, report);
     stage.discard();
     return count;
   });

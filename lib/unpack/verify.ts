@@ -2,11 +2,16 @@
 import { failureOf } from '../pipe/failure.js';
 import { close, flistxattr, lgetxattr, llistxattr, openat, read, readlinkat } from '../sys/calls.js';
 import { AT, O, S } from '../sys/constants.js';
+import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, joinPath, namedPath, shown, toBytes } from './bytes.js';
-import { type Stat, statAt } from './stat.js';
-import { entriesOf } from './tree.js';
+import { EACCES } from './errno.js';
+import { type Stat, statAt, statOf } from './stat.js';
+import { chmodAt, entriesOf } from './tree.js';
 
-/** One property of one path. `missing` and `extra` are paths that one side does not have. */
+/**
+ * One property of one path. `missing` and `extra` are paths that one side does not have, `link` is the first name of what
+ * has several, `unreadable` is what this user may not compare.
+ */
 export interface Difference {
   path: string;
   pathBase64?: string;
@@ -19,9 +24,11 @@ export interface Difference {
     | 'size'
     | 'mtime'
     | 'device'
+    | 'link'
     | 'target'
     | 'content'
-    | 'xattrs';
+    | 'xattrs'
+    | 'unreadable';
   /** What the tree has, and what the image has. */
   tree?: string;
   image?: string;
@@ -32,24 +39,27 @@ type Report = (difference: Difference) => void;
 const openDirectory = O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
 const openFile = O.RDONLY | O.NOFOLLOW | O.CLOEXEC;
 
+/** What there is to know of an image's tree. */
+export interface Compared {
+  /** Whether an entry has said when a directory was changed; where none has, its time is that of the unpacking. */
+  isDescribed(path: ByteString): boolean;
+  /** Whether a path counts: parts of an image say nothing of the others. */
+  isWanted(path: ByteString): boolean;
+}
+
 /**
- * Reports how the tree at `dir` differs from the one at `image`, an open directory; returns the number of differences.
- * The mode and time of a directory count only where `isDescribed`: no entry of the image has said what they are.
+ * Reports how the tree at `dir` differs from the one at `image`, an open directory that is the caller's own; returns the
+ * number of differences.
  */
-export function compareTree(
-  dir: string,
-  image: number,
-  isDescribed: (path: ByteString) => boolean,
-  report: Report,
-): number {
+export function compareTree(dir: string, image: number, compared: Compared, report: Report): number {
   let count = 0;
-  const comparison = new Comparison(isDescribed, (difference) => {
+  const comparison = new Comparison(compared, (difference) => {
     count += 1;
     report(difference);
   });
   try {
     const tree = openat(AT.FDCWD, dir, O.RDONLY | O.DIRECTORY | O.CLOEXEC, 0);
-    comparison.directory('', tree, image);
+    comparison.root(tree, image);
     close(tree);
   } catch (error) {
     throw failureOf(error, dir);
@@ -58,17 +68,30 @@ export function compareTree(
 }
 
 class Comparison {
+  /** By inode, the first name of each file that has several. */
+  private readonly treeNames = new Map<bigint, ByteString>();
+  private readonly imageNames = new Map<bigint, ByteString>();
+
   constructor(
-    private readonly isDescribed: (path: ByteString) => boolean,
+    private readonly compared: Compared,
     private readonly report: Report,
   ) {}
 
-  /** Two open directories: their own attributes, then their entries. */
-  directory(path: ByteString, tree: number, image: number): void {
-    this.attributes(path, statAt(tree, '.')!, statAt(image, '.')!);
+  root(tree: number, image: number): void {
+    this.attributes('', statOf(tree), statOf(image));
+    this.directory('', tree, image);
+  }
+
+  /** Two open directories: their extended attributes, then their entries. */
+  private directory(path: ByteString, tree: number, image: number): void {
+    // One that may be read, but not searched, says nothing of its entries.
+    if (!statAt(tree, '.')) {
+      this.unreadable(path);
+      return;
+    }
     this.same(path, 'xattrs', xattrsOf(tree, '.'), xattrsOf(image, '.'));
     const wanted = new Set(entriesOf(image));
-    const found = new Set(entriesOf(tree));
+    const found = new Set(entriesOf(tree).filter((name) => this.compared.isWanted(joinPath(path, name))));
     for (const name of [...new Set([...wanted, ...found])].sort()) {
       const at = joinPath(path, name);
       if (!found.has(name)) this.report({ ...namedPath(at), difference: 'missing' });
@@ -78,54 +101,86 @@ class Comparison {
   }
 
   private entry(path: ByteString, name: ByteString, tree: number, image: number): void {
-    const [one, other] = [statAt(tree, name)!, statAt(image, name)!];
-    if (typeName(one) !== typeName(other)) {
-      this.same(path, 'type', typeName(one), typeName(other));
+    const [one, other] = [statAt(tree, name), statAt(image, name)!];
+    const type = typeName(other);
+    if (!one) this.report({ ...namedPath(path), difference: 'missing' });
+    else if (typeName(one) !== type) this.same(path, 'type', typeName(one), type);
+    else {
+      this.attributes(path, one, other);
+      if (type === 'directory')
+        this.opened(path, name, openDirectory, tree, image, (a, b) => this.directory(path, a, b));
+      else this.leaf(path, name, one, other, tree, image);
+    }
+  }
+
+  /** What is no directory. */
+  private leaf(path: ByteString, name: ByteString, one: Stat, other: Stat, tree: number, image: number): void {
+    const xattrs = () => this.same(path, 'xattrs', xattrsOf(tree, name), xattrsOf(image, name));
+    this.same(path, 'link', firstName(this.treeNames, one, path), firstName(this.imageNames, other, path));
+    if (typeName(other) !== 'file') {
+      xattrs();
+      if (typeName(other) === 'symlink') this.same(path, 'target', targetOf(tree, name), targetOf(image, name));
       return;
     }
-    if (typeName(other) === 'directory') {
-      withBoth(name, tree, image, openDirectory, (a, b) => this.directory(path, a, b));
-      return;
-    }
-    this.attributes(path, one, other);
-    this.same(path, 'xattrs', xattrsOf(tree, name), xattrsOf(image, name));
-    if (typeName(other) === 'symlink') this.same(path, 'target', targetOf(tree, name), targetOf(image, name));
-    if (typeName(other) !== 'file') return;
     this.same(path, 'size', String(one.size), String(other.size));
-    const isSame = one.size !== other.size || withBoth(name, tree, image, openFile, sameContent);
-    if (!isSame) this.report({ ...namedPath(path), difference: 'content' });
+    this.opened(path, name, openFile, tree, image, (a, b) => {
+      xattrs();
+      if (one.size === other.size && !sameContent(a, b)) this.report({ ...namedPath(path), difference: 'content' });
+    });
+  }
+
+  /** Opens both. What an ordinary user may not read is made readable in the image's tree alone, which is thrown away. */
+  private opened(
+    path: ByteString,
+    name: ByteString,
+    flags: number,
+    tree: number,
+    image: number,
+    use: (a: number, b: number) => void,
+  ): void {
+    const bytes = toBytes(name);
+    const one = openat.try(tree, bytes, flags, 0);
+    if (one === -EACCES) {
+      this.unreadable(path);
+      return;
+    }
+    if (one < 0) throw new SyscallError('openat', -one, shown(path));
+    const { mode } = statAt(image, name)!;
+    const isClosed = process.geteuid!() !== 0 && (mode & 0o500) !== 0o500;
+    if (isClosed) chmodAt(image, bytes, mode | 0o500);
+    const other = openat(image, bytes, flags, 0);
+    try {
+      use(one, other);
+    } finally {
+      close(one);
+      close(other);
+      if (isClosed) chmodAt(image, bytes, mode);
+    }
+  }
+
+  private unreadable(path: ByteString): void {
+    this.report({ ...namedPath(path || '.'), difference: 'unreadable' });
   }
 
   private attributes(path: ByteString, one: Stat, other: Stat): void {
     const type = typeName(other);
     this.same(path, 'owner', `${one.uid}:${one.gid}`, `${other.uid}:${other.gid}`);
-    if (type === 'directory' && !this.isDescribed(path)) return;
     if (type !== 'symlink') this.same(path, 'mode', modeOf(one), modeOf(other));
-    this.same(path, 'mtime', timeOf(one), timeOf(other));
+    if (type !== 'directory' || this.compared.isDescribed(path)) this.same(path, 'mtime', timeOf(one), timeOf(other));
     if (type === 'char' || type === 'block') this.same(path, 'device', deviceOf(one), deviceOf(other));
   }
 
   private same(path: ByteString, difference: Difference['difference'], tree: string, image: string): void {
-    if (tree !== image) this.report({ ...namedPath(path === '' ? '.' : path), difference, tree, image });
+    if (tree !== image) this.report({ ...namedPath(path || '.'), difference, tree, image });
   }
 }
 
-function withBoth<T>(
-  name: ByteString,
-  tree: number,
-  image: number,
-  flags: number,
-  use: (a: number, b: number) => T,
-): T {
-  const bytes = toBytes(name);
-  const one = openat(tree, bytes, flags, 0);
-  const other = openat(image, bytes, flags, 0);
-  try {
-    return use(one, other);
-  } finally {
-    close(one);
-    close(other);
-  }
+/** What tells the names of one file from files of the same content. */
+function firstName(names: Map<bigint, ByteString>, { nlink, inode }: Stat, path: ByteString): string {
+  if (nlink < 2) return shown(path);
+  const known = names.get(inode);
+  if (known === undefined) names.set(inode, path);
+  return shown(known ?? path);
 }
 
 const blocks = [Buffer.alloc(256 * 1024), Buffer.alloc(256 * 1024)] as const;

@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { digestOf } from '../support/content.js';
 import { layer } from '../support/image.js';
-import { jsonLines, md, needsRoot } from '../support/run.js';
+import { jsonLines, md, needs, needsRoot, shell } from '../support/run.js';
 import type { TarEntry } from '../support/tar.js';
 import { describeTree } from '../support/tree.js';
 import { prepare } from '../support/unpacking.js';
@@ -313,4 +313,85 @@ test('--verify tells of every change, with what is there and what should be', { 
     readdirSync(directory).filter((name) => name.startsWith('.')),
     [],
   );
+});
+
+test('--verify tells of each property of each kind of entry that has changed', {
+  skip: needsRoot || needs('setfattr'),
+}, async (t) => {
+  const xattrs = { 'user.a': 'v' };
+  const { rootfs, stdin } = prepare(t, [
+    [
+      { name: './', type: 'directory', mtime: 0 },
+      { name: 'd/', type: 'directory', mtime: 0, xattrs },
+      { name: 'd/f', data: 'x', mtime: 0, xattrs },
+      { name: 'd/h', type: 'link', linkname: 'd/f' },
+      { name: 'implied/x', data: 'x', mtime: 0 },
+      { name: 'l', type: 'symlink', linkname: 'd/f', mtime: 0 },
+      { name: 'p', type: 'fifo', mtime: 0 },
+      { name: 'c', type: 'char', major: 1, minor: 3, mtime: 0 },
+    ],
+  ]);
+  const all = ['.', 'd', 'd/f', 'l', 'p', 'c'];
+  const changes: [paths: string[], difference: string, change: string][] = [
+    [all, 'owner', 'chown -h 5 "$1"'],
+    [all, 'owner', 'chgrp -h 5 "$1"'],
+    [all, 'mtime', 'touch -h -d @0.000000001 "$1"'],
+    [all.filter((path) => path !== 'l').concat('implied'), 'mode', 'chmod 1711 "$1"'],
+    [all, 'xattrs', 'setfattr -h -n trusted.a -v 1 "$1"'],
+    [['d', 'd/f'], 'xattrs', 'setfattr -n user.a -v w "$1"'],
+    [['d', 'd/f'], 'xattrs', 'setfattr -x user.a "$1"'],
+    [['d/f'], 'content', 'printf y >"$1"; touch -d @0 d/f'],
+    [['l'], 'target', 'ln -sfn d/F l; touch -h -d @0 l .'],
+    [['c'], 'device', 'rm c; mknod -m 644 c c 1 5; touch -d @0 c .'],
+    [['d/h'], 'link', 'cp -a d/h t; mv t d/h; touch -d @0 d .'],
+  ];
+  for (const [paths, difference, change] of changes) {
+    for (const path of paths) {
+      await md('md-unpack', ['--force', rootfs], { stdin });
+      const { stderr } = await shell(change, [path], { cwd: rootfs });
+      assert.equal(stderr, '');
+      const result = await md('md-unpack', ['--verify', rootfs], { stdin });
+      const names = path === 'd/f' ? ['d/f', 'd/h'] : [path];
+      const found = jsonLines(result.stdout).map((it) => `${it.path} ${it.difference}`);
+      assert.deepEqual(
+        found,
+        names.map((name) => `${name} ${difference}`),
+        change,
+      );
+      assert.equal(result.status, 65);
+    }
+  }
+});
+
+test('--verify with --only compares these parts', async (t) => {
+  const { rootfs, stdin } = prepare(t, stack);
+  await md('md-unpack', [rootfs], { stdin });
+  for (const path of ['etc/motd', 'etc/new', 'usr/bin/sh']) writeFileSync(join(rootfs, path), 'changed');
+  const { stdout } = await md('md-unpack', ['--verify', '--only', 'usr', '--only', 'etc/motd', rootfs], { stdin });
+  const found = jsonLines(stdout).filter(({ difference }) => difference === 'size');
+  assert.deepEqual(
+    found.map(({ path }) => path),
+    ['etc/motd', 'usr/bin/bash', 'usr/bin/sh'],
+  );
+  assert.doesNotMatch(stdout, /extra/);
+});
+
+test('--verify takes layer lines made by hand', async (t) => {
+  const { rootfs, layers } = prepare(t, stack);
+  const stdin = layers.map(({ path }) => `${JSON.stringify({ layer: { path } })}\n`).join('');
+  await md('md-unpack', [rootfs], { stdin });
+  assert.deepEqual(
+    await md('md-unpack', ['--verify', rootfs], { stdin }).then(({ status, stdout }) => [status, stdout]),
+    [0, ''],
+  );
+  unlinkSync(join(rootfs, 'bin'));
+  assert.match((await md('md-unpack', ['--verify', rootfs], { stdin })).stdout, /"bin","difference":"missing"/);
+  assert.equal((await md('md-unpack', ['--verify'], { stdin })).status, 64);
+});
+
+test('--verify of what is not there is refused before a layer comes', async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, stack);
+  const { status, stderr } = await md('md-unpack', ['--verify', rootfs], { stdin: `${stdin.split('\n')[0]}\n` });
+  assert.deepEqual([status, stderr], [74, `md-unpack: ${rootfs}: no such file or directory (ENOENT)\n`]);
+  assert.deepEqual(readdirSync(directory), ['layers']);
 });

@@ -138,6 +138,29 @@ test('directories that their owner may not write, or not even enter, are filled,
   assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
 });
 
+test('--verify names what its user may not read, and compares the rest', { skip: needsRoot }, async (t) => {
+  const { rootfs, stdin, result } = await unpackAsUser(t, [
+    [
+      { name: 'closed/', type: 'directory', mode: 0 },
+      { name: 'closed/f', data: 'x' },
+      { name: 'list/', type: 'directory', mode: 0o444 },
+      { name: 'list/f', data: 'x' },
+      { name: 'open', data: 'x' },
+      { name: 'shadow', data: 'x', mode: 0 },
+    ],
+  ]);
+  assert.equal(result.status, 0, result.stderr);
+  const differences = async () => {
+    const { status, stdout, stderr } = await md('md-unpack', ['--verify', rootfs], { stdin, ...user });
+    assert.deepEqual([status, stderr], [65, '']);
+    return jsonLines(stdout).map(({ path, difference }) => `${path} ${difference}`);
+  };
+  assert.deepEqual(await differences(), ['closed unreadable', 'list unreadable', 'shadow unreadable']);
+  chmodSync(join(rootfs, 'closed'), 0o700);
+  chmodSync(join(rootfs, 'shadow'), 0o400);
+  assert.deepEqual(await differences(), ['closed mode', 'list unreadable', 'shadow mode']);
+});
+
 test('a record of an earlier tree does not stay beside a new one that needs none', { skip: needsRoot }, async (t) => {
   const { rootfs, directory } = await unpackAsUser(t, [[{ name: 'f', data: 'x', uid: 5 }]]);
   assert.ok(readdirSync(directory).includes('rootfs.unset.jsonl'));
