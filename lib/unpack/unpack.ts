@@ -54,8 +54,10 @@ export async function verifyTree<L extends LayerFile>(
   options: UnpackOptions<L>,
   report: (difference: Difference) => void,
 ): Promise<number> {
+  // What this user could not set is not there in the tree either, and has been told when that was unpacked.
+  const { warn: _, ...quiet } = options;
   const selection = new Selection(options.only ?? []);
-  return staged(layers, Stage.aside(dir), options, (stage, tree) => {
+  return staged(layers, Stage.aside(dir), quiet, (stage, tree) => {
     const compared = {
       isDescribed: (path: string) => tree.isDescribed(path),
       isWanted: (path: string) => selection.isWanted(path),

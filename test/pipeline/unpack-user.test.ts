@@ -142,7 +142,7 @@ test('--verify names what its user may not read, and compares the rest', { skip:
   const { rootfs, stdin, result } = await unpackAsUser(t, [
     [
       { name: 'closed/', type: 'directory', mode: 0 },
-      { name: 'closed/f', data: 'x' },
+      { name: 'closed/f', data: 'x', uid: 5 },
       { name: 'list/', type: 'directory', mode: 0o444 },
       { name: 'list/f', data: 'x' },
       { name: 'open', data: 'x' },
