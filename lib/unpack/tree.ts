@@ -11,7 +11,6 @@ import { EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR, EPERM } from './errno.js';
 import { costOf, NamesBudget } from './limits.js';
 import type { Time, Xattrs } from './pax.js';
 import { type Dir, Root } from './rooted.js';
-import { statAt } from './stat.js';
 import { applyXattrs } from './xattrs.js';
 
 /** How a directory is to be left. While the tree grows its owner can always enter and fill it. */
@@ -37,6 +36,15 @@ export interface Unset {
  */
 export type Kept = (dir: ByteString, name: ByteString) => 'nothing' | 'itself' | 'all';
 
+/** How a directory is emptied. */
+interface Removal {
+  kept: Kept;
+  /** Hears of every path that no longer is. */
+  gone(path: ByteString): void;
+  /** Names in a directory that are on no disk. */
+  leftOut(path: ByteString): Iterable<ByteString>;
+}
+
 export interface TreeLimits {
   names?: NamesBudget;
   maxDepth: number;
@@ -51,6 +59,8 @@ export class Tree {
   /** By canonical path. */
   private readonly directories = new Map<ByteString, DirectoryEnd>();
   readonly unset = new Map<ByteString, Unset>();
+  /** By directory, the names of the devices that were left out: they are hidden and replaced as if they were there. */
+  private readonly leftOut = new Map<ByteString, Set<ByteString>>();
   readonly maxDepth: number;
   readonly names: NamesBudget;
   /** Told of every directory made on the way to an entry. */
@@ -65,7 +75,10 @@ export class Tree {
     this.names = limits.names ?? new NamesBudget();
     this.root = new Root(fd, {
       maxDepth: limits.maxDepth,
-      made: (path) => this.onMade(path),
+      made: (path) => {
+        this.forgetUnset(path);
+        this.onMade(path);
+      },
       remove: (dir, name) => this.remove(dir, name),
     });
   }
@@ -86,6 +99,9 @@ export class Tree {
     if (Object.keys(unset).length === 0) return;
     this.names.hold(costOfUnset(path, unset));
     this.unset.set(path, unset);
+    if (!unset.device) return;
+    const [dir, name] = splitPath(path);
+    this.leftOut.set(dir, (this.leftOut.get(dir) ?? new Set()).add(name));
   }
 
   /** Adds to what is noted already. */
@@ -108,6 +124,11 @@ export class Tree {
     if (!unset) return;
     this.names.release(costOfUnset(path, unset));
     this.unset.delete(path);
+    if (!unset.device) return;
+    const [dir, name] = splitPath(path);
+    const names = this.leftOut.get(dir)!;
+    names.delete(name);
+    if (names.size === 0) this.leftOut.delete(dir);
   }
 
   private forget(path: ByteString): void {
@@ -122,7 +143,7 @@ export class Tree {
 
   /** Removes the entry and what is below it, except what `kept` says. */
   removeUnless(dir: Dir, name: ByteString, kept: Kept): void {
-    const directory = removeEntry(dir.fd, dir.path, name, kept, (path) => this.forget(path));
+    const directory = removeEntry(dir.fd, dir.path, name, this.removal(kept));
     this.root.removed(directory);
   }
 
@@ -131,29 +152,27 @@ export class Tree {
     // The descriptor of `dir` is shared: reading its entries would move a position that others rely on.
     const fd = openat(dir.fd, '.', openDirectory, 0);
     try {
-      clearDirectory(fd, dir.path, kept, (path) => this.forget(path));
+      clearDirectory(fd, dir.path, this.removal(kept));
     } finally {
       close(fd);
     }
     this.root.removed(true);
   }
 
+  private removal(kept: Kept): Removal {
+    return {
+      kept,
+      gone: (path) => this.forget(path),
+      leftOut: (path) => [...(this.leftOut.get(path) ?? [])],
+    };
+  }
+
   /** Gives every directory its mode and times, the deepest first. Nothing may be created after it. */
   finish(): void {
-    this.dropLostDevices();
     const paths = [...this.directories.keys()].sort().reverse();
     for (const path of paths) this.finishDirectory(path, this.directories.get(path)!);
     if (!this.isDescribed('')) fchmod(this.fd, 0o755);
     this.root.closeAll();
-  }
-
-  /** A device that was left out is in no directory that could tell of its removal. */
-  private dropLostDevices(): void {
-    for (const [path, { device }] of this.unset) {
-      const [above, name] = splitPath(path);
-      const dir = device && this.root.find(above);
-      if (device && (typeof dir === 'number' || statAt(dir!.fd, name))) this.unset.delete(path);
-    }
   }
 
   private finishDirectory(path: ByteString, { mode, mtime, acls }: DirectoryEnd): void {
@@ -199,26 +218,19 @@ function writeInt64(buffer: Buffer, value: number, at: number): void {
 }
 
 /**
- * Removes one entry; returns whether it was a directory. `gone` hears of every path that no longer is. With `ours` the
- * directory itself is part of what is removed, and is made writable where it is not.
+ * Removes one entry; returns whether it was a directory. With `ours` the directory itself is part of what is removed, and
+ * is made writable where it is not.
  */
-function removeEntry(
-  dirfd: number,
-  dirPath: ByteString,
-  name: ByteString,
-  kept: Kept,
-  gone: (path: ByteString) => void,
-  ours = false,
-): boolean {
+function removeEntry(dirfd: number, dirPath: ByteString, name: ByteString, how: Removal, ours = false): boolean {
   const path = joinPath(dirPath, name);
   const bytes = toBytes(name);
-  const keep = kept(dirPath, name);
+  const keep = how.kept(dirPath, name);
   if (keep === 'all') return false;
   if (keep === 'nothing') {
     let result = unlinkat.try(dirfd, bytes, 0);
     if (result === -EACCES && ours && fchmod.try(dirfd, 0o700) === 0) result = unlinkat.try(dirfd, bytes, 0);
     if (result === 0 || result === -ENOENT) {
-      gone(path);
+      how.gone(path);
       return false;
     }
     // unlink(2): EISDIR on Linux, EPERM by POSIX, for a directory.
@@ -227,13 +239,13 @@ function removeEntry(
   const fd = enter(dirfd, bytes);
   if (fd < 0) return false;
   try {
-    clearDirectory(fd, path, kept, gone);
+    clearDirectory(fd, path, how);
   } finally {
     close(fd);
   }
   if (keep === 'nothing') {
     unlinkat(dirfd, bytes, AT.REMOVEDIR);
-    gone(path);
+    how.gone(path);
   }
   return true;
 }
@@ -259,17 +271,12 @@ export function chmodAt(dirfd: number, name: Buffer, mode: number): number {
 
 /** Removes a whole tree that no `Tree` stands for: an old one, or what an interrupted run left. */
 export function removeTree(dirfd: number, name: ByteString): void {
-  removeEntry(
-    dirfd,
-    '',
-    name,
-    () => 'nothing',
-    () => {},
-  );
+  removeEntry(dirfd, '', name, { kept: () => 'nothing', gone: () => {}, leftOut: () => [] });
 }
 
-function clearDirectory(fd: number, path: ByteString, kept: Kept, gone: (path: ByteString) => void): void {
-  for (const name of entriesOf(fd)) removeEntry(fd, path, name, kept, gone, true);
+function clearDirectory(fd: number, path: ByteString, how: Removal): void {
+  for (const name of entriesOf(fd)) removeEntry(fd, path, name, how, true);
+  for (const name of how.leftOut(path)) removeEntry(fd, path, name, how, true);
 }
 
 /** The names in a directory, without `.` and `..`. */

@@ -65,8 +65,18 @@ test('devices are left out and listed, FIFOs are made', { skip: needsRoot }, asy
 test('a device that later layers hide or replace is not listed', { skip: needsRoot }, async (t) => {
   const device = (name: string) => ({ name, type: 'char', major: 1, minor: 3 });
   const { rootfs, result } = await unpackAsUser(t, [
-    [device('a'), device('d/b'), device('c'), device('e')],
-    [{ name: '.wh.a' }, { name: '.wh.d' }, { name: 'c', data: 'x' }],
+    [device('a'), device('d/b'), device('c'), device('e'), device('f'), device('g/g'), device('h/i/h'), device('k/k')],
+    [
+      { name: '.wh.a' },
+      { name: '.wh.d' },
+      { name: 'c', data: 'x' },
+      // Made into a directory, emptied, replaced and made again, replaced by a symlink to a directory.
+      { name: 'f/x', data: 'x' },
+      { name: 'g/.wh..wh..opq' },
+      { name: 'h', data: 'x' },
+      { name: 'h/i/x', data: 'x' },
+      { name: 'k', type: 'symlink', linkname: '.' },
+    ],
   ]);
   assert.equal(result.status, 0, result.stderr);
   assert.deepEqual(
