@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { differences, parseView, type View, viewScript } from '../support/container-view.js';
-import { makeRoot, needsContainer, output } from '../support/rootfs.js';
+import { makeRoot, needsContainer, output, until } from '../support/rootfs.js';
 import { cleanEnv, needs, remove, run, scratch } from '../support/run.js';
 
 interface Difference {
@@ -166,17 +166,14 @@ async function startDocker(t: TestContext): Promise<string> {
   const ended = new Promise((resolve) => daemon.once('exit', resolve));
   t.after(async () => {
     daemon.kill('SIGTERM');
-    const impatient = setTimeout(() => daemon.kill('SIGKILL'), 15_000);
+    const impatient = setTimeout(() => daemon.kill('SIGKILL'), 60_000);
     await ended;
     clearTimeout(impatient);
     remove(directory);
     for (const cgroup of dockerCgroups()) if (!before.includes(cgroup)) rmdirSync(cgroup);
   });
-  for (let tries = 0; tries < 150; tries++) {
-    if ((await run(['docker', '-H', socket, 'version'])).status === 0) return socket;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  throw new Error('dockerd does not answer');
+  await until(async () => (await run(['docker', '-H', socket, 'version'])).status === 0, 100);
+  return socket;
 }
 
 /** The cgroups that docker leaves behind when it ends. */

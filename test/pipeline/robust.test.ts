@@ -34,7 +34,10 @@ function traces(mark: string): Traces {
   };
 }
 
-/** Our own cgroups whose supervisor is dead. */
+/** The supervisors that were started here: other tests, which run at the same time, have cgroups as well. */
+const supervisors = new Set<number>();
+
+/** The cgroups of our own supervisors. */
 function cgroupsHere(): string[] {
   const host = probeCgroups();
   const parents = ['memory', 'cpu', 'pids', 'cpuset'].flatMap((name) => {
@@ -48,7 +51,7 @@ function cgroupsHere(): string[] {
         .filter((name) => name.startsWith('md-'))
         .map((name) => join(parent, name)),
     )
-    .filter((path) => !existsSync(`/proc/${/md-(\d+)-/.exec(path)?.[1]}`));
+    .filter((path) => supervisors.has(Number(/md-(\d+)-/.exec(path)?.[1])));
 }
 
 /** Processes of our containers, which have the mark in their environment, and their supervisors, which have it as an argument. */
@@ -78,6 +81,7 @@ function start(root: string, flags: string[], ...argv: string[]): { child: Child
     stdio: ['ignore', 'ignore', 'pipe'],
     env: { ...cleanEnv(), TMPDIR: join(root, 'tmp') },
   });
+  supervisors.add(child.pid!);
   let stderr = '';
   child.stderr!.on('data', (chunk: Buffer) => {
     stderr += chunk.toString();

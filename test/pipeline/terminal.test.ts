@@ -78,8 +78,7 @@ test('the detach keys give the terminal back to the shell, the command goes on, 
   const { terminal, before } = await outerShell(t);
   await innerShell(terminal);
   await terminal.run('x=kept', 'inner> ');
-  terminal.type('\x10');
-  terminal.type('\x11');
+  terminal.type('\x10\x11');
   await terminal.see('[detached]');
   await terminal.see('Stopped');
   await backAtShell(terminal, before);

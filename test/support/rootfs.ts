@@ -54,9 +54,9 @@ export async function output(
   return stdout.replace(/\n$/, '');
 }
 
-/** Waits until something is so, looking every so many milliseconds; an error after 20 seconds. */
+/** Waits until something is so, looking every so many milliseconds; an error after a minute. */
 export async function until(condition: () => boolean | Promise<boolean>, every = 20): Promise<void> {
-  const end = Date.now() + 20_000;
+  const end = Date.now() + 60_000;
   while (!(await condition())) {
     if (Date.now() > end) throw new Error(`it did not come to this: ${condition.toString()}`);
     await new Promise((done) => setTimeout(done, every));

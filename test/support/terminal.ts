@@ -49,7 +49,7 @@ export class TestTerminal {
   }
 
   /** Waits until `pattern` appears behind what was waited for before; returns the match. */
-  async see(pattern: RegExp | string, timeout = 10_000): Promise<RegExpExecArray> {
+  async see(pattern: RegExp | string, timeout = 60_000): Promise<RegExpExecArray> {
     const wanted = typeof pattern === 'string' ? new RegExp(pattern.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')) : pattern;
     const until = Date.now() + timeout;
     for (;;) {
