@@ -3,7 +3,7 @@ import { errnoText, Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import type { Step } from '../sys/program.js';
 import { errnoNameOf, SyscallError } from '../sys/syscall.js';
-import { refusal, refusalHint } from '../sys/userns.js';
+import { inUserNamespace, isChrooted, refusal, refusalHint, tooManyNamespaces } from '../sys/userns.js';
 import type { Plan } from './plan.js';
 
 /** A step of the container's making failed. `user`: in a user namespace. */
@@ -17,9 +17,10 @@ function hintFor({ syscall, code, call }: SyscallError, user: boolean): string |
   if (code === 'ENOSYS') return `this kernel has no ${syscall}: Linux 5.12 or later is needed`;
   const [, fileSystem] = /^fsopen\("(\w+)"/.exec(call) ?? [];
   if (code === 'ENODEV' && fileSystem) return `this kernel does not have it loaded: sudo modprobe ${fileSystem}`;
+  if (code === 'EINVAL' && isChrooted())
+    return 'the root of this process is no mount: mount --bind DIR DIR before chroot(8) makes it one';
   if (!notPermitted.includes(code)) return undefined;
-  if (!user)
-    return 'root is not enough here: this process runs in a container or under a policy that takes its powers away';
+  if (!user) return powerlessHint();
   const known = refusal();
   if (known) return known;
   if (/^fsconfig.*CMD_CREATE|^fsmount/.test(call)) {
@@ -32,12 +33,26 @@ function hintFor({ syscall, code, call }: SyscallError, user: boolean): string |
 
 const notPermitted = ['EPERM', 'EACCES'];
 
+/** What to do as a root whom the kernel refuses something. */
+function powerlessHint(): string {
+  return inUserNamespace()
+    ? 'root here is that of a user namespace: --userns self makes do with that'
+    : 'root is not enough here: this process runs in a container or under a policy that takes its powers away';
+}
+
 /** clone(2) itself failed. */
 export function cloneFailure(error: unknown, user: boolean): Failure {
   if (!(error instanceof SyscallError)) throw error;
   const { code } = error;
-  const hint = user ? refusalHint(code) : code === 'EPERM' ? 'only root may make namespaces' : undefined;
+  const hint = cloneHint(code, user);
   return new Failure(Status.isolate, error.call, errnoText(code), { cause: error, ...(hint ? { hint } : {}) });
+}
+
+function cloneHint(code: string, user: boolean): string | undefined {
+  if (code === 'EAGAIN') return 'no more processes may be started: see ulimit -u, and pids.max of the own cgroup';
+  if (user) return refusalHint(code);
+  if (code === 'ENOSPC') return tooManyNamespaces;
+  return notPermitted.includes(code) ? powerlessHint() : undefined;
 }
 
 /** No attempt at execve(2) succeeded: the first error that is more than "not there" tells why. */

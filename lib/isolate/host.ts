@@ -6,7 +6,7 @@ import { ioctlTermios, prlimit64 } from '../sys/calls.js';
 import { RLIMIT, TC } from '../sys/constants.js';
 import { ownStatus, statusBits } from '../sys/proc-status.js';
 import { isErrno } from '../sys/syscall.js';
-import type { HostDevice } from './devices.js';
+import { deviceNumber, type HostDevice, devices as ownDevices } from './devices.js';
 import { whatRootIs } from './document.js';
 import type { ResourceLimit } from './limits.js';
 import { maskedPaths, readOnlyPaths } from './masks.js';
@@ -48,7 +48,7 @@ export interface ProbeOptions {
 export function probeHost(root: string, { devices }: ProbeOptions): Host {
   const { mode, uid, gid } = directoryStats(root);
   const cgroups = cgroupLines();
-  const status = ownStatus();
+  const status = kernelStatus();
   return {
     uid: process.geteuid!(),
     gid: process.getegid!(),
@@ -68,6 +68,16 @@ export function probeHost(root: string, { devices }: ProbeOptions): Host {
   };
 }
 
+function kernelStatus(): string {
+  try {
+    return ownStatus();
+  } catch (error) {
+    throw failureOf(error, '/proc/self/status', {
+      hint: 'the kernel answers most questions there: mount -t proc proc /proc',
+    });
+  }
+}
+
 function directoryStats(root: string) {
   try {
     const stats = statSync(root);
@@ -76,6 +86,20 @@ function directoryStats(root: string) {
     throw failureOf(error, root, { hint: whatRootIs });
   }
   throw new Failure(Status.isolate, root, 'it is not a directory', { hint: whatRootIs });
+}
+
+/**
+ * Throws `Failure` when the host's own nodes, which a container in a user namespace gets, are not what they should be: a file
+ * at /dev/null would collect what containers throw away, and be what masks secrets.
+ */
+export function checkDevices(): void {
+  for (const [name, major, minor] of ownDevices) {
+    const stats = statSync(`/dev/${name}`, { throwIfNoEntry: false });
+    if (stats?.isCharacterDevice() && stats.rdev === deviceNumber(major, minor)) continue;
+    throw new Failure(Status.isolate, `/dev/${name}`, `it is not the device ${major}:${minor} on this host`, {
+      hint: `sudo rm -f /dev/${name}; sudo mknod -m 666 /dev/${name} c ${major} ${minor}`,
+    });
+  }
 }
 
 /** All character and block devices below a directory of the host; terminals and what is mounted there are left out. */

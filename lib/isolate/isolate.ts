@@ -15,7 +15,7 @@ import { readAccountFiles } from './accounts.js';
 import type { Cgroup } from './cgroup.js';
 import { readText } from './document.js';
 import { cloneFailure, execFailure, stepFailure } from './explain.js';
-import { probeHost } from './host.js';
+import { checkDevices, probeHost } from './host.js';
 import { type Circumstances, cloneReason, keptCapabilities, makePlan, type Plan } from './plan.js';
 import type { Target } from './seccomp/index.js';
 import type { Report } from './seccomp/report.js';
@@ -81,6 +81,7 @@ async function lookAround(settings: Settings, control: Circumstances['control'],
   refuseDirectories();
   const host = probeHost(settings.root, { devices: settings.privileged });
   const maps = chooseMaps(settings.userns, host);
+  if (maps) checkDevices();
   const kept = keptCapabilities(settings, host, maps);
   const report = settings.seccompReport ? await reportOf(settings, kept) : undefined;
   const identity = identify(settings.user, readAccountFiles(settings.root));

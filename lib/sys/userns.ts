@@ -180,8 +180,23 @@ export function refusal(read: (path: string) => string | undefined = readSwitch)
 export function refusalHint(code: string): string {
   const known = refusal();
   if (known) return known;
-  if (code === 'ENOSPC') return 'too many namespaces exist, or they are nested too deep: see /proc/sys/user';
-  return 'a policy of this host, or of the container around this process, forbids user namespaces; run this as root';
+  if (code === 'ENOSPC') return tooManyNamespaces;
+  if (isChrooted())
+    return 'this process is in a chroot, where the kernel makes no user namespace: leave it, or run this as root';
+  return 'a policy of this host, or of the container or chroot around this process, forbids user namespaces; run this as root';
+}
+
+/** For ENOSPC from clone(2). */
+export const tooManyNamespaces = 'too many namespaces exist, or they are nested too deep: see /proc/sys/user';
+
+/** Whether the root of this process is a plain directory, where no mount begins: chroot(2). One of a mount's own cannot be told. */
+export function isChrooted(): boolean {
+  return !/^(\S+ ){4}\/ /m.test(readFileSync('/proc/self/mountinfo', 'latin1'));
+}
+
+/** Whether this process is in a user namespace: the first one of all maps every id to itself. */
+export function inUserNamespace(): boolean {
+  return !/^\s*0\s+0\s+4294967295\s*$/.test(readFileSync('/proc/self/uid_map', 'latin1'));
 }
 
 function readSwitch(path: string): string | undefined {

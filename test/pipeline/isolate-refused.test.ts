@@ -1,0 +1,103 @@
+/** Where a host or its surroundings forbid a container, the error names the cause and what to do. As root, in namespaces that are changed. */
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { makeRoot, needsContainer } from '../support/rootfs.js';
+import { needs, run } from '../support/run.js';
+
+const skip = needsContainer || needs('unshare', 'setpriv', 'chroot');
+
+/** A chroot(2) into a plain directory that has all of the host in it; both last as long as the mount namespace. */
+const chroot = `unshare -m sh -c '
+  mount -t tmpfs tmpfs /mnt && mkdir /mnt/root || exit
+  for x in /*; do
+    if [ -L $x ]; then cp -P $x /mnt/root; elif [ -d $x ]; then mkdir /mnt/root$x; mount --rbind $x /mnt/root$x; fi
+  done
+  exec chroot /mnt/root "$@"' sh "$@"`;
+
+/** What has to be named, and a script that has the command line in `$@`. */
+const refusals: [who: string, script: string, flags: string[], named: RegExp][] = [
+  [
+    'a host that allows no user namespaces',
+    `unshare -Ur sh -c 'echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"' sh "$@"`,
+    ['--userns', 'self'],
+    /\(ENOSPC\); user\.max_user_namespaces is 0 on this host: sudo sysctl -w user\.max_user_namespaces=/,
+  ],
+  [
+    'a host that allows too few namespaces',
+    `unshare -Ur sh -c 'echo 0 > /proc/sys/user/max_pid_namespaces; exec "$@"' sh "$@"`,
+    [],
+    /\(ENOSPC\); too many namespaces exist, .* see \/proc\/sys\/user$/,
+  ],
+  [
+    'root of a user namespace',
+    'unshare -Ur "$@"',
+    [],
+    /\(EPERM\); root here is that of a user namespace: --userns self makes do with that$/,
+  ],
+  [
+    'root without CAP_SYS_ADMIN',
+    'setpriv --bounding-set=-sys_admin "$@"',
+    [],
+    /\(EPERM\); root is not enough here: this process runs in a container or under a policy/,
+  ],
+  [
+    'a proc that is partly covered',
+    `unshare -m sh -c 'mount --bind /dev/null /proc/version; exec "$@"' sh "$@"`,
+    ['--userns', 'self'],
+    /^fsmount.*\(EPERM\); the kernel refuses a new proc or sysfs where the one outside is partly covered/,
+  ],
+  [
+    'no proc at all',
+    `unshare -m sh -c 'umount -l /proc; exec "$@"' sh "$@"`,
+    [],
+    /^\/proc\/self\/status: no such file or directory \(ENOENT\); .*mount -t proc proc \/proc$/,
+  ],
+  [
+    'a chroot, for an ordinary user',
+    chroot,
+    ['--userns', 'self'],
+    /\(EPERM\); this process is in a chroot, where the kernel makes no user namespace/,
+  ],
+  [
+    'a chroot, for root',
+    chroot,
+    [],
+    /\(EINVAL\); the root of this process is no mount: mount --bind DIR DIR before chroot\(8\) makes it one$/,
+  ],
+  [
+    'a file of the host at /dev/null, which a user namespace would get',
+    `unshare -m sh -c 'mount --bind /etc/hostname /dev/null; exec "$@"' sh "$@"`,
+    ['--userns', 'self'],
+    /^\/dev\/null: it is not the device 1:3 on this host; .*mknod -m 666 \/dev\/null c 1 3$/,
+  ],
+];
+
+for (const [who, script, flags, named] of refusals) {
+  test(`what stands in the way is named: ${who}`, { skip }, async (t) => {
+    const root = makeRoot(t);
+    const { status, stdout, stderr } = await run([
+      'sh',
+      '-c',
+      script,
+      'sh',
+      'md-isolate',
+      ...flags,
+      root,
+      'echo',
+      'in',
+    ]);
+    assert.equal(stdout, '');
+    const [, message = ''] = /^md-isolate: (.*)\n$/.exec(stderr) ?? [];
+    assert.match(message, named, stderr);
+    assert.equal(status, 125);
+  });
+}
+
+test('root of a user namespace makes a container with --userns self', { skip }, async (t) => {
+  const root = makeRoot(t);
+  writeFileSync(join(root, 'file'), 'in\n');
+  const { stdout } = await run(['unshare', '-Ur', 'md-isolate', '--userns', 'self', root, 'cat', '/file']);
+  assert.equal(stdout, 'in\n');
+});
