@@ -7,15 +7,7 @@ import { type Cgroup, cgroupOf, createCgroup, probeCgroups } from '../../lib/iso
 import type { CgroupHost } from '../../lib/isolate/cgroup-host.js';
 import type { Limits } from '../../lib/isolate/limits.js';
 import { Failure } from '../../lib/pipe/failure.js';
-import { needsRoot } from '../support/run.js';
-
-/** The `skip` of a test that needs controllers. */
-function needsControllers(...names: string[]): string | false {
-  if (needsRoot) return needsRoot;
-  const host = probeCgroups();
-  const missing = names.filter((name) => host.find(name) === undefined);
-  return missing.length > 0 && `no ${missing.join(', ')} controller in the cgroups`;
-}
+import { needsControllers } from '../support/controllers.js';
 
 /** A shell that waits for a line on stdin and runs `script` then; in the cgroup by that time. */
 async function runIn(

@@ -1,0 +1,122 @@
+/** Limits and settings of a whole container, in whichever version the cgroups of this machine are. As root. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { needsControllers } from '../support/controllers.js';
+import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
+import { md } from '../support/run.js';
+
+const skip = needsContainer;
+
+for (const flags of [[], ['--init'], ['--overlay']]) {
+  test(`--memory: a command that takes more ends with 137 ${flags.join(' ')}`, {
+    skip: skip || needsControllers('memory'),
+  }, async (t) => {
+    const root = makeRoot(t);
+    const hungry = ['tail', '-c', '150000000', '/dev/zero'];
+    const { status, stdout } = await md('md-isolate', ['--memory', '32m', ...flags, root, ...hungry]);
+    assert.equal(status, 137);
+    assert.equal(stdout, '');
+  });
+}
+
+test('--memory: files in /dev/shm and in the layer of --overlay count as well', {
+  skip: skip || needsControllers('memory'),
+}, async (t) => {
+  const root = makeRoot(t);
+  for (const file of ['/dev/shm/file', '/file']) {
+    const filling = ['dd', 'if=/dev/zero', `of=${file}`, 'bs=1M', 'count=60'];
+    const { status } = await md('md-isolate', ['--memory', '32m', '--overlay', root, ...filling]);
+    assert.equal(status, 137, file);
+  }
+});
+
+test('--pids-limit: no more processes start', { skip: skip || needsControllers('pids') }, async (t) => {
+  const root = makeRoot(t);
+  const script = 'for i in 1 2 3 4 5 6; do sleep 1000 & echo started; done';
+  const { stdout, stderr } = await inside(root, script, ['--pids-limit', '4']);
+  assert.equal(stdout, 'started\n'.repeat(3));
+  assert.match(stderr, /can't fork: Resource temporarily unavailable/);
+});
+
+test('--cpuset-cpus: the command runs there and nowhere else', {
+  skip: skip || needsControllers('cpuset'),
+}, async (t) => {
+  const root = makeRoot(t);
+  const script = 'grep Cpus_allowed_list /proc/self/status | cut -f2';
+  assert.equal(await output(root, script, ['--cpuset-cpus', '0']), '0');
+});
+
+test('--cpus: the processor time that is left over is withheld', {
+  skip: skip || needsControllers('cpu'),
+}, async (t) => {
+  const root = makeRoot(t);
+  const script =
+    "awk 'BEGIN { for (i = 0; i < 2000000; i++) x += i }'; cat $(find /sys/fs/cgroup -name cpu.stat | head -n 1)";
+  assert.match(await output(root, script, ['--cpus', '0.1']), /nr_throttled [1-9]/);
+});
+
+test('--ulimit: every limit that docker knows is set, soft and hard', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const limits: [flag: string, shown: string][] = [
+    ['core=0', 'Max core file size +0 +0'],
+    ['cpu=100:200', 'Max cpu time +100 +200'],
+    ['data=-1', 'Max data size +unlimited +unlimited'],
+    ['fsize=100000:200000', 'Max file size +100000 +200000'],
+    ['locks=9', 'Max file locks +9 +9'],
+    ['memlock=4096:8192', 'Max locked memory +4096 +8192'],
+    ['msgqueue=1000', 'Max msgqueue size +1000 +1000'],
+    ['nice=0', 'Max nice priority +0 +0'],
+    ['nofile=100:200', 'Max open files +100 +200'],
+    ['nproc=500:600', 'Max processes +500 +600'],
+    ['rss=70000', 'Max resident set +70000 +70000'],
+    ['rtprio=0', 'Max realtime priority +0 +0'],
+    ['rttime=5000', 'Max realtime timeout +5000 +5000'],
+    ['sigpending=7', 'Max pending signals +7 +7'],
+    ['stack=1048576', 'Max stack size +1048576 +1048576'],
+  ];
+  const text = await output(
+    root,
+    'cat /proc/self/limits',
+    limits.flatMap(([flag]) => ['--ulimit', flag]),
+  );
+  for (const [flag, shown] of limits) assert.match(text, new RegExp(`^${shown} `, 'm'), flag);
+});
+
+test('--umask: 0022 by default, or what it says', { skip }, async (t) => {
+  const root = makeRoot(t);
+  assert.equal(await output(root, 'umask'), '0022');
+  assert.equal(await output(root, 'umask; touch /made; stat -c %a /made', ['--umask', '027']), '0027\n640');
+});
+
+test('--sysctl: set in the container, and not outside', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const outside = () =>
+    ['kernel/msgmax', 'net/ipv4/ip_forward'].map((name) => readFileSync(`/proc/sys/${name}`, 'latin1'));
+  const before = outside();
+  const flags = ['--net', 'none', '--sysctl', 'kernel.msgmax=4321', '--sysctl', 'net.ipv4.ip_forward=1'];
+  const script = 'cat /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_forward';
+  assert.equal(await output(root, script, flags), '4321\n1');
+  assert.deepEqual(outside(), before);
+  const { status, stderr } = await inside(root, 'true', ['--sysctl', 'kernel.msgmax=many']);
+  assert.equal(status, 125);
+  assert.match(stderr, /^md-isolate: write\(.*\(EINVAL\); the kernel does not take this value\n$/);
+});
+
+test('--shm-size: as large as it says, and 64 MB by default', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const script = 'df -k /dev/shm | awk "NR == 2 { print \\$2 }"';
+  assert.equal(await output(root, script), '65536');
+  assert.equal(await output(root, script, ['--shm-size', '1m']), '1024');
+});
+
+test('--privileged: the devices of the host work, nothing is masked or read-only, and no capability is missing', {
+  skip,
+}, async (t) => {
+  const root = makeRoot(t);
+  const script = `
+    mknod /tmp/zero c 1 5 && head -c 2 /tmp/zero | od -An -tx1; ls /dev/kmsg /dev/ptmx
+    grep -cE " /proc/.* | /sys.* ro," /proc/self/mountinfo; grep -E "CapEff" /proc/self/status | cut -f2`;
+  const own = /^CapEff:\t(.*)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1];
+  assert.equal((await inside(root, script, ['--privileged'])).stdout, ` 00 00\n/dev/kmsg\n/dev/ptmx\n0\n${own}\n`);
+});
