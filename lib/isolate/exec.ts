@@ -1,5 +1,16 @@
 /** The two changes of program: from a copy of Node to a few bytes of its own, and in the end to the command. */
-import { close_range, execve, fcntl, prctl, prlimit64, rt_sigaction, rt_sigprocmask, umask } from '../sys/calls.js';
+import {
+  close_range,
+  execve,
+  exit_group,
+  fcntl,
+  prctl,
+  prlimit64,
+  rt_sigaction,
+  rt_sigprocmask,
+  rt_sigtimedwait,
+  umask,
+} from '../sys/calls.js';
 import { CLOSE_RANGE, F, PR, SIG } from '../sys/constants.js';
 import type { ImageSteps } from '../sys/image.js';
 import { Block, compare, pointerArray, Result } from '../sys/program.js';
@@ -76,6 +87,32 @@ export function restoreSteps({ changedSignals }: Host, mask: number, limits: rea
       'The command gets descriptors 0, 1 and 2, and nothing that leads out of the container.',
     ),
   ];
+}
+
+export interface CalledOff {
+  /** Its result is the signal that came, or an error when none has. */
+  look: PlanStep;
+  /** Reached from there only. */
+  end: PlanStep;
+}
+
+/**
+ * Somebody wants the end before there is a command. As process 1 it would never hear of that: the kernel drops what a process 1 has
+ * no handler for (pid_namespaces(7)), and no program has one in its first moment.
+ */
+export function calledOffSteps(): CalledOff {
+  const set = Buffer.alloc(8);
+  // SIGHUP, SIGINT, SIGQUIT, SIGTERM; signal n is bit n - 1.
+  set.writeUInt32LE(0x4007);
+  const man = 'sigwaitinfo(2)';
+  const end = step(exit_group, [0], 'A signal came before there was a command to get it.', { man });
+  const look = step(
+    rt_sigtimedwait,
+    [set, null, Buffer.alloc(16), 8],
+    'Has a signal asked for the end already? The command would not hear of it: what comes before a process 1 has a handler is dropped.',
+    { next: end, onError: 'continue', man },
+  );
+  return { look, end };
 }
 
 /** From here on a signal is for the command; a process 1 of our own does without. */

@@ -55,6 +55,8 @@ export async function isolate(settings: Settings): Promise<number> {
     });
     if (circumstances.report) showRefused(circumstances.report.end());
     throwIfFailed(program, plan, settings, circumstances);
+    const signal = program.result(plan.calledOff) ?? 0;
+    if (signal > 0) return 128 + signal;
     return plan.init && status === 0 ? exitStatus(program.memory(plan.init.status).readInt32LE()) : status;
   } finally {
     signals.end();

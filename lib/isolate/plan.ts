@@ -12,7 +12,7 @@ import { boundingSteps, capabilityStep, chooseCapabilities } from './capabilitie
 import { consoleSteps } from './console.js';
 import { aliveSteps, controlSteps, gateSteps } from './control.js';
 import { deviceSteps } from './devices.js';
-import { changeSteps, deathStep, type ExecSteps, execSteps, restoreSteps, signalStep } from './exec.js';
+import { calledOffSteps, changeSteps, deathStep, type ExecSteps, execSteps, restoreSteps, signalStep } from './exec.js';
 import { fileSteps } from './files.js';
 import type { Host } from './host.js';
 import { type Init, initSteps } from './init.js';
@@ -82,6 +82,8 @@ export interface Plan {
   resume: PlanStep;
   /** With `--init`. */
   init: Init | undefined;
+  /** Its result is the signal by which all was called off before there was a command, if one was. */
+  calledOff: PlanStep;
 }
 
 export function makePlan(settings: Settings, circumstances: Circumstances): Plan {
@@ -108,6 +110,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
   const early = settings.noNewPrivileges ? [] : filter;
   const late = settings.noNewPrivileges ? [noNewPrivilegesStep(), ...filter] : [];
   const gate = user || cgroup ? gateSteps(control, gateReason(user, cgroup)) : [];
+  const calledOff = calledOffSteps();
   const change = changeSteps(circumstances.image, control.child);
   const steps = [
     ...controlSteps(control),
@@ -138,6 +141,8 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     ...pivotSteps(root.fd),
     ...enterSteps(directory.fd),
     ...stdioSteps(circumstances.stdio),
+    // Before the filter, which need not let it pass.
+    calledOff.look,
     ...boundingSteps(kept, host.lastCapability),
     ...early,
     ...identitySteps(identity, maps),
@@ -153,6 +158,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
       : []),
     ...exec.steps,
     ...(init?.loop ?? []),
+    calledOff.end,
   ];
   const resume = steps.find(
     ({ call, args }) => call === circumstances.image.resume.call && args === circumstances.image.resume.args,
@@ -165,6 +171,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     filter: filterStep,
     resume,
     init,
+    calledOff: calledOff.look,
   };
 }
 

@@ -161,13 +161,53 @@ test('commands killed at random moments end their supervisors with 137 and leave
       const { child, ended } = start(root, variants[i % 3]!, 'sh', '-c', 'sleep 1000 & exec sleep 1001');
       await until(() => childrenOf(child.pid!).length > 0);
       await new Promise((resolve) => setTimeout(resolve, (i * 13) % 60));
-      for (const pid of childrenOf(child.pid!)) kill(pid);
+      for (const pid of childrenOf(child.pid!)) signal(pid, 'SIGKILL');
       const { code, stderr } = await ended;
       // Killed before its execve, the container could not be made; after it, the command has ended by a signal.
       assert.ok(code === 137 || code === 125, `${code}: ${stderr}`);
     }
   });
 });
+
+/** Stops a child while it makes the container, after it has left Node behind: then all signals are blocked there, and that is its name. */
+async function stopped(supervisor: ChildProcess): Promise<number | undefined> {
+  await until(() => childrenOf(supervisor.pid!).length > 0, 1);
+  const [child = 0] = childrenOf(supervisor.pid!);
+  signal(child, 'SIGSTOP');
+  const making =
+    textOf(`/proc/${child}/cmdline`) === 'md-isolate\0' && textOf(`/proc/${child}/status`).includes('SigBlk:\tff');
+  if (making) return child;
+  signal(child, 'SIGCONT');
+  return undefined;
+}
+
+for (const flags of [[], ['--init']]) {
+  test(`a signal that comes before the command has begun ends the container ${flags.join(' ')}`, {
+    skip,
+  }, async (t) => {
+    await leavesNothing(t, async (root) => {
+      // Enough to do that the moment is met.
+      const volumes = Array.from({ length: 100 }, (_, i) => ['--tmpfs', `/tmp/${i}`]).flat();
+      for (let tries = 0; ; tries++) {
+        assert.ok(tries < 100);
+        const { child: supervisor, ended } = start(root, [...flags, '--overlay', ...volumes], 'sleep', '1000');
+        t.after(() => supervisor.kill('SIGKILL'));
+        const child = await stopped(supervisor);
+        if (child === undefined) {
+          supervisor.kill('SIGKILL');
+          await ended;
+          continue;
+        }
+        supervisor.kill('SIGTERM');
+        await until(() => /^ShdPnd:.*4...$/m.test(textOf(`/proc/${child}/status`)));
+        signal(child, 'SIGCONT');
+        await until(() => supervisor.exitCode !== null);
+        assert.equal((await ended).code, 143);
+        return;
+      }
+    });
+  });
+}
 
 test('a terminated supervisor passes the signal on and leaves nothing', { skip }, async (t) => {
   await leavesNothing(t, async (root) => {
@@ -182,16 +222,21 @@ test('a terminated supervisor passes the signal on and leaves nothing', { skip }
 });
 
 function childrenOf(pid: number): number[] {
+  return textOf(`/proc/${pid}/task/${pid}/children`).trim().split(' ').filter(Boolean).map(Number);
+}
+
+/** Empty for a process that has ended. */
+function textOf(path: string): string {
   try {
-    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim().split(' ').filter(Boolean).map(Number);
+    return readFileSync(path, 'latin1');
   } catch {
-    return [];
+    return '';
   }
 }
 
-function kill(pid: number): void {
+function signal(pid: number, name: NodeJS.Signals): void {
   try {
-    process.kill(pid, 'SIGKILL');
+    process.kill(pid, name);
   } catch {
     // It has ended already.
   }
