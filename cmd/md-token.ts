@@ -42,7 +42,8 @@ main(
     notes: [
       'IMAGE is a name, or oci:DIR[:NAME|@DIGEST] or docker-archive:FILE[:NAME:TAG|@DIGEST] for an image on this machine.',
       'Writes the document that md-manifest reads. Its fields "authorization" and "login" are secrets.',
-      'Logins made with docker login or podman login are used. The network flags go down the pipe with the document.',
+      'Logins made with docker login or podman login are used, and those in DOCKER_AUTH_CONFIG.',
+      'The network flags go down the pipe with the document.',
       'http_proxy, https_proxy and no_proxy are obeyed; no_proxy may have networks (10.0.0.0/8), domains and ports.',
     ].join('\n'),
   },
