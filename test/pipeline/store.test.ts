@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type BuiltImage, image, index, layer, put } from '../support/image.js';
 import { type Registry, startRegistry } from '../support/registry.js';
 import { until } from '../support/rootfs.js';
-import { cleanEnv, jsonLines, type Result, scratch, shell } from '../support/run.js';
+import { cleanEnv, jsonLines, needs, needsRoot, type Result, run, scratch, shell } from '../support/run.js';
 
 const pipe = 'md-token "$1" | md-manifest | md-fetch-layer';
 /** 50 rounds of pulls that are killed take two minutes; a few find what is grossly wrong. */
@@ -30,8 +30,10 @@ async function site(t: TestContext, layerSizes = [200_000, 50_000, 1000]): Promi
   const layers = layerSizes.map((size, i) => layer([{ name: `file${i}`, data: randomBytes(size) }]));
   const built = image({ layers });
   await put(registry, 'library/demo', ['latest'], index([built]));
-  const pull = () => shell(pipe, [registry.image('library/demo')], { env: { MD_HOME: home } });
-  return { registry, home, built, pull };
+  // A test may go on with another store.
+  const pull = () => shell(pipe, [registry.image('library/demo')], { env: { MD_HOME: it.home } });
+  const it = { registry, home, built, pull };
+  return it;
 }
 
 /** Every blob has the digest that it is named by, and index.json lists what is there with all that it refers to. */
@@ -101,9 +103,9 @@ function startPull({ registry, home }: Site): ChildProcess {
   return spawn('sh', ['-c', pipe, 'sh', registry.image('library/demo')], { env, detached: true, stdio: 'ignore' });
 }
 
-function killGroup({ pid }: ChildProcess): void {
+function killGroup({ pid }: ChildProcess, signal: 'SIGKILL' | 'SIGINT' = 'SIGKILL'): void {
   try {
-    process.kill(-pid!, 'SIGKILL');
+    process.kill(-pid!, signal);
   } catch (error) {
     // It may have come to its end by itself.
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
@@ -114,17 +116,39 @@ async function gone(child: ChildProcess): Promise<void> {
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
 }
 
-test('what a killed pull has fetched of a layer is not fetched again', async (t) => {
-  const it = await site(t, [2_000_000]);
-  it.registry.faults.add({ on: /blobs/, after: 1, times: 1, stallAfter: 1_500_000 });
-  const child = startPull(it);
-  await until(() => left(it.home).some(({ size }) => size === 1_500_000));
-  killGroup(child);
-  await gone(child);
-  expectWhole(it, await it.pull());
-  const ranges = it.registry.requests.map(({ headers }) => headers.range).filter((range) => range !== undefined);
-  assert.deepEqual(ranges, [`bytes=1500000-${it.built.layers[0]!.descriptor.size - 1}`]);
-  assert.deepEqual(left(it.home), []);
+for (const [what, signal] of [
+  ['a killed pull', 'SIGKILL'],
+  ['a pull that Ctrl-C ended', 'SIGINT'],
+] as const) {
+  test(`what ${what} has fetched of a layer is not fetched again`, async (t) => {
+    const it = await site(t, [2_000_000]);
+    it.registry.faults.add({ on: /blobs/, after: 1, times: 1, stallAfter: 1_500_000 });
+    const child = startPull(it);
+    await until(() => left(it.home).some(({ size }) => size === 1_500_000));
+    killGroup(child, signal);
+    await gone(child);
+    expectWhole(it, await it.pull());
+    const ranges = it.registry.requests.map(({ headers }) => headers.range).filter((range) => range !== undefined);
+    assert.deepEqual(ranges, [`bytes=1500000-${it.built.layers[0]!.descriptor.size - 1}`]);
+    assert.deepEqual(left(it.home), []);
+  });
+}
+
+test('a full disk ends a pull with one line, and when there is room again it goes on', {
+  skip: needsRoot || needs('unshare'),
+}, async (t) => {
+  const it = await site(t, [900_000, 900_000, 900_000]);
+  const script = `mount -t tmpfs -o size=2m none "$2" && MD_HOME="$2/home" && export MD_HOME && first=$(${pipe} | wc -l)
+    ls "$MD_HOME"/oci/blobs/sha256 | wc -l; mount -o remount,size=50m "$2" && ${pipe} && cp -r "$MD_HOME" "$3"`;
+  const copy = join(it.home, '../copy');
+  const argv = ['unshare', '--mount', 'sh', '-c', script, 'sh', it.registry.image('library/demo'), scratch(t), copy];
+  const result = await run(argv);
+  assert.match(result.stderr, /^md-fetch-layer: .*\/partial\/.*: no space left on device \(ENOSPC\)\n$/);
+  const [blobs = '', ...lines] = result.stdout.split('\n');
+  expectWhole({ ...it, home: copy }, { ...result, stdout: lines.join('\n') });
+  // The index, the manifest, the config and a layer were kept, and not asked for again.
+  assert.ok(Number(blobs) >= 4, blobs);
+  assert.deepEqual(left(copy), []);
 });
 
 /** The partial files, with their sizes. */
