@@ -53,7 +53,7 @@ export function credentialFiles(env: NodeJS.ProcessEnv): string[] {
   return [
     env.REGISTRY_AUTH_FILE,
     join(env.DOCKER_CONFIG || join(home, '.docker'), 'config.json'),
-    // Where podman keeps logins without a session: below sudo, in cron, in CI.
+    // Where podman keeps logins when nobody has set that: below sudo, in cron, in CI.
     env.XDG_RUNTIME_DIR
       ? join(env.XDG_RUNTIME_DIR, 'containers/auth.json')
       : `/run/containers/${process.getuid?.() ?? 0}/auth.json`,

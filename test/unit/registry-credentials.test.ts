@@ -135,7 +135,7 @@ test('a login in DOCKER_AUTH_CONFIG comes first, and what is no JSON there is no
   assert.match(shown, /^DOCKER_AUTH_CONFIG: it is no JSON object; going on without\n$/);
 });
 
-test("podman's logins are found where there is no session", () => {
+test("podman's logins are found without XDG_RUNTIME_DIR as well", () => {
   const [uid, home] = [process.getuid!(), '/h'];
   assert.ok(credentialFiles({ HOME: home }).includes(`/run/containers/${uid}/auth.json`));
   const files = credentialFiles({ HOME: home, XDG_RUNTIME_DIR: '/run/user/1' });
