@@ -206,23 +206,33 @@ test('a token that docker-registry takes for expired is renewed once, and then g
   assert.ok(asked.length >= 2, 'and it was renewed before that was said');
 });
 
-/** nginx with TLS in front of a registry. */
+/**
+ * nginx with TLS in front of a registry. What `locations` says of it comes first, and `cdn` is another server that it may
+ * redirect to: one that answers 400 to who brings credentials, as object stores do.
+ */
 async function startNginx(
   t: TestContext,
   directory: string,
   backend: string,
+  locations: (cdn: string) => string = () => '',
 ): Promise<{ host: string; caFile: string }> {
   const ca = makeCa(directory);
   const { cert, key } = ca.issue(['localhost', '127.0.0.1']);
   writeFileSync(join(directory, 'nginx.crt'), cert);
   writeFileSync(join(directory, 'nginx.key'), key);
   const host = `127.0.0.1:${await freePort()}`;
+  const cdn = `localhost:${await freePort()}`;
+  // Started by root, its workers would be nobody, who may not read the files of this test.
+  const user = process.getuid!() === 0 ? 'user root;' : '';
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
     (it) => `${it}_temp_path ${directory}/${it};`,
   );
-  const config = `daemon off; pid ${directory}/pid; error_log ${directory}/error.log;
+  const config = `daemon off; ${user} pid ${directory}/pid; error_log ${directory}/error.log;
     events {} http { access_log off; ${temporary.join(' ')} client_max_body_size 0;
-      server { listen ${host} ssl; ssl_certificate ${directory}/nginx.crt; ssl_certificate_key ${directory}/nginx.key;
+      ssl_certificate ${directory}/nginx.crt; ssl_certificate_key ${directory}/nginx.key;
+      server { listen ${cdn.replace('localhost', '127.0.0.1')} ssl; if ($http_authorization) { return 400; }
+        location / { proxy_pass http://${backend}; } }
+      server { listen ${host} ssl; ${locations(cdn)}
         location / { proxy_pass http://${backend}; proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto https; } } }`;
   writeFileSync(join(directory, 'nginx.conf'), config);
   const nginx: ChildProcess = spawn('nginx', ['-c', join(directory, 'nginx.conf'), '-p', directory], {
@@ -253,6 +263,27 @@ test('behind nginx with TLS from a private CA', {
   const plain = await it.run(line(''));
   assert.equal(plain.status, 76, 'nginx answers 400 to plain http');
   assert.match(plain.stderr, /HTTP 400/);
+});
+
+test('behind nginx that wants a login and redirects blobs to a host that wants none', {
+  skip: needs('docker-registry', 'skopeo', 'openssl', 'nginx', 'curl'),
+}, async (t) => {
+  const it = await world(t);
+  const directory = scratch(t);
+  writeFileSync(join(directory, 'users'), htpasswd);
+  const { host, caFile } = await startNginx(
+    t,
+    directory,
+    it.registry.host,
+    (cdn) => `auth_basic registry; auth_basic_user_file ${directory}/users;
+      location ~ ^/v2/.*/blobs/ { return 307 https://${cdn}$request_uri; }`,
+  );
+  const line = (login: string) =>
+    `md-token --ca-file ${caFile} ${login} ${host}/${repository} | md-manifest | md-fetch-layer`;
+  const pulled = await it.run(`printf secret | ${line('--username me --password-stdin')}`);
+  assert.deepEqual(layersOf(pulled), expected(it));
+  const anonymous = await it.run(line(''));
+  assert.equal(anonymous.status, 77);
 });
 
 test('zstd layers that skopeo made are pulled as they are', { skip: needsPeers || needsZstd }, async (t) => {
