@@ -6,14 +6,14 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { onFailure } from '../pipe/cleanup.js';
-import { errnoName, Failure, failureOf, statusOfErrno } from '../pipe/failure.js';
+import { errnoName, errnoText, Failure, failureOf, statusOfErrno } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { close, openat, renameat2 } from '../sys/calls.js';
 import { AT, O, RENAME, S } from '../sys/constants.js';
-import { SyscallError } from '../sys/syscall.js';
+import { errnoNameOf, SyscallError } from '../sys/syscall.js';
 import { type ByteString, shown } from './bytes.js';
 import { type Claim, claim, clearLeftovers, makeSpare, placeFile, release, sideFiles, toName } from './claim.js';
-import { EACCES, EBUSY, EEXIST, ENOTDIR, ENOTEMPTY } from './errno.js';
+import { EACCES, EBUSY, EEXIST, EINVAL, ENOENT, ENOTDIR, ENOTEMPTY, EXDEV } from './errno.js';
 import { mountPoints } from './mounts.js';
 import { isRemovable } from './removable.js';
 import { type Stat, statAt } from './stat.js';
@@ -155,10 +155,14 @@ export class Stage {
   private putTree(): () => void {
     const { parent, base } = this;
     const { name } = this.claim;
-    if (this.force && renameat2.try(parent, name, parent, base, RENAME.EXCHANGE) === 0) {
-      return () => renameat2(parent, name, parent, base, RENAME.EXCHANGE);
-    }
+    const exchanged = this.force ? renameat2.try(parent, name, parent, base, RENAME.EXCHANGE) : -ENOENT;
+    if (exchanged === 0) return () => renameat2(parent, name, parent, base, RENAME.EXCHANGE);
     const result = renameat2.try(parent, name, parent, base, 0);
+    // EXDEV from an overlay for a directory of its lower layers, EINVAL from filesystems that exchange nothing.
+    if (result < 0 && (exchanged === -EXDEV || exchanged === -EINVAL)) {
+      const why = `its filesystem cannot exchange it for the new tree: ${errnoText(errnoNameOf(-exchanged))}`;
+      throw new Failure(Status.io, this.target, why, { hint: 'remove it first' });
+    }
     if (result === -ENOTEMPTY || result === -EEXIST || result === -ENOTDIR) throw occupied(this.target);
     if (result === -EBUSY) throw isMountPoint(this.target);
     if (result < 0) throw new SyscallError('renameat2', -result, this.target);

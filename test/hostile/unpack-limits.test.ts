@@ -16,6 +16,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { chmodAt } from '../../lib/unpack/tree.js';
+import { hasOverlay } from '../support/peers.js';
 import { until } from '../support/rootfs.js';
 import { binDir, cleanEnv, md, needs, needsRoot, run, scratch, shell } from '../support/run.js';
 import type { TarEntry } from '../support/tar.js';
@@ -211,6 +212,20 @@ test('what is mounted in a tree once it is being removed stays, and the error is
   const result = await shell(`unshare -m sh -c '${script}' sh "$1" "$2"`, [directory, stdin]);
   assert.match(result.stderr, /^md-unpack: .*\(EXDEV\)\n$/);
   assert.equal(result.stdout, '74\na\nx\n');
+});
+
+test('a tree that its filesystem cannot exchange stays, and the error says that it is no matter of --force', {
+  skip: needsRoot || needs('unshare') || (!hasOverlay() && 'the kernel has no overlay filesystem'),
+}, async (t) => {
+  const { directory, stdin } = prepare(t, [[file('a', 1)]]);
+  mkdirSync(join(directory, 'disk'));
+  const script = `cd "$1"; mount -t tmpfs none .; cd "$1"
+    mkdir -p lower/in upper work on; echo x >lower/in/old
+    mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work,redirect_dir=off none on
+    md-unpack --force on/in >/dev/null; echo $?; ls -A on on/in`;
+  const { stdout, stderr } = await shell(`unshare -m sh -c '${script}' sh "$1"`, [join(directory, 'disk')], { stdin });
+  assert.match(stderr, /disk\/on\/in: its filesystem cannot exchange it .*\(EXDEV\); remove it first\n$/);
+  assert.equal(stdout, '74\non:\nin\n\non/in:\nold\n');
 });
 
 test('a DIR of no name is refused, and is not the working directory', async (t) => {
