@@ -135,14 +135,16 @@ test('directories that their owner may not write, or not even enter, are filled,
       { name: 'd/', type: 'directory', mode: 0o555 },
       { name: 'd/none/', type: 'directory', mode: 0 },
       { name: 'd/none/f', data: 'x', mode: 0 },
+      { name: 'd/none/sub/', type: 'directory', mode: 0 },
       { name: 'd/old', data: 'x' },
     ],
     [{ name: 'd/none/g', data: 'y' }, { name: 'd/.wh.old' }],
   ]);
   assert.equal(result.status, 0, result.stderr);
   const described = describeTree(rootfs);
-  assert.deepEqual([...described.keys()], ['.', 'd', 'd/none', 'd/none/f', 'd/none/g']);
-  assert.deepEqual([described.get('d')?.mode, described.get('d/none')?.mode], ['0555', '0000']);
+  assert.deepEqual([...described.keys()], ['.', 'd', 'd/none', 'd/none/f', 'd/none/g', 'd/none/sub']);
+  const modes = ['d', 'd/none', 'd/none/sub'].map((path) => described.get(path)?.mode);
+  assert.deepEqual(modes, ['0555', '0000', '0000']);
   const again = await md('md-unpack', ['--force', rootfs], { stdin, ...user });
   assert.equal(again.status, 0, again.stderr);
   assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
