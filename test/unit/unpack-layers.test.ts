@@ -555,3 +555,16 @@ for (const [major, minor] of [
   test(`case 15: the device numbers ${major}, ${minor} are out of range`, (t) =>
     fails(t, [[{ name: 'dev', type: 'char', major, minor }]], /out of range/));
 }
+
+// 18. Sparse files
+
+test('case 18: a sparse file has its holes on the disk too, at its end as well', async (t) => {
+  const pax = { 'GNU.sparse.map': '1000000,2', 'GNU.sparse.size': '3000000' };
+  const rootfs = await tree(t, [
+    [file('holes', 'xy', { pax }), file('hole', '', { pax: { ...pax, 'GNU.sparse.map': '' } })],
+  ]);
+  const holes = readFileSync(join(rootfs, 'holes'));
+  assert.deepEqual([holes.length, holes.indexOf('xy'), holes.lastIndexOf('\0')], [3_000_000, 1_000_000, 2_999_999]);
+  assert.deepEqual([statSync(join(rootfs, 'hole')).size, statSync(join(rootfs, 'hole')).blocks], [3_000_000, 0]);
+  assert.ok(statSync(join(rootfs, 'holes')).blocks * 512 < 100_000);
+});
