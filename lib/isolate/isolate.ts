@@ -22,7 +22,7 @@ import type { Report } from './seccomp/report.js';
 import type { Settings } from './settings.js';
 import { refuseDirectories, stdioPipes } from './stdio.js';
 import type { PlanStep } from './step.js';
-import { forwardedWithTerminal, Signals } from './supervise.js';
+import { endUnlessHandled, forwardedWithTerminal, Signals } from './supervise.js';
 import { chooseMaps } from './userns.js';
 import { identify } from './users.js';
 import { placed } from './volumes.js';
@@ -196,6 +196,8 @@ async function attend(
   if (master === undefined) return waitForEnd(pid);
   const { attachTerminal } = await import('./terminal.js');
   const terminal = attachTerminal(master, { detachKeys: circumstances.detachKeys! });
+  const hungUp = () => endUnlessHandled(pid);
+  if (!plan.init) process.on('SIGHUP', hungUp);
   try {
     const status = await waitForEnd(pid);
     terminal.finish();
@@ -203,6 +205,7 @@ async function attend(
     return status;
   } finally {
     terminal.restore();
+    process.off('SIGHUP', hungUp);
   }
 }
 

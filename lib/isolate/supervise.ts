@@ -1,5 +1,10 @@
 /** The process that stays outside passes signals on. */
+import { readFileSync } from 'node:fs';
 import { kill } from '../sys/calls.js';
+import { statusBits } from '../sys/proc-status.js';
+
+const SIGHUP = 1;
+const SIGKILL = 9;
 
 /** What a caller or a terminal sends. Others are results of what this process does itself, or cannot be caught. */
 const forwarded: readonly NodeJS.Signals[] = [
@@ -46,4 +51,20 @@ export class Signals {
     if (this.#pid === undefined) this.#early.push(number);
     else kill.try(this.#pid, number);
   };
+}
+
+/**
+ * The window is closed, and SIGHUP is on its way to the command. One that has no handler for it would end by it anywhere else; as
+ * process 1 it would run on where nobody can see it or reach it.
+ */
+export function endUnlessHandled(pid: number): void {
+  let status: string;
+  try {
+    status = readFileSync(`/proc/${pid}/status`, 'latin1');
+  } catch {
+    // It has ended.
+    return;
+  }
+  const handled = ['SigCgt', 'SigIgn', 'SigBlk'].some((field) => statusBits(status, field).includes(SIGHUP - 1));
+  if (!handled) kill.try(pid, SIGKILL);
 }

@@ -14,6 +14,7 @@ import { ReaderGone } from '../pipe/output.js';
 import { pause } from '../pipe/pause.js';
 import { fcntl, ioctl, ioctlMemory, ioctlTermios } from '../sys/calls.js';
 import { F, O, TC, TIO } from '../sys/constants.js';
+import { isErrno } from '../sys/syscall.js';
 import { guardTerminal } from './terminal-guard.js';
 import { DetachKeys } from './terminal-keys.js';
 
@@ -110,10 +111,13 @@ class OuterTerminal {
 
   enterRaw(): void {
     if (this.#unguard || inBackground()) return;
-    this.#cooked = getTermios();
-    const raw = rawTermios(this.#cooked);
-    this.#unguard = guardTerminal(this.#cooked, raw);
-    ioctlTermios(0, TC.SETSW, raw);
+    const cooked = getTermios();
+    if (!cooked) return;
+    const raw = rawTermios(cooked);
+    this.#cooked = cooked;
+    this.#unguard = guardTerminal(cooked, raw);
+    // It fails when the terminal has hung up since, and SIGHUP is on its way: others deal with that.
+    ioctlTermios.try(0, TC.SETSW, raw);
   }
 
   leaveRaw(): void {
@@ -133,10 +137,10 @@ class OuterTerminal {
   }
 }
 
-function getTermios(): Buffer {
+/** Undefined when the terminal has hung up. */
+function getTermios(): Buffer | undefined {
   const termios = Buffer.alloc(64);
-  ioctlTermios(0, TC.GETS, termios);
-  return termios.subarray(0, termiosSize);
+  return isErrno(ioctlTermios.try(0, TC.GETS, termios)) ? undefined : termios.subarray(0, termiosSize);
 }
 
 /** The settings with which a terminal hands on every byte as it comes: cfmakeraw in termios(3). */

@@ -1,7 +1,7 @@
 /** `md-isolate` at a real terminal: full-screen programs, job control, and the terminal afterwards. As root, in tmux. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -153,6 +153,32 @@ for (const [what, line] of [
     await until(() => execFileSync('sh', ['-c', `pgrep -f "^sleep ${seconds}" || true`], { encoding: 'utf8' }) === '');
   });
 }
+
+test('closing the window ends a command that has no handler for it', {
+  skip: needsContainer || needs('pgrep'),
+}, async (t) => {
+  const root = makeRoot(t);
+  const terminal = new TestTerminal(t);
+  await terminal.see('shell> ');
+  terminal.type(`${isolate} ${root} sleep ${seconds}\r`);
+  const running = () => execFileSync('sh', ['-c', `pgrep -f "^sleep ${seconds}" || true`], { encoding: 'utf8' });
+  await until(() => running() !== '');
+  terminal.end();
+  await until(() => running() === '');
+});
+
+test('closing the window leaves a command that has a handler for it the time to put things in order', {
+  skip: needsContainer,
+}, async (t) => {
+  const root = makeRoot(t);
+  const script = 'trap "sleep 0.2; : > /tmp/over; exit" HUP; : > /tmp/up; while :; do sleep 0.02; done';
+  const terminal = new TestTerminal(t);
+  await terminal.see('shell> ');
+  terminal.type(`${isolate} ${root} sh -c '${script}'\r`);
+  await until(() => existsSync(join(root, 'tmp/up')));
+  terminal.end();
+  await until(() => existsSync(join(root, 'tmp/over')));
+});
 
 test('the exit status of the command comes back through a terminal', { skip: needsContainer }, async (t) => {
   const root = makeRoot(t);
