@@ -4,7 +4,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, readlinkSync, renameSyn
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { inside, makeRoot, needsContainer, output, until } from '../support/rootfs.js';
-import { md, shell } from '../support/run.js';
+import { md, needs, run, shell } from '../support/run.js';
 import { describeTree } from '../support/tree.js';
 
 const skip = needsContainer;
@@ -154,6 +154,19 @@ test('the host sees nothing of the mounts: before, during, after', { skip }, asy
   assert.equal(mounts(), before);
 });
 
+test('a host whose mounts are shared sees nothing of them either', { skip: skip || needs('unshare') }, async (t) => {
+  const root = makeRoot(t);
+  // The namespace of the host's part: what is mounted below a shared mount appears in all that share it.
+  const script = `
+    cat /proc/self/mountinfo > "$1/../before"; grep -q shared: "$1/../before" || exit 9
+    md-isolate "$1" sh -c 'touch /tmp/up; while [ -e /tmp/up ]; do sleep 0.05; done' &
+    while ! [ -e "$1/tmp/up" ]; do sleep 0.05; done
+    cat /proc/self/mountinfo > "$1/../during"; rm "$1/tmp/up"; wait; diff "$1/../before" "$1/../during"`;
+  const { status, stdout } = await run(['unshare', '-m', '--propagation', 'shared', 'sh', '-c', script, 'sh', root]);
+  assert.equal(stdout, '');
+  assert.equal(status, 0);
+});
+
 test('the container has only its own mounts, none of the host', { skip }, async (t) => {
   const root = makeRoot(t);
   const mounts = (await output(root, 'cat /proc/self/mountinfo')).split('\n').map((line) => line.split(' '));
@@ -189,12 +202,17 @@ test('/dev has the devices that every program expects, and they work', { skip },
   );
 });
 
-test('a device node that root makes in the container opens nothing', { skip }, async (t) => {
+test('a device node that root makes in the container opens nothing, wherever it is', { skip }, async (t) => {
   const root = makeRoot(t);
-  const script = 'for d in /dev/x /tmp/x /x; do mknod $d c 1 5 && head -c 1 $d; done; true';
-  const { stdout, stderr } = await inside(root, script);
-  assert.equal(stdout, '');
-  assert.equal(stderr.match(/Permission denied/g)?.length, 3);
+  const shared = join(root, '../shared');
+  mkdirSync(shared);
+  const script =
+    'for d in /x /tmp/x /dev/x /dev/shm/x /volume/x /memory/x; do mknod $d c 1 5 && head -c 1 $d; rm $d; done; true';
+  for (const flags of [[], ['--overlay']]) {
+    const { stdout, stderr } = await inside(root, script, [...flags, '-v', `${shared}:/volume`, '--tmpfs', '/memory']);
+    assert.equal(stdout, '');
+    assert.equal(stderr.match(/Permission denied/g)?.length, 6, stderr);
+  }
 });
 
 test("/sys and docker's read-only paths cannot be written, its masked paths not be read", { skip }, async (t) => {

@@ -130,6 +130,7 @@ test('the order is: a program of its own, mounts private, new root, mounts, pivo
     'fsopen("devpts"',
     'pivot_root(".", ".")',
     'getcwd',
+    'compare([4096 bytes], 0xff, 0x2f',
     'prctl(PR_CAPBSET_DROP',
     'seccomp',
     'setgroups',
