@@ -39,6 +39,11 @@ test('--pids-limit: no more processes start', { skip: skip || needsControllers('
   assert.match(stderr, /can't fork: Resource temporarily unavailable/);
 });
 
+test('the own cgroup looks like the topmost from inside', { skip: skip || needsControllers('pids') }, async (t) => {
+  const root = makeRoot(t);
+  assert.doesNotMatch(await output(root, 'cat /proc/self/cgroup', ['--pids-limit', '4']), /[^:/]$|\/[^/]+$/m);
+});
+
 test('--cpuset-cpus: the command runs there and nowhere else', {
   skip: skip || needsControllers('cpuset'),
 }, async (t) => {
