@@ -15,7 +15,7 @@ import { CLOSE_RANGE, F, PR, SIG } from '../sys/constants.js';
 import type { ImageSteps } from '../sys/image.js';
 import { Block, compare, pointerArray, Result } from '../sys/program.js';
 import type { Host } from './host.js';
-import type { ResourceLimit } from './limits.js';
+import type { ResourceLimit } from './limits/limits.js';
 import { type PlanStep, step } from './step.js';
 
 const SIGKILL = 9;

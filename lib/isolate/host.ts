@@ -6,11 +6,11 @@ import { ioctlTermios, prlimit64 } from '../sys/calls.js';
 import { RLIMIT, TC } from '../sys/constants.js';
 import { ownStatus, statusBits } from '../sys/proc-status.js';
 import { isErrno } from '../sys/syscall.js';
-import { deviceNumber, type HostDevice, devices as ownDevices } from './devices.js';
 import { whatRootIs } from './document.js';
-import type { ResourceLimit } from './limits.js';
-import { maskedPaths, readOnlyPaths } from './masks.js';
-import { placeOfFile } from './places.js';
+import { deviceNumber, type HostDevice, devices as ownDevices } from './filesystem/devices.js';
+import { maskedPaths, readOnlyPaths } from './filesystem/masks.js';
+import { placeOfFile } from './filesystem/places.js';
+import type { ResourceLimit } from './limits/limits.js';
 
 export interface Host {
   /** Effective user and group of the caller. */

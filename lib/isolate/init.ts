@@ -11,8 +11,8 @@
 import { clone, close_range, exit_group, kill, prctl, rt_sigtimedwait, setsid, wait4 } from '../sys/calls.js';
 import { CLONE, PR, SIGCHLD, W } from '../sys/constants.js';
 import { Block, compare, Result } from '../sys/program.js';
-import { controllingStep } from './console.js';
 import { type PlanStep, step } from './step.js';
+import { controllingStep } from './terminal/console.js';
 
 const EPERM = 1;
 const EINTR = 4;

@@ -11,21 +11,21 @@ import { Program } from '../sys/program.js';
 import { formatResult } from '../sys/syscall.js';
 import { type IdMaps, writeMaps } from '../sys/userns.js';
 import { exitStatus, waitForEnd } from '../sys/wait.js';
-import { readAccountFiles } from './accounts.js';
-import type { Cgroup } from './cgroup.js';
 import { readText } from './document.js';
 import { cloneFailure, execFailure, stepFailure } from './explain.js';
+import { placed } from './filesystem/volumes.js';
 import { checkDevices, probeHost } from './host.js';
+import type { Cgroup } from './limits/cgroup.js';
 import { type Circumstances, cloneReason, keptCapabilities, makePlan, type Plan } from './plan.js';
 import type { Target } from './seccomp/index.js';
 import type { Report } from './seccomp/report.js';
 import type { Settings } from './settings.js';
-import { refuseDirectories, stdioPipes } from './stdio.js';
 import type { PlanStep } from './step.js';
 import { endUnlessHandled, forwardedWithTerminal, Signals } from './supervise.js';
-import { chooseMaps } from './userns.js';
-import { identify } from './users.js';
-import { placed } from './volumes.js';
+import { refuseDirectories, stdioPipes } from './terminal/stdio.js';
+import { readAccountFiles } from './user/accounts.js';
+import { chooseMaps } from './user/userns.js';
+import { identify } from './user/users.js';
 
 /**
  * Runs a command in a container; returns its exit status, 128 + n for a signal. Throws `Failure`: 126 or 127 when the command
@@ -98,7 +98,7 @@ async function lookAround(settings: Settings, control: Circumstances['control'],
     image: image.steps,
     cgroup: Object.keys(settings.cgroup).length > 0,
     showing: tracing(),
-    windowSize: settings.terminal ? (await import('./terminal.js')).windowSize() : undefined,
+    windowSize: settings.terminal ? (await import('./terminal/terminal.js')).windowSize() : undefined,
     detachKeys: await detachKeysOf(settings),
     stdio: identity.uid === 0 || settings.terminal ? [] : stdioPipes(),
   };
@@ -106,7 +106,7 @@ async function lookAround(settings: Settings, control: Circumstances['control'],
 
 async function detachKeysOf({ terminal, detachKeys }: Settings): Promise<Buffer | undefined> {
   if (!terminal && detachKeys === undefined) return undefined;
-  return (await import('./terminal-keys.js')).parseDetachKeys(detachKeys);
+  return (await import('./terminal/keys.js')).parseDetachKeys(detachKeys);
 }
 
 async function seccompOf(settings: Settings, kept: readonly number[]): Promise<Buffer | undefined> {
@@ -115,7 +115,7 @@ async function seccompOf(settings: Settings, kept: readonly number[]): Promise<B
   const target = targetOf(kept);
   const compile = async () => (await import('./seccomp/index.js')).seccompFilter(sourceOf(profile), target);
   if (profile !== 'default') return compile();
-  const { builtAt, cachedFilter } = await import('./seccomp-cache.js');
+  const { builtAt, cachedFilter } = await import('./seccomp/cache.js');
   return cachedFilter({ ...target, version, built: builtAt(), capabilities: kept }, compile);
 }
 
@@ -150,7 +150,7 @@ function showRefused(refused: Map<string, number>): void {
 
 async function makeCgroup(settings: Settings): Promise<Cgroup | undefined> {
   if (Object.keys(settings.cgroup).length === 0) return undefined;
-  return (await import('./cgroup.js')).createCgroup(settings.cgroup);
+  return (await import('./limits/cgroup.js')).createCgroup(settings.cgroup);
 }
 
 function start(program: Program, plan: Plan, maps: IdMaps | undefined): number {
@@ -194,7 +194,7 @@ async function attend(
   }
   if (circumstances.showing) showChild(program, plan, control, report);
   if (master === undefined) return waitForEnd(pid);
-  const { attachTerminal } = await import('./terminal.js');
+  const { attachTerminal } = await import('./terminal/terminal.js');
   const terminal = attachTerminal(master, { detachKeys: circumstances.detachKeys! });
   const hungUp = () => endUnlessHandled(pid);
   if (!plan.init) process.on('SIGHUP', hungUp);

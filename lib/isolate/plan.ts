@@ -8,23 +8,11 @@ import type { ControlFds } from '../sys/control.js';
 import type { ImageSteps } from '../sys/image.js';
 import { Block } from '../sys/program.js';
 import type { IdMaps } from '../sys/userns.js';
-import { boundingSteps, capabilityStep, chooseCapabilities } from './capabilities.js';
-import { consoleSteps } from './console.js';
 import { aliveSteps, controlSteps, gateSteps } from './control.js';
-import { deviceSteps } from './devices.js';
 import { calledOffSteps, changeSteps, deathStep, type ExecSteps, execSteps, restoreSteps, signalStep } from './exec.js';
-import { fileSteps } from './files.js';
-import type { Host } from './host.js';
-import { type Init, initSteps } from './init.js';
-import { maskSteps } from './masks.js';
-import {
-  beginningSteps,
-  cgroupNamespaceStep,
-  hostnameStep,
-  loopbackSteps,
-  namespacesOf,
-  noNewPrivilegesStep,
-} from './namespaces.js';
+import { deviceSteps } from './filesystem/devices.js';
+import { fileSteps } from './filesystem/etc-files.js';
+import { maskSteps } from './filesystem/masks.js';
 import {
   enterSteps,
   overlaySteps,
@@ -34,14 +22,26 @@ import {
   rootSteps,
   workingDirectory,
   workshopSteps,
-} from './root.js';
+} from './filesystem/root.js';
+import { procAndSys } from './filesystem/system.js';
+import { volumeSteps } from './filesystem/volumes.js';
+import type { Host } from './host.js';
+import { type Init, initSteps } from './init.js';
+import { sysctlSteps } from './limits/sysctl.js';
+import {
+  beginningSteps,
+  cgroupNamespaceStep,
+  hostnameStep,
+  loopbackSteps,
+  namespacesOf,
+  noNewPrivilegesStep,
+} from './namespaces.js';
 import type { Settings } from './settings.js';
-import { type StdioPipe, stdioSteps } from './stdio.js';
 import { type PlanStep, step } from './step.js';
-import { sysctlSteps } from './sysctl.js';
-import { procAndSys } from './system.js';
-import type { Identity } from './users.js';
-import { volumeSteps } from './volumes.js';
+import { consoleSteps } from './terminal/console.js';
+import { type StdioPipe, stdioSteps } from './terminal/stdio.js';
+import { boundingSteps, capabilityStep, chooseCapabilities } from './user/capabilities.js';
+import type { Identity } from './user/users.js';
 
 /** What has been found out, decided and opened for this container. */
 export interface Circumstances {

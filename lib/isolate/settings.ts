@@ -4,10 +4,17 @@ import { Failure } from '../pipe/failure.js';
 import type { RunConfig } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 import { readText } from './document.js';
-import { type LimitFlags, type Limits, parseLimits, parseSize, parseUlimit, type ResourceLimit } from './limits.js';
-import { parseSysctl, type Sysctl } from './sysctl.js';
-import type { UserNamespace } from './userns.js';
-import { mountOf, tmpfsOf, type Volume, volumeOf } from './volumes.js';
+import { mountOf, tmpfsOf, type Volume, volumeOf } from './filesystem/volumes.js';
+import {
+  type LimitFlags,
+  type Limits,
+  parseLimits,
+  parseSize,
+  parseUlimit,
+  type ResourceLimit,
+} from './limits/limits.js';
+import { parseSysctl, type Sysctl } from './limits/sysctl.js';
+import type { UserNamespace } from './user/userns.js';
 
 export interface Settings {
   /** Absolute path of the root filesystem. */

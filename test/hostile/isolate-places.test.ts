@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { placeInside } from '../../lib/isolate/places.js';
+import { placeInside } from '../../lib/isolate/filesystem/places.js';
 import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
 import { scratch } from '../support/run.js';
 

@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { probeCgroups } from '../../lib/isolate/cgroup.js';
+import { probeCgroups } from '../../lib/isolate/limits/cgroup.js';
 import { output, until } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
 import { cleanEnv, run } from '../support/run.js';

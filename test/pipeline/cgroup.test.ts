@@ -3,9 +3,9 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { type Cgroup, cgroupOf, createCgroup, probeCgroups } from '../../lib/isolate/cgroup.js';
-import type { CgroupHost } from '../../lib/isolate/cgroup-host.js';
-import type { Limits } from '../../lib/isolate/limits.js';
+import { type Cgroup, cgroupOf, createCgroup, probeCgroups } from '../../lib/isolate/limits/cgroup.js';
+import type { CgroupHost } from '../../lib/isolate/limits/cgroup-host.js';
+import type { Limits } from '../../lib/isolate/limits/limits.js';
 import { Failure } from '../../lib/pipe/failure.js';
 import { needsControllers } from '../support/controllers.js';
 

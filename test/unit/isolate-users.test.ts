@@ -1,9 +1,9 @@
 /** Who the command runs as, and with which powers. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { chooseCapabilities, defaultCapabilities } from '../../lib/isolate/capabilities.js';
-import { chooseMaps } from '../../lib/isolate/userns.js';
-import { identify } from '../../lib/isolate/users.js';
+import { chooseCapabilities, defaultCapabilities } from '../../lib/isolate/user/capabilities.js';
+import { chooseMaps } from '../../lib/isolate/user/userns.js';
+import { identify } from '../../lib/isolate/user/users.js';
 import { Failure } from '../../lib/pipe/failure.js';
 import { refusal } from '../../lib/sys/userns.js';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { cgroupHost } from '../../lib/isolate/cgroup-host.js';
-import { cgroupWrites, type LimitFlags, parseLimits, parseSize, parseUlimit } from '../../lib/isolate/limits.js';
+import { cgroupHost } from '../../lib/isolate/limits/cgroup-host.js';
+import { cgroupWrites, type LimitFlags, parseLimits, parseSize, parseUlimit } from '../../lib/isolate/limits/limits.js';
 import { Failure } from '../../lib/pipe/failure.js';
 
 const none: LimitFlags = { memory: undefined, cpus: undefined, 'pids-limit': undefined, 'cpuset-cpus': undefined };

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, chownSync, readdirSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { cachedFilter, type FilterKey } from '../../lib/isolate/seccomp-cache.js';
+import { cachedFilter, type FilterKey } from '../../lib/isolate/seccomp/cache.js';
 import { needsRoot, scratch } from '../support/run.js';
 
 const key: FilterKey = { version: '1.0.0', built: 1, arch: 'x64', kernel: '6.1.0', capabilities: [0, 7] };

@@ -16,9 +16,9 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { errnoName, errnoText, Failure } from '../pipe/failure.js';
-import { pause } from '../pipe/pause.js';
-import { Status } from '../pipe/status.js';
+import { errnoName, errnoText, Failure } from '../../pipe/failure.js';
+import { pause } from '../../pipe/pause.js';
+import { Status } from '../../pipe/status.js';
 import { type CgroupHost, cgroupHost, type Hierarchy } from './cgroup-host.js';
 import { type CgroupWrite, cgroupWrites, type Limits } from './limits.js';
 

@@ -11,11 +11,11 @@ import {
   openHow,
   pivot_root,
   umount2,
-} from '../sys/calls.js';
-import { AT, MNT, MOUNT_ATTR, MS, O } from '../sys/constants.js';
-import { Block, compare, Result } from '../sys/program.js';
+} from '../../sys/calls.js';
+import { AT, MNT, MOUNT_ATTR, MS, O } from '../../sys/constants.js';
+import { Block, compare, Result } from '../../sys/program.js';
+import { type PlanStep, step } from '../step.js';
 import { attach, copyOfTree, newFileSystem, plainAttributes, target } from './mounts.js';
-import { type PlanStep, step } from './step.js';
 
 export function privateStep(): PlanStep {
   return step(

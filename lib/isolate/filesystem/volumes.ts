@@ -1,13 +1,13 @@
 /** What the user adds to the container's tree: directories and files of the host, and temporary file systems. */
 import { statSync } from 'node:fs';
 import { posix, resolve } from 'node:path';
-import { Failure, failureOf } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
-import { AT, MOUNT_ATTR } from '../sys/constants.js';
-import type { Result } from '../sys/program.js';
+import { Failure, failureOf } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+import { AT, MOUNT_ATTR } from '../../sys/constants.js';
+import type { Result } from '../../sys/program.js';
+import type { PlanStep } from '../step.js';
 import { copyOfTree, mountAt, newFileSystem, type TargetKind } from './mounts.js';
 import { placeInside } from './places.js';
-import type { PlanStep } from './step.js';
 
 export interface BindVolume {
   type: 'bind';

@@ -1,11 +1,11 @@
 /** Reads the image's account files, as hostile as anything else in it. */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { Failure, failureOf } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
-import { openat2, openHow } from '../sys/calls.js';
-import { O, RESOLVE } from '../sys/constants.js';
-import { isErrno } from '../sys/syscall.js';
-import { whatRootIs } from './document.js';
+import { Failure, failureOf } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+import { openat2, openHow } from '../../sys/calls.js';
+import { O, RESOLVE } from '../../sys/constants.js';
+import { isErrno } from '../../sys/syscall.js';
+import { whatRootIs } from '../document.js';
 import type { AccountFiles } from './users.js';
 
 /** Ample: 10,000 users have 0.6 MB. A larger file is no account file. */

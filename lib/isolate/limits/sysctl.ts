@@ -1,11 +1,11 @@
 /** `--sysctl`: settings of the kernel that belong to a namespace of the container. */
 
-import { Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
-import { close, openat2, openHow, write } from '../sys/calls.js';
-import { O, RESOLVE } from '../sys/constants.js';
-import { Block, Result } from '../sys/program.js';
-import { type PlanStep, step } from './step.js';
+import { Failure } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+import { close, openat2, openHow, write } from '../../sys/calls.js';
+import { O, RESOLVE } from '../../sys/constants.js';
+import { Block, Result } from '../../sys/program.js';
+import { type PlanStep, step } from '../step.js';
 
 export interface Sysctl {
   /** Below /proc/sys. */

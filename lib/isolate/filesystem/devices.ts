@@ -1,9 +1,9 @@
 /** The container's /dev: its own, with the few devices that every program expects and that can do no harm. */
-import { mkdirat, mknodat, mount_setattr, mountAttr, symlinkat } from '../sys/calls.js';
-import { AT, MOUNT_ATTR, S } from '../sys/constants.js';
-import type { Result } from '../sys/program.js';
+import { mkdirat, mknodat, mount_setattr, mountAttr, symlinkat } from '../../sys/calls.js';
+import { AT, MOUNT_ATTR, S } from '../../sys/constants.js';
+import type { Result } from '../../sys/program.js';
+import { type PlanStep, step } from '../step.js';
 import { attach, copyOfTree, mountAt, mountOnOwn, newFileSystem, openOwn, plainAttributes } from './mounts.js';
-import { type PlanStep, step } from './step.js';
 
 /** Name, major, minor. Source: kernel, Documentation/admin-guide/devices.txt; runtime-spec, "Default Devices". */
 export const devices: readonly [name: string, major: number, minor: number][] = [

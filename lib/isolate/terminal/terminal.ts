@@ -9,14 +9,14 @@ import { closeSync, createReadStream, fstatSync, readFileSync, readSync, writeSy
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { isatty, ReadStream } from 'node:tty';
-import { errnoName, failureOf } from '../pipe/failure.js';
-import { ReaderGone } from '../pipe/output.js';
-import { pause } from '../pipe/pause.js';
-import { fcntl, ioctl, ioctlMemory, ioctlTermios } from '../sys/calls.js';
-import { F, O, TC, TIO } from '../sys/constants.js';
-import { isErrno } from '../sys/syscall.js';
-import { guardTerminal } from './terminal-guard.js';
-import { DetachKeys } from './terminal-keys.js';
+import { errnoName, failureOf } from '../../pipe/failure.js';
+import { ReaderGone } from '../../pipe/output.js';
+import { pause } from '../../pipe/pause.js';
+import { fcntl, ioctl, ioctlMemory, ioctlTermios } from '../../sys/calls.js';
+import { F, O, TC, TIO } from '../../sys/constants.js';
+import { isErrno } from '../../sys/syscall.js';
+import { guardTerminal } from './guard.js';
+import { DetachKeys } from './keys.js';
 
 /** `struct termios` of the kernel, the same on x64 and arm64: four words of flags, a byte, 19 control characters. */
 const termiosSize = 36;

@@ -1,10 +1,10 @@
 /** /proc, /sys and /sys/fs/cgroup. */
-import { mount_setattr, mountAttr } from '../sys/calls.js';
-import { AT, MOUNT_ATTR } from '../sys/constants.js';
-import { Result } from '../sys/program.js';
-import type { Host } from './host.js';
+import { mount_setattr, mountAttr } from '../../sys/calls.js';
+import { AT, MOUNT_ATTR } from '../../sys/constants.js';
+import { Result } from '../../sys/program.js';
+import type { Host } from '../host.js';
+import { type PlanStep, step } from '../step.js';
 import { copyOfTree, mountAt, mountOnOwn, newFileSystem, plainAttributes } from './mounts.js';
-import { type PlanStep, step } from './step.js';
 
 export interface SystemOptions {
   /** A sysfs can be made by who owns the network namespace only; otherwise the host's is bound. */

@@ -2,8 +2,8 @@
  * Who the command runs as. The names are those of the image's own /etc/passwd and /etc/group, which nobody has checked:
  * lines that make no sense are passed over, as the C library does. Source: passwd(5), group(5), and docker's `--user`.
  */
-import { Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
+import { Failure } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
 
 export interface Identity {
   uid: number;

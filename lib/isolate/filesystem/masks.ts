@@ -2,10 +2,10 @@
  * What of /proc and /sys the container does not get to see, or not to write. All of it is looked up below the descriptors of
  * the proc and sysfs that this plan itself has mounted, so no image can put something else in their place.
  */
-import { MOUNT_ATTR } from '../sys/constants.js';
-import { Result } from '../sys/program.js';
+import { MOUNT_ATTR } from '../../sys/constants.js';
+import { Result } from '../../sys/program.js';
+import type { PlanStep } from '../step.js';
 import { attach, copyOfTree, newFileSystem, openOwn, plainAttributes } from './mounts.js';
-import type { PlanStep } from './step.js';
 
 /** Hidden. Source: moby, oci/defaults.go, MaskedPaths; whether each is a file or a directory is the kernel's. */
 export const maskedPaths: readonly [path: string, kind: 'file' | 'directory'][] = [

@@ -10,10 +10,10 @@
  * has it already, since /proc/PID/fd is closed to all other users.
  */
 import { fstatSync, readlinkSync } from 'node:fs';
-import { Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
-import { fchmod } from '../sys/calls.js';
-import { type PlanStep, step } from './step.js';
+import { Failure } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+import { fchmod } from '../../sys/calls.js';
+import { type PlanStep, step } from '../step.js';
 
 /**
  * A directory on descriptor 0, 1 or 2 would be a way out of the container: /proc/self/fd/0/.. and all that is below. Throws

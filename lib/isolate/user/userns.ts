@@ -1,7 +1,7 @@
 /** Which user namespace a container gets: without root there is no container without one. */
-import { Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
-import { type Caller, type IdMaps, missingForRange, rangeMaps } from '../sys/userns.js';
+import { Failure } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+import { type Caller, type IdMaps, missingForRange, rangeMaps } from '../../sys/userns.js';
 
 /** `host`: none. `self`: the caller is root, and there is nobody else. `range`: the subordinate ids exist as well, from 1 on. */
 export type UserNamespace = 'host' | 'self' | 'range';

@@ -3,10 +3,10 @@
  * JavaScript: it waits on a pipe whose other end is the supervisor's alone, makes one ioctl, and ends.
  */
 import { closeSync } from 'node:fs';
-import { close_range, dup3, ioctlTermios, kill, pipe2, read, wait4 } from '../sys/calls.js';
-import { O, TC } from '../sys/constants.js';
-import { Block, compare, Program, type Step } from '../sys/program.js';
-import type { Syscall } from '../sys/syscall.js';
+import { close_range, dup3, ioctlTermios, kill, pipe2, read, wait4 } from '../../sys/calls.js';
+import { O, TC } from '../../sys/constants.js';
+import { Block, compare, Program, type Step } from '../../sys/program.js';
+import type { Syscall } from '../../sys/syscall.js';
 
 const SIGKILL = 9;
 const EBUSY = 16;

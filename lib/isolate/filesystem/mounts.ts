@@ -16,11 +16,22 @@ import {
   open_tree,
   openat2,
   openHow,
-} from '../sys/calls.js';
-import { AT, FSCONFIG, FSMOUNT, FSOPEN, MOUNT_ATTR, MOVE_MOUNT, O, OPEN_TREE, RESOLVE, S } from '../sys/constants.js';
-import { Result } from '../sys/program.js';
-import type { Path } from '../sys/syscall.js';
-import { type PlanStep, step } from './step.js';
+} from '../../sys/calls.js';
+import {
+  AT,
+  FSCONFIG,
+  FSMOUNT,
+  FSOPEN,
+  MOUNT_ATTR,
+  MOVE_MOUNT,
+  O,
+  OPEN_TREE,
+  RESOLVE,
+  S,
+} from '../../sys/constants.js';
+import { Result } from '../../sys/program.js';
+import type { Path } from '../../sys/syscall.js';
+import { type PlanStep, step } from '../step.js';
 
 const { NOSUID, NODEV, NOEXEC } = MOUNT_ATTR;
 /** What every mount in the container has that needs neither programs nor devices. */

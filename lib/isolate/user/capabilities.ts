@@ -1,10 +1,10 @@
 /** The powers of root that the command keeps. */
 
-import { Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
-import { capset, prctl } from '../sys/calls.js';
-import { capabilities, PR } from '../sys/constants.js';
-import { type PlanStep, step } from './step.js';
+import { Failure } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+import { capset, prctl } from '../../sys/calls.js';
+import { capabilities, PR } from '../../sys/constants.js';
+import { type PlanStep, step } from '../step.js';
 
 /** What docker leaves to root in a container. Source: moby, oci/caps/defaults.go. */
 export const defaultCapabilities: readonly string[] = [

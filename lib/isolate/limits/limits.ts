@@ -1,7 +1,7 @@
 /** What a container may use, from docker's flags: checked numbers, and what they are for the kernel. Nothing is done here. */
-import { Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
-import { RLIMIT } from '../sys/constants.js';
+import { Failure } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+import { RLIMIT } from '../../sys/constants.js';
 
 /** The flags as they are on the command line. */
 export interface LimitFlags {

@@ -1,10 +1,10 @@
 /** /etc/hostname, /etc/hosts and /etc/resolv.conf: of the container, not of the image. */
-import { close, openat, write } from '../sys/calls.js';
-import { O } from '../sys/constants.js';
-import { Block, Result } from '../sys/program.js';
-import type { Host } from './host.js';
+import { close, openat, write } from '../../sys/calls.js';
+import { O } from '../../sys/constants.js';
+import { Block, Result } from '../../sys/program.js';
+import type { Host } from '../host.js';
+import { type PlanStep, step } from '../step.js';
 import { copyOfTree, mountAt } from './mounts.js';
-import { type PlanStep, step } from './step.js';
 
 export function fileSteps(workshop: Result, root: Result, hostname: string, host: Host): PlanStep[] {
   const files: [name: string, content: string][] = [

@@ -3,8 +3,8 @@
  * can lead it elsewhere; links that the image has there on purpose are therefore resolved before, here.
  */
 import { lstatSync, readlinkSync } from 'node:fs';
-import { errnoName, Failure, failureOf } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
+import { errnoName, Failure, failureOf } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
 
 /** As the kernel: path_resolution(7). */
 const maxLinks = 40;
