@@ -568,3 +568,10 @@ test('case 18: a sparse file has its holes on the disk too, at its end as well',
   assert.deepEqual([statSync(join(rootfs, 'hole')).size, statSync(join(rootfs, 'hole')).blocks], [3_000_000, 0]);
   assert.ok(statSync(join(rootfs, 'holes')).blocks * 512 < 100_000);
 });
+
+// 19. The end
+
+test('case 19: megabytes behind the end of the archive are part of the diffID, and of nothing else', async (t) => {
+  const rootfs = await tree(t, [[file('a'), Buffer.alloc(1024), Buffer.alloc(3_000_000, 'x')]]);
+  assert.deepEqual(paths(rootfs), ['a']);
+});

@@ -502,6 +502,12 @@ test('case 19: one block of zeros is not the end', () => {
   );
 });
 
+test('case 19: two blocks of zeros that are not in a row are not the end', () => {
+  const zeros = Buffer.alloc(512);
+  const paths = entries([zeros, { name: 'a' }, zeros, { name: 'b' }]).map(({ path }) => path);
+  assert.deepEqual(paths, ['a', 'b']);
+});
+
 test('case 19: what follows the end is dropped', () => {
   const found = readAll(Buffer.concat([good, tarball([{ name: 'evil' }]), Buffer.from('garbage')]));
   assert.deepEqual(
