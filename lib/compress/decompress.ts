@@ -1,6 +1,7 @@
 /**
  * A layer's bytes without their compression. What the compression is, the first bytes say, whatever the media type
- * claims. Decompression runs in Node's thread pool and ahead of the reader, so that it overlaps with writing files.
+ * claims. Decompression is ahead of the reader by a few megabytes; a thread of its own for large layers makes it overlap with
+ * writing files.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
@@ -8,8 +9,9 @@ import { Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { Ahead } from './ahead.js';
 import { gunzip } from './gunzip.js';
-import { Input } from './input.js';
+import { chunkBytes, Input } from './input.js';
 import { type Compression, compressionOf } from './magic.js';
+import type { Output } from './output.js';
 import { unzstd } from './unzstd.js';
 
 /** What may wait between decompressing and writing. */
@@ -18,7 +20,11 @@ const aheadBytes = 4 * 1024 * 1024;
 /** Decompresses all of `input` into `output`. */
 export type Decoder = (input: Input, output: Ahead) => Promise<void>;
 
-const decoders: Record<Compression, Decoder> = { gzip: gunzip, zstd: unzstd, none: copy };
+const decoders: Record<Compression, Decoder> = {
+  gzip: (input, output) => gunzip(input, new AheadOutput(output)),
+  zstd: unzstd,
+  none: copy,
+};
 
 /** Where decompressed bytes come from. */
 export interface Source {
@@ -107,7 +113,29 @@ export class LayerBytes {
   }
 }
 
-/** Node's thread pool decompresses, this thread hashes. */
+/** Memory for what waits. Small pieces share it. */
+class AheadOutput implements Output {
+  private memory: Buffer = Buffer.of();
+  private full = false;
+
+  constructor(private readonly ahead: Ahead) {}
+
+  room(): Buffer | Promise<Buffer> {
+    if (this.memory.length === 0) this.memory = Buffer.allocUnsafeSlow(chunkBytes);
+    return this.full ? this.ahead.room().then(() => this.memory) : this.memory;
+  }
+
+  filled(bytes: number): void {
+    if (bytes > 0) this.full = !this.ahead.offer(this.memory.subarray(0, bytes));
+    this.memory = this.memory.subarray(bytes);
+  }
+
+  get closed(): boolean {
+    return this.ahead.closed;
+  }
+}
+
+/** Decompressed and hashed here, with Node's thread pool for zstd. */
 class OwnSource implements Source {
   private readonly ahead = new Ahead(aheadBytes);
 

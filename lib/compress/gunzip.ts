@@ -1,21 +1,92 @@
 /** gzip data: RFC 1952. Several members in a row are one file; NULs may follow, and nothing else. */
-import { createGunzip, type Gunzip } from 'node:zlib';
+import type { Gunzip } from 'node:zlib';
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import type { Ahead } from './ahead.js';
+import { hasZlib, Inflater } from '../sys/zlib.js';
 import { chunkBytes, type Input } from './input.js';
+import type { Output } from './output.js';
 
-export async function gunzip(input: Input, output: Ahead): Promise<void> {
-  const stream = createGunzip({ chunkSize: chunkBytes });
+/**
+ * Decompresses all of `input` into `output`: by zlib as a function, in this thread, or where that cannot be called as a
+ * stream, in Node's thread pool. Throws `Failure` 65 for damaged data.
+ */
+export function gunzip(input: Input, output: Output): Promise<void> {
+  return (hasZlib() ? gunzipByCalls : gunzipByStream)(input, output);
+}
+
+async function gunzipByCalls(input: Input, output: Output): Promise<void> {
+  const members = new Members(input.path);
+  try {
+    for (let chunk = await input.read(); chunk.length > 0; chunk = await input.read()) {
+      for (let at = 0; at < chunk.length || members.hasMore; ) {
+        const room = output.room();
+        const memory = room instanceof Promise ? await room : room;
+        if (output.closed) return;
+        const done = members.run(chunk, at, memory);
+        at = done.at;
+        output.filled(done.bytes);
+      }
+    }
+    members.finish();
+  } finally {
+    members.close();
+  }
+}
+
+/** The members of a file, and what stands between and behind them. */
+class Members {
+  private readonly inflater = new Inflater();
+  private state: 'inside' | 'between' | 'padding' = 'inside';
+  /** The last output was full: more may be to come without further input. */
+  hasMore = false;
+
+  constructor(private readonly path: string) {}
+
+  /** Takes bytes of `chunk` from `at` on; says how far it got, and how many bytes came out. */
+  run(chunk: Buffer, at: number, memory: Buffer): { at: number; bytes: number } {
+    if (this.state === 'between') this.state = this.begin(chunk[at]!);
+    if (this.state === 'padding') {
+      checkNuls(chunk.subarray(at), this.path);
+      return { at: chunk.length, bytes: 0 };
+    }
+    const done = this.inflater.run(chunk, at, memory);
+    if (!done) throw damaged(this.path);
+    if (done.ended) this.state = 'between';
+    this.hasMore = !done.ended && done.bytes === memory.length;
+    return done;
+  }
+
+  finish(): void {
+    if (this.state === 'inside') throw cut(this.path);
+  }
+
+  close(): void {
+    this.inflater.close();
+  }
+
+  private begin(first: number): 'inside' | 'padding' {
+    if (first === 0) return 'padding';
+    if (first !== magic) throw trailing(this.path);
+    this.inflater.reset();
+    return 'inside';
+  }
+}
+
+/** RFC 1952, 2.3.1: ID1. */
+const magic = 0x1f;
+
+export async function gunzipByStream(input: Input, output: Output): Promise<void> {
+  const stream = process.getBuiltinModule('node:zlib').createGunzip({ chunkSize: chunkBytes });
   const ended = new Promise<void>((resolve, reject) => {
-    stream.on('end', resolve).on('error', (error) => reject(damaged(input.path, error)));
+    stream.on('end', resolve).on('error', (error: Error & { code?: string }) => {
+      reject(error.code === 'Z_BUF_ERROR' ? cut(input.path) : damaged(input.path, error));
+    });
   });
   // Whoever waits for a write to be done hears of an error there first.
   ended.catch(() => {});
   stream.on('data', (chunk: Buffer) => {
-    if (output.offer(chunk)) return;
     stream.pause();
-    output.room().then(() => stream.resume());
+    void copy(chunk, output).then(() => stream.resume());
   });
   try {
     await feed(stream, input, output, ended);
@@ -24,7 +95,17 @@ export async function gunzip(input: Input, output: Ahead): Promise<void> {
   }
 }
 
-async function feed(stream: Gunzip, input: Input, output: Ahead, ended: Promise<void>): Promise<void> {
+async function copy(chunk: Buffer, output: Output): Promise<void> {
+  for (let at = 0; at < chunk.length; ) {
+    const memory = await output.room();
+    if (output.closed) return;
+    const taken = chunk.copy(memory, 0, at);
+    output.filled(taken);
+    at += taken;
+  }
+}
+
+async function feed(stream: Gunzip, input: Input, output: Output, ended: Promise<void>): Promise<void> {
   let given = 0;
   for (let chunk = await input.read(); chunk.length > 0; chunk = await input.read()) {
     if (output.closed) return;
@@ -41,11 +122,17 @@ async function feed(stream: Gunzip, input: Input, output: Ahead, ended: Promise<
 }
 
 function checkNuls(bytes: Buffer, path: string): void {
-  if (bytes.some((byte) => byte !== 0)) throw new Failure(Status.data, path, 'other data follows the gzip data');
+  if (bytes.some((byte) => byte !== 0)) throw trailing(path);
 }
 
-function damaged(path: string, error: Error & { code?: string }): Failure {
-  const isCut = error.code === 'Z_BUF_ERROR';
-  const why = isCut ? 'the gzip data is cut' : `the gzip data is damaged (${error.message})`;
-  return new Failure(Status.data, path, why, { cause: error });
+function trailing(path: string): Failure {
+  return new Failure(Status.data, path, 'other data follows the gzip data');
+}
+
+function cut(path: string): Failure {
+  return new Failure(Status.data, path, 'the gzip data is cut');
+}
+
+function damaged(path: string, cause?: unknown): Failure {
+  return new Failure(Status.data, path, 'the gzip data is damaged', { cause });
 }

@@ -34,6 +34,11 @@ export function viewMemory(address: number, bytes: number): Buffer {
   return Buffer.from(koffi.view(BigInt(address), bytes));
 }
 
+/** Where the bytes of a Buffer are. They stay there for as long as it is reachable and is not transferred. */
+export function addressOf(buffer: Buffer): bigint {
+  return BigInt(koffi.address(buffer));
+}
+
 let codeType: ReturnType<typeof koffi.proto> | undefined;
 
 /** Calls machine code at an address as `int64_t code(void *argument)`. */

@@ -4,11 +4,10 @@
  */
 import { createHash, type Hash } from 'node:crypto';
 import { type MessagePort, parentPort } from 'node:worker_threads';
-import { Ahead } from '../compress/ahead.js';
 import { gunzip } from '../compress/gunzip.js';
 import { Input } from '../compress/input.js';
+import type { Output } from '../compress/output.js';
 import { failureOf } from '../pipe/failure.js';
-import { received } from '../pipe/garbage.js';
 
 /** What is to be done: gzip data in the open file `fd`, blocks to `port`. */
 export interface Job {
@@ -29,93 +28,87 @@ export type Report =
 const blockBytes = 512 * 1024;
 /** Blocks of a layer: what may wait between decompressing and writing. */
 const blockCount = 8;
-/** Between decompressing and hashing. */
-const aheadBytes = 512 * 1024;
 
 parentPort?.on('message', (job: Job) => void serve(job));
 
 async function serve({ port, fd, path, size, algorithm }: Job): Promise<void> {
-  const ahead = new Ahead(aheadBytes);
-  const blocks = new Blocks(port);
-  const gone = () => {
-    ahead.close();
-    blocks.close();
-  };
-  port.once('close', gone);
   const input = new Input(fd, path, size);
-  const decoded = gunzip(input, ahead).then(
-    () => ahead.end(),
-    (error) => ahead.end(error),
-  );
+  const blocks = new Blocks(port, input, createHash(algorithm));
+  port.once('close', () => blocks.close());
   try {
-    const digest = await pass(ahead, input, blocks, createHash(algorithm));
-    port.postMessage({ digest } satisfies Report);
+    await gunzip(input, blocks);
+    port.postMessage({ digest: blocks.end() } satisfies Report);
   } catch (error) {
     port.postMessage(asReport(error, path));
   } finally {
-    gone();
-    await decoded;
+    blocks.close();
     await input.close();
   }
 }
 
-async function pass(ahead: Ahead, input: Input, blocks: Blocks, hash: Hash): Promise<string> {
-  for (let chunk = await ahead.next(); chunk; chunk = await ahead.next()) {
-    hash.update(chunk);
-    received(chunk.length);
-    await blocks.write(chunk, input.used);
-  }
-  blocks.flush(input.used);
-  return hash.digest('hex');
-}
-
 /** Memory that travels: full to the reader, empty back. So there is never more of it, and none to be collected. */
-class Blocks {
+class Blocks implements Output {
   private readonly free: ArrayBuffer[] = [];
   private made = 0;
-  private filled = 0;
   private current: Buffer | undefined;
+  private used = 0;
   private wake: (() => void) | undefined;
-  private closed = false;
+  closed = false;
 
-  constructor(private readonly port: MessagePort) {
+  constructor(
+    private readonly port: MessagePort,
+    private readonly input: Input,
+    private readonly hash: Hash,
+  ) {
     port.on('message', (block: ArrayBuffer) => {
       this.free.push(block);
       this.wake?.();
     });
   }
 
-  async write(chunk: Buffer, used: number): Promise<void> {
-    for (let at = 0; at < chunk.length && !this.closed; ) {
-      this.current ??= Buffer.from(await this.empty());
-      const taken = chunk.copy(this.current, this.filled, at);
-      at += taken;
-      this.filled += taken;
-      if (this.filled === this.current.length) this.flush(used);
-    }
+  room(): Buffer | Promise<Buffer> {
+    return this.current?.subarray(this.used) ?? this.begin();
   }
 
-  flush(used: number): void {
-    if (this.current === undefined || this.filled === 0 || this.closed) return;
-    const block = this.current.buffer as ArrayBuffer;
-    this.port.postMessage({ block, bytes: this.filled, used } satisfies Report, [block]);
-    this.current = undefined;
-    this.filled = 0;
+  filled(bytes: number): void {
+    const { current, used } = this;
+    if (current === undefined) return;
+    this.hash.update(current.subarray(used, used + bytes));
+    this.used += bytes;
+    if (this.used === current.length) this.send(current);
   }
 
+  /** Hands on what there is, and returns the digest of all of it. */
+  end(): string {
+    if (this.current !== undefined && this.used > 0) this.send(this.current);
+    return this.hash.digest('hex');
+  }
+
+  /** Nobody reads any more. */
   close(): void {
     this.closed = true;
     this.wake?.();
   }
 
-  private async empty(): Promise<ArrayBuffer> {
+  private send(current: Buffer): void {
+    if (this.closed) return;
+    const block = current.buffer as ArrayBuffer;
+    this.port.postMessage({ block, bytes: this.used, used: this.input.used } satisfies Report, [block]);
+    this.current = undefined;
+  }
+
+  private async begin(): Promise<Buffer> {
     while (this.free.length === 0 && this.made === blockCount && !this.closed) {
       await new Promise<void>((resolve) => {
         this.wake = resolve;
       });
     }
-    const block = this.free.pop();
-    if (block) return block;
+    this.used = 0;
+    this.current = Buffer.from(this.free.pop() ?? this.make());
+    return this.current;
+  }
+
+  private make(): ArrayBuffer {
     this.made += 1;
     return new ArrayBuffer(blockBytes);
   }

@@ -1,17 +1,18 @@
 /** Decompression: CASE 20 of the project's list of nasty cases. */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
-import { openSync, writeFileSync } from 'node:fs';
+import { fstatSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { Ahead } from '../../lib/compress/ahead.js';
 import { type Decompressor, LayerBytes } from '../../lib/compress/decompress.js';
+import { gunzipByStream } from '../../lib/compress/gunzip.js';
 import { Input } from '../../lib/compress/input.js';
 import { compressionOf } from '../../lib/compress/magic.js';
 import { libraryDecoder, nodeDecoder, unzstd } from '../../lib/compress/unzstd.js';
 import { FrameWalker } from '../../lib/compress/zstd-frames.js';
-import { Failure } from '../../lib/pipe/failure.js';
+import { Failure, failureOf } from '../../lib/pipe/failure.js';
 import { LayerThread } from '../../lib/unpack/thread.js';
 import { needsZstd, zstd } from '../support/image.js';
 import { root, scratch } from '../support/run.js';
@@ -19,12 +20,15 @@ import { root, scratch } from '../support/run.js';
 /** The program that the commands run, for layers of any size. */
 const thread = new LayerThread(join(root, 'dist/bundle/layer-thread.cjs'), 0);
 
-/** Reads a layer twice, decompressed by this thread and by the other: both must come to the same. */
+/** Reads a layer in each way that there is, by this thread, by the other, and by Node's stream: all must come to the same. */
 async function read(t: TestContext, data: Buffer): Promise<Buffer> {
   const path = join(scratch(t), 'layer');
   writeFileSync(path, data);
-  const [own, other] = await Promise.allSettled([readWith(path), readWith(path, thread)]);
+  const streamed = compressionOf(data) === 'gzip' ? readWithStream(path) : readWith(path);
+  const [own, other, byStream] = await Promise.allSettled([readWith(path), readWith(path, thread), streamed]);
   assert.deepEqual(outcome(other), outcome(own));
+  // The stream has words of its own for what is wrong.
+  assert.deepEqual(valueOrStatus(byStream), valueOrStatus(own));
   if (own.status === 'rejected') throw own.reason;
   return own.value;
 }
@@ -34,6 +38,10 @@ function outcome(result: PromiseSettledResult<Buffer>): unknown {
   if (result.status === 'fulfilled') return result.value;
   const { status, message } = result.reason as Failure;
   return { status, message };
+}
+
+function valueOrStatus(result: PromiseSettledResult<Buffer>): unknown {
+  return result.status === 'fulfilled' ? result.value : (result.reason as Failure).status;
 }
 
 async function readWith(path: string, decompressor?: Decompressor): Promise<Buffer> {
@@ -48,6 +56,33 @@ async function readWith(path: string, decompressor?: Decompressor): Promise<Buff
   } finally {
     await bytes.close();
   }
+}
+
+/** What a Node does whose zlib cannot be called. Its pieces of memory are of an odd size. */
+async function readWithStream(path: string): Promise<Buffer> {
+  const fd = openSync(path, 'r');
+  const input = new Input(fd, path, fstatSync(fd).size);
+  const pieces: Buffer[] = [];
+  let memory = Buffer.alloc(0);
+  const output = {
+    closed: false,
+    room: async () => {
+      if (memory.length === 0) memory = Buffer.alloc(100_003);
+      return memory;
+    },
+    filled: (bytes: number) => {
+      pieces.push(memory.subarray(0, bytes));
+      memory = memory.subarray(bytes);
+    },
+  };
+  try {
+    await gunzipByStream(input, output);
+  } catch (error) {
+    throw failureOf(error, path);
+  } finally {
+    await input.close();
+  }
+  return Buffer.concat(pieces);
 }
 
 async function damaged(t: TestContext, data: Buffer, why: RegExp): Promise<void> {
