@@ -54,11 +54,13 @@ export function credentialFiles(env: NodeJS.ProcessEnv): string[] {
     env.REGISTRY_AUTH_FILE,
     join(env.DOCKER_CONFIG || join(home, '.docker'), 'config.json'),
     // Where podman keeps logins when nobody has set that: below sudo, in cron, in CI.
-    env.XDG_RUNTIME_DIR
-      ? join(env.XDG_RUNTIME_DIR, 'containers/auth.json')
-      : `/run/containers/${process.getuid?.() ?? 0}/auth.json`,
+    env.XDG_RUNTIME_DIR ? join(env.XDG_RUNTIME_DIR, 'containers/auth.json') : podmanDefault(),
     join(env.XDG_CONFIG_HOME || join(home, '.config'), 'containers/auth.json'),
   ].filter((path): path is string => Boolean(path));
+}
+
+function podmanDefault(): string {
+  return `/run/containers/${process.getuid?.() ?? 0}/auth.json`;
 }
 
 function readConfig(path: string): JsonObject | undefined {
@@ -68,7 +70,9 @@ function readConfig(path: string): JsonObject | undefined {
   } catch (error) {
     const name = errnoName(error);
     if (name === undefined) throw error;
-    if (name !== 'ENOENT' && name !== 'ENOTDIR') warnLine(`${path}: ${errnoText(name)}; going on without`);
+    // Where only root has used podman, nobody else may look into its directory, and there is nothing of theirs in it.
+    const isRoots = name === 'EACCES' && path === podmanDefault();
+    if (name !== 'ENOENT' && name !== 'ENOTDIR' && !isRoots) warnLine(`${path}: ${errnoText(name)}; going on without`);
     return undefined;
   }
   return parseConfig(text, path);

@@ -41,7 +41,9 @@ export interface Result {
 export function cleanEnv(): Record<string, string> {
   const { PATH = '/usr/bin:/bin', TMPDIR } = process.env;
   const path = `${binDir}${delimiter}${PATH}${delimiter}/usr/sbin${delimiter}/sbin`;
-  return { PATH: path, HOME: emptyHome(), LANG: 'C.UTF-8', ...(TMPDIR === undefined ? {} : { TMPDIR }) };
+  // Without it skopeo looks below /run/containers, and fails where that is root's.
+  const runtime = process.getuid!() === 0 ? {} : { XDG_RUNTIME_DIR: emptyHome() };
+  return { PATH: path, HOME: emptyHome(), LANG: 'C.UTF-8', ...runtime, ...(TMPDIR === undefined ? {} : { TMPDIR }) };
 }
 
 let home: string | undefined;
