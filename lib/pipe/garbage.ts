@@ -1,5 +1,5 @@
 /**
- * The chunks of a download or a layer are Buffers that live for a moment, outside of V8's heap. V8 itself looks for dead ones when
+ * The chunks of a download are Buffers that live for a moment, outside of V8's heap. V8 itself looks for dead ones when
  * some 64 MB of them have come, which is most of what it takes; a look at the youngest objects, more often, costs
  * nothing that can be measured and saves 30 to 60 MB.
  */
