@@ -50,7 +50,7 @@ class Members {
       return { at: chunk.length, bytes: 0 };
     }
     const done = this.inflater.run(chunk, at, memory);
-    if (!done) throw damaged(this.path);
+    if (typeof done === 'string') throw damaged(this.path, done);
     if (done.ended) this.state = 'between';
     this.hasMore = !done.ended && done.bytes === memory.length;
     return done;
@@ -79,7 +79,7 @@ export async function gunzipByStream(input: Input, output: Output): Promise<void
   const stream = process.getBuiltinModule('node:zlib').createGunzip({ chunkSize: chunkBytes });
   const ended = new Promise<void>((resolve, reject) => {
     stream.on('end', resolve).on('error', (error: Error & { code?: string }) => {
-      reject(error.code === 'Z_BUF_ERROR' ? cut(input.path) : damaged(input.path, error));
+      reject(error.code === 'Z_BUF_ERROR' ? cut(input.path) : damaged(input.path, error.message));
     });
   });
   // Whoever waits for a write to be done hears of an error there first.
@@ -133,6 +133,6 @@ function cut(path: string): Failure {
   return new Failure(Status.data, path, 'the gzip data is cut');
 }
 
-function damaged(path: string, cause?: unknown): Failure {
-  return new Failure(Status.data, path, 'the gzip data is damaged', { cause });
+function damaged(path: string, why: string): Failure {
+  return new Failure(Status.data, path, `the gzip data is damaged (${why})`);
 }

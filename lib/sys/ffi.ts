@@ -39,12 +39,41 @@ export function addressOf(buffer: Buffer): bigint {
   return BigInt(koffi.address(buffer));
 }
 
-let codeType: ReturnType<typeof koffi.proto> | undefined;
+/** The text at an address that C code gave us, up to its NUL. */
+export function textAt(address: bigint): string {
+  return koffi.decode(address, 'char', -1) as string;
+}
 
-/** Calls machine code at an address as `int64_t code(void *argument)`. */
+type KoffiFunction = ReturnType<ReturnType<typeof koffi.load>['func']>;
+
+let codeType: ReturnType<typeof koffi.proto> | undefined;
+const codeFunctions = new Map<number, KoffiFunction>();
+
+/** Machine code at an address as `int64_t code(void *argument)`. Making the function takes longer than most calls of it. */
+function codeFunction(address: number): KoffiFunction {
+  let native = codeFunctions.get(address);
+  if (!native) {
+    codeType ??= koffi.proto('int64_t md_code(void *argument)');
+    native = koffi.decode(BigInt(address), codeType) as KoffiFunction;
+    codeFunctions.set(address, native);
+  }
+  return native;
+}
+
+/** Calls machine code at an address with an address. */
 export function callCode(address: number, argument: number): number {
-  codeType ??= koffi.proto('int64_t md_code(void *argument)');
-  return koffi.call(BigInt(address), codeType, BigInt(argument)) as number;
+  return codeFunction(address)(BigInt(argument)) as number;
+}
+
+/** The same in the thread pool. What the argument points to must stay as it is until it has ended. */
+export function callCodeAsync(address: number, argument: number): Promise<number> {
+  return asPromise(codeFunction(address), BigInt(argument));
+}
+
+function asPromise(native: KoffiFunction, ...args: FfiArg[]): Promise<number> {
+  return new Promise((resolve, reject) => {
+    native.async(...args, (error: unknown, result: number) => (error ? reject(error) : resolve(result)));
+  });
 }
 
 /** A function that runs in the thread pool. Memory that it is given must stay as it is until it has ended. */
@@ -70,10 +99,7 @@ export function libraryFunctions(name: string | null) {
     plain: (name: string, types: FfiType[]) => library.func(name, 'int64_t', types) as NativeFunction,
     async: (name: string, types: FfiType[]): AsyncFunction => {
       const native = library.func(name, 'int64_t', types);
-      return (...args) =>
-        new Promise((resolve, reject) => {
-          native.async(...args, (error: unknown, result: number) => (error ? reject(error) : resolve(result)));
-        });
+      return (...args) => asPromise(native, ...args);
     },
   };
 }

@@ -2,11 +2,12 @@
  * Decompression by the zlib inside Node, called as a function into memory of the caller's: the stream of node:zlib allocates
  * memory for each piece that comes out, which costs as much as hashing it. Source: zlib.h.
  */
-import { addressOf, libraryFunctions, type NativeFunction } from './ffi.js';
+import { addressOf, libraryFunctions, type NativeFunction, textAt } from './ffi.js';
+import { once } from './once.js';
 
 /** `struct z_stream` where pointers and `unsigned long` have 8 bytes, and where its fields are. */
 const streamBytes = 112;
-const field = { nextIn: 0, availableIn: 8, nextOut: 24, availableOut: 32 };
+const field = { nextIn: 0, availableIn: 8, nextOut: 24, availableOut: 32, message: 48 };
 /** The largest window, and gzip alone: inflateInit2. */
 const gzipWindow = 15 + 16;
 const result = { ok: 0, streamEnd: 1, bufferError: -5 };
@@ -20,11 +21,9 @@ interface Library {
   end: NativeFunction;
 }
 
-let library: Library | undefined | null;
-
 /** Whether zlib can be called: a Node whose symbols were stripped does not show it. */
 export function hasZlib(): boolean {
-  return load() !== undefined;
+  return library() !== undefined;
 }
 
 /** What a call of `Inflater.run` has come to. */
@@ -39,31 +38,33 @@ export interface Inflated {
 
 /** One gzip member after the other. */
 export class Inflater {
-  private readonly library: Library;
+  private readonly functions: Library;
   private readonly stream = Buffer.alloc(streamBytes);
 
   /** Only where `hasZlib()`. Throws when there is no memory. */
   constructor() {
-    const found = load();
-    if (!found) throw new Error('this Node.js has no zlib that can be called');
-    this.library = found;
-    const code = asInt(found.init(this.stream, gzipWindow, version, streamBytes));
+    const functions = library();
+    if (!functions) throw new Error('this Node.js has no zlib that can be called');
+    this.functions = functions;
+    const code = asInt(functions.init(this.stream, gzipWindow, version, streamBytes));
     if (code !== result.ok) throw new Error(`inflateInit2: error ${code}`);
   }
 
   /**
-   * Decompresses `input` from `at` on into `output`, until one of them is used up or the member ends. `undefined` when the
-   * data is damaged.
+   * Decompresses `input` from `at` on into `output`, until one of them is used up or the member ends. Of damaged data it
+   * says in a few words what is wrong.
    */
-  run(input: Buffer, at: number, output: Buffer): Inflated | undefined {
+  run(input: Buffer, at: number, output: Buffer): Inflated | string {
     const { stream } = this;
     const available = input.length - at;
     stream.writeBigUInt64LE(addressOf(input) + BigInt(at), field.nextIn);
     stream.writeUInt32LE(available, field.availableIn);
     stream.writeBigUInt64LE(addressOf(output), field.nextOut);
     stream.writeUInt32LE(output.length, field.availableOut);
-    const code = asInt(this.library.inflate(stream, 0));
-    if (code !== result.ok && code !== result.streamEnd && code !== result.bufferError) return undefined;
+    const code = asInt(this.functions.inflate(stream, 0));
+    if (code !== result.ok && code !== result.streamEnd && code !== result.bufferError) {
+      return this.message() ?? `error ${code} of zlib`;
+    }
     return {
       at: input.length - stream.readUInt32LE(field.availableIn),
       bytes: output.length - stream.readUInt32LE(field.availableOut),
@@ -73,11 +74,17 @@ export class Inflater {
 
   /** Another member follows. */
   reset(): void {
-    this.library.reset(this.stream);
+    this.functions.reset(this.stream);
   }
 
   close(): void {
-    this.library.end(this.stream);
+    this.functions.end(this.stream);
+  }
+
+  /** The library's own words for what is wrong. */
+  private message(): string | undefined {
+    const address = this.stream.readBigUInt64LE(field.message);
+    return address === 0n ? undefined : textAt(address);
   }
 }
 
@@ -86,13 +93,8 @@ function asInt(value: number): number {
   return Number(BigInt.asIntN(32, BigInt(value)));
 }
 
-function load(): Library | undefined {
-  if (library === undefined) library = open() ?? null;
-  return library ?? undefined;
-}
-
 /** The zlib that Node itself uses is among its own symbols, be it part of Node or the system's. */
-function open(): Library | undefined {
+const library = once((): Library | undefined => {
   const zlib = libraryFunctions(null);
   if (!zlib?.has('inflateInit2_')) return undefined;
   return {
@@ -101,4 +103,4 @@ function open(): Library | undefined {
     reset: zlib.plain('inflateReset', ['void *']),
     end: zlib.plain('inflateEnd', ['void *']),
   };
-}
+});

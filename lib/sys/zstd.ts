@@ -5,6 +5,7 @@
  */
 import * as zlib from 'node:zlib';
 import { type AsyncFunction, libraryFunctions, type NativeFunction } from './ffi.js';
+import { once } from './once.js';
 
 interface Library {
   create: NativeFunction;
@@ -12,26 +13,24 @@ interface Library {
   decompress: AsyncFunction;
 }
 
-let library: Library | undefined | null;
-
 /** Whether libzstd is there. */
 export function hasZstd(): boolean {
-  return load() !== undefined;
+  return library() !== undefined;
 }
 
 /** A decompression context. Frames may come in pieces; whoever feeds it tells where one ends. */
 export class ZstdContext {
-  private readonly library: Library;
+  private readonly functions: Library;
   private readonly context: number | bigint;
   private readonly produced = Buffer.alloc(8);
   private readonly consumed = Buffer.alloc(8);
 
   /** Only where `hasZstd()`. */
   constructor() {
-    const found = load();
-    if (!found) throw new Error('libzstd is not there');
-    this.library = found;
-    this.context = found.create();
+    const functions = library();
+    if (!functions) throw new Error('libzstd is not there');
+    this.functions = functions;
+    this.context = functions.create();
   }
 
   /**
@@ -41,22 +40,17 @@ export class ZstdContext {
   async run(input: Buffer, at: number, output: Buffer): Promise<{ hint: number; at: number; bytes: number }> {
     this.produced.fill(0);
     this.consumed.writeBigUInt64LE(BigInt(at));
-    const { library, context, produced, consumed } = this;
-    const hint = await library.decompress(context, output, output.length, produced, input, input.length, consumed);
+    const { functions, context, produced, consumed } = this;
+    const hint = await functions.decompress(context, output, output.length, produced, input, input.length, consumed);
     return { hint, at: Number(consumed.readBigUInt64LE()), bytes: Number(produced.readBigUInt64LE()) };
   }
 
   close(): void {
-    this.library.free(this.context);
+    this.functions.free(this.context);
   }
 }
 
-function load(): Library | undefined {
-  if (library === undefined) library = open() ?? null;
-  return library ?? undefined;
-}
-
-function open(): Library | undefined {
+const library = once((): Library | undefined => {
   const zstd = libraryFunctions('createZstdDecompress' in zlib ? null : 'libzstd.so.1');
   if (!zstd?.has('ZSTD_decompressStream_simpleArgs')) return undefined;
   return {
@@ -72,4 +66,4 @@ function open(): Library | undefined {
       'void *',
     ]),
   };
-}
+});

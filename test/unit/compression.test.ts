@@ -175,6 +175,18 @@ for (const { name, compress, skip } of compressors) {
   });
 }
 
+test('case 20: of damaged gzip data zlib says what is wrong with it', async (t) => {
+  const wrong = (at: number) => {
+    const data = gzipSync(text);
+    data[at < 0 ? data.length + at : at]! ^= 0x06;
+    return data;
+  };
+  await damaged(t, wrong(2), /the gzip data is damaged \(unknown compression method\)$/);
+  await damaged(t, wrong(10), /the gzip data is damaged \(invalid [a-z /]+\)$/);
+  await damaged(t, wrong(-8), /the gzip data is damaged \(incorrect data check\)$/);
+  await damaged(t, wrong(-1), /the gzip data is damaged \(incorrect length check\)$/);
+});
+
 test('case 20: skippable frames are skipped, before, between and behind others', { skip: needsZstd }, async (t) => {
   const skip = skippable(Buffer.from('not data'));
   const data = Buffer.concat([skip, zstd(text), skippable(Buffer.of()), skip, zstd(noise), skippable(noise)]);
