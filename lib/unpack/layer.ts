@@ -2,7 +2,7 @@
  * Applies the entries of one layer to the tree, with the meaning that image-spec, layer.md gives them: later entries
  * over earlier ones, whiteouts for what lower layers left, nothing written through what is already there.
  */
-import { errnoName, Failure, failureOf } from '../pipe/failure.js';
+import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import {
   close,
@@ -17,17 +17,20 @@ import {
   openat,
   symlinkat,
   utimensat,
-  write,
 } from '../sys/calls.js';
 import { AT, O, S } from '../sys/constants.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, cleanPath, joinPath, shown, splitPath, toBytes } from './bytes.js';
+import { type Contents, writeAll } from './contents.js';
+import { entryFailure } from './entry-failure.js';
 import { EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM } from './errno.js';
 import { LimitExceeded } from './limits.js';
+import type { Xattrs } from './pax.js';
 import { type Dir, tooDeep } from './rooted.js';
 import { statAt } from './stat.js';
 import type { Entry, TarSink } from './tar.js';
-import { chmodAt, type Kept, type Tree, timespecs, type Unset, usableMode } from './tree.js';
+import { timespecs } from './timespec.js';
+import { chmodAt, type Kept, type Tree, type Unset, usableMode } from './tree.js';
 import { parseWhiteout, Written } from './whiteouts.js';
 import { applyXattrs, replaceXattrs, withoutAcls } from './xattrs.js';
 
@@ -52,15 +55,18 @@ export class LayerWriter implements TarSink {
   private pathNow: ByteString = '';
   private fd = -1;
   private endsInHole = false;
+  /** Its content, when that came in one piece. */
+  private whole: Buffer | undefined;
 
   /**
-   * `isBase`: there is no lower layer, so that whiteouts have nothing to hide. `sourceOf` says which tree has the target
-   * of a hard link, where it is not this one.
+   * `isBase`: there is no lower layer, so that whiteouts have nothing to hide. `contents` completes files. `sourceOf` says
+   * which tree has the target of a hard link, where it is not this one.
    */
   constructor(
     private readonly tree: Tree,
     isBase: boolean,
     private readonly budget: Budget,
+    private readonly contents: Contents,
     private readonly sourceOf: (target: ByteString) => Tree | undefined = () => tree,
   ) {
     this.written = new Written(!isBase, tree.names);
@@ -82,8 +88,12 @@ export class LayerWriter implements TarSink {
     this.budget.bytes -= bytes.length;
     if (this.budget.bytes < 0) throw new LimitExceeded('archive', 'too many bytes', '--max-bytes');
     if (this.fd < 0) return;
+    if (bytes.length === this.entryNow!.size) {
+      this.whole = bytes;
+      return;
+    }
     try {
-      for (let rest = bytes; rest.length > 0; ) rest = rest.subarray(write(this.fd, rest, rest.length));
+      writeAll(this.fd, bytes);
       this.endsInHole = false;
     } catch (error) {
       throw entryFailure(error, this.pathNow);
@@ -190,21 +200,34 @@ export class LayerWriter implements TarSink {
     if (fd < 0) throw new SyscallError('openat', -fd, shown(this.pathNow));
     this.fd = fd;
     this.endsInHole = false;
+    this.whole = undefined;
     this.tree.noteUnset(this.pathNow, {});
     if (!this.owns(entry, dir.ownGroup)) this.chown(entry, () => fchown.try(fd, entry.uid, entry.gid));
   }
 
   /** After the content: owner first, since a change of owner takes setuid and capabilities away, and times last. */
   private finishFile(entry: Entry): void {
-    const { fd } = this;
+    const { fd, whole } = this;
+    const special = (entry.mode & 0o7000) !== 0;
     if (this.endsInHole) ftruncate(fd, entry.size);
-    const lent = this.lentMode(entry);
-    if (entry.mode & 0o7000) fchmod(fd, entry.mode | lent);
-    if (entry.xattrs) this.keepUnset(applyXattrs(fd, entry.xattrs, this.pathNow));
-    if (lent) fchmod(fd, entry.mode);
-    utimensat(fd, null, timespecs(entry.mtime), 0);
+    if (entry.xattrs) this.setXattrs(fd, entry, entry.xattrs);
+    // A change of the mode behind an ACL would change the ACL.
+    const mode = (entry.xattrs ? this.lentMode(entry) !== 0 : special) ? entry.mode : undefined;
     this.fd = -1;
-    close(fd);
+    this.contents.finish({
+      fd,
+      path: this.pathNow,
+      content: entry.xattrs ? undefined : whole,
+      mode,
+      mtime: entry.mtime,
+    });
+  }
+
+  /** Behind the content, since writing takes file capabilities away. */
+  private setXattrs(fd: number, entry: Entry, xattrs: Xattrs): void {
+    if (this.whole) writeAll(fd, this.whole);
+    if (entry.mode & 0o7000) fchmod(fd, entry.mode | this.lentMode(entry));
+    this.keepUnset(applyXattrs(fd, xattrs, this.pathNow));
   }
 
   /** xattr(7): an ordinary user sets attributes only of a file whose mode lets him write to it, open for writing or not. */
@@ -348,13 +371,6 @@ export class LayerWriter implements TarSink {
   private keepUnset(unset: Unset): void {
     this.tree.addUnset(this.pathNow, unset);
   }
-}
-
-/** Names and sizes that no filesystem takes are the archive's fault, all else is the disk's. */
-function entryFailure(error: unknown, path: ByteString): Failure {
-  const isArchives = errnoName(error) === 'ENAMETOOLONG' || errnoName(error) === 'EFBIG';
-  const failure = failureOf(error, shown(path));
-  return isArchives ? new Failure(Status.data, failure.what, failure.why, { cause: error }) : failure;
 }
 
 /** lseek(2), SEEK_CUR. */

@@ -42,7 +42,9 @@ export class LayerThread implements Decompressor {
 class ThreadSource implements Source {
   private readonly ready = new Ahead(Number.POSITIVE_INFINITY);
   private readonly positions: number[] = [];
+  /** What was handed out last, and before that. */
   private current: Buffer | undefined;
+  private before: Buffer | undefined;
   private hex = '';
   used = 0;
 
@@ -55,6 +57,7 @@ class ThreadSource implements Source {
 
   async next(): Promise<Buffer | undefined> {
     this.giveBack();
+    this.before = this.current;
     this.current = await this.ready.next();
     if (this.current) this.used = this.positions.shift()!;
     return this.current;
@@ -76,9 +79,9 @@ class ThreadSource implements Source {
 
   /** The thread fills the same memory again. */
   private giveBack(): void {
-    const block = this.current?.buffer as ArrayBuffer | undefined;
+    const block = this.before?.buffer as ArrayBuffer | undefined;
     if (block) this.port.postMessage(block, [block]);
-    this.current = undefined;
+    this.before = undefined;
   }
 
   private take(report: Report): void {

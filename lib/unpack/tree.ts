@@ -11,6 +11,7 @@ import { EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR, EPERM } from './errno.js';
 import { costOf, NamesBudget } from './limits.js';
 import type { Time, Xattrs } from './pax.js';
 import { type Dir, Root } from './rooted.js';
+import { timespecs } from './timespec.js';
 import { applyXattrs } from './xattrs.js';
 
 /** How a directory is to be left. While the tree grows its owner can always enter and fill it. */
@@ -199,22 +200,6 @@ function costOfUnset(path: ByteString, { xattrs = {} }: Unset): number {
 /** The mode that a directory has until the tree is complete: its owner can fill it, and no group is inherited. */
 export function usableMode(mode: number): number {
   return (mode & 0o777) | 0o700;
-}
-
-const times = Buffer.alloc(32);
-/** `struct timespec[2]` with both access and modification set to `time`; valid until the next call. */
-export function timespecs({ seconds, nanoseconds }: Time): Buffer {
-  writeInt64(times, seconds, 0);
-  times.writeUInt32LE(nanoseconds, 8);
-  times.copy(times, 16, 0, 16);
-  return times;
-}
-
-/** Without BigInt, which costs more than the system call. */
-function writeInt64(buffer: Buffer, value: number, at: number): void {
-  const high = Math.floor(value / 2 ** 32);
-  buffer.writeUInt32LE(value - high * 2 ** 32, at);
-  buffer.writeInt32LE(high, at + 4);
 }
 
 /**

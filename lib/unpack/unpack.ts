@@ -2,6 +2,7 @@
 import type { Layer, ManifestDocument, RootfsDocument } from '../pipe/document.js';
 import { close } from '../sys/calls.js';
 import { type LayerFile, ofImage } from './announced.js';
+import { Contents } from './contents.js';
 import { type Budget, LayerWriter } from './layer.js';
 import type { Limits } from './limits.js';
 import { Selection } from './only.js';
@@ -127,19 +128,21 @@ async function lay<L extends LayerFile>(
   const { entries, bytes, depth } = options.limits;
   const budget: Budget = { entries, bytes };
   const tree = new Tree(stage.fd, { maxDepth: depth });
+  const contents = new Contents();
   const sourceOf = selection.isAll ? undefined : (target: string) => selection.sourceOf(target, tree, spare);
   try {
     await readLayers(
       layers,
       ({ index }) =>
         selection.sink(
-          new LayerWriter(tree, index === 0, budget, sourceOf),
-          spare && new LayerWriter(spare, index === 0, budget),
+          new LayerWriter(tree, index === 0, budget, contents, sourceOf),
+          spare && new LayerWriter(spare, index === 0, budget, contents),
         ),
-      options,
+      { ...options, background: contents },
     );
     return tree;
   } catch (error) {
+    contents.abandon();
     tree.root.closeAll();
     spare?.root.closeAll();
     throw error;

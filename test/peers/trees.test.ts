@@ -34,6 +34,9 @@ const skip =
   needs('docker-registry', 'skopeo', 'umoci', 'buildah', 'getfattr', 'setcap') ||
   (!hasOverlay() && 'the kernel has no overlay filesystem');
 
+const skipLarge =
+  process.env.MD_TEST_LARGE === '1' ? needs('mmdebstrap') : 'it takes two minutes: MD_TEST_LARGE=1 runs it';
+
 suite('the tree is that of umoci unpack', { skip }, () => {
   let registry: DockerRegistry;
   let directory: string;
@@ -113,5 +116,14 @@ suite('the tree is that of umoci unpack', { skip }, () => {
     for (const step of ['2', '3', '4']) await image.layer('debian.sh', step);
     await image.push(`${registry.host}/debian:it`);
     await sameTree(t, 'debian:it', byUmoci, rootTime);
+  });
+
+  test('for a Debian with toolchains: 650 MB and 45,000 entries in six layers', { skip: skipLarge }, async (t) => {
+    const at = scratch(t);
+    await runScript('toolchain.sh', [at]);
+    const archives = [1, 2, 3, 4, 5, 6].map((layer) => join(at, `${layer}.tar`));
+    await umociImage(join(at, 'layout'), 'it', archives);
+    await skopeoCopy(`oci:${join(at, 'layout')}:it`, `docker://${registry.host}/toolchain:it`);
+    await sameTree(t, 'toolchain:it');
   });
 });

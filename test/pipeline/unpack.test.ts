@@ -165,6 +165,15 @@ test('when stdout cannot be written the tree stays, whole and with its document,
   }
 });
 
+test('a process that may open few files unpacks as well', async (t) => {
+  const many = Array.from({ length: 400 }, (_, i) => ({ name: `file-${i}`, data: `${i}\n` }));
+  const { rootfs, stdin } = prepare(t, [many]);
+  const result = await shell('ulimit -n 100 && exec md-unpack "$1"', [rootfs], { stdin });
+  assert.equal(result.stderr, '');
+  assert.equal(readdirSync(rootfs).length, 400);
+  assert.equal(readFileSync(join(rootfs, 'file-399'), 'utf8'), '399\n');
+});
+
 test('-x shows each system call that makes the tree', async (t) => {
   const { rootfs, stdin } = prepare(t, layers);
   const result = await md('md-unpack', ['-x', rootfs], { stdin });

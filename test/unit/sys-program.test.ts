@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import * as sys from '../../lib/sys/calls.js';
 import { AT, F, O, SIG } from '../../lib/sys/constants.js';
-import { entrances, listings } from '../../lib/sys/machine-code.js';
+import { batchListings, entrances, listings } from '../../lib/sys/machine-code.js';
 import { Block, compare, Program, pointerArray, Result, type Step } from '../../lib/sys/program.js';
 import type { Syscall } from '../../lib/sys/syscall.js';
 import { needs, scratch } from '../support/run.js';
@@ -182,12 +182,8 @@ const assemblers: Record<keyof typeof listings, { as: string; objcopy: string; p
   arm64: { as: 'aarch64-linux-gnu-as', objcopy: 'aarch64-linux-gnu-objcopy', prefix: '' },
 };
 
-const texts = [listings, entrances].flatMap((set, i) =>
-  (['x64', 'arm64'] as const).map((arch) => ({
-    arch,
-    listing: set[arch],
-    what: i === 0 ? 'machine code' : 'entrance',
-  })),
+const texts = Object.entries({ 'machine code': listings, entrance: entrances, batch: batchListings }).flatMap(
+  ([what, set]) => (['x64', 'arm64'] as const).map((arch) => ({ arch, listing: set[arch], what })),
 );
 for (const { arch, listing, what } of texts) {
   const { as, objcopy, prefix } = assemblers[arch];

@@ -1,0 +1,196 @@
+/**
+ * What is still to be done for a file that is open: content, mode, times, closing. It hangs on the descriptor and no longer
+ * on a name, so nothing that happens to names meanwhile changes what comes of it. It is done in batches in Node's thread
+ * pool, while this thread reads on and decides which names there are. Under `-x` it is done here, to be seen call by call.
+ */
+import type { Failure } from '../pipe/failure.js';
+import { tracing } from '../pipe/trace.js';
+import { Batch } from '../sys/batch.js';
+import { close, fchmod, prlimit64, utimensat, write } from '../sys/calls.js';
+import { RLIMIT } from '../sys/constants.js';
+import { addressOf } from '../sys/ffi.js';
+import { type Syscall, SyscallError } from '../sys/syscall.js';
+import type { ByteString } from './bytes.js';
+import { entryFailure } from './entry-failure.js';
+import type { Time } from './pax.js';
+import { timespecs, timespecsBytes, writeTimespecs } from './timespec.js';
+
+/** A file that only has to be finished. */
+export interface OpenFile {
+  fd: number;
+  path: ByteString;
+  /** All of it; it must stay as it is for the turn in which it came and the next one. */
+  content: Buffer | undefined;
+  /** To be set after the content, which would take setuid away; `undefined` when it is right already. */
+  mode: number | undefined;
+  mtime: Time;
+}
+
+const filesPerBatch = 64;
+/** Node's pool has four threads. */
+const batchesAtOnce = 4;
+/** Descriptors that must be allowed: those of batches, of open directories, and what else a process has. */
+const neededDescriptors = 1024;
+
+export class Contents {
+  private readonly isAside = !tracing() && allowedDescriptors() >= neededDescriptors;
+  private readonly idle: FileBatch[] = [];
+  private made = 0;
+  private current: FileBatch | undefined;
+  /** Under way: since this turn, and since the one before. */
+  private now: Promise<void>[] = [];
+  private before: Promise<void>[] = [];
+
+  /** Takes a file over. Throws `Failure` for what fails at once; `turn` and `settle` tell the rest. */
+  finish(file: OpenFile): void {
+    if (!this.isAside) {
+      finishHere(file);
+      return;
+    }
+    this.current ??= this.idle.pop() ?? this.another();
+    this.current.add(file);
+    if (!this.current.isFull) return;
+    if (this.idle.length > 0 || this.made < batchesAtOnce) this.launch();
+    else this.current.run();
+  }
+
+  /** A piece of the archive has been read: its files go their way. Those of the piece before are complete afterwards. */
+  async turn(): Promise<void> {
+    this.launch();
+    const { before } = this;
+    this.before = this.now;
+    this.now = [];
+    await Promise.all(before);
+  }
+
+  /** Completes all files. */
+  async settle(): Promise<void> {
+    await this.turn();
+    await this.turn();
+  }
+
+  /** After a failure: lets go of the files that nobody will complete. */
+  abandon(): void {
+    this.current?.abandon();
+    this.current = undefined;
+  }
+
+  private another(): FileBatch {
+    this.made += 1;
+    return new FileBatch();
+  }
+
+  private launch(): void {
+    const batch = this.current;
+    if (!batch || batch.isEmpty) return;
+    this.current = undefined;
+    const done = batch.runAside().then(() => void this.idle.push(batch));
+    // Whoever awaits it hears of its failure; after another failure nobody does.
+    done.catch(() => {});
+    this.now.push(done);
+  }
+}
+
+/** Files whose calls are made together. */
+class FileBatch {
+  private readonly batch = new Batch(filesPerBatch * 4);
+  private readonly times = Buffer.alloc(filesPerBatch * timespecsBytes);
+  private readonly timesAt = Number(addressOf(this.times));
+  private readonly files: OpenFile[] = [];
+  /** By place in the batch: the call, and whose it is. */
+  private readonly calls: { call: Syscall; file: OpenFile }[] = [];
+  /** Where the memory of the last content is: pieces of an archive hold many. */
+  private memory: ArrayBufferLike | undefined;
+  private memoryAt = 0;
+
+  get isEmpty(): boolean {
+    return this.files.length === 0;
+  }
+
+  get isFull(): boolean {
+    return this.files.length === filesPerBatch;
+  }
+
+  add(file: OpenFile): void {
+    const { fd, content, mode, mtime } = file;
+    const at = this.files.length * timespecsBytes;
+    writeTimespecs(this.times, at, mtime);
+    this.files.push(file);
+    if (content) this.call(write, file, content.length, fd, this.addressOf(content), content.length);
+    if (mode !== undefined) this.call(fchmod, file, 0, fd, mode);
+    this.call(utimensat, file, 0, fd, 0, this.timesAt + at);
+    this.call(close, file, 0, fd);
+  }
+
+  run(): void {
+    this.complete(this.batch.run());
+  }
+
+  async runAside(): Promise<void> {
+    this.complete(await this.batch.runAside());
+  }
+
+  abandon(): void {
+    for (const { fd } of this.files) close.try(fd);
+    this.clear();
+  }
+
+  private call(call: unknown, file: OpenFile, expected: number, a: number, b = 0, c = 0): void {
+    this.calls.push({ call: call as Syscall, file });
+    this.batch.add(call as Syscall, expected, a, b, c);
+  }
+
+  /** The batch stopped at `place`: at its end, or at a call that did not do what it should. Others are made all the same. */
+  private complete(place: number): void {
+    let failure: Failure | undefined;
+    for (let at = place; at < this.batch.size; at = this.batch.run(at + 1)) failure ??= this.mended(at);
+    this.clear();
+    if (failure) throw failure;
+  }
+
+  private mended(place: number): Failure | undefined {
+    const { call, file } = this.calls[place]!;
+    const result = this.batch.result(place);
+    try {
+      if (result < 0) throw new SyscallError(call.callName, -result, `${call.callName}(${file.fd}, ...)`);
+      // A part of the content: the rest of it, or why there is no more.
+      if (file.content) writeAll(file.fd, file.content.subarray(result));
+      return undefined;
+    } catch (error) {
+      return entryFailure(error, file.path);
+    }
+  }
+
+  private clear(): void {
+    this.files.length = 0;
+    this.calls.length = 0;
+    this.batch.clear();
+  }
+
+  private addressOf(content: Buffer): number {
+    if (content.buffer !== this.memory) {
+      this.memory = content.buffer;
+      this.memoryAt = Number(addressOf(content)) - content.byteOffset;
+    }
+    return this.memoryAt + content.byteOffset;
+  }
+}
+
+function finishHere({ fd, content, mode, mtime }: OpenFile): void {
+  if (content) writeAll(fd, content);
+  if (mode !== undefined) fchmod(fd, mode);
+  utimensat(fd, null, timespecs(mtime), 0);
+  close(fd);
+}
+
+/** Throws `SyscallError`. */
+export function writeAll(fd: number, bytes: Buffer): void {
+  for (let rest = bytes; rest.length > 0; ) rest = rest.subarray(write(fd, rest, rest.length));
+}
+
+/** The soft limit, which Node raises to the hard one at its start. */
+function allowedDescriptors(): number {
+  const limit = Buffer.alloc(16);
+  prlimit64(0, RLIMIT.NOFILE, null, limit);
+  return Number(limit.readBigUInt64LE());
+}

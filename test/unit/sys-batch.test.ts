@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { Batch } from '../../lib/sys/batch.js';
+import * as sys from '../../lib/sys/calls.js';
+import { AT, O } from '../../lib/sys/constants.js';
+import { addressOf } from '../../lib/sys/ffi.js';
+import type { Syscall } from '../../lib/sys/syscall.js';
+import { scratch } from '../support/run.js';
+
+const call = (it: unknown) => it as Syscall;
+const at = (memory: Buffer) => Number(addressOf(memory));
+
+function newFile(path: string): number {
+  return sys.openat(AT.FDCWD, path, O.WRONLY | O.CREAT | O.CLOEXEC, 0o600);
+}
+
+for (const [where, run] of [
+  ['here', (batch: Batch) => batch.run()],
+  ['in the thread pool', (batch: Batch) => batch.runAside()],
+] as const) {
+  test(`the calls of a batch are made ${where}, in order`, async (t) => {
+    const path = join(scratch(t), 'file');
+    const fd = newFile(path);
+    const words = ['one ', 'two ', 'three'].map((word) => Buffer.from(word));
+    const batch = new Batch(5);
+    for (const word of words) batch.add(call(sys.write), word.length, fd, at(word), word.length);
+    batch.add(call(sys.fchmod), 0, fd, 0o751);
+    batch.add(call(sys.close), 0, fd);
+    assert.equal(await run(batch), 5);
+    assert.equal(readFileSync(path, 'utf8'), 'one two three');
+    assert.equal(statSync(path).mode & 0o7777, 0o751);
+    assert.deepEqual(
+      [0, 1, 2, 3, 4].map((place) => batch.result(place)),
+      [4, 4, 5, 0, 0],
+    );
+  });
+}
+
+test('a batch stops behind a call with another result than expected, and goes on from where it is told', () => {
+  const batch = new Batch(4);
+  batch.add(call(sys.umask), 0o22, 0o27);
+  batch.add(call(sys.umask), 0o22, 0o22);
+  batch.add(call(sys.close), 0, -1);
+  batch.add(call(sys.umask), 0o22, 0o22);
+  const before = process.umask(0o22);
+  try {
+    assert.equal(batch.run(), 1);
+    assert.equal(batch.result(1), 0o27);
+    assert.equal(batch.run(2), 2);
+    assert.equal(batch.result(2), -9);
+    assert.equal(batch.run(3), 4);
+  } finally {
+    process.umask(before);
+  }
+});
+
+test('an empty batch, and one that was cleared, make no calls', async () => {
+  const batch = new Batch(1);
+  assert.equal(batch.run(), 0);
+  batch.add(call(sys.close), 0, -1);
+  batch.clear();
+  assert.equal(await batch.runAside(), 0);
+});
+
+test('numbers cross whole: negative ones, 32 bits, more than 32 bits', (t) => {
+  const path = join(scratch(t), 'sparse');
+  const fd = newFile(path);
+  const end = 5 * 2 ** 32 + 0xffff_fffe;
+  const batch = new Batch(3);
+  batch.add(call(sys.lseek), end, fd, end, 0);
+  batch.add(call(sys.lseek), end - 7, fd, -7, 1);
+  batch.add(call(sys.close), 0, fd);
+  assert.equal(batch.run(), 3);
+  assert.equal(batch.result(1), end - 7);
+});
