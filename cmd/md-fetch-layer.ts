@@ -11,7 +11,7 @@ import { writeDocument } from '../lib/pipe/output.js';
 import { makeProgress, progressMode } from '../lib/pipe/progress.js';
 import { Status } from '../lib/pipe/status.js';
 import { Connections } from '../lib/registry/connections.js';
-import { loadAgent } from '../lib/registry/http.js';
+import { loadAgent } from '../lib/registry/dispatchers.js';
 import { networkFlags, networkOf } from '../lib/registry/network.js';
 import { openRegistry } from '../lib/registry/open.js';
 

@@ -7,7 +7,7 @@ import { main } from '../lib/pipe/command.js';
 import { asTokenDocument } from '../lib/pipe/document.js';
 import { StdinLines } from '../lib/pipe/input.js';
 import { writeDocument } from '../lib/pipe/output.js';
-import { loadAgent } from '../lib/registry/http.js';
+import { loadAgent } from '../lib/registry/dispatchers.js';
 import { networkFlags, networkOf } from '../lib/registry/network.js';
 import { openRegistry } from '../lib/registry/open.js';
 

@@ -7,12 +7,11 @@ import type { Dispatcher } from 'undici';
 import pkg from '../../package.json' with { type: 'json' };
 import { errnoName, Failure } from '../pipe/failure.js';
 import { tracing } from '../pipe/trace.js';
-import { authorities, systemAuthorities } from './authorities.js';
+import { Dispatchers } from './dispatchers.js';
 import { bodyTooLarge, endlessInterim, RegistryFailure, transportFailure } from './failures.js';
 import type { Guard } from './guard.js';
 import { proxyFor } from './proxy-env.js';
 import { secretsIn, withoutSecrets } from './secrets.js';
-import { isHost } from './url.js';
 
 export interface Outgoing {
   method: 'GET' | 'POST';
@@ -81,25 +80,15 @@ const dropLimit = 64 * 1024;
 /** Interim answers (1xx), of which each has its own time to come. */
 const maxInterim = 20;
 
-/** How requests are sent. */
-interface Way {
-  insecure: boolean;
-  /** Whether the system's authorities are trusted as well as Node's. */
-  trustsSystem: boolean;
-  /** The URL of a proxy. */
-  proxy: string | undefined;
-  /** How the guard wants the host's name to be resolved. */
-  lookup: ReturnType<Guard['lookupFor']>;
-}
-
 export class Http {
   readonly #options: HttpOptions;
-  readonly #dispatchers = new Map<string, Promise<Dispatcher>>();
+  readonly #dispatchers: Dispatchers;
   #tracer: Promise<void> | undefined;
   #known = { needsPatience: false, needsSystem: false };
 
   constructor(options: Partial<HttpOptions> = {}) {
     this.#options = { timeouts: defaultTimeouts, ca: undefined, insecure: [], guard: undefined, ...options };
+    this.#dispatchers = new Dispatchers(this.#options);
   }
 
   /**
@@ -129,7 +118,7 @@ export class Http {
     const { url, method, body } = request;
     // What a proxy resolves and reaches is for the proxy to judge.
     const proxy = proxyFor(url);
-    const dispatcher = await this.#dispatcher(url, proxy);
+    const dispatcher = await this.#dispatchers.for(url, proxy, this.#known.needsSystem);
     const { headers, idle } = this.#options.timeouts;
     return new Promise((resolve, reject) => {
       dispatcher.dispatch(
@@ -148,42 +137,8 @@ export class Http {
   }
 
   /** Hangs up. Exchanges under way fail. */
-  async close(): Promise<void> {
-    for (const dispatcher of this.#dispatchers.values()) await (await dispatcher).destroy();
-  }
-
-  /** Requests that are sent in the same way share connections. */
-  #dispatcher(url: URL, proxy: string | undefined): Promise<Dispatcher> {
-    const { insecure, guard } = this.#options;
-    const way: Way = {
-      insecure: insecure.some((host) => isHost(url, host)),
-      trustsSystem: this.#known.needsSystem && url.protocol === 'https:',
-      proxy,
-      lookup: guard?.lookupFor(url),
-    };
-    const key = JSON.stringify(way);
-    const known = this.#dispatchers.get(key);
-    if (known) return known;
-    const made = this.#makeDispatcher(way);
-    this.#dispatchers.set(key, made);
-    return made;
-  }
-
-  async #makeDispatcher({ insecure, trustsSystem, proxy, lookup }: Way): Promise<Dispatcher> {
-    const { timeouts, ca, guard } = this.#options;
-    const more = [...(ca === undefined ? [] : [ca]), ...(trustsSystem ? systemAuthorities() : [])];
-    const tls = {
-      ...(insecure ? { rejectUnauthorized: false } : {}),
-      ...(more.length === 0 ? {} : { ca: authorities(more) }),
-    };
-    const timeout = timeouts.connect * 1000;
-    keepParserSimple();
-    if (proxy !== undefined) {
-      const { proxyAgent } = await import('./proxy.js');
-      return proxyAgent(proxy, tls, timeout);
-    }
-    const Agent = await loadAgent();
-    return new Agent({ connect: { ...tls, timeout, ...(guard && lookup ? { lookup: guard[lookup] } : {}) } });
+  close(): Promise<void> {
+    return this.#dispatchers.close();
   }
 }
 
@@ -196,27 +151,6 @@ function lessonOf({ untrusted, cause }: RegistryFailure): 'needsPatience' | 'nee
   if (untrusted) return 'needsSystem';
   const failures: unknown[] = cause instanceof AggregateError ? cause.errors : [];
   return failures.some((it) => errnoName(it) === 'ETIMEDOUT') ? 'needsPatience' : undefined;
-}
-
-/**
- * Loads undici, which is most of a start: only where something is to be asked. A stage of the pipe may call it while the
- * stage above is still at work.
- */
-export async function loadAgent() {
-  const { default: Agent } = await import('undici/lib/dispatcher/agent.js');
-  return Agent;
-}
-
-/**
- * undici parses HTTP in WebAssembly, and V8 sets its optimizing compiler on that, on other threads, at once or, if told to
- * be slow about it, when half a gigabyte has come: 70 ms of processor time and 35 MB of memory for a parser that sees a
- * few hundred headers, since bodies pass it by.
- */
-function keepParserSimple(): void {
-  const { setFlagsFromString } = process.getBuiltinModule('node:v8');
-  // In this order: what is not optimized step by step is otherwise optimized at once.
-  setFlagsFromString('--no-wasm-tier-up');
-  setFlagsFromString('--no-wasm-dynamic-tiering');
 }
 
 /** One exchange, as undici reports it. The body waits until somebody has said what to do with it. */
