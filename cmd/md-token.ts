@@ -43,6 +43,8 @@ main(
       'IMAGE is a name, or oci:DIR[:NAME|@DIGEST] or docker-archive:FILE[:NAME:TAG|@DIGEST] for an image on this machine.',
       'Writes the document that md-manifest reads. Its fields "authorization" and "login" are secrets.',
       'Logins made with docker login or podman login are used, and those in DOCKER_AUTH_CONFIG.',
+      'Certificates for one registry are those of docker and podman: certs.d/HOST:PORT below /etc/docker, /etc/containers',
+      'or ~/.config/containers; *.crt are authorities, NAME.cert with NAME.key is a client certificate.',
       'The network flags go down the pipe with the document.',
       'http_proxy, https_proxy and no_proxy are obeyed; no_proxy may have networks (10.0.0.0/8), domains and ports.',
     ].join('\n'),

@@ -4,6 +4,8 @@
  */
 import { readFileSync } from 'node:fs';
 import { errnoName } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+import { RegistryFailure } from './failures.js';
 
 /** Where systems keep them: Debian, Fedora, SUSE, Alpine. crypto/x509 of Go looks there as well. */
 const systemFiles = [
@@ -24,6 +26,15 @@ export function authorities(more: string[]): string[] {
 export function systemAuthorities(): string[] {
   const { SSL_CERT_FILE: named } = process.env;
   return readFirst(named ? [named] : systemFiles);
+}
+
+/** A file that somebody has named for its authorities (PEM), or an empty one. `what` is the file, for messages. */
+export function asAuthorities(text: string, what: string): string {
+  // OpenSSL would pass over anything else without a word.
+  if (text === '' || /^-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----/m.test(text)) return text;
+  throw new RegistryFailure(Status.data, what, 'it has no certificate in PEM', {
+    hint: 'openssl x509 -inform der makes one of a binary certificate',
+  });
 }
 
 /** The first file that can be read. */

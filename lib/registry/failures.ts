@@ -98,6 +98,7 @@ const resolverTexts: Record<string, string> = {
 
 /** An error of undici, the resolver, TCP or TLS. `proxy` is the URL of the one that stands between, where one does. */
 export function transportFailure(error: Error, url: URL, proxy?: string): RegistryFailure {
+  if (error.cause instanceof Error && isTls(codeOf(error.cause))) return transportFailure(error.cause, url, proxy);
   const code = codeOf(error);
   const what = originOf(url);
   const cause = error;
@@ -123,7 +124,7 @@ export function transportFailure(error: Error, url: URL, proxy?: string): Regist
 function tlsFailure(error: Error, code: string, what: string): RegistryFailure {
   const plain = tlsHints[code] === plainHint;
   const untrusted = unknownIssuer.has(code);
-  const hint = untrusted ? 'a private CA is given with --ca-file FILE' : tlsHints[code];
+  const hint = tlsHint(code, new URL(what).host);
   // A message of OpenSSL's is full of the names of its files.
   const isOpenssl = 'library' in error && 'reason' in error;
   const why = isOpenssl ? String(error.reason) : error.message;
@@ -132,6 +133,21 @@ function tlsFailure(error: Error, code: string, what: string): RegistryFailure {
     untrusted,
     ...(hint === undefined ? {} : { hint }),
   });
+}
+
+function tlsHint(code: string, host: string): string | undefined {
+  if (unknownIssuer.has(code))
+    return `a private CA is given with --ca-file FILE or as ${certificateFile(host, 'ca.crt')}`;
+  return code === 'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED' ? clientHint(host) : tlsHints[code];
+}
+
+function clientHint(host: string): string {
+  return `a client certificate is given as ${certificateFile(host, 'client.cert')}, with client.key`;
+}
+
+/** One of the places where it is looked for, and the one that most know. */
+function certificateFile(host: string, name: string): string {
+  return `/etc/docker/certs.d/${host}/${name}`;
 }
 
 /** What a proxy answers in its own name, which undici has in the message alone. */
@@ -176,6 +192,9 @@ export async function responseFailure(response: Incoming): Promise<RegistryFailu
     return new RegistryFailure(Status.notPermitted, what, `denied: ${why}`, {
       hint: 'the repository does not exist or needs a login: run docker login or pass --username',
     });
+  }
+  if (status === 400 && words.includes('SSL certificate')) {
+    return new RegistryFailure(Status.notPermitted, what, `denied: ${why}`, { hint: clientHint(response.url.host) });
   }
   if (status === 404 || status === 410) return new RegistryFailure(Status.unavailable, what, `not found: ${why}`);
   const quota = quotaOf(response);
@@ -227,10 +246,15 @@ async function errorWords(response: Incoming): Promise<string> {
     return wordsOf(JSON.parse(body));
   } catch (error) {
     // Many error pages are HTML, and some are cut. The HTTP status has said what matters.
-    if (error instanceof SyntaxError) return /<Message>([^<]+)</.exec(body)?.[1] ?? '';
+    if (error instanceof SyntaxError) return /<Message>([^<]+)</.exec(body)?.[1] ?? certificateWords(body);
     if (error instanceof Failure) return '';
     throw error;
   }
+}
+
+/** nginx tells in the title of a page that it got no client certificate, or one that it does not trust. */
+function certificateWords(page: string): string {
+  return /<title>[0-9]+ ([^<]*SSL certificate[^<]*)</.exec(page)?.[1] ?? '';
 }
 
 function shorten(text: string): string {

@@ -6,6 +6,8 @@ import { Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { warnLine } from '../pipe/trace.js';
 import type { Credentials } from './auth.js';
+import { asAuthorities } from './authorities.js';
+import { findCertificates } from './certificates.js';
 import { RegistryClient, type RegistryOptions } from './client.js';
 import { Connections } from './connections.js';
 import { Guard } from './guard.js';
@@ -96,11 +98,13 @@ async function loginSomewhere(mirrors: RegistryClient[], origin: RegistryClient)
   return origin.login();
 }
 
-/** Plain http for loopback and where a flag says so. A flag that is about TLS says that TLS is meant. */
+/** Plain http for loopback and where a flag says so. A flag that is about TLS, or a certificate, says that TLS is meant. */
 function originOf(host: string, { plainHttp = [], insecure = [], caFile }: Network): string {
   const [plain, secure] = [`http://${host}`, `https://${host}`];
-  const tls = insecure.some((it) => isHost(new URL(secure), it)) || caFile !== undefined;
-  return plainHttp.some((it) => isHost(new URL(plain), it)) || (isLoopback(host) && !tls) ? plain : secure;
+  if (plainHttp.some((it) => isHost(new URL(plain), it))) return plain;
+  if (!isLoopback(host) || caFile !== undefined) return secure;
+  const url = new URL(secure);
+  return insecure.some((it) => isHost(url, it)) || findCertificates(url) !== undefined ? secure : plain;
 }
 
 function sharedOptions(network: Network): Partial<HttpOptions> & { retry: { retries: number } } {
@@ -124,11 +128,7 @@ function readCa(path: string): string {
   } catch (error) {
     throw failureOf(error, `CA file ${path}`);
   }
-  // OpenSSL would pass over anything else without a word.
-  if (text === '' || /^-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----/m.test(text)) return text;
-  throw new Failure(Status.data, `CA file ${path}`, 'it has no certificate in PEM', {
-    hint: 'openssl x509 -inform der makes one of a binary certificate',
-  });
+  return asAuthorities(text, `CA file ${path}`);
 }
 
 /** The field `login` of a document: a user name and a password. */

@@ -14,7 +14,7 @@ import { type BuiltImage, image, index, layer, needsZstd, put } from '../support
 import { peer, runScript } from '../support/peers.js';
 import { startRegistry } from '../support/registry.js';
 import { jsonLines, needs, needsRoot, type Result, scratch, shell } from '../support/run.js';
-import { makeCa } from '../support/tls.js';
+import { makeCa, type TestCa } from '../support/tls.js';
 
 const repository = 'library/demo';
 const pull = 'md-token "$1" | md-manifest | md-fetch-layer';
@@ -215,7 +215,7 @@ async function startNginx(
   directory: string,
   backend: string,
   locations: (cdn: string) => string = () => '',
-): Promise<{ host: string; caFile: string }> {
+): Promise<{ host: string; caFile: string; ca: TestCa }> {
   const ca = makeCa(directory);
   const { cert, key } = ca.issue(['localhost', '127.0.0.1']);
   writeFileSync(join(directory, 'nginx.crt'), cert);
@@ -249,7 +249,7 @@ async function startNginx(
     if (probe.status === 0) break;
     await sleep(50);
   }
-  return { host, caFile: ca.caFile };
+  return { host, caFile: ca.caFile, ca };
 }
 
 test('behind nginx with TLS from a private CA', {
@@ -284,6 +284,33 @@ test('behind nginx that wants a login and redirects blobs to a host that wants n
   assert.deepEqual(layersOf(pulled), expected(it));
   const anonymous = await it.run(line(''));
   assert.equal(anonymous.status, 77);
+});
+
+test('behind nginx that wants a client certificate', {
+  skip: needs('docker-registry', 'skopeo', 'openssl', 'nginx', 'curl'),
+}, async (t) => {
+  const it = await world(t);
+  const [directory, home] = [scratch(t), scratch(t)];
+  const demand = `ssl_verify_client on; ssl_client_certificate ${directory}/ca.pem;`;
+  const { host, caFile, ca } = await startNginx(t, directory, it.registry.host, () => demand);
+  const script = `md-token ${host}/${repository} | md-manifest | md-fetch-layer`;
+  const certificates = join(home, '.config/containers/certs.d', host);
+  mkdirSync(certificates, { recursive: true });
+  writeFileSync(join(certificates, 'ca.crt'), readFileSync(caFile));
+  const refused = await it.run(script, { HOME: home });
+  assert.equal(refused.status, 77, refused.stderr);
+  assert.match(
+    refused.stderr,
+    /denied: HTTP 400 \(No required SSL certificate was sent\); a client certificate is given/,
+  );
+  const { cert, key } = ca.issue(['me.test']);
+  writeFileSync(join(certificates, 'client.cert'), cert);
+  writeFileSync(join(certificates, 'client.key'), key);
+  assert.deepEqual(layersOf(await it.run(script, { HOME: home })), expected(it));
+  // The same directory serves skopeo.
+  await peer(['skopeo', 'inspect', '--format', '{{.Digest}}', `docker://${host}/${repository}`], {
+    env: { HOME: home },
+  });
 });
 
 test('zstd layers that skopeo made are pulled as they are', { skip: needsPeers || needsZstd }, async (t) => {

@@ -4,12 +4,13 @@ import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer, request } from 'node:http';
-import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net';
+import { createServer } from 'node:http';
+import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { filler } from '../support/content.js';
 import { attestation, type BuiltImage, image, index, layer, put } from '../support/image.js';
+import { startProxy } from '../support/proxy.js';
 import { type Registry, type RegistryOptions, startRegistry } from '../support/registry.js';
 import { cleanEnv, jsonLines, md, needs, type Result, scratch, shell } from '../support/run.js';
 import { TestTerminal } from '../support/terminal.js';
@@ -470,35 +471,6 @@ test('a mirror that is down is tried once, and the registry as often as ever', a
   assert.equal(await attempts(`--mirror ${down.host}`, '"$1"'), 1);
   assert.equal(await attempts('', `${down.host}/x/y`), 2);
 });
-
-/** A proxy that leads to the embedded registry, whatever is asked for; `asked` is what was. */
-async function startProxy(t: TestContext, registry: Registry): Promise<{ url: string; asked: string[] }> {
-  const asked: string[] = [];
-  const upstream = { host: '127.0.0.1', port: Number(registry.host.split(':')[1]) };
-  const proxy = createServer((req, res) => {
-    asked.push(`${req.method} ${req.url}`);
-    const path = new URL(req.url ?? '').pathname;
-    const { 'proxy-connection': _, ...headers } = req.headers;
-    request({ ...upstream, path, headers }, (answer) => {
-      answer.pipe(res.writeHead(answer.statusCode ?? 500, answer.headers));
-    }).end();
-  });
-  proxy.on('connect', (req, socket) => {
-    asked.push(`CONNECT ${req.url}`);
-    const tunnel = connect(upstream, () => {
-      socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
-      tunnel.pipe(socket).pipe(tunnel);
-    });
-    for (const end of [socket, tunnel]) end.on('error', () => end.destroy());
-  });
-  proxy.listen(0, '127.0.0.1');
-  await once(proxy, 'listening');
-  t.after(() => {
-    proxy.closeAllConnections();
-    proxy.close();
-  });
-  return { url: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`, asked };
-}
 
 const throughProxy = (flags: string) =>
   `md-token --retries 0 ${flags} "registry.test/${repository}" | md-manifest | md-fetch-layer`;

@@ -20,6 +20,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { TLSSocket } from 'node:tls';
 import { type Content, digestOf, digestOfContent, inFile, inMemory, readAll } from './content.js';
 import { type Answer, FaultPlan, send } from './faults.js';
 import type { ServerTls } from './tls.js';
@@ -32,6 +33,11 @@ export interface RegistryOptions extends TokenOptions {
   users?: Record<string, string>;
   /** Serve https with this certificate; see tls.ts. */
   tls?: ServerTls;
+  /**
+   * With `tls`: the authority (PEM) of the client certificates without which the registry answers nobody. The other
+   * services ask for one and do without.
+   */
+  clientCa?: string;
   /** The status with which blobs are sent to the CDN (301, 302, 303, 307, 308); without it they are served here. */
   redirectBlobs?: number;
   /** As for blobs, for manifests. */
@@ -59,6 +65,8 @@ export interface Recorded {
   /** Path and query. */
   url: string;
   headers: http.IncomingHttpHeaders;
+  /** The common name in the client certificate, if one was presented. */
+  client: string | undefined;
 }
 
 export interface Stored {
@@ -144,7 +152,7 @@ export class Registry {
     for (const service of ['token', 'cdn', 'registry'] as const) {
       const tls = service === 'cdn' && this.options.plainCdn ? undefined : this.options.tls;
       const handler: http.RequestListener = (req, res) => this.receive(service, req, res);
-      const server = tls ? https.createServer({ cert: tls.cert, key: tls.key }, handler) : http.createServer(handler);
+      const server = tls ? https.createServer(this.tlsOptions(service, tls), handler) : http.createServer(handler);
       // A client that breaks off is part of many tests.
       server.on('clientError', (_error, socket) => socket.destroy());
       this.servers.push(server);
@@ -159,6 +167,12 @@ export class Registry {
     }
   }
 
+  private tlsOptions(service: Service, tls: ServerTls): https.ServerOptions {
+    const { clientCa } = this.options;
+    const asking = { requestCert: true, rejectUnauthorized: service === 'registry', ca: clientCa };
+    return { cert: tls.cert, key: tls.key, ...(clientCa === undefined ? {} : asking) };
+  }
+
   async close(): Promise<void> {
     for (const server of this.servers) {
       const closed = new Promise((resolve) => server.close(resolve));
@@ -170,7 +184,9 @@ export class Registry {
 
   private async receive(service: Service, req: http.IncomingMessage, res: http.ServerResponse): Promise<void> {
     const { method = 'GET', url = '/', headers } = req;
-    this.requests.push({ service, method, url, headers });
+    const { socket } = req;
+    const subject = socket instanceof TLSSocket ? socket.getPeerCertificate().subject : undefined;
+    this.requests.push({ service, method, url, headers, client: [subject?.CN].flat()[0] });
     const fault = this.faults.strike(`${service} ${method} ${url}`);
     res.on('error', () => res.destroy());
     try {

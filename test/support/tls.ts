@@ -13,7 +13,10 @@ export interface ServerTls {
 export interface TestCa {
   /** Path of the CA's certificate, for `--ca-file`. */
   caFile: string;
-  /** A certificate for these names and addresses, by default localhost and 127.0.0.1; of so many days. */
+  /**
+   * A certificate for these names and addresses, by default localhost and 127.0.0.1; of so many days. The first one is
+   * the common name, by which client certificates are told apart.
+   */
   issue(names?: string[], days?: number): ServerTls;
 }
 
@@ -27,7 +30,7 @@ export function makeCa(directory: string): TestCa {
     issue: (names = ['localhost', '127.0.0.1'], days = 2) => {
       const alternative = names.map((name) => (/^[0-9.]+$/.test(name) ? `IP:${name}` : `DNS:${name}`)).join(',');
       writeFileSync(join(directory, 'server.ext'), `subjectAltName=${alternative}\n`);
-      openssl('req', ...newKey, '-keyout', 'server.key', '-out', 'server.csr', '-subj', '/CN=md test server');
+      openssl('req', ...newKey, '-keyout', 'server.key', '-out', 'server.csr', '-subj', `/CN=${names[0]}`);
       const signer = ['-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial'];
       openssl(
         'x509',

@@ -1,0 +1,29 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { certificateDirectories } from '../../lib/registry/certificates.js';
+
+const directories = (url: string) => certificateDirectories(new URL(url), { HOME: '/h' });
+const parents = ['/h/.config/containers/certs.d', '/etc/containers/certs.d', '/etc/docker/certs.d'];
+
+test("the user's certificates go before podman's, and these before docker's", () => {
+  assert.deepEqual(
+    directories('https://registry.test:5000/v2/'),
+    parents.map((parent) => `${parent}/registry.test:5000`),
+  );
+});
+
+test('a port that goes without saying may be said in the name of a directory, and no other may be left out', () => {
+  const expected = parents.flatMap((parent) => [`${parent}/registry.test`, `${parent}/registry.test:443`]);
+  assert.deepEqual(directories('https://Registry.test/'), expected);
+  assert.deepEqual(directories('https://registry.test:443/'), expected);
+});
+
+test('Docker Hub has its certificates under the name that people know', () => {
+  assert.equal(directories('https://registry-1.docker.io/')[0], `${parents[0]}/docker.io`);
+  assert.ok(directories('https://registry-1.docker.io/').includes(`${parents[2]}/registry-1.docker.io`));
+});
+
+test('no name of a host leads out of the directory', () => {
+  for (const host of ['.', '..', '%2e%2e', '...']) assert.deepEqual(directories(`https://${host}/`), []);
+  assert.throws(() => directories('https://..%2f..%2fx/'));
+});
