@@ -88,14 +88,15 @@ export class RegistryClient implements Endpoint {
 
   /**
    * Asks the registry how it wants to be asked, and returns the Authorization header for pulls from this repository:
-   * null when it is open to all. Throws `Failure` 77 when it needs a login that there is none for.
+   * null when it is open to all, or has not said. Throws `Failure` 77 when it needs a login that there is none for.
    */
   async login(): Promise<string | null> {
     return this.#trying(`logging in for ${this.name}`, async () => {
       const url = new URL('/v2/', this.#target.origin);
       const response = await exchangeFollowing(this.#http, { method: 'GET', url, headers: {} });
-      // Whoever it leads to says what it wants when it is asked for something.
-      if (response.status === 200 || this.#isStranger(response)) {
+      // Whoever it leads to says what it wants when it is asked for something, and so does a registry of which a proxy
+      // lets through no more than the repositories (404): docker goes on then, and containerd never asks.
+      if (response.status === 200 || response.status === 404 || this.#isStranger(response)) {
         await response.drop();
         return null;
       }

@@ -196,7 +196,11 @@ export async function responseFailure(response: Incoming): Promise<RegistryFailu
   if (status === 400 && words.includes('SSL certificate')) {
     return new RegistryFailure(Status.notPermitted, what, `denied: ${why}`, { hint: clientHint(response.url.host) });
   }
-  if (status === 404 || status === 410) return new RegistryFailure(Status.unavailable, what, `not found: ${why}`);
+  if (status === 404 || status === 410) {
+    // A registry has words for it: distribution-spec, "Error Codes".
+    const hint = words === '' ? { hint: 'is this a registry, or something in front of it?' } : {};
+    return new RegistryFailure(Status.unavailable, what, `not found: ${why}`, hint);
+  }
   const quota = quotaOf(response);
   // By the clock of whoever names the date: one of the clocks may be wrong.
   const now = Date.parse(response.header('date') ?? '') || Date.now();

@@ -81,6 +81,27 @@ test('an open registry needs no authorization', async (t) => {
   assert.equal(await clientFor(t, await serve(t)).login(), null);
 });
 
+test('a registry that answers 404 when it is asked how it wants to be asked says so when it is asked for something', async (t) => {
+  const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
+  registry.faults.add({ on: /GET \/v2\/$/, status: 404, body: '<html><title>404 Not Found</title></html>' });
+  const credentials = async () => ({ kind: 'password' as const, username: 'me', password: 'secret' });
+  const client = clientFor(t, registry, { credentials });
+  assert.equal(await client.login(), null);
+  await client.manifest('latest', limit);
+  const sink = new Sink();
+  await client.blob(blob, sink);
+  assert.ok(sink.isVerified());
+});
+
+for (const status of [403, 405, 500]) {
+  test(`a registry that answers ${status} when it is asked how it wants to be asked is asked for nothing more`, async (t) => {
+    const registry = await serve(t);
+    registry.faults.add({ on: /GET \/v2\/$/, status });
+    const failed = clientFor(t, registry, { retry: { retries: 0 } }).login();
+    await refused(failed, { 403: 77, 405: 76, 500: 69 }[status]!, new RegExp(`logging in for .*HTTP ${status}`));
+  });
+}
+
 for (const tokenField of ['token', 'access_token'] as const) {
   test(`a token in the field ${tokenField} is taken, without expiry too`, async (t) => {
     const registry = await serve(t, { auth: 'token', tokenField, sayExpiry: false });
@@ -407,6 +428,18 @@ test("a missing manifest is told in the registry's words", async (t) => {
     69,
     /manifest nope of 127.0.0.1:[0-9]+\/library\/demo: .*not found: HTTP 404 \(MANIFEST_UNKNOWN: manifest unknown\)/,
   );
+});
+
+test('what is no registry is asked whether it is one', async (t) => {
+  const registry = await serve(t);
+  registry.faults.add({ on: /./, status: 404, body: '<html><title>404 Not Found</title></html>' });
+  const client = clientFor(t, registry);
+  assert.equal(await client.login(), null);
+  const why = /not found: HTTP 404; is this a registry, or something in front of it\?$/;
+  await refused(client.manifest('latest', limit), 69, why);
+  registry.faults.clear();
+  const { message } = await refused(client.manifest('nope', limit), 69, /MANIFEST_UNKNOWN/);
+  assert.doesNotMatch(message, /is this a registry/);
 });
 
 test('a blob comes in one request, and one that is empty in none', async (t) => {
