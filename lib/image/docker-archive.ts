@@ -11,8 +11,8 @@ import { asImageConfig, type Descriptor } from '../pipe/oci.js';
 import { bad, type FilePart, type Files } from './files.js';
 import { noSuchImage } from './layout.js';
 import type { Found, LocalSource } from './local.js';
-import { documentLimit } from './manifest.js';
 import type { BlobSink, RawManifest } from './source.js';
+import { documentLimit } from './verified.js';
 
 const layerType = 'application/vnd.oci.image.layer.v1.tar';
 const configType = 'application/vnd.oci.image.config.v1+json';

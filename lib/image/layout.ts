@@ -9,8 +9,8 @@ import { Status } from '../pipe/status.js';
 import { bad, type FilePart, type Files } from './files.js';
 import { imageOf, indexJson, parseIndex, tagOf } from './index-json.js';
 import type { Found, LocalSource } from './local.js';
-import { documentLimit } from './manifest.js';
 import type { BlobSink, RawManifest } from './source.js';
+import { documentLimit } from './verified.js';
 
 export class Layout implements LocalSource {
   private constructor(

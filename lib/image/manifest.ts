@@ -2,8 +2,7 @@
  * From a tag or a digest to one image: through an index, and an index in that, to the manifest for a platform and its
  * config. Nothing is used before its size and its digest are checked.
  */
-import { createHash } from 'node:crypto';
-import { asObject, isDigest, type JsonObject, optional, asString as text } from '../pipe/check.js';
+import { isDigest } from '../pipe/check.js';
 import { Failure } from '../pipe/failure.js';
 import {
   asImageConfig,
@@ -11,7 +10,6 @@ import {
   asManifest,
   type Descriptor,
   type ImageConfig,
-  type ImageIndex,
   type IndexEntry,
   type Manifest,
   type Platform,
@@ -19,24 +17,24 @@ import {
 } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 import { warnLine } from '../pipe/trace.js';
-import {
-  bareType,
-  isConfigType,
-  isGenericType,
-  isIndexType,
-  isLayerType,
-  isManifestType,
-  isSchema1Type,
-} from './media-types.js';
+import { isIndexType, isManifestType } from './media-types.js';
 import { fitness, normalize } from './platform.js';
 import type { BlobSink, Source } from './source.js';
+import {
+  algorithmOf,
+  checkContent,
+  checkDigest,
+  checkIsImage,
+  digestOf,
+  documentLimit,
+  parseJson,
+  tooLarge,
+  type Verified,
+  verified,
+} from './verified.js';
 
-/** image-spec and distribution-spec: registries hold manifests of at most 4 MiB. */
-export const documentLimit = 4 * 1024 * 1024;
 const maxDepth = 4;
 const maxIndexes = 16;
-/** Objects and arrays inside each other. JSON of a million parses, and breaks whatever walks through it later. */
-const maxNesting = 500;
 
 export interface ResolvedImage {
   digest: string;
@@ -63,14 +61,6 @@ export interface ResolveRequest {
 export interface DocumentStore {
   read(digest: string): Buffer | undefined;
   put(digest: string, bytes: Buffer): void;
-}
-
-/** A manifest or an index whose bytes have been checked. */
-interface Verified {
-  digest: string;
-  mediaType: string;
-  bytes: Buffer;
-  value: JsonObject;
 }
 
 /**
@@ -264,79 +254,6 @@ function platformOf(config: ImageConfig, entry: IndexEntry | undefined): Platfor
   return normalize({ os, architecture, ...(level === undefined ? {} : { variant: level }) });
 }
 
-/**
- * Decides what a document is. The type that the source claims and the one in the body must agree where both are
- * specific (CVE-2021-41190); where neither is, its fields decide.
- */
-function verified(bytes: Buffer, digest: string, claimed: string | undefined, name: string): Verified {
-  const declared = bareType(claimed) ?? '';
-  if (isSchema1Type(declared)) throw schema1(name);
-  const value = parseJson(bytes, name, declared);
-  if (!('mediaType' in value) && value.schemaVersion === 1) throw schema1(name);
-  const inBody = optional(value.mediaType, `${name}: mediaType`, text);
-  if (inBody !== undefined && isSchema1Type(inBody)) throw schema1(name);
-  if (!isGenericType(declared) && inBody !== undefined && inBody !== declared) {
-    throw new Failure(Status.data, name, `it was sent as ${declared} and says that it is ${inBody}`);
-  }
-  const mediaType = isGenericType(declared) ? (inBody ?? typeByShape(value, name)) : declared;
-  if (isIndexType(mediaType)) asImageIndex(value, name);
-  else if (!isManifestType(mediaType)) {
-    throw new Failure(Status.data, name, `it is no image but ${mediaType}`, { hint: 'only images can be unpacked' });
-  }
-  return { digest, mediaType, bytes, value };
-}
-
-function typeByShape(value: JsonObject, name: string): string {
-  const shape: Partial<ImageIndex & Manifest> = value;
-  if (shape.manifests !== undefined && shape.layers === undefined) return 'application/vnd.oci.image.index.v1+json';
-  if (shape.layers !== undefined && shape.manifests === undefined) return 'application/vnd.oci.image.manifest.v1+json';
-  throw new Failure(Status.data, name, 'it is neither an index nor a manifest');
-}
-
-function parseJson(bytes: Buffer, name: string, contentType = ''): JsonObject {
-  let value: unknown;
-  try {
-    value = JSON.parse(bytes.toString());
-  } catch {
-    const looks = /html/.test(contentType) || /^\s*</.test(bytes.toString('latin1', 0, 100)) ? 'a web page' : 'no JSON';
-    throw new Failure(Status.protocol, name, `what was sent is ${looks}`, {
-      hint: 'is this a registry, or something in front of it?',
-    });
-  }
-  if (nesting(bytes) > maxNesting) {
-    throw new Failure(Status.data, name, `its objects are nested more than ${maxNesting} deep`);
-  }
-  return asObject(value, name);
-}
-
-/** How deep the objects and arrays of a JSON text are nested. */
-function nesting(json: Buffer): number {
-  let [depth, deepest, quoted] = [0, 0, false];
-  for (let i = 0; i < json.length; i++) {
-    const byte = json[i];
-    if (byte === 0x22) quoted = !quoted;
-    else if (quoted) i += byte === 0x5c ? 1 : 0;
-    else if (byte === 0x5b || byte === 0x7b) deepest = Math.max(deepest, ++depth);
-    else if (byte === 0x5d || byte === 0x7d) depth -= 1;
-  }
-  return deepest;
-}
-
-function schema1(name: string): Failure {
-  return new Failure(Status.data, name, 'it is a Docker schema 1 manifest, a format given up in 2017', {
-    hint: 'pull it with an old docker and push it again',
-  });
-}
-
-function checkIsImage({ config, layers, artifactType }: Manifest, { mediaType }: Verified, name: string): void {
-  const kind = typeof artifactType === 'string' ? artifactType : config.mediaType;
-  if (typeof artifactType === 'string' || !isConfigType(config.mediaType)) {
-    throw new Failure(Status.data, name, `it is an artifact (${kind}), no image`, { hint: `its type is ${mediaType}` });
-  }
-  const odd = layers.find((layer) => !isLayerType(layer.mediaType));
-  if (odd) throw new Failure(Status.data, name, `its layer ${odd.digest} is ${odd.mediaType}, no tar archive`);
-}
-
 /** image-spec, descriptor.md, "data": the content itself, which is held against size and digest as any other. */
 function embedded({ data }: Descriptor): Buffer | undefined {
   return data === undefined ? undefined : Buffer.from(data, 'base64');
@@ -373,27 +290,4 @@ class MemorySink implements BlobSink {
   bytes(): Buffer {
     return Buffer.concat(this.#chunks);
   }
-}
-
-/** Size first: it is cheap, and tells a cut document from a forged one. */
-function checkContent(bytes: Buffer, { digest, size }: Descriptor, name: string): void {
-  if (bytes.length !== size) throw new Failure(Status.data, name, `it has ${bytes.length} bytes, not ${size}`);
-  checkDigest(bytes, digest, name);
-}
-
-function checkDigest(bytes: Buffer, digest: string, name: string): void {
-  const got = digestOf(bytes, algorithmOf(digest));
-  if (got !== digest) throw new Failure(Status.data, name, `digest mismatch: its content has ${got}`);
-}
-
-function digestOf(bytes: Buffer, algorithm = 'sha256'): string {
-  return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`;
-}
-
-function algorithmOf(digest: string): string {
-  return digest.slice(0, digest.indexOf(':'));
-}
-
-function tooLarge(name: string, size: number): Failure {
-  return new Failure(Status.data, name, `it has ${size} bytes, and at most ${documentLimit} are accepted`);
 }

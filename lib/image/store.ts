@@ -22,10 +22,10 @@ import { Status } from '../pipe/status.js';
 import { warnLine } from '../pipe/trace.js';
 import { storeHome } from './home.js';
 import { imageOf, indexJson, named, readIndex, unnamed } from './index-json.js';
-import { documentLimit } from './manifest.js';
 import { isOld, makeDirectory, sweepAbandoned, writeWhole } from './own-files.js';
 import { Partial } from './partial.js';
 import type { Source } from './source.js';
+import { documentLimit } from './verified.js';
 
 const pollMs = 50;
 /** How long the beginning of a blob is kept that nobody asks for. */

@@ -1,0 +1,127 @@
+/**
+ * What the bytes of a manifest, an index or a config are: of the size and the digest that they should have, JSON that is not
+ * nested without end, and of a type that the source, the document itself and its fields agree about.
+ */
+import { createHash } from 'node:crypto';
+import { asObject, type JsonObject, optional, asString as text } from '../pipe/check.js';
+import { Failure } from '../pipe/failure.js';
+import { asImageIndex, type Descriptor, type ImageIndex, type Manifest } from '../pipe/oci.js';
+import { Status } from '../pipe/status.js';
+import {
+  bareType,
+  isConfigType,
+  isGenericType,
+  isIndexType,
+  isLayerType,
+  isManifestType,
+  isSchema1Type,
+} from './media-types.js';
+
+/** image-spec and distribution-spec: registries hold manifests of at most 4 MiB. */
+export const documentLimit = 4 * 1024 * 1024;
+/** Objects and arrays inside each other. JSON of a million parses, and breaks whatever walks through it later. */
+const maxNesting = 500;
+
+/** A manifest or an index whose bytes have been checked. */
+export interface Verified {
+  digest: string;
+  mediaType: string;
+  bytes: Buffer;
+  value: JsonObject;
+}
+
+/**
+ * Decides what a document is. The type that the source claims and the one in the body must agree where both are
+ * specific (CVE-2021-41190); where neither is, its fields decide.
+ */
+export function verified(bytes: Buffer, digest: string, claimed: string | undefined, name: string): Verified {
+  const declared = bareType(claimed) ?? '';
+  if (isSchema1Type(declared)) throw schema1(name);
+  const value = parseJson(bytes, name, declared);
+  if (!('mediaType' in value) && value.schemaVersion === 1) throw schema1(name);
+  const inBody = optional(value.mediaType, `${name}: mediaType`, text);
+  if (inBody !== undefined && isSchema1Type(inBody)) throw schema1(name);
+  if (!isGenericType(declared) && inBody !== undefined && inBody !== declared) {
+    throw new Failure(Status.data, name, `it was sent as ${declared} and says that it is ${inBody}`);
+  }
+  const mediaType = isGenericType(declared) ? (inBody ?? typeByShape(value, name)) : declared;
+  if (isIndexType(mediaType)) asImageIndex(value, name);
+  else if (!isManifestType(mediaType)) {
+    throw new Failure(Status.data, name, `it is no image but ${mediaType}`, { hint: 'only images can be unpacked' });
+  }
+  return { digest, mediaType, bytes, value };
+}
+
+function typeByShape(value: JsonObject, name: string): string {
+  const shape: Partial<ImageIndex & Manifest> = value;
+  if (shape.manifests !== undefined && shape.layers === undefined) return 'application/vnd.oci.image.index.v1+json';
+  if (shape.layers !== undefined && shape.manifests === undefined) return 'application/vnd.oci.image.manifest.v1+json';
+  throw new Failure(Status.data, name, 'it is neither an index nor a manifest');
+}
+
+export function parseJson(bytes: Buffer, name: string, contentType = ''): JsonObject {
+  let value: unknown;
+  try {
+    value = JSON.parse(bytes.toString());
+  } catch {
+    const looks = /html/.test(contentType) || /^\s*</.test(bytes.toString('latin1', 0, 100)) ? 'a web page' : 'no JSON';
+    throw new Failure(Status.protocol, name, `what was sent is ${looks}`, {
+      hint: 'is this a registry, or something in front of it?',
+    });
+  }
+  if (nesting(bytes) > maxNesting) {
+    throw new Failure(Status.data, name, `its objects are nested more than ${maxNesting} deep`);
+  }
+  return asObject(value, name);
+}
+
+/** How deep the objects and arrays of a JSON text are nested. */
+function nesting(json: Buffer): number {
+  let [depth, deepest, quoted] = [0, 0, false];
+  for (let i = 0; i < json.length; i++) {
+    const byte = json[i];
+    if (byte === 0x22) quoted = !quoted;
+    else if (quoted) i += byte === 0x5c ? 1 : 0;
+    else if (byte === 0x5b || byte === 0x7b) deepest = Math.max(deepest, ++depth);
+    else if (byte === 0x5d || byte === 0x7d) depth -= 1;
+  }
+  return deepest;
+}
+
+function schema1(name: string): Failure {
+  return new Failure(Status.data, name, 'it is a Docker schema 1 manifest, a format given up in 2017', {
+    hint: 'pull it with an old docker and push it again',
+  });
+}
+
+export function checkIsImage({ config, layers, artifactType }: Manifest, { mediaType }: Verified, name: string): void {
+  const kind = typeof artifactType === 'string' ? artifactType : config.mediaType;
+  if (typeof artifactType === 'string' || !isConfigType(config.mediaType)) {
+    throw new Failure(Status.data, name, `it is an artifact (${kind}), no image`, { hint: `its type is ${mediaType}` });
+  }
+  const odd = layers.find((layer) => !isLayerType(layer.mediaType));
+  if (odd) throw new Failure(Status.data, name, `its layer ${odd.digest} is ${odd.mediaType}, no tar archive`);
+}
+
+/** Size first: it is cheap, and tells a cut document from a forged one. */
+export function checkContent(bytes: Buffer, { digest, size }: Descriptor, name: string): void {
+  if (bytes.length !== size) throw new Failure(Status.data, name, `it has ${bytes.length} bytes, not ${size}`);
+  checkDigest(bytes, digest, name);
+}
+
+export function checkDigest(bytes: Buffer, digest: string, name: string): void {
+  const got = digestOf(bytes, algorithmOf(digest));
+  if (got !== digest) throw new Failure(Status.data, name, `digest mismatch: its content has ${got}`);
+}
+
+export function digestOf(bytes: Buffer, algorithm = 'sha256'): string {
+  return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`;
+}
+
+export function algorithmOf(digest: string): string {
+  return digest.slice(0, digest.indexOf(':'));
+}
+
+export function tooLarge(name: string, size: number): Failure {
+  return new Failure(Status.data, name, `it has ${size} bytes, and at most ${documentLimit} are accepted`);
+}
