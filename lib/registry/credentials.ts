@@ -3,7 +3,7 @@
  * Sources: docker's config.json ("auths", "credsStore", "credHelpers") and DOCKER_AUTH_CONFIG, the docker-credential-helpers protocol,
  * containers-auth.json(5).
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { asFieldValue, asObject, asString, type JsonObject, optional, secret } from '../pipe/check.js';
@@ -44,7 +44,7 @@ function* credentialConfigs(env: NodeJS.ProcessEnv): Generator<[name: string, co
   const name = 'DOCKER_AUTH_CONFIG';
   const text = env[name];
   if (text) yield [name, parseConfig(text, name)];
-  for (const path of credentialFiles(env)) yield [path, readConfig(path)];
+  for (const path of credentialFiles(env)) yield [path, readConfig(path, path === podmanFile(env))];
 }
 
 /** In the order in which they are asked: what the environment names comes first. */
@@ -53,29 +53,41 @@ export function credentialFiles(env: NodeJS.ProcessEnv): string[] {
   return [
     env.REGISTRY_AUTH_FILE,
     join(env.DOCKER_CONFIG || join(home, '.docker'), 'config.json'),
-    // Where podman keeps logins when nobody has set that: below sudo, in cron, in CI.
-    env.XDG_RUNTIME_DIR ? join(env.XDG_RUNTIME_DIR, 'containers/auth.json') : podmanDefault(),
+    podmanFile(env),
     join(env.XDG_CONFIG_HOME || join(home, '.config'), 'containers/auth.json'),
   ].filter((path): path is string => Boolean(path));
 }
 
-function podmanDefault(): string {
+function podmanFile(env: NodeJS.ProcessEnv): string {
+  if (env.XDG_RUNTIME_DIR) return join(env.XDG_RUNTIME_DIR, 'containers/auth.json');
+  // Where podman keeps logins when nobody has set that: below sudo, in cron, in CI.
   return `/run/containers/${process.getuid?.() ?? 0}/auth.json`;
 }
 
-function readConfig(path: string): JsonObject | undefined {
+function readConfig(path: string, isPodmans: boolean): JsonObject | undefined {
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
     const name = errnoName(error);
     if (name === undefined) throw error;
-    // Where only root has used podman, nobody else may look into its directory, and there is nothing of theirs in it.
-    const isRoots = name === 'EACCES' && path === podmanDefault();
-    if (name !== 'ENOENT' && name !== 'ENOTDIR' && !isRoots) warnLine(`${path}: ${errnoText(name)}; going on without`);
+    // Where only root has used podman, nobody else may look into its directory, nor into that of a user whose environment
+    // came along with su; and there is nothing of theirs in it.
+    const isOthers = isPodmans && name === 'EACCES' && isOutOfSight(path);
+    if (name !== 'ENOENT' && name !== 'ENOTDIR' && !isOthers) warnLine(`${path}: ${errnoText(name)}; going on without`);
     return undefined;
   }
   return parseConfig(text, path);
+}
+
+/** Whether it is in a directory that may not be looked into. */
+function isOutOfSight(path: string): boolean {
+  try {
+    statSync(path);
+    return false;
+  } catch (error) {
+    return errnoName(error) === 'EACCES';
+  }
 }
 
 function parseConfig(text: string, path: string): JsonObject | undefined {

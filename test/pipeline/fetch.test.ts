@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { join } from 'node:path';
@@ -12,7 +12,7 @@ import { filler } from '../support/content.js';
 import { attestation, type BuiltImage, image, index, layer, put } from '../support/image.js';
 import { startProxy } from '../support/proxy.js';
 import { type Registry, type RegistryOptions, startRegistry } from '../support/registry.js';
-import { cleanEnv, jsonLines, md, needs, type Result, scratch, shell } from '../support/run.js';
+import { cleanEnv, jsonLines, md, needs, needsRoot, type Result, scratch, shell } from '../support/run.js';
 import { TestTerminal } from '../support/terminal.js';
 import { makeCa } from '../support/tls.js';
 
@@ -228,6 +228,31 @@ test("docker's login is used", async (t) => {
   const result = await run(pull, { DOCKER_CONFIG: join(home, 'docker') });
   succeeded(result);
   assert.doesNotMatch(result.stdout, new RegExp(auth));
+});
+
+test("podman's directories for the logins of others are passed over without a word, and an own file is not", {
+  skip: needsRoot || needs('unshare', 'setpriv'),
+}, async (t) => {
+  const { run, registry, home } = await world(t, { auth: 'basic', users: { me: 'secret' } });
+  chmodSync(home, 0o755);
+  const auth = Buffer.from('me:secret').toString('base64');
+  mkdirSync(join(home, 'config/containers'), { recursive: true });
+  // The last one that is asked has the login.
+  writeFileSync(join(home, 'config/containers/auth.json'), JSON.stringify({ auths: { [registry.host]: { auth } } }));
+  // As root's podman leaves it, and seen by nobody but this test.
+  const script = `unshare --mount sh -c '
+    mount -t tmpfs none /run && mkdir -p /run/containers/65534 /run/own/containers && chmod 700 /run/containers
+    touch /run/own/containers/auth.json && chmod 600 /run/own/containers/auth.json
+    exec setpriv --reuid=65534 --regid=65534 --clear-groups md-token "$1"' sh "$1"`;
+  const env = { XDG_CONFIG_HOME: join(home, 'config') };
+  for (const more of [{}, { XDG_RUNTIME_DIR: '/run/containers' }]) {
+    const { status, stderr } = await run(script, { ...env, ...more });
+    assert.equal(stderr, '');
+    assert.equal(status, 0);
+  }
+  const { status, stderr } = await run(script, { ...env, XDG_RUNTIME_DIR: '/run/own' });
+  assert.equal(stderr, '/run/own/containers/auth.json: permission denied (EACCES); going on without\n');
+  assert.equal(status, 0);
 });
 
 test('-x shows every exchange and no secret', async (t) => {
