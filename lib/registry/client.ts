@@ -10,8 +10,9 @@ import { type Challenge, parseChallenges } from './challenge.js';
 import { Connections } from './connections.js';
 import { Download } from './download.js';
 import { linkFailure, RegistryFailure, responseFailure } from './failures.js';
-import { Http, type HttpOptions, type Incoming } from './http.js';
+import { defaultMinSpeed, defaultTimeouts, Http, type HttpOptions, type Incoming } from './http.js';
 import type { Endpoint } from './mirrors.js';
+import { leastBytes } from './pace.js';
 import { defaultPiecePolicy, type PiecePolicy } from './pieces.js';
 import { quotaOf } from './quota.js';
 import type { GetPart } from './range.js';
@@ -78,7 +79,10 @@ export class RegistryClient implements Endpoint {
     this.name = `${registry}/${repository}`;
     // As those of responses are: without a port that goes without saying, and in small letters.
     this.#target = { origin: new URL(origin).origin, repository };
-    this.#retry = { ...defaultRetryPolicy, ...retry };
+    // A server that trickles makes some progress for ever; so does one that breaks off after a byte.
+    const { timeouts = defaultTimeouts, minSpeed = defaultMinSpeed } = http;
+    const leastProgress = Math.max(1, leastBytes({ speed: minSpeed, over: timeouts.idle }));
+    this.#retry = { ...defaultRetryPolicy, leastProgress, ...retry };
     this.#connections = connections ?? new Connections(1);
     this.#pieces = { ...defaultPiecePolicy, maxWait: this.#retry.maxRetryAfter, ...pieces };
     this.#credentials = credentials ?? (async () => undefined);
@@ -117,7 +121,7 @@ export class RegistryClient implements Endpoint {
   }
 
   /**
-   * A connection that breaks is taken up again where it broke, as long as some bytes come each time. A foreign layer is
+   * A connection that breaks is taken up again where it broke, as long as enough bytes come each time. A foreign layer is
    * looked for at its own URLs when the registry does not have it.
    */
   async blob(blob: BlobRequest, sink: BlobSink): Promise<void> {

@@ -178,6 +178,12 @@ export function bodyTooLarge(url: URL, limit: number): RegistryFailure {
   return new RegistryFailure(Status.protocol, redactUrl(url), `the body is longer than ${limit} bytes`);
 }
 
+/** A body of which so few bytes came in so many seconds. */
+export function tooSlow(url: URL, bytes: number, seconds: number): RegistryFailure {
+  const why = `the transfer stalled: ${bytes} bytes in ${seconds} s, fewer than --min-speed asks for`;
+  return new RegistryFailure(Status.unavailable, originOf(url), why, { retryable: true });
+}
+
 export function endlessInterim(url: URL): RegistryFailure {
   return new RegistryFailure(Status.protocol, redactUrl(url), 'it announces an answer again and again, and sends none');
 }

@@ -8,8 +8,9 @@ import pkg from '../../package.json' with { type: 'json' };
 import { errnoName, Failure } from '../pipe/failure.js';
 import { tracing } from '../pipe/trace.js';
 import { Dispatchers } from './dispatchers.js';
-import { bodyTooLarge, endlessInterim, RegistryFailure, transportFailure } from './failures.js';
+import { bodyTooLarge, endlessInterim, RegistryFailure, tooSlow, transportFailure } from './failures.js';
 import type { Guard } from './guard.js';
+import { type LeastPace, Pace } from './pace.js';
 import { proxyFor } from './proxy-env.js';
 import { secretsIn, withoutSecrets } from './secrets.js';
 
@@ -58,6 +59,8 @@ export interface Timeouts {
 
 export interface HttpOptions {
   timeouts: Timeouts;
+  /** Bytes of a body in a second, on average over the idle time-out, below which it has stalled; 0 for no limit. */
+  minSpeed: number;
   /** Certificates (PEM) that are trusted beside the system's. */
   ca: string | undefined;
   /** Hosts, with port where they have one, whose certificate is not checked. */
@@ -67,6 +70,8 @@ export interface HttpOptions {
 }
 
 export const defaultTimeouts: Timeouts = { connect: 15, headers: 60, idle: 60 };
+/** Six connections over a telephone line have more each. */
+export const defaultMinSpeed = 100;
 
 /**
  * Milliseconds for one address of a host that has several, where it needs patience: longer than it takes for a SYN that
@@ -87,7 +92,8 @@ export class Http {
   #known = { needsPatience: false, needsSystem: false };
 
   constructor(options: Partial<HttpOptions> = {}) {
-    this.#options = { timeouts: defaultTimeouts, ca: undefined, insecure: [], guard: undefined, ...options };
+    const defaults = { timeouts: defaultTimeouts, minSpeed: defaultMinSpeed };
+    this.#options = { ...defaults, ca: undefined, insecure: [], guard: undefined, ...options };
     this.#dispatchers = new Dispatchers(this.#options);
   }
 
@@ -119,7 +125,8 @@ export class Http {
     // What a proxy resolves and reaches is for the proxy to judge.
     const proxy = proxyFor(url);
     const dispatcher = await this.#dispatchers.for(url, proxy, this.#known.needsSystem);
-    const { headers, idle } = this.#options.timeouts;
+    const { minSpeed, timeouts } = this.#options;
+    const { headers, idle } = timeouts;
     return new Promise((resolve, reject) => {
       dispatcher.dispatch(
         {
@@ -131,7 +138,7 @@ export class Http {
           headersTimeout: headers * 1000,
           bodyTimeout: idle * 1000,
         },
-        new Exchange(request, proxy, resolve, reject),
+        new Exchange(request, proxy, { speed: minSpeed, over: idle }, resolve, reject),
       );
     });
   }
@@ -160,6 +167,7 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
   #headers: Record<string, string | string[] | undefined> = {};
   #controller: Dispatcher.DispatchController | undefined;
   #onChunk: OnChunk | undefined;
+  #pace: Pace | undefined;
   readonly #early: Buffer[] = [];
   #settle: { resolve: () => void; reject: (error: Error) => void } | undefined;
   #thrown: Error | undefined;
@@ -168,6 +176,7 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
   constructor(
     private readonly request: Outgoing,
     private readonly proxy: string | undefined,
+    private readonly least: LeastPace,
     readonly resolve: (incoming: Incoming) => void,
     readonly reject: (error: Error) => void,
   ) {}
@@ -203,11 +212,16 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
   }
 
   #hand(controller: Dispatcher.DispatchController | undefined, chunk: Buffer): void {
+    this.#pace?.came(chunk.length);
     try {
       const wait = this.#onChunk?.(chunk);
       if (!wait) return;
       controller?.pause();
-      wait.then(() => controller?.resume());
+      this.#pace?.hold();
+      wait.then(() => {
+        this.#pace?.goOn();
+        controller?.resume();
+      });
     } catch (error) {
       // What the receiver throws is no trouble of the network, and is passed on as it is.
       this.#thrown = error instanceof Error ? error : new Error(String(error));
@@ -217,6 +231,7 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
 
   onResponseEnd(): void {
     this.#outcome = 'complete';
+    this.#pace?.stop();
     // undici takes a connection back one turn of the event loop after this. Who asks sooner gets, and pays for, a new one.
     setImmediate(() => setImmediate(() => this.#settle?.resolve()));
   }
@@ -225,6 +240,7 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
     const ours = this.#thrown ?? (error instanceof RegistryFailure ? error : undefined);
     const failure = ours ?? transportFailure(error, this.url, this.proxy);
     this.#outcome = failure;
+    this.#pace?.stop();
     this.reject(failure);
     this.#settle?.reject(failure);
   }
@@ -250,6 +266,8 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
       if (this.#outcome === 'complete') resolve();
       else if (this.#outcome) reject(this.#outcome);
     });
+    const stalled = (bytes: number) => this.#controller?.abort(tooSlow(this.url, bytes, this.least.over));
+    if (!this.#outcome) this.#pace = new Pace(this.least, stalled);
     for (const chunk of this.#early) this.#hand(this.#controller, chunk);
     this.#controller?.resume();
     return ended;

@@ -26,6 +26,8 @@ export interface Network {
   connectTimeout?: number;
   headerTimeout?: number;
   idleTimeout?: number;
+  /** Bytes a second, 0 for no limit. */
+  minSpeed?: number;
   retries?: number;
 }
 
@@ -50,6 +52,11 @@ export const networkFlags = {
   'connect-timeout': { kind: 'count', value: 'SECONDS', help: 'until a connection is up (default 15, 0: no limit)' },
   'header-timeout': { kind: 'count', value: 'SECONDS', help: 'until an answer begins (default 60, 0: no limit)' },
   'idle-timeout': { kind: 'count', value: 'SECONDS', help: 'without a byte in mid-transfer (default 60, 0: no limit)' },
+  'min-speed': {
+    kind: 'count',
+    value: 'BYTES',
+    help: 'a second, on average over the idle time-out, or a transfer has stalled (default 100, 0: no limit)',
+  },
   retries: { kind: 'count', value: 'N', help: 'how often to try again without any progress (default 4, 0: never)' },
 } as const satisfies Flags;
 
@@ -65,6 +72,7 @@ export function networkOf(flags: FlagValues<typeof networkFlags>, document: Json
     ...single('connectTimeout', flags['connect-timeout']),
     ...single('headerTimeout', flags['header-timeout']),
     ...single('idleTimeout', flags['idle-timeout']),
+    ...single('minSpeed', flags['min-speed']),
     ...single('retries', flags.retries),
   };
   return { ...told, ...asked };
@@ -91,7 +99,7 @@ export function asNetwork(value: unknown, name: string): Network {
     const values = optional(it[key], `${name}.${key}`, arrayOf(check));
     if (values) network[key] = values;
   }
-  for (const key of ['connectTimeout', 'headerTimeout', 'idleTimeout', 'retries'] as const) {
+  for (const key of ['connectTimeout', 'headerTimeout', 'idleTimeout', 'minSpeed', 'retries'] as const) {
     const number = optional(it[key], `${name}.${key}`, asSize);
     if (number !== undefined) network[key] = number;
   }

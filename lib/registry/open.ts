@@ -11,7 +11,7 @@ import { findCertificates } from './certificates.js';
 import { RegistryClient, type RegistryOptions } from './client.js';
 import { Connections } from './connections.js';
 import { Guard } from './guard.js';
-import { defaultTimeouts, type HttpOptions } from './http.js';
+import { defaultMinSpeed, defaultTimeouts, type HttpOptions } from './http.js';
 import { type Network, splitMirror } from './network.js';
 import { apiHost, isLoopback, isManifestName, tryReference } from './reference.js';
 import { defaultRetryPolicy } from './retry.js';
@@ -108,13 +108,14 @@ function originOf(host: string, { plainHttp = [], insecure = [], caFile }: Netwo
 }
 
 function sharedOptions(network: Network): Partial<HttpOptions> & { retry: { retries: number } } {
-  const { connectTimeout, headerTimeout, idleTimeout, retries, insecure = [], caFile } = network;
+  const { connectTimeout, headerTimeout, idleTimeout, minSpeed, retries, insecure = [], caFile } = network;
   return {
     timeouts: {
       connect: connectTimeout ?? defaultTimeouts.connect,
       headers: headerTimeout ?? defaultTimeouts.headers,
       idle: idleTimeout ?? defaultTimeouts.idle,
     },
+    minSpeed: minSpeed ?? defaultMinSpeed,
     insecure,
     retry: { retries: retries ?? defaultRetryPolicy.retries },
     ...(caFile === undefined ? {} : { ca: readCa(caFile) }),

@@ -6,6 +6,8 @@ import { RegistryFailure } from './failures.js';
 export interface RetryPolicy {
   /** How often a request is sent again before it fails; progress resets the count. */
   retries: number;
+  /** What is progress: bytes that must have come since the last failure, where bytes are what it is about. */
+  leastProgress: number;
   /** Whether a host is tried again that cannot be reached. Not where another one is at hand. */
   insist: boolean;
   /** Milliseconds before the first retry; each further one doubles it. */
@@ -18,6 +20,7 @@ export interface RetryPolicy {
 
 export const defaultRetryPolicy: RetryPolicy = {
   retries: 4,
+  leastProgress: 1,
   insist: true,
   firstDelay: 300,
   maxDelay: 10_000,
@@ -26,7 +29,7 @@ export const defaultRetryPolicy: RetryPolicy = {
 
 /**
  * Runs `attempt` until it succeeds, fails for good, or has failed too often. `progress` says how far the work has come:
- * when it has grown since the last failure, the count starts again.
+ * when it has grown by enough since the last failure, the count starts again.
  */
 export async function retrying<T>(
   policy: RetryPolicy,
@@ -41,7 +44,7 @@ export async function retrying<T>(
     } catch (error) {
       if (!(error instanceof RegistryFailure) || !error.retryable) throw error;
       if (error.unreachable && !policy.insist) throw error;
-      if (progress() > reached) failures = 0;
+      if (progress() >= reached + policy.leastProgress) failures = 0;
       reached = Math.max(reached, progress());
       failures += 1;
       if (failures > policy.retries || (error.retryAfter ?? 0) > policy.maxRetryAfter) throw error;

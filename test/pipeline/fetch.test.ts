@@ -636,6 +636,18 @@ test('a time-out of 0 is no limit, and 0 retries are none', async (t) => {
   assert.equal(registry.lines('registry').length, 2);
 });
 
+test('--min-speed goes down the pipe, and a transfer that is slower is taken up again', async (t) => {
+  const { run, registry, built } = await world(t);
+  const { digest, size } = built.layers[0]!.descriptor;
+  registry.faults.add({ on: new RegExp(digest), times: 1, bytesPerSecond: size / 4 });
+  const flags = '--idle-timeout 1 --min-speed 100000';
+  const [document] = succeeded(await run(`md-token ${flags} "$1" | md-manifest | md-fetch-layer`));
+  assert.deepEqual(document?.network, { idleTimeout: 1, minSpeed: 100_000 });
+  const ranges = registry.requests.filter(({ url }) => url.includes(digest)).map(({ headers }) => headers.range);
+  assert.equal(ranges[0], undefined);
+  assert.match(ranges[1] ?? '', /^bytes=[1-9]/);
+});
+
 test('a failure goes down the pipe as one line and one status', async (t) => {
   const { run } = await world(t);
   const result = await run('md-token "$1:nope" | md-manifest | md-fetch-layer');

@@ -49,8 +49,9 @@ class Sink implements BlobSink {
     return this.data.length;
   }
 
-  write(chunk: Buffer): undefined {
+  write(chunk: Buffer): Promise<void> | undefined {
     this.data = Buffer.concat([this.data, chunk]);
+    return undefined;
   }
 
   restart(): void {
@@ -609,6 +610,60 @@ test('a stalled transfer is taken up again', async (t) => {
   registry.faults.add({ on: /blobs/, times: 1, stallAfter: 50_000 });
   const sink = new Sink();
   await clientFor(t, registry, { timeouts: { connect: 5, headers: 5, idle: 1 } }).blob(blob, sink);
+  assert.ok(sink.isVerified());
+});
+
+const trickling = { timeouts: { connect: 5, headers: 5, idle: 1 }, minSpeed: 1000 };
+
+test('a transfer that trickles is taken up again where it was', { timeout: 20_000 }, async (t) => {
+  const registry = await serve(t);
+  registry.faults.add({ on: /blobs/, times: 1, bytesPerSecond: 200 });
+  const sink = new Sink();
+  await clientFor(t, registry, trickling).blob(blob, sink);
+  assert.ok(sink.isVerified());
+  const [, again] = blobRequests(registry);
+  assert.match(again?.headers.range ?? '', /^bytes=[1-9][0-9]{1,2}-299999$/);
+});
+
+for (const [what, fault] of [
+  ['trickles', { bytesPerSecond: 200 }],
+  ['breaks off after a few bytes', { cutAfter: 900 }],
+] as const) {
+  test(`a registry that ${what} each time is given up, though some bytes come each time`, {
+    timeout: 20_000,
+  }, async (t) => {
+    const registry = await serve(t);
+    registry.faults.add({ on: /blobs/, ...fault });
+    const options = { ...trickling, retry: { firstDelay: 1, maxDelay: 2, retries: 2 } };
+    const why =
+      what === 'trickles'
+        ? /: the transfer stalled: [0-9]+ bytes in 1 s, fewer than --min-speed asks for$/
+        : /cut short|connection was closed/;
+    await refused(clientFor(t, registry, options).blob(blob, new Sink()), 69, why);
+    assert.equal(blobRequests(registry).length, 3);
+  });
+}
+
+test('a manifest that trickles is given up, and with 0 as least speed nothing is', { timeout: 20_000 }, async (t) => {
+  const registry = await serve(t);
+  registry.faults.add({ on: /manifests/, bytesPerSecond: 200 });
+  const retry = { retries: 0 };
+  const failed = clientFor(t, registry, { ...trickling, retry }).manifest('latest', limit);
+  await refused(failed, 69, /the transfer stalled/);
+  await clientFor(t, registry, { ...trickling, minSpeed: 0, retry }).manifest('latest', limit);
+});
+
+test('a disk that is slow is not taken for a transfer that is', async (t) => {
+  const registry = await serve(t);
+  class SlowSink extends Sink {
+    override write(chunk: Buffer): Promise<void> | undefined {
+      const isFirst = this.offset === 0;
+      super.write(chunk);
+      return isFirst ? new Promise((resolve) => setTimeout(resolve, 2200)) : undefined;
+    }
+  }
+  const sink = new SlowSink();
+  await clientFor(t, registry, { ...trickling, retry: { retries: 0 } }).blob(blob, sink);
   assert.ok(sink.isVerified());
 });
 

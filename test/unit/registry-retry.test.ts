@@ -3,20 +3,24 @@ import { test } from 'node:test';
 import { RegistryFailure, type RegistryFailureOptions } from '../../lib/registry/failures.js';
 import { retrying } from '../../lib/registry/retry.js';
 
-const policy = { retries: 2, insist: true, firstDelay: 1, maxDelay: 2, maxRetryAfter: 1 };
+const policy = { retries: 2, leastProgress: 1, insist: true, firstDelay: 1, maxDelay: 2, maxRetryAfter: 1 };
 
 function failure(options: RegistryFailureOptions = {}) {
   return new RegistryFailure(69, 'it', 'fails', { retryable: true, ...options });
 }
 
-async function attempts(error: (count: number) => Error | undefined, progress?: () => number): Promise<number> {
+async function attempts(
+  error: (count: number) => Error | undefined,
+  progress?: () => number,
+  by = policy,
+): Promise<number> {
   let count = 0;
   const attempt = async () => {
     count += 1;
     const thrown = error(count);
     if (thrown) throw thrown;
   };
-  await retrying(policy, attempt, progress).catch(() => {});
+  await retrying(by, attempt, progress).catch(() => {});
   return count;
 }
 
@@ -37,6 +41,15 @@ test('progress starts the count again', async () => {
     return failure();
   };
   assert.equal(await attempts(fails, () => at), 7);
+});
+
+test('too little of it does not', async () => {
+  let at = 0;
+  const fails = () => {
+    at += 9;
+    return failure();
+  };
+  assert.equal(await attempts(fails, () => at, { ...policy, leastProgress: 10 }), 3);
 });
 
 test('a wait that the registry wants and that is too long ends it at once', async () => {
