@@ -20,9 +20,7 @@ import { warnLine } from '../lib/pipe/trace.js';
 import { endProcess } from '../lib/sys/exit.js';
 import { byHand, isByHand, type LayerFile, ofImage } from '../lib/unpack/announced.js';
 import { defaultLimits } from '../lib/unpack/limits.js';
-import { listEntries } from '../lib/unpack/list.js';
-import { Selection } from '../lib/unpack/only.js';
-import { readLayers } from '../lib/unpack/read.js';
+import { listLayers } from '../lib/unpack/list.js';
 import { LayerThread } from '../lib/unpack/thread.js';
 import { rootfsDocument, type UnpackOptions, unpackFiles, unpackImage, verifyTree } from '../lib/unpack/unpack.js';
 
@@ -158,15 +156,9 @@ async function unpackByHand(layers: AsyncIterable<LayerFile>, dir: string | unde
   tell(JSON.stringify(result), result.rootfs);
 }
 
-async function list(
-  first: unknown,
-  lines: AsyncGenerator<unknown>,
-  { progress, decompressor, only }: UnpackOptions,
-): Promise<void> {
-  const image = isByHand(first) ? undefined : asManifestDocument(first);
-  const layers: AsyncIterable<LayerFile> = image ? ofImage(layersOf(lines), image) : byHand(first, lines);
-  const selection = new Selection(only ?? []);
-  await readLayers(layers, (layer) => selection.sink(listEntries(layer, writeDocument)), { progress, decompressor });
+async function list(first: unknown, lines: AsyncGenerator<unknown>, options: UnpackOptions): Promise<void> {
+  const layers = isByHand(first) ? byHand(first, lines) : ofImage(layersOf(lines), asManifestDocument(first));
+  await listLayers(layers, options, writeDocument);
 }
 
 async function verify(

@@ -20,6 +20,18 @@ export class LimitExceeded extends Failure {
   }
 }
 
+/** Takes an entry off what is left. Throws `LimitExceeded` when nothing was. */
+export function countEntry(left: Pick<Limits, 'entries'>): void {
+  left.entries -= 1;
+  if (left.entries < 0) throw new LimitExceeded('archive', 'too many entries', '--max-entries');
+}
+
+/** Takes bytes of content off what is left. Throws `LimitExceeded` when there are more. */
+export function countBytes(left: Pick<Limits, 'bytes'>, bytes: number): void {
+  left.bytes -= bytes;
+  if (left.bytes < 0) throw new LimitExceeded('archive', 'too many bytes', '--max-bytes');
+}
+
 /** Bytes; a quarter of the smallest heap that Node starts with is more. */
 const leastLimit = 1024 * 1024;
 

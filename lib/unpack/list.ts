@@ -2,6 +2,10 @@
 import { createHash, type Hash } from 'node:crypto';
 import type { LayerFile } from './announced.js';
 import { cleanPath, joinPath, namedPath, shown, splitPath } from './bytes.js';
+import { countBytes, countEntry, type Limits } from './limits.js';
+import { Selection } from './only.js';
+import { type ReadOptions, readLayers } from './read.js';
+import { tooDeep } from './rooted.js';
 import type { Entry, EntryType, TarSink } from './tar.js';
 import { parseWhiteout } from './whiteouts.js';
 
@@ -17,7 +21,7 @@ export interface ListedEntry {
   gid?: number;
   /** Bytes, of a file. */
   size?: number;
-  /** Of a file's content. */
+  /** Of a file's content. Left out where it has more of holes than is hashed: see `maxZeros`. */
   digest?: string;
   /** Of a symlink or a hard link. */
   target?: string;
@@ -30,31 +34,86 @@ export interface ListedEntry {
   layer: number;
 }
 
+export interface ListOptions extends Pick<ReadOptions<LayerFile>, 'progress' | 'decompressor'> {
+  limits: Limits;
+  /** Only these paths and what is below them; everything when empty. */
+  only?: string[];
+}
+
+/** What is left of the limits, and of the zeros that may stand for holes: over all layers. */
+interface Left extends Limits {
+  zeros: number;
+}
+
+/** A header can claim petabytes of hole, which take as long to hash as if they were there. Honest files have few. */
+const maxZeros = 256 * 1024 * 1024;
 const zeros = Buffer.alloc(64 * 1024);
 
-/** A sink that hands each entry to `emit`, but for those that unpacking passes over. */
-export function listEntries({ index }: LayerFile, emit: (entry: ListedEntry) => void): TarSink {
-  const list = (entry: Entry, digest?: string) => {
-    const line = listed(entry, index, digest);
-    if (line) emit(line);
-  };
-  let hash: Hash | undefined;
-  let current: Entry | undefined;
-  return {
-    entry: (entry) => {
-      current = entry;
-      hash = entry.type === 'file' ? createHash('sha256') : undefined;
-      if (!hash) list(entry);
-    },
-    content: (bytes) => hash?.update(bytes),
-    hole: (length) => {
-      for (let left = length; left > 0; left -= zeros.length)
-        hash?.update(zeros.subarray(0, Math.min(left, zeros.length)));
-    },
-    end: () => {
-      if (current && hash) list(current, `sha256:${hash.digest('hex')}`);
-    },
-  };
+/**
+ * Reads the layers and hands each entry to `emit`, but for those that unpacking passes over. Throws `Failure` 65 for a bad
+ * layer, and for one that unpacking would refuse for its limits.
+ */
+export async function listLayers(
+  layers: AsyncIterable<LayerFile>,
+  { limits, only, progress, decompressor }: ListOptions,
+  emit: (entry: ListedEntry) => void,
+): Promise<void> {
+  const selection = new Selection(only ?? []);
+  const left = { ...limits, zeros: maxZeros };
+  const sinkFor = ({ index }: LayerFile) => selection.sink(new LayerLister(index, left, emit));
+  await readLayers(layers, sinkFor, { progress, decompressor });
+}
+
+class LayerLister implements TarSink {
+  private current: Entry | undefined;
+  private hash: Hash | undefined;
+
+  constructor(
+    private readonly layer: number,
+    private readonly left: Left,
+    private readonly emit: (entry: ListedEntry) => void,
+  ) {}
+
+  entry(entry: Entry): void {
+    countEntry(this.left);
+    checkDepth(entry, this.left.depth);
+    this.current = entry;
+    if (entry.type === 'file') this.hash = createHash('sha256');
+    else this.list(entry);
+  }
+
+  content(bytes: Buffer): void {
+    countBytes(this.left, bytes.length);
+    this.hash?.update(bytes);
+  }
+
+  /** As when it is unpacked, a hole is no content that counts. */
+  hole(length: number): void {
+    if (length > this.left.zeros) this.hash = undefined;
+    if (!this.hash) return;
+    this.left.zeros -= length;
+    for (let rest = length; rest > 0; rest -= zeros.length) {
+      this.hash.update(zeros.subarray(0, Math.min(rest, zeros.length)));
+    }
+  }
+
+  end(): void {
+    this.list(this.current!, this.hash && `sha256:${this.hash.digest('hex')}`);
+  }
+
+  private list(entry: Entry, digest?: string): void {
+    const line = listed(entry, this.layer, digest);
+    if (line) this.emit(line);
+  }
+}
+
+/** The directories that unpacking would make, counted by the names as they stand: no symlink is there to lead elsewhere. */
+function checkDepth({ type, path: name }: Entry, maxDepth: number): void {
+  const path = cleanPath(name);
+  if (path === '' || parseWhiteout(...splitPath(path))) return;
+  const parts = path.split('/');
+  const directories = type === 'directory' ? parts.length : parts.length - 1;
+  if (directories > maxDepth) throw tooDeep(parts.slice(0, maxDepth + 1).join('/'), maxDepth);
 }
 
 function listed(entry: Entry, layer: number, digest?: string): ListedEntry | undefined {

@@ -16,9 +16,10 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { chmodAt } from '../../lib/unpack/tree.js';
+import { digestOf } from '../support/content.js';
 import { hasOverlay } from '../support/peers.js';
 import { until } from '../support/rootfs.js';
-import { binDir, cleanEnv, md, needs, needsRoot, run, scratch, shell } from '../support/run.js';
+import { binDir, cleanEnv, jsonLines, md, needs, needsRoot, run, scratch, shell } from '../support/run.js';
 import type { TarEntry } from '../support/tar.js';
 import { prepare } from '../support/unpacking.js';
 
@@ -54,6 +55,8 @@ for (const [flag, value, entries, why] of [
     assert.equal(result.status, 65);
     assert.match(result.stderr, why);
     assert.deepEqual(readdirSync(directory), ['layers']);
+    const listing = await md('md-unpack', ['--list', flag, value], { stdin });
+    assert.deepEqual([listing.status, listing.stderr], [65, result.stderr]);
   });
 }
 
@@ -64,6 +67,54 @@ test('directories that entries bring one by one are counted by --max-depth too',
   assert.equal(result.status, 65);
   assert.match(result.stderr, /more than 3 directories deep/);
   assert.deepEqual(readdirSync(directory), ['layers']);
+  const listing = await md('md-unpack', ['--list', '--max-depth', '3'], { stdin });
+  assert.deepEqual([listing.status, listing.stderr], [65, result.stderr]);
+});
+
+test('what keeps just within the limits is unpacked, and listed', async (t) => {
+  const directory: TarEntry = { name: 'a/b/', type: 'directory' };
+  const hole = sparse('a/b/f', [[0, 10]], 1_000_000);
+  const hidden = ['.wh..wh.plnk/x/y/1.2', 'a/b/c/.wh.gone'].map((name) => ({ name }));
+  const { rootfs, stdin } = prepare(t, [[{ name: './', type: 'directory' }, directory, hole], hidden]);
+  const limits = ['--max-entries', '5', '--max-bytes', '10', '--max-depth', '2'];
+  for (const flags of [['--list'], [rootfs]]) {
+    const { status, stderr } = await md('md-unpack', [...limits, ...flags], { stdin });
+    assert.deepEqual([status, stderr], [0, '']);
+  }
+});
+
+/** A sparse file in the PAX format 0.1, its content all `x`. */
+function sparse(name: string, stretches: [offset: number, length: number][], size: number): TarEntry {
+  const data = 'x'.repeat(stretches.reduce((sum, [, length]) => sum + length, 0));
+  return { name, data, pax: { 'GNU.sparse.map': stretches.flat().join(','), 'GNU.sparse.size': String(size) } };
+}
+
+test('--list hashes holes, up to a bound for the whole image: beyond it a file has no digest', async (t) => {
+  const MiB = 2 ** 20;
+  const { stdin } = prepare(t, [
+    [
+      sparse('small', [[3, 2]], 100_000),
+      sparse('petabyte', [[0, 1]], 2 ** 50),
+      sparse('petabyte-first', [[2 ** 50, 1]], 2 ** 50 + 1),
+      sparse('large', [], 200 * MiB),
+    ],
+    [sparse('too-much', [], 200 * MiB), sparse('last', [], 10), { name: 'plain', data: 'x' }],
+  ]);
+  const { status, stdout, stderr } = await md('md-unpack', ['--list'], { stdin });
+  assert.deepEqual([status, stderr], [0, '']);
+  const small = Buffer.concat([Buffer.alloc(3), Buffer.from('xx'), Buffer.alloc(100_000 - 5)]);
+  assert.deepEqual(
+    jsonLines(stdout).map(({ path, size, digest }) => [path, size, digest]),
+    [
+      ['small', 100_000, digestOf(small)],
+      ['petabyte', 2 ** 50, undefined],
+      ['petabyte-first', 2 ** 50 + 1, undefined],
+      ['large', 200 * MiB, digestOf(Buffer.alloc(200 * MiB))],
+      ['too-much', 200 * MiB, undefined],
+      ['last', 10, digestOf(Buffer.alloc(10))],
+      ['plain', 1, digestOf('x')],
+    ],
+  );
 });
 
 test('a name too long for the kernel is refused', async (t) => {
