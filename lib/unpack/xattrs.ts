@@ -5,12 +5,14 @@ import { flistxattr, fremovexattr, fsetxattr, lsetxattr } from '../sys/calls.js'
 import { errnoNameOf, SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, shown, toBytes } from './bytes.js';
 import { E2BIG, EACCES, EINVAL, ENODATA, EOPNOTSUPP, EPERM, ERANGE } from './errno.js';
+import { hasForeignId } from './foreign-ids.js';
 import type { Xattrs } from './pax.js';
 import type { Unset } from './tree.js';
 
 /**
- * Sets them on an open file or, by name, on what cannot be opened. Returns what the kernel did not permit. Throws
- * `Failure` that names `path` and the attribute: 65 for a name or value that no kernel takes, 74 for the disk.
+ * Sets them on an open file or, by name, on what cannot be opened. Returns what the kernel did not permit, and what names
+ * ids that are not in the user namespace. Throws `Failure` that names `path` and the attribute: 65 for a name or value that no
+ * kernel takes, 74 for the disk.
  */
 export function applyXattrs(at: number | ByteString, xattrs: Xattrs, path: ByteString): Unset {
   const refused: Record<string, string> = {};
@@ -22,7 +24,8 @@ export function applyXattrs(at: number | ByteString, xattrs: Xattrs, path: ByteS
         ? fsetxattr.try(at, key, value, value.length, 0)
         : lsetxattr.try(toBytes(at), key, value, value.length, 0);
     if (result >= 0) continue;
-    if (!isTolerated(-result)) throw notSet(path, name, -result);
+    const isForeign = result === -EINVAL && hasForeignId(name, value);
+    if (!isForeign && !isTolerated(-result)) throw notSet(path, name, -result);
     refused[shown(name)] = value.toString('base64');
   }
   return Object.keys(refused).length > 0 ? { xattrs: refused } : {};

@@ -24,6 +24,7 @@ import {
   outside,
   type SubordinateUser,
   subordinateUser,
+  user,
 } from '../support/subordinate.js';
 import type { TarEntry } from '../support/tar.js';
 import { compareTrees, describeTree } from '../support/tree.js';
@@ -95,6 +96,80 @@ test('what even the namespace cannot have is on record: devices, and ids that ar
     { path: 'far', uid: 70_000, gid: 0 },
     { path: 'null', uid: 0, gid: 0, mode: 0o666, device: { type: 'char', major: 1, minor: 3 } },
   ]);
+});
+
+/** An access control list by which its owner, and users or groups by their ids, read and write: linux/posix_acl_xattr.h. */
+function acl(...named: [tag: 'user' | 'group', id: number][]): Buffer {
+  const none = 0xffffffff;
+  const of = (tag: 'user' | 'group') => named.filter(([it]) => it === tag).map(([, id]): number[] => [tags[tag], id]);
+  const entries = [[0x01, none], ...of('user'), [0x04, none], ...of('group'), [0x10, none], [0x20, none]];
+  const bytes = Buffer.alloc(4 + 8 * entries.length);
+  bytes.writeUInt32LE(2);
+  for (const [i, [tag, id]] of entries.entries()) {
+    bytes.writeUInt16LE(tag!, 4 + 8 * i);
+    bytes.writeUInt16LE(6, 6 + 8 * i);
+    bytes.writeUInt32LE(id!, 8 + 8 * i);
+  }
+  return bytes;
+}
+const tags = { user: 0x02, group: 0x08 };
+
+/** Version 3, of the user namespace whose root is `rootid`: linux/capability.h. */
+function capability(rootid: number): Buffer {
+  const bytes = Buffer.from('010000030020000000000000000000000000000000000000', 'hex');
+  bytes.writeUInt32LE(rootid, 20);
+  return bytes;
+}
+
+test('attributes that name ids which are not in the namespace are on record, the others are set', {
+  skip: skip || needs('getfattr'),
+}, async (t) => {
+  const access = (value: Buffer) => ({ xattrs: { 'system.posix_acl_access': value } });
+  const byDefault = (value: Buffer) => ({ xattrs: { 'system.posix_acl_default': value } });
+  const far = 70_000;
+  const { rootfs, unpack } = mapped(t, [
+    [
+      { name: 'near', data: 'x', mode: 0o666, ...access(acl(['user', 5], ['group', 6])) },
+      { name: 'far', data: 'x', mode: 0o640, ...access(acl(['user', 5], ['user', far])) },
+      { name: 'd/', type: 'directory', ...byDefault(acl(['group', far])) },
+      { name: 'ours', data: 'x', xattrs: { 'security.capability': capability(0) } },
+      { name: 'theirs', data: 'x', xattrs: { 'security.capability': capability(far), 'user.a': 'b' } },
+    ],
+  ]);
+  const { status, stderr } = await unpack([rootfs]);
+  assert.equal(status, 0, stderr);
+  assert.match(stderr, /^md-unpack: not permitted and left out: 3 sets of extended attributes; .*\n$/);
+  assert.deepEqual(jsonLines(readFileSync(`${rootfs}.unset.jsonl`, 'utf8')), [
+    { path: 'd', xattrs: { 'system.posix_acl_default': acl(['group', far]).toString('base64') } },
+    { path: 'far', xattrs: { 'system.posix_acl_access': acl(['user', 5], ['user', far]).toString('base64') } },
+    { path: 'theirs', xattrs: { 'security.capability': capability(far).toString('base64') } },
+  ]);
+  const tree = describeTree(rootfs);
+  const found = ['near', 'far', 'd', 'ours', 'theirs'].map((path) => [path, tree.get(path)?.xattrs]);
+  const near = acl(['user', firstId + 4], ['group', firstId + 5]).toString('hex');
+  assert.deepEqual(found, [
+    ['near', `system.posix_acl_access=0x${near}`],
+    ['far', undefined],
+    ['d', undefined],
+    ['ours', `security.capability=0x${capability(user).toString('hex')}`],
+    ['theirs', 'user.a=0x62'],
+  ]);
+  assert.equal((await unpack(['--verify', rootfs])).stdout, '');
+});
+
+test('attributes that no kernel takes are refused in the namespace as they are outside', { skip }, async (t) => {
+  for (const [name, value] of [
+    ['system.posix_acl_access', acl(['user', 5]).subarray(0, -2)],
+    ['system.posix_acl_access', acl(['user', 5], ['user', 5]).fill(7, 4, 6)],
+    ['system.posix_acl_access', acl(['group', 0xffffffff])],
+    ['security.capability', Buffer.alloc(24)],
+  ] as const) {
+    const { rootfs, home, unpack } = mapped(t, [[{ name: 'f', data: 'x', xattrs: { [name]: value } }]]);
+    const { status, stderr } = await unpack([rootfs]);
+    assert.equal(status, 65, stderr);
+    assert.match(stderr, new RegExp(`f: xattr ${name}: invalid argument \\(EINVAL\\)\n$`));
+    assert.deepEqual(readdirSync(home), []);
+  }
 });
 
 test('all ranges of the user count, one after the other, and what they have in common once', { skip }, async (t) => {

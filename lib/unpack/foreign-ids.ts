@@ -1,0 +1,50 @@
+/**
+ * Ids in the values of extended attributes. The kernel takes them for ids of the user namespace that this process is in. Of
+ * one that is not there it says EINVAL, as it does of a value that makes no sense. Sources: linux/posix_acl_xattr.h,
+ * linux/capability.h, user_namespaces(7).
+ */
+import { readFileSync } from 'node:fs';
+import type { ByteString } from './bytes.js';
+
+interface NamedId {
+  kind: 'uid' | 'gid';
+  id: number;
+}
+
+/** The kernel's "no id": the same in every namespace. */
+const noId = 0xffffffff;
+
+/** Whether an attribute names a user or a group that the user namespace of this process does not have. */
+export function hasForeignId(name: ByteString, value: Buffer): boolean {
+  return idsIn(name, value).some(({ kind, id }) => id !== noId && !isMapped(kind, id));
+}
+
+function idsIn(name: ByteString, value: Buffer): NamedId[] {
+  if (name.startsWith('system.posix_acl_')) return idsOfAcl(value);
+  return name === 'security.capability' ? rootOf(value) : [];
+}
+
+/** A version (4 bytes), then for each entry a tag (2), permissions (2) and an id (4), which only named users and groups have. */
+function idsOfAcl(value: Buffer): NamedId[] {
+  const ids: NamedId[] = [];
+  for (let at = 4; at + 8 <= value.length; at += 8) {
+    const kind = kindOfTag[value.readUInt16LE(at)];
+    if (kind) ids.push({ kind, id: value.readUInt32LE(at + 4) });
+  }
+  return ids;
+}
+
+const kindOfTag: Record<number, NamedId['kind']> = { 2: 'uid', 8: 'gid' };
+
+/** Of version 3, which ends with the root of the namespace in which the capabilities count. */
+function rootOf(value: Buffer): NamedId[] {
+  return value.length === 24 && value[3] === 3 ? [{ kind: 'uid', id: value.readUInt32LE(20) }] : [];
+}
+
+function isMapped(kind: NamedId['kind'], id: number): boolean {
+  const lines = readFileSync(`/proc/self/${kind}_map`, 'latin1').trim().split('\n');
+  return lines.some((line) => {
+    const [inside = 0, , count = 0] = line.trim().split(/\s+/).map(Number);
+    return id >= inside && id < inside + count;
+  });
+}
