@@ -42,6 +42,8 @@ export class Stage {
     private readonly parent: number,
     private readonly base: string,
     private readonly force: boolean,
+    /** Whose directory this one grows in, and which goes with it. */
+    private readonly around?: Stage,
   ) {
     // Before there is anything: from now on a signal waits for the end of what is being done here.
     this.finished = onFailure(() => this.discard());
@@ -65,9 +67,48 @@ export class Stage {
     });
   }
 
-  /** Begins a tree beside `dir`, a directory, that is only looked at, and then discarded. */
+  /**
+   * Begins a tree that is only looked at, and then discarded: beside `dir`, a directory, where the filesystem takes what it
+   * took for `dir`; or in $TMPDIR, when nothing may be made there.
+   */
   static aside(dir: string): Stage {
-    return Stage.beside(dir, false, (parent, base) => close(openat(parent, base, openDirectory, 0)));
+    try {
+      return Stage.beside(dir, false, (parent, base) => close(openat(parent, base, openDirectory, 0)));
+    } catch (error) {
+      if (!isClosed(error)) throw error;
+      return Stage.elsewhere(dir);
+    }
+  }
+
+  private static elsewhere(dir: string): Stage {
+    // What cannot be read either, should show before a layer comes.
+    try {
+      close(openat(AT.FDCWD, dir, openDirectory, 0));
+    } catch (error) {
+      throw failureOf(error, dir);
+    }
+    const around = Stage.temporary();
+    try {
+      return new Stage(resolve(dir), openat(around.fd, '.', openDirectory, 0), 'tree', false, around);
+    } catch (error) {
+      around.discard();
+      throw failureOf(error, around.target);
+    }
+  }
+
+  /**
+   * A directory that stays closed to others, as the root of a tree does not when it is finished: $TMPDIR is everybody's. By
+   * default it is where large things go, since what /tmp has may be memory: hier(7).
+   */
+  private static temporary(): Stage {
+    const place = process.env.TMPDIR || '/var/tmp';
+    try {
+      return Stage.beside(join(place, 'md-verify'), false, () => {});
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      const hint = 'nothing can be made beside DIR, so the image is unpacked there: TMPDIR names another place';
+      throw new Failure(error.status, place, error.why, { cause: error, hint });
+    }
   }
 
   private static beside(
@@ -149,6 +190,7 @@ export class Stage {
       throw cannotBeRemoved(error, this.target);
     }
     close(this.parent);
+    this.around?.discard();
   }
 
   /** Returns what takes the tree back to its temporary name, and what was there to its place. */
@@ -168,6 +210,12 @@ export class Stage {
     if (result < 0) throw new SyscallError('renameat2', -result, this.target);
     return () => renameat2(parent, base, parent, name, 0);
   }
+}
+
+/** Whether nothing may be made in a directory, whoever has the fault: its mode, its mount or a flag of it. */
+function isClosed(error: unknown): boolean {
+  const code = error instanceof Failure ? errnoName(error.cause) : undefined;
+  return code === 'EACCES' || code === 'EROFS' || code === 'EPERM';
 }
 
 function checkTarget(parent: number, base: string, target: string, force: boolean): void {

@@ -1,0 +1,153 @@
+/** md-unpack --verify of a tree beside which nothing can be made: the image is unpacked in $TMPDIR. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, chownSync, existsSync, lstatSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { until } from '../support/rootfs.js';
+import { binDir, cleanEnv, jsonLines, md, needs, needsRoot, run, shell } from '../support/run.js';
+import type { TarEntry } from '../support/tar.js';
+import { prepare, type Stack } from '../support/unpacking.js';
+
+const user = { uid: 65534, gid: 65534 };
+const stack: TarEntry[][] = [
+  [
+    { name: './', type: 'directory', mode: 0o755 },
+    { name: 'd/', type: 'directory', mode: 0o555 },
+    { name: 'd/f', data: 'x', mode: 0o4755, xattrs: { 'user.a': 'v' } },
+  ],
+  [{ name: 'd/g', data: 'x' }],
+];
+
+/** A tree that the user has unpacked, in a directory that is root's since then, and an empty directory of the user's. */
+async function closedTree(t: TestContext, layers: Stack = stack) {
+  const prepared = prepare(t, layers);
+  const { directory, rootfs, stdin } = prepared;
+  chmodSync(directory, 0o755);
+  chownSync(directory, user.uid, user.gid);
+  assert.equal((await md('md-unpack', [rootfs], { stdin, ...user })).status, 0);
+  chownSync(directory, 0, 0);
+  const temporary = join(directory, 'tmp');
+  mkdirSync(temporary);
+  chownSync(temporary, user.uid, user.gid);
+  return { ...prepared, temporary, env: { TMPDIR: temporary } };
+}
+
+test('a tree in a directory that the user may not write to, or not even read, is compared in $TMPDIR', {
+  skip: needsRoot,
+}, async (t) => {
+  const { directory, rootfs, stdin, temporary, env } = await closedTree(t);
+  for (const mode of [0o755, 0o711]) {
+    chmodSync(directory, mode);
+    const { status, stdout, stderr } = await md('md-unpack', ['--verify', rootfs], { stdin, env, ...user });
+    assert.deepEqual([status, stdout, stderr], [0, '', '']);
+    assert.deepEqual(readdirSync(temporary), []);
+  }
+  writeFileSync(join(rootfs, 'd/g'), 'changed');
+  const { status, stdout } = await md('md-unpack', ['--verify', rootfs], { stdin, env, ...user });
+  assert.equal(status, 65);
+  assert.deepEqual([...new Set(jsonLines(stdout).map(({ path }) => path))], ['d/g']);
+  assert.deepEqual(readdirSync(temporary), []);
+});
+
+test('a tree on a mount that is read-only is compared in $TMPDIR, and beside it where it can be written to', {
+  skip: needsRoot || needs('unshare', 'mount'),
+}, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, stack);
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
+  for (const name of ['tmp', 'at']) mkdirSync(join(directory, name));
+  const verify = (flags: string) => {
+    const script = `mount --bind "$1" "$1/at" && mount -o remount,bind,${flags} "$1/at" || exit
+      exec md-unpack -x --verify "$1/at/rootfs"`;
+    const argv = `unshare --mount --propagation private sh -c '${script}' sh "$1"`;
+    return shell(argv, [directory], { stdin, env: { TMPDIR: join(directory, 'tmp') } });
+  };
+  for (const flags of ['ro', 'rw']) {
+    const { status, stdout, stderr } = await verify(flags);
+    assert.deepEqual([status, stdout], [0, ''], stderr.slice(-300));
+    assert.equal(/"\.md-verify\.md-unpack-/.test(stderr), flags === 'ro');
+    assert.deepEqual(readdirSync(join(directory, 'tmp')), []);
+  }
+});
+
+test('a tree in a directory with the flag of immutable files is compared in $TMPDIR', {
+  skip: needsRoot || needs('chattr'),
+}, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, stack);
+  const temporary = join(directory, 'tmp');
+  mkdirSync(temporary);
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
+  if ((await run(['chattr', '+i', directory])).status !== 0) return t.skip('this filesystem has no such flag');
+  try {
+    const { status, stderr } = await md('md-unpack', ['--verify', rootfs], { stdin, env: { TMPDIR: temporary } });
+    assert.deepEqual([status, stderr], [0, '']);
+  } finally {
+    await run(['chattr', '-i', directory]);
+  }
+});
+
+test('without TMPDIR it is /var/tmp', { skip: needsRoot }, async (t) => {
+  const { rootfs, stdin } = await closedTree(t);
+  for (const TMPDIR of [undefined, '']) {
+    const { stderr } = await md('md-unpack', ['-x', '--verify', rootfs], { stdin, env: { TMPDIR }, ...user });
+    assert.match(stderr, /^openat\(AT_FDCWD, "\/var\/tmp", /m);
+  }
+});
+
+for (const [signal, status] of [
+  ['SIGTERM', 143],
+  ['SIGKILL', null],
+] as const) {
+  test(`nobody else can go into $TMPDIR's tree while it is compared, and ${signal} is no reason for it to stay`, {
+    skip: needsRoot,
+  }, async (t) => {
+    const { rootfs, stdin, temporary, env } = await closedTree(t);
+    const child = spawn(join(binDir, 'md-unpack'), ['--verify', rootfs], {
+      env: { ...cleanEnv(), ...env },
+      stdio: ['pipe', 'ignore', 'inherit'],
+      ...user,
+    });
+    const closed = once(child, 'close');
+    // Not the last layer, so that it waits.
+    child.stdin.write(`${stdin.split('\n').slice(0, 2).join('\n')}\n`);
+    const around = () => join(temporary, readdirSync(temporary).find((name) => /-[0-9]+$/.test(name)) ?? 'none');
+    const inner = () => readdirSync(around()).find((name) => /-[0-9]+$/.test(name)) ?? 'none';
+    await until(() => existsSync(around()) && existsSync(join(around(), inner(), 'd/f')));
+    const { mode, uid } = lstatSync(around());
+    assert.deepEqual([mode & 0o7777, uid], [0o700, user.uid]);
+    child.kill(signal);
+    assert.equal((await closed)[0], status);
+    if (signal === 'SIGKILL') {
+      assert.notDeepEqual(readdirSync(temporary), []);
+      assert.equal((await md('md-unpack', ['--verify', rootfs], { stdin, env, ...user })).status, 0);
+    }
+    assert.deepEqual(readdirSync(temporary), []);
+  });
+}
+
+test('a layer that is bad leaves nothing in $TMPDIR', { skip: needsRoot }, async (t) => {
+  const { rootfs, stdin, layers, temporary, env } = await closedTree(t);
+  writeFileSync(layers[1]!.path, 'no archive');
+  const { status } = await md('md-unpack', ['--verify', rootfs], { stdin, env, ...user });
+  assert.equal(status, 65);
+  assert.deepEqual(readdirSync(temporary), []);
+});
+
+test('where $TMPDIR is closed too, the error says what it is needed for', { skip: needsRoot }, async (t) => {
+  const { rootfs, stdin, temporary, env } = await closedTree(t);
+  const first = `${stdin.split('\n')[0]}\n`;
+  chownSync(temporary, 0, 0);
+  const hint = 'nothing can be made beside DIR, so the image is unpacked there: TMPDIR names another place';
+  for (const [place, status, why] of [
+    [temporary, 77, 'permission denied (EACCES)'],
+    [join(temporary, 'none'), 74, 'no such file or directory (ENOENT)'],
+  ] as const) {
+    const result = await md('md-unpack', ['--verify', rootfs], { stdin: first, env: { TMPDIR: place }, ...user });
+    assert.deepEqual([result.status, result.stderr], [status, `md-unpack: ${place}: ${why}; ${hint}\n`]);
+  }
+  chmodSync(rootfs, 0);
+  chownSync(rootfs, 0, 0);
+  const result = await md('md-unpack', ['--verify', rootfs], { stdin: first, env, ...user });
+  assert.deepEqual([result.status, result.stderr], [77, `md-unpack: ${rootfs}: permission denied (EACCES)\n`]);
+});
