@@ -1,16 +1,10 @@
 #!/usr/bin/env node
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { storeHome } from '../lib/image/home.js';
+import { discardFromStore } from '../lib/image/discard.js';
 import { findRootfs, nameRootfs, rootfsPath } from '../lib/image/rootfs.js';
 import { main } from '../lib/pipe/command.js';
-import {
-  asLayer,
-  asManifestDocument,
-  type Layer,
-  type ManifestDocument,
-  type RootfsDocument,
-} from '../lib/pipe/document.js';
+import { asManifestDocument, type Layer, type ManifestDocument, type RootfsDocument } from '../lib/pipe/document.js';
 import { Failure } from '../lib/pipe/failure.js';
 import { StdinLines } from '../lib/pipe/input.js';
 import { writeDocument, writeLine } from '../lib/pipe/output.js';
@@ -18,7 +12,7 @@ import { makeProgress, progressMode } from '../lib/pipe/progress.js';
 import { Status } from '../lib/pipe/status.js';
 import { warnLine } from '../lib/pipe/trace.js';
 import { endProcess } from '../lib/sys/exit.js';
-import { byHand, isByHand, type LayerFile, ofImage } from '../lib/unpack/announced.js';
+import { announcedLayers, byHand, isByHand, type LayerFile, layersOf } from '../lib/unpack/announced.js';
 import { defaultLimits } from '../lib/unpack/limits.js';
 import { listLayers } from '../lib/unpack/list.js';
 import { LayerThread } from '../lib/unpack/thread.js';
@@ -105,17 +99,18 @@ main(
       depth: flags['max-depth'] ?? defaultLimits.depth,
     };
     const warn = (line: string) => warnLine(`md-unpack: ${line}`);
-    const onBadLayer = ({ digest, path }: Layer) => discardFromStore(digest, path);
+    const decompressor = new LayerThread(join(dirname(__filename), 'layer-thread.cjs'));
     const stdin = new StdinLines();
     const first = await stdin.first();
     const lines = stdin.rest();
-    const decompressor = new LayerThread(join(dirname(__filename), 'layer-thread.cjs'));
-    const options = { force: flags.force, limits, progress, warn, onBadLayer, only: flags.only, decompressor };
+    // What somebody says of a file of theirs is no reason to remove it.
+    const onBadLayer = isByHand(first) ? {} : { onBadLayer: discardFromStore };
+    const options = { force: flags.force, limits, progress, warn, only: flags.only, decompressor, ...onBadLayer };
     const [dir] = operands;
     try {
-      if (flags.list) await list(first, lines, options);
+      if (flags.list) await listLayers(announcedLayers(first, lines), options, writeDocument);
       else if (flags.verify) return await verify(first, lines, dir, options);
-      else if (isByHand(first)) await unpackByHand(byHand(first, lines), dir, options);
+      else if (isByHand(first)) await unpackByHand(first, lines, dir, options);
       else await unpack(asManifestDocument(first), layersOf(lines), dir, options, flags.path);
     } finally {
       progress.end();
@@ -124,14 +119,16 @@ main(
   },
 );
 
+type Options = UnpackOptions<LayerFile>;
+
 async function unpack(
   document: ManifestDocument,
   layers: AsyncGenerator<Layer>,
   dir: string | undefined,
-  options: UnpackOptions,
+  options: Options,
   pathOnly: boolean,
 ): Promise<void> {
-  if (dir === undefined && options.only?.length) throw missing('DIR', 'a part of an image has no place in the store');
+  if (dir === undefined && options.only?.length) throw missing('a part of an image has no place in the store');
   const into = dir === undefined ? unpackIntoStore : unpackImage;
   const rootfs = await into(document, layers, dir ?? rootfsPath(document.digest), options);
   if (dir === undefined) nameRootfs(document.image, rootfs.rootfs);
@@ -152,39 +149,29 @@ function tell(line: string, tree: string): void {
   }
 }
 
-async function unpackByHand(layers: AsyncIterable<LayerFile>, dir: string | undefined, options: UnpackOptions) {
-  if (dir === undefined) throw missing('DIR', 'layers without an image have no place in the store');
-  const { onBadLayer: _, ...rest } = options;
-  const result = await unpackFiles(layers, dir, rest);
+async function unpackByHand(first: unknown, lines: AsyncGenerator<unknown>, dir: string | undefined, options: Options) {
+  const result = await unpackFiles(byHand(first, lines), dir ?? placeInStore(first), options);
   tell(JSON.stringify(result), result.rootfs);
-}
-
-async function list(first: unknown, lines: AsyncGenerator<unknown>, options: UnpackOptions): Promise<void> {
-  const layers = isByHand(first) ? byHand(first, lines) : ofImage(layersOf(lines), asManifestDocument(first));
-  await listLayers(layers, options, writeDocument);
 }
 
 async function verify(
   first: unknown,
   lines: AsyncGenerator<unknown>,
   dir: string | undefined,
-  options: UnpackOptions,
+  options: Options,
 ): Promise<number> {
-  let differences: number;
-  if (isByHand(first)) {
-    if (dir === undefined) throw missing('DIR', 'layers without an image have no place in the store');
-    const { onBadLayer: _, ...rest } = options;
-    differences = await verifyTree(byHand(first, lines), dir, rest, writeDocument);
-  } else {
-    const image = asManifestDocument(first);
-    const tree = dir ?? rootfsPath(image.digest);
-    differences = await verifyTree(ofImage(layersOf(lines), image), tree, options, writeDocument);
-  }
+  const tree = dir ?? placeInStore(first);
+  const differences = await verifyTree(announcedLayers(first, lines), tree, options, writeDocument);
   return differences > 0 ? Status.data : Status.ok;
 }
 
-function missing(operand: string, why: string): Failure {
-  return new Failure(Status.usage, 'command line', `${operand} is missing`, { hint: why });
+function placeInStore(first: unknown): string {
+  if (isByHand(first)) throw missing('layers without an image have no place in the store');
+  return rootfsPath(asManifestDocument(first).digest);
+}
+
+function missing(why: string): Failure {
+  return new Failure(Status.usage, 'command line', 'DIR is missing', { hint: why });
 }
 
 /** A tree that is there is used again. One without its document is what a process left behind that was killed. */
@@ -192,7 +179,7 @@ async function unpackIntoStore(
   document: ManifestDocument,
   layers: AsyncGenerator<Layer>,
   path: string,
-  options: UnpackOptions,
+  options: Options,
 ): Promise<RootfsDocument> {
   if (!options.force && findRootfs(path)) return reuse(document, layers, path);
   try {
@@ -210,17 +197,4 @@ async function unpackIntoStore(
 async function reuse(document: ManifestDocument, layers: AsyncIterable<Layer>, path: string): Promise<RootfsDocument> {
   for await (const _ of layers);
   return { ...findRootfs(path), ...rootfsDocument(document, path) };
-}
-
-async function* layersOf(lines: AsyncIterable<unknown>): AsyncGenerator<Layer> {
-  for await (const line of lines) yield asLayer(line);
-}
-
-/** A layer of the store that is not what it should be must be fetched again next time. */
-async function discardFromStore(digest: string, path: string): Promise<void> {
-  // A layer from elsewhere is not ours to remove, and no reason to make a store.
-  if (!path.startsWith(`${storeHome()}/`)) return;
-  const { Store } = await import('../lib/image/store.js');
-  const store = new Store();
-  if (store.path(digest) === path) await store.discard(digest);
 }

@@ -1,6 +1,6 @@
 /** The layers that stdin announces: those of an image, each held against its manifest, or files named by hand. */
 import { asDigest, asObject, asSize, asString, optional } from '../pipe/check.js';
-import type { Layer, ManifestDocument } from '../pipe/document.js';
+import { asLayer, asManifestDocument, type Layer, type ManifestDocument } from '../pipe/document.js';
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 
@@ -16,6 +16,16 @@ export interface LayerFile {
   diffID?: string | undefined;
   /** Bytes of the file. */
   size?: number | undefined;
+}
+
+/** The layers, however they are announced: `first` is the document of an image, or the first layer made by hand. */
+export function announcedLayers(first: unknown, rest: AsyncIterable<unknown>): AsyncGenerator<LayerFile> {
+  return isByHand(first) ? byHand(first, rest) : ofImage(layersOf(rest), asManifestDocument(first));
+}
+
+/** The lines of an image's layers. */
+export async function* layersOf(lines: AsyncIterable<unknown>): AsyncGenerator<Layer> {
+  for await (const line of lines) yield asLayer(line);
 }
 
 /** The layers, each held against what manifest and config say of it. Throws `Failure` 65 when they differ. */

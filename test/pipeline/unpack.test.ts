@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { until } from '../support/rootfs.js';
 import { binDir, cleanEnv, jsonLines, md, shell } from '../support/run.js';
@@ -172,6 +172,32 @@ test('a process that may open few files unpacks as well', async (t) => {
   assert.equal(result.stderr, '');
   assert.equal(readdirSync(rootfs).length, 400);
   assert.equal(readFileSync(join(rootfs, 'file-399'), 'utf8'), '399\n');
+});
+
+test('a bad layer of an image goes from the store, to be fetched again; one from elsewhere, or made by hand, stays', async (t) => {
+  const { directory, rootfs, stdin, layers: announced } = prepare(t, [[{ name: 'f', data: 'x' }]]);
+  const { path: elsewhere, digest } = announced[0]!;
+  const home = join(directory, 'home');
+  const inStore = join(home, 'oci/blobs', digest.replace(':', '/'));
+  const beside = join(home, 'copy');
+  const all = [elsewhere, beside, inStore];
+  mkdirSync(dirname(inStore), { recursive: true });
+  for (const path of all) writeFileSync(path, 'no archive');
+  const byHand = `${JSON.stringify({ layer: { path: inStore, digest } })}\n`;
+  const from = (path: string) => stdin.replace(JSON.stringify(elsewhere), JSON.stringify(path));
+  for (const [input, files] of [
+    [byHand, all],
+    [from(elsewhere), all],
+    [from(beside), all],
+    [from(inStore), [elsewhere, beside]],
+  ] as const) {
+    const { status, stderr } = await md('md-unpack', [rootfs], { stdin: input, env: { MD_HOME: home } });
+    assert.equal(status, 65, stderr);
+    assert.deepEqual(all.filter(existsSync), files);
+  }
+  const none = join(directory, 'none');
+  assert.equal((await md('md-unpack', [rootfs], { stdin, env: { MD_HOME: none } })).status, 65);
+  assert.ok(!existsSync(none));
 });
 
 test('-x shows each system call that makes the tree', async (t) => {
