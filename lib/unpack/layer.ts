@@ -24,7 +24,7 @@ import { type ByteString, cleanPath, joinPath, shown, splitPath, toBytes } from 
 import { type Contents, writeAll } from './contents.js';
 import { entryFailure } from './entry-failure.js';
 import { EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM } from './errno.js';
-import { LimitExceeded } from './limits.js';
+import { countBytes, countEntry } from './limits.js';
 import type { Xattrs } from './pax.js';
 import { type Dir, tooDeep } from './rooted.js';
 import { statAt } from './stat.js';
@@ -74,8 +74,7 @@ export class LayerWriter implements TarSink {
   }
 
   entry(entry: Entry): void {
-    this.budget.entries -= 1;
-    if (this.budget.entries < 0) throw new LimitExceeded('archive', 'too many entries', '--max-entries');
+    countEntry(this.budget);
     this.entryNow = entry;
     try {
       this.place(entry);
@@ -85,8 +84,7 @@ export class LayerWriter implements TarSink {
   }
 
   content(bytes: Buffer): void {
-    this.budget.bytes -= bytes.length;
-    if (this.budget.bytes < 0) throw new LimitExceeded('archive', 'too many bytes', '--max-bytes');
+    countBytes(this.budget, bytes.length);
     if (this.fd < 0) return;
     if (bytes.length === this.entryNow!.size) {
       this.whole = bytes;
