@@ -101,16 +101,20 @@ export interface Caller {
 
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
+/**
+ * An empty user, directory or hostname is none given, as in docker: `-u "$NAME"` without a NAME must not make root of the
+ * image's user.
+ */
 export function settingsOf(root: string, image: RunConfig, flags: Flags, command: string[], caller: Caller): Settings {
-  const hostname = flags.hostname ?? randomName();
+  const hostname = flags.hostname || randomName();
   return {
     root,
     argv: commandLine(image, flags.entrypoint, command),
     env: environment(image, flags, hostname, caller),
-    user: flags.user ?? image.User ?? '',
+    user: flags.user || image.User || '',
     workingDirectory: absolute(
-      flags.workdir ?? (image.WorkingDir || '/'),
-      flags.workdir === undefined ? 'WorkingDir of the image' : '--workdir',
+      flags.workdir || image.WorkingDir || '/',
+      flags.workdir ? '--workdir' : 'WorkingDir of the image',
     ),
     hostname: checkHostname(hostname),
     network: networkOf(flags),

@@ -222,11 +222,18 @@ test('variables come from the image, then the flags; a bare name is passed on, o
   assert.deepEqual(env, ['PATH=/bin', 'HOSTNAME=h', 'B=3', 'EMPTY=', 'GIVEN=yes']);
 });
 
+test('an empty user, directory or hostname is none given: an unset variable makes no root', () => {
+  const image = { User: 'app', WorkingDir: '/srv' };
+  const { user, workingDirectory, hostname } = settings({ user: '', workdir: '', hostname: '' }, ['true'], image);
+  assert.deepEqual([user, workingDirectory], ['app', '/srv']);
+  assert.match(hostname, /^[0-9a-f]{12}$/);
+  assert.equal(settings({ workdir: '' }).workingDirectory, '/');
+});
+
 test('flags that make no sense are refused by name', () => {
   const wrong: [Partial<Flags>, RegExp][] = [
     [{ workdir: 'relative' }, /--workdir/],
     [{ hostname: 'a b' }, /--hostname/],
-    [{ hostname: '' }, /--hostname/],
     [{ net: 'bridge' }, /--net: /],
     [{ network: 'bridge' }, /--network: /],
     [{ net: 'none', network: 'host' }, /--network: it says host, and --net says none/],
