@@ -8,7 +8,9 @@ import { isTerminal, openFileLimit } from '../lib/isolate/host.js';
 import { isolate, planOf } from '../lib/isolate/isolate.js';
 import { type Caller, settingsOf } from '../lib/isolate/settings.js';
 import { main } from '../lib/pipe/command.js';
+import { Failure, failureOf } from '../lib/pipe/failure.js';
 import { writeDocument } from '../lib/pipe/output.js';
+import { Status } from '../lib/pipe/status.js';
 import { endProcess } from '../lib/sys/exit.js';
 
 main(
@@ -76,7 +78,7 @@ main(
       "beside DIR. Any other status is the command's own; 128 + n when signal n ended it.",
   },
   async ({ flags, operands: [directory = '', ...command] }) => {
-    const root = resolve(directory);
+    const root = rootOf(directory);
     const image = readRootfsDocument(root)?.config.config ?? {};
     const settings = settingsOf(root, image, flags, command, callerOf());
     if (!flags['dry-run']) return isolate(settings);
@@ -84,6 +86,17 @@ main(
     return 0;
   },
 );
+
+/** An empty name is a variable that is not set, not the current directory: that may be / of the host. */
+function rootOf(directory: string): string {
+  if (directory === '')
+    throw new Failure(Status.usage, 'DIR', 'it is empty', { hint: 'write . for the current directory' });
+  try {
+    return resolve(directory);
+  } catch (error) {
+    throw failureOf(error, 'the current directory', { hint: 'it was removed: cd to one that is there' });
+  }
+}
 
 function callerOf(): Caller {
   return {

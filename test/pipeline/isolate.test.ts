@@ -121,6 +121,7 @@ test('a command that is not there is 127, one that cannot be executed 126, a con
     [['--nosuch', root, 'true'], 125, /^md-isolate: --nosuch: unknown flag.*\n$/],
     [[join(root, 'missing'), 'true'], 125, /^md-isolate: .*missing: no such file or directory.*\n$/],
     [['--detach-keys', 'ctrl-1', root, 'true'], 125, /^md-isolate: --detach-keys: "ctrl-1" is no key; .*\n$/],
+    [['', 'true'], 125, /^md-isolate: DIR: it is empty; write \. for the current directory\n$/],
     [['-u', 'stranger', root, 'true'], 125, /^md-isolate: --user: user "stranger": .*\n$/],
   ];
   for (const [args, status, stderr] of cases) {
@@ -129,6 +130,18 @@ test('a command that is not there is 127, one that cannot be executed 126, a con
     assert.match(result.stderr, stderr);
     assert.equal(result.stdout, '');
   }
+});
+
+test('a current directory that was removed stands in the way of relative paths only', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const there = async (...args: string[]) =>
+    shell('mkdir "$1/gone" && cd "$1/gone" && rmdir ../gone && shift && exec md-isolate "$@"', [`${root}/..`, ...args]);
+  assert.equal((await there(root, 'pwd')).stdout, '/\n');
+  assert.match(
+    (await there('root', 'true')).stderr,
+    /^md-isolate: the current directory: no such file .*removed: cd to/m,
+  );
+  assert.match((await there('-v', './a:/a', root, 'true')).stderr, /^md-isolate: --volume .*: \.\/a: no such file/m);
 });
 
 test('SIGTERM reaches the command, and its handler decides the status', { skip }, async (t) => {

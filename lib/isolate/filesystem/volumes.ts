@@ -123,9 +123,10 @@ function tmpfs(target: string, options: Record<string, string>, attributes: numb
 }
 
 function bind(source: string, target: string, readOnly: boolean, flag: string): BindVolume {
-  const path = resolve(source);
+  let path = source;
   let directory: boolean;
   try {
+    path = resolve(source);
     directory = statSync(path).isDirectory();
   } catch (error) {
     const { why } = failureOf(error, path);
