@@ -33,10 +33,11 @@ export interface Parsed<F extends Flags> {
 /** Of a flag without its dashes. */
 export type HintFor = (flag: string) => string | undefined;
 
-/** The flags that there are, and a word on some that there are not. */
+/** The flags that there are, a word on some that there are not, and those without a value that are set. */
 interface Known {
   declared: Flags;
   hintFor: HintFor | undefined;
+  on: Set<string>;
 }
 
 /**
@@ -50,16 +51,18 @@ export function parseFlags<F extends Flags>(
   stopAtOperand: boolean,
   hintFor?: HintFor,
 ): Parsed<F> {
-  const { words, operands } = canonical({ declared, hintFor }, argv, stopAtOperand);
+  const on = new Set<string>();
+  const { words, operands } = canonical({ declared, hintFor, on }, argv, stopAtOperand);
   const names = Object.keys(declared);
-  const parsed = mri(words, { string: names.filter((name) => declared[name]!.kind !== 'boolean') });
-  const flags: Record<string, unknown> = {};
-  for (const name of names) flags[name] = flagValue(name, declared[name]!, parsed[name]);
+  const valued = names.filter((name) => declared[name]!.kind !== 'boolean');
+  const parsed = mri(words, { string: valued });
+  const flags: Record<string, unknown> = Object.fromEntries(names.map((name) => [name, on.has(name)]));
+  for (const name of valued) flags[name] = flagValue(name, declared[name]!.kind, parsed[name]);
   return { flags: flags as FlagValues<F>, operands };
 }
 
 /**
- * Every flag as `--name` or `--name=value`, apart from the operands. mri by itself would take `-` and a missing value
+ * Every flag that has a value as `--name=value`, apart from the operands. mri by itself would take `-` and a missing value
  * for nothing, `--no-x` for a negation, and `-eA=1` for a group of letters.
  */
 function canonical(known: Known, argv: string[], stopAtOperand: boolean): { words: string[]; operands: string[] } {
@@ -77,37 +80,37 @@ function canonical(known: Known, argv: string[], stopAtOperand: boolean): { word
       operands.push(...rest);
       break;
     }
-    if (word.startsWith('--')) words.push(longFlag(known, word, rest));
+    if (word.startsWith('--')) words.push(...longFlag(known, word, rest));
     else words.push(...shortFlags(known, word, rest));
   }
   return { words, operands };
 }
 
-function longFlag({ declared, hintFor }: Known, word: string, rest: string[]): string {
+function longFlag({ declared, hintFor, on }: Known, word: string, rest: string[]): string[] {
   const [, name = '', value] = /^--([^=]*)(?:=(.*))?$/s.exec(word) ?? [];
   const flag = Object.hasOwn(declared, name) ? declared[name]! : undefined;
   if (!flag) throw usage(`--${name}`, 'unknown flag', hintFor?.(name));
-  if (flag.kind === 'boolean') {
-    if (value !== undefined) throw usage(`--${name}`, 'it takes no value');
-    // mri takes one `no-` off and stores false: present all the same.
-    return name.startsWith('no-') ? `--no-${name}` : `--${name}`;
-  }
-  return `--${name}=${value ?? next(`--${name}`, rest)}`;
+  if (flag.kind !== 'boolean') return [`--${name}=${value ?? next(`--${name}`, rest)}`];
+  if (value === undefined || value === 'true') on.add(name);
+  else if (value === 'false') on.delete(name);
+  else throw usage(`--${name}`, 'it takes no value but true or false');
+  return [];
 }
 
-/** `-it`, `-e A=1`, `-eA=1`, `-e=A=1`. */
+/** `-it`, `-it=false`, `-e A=1`, `-eA=1`, `-e=A=1`. */
 function shortFlags(known: Known, word: string, rest: string[]): string[] {
   const out: string[] = [];
   for (let i = 1; i < word.length; i++) {
-    if (word[i] === '=' && i > 1) throw usage(`-${word[i - 1]}`, 'it takes no value');
     const [name, flag] = Object.entries(known.declared).find(([, { alias }]) => alias === word[i]) ?? [];
     if (!name || !flag) throw usage(`-${word[i]}`, 'unknown flag', known.hintFor?.(word[i]!));
-    if (flag.kind === 'boolean') {
-      out.push(longFlag(known, `--${name}`, rest));
+    const attached = word.slice(i + 1);
+    if (flag.kind === 'boolean' && !attached.startsWith('=')) {
+      known.on.add(name);
       continue;
     }
-    const attached = word.slice(i + 1).replace(/^=/, '');
-    out.push(`--${name}=${attached === '' ? next(`-${word[i]}`, rest) : attached}`);
+    // `-w=` has an empty value: a variable may follow that is not set, and the next word is another's.
+    const value = attached === '' ? next(`-${word[i]}`, rest) : attached.replace(/^=/, '');
+    out.push(...longFlag(known, `--${name}=${value}`, rest));
     break;
   }
   return out;
@@ -119,22 +122,13 @@ function next(flag: string, rest: string[]): string {
   return value;
 }
 
-function flagValue(name: string, flag: Flag, value: unknown): unknown {
+function flagValue(name: string, kind: Flag['kind'], value: unknown): unknown {
   const all = value === undefined ? [] : Array.isArray(value) ? value.map(String) : [value];
-  switch (flag.kind) {
-    case 'boolean':
-      return all.length > 0;
-    case 'list':
-      return all;
-    case 'string':
-      return all.at(-1);
-    case 'count': {
-      const last = all.at(-1);
-      if (last === undefined) return undefined;
-      if (!/^[0-9]{1,15}$/.test(String(last))) throw usage(`--${name}`, `${JSON.stringify(last)} is no whole number`);
-      return Number(last);
-    }
-  }
+  if (kind === 'list') return all;
+  const last = all.at(-1);
+  if (kind === 'string' || last === undefined) return last;
+  if (!/^[0-9]{1,15}$/.test(String(last))) throw usage(`--${name}`, `${JSON.stringify(last)} is no whole number`);
+  return Number(last);
 }
 
 function usage(what: string, why: string, hint = 'see --help'): Failure {

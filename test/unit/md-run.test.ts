@@ -68,6 +68,8 @@ test('md-run finds IMAGE behind letters that share a dash, with a value or befor
     ['-ume'],
     ['--rm', '-it'],
     ['--network', 'none'],
+    ['--rm=true', '-it=false', '-u='],
+    ['-w=', '-e=A=1'],
   ]) {
     const { stderr } = await run([join(bin, 'md-run'), ...flags, 'demo', 'sh'], { env: { MD_HOME: bin } });
     assert.equal(stderr, 'demo\n', flags.join(' '));

@@ -40,6 +40,22 @@ test('letters without values may stand together', () => {
   assert.equal(flags.interactive && flags.tty, true);
 });
 
+test('a letter with an equals sign and nothing behind it has an empty value', () => {
+  const { flags, operands } = parse(['-u=', '-e=', 'word'], true);
+  assert.deepEqual([flags.user, flags.env, operands], ['', [''], ['word']]);
+});
+
+test('a flag without a value may say that it is set, or that it is not after all', () => {
+  const set = (...argv: string[]) => {
+    const { flags } = parse(argv);
+    return [flags.interactive, flags.tty, flags['no-new-privs']];
+  };
+  assert.deepEqual(set('--tty=true', '--no-new-privs=true'), [false, true, true]);
+  assert.deepEqual(set('-it=false', '--no-new-privs=false'), [true, false, false]);
+  assert.deepEqual(set('-it', '--no-new-privs', '--tty=false', '--no-new-privs=false'), [true, false, false]);
+  assert.deepEqual(set('--tty=false', '-t'), [false, true, false]);
+});
+
 test('a flag whose name begins with no- is no negation', () => {
   assert.equal(parse(['--no-new-privs']).flags['no-new-privs'], true);
   assert.equal(parse([]).flags['no-new-privs'], false);
@@ -67,8 +83,8 @@ test('what is wrong on a command line is named and has status 64', () => {
     [['-z'], /-z: unknown flag/],
     [['-tz'], /-z: unknown flag/],
     [['--toString'], /--toString: unknown flag/],
-    [['--tty=yes'], /--tty: it takes no value/],
-    [['-t=yes'], /-t: it takes no value/],
+    [['--tty=yes'], /--tty: it takes no value but true or false/],
+    [['-it=yes'], /--tty: it takes no value but true or false/],
     [['--user'], /--user: a value is missing/],
     [['-e'], /-e: a value is missing/],
     [['--jobs', '-1'], /--jobs: "-1" is no whole number/],
