@@ -76,6 +76,20 @@ test('md-run finds IMAGE behind letters that share a dash, with a value or befor
   }
 });
 
+test('md-run passes on thousands of words as fast as a few, and each as it is', async (t) => {
+  const bin = scratch(t);
+  writeFileSync(join(bin, 'md-run'), script, { mode: 0o755 });
+  writeFileSync(join(bin, 'md-isolate'), '#!/bin/sh\nprintf "%s\\n" "$@"\n', { mode: 0o755 });
+  writeFileSync(join(bin, 'md-pull'), '#!/bin/sh\necho /tree\n', { mode: 0o755 });
+  const flags = ['-it', '-e', 'A=$(id) "x" `y`', '--env', '', '--'];
+  const words = ['a b', '', '*', '"', "'", '$1', '\\', ...Array.from({ length: 20_000 }, (_, i) => `file-${i}`)];
+  const { stdout } = await run([join(bin, 'md-run'), ...flags, 'demo', ...words], {
+    env: { MD_HOME: bin },
+    timeout: 10_000,
+  });
+  assert.deepEqual(stdout.split('\n').slice(0, -1), ['--overlay', ...flags, '/tree', ...words]);
+});
+
 test('md-run takes no value of an unknown flag for IMAGE, and says what to do in its place', async () => {
   for (const [words, message] of [
     [['-p', '80:80'], /^md-isolate: -p: unknown flag; .*network/],
@@ -88,6 +102,11 @@ test('md-run takes no value of an unknown flag for IMAGE, and says what to do in
     assert.match(stderr, message);
     assert.equal(stderr.split('\n').length, 2);
   }
+});
+
+test('md-run says which flag a value is missing of', async () => {
+  const { status, stderr } = await md('md-run', ['-it', '--env', 'A=1', '-e']);
+  assert.deepEqual([status, stderr], [125, 'md-run: -e: a value is missing; see --help\n']);
 });
 
 test('md-run takes no name that leads out of the store', async (t) => {
