@@ -17,7 +17,7 @@ test('md-run knows every flag of md-isolate, and which of them have a value', as
       .map(([, name]) => name);
   assert.ok(names(true).length > 5 && names(false).length > 3);
   for (const name of names(true)) {
-    assert.match(script, new RegExp(`--${name} \\||--${name}\\) skip`), `--${name} VALUE`);
+    assert.match(script, new RegExp(`--${name} \\||--${name}\\) md_skip`), `--${name} VALUE`);
     assert.match(script, new RegExp(`--${name}=\\*`), `--${name}=VALUE`);
   }
   for (const name of names(false)) assert.match(script, new RegExp(`--${name}[ )]`), `--${name}`);
@@ -28,7 +28,7 @@ test('md-run qualifies names as md-token does', async (t) => {
   const bin = join(home, 'bin');
   mkdirSync(bin);
   // In the place of the commands: md-run itself, and an md-pull that prints what it is asked for.
-  writeFileSync(join(bin, 'md-run'), script.replace('rootfs=$home/rootfs/', 'printf "%s\\n" '), { mode: 0o755 });
+  writeFileSync(join(bin, 'md-run'), script.replace('md_rootfs=$md_home/rootfs/', 'printf "%s\\n" '), { mode: 0o755 });
   writeFileSync(join(bin, 'md-isolate'), '#!/bin/sh\n', { mode: 0o755 });
   writeFileSync(join(bin, 'md-pull'), '#!/bin/sh\n', { mode: 0o755 });
   const digest = `sha256:${'0'.repeat(64)}`;
@@ -88,6 +88,20 @@ test('md-run passes on thousands of words as fast as a few, and each as it is', 
     timeout: 10_000,
   });
   assert.deepEqual(stdout.split('\n').slice(0, -1), ['--overlay', ...flags, '/tree', ...words]);
+});
+
+test("md-run leaves the caller's variables alone, which -e NAME passes on", async (t) => {
+  const bin = scratch(t);
+  writeFileSync(join(bin, 'md-run'), script, { mode: 0o755 });
+  writeFileSync(join(bin, 'md-isolate'), '#!/bin/sh\nenv\n', { mode: 0o755 });
+  writeFileSync(join(bin, 'md-pull'), '#!/bin/sh\necho /tree\n', { mode: 0o755 });
+  const names = [...script.matchAll(/\b([a-z]\w*)=/g)]
+    .map(([, name]) => name!)
+    .filter((name) => !name.startsWith('md_'));
+  const env = Object.fromEntries(['image', 'home', 'word', ...names].map((name) => [name, `${name} of the caller`]));
+  const { stdout } = await run([join(bin, 'md-run'), '-it', '-e', 'image', 'demo'], { env: { ...env, MD_HOME: bin } });
+  const seen = stdout.split('\n');
+  for (const [name, value] of Object.entries(env)) assert.ok(seen.includes(`${name}=${value}`), name);
 });
 
 test('md-run takes no value of an unknown flag for IMAGE, and says what to do in its place', async () => {
