@@ -28,7 +28,7 @@ main(
       'env-file': { kind: 'list', value: 'FILE', help: 'read variables from a file, one a line' },
       user: { kind: 'string', alias: 'u', value: 'USER[:GROUP]', help: 'names of the image, or numbers' },
       workdir: { kind: 'string', alias: 'w', value: 'DIR', help: 'the working directory' },
-      hostname: { kind: 'string', value: 'NAME', help: "the container's name; random by default" },
+      hostname: { kind: 'string', alias: 'h', value: 'NAME', help: "the container's name; random by default" },
       entrypoint: { kind: 'string', value: 'CMD', help: "in place of the image's; empty for none" },
       net: { kind: 'string', value: 'host|none', help: "the host's network (default), or one of its own with lo only" },
       network: { kind: 'string', value: 'host|none', help: 'the same as --net' },

@@ -5,7 +5,7 @@
 import pkg from '../../package.json' with { type: 'json' };
 import { cleanUp } from './cleanup.js';
 import { Failure } from './failure.js';
-import { type Flags, type FlagValues, flagsHelp, type HintFor, parseFlags } from './flags.js';
+import { type Flag, type Flags, type FlagValues, flagsHelp, type HintFor, parseFlags } from './flags.js';
 import { UpstreamFailure } from './input.js';
 import { ReaderGone, watchReader, writeDocument, writeLine } from './output.js';
 import { Status, statusMeaning } from './status.js';
@@ -68,9 +68,12 @@ async function start<F extends Flags>(
   command: Command<F>,
   run: (context: Context<F>) => Promise<number | undefined>,
 ): Promise<number> {
+  const argv = process.argv.slice(2);
+  // Also where it has a value otherwise: docker's -h is --hostname.
+  if (argv.length === 1 && argv[0] === '-h') return print(helpText(command));
   const { flags, operands } = parseFlags(
     { ...command.flags, ...commonFlags },
-    process.argv.slice(2),
+    argv,
     command.stopAtOperand ?? false,
     command.hintFor,
   );
@@ -153,12 +156,14 @@ function showStack(error: unknown): void {
 
 function helpText<F extends Flags>(command: Command<F>): string {
   const { name, summary, operands, flags, examples, statuses, notes } = command;
+  const taken = Object.values(flags).some(({ alias }) => alias === 'h');
+  const help: Flag = taken ? { kind: 'boolean', help: 'show this help, as -h alone does' } : commonFlags.help;
   const width = Math.max(...examples.map(([line]) => line.length));
   return [
     `usage: ${name} [FLAGS] ${operands}`.trim(),
     `\n${summary}.`,
     ...(notes ? [`\n${notes}`] : []),
-    `\nFlags:\n${flagsHelp({ ...flags, ...commonFlags })}`,
+    `\nFlags:\n${flagsHelp({ ...flags, ...commonFlags, help })}`,
     `\nExamples:\n${examples.map(([line, meaning]) => `  ${line.padEnd(width)}  # ${meaning}`).join('\n')}`,
     `\nExit statuses:\n${statuses.map((status) => `  ${String(status).padStart(3)}  ${statusMeaning[status]}`).join('\n')}`,
   ].join('\n');

@@ -254,7 +254,12 @@ test('hostname, hosts and resolv.conf are those of the container', { skip }, asy
   const root = makeRoot(t);
   const script = 'hostname; cat /etc/hostname; grep -c "box-1$" /etc/hosts; echo $HOSTNAME; md5sum < /etc/resolv.conf';
   const { stdout } = await shell('md5sum < /etc/resolv.conf', []);
-  assert.equal(await output(root, script, ['--hostname', 'box-1']), `box-1\nbox-1\n1\nbox-1\n${stdout.trim()}`);
+  for (const flags of [
+    ['--hostname', 'box-1'],
+    ['-h', 'box-1'],
+  ]) {
+    assert.equal(await output(root, script, flags), `box-1\nbox-1\n1\nbox-1\n${stdout.trim()}`);
+  }
 });
 
 test('environment, user, working directory and command come from DIR.json, flags win over them', {

@@ -30,6 +30,7 @@ for (const command of [...commands, ...wrappers]) {
     for (const part of [`usage: ${command} `, 'Flags:', '--version', 'Examples:', 'Exit statuses:']) {
       assert.ok(stdout.includes(part), part);
     }
+    assert.deepEqual(await md(command, ['-h']), { status, stdout, stderr, signal: null, timedOut: false });
   });
 
   test(`${command} --version shows its name and the version`, async () => {

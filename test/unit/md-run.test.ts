@@ -68,6 +68,9 @@ test('md-run finds IMAGE behind letters that share a dash, with a value or befor
     ['-ume'],
     ['--rm', '-it'],
     ['--network', 'none'],
+    ['-h', 'box'],
+    ['-ith', 'box'],
+    ['-hbox'],
     ['--rm=true', '-it=false', '-u='],
     ['-w=', '-e=A=1'],
   ]) {
