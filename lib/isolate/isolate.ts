@@ -13,7 +13,7 @@ import { type IdMaps, writeMaps } from '../sys/userns.js';
 import { exitStatus, waitForEnd } from '../sys/wait.js';
 import { readText } from './document.js';
 import { cloneFailure, execFailure, stepFailure } from './explain.js';
-import { placed } from './filesystem/volumes.js';
+import { missing, placed } from './filesystem/volumes.js';
 import { checkDevices, probeHost } from './host.js';
 import type { Cgroup } from './limits/cgroup.js';
 import { type Circumstances, cloneReason, keptCapabilities, makePlan, type Plan } from './plan.js';
@@ -70,7 +70,8 @@ export async function planOf(settings: Settings): Promise<Plan> {
 }
 
 function withPlaces(settings: Settings): Settings {
-  return { ...settings, volumes: placed(settings.root, settings.volumes) };
+  const { root, volumes, directories } = settings;
+  return { ...settings, volumes: placed(root, volumes), directories: missing(root, directories) };
 }
 
 interface Surroundings extends Circumstances {

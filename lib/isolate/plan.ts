@@ -24,7 +24,7 @@ import {
   workshopSteps,
 } from './filesystem/root.js';
 import { procAndSys } from './filesystem/system.js';
-import { volumeSteps } from './filesystem/volumes.js';
+import { directorySteps, volumeSteps } from './filesystem/volumes.js';
 import type { Host } from './host.js';
 import { type Init, initSteps } from './init.js';
 import { sysctlSteps } from './limits/sysctl.js';
@@ -135,6 +135,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
       : []),
     ...(privileged ? [] : maskSteps({ proc: system.proc, sys: system.sys, dev: devices.dev }, host.present)),
     ...fileSteps(workshop.fd, root.fd, settings.hostname, host),
+    ...directorySteps(root.fd, settings.directories),
     ...volumeSteps(root.fd, settings.volumes),
     ...directory.steps,
     ...(settings.readOnly ? [readOnlyStep(root.fd)] : []),

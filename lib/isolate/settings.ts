@@ -33,6 +33,8 @@ export interface Settings {
   capDrop: string[];
   umask: number;
   volumes: Volume[];
+  /** The VOLUMEs of the image: directories that it counts on. */
+  directories: string[];
   /** RLIMIT_NOFILE as the caller had it, and `--ulimit`. */
   limits: ResourceLimit[];
   /** Of the cgroup. */
@@ -124,6 +126,7 @@ export function settingsOf(root: string, image: RunConfig, flags: Flags, command
     capDrop: flags['cap-drop'],
     umask: umaskOf(flags.umask),
     volumes: [...flags.volume.map(volumeOf), ...flags.mount.map(mountOf), ...flags.tmpfs.map(tmpfsOf)],
+    directories: Object.keys(image.Volumes ?? {}),
     overlay: flags.overlay,
     init: flags.init,
     limits: ulimits(flags.ulimit, caller.openFiles),

@@ -116,7 +116,8 @@ function asRunConfig(value: unknown, name: string): RunConfig {
   const it = asObject(value, name);
   for (const key of ['User', 'WorkingDir', 'StopSignal']) optional(it[key], `${name}.${key}`, asString);
   for (const key of ['Env', 'Entrypoint', 'Cmd']) optional(it[key], `${name}.${key}`, arrayOf(asString));
-  optional(it.Volumes, `${name}.Volumes`, asObject);
+  for (const path of Object.keys(optional(it.Volumes, `${name}.Volumes`, asObject) ?? {}))
+    asString(path, `${name}.Volumes`);
   optional(it.Labels, `${name}.Labels`, recordOf(asString));
   return it as RunConfig;
 }

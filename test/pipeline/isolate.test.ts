@@ -363,6 +363,34 @@ test('another user opens /dev/stdin, /dev/stdout and /dev/stderr, when they are 
   assert.equal(stdout.match(/Permission denied/g)?.length, 2);
 });
 
+test("a VOLUME that the image lacks is made, where its links lead, and never among what is the kernel's", {
+  skip,
+}, async (t) => {
+  const root = makeRoot(t, { links: { var: 'data/deep' } });
+  const paths = ['/var/lib/app', '/tmp', '/etc/passwd', 'relative', '/', '/dev/x', '/sys/x', '/../../up'];
+  const document = {
+    image: 'example.org/x:1',
+    digest: `sha256:${'0'.repeat(64)}`,
+    platform: { os: 'linux', architecture: 'amd64' },
+    config: {
+      config: { User: 'user', Volumes: Object.fromEntries(paths.map((path) => [path, {}])) },
+      rootfs: { type: 'layers', diff_ids: [] },
+    },
+    rootfs: root,
+  };
+  writeFileSync(`${root}.json`, JSON.stringify(document));
+  const script = 'stat -c "%n %a %u" /data/deep/lib/app /tmp /relative /up; head -1 /etc/passwd; ls -d /dev/x /sys/x';
+  const { stdout } = await inside(root, script, ['--overlay', '-v', `${root}/etc:/var/lib/app/below`]);
+  const made = '/data/deep/lib/app 755 0\n/tmp 1777 0\n/relative 755 0\n/up 755 0\nroot:x:0:0:root:/root:/bin/sh\n';
+  assert.equal(stdout, made);
+  // In a tree that cannot be written to there is none, and that is no failure.
+  for (const name of ['hosts', 'hostname', 'resolv.conf']) writeFileSync(join(root, 'etc', name), '');
+  const readOnly = 'mount --bind -o ro "$1" "$1" && exec md-isolate "$1" ls -d /relative';
+  const { stderr, status } = await shell('unshare -m sh -c "$2" sh "$1"', [root, readOnly]);
+  assert.equal(stderr, 'ls: /relative: No such file or directory\n');
+  assert.equal(status, 1);
+});
+
 test("the caller's files and named pipes stay as they are, whoever the user is", { skip }, async (t) => {
   const root = makeRoot(t);
   const script =

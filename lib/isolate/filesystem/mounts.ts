@@ -148,6 +148,8 @@ export interface TargetOptions {
    */
   links: 'inside' | 'none';
   why: string;
+  /** Whether it is no failure when it cannot be made. */
+  optional?: boolean;
 }
 
 /** Opens a mount point below `root`, making what is missing of it. */
@@ -155,7 +157,7 @@ export function target(
   root: Result,
   path: string,
   kind: TargetKind,
-  { links, why }: TargetOptions,
+  { links, why, optional = false }: TargetOptions,
 ): { fd: Result; steps: PlanStep[] } {
   const fd = new Result(`/${path}`);
   const open = (
@@ -163,11 +165,13 @@ export function target(
     directory: boolean,
     saves: Result,
     because: string,
-    flow: { next?: PlanStep; onError?: PlanStep; hint?: string } = {},
+    flow: { next?: PlanStep; onError?: PlanStep | 'continue'; hint?: string } = {},
   ) => step(openat2, [root, at, lookups[links][directory ? 'directory' : 'file'], 24], because, { saves, ...flow });
+  const lenient = optional ? { onError: 'continue' as const } : {};
 
   const parts = path.split('/');
   const reopen = open(path, kind === 'directory', fd, 'What was missing is there now.', {
+    ...lenient,
     hint:
       links === 'none'
         ? `the image has something else than a ${kind} at /${path}; a symbolic link there is refused, since it could lead anywhere`
@@ -188,7 +192,7 @@ export function target(
     );
     if (last) return;
     const next = new Result(`/${parts.slice(0, i + 1).join('/')}`);
-    making.push(open(parts.slice(0, i + 1).join('/'), true, next, 'The parent of what is made next.'));
+    making.push(open(parts.slice(0, i + 1).join('/'), true, next, 'The parent of what is made next.', lenient));
     parent = next;
   });
   return { fd, steps: [open(path, kind === 'directory', fd, why, { onError: making[0]! }), ...making, reopen] };

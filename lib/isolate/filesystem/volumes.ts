@@ -6,7 +6,7 @@ import { Status } from '../../pipe/status.js';
 import { AT, MOUNT_ATTR } from '../../sys/constants.js';
 import type { Result } from '../../sys/program.js';
 import type { PlanStep } from '../step.js';
-import { copyOfTree, mountAt, newFileSystem, type TargetKind } from './mounts.js';
+import { copyOfTree, mountAt, newFileSystem, type TargetKind, target } from './mounts.js';
 import { placeInside } from './places.js';
 
 export interface BindVolume {
@@ -162,8 +162,25 @@ export function placed(root: string, volumes: readonly Volume[]): Volume[] {
   });
 }
 
+/**
+ * Those of an image's VOLUMEs that it lacks, where they really would be. docker mounts a volume on each, so that programs
+ * find a directory: /tmp of an image from scratch, for example.
+ */
+export function missing(root: string, directories: readonly string[]): string[] {
+  return directories
+    .map((path) => placeInside(root, path))
+    .filter(({ path, kind }) => kind === undefined && !/^(proc|sys|dev)(\/|$)/.test(path))
+    .map(({ path }) => path);
+}
+
 function usage(what: string, why: string, hint?: string): Failure {
   return new Failure(Status.usage, what, why, hint === undefined ? {} : { hint });
+}
+
+/** A tree that cannot be written to stays without: its command may do without as well. */
+export function directorySteps(root: Result, directories: readonly string[]): PlanStep[] {
+  const why = 'A VOLUME of the image, which had no directory there. It is made, since programs count on it.';
+  return directories.flatMap((path) => target(root, path, 'directory', { links: 'none', why, optional: true }).steps);
 }
 
 /** Parents before what lies below them, as docker sorts them. */
