@@ -46,22 +46,23 @@ test('each flag becomes its limit', () => {
   assert.deepEqual(all, { memory: 64 * 1024 ** 2, cpuQuota: 150_000, pids: 100, cpus: '0-1,3' });
 });
 
-test('a limit of -1 or 0 processes is none', () => {
+test('a limit of -1 or 0 processes is none, and so is one of 0 bytes or processors', () => {
   assert.deepEqual(limits({ 'pids-limit': '-1' }), {});
   assert.deepEqual(limits({ 'pids-limit': '0' }), {});
+  assert.deepEqual(limits({ memory: '0', cpus: '0' }), {});
+  assert.deepEqual(limits({ memory: '0m', cpus: '0.0' }), {});
 });
 
 test('processors go from a hundredth to as many as there are', () => {
   assert.equal(limits({ cpus: '0.01' }).cpuQuota, 1000);
   assert.equal(limits({ cpus: '.5' }).cpuQuota, 50_000);
   assert.equal(limits({ cpus: '4' }).cpuQuota, 400_000);
-  for (const cpus of ['0', '0.001', '4.01', '-1', 'all', '', '1e1'])
-    assert.throws(() => limits({ cpus }), isUsage, cpus);
+  for (const cpus of ['0.001', '4.01', '-1', 'all', '', '1e1']) assert.throws(() => limits({ cpus }), isUsage, cpus);
 });
 
 test('a memory limit in which nothing can start is refused', () => {
   assert.throws(() => limits({ memory: '5m' }), isUsage);
-  assert.throws(() => limits({ memory: '0' }), isUsage);
+  assert.throws(() => limits({ memory: '1' }), isUsage);
 });
 
 test('a list of processors is numbers and ranges', () => {

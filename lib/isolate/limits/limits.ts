@@ -30,17 +30,20 @@ const leastMemory = 6 * 1024 * 1024;
 /** Reads the flags. `processors` is how many there are. Throws `Failure` 64. */
 export function parseLimits(flags: LimitFlags, processors: number): Limits {
   const limits: Limits = {};
-  if (flags.memory !== undefined) limits.memory = memoryLimit(flags.memory);
-  if (flags.cpus !== undefined) limits.cpuQuota = Math.round(parseCpus(flags.cpus, processors) * cpuPeriod);
+  const memory = flags.memory === undefined ? 0 : memoryLimit(flags.memory);
+  if (memory > 0) limits.memory = memory;
+  const cpus = flags.cpus === undefined ? 0 : parseCpus(flags.cpus, processors);
+  if (cpus > 0) limits.cpuQuota = Math.round(cpus * cpuPeriod);
   const pids = flags['pids-limit'] === undefined ? undefined : pidsLimit(flags['pids-limit']);
   if (pids !== undefined) limits.pids = pids;
   if (flags['cpuset-cpus'] !== undefined) limits.cpus = cpuset(flags['cpuset-cpus']);
   return limits;
 }
 
+/** 0 stands for no limit, as in docker. */
 function memoryLimit(text: string): number {
   const bytes = parseSize(text, '--memory');
-  if (bytes >= leastMemory) return bytes;
+  if (bytes === 0 || bytes >= leastMemory) return bytes;
   throw wrong('--memory', text, 'less than 6m', 'a program does not even start in so little');
 }
 
@@ -52,10 +55,10 @@ export function parseSize(text: string, flag: string): number {
   throw wrong(flag, text, 'no size', 'for example 64m or 1g');
 }
 
-/** A number of processors, down to hundredths: `1.5`. Throws `Failure` 64. */
+/** A number of processors, down to hundredths: `1.5`. 0 stands for no limit, as in docker. Throws `Failure` 64. */
 function parseCpus(text: string, processors: number): number {
   const cpus = /^\d*\.?\d+$|^\d+\.$/.test(text) ? Number(text) : Number.NaN;
-  if (cpus >= 0.01 && cpus <= processors) return cpus;
+  if (cpus === 0 || (cpus >= 0.01 && cpus <= processors)) return cpus;
   throw wrong('--cpus', text, `not between 0.01 and ${processors}, the processors that there are`);
 }
 
