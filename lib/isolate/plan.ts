@@ -134,7 +134,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
         })
       : []),
     ...(privileged ? [] : maskSteps({ proc: system.proc, sys: system.sys, dev: devices.dev }, host.present)),
-    ...fileSteps(workshop.fd, root.fd, settings.hostname, host),
+    ...fileSteps(workshop.fd, root.fd, settings, host),
     ...directorySteps(root.fd, settings.directories),
     ...volumeSteps(root.fd, settings.volumes),
     ...directory.steps,

@@ -1,12 +1,17 @@
 /** /etc/hostname, /etc/hosts and /etc/resolv.conf: of the container, not of the image. */
 import { close, openat, write } from '../../sys/calls.js';
-import { O } from '../../sys/constants.js';
+import { MOUNT_ATTR, O } from '../../sys/constants.js';
 import { Block, Result } from '../../sys/program.js';
 import type { Host } from '../host.js';
 import { type PlanStep, step } from '../step.js';
 import { copyOfTree, mountAt } from './mounts.js';
 
-export function fileSteps(workshop: Result, root: Result, hostname: string, host: Host): PlanStep[] {
+export function fileSteps(
+  workshop: Result,
+  root: Result,
+  { hostname, readOnly }: { hostname: string; readOnly: boolean },
+  host: Host,
+): PlanStep[] {
   const files: [name: string, content: string][] = [
     ['hostname', `${hostname}\n`],
     ['hosts', hostsFile(host.hosts, hostname)],
@@ -14,7 +19,8 @@ export function fileSteps(workshop: Result, root: Result, hostname: string, host
   ];
   return files.flatMap(([name, content]) => {
     const place = host.etcFiles[name] ?? `etc/${name}`;
-    const tree = copyOfTree({ fd: workshop, path: name }, 0, 'A mount of this one file.');
+    const attributes = readOnly ? MOUNT_ATTR.RDONLY : 0;
+    const tree = copyOfTree({ fd: workshop, path: name }, attributes, 'A mount of this one file.');
     return [
       ...fileStepsOf(workshop, name, content),
       ...mountAt(root, place, 'file', tree, { links: 'none', why: `Where the command will find /etc/${name}.` }),
