@@ -37,7 +37,7 @@ const notPermitted = ['EPERM', 'EACCES'];
 function powerlessHint(): string {
   return inUserNamespace()
     ? 'root here is that of a user namespace: --userns self makes do with that'
-    : 'root is not enough here: this process runs in a container or under a policy that takes its powers away';
+    : 'root is not enough here: this process runs in a container, which needs --privileged for this, or under a policy that takes its powers away';
 }
 
 /** clone(2) itself failed. */
