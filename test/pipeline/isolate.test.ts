@@ -421,7 +421,7 @@ test('--volume shows a directory or a file of the host, and :ro only to read', {
   const shared = join(root, '../shared');
   mkdirSync(shared);
   writeFileSync(join(shared, 'file'), 'content\n');
-  const flags = ['-v', `${shared}:/srv/data`, '-v', `${shared}/file:/srv/only:ro`];
+  const flags = ['-v', `${shared}:/srv/data:cached`, '-v', `${shared}/file:/srv/only:ro`];
   const { stdout, stderr } = await inside(
     root,
     'cat /srv/data/file /srv/only; echo new > /srv/data/new; echo x > /srv/only',
@@ -441,7 +441,8 @@ test('a volume that cannot be is refused with a reason', { skip }, async (t) => 
     [['-v', '/etc:/a/../sys'], /belongs to the kernel/],
     [['-v', '/etc:/'], /the root itself/],
     [['-v', '/etc:x'], /not absolute/],
-    [['-v', '/etc'], /SOURCE:TARGET/],
+    [['-v', '/etc'], /SOURCE:TARGET.*; --tmpfs TARGET/],
+    [['-v', '/etc:/x:color'], /unknown option "color"/],
     [['--mount', 'type=volume,target=/x'], /type=volume is not offered/],
     [['--mount', 'type=bind,source=/etc,target=/x,color=red'], /unknown field "color"/],
     [['--tmpfs', '/x:size=1m,color=red'], /unknown option "color=red"/],

@@ -34,7 +34,9 @@ export type Volume = BindVolume | TmpfsVolume;
 export function volumeOf(text: string): BindVolume {
   const flag = `--volume ${text}`;
   const [source = '', target = '', options = 'rw', ...rest] = text.split(':');
-  if (target === '' || rest.length > 0) throw usage(flag, 'it is not SOURCE:TARGET[:ro]');
+  if (target === '' || rest.length > 0) {
+    throw usage(flag, 'it is not SOURCE:TARGET[:ro]', '--tmpfs TARGET is for what need not stay');
+  }
   if (!/^[./]/.test(source)) {
     throw usage(
       flag,
@@ -42,7 +44,8 @@ export function volumeOf(text: string): BindVolume {
       'named volumes do not exist here; write ./NAME for a directory',
     );
   }
-  const known = ['ro', 'rw', 'z', 'Z', 'rprivate', 'private'];
+  // The last three say how docker's desktop on a Mac keeps both sides the same; elsewhere they say nothing.
+  const known = ['ro', 'rw', 'z', 'Z', 'rprivate', 'private', 'cached', 'delegated', 'consistent'];
   const unknown = options.split(',').find((option) => !known.includes(option));
   if (unknown !== undefined) throw usage(flag, `unknown option ${JSON.stringify(unknown)}`);
   return bind(source, target, options.split(',').includes('ro'), flag);
@@ -69,6 +72,7 @@ export function mountOf(text: string): Volume {
   const volume =
     type === 'tmpfs' ? mountTmpfs(target, take('tmpfs-size'), take('tmpfs-mode'), readOnly, flag) : undefined;
   const source = volume ? undefined : take('source');
+  take('consistency');
   const [left] = fields.keys();
   if (left !== undefined) throw usage(flag, `unknown field ${JSON.stringify(left)}`);
   if (volume) return volume;
