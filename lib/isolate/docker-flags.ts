@@ -1,4 +1,4 @@
-/** What to do in the place of flags that `docker run` has and `md-isolate` has not, for who types them by habit. */
+/** What to do in the place of flags that `docker run` or `podman run` has and `md-isolate` has not, for who types them by habit. */
 
 const daemon = 'nothing runs beside the container that could do this';
 const kept = 'nothing is kept of a container, so it has no name or label';
@@ -7,6 +7,9 @@ const ports = 'without --net none the network is that of the host: what the comm
 const own = 'this namespace is always of its own';
 const streams = 'all signals and streams are passed on as they are';
 const cpus = '--cpus says how much processor time there is';
+const dns = 'mount a file of your own: -v FILE:/etc/resolv.conf';
+const limits = 'the limits are --memory, --cpus, --cpuset-cpus and --pids-limit';
+const stop = 'there is no docker stop for it: kill(1) and timeout(1) send the signal that they are told';
 
 /** Long names and single letters. */
 const instead: Record<string, string> = {
@@ -22,25 +25,41 @@ const instead: Record<string, string> = {
   d: foreground,
   detach: foreground,
   device: '--privileged has all devices of the host',
-  dns: 'mount a file of your own: -v FILE:/etc/resolv.conf',
+  dns,
+  'dns-option': dns,
+  'dns-search': dns,
+  'env-host': '-e NAME passes on a variable of the caller',
   expose: ports,
   gpus: '--privileged has all devices of the host',
   'group-add': '-u USER:GROUP sets the group; those of the user are in /etc/group of the image',
+  'health-cmd': daemon,
   ipc: own,
   l: kept,
   label: kept,
+  'label-file': kept,
   'log-driver': daemon,
+  'log-opt': daemon,
+  'memory-reservation': limits,
   'memory-swap': 'with --memory there is as much swap as memory',
+  'memory-swappiness': limits,
   name: kept,
+  'no-healthcheck': daemon,
+  'oom-kill-disable': limits,
+  'oom-score-adj': 'it is passed on: choom -n N in front of the command sets it',
   p: ports,
   P: ports,
   pid: own,
   platform: 'md-pull --platform fetches an image for another machine',
   publish: ports,
+  'publish-all': ports,
   pull: 'md-pull IMAGE fetches it anew',
   restart: daemon,
+  rootfs: 'md-isolate DIR runs a directory',
   'security-opt': '--no-new-privs and --seccomp FILE|unconfined are flags of their own',
   'sig-proxy': streams,
+  'stop-signal': stop,
+  'stop-timeout': stop,
+  tz: '-e TZ=NAME says so to the command',
   uts: own,
   'volumes-from': '-v SOURCE:TARGET mounts a directory of the host',
 };

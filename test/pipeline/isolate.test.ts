@@ -323,7 +323,8 @@ test("--user takes docker's forms", { skip }, async (t) => {
 
 test('--read-only lets nothing be written to the root', { skip }, async (t) => {
   const root = makeRoot(t);
-  const script = 'touch /x; touch /dev/shm/y && echo shm; for f in hosts hostname resolv.conf; do echo >> /etc/$f; done';
+  const script =
+    'touch /x; touch /dev/shm/y && echo shm; for f in hosts hostname resolv.conf; do echo >> /etc/$f; done';
   const { stdout, stderr } = await inside(root, script, ['--read-only']);
   assert.equal(stderr.match(/Read-only file system/g)?.length, 4);
   assert.equal(stdout, 'shm\n');
