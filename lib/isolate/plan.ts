@@ -24,7 +24,7 @@ import {
   workshopSteps,
 } from './filesystem/root.js';
 import { procAndSys } from './filesystem/system.js';
-import { directorySteps, volumeSteps } from './filesystem/volumes.js';
+import { directorySteps, volumeSteps, volumeTrees } from './filesystem/volumes.js';
 import type { Host } from './host.js';
 import { type Init, initSteps } from './init.js';
 import { sysctlSteps } from './limits/sysctl.js';
@@ -91,6 +91,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
   const { network, privileged } = settings;
   const user = maps !== undefined;
   const kept = keptCapabilities(settings, host, maps);
+  const volumes = volumeTrees(settings.volumes);
   const workshop = workshopSteps();
   const root = settings.overlay
     ? overlaySteps(settings.root, workshop.fd, { ...ownerInside(host.rootDirectory, maps), user, nodev: !privileged })
@@ -121,6 +122,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     hostnameStep(settings.hostname),
     ...(network === 'none' ? loopbackSteps() : []),
     privateStep(),
+    ...volumes.flatMap(({ tree }) => tree.steps),
     ...workshop.steps,
     ...root.steps,
     ...system.steps,
@@ -136,7 +138,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     ...(privileged ? [] : maskSteps({ proc: system.proc, sys: system.sys, dev: devices.dev }, host.present)),
     ...fileSteps(workshop.fd, root.fd, settings, host),
     ...directorySteps(root.fd, settings.directories),
-    ...volumeSteps(root.fd, settings.volumes),
+    ...volumeSteps(root.fd, volumes),
     ...directory.steps,
     ...(settings.readOnly ? [readOnlyStep(root.fd)] : []),
     ...pivotSteps(root.fd),

@@ -433,6 +433,16 @@ test('--volume shows a directory or a file of the host, and :ro only to read', {
   assert.equal(readFileSync(join(shared, 'new'), 'utf8'), 'new\n');
 });
 
+test("--volume /:TARGET shows the host's root, not that of the container", { skip }, async (t) => {
+  const root = makeRoot(t);
+  const mark = join(root, '../mark');
+  writeFileSync(mark, 'of the host\n');
+  for (const flags of [[], ['--overlay'], ['--userns', 'self']]) {
+    const host = [...flags, '-v', '/:/host', '-v', `${root}/etc:/host/etc`];
+    assert.equal(await output(root, `cat /host${mark}; grep -c user: /host/etc/passwd`, host), 'of the host\n1');
+  }
+});
+
 test('a volume that cannot be is refused with a reason', { skip }, async (t) => {
   const root = makeRoot(t);
   const cases: [string[], RegExp][] = [

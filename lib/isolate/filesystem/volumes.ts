@@ -6,7 +6,7 @@ import { Status } from '../../pipe/status.js';
 import { AT, MOUNT_ATTR } from '../../sys/constants.js';
 import type { Result } from '../../sys/program.js';
 import type { PlanStep } from '../step.js';
-import { copyOfTree, mountAt, newFileSystem, type TargetKind, target } from './mounts.js';
+import { copyOfTree, mountAt, newFileSystem, type TargetKind, type Tree, target } from './mounts.js';
 import { placeInside } from './places.js';
 
 export interface BindVolume {
@@ -187,30 +187,39 @@ export function directorySteps(root: Result, directories: readonly string[]): Pl
   return directories.flatMap((path) => target(root, path, 'directory', { links: 'none', why, optional: true }).steps);
 }
 
-/** Parents before what lies below them, as docker sorts them. */
-export function volumeSteps(root: Result, volumes: readonly Volume[]): PlanStep[] {
-  const depth = ({ target }: Volume) => target.split('/').length;
-  return [...volumes].sort((a, b) => depth(a) - depth(b)).flatMap((volume) => stepsOf(root, volume));
+/** A volume that is not attached yet. */
+export interface VolumeTree {
+  volume: Volume;
+  tree: Tree;
 }
 
-function stepsOf(root: Result, volume: Volume): PlanStep[] {
+/**
+ * The steps of the trees come while the host's root is alone: a copy of `/` takes along what lies on top of it, which
+ * would be the container's root. Parents before what lies below them, as docker sorts them.
+ */
+export function volumeTrees(volumes: readonly Volume[]): VolumeTree[] {
+  const depth = ({ target }: Volume) => target.split('/').length;
+  return [...volumes].sort((a, b) => depth(a) - depth(b)).map((volume) => ({ volume, tree: treeOf(volume) }));
+}
+
+function treeOf(volume: Volume): Tree {
+  if (volume.type === 'tmpfs') {
+    const why = 'Memory that the command may fill, gone with the container.';
+    return newFileSystem('tmpfs', volume.options, volume.attributes, why);
+  }
+  const { source, readOnly } = volume;
+  const attributes = MOUNT_ATTR.NODEV | (readOnly ? MOUNT_ATTR.RDONLY : 0);
+  const why = 'What the user shares; device nodes in it open nothing.';
+  return copyOfTree({ fd: AT.FDCWD, path: source }, attributes, why, { recursive: true, name: source });
+}
+
+/** Attaches what `volumeTrees` has made. */
+export function volumeSteps(root: Result, trees: readonly VolumeTree[]): PlanStep[] {
   const place = {
     links: 'none' as const,
     why: 'Where the user wants it; the links that the image had there were resolved before, and must not have changed.',
   };
-  if (volume.type === 'tmpfs') {
-    const { options, attributes, target } = volume;
-    const tree = newFileSystem(
-      'tmpfs',
-      options,
-      attributes,
-      'Memory that the command may fill, gone with the container.',
-    );
-    return mountAt(root, target, 'directory', tree, place);
-  }
-  const { source, target, kind, readOnly } = volume;
-  const attributes = MOUNT_ATTR.NODEV | (readOnly ? MOUNT_ATTR.RDONLY : 0);
-  const why = 'What the user shares; device nodes in it open nothing.';
-  const tree = copyOfTree({ fd: AT.FDCWD, path: source }, attributes, why, { recursive: true, name: source });
-  return mountAt(root, target, kind, tree, place);
+  return trees.flatMap(({ volume, tree: { fd } }) =>
+    mountAt(root, volume.target, volume.type === 'bind' ? volume.kind : 'directory', { fd, steps: [] }, place),
+  );
 }
