@@ -91,7 +91,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
   const { network, privileged } = settings;
   const user = maps !== undefined;
   const kept = keptCapabilities(settings, host, maps);
-  const volumes = volumeTrees(settings.volumes);
+  const volumes = volumeTrees(settings.volumes, !privileged);
   const workshop = workshopSteps();
   const root = settings.overlay
     ? overlaySteps(settings.root, workshop.fd, { ...ownerInside(host.rootDirectory, maps), user, nodev: !privileged })

@@ -124,4 +124,7 @@ test('--privileged: the devices of the host work, nothing is masked or read-only
     grep -cE " /proc/.* | /sys.* ro," /proc/self/mountinfo; grep -E "CapEff" /proc/self/status | cut -f2`;
   const own = /^CapEff:\t(.*)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1];
   assert.equal((await inside(root, script, ['--privileged'])).stdout, ` 00 00\n/dev/kmsg\n/dev/ptmx\n0\n${own}\n`);
+  // docker users have /dev from there as well.
+  const mounted = ['--privileged', '-v', '/dev:/dev', '-v', '/dev/zero:/srv/zero'];
+  assert.equal(await output(root, 'echo x > /dev/null && head -c 2 /srv/zero | od -An -tx1', mounted), ' 00 00');
 });

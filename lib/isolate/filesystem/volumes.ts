@@ -197,19 +197,19 @@ export interface VolumeTree {
  * The steps of the trees come while the host's root is alone: a copy of `/` takes along what lies on top of it, which
  * would be the container's root. Parents before what lies below them, as docker sorts them.
  */
-export function volumeTrees(volumes: readonly Volume[]): VolumeTree[] {
+export function volumeTrees(volumes: readonly Volume[], nodev: boolean): VolumeTree[] {
   const depth = ({ target }: Volume) => target.split('/').length;
-  return [...volumes].sort((a, b) => depth(a) - depth(b)).map((volume) => ({ volume, tree: treeOf(volume) }));
+  return [...volumes].sort((a, b) => depth(a) - depth(b)).map((volume) => ({ volume, tree: treeOf(volume, nodev) }));
 }
 
-function treeOf(volume: Volume): Tree {
+function treeOf(volume: Volume, nodev: boolean): Tree {
   if (volume.type === 'tmpfs') {
     const why = 'Memory that the command may fill, gone with the container.';
     return newFileSystem('tmpfs', volume.options, volume.attributes, why);
   }
   const { source, readOnly } = volume;
-  const attributes = MOUNT_ATTR.NODEV | (readOnly ? MOUNT_ATTR.RDONLY : 0);
-  const why = 'What the user shares; device nodes in it open nothing.';
+  const attributes = (nodev ? MOUNT_ATTR.NODEV : 0) | (readOnly ? MOUNT_ATTR.RDONLY : 0);
+  const why = nodev ? 'What the user shares; device nodes in it open nothing.' : 'What the user shares.';
   return copyOfTree({ fd: AT.FDCWD, path: source }, attributes, why, { recursive: true, name: source });
 }
 
