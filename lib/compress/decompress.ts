@@ -28,7 +28,7 @@ const decoders: Record<Compression, Decoder> = {
 
 /** Where decompressed bytes come from. */
 export interface Source {
-  /** The next piece, valid until the second next call; `undefined` at the end. */
+  /** The next piece, valid until the next call; `undefined` at the end. */
   next(): Promise<Buffer | undefined>;
   /** Bytes of the file that have been used so far. */
   readonly used: number;
@@ -86,7 +86,7 @@ export class LayerBytes {
   }
 
   /**
-   * The next piece, valid until the second next call, or `undefined` at the end. Throws `Failure` 65 for damaged or cut data,
+   * The next piece, valid until the next call, or `undefined` at the end. Throws `Failure` 65 for damaged or cut data,
    * 74 for the disk.
    */
   async next(): Promise<Buffer | undefined> {

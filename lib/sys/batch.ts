@@ -1,8 +1,8 @@
 /**
- * System calls that are written down and then made in one go by a few instructions of machine code (machine-code.ts): in a
- * thread of Node's pool, beside this one, or here. What a call costs in JavaScript is then a few numbers in a table.
+ * System calls that are written down and then made in one go by a few instructions of machine code (machine-code.ts). What
+ * a call costs in JavaScript is then a few numbers in a table.
  */
-import { addressOf, callCode, callCodeAsync } from './ffi.js';
+import { addressOf, callCode } from './ffi.js';
 import { batchCode } from './machine-code.js';
 import { mapCode } from './memory.js';
 import { once } from './once.js';
@@ -43,12 +43,9 @@ export class Batch {
 
   /** Makes the calls from the one at `from` on. Returns the place of the first with an unexpected result, or `size`. */
   run(from = 0): number {
-    return this.placeOf(callCode(code(), this.start(from)));
-  }
-
-  /** The same in the thread pool; nothing may be changed until it has ended. */
-  async runAside(): Promise<number> {
-    return this.placeOf(await callCodeAsync(code(), this.start(0)));
+    this.put(0, this.addressOf(from));
+    this.put(2, this.addressOf(this.size));
+    return (callCode(code(), this.address) - this.addressOf(0)) / (entryWords * 4);
   }
 
   /** What the call at a place returned: a negative errno after an error. */
@@ -61,18 +58,8 @@ export class Batch {
     this.size = 0;
   }
 
-  private start(from: number): number {
-    this.put(0, this.addressOf(from));
-    this.put(2, this.addressOf(this.size));
-    return this.address;
-  }
-
   private addressOf(place: number): number {
     return this.address + (headerWords + place * entryWords) * 4;
-  }
-
-  private placeOf(address: number): number {
-    return (address - this.addressOf(0)) / (entryWords * 4);
   }
 
   /** Two words of 32 bits, the lower one first: storing in an array of them takes a number modulo 2^32. */

@@ -65,17 +65,6 @@ export function callCode(address: number, argument: number): number {
   return codeFunction(address)(BigInt(argument)) as number;
 }
 
-/** The same in the thread pool. What the argument points to must stay as it is until it has ended. */
-export function callCodeAsync(address: number, argument: number): Promise<number> {
-  return asPromise(codeFunction(address), BigInt(argument));
-}
-
-function asPromise(native: KoffiFunction, ...args: FfiArg[]): Promise<number> {
-  return new Promise((resolve, reject) => {
-    native.async(...args, (error: unknown, result: number) => (error ? reject(error) : resolve(result)));
-  });
-}
-
 /** A function that runs in the thread pool. Memory that it is given must stay as it is until it has ended. */
 export type AsyncFunction = (...args: FfiArg[]) => Promise<number>;
 
@@ -99,7 +88,10 @@ export function libraryFunctions(name: string | null) {
     plain: (name: string, types: FfiType[]) => library.func(name, 'int64_t', types) as NativeFunction,
     async: (name: string, types: FfiType[]): AsyncFunction => {
       const native = library.func(name, 'int64_t', types);
-      return (...args) => asPromise(native, ...args);
+      return (...args) =>
+        new Promise((resolve, reject) => {
+          native.async(...args, (error: unknown, result: number) => (error ? reject(error) : resolve(result)));
+        });
     },
   };
 }

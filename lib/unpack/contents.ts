@@ -1,7 +1,7 @@
 /**
  * What is still to be done for a file that is open: content, mode, times, closing. It hangs on the descriptor and no longer
- * on a name, so nothing that happens to names meanwhile changes what comes of it. It is done in batches in Node's thread
- * pool, while this thread reads on and decides which names there are. Under `-x` it is done here, to be seen call by call.
+ * on a name, so nothing that happens to names meanwhile changes what comes of it. For many files it is done in one go, which
+ * takes less time than a call from JavaScript for each step. Under `-x` it is done one by one, to be seen.
  */
 import type { Failure } from '../pipe/failure.js';
 import { tracing } from '../pipe/trace.js';
@@ -19,82 +19,45 @@ import { timespecs, timespecsBytes, writeTimespecs } from './timespec.js';
 export interface OpenFile {
   fd: number;
   path: ByteString;
-  /** All of it; it must stay as it is for the turn in which it came and the next one. */
+  /** All of it; it must stay as it is until `flush`. */
   content: Buffer | undefined;
   /** To be set after the content, which would take setuid away; `undefined` when it is right already. */
   mode: number | undefined;
   mtime: Time;
 }
 
-const filesPerBatch = 64;
-/** Node's pool has four threads. */
-const batchesAtOnce = 4;
-/** Descriptors that must be allowed: those of batches, of open directories, and what else a process has. */
-const neededDescriptors = 1024;
+const filesAtOnce = 64;
+/** Descriptors that must be allowed: those of the files, of open directories (rooted.ts), and what else a process has. */
+const neededDescriptors = 512;
 
 export class Contents {
-  private readonly isAside = !tracing() && allowedDescriptors() >= neededDescriptors;
-  private readonly idle: FileBatch[] = [];
-  private made = 0;
-  private current: FileBatch | undefined;
-  /** Under way: since this turn, and since the one before. */
-  private now: Promise<void>[] = [];
-  private before: Promise<void>[] = [];
+  private readonly batch = tracing() || allowedDescriptors() < neededDescriptors ? undefined : new FileBatch();
 
-  /** Takes a file over. Throws `Failure` for what fails at once; `turn` and `settle` tell the rest. */
+  /** Takes a file over. Throws `Failure`, for an earlier file it may be. */
   finish(file: OpenFile): void {
-    if (!this.isAside) {
-      finishHere(file);
+    if (!this.batch) {
+      finishNow(file);
       return;
     }
-    this.current ??= this.idle.pop() ?? this.another();
-    this.current.add(file);
-    if (!this.current.isFull) return;
-    if (this.idle.length > 0 || this.made < batchesAtOnce) this.launch();
-    else this.current.run();
+    this.batch.add(file);
+    if (this.batch.isFull) this.batch.run();
   }
 
-  /** A piece of the archive has been read: its files go their way. Those of the piece before are complete afterwards. */
-  async turn(): Promise<void> {
-    this.launch();
-    const { before } = this;
-    this.before = this.now;
-    this.now = [];
-    await Promise.all(before);
-  }
-
-  /** Completes all files. */
-  async settle(): Promise<void> {
-    await this.turn();
-    await this.turn();
+  /** Completes all files: to be called before the memory of their content is used for something else. */
+  flush(): void {
+    this.batch?.run();
   }
 
   /** After a failure: lets go of the files that nobody will complete. */
   abandon(): void {
-    this.current?.abandon();
-    this.current = undefined;
-  }
-
-  private another(): FileBatch {
-    this.made += 1;
-    return new FileBatch();
-  }
-
-  private launch(): void {
-    const batch = this.current;
-    if (!batch || batch.isEmpty) return;
-    this.current = undefined;
-    const done = batch.runAside().then(() => void this.idle.push(batch));
-    // Whoever awaits it hears of its failure; after another failure nobody does.
-    done.catch(() => {});
-    this.now.push(done);
+    this.batch?.abandon();
   }
 }
 
 /** Files whose calls are made together. */
 class FileBatch {
-  private readonly batch = new Batch(filesPerBatch * 4);
-  private readonly times = Buffer.alloc(filesPerBatch * timespecsBytes);
+  private readonly batch = new Batch(filesAtOnce * 4);
+  private readonly times = Buffer.alloc(filesAtOnce * timespecsBytes);
   private readonly timesAt = Number(addressOf(this.times));
   private readonly files: OpenFile[] = [];
   /** By place in the batch: the call, and whose it is. */
@@ -103,12 +66,8 @@ class FileBatch {
   private memory: ArrayBufferLike | undefined;
   private memoryAt = 0;
 
-  get isEmpty(): boolean {
-    return this.files.length === 0;
-  }
-
   get isFull(): boolean {
-    return this.files.length === filesPerBatch;
+    return this.files.length === filesAtOnce;
   }
 
   add(file: OpenFile): void {
@@ -123,11 +82,11 @@ class FileBatch {
   }
 
   run(): void {
-    this.complete(this.batch.run());
-  }
-
-  async runAside(): Promise<void> {
-    this.complete(await this.batch.runAside());
+    let failure: Failure | undefined;
+    // It stops at its end, or at a call that did not do what it should. The others are made all the same.
+    for (let at = this.batch.run(); at < this.batch.size; at = this.batch.run(at + 1)) failure ??= this.mended(at);
+    this.clear();
+    if (failure) throw failure;
   }
 
   abandon(): void {
@@ -138,14 +97,6 @@ class FileBatch {
   private call(call: unknown, file: OpenFile, expected: number, a: number, b = 0, c = 0): void {
     this.calls.push({ call: call as Syscall, file });
     this.batch.add(call as Syscall, expected, a, b, c);
-  }
-
-  /** The batch stopped at `place`: at its end, or at a call that did not do what it should. Others are made all the same. */
-  private complete(place: number): void {
-    let failure: Failure | undefined;
-    for (let at = place; at < this.batch.size; at = this.batch.run(at + 1)) failure ??= this.mended(at);
-    this.clear();
-    if (failure) throw failure;
   }
 
   private mended(place: number): Failure | undefined {
@@ -176,7 +127,7 @@ class FileBatch {
   }
 }
 
-function finishHere({ fd, content, mode, mtime }: OpenFile): void {
+function finishNow({ fd, content, mode, mtime }: OpenFile): void {
   if (content) writeAll(fd, content);
   if (mode !== undefined) fchmod(fd, mode);
   utimensat(fd, null, timespecs(mtime), 0);

@@ -1,13 +1,13 @@
 /**
- * The body of the thread that decompresses layers, and has them hashed, so that neither waits for the thread that makes
- * files. `thread.ts` starts it and speaks with it.
+ * The body of the thread that decompresses and hashes layers, so that neither waits for the thread that makes files.
+ * `thread.ts` starts it and speaks with it.
  */
+import { createHash, type Hash } from 'node:crypto';
 import { type MessagePort, parentPort } from 'node:worker_threads';
 import { gunzip } from '../compress/gunzip.js';
 import { Input } from '../compress/input.js';
 import type { Output } from '../compress/output.js';
 import { failureOf } from '../pipe/failure.js';
-import { type PoolHash, poolHash } from '../sys/hash.js';
 
 /** What is to be done: gzip data in the open file `fd`, blocks to `port`. */
 export interface Job {
@@ -33,15 +33,15 @@ parentPort?.on('message', (job: Job) => void serve(job));
 
 async function serve({ port, fd, path, size, algorithm }: Job): Promise<void> {
   const input = new Input(fd, path, size);
-  const blocks = new Blocks(port, input, poolHash(algorithm));
-  port.once('close', () => blocks.stop());
+  const blocks = new Blocks(port, input, createHash(algorithm));
+  port.once('close', () => blocks.close());
   try {
     await gunzip(input, blocks);
-    port.postMessage({ digest: await blocks.end() } satisfies Report);
+    port.postMessage({ digest: blocks.end() } satisfies Report);
   } catch (error) {
     port.postMessage(asReport(error, path));
   } finally {
-    await blocks.close();
+    blocks.close();
     await input.close();
   }
 }
@@ -53,14 +53,12 @@ class Blocks implements Output {
   private current: Buffer | undefined;
   private used = 0;
   private wake: (() => void) | undefined;
-  /** When the block before the last one, and the last one, have been hashed and sent. */
-  private sent: [Promise<void>, Promise<void>] = [Promise.resolve(), Promise.resolve()];
   closed = false;
 
   constructor(
     private readonly port: MessagePort,
     private readonly input: Input,
-    private readonly hash: PoolHash,
+    private readonly hash: Hash,
   ) {
     port.on('message', (block: ArrayBuffer) => {
       this.free.push(block);
@@ -73,47 +71,33 @@ class Blocks implements Output {
   }
 
   filled(bytes: number): void {
+    const { current, used } = this;
+    if (current === undefined) return;
+    this.hash.update(current.subarray(used, used + bytes));
     this.used += bytes;
-    if (this.used === this.current?.length) this.send(this.current);
+    if (this.used === current.length) this.send(current);
   }
 
   /** Hands on what there is, and returns the digest of all of it. */
-  async end(): Promise<string> {
+  end(): string {
     if (this.current !== undefined && this.used > 0) this.send(this.current);
-    await this.sent[1];
-    return this.hash.digest();
+    return this.hash.digest('hex');
   }
 
   /** Nobody reads any more. */
-  stop(): void {
+  close(): void {
     this.closed = true;
     this.wake?.();
   }
 
-  async close(): Promise<void> {
-    this.stop();
-    await this.sent[1].catch(() => {});
-    this.hash.close();
-  }
-
-  /** The block goes out once it is hashed, which is done while the next one is being filled. */
   private send(current: Buffer): void {
-    const { used } = this;
-    const position = this.input.used;
-    const [, last] = this.sent;
-    this.sent = [last, last.then(() => this.hashAndPost(current.subarray(0, used), position))];
+    if (this.closed) return;
+    const block = current.buffer as ArrayBuffer;
+    this.port.postMessage({ block, bytes: this.used, used: this.input.used } satisfies Report, [block]);
     this.current = undefined;
   }
 
-  private async hashAndPost(content: Buffer, used: number): Promise<void> {
-    if (this.closed) return;
-    await this.hash.update(content);
-    const block = content.buffer as ArrayBuffer;
-    if (!this.closed) this.port.postMessage({ block, bytes: content.length, used } satisfies Report, [block]);
-  }
-
   private async begin(): Promise<Buffer> {
-    await this.sent[0];
     while (this.free.length === 0 && this.made === blockCount && !this.closed) {
       await new Promise<void>((resolve) => {
         this.wake = resolve;

@@ -15,15 +15,8 @@ export interface ReadOptions<L extends LayerFile> {
   onBadLayer?: (layer: L) => Promise<void>;
   /** Decompresses large layers; without it Node's thread pool does, and this thread hashes. */
   decompressor?: Decompressor | undefined;
-  background?: Background;
-}
-
-/** Work that a sink leaves for later: it may go on in the background for as long as the pieces that it is about last. */
-export interface Background {
-  /** A piece has been read. What is left of the piece before is complete afterwards. */
-  turn(): Promise<void>;
-  /** Completes everything. */
-  settle(): Promise<void>;
+  /** Called when the memory of a piece is about to be used again. */
+  flush?: () => void;
 }
 
 /** Feeds the sink that `sinkFor` makes for each layer. Throws `Failure`: 65 for a bad layer, 74 for the disk. */
@@ -84,12 +77,15 @@ async function* ahead<L extends LayerFile>(
 async function readLayer<L extends LayerFile>(
   { layer, bytes, blobHash }: Opened<L>,
   sink: TarSink,
-  { progress, onBadLayer, background }: ReadOptions<L>,
+  { progress, onBadLayer, flush }: ReadOptions<L>,
 ): Promise<void> {
   const bar = progress.bar(nameOf(layer), bytes.size);
   const [algorithm, wanted] = digestOf(layer);
   try {
-    await pump(bytes, new TarReader(sink), background, (at) => bar.at(at));
+    await pump(bytes, new TarReader(sink), (at) => {
+      flush?.();
+      bar.at(at);
+    });
     const content = bytes.digest();
     if (wanted !== '') expectSame('diffID', `${algorithm}:${content}`, layer.diffID!);
     if (layer.size !== undefined) expectSame('size', bytes.size, layer.size);
@@ -105,21 +101,15 @@ async function readLayer<L extends LayerFile>(
   bar.done();
 }
 
-async function pump(
-  bytes: LayerBytes,
-  reader: TarReader,
-  background: Background | undefined,
-  moved: (at: number) => void,
-): Promise<void> {
+/** `read` is told after each piece how far that was. */
+async function pump(bytes: LayerBytes, reader: TarReader, read: (at: number) => void): Promise<void> {
   for (let chunk = await bytes.next(); chunk; chunk = await bytes.next()) {
     reader.push(chunk);
-    moved(bytes.position);
-    await background?.turn();
+    read(bytes.position);
     // A turn of the event loop, so that the thread that inflates is given its next piece of work in between.
     await turn();
   }
   reader.finish();
-  await background?.settle();
 }
 
 /** The algorithm and the digest that the content must have; an empty one when none is known. */

@@ -42,9 +42,7 @@ export class LayerThread implements Decompressor {
 class ThreadSource implements Source {
   private readonly ready = new Ahead(Number.POSITIVE_INFINITY);
   private readonly positions: number[] = [];
-  /** What was handed out last, and before that. */
   private current: Buffer | undefined;
-  private before: Buffer | undefined;
   private hex = '';
   used = 0;
 
@@ -57,7 +55,6 @@ class ThreadSource implements Source {
 
   async next(): Promise<Buffer | undefined> {
     this.giveBack();
-    this.before = this.current;
     this.current = await this.ready.next();
     if (this.current) this.used = this.positions.shift()!;
     return this.current;
@@ -79,9 +76,9 @@ class ThreadSource implements Source {
 
   /** The thread fills the same memory again. */
   private giveBack(): void {
-    const block = this.before?.buffer as ArrayBuffer | undefined;
+    const block = this.current?.buffer as ArrayBuffer | undefined;
     if (block) this.port.postMessage(block, [block]);
-    this.before = undefined;
+    this.current = undefined;
   }
 
   private take(report: Report): void {

@@ -138,7 +138,7 @@ async function lay<L extends LayerFile>(
           new LayerWriter(tree, index === 0, budget, contents, sourceOf),
           spare && new LayerWriter(spare, index === 0, budget, contents),
         ),
-      { ...options, background: contents },
+      { ...options, flush: () => contents.flush() },
     );
     return tree;
   } catch (error) {

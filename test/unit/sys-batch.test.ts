@@ -16,27 +16,22 @@ function newFile(path: string): number {
   return sys.openat(AT.FDCWD, path, O.WRONLY | O.CREAT | O.CLOEXEC, 0o600);
 }
 
-for (const [where, run] of [
-  ['here', (batch: Batch) => batch.run()],
-  ['in the thread pool', (batch: Batch) => batch.runAside()],
-] as const) {
-  test(`the calls of a batch are made ${where}, in order`, async (t) => {
-    const path = join(scratch(t), 'file');
-    const fd = newFile(path);
-    const words = ['one ', 'two ', 'three'].map((word) => Buffer.from(word));
-    const batch = new Batch(5);
-    for (const word of words) batch.add(call(sys.write), word.length, fd, at(word), word.length);
-    batch.add(call(sys.fchmod), 0, fd, 0o751);
-    batch.add(call(sys.close), 0, fd);
-    assert.equal(await run(batch), 5);
-    assert.equal(readFileSync(path, 'utf8'), 'one two three');
-    assert.equal(statSync(path).mode & 0o7777, 0o751);
-    assert.deepEqual(
-      [0, 1, 2, 3, 4].map((place) => batch.result(place)),
-      [4, 4, 5, 0, 0],
-    );
-  });
-}
+test('the calls of a batch are made in order', (t) => {
+  const path = join(scratch(t), 'file');
+  const fd = newFile(path);
+  const words = ['one ', 'two ', 'three'].map((word) => Buffer.from(word));
+  const batch = new Batch(5);
+  for (const word of words) batch.add(call(sys.write), word.length, fd, at(word), word.length);
+  batch.add(call(sys.fchmod), 0, fd, 0o751);
+  batch.add(call(sys.close), 0, fd);
+  assert.equal(batch.run(), 5);
+  assert.equal(readFileSync(path, 'utf8'), 'one two three');
+  assert.equal(statSync(path).mode & 0o7777, 0o751);
+  assert.deepEqual(
+    [0, 1, 2, 3, 4].map((place) => batch.result(place)),
+    [4, 4, 5, 0, 0],
+  );
+});
 
 test('a batch stops behind a call with another result than expected, and goes on from where it is told', () => {
   const batch = new Batch(4);
@@ -56,12 +51,12 @@ test('a batch stops behind a call with another result than expected, and goes on
   }
 });
 
-test('an empty batch, and one that was cleared, make no calls', async () => {
+test('an empty batch, and one that was cleared, make no calls', () => {
   const batch = new Batch(1);
   assert.equal(batch.run(), 0);
   batch.add(call(sys.close), 0, -1);
   batch.clear();
-  assert.equal(await batch.runAside(), 0);
+  assert.equal(batch.run(), 0);
 });
 
 test('numbers cross whole: negative ones, 32 bits, more than 32 bits', (t) => {

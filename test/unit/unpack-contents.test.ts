@@ -20,18 +20,16 @@ function openDescriptors(): number {
   return readdirSync('/proc/self/fd').length;
 }
 
-test('files are complete after the second turn: content, mode, times, and closed', async (t) => {
+test('files are complete after a flush: content, mode, times, and closed', (t) => {
   const directory = scratch(t);
   const before = openDescriptors();
   const contents = new Contents();
-  // More than all batches hold together: some are completed at once.
   const names = Array.from({ length: 1000 }, (_, i) => String(i));
   for (const path of names) {
     const content = path === '0' ? undefined : Buffer.from(path.repeat(50));
     contents.finish({ fd: open(join(directory, path)), path, content, mode: 0o4711, mtime });
   }
-  await contents.turn();
-  await contents.turn();
+  contents.flush();
   for (const path of names) {
     const file = join(directory, path);
     assert.equal(readFileSync(file, 'utf8'), path === '0' ? '' : path.repeat(50));
@@ -44,7 +42,7 @@ test('files are complete after the second turn: content, mode, times, and closed
 
 test('what does not fit is told with the name of the file, and the files behind it are complete', {
   skip: needsRoot,
-}, async () => {
+}, () => {
   const directory = mkdtempSync(join(tmpdir(), 'md-test-'));
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', directory]);
   const before = openDescriptors();
@@ -58,12 +56,15 @@ test('what does not fit is told with the name of the file, and the files behind 
       const fd = open(join(directory, path));
       contents.finish({ fd, path, content: Buffer.alloc(size, 'x'), mode: 0o640, mtime });
     }
-    await assert.rejects(contents.settle(), (error) => {
-      assert.ok(error instanceof Failure);
-      assert.equal(error.status, 74);
-      assert.equal(error.message, 'too large: no space left on device (ENOSPC)');
-      return true;
-    });
+    assert.throws(
+      () => contents.flush(),
+      (error) => {
+        assert.ok(error instanceof Failure);
+        assert.equal(error.status, 74);
+        assert.equal(error.message, 'too large: no space left on device (ENOSPC)');
+        return true;
+      },
+    );
     assert.equal(statSync(join(directory, 'fits')).size, 1000);
     assert.equal(statSync(join(directory, 'behind it')).mode & 0o777, 0o640);
     assert.equal(openDescriptors(), before);
@@ -73,12 +74,12 @@ test('what does not fit is told with the name of the file, and the files behind 
   }
 });
 
-test('a part of the content that was taken is no end: the rest is written, or why it cannot be is told', async () => {
+test('a part of the content that was taken is no end: the rest is written, or why it cannot be is told', () => {
   const ends = Buffer.alloc(8);
   pipe2(ends, O.NONBLOCK | O.CLOEXEC);
   const contents = new Contents();
   contents.finish({ fd: ends.readInt32LE(4), path: 'a pipe', content: Buffer.alloc(100_000), mode: undefined, mtime });
-  await assert.rejects(contents.settle(), /a pipe: resource temporarily unavailable \(EAGAIN\)$/);
+  assert.throws(() => contents.flush(), /a pipe: resource temporarily unavailable \(EAGAIN\)$/);
   close(ends.readInt32LE(0));
 });
 
