@@ -29,8 +29,12 @@ export class Batch {
     this.address = Number(addressOf(this.memory));
   }
 
-  /** Writes down a call of four arguments at most, addresses and other numbers, and the result that it must have. */
+  /**
+   * Writes down a call of four arguments at most, addresses and other numbers, and the result that it must have. Throws
+   * RangeError when the table is full: what lies behind it would be run as calls.
+   */
   add(call: Pick<Syscall, 'number'>, expected: number, a = 0, b = 0, c = 0, d = 0): void {
+    if (this.size === this.capacity) throw new RangeError(`a batch of ${this.capacity} calls is full`);
     const at = headerWords + this.size * entryWords;
     this.put(at, call.number);
     this.put(at + 2, a);

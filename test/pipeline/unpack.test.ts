@@ -25,6 +25,7 @@ test('md-unpack puts the tree at DIR and its document on stdout and beside it', 
   assert.equal(result.status, 0);
   assert.deepEqual(readdirSync(rootfs), ['bin', 'etc']);
   assert.deepEqual(readdirSync(join(rootfs, 'etc')), ['keep']);
+  assert.equal(readFileSync(join(rootfs, 'etc/keep'), 'utf8'), 'kept\n');
   const [document] = jsonLines(result.stdout);
   assert.equal(document?.rootfs, rootfs);
   assert.deepEqual(JSON.parse(readFileSync(`${rootfs}.json`, 'utf8')), document);

@@ -59,6 +59,13 @@ test('an empty batch, and one that was cleared, make no calls', () => {
   assert.equal(batch.run(), 0);
 });
 
+test('a batch takes no more calls than it has room for', () => {
+  const batch = new Batch(1);
+  batch.add(call(sys.close), -9, -1);
+  assert.throws(() => batch.add(call(sys.close), -9, -1), RangeError);
+  assert.equal(batch.run(), 1);
+});
+
 test('numbers cross whole: negative ones, 32 bits, more than 32 bits', (t) => {
   const path = join(scratch(t), 'sparse');
   const fd = newFile(path);
