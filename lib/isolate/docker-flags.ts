@@ -7,7 +7,6 @@ const ports = 'without --net none the network is that of the host: what the comm
 const own = 'this namespace is always of its own';
 const streams = 'all signals and streams are passed on as they are';
 const cpus = '--cpus says how much processor time there is';
-const dns = 'mount a file of your own: -v FILE:/etc/resolv.conf';
 const limits = 'the limits are --memory, --cpus, --cpuset-cpus and --pids-limit';
 const stop = 'there is no docker stop for it: kill(1) and timeout(1) send the signal that they are told';
 
@@ -15,7 +14,6 @@ const stop = 'there is no docker stop for it: kill(1) and timeout(1) send the si
 const instead: Record<string, string> = {
   a: streams,
   attach: streams,
-  'add-host': 'mount a file of your own: -v FILE:/etc/hosts',
   c: cpus,
   'cpu-period': cpus,
   'cpu-quota': cpus,
@@ -24,14 +22,11 @@ const instead: Record<string, string> = {
   cidfile: kept,
   d: foreground,
   detach: foreground,
-  device: '--privileged has all devices of the host',
-  dns,
-  'dns-option': dns,
-  'dns-search': dns,
+  'device-cgroup-rule': 'no cgroup filters devices: --device names each',
+  'dns-opt': 'it is called --dns-option',
   'env-host': '-e NAME passes on a variable of the caller',
   expose: ports,
-  gpus: '--privileged has all devices of the host',
-  'group-add': '-u USER:GROUP sets the group; those of the user are in /etc/group of the image',
+  gpus: '--device /dev/NODE gives a device of the host, -v its libraries',
   'health-cmd': daemon,
   ipc: own,
   l: kept,
@@ -55,7 +50,6 @@ const instead: Record<string, string> = {
   pull: 'md-pull IMAGE fetches it anew',
   restart: daemon,
   rootfs: 'md-isolate DIR runs a directory',
-  'security-opt': '--no-new-privs and --seccomp FILE|unconfined are flags of their own',
   'sig-proxy': streams,
   'stop-signal': stop,
   'stop-timeout': stop,

@@ -1,5 +1,5 @@
 /** What this host offers: found out before the plan is made, so that the plan itself depends on nothing else. */
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { ioctlTermios, prlimit64 } from '../sys/calls.js';
@@ -8,6 +8,7 @@ import { ownStatus, statusBits } from '../sys/proc-status.js';
 import { isErrno } from '../sys/syscall.js';
 import { whatRootIs } from './document.js';
 import { deviceNumber, type HostDevice, devices as ownDevices } from './filesystem/devices.js';
+import { deviceNodes } from './filesystem/host-devices.js';
 import { maskedPaths, readOnlyPaths } from './filesystem/masks.js';
 import { placeOfFile } from './filesystem/places.js';
 import type { ResourceLimit } from './limits/limits.js';
@@ -100,18 +101,6 @@ export function checkDevices(): void {
       hint: `sudo rm -f /dev/${name}; sudo mknod -m 666 /dev/${name} c ${major} ${minor}`,
     });
   }
-}
-
-/** All character and block devices below a directory of the host; terminals and what is mounted there are left out. */
-function deviceNodes(directory: string, below = ''): HostDevice[] {
-  return readdirSync(directory, { withFileTypes: true }).flatMap((entry) => {
-    const path = below + entry.name;
-    if (entry.isDirectory())
-      return ['pts', 'shm', 'mqueue'].includes(path) ? [] : deviceNodes(`${directory}/${entry.name}`, `${path}/`);
-    if (!entry.isCharacterDevice() && !entry.isBlockDevice()) return [];
-    const { mode, rdev } = statSync(`${directory}/${entry.name}`);
-    return path === 'console' || path === 'ptmx' ? [] : [{ path, mode, device: rdev }];
-  });
 }
 
 /**

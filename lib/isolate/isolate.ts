@@ -2,6 +2,8 @@
 import { closeSync } from 'node:fs';
 import { release } from 'node:os';
 import { version } from '../pipe/command.js';
+import { Failure } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
 import { trace, tracing, warnLine } from '../pipe/trace.js';
 import { capabilities } from '../sys/constants.js';
 import { Control, controlPair } from '../sys/control.js';
@@ -87,7 +89,7 @@ async function lookAround(settings: Settings, control: Circumstances['control'],
   if (maps) checkDevices();
   const kept = keptCapabilities(settings, host, maps);
   const report = settings.seccompReport ? await reportOf(settings, kept) : undefined;
-  const identity = identify(settings.user, readAccountFiles(settings.root));
+  const identity = identify(settings.user, readAccountFiles(settings.root), groupsFor(settings, maps));
   return {
     host,
     identity,
@@ -103,6 +105,13 @@ async function lookAround(settings: Settings, control: Circumstances['control'],
     detachKeys: await detachKeysOf(settings),
     stdio: identity.uid === 0 || settings.terminal ? [] : stdioPipes(),
   };
+}
+
+/** setgroups(2) is closed to who maps one id alone. */
+function groupsFor({ groups }: Settings, maps: IdMaps | undefined): string[] {
+  if (groups.length === 0 || maps === undefined || maps.gid.length > 1) return groups;
+  const why = "a user namespace with one id keeps the caller's groups and takes no others";
+  throw new Failure(Status.isolate, '--group-add', why, { hint: 'with --userns range it has those of /etc/subgid' });
 }
 
 async function detachKeysOf({ terminal, detachKeys }: Settings): Promise<Buffer | undefined> {

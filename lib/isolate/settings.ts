@@ -4,6 +4,7 @@ import { Failure } from '../pipe/failure.js';
 import type { RunConfig } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 import { readText } from './document.js';
+import { devicesOf } from './filesystem/host-devices.js';
 import { mountOf, tmpfsOf, type Volume, volumeOf } from './filesystem/volumes.js';
 import {
   type LimitFlags,
@@ -14,6 +15,8 @@ import {
   type ResourceLimit,
 } from './limits/limits.js';
 import { parseSysctl, type Sysctl } from './limits/sysctl.js';
+import { type NameFlags, type Names, namesOf } from './names.js';
+import { securityOf } from './security-opt.js';
 import type { UserNamespace } from './user/userns.js';
 
 export interface Settings {
@@ -24,9 +27,12 @@ export interface Settings {
   env: string[];
   /** In docker's form; empty for root. */
   user: string;
+  /** Further groups: names of the image, or numbers. */
+  groups: string[];
   workingDirectory: string;
   hostname: string;
   network: 'host' | 'none';
+  names: Names;
   readOnly: boolean;
   noNewPrivileges: boolean;
   capAdd: string[];
@@ -59,10 +65,11 @@ export interface Settings {
 }
 
 /** The flags, as the command line has them. */
-export interface Flags extends LimitFlags {
+export interface Flags extends LimitFlags, NameFlags {
   env: string[];
   'env-file': string[];
   user: string | undefined;
+  'group-add': string[];
   workdir: string | undefined;
   hostname: string | undefined;
   entrypoint: string | undefined;
@@ -76,6 +83,7 @@ export interface Flags extends LimitFlags {
   volume: string[];
   mount: string[];
   tmpfs: string[];
+  device: string[];
   overlay: boolean;
   init: boolean;
   ulimit: string[];
@@ -83,6 +91,7 @@ export interface Flags extends LimitFlags {
   'shm-size': string | undefined;
   seccomp: string | undefined;
   'seccomp-report': boolean;
+  'security-opt': string[];
   privileged: boolean;
   userns: string | undefined;
   interactive: boolean;
@@ -109,31 +118,40 @@ const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
  */
 export function settingsOf(root: string, image: RunConfig, flags: Flags, command: string[], caller: Caller): Settings {
   const hostname = flags.hostname || randomName();
+  const network = networkOf(flags);
+  const security = securityOf(flags['security-opt']);
   return {
     root,
     argv: commandLine(image, flags.entrypoint, command),
     env: environment(image, flags, hostname, caller),
     user: flags.user || image.User || '',
+    groups: flags['group-add'],
     workingDirectory: absolute(
       flags.workdir || image.WorkingDir || '/',
       flags.workdir ? '--workdir' : 'WorkingDir of the image',
     ),
     hostname: checkHostname(hostname),
-    network: networkOf(flags),
+    network,
+    names: namesOf(flags, network),
     readOnly: flags['read-only'],
-    noNewPrivileges: flags['no-new-privs'],
+    noNewPrivileges: flags['no-new-privs'] || security.noNewPrivileges,
     capAdd: flags['cap-add'],
     capDrop: flags['cap-drop'],
     umask: umaskOf(flags.umask),
-    volumes: [...flags.volume.map(volumeOf), ...flags.mount.map(mountOf), ...flags.tmpfs.map(tmpfsOf)],
+    volumes: [
+      ...flags.volume.map(volumeOf),
+      ...flags.mount.map(mountOf),
+      ...flags.tmpfs.map(tmpfsOf),
+      ...flags.device.flatMap(devicesOf),
+    ],
     directories: Object.keys(image.Volumes ?? {}),
     overlay: flags.overlay,
     init: flags.init,
     limits: ulimits(flags.ulimit, caller.openFiles),
     cgroup: parseLimits(flags, caller.processors),
-    sysctls: flags.sysctl.map((text) => parseSysctl(text, networkOf(flags))),
+    sysctls: flags.sysctl.map((text) => parseSysctl(text, network)),
     shmSize: String(flags['shm-size'] === undefined ? 64 * 1024 * 1024 : parseSize(flags['shm-size'], '--shm-size')),
-    seccomp: flags.seccomp,
+    seccomp: flags.seccomp ?? security.seccomp,
     seccompReport: flags['seccomp-report'],
     privileged: flags.privileged,
     userns: userNamespace(flags.userns),

@@ -457,6 +457,8 @@ test('a volume that cannot be is refused with a reason', { skip }, async (t) => 
     [['--mount', 'type=volume,target=/x'], /type=volume is not offered/],
     [['--mount', 'type=bind,source=/etc,target=/x,color=red'], /unknown field "color"/],
     [['--tmpfs', '/x:size=1m,color=red'], /unknown option "color=red"/],
+    [['--tmpfs', '/x:size=zz'], /"zz" is no size/],
+    [['--mount', 'type=tmpfs,target=/x,tmpfs-mode=rwx'], /"rwx" is no mode/],
   ];
   for (const [flags, reason] of cases) {
     const { status, stderr } = await inside(root, 'true', flags);

@@ -3,19 +3,20 @@ import { close, openat, write } from '../../sys/calls.js';
 import { MOUNT_ATTR, O } from '../../sys/constants.js';
 import { Block, Result } from '../../sys/program.js';
 import type { Host } from '../host.js';
+import { hostsFile, type Names, resolverFile } from '../names.js';
 import { type PlanStep, step } from '../step.js';
 import { copyOfTree, mountAt } from './mounts.js';
 
 export function fileSteps(
   workshop: Result,
   root: Result,
-  { hostname, readOnly }: { hostname: string; readOnly: boolean },
+  { hostname, readOnly, names }: { hostname: string; readOnly: boolean; names: Names },
   host: Host,
 ): PlanStep[] {
   const files: [name: string, content: string][] = [
     ['hostname', `${hostname}\n`],
-    ['hosts', hostsFile(host.hosts, hostname)],
-    ['resolv.conf', host.resolvConf],
+    ['hosts', hostsFile(host.hosts, hostname, names.hosts)],
+    ['resolv.conf', resolverFile(host.resolvConf, names)],
   ];
   return files.flatMap(([name, content]) => {
     const place = host.etcFiles[name] ?? `etc/${name}`;
@@ -26,12 +27,6 @@ export function fileSteps(
       ...mountAt(root, place, 'file', tree, { links: 'none', why: `Where the command will find /etc/${name}.` }),
     ];
   });
-}
-
-/** The host's names, since the container shares its network as a rule, and the container's own. */
-function hostsFile(hosts: string, hostname: string): string {
-  const base = hosts === '' ? '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n' : hosts;
-  return `${base.endsWith('\n') ? base : `${base}\n`}127.0.1.1\t${hostname}\n`;
 }
 
 function fileStepsOf(workshop: Result, name: string, content: string): PlanStep[] {

@@ -17,6 +17,8 @@ export interface BindVolume {
   /** Normalized path in the container, without the leading slash. */
   target: string;
   readOnly: boolean;
+  /** A device node that works, which those in a volume do not. */
+  isDevice?: boolean;
 }
 
 export interface TmpfsVolume {
@@ -115,14 +117,26 @@ export function tmpfsOf(text: string): TmpfsVolume {
     const [name = '', value] = option.split(/=(.*)/s);
     const known = attributesByName[name];
     if (known) attributes = (attributes | known[0]) & ~known[1];
-    else if (value !== undefined && ['size', 'mode', 'uid', 'gid', 'nr_inodes', 'nr_blocks'].includes(name))
-      options[name] = value;
+    else if (value !== undefined && Object.hasOwn(tmpfsValues, name)) options[name] = value;
     else throw usage(flag, `unknown option ${JSON.stringify(option)}`);
   }
   return tmpfs(target, options, attributes, flag);
 }
 
+/** Of the options of tmpfs(5). The kernel itself refuses a wrong one with no more than EINVAL. */
+const tmpfsValues: Record<string, RegExp> = {
+  size: /^[0-9]+([kmgtpe]|%)?$/i,
+  mode: /^[0-7]{1,4}$/,
+  uid: /^[0-9]{1,10}$/,
+  gid: /^[0-9]{1,10}$/,
+  nr_inodes: /^[0-9]+[kmgtpe]?$/i,
+  nr_blocks: /^[0-9]+[kmgtpe]?$/i,
+};
+
 function tmpfs(target: string, options: Record<string, string>, attributes: number, flag: string): TmpfsVolume {
+  for (const [name, value] of Object.entries(options)) {
+    if (!tmpfsValues[name]!.test(value)) throw usage(flag, `${JSON.stringify(value)} is no ${name} as in tmpfs(5)`);
+  }
   return { type: 'tmpfs', target: inside(target, flag), options: { mode: '1777', ...options }, attributes };
 }
 
@@ -139,7 +153,8 @@ function bind(source: string, target: string, readOnly: boolean, flag: string): 
   return { type: 'bind', source: path, kind: directory ? 'directory' : 'file', target: inside(target, flag), readOnly };
 }
 
-function inside(target: string, flag: string): string {
+/** A target as the plan has it. Throws `Failure` 64 for one that is not absolute. */
+export function inside(target: string, flag: string): string {
   if (!target.startsWith('/')) throw usage(flag, `the target ${JSON.stringify(target)} is not absolute`);
   return posix.normalize(target).replace(/^\/+|\/+$/g, '');
 }
@@ -147,11 +162,14 @@ function inside(target: string, flag: string): string {
 /**
  * The volumes with their targets where the image really has them. Over the root, /proc and /sys nothing is mounted,
  * whatever links an image has: what the container sees there is what the kernel says (CVE-2019-16884, CVE-2023-28642).
+ * What the image has in its /dev is covered by a new one and says nothing.
  * Throws `Failure` 64.
  */
 export function placed(root: string, volumes: readonly Volume[]): Volume[] {
   return volumes.map((volume) => {
-    const { path, kind } = placeInside(root, volume.target);
+    const { path, kind } = volume.target.startsWith('dev/')
+      ? { path: volume.target, kind: undefined }
+      : placeInside(root, volume.target);
     const what = `the target /${volume.target}`;
     if (path === '') throw usage(what, 'the root itself is no target');
     if (/^(proc|sys)(\/|$)/.test(path)) throw usage(what, `/${path} belongs to the kernel and cannot be covered`);
@@ -208,6 +226,10 @@ function treeOf(volume: Volume, nodev: boolean): Tree {
     return newFileSystem('tmpfs', volume.options, volume.attributes, why);
   }
   const { source, readOnly } = volume;
+  if (volume.isDevice) {
+    const why = 'A device of the host that the user shares: the mount of this one node lets it be opened.';
+    return copyOfTree({ fd: AT.FDCWD, path: source }, MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOEXEC, why, { name: source });
+  }
   const attributes = (nodev ? MOUNT_ATTR.NODEV : 0) | (readOnly ? MOUNT_ATTR.RDONLY : 0);
   const why = nodev ? 'What the user shares; device nodes in it open nothing.' : 'What the user shares.';
   return copyOfTree({ fd: AT.FDCWD, path: source }, attributes, why, { recursive: true, name: source });

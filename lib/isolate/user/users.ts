@@ -38,54 +38,50 @@ const maxId = 2 ** 31 - 1;
 
 /**
  * `user`, `uid`, `user:group`, `uid:gid` and their mixtures; empty means uid 0. A number is always an id, never a name.
- * Without a group the entry's primary group and every group that lists the user apply.
+ * Without a group the entry's primary group and every group that lists the user apply; those of `added` do in any case.
  * Throws `Failure` 125 for a name that the image does not know.
  */
-export function identify(spec: string, files: AccountFiles): Identity {
+export function identify(spec: string, files: AccountFiles, added: readonly string[] = []): Identity {
   const [userSpec = '', groupSpec = ''] = spec.split(/:(.*)/s);
   const account = findAccount(userSpec === '' ? '0' : userSpec, files.passwd);
   const groups = parseGroups(files.group);
+  const further = added.map((name) => findGroup(name, groups, '--group-add'));
   if (groupSpec !== '') {
-    const gid = findGroup(groupSpec, groups);
-    return { uid: account.uid, gid, groups: [gid], home: account.home };
+    const gid = findGroup(groupSpec, groups, '--user');
+    return { uid: account.uid, gid, groups: [...new Set([gid, ...further])], home: account.home };
   }
   const listed = account.name === '' ? [] : groups.filter(({ members }) => members.includes(account.name));
-  const gids = new Set([account.gid, ...listed.map(({ gid }) => gid)]);
+  const gids = new Set([account.gid, ...listed.map(({ gid }) => gid), ...further]);
   return { uid: account.uid, gid: account.gid, groups: [...gids], home: account.home };
 }
 
 function findAccount(spec: string, passwd: string): Account {
   const accounts = parseAccounts(passwd);
-  const uid = asId(spec, 'user');
+  const uid = asId(spec, '--user: user');
   const found = accounts.find((account) => (uid === undefined ? account.name === spec : account.uid === uid));
   if (found) return found;
-  if (uid === undefined) throw unknown('user', spec, '/etc/passwd');
+  if (uid === undefined) throw unknown('--user: user', spec, '/etc/passwd');
   return { name: '', uid, gid: 0, home: '/' };
 }
 
-function findGroup(spec: string, groups: Group[]): number {
-  const gid = asId(spec, 'group');
+function findGroup(spec: string, groups: Group[], flag: string): number {
+  const gid = asId(spec, `${flag}: group`);
   if (gid !== undefined) return gid;
   const found = groups.find(({ name }) => name === spec);
-  if (!found) throw unknown('group', spec, '/etc/group');
+  if (!found) throw unknown(`${flag}: group`, spec, '/etc/group');
   return found.gid;
 }
 
 function unknown(kind: string, name: string, file: string): Failure {
-  return new Failure(
-    Status.isolate,
-    `--user: ${kind} ${JSON.stringify(name)}`,
-    `the image has no such name in ${file}`,
-    {
-      hint: 'a number needs no entry there',
-    },
-  );
+  return new Failure(Status.isolate, `${kind} ${JSON.stringify(name)}`, `the image has no such name in ${file}`, {
+    hint: 'a number needs no entry there',
+  });
 }
 
 function asId(text: string, kind: string): number | undefined {
   if (!/^[0-9]+$/.test(text)) return undefined;
   const id = Number(text);
-  if (id > maxId) throw new Failure(Status.isolate, `--user: ${kind} ${text}`, `ids end at ${maxId}`);
+  if (id > maxId) throw new Failure(Status.isolate, `${kind} ${text}`, `ids end at ${maxId}`);
   return id;
 }
 

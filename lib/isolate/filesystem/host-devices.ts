@@ -1,0 +1,76 @@
+/** Device nodes of the host: all of them for `--privileged`, those that `--device` names otherwise. */
+import { readdirSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { Failure, failureOf } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+import type { HostDevice } from './devices.js';
+import { type BindVolume, inside } from './volumes.js';
+
+/** All character and block devices below a directory of the host; terminals and what is mounted there are left out. */
+export function deviceNodes(directory: string, below = ''): HostDevice[] {
+  return readdirSync(directory, { withFileTypes: true }).flatMap((entry) => {
+    const path = below + entry.name;
+    if (entry.isDirectory())
+      return ['pts', 'shm', 'mqueue'].includes(path) ? [] : deviceNodes(`${directory}/${entry.name}`, `${path}/`);
+    if (!entry.isCharacterDevice() && !entry.isBlockDevice()) return [];
+    const { mode, rdev } = statSync(`${directory}/${entry.name}`);
+    return path === 'console' || path === 'ptmx' ? [] : [{ path, mode, device: rdev }];
+  });
+}
+
+/**
+ * `--device HOST[:TARGET][:rwm]`: the device, or all that a directory has, as mounts of the host's nodes. Who may open them
+ * is for their modes and owners to say. Source: docker's `--device`. Throws `Failure` 64, or 125 for what is not there.
+ */
+export function devicesOf(text: string): BindVolume[] {
+  const flag = `--device ${text}`;
+  const { source, target } = splitDevice(text, flag);
+  const path = resolve(source);
+  const stats = statOf(path, flag);
+  const place = inside(target, flag);
+  if (stats.isCharacterDevice() || stats.isBlockDevice()) return [mountOfDevice(path, place)];
+  const nodes = stats.isDirectory() ? nodesOf(path, flag) : [];
+  if (nodes.length > 0) return nodes.map((node) => mountOfDevice(`${path}/${node.path}`, `${place}/${node.path}`));
+  const why = stats.isDirectory() ? 'there is no device in it' : 'it is no device';
+  throw new Failure(Status.usage, flag, why, { hint: '-v shows files and directories' });
+}
+
+function mountOfDevice(source: string, target: string): BindVolume {
+  return { type: 'bind', source, kind: 'file', target, readOnly: false, isDevice: true };
+}
+
+/** The second of two fields may be either of the others. */
+function splitDevice(text: string, flag: string): { source: string; target: string } {
+  const [source = '', ...rest] = text.split(':');
+  const last = rest.at(-1);
+  const rights = last !== undefined && /^[rwm]+$/.test(last) ? rest.pop()! : 'rwm';
+  const target = rest[0] ?? source;
+  const usage = (why: string, hint?: string) =>
+    new Failure(Status.usage, flag, why, hint === undefined ? {} : { hint });
+  if (rest.length > 1 || target === '') throw usage('it is not HOST[:TARGET][:rwm]');
+  if (!/^[./]/.test(source))
+    throw usage(`${JSON.stringify(source)} is no path`, 'a device is named by its node in /dev');
+  if (!rights.includes('r') || !rights.includes('w')) {
+    throw usage(
+      `with "${rights}" alone the container could read and write it all the same: no cgroup filters devices`,
+      'the mode of the node says who may do what',
+    );
+  }
+  return { source, target };
+}
+
+function statOf(path: string, flag: string) {
+  try {
+    return statSync(path);
+  } catch (error) {
+    throw new Failure(Status.isolate, flag, `${path}: ${failureOf(error, path).why}`, { cause: error });
+  }
+}
+
+function nodesOf(path: string, flag: string): HostDevice[] {
+  try {
+    return deviceNodes(path);
+  } catch (error) {
+    throw new Failure(Status.isolate, flag, `${path}: ${failureOf(error, path).why}`, { cause: error });
+  }
+}

@@ -1,0 +1,29 @@
+/** `--security-opt`, as docker and podman have it, for command lines that were written for them. */
+import { Failure } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+
+export interface SecurityOptions {
+  noNewPrivileges: boolean;
+  /** As `--seccomp` has it. */
+  seccomp: string | undefined;
+}
+
+/** True of every container here: neither AppArmor nor SELinux is asked for anything. */
+const already = ['apparmor=unconfined', 'label=disable'];
+
+/** Throws `Failure` 64 for an option that would ask for something else. */
+export function securityOf(texts: readonly string[]): SecurityOptions {
+  const options: SecurityOptions = { noNewPrivileges: false, seccomp: undefined };
+  for (const text of texts) {
+    const [, name = '', value] = /^([^=:]*)(?:[=:](.*))?$/s.exec(text) ?? [];
+    if (name === 'no-new-privileges' && /^(true|false)?$/.test(value ?? ''))
+      options.noNewPrivileges = value !== 'false';
+    else if (name === 'seccomp' && value) options.seccomp = value;
+    else if (!already.includes(`${name}=${value}`)) {
+      throw new Failure(Status.usage, `--security-opt ${text}`, 'it is not offered', {
+        hint: `no-new-privileges and seccomp=FILE|unconfined are; ${already.join(' and ')} are so in any case`,
+      });
+    }
+  }
+  return options;
+}

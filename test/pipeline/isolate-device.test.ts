@@ -1,0 +1,95 @@
+/** Devices of the host that --device lets work, and what else docker users name on the command line. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
+import { needsRootless, rootless } from '../support/rootless.js';
+import { run } from '../support/run.js';
+
+const skip = needsContainer;
+const firstByte = (path: string) => `head -c 1 ${path} | od -An -tx1`;
+
+test('--device lets one device work, where a volume lets none', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const zero = join(root, '../zero');
+  execFileSync('mknod', [zero, 'c', '1', '5']);
+  for (const mode of [[], ['--userns', 'self'], ['--overlay'], ['--read-only']]) {
+    for (const target of ['/dev/mine', '/dev/deep/er', '/mine']) {
+      if (mode.includes('--read-only') && target === '/mine') continue;
+      const flags = [...mode, '--device', `${zero}:${target}`];
+      assert.equal(await output(root, firstByte(target), flags), ' 00', flags.join(' '));
+    }
+    const { stderr } = await inside(root, firstByte('/dev/mine'), [...mode, '-v', `${zero}:/dev/mine`]);
+    assert.match(stderr, /Permission denied/, mode.join(' '));
+  }
+});
+
+test('--device without a target keeps its name, takes rights, and a directory with all its devices', {
+  skip,
+}, async (t) => {
+  const root = makeRoot(t);
+  const directory = join(root, '../devices');
+  mkdirSync(join(directory, 'below'), { recursive: true });
+  execFileSync('mknod', [join(directory, 'zero'), 'c', '1', '5']);
+  execFileSync('mknod', [join(directory, 'below/full'), 'c', '1', '7']);
+  writeFileSync(join(directory, 'file'), '');
+  symlinkSync('zero', join(directory, 'link'));
+  assert.equal(await output(root, 'ls /dev/full', ['--device', '/dev/full']), '/dev/full');
+  assert.equal(await output(root, firstByte('/dev/x'), ['--device', `${directory}/link:/dev/x:rwm`]), ' 00');
+  assert.equal(await output(root, firstByte(`${directory}/zero`), ['--device', `${directory}/zero:rw`]), ' 00');
+  const script = `${firstByte('/dev/all/zero')}; ${firstByte('/dev/all/below/full')}; ls /dev/all`;
+  assert.equal(await output(root, script, ['--device', `${directory}:/dev/all`]), ' 00\n 00\nbelow\nzero');
+});
+
+test('--device does not go where links of the image lead', { skip }, async (t) => {
+  const root = makeRoot(t);
+  symlinkSync('/etc/passwd', join(root, 'dev/mine'));
+  const script = `${firstByte('/dev/mine')}; grep -c ^root: /etc/passwd`;
+  assert.equal(await output(root, script, ['--device', '/dev/zero:/dev/mine']), ' 00\n1');
+});
+
+test('--device that cannot be is refused with a reason', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const empty = join(root, '../empty');
+  mkdirSync(empty);
+  const cases: [string, RegExp][] = [
+    ['/dev/nosuch', /--device \/dev\/nosuch: \/dev\/nosuch: no such file or directory/],
+    ['/etc/passwd:/dev/x', /it is no device; -v shows files/],
+    [`${empty}:/dev/x`, /there is no device in it/],
+    ['/dev/zero:/dev/x:r', /could read and write it all the same/],
+    ['/dev/zero:/dev/x:rwx', /it is not HOST/],
+    ['/dev/zero:x', /the target "x" is not absolute/],
+    ['/dev/zero:/proc/x', /belongs to the kernel/],
+    ['vendor.test/gpu=all', /is no path/],
+    ['', /it is not HOST/],
+  ];
+  for (const [device, reason] of cases) {
+    const { status, stderr } = await inside(root, 'true', ['--device', device]);
+    assert.equal(status, 125, device);
+    assert.match(stderr, reason);
+  }
+});
+
+test("an ordinary user's container has the devices that the user may open", { skip: needsRootless }, async (t) => {
+  const { root, home, command } = await rootless(t);
+  const isolate = (...args: string[]) => run(command(...args), { cwd: home, env: { HOME: home } });
+  const { stdout } = await isolate('--device', '/dev/zero:/dev/mine', root, 'sh', '-c', firstByte('/dev/mine'));
+  assert.equal(stdout, ' 00\n');
+  const refused = await isolate('--group-add', '50', root, 'true');
+  assert.equal(refused.status, 125);
+  assert.match(refused.stderr, /--group-add: a user namespace with one id keeps the caller's groups/);
+});
+
+test('--group-add, --add-host, --dns and --security-opt reach the command', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const flags = ['-u', '1000:1000', '--group-add', 'staff', '--group-add', '77', '--security-opt', 'no-new-privileges'];
+  const names = ['--hostname', 'box', '--add-host', 'db.test:192.0.2.1', '--dns', '192.0.2.53', '--dns-search', '.'];
+  const script =
+    'id -G; grep -c 192.0.2.1.db.test /etc/hosts; cat /etc/resolv.conf | grep -v ^options; grep NoNew /proc/self/status';
+  assert.equal(
+    await output(root, script, [...flags, ...names]),
+    '1000 50 77\n1\nnameserver 192.0.2.53\nNoNewPrivs:\t1',
+  );
+});
