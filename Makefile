@@ -7,7 +7,7 @@ ROOTFS  ?= rootfs
 NODES   ?= 22 24 26
 
 bin      := dist/bin
-commands := md-token md-manifest md-fetch-layer md-unpack md-isolate
+commands := md-token md-manifest md-fetch-layer md-unpack md-isolate md-prune
 wrappers := md-pull md-run
 threads  := layer-thread
 arch     := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x64)

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { beginPulling } from '../lib/image/busy.js';
 import { fetchLayers } from '../lib/image/layers.js';
 import { openLocal } from '../lib/image/local.js';
 import { keepDocuments } from '../lib/image/manifest.js';
@@ -52,15 +53,17 @@ main(
     const { authorization: _, login: __, ...open } = document;
     writeDocument(open);
     const store = new Store();
-    const source =
-      (await openLocal(document, store)) ??
-      (await openRegistry(document, networkOf(flags, document), new Connections(jobs)));
+    const pulled = await beginPulling(store.home);
     try {
+      const source =
+        (await openLocal(document, store)) ??
+        (await openRegistry(document, networkOf(flags, document), new Connections(jobs)));
       await fetchLayers({ ...document, source, store, jobs, progress }, (layer) => writeDocument({ layer }));
+      if (await keepDocuments(source, store, document)) await store.tag(document);
     } finally {
       progress.end();
+      pulled();
     }
-    if (await keepDocuments(source, store, document)) await store.tag(document);
     return undefined;
   },
 );

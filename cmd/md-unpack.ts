@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { beginPulling } from '../lib/image/busy.js';
 import { discardFromStore } from '../lib/image/discard.js';
 import { findRootfs, nameRootfs, rootfsPath } from '../lib/image/rootfs.js';
 import { main } from '../lib/pipe/command.js';
@@ -100,20 +101,23 @@ main(
     };
     const warn = (line: string) => warnLine(`md-unpack: ${line}`);
     const decompressor = new LayerThread(join(dirname(__filename), 'layer-thread.cjs'));
-    const stdin = new StdinLines();
-    const first = await stdin.first();
-    const lines = stdin.rest();
-    // What somebody says of a file of theirs is no reason to remove it.
-    const onBadLayer = isByHand(first) ? {} : { onBadLayer: discardFromStore };
-    const options = { force: flags.force, limits, progress, warn, only: flags.only, decompressor, ...onBadLayer };
     const [dir] = operands;
+    // From here on, since md-fetch-layer is done with the layers before this has read them.
+    const pulled = dir === undefined ? await beginPulling() : () => {};
     try {
+      const stdin = new StdinLines();
+      const first = await stdin.first();
+      const lines = stdin.rest();
+      // What somebody says of a file of theirs is no reason to remove it.
+      const onBadLayer = isByHand(first) ? {} : { onBadLayer: discardFromStore };
+      const options = { force: flags.force, limits, progress, warn, only: flags.only, decompressor, ...onBadLayer };
       if (flags.list) await listLayers(announcedLayers(first, lines), options, writeDocument);
       else if (flags.verify) return await verify(first, lines, dir, options);
       else if (isByHand(first)) await unpackByHand(first, lines, dir, options);
       else await unpack(asManifestDocument(first), layersOf(lines), dir, options, flags.path);
     } finally {
       progress.end();
+      pulled();
     }
     return undefined;
   },

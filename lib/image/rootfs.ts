@@ -5,7 +5,7 @@
  *     $MD_HOME/rootfs/docker.io/library/alpine:latest -> ../../sha256-HEX
  */
 import * as fs from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 import { wrong } from '../pipe/check.js';
 import { asRootfsDocument, type RootfsDocument } from '../pipe/document.js';
 import { errnoName, failureOf } from '../pipe/failure.js';
@@ -59,5 +59,58 @@ export function nameRootfs(image: string, path: string): void {
     fs.renameSync(temporary, link);
   } catch (error) {
     throw failureOf(error, link);
+  }
+}
+
+/** The names of images, and the tree that each leads to, as its name below the directory of all trees. */
+export function rootfsNames(home: string = storeHome()): Map<string, string> {
+  const directory = join(home, 'rootfs');
+  const names = new Map<string, string>();
+  const walk = (below: string) => {
+    for (const entry of entriesOf(join(directory, below))) {
+      const name = join(below, entry.name);
+      if (entry.isSymbolicLink()) names.set(name, relative(directory, linkOf(join(directory, name))));
+      else if (entry.isDirectory() && !(below === '' && isTree(entry.name))) walk(name);
+    }
+  };
+  walk('');
+  return names;
+}
+
+/** All trees, those that are not whole and those without a name as well, by their names below the directory of all trees. */
+export function rootfsTrees(home: string = storeHome()): string[] {
+  // Of a tree that a killed process was at work on, only files beside it may be left.
+  const names = entriesOf(join(home, 'rootfs')).map(
+    ({ name }) => /^\.?(sha(?:256|512)-[0-9a-f]+)(?:\.|$)/.exec(name)?.[1],
+  );
+  return [...new Set(names)].filter((name) => name !== undefined);
+}
+
+/** Takes away the name of an image, and the directories that were there for it alone. */
+export function unnameRootfs(image: string, home: string = storeHome()): void {
+  const directory = join(home, 'rootfs');
+  try {
+    fs.rmSync(join(directory, image), { force: true });
+    for (let above = dirname(image); above !== '.'; above = dirname(above)) fs.rmdirSync(join(directory, above));
+  } catch (error) {
+    if (!['ENOTEMPTY', 'EEXIST', 'ENOENT'].includes(errnoName(error) ?? ''))
+      throw failureOf(error, join(directory, image));
+  }
+}
+
+function isTree(name: string): boolean {
+  return /^\.?sha(?:256|512)-/.test(name);
+}
+
+function linkOf(path: string): string {
+  return resolve(dirname(path), fs.readlinkSync(path));
+}
+
+function entriesOf(directory: string): fs.Dirent[] {
+  try {
+    return fs.readdirSync(directory, { withFileTypes: true });
+  } catch (error) {
+    if (errnoName(error) === 'ENOENT') return [];
+    throw failureOf(error, directory);
   }
 }

@@ -16,6 +16,7 @@ import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDigest } from '../pipe/check.js';
 import { errnoName, Failure, failureOf } from '../pipe/failure.js';
 import { type Descriptor, type IndexEntry, type Platform, platformName } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
@@ -145,14 +146,40 @@ export class Store {
 
   /** The entries of index.json that belong to an image, the last one pulled first: one for each platform. */
   images(image: string): IndexEntry[] {
-    return this.#entries().filter((it) => imageOf(it) === image);
+    return this.entries().filter((it) => imageOf(it) === image);
+  }
+
+  /** All entries of index.json. */
+  entries(): IndexEntry[] {
+    return readIndex(this.#indexPath).entries;
+  }
+
+  /** Takes entries out of index.json. */
+  async forget(isForgotten: (entry: IndexEntry) => boolean): Promise<void> {
+    if (this.entries().some(isForgotten))
+      await this.#updateIndex((entries) => entries.filter((it) => !isForgotten(it)));
+  }
+
+  /** All blobs, needed or not, with their sizes in bytes. */
+  blobs(): { digest: string; path: string; size: number }[] {
+    const directory = join(this.#oci, 'blobs');
+    const digests = onDisk(directory, () =>
+      fs.readdirSync(directory).flatMap((algorithm) => {
+        const names = fs.readdirSync(join(directory, algorithm));
+        return names.map((name) => `${algorithm}:${name}`).filter(isDigest);
+      }),
+    );
+    return digests.map((digest) => {
+      const path = this.path(digest);
+      return { digest, path, size: onDisk(path, () => fs.lstatSync(path).size) };
+    });
   }
 
   /** Takes out a layer whose content turned out to be wrong when it was unpacked, and the images that consist of it. */
   async discard(layerDigest: string): Promise<void> {
     onDisk(this.path(layerDigest), () => fs.rmSync(this.path(layerDigest), { force: true }));
     const isWhole = ({ digest }: IndexEntry) => !this.read(digest)?.includes(layerDigest);
-    if (this.#entries().every(isWhole)) return;
+    if (this.entries().every(isWhole)) return;
     await this.#updateIndex((entries) => entries.filter(isWhole));
   }
 
@@ -234,10 +261,6 @@ export class Store {
       // In a store that can only be read, nobody needs what is swept.
       if (errnoName(error) === undefined) throw error;
     }
-  }
-
-  #entries(): IndexEntry[] {
-    return readIndex(this.#indexPath).entries;
   }
 
   get #indexPath(): string {

@@ -1,11 +1,12 @@
 /** Starts a container and stays with it: the one entrance to this folder. */
 import { closeSync } from 'node:fs';
-import { release } from 'node:os';
+import { constants, release } from 'node:os';
 import { version } from '../pipe/command.js';
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { trace, tracing, warnLine } from '../pipe/trace.js';
-import { capabilities } from '../sys/constants.js';
+import { flock, openat } from '../sys/calls.js';
+import { AT, capabilities, LOCK, O } from '../sys/constants.js';
 import { Control, controlPair } from '../sys/control.js';
 import { receiveDescriptor } from '../sys/descriptor.js';
 import { Image } from '../sys/image.js';
@@ -34,6 +35,7 @@ import { identify } from './user/users.js';
  * cannot be executed or is not there, any other for a container that could not be made.
  */
 export async function isolate(settings: Settings): Promise<number> {
+  hold(settings.root);
   const fds = controlPair();
   const image = new Image();
   const circumstances = await lookAround(settings, fds, image);
@@ -64,6 +66,16 @@ export async function isolate(settings: Settings): Promise<number> {
     signals.end();
     cgroup?.remove();
   }
+}
+
+/**
+ * A lock on the tree for as long as this process lives, by which md-prune sees that it is in use. A tree that may not be
+ * opened, or has no locks, does without.
+ */
+function hold(root: string): void {
+  const fd = openat.try(AT.FDCWD, root, O.RDONLY | O.DIRECTORY | O.CLOEXEC, 0);
+  if (fd < 0 || flock.try(fd, LOCK.SH | LOCK.NB) !== -constants.errno.EAGAIN) return;
+  throw new Failure(Status.isolate, root, 'another process is removing it');
 }
 
 /** The plan of a container that is not made. */

@@ -7,13 +7,13 @@ export const Status = {
   usage: 64,
   /** EX_DATAERR: bad data; a digest, a size, an archive or a document that is not what it claims to be. */
   data: 65,
-  /** EX_UNAVAILABLE: the registry cannot be reached, or does not have what was asked for. */
+  /** EX_UNAVAILABLE: the registry cannot be reached, or it or the store does not have what was asked for. */
   unavailable: 69,
   /** EX_SOFTWARE: a fault of this program. */
   software: 70,
   /** EX_IOERR: reading or writing the disk failed. */
   io: 74,
-  /** EX_TEMPFAIL: the registry asks to come back later. */
+  /** EX_TEMPFAIL: the registry asks to come back later, or the store is in use. */
   tryLater: 75,
   /** EX_PROTOCOL: the registry said something that the protocol does not allow. */
   protocol: 76,
@@ -34,10 +34,10 @@ export const statusMeaning: Record<number, string> = {
   0: 'done',
   64: 'wrong usage',
   65: 'bad data: a document, digest, size or archive is wrong',
-  69: 'the registry cannot be reached, or does not have it',
+  69: 'the registry cannot be reached, or it or the store does not have it',
   70: 'a fault of this program',
   74: 'the disk failed or is full',
-  75: 'the registry asks to try later',
+  75: 'try later: the registry asks for it, or the store is in use',
   76: 'the registry broke the protocol',
   77: 'not permitted by the registry or the kernel',
   125: 'the container could not be made, wrong usage included',

@@ -41,6 +41,7 @@ const loaded: Record<string, { atStart: string[]; later: string[] }> = {
   'md-fetch-layer': { atStart: ['mri'], later: ['koffi', 'undici'] },
   'md-unpack': { atStart: ['koffi', 'mri', 'tar'], later: [] },
   'md-isolate': { atStart: ['koffi', 'mri'], later: [] },
+  'md-prune': { atStart: ['koffi', 'mri'], later: [] },
 };
 
 function sources(folder: string): string[] {

@@ -1,0 +1,88 @@
+#!/usr/bin/env node
+import { existsSync } from 'node:fs';
+import { beginPruning } from '../lib/image/busy.js';
+import { storeHome } from '../lib/image/home.js';
+import { type Prunable, prunable, prune } from '../lib/image/prune.js';
+import { Store } from '../lib/image/store.js';
+import { main } from '../lib/pipe/command.js';
+import { Failure } from '../lib/pipe/failure.js';
+import { writeDocument } from '../lib/pipe/output.js';
+import { Status } from '../lib/pipe/status.js';
+import { warnLine } from '../lib/pipe/trace.js';
+import { formatReference, parseReference } from '../lib/registry/reference.js';
+import { endProcess } from '../lib/sys/exit.js';
+import { runMapped } from '../lib/unpack/mapped.js';
+import { removeStored } from '../lib/unpack/removal.js';
+
+main(
+  {
+    name: 'md-prune',
+    summary: 'Remove from the store what no image needs, and the images that are named',
+    operands: '[IMAGE...]',
+    arity: { min: 0, max: Number.POSITIVE_INFINITY },
+    end: endProcess,
+    flags: {
+      all: { kind: 'boolean', alias: 'a', help: 'every image' },
+      'dry-run': { kind: 'boolean', help: 'write what would go, and remove nothing' },
+      map: { kind: 'boolean', help: 'without root: trees as well that md-unpack --map has made' },
+    },
+    examples: [
+      ['md-prune', 'what no name leads to any more: an older alpine:latest, beginnings of layers'],
+      ['md-prune alpine', 'alpine:latest, its tree, and the layers that no other image has'],
+      ['md-prune --all --dry-run | jq -r .image//empty', 'the names of all images'],
+    ],
+    statuses: [0, 64, 69, 74, 75, 77],
+    notes: [
+      'Writes a JSON line for each thing that goes: {"image"}, {"blob","path","size"} in bytes, {"partial"}, {"tree"}. A tree',
+      'that a container runs in stays until the next time. While an image is pulled into the store nothing is removed (75).',
+    ].join('\n'),
+  },
+  async ({ flags, operands }) => {
+    if (flags.all && operands.length > 0) throw new Failure(Status.usage, '--all', 'it leaves no image to name');
+    if (flags.map) {
+      const status = await runMapped();
+      if (status !== undefined) return status;
+    }
+    const home = storeHome();
+    // To look for what is not needed is no reason to make a store.
+    if (!existsSync(home) && operands.length === 0) return undefined;
+    const store = new Store(home);
+    const done = flags['dry-run'] ? () => {} : beginPruning(home);
+    try {
+      const images = operands.map(nameOf);
+      const found = prunable(store, { images, all: flags.all });
+      if (!flags['dry-run']) await prune(store, found, flags.all);
+      tell(found);
+      removeTrees(found.trees, flags['dry-run']);
+    } finally {
+      done();
+    }
+    return undefined;
+  },
+);
+
+/** As md-token qualifies it. */
+function nameOf(image: string): string {
+  return formatReference(parseReference(image));
+}
+
+function tell({ images, blobs, partials }: Prunable): void {
+  for (const image of images) writeDocument({ image });
+  for (const { digest, path, size } of blobs) writeDocument({ blob: digest, path, size });
+  for (const partial of partials) writeDocument({ partial });
+}
+
+/** One that cannot be removed keeps none of the others. */
+function removeTrees(trees: string[], dryRun: boolean): void {
+  const failures: Failure[] = [];
+  for (const tree of trees) {
+    try {
+      if (dryRun || removeStored(tree)) writeDocument({ tree });
+      else warnLine(`md-prune: ${tree}: it is in use, and stays`);
+    } catch (error) {
+      if (!(error instanceof Failure) || error.what !== tree) throw error;
+      failures.push(error);
+    }
+  }
+  if (failures[0]) throw failures[0];
+}

@@ -1,0 +1,53 @@
+/**
+ * Pulling and pruning keep out of each other's way. Each leaves a file with the mark of its process in $MD_HOME/partial, and
+ * looks for files of the other kind only then: of two that begin at the same moment one sees the other at least. A process
+ * that was killed leaves a mark of nobody who is alive, and the next pull sweeps it. Where there is no store yet, there is
+ * nothing to be lost, and no mark.
+ */
+import * as fs from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { errnoName, Failure, failureOf } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+import { storeHome } from './home.js';
+import { isAbandoned, ownPath } from './own-files.js';
+
+const pollMs = 50;
+
+/** Waits for a prune that is under way, and keeps others off until the function is called that it returns. */
+export async function beginPulling(home: string = storeHome()): Promise<() => void> {
+  const directory = join(home, 'partial');
+  const end = leaveMark(directory, 'pulling');
+  while (isAnyAtWork(directory, 'pruning')) await sleep(pollMs);
+  return end;
+}
+
+/** Keeps pulls off until the function is called that it returns. Throws `Failure` 75 while one is under way. */
+export function beginPruning(home: string): () => void {
+  const directory = join(home, 'partial');
+  const end = leaveMark(directory, 'pruning');
+  if (!isAnyAtWork(directory, 'pulling') && !isAnyAtWork(directory, 'pruning')) return end;
+  end();
+  throw new Failure(Status.tryLater, home, 'an image is being pulled into it, or it is being pruned', {
+    hint: 'try again when that has ended',
+  });
+}
+
+function leaveMark(directory: string, kind: string): () => void {
+  const path = ownPath(directory, kind);
+  try {
+    fs.writeFileSync(path, '', { mode: 0o600 });
+  } catch (error) {
+    // Nobody prunes a store that can only be read.
+    if (['ENOENT', 'EROFS', 'EACCES'].includes(errnoName(error) ?? '')) return () => {};
+    throw failureOf(error, path);
+  }
+  return () => fs.rmSync(path, { force: true });
+}
+
+/** Whether another process than this one is at it. */
+function isAnyAtWork(directory: string, kind: string): boolean {
+  const own = ownPath('', kind);
+  const names = fs.existsSync(directory) ? fs.readdirSync(directory) : [];
+  return names.some((name) => name.startsWith(`${kind}.`) && name !== own && !isAbandoned(directory, name));
+}

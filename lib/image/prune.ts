@@ -1,0 +1,73 @@
+/** What the store holds that no image needs. Trees are found here, and removed by what has made them. */
+import * as fs from 'node:fs';
+import { join } from 'node:path';
+import { errnoName, Failure, failureOf } from '../pipe/failure.js';
+import type { IndexEntry } from '../pipe/oci.js';
+import { Status } from '../pipe/status.js';
+import { imageOf } from './index-json.js';
+import { isAbandoned } from './own-files.js';
+import { isIndexOf, reachable } from './reachable.js';
+import { rootfsNames, rootfsTrees, unnameRootfs } from './rootfs.js';
+import type { Store } from './store.js';
+
+export interface Prunable {
+  /** Names of images. */
+  images: string[];
+  blobs: { digest: string; path: string; size: number }[];
+  /** Beginnings of blobs, and what killed processes have left: absolute paths. */
+  partials: string[];
+  /** Root filesystems: absolute paths. */
+  trees: string[];
+}
+
+/**
+ * What goes with the images that are named, or with all: these names, and whatever no other name leads to. An image of
+ * another program that has no name in index.json stays, unless all go. Throws `Failure` 69 for a name that is not there.
+ */
+export function prunable(store: Store, { images, all }: { images: readonly string[]; all: boolean }): Prunable {
+  const entries = store.entries();
+  const names = rootfsNames(store.home);
+  const known = new Set([...entries.flatMap((entry) => imageOf(entry) ?? []), ...names.keys()]);
+  const unknown = images.find((image) => !known.has(image));
+  if (unknown !== undefined) throw new Failure(Status.unavailable, unknown, 'it is not in the store');
+  const going = new Set(all ? known : images);
+  const staying = all ? [] : entries.filter((entry) => !going.has(imageOf(entry) ?? ''));
+  const named = new Set([...names].filter(([name]) => !going.has(name)).map(([, tree]) => tree));
+  return {
+    images: [...going].sort(),
+    blobs: unneededBlobs(store, staying),
+    partials: abandoned(join(store.home, 'partial')),
+    trees: rootfsTrees(store.home)
+      .filter((tree) => !named.has(tree))
+      .map((tree) => join(store.home, 'rootfs', tree)),
+  };
+}
+
+/** Removes the names, before what they lead to, and then all but the trees. */
+export async function prune(store: Store, { images, blobs, partials }: Prunable, all: boolean): Promise<void> {
+  for (const image of images) unnameRootfs(image, store.home);
+  const going = new Set(images);
+  await store.forget((entry) => all || going.has(imageOf(entry) ?? ''));
+  for (const path of [...blobs.map((blob) => blob.path), ...partials]) removeFile(path);
+}
+
+function unneededBlobs(store: Store, staying: readonly IndexEntry[]): Prunable['blobs'] {
+  const read = (digest: string) => store.read(digest);
+  const manifests = new Set(staying.map(({ digest }) => digest));
+  const needed = reachable([...manifests], read);
+  return store.blobs().filter(({ digest }) => !needed.has(digest) && !isIndexOf(manifests, digest, read));
+}
+
+function abandoned(directory: string): string[] {
+  const names = fs.existsSync(directory) ? fs.readdirSync(directory) : [];
+  return names.filter((name) => isAbandoned(directory, name)).map((name) => join(directory, name));
+}
+
+function removeFile(path: string): void {
+  try {
+    fs.rmSync(path, { recursive: true, force: true });
+  } catch (error) {
+    if (errnoName(error) === undefined) throw error;
+    throw failureOf(error, path);
+  }
+}

@@ -1,0 +1,45 @@
+/** Which blobs of an image layout its images consist of. */
+import { asObject, isDigest } from '../pipe/check.js';
+
+/** The content of a document (manifest, index, config), or undefined when the blob is none or is not there. */
+type Read = (digest: string) => Buffer | undefined;
+
+/**
+ * The digests of `roots`, and of all that the documents mention which they lead to: rather one too many than one too few,
+ * whatever media types there will be.
+ */
+export function reachable(roots: readonly string[], read: Read): Set<string> {
+  const found = new Set(roots);
+  for (const digest of found) for (const mentioned of mentions(digest, read)) found.add(mentioned);
+  return found;
+}
+
+/** Whether a blob is an index with one of these manifests in it: what an image was found by, for `--offline` with its digest. */
+export function isIndexOf(manifests: ReadonlySet<string>, digest: string, read: Read): boolean {
+  const document = parsed(digest, read);
+  if (typeof document !== 'object' || document === null || !('manifests' in document)) return false;
+  return digestsIn(document).some((mentioned) => manifests.has(mentioned));
+}
+
+function mentions(digest: string, read: Read): string[] {
+  return digestsIn(parsed(digest, read));
+}
+
+/** What is no JSON, a layer, mentions nothing. */
+function parsed(digest: string, read: Read): unknown {
+  const bytes = read(digest);
+  // A brace begins every document, and spares the rest from being taken for text.
+  if (bytes?.[0] !== 0x7b) return undefined;
+  try {
+    return asObject(JSON.parse(bytes.toString('utf8')), digest);
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+function digestsIn(value: unknown): string[] {
+  if (typeof value === 'string') return isDigest(value) ? [value] : [];
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.values(value).flatMap(digestsIn);
+}

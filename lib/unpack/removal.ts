@@ -1,0 +1,49 @@
+/** Removing a root filesystem of the store, with all files that go with it. */
+import { basename, dirname } from 'node:path';
+import { Failure, failureOf } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+import { close, flock, openat, unlinkat } from '../sys/calls.js';
+import { AT, LOCK, O } from '../sys/constants.js';
+import { SyscallError } from '../sys/syscall.js';
+import { clearLeftovers, sideFiles, toName } from './claim.js';
+import { EAGAIN, ENOENT } from './errno.js';
+import { mountPoints } from './mounts.js';
+import { isRemovable } from './removable.js';
+import { removeTree } from './tree.js';
+
+const openDirectory = O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
+
+/**
+ * Removes a tree. False when it is in use: a container runs in it, or something is mounted there. Throws `Failure` 77 when
+ * it holds what this user may not remove; then it is still whole.
+ */
+export function removeStored(path: string): boolean {
+  const base = basename(path);
+  try {
+    const parent = openat(AT.FDCWD, dirname(path), O.RDONLY | O.DIRECTORY | O.CLOEXEC, 0);
+    const fd = openat.try(parent, base, openDirectory, 0);
+    if (fd < 0 && fd !== -ENOENT) throw new SyscallError('openat', -fd, path);
+    try {
+      if (fd >= 0 && isInUse(fd)) return false;
+      if (fd >= 0 && !isRemovable(fd))
+        throw new Failure(Status.notPermitted, path, notYours, { hint: 'with --map it can' });
+      clearLeftovers(parent, base);
+      // Without its document the tree is not whole, and nobody takes it for one from here on.
+      for (const ending of [...sideFiles].reverse()) unlinkat.try(parent, `${base}${ending}`, 0);
+      removeTree(parent, toName(base));
+      return true;
+    } finally {
+      if (fd >= 0) close(fd);
+      close(parent);
+    }
+  } catch (error) {
+    throw failureOf(error, path);
+  }
+}
+
+const notYours = 'it holds directories of other users, which you may not empty';
+
+/** `md-isolate` has a shared lock on its tree for as long as it lives. */
+function isInUse(fd: number): boolean {
+  return flock.try(fd, LOCK.EX | LOCK.NB) === -EAGAIN || mountPoints(fd).length > 0;
+}

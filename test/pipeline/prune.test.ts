@@ -1,0 +1,236 @@
+/** md-prune: the store gives back what no image needs, and nothing else. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { chmodSync, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { ownMark } from '../../lib/sys/process-mark.js';
+import { type BuiltImage, image, index, layer, put } from '../support/image.js';
+import { type Registry, startRegistry } from '../support/registry.js';
+import { makeRoot, needsContainer, until } from '../support/rootfs.js';
+import { binDir, cleanEnv, jsonLines, md, type Result, run, scratch, shell } from '../support/run.js';
+import { needsSubordinate, subordinateUser } from '../support/subordinate.js';
+import { prepare } from '../support/unpacking.js';
+
+const base = layer([{ name: 'base', data: 'of both\n' }]);
+const imageOf = (data: string) => image({ layers: [base, layer([{ name: 'motd', data }])] });
+
+interface Site {
+  home: string;
+  registry: Registry;
+  put(repository: string, built: BuiltImage): Promise<string>;
+  pull(name: string, flags?: string): Promise<Result>;
+  prune(...args: string[]): Promise<Result>;
+  /** Below the store, without the directories of `oci/blobs` and `rootfs` themselves. */
+  list(): string[];
+}
+
+async function site(t: TestContext): Promise<Site> {
+  const home = join(scratch(t), 'home');
+  const registry = await startRegistry();
+  t.after(() => registry.close());
+  const env = { MD_HOME: home };
+  return {
+    home,
+    registry,
+    put: async (repository, built) => {
+      await put(registry, repository, ['latest'], built);
+      return `${registry.image(repository)}:latest`;
+    },
+    pull: async (name, flags = '') => {
+      const pipe = `md-token ${flags} "$1" | md-manifest | md-fetch-layer | md-unpack --path`;
+      const result = await shell(pipe, [name], { env });
+      assert.equal(result.status, 0, result.stderr);
+      return result;
+    },
+    prune: (...args) => md('md-prune', args, { env }),
+    list: () =>
+      ['oci/blobs', 'rootfs', 'partial']
+        .flatMap((directory) =>
+          readdirSync(join(home, directory), { recursive: true, encoding: 'utf8' }).map(
+            (name) => `${directory}/${name}`,
+          ),
+        )
+        .sort(),
+  };
+}
+
+/** What a run wrote, as `kind`s and what they name. */
+function told({ status, stdout, stderr }: Result): string[] {
+  assert.equal(status, 0, stderr);
+  return jsonLines(stdout).map((line) => `${Object.keys(line)[0]} ${Object.values(line)[0]}`);
+}
+
+/** The blobs of an image of two layers, the lower of which is shared. */
+const blobsOf = ({ descriptor, config, layers: [, top] }: BuiltImage) =>
+  [descriptor, config.descriptor, top!.descriptor].map(({ digest }) => `blob ${digest}`);
+
+test('what an image was before it was pulled anew goes, and all that has a name stays', async (t) => {
+  const it = await site(t);
+  const first = imageOf('first\n');
+  const name = await it.put('library/demo', first);
+  const { stdout: old } = await it.pull(name);
+  await it.put('library/demo', imageOf('second\n'));
+  await it.pull(name);
+  await it.pull(await it.put('library/other', imageOf('other\n')));
+  const expected = [...blobsOf(first), `tree ${old.trim()}`].sort();
+  const before = it.list();
+  assert.deepEqual(told(await it.prune('--dry-run')).sort(), expected);
+  assert.deepEqual(it.list(), before);
+  assert.deepEqual(told(await it.prune()).sort(), expected);
+  assert.deepEqual(told(await it.prune()), []);
+  for (const stays of [name, it.registry.image('library/other')]) {
+    const { stdout } = await it.pull(stays, '--offline');
+    const verified = await shell(
+      'md-token --offline "$1" | md-manifest | md-fetch-layer | md-unpack --verify "$2"',
+      [stays, stdout.trim()],
+      {
+        env: { MD_HOME: it.home },
+      },
+    );
+    assert.equal(verified.status, 0, verified.stdout + verified.stderr);
+  }
+});
+
+test('an image that is named goes with its tree and the layers that no other has', async (t) => {
+  const it = await site(t);
+  const other = imageOf('other\n');
+  await it.pull(await it.put('library/other', other));
+  const before = it.list();
+  const demo = imageOf('demo\n');
+  const name = await it.put('deep/er/demo', demo);
+  const { stdout: tree } = await it.pull(name);
+  const expected = [`image ${name}`, ...blobsOf(demo), `tree ${tree.trim()}`].sort();
+  assert.deepEqual(told(await it.prune(name)).sort(), expected);
+  assert.deepEqual(it.list(), before);
+  const { status, stderr } = await it.prune(name);
+  assert.equal(status, 69);
+  assert.equal(stderr, `md-prune: ${name}: it is not in the store\n`);
+});
+
+test('--all leaves an empty layout', async (t) => {
+  const it = await site(t);
+  const name = await it.put('library/demo', imageOf('demo\n'));
+  await it.pull(name);
+  writeFileSync(join(it.home, `partial/decompressed.${ownMark().split('.')[0]}.999999999.1`), '');
+  assert.ok(told(await it.prune('--all')).includes(`image ${name}`));
+  assert.deepEqual(it.list(), ['oci/blobs/sha256']);
+  assert.equal((await it.prune('--all', name)).status, 64);
+  await it.pull(name);
+});
+
+test('the index that an image was found in stays with it, for its digest offline', async (t) => {
+  const it = await site(t);
+  const built = imageOf('demo\n');
+  const both = index([built]);
+  await put(it.registry, 'library/demo', ['latest'], both);
+  const name = it.registry.image('library/demo');
+  await it.pull(name);
+  assert.deepEqual(told(await it.prune()), []);
+  const document = await shell('md-token --offline "$1" | md-manifest', [`${name}@${both.descriptor.digest}`], {
+    env: { MD_HOME: it.home },
+  });
+  assert.equal(jsonLines(document.stdout)[0]?.digest, built.descriptor.digest, document.stderr);
+  assert.ok(told(await it.prune('--all')).includes(`blob ${both.descriptor.digest}`));
+});
+
+test('where there is no store nothing is made', async (t) => {
+  const home = join(scratch(t), 'home');
+  assert.deepEqual(told(await md('md-prune', [], { env: { MD_HOME: home } })), []);
+  assert.equal(existsSync(home), false);
+});
+
+test('while an image is pulled nothing is removed, and a pull waits for the end of a prune', async (t) => {
+  const it = await site(t);
+  const name = await it.put('library/demo', imageOf('demo\n'));
+  await it.pull(name);
+  const partial = join(it.home, 'partial');
+  // Of this process, which is alive, and of one that is not.
+  writeFileSync(join(partial, `pulling.${ownMark()}`), '');
+  const refused = await it.prune('--all');
+  assert.equal(refused.status, 75);
+  assert.match(refused.stderr, /being pulled into it.*; try again/);
+  rmSync(join(partial, `pulling.${ownMark()}`));
+  writeFileSync(join(partial, `pulling.${ownMark().split('.')[0]}.999999999.1`), '');
+  assert.ok(told(await it.prune('--all')).length > 0);
+
+  const pruning = join(partial, `pruning.${ownMark()}`);
+  writeFileSync(pruning, '');
+  let isDone = false;
+  const pulled = it.pull(name).then(() => {
+    isDone = true;
+  });
+  await until(() => readdirSync(partial).some((file) => file.startsWith('pulling.')));
+  await new Promise((done) => setTimeout(done, 200));
+  assert.equal(isDone, false);
+  rmSync(pruning);
+  await pulled;
+  assert.deepEqual(readdirSync(partial), []);
+});
+
+test('pulls and prunes at the same time: every pull ends with a whole tree', async (t) => {
+  const it = await site(t);
+  const built = imageOf('demo\n');
+  const name = await it.put('library/demo', built);
+  const tree = join(it.home, 'rootfs', built.descriptor.digest.replace(':', '-'));
+  let isOver = false;
+  const prunes = (async () => {
+    while (!isOver) {
+      const { status, stderr } = await it.prune('--all');
+      assert.ok(status === 0 || status === 75, stderr);
+    }
+  })();
+  for (let i = 0; i < 8; i++) {
+    const pull = 'md-token "$1" | md-manifest | md-fetch-layer';
+    const { status, stderr } = await shell(pull, [name], { env: { MD_HOME: it.home } });
+    assert.equal(status, 0, stderr);
+    assert.equal((await it.pull(name)).stdout, `${tree}\n`);
+  }
+  isOver = true;
+  await prunes;
+  await it.pull(name);
+  assert.ok(existsSync(join(tree, 'motd')));
+});
+
+test('a tree that a container runs in stays until that has ended', { skip: needsContainer }, async (t) => {
+  const it = await site(t);
+  const name = await it.put('library/demo', imageOf('demo\n'));
+  const tree = (await it.pull(name)).stdout.trim();
+  await run(['cp', '-a', `${makeRoot(t)}/.`, tree]);
+  const said = join(tree, 'said');
+  const container = spawn(join(binDir, 'md-isolate'), [tree, 'sh', '-c', 'echo > said; cat'], {
+    stdio: ['pipe', 'ignore', 'inherit'],
+    env: cleanEnv(),
+  });
+  await until(() => existsSync(said));
+  const { status, stdout, stderr } = await it.prune('--all');
+  assert.equal(status, 0);
+  assert.equal(stderr, `md-prune: ${tree}: it is in use, and stays\n`);
+  assert.doesNotMatch(stdout, /"tree"/);
+  assert.ok(existsSync(said));
+  const ended = new Promise((done) => container.once('exit', done));
+  container.stdin.end();
+  assert.equal(await ended, 0);
+  assert.deepEqual(told(await it.prune()), [`tree ${tree}`]);
+});
+
+test('what --map has unpacked goes with --map, and is refused whole without', { skip: needsSubordinate }, async (t) => {
+  const { directory, stdin } = prepare(t, [
+    [
+      { name: 'd/', type: 'directory', uid: 7, mode: 0o700 },
+      { name: 'd/x', data: 'x', uid: 7 },
+    ],
+  ]);
+  chmodSync(directory, 0o755);
+  const { home, command } = subordinateUser(t);
+  const env = { MD_HOME: join(home, 'store') };
+  const unpacked = await run(command('md-unpack', ['--map', '--path']), { stdin, env });
+  assert.equal(unpacked.status, 0, unpacked.stderr);
+  const tree = unpacked.stdout.trim();
+  const refused = await run(command('md-prune', ['--all']), { env });
+  assert.equal(refused.status, 77);
+  assert.match(refused.stderr, /it holds directories of other users, which you may not empty; with --map/);
+  assert.ok(existsSync(`${tree}.json`) && existsSync(join(tree, 'd/x')));
+  assert.deepEqual(told(await run(command('md-prune', ['--map']), { env })), [`tree ${tree}`]);
+  assert.deepEqual(readdirSync(join(home, 'store/rootfs')), []);
+});
