@@ -13,6 +13,8 @@ import type { Store } from './store.js';
 export interface Prunable {
   /** Names of images. */
   images: string[];
+  /** Those of them that lead to a tree: found on the disk, where index.json may name anything. */
+  links: string[];
   blobs: { digest: string; path: string; size: number }[];
   /** Beginnings of blobs, and what killed processes have left: absolute paths. */
   partials: string[];
@@ -35,6 +37,7 @@ export function prunable(store: Store, { images, all }: { images: readonly strin
   const named = new Set([...names].filter(([name]) => !going.has(name)).map(([, tree]) => tree));
   return {
     images: [...going].sort(),
+    links: [...names.keys()].filter((name) => going.has(name)),
     blobs: unneededBlobs(store, staying),
     partials: abandoned(join(store.home, 'partial')),
     trees: rootfsTrees(store.home)
@@ -44,8 +47,8 @@ export function prunable(store: Store, { images, all }: { images: readonly strin
 }
 
 /** Removes the names, before what they lead to, and then all but the trees. */
-export async function prune(store: Store, { images, blobs, partials }: Prunable, all: boolean): Promise<void> {
-  for (const image of images) unnameRootfs(image, store.home);
+export async function prune(store: Store, { images, links, blobs, partials }: Prunable, all: boolean): Promise<void> {
+  for (const link of links) unnameRootfs(link, store.home);
   const going = new Set(images);
   await store.forget((entry) => all || going.has(imageOf(entry) ?? ''));
   for (const path of [...blobs.map((blob) => blob.path), ...partials]) removeFile(path);

@@ -1,7 +1,7 @@
 /** md-prune: the store gives back what no image needs, and nothing else. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { ownMark } from '../../lib/sys/process-mark.js';
@@ -132,6 +132,17 @@ test('the index that an image was found in stays with it, for its digest offline
   });
   assert.equal(jsonLines(document.stdout)[0]?.digest, built.descriptor.digest, document.stderr);
   assert.ok(told(await it.prune('--all')).includes(`blob ${both.descriptor.digest}`));
+});
+
+test('a name in index.json that leads out of the store removes nothing there', async (t) => {
+  const it = await site(t);
+  await it.pull(await it.put('library/demo', imageOf('demo\n')));
+  const canary = join(it.home, '../canary');
+  writeFileSync(canary, '');
+  const path = join(it.home, 'oci/index.json');
+  writeFileSync(path, readFileSync(path, 'utf8').replaceAll(/"[^"]*library\/demo:latest"/g, '"../../canary"'));
+  assert.ok(told(await it.prune('--all')).includes('image ../../canary'));
+  assert.ok(existsSync(canary));
 });
 
 test('where there is no store nothing is made', async (t) => {
