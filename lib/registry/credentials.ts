@@ -3,11 +3,13 @@
  * Sources: docker's config.json ("auths", "credsStore", "credHelpers") and DOCKER_AUTH_CONFIG, the docker-credential-helpers protocol,
  * containers-auth.json(5).
  */
+import type { ExecFileException } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { asFieldValue, asObject, asString, type JsonObject, optional, secret } from '../pipe/check.js';
 import { errnoName, errnoText, Failure } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
 import { warnLine } from '../pipe/trace.js';
 import type { Credentials } from './auth.js';
 
@@ -154,7 +156,11 @@ function readEntry(entry: JsonObject, path: string): Credentials | undefined {
   if (identity) return { kind: 'refresh', username: username ?? '', token: identity };
   const registryToken = optional(entry.registrytoken, `${path}: auths: registrytoken`, secret(asFieldValue));
   if (registryToken) return { kind: 'bearer', token: registryToken };
-  return username && password ? { kind: 'password', username, password } : undefined;
+  if (username && password) return { kind: 'password', username, password };
+  // An entry that says nothing stands for a login that a helper has.
+  if (field('auth'))
+    throw new Failure(Status.data, `${path}: auths: auth`, 'it is no user name and password in base64');
+  return undefined;
 }
 
 /** `docker-credential-NAME get`: the server on stdin, JSON on stdout. "Not found" is an answer, other failures are not. */
@@ -167,8 +173,7 @@ async function askHelper(name: string, server: string): Promise<Credentials | un
   const { error, stdout } = await runHelper(program, server);
   if (error) {
     if (/credentials not found/i.test(stdout)) return undefined;
-    const why = errnoName(error) === 'ENOENT' ? 'it is not installed' : 'it failed';
-    warnLine(`credential helper ${program}: ${why}; going on without`);
+    warnLine(`credential helper ${program}: ${whyHelperFailed(error, stdout)}; going on without`);
     return undefined;
   }
   try {
@@ -187,7 +192,17 @@ async function askHelper(name: string, server: string): Promise<Credentials | un
   }
 }
 
-function runHelper(program: string, server: string): Promise<{ error: Error | null; stdout: string }> {
+/** By the protocol a helper says on stdout what is wrong. An object there is an answer, and may hold the secret. */
+function whyHelperFailed(error: ExecFileException, stdout: string): string {
+  if (error.code === 'ENOENT') return 'it is not installed';
+  const name = errnoName(error);
+  if (name) return errnoText(name);
+  if (error.killed) return `it gave no answer in ${helperTimeout / 1000} s`;
+  const [line = ''] = stdout.trim().split('\n');
+  return line === '' || stdout.includes('{') ? 'it failed' : `it failed: ${line.slice(0, 200)}`;
+}
+
+function runHelper(program: string, server: string): Promise<{ error: ExecFileException | null; stdout: string }> {
   // 7 ms of a start, and few have a helper.
   const { execFile } = process.getBuiltinModule('node:child_process');
   return new Promise((resolve) => {
@@ -199,6 +214,7 @@ function runHelper(program: string, server: string): Promise<{ error: Error | nu
     );
     // A helper that cannot be started has no stdin to take this; its own error says so.
     child.stdin?.on('error', () => {});
-    child.stdin?.end(`${server}\n`);
+    // docker ends it without a line break, and there are helpers that take all of it for the name.
+    child.stdin?.end(server);
   });
 }

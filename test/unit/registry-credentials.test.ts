@@ -172,7 +172,35 @@ test('a helper that answers with nothing has no login', async (t) => {
   assert.deepEqual(await findCredentials('a.io', 'x', env), login('file', 'x'));
 });
 
+test('a helper is asked as docker asks it, without a line break', async (t) => {
+  helper(t, 'exact', 'test "$(cat; echo .)" = a.io. && echo \'{"Username":"me","Secret":"x"}\'');
+  const env = home(t, { [docker]: { credsStore: 'exact' } });
+  assert.deepEqual(await findCredentials('a.io', 'x', env), login('me', 'x'));
+});
+
+for (const [what, script, why] of [
+  ['says why on stdout', 'echo "the session has expired"; exit 1', /: it failed: the session has expired; going on/],
+  ['says nothing', 'exit 1', /: it failed; going on/],
+  ['has answered all the same', 'echo \'{"Username":"me","Secret":"c2VjcmV0"}\'; exit 1', /: it failed; going on/],
+] as const) {
+  test(`a helper that fails and ${what} is told of with what it said, and no secret`, async (t) => {
+    helper(t, 'broken', script);
+    const env = home(t, { [docker]: { credsStore: 'broken' } });
+    const shown = await stderrOf(t, async () => assert.equal(await findCredentials('a.io', 'x', env), undefined));
+    assert.match(shown, why);
+    assert.doesNotMatch(shown, /c2VjcmV0/);
+  });
+}
+
+test('an entry without a login in it is no mistake: a helper has it', async (t) => {
+  const env = home(t, { [docker]: { auths: { 'a.io': {} } } });
+  const shown = await stderrOf(t, async () => assert.equal(await findCredentials('a.io', 'x', env), undefined));
+  assert.equal(shown, '');
+});
+
 for (const [what, content] of [
+  ['a login that is no base64', { auths: { 'a.io': { auth: 'c2VjcmV0:%%' } } }],
+  ['a login without a user', { auths: { 'a.io': { auth: 'c2VjcmV0' } } }],
   ['a helper that is not installed', { credsStore: 'md-no-such-helper' }],
   ['a helper with a path for a name', { credsStore: '../../bin/sh' }],
   ['a helper of the wrong type', { credsStore: 42 }],
