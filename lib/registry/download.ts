@@ -5,7 +5,7 @@
 import type { BlobSink } from '../image/source.js';
 import { Status } from '../pipe/status.js';
 import type { Connections } from './connections.js';
-import { RegistryFailure, responseFailure } from './failures.js';
+import { encodingFailure, RegistryFailure, responseFailure } from './failures.js';
 import type { Incoming } from './http.js';
 import { type PiecePolicy, Pieces } from './pieces.js';
 import { type GetPart, isRange, rangeHeader } from './range.js';
@@ -80,10 +80,13 @@ export class Download {
   async #accept(response: Incoming, from: number): Promise<void> {
     const { what, size, sink, connections } = this.#request;
     if (response.status === 200) {
-      const length = Number(response.header('content-length') ?? size);
-      if (length !== size) {
+      const header = response.header('content-length');
+      const length = Number(header ?? size);
+      // An object store says of a file that is compressed by itself that it was for the transfer: then all of it comes.
+      const encoded = header !== undefined && length === size ? undefined : encodingFailure(response);
+      if (encoded || length !== size) {
         await response.drop();
-        throw new RegistryFailure(Status.data, what, `the registry offers ${length} bytes, not ${size}`);
+        throw encoded ?? new RegistryFailure(Status.data, what, `the registry offers ${length} bytes, not ${size}`);
       }
       if (from === 0) return;
       connections.refuse();
@@ -96,7 +99,8 @@ export class Download {
     await response.drop();
     const again = this.#useRanges;
     this.#useRanges = false;
-    const why = `the registry answers a request for a range with HTTP ${response.status} and the wrong range`;
+    const asked = from > 0 ? 'a request for a range' : 'a request for all';
+    const why = `the registry answers ${asked} with HTTP ${response.status} and the wrong range`;
     throw new RegistryFailure(Status.protocol, what, why, { retryable: again });
   }
 

@@ -150,6 +150,10 @@ function certificateFile(host: string, name: string): string {
   return `/etc/docker/certs.d/${host}/${name}`;
 }
 
+const noLoginHint = 'the repository does not exist or needs a login: run docker login or pass --username';
+/** Of a login that has expired, too: what is open to all is refused to it. */
+const refusedLoginHint = 'the login is not accepted: log in again, or log out where none is needed';
+
 /** What a proxy answers in its own name, which undici has in the message alone. */
 const proxyAnswer = /^Proxy (?:response|Authentication Required) \(([0-9]{3})\)/;
 
@@ -174,6 +178,17 @@ function isTls(code: string): boolean {
   return /^(?:ERR_TLS_|ERR_SSL_|CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_)/.test(code) || code === 'EPROTO';
 }
 
+/**
+ * What is wrong with a body that was compressed for the transfer, unasked: its digest is not that of the content. Undefined
+ * for any other.
+ */
+export function encodingFailure(response: Incoming): RegistryFailure | undefined {
+  const encoding = response.header('content-encoding')?.toLowerCase();
+  if (!encoding || encoding === 'identity') return undefined;
+  const why = `it comes compressed (Content-Encoding: ${encoding}), and nobody has asked for that`;
+  return new RegistryFailure(Status.protocol, redactUrl(response.url), why, { hint: 'does a proxy stand between?' });
+}
+
 export function bodyTooLarge(url: URL, limit: number): RegistryFailure {
   return new RegistryFailure(Status.protocol, redactUrl(url), `the body is longer than ${limit} bytes`);
 }
@@ -195,9 +210,8 @@ export async function responseFailure(response: Incoming): Promise<RegistryFailu
   const why = `HTTP ${status}${words === '' ? '' : ` (${words})`}`;
   const what = redactUrl(response.url);
   if (status === 401 || status === 403) {
-    return new RegistryFailure(Status.notPermitted, what, `denied: ${why}`, {
-      hint: 'the repository does not exist or needs a login: run docker login or pass --username',
-    });
+    const hint = status === 401 && response.hadLogin ? refusedLoginHint : noLoginHint;
+    return new RegistryFailure(Status.notPermitted, what, `denied: ${why}`, { hint });
   }
   if (status === 400 && words.includes('SSL certificate')) {
     return new RegistryFailure(Status.notPermitted, what, `denied: ${why}`, { hint: clientHint(response.url.host) });

@@ -8,7 +8,14 @@ import pkg from '../../package.json' with { type: 'json' };
 import { errnoName, Failure } from '../pipe/failure.js';
 import { tracing } from '../pipe/trace.js';
 import { Dispatchers } from './dispatchers.js';
-import { bodyTooLarge, endlessInterim, RegistryFailure, tooSlow, transportFailure } from './failures.js';
+import {
+  bodyTooLarge,
+  encodingFailure,
+  endlessInterim,
+  RegistryFailure,
+  tooSlow,
+  transportFailure,
+} from './failures.js';
 import type { Guard } from './guard.js';
 import { type LeastPace, Pace } from './pace.js';
 import { proxyFor } from './proxy-env.js';
@@ -28,6 +35,8 @@ export interface Incoming {
   /** Where the response came from. */
   url: URL;
   status: number;
+  /** Whether a user name and a password went along with the request. */
+  hadLogin: boolean;
   /** The first value of a header, by its name in lower case. */
   header(name: string): string | undefined;
   /** All values of a header. */
@@ -37,7 +46,7 @@ export interface Incoming {
    * only one of these three may be called; one must be.
    */
   stream(onChunk: OnChunk): Promise<void>;
-  /** The whole body; throws `Failure` 76 when it is longer than `limit` bytes. */
+  /** The whole body; throws `Failure` 76 when it is longer than `limit` bytes, or compressed for the transfer. */
   bytes(limit: number): Promise<Buffer>;
   /** A text of the server's with what it quotes of our credentials as `***`. */
   quote(text: string): string;
@@ -185,6 +194,10 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
     return this.request.url;
   }
 
+  get hadLogin(): boolean {
+    return this.request.headers.authorization?.startsWith('Basic ') ?? false;
+  }
+
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller;
   }
@@ -274,6 +287,11 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
   }
 
   async bytes(limit: number): Promise<Buffer> {
+    const encoded = encodingFailure(this);
+    if (encoded) {
+      await this.drop();
+      throw encoded;
+    }
     const chunks: Buffer[] = [];
     let length = 0;
     await this.stream((chunk) => {

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import type { BlobSink } from '../../lib/image/source.js';
 import { Failure } from '../../lib/pipe/failure.js';
 import { RegistryClient, type RegistryOptions } from '../../lib/registry/client.js';
@@ -174,9 +175,16 @@ test('a wrong password is denied in the words of the token service', async (t) =
   const { message } = await refused(
     clientFor(t, registry, { credentials }).login(),
     77,
-    /incorrect username or password/,
+    /incorrect username or password\); the login is not accepted: log in again/,
   );
   assert.doesNotMatch(message, /guess/);
+});
+
+test('a registry that refuses a login is not said to need one', async (t) => {
+  const registry = await serve(t, { auth: 'basic', users: { me: 'secret' } });
+  const credentials = async () => ({ kind: 'password' as const, username: 'me', password: 'guess' });
+  const client = clientFor(t, registry, { credentials });
+  await refused(client.manifest('latest', limit), 77, /denied: HTTP 401 .*; the login is not accepted/);
 });
 
 test('what a server quotes of the credentials is not shown', async (t) => {
@@ -414,6 +422,34 @@ test('nothing is asked to be compressed in transfer', async (t) => {
   await client.manifest('latest', limit);
   await client.blob(blob, new Sink());
   assert.ok(registry.requests.every(({ headers }) => headers['accept-encoding'] === undefined));
+});
+
+test('what is compressed all the same is told, and not taken for another content', async (t) => {
+  const registry = await serve(t);
+  const gzip = { 'content-encoding': 'gzip' };
+  const wrong = /comes compressed \(Content-Encoding: gzip\).*; does a proxy stand between/;
+  registry.faults.add({ on: /manifests/, status: 200, body: gzipSync('{}'), headers: gzip });
+  await refused(clientFor(t, registry).manifest('latest', limit), 76, wrong);
+  registry.faults.add({ on: /blobs/, times: 1, status: 200, body: gzipSync('x'), headers: gzip });
+  await refused(clientFor(t, registry).blob(blob, new Sink()), 76, wrong);
+  const chunked = { ...gzip, 'content-length': undefined };
+  registry.faults.add({ on: /blobs/, times: 1, status: 200, body: gzipSync('x'), headers: chunked });
+  await refused(clientFor(t, registry).blob(blob, new Sink()), 76, wrong);
+});
+
+test('a blob that an object store calls compressed comes as it is', async (t) => {
+  const registry = await serve(t);
+  registry.faults.add({ on: /blobs/, headers: { 'content-encoding': 'gzip' } });
+  const sink = new Sink();
+  await clientFor(t, registry).blob(blob, sink);
+  assert.ok(sink.isVerified());
+});
+
+test('a part that nobody has asked for is called that', async (t) => {
+  const registry = await serve(t);
+  registry.faults.add({ on: /blobs/, status: 206, body: 'x', headers: { 'content-range': 'bytes 5-5/10' } });
+  const client = clientFor(t, registry, { retry: { retries: 0 } });
+  await refused(client.blob(blob, new Sink()), 76, /answers a request for all with HTTP 206/);
 });
 
 test('a manifest longer than its limit is cut off', async (t) => {
