@@ -27,11 +27,14 @@ const nameLimit = 255;
 /** Parses a reference; throws `Failure` 64 that says which part is wrong. A reference without tag and digest has the tag `latest`. */
 export function parseReference(text: string): Reference {
   const isUrl = /^[a-z]+:\/\//i.test(text);
-  const shown = JSON.stringify(shorten(isUrl ? withoutLogin(text) : text));
+  // A digest has no slash behind its @.
+  const hasLogin = /^[^/]*@.*\//s.test(text);
+  const shown = JSON.stringify(shorten(isUrl || hasLogin ? withoutLogin(text) : text));
   const wrong = (why: string, hint?: string) =>
     new Failure(Status.usage, `image reference ${shown}`, why, hint ? { hint } : {});
   if (text === '') throw wrong('it is empty');
   if (isUrl) throw wrong('it is a URL', `write it without ${text.slice(0, text.indexOf('//') + 2)}`);
+  if (hasLogin) throw wrong('it has a login in it', 'pass --username and --password-stdin');
 
   const [rest, digest] = splitAt(text, text.indexOf('@'));
   if (digest !== undefined && !isDigest(digest)) {

@@ -70,6 +70,15 @@ for (const [text, why] of bad) {
   });
 }
 
+test('a login in a reference is wrong usage, and the password is not shown', () => {
+  for (const text of ['me:secret@host:5000/x', 'me:secret@host/x@sha256:abc', 'https://me:secret@host/x']) {
+    assert.throws(
+      () => parseReference(text),
+      (error) => error instanceof Failure && error.status === 64 && !error.message.includes('secret'),
+    );
+  }
+});
+
 test('a digest wins over a tag', () => {
   assert.equal(manifestName(parseReference(`alpine:3@sha256:${hex}`)), `sha256:${hex}`);
 });
