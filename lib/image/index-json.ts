@@ -36,8 +36,7 @@ export function parseIndex(
     throw new Failure(Status.data, path, 'it is no JSON', { hint });
   }
   const index = asObject(value, path);
-  // Go writes an index without entries with null in their place.
-  return { index, entries: asImageIndex({ ...index, manifests: index.manifests ?? [] }, path).manifests };
+  return { index, entries: asImageIndex({ manifests: null, ...index }, path).manifests };
 }
 
 export function indexJson(entries: IndexEntry[], index: JsonObject = {}): string {

@@ -173,8 +173,8 @@ class Resolver {
     const images = manifests.filter((entry) => isManifestType(entry.mediaType) && !isAttestation(entry));
     let best: { entry: IndexEntry; rank: number } | undefined;
     for (const entry of images) {
+      this.#offered.add(entry.platform ? platformName(entry.platform) : 'images that name no platform');
       if (!entry.platform) continue;
-      this.#offered.add(platformName(entry.platform));
       const rank = fitness(this.request.wanted, entry.platform);
       if (rank !== undefined && (!best || rank < best.rank)) best = { entry, rank };
     }

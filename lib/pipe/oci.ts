@@ -93,18 +93,20 @@ function asIndexEntry(value: unknown, name: string): IndexEntry {
 
 export function asImageIndex(value: unknown, name: string): ImageIndex {
   const it = asObject(value, name);
-  if ('layers' in it || 'config' in it) throw ambiguous(name);
-  arrayOf(asIndexEntry)(it.manifests, `${name}.manifests`);
-  return it as ImageIndex;
+  if ('manifests' in it && ('layers' in it || 'config' in it)) throw ambiguous(name);
+  return { ...it, manifests: listOf(asIndexEntry)(it.manifests, `${name}.manifests`) };
 }
 
 export function asManifest(value: unknown, name: string): Manifest {
   const it = asObject(value, name);
-  if ('manifests' in it) throw ambiguous(name);
+  if ('manifests' in it && ('layers' in it || 'config' in it)) throw ambiguous(name);
   asDescriptor(it.config, `${name}.config`);
-  // Go writes an empty list as null.
-  const layers = it.layers === null ? [] : arrayOf(asDescriptor)(it.layers, `${name}.layers`);
-  return { ...it, layers } as Manifest;
+  return { ...it, layers: listOf(asDescriptor)(it.layers, `${name}.layers`) } as Manifest;
+}
+
+/** Go writes an empty list as null. */
+function listOf<T>(check: (value: unknown, name: string) => T): (value: unknown, name: string) => T[] {
+  return (value, name) => (value === null ? [] : arrayOf(check)(value, name));
 }
 
 /** CVE-2021-41190: two readers could take such a document for two different images. */

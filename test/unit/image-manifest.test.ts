@@ -158,6 +158,16 @@ test('without an image for the platform the error lists those that there are', a
   await refused(resolve(source(top)), 69, /no image for linux\/amd64; it has linux\/arm64, linux\/s390x/);
 });
 
+test('images that name no platform are not told as none', async () => {
+  const [one, two] = [build(), build('amd64', { run: { User: 'x' } })];
+  const top = index([one, two], { index: { manifests: [one.descriptor, two.descriptor] } });
+  await refused(resolve(source(top)), 69, /; it has images that name no platform/);
+});
+
+test('an index without entries, which Go writes as null, has no images', async () => {
+  await refused(resolve(source(index([], { index: { manifests: null } }))), 69, /it has no images at all/);
+});
+
 test('a manifest without an index is taken as it is', async () => {
   const found = await resolve(source(build()));
   assert.deepEqual(found.platform, { os: 'linux', architecture: 'amd64' });
@@ -179,6 +189,17 @@ test('a document that is an index and a manifest at once is refused (CVE-2021-41
       /both in one document|neither an index nor a manifest/,
     );
   }
+});
+
+test('a document of the other kind than it was sent as is not taken for both at once', async () => {
+  const manifest = jsonBlob({ ...JSON.parse(build().bytes.toString()), mediaType: undefined }, 'x');
+  await refused(
+    resolve(new FakeSource(manifest, mediaTypes.oci.index)),
+    65,
+    /manifests: expected an array, got nothing/,
+  );
+  const list = jsonBlob({ manifests: [] }, 'x');
+  await refused(resolve(new FakeSource(list, mediaTypes.oci.manifest)), 65, /config: expected an object, got nothing/);
 });
 
 test('a media type in the body that is not the one in the header is refused', async () => {
