@@ -73,7 +73,7 @@ async function registryImage(image: string, flags: FlagValues<typeof registryFla
 /** An image in a layout or an archive of the user's. */
 async function localImage(text: string): Promise<TokenDocument | undefined> {
   // No reference begins so: a colon ends it, and a tag has no slash.
-  if (!/^(?:oci|docker-archive):/.test(text)) return undefined;
+  if (!/^(?:oci|oci-archive|docker-archive):/.test(text)) return undefined;
   const { findLocal } = await import('../lib/image/local.js');
   const { source, reference, names } = await findLocal(text, isSameReference);
   const name = names.find(tryReference) ?? names.at(-1)!;

@@ -59,7 +59,7 @@ export class DockerArchive implements LocalSource {
     const fits = ({ item, digest }: Made) => selector === undefined || digest === selector || item.tags.some(isNamed);
     const [found, ...more] = (await this.#images()).filter(fits);
     if (!found || (more.length > 0 && selector === undefined)) {
-      throw noSuchImage(this.files.place, selector, (await this.#images()).map(nameOf));
+      throw noSuchImage(this.files.place, selector, (await this.#images()).flatMap(namesOf));
     }
     return { reference: found.digest, name: found.item.tags.find(isNamed) ?? found.item.tags[0] };
   }
@@ -144,8 +144,8 @@ function asItem(value: unknown, name: string): Item {
   };
 }
 
-function nameOf({ item, digest }: Made): string {
-  return item.tags[0] ?? `@${digest}`;
+function namesOf({ item, digest }: Made): string[] {
+  return item.tags.length > 0 ? item.tags : [`@${digest}`];
 }
 
 function parse(bytes: Buffer, name: string): unknown {

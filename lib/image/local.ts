@@ -56,7 +56,7 @@ export async function findLocal(text: string, sameName: (a: string, b: string) =
   const [, kind, place = '', name, digest] = localForm.exec(text) ?? [];
   if (kind === undefined) {
     throw new Failure(Status.usage, JSON.stringify(text), 'it names no image of this machine', {
-      hint: 'oci:DIR[:NAME|@DIGEST] or docker-archive:FILE[:NAME:TAG|@DIGEST]',
+      hint: 'oci:DIR[:NAME|@DIGEST], or docker-archive:FILE[:NAME:TAG|@DIGEST] for an archive, of a layout as well',
     });
   }
   const path = resolve(place);

@@ -377,6 +377,22 @@ test('an image comes from what docker save wrote, layers that are links included
   assert.equal(document(result).source, `docker-archive:${directory}/saved.tar`);
 });
 
+test('all names of an archive are told to whoever asks for another one', async (t) => {
+  const directory = scratch(t);
+  const built = image({ layers: [] });
+  const item = { Config: 'config.json', RepoTags: ['demo:one', 'demo:two'], Layers: [] };
+  const files = { 'manifest.json': JSON.stringify([item]), 'config.json': built.config.bytes };
+  const path = join(directory, 'saved.tar');
+  writeFileSync(path, tarball(Object.entries(files).map(([name, data]) => ({ name, data }))));
+  const home = join(directory, 'home');
+  expectFailure(await pull(home, [`docker-archive:${path}:demo:six`]), 69, /it has demo:one, demo:two/);
+});
+
+test('who names an archive of a layout as skopeo does is told how to', async (t) => {
+  const result = await pull(join(scratch(t), 'home'), ['oci-archive:saved.tar']);
+  expectFailure(result, 64, /docker-archive:FILE.* for an archive, of a layout as well/);
+});
+
 for (const [what, compress, skip] of [
   ['gzip', gzipSync, false],
   ['zstd', zstd, needsZstd],
