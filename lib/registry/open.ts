@@ -107,13 +107,17 @@ function originOf(host: string, { plainHttp = [], insecure = [], caFile }: Netwo
   return insecure.some((it) => isHost(url, it)) || findCertificates(url) !== undefined ? secure : plain;
 }
 
+/** Seconds, 24 days. What is longer Node's timers take for no time at all. */
+const longestTimeout = 2 ** 31 / 1000 - 1;
+
 function sharedOptions(network: Network): Partial<HttpOptions> & { retry: { retries: number } } {
   const { connectTimeout, headerTimeout, idleTimeout, minSpeed, retries, insecure = [], caFile } = network;
+  const timeout = (asked: number | undefined, usual: number) => Math.min(asked ?? usual, longestTimeout);
   return {
     timeouts: {
-      connect: connectTimeout ?? defaultTimeouts.connect,
-      headers: headerTimeout ?? defaultTimeouts.headers,
-      idle: idleTimeout ?? defaultTimeouts.idle,
+      connect: timeout(connectTimeout, defaultTimeouts.connect),
+      headers: timeout(headerTimeout, defaultTimeouts.headers),
+      idle: timeout(idleTimeout, defaultTimeouts.idle),
     },
     minSpeed: minSpeed ?? defaultMinSpeed,
     insecure,

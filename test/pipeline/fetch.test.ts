@@ -636,6 +636,14 @@ test('a time-out of 0 is no limit, and 0 retries are none', async (t) => {
   assert.equal(registry.lines('registry').length, 2);
 });
 
+test('a time-out that is longer than a timer can be is not none at all', async (t) => {
+  const { registry, image: name } = await world(t);
+  registry.faults.add({ on: /registry GET/, delay: 100 });
+  const flags = ['--connect-timeout', '--header-timeout', '--idle-timeout'].flatMap((flag) => [flag, '999999999']);
+  const patient = await md('md-token', [...flags, '--retries', '0', name]);
+  assert.deepEqual([patient.status, patient.stderr], [0, '']);
+});
+
 test('--min-speed goes down the pipe, and a transfer that is slower is taken up again', async (t) => {
   const { run, registry, built } = await world(t);
   const { digest, size } = built.layers[0]!.descriptor;
