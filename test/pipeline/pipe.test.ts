@@ -176,3 +176,9 @@ test('md-pull prints the path, and takes what follows two dashes for operands', 
   assert.equal(odd.status, 64);
   assert.match(odd.stderr, /^md-token: .*\n$/);
 });
+
+test('a mode of progress that there is not is told once, though two stages have it', async (t) => {
+  const result = await md('md-pull', ['--progress', 'foo', 'x'], { env: { MD_HOME: scratch(t) } });
+  assert.equal(result.status, 64);
+  assert.equal(result.stderr, 'md-pull: --progress: foo is no mode; see --help\n');
+});
