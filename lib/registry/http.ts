@@ -20,6 +20,7 @@ import type { Guard } from './guard.js';
 import { type LeastPace, Pace } from './pace.js';
 import { proxyFor } from './proxy-env.js';
 import { secretsIn, withoutSecrets } from './secrets.js';
+import { hiddenIn } from './url.js';
 
 export interface Outgoing {
   method: 'GET' | 'POST';
@@ -48,7 +49,7 @@ export interface Incoming {
   stream(onChunk: OnChunk): Promise<void>;
   /** The whole body; throws `Failure` 76 when it is longer than `limit` bytes, or compressed for the transfer. */
   bytes(limit: number): Promise<Buffer>;
-  /** A text of the server's with what it quotes of our credentials as `***`. */
+  /** A text of the server's with what it quotes of our credentials, or of a signed link, as `***`. */
   quote(text: string): string;
   /** Reads on without looking, or hangs up when that would be long. Never rejects. */
   drop(): Promise<void>;
@@ -268,8 +269,8 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
   }
 
   quote(text: string): string {
-    const { headers, secret = [] } = this.request;
-    return withoutSecrets(text, [...secretsIn(headers.authorization), ...secret]);
+    const { headers, secret = [], url } = this.request;
+    return withoutSecrets(text, [...secretsIn(headers.authorization), ...secret, ...hiddenIn(url)]);
   }
 
   stream(onChunk: OnChunk): Promise<void> {

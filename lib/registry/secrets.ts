@@ -7,10 +7,11 @@ const shortest = 6;
 export function secretsIn(authorization: string | undefined): string[] {
   const [, scheme = '', value = ''] = /^(\S+) +(.+)$/.exec(authorization ?? '') ?? [];
   const login = scheme.toLowerCase() === 'basic' ? Buffer.from(value, 'base64').toString() : '';
-  return [value, login.slice(login.indexOf(':') + 1)].filter(({ length }) => length >= shortest);
+  return [value, login.slice(login.indexOf(':') + 1)];
 }
 
-/** `text` with `***` in the place of each secret. */
+/** `text` with `***` in the place of each secret that is no common word. */
 export function withoutSecrets(text: string, secrets: string[]): string {
-  return secrets.reduce((rest, secret) => rest.replaceAll(secret, '***'), text);
+  const telling = secrets.filter(({ length }) => length >= shortest);
+  return telling.reduce((rest, secret) => rest.replaceAll(secret, '***'), text);
 }

@@ -24,6 +24,16 @@ function redactParameter(parameter: string): string {
   return openParameters.has(name) ? parameter : `${name}=***`;
 }
 
+/** What `redactUrl` does not show of a query, as it stands there and decoded. */
+export function hiddenIn({ search }: URL): string[] {
+  const hidden = search
+    .slice(1)
+    .split('&')
+    .filter((parameter) => redactParameter(parameter) !== parameter);
+  const values = hidden.map((parameter) => parameter.slice(parameter.indexOf('=') + 1));
+  return [...values, ...new URLSearchParams(hidden.join('&')).values()];
+}
+
 /** What somebody wrote for a URL or a host, without the user and the password in it. */
 export function withoutLogin(text: string): string {
   return text.replace(/^([a-z]+:\/\/)?[^/]*@/i, '$1***@');

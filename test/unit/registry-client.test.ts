@@ -416,6 +416,18 @@ test('a signed link that has expired on the way is asked for anew, once', async 
   assert.equal(registry.lines('cdn').length - before, 2);
 });
 
+test('what a server quotes of a signed link is not shown', async (t) => {
+  const registry = await serve(t, { redirectBlobs: 307 });
+  const client = clientFor(t, registry);
+  await client.blob(blob, new Sink());
+  const link = registry.lines('cdn')[0]?.replace('GET ', '') ?? '';
+  const signature = new URLSearchParams(link.slice(link.indexOf('?'))).get('signature') ?? '';
+  assert.notEqual(signature, '');
+  registry.faults.add({ on: /^cdn/, status: 404, body: JSON.stringify({ message: `no such object: ${signature}` }) });
+  const { message } = await refused(client.blob(blob, new Sink()), 69, /not found: HTTP 404 \(no such object: /);
+  assert.ok(!message.includes(signature), message);
+});
+
 test('nothing is asked to be compressed in transfer', async (t) => {
   const registry = await serve(t, { auth: 'token', redirectBlobs: 307 });
   const client = clientFor(t, registry);

@@ -2,11 +2,17 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseRetryAfter } from '../../lib/registry/failures.js';
 import { quotaOf } from '../../lib/registry/quota.js';
-import { redactPath, redactUrl } from '../../lib/registry/url.js';
+import { hiddenIn, redactPath, redactUrl } from '../../lib/registry/url.js';
 
 test('signatures, keys, users and passwords in a URL are not shown', () => {
   const shown = redactUrl(new URL('https://me:secret@cdn.example/blob?X-Amz-Signature=abc&Expires=1&sig'));
   assert.equal(shown, 'https://cdn.example/blob?X-Amz-Signature=***&Expires=***&***');
+});
+
+test('what is not shown of a URL is known, encoded and not', () => {
+  const hidden = hiddenIn(new URL('https://cdn.example/blob?sig=a%2Fb&service=open&bare'));
+  for (const text of ['a%2Fb', 'a/b', 'bare']) assert.ok(hidden.includes(text), text);
+  assert.ok(!hidden.includes('open'));
 });
 
 test('what a token service is asked for is shown', () => {
