@@ -278,7 +278,8 @@ async function errorWords(response: Incoming): Promise<string> {
 
 /** nginx tells in the title of a page that it got no client certificate, or one that it does not trust. */
 function certificateWords(page: string): string {
-  return /<title>[0-9]+ ([^<]*SSL certificate[^<]*)</.exec(page)?.[1] ?? '';
+  const [, title = ''] = /<title>[0-9]+ ([^<]{1,200})</.exec(page) ?? [];
+  return title.includes('SSL certificate') ? title : '';
 }
 
 function shorten(text: string): string {

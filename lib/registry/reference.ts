@@ -28,7 +28,7 @@ const nameLimit = 255;
 export function parseReference(text: string): Reference {
   const isUrl = /^[a-z]+:\/\//i.test(text);
   // A digest has no slash behind its @.
-  const hasLogin = /^[^/]*@.*\//s.test(text);
+  const hasLogin = text.indexOf('@') >= 0 && text.indexOf('@') < text.indexOf('/');
   const shown = JSON.stringify(shorten(isUrl || hasLogin ? withoutLogin(text) : text));
   const wrong = (why: string, hint?: string) =>
     new Failure(Status.usage, `image reference ${shown}`, why, hint ? { hint } : {});

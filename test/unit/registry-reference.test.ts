@@ -71,7 +71,12 @@ for (const [text, why] of bad) {
 }
 
 test('a login in a reference is wrong usage, and the password is not shown', () => {
-  for (const text of ['me:secret@host:5000/x', 'me:secret@host/x@sha256:abc', 'https://me:secret@host/x']) {
+  for (const text of [
+    'me:secret@host:5000/x',
+    'me:secret@host/x@sha256:abc',
+    'me:secret@/',
+    'https://me:secret@host/x',
+  ]) {
     assert.throws(
       () => parseReference(text),
       (error) => error instanceof Failure && error.status === 64 && !error.message.includes('secret'),
