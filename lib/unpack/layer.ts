@@ -161,7 +161,7 @@ export class LayerWriter implements TarSink {
     if (entry.type !== 'directory')
       throw new Failure(Status.data, 'root of the tree', `the layer makes it a ${entry.type}`);
     this.pathNow = '';
-    this.setDirectory(this.tree.fd, entry, this.owns(entry, true));
+    this.setDirectory(this.tree.fd, entry);
   }
 
   private hide(above: ByteString, whiteout: Exclude<ReturnType<typeof parseWhiteout>, undefined>): void {
@@ -262,16 +262,17 @@ export class LayerWriter implements TarSink {
 
   private mergeDirectory(fd: number, entry: Entry): void {
     try {
-      this.setDirectory(fd, entry, false);
+      this.setDirectory(fd, entry);
     } finally {
       close(fd);
     }
   }
 
   /** The attributes of a directory that was there before. */
-  private setDirectory(fd: number, entry: Entry, owned: boolean): void {
+  private setDirectory(fd: number, entry: Entry): void {
     this.tree.noteUnset(this.pathNow, {});
-    if (!owned) this.chown(entry, () => fchown.try(fd, entry.uid, entry.gid));
+    // As root, an earlier entry may have given it to somebody else.
+    if (this.user === 0 || !this.owns(entry, true)) this.chown(entry, () => fchown.try(fd, entry.uid, entry.gid));
     // The root stays closed until the tree is complete.
     if (this.pathNow !== '') fchmod(fd, usableMode(entry.mode));
     const { plain, acls } = withoutAcls(entry.xattrs);

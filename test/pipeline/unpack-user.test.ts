@@ -1,6 +1,6 @@
 /** md-unpack as an ordinary user. The tests run as root and give that up, so that they run the same for everyone. */
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync, readdirSync, readFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { jsonLines, md, needs, needsRoot } from '../support/run.js';
@@ -43,6 +43,13 @@ test('everything lands owned by the user, and the owners are on record', { skip:
   ]);
   assert.equal(jsonLines(result.stdout)[0]?.unset, record);
   assert.equal(result.stderr, `md-unpack: not permitted and left out: 4 owners; ${record} lists them\n`);
+});
+
+test('an owner who is the user is not on record, in later layers neither', { skip: needsRoot }, async (t) => {
+  const mine = { name: 'd/', type: 'directory', ...user };
+  const { rootfs, result } = await unpackAsUser(t, [[{ ...mine, name: './' }, mine], [mine]]);
+  assert.deepEqual([result.status, result.stderr], [0, '']);
+  assert.equal(existsSync(`${rootfs}.unset.jsonl`), false);
 });
 
 test('devices are left out and listed, FIFOs are made', { skip: needsRoot }, async (t) => {

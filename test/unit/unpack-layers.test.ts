@@ -339,6 +339,11 @@ for (const name of ['./', '.', '/', '', '../..']) {
     fails(t, [[{ name, type: 'symlink', linkname: '/etc' }]], /root of the tree/));
 }
 
+test('case 10: the last entry says whose the root is, also when it gives it back', { skip: needsRoot }, async (t) => {
+  const rootfs = await tree(t, [[dir('./', { uid: 5, gid: 6 })], [dir('./')]]);
+  assert.equal(describeTree(rootfs).get('.')?.owner, '0:0');
+});
+
 test('case 10: names with .. and / at their head land inside', async (t) => {
   const { rootfs, directory } = await unpack(t, [[file('../../x'), file('/y'), file('a/../../../z')]]);
   assert.deepEqual(paths(rootfs), ['x', 'y', 'z']);
