@@ -55,13 +55,14 @@ export async function verifyTree<L extends LayerFile>(
   options: UnpackOptions<L>,
   report: (difference: Difference) => void,
 ): Promise<number> {
-  // What this user could not set is not there in the tree either, and has been told when that was unpacked.
+  // What could not be set here has been told when DIR was unpacked, if it could not be set there either.
   const { warn: _, ...quiet } = options;
   const selection = new Selection(options.only ?? []);
   return staged(layers, Stage.aside(dir), quiet, (stage, tree) => {
     const compared = {
       isDescribed: (path: string) => tree.isDescribed(path),
       isWanted: (path: string) => selection.isWanted(path),
+      unset: (path: string) => tree.unset.get(path),
     };
     const count = compareTree(dir, stage.fd, compared, report);
     stage.discard();

@@ -6,7 +6,7 @@ import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, joinPath, namedPath, shown, toBytes } from './bytes.js';
 import { EACCES } from './errno.js';
 import { type Stat, statAt, statOf } from './stat.js';
-import { chmodAt, entriesOf } from './tree.js';
+import { chmodAt, entriesOf, type Unset } from './tree.js';
 
 /**
  * One property of one path. `missing` and `extra` are paths that one side does not have, `link` is the first name of what
@@ -45,6 +45,8 @@ export interface Compared {
   isDescribed(path: ByteString): boolean;
   /** Whether a path counts: parts of an image say nothing of the others. */
   isWanted(path: ByteString): boolean;
+  /** What the image wants at a path and its tree could not have. The other tree may have it, and need not. */
+  unset(path: ByteString): Unset | undefined;
 }
 
 /**
@@ -89,13 +91,13 @@ class Comparison {
       this.unreadable(path);
       return;
     }
-    this.same(path, 'xattrs', xattrsOf(tree, '.'), xattrsOf(image, '.'));
+    this.xattrs(path, '.', tree, image);
     const wanted = new Set(entriesOf(image));
     const found = new Set(entriesOf(tree).filter((name) => this.compared.isWanted(joinPath(path, name))));
     for (const name of [...new Set([...wanted, ...found])].sort()) {
       const at = joinPath(path, name);
       if (!found.has(name)) this.report({ ...namedPath(at), difference: 'missing' });
-      else if (!wanted.has(name)) this.report({ ...namedPath(at), difference: 'extra' });
+      else if (!wanted.has(name)) this.additional(at, name, tree);
       else this.entry(at, name, tree, image);
     }
   }
@@ -113,18 +115,31 @@ class Comparison {
     }
   }
 
+  /** What the image's tree does not have: a device that it could not have, or what is not the image's. */
+  private additional(path: ByteString, name: ByteString, tree: number): void {
+    const { device, ...unset } = this.compared.unset(path) ?? {};
+    const stat = statAt(tree, name);
+    if (!device || !stat) this.report({ ...namedPath(path), difference: 'extra' });
+    else if (typeName(stat) !== device.type) this.same(path, 'type', typeName(stat), device.type);
+    else {
+      const wanted = { ...device, uid: stat.uid, gid: stat.gid, mode: stat.mode, ...unset };
+      this.owner(path, stat, wanted);
+      this.same(path, 'mode', modeOf(stat), modeOf(wanted));
+      this.same(path, 'device', deviceOf(stat), deviceOf(wanted));
+    }
+  }
+
   /** What is no directory. */
   private leaf(path: ByteString, name: ByteString, one: Stat, other: Stat, tree: number, image: number): void {
-    const xattrs = () => this.same(path, 'xattrs', xattrsOf(tree, name), xattrsOf(image, name));
     this.same(path, 'link', firstName(this.treeNames, one, path), firstName(this.imageNames, other, path));
     if (typeName(other) !== 'file') {
-      xattrs();
+      this.xattrs(path, name, tree, image);
       if (typeName(other) === 'symlink') this.same(path, 'target', targetOf(tree, name), targetOf(image, name));
       return;
     }
     this.same(path, 'size', String(one.size), String(other.size));
     this.opened(path, name, openFile, tree, image, (a, b) => {
-      xattrs();
+      this.xattrs(path, name, tree, image);
       if (one.size === other.size && !sameContent(a, b)) this.report({ ...namedPath(path), difference: 'content' });
     });
   }
@@ -164,10 +179,26 @@ class Comparison {
 
   private attributes(path: ByteString, one: Stat, other: Stat): void {
     const type = typeName(other);
-    this.same(path, 'owner', `${one.uid}:${one.gid}`, `${other.uid}:${other.gid}`);
+    this.owner(path, one, other);
     if (type !== 'symlink') this.same(path, 'mode', modeOf(one), modeOf(other));
     if (type !== 'directory' || this.compared.isDescribed(path)) this.same(path, 'mtime', timeOf(one), timeOf(other));
     if (type === 'char' || type === 'block') this.same(path, 'device', deviceOf(one), deviceOf(other));
+  }
+
+  /** An ordinary user's tree has that user everywhere, and what is not on record is root's in the image. */
+  private owner(path: ByteString, one: Owner, other: Owner): void {
+    if (ownerOf(one) === ownerOf(other)) return;
+    const byDefault = process.geteuid!() === 0 ? other : { uid: 0, gid: 0 };
+    const { uid = byDefault.uid, gid = byDefault.gid } = this.compared.unset(path) ?? {};
+    this.same(path, 'owner', ownerOf(one), ownerOf({ uid, gid }));
+  }
+
+  private xattrs(path: ByteString, name: ByteString, tree: number, image: number): void {
+    const [has, wants] = [xattrsOf(tree, name), xattrsOf(image, name)];
+    for (const [key, value] of Object.entries(this.compared.unset(path)?.xattrs ?? {})) {
+      if (has.has(key)) wants.set(key, Buffer.from(value, 'base64').toString('hex'));
+    }
+    this.same(path, 'xattrs', xattrText(has), xattrText(wants));
   }
 
   private same(path: ByteString, difference: Difference['difference'], tree: string, image: string): void {
@@ -216,7 +247,13 @@ function typeName({ mode }: Stat): string {
   return typeNames.get(mode & S.IFMT) ?? String(mode);
 }
 
-function modeOf({ mode }: Stat): string {
+type Owner = Pick<Stat, 'uid' | 'gid'>;
+
+function ownerOf({ uid, gid }: Owner): string {
+  return `${uid}:${gid}`;
+}
+
+function modeOf({ mode }: Pick<Stat, 'mode'>): string {
   return (mode & 0o7777).toString(8).padStart(4, '0');
 }
 
@@ -224,7 +261,7 @@ function timeOf({ seconds, nanoseconds }: Stat): string {
   return `${seconds}.${String(nanoseconds).padStart(9, '0')}`;
 }
 
-function deviceOf({ major, minor }: Stat): string {
+function deviceOf({ major, minor }: Pick<Stat, 'major' | 'minor'>): string {
   return `${major}:${minor}`;
 }
 
@@ -233,20 +270,21 @@ function targetOf(dir: number, name: ByteString): string {
   return shown(fromBytes(buffer, 0, readlinkat(dir, toBytes(name), buffer, buffer.length)));
 }
 
-/** `name=hex`, sorted. Labels of this machine are not the image's. */
-function xattrsOf(dir: number, name: ByteString): string {
+/** The values in hexadecimal. Labels of this machine are not the image's. */
+function xattrsOf(dir: number, name: ByteString): Map<string, string> {
   const list = Buffer.allocUnsafe(65536);
   const path = toBytes(`/proc/self/fd/${dir}/${name}`);
   const bytes = name === '.' ? flistxattr.try(dir, list, list.length) : llistxattr.try(path, list, list.length);
-  if (bytes <= 0) return '';
-  const names = fromBytes(list, 0, bytes).split('\0').slice(0, -1);
+  const names = bytes > 0 ? fromBytes(list, 0, bytes).split('\0').slice(0, -1) : [];
   const value = Buffer.allocUnsafe(65536);
-  return names
-    .filter((it) => it !== 'security.selinux')
+  const hex = (it: ByteString) =>
+    value.toString('hex', 0, Math.max(0, lgetxattr.try(path, toBytes(it), value, value.length)));
+  return new Map(names.filter((it) => it !== 'security.selinux').map((it) => [shown(it), hex(it)]));
+}
+
+function xattrText(xattrs: Map<string, string>): string {
+  return [...xattrs]
+    .map(([name, hex]) => `${name}=${hex}`)
     .sort()
-    .map(
-      (it) =>
-        `${shown(it)}=${value.toString('hex', 0, Math.max(0, lgetxattr.try(path, toBytes(it), value, value.length)))}`,
-    )
     .join(' ');
 }

@@ -71,6 +71,44 @@ test('a tree on a mount that is read-only is compared in $TMPDIR, and beside it 
   }
 });
 
+test('what the tree in $TMPDIR could not have, the one at DIR may have or not, but nothing else in its place', {
+  skip: needsRoot || needs('unshare', 'mount', 'setpriv', 'setfattr', 'mknod'),
+}, async (t) => {
+  const attributes = { 'user.a': 'v', 'trusted.b': 'w' };
+  const { directory, rootfs, stdin } = prepare(t, [
+    [
+      { name: './', type: 'directory', mode: 0o755, xattrs: { 'user.root': 'v' } },
+      { name: 'd/', type: 'directory', uid: 5, xattrs: attributes },
+      { name: 'd/f', data: 'x', uid: 5, gid: 6, xattrs: attributes },
+      { name: 'd/g', data: 'x' },
+      { name: 'c', type: 'char', major: 1, minor: 3, uid: 5 },
+    ],
+  ]);
+  for (const path of [directory, join(directory, 'layers')]) chmodSync(path, 0o755);
+  mkdirSync(join(directory, 'tmp'));
+  // A filesystem without extended attributes, and a user who may give nothing away and make no device.
+  const argv = `unshare --mount --propagation private sh -c '
+    mount -t ramfs ramfs "$1/tmp" && chmod 1777 "$1/tmp" || exit
+    TMPDIR="$1/tmp" exec setpriv --reuid=65534 --regid=65534 --clear-groups md-unpack --verify "$1/rootfs"' sh "$1"`;
+  const changes: [change: string, found: string[]][] = [
+    [':', []],
+    ['rm c; chown 65534:65534 . d d/f; for f in . d d/f; do setfattr -x user.a $f; done; touch -d @1000000000 . d', []],
+    ['setfattr -n user.a -v other d/f', ['d/f xattrs']],
+    ['setfattr -n user.b -v v d d/f', ['d xattrs', 'd/f xattrs']],
+    ['chown 6:6 d/f d/g', ['d/f owner', 'd/g owner']],
+    ['chown 5:5 d/f', ['d/f owner']],
+    ['rm c; mknod -m 600 c c 1 5; touch -d @1000000000 .', ['c owner', 'c mode', 'c device']],
+    ['rm c; mkdir c; touch -d @1000000000 .', ['c type']],
+  ];
+  for (const [change, expected] of changes) {
+    assert.equal((await md('md-unpack', ['--force', rootfs], { stdin })).status, 0);
+    await shell(change, [], { cwd: rootfs });
+    const { status, stdout, stderr } = await shell(argv, [directory], { stdin });
+    const found = jsonLines(stdout).map(({ path, difference }) => `${path} ${difference}`);
+    assert.deepEqual([found, status, stderr], [expected, expected.length > 0 ? 65 : 0, ''], change);
+  }
+});
+
 test('a tree in a directory with the flag of immutable files is compared in $TMPDIR', {
   skip: needsRoot || needs('chattr'),
 }, async (t) => {
