@@ -10,7 +10,7 @@ import { Status } from '../pipe/status.js';
 import { Ahead } from './ahead.js';
 import { gunzip } from './gunzip.js';
 import { chunkBytes, Input } from './input.js';
-import { type Compression, compressionOf } from './magic.js';
+import { type Compression, compressionOf, foreignCompressionOf, foreignHeadBytes } from './magic.js';
 import type { Output } from './output.js';
 import { unzstd } from './unzstd.js';
 
@@ -72,8 +72,7 @@ export class LayerBytes {
       fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
       const stat = fstatSync(fd);
       if (!stat.isFile()) throw new Failure(Status.data, path, 'a layer is a regular file, and this is none');
-      const head = Buffer.alloc(4);
-      const compression = compressionOf(head.subarray(0, readSync(fd, head, 0, head.length, 0)));
+      const compression = compressionIn(fd, path);
       const source =
         compression === 'gzip' && decompressor && !blobHash && stat.size >= decompressor.worthBytes
           ? decompressor.gunzip(fd, path, stat.size, algorithm)
@@ -111,6 +110,14 @@ export class LayerBytes {
   async close(): Promise<void> {
     await this.source.close();
   }
+}
+
+function compressionIn(fd: number, path: string): Compression {
+  const buffer = Buffer.alloc(foreignHeadBytes);
+  const head = buffer.subarray(0, readSync(fd, buffer, 0, buffer.length, 0));
+  const foreign = foreignCompressionOf(head);
+  if (foreign) throw new Failure(Status.data, path, `it is compressed with ${foreign}: a layer is plain, gzip or zstd`);
+  return compressionOf(head);
 }
 
 /** Memory for what waits. Small pieces share it. */

@@ -9,3 +9,21 @@ export function compressionOf(head: Buffer): Compression {
   // A skippable frame may come first.
   return magic === 0xfd2fb528 || (magic & 0xfffffff0) >>> 0 === 0x184d2a50 ? 'zstd' : 'none';
 }
+
+/**
+ * Formats that docker takes for layers and the image specification does not: how data in them begins, in hexadecimal. That
+ * of bzip2 has the digits of pi, or those of its square root where it holds nothing.
+ */
+const foreign: Record<string, RegExp> = {
+  xz: /^fd377a585a00/,
+  bzip2: /^425a683[1-9](?:314159265359|177245385090)/,
+};
+
+/** The bytes that it takes to know these. */
+export const foreignHeadBytes = 10;
+
+/** The name of a format that no layer has, for an error that names it. */
+export function foreignCompressionOf(head: Buffer): string | undefined {
+  const hex = head.toString('hex');
+  return Object.keys(foreign).find((name) => foreign[name]!.test(hex));
+}

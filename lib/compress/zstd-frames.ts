@@ -7,6 +7,8 @@ import { Status } from '../pipe/status.js';
 
 const magic = 0xfd2fb528;
 const maxHeader = 18;
+/** What libzstd allows where nobody asks for more: the memory of a decoder. zstd.h, ZSTD_WINDOWLOG_LIMIT_DEFAULT. */
+const maxWindow = 128 * 1024 * 1024;
 
 /** Bytes of a frame; `last` when they end it. */
 export interface FramePiece {
@@ -89,7 +91,7 @@ export class FrameWalker {
         // The descriptor says how long the header is; then it is read to its end.
         if (this.wanted === 1 && headerBytes(head[0]!) > 1) this.wanted = headerBytes(head[0]!);
         else {
-          if (dictionaryOf(head) !== 0) throw this.damaged('the zstd data needs a dictionary, which no layer has');
+          this.checkHeader();
           this.expect('block', 3);
         }
         this.hasChecksum = this.state === 'header' ? (head[0]! & 0x04) !== 0 : this.hasChecksum;
@@ -100,6 +102,15 @@ export class FrameWalker {
       default:
         this.state = 'skippable';
         this.left = head.readUInt32LE(0);
+    }
+  }
+
+  private checkHeader(): void {
+    if (dictionaryOf(this.head) !== 0) throw this.damaged('the zstd data needs a dictionary, which no layer has');
+    const window = windowOf(this.head);
+    if (window > maxWindow) {
+      const [needed, allowed] = [window, maxWindow].map((bytes) => Math.ceil(bytes / 1024 / 1024));
+      throw this.damaged(`the zstd data needs a window of ${needed} MiB, and no more than ${allowed} are allowed`);
     }
   }
 
@@ -144,6 +155,19 @@ function dictionaryOf(header: Buffer): number {
 }
 
 const dictionaryBytes = [0, 1, 2, 4];
+
+/** RFC 8878, 3.1.1.1.2: how far back a frame may refer; one of a single segment, to its beginning. */
+function windowOf(header: Buffer): number {
+  const descriptor = header[0]!;
+  if ((descriptor & 0x20) === 0) {
+    const base = 2 ** (10 + (header[1]! >> 3));
+    return base + (base / 8) * (header[1]! & 7);
+  }
+  const at = 1 + dictionaryBytes[descriptor & 3]!;
+  // Content sizes of one and two bytes are small.
+  if (descriptor < 0x80) return 0;
+  return descriptor < 0xc0 ? header.readUInt32LE(at) : Number(header.readBigUInt64LE(at));
+}
 
 /** RFC 8878, 3.1.1.1: descriptor, window descriptor, dictionary id, content size. */
 function headerBytes(descriptor: number): number {

@@ -210,6 +210,37 @@ test('case 20: a zstd frame that needs a dictionary is refused for that', { skip
   }
 });
 
+test('case 20: a zstd frame that needs more memory than decoders have is refused for that', {
+  skip: needsZstd,
+}, async (t) => {
+  const last = [1, 0, 0];
+  const frame = (...header: number[]) => Buffer.from([0x28, 0xb5, 0x2f, 0xfd, ...header, ...last]);
+  // A window of 128 MiB, an eighth more, 2 GiB; then single segments, whose content is what they need.
+  assert.equal((await read(t, frame(0, 17 << 3))).length, 0);
+  for (const [header, mebibytes] of [
+    [[0, (17 << 3) + 1], 144],
+    [[0, 21 << 3], 2048],
+    [[0xa0, 0, 0, 0, 0x10], 256],
+    [[0xe0, 0, 0, 0, 0, 1, 0, 0, 0], 4096],
+  ] as const) {
+    await damaged(
+      t,
+      frame(...header),
+      new RegExp(`needs a window of ${mebibytes} MiB, and no more than 128 are allowed$`),
+    );
+  }
+});
+
+for (const [name, head] of [
+  ['xz', '\xfd7zXZ\0'],
+  ['bzip2', 'BZh91AY&SY'],
+  ['bzip2', 'BZh9\x17rE8P\x90'],
+] as const) {
+  test(`case 20: data that begins as that of ${name} with ${JSON.stringify(head)} is refused by its name`, async (t) => {
+    await damaged(t, Buffer.from(`${head}${'x'.repeat(1000)}`, 'latin1'), new RegExp(`it is compressed with ${name}:`));
+  });
+}
+
 test('case 20: the frames of zstd data are found whatever pieces it comes in', { skip: needsZstd }, () => {
   const frames = [
     zstd(text.subarray(0, 5000)),
