@@ -101,7 +101,7 @@ function sumOf(block: Buffer, at: number): number {
 function oddNumbers(block: Buffer, at: number): Numbers | undefined {
   const header = decode(block, at);
   if (header.nullBlock && isZero(block, at)) return undefined;
-  if (!header.cksumValid) throw damaged('the checksum of a header is wrong');
+  if (!header.cksumValid && !hasSignedSum(block, at)) throw damaged('the checksum of a header is wrong');
   const size = numberField(block, at + 124, 12);
   if (size === undefined && !isBlank(block, at + 124, 12)) throw damaged('a header has a size that is no number');
   return {
@@ -109,8 +109,16 @@ function oddNumbers(block: Buffer, at: number): Numbers | undefined {
     uid: header.uid ?? 0,
     gid: header.gid ?? 0,
     size: size ?? 0,
-    mtime: seconds(header.mtime),
+    // A date holds fewer years than the field.
+    mtime: numberField(block, at + 136, 12) ?? seconds(header.mtime),
   };
+}
+
+/** Old writers took bytes for signed numbers, as their C did: GNU tar and Go read those archives too. */
+function hasSignedSum(block: Buffer, at: number): boolean {
+  let sum = sumOf(block, at);
+  for (let i = at; i < at + blockSize; i++) if (block[i]! > 0x7f) sum -= 0x100;
+  return numberField(block, at + 148, 8) === sum;
 }
 
 function decode(block: Buffer, at: number): Header {

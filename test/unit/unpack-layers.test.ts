@@ -507,6 +507,15 @@ test('case 13: times have nanoseconds, may lie before 1970, and are set on symli
   assert.equal(times['old'], '-2.500000000');
 });
 
+test('case 13: a time that no date holds is the last that the filesystem has, from the block and from PAX', async (t) => {
+  const far = 2 ** 44;
+  const rootfs = await tree(t, [
+    [file('block', 'x', { mtime: far }), file('pax', 'x', { pax: { mtime: String(far) } })],
+  ]);
+  const times = describeTree(rootfs);
+  assert.equal(times.get('block')?.mtime, times.get('pax')?.mtime);
+});
+
 test('case 13: a missing time is the epoch', async (t) => {
   const blank = { patch: (block: Buffer) => block.fill(0, 136, 148) };
   const rootfs = await tree(t, [[file('f', 'x', blank), dir('d/', blank)]]);

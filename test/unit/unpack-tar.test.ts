@@ -190,6 +190,13 @@ test('case 17: a name that is not UTF-8 keeps its bytes', () => {
   assert.equal(first([gnuLong('L', name), { name: 'x' }]).path, 'caf\xe9');
 });
 
+test('case 17: a checksum of signed bytes is as good, and one of neither kind is damage', () => {
+  const name = Buffer.from('caf\xe9', 'latin1');
+  const sum = Number.parseInt(tarEntry({ name }).toString('latin1', 148, 154), 8);
+  assert.equal(first([{ name, checksum: sum - 256 }]).path, 'caf\xe9');
+  for (const wrong of [sum - 255, sum - 512]) damaged(tarball([{ name, checksum: wrong }]), /checksum/);
+});
+
 test('case 17: names of 100 bytes, and of 155 and 100, have no NUL at their end', () => {
   const name = 'n'.repeat(100);
   assert.equal(first([{ name }]).path, name);
