@@ -13,6 +13,7 @@ export const {
   ENOTDIR,
   EISDIR,
   EINVAL,
+  EFBIG,
   EMLINK,
   ENOSPC,
   ERANGE,

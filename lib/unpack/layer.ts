@@ -23,7 +23,7 @@ import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, cleanPath, joinPath, shown, splitPath, toBytes } from './bytes.js';
 import { type Contents, writeAll } from './contents.js';
 import { entryFailure } from './entry-failure.js';
-import { EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM } from './errno.js';
+import { EEXIST, EFBIG, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM } from './errno.js';
 import { countBytes, countEntry } from './limits.js';
 import type { Xattrs } from './pax.js';
 import { type Dir, tooDeep } from './rooted.js';
@@ -101,7 +101,9 @@ export class LayerWriter implements TarSink {
   hole(length: number): void {
     if (this.fd < 0) return;
     try {
-      lseek(this.fd, length, seekCurrent);
+      const at = lseek.try(this.fd, length, seekCurrent);
+      // lseek(2): EINVAL beyond the largest file of the filesystem, where write(2) has EFBIG.
+      if (at < 0) throw new SyscallError('lseek', at === -EINVAL ? EFBIG : -at, shown(this.pathNow));
       this.endsInHole = true;
     } catch (error) {
       throw entryFailure(error, this.pathNow);

@@ -117,6 +117,16 @@ test('--list hashes holes, up to a bound for the whole image: beyond it a file h
   );
 });
 
+test('a hole beyond what any file has is the fault of the archive', async (t) => {
+  for (const stretches of [[], [[2 ** 53 - 2, 1]]] as [number, number][][]) {
+    const { directory, rootfs, stdin } = prepare(t, [[sparse('vast', stretches, 2 ** 53 - 1)]]);
+    const { status, stderr } = await md('md-unpack', [rootfs], { stdin });
+    assert.equal(status, 65);
+    assert.match(stderr, /: vast: file too large \(EFBIG\)$/m);
+    assert.deepEqual(readdirSync(directory), ['layers']);
+  }
+});
+
 test('a name too long for the kernel is refused', async (t) => {
   for (const name of ['n'.repeat(256), `${'d/'.repeat(2100)}f`]) {
     const { directory, rootfs, stdin } = prepare(t, [[{ name, data: 'x' }]]);
