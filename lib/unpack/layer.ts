@@ -128,8 +128,7 @@ export class LayerWriter implements TarSink {
 
   private place(entry: Entry): void {
     const path = cleanPath(entry.path);
-    if (path.length > maxPathBytes)
-      throw new Failure(Status.data, shown(path.slice(0, 60)), 'the name is longer than the kernel takes');
+    checkLength(path);
     const [above, name] = splitPath(path);
     const whiteout = parseWhiteout(above, name);
     if (path === '') this.rootEntry(entry);
@@ -334,6 +333,7 @@ export class LayerWriter implements TarSink {
 
   private hardlink(entry: Entry, dir: Dir, name: ByteString): void {
     const target = cleanPath(entry.target);
+    checkLength(target);
     const [above, last] = splitPath(target);
     const source = this.sourceOf(target);
     const from = target === '' || !source ? -ENOENT : source.root.find(above);
@@ -372,6 +372,11 @@ export class LayerWriter implements TarSink {
   private keepUnset(unset: Unset): void {
     this.tree.addUnset(this.pathNow, unset);
   }
+}
+
+function checkLength(path: ByteString): void {
+  if (path.length <= maxPathBytes) return;
+  throw new Failure(Status.data, shown(path.slice(0, 60)), 'the name is longer than the kernel takes');
 }
 
 /** lseek(2), SEEK_CUR. */

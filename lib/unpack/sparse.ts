@@ -53,7 +53,7 @@ export class Sparse10Reader {
     for (const line of lines) {
       if (this.wanted === undefined) {
         this.wanted = decimal(line) * 2;
-        if (this.wanted > maxNumbers) throw damaged('a sparse map is too long');
+        if (this.wanted > maxStretches * 2) throw damaged('a sparse map is too long');
       } else {
         this.numbers.push(decimal(line));
       }
@@ -69,8 +69,8 @@ export class Sparse10Reader {
   }
 }
 
-/** Each number takes two bytes of the archive at least; this many are 16 MB of map. */
-const maxNumbers = 2_000_000;
+/** They are kept in memory, 60 MB of it for so many. A map in a PAX header is no longer than the header. */
+export const maxStretches = 500_000;
 
 /** The stretches in a block of the old GNU format: `count` pairs of 12-byte numbers at `at`. */
 export function oldStretches(block: Buffer, at: number, count: number): Stretch[] {

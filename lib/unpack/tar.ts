@@ -9,6 +9,7 @@ import { type PaxRecords, PaxState, parsePax, paxNumber, paxText, paxTime, type 
 import {
   checkSparse,
   isSparse10,
+  maxStretches,
   oldStretches,
   paxSparseMap,
   Sparse10Reader,
@@ -56,8 +57,8 @@ const typeOfFlag: Record<string, EntryType> = {
   '6': 'fifo',
 };
 
-/** An extended header or long name above this is no honest one. */
-const maxExtendedBytes = 16 * 1024 * 1024;
+/** Of an extended header or long name: what Go's reader takes, and so every tool that is built on it. */
+const maxExtendedBytes = 1024 * 1024;
 const maxId = 2 ** 32 - 2;
 
 /** What the bytes at the current position are. */
@@ -245,8 +246,8 @@ export class TarReader {
   private oldSparseBlock(block: Buffer, at: number): void {
     const sparse = this.sparse!;
     sparse.stretches.push(...oldStretches(block, at, 21));
+    if (sparse.stretches.length > maxStretches) throw damaged('a sparse map is too long');
     if (block[at + 504] === 0) this.beginSparse(sparse);
-    else if (sparse.stretches.length > 1_000_000) throw damaged('a sparse map is too long');
   }
 
   private beginSparse10(records: PaxRecords): void {

@@ -264,6 +264,13 @@ test('case 7: a hard link to a symlink links the symlink itself', async (t) => {
 test('case 7: a missing target is an error that names both', (t) =>
   fails(t, [[link('from', 'nowhere/to')]], /from: it is a hard link to nowhere\/to, which is not there/));
 
+test('case 7: a target that is longer than any name is an error of one line', (t) =>
+  fails(
+    t,
+    [[link('a', 'n/'.repeat(100_000))]],
+    /^layer 0 \(\w+\): (?:n\/){30}: the name is longer than the kernel takes$/,
+  ));
+
 test('case 7: the attributes of the link entry are not applied', async (t) => {
   const rootfs = await tree(t, [
     [file('a', 'x', { mode: 0o600, mtime: 1000 }), link('b', 'a', { mode: 0o777, mtime: 5000 })],

@@ -525,3 +525,28 @@ test('case 19: what follows the end is dropped', () => {
 
 test('an extended header of an enormous size is refused before it is read', () =>
   damaged(tarball([tarEntry({ name: 'x', type: 'x', size: 2 ** 33 })]), /extended header of/));
+
+for (const type of ['x', 'g', 'L', 'K']) {
+  test(`an extended header of type ${type} has 1 MiB at most, as Go has it`, () => {
+    const record = paxBytes({ comment: 'x'.repeat(2 ** 20 - 17) });
+    assert.equal(record.length, 2 ** 20);
+    assert.equal(entries([tarEntry({ name: 'x', type, data: record }), { name: 'a' }]).length, 1);
+    damaged(tarball([tarEntry({ name: 'x', type, size: 2 ** 20 + 1 })]), /extended header of 1048577 bytes/);
+  });
+}
+
+test('case 18: a sparse map of more stretches than there is memory for is refused, before it is complete', () => {
+  const pax = { 'GNU.sparse.major': '1', 'GNU.sparse.minor': '0', 'GNU.sparse.realsize': '0' };
+  damaged(tarball([{ name: 'x', data: Buffer.from('500001\n'.padEnd(512, '0\n')), pax }]), /map is too long/);
+  const stretch = '00000000000\0'.repeat(2);
+  const first = tarEntry({
+    name: 'x',
+    type: 'gnuSparse',
+    patch: (block) => {
+      block.write(stretch.repeat(4), 386, 'latin1');
+      block.write(`\x01${stretch.slice(0, 12)}`, 482, 'latin1');
+    },
+  });
+  const further = Buffer.from(`${stretch.repeat(21)}\x01`.padEnd(512, '\0'), 'latin1');
+  damaged(Buffer.concat([first, ...Array(23_810).fill(further)]), /map is too long/);
+});
