@@ -16,6 +16,7 @@ export const {
   EFBIG,
   EMLINK,
   ENOSPC,
+  ENXIO,
   ERANGE,
   ENAMETOOLONG,
   ENOTEMPTY,

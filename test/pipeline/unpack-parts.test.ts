@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import {
   chmodSync,
+  closeSync,
   existsSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -12,6 +14,7 @@ import {
   unlinkSync,
   utimesSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -374,6 +377,34 @@ test('--verify with --only compares these parts', async (t) => {
     ['etc/motd', 'usr/bin/bash', 'usr/bin/sh'],
   );
   assert.doesNotMatch(stdout, /extra/);
+});
+
+test('--verify passes over what is a hole in both, and finds what is none in one', async (t) => {
+  const size = 2 ** 41;
+  const map = (...stretches: number[]) => ({ 'GNU.sparse.map': stretches.join(), 'GNU.sparse.size': String(size) });
+  const [far, near] = [size - 1, 2 ** 40];
+  const { rootfs, stdin } = prepare(t, [[{ name: 'f', data: 'xy', pax: map(near, 1, far, 1) }]]);
+  const found = async () => jsonLines((await md('md-unpack', ['--verify', rootfs], { stdin })).stdout);
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
+  assert.deepEqual(await found(), []);
+  const file = join(rootfs, 'f');
+  for (const [at, old] of [
+    [far, 'y'],
+    [far - 1, '\0'],
+    [near, 'x'],
+    [5, '\0'],
+  ] as const) {
+    for (const [text, expected] of [
+      ['z', [{ path: 'f', difference: 'content' }]],
+      [old, []],
+    ] as const) {
+      const fd = openSync(file, 'r+');
+      writeSync(fd, text, at);
+      closeSync(fd);
+      utimesSync(file, 1e9, 1e9);
+      assert.deepEqual(await found(), expected);
+    }
+  }
 });
 
 test('--verify takes layer lines made by hand', async (t) => {
