@@ -83,8 +83,10 @@ async function staged<L extends LayerFile, T>(
     tree = await laid(layers, stage, options);
     options.progress.release();
     tree.finish();
+    const result = finish(stage, tree);
+    // Not before the record is there.
     if (tree.unset.size > 0) options.warn?.(unsetSummary(tree.unset, stage.unsetPath));
-    return finish(stage, tree);
+    return result;
   } catch (error) {
     tree?.root.closeAll();
     stage.discard();

@@ -1,6 +1,6 @@
 /** md-unpack as an ordinary user. The tests run as root and give that up, so that they run the same for everyone. */
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync, existsSync, readdirSync, readFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { jsonLines, md, needs, needsRoot } from '../support/run.js';
@@ -197,4 +197,16 @@ test('a directory that the user may not write to is one line, with status 77', {
   assert.equal(status, 77);
   assert.equal(stderr, `md-unpack: ${rootfs}: permission denied (EACCES)\n`);
   assert.deepEqual(readdirSync(directory), ['layers']);
+});
+
+test('a record that is not kept, since the tree cannot be put in its place, is not told of', {
+  skip: needsRoot,
+}, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[{ name: 'f', data: 'x', uid: 5 }]]);
+  // Another user's directory, where everybody may make things, is not to be replaced.
+  mkdirSync(rootfs);
+  chmodSync(directory, 0o1777);
+  const { status, stderr } = await md('md-unpack', [rootfs], { stdin, ...user });
+  assert.deepEqual([status, stderr], [77, `md-unpack: ${rootfs}: operation not permitted (EPERM)\n`]);
+  assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs']);
 });
