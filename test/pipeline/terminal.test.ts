@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { until } from '../support/rootfs.js';
-import { needs, root, run, scratch } from '../support/run.js';
+import { needs, root, run, scratch, shell } from '../support/run.js';
 import { TestTerminal } from '../support/terminal.js';
 
 /** A stand-in for `md-isolate -t`, so that this needs neither root nor namespaces. */
@@ -162,6 +162,20 @@ test('a long paste arrives whole at a command that reads slowly', { skip }, asyn
   );
   terminal.type(paste);
   await terminal.see(sha256(Buffer.from(paste)));
+});
+
+test('a command that does not read what is typed is shown and ends all the same', { skip }, async () => {
+  const typing = 'seq 1 100000 | node "$1" sh -c "sleep 0.5; echo shown; exit 4"';
+  const { status, stdout } = await shell(typing, [ptyRun], { timeout: 20_000 });
+  assert.match(stdout, /shown\r\n$/);
+  assert.equal(status, 4);
+});
+
+test('a command may write as much as is typed at the same time', { skip }, async () => {
+  const { status, stdout } = await shell('seq 1 100000 | node "$1" cat', [ptyRun], { timeout: 20_000 });
+  // Once by the echo of the terminal, once by cat.
+  assert.equal(stdout.match(/^100000\r$/gm)?.length, 2);
+  assert.equal(status, 0);
 });
 
 test('a pipe on stdin is typed into the terminal and ends it, and its flags are left as they were', {

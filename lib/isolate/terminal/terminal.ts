@@ -25,6 +25,8 @@ const field = { input: 0, output: 4, control: 8, local: 12, VTIME: 17 + 5, VMIN:
 const endOfInput = 0x04;
 /** How long the beginning of the detach keys is held back before it goes to the container. */
 const heldMs = 500;
+/** How often a terminal is tried that had no room for what is typed. */
+const fullMs = 5;
 
 export interface TerminalOptions {
   /** The bytes that detach, from `parseDetachKeys`; empty for none. */
@@ -231,9 +233,13 @@ class Inner {
    */
   #slave: number | undefined;
   #hungUp = false;
+  /** Typed, and not taken by the terminal yet. */
+  readonly #typed: { bytes: Uint8Array; taken: () => void }[] = [];
 
   constructor(readonly master: number) {
     this.#slave = ioctl(master, TIO.CGPTPEER, O.RDWR | O.NOCTTY | O.CLOEXEC);
+    // libuv's own writes to a master wait; and a container that does not read may itself wait until its output is taken.
+    fcntl(master, F.SETFL, O.RDWR | O.NONBLOCK);
     // The stream closes what it is given, and the master is needed longer.
     this.#stream = new ReadStream(fcntl(master, F.DUPFD_CLOEXEC, 3));
   }
@@ -243,9 +249,22 @@ class Inner {
     this.#slave = undefined;
   }
 
+  /** `taken` is called when the terminal has room for more. */
   write(bytes: Uint8Array, taken: () => void): void {
-    // The stream may be destroyed by now: then there is nobody to read it, and the callback tells so.
-    this.#stream.write(bytes, () => taken());
+    this.#typed.push({ bytes, taken });
+    if (this.#typed.length === 1) this.#feed();
+  }
+
+  #feed(): void {
+    for (let [next] = this.#typed; next; [next] = this.#typed) {
+      next.bytes = next.bytes.subarray(this.#hungUp ? next.bytes.length : writeSome(this.master, next.bytes));
+      if (next.bytes.length > 0) {
+        setTimeout(() => this.#feed(), fullMs).unref();
+        return;
+      }
+      this.#typed.shift();
+      next.taken();
+    }
   }
 
   copyWindowSize(): void {
@@ -305,6 +324,17 @@ function drain(master: number): void {
       if (errnoName(error) === 'EIO' || errnoName(error) === 'EAGAIN') return;
       throw error;
     }
+  }
+}
+
+/** Writes to a master as much as there is room for, and returns how much that is: all, when nobody is left to read it. */
+function writeSome(master: number, bytes: Uint8Array): number {
+  try {
+    return writeSync(master, bytes);
+  } catch (error) {
+    if (errnoName(error) === 'EAGAIN') return 0;
+    if (errnoName(error) === 'EIO') return bytes.length;
+    throw error;
   }
 }
 
