@@ -28,7 +28,7 @@ export function readRootfsDocument(root: string): RootfsDocument | undefined {
     }
   } catch (error) {
     if (path === root) throw failureOf(error, path, { hint: whatRootIs });
-    if (errnoName(error) === 'ENOENT') return undefined;
+    if (isAbsent(error)) return undefined;
     throw failureOf(error, path);
   }
   let value: unknown;
@@ -42,15 +42,20 @@ export function readRootfsDocument(root: string): RootfsDocument | undefined {
 
 /** What an md-unpack that is just putting the tree in place, or was killed as it did, has not yet called `DIR.json`. */
 function readInterim(path: string, directoryOwner: number): string | undefined {
-  const stat = lstatSync(path, { throwIfNoEntry: false });
-  if (!stat?.isFile() || !isBelievable(stat.uid, directoryOwner)) return undefined;
   try {
+    const stat = lstatSync(path);
+    if (!stat.isFile() || !isBelievable(stat.uid, directoryOwner)) return undefined;
     return readRegular(path, constants.O_NOFOLLOW);
   } catch (error) {
-    // It has become DIR.json.
-    if (errnoName(error) === 'ENOENT') return undefined;
+    // There is none, or it has just become DIR.json.
+    if (isAbsent(error)) return undefined;
     throw error;
   }
+}
+
+/** Beside a tree whose name is nearly as long as a name may be, nothing can have that name and more. */
+function isAbsent(error: unknown): boolean {
+  return ['ENOENT', 'ENAMETOOLONG'].includes(errnoName(error) ?? '');
 }
 
 /** Opening a FIFO would wait for a writer for ever. */

@@ -417,6 +417,26 @@ test('--overlay: the command can change everything, and the tree stays as it was
   assert.deepEqual(describeTree(odd), before);
 });
 
+test('a tree may have as long a name, and lie as deep, as there can be', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const long = join(root, '..', 'n'.repeat(255));
+  renameSync(root, long);
+  for (const flags of [[], ['--overlay']]) assert.equal(await output(long, 'echo in', flags), 'in');
+  const deep = join(root, '..', 'a'.repeat(200), 'b'.repeat(200));
+  mkdirSync(deep, { recursive: true });
+  renameSync(long, join(deep, 'root'));
+  for (const flags of [[], ['--overlay']]) assert.equal(await output(join(deep, 'root'), 'echo in', flags), 'in');
+});
+
+test('a mount point that a read-only tree lacks is no mystery', { skip }, async (t) => {
+  const root = makeRoot(t);
+  for (const name of ['hosts', 'hostname', 'resolv.conf']) writeFileSync(join(root, 'etc', name), '');
+  const readOnly = 'mount --bind -o ro "$1" "$1" && exec md-isolate -w /none "$1" pwd';
+  const { stderr, status } = await shell('unshare -m sh -c "$2" sh "$1"', [root, readOnly]);
+  assert.match(stderr, /ENOENT.*; no directory can be made, or the image has something else, at \/none\n$/);
+  assert.equal(status, 125);
+});
+
 test('--volume shows a directory or a file of the host, and :ro only to read', { skip }, async (t) => {
   const root = makeRoot(t);
   const shared = join(root, '../shared');

@@ -174,8 +174,8 @@ export function target(
     ...lenient,
     hint:
       links === 'none'
-        ? `the image has something else than a ${kind} at /${path}; a symbolic link there is refused, since it could lead anywhere`
-        : `the image has something else than a ${kind} at /${path}`,
+        ? `no ${kind} can be made, or the image has something else, at /${path}; a symbolic link there is refused, since it could lead anywhere`
+        : `no ${kind} can be made, or the image has something else, at /${path}`,
   });
   const making: PlanStep[] = [];
   let parent: Result = root;

@@ -10,6 +10,7 @@ import {
   openat2,
   openHow,
   pivot_root,
+  symlinkat,
   umount2,
 } from '../../sys/calls.js';
 import { AT, MNT, MOUNT_ATTR, MS, O } from '../../sys/constants.js';
@@ -79,7 +80,7 @@ export function overlaySteps(
 ): Root {
   const overlay = newFileSystem(
     'overlay',
-    { lowerdir: escaped(directory), upperdir: 'upper', workdir: 'work', ...(user ? { userxattr: true } : {}) },
+    { lowerdir: 'lower', upperdir: 'upper', workdir: 'work', ...(user ? { userxattr: true } : {}) },
     nodev ? MOUNT_ATTR.NODEV : 0,
     'What is written lands in the upper layer, in memory; the directory below stays as it is.',
     new Result('root'),
@@ -93,6 +94,11 @@ export function overlaySteps(
         : [step(fchownat, [workshop, 'upper', uid, gid, 0], 'Its owner is that of the root.')]),
       step(mkdirat, [workshop, 'work', 0o700], 'The overlay prepares changes here before they appear.'),
       step(
+        symlinkat,
+        [directory, workshop, 'lower'],
+        'The lower layer: fsconfig(2) takes up to 255 bytes, and /proc/mounts shows the container what it was told.',
+      ),
+      step(
         fchdir,
         [workshop],
         'An overlay takes its layers as paths; relative ones can name what no path from the root reaches.',
@@ -101,11 +107,6 @@ export function overlaySteps(
       ...attachOverRoot(overlay.fd),
     ],
   };
-}
-
-/** In `lowerdir` a colon separates layers. Source: kernel, Documentation/filesystems/overlayfs.rst. */
-function escaped(path: string): string {
-  return path.replace(/[\\:]/g, '\\$&');
 }
 
 /** A tmpfs for files that the image must not hold and the host must not see. It goes when the host's root goes. */
