@@ -144,27 +144,27 @@ export function execSteps(argv: readonly string[], env: readonly string[]): Exec
     man: 'execve(2)',
   });
   const attempts: { path: string; step: PlanStep }[] = [];
-  let steps: PlanStep[] = [gaveUp];
+  // From the last to the first, since each leads to the one behind it.
+  const reversed: PlanStep[] = [gaveUp];
   const why = 'The command takes over this process: process 1 of its PID namespace.';
   for (const path of candidates(name, env).reverse()) {
-    const [next] = steps;
+    const next = reversed.at(-1)!;
     const result = new Result(`execve ${path}`);
     const seen = new Block(new Uint8Array(8), [{ offset: 0, value: result }]);
-    const goOn: PlanStep[] = [];
+    let goOn: PlanStep = gaveUp;
     for (const errno of passOver) {
-      goOn.unshift(
-        step(compare, [seen, 0xffffffff, 2 ** 32 - errno, errno], 'Not there: on to the next directory of PATH.', {
-          next: next!,
-          onError: goOn[0] ?? gaveUp,
-          man: 'execve(2)',
-        }),
-      );
+      goOn = step(compare, [seen, 0xffffffff, 2 ** 32 - errno, errno], 'Not there: on to the next directory of PATH.', {
+        next,
+        onError: goOn,
+        man: 'execve(2)',
+      });
+      reversed.push(goOn);
     }
-    const attempt = step(execve, [path, argvBlock, envBlock], why, { saves: result, onError: goOn[0]! });
-    attempts.unshift({ path, step: attempt });
-    steps = [attempt, ...goOn, ...steps];
+    const attempt = step(execve, [path, argvBlock, envBlock], why, { saves: result, onError: goOn });
+    reversed.push(attempt);
+    attempts.push({ path, step: attempt });
   }
-  return { steps, attempts, gaveUp };
+  return { steps: reversed.reverse(), attempts: attempts.reverse(), gaveUp };
 }
 
 /** ENOENT, EACCES, ENOTDIR. */

@@ -69,6 +69,9 @@ const pointerPlaces = [
 /** Of an entry, with what aligns the next one. */
 const entrySize = (entryLayout.size + 15) & ~15;
 
+/** Steps ahead that are looked at one by one. */
+const shortJump = 64;
+
 let code: number | undefined;
 
 export class Program {
@@ -86,6 +89,8 @@ export class Program {
   readonly #first: number;
   readonly #scratch: number;
   readonly #header: number;
+  /** Where each step is in the list; made when it is needed. */
+  #places: Map<Step, number> | undefined;
   #started = false;
 
   /** Compiles the steps, into a memory file when one is given. */
@@ -266,11 +271,15 @@ export class Program {
     return this.#first + entrySize * i;
   }
 
-  /** Looks from step `from` on first: most jumps are short, and forward. */
+  /** Looks behind step `from` first: most jumps are short, and forward. */
   #index(step: Step, from = 0): number {
-    let i = this.steps.indexOf(step, from);
-    if (i < 0) i = this.steps.indexOf(step);
-    if (i < 0) throw new Error(`${step.call.callName} is no step of this program`);
+    const end = Math.min(from + shortJump, this.steps.length);
+    for (let i = from; i < end; i++) {
+      if (this.steps[i] === step) return i;
+    }
+    this.#places ??= new Map(this.steps.map((known, i) => [known, i]));
+    const i = this.#places.get(step);
+    if (i === undefined) throw new Error(`${step.call.callName} is no step of this program`);
     return i;
   }
 

@@ -214,6 +214,22 @@ test('names with control characters in the image reach the terminal in plain let
   assert.match(stderr, /^md-isolate: \\x1b\[31mred line: not found/);
 });
 
+test('an image with a PATH of tens of thousands of directories does not take for ever', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const directories = Array.from({ length: 60_000 }, (_, i) => `/${i % 10}`);
+  const document = {
+    image: 'example.org/x:1',
+    digest: `sha256:${'0'.repeat(64)}`,
+    platform: { os: 'linux', architecture: 'amd64' },
+    config: { config: { Env: [`PATH=${directories.join(':')}`] }, rootfs: { type: 'layers', diff_ids: [] } },
+    rootfs: root,
+  };
+  writeFileSync(`${root}.json`, JSON.stringify(document));
+  const { status, timedOut } = await md('md-isolate', [root, 'true'], { timeout: 30_000 });
+  assert.equal(timedOut, false);
+  assert.equal(status, 127);
+});
+
 test('a set-user-ID program of the image raises nothing beyond the bounding set', { skip }, async (t) => {
   const root = makeRoot(t);
   const copy = join(root, 'bin/raise');
