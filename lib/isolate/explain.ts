@@ -1,5 +1,5 @@
 /** Why a step failed, in words that help. */
-import { errnoText, Failure } from '../pipe/failure.js';
+import { errnoText, Failure, shortageHint } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import type { Step } from '../sys/program.js';
 import { errnoNameOf, SyscallError } from '../sys/syscall.js';
@@ -9,7 +9,7 @@ import type { Plan } from './plan.js';
 /** A step of the container's making failed. `user`: in a user namespace. */
 export function stepFailure(plan: Plan, { step, error }: { step: Step; error: SyscallError }, user: boolean): Failure {
   const own = plan.steps.find((known) => known === step)?.hint;
-  const hint = own ?? hintFor(error, user);
+  const hint = shortageHint(error.code) ?? own ?? hintFor(error, user);
   return new Failure(Status.isolate, error.call, errnoText(error.code), { cause: error, ...(hint ? { hint } : {}) });
 }
 

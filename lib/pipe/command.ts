@@ -4,7 +4,7 @@
  */
 import pkg from '../../package.json' with { type: 'json' };
 import { cleanUp } from './cleanup.js';
-import { Failure } from './failure.js';
+import { Failure, knownFailure } from './failure.js';
 import { type Flag, type Flags, type FlagValues, flagsHelp, type HintFor, parseFlags } from './flags.js';
 import { UpstreamFailure } from './input.js';
 import { ReaderGone, watchReader, writeDocument, writeLine } from './output.js';
@@ -25,9 +25,9 @@ export interface Command<F extends Flags> {
   hintFor?: HintFor;
   /** Command lines worth copying, each with a word on what it does. */
   examples: [line: string, meaning: string][];
-  /** The exit statuses that this command can end with, beside those in `statusMeaning`. */
+  /** The exit statuses that this command can end with; `statusMeaning` has a phrase for each. */
   statuses: number[];
-  /** A line of further text for `--help`, for example what an exit status stands for. */
+  /** Further lines of text for `--help`. */
   notes?: string;
   /** A command line follows the first operand: flags end there. */
   stopAtOperand?: boolean;
@@ -124,18 +124,17 @@ function describeFailure<F extends Flags>(command: Command<F>, error: unknown): 
     if (command.ownFailure === undefined) send(() => writeLine(error.line));
     return error.report.code;
   }
-  const known = error instanceof Failure;
-  const message = known
-    ? error.message
+  const failure = knownFailure(error);
+  const message = failure
+    ? failure.message
     : `a fault of this program: ${error instanceof Error ? error.message : String(error)}; MD_DEBUG=1 shows where`;
   warnLine(`${command.name}: ${message}`);
   if (process.env.MD_DEBUG === '1') showStack(error);
-  const own = known ? error.status : Status.software;
+  const own = failure?.status ?? Status.software;
   if (command.ownFailure !== undefined) {
     return own === Status.notFound || own === Status.notExecutable ? own : command.ownFailure;
   }
-  const details = known ? error.details : {};
-  send(() => writeDocument({ error: { command: command.name, code: own, message, ...details } }));
+  send(() => writeDocument({ error: { command: command.name, code: own, message, ...failure?.details } }));
   return own;
 }
 

@@ -59,6 +59,17 @@ export function statusOfErrno(name: string | undefined): number {
   return name !== undefined && notPermitted.has(name) ? Status.notPermitted : Status.io;
 }
 
+/** What any call may meet, wherever it is made: no fault of it, nor of this program. */
+const shortages: Record<string, string> = {
+  EMFILE: 'raise the limit: ulimit -n 1024',
+  ENFILE: 'the whole machine has as many open as fs.file-max allows',
+};
+
+/** What to do about a lack of what every call needs, by its errno name; undefined for any other error. */
+export function shortageHint(name: string | undefined): string | undefined {
+  return name === undefined ? undefined : shortages[name];
+}
+
 /**
  * A system error as a `Failure`: `WHAT: no space left on device`.
  * A `Failure` passes through as it is, and what is no system error is a fault of this program and is thrown on.
@@ -67,7 +78,18 @@ export function failureOf(error: unknown, what: string, options: FailureOptions 
   if (error instanceof Failure) return error;
   const name = errnoName(error);
   if (name === undefined) throw error;
-  return new Failure(statusOfErrno(name), what, errnoText(name), { cause: error, ...options });
+  const hint = shortageHint(name) ?? options.hint;
+  return new Failure(statusOfErrno(name), what, errnoText(name), {
+    cause: error,
+    ...options,
+    ...(hint ? { hint } : {}),
+  });
+}
+
+/** An error that reached the top: a `Failure` as it is, or a lack of what no call can do without. Undefined is a fault. */
+export function knownFailure(error: unknown): Failure | undefined {
+  if (error instanceof Failure) return error;
+  return shortageHint(errnoName(error)) === undefined ? undefined : failureOf(error, 'this process');
 }
 
 /** The kernel's words for an errno name: "ENOSPC" gives "no space left on device (ENOSPC)". */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { cleanUp, onFailure } from '../../lib/pipe/cleanup.js';
-import { Failure, failureOf, oneLine } from '../../lib/pipe/failure.js';
+import { Failure, failureOf, knownFailure, oneLine } from '../../lib/pipe/failure.js';
 import { size } from '../../lib/pipe/progress.js';
 
 test('a failure reads: what, why; hint', () => {
@@ -25,6 +25,14 @@ test('a system error becomes the status that fits it', () => {
   assert.equal(of('ENOSPC').status, 74);
   assert.equal(of('EACCES').status, 77);
   assert.equal(of('ENOSPC').message, 'writing blob: no space left on device (ENOSPC)');
+});
+
+test('too many open files are no fault of this program, wherever they are met', () => {
+  const error = Object.assign(new Error('m'), { code: 'EMFILE' });
+  const why = 'too many open files (EMFILE); raise the limit: ulimit -n 1024';
+  assert.equal(failureOf(error, '/store', { hint: 'of no use here' }).message, `/store: ${why}`);
+  assert.equal(knownFailure(error)?.message, `this process: ${why}`);
+  assert.equal(knownFailure(Object.assign(new Error('m'), { code: 'EBADF' })), undefined);
 });
 
 test('an error of the program itself is not dressed up as a failure of the disk', () => {
