@@ -1,11 +1,15 @@
 /** Where the store is. */
-import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
+import { userHome } from '../pipe/home.js';
 
 /** $MD_HOME, by default ${XDG_DATA_HOME:-~/.local/share}/md. */
 export function storeHome(env: NodeJS.ProcessEnv = process.env): string {
   if (env.MD_HOME) return resolve(env.MD_HOME);
   // The XDG base directory specification has relative paths ignored.
-  const data = env.XDG_DATA_HOME && isAbsolute(env.XDG_DATA_HOME) ? env.XDG_DATA_HOME : join(homedir(), '.local/share');
+  const data =
+    env.XDG_DATA_HOME && isAbsolute(env.XDG_DATA_HOME) ? env.XDG_DATA_HOME : join(userHome(env), '.local/share');
   return join(data, 'md');
 }
+
+/** For who may not write there. */
+export const storeHint = 'MD_HOME names another place for the store';

@@ -9,7 +9,7 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { wrong } from '../pipe/check.js';
 import { asRootfsDocument, type RootfsDocument } from '../pipe/document.js';
 import { errnoName, failureOf } from '../pipe/failure.js';
-import { storeHome } from './home.js';
+import { storeHint, storeHome } from './home.js';
 import { makeDirectory, ownPath, sweepAbandoned } from './own-files.js';
 
 const nameLimit = 255;
@@ -21,7 +21,7 @@ export function rootfsPath(digest: string, home: string = storeHome()): string {
   try {
     makeDirectory(directory);
   } catch (error) {
-    throw failureOf(error, directory);
+    throw failureOf(error, directory, { hint: storeHint });
   }
   return join(directory, digest.replace(':', '-'));
 }

@@ -17,11 +17,11 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDigest } from '../pipe/check.js';
-import { errnoName, Failure, failureOf } from '../pipe/failure.js';
+import { errnoName, Failure, type FailureOptions, failureOf } from '../pipe/failure.js';
 import { type Descriptor, type IndexEntry, type Platform, platformName } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 import { warnLine } from '../pipe/trace.js';
-import { storeHome } from './home.js';
+import { storeHint, storeHome } from './home.js';
 import { imageOf, indexJson, named, readIndex, unnamed } from './index-json.js';
 import { isOld, makeDirectory, sweepAbandoned, writeWhole } from './own-files.js';
 import { Partial } from './partial.js';
@@ -65,10 +65,9 @@ export class Store {
   ) {
     this.#oci = join(home, 'oci');
     this.#partials = join(home, 'partial');
-    onDisk(this.#partials, () => makeDirectory(this.#partials, 0o700));
-    onDisk(this.#oci, () => {
-      if (!this.#isLayout()) this.#makeLayout();
-    });
+    const hint = storeHint;
+    onDisk(this.#partials, () => makeDirectory(this.#partials, 0o700), { hint });
+    onDisk(this.#oci, () => this.#ensureLayout(), { hint });
   }
 
   /** Where a blob is, or would be. */
@@ -226,12 +225,9 @@ export class Store {
     }
   }
 
-  #isLayout(): boolean {
-    return Object.keys(layoutFiles).every((name) => fs.existsSync(join(this.#oci, name)));
-  }
-
   /** All at once, so that nobody ever sees half of a layout; what one lacks that is there already is added. */
-  #makeLayout(): void {
+  #ensureLayout(): void {
+    if (Object.keys(layoutFiles).every((name) => fs.existsSync(join(this.#oci, name)))) return;
     const staged = fs.mkdtempSync(join(this.#partials, 'oci-'));
     fs.chmodSync(staged, 0o755);
     fs.mkdirSync(join(staged, 'blobs/sha256'), { recursive: true });
@@ -307,10 +303,10 @@ function mismatch({ digest, size }: Descriptor, { offset, digest: got }: Partial
   return new Failure(Status.data, `blob ${digest}`, why);
 }
 
-function onDisk<T>(what: string, work: () => T): T {
+function onDisk<T>(what: string, work: () => T, options: FailureOptions = {}): T {
   try {
     return work();
   } catch (error) {
-    throw failureOf(error, what);
+    throw failureOf(error, what, options);
   }
 }

@@ -4,9 +4,9 @@
  * Sources: docker's "Verify repository client with certificates"; containers-certs.d(5) of podman.
  */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { errnoName, errnoText, statusOfErrno } from '../pipe/failure.js';
+import { userHome } from '../pipe/home.js';
 import { Status } from '../pipe/status.js';
 import { trace, warnLine } from '../pipe/trace.js';
 import { asAuthorities } from './authorities.js';
@@ -24,7 +24,7 @@ const hub = 'docker.io';
 
 /** Where they may be for the host of a URL. As with podman the first directory that is there has all of them. */
 export function certificateDirectories(url: URL, env: NodeJS.ProcessEnv = process.env): string[] {
-  const home = join(env.HOME || homedir(), '.config/containers/certs.d');
+  const home = join(userHome(env), '.config/containers/certs.d');
   return [home, '/etc/containers/certs.d', '/etc/docker/certs.d'].flatMap((parent) =>
     namesOf(url).map((name) => join(parent, name)),
   );

@@ -5,10 +5,10 @@
  */
 import type { ExecFileException } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { asFieldValue, asObject, asString, type JsonObject, optional, secret } from '../pipe/check.js';
 import { errnoName, errnoText, Failure } from '../pipe/failure.js';
+import { userHome } from '../pipe/home.js';
 import { Status } from '../pipe/status.js';
 import { warnLine } from '../pipe/trace.js';
 import type { Credentials } from './auth.js';
@@ -51,7 +51,7 @@ function* credentialConfigs(env: NodeJS.ProcessEnv): Generator<[name: string, co
 
 /** In the order in which they are asked: what the environment names comes first. */
 export function credentialFiles(env: NodeJS.ProcessEnv): string[] {
-  const home = env.HOME || homedir();
+  const home = userHome(env);
   return [
     env.REGISTRY_AUTH_FILE,
     join(env.DOCKER_CONFIG || join(home, '.docker'), 'config.json'),

@@ -4,9 +4,9 @@
  * Node has threads, and a process with threads cannot move itself there: clone(2) makes one that begins there.
  */
 import { readFileSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { onFailure } from '../pipe/cleanup.js';
 import { errnoText, Failure } from '../pipe/failure.js';
+import { userHome } from '../pipe/home.js';
 import { Status } from '../pipe/status.js';
 import { trace, tracing } from '../pipe/trace.js';
 import {
@@ -129,7 +129,7 @@ function environment(): Uint8Array[] {
   const kept = stringsOf('environ').filter((line) => !old.equals(line.subarray(0, old.length)));
   const added = [`${marker}=${process.pid}`];
   // Without it the home would be looked up by user id, and that is root's in there.
-  if (process.env.HOME === undefined && process.geteuid!() !== 0) added.push(`HOME=${homedir()}`);
+  if (process.env.HOME === undefined && process.geteuid!() !== 0) added.push(`HOME=${userHome(process.env)}`);
   return [...kept, ...added.map((line) => Buffer.from(line))];
 }
 

@@ -11,6 +11,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
+import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -64,6 +65,7 @@ test('the store is where MD_HOME says, or XDG_DATA_HOME, or below the home direc
   assert.equal(storeHome({ MD_HOME: '/x' }), '/x');
   assert.equal(storeHome({ XDG_DATA_HOME: '/data' }), '/data/md');
   assert.match(storeHome({ XDG_DATA_HOME: 'relative' }), /\/\.local\/share\/md$/);
+  assert.equal(storeHome({ HOME: '' }), join(userInfo().homedir, '.local/share/md'));
 });
 
 test('a new store is an OCI layout', (t) => {
