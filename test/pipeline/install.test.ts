@@ -1,9 +1,9 @@
 /** What is installed works by itself: nothing of the checkout is needed afterwards. */
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
-import { needs, root, run, scratch, shell } from '../support/run.js';
+import { binDir, needs, root, run, scratch, shell } from '../support/run.js';
 
 const { bin, version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
   bin: Record<string, string>;
@@ -58,5 +58,23 @@ test('the packed tarball holds every command that package.json names, and they w
     });
     assert.equal(status, 0, stderr);
     assert.match(stdout, new RegExp(`^${name} `));
+  }
+});
+
+test('md-pull and md-run find the other commands through links to them', async (t) => {
+  const directory = scratch(t);
+  const elsewhere = join(directory, 'else where');
+  mkdirSync(elsewhere);
+  for (const name of ['md-pull', 'md-run']) {
+    symlinkSync(join(binDir, name), join(directory, name));
+    // From a directory that is itself a link, by a name of the user's own.
+    symlinkSync(`../${name}`, join(elsewhere, `my-${name}`));
+    symlinkSync(elsewhere, join(directory, `way-to-${name}`));
+    const path = join(directory, `way-to-${name}`, `my-${name}`);
+    for (const argv of [[path], ['sh', path], [`./my-${name}`]]) {
+      const PATH = `${dirname(process.execPath)}:/usr/bin:/bin`;
+      const { stdout, stderr } = await run([...argv, '--version'], { env: { PATH }, cwd: elsewhere });
+      assert.deepEqual([stdout, stderr], [`${name} ${version}\n`, '']);
+    }
   }
 });

@@ -39,6 +39,14 @@ for (const command of [...commands, ...wrappers]) {
     assert.match(stdout, new RegExp(`^${command} [0-9]+\\.[0-9]+\\.[0-9]+\\n$`));
   });
 
+  for (const flag of ['--help', '--version']) {
+    test(`${command} ${flag} says that stdout cannot be written, and nothing else`, async () => {
+      const { status, stderr } = await shell(`${command} ${flag} >/dev/full`);
+      assert.equal(status, command === 'md-isolate' || command === 'md-run' ? 125 : 74);
+      assert.match(stderr, new RegExp(`^${command}: [^\n]*stdout[^\n]*\n$`));
+    });
+  }
+
   test(`an unknown flag of ${command} is a usage error of one line`, async () => {
     const { status, stderr } = await md(command, ['--no-such-flag=1', 'x']);
     assert.equal(status, command === 'md-isolate' || command === 'md-run' ? 125 : 64);

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { storeHome } from '../../lib/image/home.js';
 import { formatReference, parseReference } from '../../lib/registry/reference.js';
 import { md, root, run, scratch } from '../support/run.js';
 
@@ -51,6 +52,24 @@ test('md-run qualifies names as md-token does', async (t) => {
   ]) {
     const { stdout, stderr } = await run([join(bin, 'md-run'), name], { env: { MD_HOME: home } });
     assert.equal(stdout.split('\n')[0], formatReference(parseReference(name)), `${name} ${stderr}`);
+  }
+});
+
+test('md-run looks for images where the commands have their store', async (t) => {
+  const bin = scratch(t);
+  writeFileSync(join(bin, 'md-run'), script.replace('md_rootfs=$md_home', 'echo "$md_home"; exit; $&'), {
+    mode: 0o755,
+  });
+  for (const env of [
+    { MD_HOME: '/store', HOME: '/h' },
+    { HOME: '/h' },
+    { HOME: '/h', XDG_DATA_HOME: '/data' },
+    { HOME: '/h', XDG_DATA_HOME: 'relative' },
+    { HOME: '' },
+    { HOME: undefined },
+  ]) {
+    const { stdout } = await run([join(bin, 'md-run'), 'demo'], { env });
+    assert.equal(stdout, `${storeHome(env)}\n`, JSON.stringify(env));
   }
 });
 

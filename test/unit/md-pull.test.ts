@@ -1,0 +1,50 @@
+/** What md-pull knows by itself, since it is a shell script, has to agree with what the commands know. */
+import assert from 'node:assert/strict';
+import { copyFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { md, root, run, scratch } from '../support/run.js';
+
+/** md-pull beside stages that write their command line to stderr. */
+function recorder(t: TestContext): string {
+  const bin = scratch(t);
+  copyFileSync(join(root, 'cmd/md-pull'), join(bin, 'md-pull'));
+  for (const name of ['md-token', 'md-manifest', 'md-fetch-layer', 'md-unpack']) {
+    writeFileSync(join(bin, name), `#!/bin/sh\ncat >/dev/null\necho ${name} "$@" >&2\n`, { mode: 0o755 });
+  }
+  return join(bin, 'md-pull');
+}
+
+async function stagesOf(command: string, ...words: string[]): Promise<string[]> {
+  const { stderr } = await run([command, ...words]);
+  return stderr.trim().split('\n').sort();
+}
+
+test('md-pull knows every flag of md-token, and which of them have a value', async (t) => {
+  const command = recorder(t);
+  const { stdout } = await md('md-token', ['--help']);
+  const flags = [...stdout.matchAll(/^ +(?:-\w, )?--([a-z-]+)(?: ([A-Z]\S*))?/gm)];
+  assert.ok(flags.length > 10);
+  for (const [, name, value] of flags) {
+    if (['help', 'version', 'trace'].includes(name!)) continue;
+    const words = value === undefined ? [`--${name}`] : [`--${name}`, 'x'];
+    const stages = await stagesOf(command, ...words, 'demo');
+    assert.ok(stages.includes(`md-token ${words.join('=')} -- demo`), `${words} ${stages}`);
+  }
+});
+
+test('md-pull hands each flag to the stages that it is for', async (t) => {
+  const command = recorder(t);
+  const words = ['-q', '-f', '-j', '2', '--map', '--platform', 'linux/arm64', '-u', 'me', 'demo', 'tree'];
+  assert.deepEqual(await stagesOf(command, ...words), [
+    'md-fetch-layer --progress=none --jobs=2',
+    'md-manifest --platform=linux/arm64',
+    'md-token --username=me -- demo',
+    'md-unpack --progress=none -f --map --path -- tree',
+  ]);
+});
+
+test('md-pull takes no operand for the value of a flag that it does not know', async () => {
+  const { status, stderr } = await md('md-pull', ['--nosuch', 'demo']);
+  assert.deepEqual([status, stderr], [64, 'md-pull: --nosuch: unknown flag; see --help\n']);
+});
