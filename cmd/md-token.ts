@@ -36,11 +36,13 @@ main(
       ['md-token --offline alpine', 'from the store, without the network'],
       ['md-token oci:layout:latest', 'from an OCI image layout in ./layout'],
       ['md-token docker-archive:alpine.tar', 'from what docker save wrote; gzip and zstd are fine'],
+      ['md-token oci-archive:alpine.tar', 'from what podman save --format oci-archive wrote'],
       ['md-token -x alpine', 'show the challenge and the answer to it'],
     ],
     statuses: [0, 64, 65, 69, 74, 75, 76, 77],
     notes: [
-      'IMAGE is a name, or oci:DIR[:NAME|@DIGEST] or docker-archive:FILE[:NAME:TAG|@DIGEST] for an image on this machine.',
+      'IMAGE is a name, or for an image on this machine oci:DIR[:NAME|@DIGEST], oci-archive:FILE[:NAME|@DIGEST] or',
+      'docker-archive:FILE[:NAME:TAG|@DIGEST].',
       'Writes the document that md-manifest reads. Its fields "authorization" and "login" are secrets.',
       'Logins made with docker login or podman login are used, and those in DOCKER_AUTH_CONFIG.',
       'Certificates for one registry are those of docker and podman: certs.d/HOST:PORT below /etc/docker, /etc/containers',
@@ -72,7 +74,7 @@ async function registryImage(image: string, flags: FlagValues<typeof registryFla
 
 /** An image in a layout or an archive of the user's. */
 async function localImage(text: string): Promise<TokenDocument | undefined> {
-  // No reference begins so: a colon ends it, and a tag has no slash.
+  // As a name that could only be docker.io/library/oci with a tag, which can be written so.
   if (!/^(?:oci|oci-archive|docker-archive):/.test(text)) return undefined;
   const { findLocal } = await import('../lib/image/local.js');
   const { source, reference, names } = await findLocal(text, isSameReference);

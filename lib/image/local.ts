@@ -1,8 +1,8 @@
 /**
- * Images that need no registry: in an OCI image layout, in an archive of `docker save`, or in the store already. The
- * field `source` of the document says where, and no stage needs to be told again:
+ * Images that need no registry: in an OCI image layout, in an archive of one or of `docker save`, or in the store already.
+ * The field `source` of the document says where, and no stage needs to be told again:
  *
- *     oci:/absolute/directory    docker-archive:/absolute/file    store
+ *     oci:/absolute/directory    oci-archive:/absolute/file    docker-archive:/absolute/file    store
  *
  * Without it the image is in its registry.
  */
@@ -14,7 +14,7 @@ import type { Platform } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 import { ArchiveFiles } from './archive.js';
 import { DockerArchive } from './docker-archive.js';
-import { bad, DirectoryFiles, type Files } from './files.js';
+import { bad, DirectoryFiles } from './files.js';
 import { Layout } from './layout.js';
 import { Offline } from './offline.js';
 import { hostPlatform } from './platform.js';
@@ -32,7 +32,7 @@ export interface Found {
 export interface LocalSource extends Source {
   /**
    * The image that a user means: by its digest, by a name for which `isNamed` holds, or the only one. Throws `Failure`
-   * 65 when there is none, or when there are several to choose from.
+   * 69 when there is none, 64 when there are several and no selector says which.
    */
   find(selector: string | undefined, isNamed: (name: string) => boolean): Promise<Found>;
 }
@@ -45,8 +45,11 @@ export interface LocalImage {
   names: string[];
 }
 
-/** `oci:DIR[:NAME|@DIGEST]` or `docker-archive:FILE[:NAME:TAG|@DIGEST]`, as skopeo has them. */
-const localForm = /^(oci|docker-archive):([^:@]+|[^:]+?)(?::(.+)|@(sha(?:256|512):[0-9a-f]+))?$/s;
+/**
+ * `oci:DIR[:NAME|@DIGEST]`, `oci-archive:FILE[:NAME|@DIGEST]` or `docker-archive:FILE[:NAME:TAG|@DIGEST]`, as skopeo has
+ * them. Archives are told by what is in them, so either name will do.
+ */
+const localForm = /^(oci|oci-archive|docker-archive):([^:@]+|[^:]+?)(?::(.+)|@(sha(?:256|512):[0-9a-f]+))?$/s;
 
 /**
  * Finds the image that a command line names. `sameName` tells whether two texts name the same image. Throws `Failure` 64
@@ -56,7 +59,7 @@ export async function findLocal(text: string, sameName: (a: string, b: string) =
   const [, kind, place = '', name, digest] = localForm.exec(text) ?? [];
   if (kind === undefined) {
     throw new Failure(Status.usage, JSON.stringify(text), 'it names no image of this machine', {
-      hint: 'oci:DIR[:NAME|@DIGEST], or docker-archive:FILE[:NAME:TAG|@DIGEST] for an archive, of a layout as well',
+      hint: 'oci:DIR[:NAME|@DIGEST], oci-archive:FILE[:NAME|@DIGEST] or docker-archive:FILE[:NAME:TAG|@DIGEST]',
     });
   }
   const path = resolve(place);
@@ -77,7 +80,7 @@ export async function openLocal(
   const source = optional(document.source, 'source', asString);
   if (source === undefined) return undefined;
   if (source === 'store') return new Offline(store, document.image, wanted);
-  const [, kind = '', path = ''] = /^(oci|docker-archive):(\/.*)$/s.exec(source) ?? [];
+  const [, kind = '', path = ''] = /^(oci|oci-archive|docker-archive):(\/.*)$/s.exec(source) ?? [];
   if (kind === '') throw bad('source', `${JSON.stringify(source)} is none that is known`);
   return new Unopened(() => open(kind, path));
 }
@@ -103,21 +106,25 @@ class Unopened implements Source {
 }
 
 async function open(kind: string, path: string): Promise<LocalSource> {
-  if (statOf(path).isDirectory() !== (kind === 'oci')) {
-    throw kind === 'oci'
-      ? bad(path, 'it is no directory', 'an OCI image layout is one; of a file say docker-archive:FILE')
-      : bad(path, 'it is a directory', 'docker save writes a file; of an OCI image layout say oci:DIR');
+  return kind === 'oci' ? openDirectory(path) : openArchive(path);
+}
+
+async function openDirectory(path: string): Promise<LocalSource> {
+  if (!statOf(path).isDirectory()) {
+    throw bad(path, 'it is no directory', 'of an archive say oci-archive:FILE or docker-archive:FILE');
   }
-  const files: Files = kind === 'oci' ? new DirectoryFiles(path) : await ArchiveFiles.open(path);
-  // Newer archives of docker are layouts as well, which keep the digests that the registry knows.
-  const found = (await Layout.open(files)) ?? (kind === 'oci' ? undefined : await DockerArchive.open(files));
+  const found = await Layout.open(new DirectoryFiles(path));
   if (found) return found;
-  const missing = kind === 'oci' ? 'oci-layout' : 'manifest.json';
-  throw bad(
-    path,
-    `it has no ${missing}`,
-    kind === 'oci' ? 'an OCI image layout is a directory with that file' : 'docker save writes one',
-  );
+  throw bad(path, 'it has no oci-layout', 'an OCI image layout is a directory with that file');
+}
+
+async function openArchive(path: string): Promise<LocalSource> {
+  if (statOf(path).isDirectory()) throw bad(path, 'it is a directory', 'of an OCI image layout say oci:DIR');
+  const files = await ArchiveFiles.open(path);
+  // What docker saves today is both, and a layout has the digests that the registry knows.
+  const found = (await Layout.open(files)) ?? (await DockerArchive.open(files));
+  if (found) return found;
+  throw bad(path, 'it has no manifest.json and no oci-layout', 'docker save writes the one, podman save either');
 }
 
 function statOf(path: string): Stats {

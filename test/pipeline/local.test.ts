@@ -156,7 +156,7 @@ test('--offline needs nothing but to read the store', async (t) => {
 test('a store that cannot be made is told with the reason', { skip: needsRoot || needs('unshare') }, async (t) => {
   const script = 'mount -t tmpfs -o ro none "$1" && MD_HOME="$1/not/there" md-token --offline a/b';
   const result = await run(['unshare', '--mount', 'sh', '-c', script, 'sh', scratch(t)]);
-  assert.match(result.stderr, /^md-token: .*\/not\/there\/partial: read-only file system \(EROFS\)$/m);
+  assert.match(result.stderr, /^md-token: .*\/not\/there\/partial: read-only file system \(EROFS\); MD_HOME names another place for the store$/m);
   assert.equal(result.status, 74);
 });
 
@@ -492,6 +492,19 @@ test('an image comes from what skopeo wrote as docker-archive', { skip: needs('s
   assert.equal(document(result).image, 'quay.io/some/demo:v1');
 });
 
+test('an image comes from what skopeo wrote as oci-archive', { skip: needs('skopeo') }, async (t) => {
+  const directory = scratch(t);
+  const built = demo();
+  const source = layout(join(directory, 'source'), [built]);
+  const path = join(directory, 'saved.tar');
+  const archive = `oci-archive:${path}`;
+  await peer(['skopeo', '--insecure-policy', 'copy', '-q', `oci:${source}`, `${archive}:quay.io/some/demo:v1`]);
+  const result = await pull(join(directory, 'home'), [`${archive}:quay.io/some/demo:v1`]);
+  assert.deepEqual(fetched(result), digests(built));
+  const { image, digest, source: from } = document(result);
+  assert.deepEqual([image, digest, from], ['quay.io/some/demo:v1', built.descriptor.digest, archive]);
+});
+
 const hostileArchives: Record<string, [expected: RegExp, make: (path: string) => void]> = {
   'a layer of other content': [
     /digest mismatch/,
@@ -565,7 +578,10 @@ const hostileArchives: Record<string, [expected: RegExp, make: (path: string) =>
     /it is no tar archive; one that is compressed with anything but gzip or zstd/,
     (path) => writeFileSync(path, Buffer.concat([Buffer.from('fd377a585a00', 'hex'), Buffer.alloc(1000, 1)])),
   ],
-  'no manifest.json': [/it has no manifest.json/, (path) => writeFileSync(path, tarball([{ name: 'x', data: 'y' }]))],
+  'no manifest.json': [
+    /it has no manifest.json and no oci-layout/,
+    (path) => writeFileSync(path, tarball([{ name: 'x', data: 'y' }])),
+  ],
 };
 
 for (const [what, [expected, make]] of Object.entries(hostileArchives)) {
