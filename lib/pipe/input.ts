@@ -64,7 +64,7 @@ export class StdinLines {
     }
     this.#lines.end();
     throw new Failure(Status.data, 'document on stdin', 'stdin ended before a document came', {
-      hint: 'the command before this one was killed or is none of these',
+      hint: 'the command before this one is missing, was killed, or writes none',
     });
   }
 

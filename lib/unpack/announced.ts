@@ -50,7 +50,10 @@ export async function* ofImage(layers: AsyncIterable<Layer>, document: ManifestD
   }
   if (next < wanted) {
     throw new Failure(Status.data, 'stdin', `it ended after ${next} of ${wanted} layers`, {
-      hint: 'the command before this one was killed or crashed',
+      hint:
+        next === 0
+          ? 'md-fetch-layer announces them: pipe its output in here'
+          : 'the command before this one was killed',
     });
   }
 }

@@ -121,14 +121,13 @@ export class Stage {
     const target = resolve(dir);
     const base = basename(target);
     if (base === '') throw new Failure(Status.usage, target, 'the root directory is no place for an image');
-    let parent = -1;
+    const parent = openParent(dirname(target));
     try {
-      parent = openat(AT.FDCWD, dirname(target), openDirectory, 0);
       clearLeftovers(parent, base);
       check(parent, base, target);
       return new Stage(target, parent, base, force);
     } catch (error) {
-      if (parent >= 0) close(parent);
+      close(parent);
       throw failureOf(error, dir);
     }
   }
@@ -209,6 +208,15 @@ export class Stage {
     if (result === -EBUSY) throw isMountPoint(this.target);
     if (result < 0) throw new SyscallError('renameat2', -result, this.target);
     return () => renameat2(parent, base, parent, name, 0);
+  }
+}
+
+/** The message names it, and not the tree: that one is not there yet as a rule, and nobody would wonder. */
+function openParent(path: string): number {
+  try {
+    return openat(AT.FDCWD, path, openDirectory, 0);
+  } catch (error) {
+    throw failureOf(error, path);
   }
 }
 

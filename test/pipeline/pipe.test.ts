@@ -144,6 +144,21 @@ test('an upstream that was killed between two layers is told from one that ended
   assert.equal((await run(['ls', '-A', cwd])).stdout, 'home\n');
 });
 
+test('md-unpack says which stage is missing when no layer is announced', async (t) => {
+  const cwd = scratch(t);
+  const script = 'md-token "$1" | md-manifest | md-unpack rootfs';
+  const result = await shell(script, [`${registry.host}/library/two`], { cwd, env: { MD_HOME: join(cwd, 'home') } });
+  assert.equal(result.status, 65);
+  assert.match(result.stderr, /0 of 2 layers; md-fetch-layer announces them: pipe its output in here\n$/);
+});
+
+test('md-unpack names the directory that is missing above DIR', async (t) => {
+  const cwd = scratch(t);
+  const { status, stderr } = await md('md-unpack', ['above/tree'], { cwd, stdin: '{"layer":{"path":"a"}}\n' });
+  const why = `${join(cwd, 'above')}: no such file or directory (ENOENT)`;
+  assert.deepEqual([status, stderr], [74, `md-unpack: ${why}\n`]);
+});
+
 test('a stage whose reader has gone stops, though it has nothing to write yet', async (t) => {
   const cwd = scratch(t);
   const stalling = await startRegistry();

@@ -1,4 +1,4 @@
-/** The rules on who may import what, from DESIGN: they keep the modules apart and the start of each command fast. */
+/** The rules on who may import what: they keep the modules apart and the start of each command fast. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';
