@@ -9,7 +9,8 @@ import type { Plan } from './plan.js';
 /** A step of the container's making failed. `user`: in a user namespace. */
 export function stepFailure(plan: Plan, { step, error }: { step: Step; error: SyscallError }, user: boolean): Failure {
   const own = plan.steps.find((known) => known === step)?.hint;
-  const hint = shortageHint(error.code) ?? own ?? hintFor(error, user);
+  const ofStep = typeof own === 'function' ? own(error.code) : own;
+  const hint = shortageHint(error.code) ?? ofStep ?? hintFor(error, user);
   return new Failure(Status.isolate, error.call, errnoText(error.code), { cause: error, ...(hint ? { hint } : {}) });
 }
 

@@ -2,19 +2,21 @@
 import type { Block, Result, Step, StepArg } from '../sys/program.js';
 import type { Arg, Syscall } from '../sys/syscall.js';
 
+export type Hint = string | ((code: string) => string);
+
 export interface PlanStep extends Step {
   /** The kernel's reason for it, one plain sentence. */
   readonly why: string;
   /** Where to read on, when it is not the man page of the call. */
   readonly man: string | undefined;
-  /** What an error of this step means in practice and what to do about it. */
-  readonly hint?: string | undefined;
+  /** What an error of this step means in practice and what to do about it; by its errno name where that decides. */
+  readonly hint?: Hint | undefined;
 }
 
 export interface StepOptions extends Pick<Step, 'saves' | 'onError' | 'next'> {
   /** The man page when it is not that of the call. */
   man?: string;
-  hint?: string;
+  hint?: Hint;
 }
 
 type Given<A extends readonly Arg[]> = { [I in keyof A]: A[I] | Result | Block };

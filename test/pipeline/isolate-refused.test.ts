@@ -67,6 +67,14 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp][] 
     /\(EINVAL\); the root of this process is no mount: mount --bind DIR DIR before chroot\(8\) makes it one$/,
   ],
   [
+    'a tree that is read-only and lacks a mount point',
+    `unshare -m sh -c '
+      for root; do [ ! -d "$root" ] || break; done
+      mount --bind "$root" "$root" && mount -o remount,bind,ro "$root" && exec "$@"' sh "$@"`,
+    ['-w', '/not/there'],
+    /\(ENOENT\); the tree lacks it, and it cannot be made there: --overlay helps/,
+  ],
+  [
     'a file of the host at /dev/null, which a user namespace would get',
     `unshare -m sh -c 'mount --bind /etc/hostname /dev/null; exec "$@"' sh "$@"`,
     ['--userns', 'self'],

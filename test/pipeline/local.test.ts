@@ -156,7 +156,10 @@ test('--offline needs nothing but to read the store', async (t) => {
 test('a store that cannot be made is told with the reason', { skip: needsRoot || needs('unshare') }, async (t) => {
   const script = 'mount -t tmpfs -o ro none "$1" && MD_HOME="$1/not/there" md-token --offline a/b';
   const result = await run(['unshare', '--mount', 'sh', '-c', script, 'sh', scratch(t)]);
-  assert.match(result.stderr, /^md-token: .*\/not\/there\/partial: read-only file system \(EROFS\); MD_HOME names another place for the store$/m);
+  assert.match(
+    result.stderr,
+    /^md-token: .*\/not\/there\/partial: read-only file system \(EROFS\); MD_HOME names another place for the store$/m,
+  );
   assert.equal(result.status, 74);
 });
 

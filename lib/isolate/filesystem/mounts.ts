@@ -31,7 +31,7 @@ import {
 } from '../../sys/constants.js';
 import { Result } from '../../sys/program.js';
 import type { Path } from '../../sys/syscall.js';
-import { type PlanStep, step } from '../step.js';
+import { type Hint, type PlanStep, type StepOptions, step } from '../step.js';
 
 const { NOSUID, NODEV, NOEXEC } = MOUNT_ATTR;
 /** What every mount in the container has that needs neither programs nor devices. */
@@ -152,6 +152,16 @@ export interface TargetOptions {
   optional?: boolean;
 }
 
+/** Why a mount point cannot be opened, and could not be made either. */
+function hintAt(path: string, kind: TargetKind, links: TargetOptions['links']): Hint {
+  const other = `the image has something else than a ${kind} at /${path}`;
+  const refused = links === 'none' ? `${other}; a symbolic link there is refused, since it could lead anywhere` : other;
+  return (code) => (code === 'ENOENT' ? cannotBeMade : refused);
+}
+
+const cannotBeMade =
+  "the tree lacks it, and it cannot be made there: --overlay helps if the tree is read-only, a tree of your own if it is another user's";
+
 /** Opens a mount point below `root`, making what is missing of it. */
 export function target(
   root: Result,
@@ -165,17 +175,14 @@ export function target(
     directory: boolean,
     saves: Result,
     because: string,
-    flow: { next?: PlanStep; onError?: PlanStep | 'continue'; hint?: string } = {},
+    flow: Pick<StepOptions, 'next' | 'onError' | 'hint'> = {},
   ) => step(openat2, [root, at, lookups[links][directory ? 'directory' : 'file'], 24], because, { saves, ...flow });
   const lenient = optional ? { onError: 'continue' as const } : {};
 
   const parts = path.split('/');
   const reopen = open(path, kind === 'directory', fd, 'What was missing is there now.', {
     ...lenient,
-    hint:
-      links === 'none'
-        ? `no ${kind} can be made, or the image has something else, at /${path}; a symbolic link there is refused, since it could lead anywhere`
-        : `no ${kind} can be made, or the image has something else, at /${path}`,
+    hint: hintAt(path, kind, links),
   });
   const making: PlanStep[] = [];
   let parent: Result = root;
@@ -191,8 +198,10 @@ export function target(
           }),
     );
     if (last) return;
-    const next = new Result(`/${parts.slice(0, i + 1).join('/')}`);
-    making.push(open(parts.slice(0, i + 1).join('/'), true, next, 'The parent of what is made next.', lenient));
+    const above = parts.slice(0, i + 1).join('/');
+    const next = new Result(`/${above}`);
+    const hint = hintAt(above, 'directory', links);
+    making.push(open(above, true, next, 'The parent of what is made next.', { ...lenient, hint }));
     parent = next;
   });
   return { fd, steps: [open(path, kind === 'directory', fd, why, { onError: making[0]! }), ...making, reopen] };
