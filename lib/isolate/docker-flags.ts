@@ -1,9 +1,14 @@
-/** What to do in the place of flags that `docker run` or `podman run` has and `md-isolate` has not, for who types them by habit. */
+/**
+ * What to do in the place of flags that `docker run`, `podman run` or `md-pull` has and `md-isolate` has not, for who types
+ * them by habit.
+ */
 
 const daemon = 'nothing runs beside the container that could do this';
 const kept = 'nothing is kept of a container, so it has no name or label';
 const foreground = 'it runs in the foreground; the shell has & for the background';
 const ports = 'without --net none the network is that of the host: what the command listens on is open there';
+const networks = 'there is the network of the host, and with --net none one without any other';
+const pulling = 'md-pull takes what is about pulling: run md-pull IMAGE first';
 const own = 'this namespace is always of its own';
 const streams = 'all signals and streams are passed on as they are';
 const cpus = '--cpus says how much processor time there is';
@@ -13,13 +18,20 @@ const stop = 'there is no docker stop for it: kill(1) and timeout(1) send the si
 /** Long names and single letters. */
 const instead: Record<string, string> = {
   a: streams,
+  annotation: kept,
+  arch: 'md-pull --platform fetches an image for another machine',
   attach: streams,
+  authfile: pulling,
+  'blkio-weight': limits,
   c: cpus,
+  'ca-file': pulling,
+  cgroupns: own,
+  cidfile: kept,
   'cpu-period': cpus,
   'cpu-quota': cpus,
   'cpu-shares': cpus,
-  cgroupns: own,
-  cidfile: kept,
+  'cpuset-mems': limits,
+  creds: pulling,
   d: foreground,
   detach: foreground,
   'device-cgroup-rule': 'no cgroup filters devices: --device names each',
@@ -28,32 +40,52 @@ const instead: Record<string, string> = {
   expose: ports,
   gpus: '--device /dev/NODE gives a device of the host, -v its libraries',
   'health-cmd': daemon,
+  'health-interval': daemon,
+  'health-retries': daemon,
+  'health-start-period': daemon,
+  'health-timeout': daemon,
+  insecure: pulling,
+  ip: networks,
+  ip6: networks,
   ipc: own,
   l: kept,
   label: kept,
   'label-file': kept,
+  link: networks,
   'log-driver': daemon,
   'log-opt': daemon,
+  'mac-address': networks,
   'memory-reservation': limits,
   'memory-swap': 'with --memory there is as much swap as memory',
   'memory-swappiness': limits,
+  mirror: pulling,
   name: kept,
+  'network-alias': networks,
   'no-healthcheck': daemon,
+  offline: pulling,
   'oom-kill-disable': limits,
   'oom-score-adj': 'it is passed on: choom -n N in front of the command sets it',
   p: ports,
   P: ports,
+  'password-stdin': pulling,
   pid: own,
+  'plain-http': pulling,
   platform: 'md-pull --platform fetches an image for another machine',
   publish: ports,
   'publish-all': ports,
   pull: 'md-pull IMAGE fetches it anew',
+  q: 'progress is shown on a terminal only',
+  quiet: 'progress is shown on a terminal only',
   restart: daemon,
   rootfs: 'md-isolate DIR runs a directory',
+  runtime: 'md-isolate is the runtime',
   'sig-proxy': streams,
   'stop-signal': stop,
   'stop-timeout': stop,
+  timeout: 'timeout(1) in front of it ends it',
+  'tls-verify': pulling,
   tz: '-e TZ=NAME says so to the command',
+  username: pulling,
   uts: own,
   'volumes-from': '-v SOURCE:TARGET mounts a directory of the host',
 };

@@ -7,7 +7,8 @@ import { interimDocument, isBelievable } from '../pipe/interim.js';
 import { Status } from '../pipe/status.js';
 
 /** What DIR is, for who has named something else. */
-export const whatRootIs = 'DIR is a directory with a root filesystem, as md-unpack makes it';
+export const whatRootIs =
+  'DIR is a directory with a root filesystem, as md-unpack makes it; md-run takes the name of an image';
 
 /**
  * The document beside a root filesystem, or undefined when there is none. Throws `Failure` when it is no such document, or

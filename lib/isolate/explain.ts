@@ -70,7 +70,13 @@ export function execFailure(command: string, attempts: { path: string; errno: nu
       hint: 'when the file is there, the interpreter that it names is not',
     });
   }
-  return new Failure(Status.notFound, command, `not found in the container's PATH`);
+  const hint = 'flags go before the image or directory, the command behind it';
+  return new Failure(
+    Status.notFound,
+    command,
+    `not found in the container's PATH`,
+    command.startsWith('-') ? { hint } : {},
+  );
 }
 
 function execHint(code: string): { hint: string } | undefined {

@@ -107,6 +107,7 @@ test('a command that is not there is 127, one that cannot be executed 126, a con
   writeFileSync(join(root, 'bin/orphan'), '#!/no/such/interpreter\n', { mode: 0o755 });
   const cases: [string[], number, RegExp][] = [
     [[root, 'nosuch'], 127, /^md-isolate: nosuch: not found in the container's PATH\n$/],
+    [[root, '-it', 'sh'], 127, /^md-isolate: -it: not found in the container's PATH; flags go before the image .*\n$/],
     [[root, '/bin/nosuch'], 127, /^md-isolate: \/bin\/nosuch: no such file or directory \(ENOENT\); .*\n$/],
     [[root, '/bin/orphan'], 127, /interpreter.*\n$/],
     [[root, '/etc/passwd'], 126, /^md-isolate: \/etc\/passwd: permission denied \(EACCES\); .*\n$/],

@@ -132,6 +132,7 @@ test('md-run takes no value of an unknown flag for IMAGE, and says what to do in
     [['-itd'], /^md-isolate: -d: unknown flag; .*foreground/],
     [['--name', 'box'], /^md-isolate: --name: unknown flag; nothing is kept/],
     [['--stop-signal', 'TERM'], /^md-isolate: --stop-signal: unknown flag; .*kill\(1\)/],
+    [['--plain-http', 'registry'], /^md-isolate: --plain-http: unknown flag; .*md-pull IMAGE first/],
     [['--nosuch=1'], /^md-isolate: --nosuch: unknown flag; see --help/],
   ] as const) {
     const { status, stderr } = await md('md-run', [...words, 'demo', 'true']);
