@@ -73,7 +73,7 @@ const instead: Record<string, string> = {
   platform: 'md-pull --platform fetches an image for another machine',
   publish: ports,
   'publish-all': ports,
-  pull: 'md-pull IMAGE fetches it anew',
+  pull: 'md-run has it',
   q: 'progress is shown on a terminal only',
   quiet: 'progress is shown on a terminal only',
   restart: daemon,

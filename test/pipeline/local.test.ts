@@ -391,11 +391,6 @@ test('all names of an archive are told to whoever asks for another one', async (
   expectFailure(await pull(home, [`docker-archive:${path}:demo:six`]), 69, /it has demo:one, demo:two/);
 });
 
-test('who names an archive of a layout as skopeo does is told how to', async (t) => {
-  const result = await pull(join(scratch(t), 'home'), ['oci-archive:saved.tar']);
-  expectFailure(result, 64, /docker-archive:FILE.* for an archive, of a layout as well/);
-});
-
 for (const [what, compress, skip] of [
   ['gzip', gzipSync, false],
   ['zstd', zstd, needsZstd],

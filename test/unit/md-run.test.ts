@@ -158,3 +158,33 @@ test('md-run takes no name that leads out of the store', async (t) => {
     assert.match(stderr, /^md-token: .*\n$/, name);
   }
 });
+
+test('--pull says when md-run pulls, and is not for md-isolate', async (t) => {
+  const home = scratch(t);
+  const bin = join(home, 'bin');
+  mkdirSync(bin);
+  writeFileSync(join(bin, 'md-run'), script, { mode: 0o755 });
+  writeFileSync(join(bin, 'md-token'), '#!/bin/sh\n', { mode: 0o755 });
+  writeFileSync(join(bin, 'md-isolate'), '#!/bin/sh\nshift; echo "$@"\n', { mode: 0o755 });
+  writeFileSync(join(bin, 'md-pull'), '#!/bin/sh\necho /pulled\n', { mode: 0o755 });
+  const there = join(home, 'rootfs/docker.io/library/there:1');
+  mkdirSync(there, { recursive: true });
+  const md = async (...words: string[]) => {
+    const { stdout, stderr } = await run([join(bin, 'md-run'), ...words], { env: { MD_HOME: home } });
+    return stdout + stderr;
+  };
+  const flags = ['-e', 'A=1'];
+  assert.equal(await md(...flags, 'there:1', 'x'), `-e A=1 ${there} x\n`);
+  for (const always of [['--pull', 'always'], ['--pull=always']]) {
+    assert.equal(await md(...always, ...flags, 'there:1', 'x'), '-e A=1 /pulled x\n');
+    assert.equal(await md(...flags, ...always, 'there:1', '--pull=x'), '-e A=1 /pulled --pull=x\n');
+  }
+  assert.equal(await md('--pull=never', ...flags, 'there:1'), `-e A=1 ${there}\n`);
+  assert.equal(await md('--pull=missing', 'gone:1'), '/pulled\n');
+  assert.match(
+    await md('--pull', 'never', 'gone:1'),
+    /^md-run: gone:1: it is not there, and --pull never leaves it so/,
+  );
+  assert.match(await md('--pull', 'newer', 'gone:1'), /^md-run: --pull: newer is neither always, missing nor never/);
+  assert.match(await md('--pull'), /^md-run: --pull: a value is missing/);
+});
