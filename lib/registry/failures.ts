@@ -12,7 +12,7 @@ const errorBodyLimit = 1024 * 1024;
 export interface RegistryFailureOptions extends FailureOptions {
   /** Whether the same request may succeed when sent again. */
   retryable?: boolean;
-  /** No connection came up. */
+  /** No connection came up, or no answer. */
   unreachable?: boolean;
   /** The certificate is by somebody that is not known. */
   untrusted?: boolean;
@@ -115,9 +115,10 @@ export function transportFailure(error: Error, url: URL, proxy?: string): Regist
   }
   if (isTls(code)) return tlsFailure(error, code, what);
   const why = undiciTexts[code] ?? resolverTexts[code] ?? (errnoName(error) ? errnoText(code) : error.message);
-  const unreachable = unreachableCodes.has(code);
+  const unconnected = unreachableCodes.has(code);
+  const unreachable = unconnected || code === 'UND_ERR_HEADERS_TIMEOUT';
   // Behind a proxy it is the proxy alone that we connect to.
-  const where = unreachable && proxy !== undefined ? `proxy ${originOf(new URL(proxy))}` : what;
+  const where = unconnected && proxy !== undefined ? `proxy ${originOf(new URL(proxy))}` : what;
   return new RegistryFailure(Status.unavailable, where, why, { cause, retryable: code !== 'ENOTFOUND', unreachable });
 }
 

@@ -13,6 +13,9 @@ export interface Endpoint extends Source {
   readonly name: string;
 }
 
+/** What a mirror says of itself and not of one blob: it would say the same of the next. */
+const aboutItself: number[] = [Status.unavailable, Status.tryLater, Status.notPermitted];
+
 export class Mirrored implements Source {
   readonly #mirrors: Endpoint[];
   readonly #origin: Source;
@@ -57,7 +60,10 @@ export class Mirrored implements Source {
     await this.#origin.blob(blob, sink);
   }
 
-  /** A mirror that fails is passed over with a warning; one that cannot be reached or has no such image is not asked again. */
+  /**
+   * A mirror that fails is passed over with a warning; one that cannot be reached, has no such image or gives it to nobody
+   * is not asked again.
+   */
   async #try<T>(mirror: Endpoint, attempt: () => Promise<T>): Promise<T | undefined> {
     try {
       return await attempt();
@@ -65,7 +71,7 @@ export class Mirrored implements Source {
       // Anything else, such as a full disk, is no fault of the mirror.
       if (!(error instanceof RegistryFailure)) throw error;
       const at = this.#mirrors.indexOf(mirror);
-      if (at >= 0 && error.status === Status.unavailable) this.#mirrors.splice(at, 1);
+      if (at >= 0 && aboutItself.includes(error.status)) this.#mirrors.splice(at, 1);
       warnLine(`mirror ${mirror.name}: ${error.message}; going on to the next`);
       return undefined;
     }

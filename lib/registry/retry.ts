@@ -8,7 +8,7 @@ export interface RetryPolicy {
   retries: number;
   /** What is progress: bytes that must have come since the last failure, where bytes are what it is about. */
   leastProgress: number;
-  /** Whether a host is tried again that cannot be reached. Not where another one is at hand. */
+  /** Whether a host is tried again that does not answer or asks to come back later. Not where another one is at hand. */
   insist: boolean;
   /** Milliseconds before the first retry; each further one doubles it. */
   firstDelay: number;
@@ -43,7 +43,7 @@ export async function retrying<T>(
       return await attempt();
     } catch (error) {
       if (!(error instanceof RegistryFailure) || !error.retryable) throw error;
-      if (error.unreachable && !policy.insist) throw error;
+      if (!policy.insist && (error.unreachable || error.status === Status.tryLater)) throw error;
       if (progress() >= reached + policy.leastProgress) failures = 0;
       reached = Math.max(reached, progress());
       failures += 1;

@@ -497,6 +497,21 @@ test('a mirror that is down is tried once, and the registry as often as ever', a
   assert.equal(await attempts('', `${down.host}/x/y`), 2);
 });
 
+for (const [what, fault, flags] of [
+  ['asks to come back later', { status: 429, headers: { 'retry-after': '20' } }, ''],
+  ['does not answer', { silent: true }, '--header-timeout 1'],
+] as const) {
+  test(`a mirror that ${what} is not waited for, since the registry is at hand`, async (t) => {
+    const { run } = await world(t);
+    const mirror = await startRegistry();
+    t.after(() => mirror.close());
+    mirror.faults.add({ on: /manifests|blobs/, ...fault });
+    succeeded(await run(`md-token ${flags} --mirror ${mirror.host} "$1" | md-manifest | md-fetch-layer`));
+    const { length } = mirror.requests.filter(({ url }) => url.includes('/manifests/'));
+    assert.equal(length, 1);
+  });
+}
+
 const throughProxy = (flags: string) =>
   `md-token --retries 0 ${flags} "registry.test/${repository}" | md-manifest | md-fetch-layer`;
 

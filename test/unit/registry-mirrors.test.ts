@@ -63,3 +63,23 @@ test('nonsense of a mirror that broke off does not spoil what the registry sends
   assert.ok(sink.isVerified());
   assert.deepEqual(origin.offsets, [400, 0]);
 });
+
+for (const status of [69, 75, 77]) {
+  test(`a mirror that fails with ${status} is not asked for the next blob`, async () => {
+    let asked = 0;
+    const mirror: Endpoint = {
+      name: 'mirror.example',
+      manifest: async () => assert.fail('not asked for'),
+      blob: async () => {
+        asked += 1;
+        throw new RegistryFailure(status, 'mirror.example', 'no');
+      },
+    };
+    const mirrored = new Mirrored([mirror], new Fake(bytes));
+    for (const sink of [new Sink(), new Sink()]) {
+      await mirrored.blob(blob, sink);
+      assert.ok(sink.isVerified());
+    }
+    assert.equal(asked, 1);
+  });
+}
