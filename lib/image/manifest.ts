@@ -205,7 +205,7 @@ class Resolver {
     if (layers !== diffIDs) {
       throw new Failure(Status.data, name, `it has ${layers} layers, and its config ${diffIDs} diffIDs`);
     }
-    const platform = platformOf(config, entry);
+    const platform = this.#platformOf(config, entry);
     this.#checkPlatform(platform);
     this.request.store.put(manifest.config.digest, configBytes);
     this.request.store.put(document.digest, document.bytes);
@@ -216,6 +216,20 @@ class Resolver {
       config,
       platform,
     };
+  }
+
+  /**
+   * The config knows best what the image is; where it says nothing, the index entry; else this machine's kind is meant. A
+   * config that contradicts the entry is most often of a builder that cross-compiled: others take the index's word.
+   */
+  #platformOf(config: ImageConfig, entry: IndexEntry | undefined): Platform {
+    const inIndex = entry?.platform && normalize(entry.platform);
+    const own = platformIn(config, inIndex);
+    if (!own || !inIndex) return own ?? inIndex ?? { os: 'linux', architecture: 'unknown' };
+    if (own.os === inIndex.os && own.architecture === inIndex.architecture) return own;
+    const why = `its index says that it is for ${platformName(inIndex)}, its config for ${platformName(own)}`;
+    warnLine(`${this.request.image}: ${why}`);
+    return inIndex;
   }
 
   /** An image without an index may be for anything. docker takes it with a warning as well. */
@@ -245,12 +259,10 @@ function isAttestation({ platform, annotations }: IndexEntry): boolean {
   );
 }
 
-/** The config knows best what the image is; where it says nothing, the index entry; else this machine's kind is meant. */
-function platformOf(config: ImageConfig, entry: IndexEntry | undefined): Platform {
-  const { os, architecture, variant } = config;
-  const fromEntry = entry?.platform;
-  if (!os || !architecture) return fromEntry ? normalize(fromEntry) : { os: 'linux', architecture: 'unknown' };
-  const level = variant ?? (fromEntry?.architecture === architecture ? fromEntry.variant : undefined);
+/** What the config says that the image is, with the index entry's word on the variant; undefined where it says nothing. */
+function platformIn({ os, architecture, variant }: ImageConfig, inIndex: Platform | undefined): Platform | undefined {
+  if (!os || !architecture) return undefined;
+  const level = variant ?? (inIndex?.architecture === architecture ? inIndex.variant : undefined);
   return normalize({ os, architecture, ...(level === undefined ? {} : { variant: level }) });
 }
 

@@ -180,6 +180,15 @@ test('an image without an index for another platform is refused when the platfor
   await assert.rejects(resolveImage(source(build()), asked), /it is for linux\/amd64, not linux\/arm64/);
 });
 
+test('an index is believed about a platform that the config of the image contradicts', async () => {
+  const [own, wanted] = [build('amd64'), parsePlatform('linux/arm64')];
+  const top = index([own], { index: { manifests: [{ ...own.descriptor, platform: wanted }] } });
+  const store = { read: () => undefined, put: () => {} };
+  const asked = { image: 'x', reference: 'latest', wanted, store, strict: true };
+  const found = await resolveImage(source(top), asked);
+  assert.deepEqual([found.digest, found.platform], [own.descriptor.digest, wanted]);
+});
+
 test('a document that is an index and a manifest at once is refused (CVE-2021-41190)', async () => {
   for (const contentType of [mediaTypes.oci.index, mediaTypes.oci.manifest, 'application/json', '']) {
     const both = { ...JSON.parse(build().bytes.toString()), manifests: [], mediaType: undefined };
