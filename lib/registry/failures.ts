@@ -155,6 +155,8 @@ const noLoginHint = 'the repository does not exist or needs a login: run docker 
 /** Of a login that has expired, too: what is open to all is refused to it. */
 const refusedLoginHint = 'the login is not accepted: log in again, or log out where none is needed';
 
+const tlsHere = 'it speaks TLS: pass --ca-file FILE or --insecure HOST, and leave out --plain-http';
+
 /** What a proxy answers in its own name, which undici has in the message alone. */
 const proxyAnswer = /^Proxy (?:response|Authentication Required) \(([0-9]{3})\)/;
 
@@ -217,6 +219,9 @@ export async function responseFailure(response: Incoming): Promise<RegistryFailu
   if (status === 400 && words.includes('SSL certificate')) {
     return new RegistryFailure(Status.notPermitted, what, `denied: ${why}`, { hint: clientHint(response.url.host) });
   }
+  if (status === 400 && response.url.protocol === 'http:' && words.includes('HTTPS')) {
+    return new RegistryFailure(Status.protocol, what, why, { hint: tlsHere });
+  }
   if (status === 404 || status === 410) {
     // A registry has words for it: distribution-spec, "Error Codes".
     const hint = words === '' ? { hint: 'is this a registry, or something in front of it?' } : {};
@@ -271,16 +276,20 @@ async function errorWords(response: Incoming): Promise<string> {
     return wordsOf(JSON.parse(body));
   } catch (error) {
     // Many error pages are HTML, and some are cut. The HTTP status has said what matters.
-    if (error instanceof SyntaxError) return /<Message>([^<]+)</.exec(body)?.[1] ?? certificateWords(body);
+    if (error instanceof SyntaxError) return /<Message>([^<]+)</.exec(body)?.[1] ?? pageWords(body);
     if (error instanceof Failure) return '';
     throw error;
   }
 }
 
-/** nginx tells in the title of a page that it got no client certificate, or one that it does not trust. */
-function certificateWords(page: string): string {
-  const [, title = ''] = /<title>[0-9]+ ([^<]{1,200})</.exec(page) ?? [];
-  return title.includes('SSL certificate') ? title : '';
+/**
+ * What servers say on pages of their own: that they got no client certificate, or one that they do not trust, or no TLS.
+ * nginx has it in the title, Go as plain text.
+ */
+function pageWords(page: string): string {
+  const [, title] = /<title>[0-9]+ ([^<]{1,200})</.exec(page) ?? [];
+  const words = title ?? /^[^<]{1,200}/.exec(page)?.[0].trim() ?? '';
+  return /SSL certificate|HTTPS (?:server|port)/.test(words) ? words : '';
 }
 
 function shorten(text: string): string {

@@ -812,6 +812,17 @@ test('what speaks no HTTP is told so', async (t) => {
   await refused(client.manifest('latest', limit), 76, /speaks no HTTP/);
 });
 
+for (const body of [
+  'Client sent an HTTP request to an HTTPS server.\n',
+  '<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\r\n</html>',
+]) {
+  test(`a registry that says ${body.slice(0, 30)} is told to speak TLS`, async (t) => {
+    const registry = await serve(t);
+    registry.faults.add({ on: /./, status: 400, body });
+    await refused(clientFor(t, registry).login(), 76, /HTTP 400 \(.*HTTPS .*\); it speaks TLS: pass --ca-file/);
+  });
+}
+
 test('interim answers are passed over, and not for ever', async (t) => {
   let interim = 3;
   const server = createServer(async (_req, res) => {
