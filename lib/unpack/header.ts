@@ -1,8 +1,9 @@
 /**
- * One 512-byte header block of an archive (POSIX.1-1988 ustar, GNU tar, v7). `Header` of the `tar` package checks the
- * sum and decodes the numbers of any block that is not of the plainest kind. What it does not do is here: names as bytes, device numbers of GNU
- * headers, and a size that is exact or refused (it reads `12x` as 10, and 0 for a file whose name ends in a slash: then
- * what follows would be taken for a header).
+ * One 512-byte header block of an archive (POSIX.1-1988 ustar, GNU tar, v7). `Header` of the `tar` package checks the sum
+ * of any block that is not of the plainest kind, and decodes times before 1970. What it does not do is here: names as bytes,
+ * device numbers of GNU headers, and numbers that are exact or refused (it reads a size of `12x` as 10, an owner of `x` as
+ * none, which would be root, and 0 as the size of a file whose name ends in a slash: what follows would be taken for a
+ * header).
  */
 import { Header } from 'tar/header';
 import { Failure } from '../pipe/failure.js';
@@ -97,21 +98,26 @@ function sumOf(block: Buffer, at: number): number {
   return sum;
 }
 
-/** The same by `Header`: base-256, blanks in front, fields left empty, and what is damaged. */
+/** The same for all other blocks: base-256, blanks in front, fields left empty, and what is damaged. */
 function oddNumbers(block: Buffer, at: number): Numbers | undefined {
   const header = decode(block, at);
   if (header.nullBlock && isZero(block, at)) return undefined;
   if (!header.cksumValid && !hasSignedSum(block, at)) throw damaged('the checksum of a header is wrong');
-  const size = numberField(block, at + 124, 12);
-  if (size === undefined && !isBlank(block, at + 124, 12)) throw damaged('a header has a size that is no number');
+  const isBefore1970 = (block[at + 136]! & 0xc0) === 0xc0;
   return {
-    mode: (header.mode ?? 0) & 0o7777,
-    uid: header.uid ?? 0,
-    gid: header.gid ?? 0,
-    size: size ?? 0,
-    // A date holds fewer years than the field.
-    mtime: numberField(block, at + 136, 12) ?? seconds(header.mtime),
+    mode: numberIn(block, at + 100, 8, 'mode') & 0o7777,
+    uid: numberIn(block, at + 108, 8, 'user id'),
+    gid: numberIn(block, at + 116, 8, 'group id'),
+    size: numberIn(block, at + 124, 12, 'size'),
+    mtime: isBefore1970 ? seconds(header.mtime) : numberIn(block, at + 136, 12, 'time'),
   };
+}
+
+/** 0 for a field that is left empty. */
+function numberIn(block: Buffer, at: number, length: number, what: string): number {
+  const value = numberField(block, at, length);
+  if (value === undefined && !isBlank(block, at, length)) throw damaged(`a header has a ${what} that is no number`);
+  return value ?? 0;
 }
 
 /** Old writers took bytes for signed numbers, as their C did: GNU tar and Go read those archives too. */

@@ -477,6 +477,28 @@ for (const size of ['12x', '8', '-7', '0x10']) {
     ));
 }
 
+for (const [what, at, end] of [
+  ['mode', 100, 108],
+  ['user id', 108, 116],
+  ['group id', 116, 124],
+  ['time', 136, 148],
+] as const) {
+  test(`case 19: a ${what} that is no number is damage, as it is to Go and Python, and an empty one is 0`, () => {
+    const having = (text: string): TarEntry => ({
+      name: 'a',
+      uid: 1,
+      gid: 1,
+      patch: (block) => void block.fill(0, at, end).write(text, at, 'latin1'),
+    });
+    for (const text of ['x', '12x', '8', '-1'])
+      damaged(tarball([having(text)]), new RegExp(`a ${what} that is no number`));
+    for (const text of ['', '   ', ' 0 ']) {
+      const { mode, uid, gid, mtime } = first([having(text)]);
+      assert.ok([mode, uid, gid, mtime.seconds].includes(0));
+    }
+  });
+}
+
 test('case 19: a size beyond what JavaScript holds exactly is damage', () =>
   damaged(tarball([{ name: 'a', size: 2 ** 60 }]), /range|size/));
 
