@@ -6,11 +6,11 @@
 import type { Failure } from '../pipe/failure.js';
 import { tracing } from '../pipe/trace.js';
 import { Batch } from '../sys/batch.js';
-import { close, fchmod, prlimit64, utimensat, write } from '../sys/calls.js';
-import { RLIMIT } from '../sys/constants.js';
+import { close, fchmod, utimensat, write } from '../sys/calls.js';
 import { addressOf } from '../sys/ffi.js';
 import { type Syscall, SyscallError } from '../sys/syscall.js';
 import type { ByteString } from './bytes.js';
+import { mayOpenMany } from './descriptors.js';
 import { entryFailure } from './entry-failure.js';
 import type { Time } from './pax.js';
 import { timespecs, timespecsBytes, writeTimespecs } from './timespec.js';
@@ -27,11 +27,9 @@ export interface OpenFile {
 }
 
 const filesAtOnce = 64;
-/** Descriptors that must be allowed: those of the files, of open directories (rooted.ts), and what else a process has. */
-const neededDescriptors = 512;
 
 export class Contents {
-  private readonly batch = tracing() || allowedDescriptors() < neededDescriptors ? undefined : new FileBatch();
+  private readonly batch = tracing() || !mayOpenMany() ? undefined : new FileBatch();
 
   /** Takes a file over. Throws `Failure`, for an earlier file it may be. */
   finish(file: OpenFile): void {
@@ -137,11 +135,4 @@ function finishNow({ fd, content, mode, mtime }: OpenFile): void {
 /** Throws `SyscallError`. */
 export function writeAll(fd: number, bytes: Buffer): void {
   for (let rest = bytes; rest.length > 0; ) rest = rest.subarray(write(fd, rest, rest.length));
-}
-
-/** The soft limit, which Node raises to the hard one at its start. */
-function allowedDescriptors(): number {
-  const limit = Buffer.alloc(16);
-  prlimit64(0, RLIMIT.NOFILE, null, limit);
-  return Number(limit.readBigUInt64LE());
 }

@@ -9,6 +9,7 @@ import { close, mkdirat, openat2, openHow, readlinkat } from '../sys/calls.js';
 import { AT, O, RESOLVE } from '../sys/constants.js';
 import { errnoNameOf, SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from './bytes.js';
+import { mayOpenMany } from './descriptors.js';
 import { EAGAIN, EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR } from './errno.js';
 import { LimitExceeded } from './limits.js';
 import { statOf } from './stat.js';
@@ -27,6 +28,8 @@ const following = openHow(O.RDONLY | O.DIRECTORY | O.CLOEXEC, RESOLVE.IN_ROOT);
 
 /** How many directories stay open. Layers come in the order of their directories, so few are enough. */
 const maxOpen = 128;
+/** Where this process may have few files open. */
+const maxOpenOfFew = 16;
 /** As the kernel: path_resolution(7). */
 const maxLinks = 40;
 
@@ -46,6 +49,7 @@ export class Root {
   private stale = false;
   private readonly home: string;
   private readonly group = process.getegid!();
+  private readonly maxOpen = mayOpenMany() ? maxOpen : maxOpenOfFew;
 
   constructor(
     private readonly fd: number,
@@ -135,7 +139,7 @@ export class Root {
 
   private keep(path: ByteString, dir: Dir): Dir {
     this.open.set(path, dir);
-    if (this.open.size > maxOpen) {
+    if (this.open.size > this.maxOpen) {
       const [oldest, { fd }] = this.open.entries().next().value!;
       this.open.delete(oldest);
       close(fd);

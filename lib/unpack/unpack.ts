@@ -108,6 +108,7 @@ async function laid<L extends LayerFile>(
   while (selection.needsPass()) {
     // As if nothing had been written: the root itself gets its attributes anew.
     tree.clear({ fd: stage.fd, path: '', ownGroup: true }, () => 'nothing');
+    tree.root.closeAll();
     const spareFd = stage.spare();
     try {
       const spare = new Tree(spareFd, { maxDepth: options.limits.depth });

@@ -230,6 +230,22 @@ test('--only of two names of a file makes one file of them, with the attributes 
   assert.deepEqual([statSync(rootfs).mode & 0o777, statSync(rootfs).mtimeMs], [0o711, 77_000]);
 });
 
+test('--only reads the layers as often as hard links need, with no more files open each time', async (t) => {
+  const link = (name: string, linkname: string): TarEntry => ({ name, type: 'link', linkname });
+  const steps = Array.from({ length: 8 }, (_, i) => link(`step/${7 - i}`, `step/${8 - i}`));
+  const { rootfs, stdin } = prepare(t, [
+    [
+      ...Array.from({ length: 200 }, (_, i) => ({ name: `in/${i}/f`, data: '' })),
+      { name: 'step/8', data: 'the end' },
+      ...steps,
+      link('in/link', 'step/0'),
+    ],
+  ]);
+  const { status, stderr } = await shell('ulimit -n 600 && exec md-unpack --only in "$1"', [rootfs], { stdin });
+  assert.deepEqual([status, stderr], [0, '']);
+  assert.equal(readFileSync(join(rootfs, 'in/link'), 'utf8'), 'the end');
+});
+
 test('--only of a hard link to nothing, or to what has no end, is refused as such', async (t) => {
   for (const [entries, why] of [
     [[{ name: 'in/link', type: 'link', linkname: 'none' }], /in\/link: it is a hard link to none, which is not there/],

@@ -168,10 +168,12 @@ test('when stdout cannot be written the tree stays, whole and with its document,
 
 test('a process that may open few files unpacks as well', async (t) => {
   const many = Array.from({ length: 400 }, (_, i) => ({ name: `file-${i}`, data: `${i}\n` }));
-  const { rootfs, stdin } = prepare(t, [many]);
+  const directories = Array.from({ length: 400 }, (_, i) => ({ name: `d/${i}/f`, data: '' }));
+  const { rootfs, stdin } = prepare(t, [[...many, ...directories]]);
   const result = await shell('ulimit -n 100 && exec md-unpack "$1"', [rootfs], { stdin });
   assert.equal(result.stderr, '');
-  assert.equal(readdirSync(rootfs).length, 400);
+  assert.equal(readdirSync(rootfs).length, 401);
+  assert.equal(readdirSync(join(rootfs, 'd')).length, 400);
   assert.equal(readFileSync(join(rootfs, 'file-399'), 'utf8'), '399\n');
 });
 
