@@ -171,7 +171,11 @@ function openIn(root: number, path: string | Uint8Array, how: Buffer): number {
 
 function readLink(fd: number): ByteString {
   const buffer = Buffer.allocUnsafe(8192);
-  return fromBytes(buffer, 0, readlinkat(AT.FDCWD, `/proc/self/fd/${fd}`, buffer, buffer.length));
+  const path = `/proc/self/fd/${fd}`;
+  const bytes = readlinkat.try(AT.FDCWD, path, buffer, buffer.length);
+  if (bytes === -ENOENT) throw new Failure(Status.io, '/proc', 'it is not mounted, and nothing else knows open files');
+  if (bytes < 0) throw new SyscallError('readlinkat', -bytes, path);
+  return fromBytes(buffer, 0, bytes);
 }
 
 function linkTarget(dir: Dir, name: ByteString): ByteString | undefined {

@@ -289,6 +289,15 @@ test('a tree that its filesystem cannot exchange stays, and the error says that 
   assert.equal(stdout, '74\non:\nin\n\non/in:\nold\n');
 });
 
+test('where there is no /proc the error says so', { skip: needsRoot || needs('unshare', 'mount') }, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[file('f', 1)]]);
+  const script = `unshare --mount --propagation private sh -c 'mount -t tmpfs none /proc && exec md-unpack "$1"' sh "$1"`;
+  const { status, stderr } = await shell(script, [rootfs], { stdin });
+  assert.equal(status, 74);
+  assert.equal(stderr, 'md-unpack: /proc: it is not mounted, and nothing else knows open files\n');
+  assert.deepEqual(readdirSync(directory), ['layers']);
+});
+
 test('a DIR of no name is refused, and is not the working directory', async (t) => {
   const { directory, stdin } = prepare(t, [[file('a', 1)]]);
   for (const flags of [[], ['--force'], ['--verify']]) {
