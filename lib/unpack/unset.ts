@@ -1,6 +1,6 @@
 /**
- * What the kernel did not permit, on record: `DIR.unset.jsonl`, a JSON object a line, with the `path` from the root and
- * what the image wants there (`uid`, `gid`, `mode`, `device`, `xattrs` with values in base64). What is root's in the
+ * What the kernel did not permit, on record: `DIR.unset.jsonl`, a JSON object a line, with the `path` from the root (`.`)
+ * and what the image wants there (`uid`, `gid`, `mode`, `device`, `xattrs` with values in base64). What is root's in the
  * image is not listed when an ordinary user has it, since in a container of that user it is root's.
  */
 import { type ByteString, namedPath } from './bytes.js';
@@ -10,7 +10,7 @@ import type { Unset } from './tree.js';
 export function unsetLines(unset: Map<ByteString, Unset>): string[] {
   return [...unset]
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([path, what]) => JSON.stringify({ ...namedPath(path), ...what }));
+    .map(([path, what]) => JSON.stringify({ ...namedPath(path || '.'), ...what }));
 }
 
 /** One line for people. */

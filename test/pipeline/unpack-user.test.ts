@@ -20,6 +20,7 @@ async function unpackAsUser(t: TestContext, stack: Stack) {
 test('everything lands owned by the user, and the owners are on record', { skip: needsRoot }, async (t) => {
   const { rootfs, result } = await unpackAsUser(t, [
     [
+      { name: './', type: 'directory', uid: 2, gid: 3 },
       { name: 'roots', data: 'x' },
       { name: 'mine', data: 'x', uid: 1000, gid: 50, mode: 0o4755 },
       { name: 'd/', type: 'directory', uid: 7, gid: 8, mode: 0o2755 },
@@ -36,13 +37,14 @@ test('everything lands owned by the user, and the owners are on record', { skip:
   assert.equal(describeTree(rootfs).get('d')?.mode, '2755');
   const record = `${rootfs}.unset.jsonl`;
   assert.deepEqual(jsonLines(readFileSync(record, 'utf8')), [
+    { path: '.', uid: 2, gid: 3 },
     { path: 'd', uid: 7, gid: 8 },
     { path: 'hard', uid: 1000, gid: 50 },
     { path: 'link', uid: 9, gid: 9 },
     { path: 'mine', uid: 1000, gid: 50 },
   ]);
   assert.equal(jsonLines(result.stdout)[0]?.unset, record);
-  assert.equal(result.stderr, `md-unpack: not permitted and left out: 4 owners; ${record} lists them\n`);
+  assert.equal(result.stderr, `md-unpack: not permitted and left out: 5 owners; ${record} lists them\n`);
 });
 
 test('an owner who is the user is not on record, in later layers neither', { skip: needsRoot }, async (t) => {
