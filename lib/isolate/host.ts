@@ -56,7 +56,11 @@ export function probeHost(root: string, { devices }: ProbeOptions): Host {
     lastCapability: Number(readFileSync('/proc/sys/kernel/cap_last_cap', 'latin1')),
     capabilities: statusBits(status, 'CapPrm'),
     changedSignals: [...statusBits(status, 'SigCgt'), ...statusBits(status, 'SigIgn')].map((bit) => bit + 1),
-    present: new Set([...maskedPaths.map(([path]) => path), ...readOnlyPaths].filter((path) => existsSync(`/${path}`))),
+    present: new Set(
+      [...maskedPaths.map(([path]) => path), ...readOnlyPaths, ...processorPaths()].filter((path) =>
+        existsSync(`/${path}`),
+      ),
+    ),
     hierarchies: cgroups.filter((name) => name !== ''),
     unified: cgroups.includes(''),
     devices: devices ? deviceNodes('/dev') : undefined,
@@ -77,6 +81,13 @@ function kernelStatus(): string {
       hint: 'the kernel answers most questions there: mount -t proc proc /proc',
     });
   }
+}
+
+/** What may match `throttleCounters`. Virtual machines have none. */
+function processorPaths(): string[] {
+  const directory = 'sys/devices/system/cpu';
+  if (!existsSync(`/${directory}/cpu0/thermal_throttle`)) return [];
+  return readdirSync(`/${directory}`).map((name) => `${directory}/${name}/thermal_throttle`);
 }
 
 function directoryStats(root: string) {

@@ -182,6 +182,14 @@ test('only what this kernel has of the masked paths is masked', () => {
   assert.doesNotMatch(text, /"timer_list"/);
 });
 
+test('what counts how hot a processor grew is masked, for each that there is', () => {
+  const counters = [0, 17].map((n) => `devices/system/cpu/cpu${n}/thermal_throttle`);
+  const present = new Set([...host.present, ...counters.map((path) => `sys/${path}`)]);
+  const covered = (text: string) => counters.filter((path) => text.includes(`openat2(<sysfs>, "${path}"`));
+  assert.deepEqual(covered(calls({}, { host: { ...host, present } }).join('\n')), counters);
+  assert.deepEqual(covered(calls().join('\n')), []);
+});
+
 test('in a user namespace the child waits for its maps first, makes no devices and sets no groups', () => {
   const maps = {
     uid: [[0, 1000, 1]] as [number, number, number][],

@@ -23,6 +23,9 @@ export const maskedPaths: readonly [path: string, kind: 'file' | 'directory'][] 
   ['sys/firmware', 'directory'],
 ];
 
+/** Hidden as well: one for each processor that tells how often it grew hot, and with that what others do. Same source. */
+export const throttleCounters = /^sys\/devices\/system\/cpu\/cpu\d+\/thermal_throttle$/;
+
 /** Seen, but not written. Source: moby, oci/defaults.go, ReadonlyPaths. */
 export const readOnlyPaths: readonly string[] = ['proc/bus', 'proc/fs', 'proc/irq', 'proc/sys', 'proc/sysrq-trigger'];
 
@@ -43,7 +46,9 @@ export function maskSteps(mounted: Mounted, present: ReadonlySet<string>): PlanS
   });
   const masks = maskedPaths.filter(([path]) => present.has(path));
   const files = masks.filter(([, kind]) => kind === 'file').map(([path]) => locate(path));
-  const directories = masks.filter(([, kind]) => kind === 'directory').map(([path]) => locate(path));
+  const named = masks.filter(([, kind]) => kind === 'directory').map(([path]) => path);
+  const counters = [...present].filter((path) => throttleCounters.test(path));
+  const directories = [...named, ...counters].map(locate);
   const writable = readOnlyPaths.filter((path) => present.has(path)).map(locate);
   return [
     ...writable.flatMap(makeReadOnly),
