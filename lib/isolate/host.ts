@@ -56,11 +56,7 @@ export function probeHost(root: string, { devices }: ProbeOptions): Host {
     lastCapability: Number(readFileSync('/proc/sys/kernel/cap_last_cap', 'latin1')),
     capabilities: statusBits(status, 'CapPrm'),
     changedSignals: [...statusBits(status, 'SigCgt'), ...statusBits(status, 'SigIgn')].map((bit) => bit + 1),
-    present: new Set(
-      [...maskedPaths.map(([path]) => path), ...readOnlyPaths, ...processorPaths()].filter((path) =>
-        existsSync(`/${path}`),
-      ),
-    ),
+    present: new Set([...maskedPaths.map(([path]) => path), ...readOnlyPaths].filter((path) => existsSync(`/${path}`))),
     hierarchies: cgroups.filter((name) => name !== ''),
     unified: cgroups.includes(''),
     devices: devices ? deviceNodes('/dev') : undefined,
@@ -81,13 +77,6 @@ function kernelStatus(): string {
       hint: 'the kernel answers most questions there: mount -t proc proc /proc',
     });
   }
-}
-
-/** What may match `throttleCounters`. Virtual machines have none. */
-function processorPaths(): string[] {
-  const directory = 'sys/devices/system/cpu';
-  if (!existsSync(`/${directory}/cpu0/thermal_throttle`)) return [];
-  return readdirSync(`/${directory}`).map((name) => `${directory}/${name}/thermal_throttle`);
 }
 
 function directoryStats(root: string) {
@@ -112,6 +101,33 @@ export function checkDevices(): void {
       hint: `sudo rm -f /dev/${name}; sudo mknod -m 666 /dev/${name} c ${major} ${minor}`,
     });
   }
+}
+
+/**
+ * Directories with the counters of each processor that tell how often it grew too hot, and with that what others do.
+ * Virtual machines have none. Source: moby, MaskedPaths.
+ */
+export function heatCounters(): string[] {
+  const processors = 'sys/devices/system/cpu';
+  if (!existsSync(`/${processors}/cpu0/thermal_throttle`)) return [];
+  return readdirSync(`/${processors}`)
+    .map((name) => `${processors}/${name}/thermal_throttle`)
+    .filter((path) => existsSync(`/${path}`));
+}
+
+/**
+ * Directories below /sys where the host has mounted something that a copy of /sys has as well: debugfs, tracefs, bpf. To root
+ * they are open in a user namespace, too, where its uid is the same. The cgroups are covered in any case.
+ */
+export function mountsInSys(): string[] {
+  const places = textOf('/proc/self/mountinfo')
+    .split('\n')
+    .map((line) => line.split(' ')[4] ?? '')
+    .filter((path) => /^\/sys\/(?!fs\/cgroup(\/|$))/.test(path));
+  const within = (path: string) => places.some((other) => path.startsWith(`${other}/`));
+  return [...new Set(places)]
+    .filter((path) => !within(path) && statSync(path, { throwIfNoEntry: false })?.isDirectory())
+    .map((path) => path.slice(1));
 }
 
 /**

@@ -17,7 +17,7 @@ import { exitStatus, waitForEnd } from '../sys/wait.js';
 import { readText } from './document.js';
 import { cloneFailure, execFailure, stepFailure } from './explain.js';
 import { missing, placed } from './filesystem/volumes.js';
-import { checkDevices, probeHost } from './host.js';
+import { checkDevices, heatCounters, mountsInSys, probeHost } from './host.js';
 import type { Cgroup } from './limits/cgroup.js';
 import { type Circumstances, cloneReason, keptCapabilities, makePlan, type Plan } from './plan.js';
 import type { Target } from './seccomp/index.js';
@@ -106,6 +106,7 @@ async function lookAround(settings: Settings, control: Circumstances['control'],
     host,
     identity,
     maps,
+    hidden: [...heatCounters(), ...(maps && settings.network === 'host' ? mountsInSys() : [])],
     filter: report ? report.filter : await seccompOf(settings, kept),
     report,
     reporting: report !== undefined,

@@ -51,6 +51,8 @@ export interface Circumstances {
   maps: IdMaps | undefined;
   /** The array of `struct sock_filter`, or undefined for none. */
   filter: Buffer | undefined;
+  /** Directories that are hidden beside those that always are. */
+  hidden: readonly string[];
   /** The filter asks the supervisor about what it would refuse. */
   reporting: boolean;
   control: ControlFds;
@@ -135,7 +137,9 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
           controlling: init === undefined,
         })
       : []),
-    ...(privileged ? [] : maskSteps({ proc: system.proc, sys: system.sys, dev: devices.dev }, host.present)),
+    ...(privileged
+      ? []
+      : maskSteps({ proc: system.proc, sys: system.sys, dev: devices.dev }, host.present, circumstances.hidden)),
     ...fileSteps(workshop.fd, root.fd, settings, host),
     ...directorySteps(root.fd, settings.directories),
     ...volumeSteps(root.fd, volumes),

@@ -168,6 +168,16 @@ test('an image whose /etc/hosts is a link to what belongs to the kernel is refus
   }
 });
 
+test('what the host has mounted in /sys is not there for root of a user namespace, whose files it may be', {
+  skip: skip || needs('unshare') || (!existsSync('/sys/kernel/debug') && 'no /sys/kernel/debug'),
+}, async (t) => {
+  const root = makeRoot(t);
+  const mounted = 'mount -t tmpfs tmpfs /sys/kernel/debug && : > /sys/kernel/debug/secret && exec "$@"';
+  const inside = ['sh', '-c', 'ls -d /sys/kernel/debug; ls -A /sys/kernel/debug'];
+  const argv = ['unshare', '-m', 'sh', '-c', mounted, 'sh', 'md-isolate', '--userns', 'self', root, ...inside];
+  assert.deepEqual((await run(argv)).stdout, '/sys/kernel/debug\n');
+});
+
 test('a directory of the host on stdin, stdout or stderr is refused', { skip }, async (t) => {
   const root = makeRoot(t);
   const refused = async (line: string) => (await run(['sh', '-c', line, 'sh', root])).stdout;

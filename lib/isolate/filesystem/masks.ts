@@ -23,9 +23,6 @@ export const maskedPaths: readonly [path: string, kind: 'file' | 'directory'][] 
   ['sys/firmware', 'directory'],
 ];
 
-/** Hidden as well: one for each processor that tells how often it grew hot, and with that what others do. Same source. */
-export const throttleCounters = /^sys\/devices\/system\/cpu\/cpu\d+\/thermal_throttle$/;
-
 /** Seen, but not written. Source: moby, oci/defaults.go, ReadonlyPaths. */
 export const readOnlyPaths: readonly string[] = ['proc/bus', 'proc/fs', 'proc/irq', 'proc/sys', 'proc/sysrq-trigger'];
 
@@ -36,8 +33,8 @@ export interface Mounted {
   dev: Result;
 }
 
-/** `present` tells which of the paths this kernel has. */
-export function maskSteps(mounted: Mounted, present: ReadonlySet<string>): PlanStep[] {
+/** `present` tells which of the paths this kernel has; `further` are directories that are hidden as well. */
+export function maskSteps(mounted: Mounted, present: ReadonlySet<string>, further: readonly string[]): PlanStep[] {
   const { proc, sys } = mounted;
   const locate = (path: string): Place => ({
     path,
@@ -47,8 +44,7 @@ export function maskSteps(mounted: Mounted, present: ReadonlySet<string>): PlanS
   const masks = maskedPaths.filter(([path]) => present.has(path));
   const files = masks.filter(([, kind]) => kind === 'file').map(([path]) => locate(path));
   const named = masks.filter(([, kind]) => kind === 'directory').map(([path]) => path);
-  const counters = [...present].filter((path) => throttleCounters.test(path));
-  const directories = [...named, ...counters].map(locate);
+  const directories = [...named, ...further].map(locate);
   const writable = readOnlyPaths.filter((path) => present.has(path)).map(locate);
   return [
     ...writable.flatMap(makeReadOnly),
