@@ -14,6 +14,7 @@ import {
 import { CLOSE_RANGE, F, PR, SIG } from '../sys/constants.js';
 import type { ImageSteps } from '../sys/image.js';
 import { Block, compare, pointerArray, Result } from '../sys/program.js';
+import type { Path } from '../sys/syscall.js';
 import type { Host } from './host.js';
 import type { ResourceLimit } from './limits/limits.js';
 import { type PlanStep, step } from './step.js';
@@ -136,8 +137,8 @@ export interface ExecSteps {
 }
 
 /** execve(2) of a path, or along PATH as a shell does: past what is not there or is not permitted, up to anything else. */
-export function execSteps(argv: readonly string[], env: readonly string[]): ExecSteps {
-  const [name = ''] = argv;
+export function execSteps(argv: readonly Path[], env: readonly string[]): ExecSteps {
+  const name = nameOf(argv);
   const argvBlock = pointerArray(argv);
   const envBlock = pointerArray(env);
   const gaveUp = step(compare, [new Block(new Uint8Array(8)), 1, 1, 2 /* ENOENT */], 'No attempt is left.', {
@@ -165,6 +166,11 @@ export function execSteps(argv: readonly string[], env: readonly string[]): Exec
     attempts.push({ path, step: attempt });
   }
   return { steps: reversed.reverse(), attempts: attempts.reverse(), gaveUp };
+}
+
+/** The command as text. One that is none is not found. */
+export function nameOf([name = '']: readonly Path[]): string {
+  return typeof name === 'string' ? name : Buffer.from(name).toString();
 }
 
 /** ENOENT, EACCES, ENOTDIR. */

@@ -15,6 +15,7 @@ import { formatResult } from '../sys/syscall.js';
 import { type IdMaps, writeMaps } from '../sys/userns.js';
 import { exitStatus, waitForEnd } from '../sys/wait.js';
 import { readText } from './document.js';
+import { nameOf } from './exec.js';
 import { cloneFailure, execFailure, stepFailure } from './explain.js';
 import { missing, placed } from './filesystem/volumes.js';
 import { checkDevices, heatCounters, mountsInSys, probeHost } from './host.js';
@@ -277,5 +278,5 @@ function throwIfFailed(program: Program, plan: Plan, settings: Settings, { maps 
   if (!failed) return;
   if (failed.step !== plan.gaveUp) throw stepFailure(plan, failed, maps !== undefined);
   const attempts = plan.attempts.map(({ path, step }) => ({ path, errno: -(program.result(step) ?? 0) }));
-  throw execFailure(settings.argv[0] ?? '', attempts);
+  throw execFailure(nameOf(settings.argv), attempts);
 }

@@ -3,6 +3,7 @@ import { posix } from 'node:path';
 import { Failure } from '../pipe/failure.js';
 import type { RunConfig } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
+import type { Path } from '../sys/syscall.js';
 import { readText } from './document.js';
 import { devicesOf } from './filesystem/host-devices.js';
 import { mountOf, tmpfsOf, type Volume, volumeOf } from './filesystem/volumes.js';
@@ -22,7 +23,8 @@ import type { UserNamespace } from './user/userns.js';
 export interface Settings {
   /** Absolute path of the root filesystem. */
   root: string;
-  argv: string[];
+  /** Bytes are what is no text. */
+  argv: Path[];
   /** `NAME=value`. HOME is added once the user is known. */
   env: string[];
   /** In docker's form; empty for root. */
@@ -116,7 +118,7 @@ const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
  * An empty user, directory or hostname is none given, as in docker: `-u "$NAME"` without a NAME must not make root of the
  * image's user.
  */
-export function settingsOf(root: string, image: RunConfig, flags: Flags, command: string[], caller: Caller): Settings {
+export function settingsOf(root: string, image: RunConfig, flags: Flags, command: Path[], caller: Caller): Settings {
   const hostname = flags.hostname || randomName();
   const network = networkOf(flags);
   const security = securityOf(flags['security-opt']);
@@ -162,7 +164,7 @@ export function settingsOf(root: string, image: RunConfig, flags: Flags, command
 }
 
 /** docker's rule: a new entrypoint also replaces the image's default arguments; an empty one clears it. */
-function commandLine(image: RunConfig, entrypoint: string | undefined, command: string[]): string[] {
+function commandLine(image: RunConfig, entrypoint: string | undefined, command: Path[]): Path[] {
   const first = entrypoint === undefined ? (image.Entrypoint ?? []) : entrypoint === '' ? [] : [entrypoint];
   const rest = command.length > 0 || entrypoint !== undefined ? command : (image.Cmd ?? []);
   const argv = [...first, ...rest];

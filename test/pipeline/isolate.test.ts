@@ -295,6 +295,16 @@ test('environment, user, working directory and command come from DIR.json, flags
   assert.equal(await run('--entrypoint', '', '-e', 'GIVEN', root, 'sh', '-c', 'echo $GIVEN'), 'by the caller\n');
 });
 
+test('words that are no UTF-8 reach the command byte by byte', { skip }, async (t) => {
+  const script =
+    'md-isolate "$1" printf "%s " "$(printf "caf\\351")" plain "$(printf "\\303\\274\\377")" | od -An -tx1';
+  const { stdout } = await shell(script, [makeRoot(t)]);
+  assert.equal(
+    stdout.trim(),
+    Buffer.from('caf\xe9 plain \xc3\xbc\xff ', 'latin1').toString('hex').match(/../g)!.join(' '),
+  );
+});
+
 test('Node itself takes no word of the command line, and does nothing that a file of variables says', {
   skip,
 }, async (t) => {
@@ -416,6 +426,15 @@ test('--overlay: the command can change everything, and the tree stays as it was
     'stat -c %a /; rm -r /etc/passwd /etc/group /bin/vi; mkdir -p /etc/new; echo x > /bin/x; ls /etc; chmod 700 /root';
   assert.equal(await output(odd, script, ['--overlay']), '711\nhostname\nhosts\nnew\nresolv.conf');
   assert.deepEqual(describeTree(odd), before);
+});
+
+test('a user whom the user namespace lacks is told so, with a terminal as well', { skip }, async (t) => {
+  const root = makeRoot(t);
+  for (const flags of [[], ['-t']]) {
+    const { status, stderr } = await inside(root, 'true', ['--userns', 'self', '-u', '5', ...flags]);
+    assert.match(stderr, /the user namespace has no such id: with --userns range/);
+    assert.equal(status, 125);
+  }
 });
 
 test('a tree may have as long a name, and lie as deep, as there can be', { skip }, async (t) => {

@@ -51,7 +51,10 @@ export function consoleSteps(
       saves: slave,
       man: 'TIOCGPTPEER(2const)',
     }),
-    ...(uid === 0 ? [] : [step(fchown, [slave, uid, -1], 'The user may open the own terminal by name.')]),
+    // An id that the user namespace does not have fails later on, where that can be told.
+    ...(uid === 0
+      ? []
+      : [step(fchown, [slave, uid, -1], 'The user may open the own terminal by name.', { onError: 'continue' })]),
     step(
       sendmsg,
       [child, message(master), 0],

@@ -1,0 +1,15 @@
+/** The words of the command line as they are: names of files, for example, may be any bytes. Source: proc_pid_cmdline(5). */
+import { readFileSync } from 'node:fs';
+import type { Path } from '../sys/syscall.js';
+
+/** What Node makes of bytes that are no UTF-8. */
+const replacement = '\ufffd';
+
+/** The last words of the command line, given as Node has them: those that it has changed come as bytes. */
+export function exactWords(words: readonly string[]): Path[] {
+  if (!words.some((word) => word.includes(replacement))) return [...words];
+  // Each ends with a NUL, the last one too.
+  const all = readFileSync('/proc/self/cmdline', 'latin1').split('\0').slice(0, -1);
+  const exact = all.slice(-words.length).map((word) => Buffer.from(word, 'latin1'));
+  return words.map((word, i) => (word.includes(replacement) ? exact[i]! : word));
+}
