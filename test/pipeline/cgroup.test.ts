@@ -85,6 +85,17 @@ test('the cgroups are gone after the end', { skip: needsControllers('memory', 'p
   assert.deepEqual([...ours('memory'), ...ours('pids')], []);
 });
 
+test('what the container has made in its cgroup goes with it', { skip: needsControllers('pids') }, () => {
+  const parent = join(probeCgroups().find('pids')!.mount, 'md');
+  const dead = join(parent, 'md-4194999-12345');
+  mkdirSync(join(dead, 'below'), { recursive: true });
+  const cgroup = createCgroup({ pids: 10 })!;
+  assert.equal(existsSync(dead), false);
+  mkdirSync(join(parent, ours('pids')[0]!, 'below/deeper'), { recursive: true });
+  cgroup.remove();
+  assert.deepEqual(ours('pids'), []);
+});
+
 test('what a killed supervisor has left is swept, what belongs to a living one stays', {
   skip: needsControllers('pids'),
 }, (t) => {

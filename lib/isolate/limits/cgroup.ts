@@ -252,7 +252,20 @@ export function sweep(parent: string): void {
   for (const name of list(parent)) {
     const [, pid, started] = /^md-(?:supervisor-)?(\d+)-(\d+)$/.exec(name) ?? [];
     if (pid === undefined || startTime(pid) === started) continue;
-    ignoring(['EBUSY', 'ENOENT', 'EACCES', 'EPERM'], () => rmdirSync(join(parent, name)));
+    ignoring(['EBUSY', 'ENOENT', 'EACCES', 'EPERM'], () => removeTree(join(parent, name)));
+  }
+}
+
+/** With the cgroups that the container has made below it, as one inside another does. EBUSY: there are processes. */
+function removeTree(directory: string): void {
+  try {
+    rmdirSync(directory);
+  } catch (error) {
+    if (errnoName(error) !== 'EBUSY') throw error;
+    for (const entry of readdirSync(directory, { withFileTypes: true })) {
+      if (entry.isDirectory()) removeTree(join(directory, entry.name));
+    }
+    rmdirSync(directory);
   }
 }
 
@@ -260,7 +273,7 @@ function removeCgroup(directory: string): void {
   // A process that has been killed may take a moment to leave.
   for (let tries = 200; tries > 0; tries--) {
     try {
-      rmdirSync(directory);
+      removeTree(directory);
       break;
     } catch (error) {
       if (errnoName(error) !== 'EBUSY') throw error;
