@@ -1,5 +1,5 @@
 /** What this host offers: found out before the plan is made, so that the plan itself depends on nothing else. */
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { ioctlTermios, prlimit64 } from '../sys/calls.js';
