@@ -66,7 +66,7 @@ bench: build ## benchmarks, side by side with the peers that are installed
 pull: build ## pull IMAGE into ROOTFS
 	$(bin)/md-pull $(IMAGE) $(ROOTFS)
 
-run: build ## run CMD in a container of IMAGE (as root)
+run: build ## run CMD in a container of IMAGE
 	$(bin)/md-run $(IMAGE) $(CMD)
 
 install: build ## install the commands below PREFIX

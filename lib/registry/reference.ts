@@ -33,6 +33,8 @@ export function parseReference(text: string): Reference {
   const wrong = (why: string, hint?: string) =>
     new Failure(Status.usage, `image reference ${shown}`, why, hint ? { hint } : {});
   if (text === '') throw wrong('it is empty');
+  if (/^[./~]/.test(text))
+    throw wrong('it is a path', 'oci:DIR is a layout, docker-archive:FILE an archive; md-isolate runs a tree');
   if (isUrl) throw wrong('it is a URL', `write it without ${text.slice(0, text.indexOf('//') + 2)}`);
   if (hasLogin) throw wrong('it has a login in it', 'pass --username and --password-stdin');
 
