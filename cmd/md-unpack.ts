@@ -91,6 +91,9 @@ main(
     ].join('\n'),
   },
   async ({ flags, operands }) => {
+    if (flags.list && flags.verify) {
+      throw new Failure(Status.usage, '--list', 'it does not go with --verify', { hint: 'run the pipe once for each' });
+    }
     if (flags.map) {
       const { runMapped } = await import('../lib/unpack/mapped.js');
       const status = await runMapped();

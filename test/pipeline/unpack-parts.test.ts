@@ -135,6 +135,12 @@ test('--list calls the root `.` also where all in it is hidden, and leaves out w
   ]);
 });
 
+test('--list and --verify together are wrong usage', async () => {
+  const { status, stderr } = await md('md-unpack', ['--list', '--verify', 'tree'], { stdin: '' });
+  assert.equal(status, 64);
+  assert.match(stderr, /^md-unpack: --list: it does not go with --verify; .*\n$/);
+});
+
 test('--list checks what it reads', async (t) => {
   const { layers, stdin } = prepare(t, stack);
   writeFileSync(layers[1]!.path, 'no archive');
