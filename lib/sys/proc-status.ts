@@ -1,4 +1,4 @@
-/** What the kernel says of this process in /proc/self/status: proc_pid_status(5). */
+/** What the kernel says of processes in /proc: proc_pid_status(5), proc_pid_stat(5). */
 import { readFileSync } from 'node:fs';
 
 export function ownStatus(): string {
@@ -9,4 +9,13 @@ export function ownStatus(): string {
 export function statusBits(status: string, field: string): number[] {
   const mask = BigInt(`0x${new RegExp(`^${field}:\\s*([0-9a-f]+)$`, 'm').exec(status)?.[1] ?? '0'}`);
   return Array.from({ length: 64 }, (_, bit) => bit).filter((bit) => (mask >> BigInt(bit)) & 1n);
+}
+
+/**
+ * The fields of /proc/PID/stat from the third on, which is the state. The second, a name in parentheses, may itself hold
+ * spaces and parentheses. Throws ENOENT or ESRCH when there is no such process.
+ */
+export function statFields(pid: number | string): string[] {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
 }

@@ -3,8 +3,9 @@
  * the same number, and one in another container that shares the disk has it now.
  * Sources: pid_namespaces(7); proc_pid_stat(5).
  */
-import { readFileSync, readlinkSync } from 'node:fs';
+import { readlinkSync } from 'node:fs';
 import { errnoName } from '../pipe/failure.js';
+import { statFields } from './proc-status.js';
 
 /** What a process does. `unseen` is one of another PID namespace, which may be alive. */
 export type Life = 'running' | 'stopped' | 'unseen' | 'gone';
@@ -46,15 +47,12 @@ function pidNamespace(): string {
  * nobody has waited for yet.
  */
 function processOf(pid: number): { state: string; start: string } | undefined {
-  let stat: string;
   try {
-    stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    const fields = statFields(pid);
+    const [state = '', start = ''] = [fields[0], fields[22 - 3]];
+    return state === 'Z' || state === 'X' ? undefined : { state, start };
   } catch (error) {
     if (errnoName(error) === undefined) throw error;
     return undefined;
   }
-  // The command name, in parentheses, may hold spaces and parentheses. What follows it starts with field 3, the state.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  const [state = '', start = ''] = [fields[0], fields[19]];
-  return state === 'Z' || state === 'X' ? undefined : { state, start };
 }

@@ -19,6 +19,7 @@ import { dirname, join } from 'node:path';
 import { errnoName, errnoText, Failure } from '../../pipe/failure.js';
 import { pause } from '../../pipe/pause.js';
 import { Status } from '../../pipe/status.js';
+import { statFields } from '../../sys/proc-status.js';
 import { type CgroupHost, cgroupHost, type Hierarchy } from './cgroup-host.js';
 import { type CgroupWrite, cgroupWrites, type Limits } from './limits.js';
 
@@ -288,9 +289,7 @@ function removeCgroup(directory: string): void {
 /** When a process was started, in the kernel's ticks: with its pid this names it for good. Undefined when there is none. */
 function startTime(pid: string): string | undefined {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    // proc_pid_stat(5): field 22, where the field behind the name in parentheses is the third.
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[22 - 3];
+    return statFields(pid)[22 - 3];
   } catch (error) {
     if (errnoName(error) === 'ENOENT' || errnoName(error) === 'ESRCH') return undefined;
     throw error;

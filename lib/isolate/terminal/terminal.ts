@@ -5,7 +5,7 @@
  *
  * Sources: pty(7), termios(3), ioctl_tty(2), credentials(7) on sessions and process groups.
  */
-import { closeSync, createReadStream, fstatSync, readFileSync, readSync, writeSync } from 'node:fs';
+import { closeSync, createReadStream, fstatSync, readSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { isatty, ReadStream } from 'node:tty';
@@ -14,6 +14,7 @@ import { ReaderGone } from '../../pipe/output.js';
 import { pause } from '../../pipe/pause.js';
 import { fcntl, ioctl, ioctlMemory, ioctlTermios } from '../../sys/calls.js';
 import { F, O, TC, TIO } from '../../sys/constants.js';
+import { statFields } from '../../sys/proc-status.js';
 import { isErrno } from '../../sys/syscall.js';
 import { guardTerminal } from './guard.js';
 import { DetachKeys } from './keys.js';
@@ -162,9 +163,8 @@ export function rawTermios(cooked: Buffer): Buffer {
 
 /** Whether another process group has the terminal: to touch its settings now would stop us (SIGTTOU). */
 function inBackground(): boolean {
-  const stat = readFileSync('/proc/self/stat', 'latin1');
-  // proc_pid_stat(5), behind the name in parentheses: state, ppid, pgrp, session, tty_nr, tpgid.
-  const [, , group, , , foreground] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  // State, ppid, pgrp, session, tty_nr, tpgid.
+  const [, , group, , , foreground] = statFields('self');
   return Number(foreground) > 0 && group !== foreground;
 }
 
