@@ -64,7 +64,7 @@ export class FilePart {
 }
 
 /** Opens a file of somebody else's: no symbolic link as its last name, no device, no pipe that would never end. */
-export function openRegular(path: string): FilePart | undefined {
+function openRegular(path: string): FilePart | undefined {
   const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY } = fs.constants;
   let fd: number;
   try {

@@ -1,12 +1,6 @@
 /** The media types of images. Sources: image-spec, media-types.md; distribution's manifest-v2-2 for Docker's. */
-export const indexTypes = [
-  'application/vnd.oci.image.index.v1+json',
-  'application/vnd.docker.distribution.manifest.list.v2+json',
-];
-export const manifestTypes = [
-  'application/vnd.oci.image.manifest.v1+json',
-  'application/vnd.docker.distribution.manifest.v2+json',
-];
+import { indexTypes, manifestTypes } from '../pipe/oci.js';
+
 /** Early pushes to Docker Hub called every blob an octet-stream. */
 const configTypes = [
   'application/vnd.oci.image.config.v1+json',

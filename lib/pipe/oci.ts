@@ -4,6 +4,16 @@
  */
 import { arrayOf, asDigest, asObject, asSize, asString, type JsonObject, optional, recordOf, wrong } from './check.js';
 
+/** Media types of an index and of a manifest. Sources: image-spec, media-types.md; distribution's manifest-v2-2 for Docker's. */
+export const indexTypes = [
+  'application/vnd.oci.image.index.v1+json',
+  'application/vnd.docker.distribution.manifest.list.v2+json',
+];
+export const manifestTypes = [
+  'application/vnd.oci.image.manifest.v1+json',
+  'application/vnd.docker.distribution.manifest.v2+json',
+];
+
 /** image-spec, descriptor.md. */
 export interface Descriptor extends JsonObject {
   mediaType: string;
@@ -63,7 +73,7 @@ export interface ImageConfig extends JsonObject {
   rootfs: { type: 'layers'; diff_ids: string[] };
 }
 
-export function asDescriptor(value: unknown, name: string): Descriptor {
+function asDescriptor(value: unknown, name: string): Descriptor {
   const it = asObject(value, name);
   asString(it.mediaType, `${name}.mediaType`);
   asDigest(it.digest, `${name}.digest`);

@@ -3,6 +3,7 @@
  * failures tried again. Source: distribution-spec 1.1, "Pull".
  */
 import type { BlobRequest, BlobSink, RawManifest } from '../image/source.js';
+import { indexTypes, manifestTypes } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 import { warnLine } from '../pipe/trace.js';
 import { type AuthTarget, answerChallenges, type Credentials } from './auth.js';
@@ -42,12 +43,7 @@ export interface RegistryOptions extends Partial<HttpOptions> {
   clock?: () => number;
 }
 
-const acceptedManifests = [
-  'application/vnd.oci.image.index.v1+json',
-  'application/vnd.docker.distribution.manifest.list.v2+json',
-  'application/vnd.oci.image.manifest.v1+json',
-  'application/vnd.docker.distribution.manifest.v2+json',
-].join(', ');
+const acceptedManifests = [...indexTypes, ...manifestTypes].join(', ');
 
 /** The part of a token's lifetime after which it is renewed: the rest is for requests that are slow to arrive. */
 const renewalPart = 0.9;

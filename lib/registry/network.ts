@@ -87,7 +87,7 @@ function single<K extends keyof Network>(key: K, value: Network[K]): Network {
 }
 
 /** The field `network` of a document; an absent one asks for nothing. */
-export function asNetwork(value: unknown, name: string): Network {
+function asNetwork(value: unknown, name: string): Network {
   const it = optional(value, name, asObject) ?? {};
   const network: Network = {};
   for (const [key, check] of [

@@ -137,7 +137,7 @@ function readCa(path: string): string {
 }
 
 /** The field `login` of a document: a user name and a password. */
-export function asLogin(value: unknown, name: string): Credentials | undefined {
+function asLogin(value: unknown, name: string): Credentials | undefined {
   const it = optional(value, name, secret(asObject));
   if (!it) return undefined;
   const username = secret(asString)(it.username, `${name}.username`);

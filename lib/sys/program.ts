@@ -349,7 +349,7 @@ export function showStep(step: Step, value: (result: Result) => number | undefin
 }
 
 /** A NUL-terminated string. */
-export function stringBlock(text: string | Uint8Array): Block {
+function stringBlock(text: string | Uint8Array): Block {
   return new Block(cString(text));
 }
 

@@ -83,7 +83,7 @@ export function isErrno(result: number): boolean {
 }
 
 /** A call as strace writes it: `mkdirat(AT_FDCWD, "etc", 0755) = 0`. Without a result only up to the parenthesis. */
-export function formatCall(name: string, kinds: readonly Kind[], args: readonly Arg[], result?: number): string {
+function formatCall(name: string, kinds: readonly Kind[], args: readonly Arg[], result?: number): string {
   const call = `${name}(${kinds.map((kind, i) => kind.show(args[i]!)).join(', ')})`;
   return result === undefined ? call : `${call} = ${formatResult(result)}`;
 }

@@ -29,7 +29,6 @@ const target: Target = { capabilities: ['CHOWN', 'SETUID'], arch: 'x64', kernel:
 
 function filterOf(source: ProfileSource = 'default', change: Partial<Target> = {}): Buffer {
   const filter = seccompFilter(source, { ...target, ...change });
-  assert.ok(filter);
   checkFilter(filter);
   return filter;
 }
@@ -221,7 +220,7 @@ test('ptrace is allowed from Linux 4.8 on, where a tracer cannot get past the fi
 });
 
 test('the kernel takes the filter, and it refuses what it should in a real process', () => {
-  const filter = seccompFilter('default', { ...target, arch: process.arch === 'arm64' ? 'arm64' : 'x64' })!;
+  const filter = seccompFilter('default', { ...target, arch: process.arch === 'arm64' ? 'arm64' : 'x64' });
   const program = new Block(
     Buffer.concat([Buffer.from(new Uint16Array([filter.length / 8, 0, 0, 0]).buffer), Buffer.alloc(8)]),
     [{ offset: 8, value: new Block(filter) }],
@@ -243,10 +242,6 @@ test('the kernel takes the filter, and it refuses what it should in a real proce
   assert.equal(status.readInt32LE(), 0);
   assert.equal(child.result(refused), -1);
   assert.ok(child.result(allowed)! >= 0);
-});
-
-test('unconfined is no filter', () => {
-  assert.equal(seccompFilter('unconfined', target), undefined);
 });
 
 test('a file has every action, and its names that do not exist are passed over', () => {

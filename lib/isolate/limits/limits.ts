@@ -23,7 +23,7 @@ export interface Limits {
 }
 
 /** Microseconds; the kernel's own default. */
-export const cpuPeriod = 100_000;
+const cpuPeriod = 100_000;
 /** docker's: with less not even the start of a program fits. */
 const leastMemory = 6 * 1024 * 1024;
 

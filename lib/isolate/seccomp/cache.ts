@@ -46,14 +46,14 @@ function nameOf({ version, built, arch, kernel, capabilities }: FilterKey): stri
  */
 export async function cachedFilter(
   key: FilterKey,
-  compile: () => Promise<Buffer | undefined>,
+  compile: () => Promise<Buffer>,
   directory = cacheDirectory(),
-): Promise<Buffer | undefined> {
+): Promise<Buffer> {
   const path = join(directory, nameOf(key));
   const known = readOwn(path);
   if (known) return known;
   const filter = await compile();
-  if (filter) keep(directory, path, filter);
+  keep(directory, path, filter);
   return filter;
 }
 

@@ -9,20 +9,19 @@ export type { Target } from './profile.js';
 /** AUDIT_ARCH_* of `linux/audit.h`. */
 export const auditArch: Record<SyscallArch, number> = { x64: x64Audit, arm64: 0xc00000b7, x86: 0x40000003 };
 
-/** `default`, `unconfined`, or a profile file's text with its name for messages. */
-export type ProfileSource = 'default' | 'unconfined' | { name: string; text: string };
+/** `default`, or a profile file's text with its name for messages. */
+export type ProfileSource = 'default' | { name: string; text: string };
 
 /**
- * The array of `struct sock_filter` for seccomp(2), 8 bytes an instruction; undefined for `unconfined`.
- * Throws `Failure` 65 for a profile that is wrong or too large.
+ * The array of `struct sock_filter` for seccomp(2), 8 bytes an instruction. Throws `Failure` 65 for a profile that is wrong
+ * or too large.
  */
-export function seccompFilter(source: ProfileSource, target: Target): Buffer | undefined {
-  if (source === 'unconfined') return undefined;
+export function seccompFilter(source: ProfileSource, target: Target): Buffer {
   return compile(seccompRules(source, target));
 }
 
 /** The rules behind a filter, a section for each architecture whose programs may run. */
-export function seccompRules(source: Exclude<ProfileSource, 'unconfined'>, target: Target): Section[] {
+export function seccompRules(source: ProfileSource, target: Target): Section[] {
   const profile = source === 'default' ? defaultProfile : parseProfile(source.text, source.name, target.arch);
   const entries = entriesFor(profile, target);
   return architectures(profile, target).map((arch) => section(profile, entries, arch));
