@@ -6,7 +6,8 @@ import { Status } from '../pipe/status.js';
 import type { Path } from '../sys/syscall.js';
 import { readText } from './document.js';
 import { devicesOf } from './filesystem/host-devices.js';
-import { mountOf, tmpfsOf, type Volume, volumeOf } from './filesystem/volumes.js';
+import { mountOf, tmpfsOf, volumeOf } from './filesystem/volume-flags.js';
+import type { Volume } from './filesystem/volumes.js';
 import {
   type LimitFlags,
   type Limits,

@@ -4,7 +4,8 @@ import { resolve } from 'node:path';
 import { Failure, failureOf } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
 import type { HostDevice } from './devices.js';
-import { type BindVolume, inside } from './volumes.js';
+import { inside } from './volume-flags.js';
+import type { BindVolume } from './volumes.js';
 
 /** All character and block devices below a directory of the host; terminals and what is mounted there are left out. */
 export function deviceNodes(directory: string, below = ''): HostDevice[] {

@@ -1,0 +1,138 @@
+/** The flags that name volumes: `-v`, `--mount` and `--tmpfs`. */
+import { statSync } from 'node:fs';
+import { posix, resolve } from 'node:path';
+import { Failure, failureOf } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+import { MOUNT_ATTR } from '../../sys/constants.js';
+import type { BindVolume, TmpfsVolume, Volume } from './volumes.js';
+
+/** `-v SOURCE:TARGET[:ro|rw]`. Source: docker's `--volume`, without named volumes, which need a daemon's store. */
+export function volumeOf(text: string): BindVolume {
+  const flag = `--volume ${text}`;
+  const [source = '', target = '', options = 'rw', ...rest] = text.split(':');
+  if (target === '' || rest.length > 0) {
+    throw usage(flag, 'it is not SOURCE:TARGET[:ro]', '--tmpfs TARGET is for what need not stay');
+  }
+  if (!/^[./]/.test(source)) {
+    throw usage(
+      flag,
+      `${JSON.stringify(source)} is no path`,
+      'named volumes do not exist here; write ./NAME for a directory',
+    );
+  }
+  // The last three say how docker's desktop on a Mac keeps both sides the same; elsewhere they say nothing.
+  const known = ['ro', 'rw', 'z', 'Z', 'rprivate', 'private', 'cached', 'delegated', 'consistent'];
+  const unknown = options.split(',').find((option) => !known.includes(option));
+  if (unknown !== undefined) throw usage(flag, `unknown option ${JSON.stringify(unknown)}`);
+  return bind(source, target, options.split(',').includes('ro'), flag);
+}
+
+/** `--mount type=bind|tmpfs,source=...,target=...[,readonly]`. Source: docker's `--mount`. */
+export function mountOf(text: string): Volume {
+  const flag = `--mount ${text}`;
+  const fields = new Map(
+    text.split(',').map((field) => {
+      const [, key = '', value] = /^([^=]*)(?:=(.*))?$/s.exec(field) ?? [];
+      return [mountKeys[key] ?? key, value ?? 'true'] as const;
+    }),
+  );
+  const take = (key: string) => {
+    const value = fields.get(key);
+    fields.delete(key);
+    return value;
+  };
+  const type = take('type') ?? 'volume';
+  const target = take('target');
+  const readOnly = !['false', '0', undefined].includes(take('readonly'));
+  if (target === undefined) throw usage(flag, 'target= is missing');
+  const volume =
+    type === 'tmpfs' ? mountTmpfs(target, take('tmpfs-size'), take('tmpfs-mode'), readOnly, flag) : undefined;
+  const source = volume ? undefined : take('source');
+  take('consistency');
+  const [left] = fields.keys();
+  if (left !== undefined) throw usage(flag, `unknown field ${JSON.stringify(left)}`);
+  if (volume) return volume;
+  if (type !== 'bind') throw usage(flag, `type=${type} is not offered`, 'bind and tmpfs are');
+  if (source === undefined) throw usage(flag, 'source= is missing');
+  return bind(source, target, readOnly, flag);
+}
+
+const mountKeys: Record<string, string> = { src: 'source', dst: 'target', destination: 'target', ro: 'readonly' };
+
+function mountTmpfs(
+  target: string,
+  size: string | undefined,
+  mode: string | undefined,
+  readOnly: boolean,
+  flag: string,
+): TmpfsVolume {
+  const options = { ...(size === undefined ? {} : { size }), ...(mode === undefined ? {} : { mode }) };
+  return tmpfs(target, options, tmpfsDefaults | (readOnly ? MOUNT_ATTR.RDONLY : 0), flag);
+}
+
+const tmpfsDefaults = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC;
+const attributesByName: Record<string, [set: number, clear: number]> = {
+  ro: [MOUNT_ATTR.RDONLY, 0],
+  rw: [0, MOUNT_ATTR.RDONLY],
+  noexec: [MOUNT_ATTR.NOEXEC, 0],
+  exec: [0, MOUNT_ATTR.NOEXEC],
+  nosuid: [MOUNT_ATTR.NOSUID, 0],
+  suid: [0, MOUNT_ATTR.NOSUID],
+  nodev: [MOUNT_ATTR.NODEV, 0],
+};
+
+/** `--tmpfs TARGET[:OPTIONS]`. Source: docker's `--tmpfs`; nosuid, nodev and noexec unless told otherwise. */
+export function tmpfsOf(text: string): TmpfsVolume {
+  const flag = `--tmpfs ${text}`;
+  const [target = '', list = ''] = text.split(/:(.*)/s);
+  const options: Record<string, string> = {};
+  let attributes = tmpfsDefaults;
+  for (const option of list.split(',').filter((word) => word !== '')) {
+    const [name = '', value] = option.split(/=(.*)/s);
+    const known = attributesByName[name];
+    if (known) attributes = (attributes | known[0]) & ~known[1];
+    else if (value !== undefined && Object.hasOwn(tmpfsValues, name)) options[name] = value;
+    else throw usage(flag, `unknown option ${JSON.stringify(option)}`);
+  }
+  return tmpfs(target, options, attributes, flag);
+}
+
+/** Of the options of tmpfs(5). The kernel itself refuses a wrong one with no more than EINVAL. */
+const tmpfsValues: Record<string, RegExp> = {
+  size: /^[0-9]+([kmgtpe]|%)?$/i,
+  mode: /^[0-7]{1,4}$/,
+  uid: /^[0-9]{1,10}$/,
+  gid: /^[0-9]{1,10}$/,
+  nr_inodes: /^[0-9]+[kmgtpe]?$/i,
+  nr_blocks: /^[0-9]+[kmgtpe]?$/i,
+};
+
+function tmpfs(target: string, options: Record<string, string>, attributes: number, flag: string): TmpfsVolume {
+  for (const [name, value] of Object.entries(options)) {
+    if (!tmpfsValues[name]!.test(value)) throw usage(flag, `${JSON.stringify(value)} is no ${name} as in tmpfs(5)`);
+  }
+  return { type: 'tmpfs', target: inside(target, flag), options: { mode: '1777', ...options }, attributes };
+}
+
+function bind(source: string, target: string, readOnly: boolean, flag: string): BindVolume {
+  let path = source;
+  let directory: boolean;
+  try {
+    path = resolve(source);
+    directory = statSync(path).isDirectory();
+  } catch (error) {
+    const { why } = failureOf(error, path);
+    throw new Failure(Status.isolate, flag, `${path}: ${why}`, { cause: error });
+  }
+  return { type: 'bind', source: path, kind: directory ? 'directory' : 'file', target: inside(target, flag), readOnly };
+}
+
+/** A target as the plan has it. Throws `Failure` 64 for one that is not absolute. */
+export function inside(target: string, flag: string): string {
+  if (!target.startsWith('/')) throw usage(flag, `the target ${JSON.stringify(target)} is not absolute`);
+  return posix.normalize(target).replace(/^\/+|\/+$/g, '');
+}
+
+function usage(what: string, why: string, hint?: string): Failure {
+  return new Failure(Status.usage, what, why, hint === undefined ? {} : { hint });
+}
