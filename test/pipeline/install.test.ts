@@ -65,6 +65,9 @@ test('md-pull and md-run find the other commands through links to them', async (
   const directory = scratch(t);
   const elsewhere = join(directory, 'else where');
   mkdirSync(elsewhere);
+  const PATH = `${dirname(process.execPath)}:/usr/bin:/bin`;
+  // One of them may be there as well: the others are not.
+  symlinkSync(join(binDir, 'md-token'), join(elsewhere, 'md-token'));
   for (const name of ['md-pull', 'md-run']) {
     symlinkSync(join(binDir, name), join(directory, name));
     // From a directory that is itself a link, by a name of the user's own.
@@ -72,9 +75,10 @@ test('md-pull and md-run find the other commands through links to them', async (
     symlinkSync(elsewhere, join(directory, `way-to-${name}`));
     const path = join(directory, `way-to-${name}`, `my-${name}`);
     for (const argv of [[path], ['sh', path], [`./my-${name}`]]) {
-      const PATH = `${dirname(process.execPath)}:/usr/bin:/bin`;
       const { stdout, stderr } = await run([...argv, '--version'], { env: { PATH }, cwd: elsewhere });
       assert.deepEqual([stdout, stderr], [`${name} ${version}\n`, '']);
     }
   }
+  const { stderr } = await run([join(elsewhere, 'my-md-run'), '--nosuch'], { env: { PATH } });
+  assert.match(stderr, /^md-isolate: --nosuch: unknown flag/);
 });
