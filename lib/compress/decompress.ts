@@ -17,12 +17,12 @@ import { unzstd } from './unzstd.js';
 /** What may wait between decompressing and writing. */
 const aheadBytes = 4 * 1024 * 1024;
 
-/** Decompresses all of `input` into `output`. */
-export type Decoder = (input: Input, output: Ahead) => Promise<void>;
+/** Decompresses all of `input` into `output`. Without `checks` it need not look at checksums of the format's own. */
+export type Decoder = (input: Input, output: Ahead, checks: boolean) => Promise<void>;
 
 const decoders: Record<Compression, Decoder> = {
-  gzip: (input, output) => gunzip(input, new AheadOutput(output)),
-  zstd: unzstd,
+  gzip: (input, output, checks) => gunzip(input, new AheadOutput(output), checks),
+  zstd: (input, output) => unzstd(input, output),
   none: copy,
 };
 
@@ -39,14 +39,20 @@ export interface Source {
 
 /** Who decompresses large layers while this thread does other things. */
 export interface Decompressor {
-  gunzip(fd: number, path: string, size: number, algorithm: string): Source;
+  gunzip(file: { fd: number; path: string; size: number }, digest: ContentDigest): Source;
   /** Bytes of a file that it is worth its while for. */
   readonly worthBytes: number;
 }
 
+export interface ContentDigest {
+  algorithm: string;
+  /** It is compared with what it should be: what the compression has for a checksum need not be looked at. */
+  isCompared: boolean;
+}
+
 export interface LayerOptions {
-  /** Of the digest; sha256 by default. */
-  algorithm?: string;
+  /** Sha256 that is not compared, by default. */
+  digest?: ContentDigest;
   decompressor?: Decompressor | undefined;
   /** Hashes the file as it is, by the time that all its content has been read. */
   blobHash?: Hash | undefined;
@@ -64,7 +70,7 @@ export class LayerBytes {
   /** Opens a layer file and begins to decompress it. Throws `Failure` 65 when it is no file, 74 for the disk. */
   static async open(
     path: string,
-    { algorithm = 'sha256', decompressor, blobHash }: LayerOptions = {},
+    { digest = { algorithm: 'sha256', isCompared: false }, decompressor, blobHash }: LayerOptions = {},
   ): Promise<LayerBytes> {
     let fd: number | undefined;
     try {
@@ -75,8 +81,8 @@ export class LayerBytes {
       const compression = compressionIn(fd, path);
       const source =
         compression === 'gzip' && decompressor && !blobHash && stat.size >= decompressor.worthBytes
-          ? decompressor.gunzip(fd, path, stat.size, algorithm)
-          : new OwnSource(new Input(fd, path, stat.size, blobHash), decoders[compression], createHash(algorithm));
+          ? decompressor.gunzip({ fd, path, size: stat.size }, digest)
+          : new OwnSource(new Input(fd, path, stat.size, blobHash), decoders[compression], digest);
       return new LayerBytes(path, stat.size, source);
     } catch (error) {
       if (fd !== undefined) closeSync(fd);
@@ -145,13 +151,15 @@ class AheadOutput implements Output {
 /** Decompressed and hashed here, with Node's thread pool for zstd. */
 class OwnSource implements Source {
   private readonly ahead = new Ahead(aheadBytes);
+  private readonly hash: Hash;
 
   constructor(
     private readonly input: Input,
     decode: Decoder,
-    private readonly hash: Hash,
+    { algorithm, isCompared }: ContentDigest,
   ) {
-    decode(input, this.ahead).then(
+    this.hash = createHash(algorithm);
+    decode(input, this.ahead, !isCompared).then(
       () => this.ahead.end(),
       (error) => this.ahead.end(error),
     );

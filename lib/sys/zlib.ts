@@ -18,6 +18,7 @@ interface Library {
   init: NativeFunction;
   inflate: NativeFunction;
   reset: NativeFunction;
+  validate: NativeFunction;
   end: NativeFunction;
 }
 
@@ -32,7 +33,7 @@ export interface Inflated {
   at: number;
   /** Bytes of output. */
   bytes: number;
-  /** The end of the gzip member has been reached, and its checksum is right. */
+  /** The end of the gzip member has been reached, and its checksum is right, if that is looked at. */
   ended: boolean;
 }
 
@@ -41,13 +42,14 @@ export class Inflater {
   private readonly functions: Library;
   private readonly stream = Buffer.alloc(streamBytes);
 
-  /** Only where `hasZlib()`. Throws when there is no memory. */
-  constructor() {
+  /** Only where `hasZlib()`. Without `checks` the checksums of the members are passed over. Throws when there is no memory. */
+  constructor(checks: boolean) {
     const functions = library();
     if (!functions) throw new Error('this Node.js has no zlib that can be called');
     this.functions = functions;
     const code = asInt(functions.init(this.stream, gzipWindow, version, streamBytes));
     if (code !== result.ok) throw new Error(`inflateInit2: error ${code}`);
+    if (!checks) functions.validate(this.stream, 0);
   }
 
   /**
@@ -96,11 +98,12 @@ function asInt(value: number): number {
 /** The zlib that Node itself uses is among its own symbols, be it part of Node or the system's. */
 const library = once((): Library | undefined => {
   const zlib = libraryFunctions(null);
-  if (!zlib?.has('inflateInit2_')) return undefined;
+  if (!zlib?.has('inflateInit2_') || !zlib.has('inflateValidate')) return undefined;
   return {
     init: zlib.plain('inflateInit2_', ['void *', 'int64_t', 'void *', 'int64_t']),
     inflate: zlib.plain('inflate', ['void *', 'int64_t']),
     reset: zlib.plain('inflateReset', ['void *']),
+    validate: zlib.plain('inflateValidate', ['void *', 'int64_t']),
     end: zlib.plain('inflateEnd', ['void *']),
   };
 });

@@ -8,6 +8,7 @@ import { gunzip } from '../compress/gunzip.js';
 import { Input } from '../compress/input.js';
 import type { Output } from '../compress/output.js';
 import { failureOf } from '../pipe/failure.js';
+import { HashTurns } from './hash-turns.js';
 
 /** What is to be done: gzip data in the open file `fd`, blocks to `port`. */
 export interface Job {
@@ -16,12 +17,16 @@ export interface Job {
   path: string;
   size: number;
   algorithm: string;
+  /** Whether to look at the checksums of gzip. */
+  checks: boolean;
+  /** The memory of a `HashTurns`; without it all is hashed here. */
+  turns: SharedArrayBuffer | undefined;
 }
 
 /** What goes to the one who unpacks: content in a block, that comes back the same way; and how it ended. */
 export type Report =
-  | { block: ArrayBuffer; bytes: number; used: number }
-  | { digest: string }
+  | { block: ArrayBuffer; bytes: number; used: number; isHashed: boolean }
+  | { digest: string | undefined }
   | { failure: { status: number; what: string; why: string } }
   | { fault: Error };
 
@@ -31,12 +36,12 @@ const blockCount = 8;
 
 parentPort?.on('message', (job: Job) => void serve(job));
 
-async function serve({ port, fd, path, size, algorithm }: Job): Promise<void> {
+async function serve({ port, fd, path, size, algorithm, checks, turns }: Job): Promise<void> {
   const input = new Input(fd, path, size);
-  const blocks = new Blocks(port, input, createHash(algorithm));
+  const blocks = new Blocks(port, input, turns ? new HashTurns(turns) : createHash(algorithm));
   port.once('close', () => blocks.close());
   try {
-    await gunzip(input, blocks);
+    await gunzip(input, blocks, checks);
     port.postMessage({ digest: blocks.end() } satisfies Report);
   } catch (error) {
     port.postMessage(asReport(error, path));
@@ -58,7 +63,7 @@ class Blocks implements Output {
   constructor(
     private readonly port: MessagePort,
     private readonly input: Input,
-    private readonly hash: Hash,
+    private readonly hash: Hash | HashTurns,
   ) {
     port.on('message', (block: ArrayBuffer) => {
       this.free.push(block);
@@ -73,15 +78,15 @@ class Blocks implements Output {
   filled(bytes: number): void {
     const { current, used } = this;
     if (current === undefined) return;
-    this.hash.update(current.subarray(used, used + bytes));
+    if (!(this.hash instanceof HashTurns)) this.hash.update(current.subarray(used, used + bytes));
     this.used += bytes;
     if (this.used === current.length) this.send(current);
   }
 
-  /** Hands on what there is, and returns the digest of all of it. */
-  end(): string {
+  /** Hands on what there is, and returns the digest of all of it, unless the reader has it. */
+  end(): string | undefined {
     if (this.current !== undefined && this.used > 0) this.send(this.current);
-    return this.hash.digest('hex');
+    return this.hash instanceof HashTurns ? undefined : this.hash.digest('hex');
   }
 
   /** Nobody reads any more. */
@@ -93,7 +98,9 @@ class Blocks implements Output {
   private send(current: Buffer): void {
     if (this.closed) return;
     const block = current.buffer as ArrayBuffer;
-    this.port.postMessage({ block, bytes: this.used, used: this.input.used } satisfies Report, [block]);
+    const isHashed = !(this.hash instanceof HashTurns) || this.hash.offer(current.subarray(0, this.used));
+    const report = { block, bytes: this.used, used: this.input.used, isHashed } satisfies Report;
+    this.port.postMessage(report, [block]);
     this.current = undefined;
   }
 

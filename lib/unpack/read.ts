@@ -52,9 +52,10 @@ async function* ahead<L extends LayerFile>(
   const open = async (): Promise<Opened<L> | undefined> => {
     const { value, done } = await iterator.next();
     if (done) return undefined;
-    const [algorithm] = digestOf(value);
+    const [algorithm, wanted] = digestOf(value);
+    const digest = { algorithm, isCompared: wanted !== '' };
     const blobHash = value.blobDigest === undefined ? undefined : createHash(value.blobDigest.split(':')[0]!);
-    const bytes = await LayerBytes.open(value.path, { algorithm, decompressor, blobHash });
+    const bytes = await LayerBytes.open(value.path, { digest, decompressor, blobHash });
     return { layer: value, bytes, blobHash };
   };
   let coming = open();

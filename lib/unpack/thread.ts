@@ -1,8 +1,10 @@
 /** Layers that another thread decompresses and hashes: what `layer-thread.ts` does, seen from the thread that unpacks. */
 import type { MessagePort, Worker } from 'node:worker_threads';
 import { Ahead } from '../compress/ahead.js';
-import type { Decompressor, Source } from '../compress/decompress.js';
+import type { ContentDigest, Decompressor, Source } from '../compress/decompress.js';
 import { Failure } from '../pipe/failure.js';
+import { hasSha256 } from '../sys/sha256.js';
+import { HashTurns } from './hash-turns.js';
 import type { Job, Report } from './layer-thread.js';
 
 export class LayerThread implements Decompressor {
@@ -16,12 +18,15 @@ export class LayerThread implements Decompressor {
   ) {}
 
   /** Begins to decompress gzip data in an open file, which is the thread's from now on. */
-  gunzip(fd: number, path: string, size: number, algorithm: string): Source {
+  gunzip(file: { fd: number; path: string; size: number }, { algorithm, isCompared }: ContentDigest): Source {
     this.worker ??= this.start();
-    const { port1, port2 } = new (process.getBuiltinModule('node:worker_threads').MessageChannel)();
-    const job: Job = { port: port2, fd, path, size, algorithm };
+    const { MessageChannel, receiveMessageOnPort } = process.getBuiltinModule('node:worker_threads');
+    const { port1, port2 } = new MessageChannel();
+    const turns = algorithm === 'sha256' && hasSha256() ? HashTurns.begin() : undefined;
+    const job: Job = { port: port2, ...file, algorithm, checks: !isCompared, turns: turns?.memory };
     this.worker.postMessage(job, [port2]);
-    const source = new ThreadSource(port1, () => this.open.delete(source));
+    const more = () => receiveMessageOnPort(port1)?.message as Report | undefined;
+    const source = new ThreadSource(port1, more, turns, () => this.open.delete(source));
     this.open.add(source);
     return source;
   }
@@ -48,9 +53,14 @@ class ThreadSource implements Source {
 
   constructor(
     private readonly port: MessagePort,
+    more: () => Report | undefined,
+    private readonly turns: HashTurns | undefined,
     private readonly closed: () => void,
   ) {
-    port.on('message', (report: Report) => this.take(report));
+    // All that is there, since the thread waits with hashing until none before it is left.
+    port.on('message', (report: Report) => {
+      for (let it: Report | undefined = report; it; it = more()) this.take(it);
+    });
   }
 
   async next(): Promise<Buffer | undefined> {
@@ -61,7 +71,7 @@ class ThreadSource implements Source {
   }
 
   digest(): string {
-    return this.hex;
+    return this.turns?.digest() ?? this.hex;
   }
 
   async close(): Promise<void> {
@@ -77,16 +87,21 @@ class ThreadSource implements Source {
   /** The thread fills the same memory again. */
   private giveBack(): void {
     const block = this.current?.buffer as ArrayBuffer | undefined;
-    if (block) this.port.postMessage(block, [block]);
+    if (block) {
+      this.port.postMessage(block, [block]);
+      this.turns?.took();
+    }
     this.current = undefined;
   }
 
   private take(report: Report): void {
     if ('block' in report) {
+      const block = Buffer.from(report.block, 0, report.bytes);
+      if (!report.isHashed) this.turns?.hash(block);
       this.positions.push(report.used);
-      this.ready.offer(Buffer.from(report.block, 0, report.bytes));
+      this.ready.offer(block);
     } else if ('digest' in report) {
-      this.hex = report.digest;
+      this.hex = report.digest ?? '';
       this.ready.end();
     } else if ('failure' in report) {
       const { status, what, why } = report.failure;

@@ -1,0 +1,57 @@
+/**
+ * SHA-256 with its state in memory of the caller's, which threads can share: the objects of node:crypto belong to one thread.
+ * The functions are those of the libcrypto inside Node. Source: openssl/sha.h, SHA256_Init(3).
+ */
+import { libraryFunctions, type NativeFunction } from './ffi.js';
+import { once } from './once.js';
+
+/** `SHA256_CTX`: 28 words of 32 bits. */
+export const contextBytes = 112;
+const digestBytes = 32;
+
+interface Library {
+  init: NativeFunction;
+  update: NativeFunction;
+  final: NativeFunction;
+}
+
+/** Whether the functions can be called: a Node whose symbols were stripped does not show them. */
+export function hasSha256(): boolean {
+  return library() !== undefined;
+}
+
+/** SHA-256 in `context`, of `contextBytes`. Only where `hasSha256()`. */
+export class Sha256 {
+  private readonly functions: Library;
+
+  constructor(private readonly context: Buffer) {
+    const functions = library();
+    if (!functions) throw new Error('this Node.js has no SHA-256 that can be called');
+    this.functions = functions;
+  }
+
+  begin(): void {
+    this.functions.init(this.context);
+  }
+
+  update(bytes: Buffer): void {
+    this.functions.update(this.context, bytes, bytes.length);
+  }
+
+  /** The digest in hexadecimal. The state is of no use any more. */
+  end(): string {
+    const digest = Buffer.alloc(digestBytes);
+    this.functions.final(digest, this.context);
+    return digest.toString('hex');
+  }
+}
+
+const library = once((): Library | undefined => {
+  const crypto = libraryFunctions(null);
+  if (!crypto?.has('SHA256_Init')) return undefined;
+  return {
+    init: crypto.plain('SHA256_Init', ['void *']),
+    update: crypto.plain('SHA256_Update', ['void *', 'void *', 'int64_t']),
+    final: crypto.plain('SHA256_Final', ['void *', 'void *']),
+  };
+});
