@@ -1,7 +1,7 @@
 /** What the store holds that no image needs. Trees are found here, and removed by what has made them. */
 import * as fs from 'node:fs';
 import { join } from 'node:path';
-import { errnoName, Failure, failureOf } from '../pipe/failure.js';
+import { Failure, failureOf } from '../pipe/failure.js';
 import type { IndexEntry } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 import { imageOf } from './index-json.js';
@@ -62,15 +62,14 @@ function unneededBlobs(store: Store, staying: readonly IndexEntry[]): Prunable['
 }
 
 function abandoned(directory: string): string[] {
-  const names = fs.existsSync(directory) ? fs.readdirSync(directory) : [];
-  return names.filter((name) => isAbandoned(directory, name)).map((name) => join(directory, name));
+  const names = fs.readdirSync(directory).filter((name) => isAbandoned(directory, name));
+  return names.map((name) => join(directory, name));
 }
 
 function removeFile(path: string): void {
   try {
     fs.rmSync(path, { recursive: true, force: true });
   } catch (error) {
-    if (errnoName(error) === undefined) throw error;
     throw failureOf(error, path);
   }
 }

@@ -1,5 +1,5 @@
 /** Which blobs of an image layout its images consist of. */
-import { asObject, isDigest } from '../pipe/check.js';
+import { asObject, isDigest, type JsonObject } from '../pipe/check.js';
 
 /** The content of a document (manifest, index, config), or undefined when the blob is none or is not there. */
 type Read = (digest: string) => Buffer | undefined;
@@ -10,23 +10,18 @@ type Read = (digest: string) => Buffer | undefined;
  */
 export function reachable(roots: readonly string[], read: Read): Set<string> {
   const found = new Set(roots);
-  for (const digest of found) for (const mentioned of mentions(digest, read)) found.add(mentioned);
+  for (const digest of found) for (const mentioned of digestsIn(parsed(digest, read))) found.add(mentioned);
   return found;
 }
 
 /** Whether a blob is an index with one of these manifests in it: what an image was found by, for `--offline` with its digest. */
 export function isIndexOf(manifests: ReadonlySet<string>, digest: string, read: Read): boolean {
   const document = parsed(digest, read);
-  if (typeof document !== 'object' || document === null || !('manifests' in document)) return false;
-  return digestsIn(document).some((mentioned) => manifests.has(mentioned));
-}
-
-function mentions(digest: string, read: Read): string[] {
-  return digestsIn(parsed(digest, read));
+  return document?.manifests !== undefined && digestsIn(document).some((mentioned) => manifests.has(mentioned));
 }
 
 /** What is no JSON, a layer, mentions nothing. */
-function parsed(digest: string, read: Read): unknown {
+function parsed(digest: string, read: Read): JsonObject | undefined {
   const bytes = read(digest);
   // A brace begins every document, and spares the rest from being taken for text.
   if (bytes?.[0] !== 0x7b) return undefined;

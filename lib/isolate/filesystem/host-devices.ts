@@ -1,10 +1,8 @@
 /** Device nodes of the host: all of them for `--privileged`, those that `--device` names otherwise. */
 import { readdirSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { Failure, failureOf } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
 import type { HostDevice } from './devices.js';
-import { inside } from './volume-flags.js';
+import { inside, onHost, usage } from './volume-flags.js';
 import type { BindVolume } from './volumes.js';
 
 /** All character and block devices below a directory of the host; terminals and what is mounted there are left out. */
@@ -26,14 +24,14 @@ export function deviceNodes(directory: string, below = ''): HostDevice[] {
 export function devicesOf(text: string): BindVolume[] {
   const flag = `--device ${text}`;
   const { source, target } = splitDevice(text, flag);
-  const path = resolve(source);
-  const stats = statOf(path, flag);
+  const path = onHost(flag, source, () => resolve(source));
+  const stats = onHost(flag, path, () => statSync(path));
   const place = inside(target, flag);
   if (stats.isCharacterDevice() || stats.isBlockDevice()) return [mountOfDevice(path, place)];
-  const nodes = stats.isDirectory() ? nodesOf(path, flag) : [];
+  const nodes = stats.isDirectory() ? onHost(flag, path, () => deviceNodes(path)) : [];
   if (nodes.length > 0) return nodes.map((node) => mountOfDevice(`${path}/${node.path}`, `${place}/${node.path}`));
   const why = stats.isDirectory() ? 'there is no device in it' : 'it is no device';
-  throw new Failure(Status.usage, flag, why, { hint: '-v shows files and directories' });
+  throw usage(flag, why, '-v shows files and directories');
 }
 
 function mountOfDevice(source: string, target: string): BindVolume {
@@ -46,32 +44,15 @@ function splitDevice(text: string, flag: string): { source: string; target: stri
   const last = rest.at(-1);
   const rights = last !== undefined && /^[rwm]+$/.test(last) ? rest.pop()! : 'rwm';
   const target = rest[0] ?? source;
-  const usage = (why: string, hint?: string) =>
-    new Failure(Status.usage, flag, why, hint === undefined ? {} : { hint });
-  if (rest.length > 1 || target === '') throw usage('it is not HOST[:TARGET][:rwm]');
+  if (rest.length > 1 || target === '') throw usage(flag, 'it is not HOST[:TARGET][:rwm]');
   if (!/^[./]/.test(source))
-    throw usage(`${JSON.stringify(source)} is no path`, 'a device is named by its node in /dev');
+    throw usage(flag, `${JSON.stringify(source)} is no path`, 'a device is named by its node in /dev');
   if (!rights.includes('r') || !rights.includes('w')) {
     throw usage(
+      flag,
       `with "${rights}" alone the container could read and write it all the same: no cgroup filters devices`,
       'the mode of the node says who may do what',
     );
   }
   return { source, target };
-}
-
-function statOf(path: string, flag: string) {
-  try {
-    return statSync(path);
-  } catch (error) {
-    throw new Failure(Status.isolate, flag, `${path}: ${failureOf(error, path).why}`, { cause: error });
-  }
-}
-
-function nodesOf(path: string, flag: string): HostDevice[] {
-  try {
-    return deviceNodes(path);
-  } catch (error) {
-    throw new Failure(Status.isolate, flag, `${path}: ${failureOf(error, path).why}`, { cause: error });
-  }
 }

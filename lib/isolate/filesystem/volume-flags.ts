@@ -115,15 +115,8 @@ function tmpfs(target: string, options: Record<string, string>, attributes: numb
 }
 
 function bind(source: string, target: string, readOnly: boolean, flag: string): BindVolume {
-  let path = source;
-  let directory: boolean;
-  try {
-    path = resolve(source);
-    directory = statSync(path).isDirectory();
-  } catch (error) {
-    const { why } = failureOf(error, path);
-    throw new Failure(Status.isolate, flag, `${path}: ${why}`, { cause: error });
-  }
+  const path = onHost(flag, source, () => resolve(source));
+  const directory = onHost(flag, path, () => statSync(path).isDirectory());
   return { type: 'bind', source: path, kind: directory ? 'directory' : 'file', target: inside(target, flag), readOnly };
 }
 
@@ -133,6 +126,15 @@ export function inside(target: string, flag: string): string {
   return posix.normalize(target).replace(/^\/+|\/+$/g, '');
 }
 
-function usage(what: string, why: string, hint?: string): Failure {
+/** Does what may fail on the host at `path`. Throws `Failure` 125 that names the flag as well. */
+export function onHost<T>(flag: string, path: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw new Failure(Status.isolate, flag, `${path}: ${failureOf(error, path).why}`, { cause: error });
+  }
+}
+
+export function usage(what: string, why: string, hint?: string): Failure {
   return new Failure(Status.usage, what, why, hint === undefined ? {} : { hint });
 }
