@@ -188,3 +188,18 @@ test('--pull says when md-run pulls, and is not for md-isolate', async (t) => {
   assert.match(await md('--pull', 'newer', 'gone:1'), /^md-run: --pull: newer is neither always, missing nor never/);
   assert.match(await md('--pull'), /^md-run: --pull: a value is missing/);
 });
+
+test('who has neither HOME nor an entry in /etc/passwd has the store where the commands have it', async (t) => {
+  const bin = scratch(t);
+  writeFileSync(
+    join(bin, 'md-run'),
+    script.replace('md_rootfs=$md_home', 'printf "%s\\n" "$md_home"; exit; md_rootfs=$md_home'),
+    {
+      mode: 0o755,
+    },
+  );
+  writeFileSync(join(bin, 'md-token'), '#!/bin/sh\n', { mode: 0o755 });
+  writeFileSync(join(bin, 'id'), '#!/bin/sh\necho 61999\nexit 1\n', { mode: 0o755 });
+  const { stdout, stderr } = await run(['env', '-u', 'HOME', '-u', 'MD_HOME', join(bin, 'md-run'), 'demo']);
+  assert.equal(stdout, '/.local/share/md\n', stderr);
+});
