@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { beginPruning } from '../lib/image/busy.js';
 import { storeHome } from '../lib/image/home.js';
-import { type Prunable, prunable, prune } from '../lib/image/prune.js';
+import { notThere, type Prunable, prunable, prune } from '../lib/image/prune.js';
 import { Store } from '../lib/image/store.js';
 import { main } from '../lib/pipe/command.js';
 import { Failure } from '../lib/pipe/failure.js';
@@ -31,7 +31,7 @@ main(
       ['md-prune alpine', 'alpine:latest, its tree, and the layers that no other image has'],
       ['md-prune --all --dry-run | jq -r .image//empty', 'the names of all images'],
     ],
-    statuses: [0, 64, 69, 74, 75, 77],
+    statuses: [0, 64, 65, 69, 74, 75, 77],
     notes: [
       'Writes a JSON line for each thing that goes: {"image"}, {"blob","path","size"} in bytes, {"partial"}, {"tree"}. A tree',
       'that a container runs in stays until the next time. While an image is pulled into the store nothing is removed (75).',
@@ -43,13 +43,16 @@ main(
       const status = await runMapped();
       if (status !== undefined) return status;
     }
+    const images = operands.map(nameOf);
     const home = storeHome();
     // To look for what is not needed is no reason to make a store.
-    if (!existsSync(home) && operands.length === 0) return undefined;
+    if (!existsSync(home)) {
+      if (images[0] !== undefined) throw notThere(images[0]);
+      return undefined;
+    }
     const store = new Store(home);
     const done = flags['dry-run'] ? () => {} : beginPruning(home);
     try {
-      const images = operands.map(nameOf);
       const found = prunable(store, { images, all: flags.all });
       if (!flags['dry-run']) await prune(store, found, flags.all);
       tell(found);

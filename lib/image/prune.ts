@@ -31,7 +31,7 @@ export function prunable(store: Store, { images, all }: { images: readonly strin
   const names = rootfsNames(store.home);
   const known = new Set([...entries.flatMap((entry) => imageOf(entry) ?? []), ...names.keys()]);
   const unknown = images.find((image) => !known.has(image));
-  if (unknown !== undefined) throw new Failure(Status.unavailable, unknown, 'it is not in the store');
+  if (unknown !== undefined) throw notThere(unknown);
   const going = new Set(all ? known : images);
   const staying = all ? [] : entries.filter((entry) => !going.has(imageOf(entry) ?? ''));
   const named = new Set([...names].filter(([name]) => !going.has(name)).map(([, tree]) => tree));
@@ -44,6 +44,10 @@ export function prunable(store: Store, { images, all }: { images: readonly strin
       .filter((tree) => !named.has(tree))
       .map((tree) => join(store.home, 'rootfs', tree)),
   };
+}
+
+export function notThere(image: string): Failure {
+  return new Failure(Status.unavailable, image, 'it is not in the store');
 }
 
 /** Removes the names, before what they lead to, and then all but the trees. */

@@ -148,6 +148,7 @@ test('a name in index.json that leads out of the store removes nothing there', a
 test('where there is no store nothing is made', async (t) => {
   const home = join(scratch(t), 'home');
   assert.deepEqual(told(await md('md-prune', [], { env: { MD_HOME: home } })), []);
+  assert.equal((await md('md-prune', ['demo'], { env: { MD_HOME: home } })).status, 69);
   assert.equal(existsSync(home), false);
 });
 
@@ -213,6 +214,7 @@ test('a tree that a container runs in stays until that has ended', { skip: needs
     stdio: ['pipe', 'ignore', 'inherit'],
     env: cleanEnv(),
   });
+  t.after(() => container.kill('SIGKILL'));
   await until(() => existsSync(said));
   const { status, stdout, stderr } = await it.prune('--all');
   assert.equal(status, 0);
