@@ -26,7 +26,7 @@ import type { Report } from './seccomp/report.js';
 import type { Settings } from './settings.js';
 import type { PlanStep } from './step.js';
 import { endUnlessHandled, forwardedWithTerminal, Signals } from './supervise.js';
-import { refuseDirectories, stdioPipes } from './terminal/stdio.js';
+import { nullDevices, refuseDirectories, stdioPipes } from './terminal/stdio.js';
 import { readAccountFiles } from './user/accounts.js';
 import { chooseMaps } from './user/userns.js';
 import { identify } from './user/users.js';
@@ -118,6 +118,7 @@ async function lookAround(settings: Settings, control: Circumstances['control'],
     windowSize: settings.terminal ? (await import('./terminal/terminal.js')).windowSize() : undefined,
     detachKeys: await detachKeysOf(settings),
     stdio: identity.uid === 0 || settings.terminal ? [] : stdioPipes(),
+    nulls: nullDevices(),
   };
 }
 

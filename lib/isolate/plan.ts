@@ -39,7 +39,7 @@ import {
 import type { Settings } from './settings.js';
 import { type PlanStep, step } from './step.js';
 import { consoleSteps } from './terminal/console.js';
-import { type StdioPipe, stdioSteps } from './terminal/stdio.js';
+import { nullSteps, type StdioPipe, stdioSteps } from './terminal/stdio.js';
 import { boundingSteps, capabilityStep, chooseCapabilities } from './user/capabilities.js';
 import type { Identity } from './user/users.js';
 
@@ -66,6 +66,8 @@ export interface Circumstances {
   windowSize: Buffer | undefined;
   /** Those that the user is to open by name. */
   stdio: readonly StdioPipe[];
+  /** Descriptors 0, 1 and 2 as far as they are the host's null device. */
+  nulls: readonly number[];
 }
 
 /** Why the clone is made that comes before all steps. */
@@ -136,7 +138,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
           uid: identity.uid,
           controlling: init === undefined,
         })
-      : []),
+      : nullSteps(devices.dev, circumstances.nulls)),
     ...(privileged
       ? []
       : maskSteps({ proc: system.proc, sys: system.sys, dev: devices.dev }, host.present, circumstances.hidden)),

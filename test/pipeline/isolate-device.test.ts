@@ -1,12 +1,12 @@
 /** Devices of the host that --device lets work, and what else docker users name on the command line. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
-import { run } from '../support/run.js';
+import { run, shell } from '../support/run.js';
 
 const skip = needsContainer;
 const firstByte = (path: string) => `head -c 1 ${path} | od -An -tx1`;
@@ -23,6 +23,34 @@ test('--device lets one device work, where a volume lets none', { skip }, async 
     }
     const { stderr } = await inside(root, firstByte('/dev/mine'), [...mode, '-v', `${zero}:/dev/mine`]);
     assert.match(stderr, /Permission denied/, mode.join(' '));
+  }
+});
+
+/** Mode, owner and times of a node. */
+function stateOf(path: string): unknown[] {
+  const { mode, uid, gid, mtimeMs } = statSync(path);
+  return [mode, uid, gid, mtimeMs];
+}
+
+test("root of a container changes neither mode, owner nor times of a node that is the host's", { skip }, async (t) => {
+  const root = makeRoot(t);
+  const shared = join(root, '../shared');
+  execFileSync('mknod', ['-m', '666', shared, 'c', '1', '3']);
+  const nodes = [shared, '/dev/null', '/dev/zero'];
+  const before = nodes.map(stateOf);
+  // A failure must not leave the machine without them.
+  t.after(() => {
+    for (const path of ['/dev/null', '/dev/zero']) chmodSync(path, 0o666);
+  });
+  const script = `for node in /dev/shared /dev/null /dev/zero /dev/stdin; do
+    chmod 4600 $node; chown 1:1 $node; touch -d 2020-01-01 $node; echo x > $node
+  done; echo done`;
+  for (const userns of ['host', 'self']) {
+    const flags = ['--userns', userns, '--device', `${shared}:/dev/shared`];
+    const line = 'md-isolate "$@" < /dev/null';
+    const { stdout } = await shell(line, [...flags, root, 'sh', '-c', script]);
+    assert.equal(stdout, 'done\n', userns);
+    assert.deepEqual(nodes.map(stateOf), before, userns);
   }
 });
 

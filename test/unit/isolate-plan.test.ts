@@ -95,6 +95,7 @@ function plan(flags: Partial<Flags> = {}, circumstances: Partial<Circumstances> 
     showing: false,
     windowSize: undefined,
     stdio: [],
+    nulls: [],
     ...circumstances,
   });
 }

@@ -44,6 +44,12 @@ export interface HostDevice {
   device: number;
 }
 
+/**
+ * Of a mount of one of the host's nodes. A device on a read-only mount is written to as ever, but its mode, owner and times stay:
+ * to root of a container who is root of the host as well they would be open.
+ */
+export const nodeAttributes = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOEXEC | MOUNT_ATTR.RDONLY;
+
 /** Everything below /dev. `dev` is the file descriptor of the tmpfs that is mounted there. */
 export function deviceSteps(
   root: Result,
@@ -119,11 +125,11 @@ function nodevStep(dev: Result): PlanStep {
   );
 }
 
-/** The host's node, where the kernel does not let us make one. Its owner is nobody who exists in the container. */
+/** The host's node, where the kernel does not let us make one. */
 function boundDevice(dev: Result, [name]: (typeof devices)[number]): PlanStep[] {
   const node = copyOfTree(
     { fd: AT.FDCWD, path: `/dev/${name}` },
-    MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOEXEC,
+    nodeAttributes,
     "mknod(2) of a device is refused in a user namespace, whose root is not the host's: the host's own node serves.",
     { name },
   );

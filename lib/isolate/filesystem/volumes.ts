@@ -4,6 +4,7 @@ import { Status } from '../../pipe/status.js';
 import { AT, MOUNT_ATTR } from '../../sys/constants.js';
 import type { Result } from '../../sys/program.js';
 import type { PlanStep } from '../step.js';
+import { nodeAttributes } from './devices.js';
 import { copyOfTree, mountAt, newFileSystem, type TargetKind, type Tree, target } from './mounts.js';
 import { placeInside } from './places.js';
 
@@ -99,7 +100,7 @@ function treeOf(volume: Volume, nodev: boolean): Tree {
   const { source, readOnly } = volume;
   if (volume.isDevice) {
     const why = 'A device of the host that the user shares: the mount of this one node lets it be opened.';
-    return copyOfTree({ fd: AT.FDCWD, path: source }, MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOEXEC, why, { name: source });
+    return copyOfTree({ fd: AT.FDCWD, path: source }, nodeAttributes, why, { name: source });
   }
   const attributes = (nodev ? MOUNT_ATTR.NODEV : 0) | (readOnly ? MOUNT_ATTR.RDONLY : 0);
   const why = nodev ? 'What the user shares; device nodes in it open nothing.' : 'What the user shares.';

@@ -12,7 +12,10 @@
 import { fstatSync, readlinkSync } from 'node:fs';
 import { Failure } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
-import { fchmod } from '../../sys/calls.js';
+import { dup3, fchmod, openat2, openHow } from '../../sys/calls.js';
+import { O, RESOLVE } from '../../sys/constants.js';
+import { Result } from '../../sys/program.js';
+import { deviceNumber } from '../filesystem/devices.js';
 import { type PlanStep, step } from '../step.js';
 
 /**
@@ -63,4 +66,25 @@ export function stdioSteps(pipes: readonly StdioPipe[]): PlanStep[] {
       { onError: 'continue' },
     ),
   );
+}
+
+/** Those of the descriptors 0, 1 and 2 that are the host's null device. */
+export function nullDevices(): number[] {
+  return [0, 1, 2].filter((fd) => {
+    const stats = fstatSync(fd);
+    return stats.isCharacterDevice() && stats.rdev === deviceNumber(1, 3);
+  });
+}
+
+/** Puts the null device of the container, whose /dev is open as `dev`, in the place of the host's: root could change its mode. */
+export function nullSteps(dev: Result, fds: readonly number[]): PlanStep[] {
+  if (fds.length === 0) return [];
+  const own = new Result('/dev/null');
+  const how = openHow(O.RDWR | O.CLOEXEC, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS);
+  return [
+    step(openat2, [dev, 'null', how, 24], "A null device of the host would let root change the host's: fchmod(2).", {
+      saves: own,
+    }),
+    ...fds.map((fd) => step(dup3, [own, fd, 0], `Descriptor ${fd} is the null device of the container.`)),
+  ];
 }
