@@ -110,7 +110,15 @@ suite('the tree is that of umoci unpack', { skip }, () => {
 
   test('for a Debian base image of four layers', { skip: needs('mmdebstrap') }, async (t) => {
     const at = scratch(t);
-    await peer(['mmdebstrap', '--quiet', '--mode=root', '--variant=essential', 'bookworm', join(at, 'base.tar')]);
+    await peer([
+      'mmdebstrap',
+      '--quiet',
+      '--mode=root',
+      '--variant=extract',
+      '--include=?essential',
+      'bookworm',
+      join(at, 'base.tar'),
+    ]);
     const image = new Buildah(join(at, 'buildah'));
     await image.layer('debian.sh', '1', join(at, 'base.tar'));
     for (const step of ['2', '3', '4']) await image.layer('debian.sh', step);
