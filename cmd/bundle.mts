@@ -5,7 +5,7 @@
  * What is in a bundle is read and deserialized at every start, used or not: 100 KB are a millisecond or two. So what no
  * command ever reaches is left out, and stand-ins take the place of modules that load more than is wanted of them.
  */
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 
@@ -35,6 +35,17 @@ const takeStandIns: Plugin = {
   },
 };
 
+/** The one thing that is asked of package.json. */
+const takeVersion: Plugin = {
+  name: 'take the version alone',
+  setup({ onLoad }) {
+    onLoad({ filter: /\/package\.json$/ }, ({ path }) => {
+      const { version } = JSON.parse(readFileSync(path, 'utf8')) as { version: string };
+      return { contents: JSON.stringify({ version }), loader: 'json' };
+    });
+  },
+};
+
 const { metafile } = await build({
   entryPoints: Object.fromEntries(process.argv.slice(2).map((entry) => entry.split('=', 2))),
   outdir: 'dist/bundle',
@@ -50,7 +61,7 @@ const { metafile } = await build({
   legalComments: 'none',
   external: ['@koromix/*'],
   alias: Object.fromEntries(Object.entries(standIns).map(([name, file]) => [name, `./${file}`])),
-  plugins: [takeStandIns],
+  plugins: [takeStandIns, takeVersion],
   metafile: true,
   logLevel: 'warning',
 });
