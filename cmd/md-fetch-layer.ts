@@ -30,7 +30,7 @@ main(
     arity: { min: 0, max: 0 },
     flags: {
       jobs: { kind: 'count', alias: 'j', value: 'N', help: `connections at the same time (default ${defaultJobs})` },
-      progress: { kind: 'string', value: 'MODE', help: 'bar, json or none (default: bar on a terminal, else none)' },
+      progress: { kind: 'string', value: 'bar|json|none', help: 'a bar by default when stderr is a terminal' },
       ...networkFlags,
     },
     examples: [

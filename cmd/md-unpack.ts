@@ -55,7 +55,7 @@ main(
         help: `directories inside each other, at most (${defaultLimits.depth})`,
       },
       path: { kind: 'boolean', help: 'write the path of the root filesystem in place of its document' },
-      progress: { kind: 'string', value: 'MODE', help: 'bar, json or none (a bar when stderr is a terminal)' },
+      progress: { kind: 'string', value: 'bar|json|none', help: 'a bar by default when stderr is a terminal' },
     },
     examples: [
       ['md-token alpine | md-manifest | md-fetch-layer | md-unpack rootfs', 'pull an image into ./rootfs'],
