@@ -11,6 +11,8 @@ commands := md-token md-manifest md-fetch-layer md-unpack md-isolate md-prune
 wrappers := md-pull md-run
 threads  := layer-thread
 arch     := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x64)
+share    := man/man1 bash-completion/completions zsh/site-functions fish/vendor_completions.d
+scripts  := cmd/md-pull cmd/md-run cmd/launcher-head $(wildcard cmd/help/*.sh cmd/help/*.bash test/peers/images/*.sh) .ci/run
 sources  := $(shell find cmd lib test -type f) package.json tsconfig.json
 
 .PHONY: help build check test test-nodes demo bench pull run install uninstall clean
@@ -35,11 +37,12 @@ dist/.built: $(sources) node_modules/.package-lock.json
 	mkdir -p $(bin)
 	for c in $(commands); do ln -sf ../bundle/$$c.cjs $(bin)/$$c; done
 	for w in $(wrappers); do ln -sf ../../cmd/$$w $(bin)/$$w; done
+	node dist/cmd/help/main.mjs dist/share $(addprefix $(bin)/,$(commands) $(wrappers))
 	@touch $@
 
 check: build ## type-check and lint
 	node_modules/.bin/biome ci .
-	@if command -v shellcheck >/dev/null; then shellcheck cmd/md-pull cmd/md-run cmd/launcher-head .ci/run test/peers/images/*.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck $(scripts); \
 	else echo 'shellcheck is not installed: the shell scripts were not linted'; fi
 
 test: check ## all tests; as root the isolation tests run as well
@@ -69,17 +72,22 @@ pull: build ## pull IMAGE into ROOTFS
 run: build ## run CMD in a container of IMAGE
 	$(bin)/md-run $(IMAGE) $(CMD)
 
-install: build ## install the commands below PREFIX
+install: build ## install the commands, their man pages and completions below PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/md/node_modules/@koromix
 	install -m 755 dist/bundle/*.cjs cmd/md-pull cmd/md-run $(DESTDIR)$(PREFIX)/lib/md
 	install -m 644 dist/bundle/*.js dist/bundle/*.cache $(DESTDIR)$(PREFIX)/lib/md
 	cp -R node_modules/@koromix/. $(DESTDIR)$(PREFIX)/lib/md/node_modules/@koromix
 	for c in $(commands); do ln -sf ../lib/md/$$c.cjs $(DESTDIR)$(PREFIX)/bin/$$c; done
 	for w in $(wrappers); do ln -sf ../lib/md/$$w $(DESTDIR)$(PREFIX)/bin/$$w; done
+	for d in $(share); do install -d $(DESTDIR)$(PREFIX)/share/$$d && \
+		cp -fP dist/share/$$d/* $(DESTDIR)$(PREFIX)/share/$$d || exit; done
 
 uninstall: ## remove what install put below PREFIX
 	rm -rf $(DESTDIR)$(PREFIX)/lib/md
-	for c in $(commands) $(wrappers); do rm -f $(DESTDIR)$(PREFIX)/bin/$$c; done
+	for c in $(commands) $(wrappers); do rm -f $(DESTDIR)$(PREFIX)/bin/$$c $(DESTDIR)$(PREFIX)/share/man/man1/$$c.1 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$c \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$c.fish; done
+	rm -f $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_md-containers
 
 clean: ## remove what was built
 	rm -rf dist

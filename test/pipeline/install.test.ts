@@ -1,15 +1,23 @@
 /** What is installed works by itself: nothing of the checkout is needed afterwards. */
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { binDir, needs, root, run, scratch, shell } from '../support/run.js';
 
-const { bin, version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+const { bin, man, version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
   bin: Record<string, string>;
+  man: string[];
   version: string;
 };
 const names = Object.keys(bin).sort();
+/** What is installed below share. */
+const documents = {
+  'man/man1': names.map((name) => `${name}.1`),
+  'bash-completion/completions': names,
+  'zsh/site-functions': ['_md-containers'],
+  'fish/vendor_completions.d': names.map((name) => `${name}.fish`),
+};
 
 test('make install puts working commands into DIR/bin, and make uninstall takes them away', {
   skip: needs('make'),
@@ -25,6 +33,10 @@ test('make install puts working commands into DIR/bin, and make uninstall takes 
     const { status, stdout, stderr } = await run([join(prefix, 'bin', name), '--version'], { cwd: '/' });
     assert.deepEqual([status, stdout, stderr], [0, `${name} ${version}\n`, '']);
   }
+  for (const [place, files] of Object.entries(documents)) {
+    assert.deepEqual(readdirSync(join(prefix, 'share', place)).sort(), files, place);
+    for (const file of files) assert.notEqual(readFileSync(join(prefix, 'share', place, file), 'utf8'), '');
+  }
   // DIR may be a project with a koffi of its own, of another version.
   for (const addon of readdirSync(join(root, 'node_modules/@koromix'), { recursive: true, encoding: 'utf8' })) {
     if (!addon.endsWith('.node')) continue;
@@ -35,9 +47,10 @@ test('make install puts working commands into DIR/bin, and make uninstall takes 
   assert.equal(plan.status, 0, plan.stderr);
   await run([...make, 'uninstall', `PREFIX=${prefix}`], { cwd: root });
   assert.deepEqual(readdirSync(join(prefix, 'bin')), []);
+  for (const place of Object.keys(documents)) assert.deepEqual(readdirSync(join(prefix, 'share', place)), [], place);
 });
 
-test('the packed tarball holds every command that package.json names, and they work', {
+test('the packed tarball holds every command that package.json names and its man page, and they work', {
   skip: needs('npm', 'tar'),
 }, async (t) => {
   const directory = scratch(t);
@@ -59,6 +72,8 @@ test('the packed tarball holds every command that package.json names, and they w
     assert.equal(status, 0, stderr);
     assert.match(stdout, new RegExp(`^${name} `));
   }
+  assert.deepEqual(man.map((page) => basename(page)).sort(), documents['man/man1']);
+  for (const page of man) assert.match(readFileSync(join(modules, 'md-containers', page), 'utf8'), /^\.TH MD-/);
 });
 
 test('md-pull and md-run find the other commands through links to them', async (t) => {
