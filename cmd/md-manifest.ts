@@ -21,13 +21,14 @@ main(
       platform: {
         kind: 'string',
         value: 'OS/ARCH[/VARIANT]',
-        help: "the platform to choose; this machine's by default",
+        help: "the platform to choose, or its ARCH alone; this machine's by default",
       },
       ...networkFlags,
     },
     examples: [
       ['md-token alpine | md-manifest', "for this machine's platform"],
       ['md-token alpine | md-manifest --platform linux/arm/v7', 'for another one'],
+      ['md-token alpine | md-manifest --platform arm64', 'linux/arm64'],
       ['md-token alpine | md-manifest | jq .config.config.Env', 'the environment that the image sets'],
     ],
     statuses: [0, 64, 65, 69, 74, 75, 76, 77],

@@ -14,25 +14,31 @@ const goNames = new Map([
   ['ia32', '386'],
   ['i386', '386'],
   ['i686', '386'],
-  ['ppc64', 'ppc64le'],
 ]);
 const armNames = new Map([
   ['armhf', 'v7'],
   ['armel', 'v6'],
 ]);
 
+/** Those of Go that images are built for: what may stand without a system. */
+const architectures = new Set(
+  '386 amd64 arm arm64 loong64 mips64 mips64le mips mipsle ppc64 ppc64le riscv64 s390x wasm'.split(' '),
+);
+
 /** The platform of this machine. */
 export function hostPlatform(arch: string = process.arch): Platform {
   return normalize({ os: 'linux', architecture: arch });
 }
 
-/** `os/arch[/variant]`; throws `Failure` 64. */
+/** `os/arch[/variant]`, or an architecture alone, which is one of Linux as with docker; throws `Failure` 64. */
 export function parsePlatform(text: string): Platform {
+  const alone = normalize({ os: 'linux', architecture: text });
+  if (architectures.has(alone.architecture)) return alone;
   const [os = '', architecture = '', variant, ...rest] = text.split('/');
   const word = /^[A-Za-z0-9_.-]+$/;
   if (rest.length > 0 || ![os, architecture, variant ?? 'none'].every((part) => word.test(part))) {
-    throw new Failure(Status.usage, `platform ${JSON.stringify(text)}`, 'it is not of the form OS/ARCH[/VARIANT]', {
-      hint: 'for example linux/amd64 or linux/arm/v7',
+    throw new Failure(Status.usage, `platform ${JSON.stringify(text)}`, 'it is neither OS/ARCH[/VARIANT] nor an ARCH', {
+      hint: 'for example linux/amd64, linux/arm/v7 or arm64',
     });
   }
   return normalize({ os, architecture, ...(variant === undefined ? {} : { variant }) });

@@ -26,12 +26,28 @@ for (const [text, name] of [
   ['linux/armhf', 'linux/arm/v7'],
   ['linux/armel', 'linux/arm/v6'],
   ['linux/i386', 'linux/386'],
+  ['arm64', 'linux/arm64/v8'],
+  ['x86_64', 'linux/amd64'],
+  ['armhf', 'linux/arm/v7'],
+  ['S390X', 'linux/s390x'],
+  ['linux/ppc64', 'linux/ppc64'],
 ] as const) {
   test(`--platform ${text} means ${name}`, () => assert.equal(platformName(parsePlatform(text)), name));
 }
 
 test('what is no platform is refused as wrong usage', () => {
-  for (const text of ['', 'linux', 'linux/', '/amd64', 'a/b/c/d', 'linux/amd 64', 'linux/amd64/'])
+  for (const text of [
+    '',
+    'linux',
+    'arm65',
+    'arm64/',
+    '/arm64',
+    'linux/',
+    '/amd64',
+    'a/b/c/d',
+    'linux/amd 64',
+    'linux/amd64/',
+  ])
     assert.throws(
       () => parsePlatform(text),
       (error) => error instanceof Failure && error.status === 64,
