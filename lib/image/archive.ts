@@ -110,9 +110,12 @@ export class ArchiveFiles implements Files {
     const found: Partial<Header> = {};
     for (let at = 0; at < body.length; ) {
       const [, length = ''] = /^([0-9]{1,7}) /.exec(body.toString('latin1', at, at + 8)) ?? [];
+      const start = at + length.length + 1;
       const end = at + Number(length);
-      if (length === '' || end > body.length) throw bad(this.place, 'a PAX record is not as long as it says');
-      const record = body.toString('utf8', at + length.length + 1, end - 1);
+      // One that ends before it begins would be read again for ever.
+      if (length === '' || end <= start || end > body.length)
+        throw bad(this.place, 'a PAX record is not as long as it says');
+      const record = body.toString('utf8', start, end - 1);
       const equals = record.indexOf('=');
       const value = record.slice(equals + 1);
       const key = record.slice(0, equals);

@@ -548,6 +548,10 @@ const hostileArchives: Record<string, [expected: RegExp, make: (path: string) =>
       writeFileSync(path, tarball([{ name: 'manifest.json', data: JSON.stringify(items) }]));
     },
   ],
+  'a PAX record that has no length': [
+    /a PAX record is not as long as it says/,
+    (path) => writeFileSync(path, tarball([{ name: 'x', rawPax: Buffer.from('0 path=manifest.json\n') }])),
+  ],
   'a layer that is cut off': [
     /it is cut off/,
     (path) => {
