@@ -18,8 +18,10 @@ export interface Tls {
  * to it (`requestTls`) is one thing, and the proxy that gets a password is another.
  */
 export function proxyAgent(uri: string, requestTls: Tls, proxyTls: Tls, timeout: number): Dispatcher {
+  const login = loginOf(new URL(uri));
   return new ProxyAgent({
     uri,
+    ...(login === undefined ? {} : { token: login }),
     requestTls: { ...requestTls, timeout },
     proxyTls: { ...proxyTls, timeout },
     proxyTunnel: false,
@@ -28,4 +30,16 @@ export function proxyAgent(uri: string, requestTls: Tls, proxyTls: Tls, timeout:
     clientFactory: (origin, options) =>
       Object.assign(new Pool(origin, { ...options, headersTimeout: timeout }), { connect }),
   });
+}
+
+/**
+ * As curl has it: a percent sign that begins no escape is meant as it stands, escapes may be of any bytes, and a password may be
+ * missing. undici would throw, or leave the login out.
+ */
+function loginOf({ username, password }: URL): string | undefined {
+  if (username === '' && password === '') return undefined;
+  const bytes = `${username}:${password}`.replace(/%([0-9a-f]{2})/gi, (_, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)),
+  );
+  return `Basic ${Buffer.from(bytes, 'latin1').toString('base64')}`;
 }

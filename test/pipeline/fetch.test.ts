@@ -583,6 +583,28 @@ for (const [answer, status, why] of [
   });
 }
 
+for (const [login, expected] of [
+  ['me:secret', 'me:secret'],
+  ['me:50%25', 'me:50%'],
+  ['me:50%', 'me:50%'],
+  ['m%C3%A9:%ff', 'm\xc3\xa9:\xff'],
+  ['me', 'me:'],
+] as const) {
+  test(`a proxy with the login ${login} gets it as from curl`, async (t) => {
+    const { run } = await world(t);
+    let got = '';
+    const proxy = createServer((req, res) => {
+      got = Buffer.from(req.headers['proxy-authorization']?.slice('Basic '.length) ?? '', 'base64').toString('latin1');
+      res.end('{}');
+    }).listen(0, '127.0.0.1');
+    await once(proxy, 'listening');
+    t.after(() => proxy.close());
+    const env = { http_proxy: `http://${login}@127.0.0.1:${(proxy.address() as AddressInfo).port}` };
+    succeeded(await run('md-token --plain-http registry.test registry.test/x/y', env));
+    assert.equal(got, expected);
+  });
+}
+
 test('a proxy that makes no tunnel and says nothing is given up', async (t) => {
   const { run } = await world(t);
   const silent = createServer().on('connect', (_req, socket) => t.after(() => socket.destroy()));
