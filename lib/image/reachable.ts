@@ -33,8 +33,13 @@ function parsed(digest: string, read: Read): JsonObject | undefined {
   }
 }
 
-function digestsIn(value: unknown): string[] {
-  if (typeof value === 'string') return isDigest(value) ? [value] : [];
-  if (typeof value !== 'object' || value === null) return [];
-  return Object.values(value).flatMap(digestsIn);
+/** A list and no recursion: a layer may be JSON that is nested deeper than the stack. */
+function digestsIn(document: JsonObject = {}): string[] {
+  const digests: string[] = [];
+  const values: unknown[] = [document];
+  for (let value = values.pop(); value !== undefined; value = values.pop()) {
+    if (typeof value === 'string' && isDigest(value)) digests.push(value);
+    if (typeof value === 'object' && value !== null) for (const inner of Object.values(value)) values.push(inner);
+  }
+  return digests;
 }

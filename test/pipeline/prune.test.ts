@@ -5,6 +5,7 @@ import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { ownMark } from '../../lib/sys/process-mark.js';
+import { digestOf } from '../support/content.js';
 import { type BuiltImage, image, index, layer, put } from '../support/image.js';
 import { type Registry, startRegistry } from '../support/registry.js';
 import { makeRoot, needsContainer, until } from '../support/rootfs.js';
@@ -132,6 +133,24 @@ test('the index that an image was found in stays with it, for its digest offline
   });
   assert.equal(jsonLines(document.stdout)[0]?.digest, built.descriptor.digest, document.stderr);
   assert.ok(told(await it.prune('--all')).includes(`blob ${both.descriptor.digest}`));
+});
+
+test('a layer that is JSON, nested deeper than a stack, does not keep a store from being pruned', async (t) => {
+  const it = await site(t);
+  const depth = 1_000_000;
+  const bytes = Buffer.from(`{"a":${'['.repeat(depth)}${']'.repeat(depth)}}`);
+  const built = imageOf('demo\n');
+  const digest = digestOf(bytes);
+  const deep = {
+    ...built.layers[0]!,
+    bytes,
+    descriptor: { ...built.layers[0]!.descriptor, digest, size: bytes.length },
+  };
+  const name = await it.put('library/demo', image({ layers: [deep] }));
+  const fetch = 'md-token "$1" | md-manifest | md-fetch-layer';
+  assert.equal((await shell(fetch, [name], { env: { MD_HOME: it.home } })).status, 0);
+  assert.deepEqual(told(await it.prune()), []);
+  assert.ok(told(await it.prune(name)).includes(`blob ${digest}`));
 });
 
 test('a name in index.json that leads out of the store removes nothing there', async (t) => {
