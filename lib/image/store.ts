@@ -116,12 +116,12 @@ export class Store {
         partial.restart();
         await source.blob(blob, partial);
       }
-      if (!partial.isVerified()) throw mismatch(blob, partial);
+      if (!partial.isVerified()) {
+        // What is wrong is of no use to the next process; what is only cut short is.
+        partial.remove();
+        throw mismatch(blob, partial);
+      }
       await partial.publish(path);
-    } catch (error) {
-      // What is wrong is of no use to the next process; what is only cut short is.
-      if (error instanceof Failure && error.status === Status.data) partial.remove();
-      throw error;
     } finally {
       await partial.close();
     }

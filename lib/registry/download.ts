@@ -124,6 +124,8 @@ export class Download {
   #write(chunk: Buffer): Promise<void> | undefined {
     const { sink, size, what, connections } = this.#request;
     if (sink.offset + chunk.length > size) {
+      // Another content, then, from its beginning on.
+      sink.restart();
       throw new RegistryFailure(Status.data, what, `more than the ${size} bytes came that its descriptor says`);
     }
     connections.received += chunk.length;

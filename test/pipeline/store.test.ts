@@ -134,6 +134,21 @@ for (const [what, signal] of [
   });
 }
 
+test('a web page in the place of a layer takes nothing away of what has come', async (t) => {
+  const it = await site(t, [2_000_000]);
+  const { digest, size } = it.built.layers[0]!.descriptor;
+  const on = new RegExp(digest);
+  it.registry.faults.add({ on, times: 1, cutAfter: 1_500_000 });
+  it.registry.faults.add({ on, times: 1, status: 200, body: '<html>log in to the network</html>' });
+  const result = await it.pull();
+  assert.equal(result.status, 65);
+  assert.match(result.stderr, /the registry offers 34 bytes, not/);
+  expectWhole(it, await it.pull());
+  const ranges = it.registry.requests.flatMap(({ headers }) => headers.range ?? []);
+  assert.equal(ranges.at(-1), `bytes=1500000-${size - 1}`);
+  assert.deepEqual(left(it.home), []);
+});
+
 test('a full disk ends a pull with one line, and when there is room again it goes on', {
   skip: needsRoot || needs('unshare'),
 }, async (t) => {
