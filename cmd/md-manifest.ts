@@ -41,9 +41,9 @@ main(
     const document = asTokenDocument(await new StdinLines().first());
     const { image, reference } = document;
     const store = new Store();
-    const source =
-      (await openLocal(document, store, wanted)) ?? (await openRegistry(document, networkOf(flags, document)));
     const strict = flags.platform !== undefined;
+    const source =
+      (await openLocal(document, store, wanted, strict)) ?? (await openRegistry(document, networkOf(flags, document)));
     const found = await resolveImage(source, { image, reference, wanted, strict, store });
     const { digest, mediaType, manifest, config, platform } = found;
     writeDocument({ ...document, platform, digest, mediaType, manifest, config });

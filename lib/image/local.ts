@@ -69,17 +69,18 @@ export async function findLocal(text: string, sameName: (a: string, b: string) =
 }
 
 /**
- * The source that a document names, or undefined when that is a registry. `wanted` is the platform that is looked for.
- * Throws as `findLocal` does.
+ * The source that a document names, or undefined when that is a registry. `wanted` is the platform that is looked for, and
+ * `strict` whether the user named it. Throws as `findLocal` does.
  */
 export async function openLocal(
   document: JsonObject & { image: string },
   store: Store,
   wanted: Platform = hostPlatform(),
+  strict = false,
 ): Promise<Source | undefined> {
   const source = optional(document.source, 'source', asString);
   if (source === undefined) return undefined;
-  if (source === 'store') return new Offline(store, document.image, wanted);
+  if (source === 'store') return new Offline(store, document.image, wanted, strict);
   const [, kind = '', path = ''] = /^(oci|oci-archive|docker-archive):(\/.*)$/s.exec(source) ?? [];
   if (kind === '') throw bad('source', `${JSON.stringify(source)} is none that is known`);
   return new Unopened(() => open(kind, path));

@@ -18,7 +18,7 @@ import {
 import { Status } from '../pipe/status.js';
 import { warnLine } from '../pipe/trace.js';
 import { isIndexType, isManifestType } from './media-types.js';
-import { fitness, normalize } from './platform.js';
+import { fitness, normalize, unknownArchitecture } from './platform.js';
 import type { BlobSink, Source } from './source.js';
 import {
   algorithmOf,
@@ -225,7 +225,7 @@ class Resolver {
   #platformOf(config: ImageConfig, entry: IndexEntry | undefined): Platform {
     const inIndex = entry?.platform && normalize(entry.platform);
     const own = platformIn(config, inIndex);
-    if (!own || !inIndex) return own ?? inIndex ?? { os: 'linux', architecture: 'unknown' };
+    if (!own || !inIndex) return own ?? inIndex ?? { os: 'linux', architecture: unknownArchitecture };
     if (own.os === inIndex.os && own.architecture === inIndex.architecture) return own;
     const why = `its index says that it is for ${platformName(inIndex)}, its config for ${platformName(own)}`;
     warnLine(`${this.request.image}: ${why}`);
@@ -235,7 +235,7 @@ class Resolver {
   /** An image without an index may be for anything. docker takes it with a warning as well. */
   #checkPlatform(platform: Platform): void {
     const { image, wanted, strict } = this.request;
-    if (platform.architecture === 'unknown' || fitness(wanted, platform) !== undefined) return;
+    if (platform.architecture === unknownArchitecture || fitness(wanted, platform) !== undefined) return;
     const why = `it is for ${platformName(platform)}, not ${platformName(wanted)}`;
     if (strict) throw new Failure(Status.unavailable, image, why);
     warnLine(`${image}: ${why}`);

@@ -3,15 +3,17 @@ import { isDigest } from '../pipe/check.js';
 import { Failure } from '../pipe/failure.js';
 import { type IndexEntry, type Platform, platformName } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
-import { fitness } from './platform.js';
+import { fitness, unknownArchitecture } from './platform.js';
 import type { RawManifest, Source } from './source.js';
 import type { Store } from './store.js';
 
 export class Offline implements Source {
+  /** `strict`: the user named the platform, and means no other. */
   constructor(
     private readonly store: Store,
     private readonly image: string,
     private readonly wanted: Platform,
+    private readonly strict = false,
   ) {}
 
   /** Throws `Failure` 69 when the store has nothing of that name or digest. */
@@ -25,14 +27,25 @@ export class Offline implements Source {
     if (isDigest(reference)) throw this.#missing(`manifest ${reference} of ${this.image}`);
     const entries = this.store.images(this.image);
     if (entries.length === 0) throw this.#missing(this.image);
+    const chosen = this.#choose(entries);
+    if (!chosen) throw this.#otherPlatform(entries);
+    const bytes = this.store.read(chosen.digest);
+    if (!bytes) throw this.#missing(`manifest ${chosen.digest} of ${this.image}`);
+    return { bytes, contentType: chosen.mediaType };
+  }
+
+  /**
+   * The best one for the platform. Else what could be pulled with the same words: an image that says nothing of a platform is
+   * for any, and the only one there is, whatever it is for, comes to who names none.
+   */
+  #choose(entries: IndexEntry[]): IndexEntry | undefined {
     const [best] = entries
       .map((entry) => ({ entry, rank: entry.platform && fitness(this.wanted, entry.platform) }))
       .filter(({ rank }) => rank !== undefined)
       .sort((a, b) => a.rank! - b.rank!);
-    if (!best) throw this.#otherPlatform(entries);
-    const bytes = this.store.read(best.entry.digest);
-    if (!bytes) throw this.#missing(`manifest ${best.entry.digest} of ${this.image}`);
-    return { bytes, contentType: best.entry.mediaType };
+    if (best) return best.entry;
+    const open = entries.find(({ platform }) => platform?.architecture === unknownArchitecture);
+    return open ?? (this.strict || entries.length > 1 ? undefined : entries[0]);
   }
 
   async blob({ digest }: { digest: string }): Promise<void> {

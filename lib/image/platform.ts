@@ -25,6 +25,9 @@ const architectures = new Set(
   '386 amd64 arm arm64 loong64 mips64 mips64le mips mipsle ppc64 ppc64le riscv64 s390x wasm'.split(' '),
 );
 
+/** Of an image that says nothing of a platform. */
+export const unknownArchitecture = 'unknown';
+
 /** The platform of this machine. */
 export function hostPlatform(arch: string = process.arch): Platform {
   return normalize({ os: 'linux', architecture: arch });

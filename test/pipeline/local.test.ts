@@ -132,6 +132,24 @@ test('--offline says which platforms the store has when it is another one', asyn
   expectFailure(result, 69, new RegExp(`not in the store for linux/s390x; it is there for linux/${hostArchitecture}`));
 });
 
+for (const [what, config, warning] of [
+  ['another platform', { architecture: 's390x' }, /^\S+: it is for linux\/s390x, not linux\/\w+\S*\n$/],
+  ['no platform that it names', { os: undefined, architecture: undefined }, /^$/],
+] as const) {
+  test(`--offline finds an image for ${what} as a pull does`, async (t) => {
+    const home = join(scratch(t), 'home');
+    const registry = await startRegistry();
+    t.after(() => registry.close());
+    const built = image({ layers: demo().layers, config });
+    await put(registry, 'library/demo', ['latest'], built);
+    for (const flags of [[], ['--offline']]) {
+      const result = await pull(home, [...flags, registry.image('library/demo')]);
+      assert.deepEqual(fetched(result), digests(built));
+      assert.match(result.stderr, warning);
+    }
+  });
+}
+
 test('--offline says which layer is missing', async (t) => {
   const { home, name, built } = await pulledOnce(t);
   const { digest } = built.layers[1]!.descriptor;
