@@ -39,7 +39,8 @@ export function verified(bytes: Buffer, digest: string, claimed: string | undefi
   if (isSchema1Type(declared)) throw schema1(name);
   const value = parseJson(bytes, name, declared);
   if (!('mediaType' in value) && value.schemaVersion === 1) throw schema1(name);
-  const inBody = optional(value.mediaType, `${name}: mediaType`, text);
+  // Go cannot tell an empty one from none.
+  const inBody = optional(value.mediaType, `${name}: mediaType`, text) || undefined;
   if (inBody !== undefined && isSchema1Type(inBody)) throw schema1(name);
   if (!isGenericType(declared) && inBody !== undefined && inBody !== declared) {
     throw new Failure(Status.data, name, `it was sent as ${declared} and says that it is ${inBody}`);
