@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { asObject, type JsonObject } from '../pipe/check.js';
 import { Failure, failureOf } from '../pipe/failure.js';
-import { asImageIndex, type IndexEntry } from '../pipe/oci.js';
+import { asIndexEntries, type IndexEntry } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 
 const refName = 'org.opencontainers.image.ref.name';
@@ -36,7 +36,7 @@ export function parseIndex(
     throw new Failure(Status.data, path, 'it is no JSON', { hint });
   }
   const index = asObject(value, path);
-  return { index, entries: asImageIndex({ manifests: null, ...index }, path).manifests };
+  return { index, entries: asIndexEntries(index.manifests ?? null, `${path}.manifests`) };
 }
 
 export function indexJson(entries: IndexEntry[], index: JsonObject = {}): string {

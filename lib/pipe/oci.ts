@@ -104,7 +104,26 @@ function asIndexEntry(value: unknown, name: string): IndexEntry {
 export function asImageIndex(value: unknown, name: string): ImageIndex {
   const it = asObject(value, name);
   if ('manifests' in it && ('layers' in it || 'config' in it)) throw ambiguous(name);
-  return { ...it, manifests: listOf(asIndexEntry)(it.manifests, `${name}.manifests`) };
+  const entries = listOf((entry: unknown) => entry)(it.manifests, `${name}.manifests`);
+  const known = entries.flatMap((entry, i) =>
+    isOfUnknownAlgorithm(entry) ? [] : [asIndexEntry(entry, `${name}.manifests[${i}]`)],
+  );
+  return { ...it, manifests: known };
+}
+
+/** The `manifests` of an index that is written anew, of which none may be passed over. */
+export function asIndexEntries(value: unknown, name: string): IndexEntry[] {
+  return listOf(asIndexEntry)(value, name);
+}
+
+/**
+ * image-spec, descriptor.md, "Digests": what is hashed in a way that is not known here is no mistake, and a manifest that nobody
+ * here can check is one to pass over.
+ */
+function isOfUnknownAlgorithm(entry: unknown): boolean {
+  const { digest } = asObject(entry, 'entry');
+  const [, algorithm] = /^([a-z0-9]+(?:[+._-][a-z0-9]+)*):[A-Za-z0-9=_-]+$/.exec(String(digest)) ?? [];
+  return algorithm !== undefined && algorithm !== 'sha256' && algorithm !== 'sha512';
 }
 
 export function asManifest(value: unknown, name: string): Manifest {
