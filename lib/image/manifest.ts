@@ -18,7 +18,7 @@ import {
 import { Status } from '../pipe/status.js';
 import { warnLine } from '../pipe/trace.js';
 import { isIndexType, isManifestType } from './media-types.js';
-import { fitness, normalize, unknownArchitecture } from './platform.js';
+import { fitness, narrower, normalize, unknownArchitecture } from './platform.js';
 import type { BlobSink, Source } from './source.js';
 import {
   algorithmOf,
@@ -123,28 +123,30 @@ class Resolver {
     return verified(bytes, digest ?? digestOf(bytes), contentType, name);
   }
 
-  /** The best entry of an index; the indexes in it only where it has none itself. First match wins among equals. */
+  /**
+   * The best entry of an index; the indexes in it only where it has none itself. First match wins among equals. Where there
+   * is none, one that the processor runs as well will do, unless the user named the platform.
+   */
   async search(index: Verified): Promise<Found> {
-    const found = await this.#searchIn(index, 1);
-    if (found) return found;
+    const { wanted, strict } = this.request;
+    for (const platform of strict ? [wanted] : [wanted, ...narrower(wanted)]) {
+      this.#indexes = 0;
+      const found = await this.#searchIn(index, platform, 1);
+      if (found) return found;
+    }
     const offered = [...this.#offered];
-    throw new Failure(
-      Status.unavailable,
-      this.request.image,
-      `it has no image for ${platformName(this.request.wanted)}`,
-      {
-        hint: offered.length > 0 ? `it has ${offered.join(', ')}` : 'it has no images at all',
-      },
-    );
+    throw new Failure(Status.unavailable, this.request.image, `it has no image for ${platformName(wanted)}`, {
+      hint: offered.length > 0 ? `it has ${offered.join(', ')}` : 'it has no images at all',
+    });
   }
 
-  async #searchIn(index: Verified, depth: number): Promise<Found | undefined> {
-    const found = await this.#descend(index, depth);
+  async #searchIn(index: Verified, wanted: Platform, depth: number): Promise<Found | undefined> {
+    const found = await this.#descend(index, wanted, depth);
     if (found) this.request.store.put(index.digest, index.bytes);
     return found;
   }
 
-  async #descend(index: Verified, depth: number): Promise<Found | undefined> {
+  async #descend(index: Verified, wanted: Platform, depth: number): Promise<Found | undefined> {
     this.#indexes += 1;
     if (depth > maxDepth || this.#indexes > maxIndexes) {
       throw new Failure(
@@ -154,28 +156,25 @@ class Resolver {
       );
     }
     const { manifests } = asImageIndex(index.value, `index ${index.digest}`);
-    const entry = this.#choose(manifests);
+    const entry = this.#choose(manifests, wanted);
     if (entry) return { document: await this.#fetchEntry(entry), entry };
     for (const nested of manifests) {
-      if (
-        !isIndexType(nested.mediaType) ||
-        (nested.platform && fitness(this.request.wanted, nested.platform) === undefined)
-      ) {
+      if (!isIndexType(nested.mediaType) || (nested.platform && fitness(wanted, nested.platform) === undefined)) {
         continue;
       }
-      const found = await this.#searchIn(await this.#fetchEntry(nested), depth + 1);
+      const found = await this.#searchIn(await this.#fetchEntry(nested), wanted, depth + 1);
       if (found) return found;
     }
     return undefined;
   }
 
-  #choose(manifests: IndexEntry[]): IndexEntry | undefined {
+  #choose(manifests: IndexEntry[], wanted: Platform): IndexEntry | undefined {
     const images = manifests.filter((entry) => isManifestType(entry.mediaType) && !isAttestation(entry));
     let best: { entry: IndexEntry; rank: number } | undefined;
     for (const entry of images) {
       this.#offered.add(entry.platform ? platformName(entry.platform) : 'images that name no platform');
       if (!entry.platform) continue;
-      const rank = fitness(this.request.wanted, entry.platform);
+      const rank = fitness(wanted, entry.platform);
       if (rank !== undefined && (!best || rank < best.rank)) best = { entry, rank };
     }
     // Some builders write an index of one image and say no platform; the image's config will.

@@ -78,6 +78,15 @@ function levels(from: number, to: number): string[] {
 }
 
 /**
+ * What a processor runs beside its own, or most of its kind do: programs of 32 bits. docker takes these where an image has nothing
+ * else, and no platform was named. Source: github.com/containerd/platforms, `Only`.
+ */
+export function narrower({ os, architecture }: Platform): Platform[] {
+  if (architecture === 'amd64') return [{ os, architecture: '386' }];
+  return architecture === 'arm64' ? [{ os, architecture: 'arm', variant: 'v8' }] : [];
+}
+
+/**
  * How well something built for `offered` runs on `wanted`: 0 is best, undefined is not at all.
  */
 export function fitness(wanted: Platform, offered: Platform): number | undefined {

@@ -57,10 +57,11 @@ class FakeSource implements Source {
 
 function resolve(
   source: FakeSource,
-  options: { platform?: string; reference?: string; kept?: Map<string, Buffer> } = {},
+  options: { platform?: string; strict?: boolean; reference?: string; kept?: Map<string, Buffer> } = {},
 ) {
-  const { platform = 'linux/amd64', reference = 'latest', kept = new Map<string, Buffer>() } = options;
+  const { platform = 'linux/amd64', strict = false, reference = 'latest', kept = new Map<string, Buffer>() } = options;
   return resolveImage(source, {
+    strict,
     image: 'registry.test/demo',
     reference,
     wanted: parsePlatform(platform),
@@ -134,6 +135,34 @@ test('attestations and unknown media types in an index are passed over', async (
   const found = await resolve(source(index([attestation(own), own], { extra: [odd] })));
   assert.equal(found.digest, own.descriptor.digest);
 });
+
+test('an entry whose digest is of an unknown algorithm is passed over, and one that is no digest is not', async () => {
+  const own = build();
+  const odd = (digest: string) => ({ ...build('s390x').descriptor, digest, platform: own.platform });
+  const found = await resolve(source(index([own], { extra: [odd('blake3:0123')] })));
+  assert.equal(found.digest, own.descriptor.digest);
+  for (const digest of ['sha256:0123', 'nonsense', 'a/b:0'])
+    await refused(resolve(source(index([own], { extra: [odd(digest)] }))), 65, /manifests\[1\].digest: expected/);
+});
+
+for (const [wanted, ...narrow] of [
+  ['linux/amd64', '386'],
+  ['linux/arm64', 'arm', 'arm/v6'],
+] as const) {
+  test(`where an image has nothing for ${wanted}, 32 bits will do to who names no platform`, async () => {
+    for (const offered of narrow) {
+      const [architecture, variant] = offered.split('/');
+      const its = build(architecture, variant === undefined ? {} : { variant });
+      const top = index([build('s390x'), index([its])]);
+      const found = await resolve(source(top), { platform: wanted });
+      assert.equal(found.digest, its.descriptor.digest);
+      await refused(resolve(source(top), { platform: wanted, strict: true }), 69, new RegExp(`no image for ${wanted}`));
+      const own = build(wanted.split('/')[1]);
+      const both = await resolve(source(index([its, index([own])])), { platform: wanted });
+      assert.equal(both.digest, own.descriptor.digest);
+    }
+  });
+}
 
 test('an index in an index is searched', async () => {
   const own = build();
@@ -219,6 +248,10 @@ test('a header that says nothing leaves it to the body; parameters of the header
   for (const type of ['application/json', 'text/plain; charset=utf-8', 'application/octet-stream', ''])
     await resolve(new FakeSource(build(), type).add(build()));
   await resolve(source(build(), `${mediaTypes.oci.manifest}; charset=utf-8`));
+});
+
+test('an empty media type in the body is none, as for Go', async () => {
+  await resolve(source(build('amd64', { manifest: { mediaType: '' } })));
 });
 
 test('without any type the fields decide, as with what umoci writes', async () => {
