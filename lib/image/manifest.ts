@@ -279,17 +279,18 @@ async function readBlob(source: Source, descriptor: Descriptor): Promise<Buffer>
 
 class MemorySink implements BlobSink {
   offset = 0;
-  #chunks: Buffer[] = [];
+  readonly #bytes: Buffer;
 
-  constructor(readonly blob: Descriptor) {}
+  constructor(readonly blob: Descriptor) {
+    this.#bytes = Buffer.alloc(blob.size);
+  }
 
   write(chunk: Buffer): undefined {
-    this.#chunks.push(chunk);
+    chunk.copy(this.#bytes, this.offset);
     this.offset += chunk.length;
   }
 
   restart(): void {
-    this.#chunks = [];
     this.offset = 0;
   }
 
@@ -299,6 +300,6 @@ class MemorySink implements BlobSink {
   }
 
   bytes(): Buffer {
-    return Buffer.concat(this.#chunks);
+    return this.#bytes.subarray(0, this.offset);
   }
 }

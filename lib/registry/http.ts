@@ -92,6 +92,9 @@ const userAgent = `md/${pkg.version}`;
 /** A body that nobody wants is read up to here, so that its connection can be used again. */
 const dropLimit = 64 * 1024;
 
+/** Room for a body of which it is not known how long it is: most manifests have less. */
+const firstBytes = 16 * 1024;
+
 /** Interim answers (1xx), of which each has its own time to come. */
 const maxInterim = 20;
 
@@ -293,15 +296,20 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
       await this.drop();
       throw encoded;
     }
-    const chunks: Buffer[] = [];
+    // Copied at once: a chunk may be of one byte, and keeps all alive that came with it.
+    let body = Buffer.allocUnsafe(Math.min(limit, firstBytes));
     let length = 0;
     await this.stream((chunk) => {
-      length += chunk.length;
-      if (length > limit) throw bodyTooLarge(this.url, limit);
-      chunks.push(chunk);
+      if (length + chunk.length > limit) throw bodyTooLarge(this.url, limit);
+      if (length + chunk.length > body.length) {
+        const larger = Buffer.allocUnsafe(Math.min(limit, 2 * (length + chunk.length)));
+        body.copy(larger, 0, 0, length);
+        body = larger;
+      }
+      length += chunk.copy(body, length);
       return undefined;
     });
-    return Buffer.concat(chunks, length);
+    return body.subarray(0, length);
   }
 
   async drop(): Promise<void> {

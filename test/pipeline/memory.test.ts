@@ -1,6 +1,9 @@
 /** Memory stays flat: what is held of a layer does not depend on its size. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { filler } from '../support/content.js';
@@ -12,6 +15,48 @@ import { scratch, shell } from '../support/run.js';
 const size = Number(process.env.MD_TEST_LAYER ?? 800_000_000);
 /** Bytes. Unpacking has a thread of its own for large layers, with a heap of its own. */
 const limitOf = (name: string) => (name.startsWith('md-unpack') ? 150_000_000 : 120_000_000);
+
+/** What has each command leave its peak of memory in a directory. */
+function peakHook(directory: string): string {
+  const hook = join(directory, 'hook.cjs');
+  writeFileSync(
+    hook,
+    `process.on('exit', () => require('node:fs').writeFileSync(
+      ${JSON.stringify(directory)} + '/' + require('node:path').basename(process.argv[1]) + '.peak',
+      String(process.resourceUsage().maxRSS * 1024)));`,
+  );
+  return hook;
+}
+
+function peaks(directory: string): { name: string; bytes: number }[] {
+  return readdirSync(directory)
+    .filter((name) => name.endsWith('.peak'))
+    .map((name) => ({ name, bytes: Number(readFileSync(join(directory, name), 'utf8')) }));
+}
+
+test('a manifest that comes byte by byte needs no more memory than others', async (t) => {
+  const manifest = { schemaVersion: 2, manifests: [], annotations: { a: 'x'.repeat(2_000_000) } };
+  const body = Buffer.from(JSON.stringify(manifest));
+  const chunks = Buffer.concat([...body].map((byte) => Buffer.from(`1\r\n${String.fromCharCode(byte)}\r\n`)));
+  const server = createServer((req, res) => {
+    if (req.url === '/v2/') return void res.end('{}');
+    const head = `HTTP/1.1 200 OK\r\ncontent-type: ${mediaTypes.oci.index}\r\ntransfer-encoding: chunked\r\n\r\n`;
+    req.socket.write(head);
+    req.socket.write(chunks);
+    req.socket.end('0\r\n\r\n');
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  const directory = scratch(t);
+  const { stderr } = await shell(
+    'md-token "$1" | md-manifest',
+    [`127.0.0.1:${(server.address() as AddressInfo).port}/slow`],
+    { env: { MD_HOME: join(directory, 'home'), NODE_OPTIONS: `--require=${peakHook(directory)}` } },
+  );
+  assert.match(stderr, /it has no images at all/);
+  const found = peaks(directory).filter(({ name, bytes }) => bytes > limitOf(name));
+  assert.deepEqual(found, []);
+});
 
 test('no stage of a pull needs more than 120 MB, nor unpacking more than 150 MB, however large a layer is', async (t) => {
   const directory = scratch(t);
@@ -25,25 +70,16 @@ test('no stage of a pull needs more than 120 MB, nor unpacking more than 150 MB,
   const manifest = { schemaVersion: 2, config: config.descriptor, layers };
   registry.addManifest('huge', ['latest'], JSON.stringify(manifest), mediaTypes.oci.manifest);
 
-  const hook = join(directory, 'hook.cjs');
-  writeFileSync(
-    hook,
-    `process.on('exit', () => require('node:fs').writeFileSync(
-      ${JSON.stringify(directory)} + '/' + require('node:path').basename(process.argv[1]) + '.peak',
-      String(process.resourceUsage().maxRSS * 1024)));`,
-  );
   const result = await shell(
     'md-token "$1" | md-manifest | md-fetch-layer | md-unpack "$2"',
     [registry.image('huge'), join(directory, 'rootfs')],
-    { env: { MD_HOME: join(directory, 'home'), NODE_OPTIONS: `--require=${hook}` }, timeout: 300_000 },
+    { env: { MD_HOME: join(directory, 'home'), NODE_OPTIONS: `--require=${peakHook(directory)}` }, timeout: 300_000 },
   );
   assert.equal(result.status, 0, result.stderr);
-  const peaks = readdirSync(directory)
-    .filter((name) => name.endsWith('.peak'))
-    .map((name) => ({ name, bytes: Number(readFileSync(join(directory, name), 'utf8')) }));
-  assert.equal(peaks.length, 4);
+  const found = peaks(directory);
+  assert.equal(found.length, 4);
   assert.deepEqual(
-    peaks.filter(({ name, bytes }) => bytes > limitOf(name)),
+    found.filter(({ name, bytes }) => bytes > limitOf(name)),
     [],
   );
 });
