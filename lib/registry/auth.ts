@@ -53,13 +53,13 @@ export async function answerChallenges(
   target: AuthTarget,
   credentials: () => Promise<Credentials | undefined>,
 ): Promise<Grant> {
-  const bearer = challenges.find(({ scheme, parameters }) => scheme === 'bearer' && parameters.get('realm'));
+  const bearer = challenges.find(isBearer);
   if (bearer) {
     const login = await credentials();
     if (login?.kind === 'bearer') return { authorization: `Bearer ${login.token}` };
     return fetchToken(http, bearer, target, login);
   }
-  if (challenges.some(({ scheme }) => scheme === 'basic')) {
+  if (wantsPassword(challenges)) {
     return { authorization: basicOrDenied(target, await credentials()) };
   }
   if (challenges.length === 0) return { authorization: null };
@@ -72,6 +72,16 @@ export async function answerChallenges(
     target.origin,
     `it asks for authentication by ${schemes}, not Bearer or Basic`,
   );
+}
+
+/** Whether they can be answered with a user name and a password alone. */
+export function wantsPassword(challenges: Challenge[]): boolean {
+  return challenges.some(({ scheme }) => scheme === 'basic') && !challenges.some(isBearer);
+}
+
+/** Whether it says where tokens are given out. */
+export function isBearer({ scheme, parameters }: Challenge): boolean {
+  return scheme === 'bearer' && Boolean(parameters.get('realm'));
 }
 
 function basicOrDenied({ origin }: AuthTarget, credentials: Credentials | undefined): string {

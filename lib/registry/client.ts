@@ -6,7 +6,7 @@ import type { BlobRequest, BlobSink, RawManifest } from '../image/source.js';
 import { indexTypes, manifestTypes } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 import { warnLine } from '../pipe/trace.js';
-import { type AuthTarget, answerChallenges, type Credentials } from './auth.js';
+import { type AuthTarget, answerChallenges, type Credentials, wantsPassword } from './auth.js';
 import { type Challenge, parseChallenges } from './challenge.js';
 import { Connections } from './connections.js';
 import { Download } from './download.js';
@@ -88,7 +88,8 @@ export class RegistryClient implements Endpoint {
 
   /**
    * Asks the registry how it wants to be asked, and returns the Authorization header for pulls from this repository:
-   * null when it is open to all, or has not said. Throws `Failure` 77 when it needs a login that there is none for.
+   * null when it is open to all, or has not said, or wants a password that there is none of: then it will be refused when it
+   * is asked for something, if at all. Throws `Failure` 77 when a login is refused.
    */
   async login(): Promise<string | null> {
     return this.#trying(`logging in for ${this.name}`, async () => {
@@ -103,7 +104,12 @@ export class RegistryClient implements Endpoint {
       const challenges = this.#challengesOf(response);
       if (challenges.length === 0) throw await responseFailure(response);
       await response.drop();
-      return (await answerChallenges(this.#http, challenges, this.#target, this.#credentials)).authorization;
+      const isPassword = wantsPassword(challenges);
+      const login = isPassword ? await this.#credentials() : undefined;
+      // Some want one here from everybody, and give what is public all the same: podman as well asks and sees.
+      if (isPassword && !login) return null;
+      const credentials = login ? async () => login : this.#credentials;
+      return (await answerChallenges(this.#http, challenges, this.#target, credentials)).authorization;
     });
   }
 

@@ -3,7 +3,7 @@
  * whoever brings one of its tokens: such a token is asked for without a login, since the user has none there that this
  * registry could be trusted with.
  */
-import { answerChallenges } from './auth.js';
+import { answerChallenges, isBearer } from './auth.js';
 import { parseChallenges } from './challenge.js';
 import type { Http, Incoming } from './http.js';
 import { exchangeFollowing } from './redirect.js';
@@ -17,9 +17,7 @@ export class Strangers {
   /** Asks once more for what a host that a redirect led to has refused, if that is a registry that gives out tokens. */
   async askAgain(refused: Incoming, headers: Record<string, string>): Promise<Incoming> {
     const { url } = refused;
-    const challenges = parseChallenges(refused.headers('www-authenticate')).filter(
-      ({ scheme, parameters }) => scheme === 'bearer' && parameters.get('realm'),
-    );
+    const challenges = parseChallenges(refused.headers('www-authenticate')).filter(isBearer);
     const [, repository] = /^\/v2\/(.+)\/(?:manifests|blobs)\/[^/]+$/.exec(url.pathname) ?? [];
     if (challenges.length === 0 || repository === undefined) return refused;
     await refused.drop();

@@ -157,9 +157,19 @@ test('basic authentication uses the credentials', async (t) => {
   await client.manifest('latest', limit);
 });
 
-test('basic authentication without credentials is denied, with what would help', async (t) => {
+test('basic authentication without credentials is denied when something is asked for, with what would help', async (t) => {
   const registry = await serve(t, { auth: 'basic', users: { me: 'secret' } });
-  await refused(clientFor(t, registry).login(), 77, /wants a user name.*docker login or pass --username/);
+  const client = clientFor(t, registry);
+  assert.equal(await client.login(), null);
+  await refused(client.manifest('latest', limit), 77, /wants a user name.*docker login or pass --username/);
+});
+
+test('what is public comes from a registry that wants a password from who asks how to ask', async (t) => {
+  const registry = await serve(t);
+  registry.faults.add({ on: /GET \/v2\/$/, status: 401, headers: { 'www-authenticate': 'Basic realm="x"' } });
+  const client = clientFor(t, registry);
+  assert.equal(await client.login(), null);
+  await client.manifest('latest', limit);
 });
 
 test('a private repository is pulled with credentials, and denied without', async (t) => {
