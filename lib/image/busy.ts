@@ -9,24 +9,33 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoName, Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
+import { warnLine } from '../pipe/trace.js';
 import { storeHome } from './home.js';
 import { isAbandoned, ownPath } from './own-files.js';
 
 const pollMs = 50;
+/** Milliseconds that most prunes take less than: from then on somebody may wonder. */
+const patienceMs = 5000;
 
 /** Waits for a prune that is under way, and keeps others off until the function is called that it returns. */
 export async function beginPulling(home: string = storeHome()): Promise<() => void> {
   const directory = join(home, 'partial');
   const end = leaveMark(directory, 'pulling');
-  while (isAnyAtWork(directory, 'pruning')) await sleep(pollMs);
-  return end;
+  const since = performance.now();
+  for (let told = false; ; await sleep(pollMs)) {
+    const other = whoIsAtWork(directory, 'pruning');
+    if (other === undefined) return end;
+    if (told || performance.now() - since < patienceMs) continue;
+    warnLine(`${home}: waiting for md-prune, which has left ${join(directory, other)}`);
+    told = true;
+  }
 }
 
 /** Keeps pulls off until the function is called that it returns. Throws `Failure` 75 while one is under way. */
 export function beginPruning(home: string): () => void {
   const directory = join(home, 'partial');
   const end = leaveMark(directory, 'pruning');
-  if (!isAnyAtWork(directory, 'pulling') && !isAnyAtWork(directory, 'pruning')) return end;
+  if (!whoIsAtWork(directory, 'pulling') && !whoIsAtWork(directory, 'pruning')) return end;
   end();
   throw new Failure(Status.tryLater, home, 'an image is being pulled into it, or it is being pruned', {
     hint: 'try again when that has ended',
@@ -45,9 +54,9 @@ function leaveMark(directory: string, kind: string): () => void {
   return () => fs.rmSync(path, { force: true });
 }
 
-/** Whether another process than this one is at it. */
-function isAnyAtWork(directory: string, kind: string): boolean {
+/** The mark of another process than this one that is at it. */
+function whoIsAtWork(directory: string, kind: string): string | undefined {
   const own = ownPath('', kind);
   const names = fs.existsSync(directory) ? fs.readdirSync(directory) : [];
-  return names.some((name) => name.startsWith(`${kind}.`) && name !== own && !isAbandoned(directory, name));
+  return names.find((name) => name.startsWith(`${kind}.`) && name !== own && !isAbandoned(directory, name));
 }
