@@ -109,7 +109,7 @@ main(
     const decompressor = new LayerThread(join(dirname(__filename), 'layer-thread.cjs'));
     const [dir] = operands;
     // From here on, since md-fetch-layer is done with the layers before this has read them.
-    const pulled = dir === undefined ? await beginPulling() : () => {};
+    const pulled = await beginPulling();
     try {
       const stdin = new StdinLines();
       const first = await stdin.first();

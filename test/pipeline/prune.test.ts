@@ -199,6 +199,46 @@ test('while an image is pulled nothing is removed, and a pull waits for the end 
   assert.deepEqual(readdirSync(partial), []);
 });
 
+test('while an image is unpacked into a directory nothing is removed either', async (t) => {
+  const it = await site(t);
+  const name = await it.put('library/demo', imageOf('demo\n'));
+  const env = { ...cleanEnv(), MD_HOME: it.home };
+  const fetched = await shell('md-token "$1" | md-manifest | md-fetch-layer', [name], { env });
+  const [document = '', ...layers] = fetched.stdout.split(/(?<=\n)/);
+  const tree = join(it.home, '../tree');
+  const unpack = spawn(join(binDir, 'md-unpack'), [tree], { env, stdio: ['pipe', 'ignore', 'inherit'] });
+  t.after(() => unpack.kill());
+  const ended = new Promise((resolve) => unpack.on('close', resolve));
+  unpack.stdin.write(document + layers[0]);
+  await until(() => readdirSync(join(it.home, 'partial')).some((file) => file.startsWith('pulling.')));
+  assert.equal((await it.prune('--all')).status, 75);
+  unpack.stdin.end(layers.slice(1).join(''));
+  assert.equal(await ended, 0);
+  assert.equal(readFileSync(join(tree, 'motd'), 'utf8'), 'demo\n');
+  assert.ok(told(await it.prune('--all')).includes(`image ${name}`));
+});
+
+test('a pull that waits long for the end of a prune says so, and for which', async (t) => {
+  const it = await site(t);
+  const name = await it.put('library/demo', imageOf('demo\n'));
+  await it.pull(name);
+  // Of a process that may be alive, where it cannot be seen.
+  const pruning = join(it.home, 'partial/pruning.1.1.1');
+  writeFileSync(pruning, '');
+  const { PATH = '' } = cleanEnv();
+  const script = 'md-token "$1" | md-manifest | md-fetch-layer';
+  const child = spawn('sh', ['-c', script, 'sh', name], { env: { PATH, MD_HOME: it.home } });
+  let said = '';
+  child.stderr.on('data', (chunk) => {
+    said += chunk;
+  });
+  const ended = new Promise((resolve) => child.on('close', resolve));
+  await until(() => said.includes('\n'));
+  rmSync(pruning);
+  assert.equal(await ended, 0);
+  assert.equal(said, `${it.home}: waiting for md-prune, which has left ${pruning}\n`);
+});
+
 test('pulls and prunes at the same time: every pull ends with a whole tree', async (t) => {
   const it = await site(t);
   const built = imageOf('demo\n');
