@@ -7,7 +7,7 @@ import { arrayOf, asObject, asSize, asString, type JsonObject, optional, wrong }
 import { Failure } from '../pipe/failure.js';
 import type { Flags, FlagValues } from '../pipe/flags.js';
 import { Status } from '../pipe/status.js';
-import { isRepository } from './reference.js';
+import { apiHost, isRepository } from './reference.js';
 import { withoutLogin } from './url.js';
 
 /** As it stands in the document: only what was asked for. */
@@ -118,7 +118,8 @@ function given(flag: string, values: string[], check: (value: unknown, name: str
 
 function asHost(value: unknown, name: string): string {
   const text = asString(value, name);
-  if (isOrigin(`https://${text}`) && /^[^\s/?#]+$/.test(text)) return text.toLowerCase();
+  // Docker Hub is where nobody looks for it.
+  if (isOrigin(`https://${text}`) && /^[^\s/?#]+$/.test(text)) return apiHost(text.toLowerCase());
   throw wrong(name, 'HOST or HOST:PORT', withoutLogin(text));
 }
 

@@ -444,6 +444,10 @@ test('a registry is the one that a flag names, in capitals and other forms as we
   succeeded(await run(`md-token --ca-file /dev/null --plain-http ${name} ${name}/${repository}`));
   const other = registry.host.replace('127.0.0.1', '127.1');
   succeeded(await run(`md-token --plain-http ${registry.host} ${other}/${repository}`));
+  const { url, asked } = await startProxy(t, registry);
+  const flags = `--plain-http docker.io --allow-private ${new URL(registry.origin.token).host}`;
+  succeeded(await run(`md-token ${flags} alpine`, { http_proxy: url }));
+  assert.deepEqual(asked, ['GET http://registry-1.docker.io/v2/']);
 });
 
 test('a mirror is asked first, and the registry not at all', async (t) => {
