@@ -94,7 +94,8 @@ function isOutOfSight(path: string): boolean {
 
 function parseConfig(text: string, path: string): JsonObject | undefined {
   try {
-    return asObject(JSON.parse(text), path);
+    // docker and podman take an empty file for one without logins.
+    return text.trim() === '' ? undefined : asObject(JSON.parse(text), path);
   } catch (error) {
     if (!(error instanceof SyntaxError) && !(error instanceof Failure)) throw error;
     // The text of a SyntaxError quotes the file, and the file holds passwords.
@@ -118,7 +119,8 @@ async function searchConfig(
   if (fromHelper) return fromHelper;
   const auths = optional(config.auths, `${path}: auths`, secret(asObject)) ?? {};
   const entry = mostSpecific(auths, registry, repository);
-  return entry === undefined ? undefined : readEntry(secret(asObject)(entry, `${path}: auths`), path);
+  const login = optional(entry, `${path}: auths`, secret(asObject));
+  return login && readEntry(login, path);
 }
 
 /** The value whose key is the longest prefix of the repository: `host/team/app`, then `host/team`, then `host`. */

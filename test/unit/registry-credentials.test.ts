@@ -192,11 +192,17 @@ for (const [what, script, why] of [
   });
 }
 
-test('an entry without a login in it is no mistake: a helper has it', async (t) => {
-  const env = home(t, { [docker]: { auths: { 'a.io': {} } } });
-  const shown = await stderrOf(t, async () => assert.equal(await findCredentials('a.io', 'x', env), undefined));
-  assert.equal(shown, '');
-});
+for (const [what, content] of [
+  ['an entry without a login in it', { auths: { 'a.io': {} } }],
+  ['an entry that Go writes as null', { auths: { 'a.io': null } }],
+  ['an empty file', '\n'],
+] as const) {
+  test(`${what} is no mistake: a helper may have the login`, async (t) => {
+    const env = home(t, { [docker]: content });
+    const shown = await stderrOf(t, async () => assert.equal(await findCredentials('a.io', 'x', env), undefined));
+    assert.equal(shown, '');
+  });
+}
 
 for (const [what, content] of [
   ['a login that is no base64', { auths: { 'a.io': { auth: 'c2VjcmV0:%%' } } }],
