@@ -11,6 +11,6 @@ export function rangeHeader(from: number, to: number): Record<string, string> {
 
 /** Whether a Content-Range says that what comes begins at `from`, in a blob of `size` bytes. */
 export function isRange(contentRange: string | undefined, from: number, size: number): boolean {
-  const [, first, total] = /^bytes ([0-9]+)-[0-9]+\/([0-9]+|\*)$/.exec(contentRange ?? '') ?? [];
+  const [, first, total] = /^bytes ([0-9]+)-[0-9]+\/([0-9]+|\*)$/i.exec(contentRange ?? '') ?? [];
   return Number(first) === from && (total === '*' || Number(total) === size);
 }

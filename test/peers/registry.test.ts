@@ -124,7 +124,10 @@ test('a docker-registry with htpasswd wants a login, and takes it', { skip: need
   const it = await world(t, { auth: { htpasswd: { realm: 'test', path: join(directory, 'htpasswd') } } });
   const denied = await it.run();
   assert.equal(denied.status, 77);
-  assert.match(denied.stderr, /^md-manifest: .*wants a user name and a password; run docker login or pass --username\n$/);
+  assert.match(
+    denied.stderr,
+    /^md-manifest: .*wants a user name and a password; run docker login or pass --username\n$/,
+  );
   const login = 'echo secret | md-token --username me --password-stdin "$1" | md-manifest | md-fetch-layer';
   assert.deepEqual(layersOf(await it.run(login)), expected(it));
   assert.equal((await it.run(login.replace('secret', 'wrong'))).status, 77);
