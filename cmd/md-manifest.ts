@@ -32,7 +32,10 @@ main(
       ['md-token alpine | md-manifest | jq .config.config.Env', 'the environment that the image sets'],
     ],
     statuses: [0, 64, 65, 69, 74, 75, 76, 77],
-    notes: 'Reads the document of md-token, and keeps the manifest and the config in the store ($MD_HOME/oci).',
+    notes: [
+      'Reads the document of md-token, and keeps the manifest and the config in the store ($MD_HOME/oci).',
+      'Where an image has nothing for amd64 or arm64, one of 32 bits will do, unless --platform is given.',
+    ].join('\n'),
   },
   async ({ flags }) => {
     const wanted = flags.platform === undefined ? hostPlatform() : parsePlatform(flags.platform);

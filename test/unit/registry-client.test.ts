@@ -523,6 +523,15 @@ test('a blob that was begun is continued with a closed range', async (t) => {
   );
 });
 
+test('the unit of a range is one in capitals as well', async (t) => {
+  const registry = await serve(t);
+  registry.faults.add({ on: /blobs/, headers: { 'content-range': 'Bytes 100000-299999/300000' } });
+  const sink = new Sink(bytes.subarray(0, 100_000));
+  await clientFor(t, registry).blob(blob, sink);
+  assert.ok(sink.isVerified());
+  assert.equal(blobRequests(registry).length, 1);
+});
+
 test('a connection that breaks is taken up where it broke, at a new signed URL', async (t) => {
   const registry = await serve(t, { redirectBlobs: 307 });
   registry.faults.add({ on: /^cdn/, times: 6, cutAfter: 40_000 });
