@@ -8,33 +8,35 @@ import { asObject, type JsonObject } from '../pipe/check.js';
 import { Failure, failureOf } from '../pipe/failure.js';
 import { asIndexEntries, type IndexEntry } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
+import { checkNesting } from './verified.js';
 
 const refName = 'org.opencontainers.image.ref.name';
 const fullName = 'io.containerd.image.name';
 
 /** The index of the store, and its entries checked. Throws `Failure` 65 when it is no image index. */
 export function readIndex(path: string): { index: JsonObject; entries: IndexEntry[] } {
-  let text: string;
+  let bytes: Buffer;
   try {
-    text = readFileSync(path, 'utf8');
+    bytes = readFileSync(path);
   } catch (error) {
     throw failureOf(error, path);
   }
-  return parseIndex(text, path, 'remove it: the next pull makes a new one, and blobs stay');
+  return parseIndex(bytes, path, 'remove it: the next pull makes a new one, and blobs stay');
 }
 
 /** The same for one of a layout; `path` and `hint` are for messages. */
 export function parseIndex(
-  text: string,
+  bytes: Buffer,
   path: string,
   hint = 'the image layout is damaged',
 ): { index: JsonObject; entries: IndexEntry[] } {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = JSON.parse(bytes.toString());
   } catch {
     throw new Failure(Status.data, path, 'it is no JSON', { hint });
   }
+  checkNesting(bytes, path);
   const index = asObject(value, path);
   return { index, entries: asIndexEntries(index.manifests ?? null, `${path}.manifests`) };
 }

@@ -25,8 +25,7 @@ export class Layout implements LocalSource {
     checkVersion((await wholeOf(marker)).toString(), `${files.place}: oci-layout`);
     const file = files.open('index.json');
     if (!file) throw bad(files.place, 'it has no index.json');
-    const text = (await wholeOf(file)).toString();
-    return new Layout(files, parseIndex(text, `${files.place}: index.json`).entries);
+    return new Layout(files, parseIndex(await wholeOf(file), `${files.place}: index.json`).entries);
   }
 
   async find(selector: string | undefined, isNamed: (name: string) => boolean): Promise<Found> {

@@ -70,10 +70,14 @@ export function parseJson(bytes: Buffer, name: string, contentType = ''): JsonOb
       hint: 'is this a registry, or something in front of it?',
     });
   }
-  if (nesting(bytes) > maxNesting) {
-    throw new Failure(Status.data, name, `its objects are nested more than ${maxNesting} deep`);
-  }
+  checkNesting(bytes, name);
   return asObject(value, name);
+}
+
+/** Throws `Failure` 65 when the objects and arrays of a JSON text are nested too deep for what walks through them. */
+export function checkNesting(json: Buffer, name: string): void {
+  if (nesting(json) <= maxNesting) return;
+  throw new Failure(Status.data, name, `its objects are nested more than ${maxNesting} deep`);
 }
 
 /** How deep the objects and arrays of a JSON text are nested. */

@@ -307,6 +307,10 @@ const hostileLayouts: Record<string, (path: string, built: BuiltImage) => void> 
     renameSync(blobPath(path, built.layers[0]!.descriptor.digest), join(path, 'moved'));
   },
   'a manifest of other content': (path, built) => writeFileSync(blobPath(path, built.descriptor.digest), '{}'),
+  'an index.json that is nested without end': (path, built) => {
+    const entries = Array(2).fill(`{"x":${'['.repeat(1e5)}${']'.repeat(1e5)},${JSON.stringify(entry(built)).slice(1)}`);
+    writeFileSync(join(path, 'index.json'), `{"manifests":[${entries.join(',')}]}`);
+  },
   'an index.json that is no JSON': (path) => writeFileSync(join(path, 'index.json'), 'no'),
   'a version that nobody knows': (path) => writeFileSync(join(path, 'oci-layout'), '{"imageLayoutVersion":"2.0.0"}'),
   'an oci-layout that is empty': (path) => writeFileSync(join(path, 'oci-layout'), ''),
