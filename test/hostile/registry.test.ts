@@ -255,7 +255,7 @@ for (const challenge of [
     const registry = await serve(t, good(), { auth: 'token' });
     registry.faults.add({ on: /^registry/, status: 401, headers: { 'www-authenticate': challenge } });
     const result = await pull(t, registry);
-    refused(result, result.status, /^md-token: .*\n$/);
+    refused(result, result.status, /^md-(?:token|manifest): .*\n$/);
     assert.ok(result.status === 76 || result.status === 77, String(result.status));
   });
 }
