@@ -144,8 +144,9 @@ test('a web page in the place of a layer takes nothing away of what has come', a
   assert.equal(result.status, 65);
   assert.match(result.stderr, /the registry offers 34 bytes, not/);
   expectWhole(it, await it.pull());
-  const ranges = it.registry.requests.flatMap(({ headers }) => headers.range ?? []);
-  assert.equal(ranges.at(-1), `bytes=1500000-${size - 1}`);
+  const asked = it.registry.requests.filter(({ url }) => url.includes(digest)).map(({ headers }) => headers.range);
+  const rest = `bytes=1500000-${size - 1}`;
+  assert.deepEqual(asked, [undefined, rest, rest]);
   assert.deepEqual(left(it.home), []);
 });
 
