@@ -47,8 +47,8 @@ function leaveMark(directory: string, kind: string): () => void {
   try {
     fs.writeFileSync(path, '', { mode: 0o600 });
   } catch (error) {
-    // Nobody prunes a store that can only be read.
-    if (['ENOENT', 'EROFS', 'EACCES'].includes(errnoName(error) ?? '')) return () => {};
+    // Nobody prunes a store that is not there, or can only be read.
+    if (['ENOENT', 'ENOTDIR', 'EROFS', 'EACCES'].includes(errnoName(error) ?? '')) return () => {};
     throw failureOf(error, path);
   }
   return () => fs.rmSync(path, { force: true });

@@ -38,10 +38,10 @@ const stack: TarEntry[][] = [
   [{ name: 'etc/.wh.passwd' }, { name: 'opt/.wh..wh..opq' }, { name: 'dev/null', type: 'char', major: 1, minor: 3 }],
 ];
 
-test('layer lines made by hand are enough', async (t) => {
+test('layer lines made by hand are enough, without a store and where none can be', async (t) => {
   const { directory, rootfs, layers } = prepare(t, stack.slice(0, 1).concat([[{ name: 'etc/.wh.passwd' }]]));
   const stdin = layers.map(({ path }) => `${JSON.stringify({ layer: { path } })}\n`).join('');
-  const result = await md('md-unpack', [rootfs], { stdin });
+  const result = await md('md-unpack', [rootfs], { stdin, env: { MD_HOME: '/dev/null' } });
   assert.equal(result.status, 0, result.stderr);
   assert.deepEqual(jsonLines(result.stdout), [{ rootfs }]);
   assert.deepEqual(readdirSync(join(rootfs, 'etc')), ['motd']);
