@@ -12,6 +12,7 @@ import {
   umask,
 } from '../sys/calls.js';
 import { CLOSE_RANGE, F, PR, SIG } from '../sys/constants.js';
+import type { ControlFds } from '../sys/control.js';
 import type { ImageSteps } from '../sys/image.js';
 import { Block, compare, pointerArray, Result } from '../sys/program.js';
 import type { Path } from '../sys/syscall.js';
@@ -43,6 +44,20 @@ export function changeSteps({ prepare, change, resume }: ImageSteps, control: nu
       why: 'The plan is mapped again, at the same address; its file is not needed any more.',
       man: 'memfd_create(2)',
     },
+  ];
+}
+
+/**
+ * Until execve(2) has succeeded, what is close-on-exec is open, and the lookups that come before could go by it: of the command, of
+ * the interpreter of a script, of a program's loader. By /proc/self/fd/5/bin/sh an image would run a program of the host, and could
+ * then write to it (CVE-2024-21626). So nothing that leads outside is left when the command is looked up, nor with `--init`
+ * in process 1, whose descriptors CAP_SYS_PTRACE opens. The line to the supervisor is a socket and leads nowhere.
+ */
+export function closeSteps({ child }: ControlFds): PlanStep[] {
+  const why = 'Some of these lead to the host: they must be gone before the command, or its interpreter, is looked up.';
+  return [
+    ...(child > 3 ? [step(close_range, [3, child - 1, 0], why)] : []),
+    step(close_range, [child + 1, 0xffffffff, 0], why),
   ];
 }
 
@@ -85,7 +100,7 @@ export function restoreSteps({ changedSignals }: Host, mask: number, limits: rea
     step(
       close_range,
       [3, 0xffffffff, CLOSE_RANGE.CLOEXEC],
-      'The command gets descriptors 0, 1 and 2, and nothing that leads out of the container.',
+      'The command gets descriptors 0, 1 and 2. The end of the line tells the supervisor that it has begun.',
     ),
   ];
 }

@@ -9,7 +9,16 @@ import type { ImageSteps } from '../sys/image.js';
 import { Block } from '../sys/program.js';
 import type { IdMaps } from '../sys/userns.js';
 import { aliveSteps, controlSteps, gateSteps } from './control.js';
-import { calledOffSteps, changeSteps, deathStep, type ExecSteps, execSteps, restoreSteps, signalStep } from './exec.js';
+import {
+  calledOffSteps,
+  changeSteps,
+  closeSteps,
+  deathStep,
+  type ExecSteps,
+  execSteps,
+  restoreSteps,
+  signalStep,
+} from './exec.js';
 import { deviceSteps } from './filesystem/devices.js';
 import { fileSteps } from './filesystem/etc-files.js';
 import { maskSteps } from './filesystem/masks.js';
@@ -149,6 +158,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     ...(settings.readOnly ? [readOnlyStep(root.fd)] : []),
     ...pivotSteps(root.fd),
     ...enterSteps(directory.fd),
+    ...closeSteps(control),
     ...stdioSteps(circumstances.stdio),
     // Before the filter, which need not let it pass.
     calledOff.look,

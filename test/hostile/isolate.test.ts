@@ -38,6 +38,26 @@ test('CVE-2024-21626: the command inherits no descriptor of a directory', { skip
   assert.equal(stdout.split('\n').filter((line) => / -> \/$/.test(line)).length, 0);
 });
 
+test('CVE-2024-21626: neither the command nor its interpreter is looked up by a descriptor of the host', {
+  skip,
+}, async (t) => {
+  const root = makeRoot(t);
+  const outside = scratch(t);
+  copyFileSync(join(root, 'bin/busybox'), join(outside, 'echo'));
+  chmodSync(join(outside, 'echo'), 0o755);
+  const ways = Array.from({ length: 60 }, (_, i) => `/proc/self/fd/${i + 3}${outside}`);
+  ways.forEach((way, i) => {
+    mkdirSync(join(root, `scripts/${i}`), { recursive: true });
+    writeFileSync(join(root, `scripts/${i}/echo`), `#!${way}/echo the script of\n`, { mode: 0o755 });
+  });
+  const path = [...ways, ...ways.map((_, i) => `/scripts/${i}`)].join(':');
+  for (const flags of [[], ['--init'], ['--no-new-privs'], ['--userns', 'self']]) {
+    const { status, stdout } = await md('md-isolate', [...flags, '-e', `PATH=${path}`, root, 'echo', 'the host runs']);
+    assert.equal(stdout, '', flags.join(' '));
+    assert.equal(status, 127);
+  }
+});
+
 test('CVE-2021-30465: a mount point that is a link out of the root stays inside it', { skip }, async (t) => {
   const root = makeRoot(t);
   const outside = scratch(t);
