@@ -56,6 +56,7 @@ export async function isolate(settings: Settings): Promise<number> {
       settings,
       circumstances,
       cgroup,
+      signals,
       control: new Control(fds.supervisor),
     });
     if (circumstances.report) showRefused(circumstances.report.end());
@@ -193,13 +194,14 @@ interface Running {
   settings: Settings;
   circumstances: Surroundings;
   cgroup: Cgroup | undefined;
+  signals: Signals;
   control: Control;
 }
 
 /** Everything that the supervisor does for the child, in the order in which the child meets it. */
 async function attend(
   pid: number,
-  { program, plan, settings, circumstances, cgroup, control }: Running,
+  { program, plan, settings, circumstances, cgroup, signals, control }: Running,
 ): Promise<number> {
   try {
     if (circumstances.maps) writeMaps(pid, circumstances.maps, '--userns self does without it');
@@ -225,6 +227,9 @@ async function attend(
   if (!plan.init) process.on('SIGHUP', hungUp);
   try {
     const status = await waitForEnd(pid);
+    // Its number is free for others from here on, and a signal ends this process, whose reader may keep it waiting.
+    signals.end();
+    process.off('SIGHUP', hungUp);
     terminal.finish();
     await terminal.ended;
     return status;

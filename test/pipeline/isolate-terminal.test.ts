@@ -1,6 +1,6 @@
 /** `md-isolate` at a real terminal: full-screen programs, job control, and the terminal afterwards. As root, in tmux. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -225,6 +225,33 @@ test('when nobody reads the output any more, the terminal hangs up and all ends 
   const { stdout, stderr } = await shell('{ "$1" -t "$2" yes; echo >&2 status=$?; } | head -n 1', [isolate, root]);
   assert.equal(stdout, 'y\r\n');
   assert.equal(stderr, 'status=141\n');
+});
+
+test('a signal reaches the command while nobody reads what it wrote, and ends a wait for the reader', {
+  skip: needsContainer,
+}, async (t) => {
+  const root = makeRoot(t);
+  const script = 'trap "echo > /tmp/heard; exit 3" TERM; yes & wait';
+  const child = spawn(isolate, ['-t', root, 'sh', '-c', script], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+    env: cleanEnv(),
+  });
+  t.after(() => child.kill('SIGKILL'));
+  // Until nothing more fits in.
+  const written = () => Number(/wchar: (\d+)/.exec(readFileSync(`/proc/${child.pid}/io`, 'latin1'))?.[1]);
+  let before = -1;
+  await until(() => {
+    const stands = written() === before && before > 50_000;
+    before = written();
+    return stands;
+  }, 300);
+  child.kill('SIGTERM');
+  await until(() => existsSync(join(root, 'tmp/heard')));
+  // The command has ended, or is about to.
+  await until(() => {
+    child.kill('SIGTERM');
+    return child.signalCode === 'SIGTERM';
+  });
 });
 
 test('a quarter of a gigabyte goes through cat without a terminal, byte for byte', {

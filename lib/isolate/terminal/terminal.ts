@@ -5,13 +5,12 @@
  *
  * Sources: pty(7), termios(3), ioctl_tty(2), credentials(7) on sessions and process groups.
  */
-import { closeSync, createReadStream, fstatSync, readSync, writeSync } from 'node:fs';
+import { closeSync, createReadStream, fstatSync, readSync, write, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { isatty, ReadStream } from 'node:tty';
 import { errnoName, failureOf } from '../../pipe/failure.js';
 import { ReaderGone } from '../../pipe/output.js';
-import { pause } from '../../pipe/pause.js';
 import { fcntl, ioctl, ioctlMemory, ioctlTermios } from '../../sys/calls.js';
 import { F, O, TC, TIO } from '../../sys/constants.js';
 import { statFields } from '../../sys/proc-status.js';
@@ -26,7 +25,7 @@ const field = { input: 0, output: 4, control: 8, local: 12, VTIME: 17 + 5, VMIN:
 const endOfInput = 0x04;
 /** How long the beginning of the detach keys is held back before it goes to the container. */
 const heldMs = 500;
-/** How often a terminal is tried that had no room for what is typed. */
+/** How often it is tried again to write where there was no room. */
 const fullMs = 5;
 
 export interface TerminalOptions {
@@ -235,6 +234,10 @@ class Inner {
   #hungUp = false;
   /** Typed, and not taken by the terminal yet. */
   readonly #typed: { bytes: Uint8Array; taken: () => void }[] = [];
+  /** Set by `finish`: all that was not read from the stream by then. */
+  #rest: Buffer[] | undefined;
+  /** Tells `carryOutput` that there is more to read, or no more to come. */
+  #wake: () => void = () => undefined;
 
   constructor(readonly master: number) {
     this.#slave = ioctl(master, TIO.CGPTPEER, O.RDWR | O.NOCTTY | O.CLOEXEC);
@@ -244,7 +247,26 @@ class Inner {
     this.#stream = new ReadStream(fcntl(master, F.DUPFD_CLOEXEC, 3));
   }
 
+  /**
+   * Takes what is left to read. All at once, and before the other side is closed: libuv takes the hang-up for the end, and loses
+   * what it has not read by then.
+   */
   finish(): void {
+    if (this.#slave === undefined) return;
+    const rest: Buffer[] = [];
+    for (let chunk = this.#read(); chunk; chunk = this.#read()) rest.push(chunk);
+    this.#stream.destroy();
+    this.#closeSlave();
+    for (let chunk = readSome(this.master); chunk; chunk = readSome(this.master)) rest.push(chunk);
+    this.#rest = rest;
+    this.#wake();
+  }
+
+  #read(): Buffer | null {
+    return this.#stream.read();
+  }
+
+  #closeSlave(): void {
     if (this.#slave !== undefined) closeSync(this.#slave);
     this.#slave = undefined;
   }
@@ -276,54 +298,40 @@ class Inner {
   /** The container finds its terminal gone: SIGHUP for its session, an error for who writes to it. */
   hangUp(): void {
     this.#hungUp = true;
-    this.#stream.removeAllListeners('close').destroy();
-    this.finish();
+    this.#stream.destroy();
+    this.#closeSlave();
     closeSync(this.master);
   }
 
-  /** What the container writes goes to descriptor 1, and nothing more is read from it before that is done. */
-  carryOutput(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const fail = (error: unknown, what: string) =>
-        reject(errnoName(error) === 'EPIPE' ? new ReaderGone() : failureOf(error, what));
-      this.#stream.on('data', (chunk: Buffer) => {
-        try {
-          writeAll(1, chunk);
-        } catch (error) {
-          fail(error, 'writing to stdout');
-        }
-      });
-      // pty(7): reading the master fails with EIO once nobody has the other side open.
-      this.#stream.on('error', (error) => {
-        if (errnoName(error) !== 'EIO') fail(error, "reading the container's terminal");
-      });
-      this.#stream.on('close', () => {
-        try {
-          drain(this.master);
-          resolve();
-        } catch (error) {
-          fail(error, 'writing to stdout');
-        }
-      });
+  /** What the container writes goes to descriptor 1, and little more is read from it before that is done. */
+  async carryOutput(): Promise<void> {
+    let failed: unknown;
+    this.#stream.on('readable', () => this.#wake());
+    this.#stream.on('error', (error) => {
+      // pty(7): nobody has the other side open any more.
+      if (errnoName(error) === 'EIO') return;
+      failed = failureOf(error, "reading the container's terminal");
+      this.#wake();
     });
+    while (!this.#rest) {
+      const chunk = this.#read();
+      if (chunk) await writeOut(chunk);
+      else await new Promise<void>((wake) => (this.#wake = wake));
+      if (failed) throw failed;
+    }
+    for (const chunk of this.#rest) await writeOut(chunk);
   }
 }
 
-/**
- * Writes out what is left in a pty whose other side was closed: libuv takes the hang-up for the end, and loses what it
- * has not read by then.
- */
-function drain(master: number): void {
+/** Reads what is there from a master, if anything is, or can ever be. */
+function readSome(master: number): Buffer | undefined {
   const chunk = Buffer.allocUnsafe(65536);
-  for (;;) {
-    try {
-      const bytes = readSync(master, chunk);
-      if (bytes === 0) return;
-      writeAll(1, chunk.subarray(0, bytes));
-    } catch (error) {
-      if (errnoName(error) === 'EIO' || errnoName(error) === 'EAGAIN') return;
-      throw error;
-    }
+  try {
+    const bytes = readSync(master, chunk);
+    return bytes === 0 ? undefined : chunk.subarray(0, bytes);
+  } catch (error) {
+    if (errnoName(error) === 'EIO' || errnoName(error) === 'EAGAIN') return undefined;
+    throw error;
   }
 }
 
@@ -338,14 +346,22 @@ function writeSome(master: number, bytes: Uint8Array): number {
   }
 }
 
-function writeAll(fd: number, bytes: Uint8Array): void {
+/** Writes to descriptor 1. Who does not read there makes this wait, and not the whole process, which signals go through. */
+async function writeOut(bytes: Uint8Array): Promise<void> {
   for (let at = 0; at < bytes.length; ) {
     try {
-      at += writeSync(fd, bytes, at);
+      at += await writePiece(bytes.subarray(at));
     } catch (error) {
-      if (errnoName(error) !== 'EAGAIN') throw error;
+      if (errnoName(error) === 'EPIPE') throw new ReaderGone();
+      if (errnoName(error) !== 'EAGAIN') throw failureOf(error, 'writing to stdout');
       // Someone else made it non-blocking, and it is full: wait as a blocking write would.
-      pause(5);
+      await new Promise((resolve) => setTimeout(resolve, fullMs));
     }
   }
+}
+
+function writePiece(bytes: Uint8Array): Promise<number> {
+  return new Promise((resolve, reject) => {
+    write(1, bytes, (error, written) => (error ? reject(error) : resolve(written)));
+  });
 }
