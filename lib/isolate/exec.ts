@@ -73,19 +73,23 @@ export function deathStep(): PlanStep {
   );
 }
 
+/** Not before all files are open, since one of the limits is on those; not after root's powers are gone, one of which raises limits. */
+export function limitSteps(limits: readonly ResourceLimit[]): PlanStep[] {
+  return limits.map(({ resource, value }) =>
+    step(prlimit64, [0, resource, value, null], 'What was asked for, or what the caller had before Node raised it.', {
+      man: 'getrlimit(2)',
+      hint: 'only CAP_SYS_RESOURCE raises a hard limit',
+    }),
+  );
+}
+
 /** Puts back what Node changed in this process for itself. */
-export function restoreSteps({ changedSignals }: Host, mask: number, limits: readonly ResourceLimit[]): PlanStep[] {
+export function restoreSteps({ changedSignals }: Host, mask: number): PlanStep[] {
   const SIGPIPE = 13;
   const SIGXFSZ = 25;
   const byDefault = Buffer.alloc(32);
   const signals = [...new Set([...changedSignals, SIGPIPE, SIGXFSZ])].sort((a, b) => a - b);
   return [
-    ...limits.map(({ resource, value }) =>
-      step(prlimit64, [0, resource, value, null], 'What was asked for, or what the caller had before Node raised it.', {
-        man: 'getrlimit(2)',
-        hint: 'only CAP_SYS_RESOURCE raises a hard limit',
-      }),
-    ),
     step(umask, [mask], 'The usual mask for the files that the command makes.'),
     ...signals.map((signal) =>
       step(

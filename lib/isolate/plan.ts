@@ -16,6 +16,7 @@ import {
   deathStep,
   type ExecSteps,
   execSteps,
+  limitSteps,
   restoreSteps,
   signalStep,
 } from './exec.js';
@@ -159,6 +160,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     ...pivotSteps(root.fd),
     ...enterSteps(directory.fd),
     ...closeSteps(control),
+    ...limitSteps(settings.limits),
     ...stdioSteps(circumstances.stdio),
     // Before the filter, which need not let it pass.
     calledOff.look,
@@ -168,7 +170,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     capabilityStep(identity.uid === 0 ? kept : []),
     deathStep(),
     ...aliveSteps(control),
-    ...restoreSteps(host, settings.umask, settings.limits),
+    ...restoreSteps(host, settings.umask),
     ...late,
     ...(init?.divide ?? []),
     signalStep(),

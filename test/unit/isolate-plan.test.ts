@@ -158,6 +158,21 @@ test('the filter comes before the ids change, or last with no_new_privs', () => 
   assert.ok(!calls({}, { filter: undefined }).some((call) => call.startsWith('seccomp')));
 });
 
+test('a hard limit is raised while there is CAP_SYS_RESOURCE, which no user and no container has by default', () => {
+  const list = calls(
+    { user: '1000', ulimit: ['memlock=-1'] },
+    { identity: { uid: 1000, gid: 0, groups: [], home: '/' } },
+  );
+  before(
+    list,
+    'close_range(22, 0xffffffff',
+    'prlimit64(0, RLIMIT_MEMLOCK',
+    'prctl(PR_CAPBSET_DROP',
+    'seccomp',
+    'setresuid',
+  );
+});
+
 test('every path of the image is looked up inside the root, without links of /proc', () => {
   const lookups = calls({ volume: ['/etc:/a/b'], workdir: '/w' }).filter((call) => call.startsWith('openat2'));
   assert.ok(lookups.length > 10);
