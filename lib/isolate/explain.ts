@@ -73,7 +73,7 @@ export function execFailure(command: string, attempts: { path: string; errno: nu
   const hint = 'flags go before the image or directory, the command behind it';
   return new Failure(
     Status.notFound,
-    command,
+    command || '""',
     `not found in the container's PATH`,
     command.startsWith('-') ? { hint } : {},
   );

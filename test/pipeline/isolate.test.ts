@@ -107,6 +107,7 @@ test('a command that is not there is 127, one that cannot be executed 126, a con
   writeFileSync(join(root, 'bin/orphan'), '#!/no/such/interpreter\n', { mode: 0o755 });
   const cases: [string[], number, RegExp][] = [
     [[root, 'nosuch'], 127, /^md-isolate: nosuch: not found in the container's PATH\n$/],
+    [[root, ''], 127, /^md-isolate: "": not found in the container's PATH\n$/],
     [[root, '-it', 'sh'], 127, /^md-isolate: -it: not found in the container's PATH; flags go before the image .*\n$/],
     [[root, '/bin/nosuch'], 127, /^md-isolate: \/bin\/nosuch: no such file or directory \(ENOENT\); .*\n$/],
     [[root, '/bin/orphan'], 127, /interpreter.*\n$/],
@@ -503,6 +504,11 @@ test('a volume that cannot be is refused with a reason', { skip }, async (t) => 
     [['-v', '/etc:/x:color'], /unknown option "color"/],
     [['--mount', 'type=volume,target=/x'], /type=volume is not offered/],
     [['--mount', 'type=bind,source=/etc,target=/x,color=red'], /unknown field "color"/],
+    [['--mount', 'type=bind,source=/etc,target=/x,readonly=no'], /readonly="no" is neither true nor false/],
+    [
+      ['--mount', 'type=bind,source=/etc,target=/x,bind-propagation=rshared'],
+      /bind-propagation=rshared is not offered/,
+    ],
     [['--tmpfs', '/x:size=1m,color=red'], /unknown option "color=red"/],
     [['--tmpfs', '/x:size=zz'], /"zz" is no size/],
     [['--mount', 'type=tmpfs,target=/x,tmpfs-mode=rwx'], /"rwx" is no mode/],
@@ -512,6 +518,12 @@ test('a volume that cannot be is refused with a reason', { skip }, async (t) => 
     assert.equal(status, 125, flags.join(' '));
     assert.match(stderr, reason);
   }
+});
+
+test("--mount takes docker's words for what is so in any case", { skip }, async (t) => {
+  const root = makeRoot(t);
+  const field = 'bind-propagation=rprivate,readonly=false,consistency=cached';
+  assert.equal(await output(root, 'echo is in', ['--mount', `type=bind,src=${root},dst=/x,${field}`]), 'is in');
 });
 
 test('--tmpfs and --mount type=tmpfs give memory to fill, within their size', { skip }, async (t) => {

@@ -43,18 +43,27 @@ export function mountOf(text: string): Volume {
   };
   const type = take('type') ?? 'volume';
   const target = take('target');
-  const readOnly = !['false', '0', undefined].includes(take('readonly'));
+  const readOnly = truth('readonly', take('readonly') ?? 'false', flag);
   if (target === undefined) throw usage(flag, 'target= is missing');
   const volume =
     type === 'tmpfs' ? mountTmpfs(target, take('tmpfs-size'), take('tmpfs-mode'), readOnly, flag) : undefined;
   const source = volume ? undefined : take('source');
+  const propagation = type === 'bind' ? take('bind-propagation') : undefined;
   take('consistency');
   const [left] = fields.keys();
   if (left !== undefined) throw usage(flag, `unknown field ${JSON.stringify(left)}`);
   if (volume) return volume;
   if (type !== 'bind') throw usage(flag, `type=${type} is not offered`, 'bind and tmpfs are');
   if (source === undefined) throw usage(flag, 'source= is missing');
+  if (!['private', 'rprivate', undefined].includes(propagation))
+    throw usage(flag, `bind-propagation=${propagation} is not offered`, 'mounts are always rprivate');
   return bind(source, target, readOnly, flag);
+}
+
+function truth(key: string, value: string, flag: string): boolean {
+  if (['true', '1'].includes(value)) return true;
+  if (['false', '0'].includes(value)) return false;
+  throw usage(flag, `${key}=${JSON.stringify(value)} is neither true nor false`);
 }
 
 const mountKeys: Record<string, string> = { src: 'source', dst: 'target', destination: 'target', ro: 'readonly' };
