@@ -5,8 +5,9 @@ import type { ControlFds } from '../sys/control.js';
 import { Block, compare, Result } from '../sys/program.js';
 import { type PlanStep, step } from './step.js';
 
-const EAGAIN = 11;
 const EPIPE = 32;
+/** Of the 32 bits of a result: it is an error. */
+const signBit = 0x80000000;
 
 /** The first step of the child. */
 export function controlSteps({ supervisor }: ControlFds): PlanStep[] {
@@ -36,8 +37,8 @@ export function aliveSteps({ child }: ControlFds): PlanStep[] {
   const seen = new Block(new Uint8Array(8), [{ offset: 0, value: got }]);
   const alive = step(
     compare,
-    [seen, 0xffffffff, 2 ** 32 - EAGAIN, EPIPE],
-    'Nothing to read means that it lives; an end of file that it died before the line above.',
+    [seen, signBit, signBit, EPIPE],
+    'An error means that there is nothing to read, and that it lives; an end of file that it died before the line above.',
     { man: 'unix(7)' },
   );
   const peek = [child, new Block(new Uint8Array(8)), 1, MSG.PEEK | MSG.DONTWAIT, null, null] as const;

@@ -162,15 +162,15 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     ...closeSteps(control),
     ...limitSteps(settings.limits),
     ...stdioSteps(circumstances.stdio),
-    // Before the filter, which need not let it pass.
+    // Before the filter, which need not let these pass.
     calledOff.look,
     ...boundingSteps(kept, host.lastCapability),
+    ...restoreSteps(host, settings.umask),
     ...early,
     ...identitySteps(identity, maps),
     capabilityStep(identity.uid === 0 ? kept : []),
     deathStep(),
     ...aliveSteps(control),
-    ...restoreSteps(host, settings.umask),
     ...late,
     ...(init?.divide ?? []),
     signalStep(),

@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
-import { scratch } from '../support/run.js';
+import { md, scratch } from '../support/run.js';
 
 const skip = needsContainer;
 const mode = 'grep Seccomp: /proc/self/status | cut -f2';
@@ -26,6 +26,20 @@ test('a profile in a file refuses with its own error', { skip }, async (t) => {
   const { status, stderr } = await inside(root, 'mkdir /tmp/x', ['--seccomp', file]);
   assert.equal(status, 1);
   assert.match(stderr, /No space left on device/);
+});
+
+test('a profile may refuse what the command does not need: hardly a call is left to make behind the filter', {
+  skip,
+}, async (t) => {
+  const root = makeRoot(t);
+  const profile = join(scratch(t), 'profile.json');
+  const names = ['recvfrom', 'umask', 'rt_sigaction', 'rt_sigtimedwait', 'close_range', 'prlimit64', 'keyctl', 'fcntl'];
+  const entry = { names, action: 'SCMP_ACT_ERRNO' };
+  writeFileSync(profile, JSON.stringify({ defaultAction: 'SCMP_ACT_ALLOW', syscalls: [entry] }));
+  for (const flags of [[], ['--no-new-privs'], ['-u', '1000']]) {
+    const { status, stdout, stderr } = await md('md-isolate', [...flags, '--seccomp', profile, root, 'echo', 'runs']);
+    assert.deepEqual([status, stdout, stderr], [0, 'runs\n', '']);
+  }
 });
 
 test('a profile that kills ends the command with SIGSYS', { skip }, async (t) => {

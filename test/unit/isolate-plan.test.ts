@@ -141,13 +141,13 @@ test('the order is: a program of its own, mounts private, new root, mounts, pivo
     'getcwd',
     'compare([4096 bytes], 0xff, 0x2f',
     'prctl(PR_CAPBSET_DROP',
+    'close_range(3, 0xffffffff',
     'seccomp',
     'setgroups',
     'setresgid',
     'setresuid',
     'capset',
     'prctl(PR_SET_PDEATHSIG, 9',
-    'close_range(3, 0xffffffff',
     'execve("/usr/local/sbin/true"',
   );
 });
