@@ -28,7 +28,7 @@ import type { PlanStep } from './step.js';
 import { endUnlessHandled, forwardedWithTerminal, Signals } from './supervise.js';
 import { nullDevices, refuseDirectories, stdioPipes } from './terminal/stdio.js';
 import { readAccountFiles } from './user/accounts.js';
-import { chooseMaps } from './user/userns.js';
+import { chooseMaps, hasGroups } from './user/userns.js';
 import { identify } from './user/users.js';
 
 /**
@@ -123,9 +123,8 @@ async function lookAround(settings: Settings, control: Circumstances['control'],
   };
 }
 
-/** setgroups(2) is closed to who maps one id alone. */
 function groupsFor({ groups }: Settings, maps: IdMaps | undefined): string[] {
-  if (groups.length === 0 || maps === undefined || maps.gid.length > 1) return groups;
+  if (groups.length === 0 || hasGroups(maps)) return groups;
   const why = "a user namespace with one id keeps the caller's groups and takes no others";
   throw new Failure(Status.isolate, '--group-add', why, { hint: 'with --userns range it has those of /etc/subgid' });
 }

@@ -2,11 +2,10 @@
  * The plan: every system call between clone(2) and execve(2), in order, each with its reason. A pure function of what is
  * asked for and what the host offers; nothing is done here.
  */
-import { seccomp, setgroups, setresgid, setresuid } from '../sys/calls.js';
-import { CLONE, SECCOMP } from '../sys/constants.js';
+import { CLONE } from '../sys/constants.js';
 import type { ControlFds } from '../sys/control.js';
 import type { ImageSteps } from '../sys/image.js';
-import { Block } from '../sys/program.js';
+import type { Result } from '../sys/program.js';
 import type { IdMaps } from '../sys/userns.js';
 import { aliveSteps, controlSteps, gateSteps } from './control.js';
 import {
@@ -46,11 +45,14 @@ import {
   namespacesOf,
   noNewPrivilegesStep,
 } from './namespaces.js';
+import { filterStep, reportingSteps } from './seccomp/steps.js';
 import type { Settings } from './settings.js';
-import { type PlanStep, step } from './step.js';
+import type { PlanStep } from './step.js';
 import { consoleSteps } from './terminal/console.js';
 import { nullSteps, type StdioPipe, stdioSteps } from './terminal/stdio.js';
 import { boundingSteps, capabilityStep, chooseCapabilities } from './user/capabilities.js';
+import { identitySteps } from './user/identity.js';
+import { hasGroups, ownerInside } from './user/userns.js';
 import type { Identity } from './user/users.js';
 
 /** What has been found out, decided and opened for this container. */
@@ -101,77 +103,22 @@ export interface Plan {
 }
 
 export function makePlan(settings: Settings, circumstances: Circumstances): Plan {
-  const { host, identity, maps, control, cgroup } = circumstances;
-  const { network, privileged } = settings;
+  const { host, maps, control, cgroup, image, filter, reporting } = circumstances;
   const user = maps !== undefined;
-  const kept = keptCapabilities(settings, host, maps);
-  const volumes = volumeTrees(settings.volumes, !privileged);
-  const workshop = workshopSteps();
-  const root = settings.overlay
-    ? overlaySteps(settings.root, workshop.fd, { ...ownerInside(host.rootDirectory, maps), user, nodev: !privileged })
-    : rootSteps(settings.root, !privileged);
-  const directory = workingDirectory(root.fd, settings.workingDirectory);
-  const system = procAndSys(root.fd, host, { bindSys: user && network === 'host', writable: privileged });
-  const devices = deviceSteps(root.fd, {
-    bind: user,
-    ttyGroup: maps === undefined || maps.gid.length > 1 ? 5 : undefined,
-    shmSize: settings.shmSize,
-    all: privileged ? host.devices : undefined,
-  });
-  const exec = execSteps(settings.argv, environment(settings, identity));
-  const filterStep = circumstances.filter && stepOfFilter(circumstances.filter, circumstances.reporting);
-  const filter = filterStep ? [filterStep, ...(circumstances.reporting ? reportingSteps(control) : [])] : [];
+  const exec = execSteps(settings.argv, environment(settings, circumstances.identity));
   const init = settings.init ? initSteps(settings) : undefined;
-  const early = settings.noNewPrivileges ? [] : filter;
-  const late = settings.noNewPrivileges ? [noNewPrivilegesStep(), ...filter] : [];
-  const gate = user || cgroup ? gateSteps(control, gateReason(user, cgroup)) : [];
+  const seccomp = filter && filterStep(filter, reporting);
   const calledOff = calledOffSteps();
-  const change = changeSteps(circumstances.image, control.child);
   const steps = [
-    ...controlSteps(control),
-    // Whoever is not mapped yet loses its capabilities when it executes something.
-    ...(user ? [...gate, ...change] : [...change, ...gate]),
-    ...(cgroup ? [cgroupNamespaceStep()] : []),
-    ...beginningSteps(),
-    hostnameStep(settings.hostname),
-    ...(network === 'none' ? loopbackSteps() : []),
-    privateStep(),
-    ...volumes.flatMap(({ tree }) => tree.steps),
-    ...workshop.steps,
-    ...root.steps,
-    ...system.steps,
-    ...sysctlSteps(system.proc, settings.sysctls),
-    ...devices.steps,
-    ...(settings.terminal
-      ? consoleSteps(devices.dev, devices.pts, control, {
-          size: circumstances.windowSize,
-          uid: identity.uid,
-          controlling: init === undefined,
-        })
-      : nullSteps(devices.dev, circumstances.nulls)),
-    ...(privileged
-      ? []
-      : maskSteps({ proc: system.proc, sys: system.sys, dev: devices.dev }, host.present, circumstances.hidden)),
-    ...fileSteps(workshop.fd, root.fd, settings, host),
-    ...directorySteps(root.fd, settings.directories),
-    ...volumeSteps(root.fd, volumes),
-    ...directory.steps,
-    ...(settings.readOnly ? [readOnlyStep(root.fd)] : []),
-    ...pivotSteps(root.fd),
-    ...enterSteps(directory.fd),
-    ...closeSteps(control),
-    ...limitSteps(settings.limits),
+    ...birthSteps(settings, circumstances),
+    ...treeSteps(settings, circumstances),
     ...stdioSteps(circumstances.stdio),
+    ...closeSteps(control),
     // Before the filter, which need not let these pass.
     calledOff.look,
-    ...boundingSteps(kept, host.lastCapability),
+    ...limitSteps(settings.limits),
     ...restoreSteps(host, settings.umask),
-    ...early,
-    ...identitySteps(identity, maps),
-    capabilityStep(identity.uid === 0 ? kept : []),
-    deathStep(),
-    ...aliveSteps(control),
-    ...late,
+    ...powerSteps(settings, circumstances, seccomp),
     ...(init?.divide ?? []),
     signalStep(),
     ...(circumstances.showing
@@ -181,29 +128,112 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     ...(init?.loop ?? []),
     calledOff.end,
   ];
-  const resume = steps.find(
-    ({ call, args }) => call === circumstances.image.resume.call && args === circumstances.image.resume.args,
-  )!;
   return {
-    cloneFlags: namespacesOf(network, user, cgroup) | (user ? 0 : CLONE.VM | CLONE.VFORK),
+    cloneFlags: namespacesOf(settings.network, user, cgroup) | (user ? 0 : CLONE.VM | CLONE.VFORK),
     steps,
     attempts: exec.attempts,
     gaveUp: exec.gaveUp,
-    filter: filterStep,
-    resume,
+    filter: seccomp,
+    resume: steps.find(({ call, args }) => call === image.resume.call && args === image.resume.args)!,
     init,
     calledOff: calledOff.look,
   };
 }
 
-/** Mode and owner of the root as they are seen inside. Whoever is not mapped cannot be named there: root, then. */
-function ownerInside({ mode, uid, gid }: Host['rootDirectory'], maps: IdMaps | undefined): Host['rootDirectory'] {
-  if (!maps) return { mode, uid, gid };
-  const map = (id: number, lines: IdMaps['uid']) => {
-    const line = lines.find(([, outside, count]) => id >= outside && id < outside + count);
-    return line ? id - line[1] + line[0] : 0;
-  };
-  return { mode, uid: map(uid, maps.uid), gid: map(gid, maps.gid) };
+/** A program of its own, ids, a cgroup, names: all that is no file. */
+function birthSteps({ hostname, network }: Settings, { maps, cgroup, control, image }: Circumstances): PlanStep[] {
+  const user = maps !== undefined;
+  const gate = user || cgroup ? gateSteps(control, gateReason(user, cgroup)) : [];
+  const change = changeSteps(image, control.child);
+  return [
+    ...controlSteps(control),
+    // Whoever is not mapped yet loses its capabilities when it executes something.
+    ...(user ? [...gate, ...change] : [...change, ...gate]),
+    ...(cgroup ? [cgroupNamespaceStep()] : []),
+    ...beginningSteps(),
+    hostnameStep(hostname),
+    ...(network === 'none' ? loopbackSteps() : []),
+  ];
+}
+
+function gateReason(user: boolean, cgroup: boolean): string {
+  if (user && cgroup) return 'The supervisor writes the maps of ids, and moves this process to its cgroup.';
+  return user
+    ? 'A new user namespace maps no ids: until the supervisor has written the maps this process is nobody.'
+    : 'The supervisor moves this process to its cgroup, before it can start others.';
+}
+
+/** From the mounts of the host to a root of the container's own, and to the working directory in it. */
+function treeSteps(settings: Settings, circumstances: Circumstances): PlanStep[] {
+  const { host, maps } = circumstances;
+  const nodev = !settings.privileged;
+  const volumes = volumeTrees(settings.volumes, nodev);
+  const workshop = workshopSteps();
+  const root = settings.overlay
+    ? overlaySteps(settings.root, workshop.fd, {
+        ...ownerInside(host.rootDirectory, maps),
+        user: maps !== undefined,
+        nodev,
+      })
+    : rootSteps(settings.root, nodev);
+  const directory = workingDirectory(root.fd, settings.workingDirectory);
+  return [
+    privateStep(),
+    ...volumes.flatMap(({ tree }) => tree.steps),
+    ...workshop.steps,
+    ...root.steps,
+    ...kernelSteps(root.fd, settings, circumstances),
+    ...fileSteps(workshop.fd, root.fd, settings, host),
+    ...directorySteps(root.fd, settings.directories),
+    ...volumeSteps(root.fd, volumes),
+    ...directory.steps,
+    ...(settings.readOnly ? [readOnlyStep(root.fd)] : []),
+    ...pivotSteps(root.fd),
+    ...enterSteps(directory.fd),
+  ];
+}
+
+/** What the kernel shows in files: /proc, /sys and /dev, a terminal in that, and what of them stays hidden. */
+function kernelSteps(root: Result, settings: Settings, circumstances: Circumstances): PlanStep[] {
+  const { host, identity, maps, control, hidden, windowSize, nulls } = circumstances;
+  const { privileged, network, init, terminal, shmSize, sysctls } = settings;
+  const user = maps !== undefined;
+  const { proc, sys, steps } = procAndSys(root, host, { bindSys: user && network === 'host', writable: privileged });
+  const devices = deviceSteps(root, {
+    bind: user,
+    ttyGroup: hasGroups(maps) ? 5 : undefined,
+    shmSize,
+    all: privileged ? host.devices : undefined,
+  });
+  const { dev, pts } = devices;
+  const pty = { size: windowSize, uid: identity.uid, controlling: !init };
+  return [
+    ...steps,
+    ...sysctlSteps(proc, sysctls),
+    ...devices.steps,
+    ...(terminal ? consoleSteps(dev, pts, control, pty) : nullSteps(dev, nulls)),
+    ...(privileged ? [] : maskSteps({ proc, sys, dev }, host.present, hidden)),
+  ];
+}
+
+/** What root could do here goes, and root itself as a rule. From here on the supervisor's death is that of this process. */
+function powerSteps(
+  settings: Settings,
+  { host, identity, maps, reporting, control }: Circumstances,
+  seccomp: PlanStep | undefined,
+): PlanStep[] {
+  const kept = keptCapabilities(settings, host, maps);
+  const filter = seccomp ? [seccomp, ...(reporting ? reportingSteps(control) : [])] : [];
+  const { noNewPrivileges } = settings;
+  return [
+    ...boundingSteps(kept, host.lastCapability),
+    ...(noNewPrivileges ? [] : filter),
+    ...identitySteps(identity, maps),
+    capabilityStep(identity.uid === 0 ? kept : []),
+    deathStep(),
+    ...aliveSteps(control),
+    ...(noNewPrivileges ? [noNewPrivilegesStep(), ...filter] : []),
+  ];
 }
 
 /** The numbers of the capabilities that remain in the bounding set. */
@@ -220,59 +250,4 @@ export function keptCapabilities(
 function environment({ env, terminal }: Settings, { home }: Identity): string[] {
   const has = (name: string) => env.some((line) => line.startsWith(`${name}=`));
   return [...env, ...(terminal && !has('TERM') ? ['TERM=xterm'] : []), ...(has('HOME') ? [] : [`HOME=${home}`])];
-}
-
-function gateReason(user: boolean, cgroup: boolean): string {
-  if (user && cgroup) return 'The supervisor writes the maps of ids, and moves this process to its cgroup.';
-  return user
-    ? 'A new user namespace maps no ids: until the supervisor has written the maps this process is nobody.'
-    : 'The supervisor moves this process to its cgroup, before it can start others.';
-}
-
-/** struct sock_fprog: the number of instructions in 16 bits, and at offset 8 where they are. */
-function stepOfFilter(filter: Buffer, reporting: boolean): PlanStep {
-  const program = Buffer.alloc(16);
-  program.writeUInt16LE(filter.length / 8, 0);
-  return step(
-    seccomp,
-    [
-      SECCOMP.SET_MODE_FILTER,
-      reporting ? SECCOMP.FILTER_FLAG_NEW_LISTENER : 0,
-      new Block(program, [{ offset: 8, value: new Block(filter) }]),
-    ],
-    'System calls that a container has no need of are refused from here on. Without no_new_privs only an administrator may ask for that, so it comes before the ids change.',
-  );
-}
-
-/** The supervisor takes its own copy of the descriptor; that of the child is gone with execve(2). */
-function reportingSteps(control: ControlFds): PlanStep[] {
-  return gateSteps(control, 'From here on the supervisor is asked about each refusal, so it must be there first.', {
-    announce: true,
-  });
-}
-
-function identitySteps({ uid, gid, groups }: Identity, maps: IdMaps | undefined): PlanStep[] {
-  const list = Buffer.alloc(4 * groups.length);
-  groups.forEach((group, i) => {
-    list.writeUInt32LE(group, 4 * i);
-  });
-  const hint = maps
-    ? 'the user namespace has no such id: with --userns range it has those of /etc/subuid and /etc/subgid'
-    : undefined;
-  const options = hint === undefined ? {} : { hint };
-  const mapped = maps === undefined || maps.gid.length > 1;
-  return [
-    ...(mapped
-      ? [
-          step(
-            setgroups,
-            [groups.length, list],
-            "The caller's groups go; those that the image gives the user come.",
-            options,
-          ),
-        ]
-      : []),
-    step(setresgid, [gid, gid, gid], 'Real, effective and saved: none is left to go back to.', options),
-    step(setresuid, [uid, uid, uid], 'The user last, since it takes along the power to change the rest.', options),
-  ];
 }

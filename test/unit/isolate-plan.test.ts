@@ -129,7 +129,7 @@ test('--init: process 1 is safe from the command before there is one, and has it
   );
 });
 
-test('the order is: a program of its own, mounts private, new root, mounts, pivot, powers, ids, descriptors, command', () => {
+test('the order is: a program of its own, mounts private, new root, mounts, pivot, descriptors, powers, ids, command', () => {
   before(
     calls(),
     'execveat',
@@ -140,8 +140,8 @@ test('the order is: a program of its own, mounts private, new root, mounts, pivo
     'pivot_root(".", ".")',
     'getcwd',
     'compare([4096 bytes], 0xff, 0x2f',
-    'prctl(PR_CAPBSET_DROP',
     'close_range(3, 0xffffffff',
+    'prctl(PR_CAPBSET_DROP',
     'seccomp',
     'setgroups',
     'setresgid',

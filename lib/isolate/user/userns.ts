@@ -19,3 +19,21 @@ export function chooseMaps(choice: UserNamespace | undefined, caller: Caller): I
   }
   return { uid: [[0, caller.uid, 1]], gid: [[0, caller.gid, 1]], helped: false };
 }
+
+/** Mode and owner of a directory as they are seen inside. Whoever is not mapped cannot be named there: root, then. */
+export function ownerInside<Directory extends { uid: number; gid: number }>(
+  directory: Directory,
+  maps: IdMaps | undefined,
+): Directory {
+  if (!maps) return directory;
+  const map = (id: number, lines: IdMaps['uid']) => {
+    const line = lines.find(([, outside, count]) => id >= outside && id < outside + count);
+    return line ? id - line[1] + line[0] : 0;
+  };
+  return { ...directory, uid: map(directory.uid, maps.uid), gid: map(directory.gid, maps.gid) };
+}
+
+/** setgroups(2) is closed to who maps one id alone, and no other group has a name there. */
+export function hasGroups(maps: IdMaps | undefined): boolean {
+  return maps === undefined || maps.gid.length > 1;
+}

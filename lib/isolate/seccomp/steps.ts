@@ -1,0 +1,29 @@
+/** How a filter takes effect: seccomp(2). */
+import { seccomp } from '../../sys/calls.js';
+import { SECCOMP } from '../../sys/constants.js';
+import type { ControlFds } from '../../sys/control.js';
+import { Block } from '../../sys/program.js';
+import { gateSteps } from '../control.js';
+import { type PlanStep, step } from '../step.js';
+
+/** struct sock_fprog: the number of instructions in 16 bits, and at offset 8 where they are. */
+export function filterStep(filter: Buffer, reporting: boolean): PlanStep {
+  const program = Buffer.alloc(16);
+  program.writeUInt16LE(filter.length / 8, 0);
+  return step(
+    seccomp,
+    [
+      SECCOMP.SET_MODE_FILTER,
+      reporting ? SECCOMP.FILTER_FLAG_NEW_LISTENER : 0,
+      new Block(program, [{ offset: 8, value: new Block(filter) }]),
+    ],
+    'System calls that a container has no need of are refused from here on. Without no_new_privs only an administrator may ask for that, so it comes before the ids change.',
+  );
+}
+
+/** The supervisor takes its own copy of the descriptor; that of the child is gone with execve(2). */
+export function reportingSteps(control: ControlFds): PlanStep[] {
+  return gateSteps(control, 'From here on the supervisor is asked about each refusal, so it must be there first.', {
+    announce: true,
+  });
+}

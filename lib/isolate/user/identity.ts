@@ -1,0 +1,22 @@
+/** The change from root to the user that the command runs as: credentials(7). */
+import { setgroups, setresgid, setresuid } from '../../sys/calls.js';
+import type { IdMaps } from '../../sys/userns.js';
+import { type PlanStep, step } from '../step.js';
+import { hasGroups } from './userns.js';
+import type { Identity } from './users.js';
+
+export function identitySteps({ uid, gid, groups }: Identity, maps: IdMaps | undefined): PlanStep[] {
+  const list = Buffer.alloc(4 * groups.length);
+  groups.forEach((group, i) => {
+    list.writeUInt32LE(group, 4 * i);
+  });
+  const options = maps
+    ? { hint: 'the user namespace has no such id: with --userns range it has those of /etc/subuid and /etc/subgid' }
+    : {};
+  const why = "The caller's groups go; those that the image gives the user come.";
+  return [
+    ...(hasGroups(maps) ? [step(setgroups, [groups.length, list], why, options)] : []),
+    step(setresgid, [gid, gid, gid], 'Real, effective and saved: none is left to go back to.', options),
+    step(setresuid, [uid, uid, uid], 'The user last, since it takes along the power to change the rest.', options),
+  ];
+}
