@@ -1,0 +1,65 @@
+/** Reading and writing the files of cgroups, and what it means when that fails. */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { errnoName, errnoText, Failure } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+import type { CgroupWrite } from './limits.js';
+
+export function list(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    if (errnoName(error) === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+/** Not `writeFileSync` by path alone: that would create a file where the kernel has none. */
+export function put(directory: string, file: string, value: string): void {
+  writeFileSync(join(directory, file), value, { flag: 'r+' });
+}
+
+export function read(directory: string, file: string): string {
+  return readFileSync(join(directory, file), 'latin1').trim();
+}
+
+export function words(path: string): string[] {
+  return readFileSync(path, 'latin1').trim().split(/\s+/);
+}
+
+/** Does what is needed for a write. Throws `Failure` that names its flag. */
+export function attempt(write: CgroupWrite, what: string, act: () => void): void {
+  try {
+    act();
+  } catch (error) {
+    const name = errnoName(error);
+    if (name === undefined) throw error;
+    const status = name === 'EACCES' || name === 'EPERM' || name === 'EROFS' ? Status.notPermitted : Status.isolate;
+    throw new Failure(status, write.flag, `${what}: ${errnoText(name)}`, { cause: error, ...hintFor(name) });
+  }
+}
+
+function hintFor(name: string): { hint?: string } {
+  switch (name) {
+    case 'EBUSY':
+      return { hint: 'the cgroup at the top has processes of its own, as inside a container: move them to one below' };
+    case 'EROFS':
+      return { hint: '/sys/fs/cgroup is read-only here, as inside a container: mount it writable' };
+    case 'EACCES':
+    case 'EPERM':
+      return { hint: 'run as root, or in a delegated cgroup: systemd-run --user --scope -p Delegate=yes' };
+    case 'EINVAL':
+    case 'ERANGE':
+      return { hint: 'the kernel does not take this value' };
+    default:
+      return {};
+  }
+}
+
+export function ignoring(names: string[], act: () => void): void {
+  try {
+    act();
+  } catch (error) {
+    if (!names.includes(errnoName(error) ?? '')) throw error;
+  }
+}

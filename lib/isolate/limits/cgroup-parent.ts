@@ -1,0 +1,111 @@
+/** Below which cgroup that of a container is made: for root one at the top, for others one that is delegated to them. */
+import { accessSync, constants, existsSync, mkdirSync, rmdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { errnoName, Failure } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+import { attempt, ignoring, put, read, words } from './cgroup-files.js';
+import type { Hierarchy } from './cgroup-host.js';
+import { ownName, parentName } from './cgroup-removal.js';
+import type { CgroupWrite } from './limits.js';
+
+export interface Parent {
+  directory: string;
+  /** Undoes what was needed to have it, once nothing is below it any more. */
+  leave: () => void;
+}
+
+/** Where to make the cgroup. Throws `Failure` when there is no place for it. */
+export function parentFor(hierarchy: Hierarchy, writes: readonly CgroupWrite[]): Parent {
+  if (process.geteuid?.() === 0) return atTop(hierarchy, writes);
+  const [{ flag, controller }] = writes as [CgroupWrite];
+  if (hierarchy.version === 1) {
+    throw new Failure(
+      Status.notPermitted,
+      flag,
+      `the ${controller} controller is in cgroup v1 here, which needs root`,
+      { hint: 'run as root, or boot with systemd.unified_cgroup_hierarchy=1' },
+    );
+  }
+  const parent = delegated(hierarchy, writes);
+  if (parent) return parent;
+  throw new Failure(
+    Status.notPermitted,
+    flag,
+    `no cgroup with the ${controller} controller is delegated to this user`,
+    {
+      hint: 'systemd-run --user --scope -p Delegate=yes md-isolate ..., or run as root',
+    },
+  );
+}
+
+function atTop({ version, mount }: Hierarchy, writes: readonly CgroupWrite[]): Parent {
+  if (version === 2) attempt(writes[0]!, `passing on controllers in ${mount}`, () => passOn(mount, writes));
+  return { directory: join(mount, parentName), leave: () => undefined };
+}
+
+/** The nearest one of our own cgroup and those above it that may be written to and can pass the controllers on. */
+function delegated({ own, mount }: Hierarchy, writes: readonly CgroupWrite[]): Parent | undefined {
+  for (let at = own; at?.startsWith(mount); at = dirname(at)) {
+    try {
+      // Moving a process needs this file of the directory that the old cgroup and the new one have in common.
+      accessSync(join(at, 'cgroup.procs'), constants.W_OK);
+      accessSync(at, constants.W_OK);
+      if (at === own && isAlone(at)) return stepAside(at, writes);
+      passOn(at, writes);
+      return { directory: at, leave: () => undefined };
+    } catch (error) {
+      // EACCES: not delegated. EBUSY: it has processes of its own. The next one up may do.
+      if (errnoName(error) === undefined) throw error;
+    }
+  }
+  return undefined;
+}
+
+/**
+ * As `enable`, where it can be of use. A cgroup with processes passes no memory on (EBUSY), but it does pass on cpu, pids and
+ * cpuset, and becomes one of threads by that: no process can be moved below it then. Only the topmost may have both.
+ */
+function passOn(directory: string, writes: readonly CgroupWrite[]): void {
+  if (existsSync(join(directory, 'cgroup.type')) && read(directory, 'cgroup.procs') !== '') {
+    throw Object.assign(new Error('it has processes of its own'), { code: 'EBUSY' });
+  }
+  enable(directory, writes);
+}
+
+/** Lets the cgroups below `directory` have the controllers (cgroup v2, cgroup.subtree_control). Returns the new ones. */
+export function enable(directory: string, writes: readonly CgroupWrite[]): string[] {
+  const there = words(join(directory, 'cgroup.subtree_control'));
+  const missing = [...new Set(writes.map(({ controller }) => controller))].filter((name) => !there.includes(name));
+  if (missing.length > 0) put(directory, 'cgroup.subtree_control', missing.map((name) => `+${name}`).join(' '));
+  return missing;
+}
+
+function isAlone(directory: string): boolean {
+  return read(directory, 'cgroup.procs') === String(process.pid);
+}
+
+/**
+ * The own cgroup becomes the parent: nobody else is in it, as in a scope of systemd's, and this process moves to one below.
+ * The cgroups above are systemd's to change, so that limits there might not last.
+ */
+function stepAside(own: string, writes: readonly CgroupWrite[]): Parent {
+  const aside = join(own, ownName('md-supervisor'));
+  const goBack = () => {
+    put(own, 'cgroup.procs', String(process.pid));
+    rmdirSync(aside);
+  };
+  mkdirSync(aside);
+  put(aside, 'cgroup.procs', String(process.pid));
+  try {
+    const enabled = enable(own, writes);
+    const leave = () => {
+      if (enabled.length > 0) put(own, 'cgroup.subtree_control', enabled.map((name) => `-${name}`).join(' '));
+      goBack();
+    };
+    // EBUSY: another has been made here meanwhile, and whoever delegated this cgroup removes it with all that is below.
+    return { directory: own, leave: () => ignoring(['EBUSY'], leave) };
+  } catch (error) {
+    goBack();
+    throw error;
+  }
+}

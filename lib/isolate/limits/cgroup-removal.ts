@@ -1,0 +1,64 @@
+/** The end of cgroups: of one's own, and of those that killed supervisors have left. */
+import { readdirSync, rmdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { errnoName } from '../../pipe/failure.js';
+import { pause } from '../../pipe/pause.js';
+import { statFields } from '../../sys/proc-status.js';
+import { ignoring, list } from './cgroup-files.js';
+
+/** Where the cgroups of this program are, at the top of a hierarchy. */
+export const parentName = 'md';
+
+/** What a cgroup is called whose supervisor this process is. */
+export function ownName(prefix = 'md'): string {
+  return `${prefix}-${process.pid}-${startTime('self')}`;
+}
+
+/** Removes the cgroups whose supervisor has died without doing so. One that still has processes stays. */
+export function sweep(parent: string): void {
+  for (const name of list(parent)) {
+    const [, pid, started] = /^md-(?:supervisor-)?(\d+)-(\d+)$/.exec(name) ?? [];
+    if (pid === undefined || startTime(pid) === started) continue;
+    ignoring(['EBUSY', 'ENOENT', 'EACCES', 'EPERM'], () => removeTree(join(parent, name)));
+  }
+}
+
+/** With the cgroups that the container has made below it, as one inside another does. EBUSY: there are processes. */
+function removeTree(directory: string): void {
+  try {
+    rmdirSync(directory);
+  } catch (error) {
+    if (errnoName(error) !== 'EBUSY') throw error;
+    for (const entry of readdirSync(directory, { withFileTypes: true })) {
+      if (entry.isDirectory()) removeTree(join(directory, entry.name));
+    }
+    rmdirSync(directory);
+  }
+}
+
+/** Waits up to a second for processes that are about to end. */
+export function removeCgroup(directory: string): void {
+  // A process that has been killed may take a moment to leave.
+  for (let tries = 200; tries > 0; tries--) {
+    try {
+      removeTree(directory);
+      break;
+    } catch (error) {
+      if (errnoName(error) !== 'EBUSY') throw error;
+      pause(5);
+    }
+  }
+  const parent = dirname(directory);
+  // Others may be using it.
+  if (parent.endsWith(`/${parentName}`)) ignoring(['EBUSY', 'ENOENT', 'ENOTEMPTY'], () => rmdirSync(parent));
+}
+
+/** When a process was started, in the kernel's ticks: with its pid this names it for good. Undefined when there is none. */
+function startTime(pid: string): string | undefined {
+  try {
+    return statFields(pid)[22 - 3];
+  } catch (error) {
+    if (errnoName(error) === 'ENOENT' || errnoName(error) === 'ESRCH') return undefined;
+    throw error;
+  }
+}
