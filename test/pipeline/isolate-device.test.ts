@@ -1,9 +1,11 @@
 /** Devices of the host that --device lets work, and what else docker users name on the command line. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import fs, { chmodSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { deviceNodes } from '../../lib/isolate/filesystem/host-devices.js';
 import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
 import { run, shell } from '../support/run.js';
@@ -69,6 +71,21 @@ test('--device without a target keeps its name, takes rights, and a directory wi
   assert.equal(await output(root, firstByte(`${directory}/zero`), ['--device', `${directory}/zero:rw`]), ' 00');
   const script = `${firstByte('/dev/all/zero')}; ${firstByte('/dev/all/below/full')}; ls /dev/all`;
   assert.equal(await output(root, script, ['--device', `${directory}:/dev/all`]), ' 00\n 00\nbelow\nzero');
+});
+
+test('a device that has gone since its directory was read is left out', (t) => {
+  const gone = { name: 'gone', isDirectory: () => false, isCharacterDevice: () => true, isBlockDevice: () => false };
+  const { mock } = t.mock.method(fs, 'readdirSync', () => [gone, { ...gone, name: 'null' }]);
+  syncBuiltinESMExports();
+  try {
+    assert.deepEqual(
+      deviceNodes('/dev').map(({ path }) => path),
+      ['null'],
+    );
+  } finally {
+    mock.restore();
+    syncBuiltinESMExports();
+  }
 });
 
 test('--device does not go where links of the image lead', { skip }, async (t) => {

@@ -12,8 +12,9 @@ export function deviceNodes(directory: string, below = ''): HostDevice[] {
     if (entry.isDirectory())
       return ['pts', 'shm', 'mqueue'].includes(path) ? [] : deviceNodes(`${directory}/${entry.name}`, `${path}/`);
     if (!entry.isCharacterDevice() && !entry.isBlockDevice()) return [];
-    const { mode, rdev } = statSync(`${directory}/${entry.name}`);
-    return path === 'console' || path === 'ptmx' ? [] : [{ path, mode, device: rdev }];
+    // Devices come and go: one may have gone since its directory was read.
+    const stats = statSync(`${directory}/${entry.name}`, { throwIfNoEntry: false });
+    return !stats || path === 'console' || path === 'ptmx' ? [] : [{ path, mode: stats.mode, device: stats.rdev }];
   });
 }
 
