@@ -129,6 +129,13 @@ test('--init: process 1 is safe from the command before there is one, and has it
   );
 });
 
+test('--init: nothing that leads to the host is open in process 1 when there is a command, which CAP_SYS_PTRACE shows it', () => {
+  const list = calls({ init: true, 'cap-add': ['SYS_PTRACE'] });
+  before(list, 'getcwd', 'close_range(3, 0x14, 0)', 'close_range(22, 0xffffffff, 0)', 'clone(CLONE_VFORK');
+  const later = list.slice(list.findIndex((call) => call.startsWith('close_range(22')));
+  assert.ok(!later.some((call) => /^(open|fsmount|fsopen|dup)/.test(call)));
+});
+
 test('the order is: a program of its own, mounts private, new root, mounts, pivot, descriptors, powers, ids, command', () => {
   before(
     calls(),
