@@ -81,6 +81,10 @@ export function execFailure(command: string, attempts: { path: string; errno: nu
 
 function execHint(code: string): { hint: string } | undefined {
   if (code === 'EACCES') return { hint: 'it is a directory, not executable for this user, or on a mount without exec' };
+  if (code === 'EAGAIN')
+    return {
+      hint: 'the user has more processes than --ulimit nproc says: those outside of the container count as well',
+    };
   if (code === 'ENOEXEC') return { hint: "it is no program for this machine's processor, or a script without #!" };
   return undefined;
 }

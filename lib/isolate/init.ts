@@ -47,7 +47,7 @@ export function initSteps({ terminal }: { terminal: boolean }): Init {
         clone,
         [CLONE.VFORK | CLONE.PARENT_SETTID | SIGCHLD, null, pid, 0, 0],
         '--init: this process stays what it is, process 1 of the container, and the command becomes its child. It waits until execve(2), since until then both write to the same memory.',
-        { man: 'pid_namespaces(7)', hint: '--init takes one process more: see --pids-limit' },
+        { man: 'pid_namespaces(7)', hint: '--init takes one process more: see --pids-limit and --ulimit nproc' },
       ),
       step(setsid, [], 'Both come by here. Process 1 leads a session already, and by that error knows itself.', {
         onError: loop[0]!,

@@ -1,5 +1,6 @@
 /** Limits and settings of a whole container, in whichever version the cgroups of this machine are. As root. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { needsControllers } from '../support/controllers.js';
@@ -86,6 +87,18 @@ test('--ulimit: every limit that docker knows is set, soft and hard', { skip }, 
     limits.flatMap(([flag]) => ['--ulimit', flag]),
   );
   for (const [flag, shown] of limits) assert.match(text, new RegExp(`^${shown} `, 'm'), flag);
+});
+
+test('--ulimit nproc: processes of the same user outside count, which is said', { skip }, async (t) => {
+  const uid = 54321;
+  for (let n = 0; n < 2; n++) {
+    const outside = spawn('sleep', ['1000'], { uid, stdio: 'ignore' });
+    t.after(() => outside.kill('SIGKILL'));
+  }
+  const flags = ['-u', String(uid), '--ulimit', 'nproc=1'];
+  const { status, stderr } = await inside(makeRoot(t), 'echo ran', flags);
+  assert.match(stderr, /\(EAGAIN\); the user has more processes than --ulimit nproc says: .*\n$/);
+  assert.equal(status, 126);
 });
 
 test('--umask: 0022 by default, or what it says', { skip }, async (t) => {
