@@ -3,7 +3,7 @@
  * below and the exit status. The only place beside `cmd` that prints help or ends the process.
  */
 import pkg from '../../package.json' with { type: 'json' };
-import { cleanUp } from './cleanup.js';
+import { cleanUp, nameCommand } from './cleanup.js';
 import { Failure, knownFailure } from './failure.js';
 import { type Flag, type Flags, type FlagValues, flagsHelp, type HintFor, parseFlags } from './flags.js';
 import { UpstreamFailure } from './input.js';
@@ -59,6 +59,7 @@ export function main<F extends Flags>(
   command: Command<F>,
   run: (context: Context<F>) => Promise<number | undefined>,
 ): void {
+  nameCommand(command.name);
   start(command, run).then(command.end ?? ((status) => process.exit(status)), (error: unknown) =>
     process.exit(report(command, error)),
   );
@@ -110,11 +111,7 @@ function checkArity<F extends Flags>({ name, operands: usage, arity }: Command<F
 /** Says what failed, sends it down the pipe, undoes what was begun; returns the exit status. */
 function report<F extends Flags>(command: Command<F>, error: unknown): number {
   const status = describeFailure(command, error);
-  try {
-    cleanUp();
-  } catch (undo) {
-    warnLine(`${command.name}: cleaning up: ${undo instanceof Error ? undo.message : String(undo)}`);
-  }
+  cleanUp();
   return status;
 }
 

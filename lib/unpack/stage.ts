@@ -123,7 +123,7 @@ export class Stage {
     if (base === '') throw new Failure(Status.usage, target, 'the root directory is no place for an image');
     const parent = openParent(dirname(target));
     try {
-      clearLeftovers(parent, base);
+      clearAway(parent, base, target);
       check(parent, base, target);
       return new Stage(target, parent, base, force);
     } catch (error) {
@@ -234,6 +234,15 @@ function checkTarget(parent: number, base: string, target: string, force: boolea
   // An empty directory of any mode can be replaced, and one of the user's own made accessible; the rest shows in the end.
   if (fd === -EACCES && force) return;
   if (fd < 0) throw new SyscallError('openat', -fd, target);
+/** What killed runs have left for the target. */
+function clearAway(parent: number, base: string, target: string): void {
+  try {
+    clearLeftovers(parent, base);
+  } catch (error) {
+    throw cannotBeRemoved(error, target);
+  }
+}
+
   try {
     const [mounted] = mountPoints(fd);
     if (mounted === '') throw isMountPoint(target);
@@ -292,7 +301,9 @@ function isMountPoint(target: string): Failure {
 
 function cannotBeRemoved(error: unknown, target: string): Failure {
   const isForeign = process.geteuid!() !== 0 && statusOfErrno(errnoName(error)) === Status.notPermitted;
-  return failureOf(error, target, isForeign ? { hint: whoCan } : {});
+  const hint = errnoName(error) === 'EXDEV' ? 'something is mounted there: unmount it' : isForeign ? whoCan : undefined;
+  const what = error instanceof SyscallError ? `${target}: ${error.call}` : target;
+  return failureOf(error, what, hint === undefined ? {} : { hint });
 }
 
 const whoCan = 'what --map has unpacked, only --map removes';

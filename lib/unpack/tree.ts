@@ -211,17 +211,15 @@ function removeEntry(dirfd: number, dirPath: ByteString, name: ByteString, how: 
   const bytes = toBytes(name);
   const keep = how.kept(dirPath, name);
   if (keep === 'all') return false;
-  if (keep === 'nothing') {
-    let result = unlinkat.try(dirfd, bytes, 0);
-    if (result === -EACCES && ours && fchmod.try(dirfd, 0o700) === 0) result = unlinkat.try(dirfd, bytes, 0);
-    if (result === 0 || result === -ENOENT) {
-      how.gone(path);
-      return false;
-    }
-    // unlink(2): EISDIR on Linux, EPERM by POSIX, for a directory.
-    if (result !== -EISDIR && result !== -EPERM) throw new SyscallError('unlinkat', -result, shown(path));
+  const result = keep === 'nothing' ? unlink(dirfd, bytes, ours) : -EISDIR;
+  if (result === 0 || result === -ENOENT) {
+    how.gone(path);
+    return false;
   }
-  const fd = enter(dirfd, bytes);
+  if (result !== -EISDIR && result !== -EPERM) throw notRemoved('unlinkat', -result, path);
+  const fd = enter(dirfd, bytes, path);
+  // It is no directory: the file has a flag that keeps it, or is another user's in a directory with the sticky bit.
+  if ((fd === -ENOTDIR || fd === -ELOOP) && result === -EPERM) throw notRemoved('unlinkat', EPERM, path);
   if (fd < 0) return false;
   try {
     clearDirectory(fd, path, how);
@@ -229,19 +227,29 @@ function removeEntry(dirfd: number, dirPath: ByteString, name: ByteString, how: 
     close(fd);
   }
   if (keep === 'nothing') {
-    unlinkat(dirfd, bytes, AT.REMOVEDIR);
+    const removed = unlinkat.try(dirfd, bytes, AT.REMOVEDIR);
+    if (removed < 0) throw notRemoved('unlinkat', -removed, path);
     how.gone(path);
   }
   return true;
 }
 
+function notRemoved(syscall: string, errno: number, path: ByteString): SyscallError {
+  return new SyscallError(syscall, errno, `removing ${shown(path)}`);
+}
+
+/** The result of unlink(2): EISDIR on Linux, EPERM by POSIX, for a directory. */
+function unlink(dirfd: number, name: Buffer, ours: boolean): number {
+  const result = unlinkat.try(dirfd, name, 0);
+  return result === -EACCES && ours && fchmod.try(dirfd, 0o700) === 0 ? unlinkat.try(dirfd, name, 0) : result;
+}
+
 /** Opens a directory to empty it; a negative errno when the name is something else or has gone. */
-function enter(dirfd: number, name: Buffer): number {
+function enter(dirfd: number, name: Buffer, path: ByteString): number {
   let fd = openat2.try(dirfd, name, inside, inside.length);
   // A finished tree may have directories that not even their owner may enter.
   if (fd === -EACCES && chmodAt(dirfd, name, 0o700) === 0) fd = openat2.try(dirfd, name, inside, inside.length);
-  if (fd < 0 && fd !== -ENOENT && fd !== -ENOTDIR && fd !== -ELOOP)
-    throw new SyscallError('openat2', -fd, shown(fromBytes(name)));
+  if (fd < 0 && fd !== -ENOENT && fd !== -ENOTDIR && fd !== -ELOOP) throw notRemoved('openat2', -fd, path);
   return fd;
 }
 

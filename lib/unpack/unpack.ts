@@ -1,5 +1,6 @@
 /** Unpacking an image: its layers, in order, into one tree. */
 import type { Layer, ManifestDocument, RootfsDocument } from '../pipe/document.js';
+import { Failure } from '../pipe/failure.js';
 import { close } from '../sys/calls.js';
 import { type LayerFile, ofImage } from './announced.js';
 import { Contents } from './contents.js';
@@ -16,7 +17,7 @@ export interface UnpackOptions<L extends LayerFile = Layer> extends ReadOptions<
   limits: Limits;
   /** Only these paths and what is below them; everything when empty. */
   only?: string[];
-  /** Hears in one line what the kernel did not permit. */
+  /** Hears in one line what the kernel did not permit, and what is left after a failure. */
   warn?: (line: string) => void;
 }
 
@@ -32,7 +33,7 @@ export async function unpackImage(
   options: UnpackOptions,
 ): Promise<RootfsDocument> {
   return staged(ofImage(layers, document), Stage.begin(dir, options), options, (stage, tree) =>
-    stage.commit(rootfsDocument(document, stage.target), tree.unset),
+    commit(stage, tree, rootfsDocument(document, stage.target), options),
   );
 }
 
@@ -43,9 +44,21 @@ export async function unpackFiles(
   options: UnpackOptions<LayerFile>,
 ): Promise<{ rootfs: string }> {
   return staged(layers, Stage.begin(dir, options), options, (stage, tree) => {
-    stage.commit(undefined, tree.unset);
+    commit(stage, tree, undefined, options);
     return { rootfs: stage.target };
   });
+}
+
+function commit<T extends RootfsDocument | undefined>(
+  stage: Stage,
+  { unset }: Tree,
+  document: T,
+  { warn }: Pick<UnpackOptions, 'warn'>,
+): T {
+  const whole = stage.commit(document, unset);
+  // Not before the record is there.
+  if (unset.size > 0) warn?.(unsetSummary(unset, stage.unsetPath));
+  return whole;
 }
 
 /** Unpacks the layers beside `dir`, compares and removes them again. Returns how many differences `report` has heard of. */
@@ -55,10 +68,8 @@ export async function verifyTree<L extends LayerFile>(
   options: UnpackOptions<L>,
   report: (difference: Difference) => void,
 ): Promise<number> {
-  // What could not be set here has been told when DIR was unpacked, if it could not be set there either.
-  const { warn: _, ...quiet } = options;
   const selection = new Selection(options.only ?? []);
-  return staged(layers, Stage.aside(dir), quiet, (stage, tree) => {
+  return staged(layers, Stage.aside(dir), options, (stage, tree) => {
     const compared = {
       isDescribed: (path: string) => tree.isDescribed(path),
       isWanted: (path: string) => selection.isWanted(path),
@@ -83,16 +94,23 @@ async function staged<L extends LayerFile, T>(
     tree = await laid(layers, stage, options);
     options.progress.release();
     tree.finish();
-    const result = finish(stage, tree);
-    // Not before the record is there.
-    if (tree.unset.size > 0) options.warn?.(unsetSummary(tree.unset, stage.unsetPath));
-    return result;
+    return finish(stage, tree);
   } catch (error) {
     tree?.root.closeAll();
-    stage.discard();
+    discardAfterFailure(stage, options);
     throw error;
   } finally {
     process.umask(umask);
+  }
+}
+
+/** What cannot be removed is told beside the failure, and not in its place. */
+function discardAfterFailure(stage: Stage, { warn }: Pick<UnpackOptions, 'warn'>): void {
+  try {
+    stage.discard();
+  } catch (error) {
+    if (!(error instanceof Failure) || !warn) throw error;
+    warn(`cleaning up: ${error.message}`);
   }
 }
 

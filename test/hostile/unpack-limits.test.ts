@@ -271,8 +271,53 @@ test('what is mounted in a tree once it is being removed stays, and the error is
       mount -t tmpfs none in/sub; echo x >in/sub/precious; echo "$2" | tail -n +2; } | md-unpack --force in >/dev/null
     echo $?; ls in; cat .in.md-unpack-*/sub/precious`;
   const result = await shell(`unshare -m sh -c '${script}' sh "$1" "$2"`, [directory, stdin]);
-  assert.match(result.stderr, /^md-unpack: .*\(EXDEV\)\n$/);
+  assert.match(result.stderr, /^md-unpack: .*\(EXDEV\); something is mounted there: unmount it\n$/);
   assert.equal(result.stdout, '74\na\nx\n');
+});
+
+for (const [what, end, status, told] of [
+  ['a signal', 'kill $!', 143, []],
+  ['a failure', 'echo \'{"layer":{"path":"/none"}}\'', 74, ['/none: no such file or directory (ENOENT)']],
+] as const) {
+  test(`what cannot be removed after ${what} is told in a line beside it, and not in its place`, {
+    skip: needsRoot || needs('unshare'),
+  }, async (t) => {
+    const { directory, layers } = prepare(t, [[file('sub/a', 1)]]);
+    const first = JSON.stringify({ layer: { path: layers[0]?.path } });
+    // The reader of the pipe is started first, so that it is the one that $! names.
+    const script = `cd "$1"; mkfifo lines; md-unpack in <lines >/dev/null & exec 3>lines; echo "$2" >&3
+      until ls .in.md-unpack-*/sub/a; do sleep 0.1; done >/dev/null 2>&1
+      mount -t tmpfs none .in.md-unpack-*/sub; ${end} >&3; wait $!; echo $?`;
+    const result = await run(['unshare', '-m', 'sh', '-c', script, 'sh', directory, first]);
+    assert.equal(result.stdout, `${status}\n`);
+    const left = /^md-unpack: cleaning up: .*\/in: removing \.in\.md-unpack-\d+\/sub: .*\(EXDEV\); .* unmount it$/;
+    const lines = result.stderr.trimEnd().split('\n');
+    assert.match(lines[0]!, left);
+    assert.deepEqual(
+      lines.slice(1),
+      told.map((line) => `md-unpack: ${line}`),
+    );
+  });
+}
+
+test('a file of an old tree that the kernel keeps is named, and stands in the way of no later run', {
+  skip: needsRoot || needs('chattr'),
+}, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[file('d/f', 1)]]);
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
+  const kept = join(rootfs, 'd/f');
+  if ((await run(['chattr', '+i', kept])).status !== 0) return t.skip('this filesystem has no such flag');
+  const old = () => readdirSync(directory).find((name) => /^\.rootfs\.md-unpack-\d+$/.test(name)) ?? 'rootfs';
+  try {
+    const { status, stderr } = await md('md-unpack', ['--force', rootfs], { stdin });
+    assert.equal(stderr, `md-unpack: ${rootfs}: removing ${old()}/d/f: operation not permitted (EPERM)\n`);
+    assert.equal(status, 77);
+    assert.equal((await md('md-unpack', ['--force', rootfs], { stdin })).status, 0);
+  } finally {
+    await run(['chattr', '-i', join(directory, old(), 'd/f')]);
+  }
+  assert.equal((await md('md-unpack', ['--force', rootfs], { stdin })).status, 0);
+  assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
 });
 
 test('a tree that its filesystem cannot exchange stays, and the error says that it is no matter of --force', {

@@ -56,4 +56,14 @@ test('what was begun is undone once, the last first, and what was finished is ke
 
 test('sizes are shown as docker shows them', () => {
   assert.deepEqual([0, 999, 1000, 29_123_456, 4e9].map(size), ['0 B', '999 B', '1.0 kB', '29.1 MB', '4.0 GB']);
+test('what cannot be undone keeps nothing else from being undone', () => {
+  const done: string[] = [];
+  onFailure(() => done.push('first'));
+  onFailure(() => {
+    throw new Error('busy');
+  });
+  cleanUp();
+  assert.deepEqual(done, ['first']);
+});
+
 });
