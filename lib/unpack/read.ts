@@ -96,8 +96,7 @@ async function readLayer<L extends LayerFile>(
     }
   } catch (error) {
     const isBad = error instanceof Failure && error.status === Status.data && !(error instanceof LimitExceeded);
-    if (isBad) await onBadLayer?.(layer);
-    throw inLayer(layer, error);
+    throw inLayer(layer, error, isBad ? await discarded(layer, onBadLayer) : undefined);
   }
   bar.done();
 }
@@ -122,8 +121,20 @@ function nameOf({ digest, path }: LayerFile): string {
   return digest === undefined ? path : digest.slice(7, 19);
 }
 
-function inLayer(layer: LayerFile, error: unknown): unknown {
+/** Tells of a bad layer. What stays of it, since a store may be one that can only be read, is a hint and not the failure. */
+async function discarded<L>(layer: L, discard?: (layer: L) => Promise<void>): Promise<string | undefined> {
+  try {
+    await discard?.(layer);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return `it stays where it is: ${error.why}`;
+  }
+}
+
+function inLayer(layer: LayerFile, error: unknown, hint?: string): unknown {
   if (!(error instanceof Failure)) return error;
   const { status, message, cause, details } = error;
-  return new Failure(status, `layer ${layer.index} (${nameOf(layer)})`, message, { cause, details });
+  const options = { cause, details, ...(hint === undefined ? {} : { hint }) };
+  return new Failure(status, `layer ${layer.index} (${nameOf(layer)})`, message, options);
 }

@@ -4,8 +4,8 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
-import { until } from '../support/rootfs.js';
-import { binDir, cleanEnv, jsonLines, md, shell } from '../support/run.js';
+import { makeRoot, needsContainer, until } from '../support/rootfs.js';
+import { binDir, cleanEnv, jsonLines, md, needs, needsRoot, run, shell } from '../support/run.js';
 import { prepare } from '../support/unpacking.js';
 
 const stack = [
@@ -212,3 +212,44 @@ test('-x shows each system call that makes the tree', async (t) => {
   assert.match(result.stderr, /^symlinkat\("usr\/bin", [0-9]+, "bin"\) = 0$/m);
   assert.match(result.stderr, /^renameat2\(/m);
 });
+test('a bad layer in a store that can only be read is still told of as what it is', {
+  skip: needsRoot || needs('unshare'),
+}, async (t) => {
+  const { directory, rootfs, stdin, layers: announced } = prepare(t, [[{ name: 'f', data: 'x' }]]);
+  const { path, digest } = announced[0]!;
+  const inStore = join(directory, 'home/oci/blobs', digest.replace(':', '/'));
+  mkdirSync(dirname(inStore), { recursive: true });
+  writeFileSync(inStore, 'no archive');
+  const script = `mount --bind "$1/home" "$1/home" && mount -o remount,ro,bind "$1/home" && exec md-unpack "$2"`;
+  const { status, stderr } = await run(['unshare', '-m', 'sh', '-c', script, 'sh', directory, rootfs], {
+    stdin: stdin.replace(JSON.stringify(path), JSON.stringify(inStore)),
+    env: { MD_HOME: join(directory, 'home') },
+  });
+  assert.match(stderr, /^md-unpack: layer 0 .*: archive: .*; it stays where it is: read-only file system \(EROFS\)\n$/);
+  assert.equal(status, 65);
+});
+
+test('a FIFO that the filesystem cannot have is not left out without a word', { skip: needs('strace') }, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[{ name: 'pipe', type: 'fifo' }]]);
+  const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=mknodat:error=EPERM'];
+  const { status, stderr } = await run([...strace, 'md-unpack', rootfs], { stdin });
+  assert.match(stderr, /^md-unpack: layer 0 .*: pipe: operation not permitted \(EPERM\)\n$/);
+  assert.equal(status, 77);
+  assert.deepEqual(readdirSync(directory), ['layers']);
+});
+
+test('where files take the group of their directory, they have their own all the same', {
+  skip: needsRoot || needs('unshare', 'mkfs.ext4'),
+}, async (t) => {
+  const file = (name: string) => ({ name, data: 'x' });
+  const { directory, stdin } = prepare(t, [
+    [file('d/a')],
+    [file('d/b'), { name: 'd/', type: 'directory', gid: 5 }, file('d/c')],
+  ]);
+  const script = `cd "$1" && truncate -s 16M disk && mkfs.ext4 -q disk && mkdir on && mount -o loop,grpid disk on || exit 99
+    md-unpack on/tree >/dev/null && cd on/tree && stat -c %g d d/*`;
+  const { status, stdout } = await run(['unshare', '-m', 'sh', '-c', script, 'sh', directory], { stdin });
+  if (status === 99) return t.skip('no file can be mounted here');
+  assert.deepEqual([status, stdout], [0, '5\n0\n0\n0\n']);
+});
+
