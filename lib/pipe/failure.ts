@@ -63,6 +63,7 @@ export function statusOfErrno(name: string | undefined): number {
 const shortages: Record<string, string> = {
   EMFILE: 'raise the limit: ulimit -n 1024',
   ENFILE: 'the whole machine has as many open as fs.file-max allows',
+  EFBIG: 'ulimit -f, or the filesystem, allows no larger files',
 };
 
 /** What to do about a lack of what every call needs, by its errno name; undefined for any other error. */

@@ -39,14 +39,17 @@ export function claim(parent: number, base: string): Claim {
       const made = `${interimPrefix(base)}${randomBytes(8).toString('hex')}`;
       const fd = makeRoot(parent, made);
       if (fd === undefined) continue;
+      // If it is not taken it keeps its inode, so that the next one gets another.
+      inTheWay.push(made);
       const name = interimName(base, statAt(fd, '.')!.inode);
       const lock = lockFile(parent, `${name}.lock`, false);
       // Until it has its name, another run takes it for a leftover.
-      if (lock !== undefined && renameat2.try(parent, made, parent, name, 0) === 0) return { name, fd, lock };
+      if (lock !== undefined && renameat2.try(parent, made, parent, name, 0) === 0) {
+        inTheWay.pop();
+        return { name, fd, lock };
+      }
       close(fd);
       if (lock !== undefined) unlock(parent, name, lock);
-      // It keeps its inode, so that the next one gets another.
-      inTheWay.push(made);
     }
   } finally {
     for (const name of inTheWay) unlinkat.try(parent, name, AT.REMOVEDIR);

@@ -27,11 +27,13 @@ test('a system error becomes the status that fits it', () => {
   assert.equal(of('ENOSPC').message, 'writing blob: no space left on device (ENOSPC)');
 });
 
-test('too many open files are no fault of this program, wherever they are met', () => {
+test('too many open files, and one too large, are no fault of this program, wherever they are met', () => {
   const error = Object.assign(new Error('m'), { code: 'EMFILE' });
   const why = 'too many open files (EMFILE); raise the limit: ulimit -n 1024';
   assert.equal(failureOf(error, '/store', { hint: 'of no use here' }).message, `/store: ${why}`);
   assert.equal(knownFailure(error)?.message, `this process: ${why}`);
+  const large = knownFailure(Object.assign(new Error('m'), { code: 'EFBIG' }));
+  assert.deepEqual([large?.status, large?.why], [74, 'file too large (EFBIG)']);
   assert.equal(knownFailure(Object.assign(new Error('m'), { code: 'EBADF' })), undefined);
 });
 
@@ -54,8 +56,6 @@ test('what was begun is undone once, the last first, and what was finished is ke
   assert.deepEqual(done, ['last', 'first']);
 });
 
-test('sizes are shown as docker shows them', () => {
-  assert.deepEqual([0, 999, 1000, 29_123_456, 4e9].map(size), ['0 B', '999 B', '1.0 kB', '29.1 MB', '4.0 GB']);
 test('what cannot be undone keeps nothing else from being undone', () => {
   const done: string[] = [];
   onFailure(() => done.push('first'));
@@ -66,4 +66,6 @@ test('what cannot be undone keeps nothing else from being undone', () => {
   assert.deepEqual(done, ['first']);
 });
 
+test('sizes are shown as docker shows them', () => {
+  assert.deepEqual([0, 999, 1000, 29_123_456, 4e9].map(size), ['0 B', '999 B', '1.0 kB', '29.1 MB', '4.0 GB']);
 });
