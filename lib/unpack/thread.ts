@@ -38,6 +38,8 @@ export class LayerThread implements Decompressor {
     const worker = new Worker(this.file, { resourceLimits: { maxYoungGenerationSizeMb: 2 }, trackUnmanagedFds: false });
     worker.unref();
     worker.on('error', (error) => {
+      // What is said to a dead thread, nobody hears: the next layer gets another.
+      if (this.worker === worker) this.worker = undefined;
       for (const source of this.open) source.fail(error);
     });
     return worker;

@@ -312,6 +312,25 @@ test('a thread that cannot be started or dies fails the layers that it had', asy
   assert.deepEqual(await readWith(path, thread), noise);
 });
 
+test('after a thread that died the next layer has another', async (t) => {
+  const directory = scratch(t);
+  const [path, file] = [join(directory, 'layer'), join(directory, 'dies.cjs')];
+  writeFileSync(path, gzipSync(noise));
+  // The first job is answered by a death, as by a lack of memory. A second is passed on.
+  writeFileSync(
+    file,
+    `const { existsSync, writeFileSync } = require('node:fs');
+    if (existsSync(__filename + '.died')) require(${JSON.stringify(join(root, 'dist/bundle/layer-thread.cjs'))});
+    else require('node:worker_threads').parentPort.once('message', () => {
+      writeFileSync(__filename + '.died', '');
+      throw new Error('no memory');
+    });`,
+  );
+  const mortal = new LayerThread(file, 0);
+  await assert.rejects(readWith(path, mortal), /no memory/);
+  assert.deepEqual(await readWith(path, mortal), noise);
+});
+
 test('a layer that is let go of in the middle leaves the thread to the next', async (t) => {
   const path = join(scratch(t), 'layer');
   writeFileSync(path, gzipSync(Buffer.alloc(64 << 20)));
