@@ -20,11 +20,12 @@ export interface SparseMap {
 /** The map in a PAX header of format 0.0 or 0.1; `undefined` when there is none. */
 export function paxSparseMap(records: PaxRecords): SparseMap | undefined {
   const map = records.get('GNU.sparse.map');
-  if (map === undefined) return undefined;
+  const count = paxNumber(records, 'GNU.sparse.numblocks');
+  // In format 0.0 a file that is one hole has no record for a stretch.
+  if (map === undefined && count !== 0) return undefined;
   const realSize = paxNumber(records, 'GNU.sparse.size');
   if (realSize === undefined) throw damaged('a sparse file has no size');
-  const numbers = map.length === 0 ? [] : fromBytes(map).split(',').map(decimal);
-  const count = paxNumber(records, 'GNU.sparse.numblocks');
+  const numbers = !map || map.length === 0 ? [] : fromBytes(map).split(',').map(decimal);
   if (count !== undefined && count * 2 !== numbers.length) throw damaged('a sparse map is not as long as it says');
   return { stretches: pairs(numbers), realSize };
 }

@@ -251,7 +251,8 @@ export class TarReader {
   }
 
   private beginSparse10(records: PaxRecords): void {
-    const realSize = paxNumber(records, 'GNU.sparse.realsize');
+    // The key of the older formats is one that Go, Python and libarchive take as well.
+    const realSize = paxNumber(records, 'GNU.sparse.realsize') ?? paxNumber(records, 'GNU.sparse.size');
     if (realSize === undefined) throw damaged('a sparse file has no size');
     this.sparse = { stretches: [], realSize };
     this.sparse10 = new Sparse10Reader();

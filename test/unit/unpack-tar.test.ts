@@ -376,6 +376,22 @@ test('case 18: a map of format 0.0 without a length to each offset is damage', (
   damaged(tarball([{ name: 'f', data: 'abcdefgh', rawPax }]), /an offset without a length/);
 });
 
+test('case 18: a file of format 0.0 that is one hole, with no record for a stretch, has its size', () => {
+  const pax = { 'GNU.sparse.size': '1000', 'GNU.sparse.numblocks': '0' };
+  const [{ entry, content } = assert.fail()] = readAll(tarball([{ name: 'f', pax }]));
+  assert.deepEqual([entry.size, content], [1000, Buffer.alloc(1000)]);
+  damaged(tarball([{ name: 'f', data: 'x', pax }]), /does not fit/);
+});
+
+test('case 18: format 1.0 may have its size by the key of the older formats', () => {
+  const pax = { 'GNU.sparse.major': '1', 'GNU.sparse.minor': '0', 'GNU.sparse.size': '12' };
+  const map = Buffer.concat([Buffer.from('1\n10\n2\n'), Buffer.alloc(505)]);
+  const [{ content } = assert.fail()] = readAll(
+    tarball([{ name: 'f', data: Buffer.concat([map, Buffer.from('ab')]), pax }]),
+  );
+  assert.equal(content?.toString('latin1'), `${'\0'.repeat(10)}ab`);
+});
+
 test('case 18: a map of format 0.1 that is not as long as it says is damage', () => {
   const pax = { 'GNU.sparse.size': '100', 'GNU.sparse.numblocks': '7', 'GNU.sparse.map': '0,4,10,4' };
   damaged(tarball([{ name: 'f', data: 'abcdefgh', pax }]), /not as long as it says/);
