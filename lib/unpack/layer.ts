@@ -274,6 +274,7 @@ export class LayerWriter implements TarSink {
     this.tree.noteUnset(this.pathNow, {});
     // As root, an earlier entry may have given it to somebody else.
     if (this.user === 0 || !this.owns(entry, true)) this.chown(entry, () => fchown.try(fd, entry.uid, entry.gid));
+    if (this.user === 0 && entry.gid !== this.group) this.tree.root.regrouped();
     // The root stays closed until the tree is complete.
     if (this.pathNow !== '') fchmod(fd, usableMode(entry.mode));
     const { plain, acls } = withoutAcls(entry.xattrs);

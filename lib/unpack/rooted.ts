@@ -92,6 +92,11 @@ export class Root {
     if (wasDirectory || this.throughLinks) this.stale = true;
   }
 
+  /** To be called when a directory was given to another group: what is known of open ones need not hold any more. */
+  regrouped(): void {
+    this.stale = true;
+  }
+
   closeAll(): void {
     for (const { fd } of this.open.values()) close(fd);
     this.open.clear();
