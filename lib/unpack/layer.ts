@@ -294,14 +294,12 @@ export class LayerWriter implements TarSink {
     const bytes = toBytes(name);
     const kind = entry.type === 'fifo' ? S.IFIFO : entry.type === 'char' ? S.IFCHR : S.IFBLK;
     const number = entry.type === 'fifo' ? 0 : deviceNumber(entry);
-    const made = this.create(dir, name, () => mknodat.try(dir.fd, bytes, kind | (entry.mode & 0o777), number), EPERM);
-    if (!made) {
-      const { uid, gid, mode, type, major, minor } = entry;
-      if (type === 'char' || type === 'block')
-        this.tree.noteUnset(this.pathNow, { uid, gid, mode, device: { type, major, minor } });
-      return;
-    }
-    this.setByName(entry, dir, bytes);
+    const { uid, gid, mode, type, major, minor } = entry;
+    const isDevice = type === 'char' || type === 'block';
+    const make = () => mknodat.try(dir.fd, bytes, kind | (mode & 0o777), number);
+    // A FIFO needs no privilege: where one cannot be made, the filesystem has none.
+    if (this.create(dir, name, make, isDevice ? EPERM : 0)) this.setByName(entry, dir, bytes);
+    else if (isDevice) this.tree.noteUnset(this.pathNow, { uid, gid, mode, device: { type, major, minor } });
   }
 
   /** Runs a call that creates a name, making room for it where something stands. False when it gave `tolerated`. */
