@@ -67,7 +67,7 @@ main(
       [`echo '{"layer":{"path":"a.tar.gz"}}' | md-unpack tree`, 'layers without an image'],
       ['... | md-unpack --force rootfs | jq -r .config.config.Cmd[0]', 'replace it, and see what it would run'],
     ],
-    statuses: [0, 64, 65, 74, 77],
+    statuses: [0, 64, 65, 74, 75, 77],
     notes: [
       'Without DIR the tree goes into the store, $MD_HOME/rootfs/sha256-HEX by the digest of its manifest, where it is used',
       'again when it is there; $MD_HOME/rootfs/NAME, such as docker.io/library/alpine:latest, then links to it.',
@@ -196,9 +196,9 @@ async function unpackIntoStore(
     const force = options.force || existsSync(path);
     return await unpackImage(document, layers, path, { ...options, force, ownsDocument: true });
   } catch (error) {
-    // Another process may have unpacked the same image in the meantime.
-    const isTaken = error instanceof Failure && error.status === Status.usage;
-    if (!isTaken || !findRootfs(path)) throw error;
+    // Another process may have unpacked the same image in the meantime, and a container runs in it perhaps.
+    const isTaken = error instanceof Failure && (error.status === Status.usage || error.status === Status.tryLater);
+    if (options.force || !isTaken || !findRootfs(path)) throw error;
     return reuse(document, layers, path);
   }
 }

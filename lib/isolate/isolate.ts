@@ -71,8 +71,8 @@ export async function isolate(settings: Settings): Promise<number> {
 }
 
 /**
- * A lock on the tree for as long as this process lives, by which md-prune sees that it is in use. A tree that may not be
- * opened, or has no locks, does without.
+ * A lock on the tree for as long as this process lives, by which md-prune and md-unpack see that it is in use. A tree that
+ * may not be opened, or has no locks, does without.
  */
 function hold(root: string): void {
   const fd = openat.try(AT.FDCWD, root, O.RDONLY | O.DIRECTORY | O.CLOEXEC, 0);

@@ -13,7 +13,7 @@ export const Status = {
   software: 70,
   /** EX_IOERR: reading or writing the disk failed. */
   io: 74,
-  /** EX_TEMPFAIL: the registry asks to come back later, or the store is in use. */
+  /** EX_TEMPFAIL: the registry asks to come back later, or the store or a tree is in use. */
   tryLater: 75,
   /** EX_PROTOCOL: the registry said something that the protocol does not allow. */
   protocol: 76,
@@ -37,7 +37,7 @@ export const statusMeaning: Record<number, string> = {
   69: 'the registry cannot be reached, or it or the store does not have it',
   70: 'a fault of this program',
   74: 'the disk failed or is full',
-  75: 'try later: the registry asks for it, or the store is in use',
+  75: 'try later: the registry asks for it, or the store or a tree is in use',
   76: 'the registry broke the protocol',
   77: 'not permitted by the registry or the kernel',
   125: 'the container could not be made, wrong usage included',

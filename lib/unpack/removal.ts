@@ -2,11 +2,12 @@
 import { basename, dirname } from 'node:path';
 import { Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { close, flock, openat, unlinkat } from '../sys/calls.js';
-import { AT, LOCK, O } from '../sys/constants.js';
+import { close, openat, unlinkat } from '../sys/calls.js';
+import { AT, O } from '../sys/constants.js';
 import { SyscallError } from '../sys/syscall.js';
 import { clearLeftovers, sideFiles, toName } from './claim.js';
-import { EAGAIN, ENOENT } from './errno.js';
+import { ENOENT } from './errno.js';
+import { isHeld } from './held.js';
 import { mountPoints } from './mounts.js';
 import { isRemovable } from './removable.js';
 import { removeTree } from './tree.js';
@@ -43,7 +44,6 @@ export function removeStored(path: string): boolean {
 
 const notYours = 'it holds directories of other users, which you may not empty';
 
-/** `md-isolate` has a shared lock on its tree for as long as it lives. */
 function isInUse(fd: number): boolean {
-  return flock.try(fd, LOCK.EX | LOCK.NB) === -EAGAIN || mountPoints(fd).length > 0;
+  return isHeld(fd) || mountPoints(fd).length > 0;
 }

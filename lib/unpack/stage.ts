@@ -14,6 +14,7 @@ import { errnoNameOf, SyscallError } from '../sys/syscall.js';
 import { type ByteString, shown } from './bytes.js';
 import { type Claim, claim, clearLeftovers, makeSpare, placeFile, release, sideFiles, toName } from './claim.js';
 import { EACCES, EBUSY, EEXIST, EINVAL, ENOENT, ENOTDIR, ENOTEMPTY, EXDEV } from './errno.js';
+import { isHeld } from './held.js';
 import { mountPoints } from './mounts.js';
 import { isRemovable } from './removable.js';
 import { type Stat, statAt } from './stat.js';
@@ -35,6 +36,8 @@ export class Stage {
   private readonly claim: Claim;
   private readonly finished: () => void;
   private isDiscarded = false;
+  /** The directory that is replaced, open: no container begins to run in it. */
+  private replaced = -1;
 
   private constructor(
     /** Where the tree is to be: absolute. */
@@ -58,7 +61,8 @@ export class Stage {
   /**
    * Begins a tree that is to be at `dir`. Throws `Failure` 64 when something is there that `force` does not allow to
    * replace: a directory that is not empty is replaced with `force` only, what is no directory never, nor a `DIR.json`
-   * that is something else than the document of a tree; and 77 when what is there cannot be removed.
+   * that is something else than the document of a tree; 75 when a container runs in it; and 77 when what is there cannot
+   * be removed.
    */
   static begin(dir: string, { force, ownsDocument }: StageOptions): Stage {
     return Stage.beside(dir, force, (parent, base, target) => {
@@ -188,6 +192,7 @@ export class Stage {
     } catch (error) {
       throw cannotBeRemoved(error, this.target);
     }
+    if (this.replaced >= 0) close(this.replaced);
     close(this.parent);
     this.around?.discard();
   }
@@ -196,6 +201,9 @@ export class Stage {
   private putTree(): () => void {
     const { parent, base } = this;
     const { name } = this.claim;
+    // A container may have begun to run in it since the check at the start.
+    this.replaced = this.force ? openat.try(parent, base, openDirectory | O.NOFOLLOW, 0) : -1;
+    if (this.replaced >= 0 && isHeld(this.replaced)) throw isContainers(this.target);
     const exchanged = this.force ? renameat2.try(parent, name, parent, base, RENAME.EXCHANGE) : -ENOENT;
     if (exchanged === 0) return () => renameat2(parent, name, parent, base, RENAME.EXCHANGE);
     const result = renameat2.try(parent, name, parent, base, 0);
@@ -226,14 +234,6 @@ function isClosed(error: unknown): boolean {
   return code === 'EACCES' || code === 'EROFS' || code === 'EPERM';
 }
 
-function checkTarget(parent: number, base: string, target: string, force: boolean): void {
-  const stat = statAt(parent, toName(base));
-  if (!stat) return;
-  if ((stat.mode & S.IFMT) !== S.IFDIR) throw new Failure(Status.usage, target, 'it is there, and is no directory');
-  const fd = openat.try(parent, base, openDirectory | O.NOFOLLOW, 0);
-  // An empty directory of any mode can be replaced, and one of the user's own made accessible; the rest shows in the end.
-  if (fd === -EACCES && force) return;
-  if (fd < 0) throw new SyscallError('openat', -fd, target);
 /** What killed runs have left for the target. */
 function clearAway(parent: number, base: string, target: string): void {
   try {
@@ -243,6 +243,14 @@ function clearAway(parent: number, base: string, target: string): void {
   }
 }
 
+function checkTarget(parent: number, base: string, target: string, force: boolean): void {
+  const stat = statAt(parent, toName(base));
+  if (!stat) return;
+  if ((stat.mode & S.IFMT) !== S.IFDIR) throw new Failure(Status.usage, target, 'it is there, and is no directory');
+  const fd = openat.try(parent, base, openDirectory | O.NOFOLLOW, 0);
+  // An empty directory of any mode can be replaced, and one of the user's own made accessible; the rest shows in the end.
+  if (fd === -EACCES && force) return;
+  if (fd < 0) throw new SyscallError('openat', -fd, target);
   try {
     const [mounted] = mountPoints(fd);
     if (mounted === '') throw isMountPoint(target);
@@ -256,6 +264,7 @@ function clearAway(parent: number, base: string, target: string): void {
       const why = 'it holds directories of other users, which you may not empty';
       throw new Failure(Status.notPermitted, target, why, { hint: whoCan });
     }
+    if (isHeld(fd)) throw isContainers(target);
   } finally {
     close(fd);
   }
@@ -293,6 +302,12 @@ function checkFile(parent: number, name: string, path: string): Stat | undefined
 
 function occupied(target: string): Failure {
   return new Failure(Status.usage, target, 'it is there and not empty', { hint: '--force replaces it' });
+}
+
+function isContainers(target: string): Failure {
+  return new Failure(Status.tryLater, target, 'a container runs in it', {
+    hint: 'end it first, or name another directory',
+  });
 }
 
 function isMountPoint(target: string): Failure {

@@ -177,6 +177,60 @@ test('a process that may open few files unpacks as well', async (t) => {
   assert.equal(readFileSync(join(rootfs, 'file-399'), 'utf8'), '399\n');
 });
 
+test('a process that may open too few files says so, and leaves nothing', async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, layers);
+  const statuses = new Set<number>();
+  for (let files = 12; !existsSync(rootfs); files++) {
+    const { status, stderr } = await shell(`ulimit -n ${files} && exec md-unpack "$1"`, [rootfs], { stdin });
+    if (status === 0) break;
+    // With fewer than it needs to start, Node ends in words of its own.
+    if (status === 74) assert.match(stderr, /^md-unpack: .*\(EMFILE\); raise the limit: ulimit -n 1024\n$/);
+    statuses.add(status);
+    assert.deepEqual(readdirSync(directory), ['layers'], `with ${files} files`);
+  }
+  assert.ok(statuses.has(74));
+});
+
+test('a limit on the size of files is no fault of the archive, nor of this program', async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[{ name: 'f', data: 'x' }]]);
+  const { status, stderr } = await shell('ulimit -f 0 && exec md-unpack "$1"', [rootfs], { stdin });
+  assert.match(stderr, /^md-unpack: layer 0 .* f: file too large \(EFBIG\); ulimit -f, or the filesystem, .*\n$/);
+  assert.equal(status, 74);
+  assert.deepEqual(readdirSync(directory), ['layers']);
+});
+
+test('a tree that a container runs in is not replaced', { skip: needsContainer }, async (t) => {
+  const tree = makeRoot(t);
+  const { stdin } = prepare(t, layers);
+  const begin = (said: string, script: string) => {
+    const container = spawn(join(binDir, 'md-isolate'), [tree, 'sh', '-c', `echo > ${said}; ${script}`], {
+      stdio: ['pipe', 'ignore', 'inherit'],
+      env: cleanEnv(),
+    });
+    t.after(() => container.kill('SIGKILL'));
+    return container;
+  };
+  const why = `md-unpack: ${tree}: a container runs in it; end it first, or name another directory\n`;
+  const first = begin('first', 'cat');
+  await until(() => existsSync(join(tree, 'first')));
+  const refused = await md('md-unpack', ['--force', tree], { stdin });
+  assert.deepEqual([refused.status, refused.stderr], [75, why]);
+  const ended = once(first, 'exit');
+  first.stdin.end();
+  assert.deepEqual(await ended, [0, null]);
+  // One that begins while the layers come is seen in the end.
+  const late = spawn(join(binDir, 'md-unpack'), ['--force', tree], { env: cleanEnv(), stdio: 'pipe' });
+  const [lines, closed] = [stdin.trimEnd().split('\n'), once(late, 'close')];
+  late.stdin.write(`${lines[0]}\n`);
+  await until(() => readdirSync(dirname(tree)).some((name) => name.endsWith('.lock')));
+  begin('second', 'cat');
+  await until(() => existsSync(join(tree, 'second')));
+  late.stdin.end(`${lines.slice(1).join('\n')}\n`);
+  assert.deepEqual(await closed, [75, null]);
+  assert.deepEqual(readdirSync(dirname(tree)), ['root']);
+  assert.ok(existsSync(join(tree, 'second')));
+});
+
 test('a bad layer of an image goes from the store, to be fetched again; one from elsewhere, or made by hand, stays', async (t) => {
   const { directory, rootfs, stdin, layers: announced } = prepare(t, [[{ name: 'f', data: 'x' }]]);
   const { path: elsewhere, digest } = announced[0]!;
@@ -203,15 +257,6 @@ test('a bad layer of an image goes from the store, to be fetched again; one from
   assert.ok(!existsSync(none));
 });
 
-test('-x shows each system call that makes the tree', async (t) => {
-  const { rootfs, stdin } = prepare(t, layers);
-  const result = await md('md-unpack', ['-x', rootfs], { stdin });
-  assert.equal(result.status, 0);
-  assert.match(result.stderr, /^openat2\([0-9]+, "etc", \{flags=.*resolve=.*RESOLVE_IN_ROOT.*\) = [0-9]+$/m);
-  assert.match(result.stderr, /^unlinkat\([0-9]+, "motd", 0\) = 0$/m);
-  assert.match(result.stderr, /^symlinkat\("usr\/bin", [0-9]+, "bin"\) = 0$/m);
-  assert.match(result.stderr, /^renameat2\(/m);
-});
 test('a bad layer in a store that can only be read is still told of as what it is', {
   skip: needsRoot || needs('unshare'),
 }, async (t) => {
@@ -253,3 +298,12 @@ test('where files take the group of their directory, they have their own all the
   assert.deepEqual([status, stdout], [0, '5\n0\n0\n0\n']);
 });
 
+test('-x shows each system call that makes the tree', async (t) => {
+  const { rootfs, stdin } = prepare(t, layers);
+  const result = await md('md-unpack', ['-x', rootfs], { stdin });
+  assert.equal(result.status, 0);
+  assert.match(result.stderr, /^openat2\([0-9]+, "etc", \{flags=.*resolve=.*RESOLVE_IN_ROOT.*\) = [0-9]+$/m);
+  assert.match(result.stderr, /^unlinkat\([0-9]+, "motd", 0\) = 0$/m);
+  assert.match(result.stderr, /^symlinkat\("usr\/bin", [0-9]+, "bin"\) = 0$/m);
+  assert.match(result.stderr, /^renameat2\(/m);
+});
