@@ -401,6 +401,17 @@ test('--verify with --only compares these parts', async (t) => {
   assert.doesNotMatch(stdout, /extra/);
 });
 
+test('--verify with --only says nothing of what a part has brought elsewhere, through a symlink', async (t) => {
+  const { rootfs, stdin } = prepare(t, [
+    [{ name: 'part/link', type: 'symlink', linkname: '../else' }],
+    [{ name: 'part/link/f', data: 'x' }],
+    [{ name: '.wh.else' }],
+  ]);
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
+  const { status, stdout } = await md('md-unpack', ['--verify', '--only', 'part', rootfs], { stdin });
+  assert.deepEqual([status, stdout], [0, '']);
+});
+
 test('--verify passes over what is a hole in both, and finds what is none in one', async (t) => {
   const size = 2 ** 41;
   const map = (...stretches: number[]) => ({ 'GNU.sparse.map': stretches.join(), 'GNU.sparse.size': String(size) });
