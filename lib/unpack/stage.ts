@@ -7,6 +7,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { onFailure } from '../pipe/cleanup.js';
 import { errnoName, errnoText, Failure, failureOf, statusOfErrno } from '../pipe/failure.js';
+import { pause } from '../pipe/pause.js';
 import { Status } from '../pipe/status.js';
 import { close, openat, renameat2 } from '../sys/calls.js';
 import { AT, O, RENAME, S } from '../sys/constants.js';
@@ -202,8 +203,7 @@ export class Stage {
     const { parent, base } = this;
     const { name } = this.claim;
     // A container may have begun to run in it since the check at the start.
-    this.replaced = this.force ? openat.try(parent, base, openDirectory | O.NOFOLLOW, 0) : -1;
-    if (this.replaced >= 0 && isHeld(this.replaced)) throw isContainers(this.target);
+    if (this.force) this.replaced = openUnheld(parent, base, this.target);
     const exchanged = this.force ? renameat2.try(parent, name, parent, base, RENAME.EXCHANGE) : -ENOENT;
     if (exchanged === 0) return () => renameat2(parent, name, parent, base, RENAME.EXCHANGE);
     const result = renameat2.try(parent, name, parent, base, 0);
@@ -264,10 +264,27 @@ function checkTarget(parent: number, base: string, target: string, force: boolea
       const why = 'it holds directories of other users, which you may not empty';
       throw new Failure(Status.notPermitted, target, why, { hint: whoCan });
     }
-    if (isHeld(fd)) throw isContainers(target);
   } finally {
     close(fd);
   }
+  const unheld = openUnheld(parent, base, target);
+  if (unheld >= 0) close(unheld);
+}
+
+/**
+ * The directory at the target, open, or a negative errno. Throws `Failure` 75 when a container runs in it, and not for
+ * another run: that holds it for the moment in which it looks at it, or puts its own tree there.
+ */
+function openUnheld(parent: number, base: string, target: string): number {
+  for (let tries = 0; tries < 5; tries++) {
+    if (tries > 0) pause(20);
+    const fd = openat.try(parent, base, openDirectory | O.NOFOLLOW, 0);
+    if (fd < 0 || !isHeld(fd)) return fd;
+    close(fd);
+  }
+  throw new Failure(Status.tryLater, target, 'a container runs in it', {
+    hint: 'end it first, or name another directory',
+  });
 }
 
 /** An archive named `package` must not cost anybody a `package.json`. Throws `Failure` 64, whatever is forced. */
@@ -302,12 +319,6 @@ function checkFile(parent: number, name: string, path: string): Stat | undefined
 
 function occupied(target: string): Failure {
   return new Failure(Status.usage, target, 'it is there and not empty', { hint: '--force replaces it' });
-}
-
-function isContainers(target: string): Failure {
-  return new Failure(Status.tryLater, target, 'a container runs in it', {
-    hint: 'end it first, or name another directory',
-  });
 }
 
 function isMountPoint(target: string): Failure {

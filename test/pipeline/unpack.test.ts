@@ -231,6 +231,19 @@ test('a tree that a container runs in is not replaced', { skip: needsContainer }
   assert.ok(existsSync(join(tree, 'second')));
 });
 
+test('another run that looks at the tree, or is about to replace it, is not taken for a container', {
+  skip: needs('strace'),
+}, async (t) => {
+  const { rootfs, stdin } = prepare(t, layers);
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
+  // Of the locks, the first is asked for at the start, the second is the run's own, the third comes before the exchange.
+  for (const which of [1, 3]) {
+    const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', `inject=flock:error=EAGAIN:when=${which}`];
+    const { status, stderr } = await run([...strace, 'md-unpack', '--force', rootfs], { stdin });
+    assert.deepEqual([status, stderr], [0, '']);
+  }
+});
+
 test('a bad layer of an image goes from the store, to be fetched again; one from elsewhere, or made by hand, stays', async (t) => {
   const { directory, rootfs, stdin, layers: announced } = prepare(t, [[{ name: 'f', data: 'x' }]]);
   const { path: elsewhere, digest } = announced[0]!;
