@@ -61,7 +61,7 @@ export function statusOfErrno(name: string | undefined): number {
 
 /** What any call may meet, wherever it is made: no fault of it, nor of this program. */
 const shortages: Record<string, string> = {
-  EMFILE: 'raise the limit: ulimit -n 1024',
+  EMFILE: 'raise the limit: ulimit -n 4096',
   ENFILE: 'the whole machine has as many open as fs.file-max allows',
   EFBIG: 'ulimit -f, or the filesystem, allows no larger files',
 };

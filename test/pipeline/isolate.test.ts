@@ -441,7 +441,7 @@ test('a user whom the user namespace lacks is told so, with a terminal as well',
 test('a limit on open files that is too low is named, not the image', { skip }, async (t) => {
   const volumes = Array.from({ length: 40 }, (_, i) => `--tmpfs /tmp/${i}`).join(' ');
   const { stderr, status } = await shell(`ulimit -n 100; md-isolate ${volumes} "$1" true`, [makeRoot(t)]);
-  assert.match(stderr, /\(EMFILE\); raise the limit: ulimit -n 1024\n$/);
+  assert.match(stderr, /\(EMFILE\); raise the limit: ulimit -n 4096\n$/);
   assert.equal(status, 125);
 });
 

@@ -29,7 +29,7 @@ test('a system error becomes the status that fits it', () => {
 
 test('too many open files, and one too large, are no fault of this program, wherever they are met', () => {
   const error = Object.assign(new Error('m'), { code: 'EMFILE' });
-  const why = 'too many open files (EMFILE); raise the limit: ulimit -n 1024';
+  const why = 'too many open files (EMFILE); raise the limit: ulimit -n 4096';
   assert.equal(failureOf(error, '/store', { hint: 'of no use here' }).message, `/store: ${why}`);
   assert.equal(knownFailure(error)?.message, `this process: ${why}`);
   const large = knownFailure(Object.assign(new Error('m'), { code: 'EFBIG' }));
