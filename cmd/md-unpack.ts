@@ -73,7 +73,7 @@ main(
       'again when it is there; $MD_HOME/rootfs/NAME, such as docker.io/library/alpine:latest, then links to it.',
       '',
       'The line on stdout comes when the tree is in its place. If stdout cannot be written then, the tree stays, and the',
-      'status is 74, or 141 when its reader has gone.',
+      'status is 74, or 141 when its reader has gone. --force replaces no tree that a container runs in (75).',
       '',
       'A layer line made by hand needs a path. Its digest and size (of the file) and diffID (of the content) are checked when',
       'it has them.',
