@@ -87,10 +87,19 @@ export function failureOf(error: unknown, what: string, options: FailureOptions 
   });
 }
 
-/** An error that reached the top: a `Failure` as it is, or a lack of what no call can do without. Undefined is a fault. */
+/** An error that reached the top: a `Failure` as it is, or a lack of what nothing can do without. Undefined is a fault. */
 export function knownFailure(error: unknown): Failure | undefined {
   if (error instanceof Failure) return error;
+  if (isOfWorkingDirectory(error)) {
+    const hint = 'it was removed, or may not be looked into: go to another one';
+    return failureOf(error, 'the working directory', { hint });
+  }
   return shortageHint(errnoName(error)) === undefined ? undefined : failureOf(error, 'this process');
+}
+
+/** Every relative path begins with it. */
+function isOfWorkingDirectory(error: unknown): boolean {
+  return error instanceof Error && 'syscall' in error && error.syscall === 'uv_cwd';
 }
 
 /** The kernel's words for an errno name: "ENOSPC" gives "no space left on device (ENOSPC)". */

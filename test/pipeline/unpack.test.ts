@@ -191,6 +191,20 @@ test('a process that may open too few files says so, and leaves nothing', async 
   assert.ok(statuses.has(74));
 });
 
+test('a working directory that was removed is no fault of this program', async (t) => {
+  const { directory, stdin } = prepare(t, layers);
+  mkdirSync(join(directory, 'gone'));
+  const { status, stderr } = await shell('cd "$1" && rmdir "$1" && exec md-unpack tree', [join(directory, 'gone')], {
+    stdin,
+  });
+  // The shell that starts the command may have a line of its own.
+  assert.match(
+    stderr,
+    /^md-unpack: the working directory: no such file or directory \(ENOENT\); it was removed, .*\n$/m,
+  );
+  assert.equal(status, 74);
+});
+
 test('a limit on the size of files is no fault of the archive, nor of this program', async (t) => {
   const { directory, rootfs, stdin } = prepare(t, [[{ name: 'f', data: 'x' }]]);
   const { status, stderr } = await shell('ulimit -f 0 && exec md-unpack "$1"', [rootfs], { stdin });
