@@ -48,8 +48,7 @@ export class NamesBudget {
   hold(bytes: number): void {
     this.held += bytes;
     if (this.held <= (this.limit ?? leastLimit)) return;
-    // Which heap this process has, costs a millisecond to ask; few images need to know.
-    this.limit ??= process.getBuiltinModule('node:v8').getHeapStatistics().heap_size_limit / 4;
+    this.limit ??= heapBytes() / 4;
     if (this.held <= this.limit) return;
     throw new LimitExceeded(
       'archive',
@@ -61,6 +60,15 @@ export class NamesBudget {
   release(bytes: number): void {
     this.held -= bytes;
   }
+}
+
+/** Which heap this process has, costs a millisecond to ask; few images need to know. */
+function heapBytes(): number {
+  const { heap_size_limit: all } = process.getBuiltinModule('node:v8').getHeapStatistics();
+  const flags = [process.env.NODE_OPTIONS ?? '', ...process.execArgv].join(' ');
+  const set = [...flags.matchAll(/--max[-_]old[-_]space[-_]size=(\d+)/g)].at(-1)?.[1];
+  // V8 counts what is young besides, which from Node 24 on may be several times as much as a small heap, and keeps no name.
+  return set === undefined ? all : Math.min(all, Number(set) * 1024 * 1024);
 }
 
 /** Bytes of a string of one byte a character as the key of a map, with a small object as its value: measured, rounded up. */
