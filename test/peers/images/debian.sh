@@ -13,12 +13,13 @@ case $1 in
 3)
   chmod 0700 usr/share/locale
   chown -R 1000:1000 var/log
+  mkdir -p opt
   ln -s ../usr/bin/env opt/env
   cp -a usr/bin opt/bin
   ;;
 4)
   rm -rf opt/bin/perl*
-  ln usr/bin/tar opt/tar
+  ln usr/bin/dpkg opt/dpkg
   mv usr/sbin usr/sbin.old
   mkdir usr/sbin
   cp usr/sbin.old/chroot usr/sbin
