@@ -251,7 +251,7 @@ test('pulls and prunes at the same time: every pull ends with a whole tree', asy
       assert.ok(status === 0 || status === 75, stderr);
     }
   })();
-  for (let i = 0; i < 8; i++) {
+  for (let i = 0; i < 5; i++) {
     const pull = 'md-token "$1" | md-manifest | md-fetch-layer';
     const { status, stderr } = await shell(pull, [name], { env: { MD_HOME: it.home } });
     assert.equal(status, 0, stderr);
