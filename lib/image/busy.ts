@@ -48,7 +48,7 @@ function leaveMark(directory: string, kind: string): () => void {
     fs.writeFileSync(path, '', { mode: 0o600 });
   } catch (error) {
     // Nobody prunes a store that is not there, or can only be read.
-    if (['ENOENT', 'ENOTDIR', 'EROFS', 'EACCES'].includes(errnoName(error) ?? '')) return () => {};
+    if (isOutOfReach(error)) return () => {};
     throw failureOf(error, path);
   }
   return () => fs.rmSync(path, { force: true });
@@ -57,6 +57,21 @@ function leaveMark(directory: string, kind: string): () => void {
 /** The mark of another process than this one that is at it. */
 function whoIsAtWork(directory: string, kind: string): string | undefined {
   const own = ownPath('', kind);
-  const names = fs.existsSync(directory) ? fs.readdirSync(directory) : [];
-  return names.find((name) => name.startsWith(`${kind}.`) && name !== own && !isAbandoned(directory, name));
+  return namesIn(directory).find(
+    (name) => name.startsWith(`${kind}.`) && name !== own && !isAbandoned(directory, name),
+  );
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return fs.readdirSync(directory);
+  } catch (error) {
+    if (isOutOfReach(error)) return [];
+    throw failureOf(error, directory);
+  }
+}
+
+/** It is not there, or another user's who lets nobody write or look. */
+function isOutOfReach(error: unknown): boolean {
+  return ['ENOENT', 'ENOTDIR', 'EROFS', 'EACCES'].includes(errnoName(error) ?? '');
 }

@@ -201,6 +201,20 @@ test('a directory that the user may not write to is one line, with status 77', {
   assert.deepEqual(readdirSync(directory), ['layers']);
 });
 
+test("a store of another user's, who lets nobody look into it, keeps nobody from unpacking", {
+  skip: needsRoot,
+}, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[{ name: 'f', data: 'x' }]]);
+  chmodSync(directory, 0o755);
+  chownSync(directory, user.uid, user.gid);
+  const home = join(directory, 'home');
+  mkdirSync(join(home, 'partial'), { recursive: true });
+  chmodSync(join(home, 'partial'), 0o700);
+  const { status, stderr } = await md('md-unpack', [rootfs], { stdin, ...user, env: { MD_HOME: home } });
+  assert.equal(status, 0, stderr);
+  assert.deepEqual(readdirSync(rootfs), ['f']);
+});
+
 test('a record that is not kept, since the tree cannot be put in its place, is not told of', {
   skip: needsRoot,
 }, async (t) => {
