@@ -105,9 +105,10 @@ export function asImageIndex(value: unknown, name: string): ImageIndex {
   const it = asObject(value, name);
   if ('manifests' in it && ('layers' in it || 'config' in it)) throw ambiguous(name);
   const entries = listOf((entry: unknown) => entry)(it.manifests, `${name}.manifests`);
-  const known = entries.flatMap((entry, i) =>
-    isOfUnknownAlgorithm(entry) ? [] : [asIndexEntry(entry, `${name}.manifests[${i}]`)],
-  );
+  const known = entries.flatMap((entry, i) => {
+    const place = `${name}.manifests[${i}]`;
+    return isOfUnknownAlgorithm(entry, place) ? [] : [asIndexEntry(entry, place)];
+  });
   return { ...it, manifests: known };
 }
 
@@ -120,8 +121,8 @@ export function asIndexEntries(value: unknown, name: string): IndexEntry[] {
  * image-spec, descriptor.md, "Digests": what is hashed in a way that is not known here is no mistake, and a manifest that nobody
  * here can check is one to pass over.
  */
-function isOfUnknownAlgorithm(entry: unknown): boolean {
-  const { digest } = asObject(entry, 'entry');
+function isOfUnknownAlgorithm(entry: unknown, name: string): boolean {
+  const { digest } = asObject(entry, name);
   const [, algorithm] = /^([a-z0-9]+(?:[+._-][a-z0-9]+)*):[A-Za-z0-9=_-]+$/.exec(String(digest)) ?? [];
   return algorithm !== undefined && algorithm !== 'sha256' && algorithm !== 'sha512';
 }

@@ -8,6 +8,7 @@ import {
   asTokenDocument,
 } from '../../lib/pipe/document.js';
 import { Failure } from '../../lib/pipe/failure.js';
+import { asImageIndex } from '../../lib/pipe/oci.js';
 
 const digest = `sha256:${'0'.repeat(64)}`;
 const token = {
@@ -104,4 +105,10 @@ test('a secret of the wrong form is not quoted', () => {
       () => asTokenDocument({ ...token, authorization: value }),
       (error) => error instanceof Failure && /^authorization: /.test(error.message) && !/c2V|5318/.test(error.message),
     );
+});
+
+test('an entry of an index that is no object is named by its place', () => {
+  assert.throws(() => asImageIndex({ manifests: [{ mediaType: 'a/b', digest, size: 3 }, 5] }, 'index'), {
+    message: 'index.manifests[1]: expected an object, got 5',
+  });
 });
