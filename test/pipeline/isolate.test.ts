@@ -522,7 +522,7 @@ test('a volume that cannot be is refused with a reason', { skip }, async (t) => 
 
 test("--mount takes docker's words for what is so in any case", { skip }, async (t) => {
   const root = makeRoot(t);
-  const field = 'bind-propagation=rprivate,readonly=false,consistency=cached';
+  const field = 'bind-propagation=rprivate,readonly=False,consistency=cached';
   assert.equal(await output(root, 'echo is in', ['--mount', `type=bind,src=${root},dst=/x,${field}`]), 'is in');
 });
 

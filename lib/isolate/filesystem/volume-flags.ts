@@ -61,8 +61,9 @@ export function mountOf(text: string): Volume {
 }
 
 function truth(key: string, value: string, flag: string): boolean {
-  if (['true', '1'].includes(value)) return true;
-  if (['false', '0'].includes(value)) return false;
+  // As Go reads them.
+  if (/^(1|t|true)$/i.test(value)) return true;
+  if (/^(0|f|false)$/i.test(value)) return false;
   throw usage(flag, `${key}=${JSON.stringify(value)} is neither true nor false`);
 }
 
