@@ -1,7 +1,7 @@
 /** Timing of contenders side by side: alternated, each time in a fresh place, medians and ratios in a table. */
-import { spawn, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { cleanEnv, needs, remove } from '../support/run.js';
@@ -167,6 +167,27 @@ function readProc(pid: number, file: string): string {
     // It ended between the look at /proc and this one.
     return '';
   }
+}
+
+/** The same on a disk that is at rest; what all contenders read, below `inputs`, is in memory for each of them alike. */
+export function settledPlaces(parent: string, inputs: string): RaceOptions['place'] {
+  const place = keptPlaces(parent);
+  return () => {
+    const it = place();
+    settle(inputs);
+    return it;
+  };
+}
+
+/**
+ * Has what earlier runs wrote go to the disk and out of memory, which is then free to be used again. Otherwise one
+ * contender's files are written back on the next one's time; and memory that a virtual machine has never used before costs
+ * several times as much as what is written to it, for whoever comes to it first. As root.
+ */
+function settle(inputs: string): void {
+  execFileSync('sync');
+  writeFileSync('/proc/sys/vm/drop_caches', '1');
+  execFileSync('sh', ['-c', 'find "$1" -type f -exec cat {} + >/dev/null', 'sh', inputs]);
 }
 
 /** A directory for the files of a benchmark; removed, with what is mounted below it, however this process ends. */

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { startDockerRegistry } from '../support/docker-registry.js';
 import { fetchers, pullers } from './contenders.js';
 import { big, bigLayers, cache, prepareImages, small } from './images.js';
-import { type Contender, keptPlaces, memory, type RaceOptions, race, workDirectory } from './measure.js';
+import { type Contender, memory, type RaceOptions, race, settledPlaces, workDirectory } from './measure.js';
 
 /** A tmpfs of its own for each run. */
 function tmpfsPlaces(parent: string): RaceOptions['place'] {
@@ -26,7 +26,7 @@ async function withRegistry(
   const directory = workDirectory();
   const registry = await startDockerRegistry(join(cache, 'registry'));
   try {
-    await work(registry.host, keptPlaces(join(directory, 'disk')), tmpfsPlaces(directory));
+    await work(registry.host, settledPlaces(join(directory, 'disk'), cache), tmpfsPlaces(directory));
   } finally {
     await registry.close();
   }
