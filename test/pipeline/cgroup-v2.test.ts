@@ -68,10 +68,15 @@ function delegate(t: TestContext, uid: number): string {
   return part;
 }
 
-const enter = 'echo $$ > "$1/cgroup.procs" || exit; shift;';
-/** What runs a command line in a cgroup: alone, or with a shell that waits for it. */
-const alone = (cgroup: string, argv: string[]) => ['sh', '-c', `${enter} exec "$@"`, 'sh', cgroup, ...argv];
-const accompanied = (cgroup: string, argv: string[]) => ['sh', '-c', `${enter} "$@"; exit $?`, 'sh', cgroup, ...argv];
+/** What runs a command line in a cgroup. */
+const inCgroup = (cgroup: string, argv: string[]) => [
+  'sh',
+  '-c',
+  'echo $$ > "$1/cgroup.procs" || exit; shift; exec "$@"',
+  'sh',
+  cgroup,
+  ...argv,
+];
 
 test('root: all limits hold, are seen inside, and are gone afterwards', { skip }, async (t) => {
   const { root } = await rootless(t);
@@ -81,16 +86,19 @@ test('root: all limits hold, are seen inside, and are gone afterwards', { skip }
 });
 
 for (const [where, start] of [
-  ['who shares the own cgroup with others gets one beside it', accompanied],
-  ['who is alone in the own cgroup gets one below it', alone],
+  ['who shares the own cgroup with others gets one beside it', 'accompanied'],
+  ['who is alone in the own cgroup gets one below it', 'command'],
 ] as const) {
   test(`delegated: ${where}, with all limits, gone afterwards`, { skip }, async (t) => {
-    const { uid, root, home, command } = await rootless(t);
+    const { uid, root, home, ...commands } = await rootless(t);
     const part = delegate(t, uid);
     // Without the memory controller, the others would pass on to threads only.
     for (const some of [flags, flags.slice(-2)]) {
-      const argv = command(...some, root, 'sh', '-c', `${script}; id -u`);
-      const { stdout, stderr } = await run(start(join(part, 'session'), argv), { cwd: home });
+      const argv = commands[start](...some, root, 'sh', '-c', `${script}; id -u`);
+      const result = await run(inCgroup(join(part, 'session'), argv), { cwd: home });
+      const { stderr } = result;
+      // The shell has told its child's id first.
+      const stdout = result.stdout.replace(/^\d+\n/, '');
       assert.equal(stderr.replace(/^cat: .*\n/gm, ''), '');
       assert.ok(stdout.startsWith('0::/\n') && stdout.endsWith('\n0\n'), stdout);
       assert.ok(stdout.includes(`\n${limits.at(-1)!.value}\n`), stdout);
@@ -103,11 +111,14 @@ for (const [where, start] of [
 }
 
 test('delegated: a killed supervisor takes its container along, and the next one sweeps', { skip }, async (t) => {
-  const { uid, root, home, command } = await rootless(t);
+  const { uid, root, home, accompanied } = await rootless(t);
   const part = delegate(t, uid);
   const session = join(part, 'session');
-  const argv = command(...flags, root, 'sh', '-c', 'echo > /tmp/up; exec sleep 1000');
-  const child = spawn('sh', ['-c', `${enter} "$@" & echo $!; wait; :`, 'sh', session, ...argv], {
+  const [program, ...argv] = inCgroup(
+    session,
+    accompanied(...flags, root, 'sh', '-c', 'echo > /tmp/up; exec sleep 1000'),
+  );
+  const child = spawn(program!, argv, {
     cwd: home,
     env: cleanEnv(),
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -122,7 +133,7 @@ test('delegated: a killed supervisor takes its container along, and the next one
   process.kill(Number(pid), 'SIGKILL');
   await until(() => readFileSync(join(part, made, 'cgroup.procs'), 'latin1') === '');
   assert.ok(existsSync(join(part, made)));
-  await run(accompanied(session, command(...flags, root, 'true')), { cwd: home });
+  await run(inCgroup(session, accompanied(...flags, root, 'true')), { cwd: home });
   assert.deepEqual(below(part), ['session']);
 });
 

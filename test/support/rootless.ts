@@ -16,6 +16,8 @@ export interface Rootless {
   home: string;
   /** What runs md-isolate as the user. */
   command: (...args: string[]) => string[];
+  /** What runs it, beside a shell that waits for it, all as the user. */
+  accompanied: (...args: string[]) => string[];
 }
 
 export async function rootless(t: TestContext): Promise<Rootless> {
@@ -30,5 +32,11 @@ export async function rootless(t: TestContext): Promise<Rootless> {
   });
   const asUser = ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--inh-caps=-all'];
   const node = [process.execPath, join(home, 'bundle/md-isolate.cjs')];
-  return { uid, root, home, command: (...args) => [...asUser, ...node, ...args] };
+  return {
+    uid,
+    root,
+    home,
+    command: (...args) => [...asUser, ...node, ...args],
+    accompanied: (...args) => [...asUser, 'sh', '-c', '"$@" & echo $!; wait $!; exit $?', 'sh', ...node, ...args],
+  };
 }
