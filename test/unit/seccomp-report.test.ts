@@ -1,9 +1,23 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { seccompReport } from '../../lib/isolate/seccomp/report.js';
-import { exit_group, pipe2, prctl, read, seccomp, socket, umask, unshare, wait4, write } from '../../lib/sys/calls.js';
-import { PR, SECCOMP } from '../../lib/sys/constants.js';
+import {
+  clone,
+  exit_group,
+  pipe2,
+  prctl,
+  read,
+  seccomp,
+  setsid,
+  socket,
+  umask,
+  unshare,
+  wait4,
+  write,
+} from '../../lib/sys/calls.js';
+import { PR, SECCOMP, SIGCHLD } from '../../lib/sys/constants.js';
 import { Block, Program, Result, type Step } from '../../lib/sys/program.js';
 import type { Syscall } from '../../lib/sys/syscall.js';
 
@@ -59,6 +73,48 @@ test('refused calls are reported by name and number, with the error that the fil
       ['socket', 1],
     ],
   );
+});
+
+test('processes that ask without end leave the supervisor time for other things', async (t) => {
+  const target = { capabilities: [], arch: process.arch === 'arm64' ? 'arm64' : 'x64', kernel: '6.1.0' } as const;
+  const report = seccompReport('default', target);
+  const header = Buffer.alloc(16);
+  header.writeUInt16LE(report.filter.length / 8);
+  const listener = new Result('listener');
+  const program = new Block(header, [{ offset: 8, value: new Block(report.filter) }]);
+  const install = step([seccomp, SECCOMP.SET_MODE_FILTER, SECCOMP.FILTER_FLAG_NEW_LISTENER, program], {
+    saves: listener,
+  });
+  const [reader, writer] = pipe();
+  const ask: Step = { ...step([unshare, 0x04000000]), onError: step([umask, 0o22]) };
+  const again = Object.assign(ask.onError as Step, { next: ask });
+  const child = new Program([
+    step([setsid]),
+    step([prctl, PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0]),
+    install,
+    step([read, reader, new Block(Buffer.alloc(8)), 1]),
+    // Each time there are twice as many.
+    ...Array.from({ length: 7 }, () => step([clone, SIGCHLD, null, null, 0, 0])),
+    ask,
+    again,
+  ]);
+  const pid = child.start(0);
+  // Whoever is never given time ends nothing, this test neither.
+  const killer = spawn('sh', ['-c', `sleep 20; kill -KILL -${pid}`], { stdio: 'ignore', detached: true });
+  t.after(() => {
+    process.kill(-pid, 'SIGKILL');
+    wait4.try(pid, null, 0, null);
+    process.kill(-killer.pid!, 'SIGKILL');
+  });
+  while (child.result(install) === undefined) await sleep(1);
+  report.listen(pid, child.result(install)!);
+  write(writer, Buffer.from('g'), 1);
+  while (child.result(ask) === undefined) await sleep(1);
+  for (let turns = 0; turns < 20; turns++) await sleep(10);
+  const alive = wait4(pid, Buffer.alloc(4), 1, null) === 0;
+  assert.ok(alive, 'they had to be ended from outside');
+  assert.equal(child.result(ask), -1);
+  assert.ok(report.end().get('unshare')! > 0);
 });
 
 function pipe(): [reader: number, writer: number] {
