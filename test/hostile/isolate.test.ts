@@ -260,6 +260,28 @@ test('an image with a PATH of tens of thousands of directories does not take for
   assert.equal(status, 127);
 });
 
+test('an image with VOLUMEs thousands of directories deep is refused, and does not take for ever', {
+  skip,
+}, async (t) => {
+  const root = makeRoot(t);
+  const names = Array.from({ length: 200 }, (_, i) => `/${i}${'/a'.repeat(2000)}`);
+  const document = {
+    image: 'example.org/x:1',
+    digest: `sha256:${'0'.repeat(64)}`,
+    platform: { os: 'linux', architecture: 'amd64' },
+    config: {
+      config: { Volumes: Object.fromEntries(names.map((name) => [name, {}])) },
+      rootfs: { type: 'layers', diff_ids: [] },
+    },
+    rootfs: root,
+  };
+  writeFileSync(`${root}.json`, JSON.stringify(document));
+  const { status, stderr, timedOut } = await md('md-isolate', ['--overlay', root, 'true'], { timeout: 30_000 });
+  assert.equal(timedOut, false);
+  assert.equal(status, 125);
+  assert.match(stderr, /^md-isolate: the VOLUMEs of the image: they name 400200 directories/);
+});
+
 test('a set-user-ID program of the image raises nothing beyond the bounding set', { skip }, async (t) => {
   const root = makeRoot(t);
   const copy = join(root, 'bin/raise');

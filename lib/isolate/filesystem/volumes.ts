@@ -60,11 +60,19 @@ function refused(what: string, why: string): Failure {
   return new Failure(Status.usage, what, why);
 }
 
+/** Ample: an image has a handful of VOLUMEs, a few directories deep. Each is several steps of the plan. */
+const mostDirectories = 1000;
+
 /**
  * Those of an image's VOLUMEs that it lacks, where they really would be. docker mounts a volume on each, so that programs
- * find a directory: /tmp of an image from scratch, for example.
+ * find a directory: /tmp of an image from scratch, for example. Throws `Failure` 125 for more than could be meant.
  */
 export function missing(root: string, directories: readonly string[]): string[] {
+  const named = directories.reduce((sum, path) => sum + path.split('/').filter((part) => part !== '').length, 0);
+  if (named > mostDirectories) {
+    const why = `they name ${named} directories, those above each included, and more than ${mostDirectories} are not made`;
+    throw new Failure(Status.isolate, 'the VOLUMEs of the image', why, { hint: 'take them out of DIR.json' });
+  }
   return directories
     .map((path) => placeInside(root, path))
     .filter(({ path, kind }) => kind === undefined && !/^(proc|sys|dev)(\/|$)/.test(path))
