@@ -1,11 +1,17 @@
 /** Who the command runs as, and with which powers. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { readAccountFiles } from '../../lib/isolate/user/accounts.js';
 import { chooseCapabilities, defaultCapabilities } from '../../lib/isolate/user/capabilities.js';
 import { chooseMaps } from '../../lib/isolate/user/userns.js';
 import { identify } from '../../lib/isolate/user/users.js';
 import { Failure } from '../../lib/pipe/failure.js';
 import { refusal } from '../../lib/sys/userns.js';
+import { scratch } from '../support/run.js';
 
 const files = {
   passwd: [
@@ -100,4 +106,21 @@ test('--group-add takes names and numbers, in addition to what the user has, eac
   assert.deepEqual(identify('33:77', files, ['log', '77']), { uid: 33, gid: 77, groups: [77, 50], home: '/srv' });
   assert.throws(() => identify('web', files, ['nosuch']), /--group-add: group "nosuch": the image has no such name/);
   assert.throws(() => identify('web', files, ['4294967295']), /--group-add: group 4294967295: ids end at/);
+});
+
+test('an account file behind links with `..` is read also while somebody renames files without end', async (t) => {
+  const root = scratch(t);
+  mkdirSync(join(root, 'etc'));
+  mkdirSync(join(root, 'usr/etc'), { recursive: true });
+  writeFileSync(join(root, 'usr/etc/passwd'), 'app:x:1000:1000::/:\n');
+  symlinkSync(`../usr/etc/${'../etc/'.repeat(20)}passwd`, join(root, 'etc/passwd'));
+  const loop = `const { renameSync, writeFileSync } = require('node:fs');
+    const [a, b] = ${JSON.stringify([join(root, 'a'), join(root, 'b')])};
+    writeFileSync(a, '');
+    for (;;) { renameSync(a, b); renameSync(b, a); process.stdout.write('.'); }`;
+  const renaming = spawn(process.execPath, ['-e', loop], { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.after(() => renaming.kill('SIGKILL'));
+  await once(renaming.stdout, 'data');
+  renaming.stdout.resume();
+  for (let i = 0; i < 5000; i++) assert.equal(readAccountFiles(root).passwd, 'app:x:1000:1000::/:\n');
 });

@@ -1,5 +1,6 @@
 /** Reads the image's account files, as hostile as anything else in it. */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { constants } from 'node:os';
 import { Failure, failureOf } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
 import { openat2, openHow } from '../../sys/calls.js';
@@ -32,7 +33,9 @@ export function readAccountFiles(root: string): AccountFiles {
  */
 function readInside(directory: number, path: string): string {
   const how = (flags: number) => openHow(flags | O.CLOEXEC, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS);
-  const handle = openat2.try(directory, path, how(O.PATH), 24);
+  let handle = openat2.try(directory, path, how(O.PATH), 24);
+  // openat2(2): a rename anywhere on the system, in another container too, ran beside a `..` of a link. It is safe to try again.
+  while (handle === -constants.errno.EAGAIN) handle = openat2.try(directory, path, how(O.PATH), 24);
   if (isErrno(handle)) return '';
   try {
     if (!fstatSync(handle).isFile()) return '';
