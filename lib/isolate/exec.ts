@@ -1,4 +1,6 @@
 /** The two changes of program: from a copy of Node to a few bytes of its own, and in the end to the command. */
+import { Failure } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
 import {
   close_range,
   execve,
@@ -195,9 +197,16 @@ export function nameOf([name = '']: readonly Path[]): string {
 /** ENOENT, EACCES, ENOTDIR. */
 const passOver = [2, 13, 20];
 
+/** MAX_ARG_STRLEN of execve(2) is for `PATH=` and a NUL as well. */
+const longestPath = 128 * 1024 - 6;
+
 function candidates(name: string, env: readonly string[]): string[] {
   if (name.includes('/')) return [name];
   const path = env.find((line) => line.startsWith('PATH='))?.slice(5) ?? '';
+  if (Buffer.byteLength(path) > longestPath) {
+    const why = `it has more than ${longestPath} bytes, and no program could be given it`;
+    throw new Failure(Status.isolate, 'PATH', why, { hint: '-e PATH=... gives another' });
+  }
   // An empty or relative element would be looked up in the working directory: an image must not make `ls` its own by that.
   const directories = path.split(':').filter((directory) => directory.startsWith('/'));
   return name === '' ? [] : directories.map((directory) => `${directory.replace(/\/+$/, '')}/${name}`);
