@@ -110,3 +110,11 @@ test('root may take a user namespace too', { skip }, async (t) => {
   assert.equal(stderr, '');
   assert.equal(stdout.trim().replace(/\s+/g, ' '), '0 0 1');
 });
+
+test('root with a user namespace of one id leaves its groups outside', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const isolate = ['setpriv', '--groups', '0,6', 'md-isolate', '--userns', 'self', root];
+  const { stdout, stderr } = await run([...isolate, 'grep', 'Groups', '/proc/self/status']);
+  assert.equal(stderr, '');
+  assert.equal(stdout.trim().replace(/\s+/g, ' '), 'Groups: 0');
+});

@@ -2,21 +2,35 @@
 import { setgroups, setresgid, setresuid } from '../../sys/calls.js';
 import type { IdMaps } from '../../sys/userns.js';
 import { type PlanStep, step } from '../step.js';
-import { hasGroups } from './userns.js';
+import { hasGroups, isOfRoot } from './userns.js';
 import type { Identity } from './users.js';
 
 export function identitySteps({ uid, gid, groups }: Identity, maps: IdMaps | undefined): PlanStep[] {
+  const options = maps
+    ? { hint: 'the user namespace has no such id: with --userns range it has those of /etc/subuid and /etc/subgid' }
+    : {};
+  return [
+    ...groupSteps(groups, maps, options),
+    step(setresgid, [gid, gid, gid], 'Real, effective and saved: none is left to go back to.', options),
+    step(setresuid, [uid, uid, uid], 'The user last, since it takes along the power to change the rest.', options),
+  ];
+}
+
+function groupSteps(groups: readonly number[], maps: IdMaps | undefined, options: { hint?: string }): PlanStep[] {
+  if (hasGroups(maps)) {
+    const why = "The caller's groups go; those that the image gives the user come.";
+    return [step(setgroups, [groups.length, listOf(groups)], why, options)];
+  }
+  if (!isOfRoot(maps)) return [];
+  const why = "The caller's groups go; the user namespace has a name for none but the first.";
+  // Where root is that of a user namespace, which it could not do this in either, it goes on with them.
+  return [step(setgroups, [1, listOf([0])], why, { onError: 'continue' })];
+}
+
+function listOf(groups: readonly number[]): Buffer {
   const list = Buffer.alloc(4 * groups.length);
   groups.forEach((group, i) => {
     list.writeUInt32LE(group, 4 * i);
   });
-  const options = maps
-    ? { hint: 'the user namespace has no such id: with --userns range it has those of /etc/subuid and /etc/subgid' }
-    : {};
-  const why = "The caller's groups go; those that the image gives the user come.";
-  return [
-    ...(hasGroups(maps) ? [step(setgroups, [groups.length, list], why, options)] : []),
-    step(setresgid, [gid, gid, gid], 'Real, effective and saved: none is left to go back to.', options),
-    step(setresuid, [uid, uid, uid], 'The user last, since it takes along the power to change the rest.', options),
-  ];
+  return list;
 }

@@ -33,7 +33,12 @@ export function ownerInside<Directory extends { uid: number; gid: number }>(
   return { ...directory, uid: map(directory.uid, maps.uid), gid: map(directory.gid, maps.gid) };
 }
 
-/** setgroups(2) is closed to who maps one id alone, and no other group has a name there. */
+/** setgroups(2) is closed to a user who maps one id alone, and no other group has a name there. */
 export function hasGroups(maps: IdMaps | undefined): boolean {
   return maps === undefined || maps.gid.length > 1;
+}
+
+/** Whether root made the namespace: it may give up groups there that an ordinary user has to keep. */
+export function isOfRoot(maps: IdMaps | undefined): boolean {
+  return maps?.uid[0]?.[1] === 0;
 }
