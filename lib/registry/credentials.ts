@@ -125,13 +125,20 @@ async function searchConfig(
 
 /** The value whose key is the longest prefix of the repository: `host/team/app`, then `host/team`, then `host`. */
 function mostSpecific(table: JsonObject, registry: string, repository: string): unknown {
-  const byName = new Map(Object.entries(table).map(([key, value]) => [normalizeKey(key), value]));
+  const keys = Object.keys(table).sort((a, b) => authority(a) - authority(b));
+  const byName = new Map(keys.map((key) => [normalizeKey(key), table[key]]));
   const parts = [hubHosts.has(registry) ? 'docker.io' : registry.toLowerCase(), ...repository.split('/')];
   for (let length = parts.length; length > 0; length--) {
     const value = byName.get(parts.slice(0, length).join('/'));
     if (value !== undefined) return value;
   }
   return undefined;
+}
+
+/** Of several keys for one name that counts which docker and podman write today: another one is of a login long ago. */
+function authority(key: string): number {
+  if (key === hubKey) return 2;
+  return key === normalizeKey(key) ? 1 : 0;
 }
 
 /** Keys may be URLs, as docker wrote them once: `https://host/v1/` stands for the host. */

@@ -68,6 +68,23 @@ for (const key of ['https://index.docker.io/v1/', 'docker.io', 'index.docker.io'
   });
 }
 
+for (const [registry, current, old] of [
+  ['a.io', 'a.io', 'https://a.io/v1/'],
+  ['docker.io', 'https://index.docker.io/v1/', 'index.docker.io'],
+  ['docker.io', 'docker.io', 'registry-1.docker.io'],
+] as const) {
+  test(`of a login under ${current} and one under ${old} the former counts, in either order`, async (t) => {
+    for (const keys of [
+      [current, old],
+      [old, current],
+    ]) {
+      const auths = Object.fromEntries(keys.map((key) => [key, basic(key === current ? 'current' : 'old', 'x')]));
+      const env = home(t, { [docker]: { auths } });
+      assert.deepEqual(await findCredentials(registry, 'library/x', env), login('current', 'x'));
+    }
+  });
+}
+
 test('the longest prefix of the repository wins, and only whole names count', async (t) => {
   const auths = {
     'quay.io': basic('host', 'x'),
