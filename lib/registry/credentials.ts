@@ -218,7 +218,8 @@ function runHelper(program: string, server: string): Promise<{ error: ExecFileEx
     const child = execFile(
       program,
       ['get'],
-      { timeout: helperTimeout, maxBuffer: helperOutputLimit },
+      // One that waits for somebody may well ignore SIGTERM.
+      { timeout: helperTimeout, killSignal: 'SIGKILL', maxBuffer: helperOutputLimit },
       (error, stdout) => resolve({ error, stdout }),
     );
     // A helper that cannot be started has no stdin to take this; its own error says so.

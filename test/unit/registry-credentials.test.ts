@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import type { ExecFileOptions } from 'node:child_process';
 import fs, { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -193,6 +194,18 @@ test('a helper is asked as docker asks it, without a line break', async (t) => {
   helper(t, 'exact', 'test "$(cat; echo .)" = a.io. && echo \'{"Username":"me","Secret":"x"}\'');
   const env = home(t, { [docker]: { credsStore: 'exact' } });
   assert.deepEqual(await findCredentials('a.io', 'x', env), login('me', 'x'));
+});
+
+test('a helper that never answers is ended, though it ignores SIGTERM', { timeout: 10_000 }, async (t) => {
+  helper(t, 'deaf', "trap '' TERM; exec sleep 15");
+  const processes = process.getBuiltinModule('node:child_process');
+  const { execFile } = processes;
+  const sooner = ((program: string, args: string[], options: ExecFileOptions, done: () => void) =>
+    execFile(program, args, { ...options, timeout: 300 }, done)) as typeof execFile;
+  t.mock.method(processes, 'execFile', sooner);
+  const env = home(t, { [docker]: { credsStore: 'deaf' } });
+  const shown = await stderrOf(t, async () => assert.equal(await findCredentials('a.io', 'x', env), undefined));
+  assert.match(shown, /docker-credential-deaf: it gave no answer in 60 s; going on without/);
 });
 
 for (const [what, script, why] of [
