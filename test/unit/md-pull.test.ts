@@ -48,3 +48,15 @@ test('md-pull takes no operand for the value of a flag that it does not know', a
   const { status, stderr } = await md('md-pull', ['--nosuch', 'demo']);
   assert.deepEqual([status, stderr], [64, 'md-pull: --nosuch: unknown flag; see --help\n']);
 });
+
+test('md-pull takes an empty DIR for a mistake, and not for none', async (t) => {
+  const command = recorder(t);
+  for (const words of [
+    ['demo', ''],
+    ['', 'tree'],
+    ['--', 'demo', ''],
+  ]) {
+    const { status, stderr } = await run([command, ...words]);
+    assert.deepEqual([status, stderr], [64, 'md-pull: an operand is empty; see --help\n'], String(words));
+  }
+});
