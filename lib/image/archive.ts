@@ -53,7 +53,7 @@ export class ArchiveFiles implements Files {
   }
 
   open(path: string): FilePart | undefined {
-    let name = path;
+    let name = memberName(path);
     for (let links = 0; links <= maxLinks; links++) {
       const member = this.#members.get(name);
       if (!member) return undefined;
@@ -128,12 +128,12 @@ export class ArchiveFiles implements Files {
   }
 
   #add({ name, linkname, flag, size }: Header, start: number): void {
-    const path = posix.normalize(name).replace(/^\/+/, '');
+    const path = memberName(name);
     if (flag === '0' || flag === '7') this.#members.set(path, { kind: 'file', start, size });
     // A hard link names its target from the top, a symbolic link from where it is.
-    if (flag === '1') this.#members.set(path, { kind: 'link', target: posix.normalize(linkname) });
+    if (flag === '1') this.#members.set(path, { kind: 'link', target: memberName(linkname) });
     if (flag === '2')
-      this.#members.set(path, { kind: 'link', target: posix.normalize(`${posix.dirname(path)}/${linkname}`) });
+      this.#members.set(path, { kind: 'link', target: memberName(`${posix.dirname(path)}/${linkname}`) });
     if (this.#members.size > maxMembers) throw bad(this.place, `it has more than ${maxMembers} files`);
   }
 
@@ -147,6 +147,11 @@ export class ArchiveFiles implements Files {
     }
     throw bad(this.place, 'it is cut off');
   }
+}
+
+/** `./a`, `/a` and `a` are one file: tools write any of these, and not the same in an archive and in what names its files. */
+function memberName(path: string): string {
+  return posix.normalize(path).replace(/^\/+/, '');
 }
 
 /** By its checksum, in which its own field counts as spaces. */

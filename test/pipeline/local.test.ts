@@ -402,6 +402,29 @@ test('an image comes from what docker save wrote, layers that are links included
   assert.equal(document(result).source, `docker-archive:${directory}/saved.tar`);
 });
 
+for (const [named, stored] of [
+  ['./', ''],
+  ['/', ''],
+  ['', './'],
+  ['', '/'],
+] as const) {
+  test(`an archive calls its files ${stored}NAME, and its manifest.json ${named}NAME`, async (t) => {
+    const directory = scratch(t);
+    const built = plain('one', 'two');
+    const item = { Config: `${named}config.json`, RepoTags: null, Layers: [`${named}0.tar`, `${named}1.tar`] };
+    const files: TarEntry[] = [
+      { name: `${stored}config.json`, data: built.config.bytes },
+      { name: `${stored}0.tar`, data: built.layers[0]!.bytes },
+      { name: `${stored}one.tar`, data: built.layers[1]!.bytes },
+      { name: `${stored}1.tar`, type: 'link', linkname: `${stored}one.tar` },
+      { name: 'manifest.json', data: JSON.stringify([item]) },
+    ];
+    writeFileSync(join(directory, 'saved.tar'), tarball(files));
+    const result = await pull(join(directory, 'home'), ['docker-archive:saved.tar'], directory);
+    assert.deepEqual(fetched(result), digests(built));
+  });
+}
+
 test('all names of an archive are told to whoever asks for another one', async (t) => {
   const directory = scratch(t);
   const built = image({ layers: [] });
