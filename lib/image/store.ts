@@ -163,10 +163,14 @@ export class Store {
   blobs(): { digest: string; path: string; size: number }[] {
     const directory = join(this.#oci, 'blobs');
     const digests = onDisk(directory, () =>
-      fs.readdirSync(directory).flatMap((algorithm) => {
-        const names = fs.readdirSync(join(directory, algorithm));
-        return names.map((name) => `${algorithm}:${name}`).filter(isDigest);
-      }),
+      fs
+        .readdirSync(directory)
+        // Others may leave files of their own here.
+        .filter((algorithm) => ['sha256', 'sha512'].includes(algorithm))
+        .flatMap((algorithm) => {
+          const names = fs.readdirSync(join(directory, algorithm));
+          return names.map((name) => `${algorithm}:${name}`).filter(isDigest);
+        }),
     );
     return digests.map((digest) => {
       const path = this.path(digest);

@@ -1,8 +1,8 @@
 /** md-prune: the store gives back what no image needs, and nothing else. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { ownMark } from '../../lib/sys/process-mark.js';
 import { digestOf } from '../support/content.js';
@@ -162,6 +162,21 @@ test('a name in index.json that leads out of the store removes nothing there', a
   writeFileSync(path, readFileSync(path, 'utf8').replaceAll(/"[^"]*library\/demo:latest"/g, '"../../canary"'));
   assert.ok(told(await it.prune('--all')).includes('image ../../canary'));
   assert.ok(existsSync(canary));
+});
+
+test('what others have put beside the blobs keeps nothing from being pruned, and stays', async (t) => {
+  const it = await site(t);
+  const built = imageOf('demo\n');
+  const name = await it.put('library/demo', built);
+  await it.pull(name);
+  const paths = ['notes', 'md5/x', 'sha256/notes'].map((path) => join(it.home, 'oci/blobs', path));
+  for (const path of paths) {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, '');
+  }
+  const gone = told(await it.prune(name));
+  for (const blob of blobsOf(built)) assert.ok(gone.includes(blob), blob);
+  assert.ok(paths.every((path) => existsSync(path)));
 });
 
 test('where there is no store nothing is made', async (t) => {
