@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Failure, failureOf } from '../pipe/failure.js';
 import type { IndexEntry } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
+import { storeHint } from './home.js';
 import { imageOf } from './index-json.js';
 import { isAbandoned } from './own-files.js';
 import { isIndexOf, reachable } from './reachable.js';
@@ -66,8 +67,12 @@ function unneededBlobs(store: Store, staying: readonly IndexEntry[]): Prunable['
 }
 
 function abandoned(directory: string): string[] {
-  const names = fs.readdirSync(directory).filter((name) => isAbandoned(directory, name));
-  return names.map((name) => join(directory, name));
+  try {
+    const names = fs.readdirSync(directory).filter((name) => isAbandoned(directory, name));
+    return names.map((name) => join(directory, name));
+  } catch (error) {
+    throw failureOf(error, directory, { hint: storeHint });
+  }
 }
 
 function removeFile(path: string): void {

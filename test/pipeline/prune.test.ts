@@ -9,7 +9,7 @@ import { digestOf } from '../support/content.js';
 import { type BuiltImage, image, index, layer, put } from '../support/image.js';
 import { type Registry, startRegistry } from '../support/registry.js';
 import { makeRoot, needsContainer, until } from '../support/rootfs.js';
-import { binDir, cleanEnv, jsonLines, md, type Result, run, scratch, shell } from '../support/run.js';
+import { binDir, cleanEnv, jsonLines, md, needsRoot, type Result, run, scratch, shell } from '../support/run.js';
 import { needsSubordinate, subordinateUser } from '../support/subordinate.js';
 import { prepare } from '../support/unpacking.js';
 
@@ -177,6 +177,19 @@ test('what others have put beside the blobs keeps nothing from being pruned, and
   const gone = told(await it.prune(name));
   for (const blob of blobsOf(built)) assert.ok(gone.includes(blob), blob);
   assert.ok(paths.every((path) => existsSync(path)));
+});
+
+test('a store of another user, who lets nobody look into it, is not permitted', { skip: needsRoot }, async (t) => {
+  const it = await site(t);
+  await it.pull(await it.put('library/demo', imageOf('demo\n')));
+  for (const path of [dirname(it.home), it.home]) chmodSync(path, 0o755);
+  const { status, stderr } = await run([join(binDir, 'md-prune')], {
+    env: { MD_HOME: it.home },
+    uid: 65534,
+    gid: 65534,
+  });
+  assert.equal(status, 77, stderr);
+  assert.match(stderr, /^md-prune: \S*\/partial: permission denied \(EACCES\); MD_HOME names another place/);
 });
 
 test('where there is no store nothing is made', async (t) => {
