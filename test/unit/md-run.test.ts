@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { storeHome } from '../../lib/image/home.js';
 import { formatReference, parseReference } from '../../lib/registry/reference.js';
-import { md, root, run, scratch } from '../support/run.js';
+import { cleanEnv, md, root, run, scratch } from '../support/run.js';
 
 const script = readFileSync(join(root, 'cmd/md-run'), 'utf8');
 
@@ -124,6 +124,7 @@ test("md-run leaves the caller's variables alone, which -e NAME passes on", asyn
   const { stdout } = await run([join(bin, 'md-run'), '-it', '-e', 'image', 'demo'], { env: { ...env, MD_HOME: bin } });
   const seen = stdout.split('\n');
   for (const [name, value] of Object.entries(env)) assert.ok(seen.includes(`${name}=${value}`), name);
+  assert.ok(seen.includes(`PATH=${cleanEnv().PATH}`), 'PATH');
 });
 
 test('md-run takes no value of an unknown flag for IMAGE, and says what to do in its place', async () => {
