@@ -7,12 +7,15 @@ const daemon = 'nothing runs beside the container that could do this';
 const kept = 'nothing is kept of a container, so it has no name or label';
 const foreground = 'it runs in the foreground; the shell has & for the background';
 const ports = 'without --net none the network is that of the host: what the command listens on is open there';
-const networks = 'there is the network of the host, and with --net none one without any other';
+/** What there is in the place of docker's networks. */
+export const networks = 'there is the network of the host, and with --net none one without any other';
 const pulling = 'md-pull takes what is about pulling: run md-pull IMAGE first';
 const own = 'this namespace is always of its own';
 const streams = 'all signals and streams are passed on as they are';
 const cpus = '--cpus says how much processor time there is';
 const limits = 'the limits are --memory, --cpus, --cpuset-cpus and --pids-limit';
+const written = 'what a container writes is in memory with --overlay, as with md-run, and in DIR without it';
+const accounts = 'the image has its own /etc/passwd and /etc/group: -u takes numbers that they lack';
 const stop = 'there is no docker stop for it: kill(1) and timeout(1) send the signal that they are told';
 
 /** Long names and single letters. */
@@ -23,35 +26,49 @@ const instead: Record<string, string> = {
   attach: streams,
   authfile: pulling,
   'blkio-weight': limits,
+  'blkio-weight-device': limits,
   c: cpus,
   'ca-file': pulling,
+  'cgroup-parent': 'md-isolate makes a cgroup when there is a limit, and removes it at the end',
   cgroupns: own,
   cidfile: kept,
   'cpu-period': cpus,
   'cpu-quota': cpus,
+  'cpu-rt-period': cpus,
+  'cpu-rt-runtime': cpus,
   'cpu-shares': cpus,
   'cpuset-mems': limits,
   creds: pulling,
   d: foreground,
   detach: foreground,
   'device-cgroup-rule': 'no cgroup filters devices: --device names each',
+  'device-read-bps': limits,
+  'device-read-iops': limits,
+  'device-write-bps': limits,
+  'device-write-iops': limits,
+  'disable-content-trust': 'digests are always checked, signatures never',
   'dns-opt': 'it is called --dns-option',
+  domainname: '--hostname NAME.DOMAIN has both',
   'env-host': '-e NAME passes on a variable of the caller',
   expose: ports,
+  gidmap: '--userns range maps all of /etc/subgid',
   gpus: '--device /dev/NODE gives a device of the host, -v its libraries',
   'health-cmd': daemon,
   'health-interval': daemon,
   'health-retries': daemon,
   'health-start-period': daemon,
   'health-timeout': daemon,
+  'image-volume': 'a VOLUME of the image is a directory like others; -v or --tmpfs for one that is not',
   insecure: pulling,
   ip: networks,
   ip6: networks,
   ipc: own,
+  'kernel-memory': limits,
   l: kept,
   label: kept,
   'label-file': kept,
   link: networks,
+  'link-local-ip': networks,
   'log-driver': daemon,
   'log-opt': daemon,
   'mac-address': networks,
@@ -67,6 +84,8 @@ const instead: Record<string, string> = {
   'oom-score-adj': 'it is passed on: choom -n N in front of the command sets it',
   p: ports,
   P: ports,
+  passwd: accounts,
+  'passwd-entry': accounts,
   'password-stdin': pulling,
   pid: own,
   'plain-http': pulling,
@@ -76,17 +95,25 @@ const instead: Record<string, string> = {
   pull: 'md-run has it',
   q: 'progress is shown on a terminal only',
   quiet: 'progress is shown on a terminal only',
+  'read-only-tmpfs': '--tmpfs TARGET makes what can be written to',
+  replace: kept,
   restart: daemon,
+  rmi: 'md-prune IMAGE removes an image',
   rootfs: 'md-isolate DIR runs a directory',
   runtime: 'md-isolate is the runtime',
+  secret: '-v FILE:/run/secrets/NAME:ro shows a file of the host',
   'sig-proxy': streams,
   'stop-signal': stop,
   'stop-timeout': stop,
+  'storage-opt': written,
   timeout: 'timeout(1) in front of it ends it',
   'tls-verify': pulling,
   tz: '-e TZ=NAME says so to the command',
+  uidmap: '--userns range maps all of /etc/subuid',
+  unsetenv: '-e NAME without a value unsets what the caller does not have',
   username: pulling,
   uts: own,
+  'volume-driver': '-v SOURCE:TARGET mounts a directory of the host',
   'volumes-from': '-v SOURCE:TARGET mounts a directory of the host',
 };
 

@@ -4,6 +4,7 @@ import { Failure } from '../pipe/failure.js';
 import type { RunConfig } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 import type { Path } from '../sys/syscall.js';
+import { networks } from './docker-flags.js';
 import { readText } from './document.js';
 import { devicesOf } from './filesystem/host-devices.js';
 import { mountOf, tmpfsOf, volumeOf } from './filesystem/volume-flags.js';
@@ -222,7 +223,7 @@ function networkOf({ net, network }: Flags): 'host' | 'none' {
   }
   const [flag, value] = network === undefined ? ['--net', net ?? 'host'] : ['--network', network];
   if (value === 'host' || value === 'none') return value;
-  throw new Failure(Status.usage, flag, `${JSON.stringify(value)} is neither host nor none`);
+  throw new Failure(Status.usage, flag, `${JSON.stringify(value)} is neither host nor none`, { hint: networks });
 }
 
 /** hostname(7): up to 64 bytes on Linux. */

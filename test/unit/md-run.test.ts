@@ -134,6 +134,8 @@ test('md-run takes no value of an unknown flag for IMAGE, and says what to do in
     [['--name', 'box'], /^md-isolate: --name: unknown flag; nothing is kept/],
     [['--stop-signal', 'TERM'], /^md-isolate: --stop-signal: unknown flag; .*kill\(1\)/],
     [['--plain-http', 'registry'], /^md-isolate: --plain-http: unknown flag; .*md-pull IMAGE first/],
+    [['--domainname', 'example.com'], /^md-isolate: --domainname: unknown flag; --hostname NAME.DOMAIN/],
+    [['--device-read-bps=/dev/sda:1mb'], /^md-isolate: --device-read-bps: unknown flag; the limits are/],
     [['--nosuch=1'], /^md-isolate: --nosuch: unknown flag; see --help/],
   ] as const) {
     const { status, stderr } = await md('md-run', [...words, 'demo', 'true']);
