@@ -1,4 +1,5 @@
 /** `DIR.json`: what md-unpack knew of the image, kept beside the tree. */
+import { isUtf8 } from 'node:buffer';
 import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { asRootfsDocument, type RootfsDocument } from '../pipe/document.js';
@@ -72,9 +73,13 @@ function readRegular(path: string, flags: number): string {
 
 /** A file that a flag names. Throws `Failure`. */
 export function readText(path: string, flag: string): string {
+  let bytes: Buffer;
   try {
-    return readFileSync(path, 'utf8');
+    bytes = readFileSync(path);
   } catch (error) {
     throw failureOf(error, `${flag} ${path}`);
   }
+  // Decoding would replace the bytes that are no text without a word.
+  if (isUtf8(bytes)) return bytes.toString();
+  throw new Failure(Status.data, `${flag} ${path}`, 'it is not UTF-8');
 }

@@ -187,11 +187,8 @@ function environment(image: RunConfig, flags: Flags, hostname: string, caller: C
     if (at > 0) variables.set(line.slice(0, at), line.slice(at + 1));
   };
   for (const line of image.Env ?? []) put(line);
-  const given = [...flags['env-file'].flatMap((path) => envFile(path, readText(path, '--env-file'))), ...flags.env];
-  for (const line of given) {
-    if (line === '' || line.startsWith('=')) {
-      throw new Failure(Status.usage, '--env', `${JSON.stringify(line)} has no name`);
-    }
+  const ofFiles = flags['env-file'].flatMap((path) => envFile(path, readText(path, '--env-file')));
+  for (const line of [...ofFiles, ...flags.env.map((text) => named(text, '--env'))]) {
     if (line.includes('=')) put(line);
     else if (caller.env[line] !== undefined) variables.set(line, caller.env[line]);
     else variables.delete(line);
@@ -199,16 +196,22 @@ function environment(image: RunConfig, flags: Flags, hostname: string, caller: C
   return [...variables].map(([name, value]) => `${name}=${value}`);
 }
 
+function named(line: string, flag: string): string {
+  if (line !== '' && !line.startsWith('=')) return line;
+  throw new Failure(Status.usage, flag, `${JSON.stringify(line)} has no name`);
+}
+
 /** docker's format: a variable a line, `#` begins a comment, nothing is unquoted. */
 function envFile(path: string, text: string): string[] {
+  const flag = `--env-file ${path}`;
   const lines = text.split('\n').map((line) => line.replace(/\r$/, '').trimStart());
   return lines
     .filter((line) => line !== '' && !line.startsWith('#'))
     .map((line) => {
       const name = line.split('=', 1)[0]!;
       if (/\s/.test(name))
-        throw new Failure(Status.usage, `--env-file ${path}`, `the name ${JSON.stringify(name)} has white space in it`);
-      return line;
+        throw new Failure(Status.usage, flag, `the name ${JSON.stringify(name)} has white space in it`);
+      return named(line, flag);
     });
 }
 

@@ -321,6 +321,12 @@ test('Node itself takes no word of the command line, and does nothing that a fil
   const missing = await md('md-isolate', ['--env-file', '/nosuch', root, 'true']);
   assert.equal(missing.status, 125);
   assert.match(missing.stderr, /^md-isolate: --env-file \/nosuch: no such file/);
+  writeFileSync(file, 'NAME=\xe9\n', 'latin1');
+  const latin1 = await md('md-isolate', ['--env-file', file, root, 'true']);
+  assert.deepEqual([latin1.status, latin1.stderr], [125, `md-isolate: --env-file ${file}: it is not UTF-8\n`]);
+  writeFileSync(file, '=x\n');
+  const nameless = await md('md-isolate', ['--env-file', file, root, 'true']);
+  assert.equal(nameless.stderr, `md-isolate: --env-file ${file}: "=x" has no name\n`);
 });
 
 test("--user takes docker's forms", { skip }, async (t) => {
