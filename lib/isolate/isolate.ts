@@ -40,7 +40,7 @@ export async function isolate(settings: Settings): Promise<number> {
   const fds = controlPair();
   const image = new Image();
   const circumstances = await lookAround(settings, fds, image);
-  const plan = makePlan(withPlaces(settings), circumstances);
+  const plan = makePlan(withPlaces(settings, circumstances.maps), circumstances);
   const program = new Program(plan.steps, image.memory);
   image.write(program, plan.resume);
   const cgroup = await makeCgroup(settings);
@@ -82,12 +82,13 @@ function hold(root: string): void {
 
 /** The plan of a container that is not made. */
 export async function planOf(settings: Settings): Promise<Plan> {
-  return makePlan(withPlaces(settings), await lookAround(settings, { supervisor: 3, child: 4 }, new Image()));
+  const circumstances = await lookAround(settings, { supervisor: 3, child: 4 }, new Image());
+  return makePlan(withPlaces(settings, circumstances.maps), circumstances);
 }
 
-function withPlaces(settings: Settings): Settings {
+function withPlaces(settings: Settings, maps: IdMaps | undefined): Settings {
   const { root, volumes, directories } = settings;
-  return { ...settings, volumes: placed(root, volumes), directories: missing(root, directories) };
+  return { ...settings, volumes: placed(root, volumes, maps), directories: missing(root, directories) };
 }
 
 interface Surroundings extends Circumstances {

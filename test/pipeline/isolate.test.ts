@@ -1,6 +1,6 @@
 /** What a container looks like from inside, and what the host sees of it. As root. */
 import assert from 'node:assert/strict';
-import { chmodSync, existsSync, mkdirSync, readFileSync, readlinkSync, renameSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, readlinkSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { inside, makeRoot, needsContainer, output, until } from '../support/rootfs.js';
@@ -538,6 +538,18 @@ test('--tmpfs and --mount type=tmpfs give memory to fill, within their size', { 
     'df -k /one /two | awk "NR > 1 { print \\$2 }"; stat -c %a /one /two; grep -c " /one .*noexec" /proc/self/mountinfo';
   const flags = ['--tmpfs', '/one:size=1m,mode=0700', '--mount', 'type=tmpfs,dst=/two,tmpfs-size=2m'];
   assert.equal(await output(root, script, flags), '1024\n2048\n700\n1777\n1');
+});
+
+test('a tmpfs has the mode and owner of the directory that it covers, unless told otherwise', { skip }, async (t) => {
+  const root = makeRoot(t);
+  chmodSync(join(root, 'root'), 0o700);
+  mkdirSync(join(root, 'home/user'), { recursive: true });
+  chownSync(join(root, 'home/user'), 1000, 1000);
+  const flags = ['--tmpfs', '/root', '--tmpfs', '/home/user', '--mount', 'type=tmpfs,dst=/tmp,tmpfs-mode=711'];
+  const script = 'stat -c "%a %u:%g" /root /home/user /tmp';
+  assert.equal(await output(root, script, flags), '700 0:0\n755 1000:1000\n711 0:0');
+  assert.equal(await output(root, script, ['--userns', 'self', ...flags]), '700 0:0\n755 0:0\n711 0:0');
+  assert.equal(await output(root, 'echo x >/home/user/x; cat /home/user/x', ['-u', 'user', ...flags]), 'x');
 });
 
 test('a working directory that is missing is made', { skip }, async (t) => {

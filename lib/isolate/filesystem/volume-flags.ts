@@ -121,7 +121,7 @@ function tmpfs(target: string, options: Record<string, string>, attributes: numb
   for (const [name, value] of Object.entries(options)) {
     if (!tmpfsValues[name]!.test(value)) throw usage(flag, `${JSON.stringify(value)} is no ${name} as in tmpfs(5)`);
   }
-  return { type: 'tmpfs', target: inside(target, flag), options: { mode: '1777', ...options }, attributes };
+  return { type: 'tmpfs', target: inside(target, flag), options, attributes };
 }
 
 function bind(source: string, target: string, readOnly: boolean, flag: string): BindVolume {

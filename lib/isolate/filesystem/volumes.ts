@@ -1,9 +1,12 @@
 /** What the user adds to the container's tree: directories and files of the host, and temporary file systems. */
+import { lstatSync } from 'node:fs';
 import { Failure } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
 import { AT, MOUNT_ATTR } from '../../sys/constants.js';
 import type { Result } from '../../sys/program.js';
+import type { IdMaps } from '../../sys/userns.js';
 import type { PlanStep } from '../step.js';
+import { ownerInside } from '../user/userns.js';
 import { nodeAttributes } from './devices.js';
 import { copyOfTree, mountAt, newFileSystem, type TargetKind, type Tree, target } from './mounts.js';
 import { placeInside } from './places.js';
@@ -23,7 +26,7 @@ export interface BindVolume {
 export interface TmpfsVolume {
   type: 'tmpfs';
   target: string;
-  /** Options of tmpfs(5). */
+  /** Options of tmpfs(5), over the mode and owner of the directory that the image has there. */
   options: Record<string, string>;
   /** MOUNT_ATTR_* */
   attributes: number;
@@ -37,7 +40,7 @@ export type Volume = BindVolume | TmpfsVolume;
  * What the image has in its /dev is covered by a new one and says nothing.
  * Throws `Failure` 64.
  */
-export function placed(root: string, volumes: readonly Volume[]): Volume[] {
+export function placed(root: string, volumes: readonly Volume[], maps: IdMaps | undefined): Volume[] {
   return volumes.map((volume) => {
     const { path, kind } = volume.target.startsWith('dev/')
       ? { path: volume.target, kind: undefined }
@@ -52,8 +55,16 @@ export function placed(root: string, volumes: readonly Volume[]): Volume[] {
         `a ${wanted} is to be mounted there, and the image has ${kind === 'directory' ? 'a directory' : 'none'}`,
       );
     }
-    return { ...volume, target: path };
+    if (volume.type === 'bind') return { ...volume, target: path };
+    const covered = kind === undefined ? { mode: '1777' } : ownerOf(`${root}/${path}`, maps);
+    return { ...volume, target: path, options: { ...covered, ...volume.options } };
   });
+}
+
+/** What the image keeps others out of stays so, and its user can write where the image means it to. */
+function ownerOf(path: string, maps: IdMaps | undefined): Record<string, string> {
+  const { mode, uid, gid } = ownerInside(lstatSync(path), maps);
+  return { mode: (mode & 0o7777).toString(8), uid: String(uid), gid: String(gid) };
 }
 
 function refused(what: string, why: string): Failure {
