@@ -14,7 +14,6 @@ const own = 'this namespace is always of its own';
 const streams = 'all signals and streams are passed on as they are';
 const cpus = '--cpus says how much processor time there is';
 const limits = 'the limits are --memory, --cpus, --cpuset-cpus and --pids-limit';
-const written = 'what a container writes is in memory with --overlay, as with md-run, and in DIR without it';
 const accounts = 'the image has its own /etc/passwd and /etc/group: -u takes numbers that they lack';
 const stop = 'there is no docker stop for it: kill(1) and timeout(1) send the signal that they are told';
 
@@ -105,7 +104,7 @@ const instead: Record<string, string> = {
   'sig-proxy': streams,
   'stop-signal': stop,
   'stop-timeout': stop,
-  'storage-opt': written,
+  'storage-opt': 'what a container writes is in memory with --overlay, as with md-run, and in DIR without it',
   timeout: 'timeout(1) in front of it ends it',
   'tls-verify': pulling,
   tz: '-e TZ=NAME says so to the command',

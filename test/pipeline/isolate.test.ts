@@ -1,6 +1,15 @@
 /** What a container looks like from inside, and what the host sees of it. As root. */
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, readlinkSync, renameSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { inside, makeRoot, needsContainer, output, until } from '../support/rootfs.js';
@@ -517,6 +526,8 @@ test('a volume that cannot be is refused with a reason', { skip }, async (t) => 
     ],
     [['--tmpfs', '/x:size=1m,color=red'], /unknown option "color=red"/],
     [['--tmpfs', '/x:size=zz'], /"zz" is no size/],
+    [['--mount', 'type=bind,src,target=/x'], /the field "src" has no value/],
+    [['--mount', 'type=tmpfs,target=/x,tmpfs-size=big'], /"big" is no size/],
     [['--mount', 'type=tmpfs,target=/x,tmpfs-mode=rwx'], /"rwx" is no mode/],
   ];
   for (const [flags, reason] of cases) {
@@ -536,7 +547,7 @@ test('--tmpfs and --mount type=tmpfs give memory to fill, within their size', { 
   const root = makeRoot(t);
   const script =
     'df -k /one /two | awk "NR > 1 { print \\$2 }"; stat -c %a /one /two; grep -c " /one .*noexec" /proc/self/mountinfo';
-  const flags = ['--tmpfs', '/one:size=1m,mode=0700', '--mount', 'type=tmpfs,dst=/two,tmpfs-size=2m'];
+  const flags = ['--tmpfs', '/one:size=1m,mode=0700', '--mount', 'type=tmpfs,dst=/two,tmpfs-size=2MB'];
   assert.equal(await output(root, script, flags), '1024\n2048\n700\n1777\n1');
 });
 

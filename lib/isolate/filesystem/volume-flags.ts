@@ -4,6 +4,7 @@ import { posix, resolve } from 'node:path';
 import { Failure, failureOf } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
 import { MOUNT_ATTR } from '../../sys/constants.js';
+import { parseSize } from '../limits/limits.js';
 import type { BindVolume, TmpfsVolume, Volume } from './volumes.js';
 
 /** `-v SOURCE:TARGET[:ro|rw]`. Source: docker's `--volume`, without named volumes, which need a daemon's store. */
@@ -32,8 +33,11 @@ export function mountOf(text: string): Volume {
   const flag = `--mount ${text}`;
   const fields = new Map(
     text.split(',').map((field) => {
-      const [, key = '', value] = /^([^=]*)(?:=(.*))?$/s.exec(field) ?? [];
-      return [mountKeys[key] ?? key, value ?? 'true'] as const;
+      const [, word = '', value] = /^([^=]*)(?:=(.*))?$/s.exec(field) ?? [];
+      const key = mountKeys[word] ?? word;
+      if (value === undefined && ['source', 'target', 'type'].includes(key))
+        throw usage(flag, `the field ${JSON.stringify(word)} has no value`);
+      return [key, value ?? 'true'] as const;
     }),
   );
   const take = (key: string) => {
@@ -76,7 +80,9 @@ function mountTmpfs(
   readOnly: boolean,
   flag: string,
 ): TmpfsVolume {
-  const options = { ...(size === undefined ? {} : { size }), ...(mode === undefined ? {} : { mode }) };
+  // docker's units here, `1GB`, and those of tmpfs(5), which has a percentage as well.
+  const bytes = size === undefined || tmpfsValues.size!.test(size) ? size : String(parseSize(size, flag));
+  const options = { ...(bytes === undefined ? {} : { size: bytes }), ...(mode === undefined ? {} : { mode }) };
   return tmpfs(target, options, tmpfsDefaults | (readOnly ? MOUNT_ATTR.RDONLY : 0), flag);
 }
 
