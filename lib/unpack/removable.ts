@@ -21,10 +21,11 @@ export function isRemovable(fd: number): boolean {
 
 function canEmpty(fd: number, user: number): boolean {
   const names = entriesOf(fd);
-  if (names.length > 0 && statOf(fd).uid !== user && !isWritable(fd)) return false;
+  if (names.length > 0 && statOf(fd).uid !== user && !isChangeable(fd)) return false;
   for (const name of names) {
     const below = openat.try(fd, toBytes(name), openDirectory, 0);
-    if (below === -EACCES && statAt(fd, name)?.uid !== user) return false;
+    // Without a status this directory is its own, and one that it may read but not search.
+    if (below === -EACCES && (statAt(fd, name)?.uid ?? user) !== user) return false;
     if (below < 0) continue;
     const can = canEmpty(below, user);
     close(below);
@@ -33,9 +34,9 @@ function canEmpty(fd: number, user: number): boolean {
   return true;
 }
 
-function isWritable(fd: number): boolean {
+function isChangeable(fd: number): boolean {
   try {
-    accessSync(`/proc/self/fd/${fd}`, constants.W_OK);
+    accessSync(`/proc/self/fd/${fd}`, constants.W_OK | constants.X_OK);
     return true;
   } catch (error) {
     if (errnoName(error) === 'EACCES') return false;

@@ -159,6 +159,17 @@ test('directories that their owner may not write, or not even enter, are filled,
   assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
 });
 
+test('a tree with directories that their owner may read and not search is replaced', { skip: needsRoot }, async (t) => {
+  const { rootfs, stdin } = await unpackAsUser(t, [
+    [
+      { name: 'd/', type: 'directory', mode: 0o444 },
+      { name: 'd/e/f', data: 'x' },
+    ],
+  ]);
+  const { status, stderr } = await md('md-unpack', ['--force', rootfs], { stdin, ...user });
+  assert.deepEqual([status, stderr], [0, '']);
+});
+
 test('--verify names what its user may not read, and compares the rest', { skip: needsRoot }, async (t) => {
   const { rootfs, stdin, result } = await unpackAsUser(t, [
     [
