@@ -348,9 +348,8 @@ export class LayerWriter implements TarSink {
     // A device that was left out has no second name either.
     if (result === -ENOENT && unset?.device) this.tree.remove(dir, name);
     else if (result === -ENOENT) throw new MissingTarget(entry);
-    else if (result === -EPERM) {
-      throw new Failure(Status.data, shown(entry.path), `a hard link to ${shown(entry.target)}, which cannot have one`);
-    } else if (result < 0) throw new SyscallError('linkat', -result, `${shown(entry.target)}, ${shown(this.pathNow)}`);
+    else if (result === -EPERM && isDirectory(from, last)) throw new MissingTarget(entry, 'cannot have one');
+    else if (result < 0) throw new SyscallError('linkat', -result, `${shown(entry.target)}, ${shown(this.pathNow)}`);
     this.tree.noteUnset(this.pathNow, unset ?? {});
   }
 
@@ -381,11 +380,15 @@ function checkLength(path: ByteString): void {
 /** lseek(2), SEEK_CUR. */
 const seekCurrent = 1;
 
-/** A hard link to nothing. */
+/** A hard link to nothing, or to a directory, which may have to make room for its target yet. */
 export class MissingTarget extends Failure {
-  constructor({ path, target }: Entry) {
-    super(Status.data, shown(path), `it is a hard link to ${shown(target)}, which is not there`);
+  constructor({ path, target }: Entry, why = 'is not there') {
+    super(Status.data, shown(path), `it is a hard link to ${shown(target)}, which ${why}`);
   }
+}
+
+function isDirectory(dir: Dir, name: ByteString): boolean {
+  return ((statAt(dir.fd, name)?.mode ?? 0) & S.IFMT) === S.IFDIR;
 }
 
 /** makedev(3) in the kernel's encoding: 12 bits of major, 20 bits of minor. */

@@ -252,6 +252,20 @@ test('--only reads the layers as often as hard links need, with no more files op
   assert.equal(readFileSync(join(rootfs, 'in/link'), 'utf8'), 'the end');
 });
 
+test('--only finds the target of a link where a lower layer has a directory', async (t) => {
+  const { rootfs, stdin } = prepare(t, [
+    [{ name: 'a/', type: 'directory' }],
+    [
+      { name: 'first', data: 'x' },
+      { name: 'a', type: 'link', linkname: 'first' },
+      { name: 'in/link', type: 'link', linkname: 'a' },
+    ],
+  ]);
+  const { status, stderr } = await md('md-unpack', ['--only', 'in', rootfs], { stdin });
+  assert.deepEqual([status, stderr], [0, '']);
+  assert.equal(readFileSync(join(rootfs, 'in/link'), 'utf8'), 'x');
+});
+
 test('--only of a hard link to nothing, or to what has no end, is refused as such', async (t) => {
   for (const [entries, why] of [
     [[{ name: 'in/link', type: 'link', linkname: 'none' }], /in\/link: it is a hard link to none, which is not there/],

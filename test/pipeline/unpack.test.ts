@@ -258,6 +258,19 @@ test('another run that looks at the tree, or is about to replace it, is not take
   }
 });
 
+test('a filesystem that takes no hard links makes no layer a bad one', { skip: needs('strace') }, async (t) => {
+  const { rootfs, stdin } = prepare(t, [
+    [
+      { name: 'f', data: 'x' },
+      { name: 'l', type: 'link', linkname: 'f' },
+    ],
+  ]);
+  const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=linkat:error=EPERM'];
+  const { status, stderr } = await run([...strace, 'md-unpack', rootfs], { stdin });
+  assert.equal(status, 77, stderr);
+  assert.match(stderr, /l: operation not permitted \(EPERM\)/);
+});
+
 test('a bad layer of an image goes from the store, to be fetched again; one from elsewhere, or made by hand, stays', async (t) => {
   const { directory, rootfs, stdin, layers: announced } = prepare(t, [[{ name: 'f', data: 'x' }]]);
   const { path: elsewhere, digest } = announced[0]!;
