@@ -133,10 +133,10 @@ class Comparison {
 
   /** What is no directory. */
   private leaf(path: ByteString, name: ByteString, one: Stat, other: Stat, tree: number, image: number): void {
-    this.same(path, 'link', firstName(this.treeNames, one, path), firstName(this.imageNames, other, path));
+    this.sameBytes(path, 'link', firstName(this.treeNames, one, path), firstName(this.imageNames, other, path));
     if (typeName(other) !== 'file') {
       this.xattrs(path, name, tree, image);
-      if (typeName(other) === 'symlink') this.same(path, 'target', targetOf(tree, name), targetOf(image, name));
+      if (typeName(other) === 'symlink') this.sameBytes(path, 'target', targetOf(tree, name), targetOf(image, name));
       return;
     }
     this.same(path, 'size', String(one.size), String(other.size));
@@ -204,17 +204,22 @@ class Comparison {
     this.same(path, 'xattrs', xattrText(has), xattrText(wants));
   }
 
+  /** Names that differ may look the same to people: a byte that is no UTF-8, and how it is shown. */
+  private sameBytes(path: ByteString, difference: 'link' | 'target', tree: ByteString, image: ByteString): void {
+    if (tree !== image) this.report({ ...namedPath(path), difference, tree: shown(tree), image: shown(image) });
+  }
+
   private same(path: ByteString, difference: Difference['difference'], tree: string, image: string): void {
     if (tree !== image) this.report({ ...namedPath(path || '.'), difference, tree, image });
   }
 }
 
 /** What tells the names of one file from files of the same content. */
-function firstName(names: Map<bigint, ByteString>, { nlink, inode }: Stat, path: ByteString): string {
-  if (nlink < 2) return shown(path);
+function firstName(names: Map<bigint, ByteString>, { nlink, inode }: Stat, path: ByteString): ByteString {
+  if (nlink < 2) return path;
   const known = names.get(inode);
   if (known === undefined) names.set(inode, path);
-  return shown(known ?? path);
+  return known ?? path;
 }
 
 const blockBytes = 256 * 1024;
@@ -280,9 +285,9 @@ function deviceOf({ major, minor }: Pick<Stat, 'major' | 'minor'>): string {
   return `${major}:${minor}`;
 }
 
-function targetOf(dir: number, name: ByteString): string {
+function targetOf(dir: number, name: ByteString): ByteString {
   const buffer = Buffer.allocUnsafe(4096);
-  return shown(fromBytes(buffer, 0, readlinkat(dir, toBytes(name), buffer, buffer.length)));
+  return fromBytes(buffer, 0, readlinkat(dir, toBytes(name), buffer, buffer.length));
 }
 
 /** The values in hexadecimal. Labels of this machine are not the image's. */

@@ -4,6 +4,8 @@ import {
   chmodSync,
   closeSync,
   existsSync,
+  lstatSync,
+  lutimesSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -400,6 +402,18 @@ test('--verify tells of each property of each kind of entry that has changed', {
       assert.equal(result.status, 65);
     }
   }
+});
+
+test('--verify tells names that differ from what they look like', async (t) => {
+  const { rootfs, stdin } = prepare(t, [[{ name: 'l', type: 'symlink', linkname: Buffer.from('\xe9', 'latin1') }]]);
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
+  const { mtimeMs } = lstatSync(join(rootfs, 'l'));
+  unlinkSync(join(rootfs, 'l'));
+  symlinkSync('\\xe9', join(rootfs, 'l'));
+  lutimesSync(join(rootfs, 'l'), mtimeMs / 1000, mtimeMs / 1000);
+  const result = await md('md-unpack', ['--verify', rootfs], { stdin });
+  assert.equal(result.status, 65, result.stderr);
+  assert.deepEqual(jsonLines(result.stdout), [{ path: 'l', difference: 'target', tree: '\\xe9', image: '\\xe9' }]);
 });
 
 test('--verify with --only compares these parts', async (t) => {
