@@ -1,3 +1,6 @@
+/** What a piece takes besides its bytes: an object, and the memory that it keeps alive. Of tiny ones millions would wait. */
+const pieceBytes = 4096;
+
 /** Pieces on their way from a producer to a reader that may be slower or faster, with a bound on what waits between. */
 export class Ahead {
   private readonly ready: Buffer[] = [];
@@ -11,8 +14,11 @@ export class Ahead {
 
   /** Takes a piece. False when the producer should wait for `room`. */
   offer(chunk: Buffer): boolean {
-    this.ready.push(chunk);
-    this.waitingBytes += chunk.length;
+    const last = this.ready.at(-1);
+    const joined = last && joinedTo(last, chunk);
+    if (joined) this.ready[this.ready.length - 1] = joined;
+    else this.ready.push(chunk);
+    this.waitingBytes += joined ? chunk.length : pieceBytes + chunk.length;
     this.wakeReader?.();
     return this.waitingBytes < this.maxBytes;
   }
@@ -44,7 +50,7 @@ export class Ahead {
       this.wakeReader = undefined;
     }
     const chunk = this.ready.shift()!;
-    this.waitingBytes -= chunk.length;
+    this.waitingBytes -= pieceBytes + chunk.length;
     if (this.waitingBytes <= this.maxBytes / 2) {
       this.wakeProducer?.();
       this.wakeProducer = undefined;
@@ -64,4 +70,10 @@ export class Ahead {
   get closed(): boolean {
     return this.ended;
   }
+}
+
+/** Two pieces as one, where they lie side by side in memory: a reader is slower with many small ones. */
+function joinedTo(piece: Buffer, next: Buffer): Buffer | undefined {
+  if (piece.buffer !== next.buffer || piece.byteOffset + piece.length !== next.byteOffset) return undefined;
+  return Buffer.from(piece.buffer, piece.byteOffset, piece.length + next.length);
 }

@@ -299,6 +299,18 @@ for (const [name, decoder] of [
   });
 }
 
+test('pieces that lie side by side are handed on as one, and of others few wait, however small they are', async () => {
+  const ahead = new Ahead(1 << 20);
+  const memory = Buffer.allocUnsafeSlow(3000);
+  for (let at = 0; at < memory.length; at++) assert.ok(ahead.offer(memory.subarray(at, at + 1)));
+  assert.deepEqual(await ahead.next(), memory);
+  let waiting = 1;
+  while (ahead.offer(Buffer.allocUnsafeSlow(1))) waiting += 1;
+  assert.ok(waiting < 1000, `${waiting} wait`);
+  for (; waiting > 0; waiting--) assert.equal((await ahead.next())?.length, 1);
+  await ahead.room();
+});
+
 test('a layer that is not there or no file is a failure of the disk or of the document', async (t) => {
   const directory = scratch(t);
   await assert.rejects(LayerBytes.open(join(directory, 'none')), { status: 74 });
