@@ -25,7 +25,8 @@ export class Input {
 
   /** The next piece of the file, valid until another is asked for; empty at its end, and once this is closed. */
   async read(): Promise<Buffer> {
-    const chunk = await (this.coming ?? this.readPiece());
+    this.coming ??= this.readPiece();
+    const chunk = await this.coming;
     this.position += chunk.length;
     this.hash?.update(chunk);
     this.coming = this.readPiece(this.position);

@@ -1,9 +1,10 @@
 /** Decompression: CASE 20 of the project's list of nasty cases. */
 import assert from 'node:assert/strict';
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, pbkdf2, randomBytes } from 'node:crypto';
 import { fstatSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { Ahead } from '../../lib/compress/ahead.js';
 import { type Decompressor, LayerBytes } from '../../lib/compress/decompress.js';
@@ -298,6 +299,18 @@ for (const [name, decoder] of [
     await assert.rejects(decode(changed), { status: 65 });
   });
 }
+
+test('a file is not closed while it is read for the first time', async (t) => {
+  const path = join(scratch(t), 'layer');
+  writeFileSync(path, 'content');
+  const input = new Input(openSync(path, 'r'), path, 7);
+  // The threads that read have other things to do first.
+  const busy = Array.from({ length: 64 }, () => promisify(pbkdf2)('', '', 10_000, 1, 'sha1'));
+  const reading = input.read();
+  await input.close();
+  assert.equal((await reading).toString(), 'content');
+  await Promise.all(busy);
+});
 
 test('pieces that lie side by side are handed on as one, and of others few wait, however small they are', async () => {
   const ahead = new Ahead(1 << 20);
