@@ -4,14 +4,18 @@
  * zstd.h documents it.
  */
 import * as zlib from 'node:zlib';
-import { type AsyncFunction, libraryFunctions, type NativeFunction } from './ffi.js';
+import { type AsyncFunction, type FfiType, libraryFunctions, type NativeFunction } from './ffi.js';
 import { once } from './once.js';
 
 interface Library {
   create: NativeFunction;
   free: NativeFunction;
-  decompress: AsyncFunction;
+  decompress: NativeFunction;
+  decompressAside: AsyncFunction;
 }
+
+/** Less input than this is decompressed sooner than the thread pool would take notice of it. */
+const smallBytes = 4096;
 
 /** Whether libzstd is there. */
 export function hasZstd(): boolean {
@@ -34,14 +38,15 @@ export class ZstdContext {
   }
 
   /**
-   * Decompresses `input` from `at` on into `output`, in the thread pool. `hint` is 0 at the end of a frame, and negative
-   * for damage.
+   * Decompresses `input` from `at` on into `output`, in the thread pool unless it is small. `hint` is 0 at the end of a
+   * frame, and negative for damage.
    */
   async run(input: Buffer, at: number, output: Buffer): Promise<{ hint: number; at: number; bytes: number }> {
     this.produced.fill(0);
     this.consumed.writeBigUInt64LE(BigInt(at));
     const { functions, context, produced, consumed } = this;
-    const hint = await functions.decompress(context, output, output.length, produced, input, input.length, consumed);
+    const decompress = input.length - at < smallBytes ? functions.decompress : functions.decompressAside;
+    const hint = await decompress(context, output, output.length, produced, input, input.length, consumed);
     return { hint, at: Number(consumed.readBigUInt64LE()), bytes: Number(produced.readBigUInt64LE()) };
   }
 
@@ -53,17 +58,12 @@ export class ZstdContext {
 const library = once((): Library | undefined => {
   const zstd = libraryFunctions('createZstdDecompress' in zlib ? null : 'libzstd.so.1');
   if (!zstd?.has('ZSTD_decompressStream_simpleArgs')) return undefined;
+  const name = 'ZSTD_decompressStream_simpleArgs';
+  const types: FfiType[] = ['int64_t', 'void *', 'int64_t', 'void *', 'void *', 'int64_t', 'void *'];
   return {
     create: zstd.plain('ZSTD_createDCtx', []),
     free: zstd.plain('ZSTD_freeDCtx', ['int64_t']),
-    decompress: zstd.async('ZSTD_decompressStream_simpleArgs', [
-      'int64_t',
-      'void *',
-      'int64_t',
-      'void *',
-      'void *',
-      'int64_t',
-      'void *',
-    ]),
+    decompress: zstd.plain(name, types),
+    decompressAside: zstd.async(name, types),
   };
 });
