@@ -159,6 +159,17 @@ test('directories that their owner may not write, or not even enter, are filled,
   assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
 });
 
+test('--verify finds access control lists as they are in a tree that nobody has changed', {
+  skip: needsRoot,
+}, async (t) => {
+  // Owner rw-, group r--, others r--, and user 5 rwx within a mask of r--.
+  const acl = '0200000001000600ffffffff020007000500000004000400ffffffff10000400ffffffff20000400ffffffff';
+  const xattrs = { 'system.posix_acl_access': Buffer.from(acl, 'hex') };
+  const { rootfs, stdin } = await unpackAsUser(t, [[{ name: 'f', data: 'x', mode: 0o644, xattrs }]]);
+  const { status, stdout } = await md('md-unpack', ['--verify', rootfs], { stdin, ...user });
+  assert.deepEqual([status, stdout], [0, '']);
+});
+
 test('a tree with directories that their owner may read and not search is replaced', { skip: needsRoot }, async (t) => {
   const { rootfs, stdin } = await unpackAsUser(t, [
     [
