@@ -50,8 +50,11 @@ function pull(home: string, args: string[], cwd = '/', script = pipe): Promise<R
   return shell(script, args, { env: { MD_HOME: home }, cwd });
 }
 
+/** The layer that all images have: more than one piece of memory, whatever compresses it. */
+const noise = layer([{ name: 'noise', data: randomBytes(3_000_000) }]);
+
 function demo(text = 'hello\n', architecture = hostArchitecture): BuiltImage {
-  const layers = [layer([{ name: 'motd', data: text }]), layer([{ name: 'noise', data: randomBytes(3_000_000) }])];
+  const layers = [layer([{ name: 'motd', data: text }]), noise];
   return image({ layers, architecture, run: { Cmd: ['/bin/true'] } });
 }
 
