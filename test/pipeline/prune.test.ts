@@ -13,6 +13,9 @@ import { binDir, cleanEnv, jsonLines, md, needsRoot, type Result, run, scratch, 
 import { needsSubordinate, subordinateUser } from '../support/subordinate.js';
 import { prepare } from '../support/unpacking.js';
 
+/** Of pulls while prunes run all the time; `MD_TEST_ROUNDS=50` has a better chance to find a gap between them. */
+const rounds = Number(process.env.MD_TEST_ROUNDS ?? 3);
+
 const base = layer([{ name: 'base', data: 'of both\n' }]);
 const imageOf = (data: string) => image({ layers: [base, layer([{ name: 'motd', data }])] });
 
@@ -279,7 +282,7 @@ test('pulls and prunes at the same time: every pull ends with a whole tree', asy
       assert.ok(status === 0 || status === 75, stderr);
     }
   })();
-  for (let i = 0; i < 5; i++) {
+  for (let i = 0; i < rounds; i++) {
     const pull = 'md-token "$1" | md-manifest | md-fetch-layer';
     const { status, stderr } = await shell(pull, [name], { env: { MD_HOME: it.home } });
     assert.equal(status, 0, stderr);
