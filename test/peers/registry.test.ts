@@ -3,17 +3,18 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createPrivateKey, randomBytes, sign } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { after, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type DockerRegistry, freePort, startDockerRegistry } from '../support/docker-registry.js';
 import { type BuiltImage, image, index, layer, needsZstd, put } from '../support/image.js';
 import { peer, runScript } from '../support/peers.js';
 import { startRegistry } from '../support/registry.js';
-import { jsonLines, needs, needsRoot, type Result, scratch, shell } from '../support/run.js';
+import { jsonLines, needs, needsRoot, type Result, remove, scratch, shell } from '../support/run.js';
 import { makeCa, type TestCa } from '../support/tls.js';
 
 const repository = 'library/demo';
@@ -23,19 +24,28 @@ const needsPeers = needs('docker-registry', 'skopeo');
 const htpasswd = 'me:$2b$04$7mkMcPPJ3ti2sCXwb7Lx.eioa.w/vap1jmo0ahrYe2bO4H6c5yRFW\n';
 
 interface World {
-  directory: string;
   built: BuiltImage;
   registry: DockerRegistry;
   image: string;
   run(script?: string, env?: Record<string, string>): Promise<Result>;
 }
 
-/** A docker-registry that holds an image which skopeo put there. */
-async function world(t: TestContext, config: Record<string, unknown> = {}, format = 'oci'): Promise<World> {
-  const directory = scratch(t);
+const layers = [1, 2, 3].map((n) => layer([{ name: `file${n}`, data: randomBytes(200_000 * n) }]));
+const built = image({ layers, run: { Cmd: ['/bin/sh'] } });
+
+const base = mkdtempSync(join(tmpdir(), 'md-stored-'));
+after(() => remove(base));
+const stored = new Map<string, Promise<string>>();
+
+/** Where a docker-registry has an image that skopeo put there. It is made once for all tests, since that takes a second. */
+function storage(format: string): Promise<string> {
+  const made = stored.get(format) ?? fill(join(base, format), format);
+  stored.set(format, made);
+  return made;
+}
+
+async function fill(directory: string, format: string): Promise<string> {
   const own = await startRegistry();
-  const layers = [1, 2, 3].map((n) => layer([{ name: `file${n}`, data: randomBytes(200_000 * n) }]));
-  const built = image({ layers, run: { Cmd: ['/bin/sh'] } });
   await put(own, repository, ['latest'], built);
   await put(own, repository, ['many'], index([image({ layers, architecture: 's390x' }), built]));
   const open = await startDockerRegistry(directory);
@@ -52,12 +62,18 @@ async function world(t: TestContext, config: Record<string, unknown> = {}, forma
     await open.close();
     await own.close();
   }
+  return directory;
+}
+
+/** A docker-registry on it, open to all or as `config` says. */
+async function world(t: TestContext, config: Record<string, unknown> = {}, format = 'oci'): Promise<World> {
+  const directory = await storage(format);
   const registry = await startDockerRegistry(directory, { config });
   t.after(() => registry.close());
   const name = `${registry.host}/${repository}`;
   const home = scratch(t);
   const run = (script = pull, env = {}) => shell(script, [name], { env: { MD_HOME: home, ...env } });
-  return { directory, built, registry, image: name, run };
+  return { built, registry, image: name, run };
 }
 
 function layersOf({ status, stdout, stderr }: Result): string[] {
