@@ -2,14 +2,15 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { after, type TestContext, test } from 'node:test';
 import { freePort } from '../support/docker-registry.js';
 import { image, layer, put } from '../support/image.js';
 import { startProxy } from '../support/proxy.js';
 import { type Registry, type RegistryOptions, startRegistry } from '../support/registry.js';
-import { jsonLines, needs, needsRoot, type Result, scratch, shell } from '../support/run.js';
+import { jsonLines, needs, needsRoot, type Result, remove, scratch, shell } from '../support/run.js';
 import { makeCa, type ServerTls, type TestCa } from '../support/tls.js';
 
 const repository = 'library/demo';
@@ -25,14 +26,27 @@ interface World {
   run(script?: string, env?: Record<string, string>, user?: { uid: number; gid: number }): Promise<Result>;
 }
 
+const files = mkdtempSync(join(tmpdir(), 'md-ca-'));
+after(() => remove(files));
+let made: (TestCa & { server: ServerTls }) | undefined;
+
+/** One authority, with a certificate of a server, for all tests: each key and each signature is a run of openssl. */
+function authorityOfAll() {
+  if (made === undefined) {
+    const ca = makeCa(files);
+    made = { ...ca, server: ca.issue() };
+  }
+  return made;
+}
+
 /** A registry with TLS; where `demands` is set it talks to nobody without a certificate of the CA. */
 async function world(t: TestContext, options: RegistryOptions & { demands?: boolean } = {}): Promise<World> {
   const [home, store] = [scratch(t), scratch(t)];
   for (const directory of [home, store]) chmodSync(directory, 0o777);
-  const ca = makeCa(scratch(t));
+  const ca = authorityOfAll();
   const { demands, ...rest } = options;
   const clientCa = demands ? { clientCa: readFileSync(ca.caFile, 'utf8') } : {};
-  const registry = await startRegistry({ tls: ca.issue(), ...clientCa, ...rest });
+  const registry = await startRegistry({ tls: ca.server, ...clientCa, ...rest });
   t.after(() => registry.close());
   await put(registry, repository, ['latest'], image({ layers: [layer([{ name: 'a', data: 'a' }])] }));
   const name = `${registry.host}/${repository}`;
@@ -170,11 +184,8 @@ test('behind a mirror of which only half a client certificate is there is the re
 });
 
 test('certificates are for a registry behind a proxy, and not for the proxy', { skip }, async (t) => {
-  const ca = makeCa(scratch(t));
-  const it = {
-    ...(await world(t, { tls: ca.issue(['registry.test']), clientCa: readFileSync(ca.caFile, 'utf8') })),
-    ca,
-  };
+  const ca = authorityOfAll();
+  const it = await world(t, { tls: ca.issue(['registry.test']), demands: true });
   certify(it, 'registry.test', { ...authority(it), ...pair(ca.issue(['me.test'])) });
   const script = pull.replace('"$1"', `registry.test/${repository}`);
   const plain = await startProxy(t, it.registry);
