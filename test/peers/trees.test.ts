@@ -110,12 +110,13 @@ suite('the tree is that of umoci unpack', { skip }, () => {
 
   test('for a Debian base image of four layers', { skip: needs('mmdebstrap') }, async (t) => {
     const at = scratch(t);
+    // These have what the layers above change. All that is essential, three times as large, shows no more.
     await peer([
       'mmdebstrap',
       '--quiet',
       '--mode=root',
       '--variant=extract',
-      '--include=?essential',
+      '--include=base-files,coreutils,dpkg,perl-base',
       'bookworm',
       join(at, 'base.tar'),
     ]);
