@@ -1,0 +1,334 @@
+/** What a container looks like from inside, what flags change in it, and why one cannot be made. As root. */
+import assert from 'node:assert/strict';
+import { chmodSync, chownSync, mkdirSync, readFileSync, readlinkSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
+import { md, needs, run, shell } from '../support/run.js';
+import { describeTree } from '../support/tree.js';
+
+const skip = needsContainer;
+
+test('--net none leaves lo alone, and up', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const script = 'ls /sys/class/net; ip -o addr show lo | grep -o 127.0.0.1/8; readlink /proc/self/ns/net';
+  const lines = (await output(root, script, ['--net', 'none'])).split('\n');
+  assert.deepEqual(lines.slice(0, 2), ['lo', '127.0.0.1/8']);
+  assert.notEqual(lines[2], readlinkSync('/proc/self/ns/net'));
+});
+
+test('another user has no capabilities, and the same bounding set', { skip }, async (t) => {
+  const root = makeRoot(t);
+  assert.deepEqual((await output(root, 'grep Cap /proc/self/status', ['-u', 'user'])).split('\n'), [
+    'CapInh:\t0000000000000000',
+    'CapPrm:\t0000000000000000',
+    'CapEff:\t0000000000000000',
+    'CapBnd:\t00000000a80425fb',
+    'CapAmb:\t0000000000000000',
+  ]);
+});
+
+test('--cap-drop ALL --cap-add CHOWN leaves one capability', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const flags = ['--cap-drop', 'ALL', '--cap-add', 'CHOWN'];
+  assert.equal(
+    await output(root, 'grep -E "CapEff|CapBnd" /proc/self/status | cut -f2', flags),
+    '0000000000000001\n0000000000000001',
+  );
+});
+
+test('no_new_privs is off, and on with --no-new-privs', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const script = 'grep NoNewPrivs /proc/self/status | cut -f2';
+  assert.equal(await output(root, script), '0');
+  assert.equal(await output(root, script, ['--no-new-privs']), '1');
+});
+
+test('a command that is not there is 127, one that cannot be executed 126, a container that cannot be made 125', {
+  skip,
+}, async (t) => {
+  const root = makeRoot(t);
+  writeFileSync(join(root, 'bin/text'), 'no program\n', { mode: 0o755 });
+  writeFileSync(join(root, 'bin/orphan'), '#!/no/such/interpreter\n', { mode: 0o755 });
+  const cases: [string[], number, RegExp][] = [
+    [[root, 'nosuch'], 127, /^md-isolate: nosuch: not found in the container's PATH\n$/],
+    [[root, ''], 127, /^md-isolate: "": not found in the container's PATH\n$/],
+    [[root, '-it', 'sh'], 127, /^md-isolate: -it: not found in the container's PATH; flags go before the image .*\n$/],
+    [[root, '/bin/nosuch'], 127, /^md-isolate: \/bin\/nosuch: no such file or directory \(ENOENT\); .*\n$/],
+    [[root, '/bin/orphan'], 127, /interpreter.*\n$/],
+    [[root, '/etc/passwd'], 126, /^md-isolate: \/etc\/passwd: permission denied \(EACCES\); .*\n$/],
+    [[root, 'text'], 126, /^md-isolate: \/bin\/text: exec format error \(ENOEXEC\); .*\n$/],
+    [[root, '/etc'], 126, /^md-isolate: \/etc: permission denied \(EACCES\); it is a directory.*\n$/],
+    [[root], 125, /^md-isolate: command: none is given.*\n$/],
+    [
+      [`${root}/nowhere`],
+      125,
+      /^md-isolate: .*\/nowhere: no such file.*; DIR is a directory with a root filesystem.*\n$/,
+    ],
+    [['--nosuch', root, 'true'], 125, /^md-isolate: --nosuch: unknown flag.*\n$/],
+    [[join(root, 'missing'), 'true'], 125, /^md-isolate: .*missing: no such file or directory.*\n$/],
+    [['--detach-keys', 'ctrl-1', root, 'true'], 125, /^md-isolate: --detach-keys: "ctrl-1" is no key; .*\n$/],
+    [['', 'true'], 125, /^md-isolate: DIR: it is empty; write \. for the current directory\n$/],
+    [['-u', 'stranger', root, 'true'], 125, /^md-isolate: --user: user "stranger": .*\n$/],
+  ];
+  for (const [args, status, stderr] of cases) {
+    const result = await md('md-isolate', args);
+    assert.equal(result.status, status, args.join(' '));
+    assert.match(result.stderr, stderr);
+    assert.equal(result.stdout, '');
+  }
+});
+
+test('a host whose mounts are shared sees nothing of them either', { skip: skip || needs('unshare') }, async (t) => {
+  const root = makeRoot(t);
+  // The namespace of the host's part: what is mounted below a shared mount appears in all that share it.
+  const script = `
+    cat /proc/self/mountinfo > "$1/../before"; grep -q shared: "$1/../before" || exit 9
+    md-isolate "$1" sh -c 'touch /tmp/up; while [ -e /tmp/up ]; do sleep 0.05; done' &
+    while ! [ -e "$1/tmp/up" ]; do sleep 0.05; done
+    cat /proc/self/mountinfo > "$1/../during"; rm "$1/tmp/up"; wait; diff "$1/../before" "$1/../during"`;
+  const { status, stdout } = await run(['unshare', '-m', '--propagation', 'shared', 'sh', '-c', script, 'sh', root]);
+  assert.equal(stdout, '');
+  assert.equal(status, 0);
+});
+
+test('the container has only its own mounts, none of the host', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const mounts = (await output(root, 'cat /proc/self/mountinfo')).split('\n').map((line) => line.split(' '));
+  const places = mounts.map((fields) => fields[4]!);
+  const allowed = /^\/$|^\/(proc|sys|dev|etc\/(hosts|hostname|resolv\.conf)$)(\/|$)/;
+  assert.deepEqual(
+    places.filter((place) => !allowed.test(place)),
+    [],
+  );
+  // The first field of a mount that is reachable from outside would name a peer group.
+  assert.deepEqual(
+    mounts.filter((fields) => fields.some((field) => /^(shared|master):/.test(field))),
+    [],
+  );
+});
+
+test('a device node that root makes in the container opens nothing, wherever it is', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const shared = join(root, '../shared');
+  mkdirSync(shared);
+  const script =
+    'for d in /x /tmp/x /dev/x /dev/shm/x /volume/x /memory/x; do mknod $d c 1 5 && head -c 1 $d; rm $d; done; true';
+  for (const flags of [[], ['--overlay']]) {
+    const { stdout, stderr } = await inside(root, script, [...flags, '-v', `${shared}:/volume`, '--tmpfs', '/memory']);
+    assert.equal(stdout, '');
+    assert.equal(stderr.match(/Permission denied/g)?.length, 6, stderr);
+  }
+});
+
+test("/sys and docker's read-only paths cannot be written, its masked paths not be read", { skip }, async (t) => {
+  const root = makeRoot(t);
+  const script = `
+    touch /sys/x 2>&1; echo 1 > /proc/sys/kernel/panic; echo 1 > /proc/irq/default_smp_affinity
+    wc -c < /proc/timer_list; wc -c < /proc/keys; ls /sys/firmware | wc -l; ls -d /proc/acpi/* 2>&1`;
+  const { stdout, stderr } = await inside(root, script);
+  assert.equal((stdout + stderr).match(/Read-only file system/g)?.length, 3);
+  assert.match(stdout, /^0\n0\n0\nls: \/proc\/acpi\/\*: No such file/m);
+});
+
+test('/sys/fs/cgroup shows the own group only, read-only', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const { stdout } = await inside(
+    root,
+    'grep -v ":/$" /proc/self/cgroup; grep " /sys/fs/cgroup" /proc/self/mountinfo | grep -c cgroup.*rw,nosuid.*-.cgroup; find /sys/fs/cgroup -name cgroup.procs | wc -l; touch /sys/fs/cgroup/x 2>&1',
+  );
+  const [writable, groups, refused = ''] = stdout.trim().split('\n');
+  assert.match(refused, /Read-only file system/);
+  assert.equal(writable, '0');
+  assert.notEqual(groups, '0');
+});
+
+test('hostname, hosts and resolv.conf are those of the container', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const script = 'hostname; cat /etc/hostname; grep -c "box-1$" /etc/hosts; echo $HOSTNAME; md5sum < /etc/resolv.conf';
+  const { stdout } = await shell('md5sum < /etc/resolv.conf', []);
+  for (const flags of [
+    ['--hostname', 'box-1'],
+    ['-h', 'box-1'],
+  ]) {
+    assert.equal(await output(root, script, flags), `box-1\nbox-1\n1\nbox-1\n${stdout.trim()}`);
+  }
+});
+
+test("--user takes docker's forms", { skip }, async (t) => {
+  const root = makeRoot(t);
+  const id = async (user: string) => output(root, 'id -u; id -g; echo $(id -G); echo $HOME', ['-u', user]);
+  assert.equal(await id('user'), '1000\n1000\n1000 10 50\n/home/user');
+  assert.equal(await id('1000'), '1000\n1000\n1000 10 50\n/home/user');
+  assert.equal(await id('user:staff'), '1000\n50\n50\n/home/user');
+  assert.equal(await id('7'), '7\n0\n0\n/');
+  assert.equal(await id('7:8'), '7\n8\n8\n/');
+});
+
+test('--read-only lets nothing be written to the root', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const script =
+    'touch /x; touch /dev/shm/y && echo shm; for f in hosts hostname resolv.conf; do echo >> /etc/$f; done';
+  const { stdout, stderr } = await inside(root, script, ['--read-only']);
+  assert.equal(stderr.match(/Read-only file system/g)?.length, 4);
+  assert.equal(stdout, 'shm\n');
+});
+
+test('the tree of an image that has its mount points stays as it was', { skip }, async (t) => {
+  const root = makeRoot(t);
+  for (const name of ['hosts', 'hostname', 'resolv.conf']) writeFileSync(join(root, 'etc', name), 'of the image\n');
+  const before = describeTree(root);
+  assert.equal(await output(root, 'cat /etc/hostname', ['--hostname', 'h']), 'h');
+  assert.deepEqual(describeTree(root), before);
+});
+
+test('mount points that the image lacks are made', { skip }, async (t) => {
+  const root = makeRoot(t);
+  await shell('rm -r "$1/proc" "$1/sys" "$1/dev"', [root]);
+  assert.equal(await output(root, 'echo $$; ls -d /proc/1 /sys/class /dev/null'), '1\n/dev/null\n/proc/1\n/sys/class');
+});
+
+test("a VOLUME that the image lacks is made, where its links lead, and never among what is the kernel's", {
+  skip,
+}, async (t) => {
+  const root = makeRoot(t, { links: { var: 'data/deep' } });
+  const paths = ['/var/lib/app', '/tmp', '/etc/passwd', 'relative', '/', '/dev/x', '/sys/x', '/../../up'];
+  const document = {
+    image: 'example.org/x:1',
+    digest: `sha256:${'0'.repeat(64)}`,
+    platform: { os: 'linux', architecture: 'amd64' },
+    config: {
+      config: { User: 'user', Volumes: Object.fromEntries(paths.map((path) => [path, {}])) },
+      rootfs: { type: 'layers', diff_ids: [] },
+    },
+    rootfs: root,
+  };
+  writeFileSync(`${root}.json`, JSON.stringify(document));
+  const script = 'stat -c "%n %a %u" /data/deep/lib/app /tmp /relative /up; head -1 /etc/passwd; ls -d /dev/x /sys/x';
+  const { stdout } = await inside(root, script, ['--overlay', '-v', `${root}/etc:/var/lib/app/below`]);
+  const made = '/data/deep/lib/app 755 0\n/tmp 1777 0\n/relative 755 0\n/up 755 0\nroot:x:0:0:root:/root:/bin/sh\n';
+  assert.equal(stdout, made);
+  // In a tree that cannot be written to there is none, and that is no failure.
+  for (const name of ['hosts', 'hostname', 'resolv.conf']) writeFileSync(join(root, 'etc', name), '');
+  const readOnly = 'mount --bind -o ro "$1" "$1" && exec md-isolate "$1" ls -d /relative';
+  const { stderr, status } = await shell('unshare -m sh -c "$2" sh "$1"', [root, readOnly]);
+  assert.equal(stderr, 'ls: /relative: No such file or directory\n');
+  assert.equal(status, 1);
+});
+
+test('a user whom the user namespace lacks is told so, with a terminal as well', { skip }, async (t) => {
+  const root = makeRoot(t);
+  for (const flags of [[], ['-t']]) {
+    const { status, stderr } = await inside(root, 'true', ['--userns', 'self', '-u', '5', ...flags]);
+    assert.match(stderr, /the user namespace has no such id: with --userns range/);
+    assert.equal(status, 125);
+  }
+});
+
+test('a tree may have as long a name, and lie as deep, as there can be', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const long = join(root, '..', 'n'.repeat(255));
+  renameSync(root, long);
+  for (const flags of [[], ['--overlay']]) assert.equal(await output(long, 'echo in', flags), 'in');
+  const deep = join(root, '..', 'a'.repeat(200), 'b'.repeat(200));
+  mkdirSync(deep, { recursive: true });
+  renameSync(long, join(deep, 'root'));
+  for (const flags of [[], ['--overlay']]) assert.equal(await output(join(deep, 'root'), 'echo in', flags), 'in');
+});
+
+test('a mount point that a read-only tree lacks is no mystery', { skip }, async (t) => {
+  const root = makeRoot(t);
+  for (const name of ['hosts', 'hostname', 'resolv.conf']) writeFileSync(join(root, 'etc', name), '');
+  const readOnly = 'mount --bind -o ro "$1" "$1" && exec md-isolate -w /none "$1" pwd';
+  const { stderr, status } = await shell('unshare -m sh -c "$2" sh "$1"', [root, readOnly]);
+  assert.match(stderr, /ENOENT.*; the tree lacks it, and it cannot be made there: --overlay helps/);
+  assert.equal(status, 125);
+});
+
+test('--volume shows a directory or a file of the host, and :ro only to read', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const shared = join(root, '../shared');
+  mkdirSync(shared);
+  writeFileSync(join(shared, 'file'), 'content\n');
+  const flags = ['-v', `${shared}:/srv/data:cached`, '-v', `${shared}/file:/srv/only:ro`];
+  const { stdout, stderr } = await inside(
+    root,
+    'cat /srv/data/file /srv/only; echo new > /srv/data/new; echo x > /srv/only',
+    flags,
+  );
+  assert.equal(stdout, 'content\ncontent\n');
+  assert.match(stderr, /Read-only file system/);
+  assert.equal(readFileSync(join(shared, 'new'), 'utf8'), 'new\n');
+});
+
+test("--volume /:TARGET shows the host's root, not that of the container", { skip }, async (t) => {
+  const root = makeRoot(t);
+  const mark = join(root, '../mark');
+  writeFileSync(mark, 'of the host\n');
+  for (const flags of [[], ['--overlay'], ['--userns', 'self']]) {
+    const host = [...flags, '-v', '/:/host', '-v', `${root}/etc:/host/etc`];
+    assert.equal(await output(root, `cat /host${mark}; grep -c user: /host/etc/passwd`, host), 'of the host\n1');
+  }
+});
+
+test('a volume that cannot be is refused with a reason', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const cases: [string[], RegExp][] = [
+    [['-v', '/nosuch:/x'], /\/nosuch: no such file or directory/],
+    [['-v', 'name:/x'], /named volumes do not exist here/],
+    [['-v', '/etc:/proc/x'], /belongs to the kernel/],
+    [['-v', '/etc:/a/../sys'], /belongs to the kernel/],
+    [['-v', '/etc:/'], /the root itself/],
+    [['-v', '/etc:x'], /not absolute/],
+    [['-v', '/etc'], /SOURCE:TARGET.*; --tmpfs TARGET/],
+    [['-v', '/etc:/x:color'], /unknown option "color"/],
+    [['--mount', 'type=volume,target=/x'], /type=volume is not offered/],
+    [['--mount', 'type=bind,source=/etc,target=/x,color=red'], /unknown field "color"/],
+    [['--mount', 'type=bind,source=/etc,target=/x,readonly=no'], /readonly="no" is neither true nor false/],
+    [
+      ['--mount', 'type=bind,source=/etc,target=/x,bind-propagation=rshared'],
+      /bind-propagation=rshared is not offered/,
+    ],
+    [['--tmpfs', '/x:size=1m,color=red'], /unknown option "color=red"/],
+    [['--tmpfs', '/x:size=zz'], /"zz" is no size/],
+    [['--mount', 'type=bind,src,target=/x'], /the field "src" has no value/],
+    [['--mount', 'type=tmpfs,target=/x,tmpfs-size=big'], /"big" is no size/],
+    [['--mount', 'type=tmpfs,target=/x,tmpfs-mode=rwx'], /"rwx" is no mode/],
+  ];
+  for (const [flags, reason] of cases) {
+    const { status, stderr } = await inside(root, 'true', flags);
+    assert.equal(status, 125, flags.join(' '));
+    assert.match(stderr, reason);
+  }
+});
+
+test("--mount takes docker's words for what is so in any case", { skip }, async (t) => {
+  const root = makeRoot(t);
+  const field = 'bind-propagation=rprivate,readonly=False,consistency=cached';
+  assert.equal(await output(root, 'echo is in', ['--mount', `type=bind,src=${root},dst=/x,${field}`]), 'is in');
+});
+
+test('--tmpfs and --mount type=tmpfs give memory to fill, within their size', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const script =
+    'df -k /one /two | awk "NR > 1 { print \\$2 }"; stat -c %a /one /two; grep -c " /one .*noexec" /proc/self/mountinfo';
+  const flags = ['--tmpfs', '/one:size=1m,mode=0700', '--mount', 'type=tmpfs,dst=/two,tmpfs-size=2MB'];
+  assert.equal(await output(root, script, flags), '1024\n2048\n700\n1777\n1');
+});
+
+test('a tmpfs has the mode and owner of the directory that it covers, unless told otherwise', { skip }, async (t) => {
+  const root = makeRoot(t);
+  chmodSync(join(root, 'root'), 0o700);
+  mkdirSync(join(root, 'home/user'), { recursive: true });
+  chownSync(join(root, 'home/user'), 1000, 1000);
+  const flags = ['--tmpfs', '/root', '--tmpfs', '/home/user', '--mount', 'type=tmpfs,dst=/tmp,tmpfs-mode=711'];
+  const script = 'stat -c "%a %u:%g" /root /home/user /tmp';
+  assert.equal(await output(root, script, flags), '700 0:0\n755 1000:1000\n711 0:0');
+  assert.equal(await output(root, script, ['--userns', 'self', ...flags]), '700 0:0\n755 0:0\n711 0:0');
+  assert.equal(await output(root, 'echo x >/home/user/x; cat /home/user/x', ['-u', 'user', ...flags]), 'x');
+});
+
+test('a working directory that is missing is made', { skip }, async (t) => {
+  const root = makeRoot(t);
+  assert.equal(await output(root, 'pwd', ['-w', '/new/work/']), '/new/work');
+});
