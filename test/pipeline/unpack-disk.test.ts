@@ -1,0 +1,219 @@
+/** What md-unpack finds on the disk: at DIR and beside it, in the store, and of a filesystem that has ways of its own. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { test } from 'node:test';
+import { makeRoot, needsContainer, until } from '../support/rootfs.js';
+import { binDir, cleanEnv, md, needs, needsRoot, run } from '../support/run.js';
+import { prepare } from '../support/unpacking.js';
+
+const stack = [
+  [
+    { name: 'etc/', type: 'directory' },
+    { name: 'etc/motd', data: 'lower\n' },
+    { name: 'etc/keep', data: 'kept\n' },
+  ],
+  [{ name: 'etc/.wh.motd' }, { name: 'bin', type: 'symlink', linkname: 'usr/bin' }],
+] as const;
+const layers = stack.map((entries) => [...entries]);
+
+test('a DIR that is not empty is refused, and --force replaces it', async (t) => {
+  const { rootfs, stdin, directory } = prepare(t, layers);
+  mkdirSync(rootfs);
+  writeFileSync(join(rootfs, 'precious'), 'mine');
+  const refused = await md('md-unpack', [rootfs], { stdin });
+  assert.equal(refused.status, 64);
+  assert.match(refused.stderr, /^md-unpack: .*not empty.*--force replaces it\n$/);
+  assert.deepEqual(readdirSync(rootfs), ['precious']);
+  assert.equal((await md('md-unpack', ['--force', rootfs], { stdin })).status, 0);
+  assert.deepEqual(readdirSync(rootfs), ['bin', 'etc']);
+  assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
+});
+
+test('a DIR.json that is not the document of a tree is kept, with --force and without a document of its own too', async (t) => {
+  const { rootfs, stdin, directory } = prepare(t, layers);
+  const byHand = `${stdin.split('\n')[1]}\n`;
+  for (const text of ['{"name":"of a package"}', '["rootfs"]', 'null', 'no JSON', '']) {
+    writeFileSync(`${rootfs}.json`, text);
+    for (const [flags, input] of [
+      [[], stdin],
+      [['--force'], stdin],
+      [[], byHand],
+    ] as const) {
+      const refused = await md('md-unpack', [...flags, rootfs], { stdin: input });
+      assert.equal(refused.status, 64, refused.stderr);
+      assert.match(refused.stderr, /^md-unpack: \S+rootfs\.json: it is there, and is not the document.*; move it away/);
+      assert.equal(readFileSync(`${rootfs}.json`, 'utf8'), text);
+      assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs.json']);
+    }
+  }
+});
+
+test('the document of a tree that was removed gives way to that of a new one', async (t) => {
+  const { rootfs, stdin } = prepare(t, layers);
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
+  rmSync(rootfs, { recursive: true });
+  const result = await md('md-unpack', [rootfs], { stdin });
+  assert.equal(result.status, 0, result.stderr);
+  assert.deepEqual(readdirSync(rootfs), ['bin', 'etc']);
+});
+
+test('a directory in the place of a file beside the tree is refused before anything is unpacked', async (t) => {
+  for (const name of ['rootfs.json', 'rootfs.unset.jsonl']) {
+    const { rootfs, stdin, directory } = prepare(t, layers);
+    mkdirSync(join(directory, name));
+    const result = await md('md-unpack', ['--force', rootfs], { stdin });
+    assert.equal(result.status, 64, result.stderr);
+    assert.match(result.stderr, new RegExp(`/${name}: it is there, and is no regular file`));
+    assert.deepEqual(readdirSync(directory).sort(), ['layers', name]);
+  }
+});
+
+test('a document that cannot be put in its place takes the tree back, and the old one stays', async (t) => {
+  const { rootfs, stdin, directory } = prepare(t, layers);
+  const [document = '', ...rest] = stdin.split('\n');
+  for (const old of [false, true]) {
+    if (old) mkdirSync(rootfs);
+    if (old) writeFileSync(join(rootfs, 'old'), '');
+    const child = spawn(join(binDir, 'md-unpack'), ['--force', rootfs], { stdio: 'pipe', env: cleanEnv() });
+    child.stdin.write(`${document}\n`);
+    // It has looked at what is there before it begins.
+    await until(() => readdirSync(directory).some((name) => name.startsWith('.rootfs.md-unpack-')), 10);
+    mkdirSync(`${rootfs}.json`);
+    child.stdin.end(rest.join('\n'));
+    const stderr = child.stderr.setEncoding('utf8').toArray();
+    const [status] = await once(child, 'close');
+    assert.equal(status, 64);
+    assert.match((await stderr).join(''), /^md-unpack: \S+rootfs\.json: it is there, and is no regular file\n$/);
+    assert.deepEqual(readdirSync(directory).sort(), ['layers', ...(old ? ['rootfs'] : []), 'rootfs.json']);
+    if (old) assert.deepEqual(readdirSync(rootfs), ['old']);
+    rmSync(`${rootfs}.json`, { recursive: true });
+  }
+});
+
+test('a tree that a container runs in is not replaced', { skip: needsContainer }, async (t) => {
+  const tree = makeRoot(t);
+  const { stdin } = prepare(t, layers);
+  const begin = (said: string, script: string) => {
+    const container = spawn(join(binDir, 'md-isolate'), [tree, 'sh', '-c', `echo > ${said}; ${script}`], {
+      stdio: ['pipe', 'ignore', 'inherit'],
+      env: cleanEnv(),
+    });
+    t.after(() => container.kill('SIGKILL'));
+    return container;
+  };
+  const why = `md-unpack: ${tree}: a container runs in it; end it first, or name another directory\n`;
+  const first = begin('first', 'cat');
+  await until(() => existsSync(join(tree, 'first')));
+  const refused = await md('md-unpack', ['--force', tree], { stdin });
+  assert.deepEqual([refused.status, refused.stderr], [75, why]);
+  const ended = once(first, 'exit');
+  first.stdin.end();
+  assert.deepEqual(await ended, [0, null]);
+  // One that begins while the layers come is seen in the end.
+  const late = spawn(join(binDir, 'md-unpack'), ['--force', tree], { env: cleanEnv(), stdio: 'pipe' });
+  const [lines, closed] = [stdin.trimEnd().split('\n'), once(late, 'close')];
+  late.stdin.write(`${lines[0]}\n`);
+  await until(() => readdirSync(dirname(tree)).some((name) => name.endsWith('.lock')));
+  begin('second', 'cat');
+  await until(() => existsSync(join(tree, 'second')));
+  late.stdin.end(`${lines.slice(1).join('\n')}\n`);
+  assert.deepEqual(await closed, [75, null]);
+  assert.deepEqual(readdirSync(dirname(tree)), ['root']);
+  assert.ok(existsSync(join(tree, 'second')));
+});
+
+test('another run that looks at the tree, or is about to replace it, is not taken for a container', {
+  skip: needs('strace'),
+}, async (t) => {
+  const { rootfs, stdin } = prepare(t, layers);
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
+  // Of the locks, the first is asked for at the start, the second is the run's own, the third comes before the exchange.
+  for (const which of [1, 3]) {
+    const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', `inject=flock:error=EAGAIN:when=${which}`];
+    const { status, stderr } = await run([...strace, 'md-unpack', '--force', rootfs], { stdin });
+    assert.deepEqual([status, stderr], [0, '']);
+  }
+});
+
+test('a filesystem that takes no hard links makes no layer a bad one', { skip: needs('strace') }, async (t) => {
+  const { rootfs, stdin } = prepare(t, [
+    [
+      { name: 'f', data: 'x' },
+      { name: 'l', type: 'link', linkname: 'f' },
+    ],
+  ]);
+  const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=linkat:error=EPERM'];
+  const { status, stderr } = await run([...strace, 'md-unpack', rootfs], { stdin });
+  assert.equal(status, 77, stderr);
+  assert.match(stderr, /l: operation not permitted \(EPERM\)/);
+});
+
+test('a bad layer of an image goes from the store, to be fetched again; one from elsewhere, or made by hand, stays', async (t) => {
+  const { directory, rootfs, stdin, layers: announced } = prepare(t, [[{ name: 'f', data: 'x' }]]);
+  const { path: elsewhere, digest } = announced[0]!;
+  const home = join(directory, 'home');
+  const inStore = join(home, 'oci/blobs', digest.replace(':', '/'));
+  const beside = join(home, 'copy');
+  const all = [elsewhere, beside, inStore];
+  mkdirSync(dirname(inStore), { recursive: true });
+  for (const path of all) writeFileSync(path, 'no archive');
+  const byHand = `${JSON.stringify({ layer: { path: inStore, digest } })}\n`;
+  const from = (path: string) => stdin.replace(JSON.stringify(elsewhere), JSON.stringify(path));
+  for (const [input, files] of [
+    [byHand, all],
+    [from(elsewhere), all],
+    [from(beside), all],
+    [from(inStore), [elsewhere, beside]],
+  ] as const) {
+    const { status, stderr } = await md('md-unpack', [rootfs], { stdin: input, env: { MD_HOME: home } });
+    assert.equal(status, 65, stderr);
+    assert.deepEqual(all.filter(existsSync), files);
+  }
+  const none = join(directory, 'none');
+  assert.equal((await md('md-unpack', [rootfs], { stdin, env: { MD_HOME: none } })).status, 65);
+  assert.ok(!existsSync(none));
+});
+
+test('a bad layer in a store that can only be read is still told of as what it is', {
+  skip: needsRoot || needs('unshare'),
+}, async (t) => {
+  const { directory, rootfs, stdin, layers: announced } = prepare(t, [[{ name: 'f', data: 'x' }]]);
+  const { path, digest } = announced[0]!;
+  const inStore = join(directory, 'home/oci/blobs', digest.replace(':', '/'));
+  mkdirSync(dirname(inStore), { recursive: true });
+  writeFileSync(inStore, 'no archive');
+  const script = `mount --bind "$1/home" "$1/home" && mount -o remount,ro,bind "$1/home" && exec md-unpack "$2"`;
+  const { status, stderr } = await run(['unshare', '-m', 'sh', '-c', script, 'sh', directory, rootfs], {
+    stdin: stdin.replace(JSON.stringify(path), JSON.stringify(inStore)),
+    env: { MD_HOME: join(directory, 'home') },
+  });
+  assert.match(stderr, /^md-unpack: layer 0 .*: archive: .*; it stays where it is: read-only file system \(EROFS\)\n$/);
+  assert.equal(status, 65);
+});
+
+test('a FIFO that the filesystem cannot have is not left out without a word', { skip: needs('strace') }, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[{ name: 'pipe', type: 'fifo' }]]);
+  const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=mknodat:error=EPERM'];
+  const { status, stderr } = await run([...strace, 'md-unpack', rootfs], { stdin });
+  assert.match(stderr, /^md-unpack: layer 0 .*: pipe: operation not permitted \(EPERM\)\n$/);
+  assert.equal(status, 77);
+  assert.deepEqual(readdirSync(directory), ['layers']);
+});
+
+test('where files take the group of their directory, they have their own all the same', {
+  skip: needsRoot || needs('unshare', 'mkfs.ext4'),
+}, async (t) => {
+  const file = (name: string) => ({ name, data: 'x' });
+  const { directory, stdin } = prepare(t, [
+    [file('d/a')],
+    [file('d/b'), { name: 'd/', type: 'directory', gid: 5 }, file('d/c')],
+  ]);
+  const script = `cd "$1" && truncate -s 16M disk && mkfs.ext4 -q disk && mkdir on && mount -o loop,grpid disk on || exit 99
+    md-unpack on/tree >/dev/null && cd on/tree && stat -c %g d d/*`;
+  const { status, stdout } = await run(['unshare', '-m', 'sh', '-c', script, 'sh', directory], { stdin });
+  if (status === 99) return t.skip('no file can be mounted here');
+  assert.deepEqual([status, stdout], [0, '5\n0\n0\n0\n']);
+});
