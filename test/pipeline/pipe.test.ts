@@ -1,4 +1,4 @@
-/** What holds for every command of the pipe: usage, the document, and how failures and vanished neighbours are met. */
+/** What holds for every command of the pipe: how the document, failures and vanished neighbours are met. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -23,22 +23,6 @@ before(async () => {
 after(() => registry.close());
 
 for (const command of [...commands, ...wrappers]) {
-  test(`${command} --help shows usage, flags, examples and exit statuses`, async () => {
-    const { status, stdout, stderr } = await md(command, ['--help']);
-    assert.equal(status, 0);
-    assert.equal(stderr, '');
-    for (const part of [`usage: ${command} `, 'Flags:', '--version', 'Examples:', 'Exit statuses:']) {
-      assert.ok(stdout.includes(part), part);
-    }
-    assert.deepEqual(await md(command, ['-h']), { status, stdout, stderr, signal: null, timedOut: false });
-  });
-
-  test(`${command} --version shows its name and the version`, async () => {
-    const { status, stdout } = await md(command, ['--version']);
-    assert.equal(status, 0);
-    assert.match(stdout, new RegExp(`^${command} [0-9]+\\.[0-9]+\\.[0-9]+\\n$`));
-  });
-
   for (const flag of ['--help', '--version']) {
     test(`${command} ${flag} says that stdout cannot be written, and nothing else`, async () => {
       const { status, stderr } = await shell(`${command} ${flag} >/dev/full`);
@@ -46,26 +30,7 @@ for (const command of [...commands, ...wrappers]) {
       assert.match(stderr, new RegExp(`^${command}: [^\n]*stdout[^\n]*\n$`));
     });
   }
-
-  test(`an unknown flag of ${command} is a usage error of one line`, async () => {
-    const { status, stderr } = await md(command, ['--no-such-flag=1', 'x']);
-    assert.equal(status, command === 'md-isolate' || command === 'md-run' ? 125 : 64);
-    assert.match(stderr, /^md-[a-z-]+: --no-such-flag: unknown flag.*\n$/);
-  });
 }
-
-test('a missing operand is a usage error that names it', async () => {
-  for (const [command, operand, expected] of [
-    ['md-token', 'IMAGE', 64],
-    ['md-pull', 'IMAGE', 64],
-    ['md-isolate', 'DIR', 125],
-    ['md-run', 'IMAGE', 125],
-  ] as const) {
-    const { status, stderr } = await md(command, []);
-    assert.equal(status, expected, command);
-    assert.match(stderr, new RegExp(`^${command}: .*${operand} is missing.*\\n$`));
-  }
-});
 
 for (const command of stages.slice(1)) {
   const operands = command === 'md-unpack' ? ['rootfs'] : [];
@@ -78,30 +43,6 @@ for (const command of stages.slice(1)) {
     assert.equal(status, 64);
     assert.match(stdout, /stdin: a document is expected here, and this is a terminal/);
   });
-
-  const bad: [string, string, RegExp][] = [
-    ['an empty stdin', '', /stdin ended before a document came/],
-    ['garbage', 'not json\n', /line 1 of stdin: it is not JSON/],
-    ['a cut line', '{"image":"a"', /line 1 of stdin: it is cut off/],
-    [
-      'a line of 10 MB',
-      `${JSON.stringify({ image: 'x'.repeat(10_000_000) })}\n`,
-      /registry: expected a string, got nothing/,
-    ],
-    ['a document of no stage', '{}\n', /the field image is missing; md-token adds it/],
-  ];
-  for (const [what, stdin, message] of bad) {
-    test(`${command} says what is wrong with ${what}, with status 65 and nothing written`, async (t) => {
-      const cwd = scratch(t);
-      const result = await md(command, operands, { stdin, cwd, env: { MD_HOME: join(cwd, 'home') } });
-      assert.equal(result.status, 65, result.stderr);
-      assert.match(result.stderr, message);
-      assert.equal(result.stderr.trim().split('\n').length, 1);
-      assert.equal(jsonLines(result.stdout).at(-1)?.error !== undefined, true);
-      const { stdout } = await run(['find', cwd, '-name', 'rootfs*']);
-      assert.equal(stdout, '');
-    });
-  }
 
   test(`${command} passes an error on, says nothing, and ends with its status`, async (t) => {
     const line = '{"error":{"command":"md-token","code":69,"message":"no route","extra":[1]}}\n';
