@@ -50,8 +50,7 @@ test: check ## all tests; as root the isolation tests run as well
 
 # What other releases of Node may do differently: start, streams, zlib, terminals, threads beside a fork. The other
 # tests of the pipeline are about what this project does, which is the same on each.
-node-tests := pipeline/install pipeline/isolate pipeline/isolate-terminal pipeline/pipe pipeline/unpack unit/compression \
-	unit/sys-program
+node-tests := pipeline/isolate pipeline/isolate-terminal pipeline/pipe pipeline/unpack unit/compression unit/sys-program
 
 test-nodes: build ## these on other releases of Node, which npm fetches
 	for v in $(NODES); do \
