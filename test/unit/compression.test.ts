@@ -15,6 +15,7 @@ import { libraryDecoder, nodeDecoder, unzstd } from '../../lib/compress/unzstd.j
 import { FrameWalker } from '../../lib/compress/zstd-frames.js';
 import { Failure, failureOf } from '../../lib/pipe/failure.js';
 import { LayerThread } from '../../lib/unpack/thread.js';
+import { digestOf } from '../support/content.js';
 import { needsZstd, zstd } from '../support/image.js';
 import { root, scratch } from '../support/run.js';
 
@@ -34,15 +35,18 @@ async function read(t: TestContext, data: Buffer): Promise<Buffer> {
   return own.value;
 }
 
-/** What there is to compare of a failure: its cause does not come from one thread to the other. */
+/**
+ * What there is to compare: of a failure no cause, which does not come from one thread to the other, and of bytes their
+ * digest, since `deepEqual` is slow on megabytes.
+ */
 function outcome(result: PromiseSettledResult<Buffer>): unknown {
-  if (result.status === 'fulfilled') return result.value;
+  if (result.status === 'fulfilled') return digestOf(result.value);
   const { status, message } = result.reason as Failure;
   return { status, message };
 }
 
 function valueOrStatus(result: PromiseSettledResult<Buffer>): unknown {
-  return result.status === 'fulfilled' ? result.value : (result.reason as Failure).status;
+  return result.status === 'fulfilled' ? digestOf(result.value) : (result.reason as Failure).status;
 }
 
 async function readWith(path: string, decompressor?: Decompressor): Promise<Buffer> {
@@ -107,9 +111,19 @@ function skippable(content: Buffer): Buffer {
   return Buffer.concat([head, content]);
 }
 
+/** Compresses the noise once only: where Node has no zstd each time is a process. */
+function sparing(compress: (data: Buffer) => Buffer): (data: Buffer) => Buffer {
+  let packed: Buffer | undefined;
+  return (data) => {
+    if (data !== noise) return compress(data);
+    packed ??= compress(noise);
+    return packed;
+  };
+}
+
 const compressors = [
-  { name: 'gzip', compress: (data: Buffer) => gzipSync(data), skip: false as const },
-  { name: 'zstd', compress: zstd, skip: needsZstd },
+  { name: 'gzip', compress: sparing(gzipSync), skip: false as const },
+  { name: 'zstd', compress: sparing(zstd), skip: needsZstd },
 ];
 
 test('case 20: bytes without a magic number are taken as they are', async (t) => {
@@ -172,8 +186,8 @@ for (const { name, compress, skip } of compressors) {
     }
   });
 
-  test(`case 20: 64 MiB of zeros in ${name} are honest`, options, async (t) => {
-    assert.equal((await read(t, compress(Buffer.alloc(64 << 20)))).length, 64 << 20);
+  test(`case 20: 16 MiB of zeros in ${name} are honest`, options, async (t) => {
+    assert.equal((await read(t, compress(Buffer.alloc(16 << 20)))).length, 16 << 20);
   });
 }
 
@@ -290,8 +304,10 @@ for (const [name, decoder] of [
       for (let chunk = await ahead.next(); chunk; chunk = await ahead.next()) chunks.push(chunk);
       return Buffer.concat(chunks);
     };
-    const parts = [text, Buffer.of(), noise, ...Array.from({ length: 50 }, (_, i) => Buffer.from(`frame ${i}`))];
-    assert.deepEqual(await decode(Buffer.concat(parts.map(zstd))), Buffer.concat(parts));
+    const large = [text, Buffer.of(), noise];
+    const small = Array.from({ length: 5 }, (_, i) => Buffer.from(`frame ${i}`));
+    const stream = (parts: Buffer[], frames: Buffer[]) => Buffer.concat([...parts, ...Array(10).fill(frames).flat()]);
+    assert.deepEqual(await decode(stream(large.map(zstd), small.map(zstd))), stream(large, small));
     for (const cut of [1, 4, 100]) await assert.rejects(decode(zstd(text).subarray(0, -cut)), { status: 65 });
     const changed = zstd(text);
     changed[changed.length - 2] = changed[changed.length - 2]! ^ 1;
@@ -358,11 +374,11 @@ test('after a thread that died the next layer has another', async (t) => {
 
 test('a layer that is let go of in the middle leaves the thread to the next', async (t) => {
   const path = join(scratch(t), 'layer');
-  writeFileSync(path, gzipSync(Buffer.alloc(64 << 20)));
+  writeFileSync(path, gzipSync(Buffer.alloc(16 << 20)));
   for (let i = 0; i < 3; i++) {
     const bytes = await LayerBytes.open(path, { decompressor: thread });
     await bytes.next();
     await bytes.close();
   }
-  assert.deepEqual(await readWith(path, thread), Buffer.alloc(64 << 20));
+  assert.ok((await readWith(path, thread)).equals(Buffer.alloc(16 << 20)));
 });
