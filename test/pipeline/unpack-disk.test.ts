@@ -7,20 +7,10 @@ import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { makeRoot, needsContainer, until } from '../support/rootfs.js';
 import { binDir, cleanEnv, md, needs, needsRoot, run } from '../support/run.js';
-import { prepare } from '../support/unpacking.js';
-
-const stack = [
-  [
-    { name: 'etc/', type: 'directory' },
-    { name: 'etc/motd', data: 'lower\n' },
-    { name: 'etc/keep', data: 'kept\n' },
-  ],
-  [{ name: 'etc/.wh.motd' }, { name: 'bin', type: 'symlink', linkname: 'usr/bin' }],
-] as const;
-const layers = stack.map((entries) => [...entries]);
+import { prepare, twoLayers } from '../support/unpacking.js';
 
 test('a DIR that is not empty is refused, and --force replaces it', async (t) => {
-  const { rootfs, stdin, directory } = prepare(t, layers);
+  const { rootfs, stdin, directory } = prepare(t, twoLayers);
   mkdirSync(rootfs);
   writeFileSync(join(rootfs, 'precious'), 'mine');
   const refused = await md('md-unpack', [rootfs], { stdin });
@@ -33,7 +23,7 @@ test('a DIR that is not empty is refused, and --force replaces it', async (t) =>
 });
 
 test('a DIR.json that is not the document of a tree is kept, with --force and without a document of its own too', async (t) => {
-  const { rootfs, stdin, directory } = prepare(t, layers);
+  const { rootfs, stdin, directory } = prepare(t, twoLayers);
   const byHand = `${stdin.split('\n')[1]}\n`;
   for (const text of ['{"name":"of a package"}', '["rootfs"]', 'null', 'no JSON', '']) {
     writeFileSync(`${rootfs}.json`, text);
@@ -52,7 +42,7 @@ test('a DIR.json that is not the document of a tree is kept, with --force and wi
 });
 
 test('the document of a tree that was removed gives way to that of a new one', async (t) => {
-  const { rootfs, stdin } = prepare(t, layers);
+  const { rootfs, stdin } = prepare(t, twoLayers);
   assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
   rmSync(rootfs, { recursive: true });
   const result = await md('md-unpack', [rootfs], { stdin });
@@ -62,7 +52,7 @@ test('the document of a tree that was removed gives way to that of a new one', a
 
 test('a directory in the place of a file beside the tree is refused before anything is unpacked', async (t) => {
   for (const name of ['rootfs.json', 'rootfs.unset.jsonl']) {
-    const { rootfs, stdin, directory } = prepare(t, layers);
+    const { rootfs, stdin, directory } = prepare(t, twoLayers);
     mkdirSync(join(directory, name));
     const result = await md('md-unpack', ['--force', rootfs], { stdin });
     assert.equal(result.status, 64, result.stderr);
@@ -72,7 +62,7 @@ test('a directory in the place of a file beside the tree is refused before anyth
 });
 
 test('a document that cannot be put in its place takes the tree back, and the old one stays', async (t) => {
-  const { rootfs, stdin, directory } = prepare(t, layers);
+  const { rootfs, stdin, directory } = prepare(t, twoLayers);
   const [document = '', ...rest] = stdin.split('\n');
   for (const old of [false, true]) {
     if (old) mkdirSync(rootfs);
@@ -95,7 +85,7 @@ test('a document that cannot be put in its place takes the tree back, and the ol
 
 test('a tree that a container runs in is not replaced', { skip: needsContainer }, async (t) => {
   const tree = makeRoot(t);
-  const { stdin } = prepare(t, layers);
+  const { stdin } = prepare(t, twoLayers);
   const begin = (said: string, script: string) => {
     const container = spawn(join(binDir, 'md-isolate'), [tree, 'sh', '-c', `echo > ${said}; ${script}`], {
       stdio: ['pipe', 'ignore', 'inherit'],
@@ -128,7 +118,7 @@ test('a tree that a container runs in is not replaced', { skip: needsContainer }
 test('another run that looks at the tree, or is about to replace it, is not taken for a container', {
   skip: needs('strace'),
 }, async (t) => {
-  const { rootfs, stdin } = prepare(t, layers);
+  const { rootfs, stdin } = prepare(t, twoLayers);
   assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
   // Of the locks, the first is asked for at the start, the second is the run's own, the third comes before the exchange.
   for (const which of [1, 3]) {

@@ -3,20 +3,10 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { jsonLines, md, shell } from '../support/run.js';
-import { prepare } from '../support/unpacking.js';
-
-const stack = [
-  [
-    { name: 'etc/', type: 'directory' },
-    { name: 'etc/motd', data: 'lower\n' },
-    { name: 'etc/keep', data: 'kept\n' },
-  ],
-  [{ name: 'etc/.wh.motd' }, { name: 'bin', type: 'symlink', linkname: 'usr/bin' }],
-] as const;
-const layers = stack.map((entries) => [...entries]);
+import { prepare, twoLayers } from '../support/unpacking.js';
 
 test('md-unpack puts the tree at DIR and its document on stdout and beside it', async (t) => {
-  const { rootfs, stdin, directory } = prepare(t, layers);
+  const { rootfs, stdin, directory } = prepare(t, twoLayers);
   const result = await md('md-unpack', [rootfs], { stdin });
   assert.equal(result.stderr, '');
   assert.equal(result.status, 0);
@@ -30,7 +20,7 @@ test('md-unpack puts the tree at DIR and its document on stdout and beside it', 
 });
 
 test('the document keeps unknown fields and loses the authorization', async (t) => {
-  const { rootfs, stdin } = prepare(t, layers);
+  const { rootfs, stdin } = prepare(t, twoLayers);
   const [first = '', ...rest] = stdin.split('\n');
   const changed = JSON.stringify({ ...JSON.parse(first), authorization: 'Bearer s3cret', note: 'of my own' });
   const result = await md('md-unpack', [rootfs], { stdin: [changed, ...rest].join('\n') });
@@ -40,7 +30,7 @@ test('the document keeps unknown fields and loses the authorization', async (t) 
 });
 
 test('an upstream that was killed after some of the layers leaves no tree', async (t) => {
-  const { rootfs, stdin, directory } = prepare(t, layers);
+  const { rootfs, stdin, directory } = prepare(t, twoLayers);
   const result = await md('md-unpack', [rootfs], { stdin: `${stdin.split('\n').slice(0, 2).join('\n')}\n` });
   assert.equal(result.status, 65);
   assert.match(result.stderr, /stdin: it ended after 1 of 2 layers/);
@@ -48,7 +38,7 @@ test('an upstream that was killed after some of the layers leaves no tree', asyn
 });
 
 test('a failure of an earlier stage is passed on in silence, and leaves no tree', async (t) => {
-  const { rootfs, stdin, directory } = prepare(t, layers);
+  const { rootfs, stdin, directory } = prepare(t, twoLayers);
   const [document, layer] = stdin.split('\n');
   const error = JSON.stringify({ error: { command: 'md-fetch-layer', code: 69, message: 'gone' } });
   const result = await md('md-unpack', [rootfs], { stdin: `${document}\n${layer}\n${error}\n` });
@@ -59,7 +49,7 @@ test('a failure of an earlier stage is passed on in silence, and leaves no tree'
 });
 
 test('a layer that is not what its diffID says leaves no tree', async (t) => {
-  const { rootfs, stdin, directory, layers: files } = prepare(t, layers);
+  const { rootfs, stdin, directory, layers: files } = prepare(t, twoLayers);
   const other = prepare(t, [[{ name: 'evil', data: 'x' }]]);
   writeFileSync(files[1]!.path, readFileSync(other.layers[0]!.path));
   const result = await md('md-unpack', [rootfs], { stdin });
@@ -70,7 +60,7 @@ test('a layer that is not what its diffID says leaves no tree', async (t) => {
 });
 
 test('when stdout cannot be written the tree stays, whole and with its document, and the error says so', async (t) => {
-  const { rootfs, stdin, directory } = prepare(t, layers);
+  const { rootfs, stdin, directory } = prepare(t, twoLayers);
   const byHand = `${stdin.split('\n')[1]}\n`;
   for (const [input, flags, files] of [
     [stdin, '', ['layers', 'rootfs', 'rootfs.json']],
@@ -101,7 +91,7 @@ test('a process that may open few files unpacks as well', async (t) => {
 });
 
 test('a process that may open too few files says so, and leaves nothing', async (t) => {
-  const { directory, rootfs, stdin } = prepare(t, layers);
+  const { directory, rootfs, stdin } = prepare(t, twoLayers);
   const statuses = new Set<number>();
   for (let files = 12; !existsSync(rootfs); files++) {
     const { status, stderr } = await shell(`ulimit -n ${files} && exec md-unpack "$1"`, [rootfs], { stdin });
@@ -115,7 +105,7 @@ test('a process that may open too few files says so, and leaves nothing', async 
 });
 
 test('a working directory that was removed is no fault of this program', async (t) => {
-  const { directory, stdin } = prepare(t, layers);
+  const { directory, stdin } = prepare(t, twoLayers);
   mkdirSync(join(directory, 'gone'));
   const { status, stderr } = await shell('cd "$1" && rmdir "$1" && exec md-unpack tree', [join(directory, 'gone')], {
     stdin,
@@ -137,7 +127,7 @@ test('a limit on the size of files is no fault of the archive, nor of this progr
 });
 
 test('-x shows each system call that makes the tree', async (t) => {
-  const { rootfs, stdin } = prepare(t, layers);
+  const { rootfs, stdin } = prepare(t, twoLayers);
   const result = await md('md-unpack', ['-x', rootfs], { stdin });
   assert.equal(result.status, 0);
   assert.match(result.stderr, /^openat2\([0-9]+, "etc", \{flags=.*resolve=.*RESOLVE_IN_ROOT.*\) = [0-9]+$/m);

@@ -14,6 +14,16 @@ import type { TarEntry } from './tar.js';
 /** Layers as bytes, or as the entries of each. */
 export type Stack = (BuiltLayer | (TarEntry | Buffer)[])[];
 
+/** A file that the second layer hides, one that stays, and a link. */
+export const twoLayers: Stack = [
+  [
+    { name: 'etc/', type: 'directory' },
+    { name: 'etc/motd', data: 'lower\n' },
+    { name: 'etc/keep', data: 'kept\n' },
+  ],
+  [{ name: 'etc/.wh.motd' }, { name: 'bin', type: 'symlink', linkname: 'usr/bin' }],
+];
+
 export interface Prepared {
   /** A directory of the test's own; the layers are below `layers`, and `rootfs` does not exist. */
   directory: string;
