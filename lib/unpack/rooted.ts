@@ -5,12 +5,13 @@
  */
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { close, mkdirat, openat2, openHow, readlinkat } from '../sys/calls.js';
+import { close, mkdirat, openHow, readlinkat } from '../sys/calls.js';
 import { AT, O, RESOLVE } from '../sys/constants.js';
+import { openIn } from '../sys/open-in.js';
 import { errnoNameOf, SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from './bytes.js';
 import { mayOpenMany } from './descriptors.js';
-import { EAGAIN, EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR } from './errno.js';
+import { EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR } from './errno.js';
 import { LimitExceeded } from './limits.js';
 import { statOf } from './stat.js';
 
@@ -163,14 +164,6 @@ export class Root {
     if (path === this.home) return '';
     if (path.startsWith(`${this.home}/`)) return path.slice(this.home.length + 1);
     throw new Failure(Status.software, shown(path), 'the kernel resolved a path to outside the root');
-  }
-}
-
-function openIn(root: number, path: string | Uint8Array, how: Buffer): number {
-  // openat2(2): EAGAIN when a rename anywhere on the system ran beside a `..`, and it is safe to try again.
-  for (;;) {
-    const fd = openat2.try(root, path, how, how.length);
-    if (fd !== -EAGAIN) return fd;
   }
 }
 

@@ -1,10 +1,10 @@
 /** Reads the image's account files, as hostile as anything else in it. */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { constants } from 'node:os';
 import { Failure, failureOf } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
-import { openat2, openHow } from '../../sys/calls.js';
+import { openHow } from '../../sys/calls.js';
 import { O, RESOLVE } from '../../sys/constants.js';
+import { openIn } from '../../sys/open-in.js';
 import { isErrno } from '../../sys/syscall.js';
 import { whatRootIs } from '../document.js';
 import type { AccountFiles } from './users.js';
@@ -32,10 +32,7 @@ export function readAccountFiles(root: string): AccountFiles {
  * from blocking; a device is not read, though opening it may be enough to reset it: hence O_PATH first.
  */
 function readInside(directory: number, path: string): string {
-  const how = (flags: number) => openHow(flags | O.CLOEXEC, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS);
-  let handle = openat2.try(directory, path, how(O.PATH), 24);
-  // openat2(2): a rename anywhere on the system, in another container too, ran beside a `..` of a link. It is safe to try again.
-  while (handle === -constants.errno.EAGAIN) handle = openat2.try(directory, path, how(O.PATH), 24);
+  const handle = openIn(directory, path, openHow(O.PATH | O.CLOEXEC, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS));
   if (isErrno(handle)) return '';
   try {
     if (!fstatSync(handle).isFile()) return '';
