@@ -1,6 +1,6 @@
 /** What the user adds to the container's tree: directories and files of the host, and temporary file systems. */
 import { lstatSync } from 'node:fs';
-import { Failure } from '../../pipe/failure.js';
+import { Failure, failureOf } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
 import { AT, MOUNT_ATTR } from '../../sys/constants.js';
 import type { Result } from '../../sys/program.js';
@@ -63,8 +63,13 @@ export function placed(root: string, volumes: readonly Volume[], maps: IdMaps | 
 
 /** What the image keeps others out of stays so, and its user can write where the image means it to. */
 function ownerOf(path: string, maps: IdMaps | undefined): Record<string, string> {
-  const { mode, uid, gid } = ownerInside(lstatSync(path), maps);
-  return { mode: (mode & 0o7777).toString(8), uid: String(uid), gid: String(gid) };
+  try {
+    const { mode, uid, gid } = ownerInside(lstatSync(path), maps);
+    return { mode: (mode & 0o7777).toString(8), uid: String(uid), gid: String(gid) };
+  } catch (error) {
+    // It was there a moment ago, and may be a running container's to take away.
+    throw failureOf(error, path);
+  }
 }
 
 function refused(what: string, why: string): Failure {
