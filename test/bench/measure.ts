@@ -169,27 +169,6 @@ function readProc(pid: number, file: string): string {
   }
 }
 
-/** The same on a disk that is at rest; what all contenders read, below `inputs`, is in memory for each of them alike. */
-export function settledPlaces(parent: string, inputs: string): RaceOptions['place'] {
-  const place = keptPlaces(parent);
-  return () => {
-    const it = place();
-    settle(inputs);
-    return it;
-  };
-}
-
-/**
- * Has what earlier runs wrote go to the disk and out of memory, which is then free to be used again. Otherwise one
- * contender's files are written back on the next one's time; and memory that a virtual machine has never used before costs
- * several times as much as what is written to it, for whoever comes to it first. As root.
- */
-function settle(inputs: string): void {
-  execFileSync('sync');
-  writeFileSync('/proc/sys/vm/drop_caches', '1');
-  execFileSync('sh', ['-c', 'find "$1" -type f -exec cat {} + >/dev/null', 'sh', inputs]);
-}
-
 /** A directory for the files of a benchmark; removed, with what is mounted below it, however this process ends. */
 export function workDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'md-bench-'));
@@ -210,4 +189,25 @@ export function keptPlaces(parent: string): RaceOptions['place'] {
     mkdirSync(directory, { recursive: true });
     return { directory, leave: () => {} };
   };
+}
+
+/** The same on a disk that is at rest; what all contenders read, below `inputs`, is in memory for each of them alike. */
+export function settledPlaces(parent: string, inputs: string): RaceOptions['place'] {
+  const place = keptPlaces(parent);
+  return () => {
+    const it = place();
+    settle(inputs);
+    return it;
+  };
+}
+
+/**
+ * Has what earlier runs wrote go to the disk and out of memory, which is then free to be used again. Otherwise one
+ * contender's files are written back on the next one's time; and memory that a virtual machine has never used before costs
+ * several times as much as what is written to it, for whoever comes to it first. As root.
+ */
+function settle(inputs: string): void {
+  execFileSync('sync');
+  writeFileSync('/proc/sys/vm/drop_caches', '1');
+  execFileSync('sh', ['-c', 'find "$1" -type f -exec cat {} + >/dev/null', 'sh', inputs]);
 }
