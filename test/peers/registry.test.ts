@@ -3,18 +3,18 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createPrivateKey, randomBytes, sign } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, type TestContext, test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type DockerRegistry, freePort, startDockerRegistry } from '../support/docker-registry.js';
+import { fileScratch } from '../support/file-scratch.js';
 import { type BuiltImage, image, index, layer, needsZstd, put } from '../support/image.js';
 import { peer, runScript } from '../support/peers.js';
 import { startRegistry } from '../support/registry.js';
-import { jsonLines, needs, needsRoot, type Result, remove, scratch, shell } from '../support/run.js';
+import { jsonLines, needs, needsRoot, type Result, scratch, shell } from '../support/run.js';
 import { makeCa, type TestCa } from '../support/tls.js';
 
 const repository = 'library/demo';
@@ -33,8 +33,7 @@ interface World {
 const layers = [1, 2, 3].map((n) => layer([{ name: `file${n}`, data: randomBytes(200_000 * n) }]));
 const built = image({ layers, run: { Cmd: ['/bin/sh'] } });
 
-const base = mkdtempSync(join(tmpdir(), 'md-stored-'));
-after(() => remove(base));
+const base = fileScratch();
 const stored = new Map<string, Promise<string>>();
 
 /** Where a docker-registry has an image that skopeo put there. It is made once for all tests, since that takes a second. */

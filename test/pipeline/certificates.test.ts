@@ -2,15 +2,15 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, type TestContext, test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { freePort } from '../support/docker-registry.js';
+import { fileScratch } from '../support/file-scratch.js';
 import { image, layer, put } from '../support/image.js';
 import { startProxy } from '../support/proxy.js';
 import { type Registry, type RegistryOptions, startRegistry } from '../support/registry.js';
-import { jsonLines, needs, needsRoot, type Result, remove, scratch, shell } from '../support/run.js';
+import { jsonLines, needs, needsRoot, type Result, scratch, shell } from '../support/run.js';
 import { makeCa, type ServerTls, type TestCa } from '../support/tls.js';
 
 const repository = 'library/demo';
@@ -26,8 +26,7 @@ interface World {
   run(script?: string, env?: Record<string, string>, user?: { uid: number; gid: number }): Promise<Result>;
 }
 
-const files = mkdtempSync(join(tmpdir(), 'md-ca-'));
-after(() => remove(files));
+const files = fileScratch();
 let made: (TestCa & { server: ServerTls }) | undefined;
 
 /** One authority, with a certificate of a server, for all tests: each key and each signature is a run of openssl. */
