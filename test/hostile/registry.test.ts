@@ -21,7 +21,7 @@ import {
   put,
 } from '../support/image.js';
 import { type Registry, type RegistryOptions, startRegistry } from '../support/registry.js';
-import { type Result, scratch, shell } from '../support/run.js';
+import { afterwards, type Result, scratch, shell } from '../support/run.js';
 
 const repository = 'library/demo';
 const layers = ['a', 'b'].map((name) => layer([{ name, data: name.repeat(50_000) }]));
@@ -47,7 +47,7 @@ async function pull(t: TestContext, registry: Registry, { reference = '', line =
 
 async function serve(t: TestContext, what: BuiltImage | BuiltIndex, options: RegistryOptions = {}): Promise<Registry> {
   const registry = await startRegistry(options);
-  t.after(() => registry.close());
+  afterwards(t, () => registry.close());
   await put(registry, repository, ['latest'], what);
   return registry;
 }

@@ -10,7 +10,7 @@ import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { differences, parseView, type View, viewScript } from '../support/container-view.js';
 import { makeRoot, needsContainer, output, until } from '../support/rootfs.js';
-import { cleanEnv, needs, remove, run, scratch } from '../support/run.js';
+import { afterwards, cleanEnv, needs, remove, run, scratch } from '../support/run.js';
 
 interface Difference {
   /** Which facts. */
@@ -164,7 +164,7 @@ async function startDocker(t: TestContext): Promise<string> {
     { env: cleanEnv(), stdio: 'ignore' },
   );
   const ended = new Promise((resolve) => daemon.once('exit', resolve));
-  t.after(async () => {
+  afterwards(t, async () => {
     daemon.kill('SIGTERM');
     const impatient = setTimeout(() => daemon.kill('SIGKILL'), 60_000);
     await ended;

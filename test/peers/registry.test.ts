@@ -14,7 +14,7 @@ import { fileScratch } from '../support/file-scratch.js';
 import { type BuiltImage, image, index, layer, needsZstd, put } from '../support/image.js';
 import { peer, runScript } from '../support/peers.js';
 import { startRegistry } from '../support/registry.js';
-import { jsonLines, needs, needsRoot, type Result, scratch, shell } from '../support/run.js';
+import { afterwards, jsonLines, needs, needsRoot, type Result, scratch, shell } from '../support/run.js';
 import { makeCa, type TestCa } from '../support/tls.js';
 
 const repository = 'library/demo';
@@ -68,7 +68,7 @@ async function fill(directory: string, format: string): Promise<string> {
 async function world(t: TestContext, config: Record<string, unknown> = {}, format = 'oci'): Promise<World> {
   const directory = await storage(format);
   const registry = await startDockerRegistry(directory, { config });
-  t.after(() => registry.close());
+  afterwards(t, () => registry.close());
   const name = `${registry.host}/${repository}`;
   const home = scratch(t);
   const run = (script = pull, env = {}) => shell(script, [name], { env: { MD_HOME: home, ...env } });
@@ -106,7 +106,7 @@ test('an index that buildah made is pulled for each of its platforms', {
 }, async (t) => {
   const directory = scratch(t);
   const registry = await startDockerRegistry(directory);
-  t.after(() => registry.close());
+  afterwards(t, () => registry.close());
   const name = `${registry.host}/library/several:1`;
   await runScript('multi-platform.sh', [directory, name]);
   for (const arch of ['amd64', 'arm64']) {
@@ -190,7 +190,7 @@ async function tokenService(t: TestContext, directory: string, lifetime: number)
     res.end(JSON.stringify({ token: `${signed}.${signature.toString('base64url')}`, expires_in: lifetime }));
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
-  t.after(() => {
+  afterwards(t, () => {
     server.closeAllConnections();
     server.close();
   });
@@ -257,7 +257,7 @@ async function startNginx(
     stdio: 'ignore',
     env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` },
   });
-  t.after(async () => {
+  afterwards(t, async () => {
     nginx.kill();
     if (nginx.exitCode === null) await once(nginx, 'exit');
   });

@@ -6,7 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { image, index, layer, put } from '../support/image.js';
 import { peer } from '../support/peers.js';
 import { startRegistry } from '../support/registry.js';
-import { needs, needsRoot, scratch, shell } from '../support/run.js';
+import { afterwards, needs, needsRoot, scratch, shell } from '../support/run.js';
 
 interface Pulled {
   /** The layout. */
@@ -22,7 +22,7 @@ interface Pulled {
 async function pulled(t: TestContext): Promise<Pulled> {
   const directory = scratch(t);
   const registry = await startRegistry({ auth: 'token' });
-  t.after(() => registry.close());
+  afterwards(t, () => registry.close());
   const layers = [
     layer([
       { name: 'etc/', type: 'directory' },

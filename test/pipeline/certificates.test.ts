@@ -10,7 +10,16 @@ import { fileScratch } from '../support/file-scratch.js';
 import { image, layer, put } from '../support/image.js';
 import { startProxy } from '../support/proxy.js';
 import { type Registry, type RegistryOptions, startRegistry } from '../support/registry.js';
-import { jsonLines, needs, needsRoot, type Result, scratch, shell } from '../support/run.js';
+import {
+  afterwards,
+  jsonLines,
+  killAfterwards,
+  needs,
+  needsRoot,
+  type Result,
+  scratch,
+  shell,
+} from '../support/run.js';
 import { makeCa, type ServerTls, type TestCa } from '../support/tls.js';
 
 const repository = 'library/demo';
@@ -46,7 +55,7 @@ async function world(t: TestContext, options: RegistryOptions & { demands?: bool
   const { demands, ...rest } = options;
   const clientCa = demands ? { clientCa: readFileSync(ca.caFile, 'utf8') } : {};
   const registry = await startRegistry({ tls: ca.server, ...clientCa, ...rest });
-  t.after(() => registry.close());
+  afterwards(t, () => registry.close());
   await put(registry, repository, ['latest'], image({ layers: [layer([{ name: 'a', data: 'a' }])] }));
   const name = `${registry.host}/${repository}`;
   const run: World['run'] = (script = pull, env = {}, user = {} as { uid: number; gid: number }) =>
@@ -262,7 +271,7 @@ test('a registry that says that it wants a client certificate is answered with w
     cwd: directory,
     stdio: ['ignore', 'pipe', 'ignore'],
   });
-  t.after(() => server.kill());
+  killAfterwards(t, server);
   await once(server.stdout, 'data');
   const alert = await it.run(`md-token --retries 0 $FLAGS ${host}/x/y`, env);
   assert.equal(alert.status, 69);

@@ -7,7 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { probeCgroups } from '../../lib/isolate/limits/cgroup.js';
 import { output, until } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
-import { cleanEnv, run } from '../support/run.js';
+import { afterwards, cleanEnv, run } from '../support/run.js';
 
 /** A flag for each controller, and what it comes to. */
 const all = [
@@ -58,7 +58,7 @@ function delegate(t: TestContext, uid: number): string {
       chownSync(join(directory, name), uid, uid);
     }
   }
-  t.after(async () => {
+  afterwards(t, async () => {
     for (const directory of [...below(part).sort().reverse(), '.'].map((name) => join(part, name))) {
       await until(() => readFileSync(join(directory, 'cgroup.procs'), 'latin1') === '');
       rmdirSync(directory);
@@ -80,7 +80,7 @@ const inCgroup = (cgroup: string, argv: string[]) => [
 
 test('root: all limits hold, are seen inside, and are gone afterwards', { skip }, async (t) => {
   const { root } = await rootless(t);
-  t.after(keepTop());
+  afterwards(t, keepTop());
   assert.equal(await output(root, script, flags), seen);
   assert.equal(existsSync(join(top(), 'md')), false);
 });

@@ -8,6 +8,7 @@ import type { CgroupHost } from '../../lib/isolate/limits/cgroup-host.js';
 import type { Limits } from '../../lib/isolate/limits/limits.js';
 import { Failure } from '../../lib/pipe/failure.js';
 import { needsControllers } from '../support/controllers.js';
+import { afterwards, killAfterwards } from '../support/run.js';
 
 /** A shell that waits for a line on stdin and runs `script` then; in the cgroup by that time. */
 async function runIn(
@@ -26,7 +27,7 @@ async function runIn(
 
 function make(t: TestContext, limits: Limits): Cgroup {
   const cgroup = createCgroup(limits)!;
-  t.after(() => cgroup.remove());
+  afterwards(t, () => cgroup.remove());
   return cgroup;
 }
 
@@ -102,14 +103,14 @@ test('what a killed supervisor has left is swept, what belongs to a living one s
 }, (t) => {
   const parent = join(probeCgroups().find('pids')!.mount, 'md');
   const child: ChildProcess = spawn('sleep', ['100']);
-  t.after(() => child.kill());
+  killAfterwards(t, child);
   const stat = readFileSync(`/proc/${child.pid}/stat`, 'latin1').split(' ');
   const living = join(parent, `md-${child.pid}-${stat[21]}`);
   const reused = join(parent, `md-${child.pid}-1`);
   const dead = join(parent, 'md-4194999-12345');
   const foreign = join(parent, 'something-else');
   for (const directory of [living, reused, dead, foreign]) mkdirSync(directory, { recursive: true });
-  t.after(() => {
+  afterwards(t, () => {
     for (const directory of [living, foreign, parent]) if (existsSync(directory)) rmdirSync(directory);
   });
   createCgroup({ pids: 10 })!.remove();
@@ -144,7 +145,7 @@ test('in cgroup v2 the controller is passed on and the process moved', {
   if (version !== 2) return t.skip('hugetlb is in cgroup v1');
   const before = readFileSync(join(mount, 'cgroup.subtree_control'), 'latin1');
   const cgroup = cgroupOf([{ controller: 'hugetlb', flag: '--x', file: 'hugetlb.2MB.max', value: '4194304' }], host);
-  t.after(() => {
+  afterwards(t, () => {
     cgroup.remove();
     if (!before.includes('hugetlb')) writeFileSync(join(mount, 'cgroup.subtree_control'), '-hugetlb');
   });

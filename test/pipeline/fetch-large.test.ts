@@ -9,11 +9,11 @@ import { test } from 'node:test';
 import { image, layer, put } from '../support/image.js';
 import { startRegistry } from '../support/registry.js';
 import { until } from '../support/rootfs.js';
-import { cleanEnv, jsonLines, scratch, shell } from '../support/run.js';
+import { afterwards, cleanEnv, jsonLines, killAfterwards, scratch, shell } from '../support/run.js';
 
 test('a layer that comes in ranges is resumed after kill -9, and is what it should be', async (t) => {
   const registry = await startRegistry({ auth: 'token', redirectBlobs: 307 });
-  t.after(() => registry.close());
+  afterwards(t, () => registry.close());
   const large = layer([{ name: 'large', data: randomBytes(50_000_000) }], { compression: 'none' });
   await put(registry, 'demo', ['latest'], image({ layers: [large] }));
   registry.faults.add({ on: /^cdn .*blobs/, bytesPerSecond: 5_000_000 });
@@ -24,7 +24,7 @@ test('a layer that comes in ranges is resumed after kill -9, and is what it shou
     registry.requests.flatMap(({ service, headers }) => (service === 'cdn' && headers.range ? [headers.range] : []));
 
   const killed = spawn('md-fetch-layer', [], { env, stdio: ['pipe', 'ignore', 'inherit'] });
-  t.after(() => killed.kill('SIGKILL'));
+  killAfterwards(t, killed);
   killed.stdin.end(document);
   // The first range is a trial.
   const [second] = await Promise.race([

@@ -12,7 +12,7 @@ import { filler } from '../support/content.js';
 import { attestation, type BuiltImage, image, index, layer, put } from '../support/image.js';
 import { startProxy } from '../support/proxy.js';
 import { type Registry, type RegistryOptions, startRegistry } from '../support/registry.js';
-import { cleanEnv, jsonLines, md, needs, needsRoot, type Result, scratch, shell } from '../support/run.js';
+import { afterwards, cleanEnv, jsonLines, md, needs, needsRoot, type Result, scratch, shell } from '../support/run.js';
 import { TestTerminal } from '../support/terminal.js';
 import { makeCa } from '../support/tls.js';
 
@@ -29,7 +29,7 @@ interface World {
 
 async function world(t: TestContext, options: RegistryOptions = {}): Promise<World> {
   const registry = await startRegistry(options);
-  t.after(() => registry.close());
+  afterwards(t, () => registry.close());
   const layers = ['a', 'b', 'c'].map((name) => layer([{ name, data: name.repeat(100_000) }]));
   const built = image({ layers, run: { Cmd: ['/bin/sh'], Env: ['A=1'] } });
   await put(
@@ -419,7 +419,7 @@ test('a redirect from https to http is refused', { skip: noOpenssl }, async (t) 
 test('a token service without TLS is refused to a registry with it', { skip: noOpenssl }, async (t) => {
   const ca = makeCa(scratch(t));
   const plain = await startRegistry({ auth: 'token' });
-  t.after(() => plain.close());
+  afterwards(t, () => plain.close());
   const challenge = () => `Bearer realm="${plain.origin.token}/token",service="x"`;
   const { run } = await world(t, { auth: 'token', challenge, tls: ca.issue() });
   const result = await run(`md-token --ca-file ${ca.caFile} "$1"`);
@@ -482,7 +482,7 @@ for (const [what, fault] of [
   test(`behind a mirror that ${what} is the registry`, async (t) => {
     const { run } = await world(t);
     const mirror = await startRegistry();
-    t.after(() => mirror.close());
+    afterwards(t, () => mirror.close());
     mirror.faults.add({ on: /manifests|blobs/, ...fault });
     const result = await run(`md-token --retries 0 --mirror ${mirror.host} "$1" | md-manifest | md-fetch-layer`);
     assert.equal(succeeded(result).length, 4);
@@ -508,7 +508,7 @@ for (const [what, fault, flags] of [
   test(`a mirror that ${what} is not waited for, since the registry is at hand`, async (t) => {
     const { run } = await world(t);
     const mirror = await startRegistry();
-    t.after(() => mirror.close());
+    afterwards(t, () => mirror.close());
     mirror.faults.add({ on: /manifests|blobs/, ...fault });
     succeeded(await run(`md-token ${flags} --mirror ${mirror.host} "$1" | md-manifest | md-fetch-layer`));
     const { length } = mirror.requests.filter(({ url }) => url.includes('/manifests/'));
@@ -574,7 +574,7 @@ for (const [answer, status, why] of [
     await once(proxy, 'listening');
     const host = `127.0.0.1:${(proxy.address() as AddressInfo).port}`;
     if (answer === 'nothing') proxy.close();
-    else t.after(() => proxy.close());
+    else afterwards(t, () => proxy.close());
     const url = `http://me:c2VjcmV0@${host}`;
     // What a proxy answers to a request in plain http is the answer, but for 407.
     for (const flag of answer.startsWith('407') || answer === 'nothing' ? ['', '--plain-http registry.test'] : ['']) {
@@ -602,7 +602,7 @@ for (const [login, expected] of [
       res.end('{}');
     }).listen(0, '127.0.0.1');
     await once(proxy, 'listening');
-    t.after(() => proxy.close());
+    afterwards(t, () => proxy.close());
     const env = { http_proxy: `http://${login}@127.0.0.1:${(proxy.address() as AddressInfo).port}` };
     succeeded(await run('md-token --plain-http registry.test registry.test/x/y', env));
     assert.equal(got, expected);
@@ -611,10 +611,10 @@ for (const [login, expected] of [
 
 test('a proxy that makes no tunnel and says nothing is given up', async (t) => {
   const { run } = await world(t);
-  const silent = createServer().on('connect', (_req, socket) => t.after(() => socket.destroy()));
+  const silent = createServer().on('connect', (_req, socket) => afterwards(t, () => socket.destroy()));
   silent.listen(0, '127.0.0.1');
   await once(silent, 'listening');
-  t.after(() => silent.close());
+  afterwards(t, () => silent.close());
   const env = { https_proxy: `http://127.0.0.1:${(silent.address() as AddressInfo).port}` };
   const result = await run('md-token --retries 0 --connect-timeout 1 registry.test/x/y', env);
   assert.equal(result.status, 69);

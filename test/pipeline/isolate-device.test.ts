@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { deviceNodes } from '../../lib/isolate/filesystem/host-devices.js';
 import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
-import { run, shell } from '../support/run.js';
+import { afterwards, run, shell } from '../support/run.js';
 
 const skip = needsContainer;
 const firstByte = (path: string) => `head -c 1 ${path} | od -An -tx1`;
@@ -41,7 +41,7 @@ test("root of a container changes neither mode, owner nor times of a node that i
   const nodes = [shared, '/dev/null', '/dev/zero'];
   const before = nodes.map(stateOf);
   // A failure must not leave the machine without them.
-  t.after(() => {
+  afterwards(t, () => {
     for (const path of ['/dev/null', '/dev/zero']) chmodSync(path, 0o666);
   });
   const script = `for node in /dev/shared /dev/null /dev/zero /dev/stdin; do

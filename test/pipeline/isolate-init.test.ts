@@ -5,7 +5,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { inside, makeRoot, needsContainer, output, until } from '../support/rootfs.js';
-import { binDir, cleanEnv, md } from '../support/run.js';
+import { binDir, cleanEnv, killAfterwards, md } from '../support/run.js';
 import { TestTerminal } from '../support/terminal.js';
 
 const skip = needsContainer;
@@ -13,7 +13,7 @@ const isolate = join(binDir, 'md-isolate');
 
 function start(t: TestContext, ...args: string[]): ChildProcess {
   const child = spawn(isolate, args, { stdio: 'ignore', env: cleanEnv() });
-  t.after(() => child.kill('SIGKILL'));
+  killAfterwards(t, child);
   return child;
 }
 

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { needsControllers } from '../support/controllers.js';
 import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
-import { md } from '../support/run.js';
+import { killAfterwards, md } from '../support/run.js';
 
 const skip = needsContainer;
 
@@ -93,7 +93,7 @@ test('--ulimit nproc: processes of the same user outside count, which is said', 
   const uid = 54321;
   for (let n = 0; n < 2; n++) {
     const outside = spawn('sleep', ['1000'], { uid, stdio: 'ignore' });
-    t.after(() => outside.kill('SIGKILL'));
+    killAfterwards(t, outside);
   }
   const flags = ['-u', String(uid), '--ulimit', 'nproc=1'];
   const { status, stderr } = await inside(makeRoot(t), 'echo ran', flags);

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { makeRoot, needsContainer, until } from '../support/rootfs.js';
-import { binDir, cleanEnv, needs, remove, shell } from '../support/run.js';
+import { afterwards, binDir, cleanEnv, killAfterwards, needs, remove, shell } from '../support/run.js';
 import { TestTerminal } from '../support/terminal.js';
 
 const skip = needsContainer || needs('tmux');
@@ -20,7 +20,7 @@ class Window {
     const directory = mkdtempSync(join(tmpdir(), 'md-test-'));
     this.#socket = join(directory, 'tmux');
     this.#tmux('-f', '/dev/null', 'new-session', '-d', '-x', '80', '-y', '24', 'env', 'PS1=outer> ', 'sh');
-    t.after(() => {
+    afterwards(t, () => {
       this.#tmux('kill-server');
       remove(directory);
     });
@@ -236,7 +236,7 @@ test('a signal reaches the command while nobody reads what it wrote, and ends a 
     stdio: ['ignore', 'pipe', 'ignore'],
     env: cleanEnv(),
   });
-  t.after(() => child.kill('SIGKILL'));
+  killAfterwards(t, child);
   // Until nothing more fits in.
   const written = () => Number(/wchar: (\d+)/.exec(readFileSync(`/proc/${child.pid}/io`, 'latin1'))?.[1]);
   let before = -1;

@@ -31,6 +31,7 @@ import {
 import { peer } from '../support/peers.js';
 import { startRegistry } from '../support/registry.js';
 import {
+  afterwards,
   binDir,
   jsonLines,
   needs,
@@ -95,7 +96,7 @@ async function pulledOnce(
 ): Promise<Online> {
   const home = join(scratch(t), 'home');
   const registry = await startRegistry();
-  t.after(() => registry.close());
+  afterwards(t, () => registry.close());
   const built = demo();
   await put(registry, 'library/demo', ['latest'], what(built));
   const name = registry.image('library/demo');
@@ -142,7 +143,7 @@ for (const [what, config, warning] of [
   test(`--offline finds an image for ${what} as a pull does`, async (t) => {
     const home = join(scratch(t), 'home');
     const registry = await startRegistry();
-    t.after(() => registry.close());
+    afterwards(t, () => registry.close());
     const built = image({ layers: demo().layers, config });
     await put(registry, 'library/demo', ['latest'], built);
     for (const flags of [[], ['--offline']]) {

@@ -9,7 +9,7 @@ import { test } from 'node:test';
 import { filler } from '../support/content.js';
 import { jsonBlob, mediaTypes } from '../support/image.js';
 import { startRegistry } from '../support/registry.js';
-import { scratch, shell } from '../support/run.js';
+import { afterwards, scratch, shell } from '../support/run.js';
 
 /** Bytes. `MD_TEST_LAYER=4000000000` shows it for what no registry would call small. */
 const size = Number(process.env.MD_TEST_LAYER ?? 400_000_000);
@@ -49,7 +49,7 @@ test('a manifest that comes byte by byte needs no more memory than others', asyn
     req.socket.end('0\r\n\r\n');
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
-  t.after(() => server.close());
+  afterwards(t, () => server.close());
   const directory = scratch(t);
   const { stderr } = await shell(
     'md-token "$1" | md-manifest',
@@ -64,7 +64,7 @@ test('a manifest that comes byte by byte needs no more memory than others', asyn
 test('no stage of a pull needs more than 120 MB, nor unpacking more than 150 MB, however large a layer is', async (t) => {
   const directory = scratch(t);
   const registry = await startRegistry();
-  t.after(() => registry.close());
+  afterwards(t, () => registry.close());
   // Blocks of zeros are an archive without entries.
   const { digest } = await registry.addBlob(filler(size));
   const config = jsonBlob({ rootfs: { type: 'layers', diff_ids: [digest] } }, mediaTypes.oci.config);

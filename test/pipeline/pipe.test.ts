@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { image, layer, put } from '../support/image.js';
 import { type Registry, startRegistry } from '../support/registry.js';
-import { binDir, cleanEnv, jsonLines, md, needs, run, scratch, shell } from '../support/run.js';
+import { afterwards, binDir, cleanEnv, jsonLines, md, needs, run, scratch, shell } from '../support/run.js';
 
 const stages = ['md-token', 'md-manifest', 'md-fetch-layer', 'md-unpack'];
 const commands = [...stages, 'md-isolate'];
@@ -103,7 +103,7 @@ test('md-unpack names the directory that is missing above DIR', async (t) => {
 test('a stage whose reader has gone stops, though it has nothing to write yet', async (t) => {
   const cwd = scratch(t);
   const stalling = await startRegistry();
-  t.after(() => stalling.close());
+  afterwards(t, () => stalling.close());
   const built = image({ layers: [layer([{ name: 'a', data: 'x'.repeat(100_000) }], { compression: 'none' })] });
   await put(stalling, 'library/slow', ['latest'], built);
   stalling.faults.add({ on: new RegExp(`blobs/${built.layers[0]!.descriptor.digest}`), stallAfter: 512 });

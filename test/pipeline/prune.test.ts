@@ -9,7 +9,19 @@ import { digestOf } from '../support/content.js';
 import { type BuiltImage, image, index, layer, put } from '../support/image.js';
 import { type Registry, startRegistry } from '../support/registry.js';
 import { makeRoot, needsContainer, until } from '../support/rootfs.js';
-import { binDir, cleanEnv, jsonLines, md, needsRoot, type Result, run, scratch, shell } from '../support/run.js';
+import {
+  afterwards,
+  binDir,
+  cleanEnv,
+  jsonLines,
+  killAfterwards,
+  md,
+  needsRoot,
+  type Result,
+  run,
+  scratch,
+  shell,
+} from '../support/run.js';
 import { needsSubordinate, subordinateUser } from '../support/subordinate.js';
 import { prepare } from '../support/unpacking.js';
 
@@ -32,7 +44,7 @@ interface Site {
 async function site(t: TestContext): Promise<Site> {
   const home = join(scratch(t), 'home');
   const registry = await startRegistry();
-  t.after(() => registry.close());
+  afterwards(t, () => registry.close());
   const env = { MD_HOME: home };
   return {
     home,
@@ -238,7 +250,7 @@ test('while an image is unpacked into a directory nothing is removed either', as
   const [document = '', ...layers] = fetched.stdout.split(/(?<=\n)/);
   const tree = join(it.home, '../tree');
   const unpack = spawn(join(binDir, 'md-unpack'), [tree], { env, stdio: ['pipe', 'ignore', 'inherit'] });
-  t.after(() => unpack.kill());
+  killAfterwards(t, unpack);
   const ended = new Promise((resolve) => unpack.on('close', resolve));
   unpack.stdin.write(document + layers[0]);
   await until(() => readdirSync(join(it.home, 'partial')).some((file) => file.startsWith('pulling.')));
@@ -304,7 +316,7 @@ test('a tree that a container runs in stays until that has ended', { skip: needs
     stdio: ['pipe', 'ignore', 'inherit'],
     env: cleanEnv(),
   });
-  t.after(() => container.kill('SIGKILL'));
+  killAfterwards(t, container);
   await until(() => existsSync(said));
   const { status, stdout, stderr } = await it.prune('--all');
   assert.equal(status, 0);

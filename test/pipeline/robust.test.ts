@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createCgroup, probeCgroups } from '../../lib/isolate/limits/cgroup.js';
 import { makeRoot, needsContainer, until } from '../support/rootfs.js';
-import { binDir, cleanEnv } from '../support/run.js';
+import { binDir, cleanEnv, killAfterwards } from '../support/run.js';
 
 const skip = needsContainer;
 const share = process.env.MD_ROBUST === '1' ? 1 : 0.1;
@@ -148,7 +148,7 @@ test('supervisors killed at random moments take their containers along and leave
 test('the count of processes sees those of a container', { skip }, async (t) => {
   const root = makeRoot(t);
   const { child, ended } = start(root, [], 'sh', '-c', 'sleep 1000 & exec sleep 1000');
-  t.after(() => child.kill('SIGKILL'));
+  killAfterwards(t, child);
   await until(() => processes(root).filter((line) => !line.includes('md-isolate')).length === 2);
   child.kill('SIGKILL');
   await ended;
@@ -191,7 +191,7 @@ for (const flags of [[], ['--init']]) {
       for (let tries = 0; ; tries++) {
         assert.ok(tries < 100);
         const { child: supervisor, ended } = start(root, [...flags, '--overlay', ...volumes], 'sleep', '1000');
-        t.after(() => supervisor.kill('SIGKILL'));
+        killAfterwards(t, supervisor);
         const child = await stopped(supervisor);
         if (child === undefined) {
           supervisor.kill('SIGKILL');

@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type BuiltImage, image, layer, put } from '../support/image.js';
 import { startRegistry } from '../support/registry.js';
-import { jsonLines, md, type Result, scratch, shell } from '../support/run.js';
+import { afterwards, jsonLines, md, type Result, scratch, shell } from '../support/run.js';
 
 interface Site {
   home: string;
@@ -31,7 +31,7 @@ const motd = (data: string) => image({ layers: [layer([{ name: 'motd', data }])]
 async function site(t: TestContext): Promise<Site> {
   const home = join(scratch(t), 'home');
   const registry = await startRegistry();
-  t.after(() => registry.close());
+  afterwards(t, () => registry.close());
   const built = motd('first\n');
   await put(registry, 'library/demo', ['latest'], built);
   const name = registry.image('library/demo');

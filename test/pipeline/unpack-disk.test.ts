@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { makeRoot, needsContainer, until } from '../support/rootfs.js';
-import { binDir, cleanEnv, md, needs, needsRoot, run } from '../support/run.js';
+import { binDir, cleanEnv, killAfterwards, md, needs, needsRoot, run } from '../support/run.js';
 import { prepare, twoLayers } from '../support/unpacking.js';
 
 test('a DIR that is not empty is refused, and --force replaces it', async (t) => {
@@ -91,7 +91,7 @@ test('a tree that a container runs in is not replaced', { skip: needsContainer }
       stdio: ['pipe', 'ignore', 'inherit'],
       env: cleanEnv(),
     });
-    t.after(() => container.kill('SIGKILL'));
+    killAfterwards(t, container);
     return container;
   };
   const why = `md-unpack: ${tree}: a container runs in it; end it first, or name another directory\n`;

@@ -16,7 +16,7 @@ import {
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { needsBusybox, until } from '../support/rootfs.js';
-import { cleanEnv, jsonLines, md, needs, root, run } from '../support/run.js';
+import { afterwards, cleanEnv, jsonLines, killAfterwards, md, needs, root, run } from '../support/run.js';
 import {
   firstId,
   type Grants,
@@ -284,10 +284,10 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGKILL'] as const) {
     const fifo = join(home, '../fifo');
     execFileSync('mkfifo', [fifo]);
     const fd = openSync(fifo, 'r+');
-    t.after(() => closeSync(fd));
+    afterwards(t, () => closeSync(fd));
     const [program = '', ...args] = command('md-unpack', ['--map', rootfs]);
     const child = spawn(program, args, { env: cleanEnv(), stdio: [fd, 'ignore', 'ignore'] });
-    t.after(() => child.kill('SIGKILL'));
+    killAfterwards(t, child);
     const ended = new Promise((resolve) => child.once('exit', (code, by) => resolve(by ?? code)));
     // Not the last layer, so that it waits.
     writeSync(fd, stdin.trimEnd().split('\n').slice(0, -1).join('\n').concat('\n'));

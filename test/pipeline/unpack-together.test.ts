@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { readRootfsDocument } from '../../lib/isolate/document.js';
 import { until } from '../support/rootfs.js';
-import { cleanEnv, md, needs, needsRoot, run } from '../support/run.js';
+import { cleanEnv, killAfterwards, md, needs, needsRoot, run } from '../support/run.js';
 import { prepare } from '../support/unpacking.js';
 
 const image = (which: string) => [[{ name: 'which', data: which }]];
@@ -100,7 +100,7 @@ test('a run in another PID namespace is seen to be at work, and seen to be dead'
   const staged = () => readdirSync(directory).find((name) => /^\.rootfs\.md-unpack-[0-9]+$/.test(name)) ?? '';
   const argv = ['--pid', '--fork', '--kill-child', '--mount-proc', 'md-unpack', rootfs];
   const child = spawn('unshare', argv, { env: cleanEnv(), stdio: ['pipe', 'ignore', 'ignore'] });
-  t.after(() => child.kill('SIGKILL'));
+  killAfterwards(t, child);
   child.stdin.write(stdin.split('\n').slice(0, 2).join('\n').concat('\n'));
   await until(() => existsSync(join(directory, staged(), 'which')), 10);
   const theirs = staged();

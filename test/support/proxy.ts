@@ -1,10 +1,12 @@
 /** An HTTP proxy that leads to the embedded registry, whatever it is asked for. */
+
 import { once } from 'node:events';
 import * as http from 'node:http';
 import * as https from 'node:https';
 import { type AddressInfo, connect } from 'node:net';
 import type { TestContext } from 'node:test';
 import type { Registry } from './registry.js';
+import { afterwards } from './run.js';
 import type { ServerTls } from './tls.js';
 
 /** With `tls` it speaks https itself. `asked` is what was asked for. */
@@ -35,7 +37,7 @@ export async function startProxy(
   });
   proxy.listen(0, '127.0.0.1');
   await once(proxy, 'listening');
-  t.after(() => {
+  afterwards(t, () => {
     proxy.closeAllConnections();
     proxy.close();
   });

@@ -4,7 +4,7 @@
  * header. It can be told to fail in the ways of `Fault`, and remembers what it was asked.
  *
  *     const registry = await startRegistry({ auth: 'token' });
- *     t.after(() => registry.close());
+ *     afterwards(t, () => registry.close());
  *     const { digest } = await registry.addManifest('library/demo', ['latest'], manifestBytes, mediaType);
  *     registry.faults.add({ on: /registry GET .*blobs/, times: 1, cutAfter: 1000 });
  *     await md('md-token', [`${registry.host}/library/demo`]);

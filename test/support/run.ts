@@ -1,5 +1,6 @@
 /** Running the built commands, other programs and whole pipes, and what tests ask of the machine. */
-import { execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { accessSync, chmodSync, constants, existsSync, mkdtempSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
@@ -157,10 +158,48 @@ function signalNumber(signal: NodeJS.Signals | null): number {
   return (signal && signalNumbers[signal]) ?? 0;
 }
 
+type Cleanup = () => unknown;
+const cleanups = new WeakMap<TestContext, Cleanup[]>();
+
+/**
+ * Runs `cleanup` after the test, whether or not it passed. What was begun last ends first, and where one fails the
+ * others run all the same: `t.after` goes the other way and stops there, and then a child of the test lives on.
+ */
+export function afterwards(t: TestContext, cleanup: Cleanup): void {
+  const known = cleanups.get(t);
+  if (known) {
+    known.push(cleanup);
+    return;
+  }
+  const list = [cleanup];
+  cleanups.set(t, list);
+  t.after(async () => {
+    const errors: unknown[] = [];
+    for (const step of list.reverse()) {
+      try {
+        await step();
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    if (errors.length > 0) throw errors.length === 1 ? errors[0] : new AggregateError(errors);
+  });
+}
+
+/** Kills a child after the test, and waits until it has ended. */
+export function killAfterwards(t: TestContext, child: ChildProcess): void {
+  afterwards(t, async () => {
+    if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = once(child, 'exit');
+    child.kill('SIGKILL');
+    await ended;
+  });
+}
+
 /** A directory of the test's own, removed after it with whatever it holds. */
 export function scratch(t: TestContext, parent = tmpdir()): string {
   const path = mkdtempSync(join(parent, 'md-test-'));
-  t.after(() => remove(path));
+  afterwards(t, () => remove(path));
   return path;
 }
 

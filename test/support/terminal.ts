@@ -5,7 +5,7 @@ import type { TestContext } from 'node:test';
 import { ReadStream } from 'node:tty';
 import { close, ioctl, ioctlMemory, ioctlTermios } from '../../lib/sys/calls.js';
 import { TC, TIO } from '../../lib/sys/constants.js';
-import { cleanEnv } from './run.js';
+import { afterwards, cleanEnv } from './run.js';
 
 export class TestTerminal {
   /** Everything that has appeared on the screen. */
@@ -35,7 +35,7 @@ export class TestTerminal {
       this.#changed();
     });
     this.#stream.on('error', () => this.#stream.destroy());
-    t.after(() => this.end());
+    afterwards(t, () => this.end());
   }
 
   /** Hangs up: what still runs on the terminal gets SIGHUP. */

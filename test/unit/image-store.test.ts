@@ -21,7 +21,7 @@ import { Store } from '../../lib/image/store.js';
 import { Failure } from '../../lib/pipe/failure.js';
 import type { Descriptor } from '../../lib/pipe/oci.js';
 import { digestOf } from '../support/content.js';
-import { pidNamespace, scratch } from '../support/run.js';
+import { killAfterwards, pidNamespace, scratch } from '../support/run.js';
 
 const bytes = randomBytes(100_000);
 const blob: Descriptor = { mediaType: 'x', digest: digestOf(bytes), size: bytes.length };
@@ -166,7 +166,7 @@ test('the longest part that a dead process left is taken over', async (t) => {
 /** Another process that has the beginning of the blob, and does nothing. */
 async function holder(t: TestContext, store: Store): Promise<{ child: ChildProcess; part: string }> {
   const child = spawn('sleep', ['600'], { stdio: 'ignore' });
-  t.after(() => child.kill('SIGKILL'));
+  killAfterwards(t, child);
   const start = readFileSync(`/proc/${child.pid}/stat`, 'latin1')
     .replace(/^.*\) /s, '')
     .split(' ')[19];

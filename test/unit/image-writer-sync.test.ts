@@ -5,7 +5,7 @@ import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { scratch } from '../support/run.js';
+import { afterwards, scratch } from '../support/run.js';
 
 let calls = 0;
 let failure: Error | null = null;
@@ -22,7 +22,7 @@ const { Writer } = await import('../../lib/image/writer.js');
 /** Writes for a second and a half. */
 async function written(t: TestContext) {
   const fd = fs.openSync(join(scratch(t), 'file'), 'w');
-  t.after(() => fs.closeSync(fd));
+  afterwards(t, () => fs.closeSync(fd));
   const writer = new Writer(fd, 0);
   for (let i = 0; i < 15; i++) {
     await writer.write(Buffer.alloc(100));

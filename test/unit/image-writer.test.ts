@@ -3,13 +3,13 @@ import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Writer } from '../../lib/image/writer.js';
-import { scratch } from '../support/run.js';
+import { afterwards, scratch } from '../support/run.js';
 
 function file(t: TestContext, content = ''): { path: string; fd: number } {
   const path = join(scratch(t), 'file');
   writeFileSync(path, content);
   const fd = openSync(path, 'r+');
-  t.after(() => closeSync(fd));
+  afterwards(t, () => closeSync(fd));
   return { path, fd };
 }
 
@@ -49,7 +49,7 @@ test('who sends faster than the disk writes is asked to wait', async (t) => {
 test('a write that fails is reported by the next one and at the end', async (t) => {
   const { path } = file(t, 'x');
   const fd = openSync(path, 'r');
-  t.after(() => closeSync(fd));
+  afterwards(t, () => closeSync(fd));
   const writer = new Writer(fd, 0);
   writer.write(Buffer.from('y'));
   await assert.rejects(writer.done(), { code: 'EBADF' });

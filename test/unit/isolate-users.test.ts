@@ -11,7 +11,7 @@ import { chooseMaps } from '../../lib/isolate/user/userns.js';
 import { identify } from '../../lib/isolate/user/users.js';
 import { Failure } from '../../lib/pipe/failure.js';
 import { refusal } from '../../lib/sys/userns.js';
-import { scratch } from '../support/run.js';
+import { killAfterwards, scratch } from '../support/run.js';
 
 const files = {
   passwd: [
@@ -117,10 +117,10 @@ test('an account file behind links with `..` is read also while somebody renames
   const loop = `const { renameSync, writeFileSync } = require('node:fs');
     const [a, b] = ${JSON.stringify([join(root, 'a'), join(root, 'b')])};
     writeFileSync(a, '');
-    for (;;) { renameSync(a, b); renameSync(b, a); process.stdout.write('.'); }`;
+    process.stdout.write('.');
+    for (;;) { renameSync(a, b); renameSync(b, a); }`;
   const renaming = spawn(process.execPath, ['-e', loop], { stdio: ['ignore', 'pipe', 'inherit'] });
-  t.after(() => renaming.kill('SIGKILL'));
+  killAfterwards(t, renaming);
   await once(renaming.stdout, 'data');
-  renaming.stdout.resume();
   for (let i = 0; i < 5000; i++) assert.equal(readAccountFiles(root).passwd, 'app:x:1000:1000::/:\n');
 });

@@ -13,6 +13,7 @@ import { Guard } from '../../lib/registry/guard.js';
 import { digestOf, filler } from '../support/content.js';
 import { image, layer, mediaTypes, put } from '../support/image.js';
 import { type Registry, type RegistryOptions as ServerOptions, startRegistry } from '../support/registry.js';
+import { afterwards, killAfterwards } from '../support/run.js';
 
 const repository = 'library/demo';
 const limit = 4 << 20;
@@ -21,7 +22,7 @@ const blob = { digest: digestOf(bytes), size: bytes.length };
 
 async function serve(t: TestContext, options: ServerOptions = {}): Promise<Registry> {
   const registry = await startRegistry(options);
-  t.after(() => registry.close());
+  afterwards(t, () => registry.close());
   await put(registry, repository, ['latest'], image({ layers: [layer([{ name: 'a', data: 'a' }])] }));
   await registry.addBlob(bytes);
   return registry;
@@ -35,7 +36,7 @@ function clientFor(t: TestContext, registry: Registry, options: Partial<Registry
     retry: { firstDelay: 1, maxDelay: 5 },
     ...options,
   });
-  t.after(() => client.close());
+  afterwards(t, () => client.close());
   return client;
 }
 
@@ -366,7 +367,7 @@ test('a host that a redirect leads to may not ask for credentials', async (t) =>
     res.writeHead(401, { 'www-authenticate': 'Basic realm="give"' }).end();
   }).listen(0, '127.0.0.1');
   await new Promise((listening) => stranger.once('listening', listening));
-  t.after(() => stranger.close());
+  afterwards(t, () => stranger.close());
   const registry = await serve(t);
   const location = `http://127.0.0.1:${(stranger.address() as AddressInfo).port}/`;
   registry.faults.add({ on: /manifests/, status: 307, headers: { location } });
@@ -391,7 +392,7 @@ test('a registry that points to another one is pulled from as anybody may, witho
     res.writeHead(307, { location }).end();
   }).listen(0, '127.0.0.1');
   await once(front, 'listening');
-  t.after(() => front.close());
+  afterwards(t, () => front.close());
   const credentials = async () => assert.fail('credentials were asked for');
   const origin = `http://127.0.0.1:${(front.address() as AddressInfo).port}`;
   const client = clientFor(t, other, { repository: 'short', origin, credentials });
@@ -601,7 +602,7 @@ test('a foreign layer that the registry does not have comes from its URL, withou
     res.end(bytes);
   }).listen(0, '127.0.0.1');
   await new Promise((listening) => elsewhere.once('listening', listening));
-  t.after(() => {
+  afterwards(t, () => {
     elsewhere.closeAllConnections();
     elsewhere.close();
   });
@@ -627,7 +628,7 @@ test('each URL of a foreign layer is tried in turn, and the failure names them a
     else res.writeHead(req.url === '/denied' ? 403 : 404).end();
   }).listen(0, '127.0.0.1');
   await new Promise((listening) => elsewhere.once('listening', listening));
-  t.after(() => elsewhere.close());
+  afterwards(t, () => elsewhere.close());
   const registry = await serve(t, { auth: 'token' });
   registry.faults.add({ on: /blobs/, status: 404 });
   const origin = `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}`;
@@ -658,7 +659,7 @@ test('of a foreign layer that broke off the beginning is kept, and a wrong begin
     else res.end(rest);
   }).listen(0, '127.0.0.1');
   await new Promise((listening) => elsewhere.once('listening', listening));
-  t.after(() => elsewhere.close());
+  afterwards(t, () => elsewhere.close());
   const registry = await serve(t);
   registry.faults.add({ on: /blobs/, status: 404 });
   const urls = [`http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}/layer`];
@@ -793,13 +794,13 @@ async function startBusyServer(t: TestContext): Promise<number> {
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 800);
     });`;
   const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
-  t.after(() => child.kill('SIGKILL'));
+  killAfterwards(t, child);
   const port = Number(await once(child.stdout, 'data'));
   child.kill('SIGUSR2');
   await once(child.stdout, 'data');
   const [first, second] = [1, 2, 3, 4].map(() => {
     const socket = connect(port, '127.0.0.1').on('error', () => {});
-    t.after(() => socket.destroy());
+    afterwards(t, () => socket.destroy());
     return socket;
   });
   await Promise.all([once(first!, 'connect'), once(second!, 'connect')]);
@@ -817,7 +818,7 @@ test('a connection that is slow to come up is waited for, where the host has oth
   const origin = `http://slow.test:${await startBusyServer(t)}`;
   const guard = new Guard(new URL(origin));
   const client = new RegistryClient({ registry: 'x', repository, origin, guard, retry: { retries: 0 } });
-  t.after(() => client.close());
+  afterwards(t, () => client.close());
   assert.equal(await client.login(), null);
 });
 
@@ -825,7 +826,7 @@ test('what speaks no HTTP is told so', async (t) => {
   const { createServer: createTcpServer } = await import('node:net');
   const server = createTcpServer((socket) => socket.end('SSH-2.0-OpenSSH_9.2\r\n')).listen(0, '127.0.0.1');
   await new Promise((listening) => server.once('listening', listening));
-  t.after(() => server.close());
+  afterwards(t, () => server.close());
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const client = new RegistryClient({ registry: 'x', repository, origin, retry: { retries: 0 } });
   await refused(client.manifest('latest', limit), 76, /speaks no HTTP/);
@@ -852,10 +853,10 @@ test('interim answers are passed over, and not for ever', async (t) => {
     res.end('{}');
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
-  t.after(() => server.close());
+  afterwards(t, () => server.close());
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const client = new RegistryClient({ registry: 'x', repository, origin, retry: { retries: 0 } });
-  t.after(() => client.close());
+  afterwards(t, () => client.close());
   await client.manifest('latest', limit);
   interim = 1000;
   await refused(client.manifest('latest', limit), 76, /announces an answer again and again/);
@@ -874,10 +875,10 @@ test('requests to one origin share a connection', async (t) => {
     connections += 1;
   });
   await new Promise((listening) => server.once('listening', listening));
-  t.after(() => server.close());
+  afterwards(t, () => server.close());
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const client = new RegistryClient({ registry: 'x', repository, origin });
-  t.after(() => client.close());
+  afterwards(t, () => client.close());
   await client.login();
   for (let i = 0; i < 3; i++) await client.manifest('latest', limit);
   assert.equal(connections, 1);

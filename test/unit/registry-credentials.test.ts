@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { Credentials } from '../../lib/registry/auth.js';
 import { credentialFiles, findCredentials } from '../../lib/registry/credentials.js';
-import { scratch } from '../support/run.js';
+import { afterwards, scratch } from '../support/run.js';
 
 const basic = (user: string, password: string) => ({ auth: Buffer.from(`${user}:${password}`).toString('base64') });
 const login = (username: string, password: string): Credentials => ({ kind: 'password', username, password });
@@ -30,7 +30,7 @@ function helper(t: TestContext, name: string, script: string): void {
   chmodSync(path, 0o755);
   const { PATH } = process.env;
   process.env.PATH = `${directory}:${PATH}`;
-  t.after(() => {
+  afterwards(t, () => {
     process.env.PATH = PATH;
   });
 }

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { Failure } from '../../lib/pipe/failure.js';
 import { Guard } from '../../lib/registry/guard.js';
 import { Http } from '../../lib/registry/http.js';
+import { afterwards } from '../support/run.js';
 
 const publicGuard = (origin = 'https://registry.example') => new Guard(new URL(origin), async () => ['203.0.113.5']);
 
@@ -99,7 +100,7 @@ test('where the registry was found when it was asked decides, and not what its n
 
 test('the guard sees to names as well that no_proxy leads past the proxy', async (t) => {
   const saved = { ...process.env };
-  t.after(() => {
+  afterwards(t, () => {
     process.env = saved;
   });
   process.env = { ...saved, http_proxy: 'http://127.0.0.1:9', no_proxy: 'inside.test' };
@@ -109,7 +110,7 @@ test('the guard sees to names as well that no_proxy leads past the proxy', async
     callback(Object.assign(new Error(name), { code: 'ENOTFOUND' }), []);
   };
   const http = new Http({ guard: Object.assign(publicGuard(), { lookup }) });
-  t.after(() => http.close());
+  afterwards(t, () => http.close());
   await assert.rejects(http.exchange({ method: 'GET', url: new URL('http://inside.test/'), headers: {} }));
   assert.deepEqual(asked, ['inside.test']);
 });

@@ -1,4 +1,5 @@
 /** Large blobs in ranges over several connections, each of which the server makes slow. */
+
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { describe, type TestContext, test } from 'node:test';
@@ -9,6 +10,7 @@ import { Connections } from '../../lib/registry/connections.js';
 import { type Content, digestOf, inMemory } from '../support/content.js';
 import type { Fault } from '../support/faults.js';
 import { type Registry, startRegistry } from '../support/registry.js';
+import { afterwards } from '../support/run.js';
 
 const bytes = randomBytes(10_000_000);
 const blob = { digest: digestOf(bytes), size: bytes.length };
@@ -41,7 +43,7 @@ class Sink implements BlobSink {
 
 async function serve(t: TestContext, faults: Fault[], content: Content = inMemory(bytes)): Promise<Registry> {
   const registry = await startRegistry();
-  t.after(() => registry.close());
+  afterwards(t, () => registry.close());
   await registry.addBlob(content, blob.digest);
   for (const fault of [...faults, slow]) registry.faults.add(fault);
   return registry;
@@ -57,7 +59,7 @@ async function download(t: TestContext, registry: Registry, sink: Sink, options:
     pieces,
     ...options,
   });
-  t.after(() => client.close());
+  afterwards(t, () => client.close());
   await client.blob(blob, sink);
   assert.ok(sink.isVerified());
 }

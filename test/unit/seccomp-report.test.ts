@@ -20,6 +20,7 @@ import {
 import { PR, SECCOMP, SIGCHLD } from '../../lib/sys/constants.js';
 import { Block, Program, Result, type Step } from '../../lib/sys/program.js';
 import type { Syscall } from '../../lib/sys/syscall.js';
+import { afterwards } from '../support/run.js';
 
 test('refused calls are reported by name and number, with the error that the filter gives', async () => {
   const target = { capabilities: [], arch: process.arch === 'arm64' ? 'arm64' : 'x64', kernel: '6.1.0' } as const;
@@ -101,7 +102,7 @@ test('processes that ask without end leave the supervisor time for other things'
   const pid = child.start(0);
   // Whoever is never given time ends nothing, this test neither.
   const killer = spawn('sh', ['-c', `sleep 20; kill -KILL -${pid}`], { stdio: 'ignore', detached: true });
-  t.after(() => {
+  afterwards(t, () => {
     process.kill(-pid, 'SIGKILL');
     wait4.try(pid, null, 0, null);
     process.kill(-killer.pid!, 'SIGKILL');

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { request as httpsRequest } from 'node:https';
 import { join } from 'node:path';
@@ -7,14 +7,14 @@ import { type TestContext, test } from 'node:test';
 import { digestOf, filler } from '../support/content.js';
 import { image, index, layer, put } from '../support/image.js';
 import { type Registry, type RegistryOptions, startRegistry } from '../support/registry.js';
-import { needs, needsRoot, pipeStages, run, scratch, shell } from '../support/run.js';
+import { afterwards, killAfterwards, needs, needsRoot, pipeStages, run, scratch, shell } from '../support/run.js';
 import { tarball } from '../support/tar.js';
 import { makeCa } from '../support/tls.js';
 import { describeTree } from '../support/tree.js';
 
 async function registryOf(t: TestContext, options: RegistryOptions = {}): Promise<Registry> {
   const registry = await startRegistry(options);
-  t.after(() => registry.close());
+  afterwards(t, () => registry.close());
   return registry;
 }
 
@@ -209,4 +209,21 @@ test('the tar writer makes what GNU tar reads back', { skip: needs('tar', 'getfa
   });
   assert.equal(tree.get('d/link')?.target, '../../x');
   assert.equal(tree.get('null')?.device, '1:3');
+});
+
+test('what a test cleans up afterwards ends in reverse, also behind a failure', async () => {
+  const order: string[] = [];
+  const hooks: (() => Promise<void>)[] = [];
+  const t = { after: (hook: () => Promise<void>) => hooks.push(hook) } as unknown as TestContext;
+  afterwards(t, () => order.push('made first'));
+  afterwards(t, () => {
+    order.push('made second');
+    throw new Error('not empty');
+  });
+  const child = spawn('sleep', ['1000']);
+  killAfterwards(t, child);
+  assert.equal(hooks.length, 1);
+  await assert.rejects(hooks[0]!(), /not empty/);
+  assert.deepEqual(order, ['made second', 'made first']);
+  assert.equal(child.signalCode, 'SIGKILL');
 });

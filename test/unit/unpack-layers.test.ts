@@ -4,7 +4,7 @@ import { lstatSync, readdirSync, readFileSync, readlinkSync, statSync } from 'no
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Failure } from '../../lib/pipe/failure.js';
-import { needs, needsRoot, run } from '../support/run.js';
+import { afterwards, needs, needsRoot, run } from '../support/run.js';
 import type { TarEntry } from '../support/tar.js';
 import { describeTree } from '../support/tree.js';
 import { type Stack, unpack } from '../support/unpacking.js';
@@ -469,7 +469,7 @@ test('case 12: a symlink is given its own owner, not what it names', { skip: nee
 test('case 13: modes are exact whatever the umask', async (t) => {
   const modes = [0o0, 0o777, 0o4711, 0o2755, 0o1777, 0o7777, 0o640];
   const before = process.umask(0o077);
-  t.after(() => process.umask(before));
+  afterwards(t, () => process.umask(before));
   const entries = modes.flatMap((mode, i) => [file(`f${i}`, 'x', { mode }), dir(`d${i}/`, { mode }), file(`d${i}/x`)]);
   const rootfs = await tree(t, [entries, [file('d1/y')]]);
   for (const [i, mode] of modes.entries()) {
