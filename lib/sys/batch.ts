@@ -8,12 +8,15 @@ import { mapCode } from './memory.js';
 import { once } from './once.js';
 import type { Syscall } from './syscall.js';
 
-/** An entry and the header, in 32-bit words: batchListings says what is in them. */
-const entryWords = 14;
+/** An entry and the header, in 32-bit words, and two places in an entry: batchListings says what is in them. */
+const entryWords = 16;
 const headerWords = 4;
 const resultAt = 12;
+const firstAt = 14;
 
 const code = once(() => mapCode(batchCode()));
+
+type Call = Pick<Syscall, 'number'>;
 
 /** A table of at most `capacity` calls. What addresses in it point to is the caller's to keep until they are made. */
 export class Batch {
@@ -30,31 +33,30 @@ export class Batch {
   }
 
   /**
-   * Writes down a call of four arguments at most, addresses and other numbers, and the result that it must have. Throws
-   * RangeError when the table is full: what lies behind it would be run as calls.
+   * Writes down a call of four arguments at most, addresses and other numbers, and the least result that it must have.
+   * Returns its place. Throws RangeError when the table is full: what lies behind it would be run as calls.
    */
-  add(call: Pick<Syscall, 'number'>, expected: number, a = 0, b = 0, c = 0, d = 0): void {
-    if (this.size === this.capacity) throw new RangeError(`a batch of ${this.capacity} calls is full`);
-    const at = headerWords + this.size * entryWords;
-    this.put(at, call.number);
-    this.put(at + 2, a);
-    this.put(at + 4, b);
-    this.put(at + 6, c);
-    this.put(at + 8, d);
-    this.put(at + 10, expected);
-    this.size += 1;
+  add(call: Call, least: number, a = 0, b = 0, c = 0, d = 0): number {
+    const at = this.wordOf(this.size);
+    this.put(at + firstAt, a);
+    return this.write(call, least, this.addressAt(at + firstAt), b, c, d);
   }
 
-  /** Makes the calls from the one at `from` on. Returns the place of the first with an unexpected result, or `size`. */
-  run(from = 0): number {
-    this.put(0, this.addressOf(from));
-    this.put(2, this.addressOf(this.size));
-    return (callCode(code(), this.address) - this.addressOf(0)) / (entryWords * 4);
+  /** The same for a call whose first argument is the result of the one at `place`, before it: a descriptor. */
+  addOn(place: number, call: Call, least: number, b = 0, c = 0, d = 0): number {
+    return this.write(call, least, this.addressAt(this.wordOf(place) + resultAt), b, c, d);
+  }
+
+  /** Makes the calls. Returns the place of the first with a lesser result than it must have, behind which none is made, or `size`. */
+  run(): number {
+    this.put(0, this.addressAt(headerWords));
+    this.put(2, this.addressAt(this.wordOf(this.size)));
+    return (callCode(code(), this.address) - this.addressAt(headerWords)) / (entryWords * 4);
   }
 
   /** What the call at a place returned: a negative errno after an error. */
   result(place: number): number {
-    const at = headerWords + place * entryWords + resultAt;
+    const at = this.wordOf(place) + resultAt;
     return this.words[at]! + (this.words[at + 1]! | 0) * 2 ** 32;
   }
 
@@ -62,8 +64,24 @@ export class Batch {
     this.size = 0;
   }
 
-  private addressOf(place: number): number {
-    return this.address + (headerWords + place * entryWords) * 4;
+  private write(call: Call, least: number, first: number, b: number, c: number, d: number): number {
+    if (this.size === this.capacity) throw new RangeError(`a batch of ${this.capacity} calls is full`);
+    const at = this.wordOf(this.size);
+    this.put(at, call.number);
+    this.put(at + 2, first);
+    this.put(at + 4, b);
+    this.put(at + 6, c);
+    this.put(at + 8, d);
+    this.put(at + 10, least);
+    return this.size++;
+  }
+
+  private wordOf(place: number): number {
+    return headerWords + place * entryWords;
+  }
+
+  private addressAt(word: number): number {
+    return this.address + word * 4;
   }
 
   /** Two words of 32 bits, the lower one first: storing in an array of them takes a number modulo 2^32. */

@@ -189,8 +189,9 @@ export const entrances = {
 
 /**
  * What a batch (batch.ts) runs in this process, with the address of its header: addresses of the first entry, and of the end.
- * An entry is seven words of 8 bytes: the call number, four arguments, the result that is expected, the result. It returns
- * the address of the first entry with another result than that, or of the end.
+ * An entry is eight words of 8 bytes: the call number, the address of the first argument, three more arguments, the least
+ * result that is no surprise, the result, and a place for the first argument. It returns the address of the first entry with
+ * a lesser result than that, or of the end.
  */
 export const batchListings = {
   x64: `
@@ -200,18 +201,19 @@ export const batchListings = {
   488b6f08          mov rbp, [rdi+8]            ; the end
                   next:
   4839eb            cmp rbx, rbp
-  7425              je over
-  488b7b08          mov rdi, [rbx+8]
+  7428              je over
+  488b4b08          mov rcx, [rbx+8]            ; it may be the result of an earlier call
+  488b39            mov rdi, [rcx]
   488b7310          mov rsi, [rbx+16]
   488b5318          mov rdx, [rbx+24]
   4c8b5320          mov r10, [rbx+32]
   488b03            mov rax, [rbx]
   0f05              syscall
   48894330          mov [rbx+48], rax
-  483b4328          cmp rax, [rbx+40]           ; as expected?
-  7506              jne over
-  4883c338          add rbx, 56
-  ebd6              jmp next
+  483b4328          cmp rax, [rbx+40]
+  7c06              jl over
+  4883c340          add rbx, 64
+  ebd3              jmp next
                   over:
   4889d8            mov rax, rbx
   5d                pop rbp
@@ -224,8 +226,9 @@ export const batchListings = {
   140440f9          ldr x20, [x0, #8]           ; the end
                   next:
   7f0214eb          cmp x19, x20
-  a0010054          b.eq over
-  600640f9          ldr x0, [x19, #8]
+  c0010054          b.eq over
+  690640f9          ldr x9, [x19, #8]           ; it may be the result of an earlier call
+  200140f9          ldr x0, [x9]
   610a40f9          ldr x1, [x19, #16]
   620e40f9          ldr x2, [x19, #24]
   631240f9          ldr x3, [x19, #32]
@@ -233,10 +236,10 @@ export const batchListings = {
   010000d4          svc #0
   601a00f9          str x0, [x19, #48]
   691640f9          ldr x9, [x19, #40]
-  1f0009eb          cmp x0, x9                  ; as expected?
-  61000054          b.ne over
-  73e20091          add x19, x19, #56
-  f3ffff17          b next
+  1f0009eb          cmp x0, x9
+  6b000054          b.lt over
+  73020191          add x19, x19, #64
+  f2ffff17          b next
                   over:
   e00313aa          mov x0, x19
   f353c1a8          ldp x19, x20, [sp], #16

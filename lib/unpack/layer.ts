@@ -9,9 +9,7 @@ import {
   fchmod,
   fchown,
   fchownat,
-  ftruncate,
   linkat,
-  lseek,
   mkdirat,
   mknodat,
   openat,
@@ -21,11 +19,11 @@ import {
 import { AT, O, S } from '../sys/constants.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, cleanPath, joinPath, shown, splitPath, toBytes } from './bytes.js';
-import { type Contents, writeAll } from './contents.js';
+import { createFile, type Deferred } from './deferred.js';
 import { entryFailure } from './entry-failure.js';
-import { EEXIST, EFBIG, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM } from './errno.js';
+import { EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM } from './errno.js';
 import { countBytes, countEntry } from './limits.js';
-import type { Xattrs } from './pax.js';
+import { OpenFile } from './open-file.js';
 import { type Dir, tooDeep } from './rooted.js';
 import { statAt } from './stat.js';
 import type { Entry, TarSink } from './tar.js';
@@ -34,7 +32,6 @@ import { chmodAt, type Kept, type Tree, type Unset, usableMode } from './tree.js
 import { parseWhiteout, Written } from './whiteouts.js';
 import { applyXattrs, replaceXattrs, withoutAcls } from './xattrs.js';
 
-const createFile = O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW | O.CLOEXEC;
 const openDirectory = O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
 /** PATH_MAX with its NUL: limits.h. */
 const maxPathBytes = 4095;
@@ -45,85 +42,83 @@ export interface Budget {
   bytes: number;
 }
 
+/** An entry and its clean path: the directory, and the name in it. */
+interface Placed {
+  entry: Entry;
+  above: ByteString;
+  name: ByteString;
+}
+
 export class LayerWriter implements TarSink {
   private readonly written: Written;
   private readonly user = process.geteuid!();
   private readonly group = process.getegid!();
 
-  /** The entry whose content comes, its descriptor, and whether a hole ends it. */
+  /** The entry at hand, and the path that it has in the tree. */
   private entryNow: Entry | undefined;
   private pathNow: ByteString = '';
-  private fd = -1;
-  private endsInHole = false;
-  /** Its content, when that came in one piece. */
+  /** A file of which no content has come, or all of it in one piece; and one that is open since it comes in parts. */
+  private coming: Placed | undefined;
   private whole: Buffer | undefined;
+  private file: OpenFile | undefined;
 
   /**
-   * `isBase`: there is no lower layer, so that whiteouts have nothing to hide. `contents` completes files. `sourceOf` says
-   * which tree has the target of a hard link, where it is not this one.
+   * `isBase`: there is no lower layer, so that whiteouts have nothing to hide. `deferred` takes what can be put off.
+   * `sourceOf` says which tree has the target of a hard link, where it is not this one.
    */
   constructor(
     private readonly tree: Tree,
     isBase: boolean,
     private readonly budget: Budget,
-    private readonly contents: Contents,
+    private readonly deferred: Deferred | undefined,
     private readonly sourceOf: (target: ByteString) => Tree | undefined = () => tree,
   ) {
     this.written = new Written(!isBase, tree.names);
     tree.onMade = (path) => this.written.add(...splitPath(path));
+    tree.settle = () => this.deferred?.flush();
   }
 
   entry(entry: Entry): void {
     countEntry(this.budget);
     this.entryNow = entry;
-    try {
-      this.place(entry);
-    } catch (error) {
-      throw entryFailure(error, entry.path);
-    }
+    this.doing(() => this.place(entry));
   }
 
   content(bytes: Buffer): void {
     countBytes(this.budget, bytes.length);
-    if (this.fd < 0) return;
-    if (bytes.length === this.entryNow!.size) {
-      this.whole = bytes;
-      return;
-    }
-    try {
-      writeAll(this.fd, bytes);
-      this.endsInHole = false;
-    } catch (error) {
-      throw entryFailure(error, this.pathNow);
-    }
+    if (bytes.length === this.coming?.entry.size) this.whole = bytes;
+    else this.doing(() => this.opened()?.write(bytes));
   }
 
   hole(length: number): void {
-    if (this.fd < 0) return;
-    try {
-      const at = lseek.try(this.fd, length, seekCurrent);
-      // lseek(2): EINVAL beyond the largest file of the filesystem, where write(2) has EFBIG.
-      if (at < 0) throw new SyscallError('lseek', at === -EINVAL ? EFBIG : -at, shown(this.pathNow));
-      this.endsInHole = true;
-    } catch (error) {
-      throw entryFailure(error, this.pathNow);
-    }
+    this.doing(() => this.opened()?.hole(length));
   }
 
   end(): void {
-    if (this.fd < 0) return;
-    try {
-      this.finishFile(this.entryNow!);
-    } catch (error) {
-      throw entryFailure(error, this.pathNow);
-    }
+    this.doing(() => {
+      const { coming, whole, file } = this;
+      this.coming = undefined;
+      this.whole = undefined;
+      this.file = undefined;
+      if (coming) this.putOff(coming, whole);
+      else if (file) this.finishFile(this.entryNow!, file);
+    });
   }
 
   /** Lets go of a file that a failure left open, and of what was kept for this layer. */
   close(): void {
     this.written.close();
-    if (this.fd >= 0) close.try(this.fd);
-    this.fd = -1;
+    this.file?.letGo();
+    this.file = undefined;
+  }
+
+  /** What fails is told of the entry at hand. */
+  private doing(step: () => void, { path } = this.entryNow!): void {
+    try {
+      step();
+    } catch (error) {
+      throw entryFailure(error, path);
+    }
   }
 
   private place(entry: Entry): void {
@@ -133,15 +128,38 @@ export class LayerWriter implements TarSink {
     const whiteout = parseWhiteout(above, name);
     if (path === '') this.rootEntry(entry);
     else if (whiteout) this.hide(above, whiteout);
-    else this.put(entry, above, name);
+    else if (entry.type === 'file') this.coming = { entry, above, name };
+    else if (entry.type === 'symlink') this.putOff({ entry, above, name });
+    else this.put({ entry, above, name });
   }
 
-  private put(entry: Entry, above: ByteString, name: ByteString): void {
+  /** The file whose content comes, from now on open; `undefined` for a whiteout, whose content means nothing. */
+  private opened(): OpenFile | undefined {
+    const { coming } = this;
+    this.coming = undefined;
+    if (coming) {
+      const dir = this.directoryOf(coming);
+      this.file = this.openFile(coming.entry, dir, coming.name);
+      this.written.add(dir.path, coming.name);
+    }
+    return this.file;
+  }
+
+  /** The directory that an entry goes into, made when it is not there; all that was put off is there by then. */
+  private directoryOf({ above, name }: Placed): Dir {
+    this.deferred?.flush();
     const dir = this.tree.root.ensure(above);
     this.pathNow = joinPath(dir.path, name);
+    return dir;
+  }
+
+  /** Makes an entry now; of a file this is all of the content. */
+  private put(placed: Placed, content?: Buffer): void {
+    const { entry, name } = placed;
+    const dir = this.directoryOf(placed);
     switch (entry.type) {
       case 'file':
-        this.beginFile(entry, dir, name);
+        this.wholeFile(entry, dir, name, content);
         break;
       case 'directory':
         this.directory(entry, dir, name);
@@ -158,15 +176,49 @@ export class LayerWriter implements TarSink {
     this.written.add(dir.path, name);
   }
 
+  /** Puts off a file of which all content is there, or a symlink; makes it now when it is not one of those that can be. */
+  private putOff(placed: Placed, content?: Buffer): void {
+    const { entry, above, name } = placed;
+    const again = () => this.put(placed, content);
+    const { deferred } = this;
+    if (!deferred || !this.canWait(entry)) {
+      again();
+      return;
+    }
+    const dir = this.tree.root.ensure(above);
+    const { uid, gid, mode, mtime, target } = entry;
+    const isGiven = !this.owns(entry, dir.ownGroup);
+    const owner = isGiven && this.user === 0 ? { uid, gid } : undefined;
+    if (owner && entry.type === 'symlink') {
+      again();
+      return;
+    }
+    this.pathNow = joinPath(dir.path, name);
+    this.tree.noteUnset(this.pathNow, {});
+    if (isGiven && this.user !== 0) this.keepOwner(entry);
+    const place = { dirfd: dir.fd, name, again: () => this.doing(again, entry) };
+    if (entry.type === 'file') deferred.file(place, { content, mode, owner, mtime });
+    else deferred.symlink(place, target, mtime);
+    this.written.add(dir.path, name);
+    if (deferred.isFull) deferred.flush();
+  }
+
+  private canWait({ type, target, xattrs }: Entry): boolean {
+    if (xattrs) return false;
+    return type === 'file' || (target !== '' && target.length <= maxPathBytes);
+  }
+
   private rootEntry(entry: Entry): void {
     if (entry.type !== 'directory')
       throw new Failure(Status.data, 'root of the tree', `the layer makes it a ${entry.type}`);
+    this.deferred?.flush();
     this.pathNow = '';
     this.setDirectory(this.tree.fd, entry);
   }
 
   private hide(above: ByteString, whiteout: Exclude<ReturnType<typeof parseWhiteout>, undefined>): void {
     if (whiteout.kind === 'skip' || !this.written.hasLower) return;
+    this.deferred?.flush();
     const dir = this.tree.root.find(above);
     if (dir === -ENOENT || dir === -ENOTDIR) return;
     if (dir === -ELOOP) throw new Failure(Status.data, shown(above), 'its symlinks go round in a circle (ELOOP)');
@@ -188,7 +240,18 @@ export class LayerWriter implements TarSink {
     this.written.hide(dir.path);
   }
 
-  private beginFile(entry: Entry, dir: Dir, name: ByteString): void {
+  private wholeFile(entry: Entry, dir: Dir, name: ByteString, content: Buffer | undefined): void {
+    const file = this.openFile(entry, dir, name);
+    try {
+      if (content) file.write(content);
+      this.finishFile(entry, file);
+    } catch (error) {
+      file.letGo();
+      throw error;
+    }
+  }
+
+  private openFile(entry: Entry, dir: Dir, name: ByteString): OpenFile {
     const bytes = toBytes(name);
     const mode = (entry.mode & 0o777) | this.lentMode(entry);
     let fd = openat.try(dir.fd, bytes, createFile, mode);
@@ -197,36 +260,22 @@ export class LayerWriter implements TarSink {
       fd = openat.try(dir.fd, bytes, createFile, mode);
     }
     if (fd < 0) throw new SyscallError('openat', -fd, shown(this.pathNow));
-    this.fd = fd;
-    this.endsInHole = false;
-    this.whole = undefined;
     this.tree.noteUnset(this.pathNow, {});
     if (!this.owns(entry, dir.ownGroup)) this.chown(entry, () => fchown.try(fd, entry.uid, entry.gid));
+    return new OpenFile(fd, this.pathNow);
   }
 
   /** After the content: owner first, since a change of owner takes setuid and capabilities away, and times last. */
-  private finishFile(entry: Entry): void {
-    const { fd, whole } = this;
+  private finishFile(entry: Entry, file: OpenFile): void {
+    const { size, mtime, xattrs } = entry;
     const special = (entry.mode & 0o7000) !== 0;
-    if (this.endsInHole) ftruncate(fd, entry.size);
-    if (entry.xattrs) this.setXattrs(fd, entry, entry.xattrs);
     // A change of the mode behind an ACL would change the ACL.
-    const mode = (entry.xattrs ? this.lentMode(entry) !== 0 : special) ? entry.mode : undefined;
-    this.fd = -1;
-    this.contents.finish({
-      fd,
-      path: this.pathNow,
-      content: entry.xattrs ? undefined : whole,
-      mode,
-      mtime: entry.mtime,
+    const mode = (xattrs ? this.lentMode(entry) !== 0 : special) ? entry.mode : undefined;
+    file.finish({ size, mode, mtime }, (fd) => {
+      if (!xattrs) return;
+      if (special) fchmod(fd, entry.mode | this.lentMode(entry));
+      this.keepUnset(applyXattrs(fd, xattrs, this.pathNow));
     });
-  }
-
-  /** Behind the content, since writing takes file capabilities away. */
-  private setXattrs(fd: number, entry: Entry, xattrs: Xattrs): void {
-    if (this.whole) writeAll(fd, this.whole);
-    if (entry.mode & 0o7000) fchmod(fd, entry.mode | this.lentMode(entry));
-    this.keepUnset(applyXattrs(fd, xattrs, this.pathNow));
   }
 
   /** xattr(7): an ordinary user sets attributes only of a file whose mode lets him write to it, open for writing or not. */
@@ -363,8 +412,12 @@ export class LayerWriter implements TarSink {
     const result = this.user === 0 ? call() : -EPERM;
     if (result >= 0) return;
     if (result !== -EPERM && result !== -EINVAL) throw new SyscallError('fchown', -result, shown(this.pathNow));
-    // What an ordinary user owns is root's in that user's containers.
-    if (entry.uid !== 0 || entry.gid !== 0) this.keepUnset({ uid: entry.uid, gid: entry.gid });
+    this.keepOwner(entry);
+  }
+
+  /** What an ordinary user owns is root's in that user's containers. */
+  private keepOwner({ uid, gid }: Entry): void {
+    if (uid !== 0 || gid !== 0) this.keepUnset({ uid, gid });
   }
 
   private keepUnset(unset: Unset): void {
@@ -376,9 +429,6 @@ function checkLength(path: ByteString): void {
   if (path.length <= maxPathBytes) return;
   throw new Failure(Status.data, shown(path.slice(0, 60)), 'the name is longer than the kernel takes');
 }
-
-/** lseek(2), SEEK_CUR. */
-const seekCurrent = 1;
 
 /** A hard link to nothing, or to a directory, which may have to make room for its target yet. */
 export class MissingTarget extends Failure {

@@ -6,11 +6,12 @@
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { close, mkdirat, openHow, readlinkat } from '../sys/calls.js';
-import { AT, O, RESOLVE } from '../sys/constants.js';
+import { AT, O, RESOLVE, RLIMIT } from '../sys/constants.js';
 import { openIn } from '../sys/open-in.js';
+import { softLimit } from '../sys/rlimit.js';
 import { errnoNameOf, SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from './bytes.js';
-import { mayOpenMany } from './descriptors.js';
+import { directHow } from './deferred.js';
 import { EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR } from './errno.js';
 import { LimitExceeded } from './limits.js';
 import { statOf } from './stat.js';
@@ -24,13 +25,13 @@ export interface Dir {
   readonly ownGroup: boolean;
 }
 
-const direct = openHow(O.RDONLY | O.DIRECTORY | O.CLOEXEC, RESOLVE.IN_ROOT | RESOLVE.NO_SYMLINKS);
 const following = openHow(O.RDONLY | O.DIRECTORY | O.CLOEXEC, RESOLVE.IN_ROOT);
 
 /** How many directories stay open. Layers come in the order of their directories, so few are enough. */
 const maxOpen = 128;
-/** Where this process may have few files open. */
+/** Where this process may have few files open: by the soft limit, which Node raises to the hard one at its start. */
 const maxOpenOfFew = 16;
+const fewFiles = 512;
 /** As the kernel: path_resolution(7). */
 const maxLinks = 40;
 
@@ -41,6 +42,8 @@ export interface RootOptions {
   made(path: ByteString): void;
   /** Removes what stands at a name, whatever it is. */
   remove(dir: Dir, name: ByteString): void;
+  /** Called before the kernel is asked where a path leads, and before a directory is closed. */
+  settle(): void;
 }
 
 export class Root {
@@ -50,7 +53,7 @@ export class Root {
   private stale = false;
   private readonly home: string;
   private readonly group = process.getegid!();
-  private readonly maxOpen = mayOpenMany() ? maxOpen : maxOpenOfFew;
+  private readonly maxOpen = softLimit(RLIMIT.NOFILE) < fewFiles ? maxOpenOfFew : maxOpen;
 
   constructor(
     private readonly fd: number,
@@ -61,6 +64,7 @@ export class Root {
 
   /** The directory at a clean path, or a negative errno: ENOENT, ENOTDIR, ELOOP. Symlinks are followed in the root. */
   find(path: ByteString): Dir | number {
+    if (this.stale || !this.open.has(path)) this.options.settle();
     if (this.stale) this.closeAll();
     const known = this.open.get(path);
     if (known) {
@@ -69,7 +73,7 @@ export class Root {
       return known;
     }
     const name = path === '' ? '.' : toBytes(path);
-    const fd = openIn(this.fd, name, direct);
+    const fd = openIn(this.fd, name, directHow);
     if (fd >= 0) return this.keep(path, { fd, path, ownGroup: this.isOwnGroup(fd) });
     if (fd !== -ELOOP) return fd;
     const behind = openIn(this.fd, name, following);

@@ -7,6 +7,7 @@ import { close, fchmod, fchmodat, getdents64, openat, openat2, openHow, unlinkat
 import { AT, O, RESOLVE } from '../sys/constants.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from './bytes.js';
+import { type Deferred, deferring } from './deferred.js';
 import { EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR, EPERM } from './errno.js';
 import { costOf, NamesBudget } from './limits.js';
 import type { Time, Xattrs } from './pax.js';
@@ -66,6 +67,8 @@ export class Tree {
   readonly names: NamesBudget;
   /** Told of every directory made on the way to an entry. */
   onMade: (path: ByteString) => void = () => {};
+  /** Has what is put off made: called before the kernel is asked where a path leads. */
+  settle: () => void = () => {};
 
   /** `fd` is the root directory of the tree, open, empty and owned by this process. */
   constructor(
@@ -81,6 +84,7 @@ export class Tree {
         this.onMade(path);
       },
       remove: (dir, name) => this.remove(dir, name),
+      settle: () => this.settle(),
     });
   }
 
@@ -170,13 +174,28 @@ export class Tree {
 
   /** Gives every directory its mode and times, the deepest first. Nothing may be created after it. */
   finish(): void {
+    const deferred = deferring();
     const paths = [...this.directories.keys()].sort().reverse();
-    for (const path of paths) this.finishDirectory(path, this.directories.get(path)!);
+    for (const path of paths) this.finishDirectory(path, this.directories.get(path)!, deferred);
+    deferred?.flush();
     if (!this.isDescribed('')) fchmod(this.fd, 0o755);
     this.root.closeAll();
   }
 
-  private finishDirectory(path: ByteString, { mode, mtime, acls }: DirectoryEnd): void {
+  private finishDirectory(path: ByteString, end: DirectoryEnd, deferred: Deferred | undefined): void {
+    const again = () => this.finishNow(path, end);
+    // The root has no path, and is not to be opened to others before all else is done.
+    if (!deferred || path === '' || end.acls) {
+      deferred?.flush();
+      again();
+      return;
+    }
+    const mode = end.mode === usableMode(end.mode) ? undefined : end.mode;
+    deferred.directory({ dirfd: this.fd, name: path, again }, mode, end.mtime);
+    if (deferred.isFull) deferred.flush();
+  }
+
+  private finishNow(path: ByteString, { mode, mtime, acls }: DirectoryEnd): void {
     try {
       const dir = this.root.find(path);
       if (typeof dir === 'number') throw new SyscallError('openat2', -dir, shown(path));

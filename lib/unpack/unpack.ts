@@ -3,7 +3,7 @@ import type { Layer, ManifestDocument, RootfsDocument } from '../pipe/document.j
 import { Failure } from '../pipe/failure.js';
 import { close } from '../sys/calls.js';
 import { type LayerFile, ofImage } from './announced.js';
-import { Contents } from './contents.js';
+import { deferring } from './deferred.js';
 import { type Budget, LayerWriter } from './layer.js';
 import type { Limits } from './limits.js';
 import { Selection } from './only.js';
@@ -150,21 +150,21 @@ async function lay<L extends LayerFile>(
   const { entries, bytes, depth } = options.limits;
   const budget: Budget = { entries, bytes };
   const tree = new Tree(stage.fd, { maxDepth: depth });
-  const contents = new Contents();
+  const deferred = deferring();
   const sourceOf = selection.isAll ? undefined : (target: string) => selection.sourceOf(target, tree, spare);
   try {
     await readLayers(
       layers,
       ({ index }) =>
         selection.sink(
-          new LayerWriter(tree, index === 0, budget, contents, sourceOf),
-          spare && new LayerWriter(spare, index === 0, budget, contents),
+          new LayerWriter(tree, index === 0, budget, deferred, sourceOf),
+          spare && new LayerWriter(spare, index === 0, budget, deferred),
         ),
-      { ...options, flush: () => contents.flush() },
+      { ...options, flush: () => deferred?.flush() },
     );
     return tree;
   } catch (error) {
-    contents.abandon();
+    deferred?.clear();
     tree.root.closeAll();
     spare?.root.closeAll();
     throw error;

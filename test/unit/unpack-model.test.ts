@@ -28,7 +28,7 @@ function randomStack(random: Random): Stack {
     model = LayerModel.over(model?.view);
     const entries: TarEntry[] = [];
     layers.push(entries);
-    for (let wanted = 1 + random.below(8); entries.length < wanted; ) {
+    for (let wanted = 1 + random.below(24); entries.length < wanted; ) {
       const entry = randomEntry(random, model.view, `${layers.length}.${entries.length}`);
       try {
         model = model.with(entry);
