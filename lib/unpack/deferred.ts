@@ -1,8 +1,9 @@
 /**
- * Files and symlinks that are put off to be made many in one go, and directories to be completed so, which takes less time than a call from JavaScript for each
- * step. They are those that nothing is to be asked about: what is needed for them is known beforehand, and that nothing
- * stands in their way is taken for granted. Where a call of one does not do what it should, that one and all behind it are
- * made again, one by one, by whoever put them off: only then is it known what their paths mean.
+ * Files and symlinks that are put off to be made many in one go, and directories to be completed so. That takes less time
+ * than a call from JavaScript for each step. They are those that nothing is to be asked about: what is needed for them is
+ * known beforehand, and that nothing stands in their way is taken for granted. Where a call of one does not do what it
+ * should, that one and all behind it are made again, one by one, by whoever put them off: only then is it known what their
+ * paths mean.
  *
  * All else that is done to the tree comes after a `flush`, so that the outcome is that of the order of the archive.
  */
@@ -17,6 +18,7 @@ import { timespecsBytes, writeTimespecs } from './timespec.js';
 
 /** What finds a directory in its root, where no symlink leads to it. */
 export const directHow = openHow(O.RDONLY | O.DIRECTORY | O.CLOEXEC, RESOLVE.IN_ROOT | RESOLVE.NO_SYMLINKS);
+/** For a new file, never through a symlink that stands there. */
 export const createFile = O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW | O.CLOEXEC;
 
 const entriesAtOnce = 64;
@@ -24,7 +26,7 @@ const callsOfFile = 6;
 /** A name and what it links to, with their NULs: PATH_MAX twice, limits.h. */
 const maxTextBytes = 2 * 4096;
 
-/** Where an entry is to be, and how it is made by single calls. */
+/** Where an entry is to be; `again` makes it by single calls, and throws `Failure`. */
 export interface Place {
   /** The directory, open until the next `flush`. */
   dirfd: number;

@@ -99,9 +99,9 @@ export class LayerWriter implements TarSink {
       const { coming, whole, file } = this;
       this.coming = undefined;
       this.whole = undefined;
-      this.file = undefined;
       if (coming) this.putOff(coming, whole);
       else if (file) this.finishFile(this.entryNow!, file);
+      this.file = undefined;
     });
   }
 
