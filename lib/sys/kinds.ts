@@ -4,10 +4,15 @@ import type { Kind, Memory, Path } from './syscall.js';
 
 const maxShown = 64;
 
-/** A NUL-terminated string for the kernel. A NUL inside would cut the path short, so it is refused. */
+/** For a NUL inside of a path: it would cut that short. */
+export function refuseNul(): never {
+  throw new Error('a path with a NUL byte reached a system call');
+}
+
+/** A NUL-terminated string for the kernel. A NUL inside is refused. */
 export function cString(path: Path): Buffer {
   const text = typeof path === 'string';
-  if (text ? path.includes('\0') : path.includes(0)) throw new Error('a path with a NUL byte reached a system call');
+  if (text ? path.includes('\0') : path.includes(0)) refuseNul();
   if (text) return Buffer.from(`${path}\0`);
   // From the pool of small buffers: memory of its own for each path is what a garbage collection costs most.
   const bytes = Buffer.allocUnsafe(path.length + 1);

@@ -12,6 +12,7 @@ import { Batch } from '../sys/batch.js';
 import { close, fchmod, fchown, openat, openat2, openHow, symlinkat, utimensat, write } from '../sys/calls.js';
 import { AT, O, RESOLVE } from '../sys/constants.js';
 import { addressOf } from '../sys/ffi.js';
+import { refuseNul } from '../sys/kinds.js';
 import type { ByteString } from './bytes.js';
 import type { Time } from './pax.js';
 import { timespecsBytes, writeTimespecs } from './timespec.js';
@@ -136,7 +137,7 @@ export class Deferred {
     const at = this.texts.take(text.length + 1);
     for (let i = 0; i < text.length; i++) {
       const byte = text.charCodeAt(i);
-      if (byte === 0) throw new Error('a path with a NUL byte reached a system call');
+      if (byte === 0) refuseNul();
       bytes[at + i] = byte;
     }
     bytes[at + text.length] = 0;
