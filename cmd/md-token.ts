@@ -1,25 +1,8 @@
 #!/usr/bin/env node
+import { imageFlags, nameLocal, openNamed } from '../lib/image/open.js';
 import { main } from '../lib/pipe/command.js';
-import type { TokenDocument } from '../lib/pipe/document.js';
-import type { Flags, FlagValues } from '../lib/pipe/flags.js';
 import { writeDocument } from '../lib/pipe/output.js';
-import { askedLogin, loginFlags } from '../lib/registry/login.js';
-import { networkFlags, networkOf } from '../lib/registry/network.js';
-import { openRegistry } from '../lib/registry/open.js';
-import {
-  formatReference,
-  isSameReference,
-  manifestName,
-  parseReference,
-  type Reference,
-  tryReference,
-} from '../lib/registry/reference.js';
-
-const registryFlags = {
-  offline: { kind: 'boolean', help: 'ask nobody: the image is in the store already' },
-  ...loginFlags,
-  ...networkFlags,
-} as const satisfies Flags;
+import { networkFlags } from '../lib/registry/network.js';
 
 main(
   {
@@ -27,7 +10,7 @@ main(
     summary: 'Ask the registry of IMAGE how it wants to be asked, and get a token for pulling from it',
     operands: 'IMAGE',
     arity: { min: 1, max: 1 },
-    flags: registryFlags,
+    flags: { ...imageFlags, ...networkFlags },
     examples: [
       ['md-token alpine', 'docker.io/library/alpine:latest, as docker has it'],
       ['md-token ghcr.io/owner/name:1.2', 'another registry'],
@@ -53,49 +36,7 @@ main(
     ].join('\n'),
   },
   async ({ flags, operands: [image = ''] }) => {
-    const document =
-      (await localImage(image)) ?? (flags.offline ? await storedImage(image) : await registryImage(image, flags));
-    writeDocument(document);
+    writeDocument((await nameLocal(image, flags.offline)) ?? (await openNamed(image, flags)).document);
     return undefined;
   },
 );
-
-async function registryImage(image: string, flags: FlagValues<typeof registryFlags>): Promise<TokenDocument> {
-  const named = nameFields(parseReference(image));
-  const network = networkOf(flags);
-  const login = await askedLogin(flags);
-  const source = await openRegistry({ ...named, login }, network);
-  return {
-    ...named,
-    authorization: await source.login(),
-    ...(login ? { login } : {}),
-    ...(Object.keys(network).length > 0 ? { network } : {}),
-  };
-}
-
-/** An image in a layout or an archive of the user's. */
-async function localImage(text: string): Promise<TokenDocument | undefined> {
-  // As a name that could only be docker.io/library/oci with a tag, which can be written so.
-  if (!/^(?:oci|oci-archive|docker-archive):/.test(text)) return undefined;
-  const { findLocal } = await import('../lib/image/local.js');
-  const { source, reference, names } = await findLocal(text, isSameReference);
-  const name = names.find(tryReference) ?? names.at(-1)!;
-  return { ...nameFields(parseReference(name)), reference, source, authorization: null };
-}
-
-/** An image that was pulled before. */
-async function storedImage(text: string): Promise<TokenDocument> {
-  const [{ Store }, { Offline }, { hostPlatform }] = await Promise.all([
-    import('../lib/image/store.js'),
-    import('../lib/image/offline.js'),
-    import('../lib/image/platform.js'),
-  ]);
-  const named = nameFields(parseReference(text));
-  new Offline(new Store(), named.image, hostPlatform()).check(named.reference);
-  return { ...named, source: 'store', authorization: null };
-}
-
-function nameFields(reference: Reference) {
-  const { registry, repository } = reference;
-  return { image: formatReference(reference), registry, repository, reference: manifestName(reference) };
-}

@@ -1,16 +1,13 @@
 /** Downloading the layers of an image: several at a time, told of in their order. */
 
 import type { Layer } from '../pipe/document.js';
-import { Failure } from '../pipe/failure.js';
-import type { ImageConfig, Manifest } from '../pipe/oci.js';
+import type { Descriptor, ImageConfig, Manifest } from '../pipe/oci.js';
 import type { Progress } from '../pipe/progress.js';
-import { Status } from '../pipe/status.js';
 import type { Source } from './source.js';
 import type { Store } from './store.js';
 
 export interface LayersRequest {
   manifest: Manifest;
-  config: ImageConfig;
   source: Source;
   store: Store;
   /** How many are downloaded at the same time. */
@@ -18,44 +15,60 @@ export interface LayersRequest {
   progress: Progress;
 }
 
-/**
- * Fetches all layers into the store and calls `announce` for each, in the order of the manifest, as soon as it and all
- * before it are verified and on disk. Rejects at the first failure.
- */
-export async function fetchLayers(request: LayersRequest, announce: (layer: Layer) => void): Promise<void> {
-  const { manifest, config, jobs } = request;
-  const { layers } = manifest;
-  if (layers.length !== config.rootfs.diff_ids.length) {
-    const why = `${layers.length} layers in the manifest, and ${config.rootfs.diff_ids.length} diffIDs in the config`;
-    throw new Failure(Status.data, 'document on stdin', why);
+/** Fetches the layers of an image into the store. */
+export class LayerFetch {
+  /** By digest: where the layers are that are verified and on disk. */
+  readonly #paths = new Map<string, string>();
+  readonly #queue: Iterator<Descriptor>;
+  readonly #workers: Promise<void>[] = [];
+  #tell = () => {};
+
+  /** Begins while the config is still being fetched, which is one download of those that there may be. */
+  constructor(private readonly request: LayersRequest) {
+    const { manifest, jobs } = request;
+    // The same layer may come twice in one image: it is fetched once.
+    this.#queue = new Map(manifest.layers.map((layer) => [layer.digest, layer])).values();
+    for (let others = 1; others < jobs; others++) this.#work();
   }
-  // The same layer may come twice in one image: it is fetched once.
-  const paths = new Map<string, string>();
-  const wanted = [...new Map(layers.map((layer) => [layer.digest, layer])).values()];
-  let announced = 0;
-  const tell = () => {
-    for (; announced < layers.length; announced++) {
-      const { digest, mediaType, size } = layers[announced]!;
-      const path = paths.get(digest);
-      if (path === undefined) return;
-      announce({ index: announced, digest, diffID: config.rootfs.diff_ids[announced]!, mediaType, size, path });
+
+  /**
+   * Calls `announce` for each layer, in the order of the manifest, as soon as it and all before it are there. The config has
+   * a diffID for each. Rejects at the first failure.
+   */
+  async end(config: ImageConfig, announce: (layer: Layer) => void): Promise<void> {
+    const { layers } = this.request.manifest;
+    const diffIDs = config.rootfs.diff_ids;
+    let announced = 0;
+    this.#tell = () => {
+      for (; announced < layers.length; announced++) {
+        const { digest, mediaType, size } = layers[announced]!;
+        const path = this.#paths.get(digest);
+        if (path === undefined) return;
+        announce({ index: announced, digest, diffID: diffIDs[announced]!, mediaType, size, path });
+      }
+    };
+    this.#tell();
+    this.#work();
+    await Promise.all(this.#workers);
+  }
+
+  #work(): void {
+    const work = this.#fetchAll();
+    // It is waited for at the end, and may fail before.
+    work.catch(() => {});
+    this.#workers.push(work);
+  }
+
+  async #fetchAll(): Promise<void> {
+    // The workers share one queue: each takes what is next.
+    for (let next = this.#queue.next(); !next.done; next = this.#queue.next()) {
+      this.#paths.set(next.value.digest, await fetchLayer(this.request, next.value));
+      this.#tell();
     }
-  };
-  const queue = wanted.values();
-  const work = async () => {
-    // The workers share one iterator: each takes what is next.
-    for (const layer of queue) {
-      paths.set(layer.digest, await fetchLayer(request, layer));
-      tell();
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(jobs, wanted.length) }, work));
+  }
 }
 
-async function fetchLayer(
-  { store, source, progress }: LayersRequest,
-  layer: Manifest['layers'][number],
-): Promise<string> {
+async function fetchLayer({ store, source, progress }: LayersRequest, layer: Descriptor): Promise<string> {
   const bar = progress.bar(layer.digest.slice(7, 19), layer.size);
   const { path, found } = await store.fetch(layer, source, (bytes) => bar.at(bytes));
   bar.done(found ? 'already there' : undefined);

@@ -8,16 +8,15 @@
  */
 import { type Stats, statSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
-import { asString, isDigest, type JsonObject, optional } from '../pipe/check.js';
+import { isDigest } from '../pipe/check.js';
 import { errnoName, Failure, failureOf } from '../pipe/failure.js';
-import type { Platform } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 import { ArchiveFiles } from './archive.js';
 import { DockerArchive } from './docker-archive.js';
 import { bad, DirectoryFiles } from './files.js';
 import { Layout } from './layout.js';
 import { Offline } from './offline.js';
-import { hostPlatform } from './platform.js';
+import type { Choice } from './platform.js';
 import type { BlobRequest, BlobSink, RawManifest, Source } from './source.js';
 import type { Store } from './store.js';
 
@@ -69,20 +68,13 @@ export async function findLocal(text: string, sameName: (a: string, b: string) =
 }
 
 /**
- * The source that a document names, or undefined when that is a registry. `wanted` is the platform that is looked for, and
- * `strict` whether the user named it. Throws as `findLocal` does.
+ * The source that a document names in its field `source`, for the image that it is about. Throws `Failure` 65 for one that
+ * is none, and when it is asked for something as `findLocal` does.
  */
-export async function openLocal(
-  document: JsonObject & { image: string },
-  store: Store,
-  wanted: Platform = hostPlatform(),
-  strict = false,
-): Promise<Source | undefined> {
-  const source = optional(document.source, 'source', asString);
-  if (source === undefined) return undefined;
-  if (source === 'store') return new Offline(store, document.image, wanted, strict);
-  const [, kind = '', path = ''] = /^(oci|oci-archive|docker-archive):(\/.*)$/s.exec(source) ?? [];
-  if (kind === '') throw bad('source', `${JSON.stringify(source)} is none that is known`);
+export function openLocal(place: string, image: string, { store, ...choice }: Choice & { store: Store }): Source {
+  if (place === 'store') return new Offline(store, image, choice);
+  const [, kind = '', path = ''] = /^(oci|oci-archive|docker-archive):(\/.*)$/s.exec(place) ?? [];
+  if (kind === '') throw bad('source', `${JSON.stringify(place)} is none that is known`);
   return new Unopened(() => open(kind, path));
 }
 

@@ -55,6 +55,11 @@ export interface ResolveRequest {
   strict?: boolean;
   /** Where documents may be already, and where manifest and config are kept. */
   store: DocumentStore;
+  /**
+   * Hears of the manifest before the config is there, when the image is surely one that will do: most of the time there is
+   * no need to wait with its layers.
+   */
+  onManifest?: ((manifest: Manifest) => void) | undefined;
 }
 
 /** What is needed of the store here: whole documents by their digest. `read` has verified what it returns. */
@@ -196,6 +201,7 @@ class Resolver {
     const name = `manifest ${document.digest}`;
     const manifest = asManifest(document.value, name);
     checkIsImage(manifest, document, name);
+    if (entry?.platform || !this.request.strict) this.request.onManifest?.(manifest);
     const configBytes = await fetchConfig(this.source, this.request.store, manifest.config);
     const configName = `config ${manifest.config.digest}`;
     const config = asImageConfig(parseJson(configBytes, configName), configName);

@@ -1,19 +1,17 @@
 /** `--offline`: the store itself as the source, so that nothing is asked of anyone. */
 import { isDigest } from '../pipe/check.js';
 import { Failure } from '../pipe/failure.js';
-import { type IndexEntry, type Platform, platformName } from '../pipe/oci.js';
+import { type IndexEntry, platformName } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
-import { fitness, unknownArchitecture } from './platform.js';
+import { type Choice, fitness, unknownArchitecture } from './platform.js';
 import type { RawManifest, Source } from './source.js';
 import type { Store } from './store.js';
 
 export class Offline implements Source {
-  /** `strict`: the user named the platform, and means no other. */
   constructor(
     private readonly store: Store,
     private readonly image: string,
-    private readonly wanted: Platform,
-    private readonly strict = false,
+    private readonly choice: Choice,
   ) {}
 
   /** Throws `Failure` 69 when the store has nothing of that name or digest. */
@@ -39,13 +37,14 @@ export class Offline implements Source {
    * for any, and the only one there is, whatever it is for, comes to who names none.
    */
   #choose(entries: IndexEntry[]): IndexEntry | undefined {
+    const { wanted, strict } = this.choice;
     const [best] = entries
-      .map((entry) => ({ entry, rank: entry.platform && fitness(this.wanted, entry.platform) }))
+      .map((entry) => ({ entry, rank: entry.platform && fitness(wanted, entry.platform) }))
       .filter(({ rank }) => rank !== undefined)
       .sort((a, b) => a.rank! - b.rank!);
     if (best) return best.entry;
     const open = entries.find(({ platform }) => platform?.architecture === unknownArchitecture);
-    return open ?? (this.strict || entries.length > 1 ? undefined : entries[0]);
+    return open ?? (strict || entries.length > 1 ? undefined : entries[0]);
   }
 
   async blob({ digest }: { digest: string }): Promise<void> {
@@ -54,9 +53,14 @@ export class Offline implements Source {
 
   #otherPlatform(entries: IndexEntry[]): Failure {
     const has = entries.map(({ platform }) => (platform ? platformName(platform) : 'no platform'));
-    return new Failure(Status.unavailable, this.image, `it is not in the store for ${platformName(this.wanted)}`, {
-      hint: `it is there for ${has.join(', ')}`,
-    });
+    return new Failure(
+      Status.unavailable,
+      this.image,
+      `it is not in the store for ${platformName(this.choice.wanted)}`,
+      {
+        hint: `it is there for ${has.join(', ')}`,
+      },
+    );
   }
 
   #missing(what: string): Failure {

@@ -3,6 +3,7 @@
  * Sources: image-spec, image-index.md, "Platform Variants"; the names and fall-backs that docker and containerd accept.
  */
 import { Failure } from '../pipe/failure.js';
+import type { Flag } from '../pipe/flags.js';
 import type { Platform } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 
@@ -27,6 +28,23 @@ const architectures = new Set(
 
 /** Of an image that says nothing of a platform. */
 export const unknownArchitecture = 'unknown';
+
+/** The platform that is looked for, and whether the user named it and means no other. */
+export interface Choice {
+  wanted: Platform;
+  strict: boolean;
+}
+
+export const platformFlag = {
+  kind: 'string',
+  value: 'OS/ARCH[/VARIANT]',
+  help: "the platform to choose, or its ARCH alone; this machine's by default",
+} as const satisfies Flag;
+
+/** What `--platform` asks for. Throws `Failure` 64. */
+export function choosePlatform(flag: string | undefined): Choice {
+  return flag === undefined ? { wanted: hostPlatform(), strict: false } : { wanted: parsePlatform(flag), strict: true };
+}
 
 /** The platform of this machine. */
 export function hostPlatform(arch: string = process.arch): Platform {

@@ -84,6 +84,11 @@ export function asManifestDocument(value: unknown): ManifestDocument {
   asString(it.mediaType, 'mediaType');
   const manifest = asManifest(it.manifest, 'manifest');
   const config = asImageConfig(it.config, 'config');
+  const [layers, diffIDs] = [manifest.layers.length, config.rootfs.diff_ids.length];
+  if (layers !== diffIDs) {
+    const why = `${layers} layers in the manifest, and ${diffIDs} diffIDs in the config`;
+    throw new Failure(Status.data, 'document on stdin', why);
+  }
   return { ...it, manifest, config } as ManifestDocument;
 }
 

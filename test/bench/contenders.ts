@@ -10,6 +10,10 @@ export function pullers(image: string): Contender[] {
       script: `export MD_HOME=$1/home; md-token ${image} | md-manifest | md-fetch-layer | md-unpack $1/rootfs`,
     },
     {
+      name: 'md-fetch-layer IMAGE | md-unpack',
+      script: `export MD_HOME=$1/home; md-fetch-layer ${image} | md-unpack $1/rootfs`,
+    },
+    {
       name: 'skopeo copy + umoci unpack',
       programs: ['skopeo', 'umoci'],
       script: `skopeo --insecure-policy copy -q --src-tls-verify=false docker://${image} oci:$1/layout:it &&
@@ -30,6 +34,7 @@ export function fetchers(image: string): Contender[] {
       name: 'md-token | md-manifest | md-fetch-layer',
       script: `MD_HOME=$1/home; export MD_HOME; md-token ${image} | md-manifest | md-fetch-layer`,
     },
+    { name: 'md-fetch-layer IMAGE', script: `MD_HOME=$1/home md-fetch-layer ${image}` },
     {
       name: 'skopeo copy docker:// oci:',
       programs: ['skopeo'],

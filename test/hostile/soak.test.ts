@@ -4,7 +4,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { fetchLayers } from '../../lib/image/layers.js';
+import { LayerFetch } from '../../lib/image/layers.js';
 import { resolveImage } from '../../lib/image/manifest.js';
 import { hostPlatform } from '../../lib/image/platform.js';
 import { Store } from '../../lib/image/store.js';
@@ -115,7 +115,8 @@ async function fetchOnce(registry: Registry, home: string): Promise<Layer[]> {
     const request = { image: 'demo', reference: 'latest', wanted: hostPlatform(), store };
     const found = await resolveImage(source, request);
     const announced: Layer[] = [];
-    await fetchLayers({ ...found, source, store, jobs: 3, progress }, (layer) => announced.push(layer));
+    const layers = new LayerFetch({ ...found, source, store, jobs: 3, progress });
+    await layers.end(found.config, (layer) => announced.push(layer));
     await store.tag({ image: 'demo', ...found });
     return announced;
   } finally {

@@ -39,7 +39,7 @@ for (const command of commands) {
       _md_complete "/any/where/$1"; printf '%s\\n' "\${COMPREPLY[@]}"`;
     const { stdout, stderr } = await run(['bash', '-c', script, bashFile, command]);
     assert.equal(stderr, '');
-    const others = { 'md-run': 'md-isolate', 'md-pull': 'md-token' }[command];
+    const others = { 'md-run': 'md-isolate', 'md-pull': 'md-fetch-layer' }[command];
     const flags = [...(await flagsOf(command)), ...(others ? await flagsOf(others) : [])];
     assert.deepEqual(stdout.trim().split('\n').sort(), [...new Set(flags)].sort());
   });

@@ -138,7 +138,7 @@ test('md-pull prints the path, and takes what follows two dashes for operands', 
   assert.deepEqual([pulled.status, pulled.stdout, pulled.stderr], [0, `${join(cwd, 'tree')}\n`, '']);
   const odd = await md('md-pull', ['--', '--offline'], { cwd, env });
   assert.equal(odd.status, 64);
-  assert.match(odd.stderr, /^md-token: .*\n$/);
+  assert.match(odd.stderr, /^md-fetch-layer: .*\n$/);
 });
 
 test('a mode of progress that there is not is told once, though two stages have it', async (t) => {

@@ -1,0 +1,119 @@
+/** A stage that is given IMAGE does the work of those above it. */
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { type BuiltImage, type BuiltIndex, hostArchitecture, image, index, layer, put } from '../support/image.js';
+import { type Registry, type RegistryOptions, startRegistry } from '../support/registry.js';
+import { afterwards, jsonLines, type Result, scratch, shell } from '../support/run.js';
+
+const otherArchitecture = hostArchitecture === 's390x' ? 'amd64' : 's390x';
+
+interface World {
+  registry: Registry;
+  built: BuiltImage;
+  home: string;
+  run(script: string): Promise<Result>;
+}
+
+async function world(
+  t: TestContext,
+  { architecture = hostArchitecture, ...options }: RegistryOptions & { architecture?: string } = {},
+  what: (built: BuiltImage) => BuiltImage | BuiltIndex = (built) => index([built]),
+): Promise<World> {
+  const registry = await startRegistry(options);
+  afterwards(t, () => registry.close());
+  const layers = ['a', 'b', 'c'].map((name) => layer([{ name, data: name.repeat(100_000) }]));
+  const built = image({ layers, architecture, run: { Env: ['A=1'] } });
+  await put(registry, 'library/demo', ['latest'], what(built));
+  const home = scratch(t);
+  const run = (script: string) => shell(script, [`${registry.host}/library/demo`], { env: { MD_HOME: home } });
+  return { registry, built, home, run };
+}
+
+function linesOf({ status, stdout, stderr }: Result): Record<string, unknown>[] {
+  assert.deepEqual([status, stderr], [0, '']);
+  return jsonLines(stdout);
+}
+
+/** The layers that the registry was asked for. */
+function asked({ registry, built }: World): string[] {
+  const digests = built.layers.map(({ descriptor }) => descriptor.digest);
+  return digests.filter((digest) => registry.requests.some(({ url }) => url.includes(digest)));
+}
+
+for (const auth of ['none', 'token', 'basic'] as const) {
+  test(`md-fetch-layer IMAGE writes what the pipe writes, where the registry wants ${auth}`, async (t) => {
+    const users = { me: 'secret' };
+    const { run } = await world(t, auth === 'none' ? {} : { auth, users });
+    const login = auth === 'none' ? '' : '-u me --password-stdin';
+    const secret = auth === 'none' ? '' : 'echo secret | ';
+    const alone = linesOf(await run(`${secret}md-fetch-layer ${login} "$1"`));
+    assert.equal(alone.length, 4);
+    assert.deepEqual(alone, linesOf(await run(`${secret}md-token ${login} "$1" | md-manifest | md-fetch-layer`)));
+  });
+
+  test(`md-manifest IMAGE can be gone on with, where the registry wants ${auth}`, async (t) => {
+    const users = { me: 'secret' };
+    const { run } = await world(t, auth === 'none' ? {} : { auth, users });
+    const login = auth === 'none' ? '' : '-u me --password-stdin';
+    const secret = auth === 'none' ? '' : 'echo secret | ';
+    assert.equal(linesOf(await run(`${secret}md-manifest ${login} "$1" | md-fetch-layer`)).length, 4);
+  });
+}
+
+test('md-manifest IMAGE writes what the pipe writes', async (t) => {
+  const { run } = await world(t);
+  assert.deepEqual(linesOf(await run('md-manifest "$1"')), linesOf(await run('md-token "$1" | md-manifest')));
+});
+
+test('layers are asked for before the config is there, as far as there may be connections', async (t) => {
+  for (const [jobs, before] of [
+    [6, 3],
+    [2, 1],
+    [1, 0],
+  ] as const) {
+    const it = await world(t);
+    it.registry.faults.add({ on: new RegExp(it.built.config.descriptor.digest), delay: 1000, status: 404 });
+    it.registry.faults.add({ on: /blobs/, bytesPerSecond: 1 });
+    const { status } = await it.run(`md-fetch-layer --jobs ${jobs} "$1"`);
+    assert.equal(status, 69);
+    assert.equal(asked(it).length, before, `${jobs} jobs`);
+  }
+});
+
+test('of an image for a platform that is not the one named no layer is fetched', async (t) => {
+  const it = await world(t, { architecture: otherArchitecture }, (built) => built);
+  const { status, stderr } = await it.run(`md-fetch-layer --platform linux/${hostArchitecture} "$1"`);
+  assert.equal(status, 69);
+  assert.match(stderr, new RegExp(`^md-fetch-layer: \\S+: it is for linux/${otherArchitecture}, not linux/`));
+  assert.deepEqual(asked(it), []);
+  assert.deepEqual(readdirSync(join(it.home, 'partial')), []);
+});
+
+test('a pull by name can be done again without the network', async (t) => {
+  const { registry, run } = await world(t);
+  const first = linesOf(await run('md-fetch-layer "$1"'));
+  const { length } = registry.requests;
+  const second = linesOf(await run('md-fetch-layer --offline "$1"'));
+  assert.deepEqual(second.slice(1), first.slice(1));
+  assert.equal(registry.requests.length, length);
+  assert.equal(linesOf(await run('md-fetch-layer "oci:$MD_HOME/oci"')).length, 4);
+});
+
+for (const [command, flags] of [
+  ['md-fetch-layer', ['--platform arm64', '--offline', '--username me', '--password-stdin']],
+  ['md-manifest', ['--offline', '--username me', '--password-stdin']],
+] as const) {
+  test(`flags that are about IMAGE are wrong usage of ${command} without it`, async (t) => {
+    const { run } = await world(t);
+    for (const flag of flags) {
+      const { status, stderr } = await run(`echo '{}' | ${command} ${flag}`);
+      const [name] = flag.split(' ');
+      assert.deepEqual(
+        [status, stderr],
+        [64, `${command}: ${name}: it goes with IMAGE; or give it to the stage above\n`],
+      );
+    }
+  });
+}
