@@ -146,24 +146,27 @@ export class RegistryClient implements Endpoint {
 
   async #blobFrom(place: string, { digest, size }: BlobRequest, sink: BlobSink, get: GetPart): Promise<void> {
     const what = `blob ${digest}`;
-    const download = new Download({ what, size, sink, get, connections: this.#connections, pieces: this.#pieces });
+    const connections = this.#connections;
+    const turn = connections.order.enter(() => size - sink.offset);
+    const download = new Download({ what, size, sink, get, connections, turn, pieces: this.#pieces });
     const whole = () =>
       this.#trying(
         `${what} of ${place}`,
         () => download.attempt(),
         () => download.reached,
       );
-    this.#connections.take();
+    connections.take();
     try {
       await whole();
       if (download.hadPieces && !sink.isVerified()) {
         // A registry that sends wrong parts may have the whole right.
-        this.#connections.refuse();
+        connections.refuse();
         sink.restart();
         await whole();
       }
     } finally {
-      this.#connections.give();
+      turn.end();
+      connections.give();
     }
   }
 
