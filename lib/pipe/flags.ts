@@ -1,6 +1,7 @@
 /** Flags of a command: declared once, parsed with mri, and printed by `--help`. */
 import mri from 'mri';
 import { Failure } from './failure.js';
+import { nearest } from './nearest.js';
 import { Status } from './status.js';
 
 export interface Flag {
@@ -89,7 +90,7 @@ function canonical(known: Known, argv: string[], stopAtOperand: boolean): { word
 function longFlag({ declared, hintFor, on }: Known, word: string, rest: string[]): string[] {
   const [, name = '', value] = /^--([^=]*)(?:=(.*))?$/s.exec(word) ?? [];
   const flag = Object.hasOwn(declared, name) ? declared[name]! : undefined;
-  if (!flag) throw usage(`--${name}`, 'unknown flag', hintFor?.(name));
+  if (!flag) throw usage(`--${name}`, 'unknown flag', hintFor?.(name) ?? meant(declared, name));
   if (flag.kind !== 'boolean') return [`--${name}=${value ?? next(`--${name}`, rest)}`];
   if (value === undefined || value === 'true') on.add(name);
   else if (value === 'false') on.delete(name);
@@ -129,6 +130,11 @@ function flagValue(name: string, kind: Flag['kind'], value: unknown): unknown {
   if (kind === 'string' || last === undefined) return last;
   if (!/^[0-9]{1,15}$/.test(String(last))) throw usage(`--${name}`, `${JSON.stringify(last)} is no whole number`);
   return Number(last);
+}
+
+function meant(declared: Flags, typed: string): string | undefined {
+  const name = nearest(typed, Object.keys(declared));
+  return name && `did you mean --${name}?`;
 }
 
 function usage(what: string, why: string, hint = 'see --help'): Failure {

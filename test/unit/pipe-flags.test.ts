@@ -115,6 +115,23 @@ test('an unknown flag is answered with what to do in its place, where there is s
   assert.equal(message('--other'), '--other: unknown flag; see --help');
 });
 
+test('of a flag with a slip or two in it the message says which was meant, if any was', () => {
+  const hintFor = (flag: string) => ({ use: 'no need' })[flag];
+  for (const [typed, hint] of [
+    ['interactiv', 'did you mean --interactive?'],
+    ['itneractive', 'did you mean --interactive?'],
+    ['no-new-prvs', 'did you mean --no-new-privs?'],
+    ['job=2', 'did you mean --jobs?'],
+    ['usr', 'did you mean --user?'],
+    ['use', 'no need'],
+    ['uxx', 'see --help'],
+    ['x'.repeat(50), 'see --help'],
+  ] as const) {
+    const expected = `--${typed.split('=')[0]}: unknown flag; ${hint}`;
+    assert.throws(() => parseFlags(declared, [`--${typed}`], false, hintFor), { message: expected });
+  }
+});
+
 test('the help shows every flag with its letter and its value', () => {
   const help = flagsHelp(declared);
   assert.match(help, /^ {2}-e, --env NAME=VALUE\s+set a variable$/m);
