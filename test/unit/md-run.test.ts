@@ -158,7 +158,7 @@ test('md-run takes no name that leads out of the store', async (t) => {
   for (const name of ['../../evil', '../../../evil', '/../evil', 'localhost/../evil', './evil', 'a//evil']) {
     const { status, stderr } = await md('md-run', [name, 'true'], { env: { MD_HOME: home }, cwd: home });
     assert.equal(status, 125, name);
-    assert.match(stderr, /^md-token: .*\n$/, name);
+    assert.match(stderr, /^md-fetch-layer: .*\n$/, name);
   }
 });
 
