@@ -4,6 +4,9 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { storeHome } from '../../lib/image/home.js';
+import { imageFlags } from '../../lib/image/open.js';
+import { insteadOf } from '../../lib/isolate/docker-flags.js';
+import { networkFlags } from '../../lib/registry/network.js';
 import { formatReference, parseReference } from '../../lib/registry/reference.js';
 import { cleanEnv, md, root, run, scratch } from '../support/run.js';
 
@@ -127,6 +130,11 @@ test("md-run leaves the caller's variables alone, which -e NAME passes on", asyn
   assert.ok(seen.includes(`PATH=${cleanEnv().PATH}`), 'PATH');
 });
 
+test('of what is about pulling, md-run says where it belongs', () => {
+  for (const flag of ['platform', 'jobs', 'progress', 'map', ...Object.keys({ ...imageFlags, ...networkFlags })])
+    assert.match(insteadOf(flag) ?? '', /^md-pull /, flag);
+});
+
 test('md-run takes no value of an unknown flag for IMAGE, and says what to do in its place', async () => {
   for (const [words, message] of [
     [['-p', '80:80'], /^md-isolate: -p: unknown flag; .*network/],
@@ -136,6 +144,7 @@ test('md-run takes no value of an unknown flag for IMAGE, and says what to do in
     [['--plain-http', 'registry'], /^md-isolate: --plain-http: unknown flag; .*md-pull IMAGE first/],
     [['--domainname', 'example.com'], /^md-isolate: --domainname: unknown flag; --hostname NAME.DOMAIN/],
     [['--device-read-bps=/dev/sda:1mb'], /^md-isolate: --device-read-bps: unknown flag; the limits are/],
+    [['--memroy=64m'], /^md-isolate: --memroy: unknown flag; did you mean --memory\?/],
     [['--nosuch=1'], /^md-isolate: --nosuch: unknown flag; see --help/],
   ] as const) {
     const { status, stderr } = await md('md-run', [...words, 'demo', 'true']);
