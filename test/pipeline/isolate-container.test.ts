@@ -4,7 +4,7 @@ import { chmodSync, chownSync, mkdirSync, readFileSync, readlinkSync, renameSync
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
-import { md, needs, run, shell } from '../support/run.js';
+import { md, needs, run, scratch, shell } from '../support/run.js';
 import { describeTree } from '../support/tree.js';
 
 const skip = needsContainer;
@@ -290,6 +290,9 @@ test('a volume that cannot be is refused with a reason', { skip }, async (t) => 
       /bind-propagation=rshared is not offered/,
     ],
     [['--tmpfs', '/x:size=1m,color=red'], /unknown option "color=red"/],
+    [['--tmpfs', '/x:dev'], /unknown option "dev"/],
+    [['--mount', 'type=bind,"source=/etc,target=/x'], /a quote is not closed/],
+    [['--mount', 'type=bind,"source=/etc"x,target=/x'], /a quote is not closed, or followed by more/],
     [['--tmpfs', '/x:size=zz'], /"zz" is no size/],
     [['--mount', 'type=bind,src,target=/x'], /the field "src" has no value/],
     [['--mount', 'type=tmpfs,target=/x,tmpfs-size=big'], /"big" is no size/],
@@ -306,6 +309,30 @@ test("--mount takes docker's words for what is so in any case", { skip }, async 
   const root = makeRoot(t);
   const field = 'bind-propagation=rprivate,readonly=False,consistency=cached';
   assert.equal(await output(root, 'echo is in', ['--mount', `type=bind,src=${root},dst=/x,${field}`]), 'is in');
+});
+
+test('--mount takes fields in quotes, with commas and quotes in them', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const source = join(scratch(t), 'a, "b"');
+  mkdirSync(source);
+  writeFileSync(join(source, 'c'), 'is in');
+  const field = `"source=${source.replaceAll('"', '""')}"`;
+  assert.equal(await output(root, 'cat "/x,y/c"', ['--mount', `type=bind,${field},"target=/x,y"`]), 'is in');
+});
+
+test("--tmpfs takes docker's words for times of access, and for what is so in any case", { skip }, async (t) => {
+  const root = makeRoot(t);
+  for (const [options, shown] of [
+    ['noatime,nodiratime,size=1m', 'rw,nosuid,nodev,noexec,noatime,nodiratime'],
+    ['noatime,strictatime', 'rw,nosuid,nodev,noexec'],
+    ['strictatime,nostrictatime', 'rw,nosuid,nodev,noexec,relatime'],
+    ['noatime,relatime,nodiratime,diratime,ro', 'ro,nosuid,nodev,noexec,relatime'],
+    ['strictatime,noatime,atime', 'rw,nosuid,nodev,noexec,relatime'],
+    ['defaults,norelatime,nomand,async,sync,dirsync,private,rprivate', 'rw,nosuid,nodev,noexec,relatime'],
+  ] as const) {
+    const script = 'grep " /x " /proc/self/mountinfo | cut -d " " -f 6';
+    assert.equal(await output(root, script, ['--tmpfs', `/x:${options}`]), shown, options);
+  }
 });
 
 test('--tmpfs and --mount type=tmpfs give memory to fill, within their size', { skip }, async (t) => {

@@ -32,7 +32,7 @@ export function volumeOf(text: string): BindVolume {
 export function mountOf(text: string): Volume {
   const flag = `--mount ${text}`;
   const fields = new Map(
-    text.split(',').map((field) => {
+    fieldsOf(text, flag).map((field) => {
       const [, word = '', value] = /^([^=]*)(?:=(.*))?$/s.exec(field) ?? [];
       const key = mountKeys[word] ?? word;
       if (value === undefined && ['source', 'target', 'type'].includes(key))
@@ -62,6 +62,13 @@ export function mountOf(text: string): Volume {
   if (!['private', 'rprivate', undefined].includes(propagation))
     throw usage(flag, `bind-propagation=${propagation} is not offered`, 'mounts are always rprivate');
   return bind(source, target, readOnly, flag);
+}
+
+/** Fields as CSV has them, and so docker: one in quotes may have commas, and a quote in it is written twice. */
+function fieldsOf(text: string, flag: string): string[] {
+  const fields = [...text.matchAll(/(?<=^|,)(?:"((?:[^"]|"")*)"|([^",][^,]*|))(?=,|$)/g)];
+  if (fields.map(([whole]) => whole).join() !== text) throw usage(flag, 'a quote is not closed, or followed by more');
+  return fields.map(([, quoted, plain]) => quoted?.replaceAll('""', '"') ?? plain ?? '');
 }
 
 function truth(key: string, value: string, flag: string): boolean {
@@ -95,6 +102,22 @@ const attributesByName: Record<string, [set: number, clear: number]> = {
   nosuid: [MOUNT_ATTR.NOSUID, 0],
   suid: [0, MOUNT_ATTR.NOSUID],
   nodev: [MOUNT_ATTR.NODEV, 0],
+  atime: [0, MOUNT_ATTR.NOATIME],
+  noatime: [MOUNT_ATTR.NOATIME, MOUNT_ATTR.STRICTATIME],
+  strictatime: [MOUNT_ATTR.STRICTATIME, MOUNT_ATTR.NOATIME],
+  nostrictatime: [0, MOUNT_ATTR.STRICTATIME],
+  relatime: [0, MOUNT_ATTR.NOATIME | MOUNT_ATTR.STRICTATIME],
+  diratime: [0, MOUNT_ATTR.NODIRATIME],
+  nodiratime: [MOUNT_ATTR.NODIRATIME, 0],
+  // Of these there is nothing to do for what is in memory and in one mount namespace.
+  defaults: [0, 0],
+  norelatime: [0, 0],
+  nomand: [0, 0],
+  sync: [0, 0],
+  async: [0, 0],
+  dirsync: [0, 0],
+  private: [0, 0],
+  rprivate: [0, 0],
 };
 
 /** `--tmpfs TARGET[:OPTIONS]`. Source: docker's `--tmpfs`; nosuid, nodev and noexec unless told otherwise. */
