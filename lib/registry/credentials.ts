@@ -141,15 +141,13 @@ function authority(key: string): number {
   return key === normalizeKey(key) ? 1 : 0;
 }
 
-/** Keys may be URLs, as docker wrote them once: `https://host/v1/` stands for the host. */
+/** A URL stands for its host, as docker has it, which once wrote `https://host/v1/`; what has no scheme may have a path. */
 function normalizeKey(key: string): string {
-  const [host = '', ...path] = key
-    .replace(/^https?:\/\//, '')
-    .replace(/\/+$/, '')
-    .split('/');
+  const bare = key.replace(/^https?:\/\//, '');
+  const [host = '', ...path] = bare.replace(/\/+$/, '').split('/');
   const name = hubHosts.has(host.toLowerCase()) ? 'docker.io' : host.toLowerCase();
   const isApi = path.length === 1 && (path[0] === 'v1' || path[0] === 'v2');
-  return isApi ? name : [name, ...path].join('/');
+  return isApi || bare !== key ? name : [name, ...path].join('/');
 }
 
 function readEntry(entry: JsonObject, path: string): Credentials | undefined {

@@ -86,6 +86,14 @@ for (const [registry, current, old] of [
   });
 }
 
+for (const key of ['http://a.io', 'https://a.io/v1/', 'https://a.io/v2', 'https://a.io/api/v1/']) {
+  test(`a login under ${key} is for all of the host, as to docker`, async (t) => {
+    const env = home(t, { [docker]: { auths: { [key]: basic('me', 'x') } } });
+    assert.deepEqual(await findCredentials('a.io', 'team/app', env), login('me', 'x'));
+    assert.equal(await findCredentials('b.io', 'a.io/app', env), undefined);
+  });
+}
+
 test('the longest prefix of the repository wins, and only whole names count', async (t) => {
   const auths = {
     'quay.io': basic('host', 'x'),
