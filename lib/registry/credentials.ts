@@ -3,7 +3,7 @@
  * Sources: docker's config.json ("auths", "credsStore", "credHelpers") and DOCKER_AUTH_CONFIG, the docker-credential-helpers protocol,
  * containers-auth.json(5).
  */
-import type { ExecFileException } from 'node:child_process';
+import type { ChildProcess, ExecFileException } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { asFieldValue, asObject, asString, type JsonObject, optional, secret } from '../pipe/check.js';
@@ -18,6 +18,8 @@ const hubKey = 'https://index.docker.io/v1/';
 const hubHosts = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io']);
 const helperTimeout = 60_000;
 const helperOutputLimit = 1024 * 1024;
+/** A helper's output is there when it has ended, but a child of it may hold its stdout open. */
+const helperGrace = 100;
 
 /**
  * The credentials for a repository, or undefined when there are none. A file that cannot be read and a helper that fails
@@ -220,9 +222,19 @@ function runHelper(program: string, server: string): Promise<{ error: ExecFileEx
       { timeout: helperTimeout, killSignal: 'SIGKILL', maxBuffer: helperOutputLimit },
       (error, stdout) => resolve({ error, stdout }),
     );
+    child.once('exit', () => {
+      // After the timers of a turn come the streams: what is there is read before the end.
+      setTimeout(() => setImmediate(() => closeOutput(child)), helperGrace).unref();
+    });
     // A helper that cannot be started has no stdin to take this; its own error says so.
     child.stdin?.on('error', () => {});
     // docker ends it without a line break, and there are helpers that take all of it for the name.
     child.stdin?.end(server);
   });
+}
+
+/** The callback of execFile comes when both are closed. */
+function closeOutput({ stdout, stderr }: ChildProcess): void {
+  stdout?.destroy();
+  stderr?.destroy();
 }

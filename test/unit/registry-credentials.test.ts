@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { ExecFileOptions } from 'node:child_process';
-import fs, { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import fs, { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -215,6 +215,20 @@ test('a helper that never answers is ended, though it ignores SIGTERM', { timeou
   const shown = await stderrOf(t, async () => assert.equal(await findCredentials('a.io', 'x', env), undefined));
   assert.match(shown, /docker-credential-deaf: it gave no answer in 60 s; going on without/);
 });
+
+for (const [what, script, expected] of [
+  ['an answer', 'echo \'{"Username":"me","Secret":"x"}\'', login('me', 'x')],
+  ['none', 'echo "credentials not found in native keychain"; exit 1', undefined],
+] as const) {
+  test(`a helper that leaves a child with its stdout and ${what} is not waited for`, { timeout: 30_000 }, async (t) => {
+    const pid = join(scratch(t), 'pid');
+    helper(t, 'agent', `sleep 300 & echo $! >${pid}; ${script}`);
+    afterwards(t, () => process.kill(Number(readFileSync(pid, 'utf8'))));
+    const env = home(t, { [docker]: { credsStore: 'agent' } });
+    const shown = await stderrOf(t, async () => assert.deepEqual(await findCredentials('a.io', 'x', env), expected));
+    assert.equal(shown, '');
+  });
+}
 
 for (const [what, script, why] of [
   ['says why on stdout', 'echo "the session has expired"; exit 1', /: it failed: the session has expired; going on/],
