@@ -22,6 +22,7 @@ import { type ByteString, cleanPath, joinPath, shown, splitPath, toBytes } from 
 import { createFile, type Deferred } from './deferred.js';
 import { entryFailure } from './entry-failure.js';
 import { EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM } from './errno.js';
+import { checkEntry, checkLength } from './impossible.js';
 import { countBytes, countEntry } from './limits.js';
 import { OpenFile } from './open-file.js';
 import { type Dir, tooDeep } from './rooted.js';
@@ -33,8 +34,6 @@ import { parseWhiteout, Written } from './whiteouts.js';
 import { applyXattrs, replaceXattrs, withoutAcls } from './xattrs.js';
 
 const openDirectory = O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
-/** PATH_MAX with its NUL: limits.h. */
-const maxPathBytes = 4095;
 
 /** What holds for a whole image: counted over its layers. */
 export interface Budget {
@@ -126,6 +125,7 @@ export class LayerWriter implements TarSink {
     checkLength(path);
     const [above, name] = splitPath(path);
     const whiteout = parseWhiteout(above, name);
+    if (!whiteout) checkEntry(entry, path);
     if (path === '') this.rootEntry(entry);
     else if (whiteout) this.hide(above, whiteout);
     else if (entry.type === 'file') this.coming = { entry, above, name };
@@ -181,7 +181,7 @@ export class LayerWriter implements TarSink {
     const { entry, above, name } = placed;
     const again = () => this.put(placed, content);
     const { deferred } = this;
-    if (!deferred || !this.canWait(entry)) {
+    if (!deferred || entry.xattrs) {
       again();
       return;
     }
@@ -203,14 +203,7 @@ export class LayerWriter implements TarSink {
     if (deferred.isFull) deferred.flush();
   }
 
-  private canWait({ type, target, xattrs }: Entry): boolean {
-    if (xattrs) return false;
-    return type === 'file' || (target !== '' && target.length <= maxPathBytes);
-  }
-
   private rootEntry(entry: Entry): void {
-    if (entry.type !== 'directory')
-      throw new Failure(Status.data, 'root of the tree', `the layer makes it a ${entry.type}`);
     this.deferred?.flush();
     this.pathNow = '';
     this.setDirectory(this.tree.fd, entry);
@@ -332,7 +325,6 @@ export class LayerWriter implements TarSink {
   }
 
   private symlink(entry: Entry, dir: Dir, name: ByteString): void {
-    if (entry.target === '') throw new Failure(Status.data, shown(entry.path), 'a symlink to nothing');
     const bytes = toBytes(name);
     const target = toBytes(entry.target);
     this.create(dir, name, () => symlinkat.try(target, dir.fd, bytes));
@@ -381,7 +373,6 @@ export class LayerWriter implements TarSink {
 
   private hardlink(entry: Entry, dir: Dir, name: ByteString): void {
     const target = cleanPath(entry.target);
-    checkLength(target);
     const [above, last] = splitPath(target);
     const source = this.sourceOf(target);
     const from = target === '' || !source ? -ENOENT : source.root.find(above);
@@ -425,11 +416,6 @@ export class LayerWriter implements TarSink {
   }
 }
 
-function checkLength(path: ByteString): void {
-  if (path.length <= maxPathBytes) return;
-  throw new Failure(Status.data, shown(path.slice(0, 60)), 'the name is longer than the kernel takes');
-}
-
 /** A hard link to nothing, or to a directory, which may have to make room for its target yet. */
 export class MissingTarget extends Failure {
   constructor({ path, target }: Entry, why = 'is not there') {
@@ -442,9 +428,6 @@ function isDirectory(dir: Dir, name: ByteString): boolean {
 }
 
 /** makedev(3) in the kernel's encoding: 12 bits of major, 20 bits of minor. */
-function deviceNumber({ path, major, minor }: Entry): number {
-  if (major < 0 || minor < 0 || major > 0xfff || minor > 0xfffff) {
-    throw new Failure(Status.data, shown(path), `device numbers ${major}, ${minor} are out of range`);
-  }
+function deviceNumber({ major, minor }: Entry): number {
   return ((minor & 0xfff00) << 12) + (major << 8) + (minor & 0xff);
 }

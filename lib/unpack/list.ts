@@ -1,7 +1,8 @@
 /** What unpacking would do, entry by entry, without doing it. */
 import { createHash, type Hash } from 'node:crypto';
 import type { LayerFile } from './announced.js';
-import { cleanPath, joinPath, namedPath, shown, splitPath } from './bytes.js';
+import { type ByteString, cleanPath, joinPath, namedPath, shown, splitPath } from './bytes.js';
+import { checkEntry, checkLength } from './impossible.js';
 import { countBytes, countEntry, type Limits } from './limits.js';
 import { Selection } from './only.js';
 import { type ReadOptions, readLayers } from './read.js';
@@ -76,7 +77,7 @@ class LayerLister implements TarSink {
 
   entry(entry: Entry): void {
     countEntry(this.left);
-    checkDepth(entry, this.left.depth);
+    this.check(entry);
     this.current = entry;
     if (entry.type === 'file') this.hash = createHash('sha256');
     else this.list(entry);
@@ -101,6 +102,15 @@ class LayerLister implements TarSink {
     this.list(this.current!, this.hash && `sha256:${this.hash.digest('hex')}`);
   }
 
+  /** What unpacking refuses for the name or the numbers of an entry. */
+  private check(entry: Entry): void {
+    const path = cleanPath(entry.path);
+    checkLength(path);
+    if (parseWhiteout(...splitPath(path))) return;
+    checkEntry(entry, path);
+    checkDepth(entry.type, path, this.left.depth);
+  }
+
   private list(entry: Entry, digest?: string): void {
     const line = listed(entry, this.layer, digest);
     if (line) this.emit(line);
@@ -108,9 +118,8 @@ class LayerLister implements TarSink {
 }
 
 /** The directories that unpacking would make, counted by the names as they stand: no symlink is there to lead elsewhere. */
-function checkDepth({ type, path: name }: Entry, maxDepth: number): void {
-  const path = cleanPath(name);
-  if (path === '' || parseWhiteout(...splitPath(path))) return;
+function checkDepth(type: EntryType, path: ByteString, maxDepth: number): void {
+  if (path === '') return;
   const parts = path.split('/');
   const directories = type === 'directory' ? parts.length : parts.length - 1;
   if (directories > maxDepth) throw tooDeep(parts.slice(0, maxDepth + 1).join('/'), maxDepth);

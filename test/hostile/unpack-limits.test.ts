@@ -71,6 +71,33 @@ test('directories that entries bring one by one are counted by --max-depth too',
   assert.deepEqual([listing.status, listing.stderr], [65, result.stderr]);
 });
 
+const device = (major: number, minor: number): TarEntry => ({ name: 'dev', type: 'char', major, minor });
+for (const [what, entry, why] of [
+  ['a symlink to nothing', { name: 'l', type: 'symlink', linkname: '' }, /: l: a symlink to nothing\n$/],
+  ['a symlink to a name that is too long', { name: 'l', type: 'symlink', linkname: 'n/'.repeat(2048) }, /longer than/],
+  [
+    'a hard link to such a name',
+    { name: 'l', type: 'link', linkname: 'n/'.repeat(2049) },
+    /longer than the kernel takes/,
+  ],
+  ['a name that is too long', { name: 'n/'.repeat(2049) }, /longer than the kernel takes/],
+  ['a device whose major number is too large', device(4096, 0), /: dev: device numbers 4096, 0 are out of range\n$/],
+  ['a device whose minor number is too large', device(0, 2 ** 20), /: dev: device numbers 0, 1048576 are out of/],
+  [
+    'a root that is no directory',
+    { name: './', type: 'symlink', linkname: 'x' },
+    /root of the tree: the layer makes it a symlink/,
+  ],
+] as const) {
+  test(`--list refuses ${what}, as unpacking does`, async (t) => {
+    const { rootfs, stdin } = prepare(t, [[entry]]);
+    const unpacking = await md('md-unpack', [rootfs], { stdin });
+    const listing = await md('md-unpack', ['--list'], { stdin });
+    assert.match(unpacking.stderr, why);
+    assert.deepEqual([listing.status, listing.stderr, unpacking.status], [65, unpacking.stderr, 65]);
+  });
+}
+
 test('what keeps just within the limits is unpacked, and listed', async (t) => {
   const directory: TarEntry = { name: 'a/b/', type: 'directory' };
   const hole = sparse('a/b/f', [[0, 10]], 1_000_000);
