@@ -63,7 +63,7 @@ main(
       userns: {
         kind: 'string',
         value: 'host|self|range',
-        help: 'a user namespace with one user, or with all of /etc/subuid; none is for root only',
+        help: 'a user namespace: none, of one user, or of all in /etc/subuid; by default none for root, else all there are',
       },
       memory: { kind: 'string', alias: 'm', value: 'SIZE', help: 'as much memory, for example 64m' },
       cpus: { kind: 'string', value: 'N', help: 'as much processor time, for example 1.5' },
