@@ -34,13 +34,20 @@ export function sweepAbandoned(directory: string, mayGo: (name: string) => boole
 /** Makes a directory and those above it. Node by itself says ENOENT where one of these cannot be made, whatever the reason. */
 export function makeDirectory(path: string, mode = 0o777): void {
   try {
+    makeOne(path, mode);
+  } catch (error) {
+    if (errnoName(error) !== 'ENOENT' || dirname(path) === path) throw error;
+    makeDirectory(dirname(path), mode);
+    // Where there is no making anything, as in /proc, this is ENOENT once more.
+    makeOne(path, mode);
+  }
+}
+
+function makeOne(path: string, mode: number): void {
+  try {
     fs.mkdirSync(path, { mode });
   } catch (error) {
-    const name = errnoName(error);
-    if (name === 'EEXIST' && fs.statSync(path).isDirectory()) return;
-    if (name !== 'ENOENT' || dirname(path) === path) throw error;
-    makeDirectory(dirname(path), mode);
-    makeDirectory(path, mode);
+    if (errnoName(error) !== 'EEXIST' || !fs.statSync(path).isDirectory()) throw error;
   }
 }
 

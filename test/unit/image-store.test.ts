@@ -321,6 +321,14 @@ test('a store that cannot be made is told with its path', (t) => {
   assert.throws(() => new Store(join(directory, 'file/md')), /file\/md/);
 });
 
+test('so is one where nothing at all can be made, which the kernel tells as if something above it were missing', () => {
+  assert.throws(
+    () => new Store('/proc/not/there'),
+    (error) =>
+      error instanceof Failure && error.status === 74 && /^\/proc\/not\/there\/partial: .*ENOENT/.test(error.message),
+  );
+});
+
 test('what dead processes left behind is swept once nobody will take it up', async (t) => {
   const store = newStore(t);
   const manifest = Buffer.from('{}');
