@@ -119,7 +119,7 @@ main(
       const options = { force: flags.force, limits, progress, warn, only: flags.only, decompressor, ...onBadLayer };
       if (flags.list) await listLayers(announcedLayers(first, lines), options, writeDocument);
       else if (flags.verify) return await verify(first, lines, dir, options);
-      else if (isByHand(first)) await unpackByHand(first, lines, dir, options);
+      else if (isByHand(first)) await unpackByHand(first, lines, dir, options, flags.path);
       else await unpack(asManifestDocument(first), layersOf(lines), dir, options, flags.path);
     } finally {
       progress.end();
@@ -142,16 +142,17 @@ async function unpack(
   const into = dir === undefined ? unpackIntoStore : unpackImage;
   const rootfs = await into(document, layers, dir ?? rootfsPath(document.digest), options);
   if (dir === undefined) nameRootfs(document.image, rootfs.rootfs);
-  tell(pathOnly ? rootfs.rootfs : JSON.stringify(rootfs), rootfs.rootfs);
+  tell(rootfs, pathOnly);
 }
 
 /**
  * After the tree is in place: whoever reads of it finds it. Others may be using it by then, so it stays when stdout
  * cannot be written.
  */
-function tell(line: string, tree: string): void {
+function tell(result: { rootfs: string }, pathOnly: boolean): void {
+  const tree = result.rootfs;
   try {
-    writeLine(line);
+    writeLine(pathOnly ? tree : JSON.stringify(result));
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     const hint = `the tree is complete, and stays at ${tree}`;
@@ -159,9 +160,14 @@ function tell(line: string, tree: string): void {
   }
 }
 
-async function unpackByHand(first: unknown, lines: AsyncGenerator<unknown>, dir: string | undefined, options: Options) {
-  const result = await unpackFiles(byHand(first, lines), dir ?? placeInStore(first), options);
-  tell(JSON.stringify(result), result.rootfs);
+async function unpackByHand(
+  first: unknown,
+  lines: AsyncGenerator<unknown>,
+  dir: string | undefined,
+  options: Options,
+  pathOnly: boolean,
+): Promise<void> {
+  tell(await unpackFiles(byHand(first, lines), dir ?? placeInStore(first), options), pathOnly);
 }
 
 async function verify(

@@ -50,6 +50,12 @@ test('layer lines made by hand are enough, without a store and where none can be
   assert.equal(existsSync(join(directory, 'rootfs.json')), false);
 });
 
+test('--path is for layers made by hand, too', async (t) => {
+  const { rootfs, stdin } = prepare(t, [[{ name: 'f' }]]);
+  const { status, stdout } = await md('md-unpack', ['--path', rootfs], { stdin: stdin.slice(stdin.indexOf('\n') + 1) });
+  assert.deepEqual([status, stdout], [0, `${rootfs}\n`]);
+});
+
 test('a diffID in a line made by hand is checked', async (t) => {
   const { directory, rootfs, layers } = prepare(t, stack);
   const line = { layer: { path: layers[0]!.path, diffID: layers[1]!.diffID } };
