@@ -2,7 +2,6 @@
 import { beginPulling } from '../lib/image/busy.js';
 import { LayerFetch } from '../lib/image/layers.js';
 import { keepDocuments } from '../lib/image/manifest.js';
-import { imageFlags, openImage, openPiped, resolveOpened } from '../lib/image/open.js';
 import { choosePlatform, platformFlag } from '../lib/image/platform.js';
 import { Store } from '../lib/image/store.js';
 import { main } from '../lib/pipe/command.js';
@@ -12,6 +11,7 @@ import type { Manifest } from '../lib/pipe/oci.js';
 import { writeDocument } from '../lib/pipe/output.js';
 import { makeProgress, progressMode } from '../lib/pipe/progress.js';
 import { Status } from '../lib/pipe/status.js';
+import { imageFlags, openImage, openPiped, resolveOpened } from '../lib/pull/open.js';
 import { Connections } from '../lib/registry/connections.js';
 import { networkFlags } from '../lib/registry/network.js';
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env node
-import { imageFlags, openImage, openPiped, resolveOpened } from '../lib/image/open.js';
 import { choosePlatform, platformFlag } from '../lib/image/platform.js';
 import { Store } from '../lib/image/store.js';
 import { main } from '../lib/pipe/command.js';
 import { asTokenDocument } from '../lib/pipe/document.js';
 import { writeDocument } from '../lib/pipe/output.js';
+import { imageFlags, openImage, openPiped, resolveOpened } from '../lib/pull/open.js';
 import { networkFlags } from '../lib/registry/network.js';
 
 main(

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
-import { imageFlags, nameLocal, openNamed } from '../lib/image/open.js';
 import { main } from '../lib/pipe/command.js';
 import { writeDocument } from '../lib/pipe/output.js';
+import { imageFlags, nameLocal, openNamed } from '../lib/pull/open.js';
 import { networkFlags } from '../lib/registry/network.js';
 
 main(

@@ -22,6 +22,7 @@ const mayImport: Record<string, string[]> = {
   'lib/registry': ['lib/pipe', 'lib/sys'],
   'lib/compress': ['lib/pipe', 'lib/sys'],
   'lib/image': ['lib/compress', 'lib/pipe', 'lib/sys'],
+  'lib/pull': ['lib/image', 'lib/pipe', 'lib/registry', 'lib/sys'],
   'lib/unpack': ['lib/compress', 'lib/pipe', 'lib/sys'],
   'lib/isolate': ['lib/pipe', 'lib/sys'],
 };

@@ -2,6 +2,10 @@
  * From IMAGE, or from the document of the stage above, to the source of an image. A stage that is given IMAGE does the work
  * of those above it, in one process and over the same connections.
  */
+
+import { type Choice, choosePlatform } from '../image/platform.js';
+import type { Source } from '../image/source.js';
+import type { Store } from '../image/store.js';
 import { asString, optional } from '../pipe/check.js';
 import type { ManifestDocument, TokenDocument } from '../pipe/document.js';
 import { Failure } from '../pipe/failure.js';
@@ -22,9 +26,6 @@ import {
   type Reference,
   tryReference,
 } from '../registry/reference.js';
-import { type Choice, choosePlatform } from './platform.js';
-import type { Source } from './source.js';
-import type { Store } from './store.js';
 
 /** They are about IMAGE, and go with it alone. */
 export const imageFlags = {
@@ -84,7 +85,7 @@ async function openDocument<D extends TokenDocument>(
   if (place === undefined) {
     return { document, source: await openRegistry(document, networkOf(flags, document), wanted.connections) };
   }
-  const { openLocal } = await import('./local.js');
+  const { openLocal } = await import('../image/local.js');
   return { document, source: openLocal(place, document.image, wanted) };
 }
 
@@ -110,7 +111,7 @@ export async function resolveOpened(
   { store, wanted, strict }: Wanted,
   onManifest?: (manifest: Manifest) => void,
 ): Promise<ManifestDocument> {
-  const { resolveImage } = await import('./manifest.js');
+  const { resolveImage } = await import('../image/manifest.js');
   const { image, reference } = document;
   const found = await resolveImage(source, { image, reference, wanted, strict, store, onManifest });
   const { digest, mediaType, manifest, config, platform } = found;
@@ -118,14 +119,14 @@ export async function resolveOpened(
 }
 
 async function layoutImage(text: string): Promise<TokenDocument> {
-  const { findLocal } = await import('./local.js');
+  const { findLocal } = await import('../image/local.js');
   const { source, reference, names } = await findLocal(text, isSameReference);
   const name = names.find(tryReference) ?? names.at(-1)!;
   return { ...nameFields(parseReference(name)), reference, source, authorization: null };
 }
 
 async function storedImage(text: string): Promise<TokenDocument> {
-  const [{ Store }, { Offline }] = await Promise.all([import('./store.js'), import('./offline.js')]);
+  const [{ Store }, { Offline }] = await Promise.all([import('../image/store.js'), import('../image/offline.js')]);
   const named = nameFields(parseReference(text));
   new Offline(new Store(), named.image, choosePlatform(undefined)).check(named.reference);
   return { ...named, source: 'store', authorization: null };
