@@ -146,27 +146,24 @@ export class RegistryClient implements Endpoint {
 
   async #blobFrom(place: string, { digest, size }: BlobRequest, sink: BlobSink, get: GetPart): Promise<void> {
     const what = `blob ${digest}`;
-    const connections = this.#connections;
-    const turn = connections.order.enter(() => size - sink.offset);
-    const download = new Download({ what, size, sink, get, connections, turn, pieces: this.#pieces });
+    const download = new Download({ what, size, sink, get, connections: this.#connections, pieces: this.#pieces });
     const whole = () =>
       this.#trying(
         `${what} of ${place}`,
         () => download.attempt(),
         () => download.reached,
       );
-    connections.take();
+    this.#connections.take();
     try {
       await whole();
       if (download.hadPieces && !sink.isVerified()) {
         // A registry that sends wrong parts may have the whole right.
-        connections.refuse();
+        this.#connections.refuse();
         sink.restart();
         await whole();
       }
     } finally {
-      turn.end();
-      connections.give();
+      this.#connections.give();
     }
   }
 

@@ -1,5 +1,3 @@
-import { Order, type OrderPolicy } from './order.js';
-
 /**
  * The connections that a process has for blobs. Each download has one of its own; those that are left over may help one
  * download at a time, which bounds the memory that this takes.
@@ -13,16 +11,8 @@ export class Connections {
   /** The most bytes in a millisecond that were seen over so many connections as the index says. */
   readonly #rates: number[] = [];
 
-  /** Which download comes first. */
-  readonly order: Order;
-
   /** `limit` is how many there may be. */
-  constructor(
-    private readonly limit: number,
-    order: Partial<OrderPolicy> = {},
-  ) {
-    this.order = new Order(() => this.received, order);
-  }
+  constructor(private readonly limit: number) {}
 
   /** For a download of its own; whoever asks gets one. */
   take(): void {

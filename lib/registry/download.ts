@@ -7,7 +7,6 @@ import { Status } from '../pipe/status.js';
 import type { Connections } from './connections.js';
 import { encodingFailure, RegistryFailure, responseFailure } from './failures.js';
 import type { Incoming } from './http.js';
-import type { Turn } from './order.js';
 import { type PiecePolicy, Pieces } from './pieces.js';
 import { type GetPart, isRange, rangeHeader } from './range.js';
 
@@ -19,7 +18,6 @@ export interface DownloadRequest {
   sink: BlobSink;
   get: GetPart;
   connections: Connections;
-  turn: Turn;
   pieces: PiecePolicy;
 }
 
@@ -118,10 +116,9 @@ export class Download {
       ahead.cancel();
       this.#pieces = undefined;
     }
-    const written = this.#write(chunk);
+    const wait = this.#write(chunk);
     if (performance.now() - this.#last.time >= this.#interval) this.#considerHelp(response);
-    const turn = this.#request.turn.wait;
-    return turn && written ? Promise.all([turn, written]).then(() => {}) : (turn ?? written);
+    return wait;
   }
 
   #write(chunk: Buffer): Promise<void> | undefined {
@@ -147,7 +144,7 @@ export class Download {
     if (!pays || !this.#useRanges || utilization > policy.busy || total > policy.fast || this.#pieces) return;
     // While other downloads begin and end, rates say nothing.
     if (!isSteady || connections.isMost(total)) return;
-    if (connections.order.isHolding || connections.areHelping || !connections.takeSpare()) return;
+    if (connections.areHelping || !connections.takeSpare()) return;
     connections.areHelping = true;
     const start = sink.offset + lead;
     const etag = response.header('etag');

@@ -1,12 +1,9 @@
 /**
- * A slow link in user space: a relay in front of a server that passes bytes on late and no faster than the link allows. A
- * connection begins slowly, as TCP does, and one that nobody reads from takes nothing of the link for long. Unlike netem it
- * needs neither root nor a kernel module; it has no loss.
+ * A slow link in user space: a relay in front of a server that passes bytes on late and no faster than the link allows.
+ * Unlike netem it needs neither root nor a kernel module; it has no loss and no slow start.
  */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
-import { fd as descriptor, int, memory } from '../../lib/sys/kinds.js';
-import { syscall } from '../../lib/sys/syscall.js';
 
 export interface Link {
   /** Milliseconds from one end to the other; a round trip takes twice as long. */
@@ -23,20 +20,8 @@ export interface Relay {
   close(): void;
 }
 
-/** What may be under way on one connection, the window of TCP: at first, and at most. */
-const firstWindow = 64 * 1024;
-const largestWindow = 4 * 1024 * 1024;
-
-/** What the kernel keeps for who does not read; by itself it would be megabytes, which no link but loopback has. */
-const sendBuffer = Buffer.from(new Uint32Array([128 * 1024]).buffer);
-const setsockopt = syscall('setsockopt', { x64: 54, arm64: 208 }, descriptor, int, int, memory, int);
-/** asm-generic/socket.h. */
-const [SOL_SOCKET, SO_SNDBUF] = [1, 7];
-
-function limitSendBuffer(socket: Socket): void {
-  const { fd } = (socket as unknown as { _handle: { fd: number } })._handle;
-  setsockopt(fd, SOL_SOCKET, SO_SNDBUF, sendBuffer, sendBuffer.length);
-}
+/** What may be under way on one connection: the window of TCP. */
+const windowBytes = 4 * 1024 * 1024;
 
 /** Starts a relay to `target` (`HOST:PORT`). */
 export async function startRelay(target: string, link: Link): Promise<Relay> {
@@ -56,7 +41,6 @@ export async function startRelay(target: string, link: Link): Promise<Relay> {
         upstream.destroy();
       });
     }
-    limitSendBuffer(client);
     // The handshake took a round trip before the first byte could be sent.
     up.carry(client, upstream, 2 * link.delay);
     down.carry(upstream, client, 0);
@@ -89,19 +73,15 @@ class Direction {
     const send = (bytes: number, deliver: () => void) =>
       late.at(Math.max(this.shared.sent(bytes), begin) + delay, deliver);
     let underWay = 0;
-    let window = firstWindow;
     from.on('data', (chunk) => {
       underWay += chunk.length;
-      if (underWay >= window) from.pause();
+      if (underWay >= windowBytes) from.pause();
       const pass = () =>
-        send(chunk.length, () =>
-          to.write(chunk, () => {
-            underWay -= chunk.length;
-            // Twice as much in each round trip.
-            window = Math.min(largestWindow, window + chunk.length);
-            if (underWay < window) from.resume();
-          }),
-        );
+        send(chunk.length, () => {
+          underWay -= chunk.length;
+          if (underWay < windowBytes) from.resume();
+          to.write(chunk);
+        });
       // What one connection may send only later takes nothing from the others until then, and nothing once it is broken.
       if (limited) atOwnRate.at(own.sent(chunk.length), () => to.destroyed || pass());
       else pass();
