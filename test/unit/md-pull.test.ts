@@ -42,6 +42,20 @@ test('md-pull hands each flag to the stages that it is for', async (t) => {
   ]);
 });
 
+test('md-pull forgets no flag over another one that both stages have', async (t) => {
+  const command = recorder(t);
+  for (const words of [
+    ['-q', '-x'],
+    ['-x', '-q'],
+  ]) {
+    const both = words.join(' ').replace('-q', '--progress=none');
+    assert.deepEqual(await stagesOf(command, ...words, 'demo'), [
+      `md-fetch-layer ${both} -- demo`,
+      `md-unpack ${both} --path --`,
+    ]);
+  }
+});
+
 test('md-pull takes no operand for the value of a flag that it does not know', async () => {
   const { status, stderr } = await md('md-pull', ['--nosuch', 'demo']);
   assert.deepEqual([status, stderr], [64, 'md-pull: --nosuch: unknown flag; see --help\n']);
