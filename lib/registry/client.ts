@@ -108,8 +108,8 @@ export class RegistryClient implements Endpoint {
       const login = isPassword ? await this.#credentials() : undefined;
       // Some want one here from everybody, and give what is public all the same: podman as well asks and sees.
       if (isPassword && !login) return null;
-      const credentials = login ? async () => login : this.#credentials;
-      return (await answerChallenges(this.#http, challenges, this.#target, credentials)).authorization;
+      await this.#askFor(challenges, login ? async () => login : this.#credentials);
+      return this.#authorization;
     });
   }
 
@@ -271,14 +271,15 @@ export class RegistryClient implements Endpoint {
   /** Several requests may be refused at the same time: one renews for all. */
   async #renew(old: string | null, challenges: Challenge[]): Promise<void> {
     if (this.#authorization !== old) return;
-    this.#renewing ??= this.#askAgain(challenges).finally(() => {
+    this.#renewing ??= this.#askFor(challenges, this.#credentials).finally(() => {
       this.#renewing = undefined;
     });
     await this.#renewing;
   }
 
-  async #askAgain(challenges: Challenge[]): Promise<void> {
-    const { authorization, lifetime } = await answerChallenges(this.#http, challenges, this.#target, this.#credentials);
+  /** What is granted is used from now on. */
+  async #askFor(challenges: Challenge[], credentials: () => Promise<Credentials | undefined>): Promise<void> {
+    const { authorization, lifetime } = await answerChallenges(this.#http, challenges, this.#target, credentials);
     this.#authorization = authorization;
     this.#renewal =
       lifetime === undefined ? undefined : { challenges, at: this.#clock() + lifetime * renewalPart * 1000 };

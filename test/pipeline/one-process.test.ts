@@ -67,6 +67,21 @@ test('md-manifest IMAGE writes what the pipe writes', async (t) => {
   assert.deepEqual(linesOf(await run('md-manifest "$1"')), linesOf(await run('md-token "$1" | md-manifest')));
 });
 
+for (const auth of ['token', 'basic'] as const) {
+  test(`one login does for all requests of a process, where the registry wants ${auth}`, async (t) => {
+    const { registry, run } = await world(t, { auth, users: { me: 'secret' } });
+    linesOf(await run('echo secret | md-fetch-layer -u me --password-stdin "$1"'));
+    const refused = registry.requests.filter(
+      ({ service, headers }) => service === 'registry' && headers.authorization === undefined,
+    );
+    assert.deepEqual(
+      refused.map(({ url }) => url),
+      ['/v2/'],
+    );
+    assert.equal(registry.requests.filter(({ service }) => service === 'token').length, auth === 'token' ? 1 : 0);
+  });
+}
+
 test('layers are asked for before the config is there, as far as there may be connections', async (t) => {
   for (const [jobs, before] of [
     [6, 3],
