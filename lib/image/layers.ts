@@ -27,8 +27,9 @@ export class LayerFetch {
   constructor(private readonly request: LayersRequest) {
     const { manifest, jobs } = request;
     // The same layer may come twice in one image: it is fetched once.
-    this.#queue = new Map(manifest.layers.map((layer) => [layer.digest, layer])).values();
-    for (let others = 1; others < jobs; others++) this.#work();
+    const wanted = new Map(manifest.layers.map((layer) => [layer.digest, layer]));
+    this.#queue = wanted.values();
+    for (let others = Math.min(jobs - 1, wanted.size); others > 0; others--) this.#work();
   }
 
   /**

@@ -82,6 +82,11 @@ for (const auth of ['token', 'basic'] as const) {
   });
 }
 
+test('more connections than anybody has are as many as there are layers', async (t) => {
+  const { run } = await world(t);
+  assert.equal(linesOf(await run('ulimit -t 10; md-fetch-layer --jobs 1000000000000 "$1"')).length, 4);
+});
+
 test('layers are asked for before the config is there, as far as there may be connections', async (t) => {
   for (const [jobs, before] of [
     [6, 3],
