@@ -6,6 +6,7 @@ import { writeSync } from 'node:fs';
 import { Failure } from './failure.js';
 import { Status } from './status.js';
 import { isTerminal, terminalColumns } from './terminal.js';
+import { onLine } from './trace.js';
 
 export type ProgressMode = 'bar' | 'json' | 'none';
 
@@ -100,6 +101,14 @@ function barProgress(verb: string, held: boolean): Progress {
     finished = [];
     rows = active.size;
   };
+
+  onLine((print) => {
+    const drawn = rows;
+    if (drawn > 0) put(`\x1b[${drawn}A\r\x1b[J`);
+    rows = 0;
+    print();
+    if (drawn > 0) draw(true);
+  });
 
   return {
     bar: (label, total) => {
