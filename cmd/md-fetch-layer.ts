@@ -52,10 +52,10 @@ main(
     const jobs = flags.jobs ?? defaultJobs;
     if (jobs < 1) throw new Failure(Status.usage, '--jobs', 'at least 1 is needed');
     const progress = makeProgress(progressMode(flags.progress), 'fetch');
-    const store = new Store();
-    const wanted = { ...choosePlatform(flags.platform), store, connections: new Connections(jobs) };
+    const wanted = { ...choosePlatform(flags.platform), connections: new Connections(jobs) };
     const piped = image === undefined ? await openPiped(asManifestDocument, ofImage, flags, wanted) : undefined;
     const opened = piped ?? (await openImage(image!, flags, wanted));
+    const store = new Store();
     const pulled = await beginPulling(store.home);
     try {
       let layers: LayerFetch | undefined;
@@ -63,7 +63,7 @@ main(
         layers ??= new LayerFetch({ manifest, source: opened.source, store, jobs, progress });
         return layers;
       };
-      const document = piped?.document ?? (await resolveOpened(opened, wanted, begin));
+      const document = piped?.document ?? (await resolveOpened(opened, wanted, store, begin));
       const { authorization: _, login: __, ...open } = document;
       writeDocument(open);
       await begin(document.manifest).end(document.config, (layer) => writeDocument({ layer }));

@@ -28,12 +28,12 @@ main(
     ].join('\n'),
   },
   async ({ flags, operands: [image] }) => {
-    const wanted = { ...choosePlatform(flags.platform), store: new Store() };
+    const wanted = choosePlatform(flags.platform);
     const opened =
       image === undefined
         ? await openPiped(asTokenDocument, imageFlags, flags, wanted)
         : await openImage(image, flags, wanted);
-    writeDocument(await resolveOpened(opened, wanted));
+    writeDocument(await resolveOpened(opened, wanted, new Store()));
     return undefined;
   },
 );

@@ -18,7 +18,7 @@ import { Layout } from './layout.js';
 import { Offline } from './offline.js';
 import type { Choice } from './platform.js';
 import type { BlobRequest, BlobSink, RawManifest, Source } from './source.js';
-import type { Store } from './store.js';
+import { Store } from './store.js';
 
 /** An image as it was found. */
 export interface Found {
@@ -71,8 +71,8 @@ export async function findLocal(text: string, sameName: (a: string, b: string) =
  * The source that a document names in its field `source`, for the image that it is about. Throws `Failure` 65 for one that
  * is none, and when it is asked for something as `findLocal` does.
  */
-export function openLocal(place: string, image: string, { store, ...choice }: Choice & { store: Store }): Source {
-  if (place === 'store') return new Offline(store, image, choice);
+export function openLocal(place: string, image: string, choice: Choice): Source {
+  if (place === 'store') return new Offline(new Store(), image, choice);
   const [, kind = '', path = ''] = /^(oci|oci-archive|docker-archive):(\/.*)$/s.exec(place) ?? [];
   if (kind === '') throw bad('source', `${JSON.stringify(place)} is none that is known`);
   return new Unopened(() => open(kind, path));

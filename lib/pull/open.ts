@@ -43,7 +43,6 @@ export interface Opened<D extends TokenDocument = TokenDocument> {
 
 /** What is looked for, and what an open source may use. */
 export interface Wanted extends Choice {
-  store: Store;
   connections?: Connections;
 }
 
@@ -108,7 +107,8 @@ export async function openPiped<D extends TokenDocument>(
 /** Goes on to the manifest and the config, which are kept in the store. Throws as `resolveImage` does. */
 export async function resolveOpened(
   { document, source }: Opened,
-  { store, wanted, strict }: Wanted,
+  { wanted, strict }: Choice,
+  store: Store,
   onManifest?: (manifest: Manifest) => void,
 ): Promise<ManifestDocument> {
   const { resolveImage } = await import('../image/manifest.js');

@@ -121,6 +121,20 @@ test('a pull by name can be done again without the network', async (t) => {
   assert.equal(linesOf(await run('md-fetch-layer "oci:$MD_HOME/oci"')).length, 4);
 });
 
+test('where nothing is pulled no store is made', async (t) => {
+  const { home, run } = await world(t);
+  for (const script of [
+    'md-fetch-layer "$1:"',
+    'md-manifest "$1:"',
+    'md-fetch-layer --username me "$1"',
+    'md-token "$1:" | md-manifest | md-fetch-layer',
+    'md-manifest --offline </dev/null',
+  ]) {
+    assert.equal((await run(`MD_HOME="$MD_HOME/made"; ${script}`)).status, 64, script);
+    assert.deepEqual(readdirSync(home), [], script);
+  }
+});
+
 for (const [command, flags] of [
   ['md-fetch-layer', ['--platform arm64', '--offline', '--username me', '--password-stdin']],
   ['md-manifest', ['--offline', '--username me', '--password-stdin']],
