@@ -2,6 +2,7 @@
 import { fstatSync, writeSync } from 'node:fs';
 import { errnoName, failureOf } from './failure.js';
 import { pause } from './pause.js';
+import { withRoom } from './terminal.js';
 
 /** Thrown when nobody reads our output any more. There is nobody to tell, so the process just ends (status 141). */
 export class ReaderGone extends Error {
@@ -19,7 +20,9 @@ export function writeDocument(value: object): void {
 /** Writes a line of text to stdout. */
 export function writeLine(text: string): void {
   const bytes = Buffer.from(`${text}\n`);
-  for (let at = 0; at < bytes.length; ) at += writeSome(bytes, at);
+  withRoom(() => {
+    for (let at = 0; at < bytes.length; ) at += writeSome(bytes, at);
+  });
 }
 
 function writeSome(bytes: Buffer, at: number): number {

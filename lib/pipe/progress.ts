@@ -5,8 +5,7 @@
 import { writeSync } from 'node:fs';
 import { Failure } from './failure.js';
 import { Status } from './status.js';
-import { isTerminal, terminalColumns } from './terminal.js';
-import { onLine } from './trace.js';
+import { isTerminal, makeRoomBy, terminalColumns } from './terminal.js';
 
 export type ProgressMode = 'bar' | 'json' | 'none';
 
@@ -102,7 +101,7 @@ function barProgress(verb: string, held: boolean): Progress {
     rows = active.size;
   };
 
-  onLine((print) => {
+  makeRoomBy((print) => {
     const drawn = rows;
     if (drawn > 0) put(`\x1b[${drawn}A\r\x1b[J`);
     rows = 0;

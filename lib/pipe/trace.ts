@@ -1,5 +1,6 @@
 import { writeSync } from 'node:fs';
 import { oneLine } from './failure.js';
+import { withRoom } from './terminal.js';
 
 let on = false;
 
@@ -20,21 +21,12 @@ export function trace(line: string): void {
 
 /** One line on stderr, with control characters made visible. */
 export function warnLine(line: string): void {
-  makeRoom(() => writeLine(`${oneLine(line)}\n`));
-}
-
-let makeRoom = (print: () => void) => print();
-
-/** For who draws on the terminal: is called with each line that is to be printed, which it would draw over otherwise. */
-export function onLine(room: (print: () => void) => void): void {
-  makeRoom = room;
-}
-
-function writeLine(text: string): void {
-  try {
-    writeSync(2, text);
-  } catch (error) {
-    // A closed or full stderr must not stop the work: there is nobody to tell.
-    if (!(error instanceof Error)) throw error;
-  }
+  withRoom(() => {
+    try {
+      writeSync(2, `${oneLine(line)}\n`);
+    } catch (error) {
+      // A closed or full stderr must not stop the work: there is nobody to tell.
+      if (!(error instanceof Error)) throw error;
+    }
+  });
 }

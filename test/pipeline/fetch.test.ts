@@ -310,25 +310,33 @@ test('on a terminal each layer has a bar with its speed and the time that is lef
   await terminal.see('status 0');
 });
 
-test('on a terminal no bar is drawn over a warning', async (t) => {
-  const { registry, home } = await world(t);
-  const layers = ['a', 'b'].map((name) => layer([{ name, data: randomBytes(600_000) }], { compression: 'none' }));
-  const other = image({ layers, architecture: hostArchitecture === 's390x' ? 'amd64' : 's390x' });
-  await put(registry, repository, ['other'], other);
-  registry.faults.add({ on: new RegExp(other.config.descriptor.digest), delay: 300 });
-  registry.faults.add({ on: /blobs/, bytesPerSecond: 500_000 });
-  const script = `md-fetch-layer "${registry.image(repository)}:other" >/dev/null; echo "status $?"`;
-  const terminal = new TestTerminal(t, { argv: ['sh', '-c', script], env: { MD_HOME: home }, columns: 120 });
-  await terminal.see('fetch ');
-  await terminal.see(/: it is for linux\/\S+, not linux\/\S+\r\n/);
-  const end = await terminal.see('status 0');
-  // Rows below the warning; ESC [ N A goes up by N.
-  let row = 0;
-  for (const [, up, down] of end.input.slice(0, end.index).matchAll(/\[([0-9]+)A|(\n)/g)) {
-    row += down ? 1 : -Number(up);
-    assert.ok(row >= 0, JSON.stringify(end.input));
-  }
-});
+for (const [what, to, line] of [
+  ['a warning', '>/dev/null', /: it is for linux\/\S+, not linux\/\S+\r\n/],
+  ['the document', '', /\{"image":.*\}\r\n/],
+  ['a layer', '', /\{"layer":.*\}\r\n/],
+] as const) {
+  test(`on a terminal no bar is drawn over ${what}`, async (t) => {
+    const { registry, home } = await world(t);
+    const layers = ['a', 'b'].map((name, i) =>
+      layer([{ name, data: randomBytes(600_000 + i * 600_000) }], { compression: 'none' }),
+    );
+    const other = image({ layers, architecture: hostArchitecture === 's390x' ? 'amd64' : 's390x' });
+    await put(registry, repository, ['other'], other);
+    registry.faults.add({ on: new RegExp(other.config.descriptor.digest), delay: 300 });
+    registry.faults.add({ on: /blobs/, bytesPerSecond: 500_000 });
+    const script = `md-fetch-layer "${registry.image(repository)}:other" ${to}; echo "status $?"`;
+    const terminal = new TestTerminal(t, { argv: ['sh', '-c', script], env: { MD_HOME: home }, columns: 120 });
+    await terminal.see('fetch ');
+    await terminal.see(line);
+    const end = await terminal.see('status 0');
+    // Rows below the line; ESC [ N A goes up by N.
+    let row = 0;
+    for (const [, up, down] of end.input.slice(0, end.index).matchAll(/\[([0-9]+)A|(\n)/g)) {
+      row += down ? 1 : -Number(up);
+      assert.ok(row >= 0, JSON.stringify(end.input));
+    }
+  });
+}
 
 test('the quota of pulls is told when it is near its end, and not before', async (t) => {
   const { run, registry } = await world(t);
