@@ -1,6 +1,6 @@
 /** A stage that is given IMAGE does the work of those above it. */
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type BuiltImage, type BuiltIndex, hostArchitecture, image, index, layer, put } from '../support/image.js';
@@ -100,6 +100,24 @@ test('layers are asked for before the config is there, as far as there may be co
     assert.equal(status, 69);
     assert.equal(asked(it).length, before, `${jobs} jobs`);
   }
+});
+
+test('of a layer that fails before the config is there one line tells, and of both that of the config', async (t) => {
+  const it = await world(t);
+  const [layer, config] = [it.built.layers[1]!, it.built.config].map(({ descriptor }) => descriptor.digest);
+  const failsWith = async (digest: string) => {
+    const { status, stdout, stderr } = await it.run('md-fetch-layer "$1"');
+    assert.equal(status, 69, stderr);
+    assert.match(stderr, new RegExp(`^md-fetch-layer: blob ${digest} of .*: not found: .*\\n$`));
+    const lines = jsonLines(stdout).map((line) => Object.keys(line)[0]);
+    return [lines.at(0), lines.at(-1)];
+  };
+  it.registry.faults.add({ on: new RegExp(layer!), status: 404 });
+  it.registry.faults.add({ on: new RegExp(config!), delay: 500, times: 1 });
+  assert.deepEqual(await failsWith(layer!), ['image', 'error']);
+  rmSync(it.home, { recursive: true });
+  it.registry.faults.add({ on: new RegExp(config!), delay: 500, status: 404 });
+  assert.deepEqual(await failsWith(config!), ['error', 'error']);
 });
 
 test('of an image for a platform that is not the one named no layer is fetched', async (t) => {
