@@ -8,6 +8,7 @@ import {
   asImageConfig,
   asImageIndex,
   asManifest,
+  checkDiffIDs,
   type Descriptor,
   type ImageConfig,
   type IndexEntry,
@@ -205,11 +206,7 @@ class Resolver {
     const configBytes = await fetchConfig(this.source, this.request.store, manifest.config);
     const configName = `config ${manifest.config.digest}`;
     const config = asImageConfig(parseJson(configBytes, configName), configName);
-    const layers = manifest.layers.length;
-    const diffIDs = config.rootfs.diff_ids.length;
-    if (layers !== diffIDs) {
-      throw new Failure(Status.data, name, `it has ${layers} layers, and its config ${diffIDs} diffIDs`);
-    }
+    checkDiffIDs(manifest, config, name);
     const platform = this.#platformOf(config, entry);
     this.#checkPlatform(platform);
     this.request.store.put(manifest.config.digest, configBytes);

@@ -53,14 +53,8 @@ export class Offline implements Source {
 
   #otherPlatform(entries: IndexEntry[]): Failure {
     const has = entries.map(({ platform }) => (platform ? platformName(platform) : 'no platform'));
-    return new Failure(
-      Status.unavailable,
-      this.image,
-      `it is not in the store for ${platformName(this.choice.wanted)}`,
-      {
-        hint: `it is there for ${has.join(', ')}`,
-      },
-    );
+    const why = `it is not in the store for ${platformName(this.choice.wanted)}`;
+    return new Failure(Status.unavailable, this.image, why, { hint: `it is there for ${has.join(', ')}` });
   }
 
   #missing(what: string): Failure {

@@ -14,7 +14,15 @@ import {
   wrong,
 } from './check.js';
 import { Failure } from './failure.js';
-import { asImageConfig, asManifest, asPlatform, type ImageConfig, type Manifest, type Platform } from './oci.js';
+import {
+  asImageConfig,
+  asManifest,
+  asPlatform,
+  checkDiffIDs,
+  type ImageConfig,
+  type Manifest,
+  type Platform,
+} from './oci.js';
 import { Status } from './status.js';
 
 /** What `md-token` writes. */
@@ -84,11 +92,7 @@ export function asManifestDocument(value: unknown): ManifestDocument {
   asString(it.mediaType, 'mediaType');
   const manifest = asManifest(it.manifest, 'manifest');
   const config = asImageConfig(it.config, 'config');
-  const [layers, diffIDs] = [manifest.layers.length, config.rootfs.diff_ids.length];
-  if (layers !== diffIDs) {
-    const why = `${layers} layers in the manifest, and ${diffIDs} diffIDs in the config`;
-    throw new Failure(Status.data, 'document on stdin', why);
-  }
+  checkDiffIDs(manifest, config, 'document on stdin');
   return { ...it, manifest, config } as ManifestDocument;
 }
 

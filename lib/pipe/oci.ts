@@ -3,6 +3,8 @@
  * The validators check the fields that this project uses and keep all others as they came.
  */
 import { arrayOf, asDigest, asObject, asSize, asString, type JsonObject, optional, recordOf, wrong } from './check.js';
+import { Failure } from './failure.js';
+import { Status } from './status.js';
 
 /** Media types of an index and of a manifest. Sources: image-spec, media-types.md; distribution's manifest-v2-2 for Docker's. */
 export const indexTypes = [
@@ -163,6 +165,13 @@ export function asImageConfig(value: unknown, name: string): ImageConfig {
   // docker leaves the list out when it is empty.
   const diff_ids = optional(rootfs.diff_ids, `${name}.rootfs.diff_ids`, arrayOf(asDigest)) ?? [];
   return { ...it, rootfs: { ...rootfs, diff_ids } } as ImageConfig;
+}
+
+/** image-spec, config.md, "rootfs": there is a diffID for each layer. Throws `Failure` 65. */
+export function checkDiffIDs(manifest: Manifest, config: ImageConfig, name: string): void {
+  const [layers, diffIDs] = [manifest.layers.length, config.rootfs.diff_ids.length];
+  if (layers === diffIDs) return;
+  throw new Failure(Status.data, name, `it has ${layers} layers, and its config ${diffIDs} diffIDs`);
 }
 
 /** `os/architecture[/variant]`, as people write a platform. */

@@ -43,21 +43,19 @@ function asked({ registry, built }: World): string[] {
 }
 
 for (const auth of ['none', 'token', 'basic'] as const) {
+  const options = auth === 'none' ? {} : { auth, users: { me: 'secret' } };
+  const login = auth === 'none' ? '' : '-u me --password-stdin';
+  const secret = auth === 'none' ? '' : 'echo secret | ';
+
   test(`md-fetch-layer IMAGE writes what the pipe writes, where the registry wants ${auth}`, async (t) => {
-    const users = { me: 'secret' };
-    const { run } = await world(t, auth === 'none' ? {} : { auth, users });
-    const login = auth === 'none' ? '' : '-u me --password-stdin';
-    const secret = auth === 'none' ? '' : 'echo secret | ';
+    const { run } = await world(t, options);
     const alone = linesOf(await run(`${secret}md-fetch-layer ${login} "$1"`));
     assert.equal(alone.length, 4);
     assert.deepEqual(alone, linesOf(await run(`${secret}md-token ${login} "$1" | md-manifest | md-fetch-layer`)));
   });
 
   test(`md-manifest IMAGE can be gone on with, where the registry wants ${auth}`, async (t) => {
-    const users = { me: 'secret' };
-    const { run } = await world(t, auth === 'none' ? {} : { auth, users });
-    const login = auth === 'none' ? '' : '-u me --password-stdin';
-    const secret = auth === 'none' ? '' : 'echo secret | ';
+    const { run } = await world(t, options);
     assert.equal(linesOf(await run(`${secret}md-manifest ${login} "$1" | md-fetch-layer`)).length, 4);
   });
 }

@@ -112,3 +112,10 @@ test('an entry of an index that is no object is named by its place', () => {
     message: 'index.manifests[1]: expected an object, got 5',
   });
 });
+
+test('a document has a diffID for each layer', () => {
+  assert.throws(
+    () => asManifestDocument(withValue(manifest, 'config.rootfs.diff_ids', [])),
+    /^Failure: document on stdin: it has 1 layers, and its config 0 diffIDs$/,
+  );
+});
