@@ -13,9 +13,22 @@ import vm = require('node:vm');
 /** The bundle is one function expression: the Makefile has esbuild wrap it. */
 type Bundle = (exports: unknown, require: NodeJS.Require, module: NodeJS.Module, file: string, directory: string) => void;
 
+/**
+ * What is read into, one file after the other: the first touch of a page takes the kernel longer than filling it does.
+ * There are no more pages than are touched, and no bundle or cache has half as many.
+ */
+const memory = Buffer.allocUnsafeSlow(4 << 20);
+
+function read(path: string): Buffer {
+  const file = fs.openSync(path, 'r');
+  const bytes = fs.readSync(file, memory);
+  fs.closeSync(file);
+  return memory.subarray(0, bytes);
+}
+
 function codeCache(path: string): Buffer | undefined {
   try {
-    return fs.readFileSync(path);
+    return read(path);
   } catch {
     // Without it the start is slower, and nothing else.
     return undefined;
@@ -24,6 +37,7 @@ function codeCache(path: string): Buffer | undefined {
 
 const base = __filename.slice(0, -'.cjs'.length);
 const filename = `${base}.js`;
+const source = read(filename).toString('latin1');
 const cachedData = codeCache(`${base}.cache`);
-const script = new vm.Script(fs.readFileSync(filename, 'latin1'), cachedData ? { filename, cachedData } : { filename });
+const script = new vm.Script(source, cachedData ? { filename, cachedData } : { filename });
 (script.runInThisContext() as Bundle)(exports, require, module, filename, __dirname);

@@ -4,9 +4,11 @@
  * that was killed leaves a mark of nobody who is alive, and the next pull sweeps it. Where there is no store yet, there is
  * nothing to be lost, and no mark.
  */
+
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { monotonic } from '../pipe/clock.js';
 import { errnoName, Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { warnLine } from '../pipe/trace.js';
@@ -21,11 +23,11 @@ const patienceMs = 5000;
 export async function beginPulling(home: string = storeHome()): Promise<() => void> {
   const directory = join(home, 'partial');
   const end = leaveMark(directory, 'pulling');
-  const since = performance.now();
+  const since = monotonic();
   for (let told = false; ; await sleep(pollMs)) {
     const other = whoIsAtWork(directory, 'pruning');
     if (other === undefined) return end;
-    if (told || performance.now() - since < patienceMs) continue;
+    if (told || monotonic() - since < patienceMs) continue;
     warnLine(`${home}: waiting for md-prune, which has left ${join(directory, other)}`);
     told = true;
   }

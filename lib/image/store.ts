@@ -12,11 +12,13 @@
  *
  * Source: image-spec, image-layout.md.
  */
+
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDigest } from '../pipe/check.js';
+import { monotonic } from '../pipe/clock.js';
 import { errnoName, Failure, type FailureOptions, failureOf } from '../pipe/failure.js';
 import { type Descriptor, type IndexEntry, type Platform, platformName } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
@@ -213,16 +215,16 @@ export class Store {
    */
   async #isStuck(blob: Descriptor, onBytes: (bytes: number) => void): Promise<boolean> {
     let most = -1;
-    let since = performance.now();
+    let since = monotonic();
     for (let told = false; ; await sleep(pollMs)) {
       const other = Partial.elsewhere(this.#partials, blob.digest);
       if (!other || this.has(blob)) return false;
       if (other.bytes > most) {
         most = other.bytes;
-        since = performance.now();
+        since = monotonic();
         onBytes(most);
       }
-      if (performance.now() - since < this.patienceMs) continue;
+      if (monotonic() - since < this.patienceMs) continue;
       if (!other.isRunning) return true;
       if (!told) warnLine(`blob ${blob.digest}: waiting for another process, which is fetching it`);
       told = true;

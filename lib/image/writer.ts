@@ -2,8 +2,10 @@
  * Writing a file from its beginning on, in order, on other threads: the one that receives and hashes does not wait. One
  * write at a time, so that whatever a killed process leaves is a beginning of the content.
  */
+
 import * as fs from 'node:fs';
 import { promisify } from 'node:util';
+import { monotonic } from '../pipe/clock.js';
 import { received } from '../pipe/garbage.js';
 
 const writev = promisify(fs.writev);
@@ -26,7 +28,7 @@ export class Writer {
   #cut = false;
   #work: Promise<void> | undefined;
   #sync: Promise<void> | undefined;
-  #synced = performance.now();
+  #synced = monotonic();
   #error: unknown;
 
   /** Goes on at `position`, in bytes. */
@@ -68,7 +70,7 @@ export class Writer {
       // What the socket holds comes in one turn of the event loop, and goes in one call.
       await nextTurn();
       while (this.#queue.length > 0 || this.#cut) await this.#writeOnce();
-      if (!isSyncing && performance.now() - this.#synced > syncInterval) this.#sync = this.#syncOnce();
+      if (!isSyncing && monotonic() - this.#synced > syncInterval) this.#sync = this.#syncOnce();
     } catch (error) {
       this.#error = error;
     } finally {
@@ -85,7 +87,7 @@ export class Writer {
       this.#error ??= error;
     } finally {
       isSyncing = false;
-      this.#synced = performance.now();
+      this.#synced = monotonic();
     }
   }
 

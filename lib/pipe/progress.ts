@@ -2,7 +2,9 @@
  * Progress for people and programs, on stderr. On a terminal a bar for each thing under way; finished ones become plain
  * lines above. As JSON a line for each thing, a few times a second. Otherwise nothing.
  */
+
 import { writeSync } from 'node:fs';
+import { monotonic } from './clock.js';
 import { Failure } from './failure.js';
 import { Status } from './status.js';
 import { isTerminal, makeRoomBy, terminalColumns } from './terminal.js';
@@ -50,13 +52,13 @@ export function makeProgress(mode: ProgressMode, verb: string, held = false): Pr
 }
 
 function newState(label: string, total: number): State {
-  return { label, total, bytes: 0, begun: performance.now(), note: undefined };
+  return { label, total, bytes: 0, begun: monotonic(), note: undefined };
 }
 
 function jsonProgress(verb: string): Progress {
   const last = new Map<State, number>();
   const say = (state: State, done: boolean) => {
-    const now = performance.now();
+    const now = monotonic();
     if (!done && now - (last.get(state) ?? 0) < redrawMs) return;
     last.set(state, now);
     const { label, total, bytes, note } = state;
@@ -91,7 +93,7 @@ function barProgress(verb: string, held: boolean): Progress {
   const width = terminalColumns(2);
 
   const draw = (force: boolean) => {
-    const now = performance.now();
+    const now = monotonic();
     if (held || (!force && now - drawnAt < redrawMs)) return;
     drawnAt = now;
     const lines = [...finished, ...[...active].map((state) => activeLine(verb, state, now, width))];
@@ -151,7 +153,7 @@ function activeLine(verb: string, { label, total, bytes, begun }: State, now: nu
 }
 
 function finishedLine(verb: string, { label, total, begun, note }: State): string {
-  const seconds = (performance.now() - begun) / 1000;
+  const seconds = (monotonic() - begun) / 1000;
   return `${verb} ${label} ${size(total)} ${note ?? `in ${seconds.toFixed(1)} s`}`;
 }
 

@@ -2,7 +2,9 @@
  * The pull side of the registry API for one repository: manifests and blobs, with tokens renewed, redirects followed and
  * failures tried again. Source: distribution-spec 1.1, "Pull".
  */
+
 import type { BlobRequest, BlobSink, RawManifest } from '../image/source.js';
+import { monotonic } from '../pipe/clock.js';
 import { indexTypes, manifestTypes } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 import { warnLine } from '../pipe/trace.js';
@@ -82,7 +84,7 @@ export class RegistryClient implements Endpoint {
     this.#connections = connections ?? new Connections(1);
     this.#pieces = { ...defaultPiecePolicy, maxWait: this.#retry.maxRetryAfter, ...pieces };
     this.#credentials = credentials ?? (async () => undefined);
-    this.#clock = clock ?? (() => performance.now());
+    this.#clock = clock ?? monotonic;
     this.#authorization = authorization ?? null;
   }
 

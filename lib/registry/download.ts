@@ -2,7 +2,9 @@
  * The download of one blob over as many requests as it takes, in order and from where `sink` is. When it turns out to be
  * long, connections that are left over fetch parts of it ahead.
  */
+import type { EventLoopUtilization } from 'node:perf_hooks';
 import type { BlobSink } from '../image/source.js';
+import { monotonic } from '../pipe/clock.js';
 import { Status } from '../pipe/status.js';
 import type { Connections } from './connections.js';
 import { encodingFailure, RegistryFailure, responseFailure } from './failures.js';
@@ -37,7 +39,7 @@ export class Download {
   #pieces: Pieces | undefined;
   #interval: number;
   /** Where things stood when the pace was last looked at. */
-  #last = { time: 0, offset: 0, received: 0, taken: 0, loop: performance.eventLoopUtilization() };
+  #last = { time: 0, offset: 0, received: 0, taken: 0, loop: undefined as EventLoopUtilization | undefined };
 
   constructor(request: DownloadRequest) {
     this.#request = request;
@@ -117,7 +119,7 @@ export class Download {
       this.#pieces = undefined;
     }
     const wait = this.#write(chunk);
-    if (performance.now() - this.#last.time >= this.#interval) this.#considerHelp(response);
+    if (monotonic() - this.#last.time >= this.#interval) this.#considerHelp(response);
     return wait;
   }
 
@@ -163,7 +165,7 @@ export class Download {
     const { time: since, offset, received, taken, loop } = this.#last;
     const { utilization } = performance.eventLoopUtilization(loop);
     this.#last = {
-      time: performance.now(),
+      time: monotonic(),
       offset: sink.offset,
       received: connections.received,
       taken: connections.taken,

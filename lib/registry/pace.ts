@@ -1,4 +1,5 @@
 /** Whether a body comes fast enough. One that trickles never stalls by the idle time-out, and never ends. */
+import { monotonic } from '../pipe/clock.js';
 
 /** What is asked of a body. */
 export interface LeastPace {
@@ -22,7 +23,7 @@ export class Pace {
   /** Milliseconds of this span in which nobody wanted more, and since when nobody does. */
   #held = 0;
   #heldSince: number | undefined;
-  #began = performance.now();
+  #began = monotonic();
 
   /** `onSlow` is told how many bytes came, each time that they were too few. */
   constructor(
@@ -38,11 +39,11 @@ export class Pace {
 
   /** Nothing is read from now on: what does not come meanwhile is not the sender's fault. */
   hold(): void {
-    this.#heldSince ??= performance.now();
+    this.#heldSince ??= monotonic();
   }
 
   goOn(): void {
-    if (this.#heldSince !== undefined) this.#held += performance.now() - this.#heldSince;
+    if (this.#heldSince !== undefined) this.#held += monotonic() - this.#heldSince;
     this.#heldSince = undefined;
   }
 
@@ -54,8 +55,8 @@ export class Pace {
     const isHeld = this.#heldSince !== undefined;
     this.goOn();
     const { speed, over } = this.least;
-    const [time, wanted, bytes] = [performance.now() - this.#began, speed * (over - this.#held / 1000), this.#bytes];
-    this.#began = performance.now();
+    const [time, wanted, bytes] = [monotonic() - this.#began, speed * (over - this.#held / 1000), this.#bytes];
+    this.#began = monotonic();
     this.#bytes = 0;
     this.#held = 0;
     if (isHeld) this.hold();
