@@ -8,7 +8,7 @@ import { main } from '../lib/pipe/command.js';
 import { asManifestDocument, type Layer, type ManifestDocument, type RootfsDocument } from '../lib/pipe/document.js';
 import { Failure } from '../lib/pipe/failure.js';
 import { StdinLines } from '../lib/pipe/input.js';
-import { writeDocument, writeLine } from '../lib/pipe/output.js';
+import { jsonLine, writeDocument, writeLine } from '../lib/pipe/output.js';
 import { makeProgress, progressMode } from '../lib/pipe/progress.js';
 import { Status } from '../lib/pipe/status.js';
 import { warnLine } from '../lib/pipe/trace.js';
@@ -152,7 +152,7 @@ async function unpack(
 function tell(result: { rootfs: string }, pathOnly: boolean): void {
   const tree = result.rootfs;
   try {
-    writeLine(pathOnly ? tree : JSON.stringify(result));
+    writeLine(pathOnly ? tree : jsonLine(result));
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     const hint = `the tree is complete, and stays at ${tree}`;

@@ -40,9 +40,11 @@ function shorten(message: string): string {
 }
 
 /** Control characters come from hostile input; on a terminal they could rewrite the screen, in a log forge a line. */
+export const controls = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+
 export function oneLine(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (c) =>
-    c === '\n' || c === '\t' ? ' ' : `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  return text.replace(controls, (c) =>
+    c === '\n' || c === '\t' ? ' ' : `\\x${c.codePointAt(0)!.toString(16).padStart(2, '0')}`,
   );
 }
 

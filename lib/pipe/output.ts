@@ -1,6 +1,6 @@
 /** Writing to stdout: whole lines, in order, and a watch for a reader that has gone. */
 import { fstatSync, writeSync } from 'node:fs';
-import { errnoName, failureOf } from './failure.js';
+import { controls, errnoName, failureOf } from './failure.js';
 import { pause } from './pause.js';
 import { withRoom } from './terminal.js';
 
@@ -14,7 +14,20 @@ export class ReaderGone extends Error {
 
 /** Writes one document or line. Returns when the pipe has taken it whole. */
 export function writeDocument(value: object): void {
-  writeLine(JSON.stringify(value));
+  writeLine(jsonLine(value));
+}
+
+/**
+ * JSON on one line. JSON.stringify escapes control characters up to U+001F alone; among those above is one that begins an
+ * escape sequence (U+009B), and stdout may be a terminal. Whoever parses it finds the same.
+ */
+export function jsonLine(value: object): string {
+  return JSON.stringify(value).replace(controls, (c) =>
+    c
+      .split('')
+      .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+      .join(''),
+  );
 }
 
 /** Writes a line of text to stdout. */

@@ -146,6 +146,19 @@ test('an error that a registry words with escape sequences cannot rewrite the te
   assert.doesNotMatch(result.stderr.trimEnd(), /[\p{Cc}\p{Zl}]/u);
 });
 
+test('an image whose labels and names are escape sequences cannot rewrite the terminal: JSON has them in letters', async (t) => {
+  // CSI as one character, DEL, text that runs backwards, a line break of Unicode's, and a tag beyond 16 bits.
+  const evil = '\u009b2J\u009b31mroot# \u007f\u202e\u2028\u{e0001}';
+  const registry = await serve(t, image({ layers: [layer([{ name: evil, data: '' }])], run: { Labels: { evil } } }));
+  const list = `${toManifest} | md-fetch-layer | md-unpack --list`;
+  for (const line of [toManifest, list, whole]) {
+    const { stdout } = await pull(t, registry, { line });
+    assert.doesNotMatch(stdout.trimEnd(), /[\p{Cc}\p{Cf}\p{Zl}]/u, line);
+    const { path, config } = JSON.parse(stdout);
+    assert.equal(line === list ? path : config.config.Labels.evil, evil, line);
+  }
+});
+
 test('a manifest under a pinned digest that has another one is refused', async (t) => {
   const registry = await serve(t, good());
   const evil = image({ layers, run: { User: 'evil' } });
