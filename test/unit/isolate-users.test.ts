@@ -43,6 +43,19 @@ test('a group that is named takes the place of all others', () => {
   assert.deepEqual(identify(':log', files), { uid: 0, gid: 50, groups: [50], home: '/root' });
 });
 
+test('an image that has its user in more groups than the kernel takes is told so', () => {
+  const groups = (count: number) => Array.from({ length: count }, (_, i) => `g${i + 1}:x:${i + 1}:root`).join('\n');
+  const refused = /^\/etc\/group of the image: it has root in 65537 groups, and the kernel knows 65536 of a process/;
+  // The primary one is among them.
+  assert.equal(identify('', { ...files, group: groups(65_535) }).groups.length, 65_536);
+  assert.throws(() => identify('', { ...files, group: groups(65_536) }), {
+    name: 'Failure',
+    status: 125,
+    message: refused,
+  });
+  assert.deepEqual(identify('root:g7', { ...files, group: groups(65_536) }).groups, [7]);
+});
+
 test('a number is an id, never a name that looks like one', () => {
   assert.deepEqual(identify('1000', files), { uid: 1000, gid: 0, groups: [0], home: '/' });
 });

@@ -35,11 +35,13 @@ interface Group {
 
 /** The highest id that docker takes; the kernel's own limit is 2^32-2, and -1 has a meaning of its own. */
 const maxId = 2 ** 31 - 1;
+/** NGROUPS_MAX: setgroups(2). */
+const maxGroups = 65_536;
 
 /**
  * `user`, `uid`, `user:group`, `uid:gid` and their mixtures; empty means uid 0. A number is always an id, never a name.
  * Without a group the entry's primary group and every group that lists the user apply; those of `added` do in any case.
- * Throws `Failure` 125 for a name that the image does not know.
+ * Throws `Failure` 125 for a name that the image does not know, and for more groups than there can be.
  */
 export function identify(spec: string, files: AccountFiles, added: readonly string[] = []): Identity {
   const [userSpec = '', groupSpec = ''] = spec.split(/:(.*)/s);
@@ -52,6 +54,12 @@ export function identify(spec: string, files: AccountFiles, added: readonly stri
   }
   const listed = account.name === '' ? [] : groups.filter(({ members }) => members.includes(account.name));
   const gids = new Set([account.gid, ...listed.map(({ gid }) => gid), ...further]);
+  if (gids.size > maxGroups) {
+    const why = `it has ${account.name} in ${gids.size} groups, and the kernel knows ${maxGroups} of a process`;
+    throw new Failure(Status.isolate, '/etc/group of the image', why, {
+      hint: '--user USER:GROUP takes that one alone',
+    });
+  }
   return { uid: account.uid, gid: account.gid, groups: [...gids], home: account.home };
 }
 
