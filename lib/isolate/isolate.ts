@@ -43,9 +43,11 @@ export async function isolate(settings: Settings): Promise<number> {
   const plan = makePlan(withPlaces(settings, circumstances.maps), circumstances);
   const program = new Program(plan.steps, image.memory);
   image.write(program, plan.resume);
-  const cgroup = await makeCgroup(settings);
+  // Before there is anything that must not stay behind.
   const signals = new Signals(settings.terminal ? forwardedWithTerminal : undefined);
+  let cgroup: Cgroup | undefined;
   try {
+    cgroup = await makeCgroup(settings);
     const pid = start(program, plan, circumstances.maps);
     signals.to(pid);
     closeSync(fds.child);

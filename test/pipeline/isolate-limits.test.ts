@@ -1,13 +1,28 @@
 /** Limits and settings of a whole container, in whichever version the cgroups of this machine are. As root. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { probeCgroups } from '../../lib/isolate/limits/cgroup.js';
 import { needsControllers } from '../support/controllers.js';
 import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
-import { killAfterwards, md } from '../support/run.js';
+import { killAfterwards, md, needs, run } from '../support/run.js';
 
 const skip = needsContainer;
+
+test('a signal that comes while the cgroup is made leaves none behind', {
+  skip: skip || needsControllers('pids') || needs('strace'),
+}, async (t) => {
+  const root = makeRoot(t);
+  // -D: the command keeps the number of the shell. The first directory is that of all our cgroups, where no filter is kept.
+  const strace = 'strace -D -qq -o /dev/null -e inject=/^mkdir:signal=TERM:when=2+';
+  const line = `echo $$; exec ${strace} md-isolate --seccomp unconfined --pids-limit 9 "$1" sleep 1000`;
+  const { status, stdout } = await run(['sh', '-c', line, 'sh', root]);
+  const parent = join(probeCgroups().find('pids')!.mount, 'md');
+  const left = existsSync(parent) ? readdirSync(parent).filter((name) => name.startsWith(`md-${stdout.trim()}-`)) : [];
+  assert.deepEqual([status, left], [143, []]);
+});
 
 for (const flags of [[], ['--init'], ['--overlay']]) {
   test(`--memory: a command that takes more ends with 137 ${flags.join(' ')}`, {
