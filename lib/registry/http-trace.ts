@@ -30,7 +30,10 @@ export function traceHttp(): void {
     trace(`* [${last}] to ${String(request.origin ?? 'the proxy')}`);
     const [first = '', ...rest] = headers.split('\r\n').filter((line) => line !== '');
     const [method, path = '', version] = first.split(' ');
-    secrets.set(request, secretsIn(rest.map((line) => /^authorization: (.*)/i.exec(line)?.[1]).find(Boolean)));
+    secrets.set(
+      request,
+      rest.flatMap((line) => secretsIn(/^(?:proxy-)?authorization: (.*)/i.exec(line)?.[1])),
+    );
     say('>', request, [`${method} ${redactPath(path)} ${version}`, ...rest.map(redactHeader)]);
   });
   listen<DiagnosticsChannel.RequestHeadersMessage>('undici:request:headers', ({ request, response }) => {

@@ -18,7 +18,7 @@ import {
 } from './failures.js';
 import type { Guard } from './guard.js';
 import { type LeastPace, Pace } from './pace.js';
-import { proxyFor } from './proxy-env.js';
+import { loginOf, proxyFor } from './proxy-env.js';
 import { secretsIn, withoutSecrets } from './secrets.js';
 import { hiddenIn } from './url.js';
 
@@ -273,7 +273,9 @@ class Exchange implements Dispatcher.DispatchHandler, Incoming {
 
   quote(text: string): string {
     const { headers, secret = [], url } = this.request;
-    return withoutSecrets(text, [...secretsIn(headers.authorization), ...secret, ...hiddenIn(url)]);
+    const proxyLogin = this.proxy === undefined ? undefined : loginOf(this.proxy);
+    const logins = [headers.authorization, proxyLogin].flatMap(secretsIn);
+    return withoutSecrets(text, [...logins, ...secret, ...hiddenIn(url)]);
   }
 
   stream(onChunk: OnChunk): Promise<void> {

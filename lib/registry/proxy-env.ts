@@ -27,6 +27,20 @@ export function proxyFor(url: URL, env: NodeJS.ProcessEnv = process.env): string
 }
 
 /**
+ * The login in the URL of a proxy, as a Proxy-Authorization header has it. As curl does: a percent sign that begins no escape
+ * is meant as it stands, escapes may be of any bytes, and a password may be missing. undici would throw, or leave the
+ * login out.
+ */
+export function loginOf(proxy: string): string | undefined {
+  const { username, password } = new URL(proxy);
+  if (username === '' && password === '') return undefined;
+  const bytes = `${username}:${password}`.replace(/%([0-9a-f]{2})/gi, (_, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)),
+  );
+  return `Basic ${Buffer.from(bytes, 'latin1').toString('base64')}`;
+}
+
+/**
  * Whether an entry of NO_PROXY is for a URL: `*`, an address, a network (10.0.0.0/8), `example.com` with all below it,
  * `.example.com` or `*.example.com` for what is below it alone; each but a network with a port, if only that is meant.
  */

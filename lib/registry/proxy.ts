@@ -3,6 +3,7 @@ import type { Dispatcher } from 'undici';
 import connect from 'undici/lib/api/api-connect.js';
 import Pool from 'undici/lib/dispatcher/pool.js';
 import ProxyAgent from 'undici/lib/dispatcher/proxy-agent.js';
+import { loginOf } from './proxy-env.js';
 
 /** How TLS is spoken: options of Node's. */
 export interface Tls {
@@ -18,7 +19,7 @@ export interface Tls {
  * to it (`requestTls`) is one thing, and the proxy that gets a password is another.
  */
 export function proxyAgent(uri: string, requestTls: Tls, proxyTls: Tls, timeout: number): Dispatcher {
-  const login = loginOf(new URL(uri));
+  const login = loginOf(uri);
   return new ProxyAgent({
     uri,
     ...(login === undefined ? {} : { token: login }),
@@ -30,16 +31,4 @@ export function proxyAgent(uri: string, requestTls: Tls, proxyTls: Tls, timeout:
     clientFactory: (origin, options) =>
       Object.assign(new Pool(origin, { ...options, headersTimeout: timeout }), { connect }),
   });
-}
-
-/**
- * As curl has it: a percent sign that begins no escape is meant as it stands, escapes may be of any bytes, and a password may be
- * missing. undici would throw, or leave the login out.
- */
-function loginOf({ username, password }: URL): string | undefined {
-  if (username === '' && password === '') return undefined;
-  const bytes = `${username}:${password}`.replace(/%([0-9a-f]{2})/gi, (_, hex: string) =>
-    String.fromCharCode(Number.parseInt(hex, 16)),
-  );
-  return `Basic ${Buffer.from(bytes, 'latin1').toString('base64')}`;
 }

@@ -588,6 +588,34 @@ test('a proxy may be named without a scheme; one that cannot be is wrong usage, 
   }
 });
 
+test('the password of a proxy that quotes it is neither in a message nor in a trace', async (t) => {
+  const { run } = await world(t);
+  const password = 'c@ret-of-mine';
+  const proxy = createTcpServer((socket) => {
+    socket
+      .on('error', () => {})
+      .once('data', (head: Buffer) => {
+        const [, login = ''] = /^proxy-authorization: (Basic .*)\r$/im.exec(head.toString('latin1')) ?? [];
+        const message = `${login} is ${Buffer.from(login.slice(6), 'base64')}`;
+        const body = JSON.stringify({ errors: [{ code: 'DENIED', message }] });
+        const headers = `x-seen: ${message}\r\nconnection: close\r\ncontent-length: ${body.length}`;
+        socket.end(`HTTP/1.1 403 Forbidden\r\n${headers}\r\n\r\n${body}`);
+      });
+  });
+  proxy.listen(0, '127.0.0.1');
+  await once(proxy, 'listening');
+  afterwards(t, () => proxy.close());
+  const host = `127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+  const http_proxy = `http://me:${encodeURIComponent(password)}@${host}`;
+  const { stdout, stderr, status } = await run(throughProxy('-x --plain-http registry.test'), { http_proxy });
+  assert.equal(status, 77, stderr);
+  assert.match(stderr, /x-seen: Basic \*\*\* is me:\*\*\*$/m);
+  assert.match(stderr, /DENIED: Basic \*\*\* is me:\*\*\*/);
+  for (const secret of [password, encodeURIComponent(password), Buffer.from(`me:${password}`).toString('base64')]) {
+    assert.ok(!`${stdout}${stderr}`.includes(secret), secret);
+  }
+});
+
 for (const [answer, status, why] of [
   ['407 Proxy Authentication Required', 77, 'HTTP 407 for https?://registry.test; it wants a login: '],
   ['403 Forbidden', 77, 'HTTP 403 for https?://registry.test'],
