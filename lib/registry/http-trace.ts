@@ -7,7 +7,7 @@ import { channel } from 'node:diagnostics_channel';
 import type { DiagnosticsChannel } from 'undici';
 import { trace } from '../pipe/trace.js';
 import { secretsIn, withoutSecrets } from './secrets.js';
-import { redactPath } from './url.js';
+import { hiddenIn, redactPath } from './url.js';
 
 const secretHeaders = new Set(['authorization', 'proxy-authorization', 'cookie', 'set-cookie']);
 const numbers = new WeakMap<object, number>();
@@ -30,10 +30,8 @@ export function traceHttp(): void {
     trace(`* [${last}] to ${String(request.origin ?? 'the proxy')}`);
     const [first = '', ...rest] = headers.split('\r\n').filter((line) => line !== '');
     const [method, path = '', version] = first.split(' ');
-    secrets.set(
-      request,
-      rest.flatMap((line) => secretsIn(/^(?:proxy-)?authorization: (.*)/i.exec(line)?.[1])),
-    );
+    const logins = rest.map((line) => /^(?:proxy-)?authorization: (.*)/i.exec(line)?.[1]);
+    secrets.set(request, [...logins.flatMap(secretsIn), ...hiddenIn({ search: path.replace(/^[^?]*/, '') })]);
     say('>', request, [`${method} ${redactPath(path)} ${version}`, ...rest.map(redactHeader)]);
   });
   listen<DiagnosticsChannel.RequestHeadersMessage>('undici:request:headers', ({ request, response }) => {

@@ -25,7 +25,7 @@ function redactParameter(parameter: string): string {
 }
 
 /** What `redactUrl` does not show of a query, as it stands there and decoded. */
-export function hiddenIn({ search }: URL): string[] {
+export function hiddenIn({ search }: Pick<URL, 'search'>): string[] {
   const hidden = search
     .slice(1)
     .split('&')

@@ -283,8 +283,10 @@ test('-x shows no password, signature or fragment of a redirect', async (t) => {
   for (const url of [`http://me:c2VjcmV0@${path}`, `//me:c2VjcmV0@${path}`]) {
     registry.faults.clear();
     registry.faults.add({ on: /manifests/, times: 1, status: 307, headers: { location: url } });
+    registry.faults.add({ on: /manifests.latest/, times: 1, headers: { 'x-echo': 'latest?c2VjcmV0' } });
     const { stderr } = await run('md-token "$1" | md-manifest -x');
     assert.match(stderr, /^< \[[0-9]+\] location: .*\/\/\*\*\*@.*\/latest\?\*\*\*/m);
+    assert.match(stderr, /^< \[[0-9]+\] x-echo: latest\?\*\*\*$/m);
     assert.doesNotMatch(stderr, /c2VjcmV0/);
   }
 });
