@@ -5,7 +5,7 @@
  * What is in a bundle is read and deserialized at every start, used or not: 100 KB are a millisecond or two. So what no
  * command ever reaches is left out, and stand-ins take the place of modules that load more than is wanted of them.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 
@@ -46,7 +46,7 @@ const takeVersion: Plugin = {
   },
 };
 
-const { metafile } = await build({
+const { metafile, outputFiles } = await build({
   entryPoints: Object.fromEntries(process.argv.slice(2).map((entry) => entry.split('=', 2))),
   outdir: 'dist/bundle',
   bundle: true,
@@ -63,6 +63,12 @@ const { metafile } = await build({
   alias: Object.fromEntries(Object.entries(standIns).map(([name, file]) => [name, `./${file}`])),
   plugins: [takeStandIns, takeVersion],
   metafile: true,
+  write: false,
   logLevel: 'warning',
 });
+mkdirSync('dist/bundle', { recursive: true });
+for (const { path, text } of outputFiles) {
+  // `import * as fs` means a copy of the module with a getter for each name, in every file anew. The module itself does.
+  writeFileSync(path, text.replace(/__toESM\((require\("node:\w+"\)),1\)/g, '$1'));
+}
 writeFileSync('dist/bundles.json', JSON.stringify(metafile));

@@ -82,6 +82,13 @@ export class Program {
   readonly #words: Int32Array;
   readonly #strings = new Map<string, number>();
   readonly #structures = new Map<Uint8Array, number>();
+  /**
+   * The address of the arena by halves, the lower one as a signed number, and the offset at which the upper one is one more.
+   * V8 has no room for a number beyond 32 bits but on the heap, and thousands of those bring on a garbage collection.
+   */
+  readonly #lower: number;
+  readonly #upper: number;
+  readonly #carry: number;
   /** Where the nine addresses of the entry that is being written lead. */
   readonly #pointers: number[] = [0, 0, 0, 0, 0, 0, 0, 0, 0];
   readonly #zero: number;
@@ -101,6 +108,9 @@ export class Program {
     const { size, blocks } = survey(steps);
     this.#arena = new Arena(size, file);
     this.#words = new Int32Array(this.#arena.bytes.buffer, this.#arena.bytes.byteOffset, size / 4);
+    this.#lower = this.#arena.address | 0;
+    this.#upper = Math.floor(this.#arena.address / 2 ** 32);
+    this.#carry = 2 ** 32 - (this.#lower >>> 0);
     this.#header = this.#arena.allocate(headerLayout.size);
     this.#scratch = this.#arena.allocate(8);
     this.#zero = this.#cell(0);
@@ -195,13 +205,11 @@ export class Program {
     pointers[7] = this.#entry(next);
     pointers[8] = this.#entry(afterError);
     const words = this.#words;
-    const lower = this.#arena.address % 2 ** 32;
-    const upper = (this.#arena.address - lower) / 2 ** 32;
     for (let j = 0; j < 9; j++) {
       const word = (at + pointerPlaces[j]!) >> 2;
-      const address = lower + pointers[j]!;
-      words[word] = address;
-      words[word + 1] = address < 2 ** 32 ? upper : upper + 1;
+      const pointer = pointers[j]!;
+      words[word] = this.#lower + pointer;
+      words[word + 1] = pointer < this.#carry ? this.#upper : this.#upper + 1;
     }
   }
 
@@ -293,8 +301,8 @@ export class Program {
       return;
     }
     // Storing into an Int32Array keeps the low 32 bits.
-    this.#words[at / 4] = value;
-    this.#words[at / 4 + 1] = Math.floor(value / 2 ** 32);
+    this.#words[at >> 2] = value;
+    this.#words[(at >> 2) + 1] = value === (value | 0) ? value >> 31 : Math.floor(value / 2 ** 32);
   }
 
   #get(at: number): number {
