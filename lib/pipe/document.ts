@@ -79,14 +79,15 @@ export interface ErrorReport extends JsonObject {
 }
 
 export function asTokenDocument(value: unknown): TokenDocument {
-  const it = asStage(value, 'image', 'md-token');
-  for (const key of ['image', 'registry', 'repository', 'reference']) asString(it[key], key);
+  const fields = ['image', 'registry', 'repository', 'reference'];
+  const it = asStage(value, fields, 'md-token');
+  for (const key of fields) asString(it[key], key);
   optional(it.authorization, 'authorization', secret(asFieldValue));
   return { ...it, authorization: it.authorization ?? null } as TokenDocument;
 }
 
 export function asManifestDocument(value: unknown): ManifestDocument {
-  const it = asStage(asTokenDocument(value), 'manifest', 'md-manifest');
+  const it = asStage(asTokenDocument(value), ['manifest', 'config', 'platform', 'digest', 'mediaType'], 'md-manifest');
   asPlatform(it.platform, 'platform');
   asDigest(it.digest, 'digest');
   asString(it.mediaType, 'mediaType');
@@ -98,7 +99,7 @@ export function asManifestDocument(value: unknown): ManifestDocument {
 
 /** `where` is what the message calls it: the document comes from a file as well. */
 export function asRootfsDocument(value: unknown, where?: string): RootfsDocument {
-  const it = asStage(value, 'rootfs', 'md-unpack', where);
+  const it = asStage(value, ['rootfs'], 'md-unpack', where);
   asString(it.image, 'image');
   asDigest(it.digest, 'digest');
   asPlatform(it.platform, 'platform');
@@ -130,10 +131,11 @@ export function asErrorReport(value: unknown): ErrorReport {
   };
 }
 
-/** A document that lacks the field that its writer is known by comes from another stage: say which one is missing. */
-function asStage(value: unknown, field: string, writer: string, where = 'document on stdin'): JsonObject {
+/** A document that lacks a field of its writer comes from another stage, or was made by hand: say who adds the field. */
+function asStage(value: unknown, fields: string[], writer: string, where = 'document on stdin'): JsonObject {
   const it = asObject(value, where);
-  if (it[field] === undefined) {
+  const field = fields.find((key) => it[key] === undefined);
+  if (field !== undefined) {
     const hint = where === 'document on stdin' ? `${writer} adds it: pipe its output in here` : `${writer} writes it`;
     throw new Failure(Status.data, where, `the field ${field} is missing`, { hint });
   }

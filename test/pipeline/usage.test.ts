@@ -53,7 +53,12 @@ for (const command of stages.slice(1)) {
     [
       'a line of 10 MB',
       `${JSON.stringify({ image: 'x'.repeat(10_000_000) })}\n`,
-      /registry: expected a string, got nothing/,
+      /document on stdin: the field registry is missing; md-token adds it: pipe its output in here/,
+    ],
+    [
+      'a document that is an image and no registry',
+      '{"image":"x"}\n',
+      /the field registry is missing; md-token adds it/,
     ],
     ['a document of no stage', '{}\n', /the field image is missing; md-token adds it/],
   ];
