@@ -91,9 +91,7 @@ main(
     ].join('\n'),
   },
   async ({ flags, operands }) => {
-    if (flags.list && flags.verify) {
-      throw new Failure(Status.usage, '--list', 'it does not go with --verify', { hint: 'run the pipe once for each' });
-    }
+    if (flags.list) checkList(flags.verify, operands[0]);
     if (flags.map) {
       const { runMapped } = await import('../lib/unpack/mapped.js');
       const status = await runMapped();
@@ -130,6 +128,14 @@ main(
 );
 
 type Options = UnpackOptions<LayerFile>;
+
+/** A DIR may be taken for what is listed, as with tar or ls. */
+function checkList(verify: boolean, dir: string | undefined): void {
+  const wrong = (why: string, hint: string) => new Failure(Status.usage, '--list', why, { hint });
+  if (verify) throw wrong('it does not go with --verify', 'run the pipe once for each');
+  if (dir === undefined) return;
+  throw wrong(`it takes no DIR, and ${JSON.stringify(dir)} is one`, 'it lists the layers that stdin announces');
+}
 
 async function unpack(
   document: ManifestDocument,

@@ -149,6 +149,12 @@ test('--list and --verify together are wrong usage', async () => {
   assert.match(stderr, /^md-unpack: --list: it does not go with --verify; .*\n$/);
 });
 
+test('--list takes no DIR: of a tree or an archive that is named it would say nothing', async () => {
+  const { status, stderr } = await md('md-unpack', ['--list', 'a.tar'], { stdin: '' });
+  assert.equal(status, 64);
+  assert.match(stderr, /^md-unpack: --list: it takes no DIR, and "a\.tar" is one; .*stdin.*\n$/);
+});
+
 test('--list checks what it reads', async (t) => {
   const { layers, stdin } = prepare(t, stack);
   writeFileSync(layers[1]!.path, 'no archive');
