@@ -1,7 +1,12 @@
 /** The word that was probably meant. */
 
-/** The one of `words` that is a slip or two away from `typed`; none for what is as far as another word would be. */
+/**
+ * The only one of `words` that begins with `typed`, or one that is a slip or two away from it; none for what is as far as
+ * another word would be.
+ */
 export function nearest(typed: string, words: string[]): string | undefined {
+  const [whole, ...others] = typed.length > 2 ? words.filter((word) => word.startsWith(typed)) : [];
+  if (whole !== undefined && others.length === 0) return whole;
   const most = typed.length > 4 ? 2 : 1;
   const [best] = words
     .filter((word) => Math.abs(word.length - typed.length) <= most)

@@ -122,6 +122,8 @@ test('of a flag with a slip or two in it the message says which was meant, if an
     ['itneractive', 'did you mean --interactive?'],
     ['no-new-prvs', 'did you mean --no-new-privs?'],
     ['job=2', 'did you mean --jobs?'],
+    ['inter', 'did you mean --interactive?'],
+    ['in', 'see --help'],
     ['usr', 'did you mean --user?'],
     ['use', 'no need'],
     ['uxx', 'see --help'],
