@@ -12,6 +12,7 @@ import { writeDocument } from '../lib/pipe/output.js';
 import { makeProgress, progressMode } from '../lib/pipe/progress.js';
 import { Status } from '../lib/pipe/status.js';
 import { imageFlags, openImage, openPiped, resolveOpened } from '../lib/pull/open.js';
+import { pullingInstead } from '../lib/pull/other-flags.js';
 import { Connections } from '../lib/registry/connections.js';
 import { networkFlags } from '../lib/registry/network.js';
 
@@ -30,6 +31,7 @@ main(
     summary: 'Download the layers of an image into the store, and tell of each as soon as it is verified',
     operands: '[IMAGE]',
     arity: { min: 0, max: 1 },
+    hintFor: pullingInstead,
     flags: {
       jobs: { kind: 'count', alias: 'j', value: 'N', help: `connections at the same time (default ${defaultJobs})` },
       progress: { kind: 'string', value: 'bar|json|none', help: 'a bar by default when stderr is a terminal' },

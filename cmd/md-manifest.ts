@@ -5,6 +5,7 @@ import { main } from '../lib/pipe/command.js';
 import { asTokenDocument } from '../lib/pipe/document.js';
 import { writeDocument } from '../lib/pipe/output.js';
 import { imageFlags, openImage, openPiped, resolveOpened } from '../lib/pull/open.js';
+import { pullingInstead } from '../lib/pull/other-flags.js';
 import { networkFlags } from '../lib/registry/network.js';
 
 main(
@@ -13,6 +14,7 @@ main(
     summary: 'Find the manifest and the config of an image for one platform',
     operands: '[IMAGE]',
     arity: { min: 0, max: 1 },
+    hintFor: pullingInstead,
     flags: { platform: platformFlag, ...imageFlags, ...networkFlags },
     examples: [
       ['md-token alpine | md-manifest', "for this machine's platform"],

@@ -2,6 +2,7 @@
 import { main } from '../lib/pipe/command.js';
 import { writeDocument } from '../lib/pipe/output.js';
 import { imageFlags, nameLocal, openNamed } from '../lib/pull/open.js';
+import { pullingInstead } from '../lib/pull/other-flags.js';
 import { networkFlags } from '../lib/registry/network.js';
 
 main(
@@ -10,6 +11,7 @@ main(
     summary: 'Ask the registry of IMAGE how it wants to be asked, and get a token for pulling from it',
     operands: 'IMAGE',
     arity: { min: 1, max: 1 },
+    hintFor: pullingInstead,
     flags: { ...imageFlags, ...networkFlags },
     examples: [
       ['md-token alpine', 'docker.io/library/alpine:latest, as docker has it'],

@@ -61,6 +61,19 @@ test('md-pull takes no operand for the value of a flag that it does not know', a
   assert.deepEqual([status, stderr], [64, 'md-pull: --nosuch: unknown flag; see --help\n']);
 });
 
+test('md-pull says of a flag that it does not know what was probably meant, or does the same', async () => {
+  for (const [words, message] of [
+    [['--plaform', 'x'], /^md-pull: --plaform: unknown flag; did you mean --platform\?\n$/],
+    [['--user', 'me'], /^md-pull: --user: unknown flag; did you mean --username\?\n$/],
+    [['--creds', 'me:secret'], /^md-pull: --creds: unknown flag; --username NAME with --password-stdin.*\n$/],
+    [['-a'], /^md-pull: -a: unknown flag; .*\n$/],
+  ] as const) {
+    const { status, stdout, stderr } = await md('md-pull', [...words, 'demo']);
+    assert.deepEqual([status, stdout], [64, '']);
+    assert.match(stderr, message);
+  }
+});
+
 test('md-pull takes an empty DIR for a mistake, and not for none', async (t) => {
   const command = recorder(t);
   for (const words of [

@@ -137,15 +137,15 @@ test('of what is about pulling, md-run says where it belongs', () => {
 
 test('md-run takes no value of an unknown flag for IMAGE, and says what to do in its place', async () => {
   for (const [words, message] of [
-    [['-p', '80:80'], /^md-isolate: -p: unknown flag; .*network/],
-    [['-itd'], /^md-isolate: -d: unknown flag; .*foreground/],
-    [['--name', 'box'], /^md-isolate: --name: unknown flag; nothing is kept/],
-    [['--stop-signal', 'TERM'], /^md-isolate: --stop-signal: unknown flag; .*kill\(1\)/],
-    [['--plain-http', 'registry'], /^md-isolate: --plain-http: unknown flag; .*md-pull IMAGE first/],
-    [['--domainname', 'example.com'], /^md-isolate: --domainname: unknown flag; --hostname NAME.DOMAIN/],
-    [['--device-read-bps=/dev/sda:1mb'], /^md-isolate: --device-read-bps: unknown flag; the limits are/],
-    [['--memroy=64m'], /^md-isolate: --memroy: unknown flag; did you mean --memory\?/],
-    [['--nosuch=1'], /^md-isolate: --nosuch: unknown flag; see --help/],
+    [['-p', '80:80'], /^md-run: -p: unknown flag; .*network/],
+    [['-itd'], /^md-run: -d: unknown flag; .*foreground/],
+    [['--name', 'box'], /^md-run: --name: unknown flag; nothing is kept/],
+    [['--stop-signal', 'TERM'], /^md-run: --stop-signal: unknown flag; .*kill\(1\)/],
+    [['--plain-http', 'registry'], /^md-run: --plain-http: unknown flag; .*md-pull IMAGE first/],
+    [['--domainname', 'example.com'], /^md-run: --domainname: unknown flag; --hostname NAME.DOMAIN/],
+    [['--device-read-bps=/dev/sda:1mb'], /^md-run: --device-read-bps: unknown flag; the limits are/],
+    [['--memroy=64m'], /^md-run: --memroy: unknown flag; did you mean --memory\?/],
+    [['--nosuch=1'], /^md-run: --nosuch: unknown flag; see --help/],
   ] as const) {
     const { status, stderr } = await md('md-run', [...words, 'demo', 'true']);
     assert.equal(status, 125);
