@@ -29,7 +29,7 @@ const instead: Record<string, string> = {
   'blkio-weight-device': limits,
   c: cpus,
   'ca-file': pulling,
-  'cgroup-parent': 'md-isolate makes a cgroup when there is a limit, and removes it at the end',
+  'cgroup-parent': 'a cgroup is made where there is a limit, and removed at the end',
   cgroupns: own,
   cidfile: kept,
   'connect-timeout': pulling,

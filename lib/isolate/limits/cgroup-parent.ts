@@ -33,7 +33,7 @@ export function parentFor(hierarchy: Hierarchy, writes: readonly CgroupWrite[]):
     flag,
     `no cgroup with the ${controller} controller is delegated to this user`,
     {
-      hint: 'systemd-run --user --scope -p Delegate=yes md-isolate ..., or run as root',
+      hint: 'put systemd-run --user --scope -p Delegate=yes in front, or run as root',
     },
   );
 }
