@@ -1,7 +1,6 @@
 #!/usr/bin/env node
-import { existsSync } from 'node:fs';
 import { beginPruning } from '../lib/image/busy.js';
-import { storeHome } from '../lib/image/home.js';
+import { isThere, storeHome } from '../lib/image/home.js';
 import { notThere, type Prunable, prunable, prune } from '../lib/image/prune.js';
 import { Store } from '../lib/image/store.js';
 import { main } from '../lib/pipe/command.js';
@@ -46,7 +45,7 @@ main(
     const images = operands.map(nameOf);
     const home = storeHome();
     // To look for what is not needed is no reason to make a store.
-    if (!existsSync(home)) {
+    if (!isThere(home)) {
       if (images[0] !== undefined) throw notThere(images[0]);
       return undefined;
     }

@@ -1,5 +1,7 @@
 /** Where the store is. */
+import { lstatSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
+import { errnoName, failureOf } from '../pipe/failure.js';
 import { userHome } from '../pipe/home.js';
 
 /** $MD_HOME, by default ${XDG_DATA_HOME:-~/.local/share}/md. */
@@ -13,3 +15,14 @@ export function storeHome(env: NodeJS.ProcessEnv = process.env): string {
 
 /** For who may not write there. */
 export const storeHint = 'MD_HOME names another place for the store';
+
+/** Whether there is a store. Throws `Failure` where nobody can tell: the way to it may be closed. */
+export function isThere(home: string): boolean {
+  try {
+    lstatSync(home);
+    return true;
+  } catch (error) {
+    if (errnoName(error) === 'ENOENT') return false;
+    throw failureOf(error, home, { hint: storeHint });
+  }
+}

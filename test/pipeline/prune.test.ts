@@ -197,14 +197,20 @@ test('what others have put beside the blobs keeps nothing from being pruned, and
 test('a store of another user, who lets nobody look into it, is not permitted', { skip: needsRoot }, async (t) => {
   const it = await site(t);
   await it.pull(await it.put('library/demo', imageOf('demo\n')));
-  for (const path of [dirname(it.home), it.home]) chmodSync(path, 0o755);
-  const { status, stderr } = await run([join(binDir, 'md-prune')], {
-    env: { MD_HOME: it.home },
-    uid: 65534,
-    gid: 65534,
-  });
-  assert.equal(status, 77, stderr);
-  assert.match(stderr, /^md-prune: \S*\/partial: permission denied \(EACCES\); MD_HOME names another place/);
+  for (const [mode, place] of [
+    [0o700, it.home],
+    [0o755, join(it.home, 'partial')],
+  ] as const) {
+    for (const path of [dirname(it.home), it.home]) chmodSync(path, mode);
+    const { status, stderr } = await run([join(binDir, 'md-prune')], {
+      env: { MD_HOME: it.home },
+      uid: 65534,
+      gid: 65534,
+    });
+    assert.equal(status, 77, stderr);
+    const expected = `md-prune: ${place}: permission denied (EACCES); MD_HOME names another place for the store\n`;
+    assert.equal(stderr, expected);
+  }
 });
 
 test('where there is no store nothing is made', async (t) => {
