@@ -11,7 +11,7 @@ export const Status = {
   unavailable: 69,
   /** EX_SOFTWARE: a fault of this program. */
   software: 70,
-  /** EX_IOERR: reading or writing the disk failed. */
+  /** EX_IOERR: reading or writing failed: no such file, a full disk. */
   io: 74,
   /** EX_TEMPFAIL: the registry asks to come back later, or the store or a tree is in use. */
   tryLater: 75,
@@ -36,7 +36,7 @@ export const statusMeaning: Record<number, string> = {
   65: 'bad data: a document, digest, size or archive is wrong',
   69: 'the registry cannot be reached, or it or the store does not have it',
   70: 'a fault of this program',
-  74: 'the disk failed or is full',
+  74: 'a file is not there, or the disk failed or is full',
   75: 'try later: the registry asks for it, or the store or a tree is in use',
   76: 'the registry broke the protocol',
   77: 'not permitted by the registry or the kernel',

@@ -224,7 +224,7 @@ function openParent(path: string): number {
   try {
     return openat(AT.FDCWD, path, openDirectory, 0);
   } catch (error) {
-    throw failureOf(error, path);
+    throw failureOf(error, path, errnoName(error) === 'ENOENT' ? { hint: 'mkdir -p makes it' } : {});
   }
 }
 
@@ -246,7 +246,10 @@ function clearAway(parent: number, base: string, target: string): void {
 function checkTarget(parent: number, base: string, target: string, force: boolean): void {
   const stat = statAt(parent, toName(base));
   if (!stat) return;
-  if ((stat.mode & S.IFMT) !== S.IFDIR) throw new Failure(Status.usage, target, 'it is there, and is no directory');
+  const type = stat.mode & S.IFMT;
+  if (type === S.IFLNK)
+    throw new Failure(Status.usage, target, 'it is a symbolic link', { hint: 'name what it leads to, or remove it' });
+  if (type !== S.IFDIR) throw new Failure(Status.usage, target, 'it is there, and is no directory');
   const fd = openat.try(parent, base, openDirectory | O.NOFOLLOW, 0);
   // An empty directory of any mode can be replaced, and one of the user's own made accessible; the rest shows in the end.
   if (fd === -EACCES && force) return;

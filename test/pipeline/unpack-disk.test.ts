@@ -2,7 +2,16 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { makeRoot, needsContainer, until } from '../support/rootfs.js';
@@ -20,6 +29,25 @@ test('a DIR that is not empty is refused, and --force replaces it', async (t) =>
   assert.equal((await md('md-unpack', ['--force', rootfs], { stdin })).status, 0);
   assert.deepEqual(readdirSync(rootfs), ['bin', 'etc']);
   assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
+});
+
+test('a DIR that is a symbolic link is refused as one, wherever it leads, and stays', async (t) => {
+  const { rootfs, stdin, directory } = prepare(t, twoLayers);
+  for (const target of ['layers', 'nowhere']) {
+    symlinkSync(target, rootfs);
+    const { status, stderr } = await md('md-unpack', ['--force', rootfs], { stdin });
+    assert.equal(status, 64);
+    assert.match(stderr, /^md-unpack: \S+rootfs: it is a symbolic link; name what it leads to, or remove it\n$/);
+    assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs']);
+    unlinkSync(rootfs);
+  }
+});
+
+test('of a DIR in no directory the message says what would make one', async (t) => {
+  const { stdin, directory } = prepare(t, twoLayers);
+  const { status, stderr } = await md('md-unpack', [join(directory, 'a/b')], { stdin });
+  assert.equal(status, 74);
+  assert.equal(stderr, `md-unpack: ${join(directory, 'a')}: no such file or directory (ENOENT); mkdir -p makes it\n`);
 });
 
 test('a DIR.json that is not the document of a tree is kept, with --force and without a document of its own too', async (t) => {
