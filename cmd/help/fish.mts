@@ -1,10 +1,18 @@
-/** Completions for fish, which wants a file for each command. What an operand may be is offered for all of them. */
+/**
+ * Completions for fish, which wants a file for each command. What an operand may be is offered for all of them, but for a
+ * command line that follows: it has its own flags.
+ */
+
 import { type Command, completes, shortNames, storedImages } from './completion.mjs';
+import type { Flag } from './help.mjs';
 
 export function fishCompletion({ name, operands, flags }: Command): string {
+  const before = `__${name.replaceAll('-', '_')}_before_command`;
+  const cut = operands.includes('CMD...');
+  const complete = (when: string) => `complete -c ${name}${cut ? ` -n '${when}'` : ''}`;
   const lines = flags.map(({ name: flag, alias, value, help }) =>
     [
-      `complete -c ${name} -l ${flag}`,
+      `${complete(before)} -l ${flag}`,
       ...(alias ? [`-s ${alias}`] : []),
       ...(value ? [`-r ${argument(value)}`] : []),
       `-d ${text(help)}`,
@@ -13,9 +21,25 @@ export function fishCompletion({ name, operands, flags }: Command): string {
   const images = `sh -c ${text(storedImages)} | ${shortNames}`;
   return [
     `function __md_images\n  ${images}\nend\n`,
-    ...(operands.length > 0 ? operands : ['']).map((it) => `complete -c ${name} ${argument(it)}`),
+    ...(cut ? [isBefore(before, flags)] : []),
+    ...(operands.length > 0 ? operands : ['']).map(
+      (it) => `${complete(it === 'CMD...' ? `not ${before}` : before)} ${argument(it)}`,
+    ),
     ...lines,
     '',
+  ].join('\n');
+}
+
+/** A function that says whether the words before the cursor have no operand yet. What argparse refuses ends in a flag. */
+function isBefore(name: string, flags: Flag[]): string {
+  const specs = flags.map(({ name, alias, value }) => `${alias ? `${alias}/` : ''}${name}${value ? '=+' : ''}`);
+  return [
+    `function ${name}`,
+    '  set -l words (commandline -opc)',
+    '  set -e words[1]',
+    `  argparse -s ${specs.join(' ')} -- $words 2>/dev/null; or return 0`,
+    '  test (count $argv) -eq 0',
+    'end\n',
   ].join('\n');
 }
 

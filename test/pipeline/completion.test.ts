@@ -108,7 +108,7 @@ test('zsh completes the same', { skip: needs('zsh') }, async (t) => {
 
 test('fish completes the same', { skip: needs('fish') }, async (t) => {
   const { work, MD_HOME } = workplace(t);
-  for (const [line, result] of typed) {
+  const offered = async (line: string) => {
     const file = join(share, 'fish/vendor_completions.d', `${line.split(' ')[0]}.fish`);
     const { stdout, stderr } = await run(
       ['fish', '--no-config', '-c', 'source $argv[1]; complete -C $argv[2]', file, line],
@@ -118,7 +118,23 @@ test('fish completes the same', { skip: needs('fish') }, async (t) => {
       },
     );
     assert.equal(stderr, '');
-    const offered = stdout.split('\n').map((found) => found.split('\t')[0]);
-    assert.ok(offered.includes(String(result).trim().split(' ').at(-1)!), `${line}: ${stdout}`);
+    return stdout
+      .trim()
+      .split('\n')
+      .map((found) => found.split('\t')[0]);
+  };
+  const more: typeof typed = [
+    ...typed,
+    ["md-run -ite 'A=b c' al", 'md-run alpine '],
+    ['md-run -e A=1 --ne', 'md-run --network '],
+    ['md-run --rm=true --ne', 'md-run --network '],
+    ['md-run alpine no', 'md-run alpine notes '],
+  ];
+  for (const [line, result] of more) {
+    const found = await offered(line);
+    assert.ok(found.includes(String(result).trim().split(' ').at(-1)!), `${line}: ${found}`);
   }
+  // What follows DIR is not for md-isolate, nor is it another DIR.
+  for (const line of ['md-isolate rootfs --userns ra', 'md-isolate -e A=1 rootfs ls --user', 'md-run -it alpine ls al'])
+    assert.deepEqual(await offered(line), [''], line);
 });
