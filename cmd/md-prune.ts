@@ -7,7 +7,7 @@ import { main } from '../lib/pipe/command.js';
 import { Failure } from '../lib/pipe/failure.js';
 import { writeDocument } from '../lib/pipe/output.js';
 import { Status } from '../lib/pipe/status.js';
-import { warnLine } from '../lib/pipe/trace.js';
+import { warn } from '../lib/pipe/trace.js';
 import { formatReference, parseReference } from '../lib/registry/reference.js';
 import { endProcess } from '../lib/sys/exit.js';
 import { runMapped } from '../lib/unpack/mapped.js';
@@ -80,7 +80,7 @@ function removeTrees(trees: string[], dryRun: boolean): void {
   for (const tree of trees) {
     try {
       if (dryRun || removeStored(tree)) writeDocument({ tree });
-      else warnLine(`md-prune: ${tree}: it is in use, and stays`);
+      else warn(`${tree}: it is in use, and stays`);
     } catch (error) {
       if (!(error instanceof Failure) || error.what !== tree) throw error;
       failures.push(error);

@@ -11,7 +11,7 @@ import { StdinLines } from '../lib/pipe/input.js';
 import { jsonLine, writeDocument, writeLine } from '../lib/pipe/output.js';
 import { makeProgress, progressMode } from '../lib/pipe/progress.js';
 import { Status } from '../lib/pipe/status.js';
-import { warnLine } from '../lib/pipe/trace.js';
+import { warn } from '../lib/pipe/trace.js';
 import { endProcess } from '../lib/sys/exit.js';
 import { announcedLayers, byHand, isByHand, type LayerFile, layersOf } from '../lib/unpack/announced.js';
 import { defaultLimits } from '../lib/unpack/limits.js';
@@ -103,7 +103,6 @@ main(
       bytes: flags['max-bytes'] ?? defaultLimits.bytes,
       depth: flags['max-depth'] ?? defaultLimits.depth,
     };
-    const warn = (line: string) => warnLine(`md-unpack: ${line}`);
     const decompressor = new LayerThread(join(dirname(__filename), 'layer-thread.cjs'));
     const [dir] = operands;
     // From here on, since md-fetch-layer is done with the layers before this has read them.

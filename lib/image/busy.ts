@@ -11,7 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { monotonic } from '../pipe/clock.js';
 import { errnoName, Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { warnLine } from '../pipe/trace.js';
+import { warn } from '../pipe/trace.js';
 import { storeHome } from './home.js';
 import { isAbandoned, ownPath } from './own-files.js';
 
@@ -28,7 +28,7 @@ export async function beginPulling(home: string = storeHome()): Promise<() => vo
     const other = whoIsAtWork(directory, 'pruning');
     if (other === undefined) return end;
     if (told || monotonic() - since < patienceMs) continue;
-    warnLine(`${home}: waiting for md-prune, which has left ${join(directory, other)}`);
+    warn(`${home}: waiting for md-prune, which has left ${join(directory, other)}`);
     told = true;
   }
 }

@@ -17,7 +17,7 @@ import {
   platformName,
 } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
-import { warnLine } from '../pipe/trace.js';
+import { warn } from '../pipe/trace.js';
 import { isIndexType, isManifestType } from './media-types.js';
 import { fitness, narrower, normalize, unknownArchitecture } from './platform.js';
 import type { BlobSink, Source } from './source.js';
@@ -230,7 +230,7 @@ class Resolver {
     if (!own || !inIndex) return own ?? inIndex ?? { os: 'linux', architecture: unknownArchitecture };
     if (own.os === inIndex.os && own.architecture === inIndex.architecture) return own;
     const why = `its index says that it is for ${platformName(inIndex)}, its config for ${platformName(own)}`;
-    warnLine(`${this.request.image}: ${why}`);
+    warn(`${this.request.image}: ${why}`);
     return inIndex;
   }
 
@@ -240,7 +240,7 @@ class Resolver {
     if (platform.architecture === unknownArchitecture || fitness(wanted, platform) !== undefined) return;
     const why = `it is for ${platformName(platform)}, not ${platformName(wanted)}`;
     if (strict) throw new Failure(Status.unavailable, image, why);
-    warnLine(`${image}: ${why}`);
+    warn(`${image}: ${why}`);
   }
 }
 

@@ -22,7 +22,7 @@ import { monotonic } from '../pipe/clock.js';
 import { errnoName, Failure, type FailureOptions, failureOf } from '../pipe/failure.js';
 import { type Descriptor, type IndexEntry, type Platform, platformName } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
-import { warnLine } from '../pipe/trace.js';
+import { warn } from '../pipe/trace.js';
 import { storeHint, storeHome } from './home.js';
 import { imageOf, indexJson, named, readIndex, unnamed } from './index-json.js';
 import { isOld, makeDirectory, sweepAbandoned, writeWhole } from './own-files.js';
@@ -226,7 +226,7 @@ export class Store {
       }
       if (monotonic() - since < this.patienceMs) continue;
       if (!other.isRunning) return true;
-      if (!told) warnLine(`blob ${blob.digest}: waiting for another process, which is fetching it`);
+      if (!told) warn(`blob ${blob.digest}: waiting for another process, which is fetching it`);
       told = true;
     }
   }

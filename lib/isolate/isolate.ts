@@ -4,7 +4,7 @@ import { constants, release } from 'node:os';
 import { version } from '../pipe/command.js';
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { trace, tracing, warnLine } from '../pipe/trace.js';
+import { trace, tracing, warn } from '../pipe/trace.js';
 import { flock, openat } from '../sys/calls.js';
 import { AT, capabilities, LOCK, O } from '../sys/constants.js';
 import { Control, controlPair } from '../sys/control.js';
@@ -173,7 +173,7 @@ async function reportOf(settings: Settings, kept: readonly number[]): Promise<Re
 
 function showRefused(refused: Map<string, number>): void {
   const names = [...refused].map(([name, times]) => (times === 1 ? name : `${name} (${times} times)`));
-  warnLine(`seccomp refused: ${names.join(', ') || 'nothing'}`);
+  warn(`seccomp refused: ${names.join(', ') || 'nothing'}`);
 }
 
 async function makeCgroup(settings: Settings): Promise<Cgroup | undefined> {

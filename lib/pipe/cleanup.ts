@@ -1,5 +1,5 @@
 import { constants } from 'node:os';
-import { warnLine } from './trace.js';
+import { warn } from './trace.js';
 
 /** What must be undone when the process ends early: staged directories, temporary files, a raw terminal. */
 const pending = new Set<() => void>();
@@ -16,13 +16,6 @@ export function onFailure(undo: () => void): () => void {
   };
 }
 
-let command = 'md';
-
-/** The name of this command, for a word about what cannot be undone. */
-export function nameCommand(name: string): void {
-  command = name;
-}
-
 /** Runs what is registered, last first; each at most once. What cannot be undone is told, and keeps nothing else from it. */
 export function cleanUp(): void {
   for (const undo of [...pending].reverse()) {
@@ -30,7 +23,7 @@ export function cleanUp(): void {
     try {
       undo();
     } catch (error) {
-      warnLine(`${command}: cleaning up: ${error instanceof Error ? error.message : String(error)}`);
+      warn(`cleaning up: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
 }

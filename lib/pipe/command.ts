@@ -3,14 +3,14 @@
  * below and the exit status. The only place beside `cmd` that prints help or ends the process.
  */
 import pkg from '../../package.json' with { type: 'json' };
-import { cleanUp, nameCommand } from './cleanup.js';
+import { cleanUp } from './cleanup.js';
 import { Failure, knownFailure } from './failure.js';
 import { type Flag, type Flags, type FlagValues, flagsHelp, type HintFor, parseFlags } from './flags.js';
 import { UpstreamFailure } from './input.js';
 import { ReaderGone, watchReader, writeDocument, writeLine } from './output.js';
 import { Status, statusMeaning } from './status.js';
 import { isTerminal } from './terminal.js';
-import { enableTrace, warnLine } from './trace.js';
+import { enableTrace, nameCommand, warn, warnLine } from './trace.js';
 
 export interface Command<F extends Flags> {
   name: string;
@@ -125,7 +125,7 @@ function describeFailure<F extends Flags>(command: Command<F>, error: unknown): 
   const message = failure
     ? failure.message
     : `a fault of this program: ${error instanceof Error ? error.message : String(error)}; MD_DEBUG=1 shows where`;
-  warnLine(`${command.name}: ${message}`);
+  warn(message);
   if (process.env.MD_DEBUG === '1') showStack(error);
   const own = failure?.status ?? Status.software;
   if (command.ownFailure !== undefined) {

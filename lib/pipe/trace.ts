@@ -2,7 +2,13 @@ import { writeSync } from 'node:fs';
 import { oneLine } from './failure.js';
 import { withRoom } from './terminal.js';
 
+let command = 'md';
 let on = false;
+
+/** The name of this command, for warnings: several write to one stderr. */
+export function nameCommand(name: string): void {
+  command = name;
+}
 
 /** Turns `-x` on for the rest of the process. */
 export function enableTrace(): void {
@@ -17,6 +23,11 @@ export function tracing(): boolean {
 /** One line of the trace on stderr. Synchronous, so that the order is the order in which things happened. */
 export function trace(line: string): void {
   if (on) warnLine(line);
+}
+
+/** What the user should know, though the work goes on. */
+export function warn(line: string): void {
+  warnLine(`${command}: ${line}`);
 }
 
 /** One line on stderr, with control characters made visible. */

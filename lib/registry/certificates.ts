@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { errnoName, errnoText, statusOfErrno } from '../pipe/failure.js';
 import { userHome } from '../pipe/home.js';
 import { Status } from '../pipe/status.js';
-import { trace, warnLine } from '../pipe/trace.js';
+import { trace, warn } from '../pipe/trace.js';
 import { asAuthorities } from './authorities.js';
 import { RegistryFailure } from './failures.js';
 import { apiHost } from './reference.js';
@@ -84,7 +84,7 @@ function namesIn(directory: string): string[] {
   } catch (error) {
     const name = errnoName(error);
     if (name === undefined) throw error;
-    warnLine(`${directory}: ${errnoText(name)}; going on without`);
+    warn(`${directory}: ${errnoText(name)}; going on without`);
     return [];
   }
 }

@@ -7,7 +7,7 @@ import type { BlobRequest, BlobSink, RawManifest } from '../image/source.js';
 import { monotonic } from '../pipe/clock.js';
 import { indexTypes, manifestTypes } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
-import { warnLine } from '../pipe/trace.js';
+import { warn } from '../pipe/trace.js';
 import { type AuthTarget, answerChallenges, type Credentials, wantsPassword } from './auth.js';
 import { type Challenge, parseChallenges } from './challenge.js';
 import { Connections } from './connections.js';
@@ -267,7 +267,7 @@ export class RegistryClient implements Endpoint {
   #warnOfQuota(response: Incoming): void {
     const quota = quotaOf(response);
     if (!quota || quota.remaining > Math.max(3, quota.limit / 20)) return;
-    warnLine(`${this.name}: ${quota.remaining} of ${quota.limit} pulls are left; a login may give more`);
+    warn(`${this.name}: ${quota.remaining} of ${quota.limit} pulls are left; a login may give more`);
   }
 
   /** Several requests may be refused at the same time: one renews for all. */

@@ -10,7 +10,7 @@ import { asFieldValue, asObject, asString, type JsonObject, optional, secret } f
 import { errnoName, errnoText, Failure } from '../pipe/failure.js';
 import { userHome } from '../pipe/home.js';
 import { Status } from '../pipe/status.js';
-import { warnLine } from '../pipe/trace.js';
+import { warn } from '../pipe/trace.js';
 import type { Credentials } from './auth.js';
 
 /** Docker Hub's key in docker's config, and what its credential helpers know it by. */
@@ -37,7 +37,7 @@ export async function findCredentials(
       if (found) return found;
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
-      warnLine(`${error.message}; going on without`);
+      warn(`${error.message}; going on without`);
     }
   }
   return undefined;
@@ -78,7 +78,7 @@ function readConfig(path: string, isPodmans: boolean): JsonObject | undefined {
     // Where only root has used podman, nobody else may look into its directory, nor into that of a user whose environment
     // came along with su; and there is nothing of theirs in it.
     const isOthers = isPodmans && name === 'EACCES' && isOutOfSight(path);
-    if (name !== 'ENOENT' && name !== 'ENOTDIR' && !isOthers) warnLine(`${path}: ${errnoText(name)}; going on without`);
+    if (name !== 'ENOENT' && name !== 'ENOTDIR' && !isOthers) warn(`${path}: ${errnoText(name)}; going on without`);
     return undefined;
   }
   return parseConfig(text, path);
@@ -101,7 +101,7 @@ function parseConfig(text: string, path: string): JsonObject | undefined {
   } catch (error) {
     if (!(error instanceof SyntaxError) && !(error instanceof Failure)) throw error;
     // The text of a SyntaxError quotes the file, and the file holds passwords.
-    warnLine(`${path}: it is no JSON object; going on without`);
+    warn(`${path}: it is no JSON object; going on without`);
     return undefined;
   }
 }
@@ -176,13 +176,13 @@ function readEntry(entry: JsonObject, path: string): Credentials | undefined {
 async function askHelper(name: string, server: string): Promise<Credentials | undefined> {
   const program = `docker-credential-${name}`;
   if (!/^[A-Za-z0-9._-]+$/.test(name)) {
-    warnLine(`credential helper ${JSON.stringify(name)}: that is no name of a program; going on without`);
+    warn(`credential helper ${JSON.stringify(name)}: that is no name of a program; going on without`);
     return undefined;
   }
   const { error, stdout } = await runHelper(program, server);
   if (error) {
     if (/credentials not found/i.test(stdout)) return undefined;
-    warnLine(`credential helper ${program}: ${whyHelperFailed(error, stdout)}; going on without`);
+    warn(`credential helper ${program}: ${whyHelperFailed(error, stdout)}; going on without`);
     return undefined;
   }
   try {
@@ -196,7 +196,7 @@ async function askHelper(name: string, server: string): Promise<Credentials | un
       : { kind: 'password', username, password };
   } catch (problem) {
     if (!(problem instanceof SyntaxError) && !(problem instanceof Failure)) throw problem;
-    warnLine(`credential helper ${program}: its answer makes no sense; going on without`);
+    warn(`credential helper ${program}: its answer makes no sense; going on without`);
     return undefined;
   }
 }

@@ -5,7 +5,7 @@ import { asObject, isDigest } from '../pipe/check.js';
 import { Failure } from '../pipe/failure.js';
 import { asImageIndex, asManifest } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
-import { warnLine } from '../pipe/trace.js';
+import { warn } from '../pipe/trace.js';
 import { RegistryFailure } from './failures.js';
 
 /** A source that can be told by name. */
@@ -72,7 +72,7 @@ export class Mirrored implements Source {
       if (!(error instanceof RegistryFailure)) throw error;
       const at = this.#mirrors.indexOf(mirror);
       if (at >= 0 && aboutItself.includes(error.status)) this.#mirrors.splice(at, 1);
-      warnLine(`mirror ${mirror.name}: ${error.message}; going on to the next`);
+      warn(`mirror ${mirror.name}: ${error.message}; going on to the next`);
       return undefined;
     }
   }

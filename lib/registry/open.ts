@@ -4,7 +4,7 @@ import type { Source } from '../image/source.js';
 import { asObject, asString, type JsonObject, optional, secret } from '../pipe/check.js';
 import { Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { warnLine } from '../pipe/trace.js';
+import { warn } from '../pipe/trace.js';
 import type { Credentials } from './auth.js';
 import { asAuthorities } from './authorities.js';
 import { findCertificates } from './certificates.js';
@@ -92,7 +92,7 @@ async function loginSomewhere(mirrors: RegistryClient[], origin: RegistryClient)
       return null;
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
-      warnLine(`mirror ${mirror.name}: ${error.message}; going on to the next`);
+      warn(`mirror ${mirror.name}: ${error.message}; going on to the next`);
     }
   }
   return origin.login();

@@ -1,6 +1,6 @@
 /** Trying again: exponential back-off with jitter, and Retry-After where the registry says when. */
 import { Status } from '../pipe/status.js';
-import { warnLine } from '../pipe/trace.js';
+import { warn } from '../pipe/trace.js';
 import { RegistryFailure } from './failures.js';
 
 export interface RetryPolicy {
@@ -49,7 +49,7 @@ export async function retrying<T>(
       failures += 1;
       if (failures > policy.retries || (error.retryAfter ?? 0) > policy.maxRetryAfter) throw error;
       const delay = delayOf(policy, failures, error.retryAfter);
-      if (error.status === Status.tryLater) warnLine(`${error.message}; waiting ${(delay / 1000).toFixed(1)} s`);
+      if (error.status === Status.tryLater) warn(`${error.message}; waiting ${(delay / 1000).toFixed(1)} s`);
       await new Promise((resolve) => setTimeout(resolve, delay));
     }
   }

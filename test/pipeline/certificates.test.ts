@@ -188,7 +188,7 @@ test('behind a mirror of which only half a client certificate is there is the re
   certify(it, mirror.registry.host, { 'client.cert': mirror.ca.issue().cert });
   const { status, stderr } = await it.run(pull, { FLAGS: `--mirror ${mirror.registry.host}` });
   assert.equal(status, 0, stderr);
-  assert.match(stderr, /^mirror .*client\.cert: its key client\.key is missing; .*; going on to the next$/m);
+  assert.match(stderr, /^md-token: mirror .*client\.cert: its key client\.key is missing; .*; going on to the next$/m);
 });
 
 test('certificates are for a registry behind a proxy, and not for the proxy', { skip }, async (t) => {
@@ -234,7 +234,10 @@ test('a key that the user may not read is an error, and a directory that he may 
   chmodSync(join(it.ca.caFile, '..'), 0o755);
   const listed = await it.run(pull, env, user);
   assert.equal(listed.status, 0, listed.stderr);
-  assert.match(listed.stderr, new RegExp(`^(${directory}: permission denied \\(EACCES\\); going on without\n)+$`));
+  assert.match(
+    listed.stderr,
+    new RegExp(`^(md-[a-z-]+: ${directory}: permission denied \\(EACCES\\); going on without\n)+$`),
+  );
   chmodSync(join(directory, '..'), 0o700);
   succeeded(await it.run(pull, env, user));
   chownSync(join(directory, '..'), user.uid, user.gid);

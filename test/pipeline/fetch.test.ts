@@ -251,7 +251,7 @@ test("podman's directories for the logins of others are passed over without a wo
     assert.equal(status, 0);
   }
   const { status, stderr } = await run(script, { ...env, XDG_RUNTIME_DIR: '/run/own' });
-  assert.equal(stderr, '/run/own/containers/auth.json: permission denied (EACCES); going on without\n');
+  assert.equal(stderr, 'md-token: /run/own/containers/auth.json: permission denied (EACCES); going on without\n');
   assert.equal(status, 0);
 });
 
@@ -344,7 +344,7 @@ test('the quota of pulls is told when it is near its end, and not before', async
   const { run, registry } = await world(t);
   const script = 'md-token "$1" | md-manifest';
   for (const [remaining, told] of [
-    ['3', /^127\.0\.0\.1:[0-9]+\/library\/demo: 3 of 100 pulls are left; a login may give more\n$/],
+    ['3', /^md-manifest: 127\.0\.0\.1:[0-9]+\/library\/demo: 3 of 100 pulls are left; a login may give more\n$/],
     ['50', /^$/],
   ] as const) {
     registry.faults.clear();

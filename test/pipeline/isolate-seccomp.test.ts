@@ -68,7 +68,7 @@ for (const flags of [[], ['--no-new-privs'], ['-u', 'user', '--userns', 'host'],
     assert.equal(status, 5);
     assert.equal(stdout, 'ran\n');
     assert.match(stderr, /Operation not permitted/);
-    assert.match(stderr, /^seccomp refused: unshare \(3 times\)$/m);
+    assert.match(stderr, /^md-isolate: seccomp refused: unshare \(3 times\)$/m);
   });
 }
 
@@ -76,5 +76,5 @@ test('--seccomp-report says so when nothing was refused', { skip }, async (t) =>
   const root = makeRoot(t);
   const { status, stderr } = await inside(root, 'true', ['--seccomp-report']);
   assert.equal(status, 0);
-  assert.equal(stderr, 'seccomp refused: nothing\n');
+  assert.equal(stderr, 'md-isolate: seccomp refused: nothing\n');
 });

@@ -285,7 +285,7 @@ test('a pull that waits long for the end of a prune says so, and for which', asy
   await until(() => said.includes('\n'));
   rmSync(pruning);
   assert.equal(await ended, 0);
-  assert.equal(said, `${it.home}: waiting for md-prune, which has left ${pruning}\n`);
+  assert.equal(said, `md-fetch-layer: ${it.home}: waiting for md-prune, which has left ${pruning}\n`);
 });
 
 test('pulls and prunes at the same time: every pull ends with a whole tree', async (t) => {

@@ -158,7 +158,7 @@ test('a login in DOCKER_AUTH_CONFIG comes first, and what is no JSON there is no
   assert.deepEqual(await set(own), login('own', 'x'));
   assert.deepEqual(await findCredentials('b.io', 'x', { ...env, DOCKER_AUTH_CONFIG: own }), login('file', 'x'));
   const shown = await stderrOf(t, async () => assert.deepEqual(await set('{"c2VjcmV0'), login('file', 'x')));
-  assert.match(shown, /^DOCKER_AUTH_CONFIG: it is no JSON object; going on without\n$/);
+  assert.match(shown, /^md: DOCKER_AUTH_CONFIG: it is no JSON object; going on without\n$/);
 });
 
 test("podman's logins are found without XDG_RUNTIME_DIR as well", () => {
