@@ -223,9 +223,8 @@ export async function responseFailure(response: Incoming): Promise<RegistryFailu
     return new RegistryFailure(Status.protocol, what, why, { hint: tlsHere });
   }
   if (status === 404 || status === 410) {
-    // A registry has words for it: distribution-spec, "Error Codes".
-    const hint = words === '' ? { hint: 'is this a registry, or something in front of it?' } : {};
-    return new RegistryFailure(Status.unavailable, what, `not found: ${why}`, hint);
+    const hint = missingHint(words);
+    return new RegistryFailure(Status.unavailable, what, `not found: ${why}`, hint === undefined ? {} : { hint });
   }
   const quota = quotaOf(response);
   // By the clock of whoever names the date: one of the clocks may be wrong.
@@ -246,6 +245,14 @@ export async function responseFailure(response: Incoming): Promise<RegistryFailu
   }
   if (status >= 500 || status === 408) return new RegistryFailure(Status.unavailable, what, why, { retryable: true });
   return new RegistryFailure(Status.protocol, what, why);
+}
+
+/** A registry has words for what is not there: distribution-spec, "Error Codes". */
+function missingHint(words: string): string | undefined {
+  if (words === '') return 'is this a registry, or something in front of it?';
+  return /^(?:MANIFEST|NAME)_UNKNOWN/.test(words)
+    ? 'check its name, and its tag, which is latest where none is given'
+    : undefined;
 }
 
 /** A host that a registry sent us to refuses the link that the registry signed for it. No login there would help. */

@@ -486,7 +486,7 @@ test("a missing manifest is told in the registry's words", async (t) => {
   await refused(
     clientFor(t, registry).manifest('nope', limit),
     69,
-    /manifest nope of 127.0.0.1:[0-9]+\/library\/demo: .*not found: HTTP 404 \(MANIFEST_UNKNOWN: manifest unknown\)/,
+    /manifest nope of 127.0.0.1:[0-9]+\/library\/demo: .*not found: HTTP 404 \(MANIFEST_UNKNOWN: manifest unknown\); check its name, and its tag, which is latest where none is given$/,
   );
 });
 
