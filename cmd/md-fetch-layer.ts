@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { beginPulling } from '../lib/image/busy.js';
+import { storeMeaning } from '../lib/image/home.js';
 import { LayerFetch } from '../lib/image/layers.js';
 import { keepDocuments } from '../lib/image/manifest.js';
 import { choosePlatform, platformFlag } from '../lib/image/platform.js';
@@ -47,7 +48,7 @@ main(
     notes: [
       'Reads the document of md-manifest, or does with IMAGE what md-token and md-manifest do, in one process and over the',
       'same connections; md-token --help tells what IMAGE may be. --platform, --offline and a login go with IMAGE alone.',
-      'The store is $MD_HOME/oci, an OCI image layout.',
+      `The store is $MD_HOME/oci, an OCI image layout. ${storeMeaning}`,
       'Layers take a connection each. Those that are left over fetch parts of a large layer, if that makes it faster.',
     ].join('\n'),
   },

@@ -65,10 +65,10 @@ main(
         value: 'host|self|range',
         help: 'a user namespace: none, of one user, or of all in /etc/subuid; by default none for root, else all there are',
       },
-      memory: { kind: 'string', alias: 'm', value: 'SIZE', help: 'as much memory, for example 64m' },
-      cpus: { kind: 'string', value: 'N', help: 'as much processor time, for example 1.5' },
-      'pids-limit': { kind: 'string', value: 'N', help: 'as many processes' },
-      'cpuset-cpus': { kind: 'string', value: 'LIST', help: 'these processors, for example 0-1' },
+      memory: { kind: 'string', alias: 'm', value: 'SIZE', help: 'at most this much memory, for example 64m' },
+      cpus: { kind: 'string', value: 'N', help: 'at most the time of so many processors, for example 1.5' },
+      'pids-limit': { kind: 'string', value: 'N', help: 'at most so many processes' },
+      'cpuset-cpus': { kind: 'string', value: 'LIST', help: 'these processors alone, for example 0-1' },
       ulimit: { kind: 'list', value: 'NAME=SOFT[:HARD]', help: 'a limit as of getrlimit(2), for example nofile=1024' },
       sysctl: { kind: 'list', value: 'NAME=VALUE', help: "a setting of the container's own namespaces" },
       'shm-size': { kind: 'string', value: 'SIZE', help: 'of /dev/shm; 64m by default' },
@@ -78,7 +78,11 @@ main(
         help: 'no terminal, even when stdin is one; stdin is always passed on',
       },
       tty: { kind: 'boolean', alias: 't', help: 'a terminal; the default when stdin and stdout are one' },
-      'detach-keys': { kind: 'string', value: 'KEYS', help: 'ctrl-p,ctrl-q by default' },
+      'detach-keys': {
+        kind: 'string',
+        value: 'KEYS',
+        help: 'keys that leave it in the background until fg; ctrl-p,ctrl-q by default',
+      },
       'dry-run': { kind: 'boolean', help: 'print every step and its reason as JSON lines, and do nothing' },
       init: { kind: 'boolean', help: 'a process 1 that reaps orphans and passes signals on to the command' },
       umask: { kind: 'string', value: 'MODE', help: '0022 by default' },
@@ -91,7 +95,7 @@ main(
     statuses: [0, 125, 126, 127],
     notes:
       'The defaults of the image (environment, user, directory, command) are read from DIR.json, which md-unpack leaves\n' +
-      "beside DIR. Any other status is the command's own; 128 + n when signal n ended it.",
+      "beside DIR. The status is the command's own, 128 + n when signal n ended it, or one of those below.",
   },
   async ({ flags, operands: [directory = '', ...command] }) => {
     const root = rootOf(directory);

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { storeMeaning } from '../lib/image/home.js';
 import { choosePlatform, platformFlag } from '../lib/image/platform.js';
 import { Store } from '../lib/image/store.js';
 import { main } from '../lib/pipe/command.js';
@@ -27,6 +28,7 @@ main(
       'Reads the document of md-token, or does with IMAGE what md-token does, in one process; md-token --help tells what',
       'IMAGE may be. --offline and a login go with IMAGE alone.',
       'Keeps the manifest and the config in the store ($MD_HOME/oci). What it writes has the secrets that md-token writes.',
+      storeMeaning,
       'Where an image has nothing for amd64 or arm64, one of 32 bits will do, unless --platform is given.',
     ].join('\n'),
   },

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { beginPruning } from '../lib/image/busy.js';
-import { isThere, storeHome } from '../lib/image/home.js';
+import { isThere, storeHome, storeMeaning } from '../lib/image/home.js';
 import { notThere, type Prunable, prunable, prune } from '../lib/image/prune.js';
 import { Store } from '../lib/image/store.js';
 import { main } from '../lib/pipe/command.js';
@@ -32,6 +32,8 @@ main(
     ],
     statuses: [0, 64, 65, 69, 74, 75, 77],
     notes: [
+      `The store is $MD_HOME. ${storeMeaning}`,
+      '',
       'Writes a JSON line for each thing that goes: {"image"}, {"blob","path","size"} in bytes, {"partial"}, {"tree"}. A tree',
       'that a container runs in stays until the next time. While an image is pulled into the store nothing is removed (75).',
     ].join('\n'),

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { beginPulling } from '../lib/image/busy.js';
 import { discardFromStore } from '../lib/image/discard.js';
+import { storeMeaning } from '../lib/image/home.js';
 import { findRootfs, nameRootfs, rootfsPath } from '../lib/image/rootfs.js';
 import { main } from '../lib/pipe/command.js';
 import { asManifestDocument, type Layer, type ManifestDocument, type RootfsDocument } from '../lib/pipe/document.js';
@@ -71,6 +72,7 @@ main(
     notes: [
       'Without DIR the tree goes into the store, $MD_HOME/rootfs/sha256-HEX by the digest of its manifest, where it is used',
       'again when it is there; $MD_HOME/rootfs/NAME, such as docker.io/library/alpine:latest, then links to it.',
+      storeMeaning,
       '',
       'The line on stdout comes when the tree is in its place. If stdout cannot be written then, the tree stays, and the',
       'status is 74, or 141 when its reader has gone. --force replaces no tree that a container runs in (75).',

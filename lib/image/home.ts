@@ -13,6 +13,9 @@ export function storeHome(env: NodeJS.ProcessEnv = process.env): string {
   return join(data, 'md');
 }
 
+/** The same for `--help`. */
+export const storeMeaning = '$MD_HOME is $XDG_DATA_HOME/md or ~/.local/share/md unless it is set.';
+
 /** For who may not write there. */
 export const storeHint = 'MD_HOME names another place for the store';
 

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { jsonLines, md, run, scratch } from '../support/run.js';
 
 const stages = ['md-token', 'md-manifest', 'md-fetch-layer', 'md-unpack'];
-const commands = [...stages, 'md-isolate', 'md-pull', 'md-run'];
+const commands = [...stages, 'md-isolate', 'md-prune', 'md-pull', 'md-run'];
 
 for (const command of commands) {
   test(`${command} --help shows usage, flags, examples and exit statuses`, async () => {
@@ -16,6 +16,12 @@ for (const command of commands) {
       assert.ok(stdout.includes(part), part);
     }
     assert.deepEqual(await md(command, ['-h']), { status, stdout, stderr, signal: null, timedOut: false });
+  });
+
+  test(`${command} --help that names $MD_HOME says what it is by default`, async () => {
+    const { stdout } = await md(command, ['--help']);
+    if (!stdout.includes('$MD_HOME')) return;
+    assert.ok(stdout.includes('$MD_HOME is $XDG_DATA_HOME/md or ~/.local/share/md unless it is set.'), stdout);
   });
 
   test(`${command} --version shows its name and the version`, async () => {
