@@ -5,9 +5,9 @@ export function isTerminal(fd: number): boolean {
   return mayBeTerminal(fd) && tty().isatty(fd);
 }
 
-/** Columns of the terminal on a file descriptor; 80 where it is none. */
+/** Columns of the terminal on a file descriptor; 80 where it is none, or does not know. */
 export function terminalColumns(fd: number): number {
-  return isTerminal(fd) ? (new (tty().WriteStream)(fd).columns ?? 80) : 80;
+  return isTerminal(fd) ? new (tty().WriteStream)(fd).columns || 80 : 80;
 }
 
 let makeRoom = (print: () => void) => print();

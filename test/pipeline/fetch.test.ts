@@ -312,6 +312,14 @@ test('on a terminal each layer has a bar with its speed and the time that is lef
   await terminal.see('status 0');
 });
 
+test('on a terminal that does not know its width no line is cut', async (t) => {
+  const { registry, home } = await world(t);
+  const script = `md-fetch-layer "${registry.image(repository)}" >/dev/null; echo "status $?"`;
+  const terminal = new TestTerminal(t, { argv: ['sh', '-c', script], env: { MD_HOME: home }, columns: 0 });
+  await terminal.see(/fetch [0-9a-f]{12} [0-9.]+ k?B in [0-9.]+ s\W/);
+  await terminal.see('status 0');
+});
+
 for (const [what, to, line] of [
   ['a warning', '>/dev/null', /: it is for linux\/\S+, not linux\/\S+\r\n/],
   ['the document', '', /\{"image":.*\}\r\n/],
