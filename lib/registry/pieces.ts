@@ -2,6 +2,7 @@
  * The rest of a large blob in pieces: several connections fetch one each, and what has come is handed on in order. Memory
  * is bounded: a piece is begun when there is a buffer for it, and there are a few.
  */
+import { monotonic } from '../pipe/clock.js';
 import { Failure } from '../pipe/failure.js';
 import { received } from '../pipe/garbage.js';
 import { Status } from '../pipe/status.js';
@@ -121,14 +122,14 @@ export class Pieces {
     const before = { time: 0, others: 0, own: 0, taken: connections.taken };
     const note = () => {
       if (before.own > 0) return;
-      before.time = performance.now();
+      before.time = monotonic();
       before.others = connections.received;
       before.own = piece.filled;
     };
     let verdict: Verdict = 'does not pay';
     try {
       await this.#fill(piece, note);
-      const lost = rate * (performance.now() - before.time) - (connections.received - before.others);
+      const lost = rate * (monotonic() - before.time) - (connections.received - before.others);
       if (this.#isOver || connections.taken !== before.taken) verdict = 'unclear';
       else if (lost < (piece.filled - before.own) * (1 - policy.gain)) verdict = 'pays';
       else connections.noteRate(connections.taken, rate);
