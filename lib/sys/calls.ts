@@ -58,7 +58,6 @@ const atFlags = flags(['AT_', AT]);
 // Files and directories
 export const read = syscall('read', { x64: 0, arm64: 63 }, fd, memory, int);
 export const write = syscall('write', { x64: 1, arm64: 64 }, fd, memory, int);
-export const pwrite64 = syscall('pwrite64', { x64: 18, arm64: 68 }, fd, memory, int, long);
 export const close = syscall('close', { x64: 3, arm64: 57 }, fd);
 export const lseek = syscall('lseek', { x64: 8, arm64: 62 }, fd, long, int);
 export const openat = syscall('openat', { x64: 257, arm64: 56 }, dirfd, path, oflags, mode);
@@ -86,14 +85,8 @@ export const fchmodat = syscall('fchmodat', { x64: 268, arm64: 53 }, dirfd, path
 /** `times` is two `struct timespec`, or null for now. */
 export const utimensat = syscall('utimensat', { x64: 280, arm64: 88 }, dirfd, path, memory, atFlags);
 export const ftruncate = syscall('ftruncate', { x64: 77, arm64: 46 }, fd, long);
-export const fallocate = syscall('fallocate', { x64: 285, arm64: 47 }, fd, int, long, long);
-export const fsync = syscall('fsync', { x64: 74, arm64: 82 }, fd);
-export const syncfs = syscall('syncfs', { x64: 306, arm64: 267 }, fd);
-export const copy_file_range = syscall('copy_file_range', { x64: 326, arm64: 285 }, fd, memory, fd, memory, long, int);
 export const getdents64 = syscall('getdents64', { x64: 217, arm64: 61 }, fd, memory, int);
-export const newfstatat = syscall('newfstatat', { x64: 262, arm64: 79 }, dirfd, path, memory, atFlags);
 export const statx = syscall('statx', { x64: 332, arm64: 291 }, dirfd, path, atFlags, hex, memory);
-export const fstatfs = syscall('fstatfs', { x64: 138, arm64: 44 }, fd, memory);
 export const flock = syscall('flock', { x64: 73, arm64: 32 }, fd, flags(['LOCK_', LOCK]));
 export const fcntl = syscall('fcntl', { x64: 72, arm64: 25 }, fd, choice('F_', F), long);
 export const ioctl = syscall('ioctl', { x64: 16, arm64: 29 }, fd, choice('TIO', TIO), long);
@@ -121,12 +114,10 @@ export const umask = syscall('umask', { x64: 95, arm64: 166 }, mode);
 // Extended attributes: xattr(7)
 export const fsetxattr = syscall('fsetxattr', { x64: 190, arm64: 7 }, fd, path, bytes, int, int);
 export const lsetxattr = syscall('lsetxattr', { x64: 189, arm64: 6 }, path, path, bytes, int, int);
-export const fgetxattr = syscall('fgetxattr', { x64: 193, arm64: 10 }, fd, path, memory, int);
 export const lgetxattr = syscall('lgetxattr', { x64: 192, arm64: 9 }, path, path, memory, int);
 export const flistxattr = syscall('flistxattr', { x64: 196, arm64: 13 }, fd, memory, int);
 export const llistxattr = syscall('llistxattr', { x64: 195, arm64: 12 }, path, memory, int);
 export const fremovexattr = syscall('fremovexattr', { x64: 199, arm64: 16 }, fd, path);
-export const lremovexattr = syscall('lremovexattr', { x64: 198, arm64: 15 }, path, path);
 
 // Mounts: mount_namespaces(7)
 export const mount = syscall('mount', { x64: 165, arm64: 40 }, path, path, path, flags(['MS_', MS]), path);
@@ -176,8 +167,6 @@ export const mount_setattr = syscall(
   mountAttrKind,
   int,
 );
-export const chroot = syscall('chroot', { x64: 161, arm64: 51 }, path);
-export const chdir = syscall('chdir', { x64: 80, arm64: 49 }, path);
 export const fchdir = syscall('fchdir', { x64: 81, arm64: 50 }, fd);
 export const getcwd = syscall('getcwd', { x64: 79, arm64: 17 }, memory, int);
 
@@ -194,11 +183,9 @@ export const clone = syscall(
   long,
 );
 export const unshare = syscall('unshare', { x64: 272, arm64: 97 }, cloneFlags);
-export const setns = syscall('setns', { x64: 308, arm64: 268 }, fd, cloneFlags);
 export const wait4 = syscall('wait4', { x64: 61, arm64: 260 }, int, memory, flags(['W', W]), memory);
 export const kill = syscall('kill', { x64: 62, arm64: 129 }, int, int);
 export const pidfd_open = syscall('pidfd_open', { x64: 434, arm64: 434 }, int, int);
-export const pidfd_send_signal = syscall('pidfd_send_signal', { x64: 424, arm64: 424 }, fd, int, memory, int);
 export const pidfd_getfd = syscall('pidfd_getfd', { x64: 438, arm64: 438 }, fd, int, int);
 export const exit_group = syscall('exit_group', { x64: 231, arm64: 94 }, int);
 /** `argv` and `envp` are null-terminated arrays of pointers. */
@@ -213,9 +200,7 @@ export const setresuid = syscall('setresuid', { x64: 117, arm64: 147 }, long, lo
 export const setresgid = syscall('setresgid', { x64: 119, arm64: 149 }, long, long, long);
 export const setgroups = syscall('setgroups', { x64: 116, arm64: 159 }, int, memory);
 export const setsid = syscall('setsid', { x64: 112, arm64: 157 });
-export const setpgid = syscall('setpgid', { x64: 109, arm64: 154 }, int, int);
 export const sethostname = syscall('sethostname', { x64: 170, arm64: 161 }, path, int);
-export const setdomainname = syscall('setdomainname', { x64: 171, arm64: 162 }, path, int);
 export const keyctl = syscall('keyctl', { x64: 250, arm64: 219 }, choice('KEYCTL_', KEYCTL), long, long, long, long);
 export const prlimit64 = syscall('prlimit64', { x64: 302, arm64: 261 }, int, choice('RLIMIT_', RLIMIT), memory, memory);
 export const rt_sigprocmask = syscall(
@@ -258,7 +243,6 @@ export const mmap = syscall(
   long,
 );
 export const mprotect = syscall('mprotect', { x64: 10, arm64: 226 }, memory, long, flags(['PROT_', PROT]));
-export const munmap = syscall('munmap', { x64: 11, arm64: 215 }, memory, long);
 
 /** `struct open_how` for openat2(2): 24 bytes. */
 export function openHow(oflags: number, resolve: number, mode = 0): Buffer {

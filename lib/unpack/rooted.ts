@@ -193,7 +193,7 @@ export function tooDeep(path: ByteString, maxDepth: number): LimitExceeded {
 }
 
 /** Errors of a path that an archive made are the archive's; others are the disk's. */
-export function unreachable(path: ByteString, errno: number): Failure | SyscallError {
+function unreachable(path: ByteString, errno: number): Failure | SyscallError {
   const code = errnoNameOf(-errno);
   if (errno === -ELOOP || errno === -ENAMETOOLONG || errno === -ENOTDIR || errno === -ENOENT) {
     const why =
