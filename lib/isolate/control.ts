@@ -2,10 +2,10 @@
 import { close, read, recvfrom, write } from '../sys/calls.js';
 import { MSG } from '../sys/constants.js';
 import type { ControlFds } from '../sys/control.js';
+import { EPIPE } from '../sys/errno.js';
 import { Block, compare, Result } from '../sys/program.js';
 import { type PlanStep, step } from './step.js';
 
-const EPIPE = 32;
 /** Of the 32 bits of a result: it is an error. */
 const signBit = 0x80000000;
 

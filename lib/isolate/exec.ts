@@ -15,6 +15,7 @@ import {
 } from '../sys/calls.js';
 import { CLOSE_RANGE, F, PR, SIG } from '../sys/constants.js';
 import type { ControlFds } from '../sys/control.js';
+import { EACCES, ENOENT, ENOTDIR } from '../sys/errno.js';
 import type { ImageSteps } from '../sys/image.js';
 import { Block, compare, pointerArray, Result } from '../sys/program.js';
 import type { Path } from '../sys/syscall.js';
@@ -162,7 +163,7 @@ export function execSteps(argv: readonly Path[], env: readonly string[]): ExecSt
   const name = nameOf(argv);
   const argvBlock = pointerArray(argv);
   const envBlock = pointerArray(env);
-  const gaveUp = step(compare, [new Block(new Uint8Array(8)), 1, 1, 2 /* ENOENT */], 'No attempt is left.', {
+  const gaveUp = step(compare, [new Block(new Uint8Array(8)), 1, 1, ENOENT], 'No attempt is left.', {
     man: 'execve(2)',
   });
   const attempts: { path: string; step: PlanStep }[] = [];
@@ -194,8 +195,8 @@ export function nameOf([name = '']: readonly Path[]): string {
   return typeof name === 'string' ? name : Buffer.from(name).toString();
 }
 
-/** ENOENT, EACCES, ENOTDIR. */
-const passOver = [2, 13, 20];
+/** A directory of PATH that gives one of these is passed over, as by a shell. */
+const passOver = [ENOENT, EACCES, ENOTDIR];
 
 /** MAX_ARG_STRLEN of execve(2) is for `PATH=` and a NUL as well. */
 const longestPath = 128 * 1024 - 6;

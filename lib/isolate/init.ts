@@ -10,13 +10,11 @@
  */
 import { clone, close_range, exit_group, kill, prctl, rt_sigtimedwait, setsid, wait4 } from '../sys/calls.js';
 import { CLONE, PR, SIGCHLD, W } from '../sys/constants.js';
+import { EAGAIN, EINTR, EPERM } from '../sys/errno.js';
 import { Block, compare, Result } from '../sys/program.js';
 import { type PlanStep, step } from './step.js';
 import { controllingStep } from './terminal/console.js';
 
-const EPERM = 1;
-const EINTR = 4;
-const EAGAIN = 11;
 const lower = 0xffffffff;
 
 export interface Init {

@@ -1,6 +1,6 @@
 /** Starts a container and stays with it: the one entrance to this folder. */
 import { closeSync } from 'node:fs';
-import { constants, release } from 'node:os';
+import { release } from 'node:os';
 import { version } from '../pipe/command.js';
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
@@ -9,6 +9,7 @@ import { flock, openat } from '../sys/calls.js';
 import { AT, capabilities, LOCK, O } from '../sys/constants.js';
 import { Control, controlPair } from '../sys/control.js';
 import { receiveDescriptor } from '../sys/descriptor.js';
+import { EAGAIN } from '../sys/errno.js';
 import { Image } from '../sys/image.js';
 import { Program } from '../sys/program.js';
 import { formatResult } from '../sys/syscall.js';
@@ -78,7 +79,7 @@ export async function isolate(settings: Settings): Promise<number> {
  */
 function hold(root: string): void {
   const fd = openat.try(AT.FDCWD, root, O.RDONLY | O.DIRECTORY | O.CLOEXEC, 0);
-  if (fd < 0 || flock.try(fd, LOCK.SH | LOCK.NB) !== -constants.errno.EAGAIN) return;
+  if (fd < 0 || flock.try(fd, LOCK.SH | LOCK.NB) !== -EAGAIN) return;
   throw new Failure(Status.isolate, root, 'another process is removing it');
 }
 

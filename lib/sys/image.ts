@@ -11,6 +11,7 @@
 import { closeSync, writeSync } from 'node:fs';
 import { close, execveat, fcntl, memfd_create } from './calls.js';
 import { AT, F, MFD } from './constants.js';
+import { EINVAL } from './errno.js';
 import { imageCode } from './machine-code.js';
 import { type Program, pointerArray, type Step } from './program.js';
 import { isErrno, SyscallError } from './syscall.js';
@@ -74,7 +75,7 @@ export class Image {
 function memfd(name: string): number {
   const fd = memfd_create.try(name, MFD.CLOEXEC | MFD.EXEC);
   if (!isErrno(fd)) return fd;
-  if (fd !== -22)
+  if (fd !== -EINVAL)
     throw new SyscallError('memfd_create', -fd, `memfd_create(${JSON.stringify(name)}, MFD_CLOEXEC|MFD_EXEC)`);
   return memfd_create(name, MFD.CLOEXEC);
 }

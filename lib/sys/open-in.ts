@@ -1,5 +1,5 @@
-import { constants } from 'node:os';
 import { openat2 } from './calls.js';
+import { EAGAIN } from './errno.js';
 
 /**
  * `openat2` of a path that is to stay in a directory (RESOLVE_IN_ROOT or RESOLVE_BENEATH): a descriptor, or a negative errno,
@@ -9,6 +9,6 @@ import { openat2 } from './calls.js';
 export function openIn(directory: number, path: string | Uint8Array, how: Buffer): number {
   for (;;) {
     const fd = openat2.try(directory, path, how, how.length);
-    if (fd !== -constants.errno.EAGAIN) return fd;
+    if (fd !== -EAGAIN) return fd;
   }
 }

@@ -5,6 +5,7 @@
 import { constants } from 'node:os';
 import { errnoText } from '../pipe/failure.js';
 import { trace, tracing } from '../pipe/trace.js';
+import { EAGAIN, EOPNOTSUPP } from './errno.js';
 import { type FfiArg, type FfiType, lastErrno, type NativeFunction, syscallFunction } from './ffi.js';
 
 /** A path or name: a string (UTF-8), or the bytes themselves where names need not be UTF-8. No NUL at the end. */
@@ -94,7 +95,7 @@ export function formatResult(result: number): string {
 
 const errnoNames = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
 // Linux has two names for each of these, and the map may have kept the one that man pages do not use.
-errnoNames.set(constants.errno.EAGAIN, 'EAGAIN').set(constants.errno.EOPNOTSUPP, 'EOPNOTSUPP');
+errnoNames.set(EAGAIN, 'EAGAIN').set(EOPNOTSUPP, 'EOPNOTSUPP');
 
 /** 2 gives "ENOENT"; a number that Node has no name for gives "E123". */
 export function errnoNameOf(errno: number): string {

@@ -10,9 +10,9 @@ import { interimName, interimPrefix, isBelievable } from '../pipe/interim.js';
 import { Status } from '../pipe/status.js';
 import { close, fchmod, fchown, flock, fremovexattr, mkdirat, openat, renameat2, unlinkat } from '../sys/calls.js';
 import { AT, LOCK, O } from '../sys/constants.js';
+import { EACCES, EAGAIN, ENOENT } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes } from './bytes.js';
-import { EACCES, EAGAIN, ENOENT } from './errno.js';
 import { statAt, statOf } from './stat.js';
 import { entriesOf, removeTree } from './tree.js';
 

@@ -1,6 +1,6 @@
 import { flock } from '../sys/calls.js';
 import { LOCK } from '../sys/constants.js';
-import { EAGAIN } from './errno.js';
+import { EAGAIN } from '../sys/errno.js';
 
 /**
  * Whether a container runs in the tree at an open directory: `md-isolate` has a shared lock on its tree for as long as it

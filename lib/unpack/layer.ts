@@ -17,11 +17,11 @@ import {
   utimensat,
 } from '../sys/calls.js';
 import { AT, O, S } from '../sys/constants.js';
+import { EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, cleanPath, joinPath, shown, splitPath, toBytes } from './bytes.js';
 import { createFile, type Deferred } from './deferred.js';
 import { entryFailure } from './entry-failure.js';
-import { EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM } from './errno.js';
 import { checkEntry, checkLength } from './impossible.js';
 import { countBytes, countEntry } from './limits.js';
 import { OpenFile } from './open-file.js';

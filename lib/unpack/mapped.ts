@@ -24,6 +24,7 @@ import {
 } from '../sys/calls.js';
 import { CLONE, F, PR, SIG } from '../sys/constants.js';
 import { Control, type ControlFds, controlPair } from '../sys/control.js';
+import { EPIPE } from '../sys/errno.js';
 import { ownStatus, statusBits } from '../sys/proc-status.js';
 import { Block, compare, Program, pointerArray, Result, type Step } from '../sys/program.js';
 import { formatResult, type Syscall, SyscallError } from '../sys/syscall.js';
@@ -32,7 +33,6 @@ import { waitForEnd } from '../sys/wait.js';
 
 /** The process id of the parent, which a variable that was left over from somewhere else does not have. */
 const marker = 'MD_UNPACK_MAPPED_BY';
-const EPIPE = 32;
 const SIGTERM = 15;
 
 /**

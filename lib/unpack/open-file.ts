@@ -1,8 +1,8 @@
 /** A new file while its content comes, in parts and with holes. */
 import { close, fchmod, ftruncate, lseek, utimensat, write } from '../sys/calls.js';
+import { EFBIG, EINVAL } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, shown } from './bytes.js';
-import { EFBIG, EINVAL } from './errno.js';
 import type { Time } from './pax.js';
 import { timespecs } from './timespec.js';
 

@@ -3,8 +3,8 @@ import { accessSync, constants } from 'node:fs';
 import { errnoName } from '../pipe/failure.js';
 import { close, openat } from '../sys/calls.js';
 import { O } from '../sys/constants.js';
+import { EACCES } from '../sys/errno.js';
 import { toBytes } from './bytes.js';
-import { EACCES } from './errno.js';
 import { statAt, statOf } from './stat.js';
 import { entriesOf } from './tree.js';
 

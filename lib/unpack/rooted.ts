@@ -7,12 +7,12 @@ import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { close, mkdirat, openHow, readlinkat } from '../sys/calls.js';
 import { AT, O, RESOLVE, RLIMIT } from '../sys/constants.js';
+import { EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR } from '../sys/errno.js';
 import { openIn } from '../sys/open-in.js';
 import { softLimit } from '../sys/rlimit.js';
 import { errnoNameOf, SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from './bytes.js';
 import { directHow } from './deferred.js';
-import { EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR } from './errno.js';
 import { LimitExceeded } from './limits.js';
 import { statOf } from './stat.js';
 

@@ -5,10 +5,10 @@
 import { failureOf } from '../pipe/failure.js';
 import { close, fchmod, fchmodat, getdents64, openat, openat2, openHow, unlinkat, utimensat } from '../sys/calls.js';
 import { AT, O, RESOLVE } from '../sys/constants.js';
+import { EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR, EPERM } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from './bytes.js';
 import { type Deferred, deferring } from './deferred.js';
-import { EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR, EPERM } from './errno.js';
 import { costOf, NamesBudget } from './limits.js';
 import type { Time, Xattrs } from './pax.js';
 import { type Dir, Root } from './rooted.js';

@@ -2,9 +2,9 @@
 import { failureOf } from '../pipe/failure.js';
 import { close, flistxattr, lgetxattr, llistxattr, lseek, openat, read, readlinkat } from '../sys/calls.js';
 import { AT, O, S } from '../sys/constants.js';
+import { EACCES, ENXIO } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, joinPath, namedPath, shown, toBytes } from './bytes.js';
-import { EACCES, ENXIO } from './errno.js';
 import { type Stat, statAt, statOf } from './stat.js';
 import { chmodAt, entriesOf, type Unset } from './tree.js';
 

@@ -2,9 +2,9 @@
 import { errnoText, Failure, statusOfErrno } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { flistxattr, fremovexattr, fsetxattr, lsetxattr } from '../sys/calls.js';
+import { E2BIG, EACCES, EINVAL, ENODATA, EOPNOTSUPP, EPERM, ERANGE } from '../sys/errno.js';
 import { errnoNameOf, SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, shown, toBytes } from './bytes.js';
-import { E2BIG, EACCES, EINVAL, ENODATA, EOPNOTSUPP, EPERM, ERANGE } from './errno.js';
 import { hasForeignId } from './foreign-ids.js';
 import type { Xattrs } from './pax.js';
 import type { Unset } from './tree.js';

@@ -7,6 +7,7 @@
  */
 import { Failure } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
+import { ENOSYS } from '../../sys/errno.js';
 
 export const operators = ['NE', 'LT', 'LE', 'EQ', 'GE', 'GT', 'MASKED_EQ'] as const;
 export type Operator = (typeof operators)[number];
@@ -98,7 +99,6 @@ const capacity = 4096;
 /** AUDIT_ARCH_X86_64 has a second numbering, x32, in the numbers from here on. */
 export const x64Audit = 0xc000003e;
 const x32Bit = 0x40000000;
-export const ENOSYS = 38;
 
 /** Offsets in `struct seccomp_data`; both architectures are little-endian, so the low word of an argument comes first. */
 const data = { number: 0, arch: 4, args: 16 };

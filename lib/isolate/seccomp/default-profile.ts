@@ -5,7 +5,8 @@
  * profile agrees with docker's on it. Source: moby/profiles, seccomp v0.2.3 (June 2026), the profile of Docker 29; a
  * change there is worth following. Names that only exist on 32-bit machines are for x86 programs on x64.
  */
-import { type Comparison, ENOSYS, RET } from './bpf.js';
+import { ENOSYS, EPERM } from '../../sys/errno.js';
+import { type Comparison, RET } from './bpf.js';
 import type { Entry, Profile } from './profile.js';
 
 /** Calls that work on what the process has already, or that the kernel itself checks against file modes and ids. */
@@ -141,7 +142,7 @@ function allow(names: string, more: Omit<Entry, 'names' | 'action'> = {}): Entry
 }
 
 export const defaultProfile: Profile = {
-  defaultAction: RET.ERRNO | 1,
+  defaultAction: RET.ERRNO | EPERM,
   architectures: ['SCMP_ARCH_X86'],
   entries: [
     ...harmless.map(([, names]) => allow(names)),

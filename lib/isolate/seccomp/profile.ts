@@ -9,7 +9,8 @@ import { constants } from 'node:os';
 import { arrayOf, asArray, asObject, asSize, asString, type JsonObject, optional, wrong } from '../../pipe/check.js';
 import { Failure } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
-import { type Comparison, ENOSYS, type Operator, operators, RET } from './bpf.js';
+import { ENOSYS, EPERM } from '../../sys/errno.js';
+import { type Comparison, type Operator, operators, RET } from './bpf.js';
 
 export interface Profile {
   /** What the filter returns for a call that no entry names: a SECCOMP_RET_* value with its data. */
@@ -48,7 +49,6 @@ export interface Target {
   kernel: string;
 }
 
-const EPERM = 1;
 const maxErrno = 4095;
 const maxU64 = 2n ** 64n - 1n;
 

@@ -7,8 +7,9 @@
  */
 import { close, ioctlSeccomp, pidfd_getfd, pidfd_open, ppoll } from '../../sys/calls.js';
 import { SECCOMP_IOCTL } from '../../sys/constants.js';
+import { ENOSYS, EPERM } from '../../sys/errno.js';
 import { isErrno } from '../../sys/syscall.js';
-import { type Call, compile, ENOSYS, RET, type Section, verdictOf } from './bpf.js';
+import { type Call, compile, RET, type Section, verdictOf } from './bpf.js';
 import { auditArch, type ProfileSource, seccompRules, type Target } from './index.js';
 import { type SyscallArch, syscallName } from './syscall-numbers.js';
 
@@ -113,7 +114,7 @@ function answer(listener: number, sections: readonly Section[]): Call | undefine
   const asked = Buffer.alloc(80);
   if (isErrno(ioctlSeccomp.try(listener, SECCOMP_IOCTL.NOTIF_RECV, asked))) return undefined;
   const call = callOf(asked.subarray(16));
-  const errno = (verdictOf(sections, call) ?? RET.ERRNO | 1) & 0xffff;
+  const errno = (verdictOf(sections, call) ?? RET.ERRNO | EPERM) & 0xffff;
   // `struct seccomp_notif_resp`: id, value, error, flags.
   const response = Buffer.alloc(24);
   asked.copy(response, 0, 0, 8);

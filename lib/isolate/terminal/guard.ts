@@ -5,11 +5,11 @@
 import { closeSync } from 'node:fs';
 import { close_range, dup3, ioctlTermios, kill, pipe2, read, wait4 } from '../../sys/calls.js';
 import { O, TC } from '../../sys/constants.js';
+import { EBUSY } from '../../sys/errno.js';
 import { Block, compare, Program, type Step } from '../../sys/program.js';
 import type { Syscall } from '../../sys/syscall.js';
 
 const SIGKILL = 9;
-const EBUSY = 16;
 
 /**
  * Watches over the terminal on descriptor 0. When this process dies, the terminal gets the settings `cooked`, unless

@@ -1,9 +1,10 @@
-/** The errno values that unpacking tells apart: the same on x64 and arm64 (asm-generic/errno-base.h and errno.h). */
+/** The errno values that are told apart somewhere, as numbers. Source: errno(3). */
 import { constants } from 'node:os';
 
 export const {
   EPERM,
   ENOENT,
+  EINTR,
   E2BIG,
   EAGAIN,
   EACCES,
@@ -14,15 +15,13 @@ export const {
   EISDIR,
   EINVAL,
   EFBIG,
-  EMLINK,
-  ENOSPC,
   ENXIO,
+  EPIPE,
   ERANGE,
   ENAMETOOLONG,
   ENOTEMPTY,
   ELOOP,
   ENODATA,
-  EOVERFLOW,
   EOPNOTSUPP,
   ENOSYS,
 } = constants.errno;
