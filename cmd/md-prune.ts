@@ -11,7 +11,7 @@ import { warn } from '../lib/pipe/trace.js';
 import { formatReference, parseReference } from '../lib/registry/reference.js';
 import { endProcess } from '../lib/sys/exit.js';
 import { runMapped } from '../lib/unpack/mapped.js';
-import { removeStored } from '../lib/unpack/removal.js';
+import { removeStored } from '../lib/unpack/remove-stored.js';
 
 main(
   {

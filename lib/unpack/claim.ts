@@ -13,10 +13,9 @@ import { AT, LOCK, O } from '../sys/constants.js';
 import { EACCES, EAGAIN, ENOENT } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes } from './bytes.js';
+import { entriesOf, openDirectory } from './directory.js';
+import { removeTree } from './remove.js';
 import { statAt, statOf } from './stat.js';
-import { entriesOf, removeTree } from './tree.js';
-
-const openDirectory = O.RDONLY | O.DIRECTORY | O.CLOEXEC | O.NOFOLLOW;
 
 /** The files that go with a tree, the document last: it is what says that all is in place. */
 export const sideFiles = ['.unset.jsonl', '.json'] as const;

@@ -16,24 +16,25 @@ import {
   symlinkat,
   utimensat,
 } from '../sys/calls.js';
-import { AT, O, S } from '../sys/constants.js';
+import { AT, S } from '../sys/constants.js';
 import { EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, cleanPath, joinPath, shown, splitPath, toBytes } from './bytes.js';
 import { createFile, type Deferred } from './deferred.js';
+import { chmodAt, openDirectory } from './directory.js';
 import { entryFailure } from './entry-failure.js';
 import { checkEntry, checkLength } from './impossible.js';
 import { countBytes, countEntry } from './limits.js';
 import { OpenFile } from './open-file.js';
+import type { Kept } from './remove.js';
 import { type Dir, tooDeep } from './rooted.js';
 import { statAt } from './stat.js';
 import type { Entry, TarSink } from './tar.js';
 import { timespecs } from './timespec.js';
-import { chmodAt, type Kept, type Tree, type Unset, usableMode } from './tree.js';
+import { type Tree, usableMode } from './tree.js';
+import type { Unset } from './unset.js';
 import { parseWhiteout, Written } from './whiteouts.js';
 import { applyXattrs, replaceXattrs, withoutAcls } from './xattrs.js';
-
-const openDirectory = O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
 
 /** What holds for a whole image: counted over its layers. */
 export interface Budget {

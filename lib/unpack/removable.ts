@@ -2,13 +2,13 @@
 import { accessSync, constants } from 'node:fs';
 import { errnoName } from '../pipe/failure.js';
 import { close, openat } from '../sys/calls.js';
-import { O } from '../sys/constants.js';
 import { EACCES } from '../sys/errno.js';
 import { toBytes } from './bytes.js';
+import { entriesOf, openDirectory } from './directory.js';
 import { statAt, statOf } from './stat.js';
-import { entriesOf } from './tree.js';
 
-const openDirectory = O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
+/** Why `isRemovable` is false, for a message. */
+export const notRemovable = 'it holds directories of other users, which you may not empty';
 
 /**
  * False when the open directory, or one below it, is another user's and cannot be looked into, or has entries that this

@@ -15,14 +15,15 @@ import { EACCES, EBUSY, EEXIST, EINVAL, ENOENT, ENOTDIR, ENOTEMPTY, EXDEV } from
 import { errnoNameOf, SyscallError } from '../sys/syscall.js';
 import { type ByteString, shown } from './bytes.js';
 import { type Claim, claim, clearLeftovers, makeSpare, placeFile, release, sideFiles, toName } from './claim.js';
+import { entriesOf, openDirectory } from './directory.js';
 import { isHeld } from './held.js';
 import { mountPoints } from './mounts.js';
-import { isRemovable } from './removable.js';
+import { isRemovable, notRemovable } from './removable.js';
 import { type Stat, statAt } from './stat.js';
-import { entriesOf, type Unset } from './tree.js';
-import { unsetLines } from './unset.js';
+import { type Unset, unsetLines } from './unset.js';
 
-const openDirectory = O.RDONLY | O.DIRECTORY | O.CLOEXEC;
+/** The user may name DIR and what is above it by a symlink. */
+const openFollowing = O.RDONLY | O.DIRECTORY | O.CLOEXEC;
 /** Configuration and manifest have 4 MiB each at most, and more when indented. */
 const maxDocumentBytes = 64 * 1024 * 1024;
 
@@ -78,7 +79,7 @@ export class Stage {
    */
   static aside(dir: string): Stage {
     try {
-      return Stage.beside(dir, false, (parent, base) => close(openat(parent, base, openDirectory, 0)));
+      return Stage.beside(dir, false, (parent, base) => close(openat(parent, base, openFollowing, 0)));
     } catch (error) {
       if (!isClosed(error)) throw error;
       return Stage.elsewhere(dir);
@@ -88,13 +89,13 @@ export class Stage {
   private static elsewhere(dir: string): Stage {
     // What cannot be read either, should show before a layer comes.
     try {
-      close(openat(AT.FDCWD, dir, openDirectory, 0));
+      close(openat(AT.FDCWD, dir, openFollowing, 0));
     } catch (error) {
       throw failureOf(error, dir);
     }
     const around = Stage.temporary();
     try {
-      return new Stage(resolve(dir), openat(around.fd, '.', openDirectory, 0), 'tree', false, around);
+      return new Stage(resolve(dir), openat(around.fd, '.', openFollowing, 0), 'tree', false, around);
     } catch (error) {
       around.discard();
       throw failureOf(error, around.target);
@@ -222,7 +223,7 @@ export class Stage {
 /** The message names it, and not the tree: that one is not there yet as a rule, and nobody would wonder. */
 function openParent(path: string): number {
   try {
-    return openat(AT.FDCWD, path, openDirectory, 0);
+    return openat(AT.FDCWD, path, openFollowing, 0);
   } catch (error) {
     throw failureOf(error, path, errnoName(error) === 'ENOENT' ? { hint: 'mkdir -p makes it' } : {});
   }
@@ -250,7 +251,7 @@ function checkTarget(parent: number, base: string, target: string, force: boolea
   if (type === S.IFLNK)
     throw new Failure(Status.usage, target, 'it is a symbolic link', { hint: 'name what it leads to, or remove it' });
   if (type !== S.IFDIR) throw new Failure(Status.usage, target, 'it is there, and is no directory');
-  const fd = openat.try(parent, base, openDirectory | O.NOFOLLOW, 0);
+  const fd = openat.try(parent, base, openDirectory, 0);
   // An empty directory of any mode can be replaced, and one of the user's own made accessible; the rest shows in the end.
   if (fd === -EACCES && force) return;
   if (fd < 0) throw new SyscallError('openat', -fd, target);
@@ -264,8 +265,7 @@ function checkTarget(parent: number, base: string, target: string, force: boolea
         hint: 'unmount it first',
       });
     if (!isRemovable(fd)) {
-      const why = 'it holds directories of other users, which you may not empty';
-      throw new Failure(Status.notPermitted, target, why, { hint: whoCan });
+      throw new Failure(Status.notPermitted, target, notRemovable, { hint: whoCan });
     }
   } finally {
     close(fd);
@@ -281,7 +281,7 @@ function checkTarget(parent: number, base: string, target: string, force: boolea
 function openUnheld(parent: number, base: string, target: string): number {
   for (let tries = 0; tries < 5; tries++) {
     if (tries > 0) pause(20);
-    const fd = openat.try(parent, base, openDirectory | O.NOFOLLOW, 0);
+    const fd = openat.try(parent, base, openDirectory, 0);
     if (fd < 0 || !isHeld(fd)) return fd;
     close(fd);
   }

@@ -4,7 +4,23 @@
  * image is not listed when an ordinary user has it, since in a container of that user it is root's.
  */
 import { type ByteString, namedPath } from './bytes.js';
-import type { Unset } from './tree.js';
+import { costOf } from './limits.js';
+
+/** What an entry should have and has not, since the kernel did not permit it. */
+export interface Unset {
+  uid?: number;
+  gid?: number;
+  mode?: number;
+  /** A device node that was left out. */
+  device?: { type: 'char' | 'block'; major: number; minor: number };
+  /** By name, the value in base64. */
+  xattrs?: Record<string, string>;
+}
+
+/** The bytes of memory that it takes to remember this, for `NamesBudget`. */
+export function costOfUnset(path: ByteString, { xattrs = {} }: Unset): number {
+  return Object.entries(xattrs).reduce((sum, [name, value]) => sum + costOf(name) + value.length, costOf(path));
+}
 
 /** The lines of the record, by path. A name that is not UTF-8 is there in base64 as well. */
 export function unsetLines(unset: Map<ByteString, Unset>): string[] {

@@ -5,8 +5,9 @@ import { AT, O, S } from '../sys/constants.js';
 import { EACCES, ENXIO } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, joinPath, namedPath, shown, toBytes } from './bytes.js';
+import { chmodAt, entriesOf, openDirectory } from './directory.js';
 import { type Stat, statAt, statOf } from './stat.js';
-import { chmodAt, entriesOf, type Unset } from './tree.js';
+import type { Unset } from './unset.js';
 
 /**
  * One property of one path. `missing` and `extra` are paths that one side does not have, `link` is the first name of what
@@ -36,7 +37,6 @@ export interface Difference {
 
 type Report = (difference: Difference) => void;
 
-const openDirectory = O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
 const openFile = O.RDONLY | O.NOFOLLOW | O.CLOEXEC;
 
 /** What there is to know of an image's tree. */

@@ -6,7 +6,7 @@ import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { type ByteString, joinPath, shown, splitPath } from './bytes.js';
 import { costOf, type NamesBudget } from './limits.js';
-import type { Kept } from './tree.js';
+import type { Kept } from './remove.js';
 
 const prefix = '.wh.';
 

@@ -7,7 +7,7 @@ import { errnoNameOf, SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, shown, toBytes } from './bytes.js';
 import { hasForeignId } from './foreign-ids.js';
 import type { Xattrs } from './pax.js';
-import type { Unset } from './tree.js';
+import type { Unset } from './unset.js';
 
 /**
  * Sets them on an open file or, by name, on what cannot be opened. Returns what the kernel did not permit, and what names

@@ -7,12 +7,11 @@ import { AT, O } from '../sys/constants.js';
 import { ENOENT } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
 import { clearLeftovers, sideFiles, toName } from './claim.js';
+import { openDirectory } from './directory.js';
 import { isHeld } from './held.js';
 import { mountPoints } from './mounts.js';
-import { isRemovable } from './removable.js';
-import { removeTree } from './tree.js';
-
-const openDirectory = O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
+import { isRemovable, notRemovable } from './removable.js';
+import { removeTree } from './remove.js';
 
 /**
  * Removes a tree. False when it is in use: a container runs in it, or something is mounted there. Throws `Failure` 77 when
@@ -27,7 +26,7 @@ export function removeStored(path: string): boolean {
     try {
       if (fd >= 0 && isInUse(fd)) return false;
       if (fd >= 0 && !isRemovable(fd))
-        throw new Failure(Status.notPermitted, path, notYours, { hint: 'with --map it can' });
+        throw new Failure(Status.notPermitted, path, notRemovable, { hint: 'with --map it can' });
       clearLeftovers(parent, base);
       // Without its document the tree is not whole, and nobody takes it for one from here on.
       for (const ending of [...sideFiles].reverse()) unlinkat.try(parent, `${base}${ending}`, 0);
@@ -41,8 +40,6 @@ export function removeStored(path: string): boolean {
     throw failureOf(error, path);
   }
 }
-
-const notYours = 'it holds directories of other users, which you may not empty';
 
 function isInUse(fd: number): boolean {
   return isHeld(fd) || mountPoints(fd).length > 0;

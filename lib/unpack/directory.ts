@@ -1,0 +1,34 @@
+/** Open directories, and their entries by name: what is in one, and the mode of what may be a symlink. */
+import { close, fchmodat, getdents64, openat } from '../sys/calls.js';
+import { AT, O } from '../sys/constants.js';
+import { type ByteString, fromBytes } from './bytes.js';
+
+/** Flags of openat(2) for a directory that is one itself, and no symlink to one. */
+export const openDirectory = O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
+
+/** The names in an open directory, without `.` and `..`. Throws `SyscallError`. */
+export function entriesOf(fd: number): ByteString[] {
+  const names: ByteString[] = [];
+  const buffer = Buffer.allocUnsafe(32 * 1024);
+  for (;;) {
+    const bytes = getdents64(fd, buffer, buffer.length);
+    if (bytes === 0) return names;
+    // getdents(2), struct linux_dirent64: inode and offset (8 bytes each), record length (2), type (1), name.
+    for (let at = 0; at < bytes; at += buffer.readUInt16LE(at + 16)) {
+      const name = fromBytes(buffer, at + 19, buffer.indexOf(0, at + 19));
+      if (name !== '.' && name !== '..') names.push(name);
+    }
+  }
+}
+
+/**
+ * Changes the mode of an entry; returns 0, or a negative errno. fchmodat(2) by name would follow a symlink that another
+ * process has put there in the meantime, so the entry is opened first.
+ */
+export function chmodAt(dirfd: number, name: Buffer, mode: number): number {
+  const fd = openat.try(dirfd, name, O.PATH | O.NOFOLLOW | O.CLOEXEC, 0);
+  if (fd < 0) return fd;
+  const result = fchmodat.try(AT.FDCWD, `/proc/self/fd/${fd}`, mode);
+  close(fd);
+  return result;
+}

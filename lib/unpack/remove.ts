@@ -1,0 +1,87 @@
+/** Removing what is in a directory, by descriptor and name alone, so that no symlink and no mount leads elsewhere. */
+import { close, fchmod, openat2, openHow, unlinkat } from '../sys/calls.js';
+import { AT, O, RESOLVE } from '../sys/constants.js';
+import { EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR, EPERM } from '../sys/errno.js';
+import { SyscallError } from '../sys/syscall.js';
+import { type ByteString, joinPath, shown, toBytes } from './bytes.js';
+import { chmodAt, entriesOf } from './directory.js';
+
+/**
+ * How much of an entry a removal keeps: `nothing`; the entry itself (`itself`), while it asks again for each entry below;
+ * or the entry with everything below it (`all`).
+ */
+export type Kept = (dir: ByteString, name: ByteString) => 'nothing' | 'itself' | 'all';
+
+/** What a removal asks, and what it tells. */
+export interface Removal {
+  kept: Kept;
+  /** Called with the path of everything that has been removed. */
+  gone(path: ByteString): void;
+  /** Names in a directory that were left out, so that they are not on the disk: they count as removed all the same. */
+  leftOut(path: ByteString): Iterable<ByteString>;
+}
+
+/** RESOLVE_NO_XDEV: what somebody has mounted in a tree is not part of it, and must not be emptied with it. */
+const inside = openHow(O.RDONLY | O.DIRECTORY | O.CLOEXEC, RESOLVE.NO_SYMLINKS | RESOLVE.NO_XDEV);
+
+/** Removes a whole tree that no `Tree` keeps account of: an old one, or what an interrupted run left. */
+export function removeTree(dirfd: number, name: ByteString): void {
+  removeEntry(dirfd, '', name, { kept: () => 'nothing', gone: () => {}, leftOut: () => [] });
+}
+
+/** Empties an open directory, whose path is `path`, except for what `how` keeps. Throws `SyscallError`. */
+export function clearDirectory(fd: number, path: ByteString, how: Removal): void {
+  for (const name of entriesOf(fd)) removeEntry(fd, path, name, how, true);
+  for (const name of how.leftOut(path)) removeEntry(fd, path, name, how, true);
+}
+
+/**
+ * Removes one entry with everything below it, except for what `how` keeps. Returns whether it was a directory. `ours`: the
+ * directory that holds it is being emptied as well, and may be made writable for that. Throws `SyscallError`.
+ */
+export function removeEntry(dirfd: number, dirPath: ByteString, name: ByteString, how: Removal, ours = false): boolean {
+  const path = joinPath(dirPath, name);
+  const bytes = toBytes(name);
+  const keep = how.kept(dirPath, name);
+  if (keep === 'all') return false;
+  const result = keep === 'nothing' ? unlink(dirfd, bytes, ours) : -EISDIR;
+  if (result === 0 || result === -ENOENT) {
+    how.gone(path);
+    return false;
+  }
+  if (result !== -EISDIR && result !== -EPERM) throw notRemoved('unlinkat', -result, path);
+  const fd = enter(dirfd, bytes, path);
+  // Not a directory, so EPERM meant the file: it is immutable, or another user's in a directory with the sticky bit.
+  if ((fd === -ENOTDIR || fd === -ELOOP) && result === -EPERM) throw notRemoved('unlinkat', EPERM, path);
+  if (fd < 0) return false;
+  try {
+    clearDirectory(fd, path, how);
+  } finally {
+    close(fd);
+  }
+  if (keep === 'nothing') {
+    const removed = unlinkat.try(dirfd, bytes, AT.REMOVEDIR);
+    if (removed < 0) throw notRemoved('unlinkat', -removed, path);
+    how.gone(path);
+  }
+  return true;
+}
+
+function notRemoved(syscall: string, errno: number, path: ByteString): SyscallError {
+  return new SyscallError(syscall, errno, `removing ${shown(path)}`);
+}
+
+/** Returns 0 or a negative errno. For a directory unlink(2) gives EISDIR on Linux, and EPERM by POSIX. */
+function unlink(dirfd: number, name: Buffer, ours: boolean): number {
+  const result = unlinkat.try(dirfd, name, 0);
+  return result === -EACCES && ours && fchmod.try(dirfd, 0o700) === 0 ? unlinkat.try(dirfd, name, 0) : result;
+}
+
+/** Opens a directory that is to be emptied. Returns a negative errno when the name is not a directory, or is gone. */
+function enter(dirfd: number, name: Buffer, path: ByteString): number {
+  let fd = openat2.try(dirfd, name, inside, inside.length);
+  // A finished tree may have directories that not even their owner may enter.
+  if (fd === -EACCES && chmodAt(dirfd, name, 0o700) === 0) fd = openat2.try(dirfd, name, inside, inside.length);
+  if (fd < 0 && fd !== -ENOENT && fd !== -ENOTDIR && fd !== -ELOOP) throw notRemoved('openat2', -fd, path);
+  return fd;
+}
