@@ -7,7 +7,7 @@
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { type ByteString, cleanPath, fromBytes, joinPath, shown, splitPath } from './bytes.js';
-import { MissingTarget } from './layer.js';
+import { MissingTarget } from './entry-maker.js';
 import { costOf, NamesBudget } from './limits.js';
 import { statAt } from './stat.js';
 import type { Entry, TarSink } from './tar.js';
