@@ -9,8 +9,7 @@ import { compressionOf } from '../compress/magic.js';
 import { arrayOf, asDigest, asObject, asString, optional } from '../pipe/check.js';
 import { asImageConfig, type Descriptor } from '../pipe/oci.js';
 import { bad, type FilePart, type Files } from './files.js';
-import { noSuchImage } from './layout.js';
-import type { Found, LocalSource } from './local.js';
+import { type Found, type LocalSource, noSuchImage } from './local-source.js';
 import type { BlobSink, RawManifest } from './source.js';
 import { documentLimit } from './verified.js';
 

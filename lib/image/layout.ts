@@ -3,12 +3,11 @@
  * Source: image-spec, image-layout.md.
  */
 import { asObject, asString, isDigest } from '../pipe/check.js';
-import { Failure } from '../pipe/failure.js';
+import type { Failure } from '../pipe/failure.js';
 import type { Descriptor, IndexEntry } from '../pipe/oci.js';
-import { Status } from '../pipe/status.js';
 import { bad, type FilePart, type Files } from './files.js';
 import { imageOf, indexJson, parseIndex, tagOf } from './index-json.js';
-import type { Found, LocalSource } from './local.js';
+import { type Found, type LocalSource, noSuchImage } from './local-source.js';
 import type { BlobSink, RawManifest } from './source.js';
 import { documentLimit } from './verified.js';
 
@@ -91,16 +90,6 @@ function checkVersion(text: string, name: string): void {
   }
   const version = asString(asObject(value, name).imageLayoutVersion, `${name}: imageLayoutVersion`);
   if (!version.startsWith('1.')) throw bad(name, `the layout is of version ${version}, and only 1 is known`);
-}
-
-/** None fits, or several do. */
-export function noSuchImage(place: string, selector: string | undefined, names: string[]): Failure {
-  const has = names.length > 0 ? `it has ${[...new Set(names)].slice(0, 20).join(', ')}` : 'it has no images at all';
-  if (selector === undefined && names.length > 1) {
-    return new Failure(Status.usage, place, 'it has several images', { hint: `name one of them: ${has}` });
-  }
-  const why = selector === undefined ? 'there is no image in it' : `there is no image ${selector} in it`;
-  return new Failure(Status.unavailable, place, why, { hint: has });
 }
 
 async function wholeOf(file: FilePart): Promise<Buffer> {

@@ -15,26 +15,11 @@ import { ArchiveFiles } from './archive.js';
 import { DockerArchive } from './docker-archive.js';
 import { bad, DirectoryFiles } from './files.js';
 import { Layout } from './layout.js';
+import type { Found, LocalSource } from './local-source.js';
 import { Offline } from './offline.js';
 import type { Choice } from './platform.js';
 import type { BlobRequest, BlobSink, RawManifest, Source } from './source.js';
 import { Store } from './store.js';
-
-/** An image as it was found. */
-export interface Found {
-  /** The digest of its manifest or index, or the name that several entries have. */
-  reference: string;
-  /** What it is called there: a tag, or a name. */
-  name: string | undefined;
-}
-
-export interface LocalSource extends Source {
-  /**
-   * The image that a user means: by its digest, by a name for which `isNamed` holds, or the only one. Throws `Failure`
-   * 69 when there is none, 64 when there are several and no selector says which.
-   */
-  find(selector: string | undefined, isNamed: (name: string) => boolean): Promise<Found>;
-}
 
 export interface LocalImage {
   /** For the document. */

@@ -7,7 +7,8 @@ import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import type { Challenge } from './challenge.js';
 import { RegistryFailure, responseFailure } from './failures.js';
-import type { Http, Incoming } from './http.js';
+import type { Http } from './http.js';
+import type { Incoming } from './message.js';
 import { exchangeFollowing } from './redirect.js';
 import { redactUrl } from './url.js';
 

@@ -3,7 +3,7 @@ import type { buildConnector, Dispatcher } from 'undici';
 import { authorities, systemAuthorities } from './authorities.js';
 import { findCertificates, readCertificates } from './certificates.js';
 import type { Guard } from './guard.js';
-import type { HttpOptions } from './http.js';
+import type { HttpOptions } from './http-options.js';
 import type { Tls } from './proxy.js';
 import { isHost } from './url.js';
 

@@ -8,7 +8,7 @@ import { monotonic } from '../pipe/clock.js';
 import { Status } from '../pipe/status.js';
 import type { Connections } from './connections.js';
 import { encodingFailure, RegistryFailure, responseFailure } from './failures.js';
-import type { Incoming } from './http.js';
+import type { Incoming } from './message.js';
 import { type PiecePolicy, Pieces } from './pieces.js';
 import { type GetPart, isRange, rangeHeader } from './range.js';
 

@@ -2,7 +2,7 @@
 import { asArray, asObject, optional } from '../pipe/check.js';
 import { errnoName, errnoText, Failure, type FailureOptions } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import type { Incoming } from './http.js';
+import type { Incoming } from './message.js';
 import { quotaOf } from './quota.js';
 import { redactUrl } from './url.js';
 

@@ -11,7 +11,7 @@ import { findCertificates } from './certificates.js';
 import { RegistryClient, type RegistryOptions } from './client.js';
 import { Connections } from './connections.js';
 import { Guard } from './guard.js';
-import { defaultMinSpeed, defaultTimeouts, type HttpOptions } from './http.js';
+import { defaultMinSpeed, defaultTimeouts, type HttpOptions } from './http-options.js';
 import { type Network, splitMirror } from './network.js';
 import { apiHost, isLoopback, isManifestName, tryReference } from './reference.js';
 import { defaultRetryPolicy } from './retry.js';

@@ -8,7 +8,7 @@ import { received } from '../pipe/garbage.js';
 import { Status } from '../pipe/status.js';
 import type { Connections } from './connections.js';
 import { RegistryFailure, responseFailure } from './failures.js';
-import type { Incoming } from './http.js';
+import type { Incoming } from './message.js';
 import { type GetPart, isRange, rangeHeader } from './range.js';
 
 /** When further connections are tried, and how much they may hold. */

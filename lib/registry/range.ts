@@ -1,5 +1,5 @@
 /** Requests for a part of a blob. Source: RFC 9110, 14 (Range, Content-Range, 206, 416). */
-import type { Incoming } from './http.js';
+import type { Incoming } from './message.js';
 
 /** One request for a blob, with headers of the caller's. */
 export type GetPart = (headers: Record<string, string>) => Promise<Incoming>;

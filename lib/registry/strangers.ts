@@ -5,7 +5,8 @@
  */
 import { answerChallenges, isBearer } from './auth.js';
 import { parseChallenges } from './challenge.js';
-import type { Http, Incoming } from './http.js';
+import type { Http } from './http.js';
+import type { Incoming } from './message.js';
 import { exchangeFollowing } from './redirect.js';
 
 export class Strangers {

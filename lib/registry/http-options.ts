@@ -1,0 +1,28 @@
+/** How HTTP is spoken: what the user can set, and what it is otherwise. */
+import type { Guard } from './guard.js';
+
+/** Seconds; 0 waits for ever. */
+export interface Timeouts {
+  /** Until TCP and TLS are up. */
+  connect: number;
+  /** From the request to the last response header. */
+  headers: number;
+  /** Without any byte of the body. */
+  idle: number;
+}
+
+export interface HttpOptions {
+  timeouts: Timeouts;
+  /** Bytes of a body in a second, on average over the idle time-out, below which it has stalled; 0 for no limit. */
+  minSpeed: number;
+  /** Certificates (PEM) that are trusted beside the system's. */
+  ca: string | undefined;
+  /** Hosts, with port where they have one, whose certificate is not checked. */
+  insecure: string[];
+  /** Decides where else than to the registry itself requests may go. */
+  guard: Guard | undefined;
+}
+
+export const defaultTimeouts: Timeouts = { connect: 15, headers: 60, idle: 60 };
+/** So little that six connections over a telephone line still have more each. */
+export const defaultMinSpeed = 100;

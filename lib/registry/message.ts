@@ -1,0 +1,34 @@
+/** A request and its response, as the rest of this folder sees them. */
+
+export interface Outgoing {
+  method: 'GET' | 'POST';
+  url: URL;
+  /** Names in lower case. */
+  headers: Record<string, string>;
+  body?: string;
+  /** Parts of the body that must not be shown. */
+  secret?: string[];
+}
+
+export interface Incoming {
+  /** Where the response came from. */
+  url: URL;
+  status: number;
+  /** Whether a user name and a password went along with the request. */
+  hadLogin: boolean;
+  /** The first value of a header, by its name in lower case. */
+  header(name: string): string | undefined;
+  /** All values of a header. */
+  headers(name: string): string[];
+  /** Passes on the body as it comes. Exactly one of `stream`, `bytes` and `drop` has to be called, and only once. */
+  stream(onChunk: OnChunk): Promise<void>;
+  /** The whole body; throws `Failure` 76 when it is longer than `limit` bytes, or compressed for the transfer. */
+  bytes(limit: number): Promise<Buffer>;
+  /** A text that the server sent, with `***` for what it quotes of our credentials or of a signed link. */
+  quote(text: string): string;
+  /** Gives up the body: reads the rest of a short one, so that the connection can be used again, or hangs up. Never rejects. */
+  drop(): Promise<void>;
+}
+
+/** Takes a piece of a body. No more is read until a promise that it returns is fulfilled. */
+export type OnChunk = (chunk: Buffer) => Promise<void> | undefined;
