@@ -1,36 +1,26 @@
-/** Starts a container and stays with it: the one entrance to this folder. */
+/** Starts a container and stays with it until it has ended. */
 import { closeSync } from 'node:fs';
-import { release } from 'node:os';
-import { version } from '../pipe/command.js';
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { trace, tracing, warn } from '../pipe/trace.js';
+import { trace, warn } from '../pipe/trace.js';
 import { flock, openat } from '../sys/calls.js';
-import { AT, capabilities, LOCK, O } from '../sys/constants.js';
+import { AT, LOCK, O } from '../sys/constants.js';
 import { Control, controlPair } from '../sys/control.js';
 import { receiveDescriptor } from '../sys/descriptor.js';
 import { EAGAIN } from '../sys/errno.js';
 import { Image } from '../sys/image.js';
 import { Program } from '../sys/program.js';
-import { formatResult } from '../sys/syscall.js';
 import { type IdMaps, writeMaps } from '../sys/userns.js';
 import { exitStatus, waitForEnd } from '../sys/wait.js';
-import { readText } from './document.js';
+import { showChild } from './child-trace.js';
 import { nameOf } from './exec.js';
 import { cloneFailure, execFailure, stepFailure } from './explain.js';
 import { missing, placed } from './filesystem/volumes.js';
-import { checkDevices, heatCounters, mountsInSys, probeHost } from './host.js';
 import type { Cgroup } from './limits/cgroup.js';
-import { type Circumstances, cloneReason, keptCapabilities, makePlan, type Plan } from './plan.js';
-import type { Target } from './seccomp/index.js';
-import type { Report } from './seccomp/report.js';
+import { type Circumstances, cloneReason, makePlan, type Plan } from './plan.js';
 import type { Settings } from './settings.js';
-import type { PlanStep } from './step.js';
 import { endUnlessHandled, forwardedWithTerminal, Signals } from './supervise.js';
-import { nullDevices, refuseDirectories, stdioPipes } from './terminal/stdio.js';
-import { readAccountFiles } from './user/accounts.js';
-import { chooseMaps, hasGroups } from './user/userns.js';
-import { identify } from './user/users.js';
+import { lookAround, type Surroundings } from './surroundings.js';
 
 /**
  * Runs a command in a container; returns its exit status, 128 + n for a signal. Throws `Failure`: 126 or 127 when the command
@@ -92,84 +82,6 @@ export async function planOf(settings: Settings): Promise<Plan> {
 function withPlaces(settings: Settings, maps: IdMaps | undefined): Settings {
   const { root, volumes, directories } = settings;
   return { ...settings, volumes: placed(root, volumes, maps), directories: missing(root, directories) };
-}
-
-interface Surroundings extends Circumstances {
-  report: Report | undefined;
-  /** With a terminal, or when the command line names some. */
-  detachKeys: Buffer | undefined;
-}
-
-async function lookAround(settings: Settings, control: Circumstances['control'], image: Image): Promise<Surroundings> {
-  refuseDirectories();
-  const host = probeHost(settings.root, { devices: settings.privileged });
-  const maps = chooseMaps(settings.userns, host);
-  if (maps) checkDevices();
-  const kept = keptCapabilities(settings, host, maps);
-  const report = settings.seccompReport ? await reportOf(settings, kept) : undefined;
-  const identity = identify(settings.user, readAccountFiles(settings.root), groupsFor(settings, maps));
-  return {
-    host,
-    identity,
-    maps,
-    hidden: [...heatCounters(), ...(maps && settings.network === 'host' ? mountsInSys() : [])],
-    filter: report ? report.filter : await seccompOf(settings, kept),
-    report,
-    reporting: report !== undefined,
-    control,
-    image: image.steps,
-    cgroup: Object.keys(settings.cgroup).length > 0,
-    showing: tracing(),
-    windowSize: settings.terminal ? (await import('./terminal/terminal.js')).windowSize() : undefined,
-    detachKeys: await detachKeysOf(settings),
-    stdio: identity.uid === 0 || settings.terminal ? [] : stdioPipes(),
-    nulls: nullDevices(),
-  };
-}
-
-function groupsFor({ groups }: Settings, maps: IdMaps | undefined): string[] {
-  if (groups.length === 0 || hasGroups(maps)) return groups;
-  const why = "a user namespace with one id keeps the caller's groups and takes no others";
-  throw new Failure(Status.isolate, '--group-add', why, { hint: 'with --userns range it has those of /etc/subgid' });
-}
-
-async function detachKeysOf({ terminal, detachKeys }: Settings): Promise<Buffer | undefined> {
-  if (!terminal && detachKeys === undefined) return undefined;
-  return (await import('./terminal/keys.js')).parseDetachKeys(detachKeys);
-}
-
-async function seccompOf(settings: Settings, kept: readonly number[]): Promise<Buffer | undefined> {
-  const profile = profileOf(settings);
-  if (profile === 'unconfined') return undefined;
-  const target = targetOf(kept);
-  const compile = async () => (await import('./seccomp/index.js')).seccompFilter(sourceOf(profile), target);
-  if (profile !== 'default') return compile();
-  const { builtAt, cachedFilter } = await import('./seccomp/cache.js');
-  return cachedFilter({ ...target, version, built: builtAt(), capabilities: kept }, compile);
-}
-
-/** `default`, `unconfined`, or the name of a file. */
-function profileOf({ privileged, seccomp }: Settings): string {
-  return seccomp ?? (privileged ? 'unconfined' : 'default');
-}
-
-function sourceOf(profile: string): 'default' | { name: string; text: string } {
-  return profile === 'default' ? profile : { name: profile, text: readText(profile, '--seccomp') };
-}
-
-function targetOf(kept: readonly number[]): Target {
-  return {
-    capabilities: kept.map((number) => capabilities[number] ?? ''),
-    arch: process.arch === 'arm64' ? 'arm64' : 'x64',
-    kernel: release(),
-  };
-}
-
-async function reportOf(settings: Settings, kept: readonly number[]): Promise<Report | undefined> {
-  const profile = profileOf(settings);
-  if (profile === 'unconfined') return undefined;
-  const { seccompReport } = await import('./seccomp/report.js');
-  return seccompReport(sourceOf(profile), targetOf(kept));
 }
 
 function showRefused(refused: Map<string, number>): void {
@@ -240,46 +152,6 @@ async function attend(
     terminal.restore();
     process.off('SIGHUP', hungUp);
   }
-}
-
-/** The lines of the child come before those of the command: it waits until they are printed. */
-function showChild(program: Program, plan: Plan, control: Control, report: Report | undefined): void {
-  const later = new Set<Plan['steps'][number]>([...plan.attempts.map(({ step }) => step), ...(plan.init?.loop ?? [])]);
-  report?.answerUntil(control.fd);
-  const reached = control.arrived();
-  const show = stepShower(program);
-  plan.steps.forEach((step, i) => {
-    if (!later.has(step)) show(step, resultOf(program, plan, i));
-  });
-  if (!reached) return;
-  control.open();
-  // The end of the line: execve has closed it, or the child has ended.
-  report?.answerUntil(control.fd);
-  control.arrived();
-  for (const { step } of plan.attempts) {
-    const result = program.result(step);
-    show(step, result ?? 0);
-    if (result === undefined) break;
-  }
-  for (const step of plan.init?.loop ?? []) show(step, program.result(step));
-}
-
-/** Shows a step that has a result, and above it its reason, unless that was given before. */
-function stepShower(program: Program): (step: PlanStep, result: number | undefined) => void {
-  const reasons = new Set<string>();
-  return (step, result) => {
-    if (result === undefined) return;
-    if (!reasons.has(step.why)) trace(`[child] # ${step.why}`);
-    reasons.add(step.why);
-    trace(`[child] ${program.show(step)} = ${formatResult(result)}`);
-  };
-}
-
-/** An execve that succeeds has no result; what comes after it tells that it did. */
-function resultOf(program: Program, plan: Plan, i: number): number | undefined {
-  const result = program.result(plan.steps[i]!);
-  const replaced = plan.steps[i + 1] === plan.resume && program.result(plan.resume) !== undefined;
-  return result === undefined && replaced ? 0 : result;
 }
 
 function throwIfFailed(program: Program, plan: Plan, settings: Settings, { maps }: Circumstances): void {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { DetachKeys, parseDetachKeys } from '../../lib/isolate/terminal/keys.js';
-import { rawTermios } from '../../lib/isolate/terminal/terminal.js';
+import { rawTermios } from '../../lib/isolate/terminal/outer.js';
 import { Failure } from '../../lib/pipe/failure.js';
 
 test("detach keys are read in docker's notation", () => {

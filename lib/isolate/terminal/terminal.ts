@@ -1,33 +1,24 @@
 /**
- * The supervisor's side of a container's terminal: it carries what is typed to the pty's master and what the container
- * writes back. The outer terminal is in raw mode meanwhile, so that Ctrl-C, Ctrl-Z and all other keys are for the
- * container, whose own line discipline makes signals of them.
+ * The supervisor's side of a container's terminal. It connects two: the outer one, where the user types (outer.ts), and the
+ * container's own, a pty whose master the supervisor holds (pty-master.ts). Meanwhile the outer one is in raw mode, so that
+ * Ctrl-C, Ctrl-Z and all other keys reach the container, whose own line discipline makes signals of them.
  *
- * Sources: pty(7), termios(3), ioctl_tty(2), credentials(7) on sessions and process groups.
+ * Sources: pty(7), termios(3), credentials(7) on sessions and process groups.
  */
-import { closeSync, createReadStream, fstatSync, readSync, write, writeSync } from 'node:fs';
+import { createReadStream, fstatSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { isatty, ReadStream } from 'node:tty';
-import { errnoName, failureOf } from '../../pipe/failure.js';
-import { ReaderGone } from '../../pipe/output.js';
-import { fcntl, ioctl, ioctlMemory, ioctlTermios } from '../../sys/calls.js';
-import { F, O, TC, TIO } from '../../sys/constants.js';
-import { statFields } from '../../sys/proc-status.js';
-import { isErrno } from '../../sys/syscall.js';
-import { guardTerminal } from './guard.js';
+import { fcntl } from '../../sys/calls.js';
+import { F } from '../../sys/constants.js';
 import { DetachKeys } from './keys.js';
+import { OuterTerminal } from './outer.js';
+import { PtyMaster } from './pty-master.js';
 
-/** `struct termios` of the kernel, the same on x64 and arm64: four words of flags, a byte, 19 control characters. */
-const termiosSize = 36;
-const field = { input: 0, output: 4, control: 8, local: 12, VTIME: 17 + 5, VMIN: 17 + 6 };
-/** Ctrl-D, which ends the input of who reads from a terminal (VEOF). */
+/** Ctrl-D: whoever reads from a terminal takes it for the end (VEOF in termios(3)). */
 const endOfInput = 0x04;
-/** How long the beginning of the detach keys is held back before it goes to the container. */
+/** How long the first of the detach keys is held back before it goes to the container after all. */
 const heldMs = 500;
-/** How often it is tried again to write where there was no room. */
-const fullMs = 5;
-
 export interface TerminalOptions {
   /** The bytes that detach, from `parseDetachKeys`; empty for none. */
   detachKeys: Buffer;
@@ -48,18 +39,10 @@ export interface Terminal {
   restore(): void;
 }
 
-/** `struct winsize` of the terminal that the user sees, or undefined when there is none: TIOCGWINSZ(2const). */
-export function windowSize(): Buffer | undefined {
-  const fd = [0, 1, 2].find((fd) => isatty(fd));
-  if (fd === undefined) return undefined;
-  const size = Buffer.alloc(8);
-  return ioctlMemory.try(fd, TIO.CGWINSZ, size) < 0 ? undefined : size;
-}
-
-/** Begins to carry between descriptors 0 and 1 and the pty whose master is `master`. The descriptor is this module's from here on. */
+/** Connects descriptors 0 and 1 with the pty whose master is `master`. That descriptor belongs to this module from now on. */
 export function attachTerminal(master: number, { detachKeys, onDetach }: TerminalOptions): Terminal {
   const outer = isatty(0) ? new OuterTerminal() : undefined;
-  const inner = new Inner(master);
+  const inner = new PtyMaster(master);
   const input = openInput();
   const resize = () => inner.copyWindowSize();
   const suspend = () => outer?.suspend();
@@ -106,73 +89,12 @@ export function attachTerminal(master: number, { detachKeys, onDetach }: Termina
   return { finish: () => inner.finish(), ended, restore };
 }
 
-/** The terminal on descriptor 0, and whether it is in raw mode. */
-class OuterTerminal {
-  #cooked: Buffer = Buffer.alloc(0);
-  #unguard: (() => void) | undefined;
-
-  enterRaw(): void {
-    if (this.#unguard || inBackground()) return;
-    const cooked = getTermios();
-    if (!cooked) return;
-    const raw = rawTermios(cooked);
-    this.#cooked = cooked;
-    this.#unguard = guardTerminal(cooked, raw);
-    // It fails when the terminal has hung up since, and SIGHUP is on its way: others deal with that.
-    ioctlTermios.try(0, TC.SETSW, raw);
-  }
-
-  leaveRaw(): void {
-    if (!this.#unguard) return;
-    // It fails when the terminal has hung up, and then there is nothing to put back.
-    ioctlTermios.try(0, TC.SETSW, this.#cooked);
-    this.#unguard();
-    this.#unguard = undefined;
-  }
-
-  /** Stops this process as a job of the shell; returns once it is continued. No handler for SIGTSTP may be set. */
-  suspend(): void {
-    this.leaveRaw();
-    // A process group without a shell to continue it is not stopped by this (credentials(7), orphaned process groups).
-    process.kill(process.pid, 'SIGTSTP');
-    this.enterRaw();
-  }
-}
-
-/** Undefined when the terminal has hung up. */
-function getTermios(): Buffer | undefined {
-  const termios = Buffer.alloc(64);
-  return isErrno(ioctlTermios.try(0, TC.GETS, termios)) ? undefined : termios.subarray(0, termiosSize);
-}
-
-/** The settings with which a terminal hands on every byte as it comes: cfmakeraw in termios(3). */
-export function rawTermios(cooked: Buffer): Buffer {
-  const raw = Buffer.from(cooked);
-  const change = (at: number, clear: number, set = 0) => {
-    raw.writeUInt32LE(((raw.readUInt32LE(at) & ~clear) | set) >>> 0, at);
-  };
-  change(field.input, 0o2753); // IGNBRK BRKINT PARMRK ISTRIP INLCR IGNCR ICRNL IXON
-  change(field.output, 0o1); // OPOST
-  change(field.control, 0o460, 0o60); // CSIZE PARENB; CS8
-  change(field.local, 0o100113); // ECHO ECHONL ICANON ISIG IEXTEN
-  raw[field.VMIN] = 1;
-  raw[field.VTIME] = 0;
-  return raw;
-}
-
-/** Whether another process group has the terminal: to touch its settings now would stop us (SIGTTOU). */
-function inBackground(): boolean {
-  // State, ppid, pgrp, session, tty_nr, tpgid.
-  const [, , group, , , foreground] = statFields('self');
-  return Number(foreground) > 0 && group !== foreground;
-}
-
 interface Input {
   stream: Readable;
   close(): void;
 }
 
-/** Descriptor 0 as a stream. Of a terminal, libuv opens a description of its own; of a pipe the flags are put back at the end. */
+/** Descriptor 0 as a stream. libuv opens a terminal once more for itself, but makes a pipe non-blocking: that is undone. */
 function openInput(): Input {
   if (isatty(0)) {
     const stream = new ReadStream(0);
@@ -199,8 +121,8 @@ interface InputEvents {
   detached(): void;
 }
 
-/** What is typed goes to the master, no faster than the container reads it. */
-function carryInput(input: Readable, inner: Inner, keys: DetachKeys, { typed, detached }: InputEvents): void {
+/** Passes on what is typed to the master, no faster than the container reads it. */
+function carryInput(input: Readable, inner: PtyMaster, keys: DetachKeys, { typed, detached }: InputEvents): void {
   let timer: NodeJS.Timeout | undefined;
   let last = 0x0a;
   const send = (bytes: Uint8Array) => {
@@ -217,151 +139,8 @@ function carryInput(input: Readable, inner: Inner, keys: DetachKeys, { typed, de
     if (keys.waiting) timer = setTimeout(() => send(keys.release()), heldMs);
     if (found.detached) detached();
   });
-  // After a whole line one Ctrl-D is the end; after part of one, the first only hands on the part.
+  // termios(3), VEOF: at the start of a line it is the end. Within a line the first one only hands over that part.
   input.on('end', () => send(Buffer.alloc(last === 0x0a ? 1 : 2, endOfInput)));
   // The terminal has hung up. The SIGHUP that comes with it is the supervisor's to deal with.
   input.on('error', () => input.destroy());
-}
-
-/** The master of the container's pty as a stream. */
-class Inner {
-  readonly #stream: ReadStream;
-  /**
-   * The other side, held open: a command may close it and open it again later, as /dev/tty or /dev/console, and without this
-   * the master would have come to its end by then (EIO, pty(7)).
-   */
-  #slave: number | undefined;
-  #hungUp = false;
-  /** Typed, and not taken by the terminal yet. */
-  readonly #typed: { bytes: Uint8Array; taken: () => void }[] = [];
-  /** Set by `finish`: all that was not read from the stream by then. */
-  #rest: Buffer[] | undefined;
-  /** Tells `carryOutput` that there is more to read, or no more to come. */
-  #wake: () => void = () => undefined;
-
-  constructor(readonly master: number) {
-    this.#slave = ioctl(master, TIO.CGPTPEER, O.RDWR | O.NOCTTY | O.CLOEXEC);
-    // libuv's own writes to a master wait; and a container that does not read may itself wait until its output is taken.
-    fcntl(master, F.SETFL, O.RDWR | O.NONBLOCK);
-    // The stream closes what it is given, and the master is needed longer.
-    this.#stream = new ReadStream(fcntl(master, F.DUPFD_CLOEXEC, 3));
-  }
-
-  /**
-   * Takes what is left to read. All at once, and before the other side is closed: libuv takes the hang-up for the end, and loses
-   * what it has not read by then.
-   */
-  finish(): void {
-    if (this.#slave === undefined) return;
-    const rest: Buffer[] = [];
-    for (let chunk = this.#read(); chunk; chunk = this.#read()) rest.push(chunk);
-    this.#stream.destroy();
-    this.#closeSlave();
-    for (let chunk = readSome(this.master); chunk; chunk = readSome(this.master)) rest.push(chunk);
-    this.#rest = rest;
-    this.#wake();
-  }
-
-  #read(): Buffer | null {
-    return this.#stream.read();
-  }
-
-  #closeSlave(): void {
-    if (this.#slave !== undefined) closeSync(this.#slave);
-    this.#slave = undefined;
-  }
-
-  /** `taken` is called when the terminal has room for more. */
-  write(bytes: Uint8Array, taken: () => void): void {
-    this.#typed.push({ bytes, taken });
-    if (this.#typed.length === 1) this.#feed();
-  }
-
-  #feed(): void {
-    for (let [next] = this.#typed; next; [next] = this.#typed) {
-      next.bytes = next.bytes.subarray(this.#hungUp ? next.bytes.length : writeSome(this.master, next.bytes));
-      if (next.bytes.length > 0) {
-        setTimeout(() => this.#feed(), fullMs).unref();
-        return;
-      }
-      this.#typed.shift();
-      next.taken();
-    }
-  }
-
-  copyWindowSize(): void {
-    const size = windowSize();
-    // There may be nobody left to tell.
-    if (size && !this.#hungUp) ioctlMemory.try(this.master, TIO.CSWINSZ, size);
-  }
-
-  /** The container finds its terminal gone: SIGHUP for its session, an error for who writes to it. */
-  hangUp(): void {
-    this.#hungUp = true;
-    this.#stream.destroy();
-    this.#closeSlave();
-    closeSync(this.master);
-  }
-
-  /** What the container writes goes to descriptor 1, and little more is read from it before that is done. */
-  async carryOutput(): Promise<void> {
-    let failed: unknown;
-    this.#stream.on('readable', () => this.#wake());
-    this.#stream.on('error', (error) => {
-      // pty(7): nobody has the other side open any more.
-      if (errnoName(error) === 'EIO') return;
-      failed = failureOf(error, "reading the container's terminal");
-      this.#wake();
-    });
-    while (!this.#rest) {
-      const chunk = this.#read();
-      if (chunk) await writeOut(chunk);
-      else await new Promise<void>((wake) => (this.#wake = wake));
-      if (failed) throw failed;
-    }
-    for (const chunk of this.#rest) await writeOut(chunk);
-  }
-}
-
-/** Reads what is there from a master, if anything is, or can ever be. */
-function readSome(master: number): Buffer | undefined {
-  const chunk = Buffer.allocUnsafe(65536);
-  try {
-    const bytes = readSync(master, chunk);
-    return bytes === 0 ? undefined : chunk.subarray(0, bytes);
-  } catch (error) {
-    if (errnoName(error) === 'EIO' || errnoName(error) === 'EAGAIN') return undefined;
-    throw error;
-  }
-}
-
-/** Writes to a master as much as there is room for, and returns how much that is: all, when nobody is left to read it. */
-function writeSome(master: number, bytes: Uint8Array): number {
-  try {
-    return writeSync(master, bytes);
-  } catch (error) {
-    if (errnoName(error) === 'EAGAIN') return 0;
-    if (errnoName(error) === 'EIO') return bytes.length;
-    throw error;
-  }
-}
-
-/** Writes to descriptor 1. Who does not read there makes this wait, and not the whole process, which signals go through. */
-async function writeOut(bytes: Uint8Array): Promise<void> {
-  for (let at = 0; at < bytes.length; ) {
-    try {
-      at += await writePiece(bytes.subarray(at));
-    } catch (error) {
-      if (errnoName(error) === 'EPIPE') throw new ReaderGone();
-      if (errnoName(error) !== 'EAGAIN') throw failureOf(error, 'writing to stdout');
-      // Someone else made it non-blocking, and it is full: wait as a blocking write would.
-      await new Promise((resolve) => setTimeout(resolve, fullMs));
-    }
-  }
-}
-
-function writePiece(bytes: Uint8Array): Promise<number> {
-  return new Promise((resolve, reject) => {
-    write(1, bytes, (error, written) => (error ? reject(error) : resolve(written)));
-  });
 }

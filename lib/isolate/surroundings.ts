@@ -1,0 +1,107 @@
+/** What a container depends on besides its settings, found out before the plan is made. */
+import { release } from 'node:os';
+import { version } from '../pipe/command.js';
+import { Failure } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+import { tracing } from '../pipe/trace.js';
+import { capabilities } from '../sys/constants.js';
+import type { Image } from '../sys/image.js';
+import type { IdMaps } from '../sys/userns.js';
+import { readText } from './document.js';
+import { checkDevices, heatCounters, mountsInSys, probeHost } from './host.js';
+import { type Circumstances, keptCapabilities } from './plan.js';
+import type { Target } from './seccomp/index.js';
+import type { Report } from './seccomp/report.js';
+import type { Settings } from './settings.js';
+import { nullDevices, refuseDirectories, stdioPipes } from './terminal/stdio.js';
+import { readAccountFiles } from './user/accounts.js';
+import { chooseMaps, hasGroups } from './user/userns.js';
+import { identify } from './user/users.js';
+
+/** What the plan depends on, and what the supervisor needs besides. */
+export interface Surroundings extends Circumstances {
+  /** With `--seccomp-report`, unless there is no filter. */
+  report: Report | undefined;
+  /** The bytes that detach. Undefined when there is no terminal and the command line names none. */
+  detachKeys: Buffer | undefined;
+}
+
+/**
+ * Finds out what a container depends on: the host, the image's users, the filter. Nothing on the host is changed. Throws
+ * `Failure` for settings that cannot be had here. `control` is the line to the child, `image` what the child becomes.
+ */
+export async function lookAround(
+  settings: Settings,
+  control: Circumstances['control'],
+  image: Image,
+): Promise<Surroundings> {
+  refuseDirectories();
+  const host = probeHost(settings.root, { devices: settings.privileged });
+  const maps = chooseMaps(settings.userns, host);
+  if (maps) checkDevices();
+  const kept = keptCapabilities(settings, host, maps);
+  const report = settings.seccompReport ? await reportOf(settings, kept) : undefined;
+  const identity = identify(settings.user, readAccountFiles(settings.root), groupsFor(settings, maps));
+  return {
+    host,
+    identity,
+    maps,
+    hidden: [...heatCounters(), ...(maps && settings.network === 'host' ? mountsInSys() : [])],
+    filter: report ? report.filter : await seccompOf(settings, kept),
+    report,
+    reporting: report !== undefined,
+    control,
+    image: image.steps,
+    cgroup: Object.keys(settings.cgroup).length > 0,
+    showing: tracing(),
+    windowSize: settings.terminal ? (await import('./terminal/outer.js')).windowSize() : undefined,
+    detachKeys: await detachKeysOf(settings),
+    stdio: identity.uid === 0 || settings.terminal ? [] : stdioPipes(),
+    nulls: nullDevices(),
+  };
+}
+
+function groupsFor({ groups }: Settings, maps: IdMaps | undefined): string[] {
+  if (groups.length === 0 || hasGroups(maps)) return groups;
+  const why = "a user namespace with one id keeps the caller's groups and takes no others";
+  throw new Failure(Status.isolate, '--group-add', why, { hint: 'with --userns range it has those of /etc/subgid' });
+}
+
+async function detachKeysOf({ terminal, detachKeys }: Settings): Promise<Buffer | undefined> {
+  if (!terminal && detachKeys === undefined) return undefined;
+  return (await import('./terminal/keys.js')).parseDetachKeys(detachKeys);
+}
+
+async function seccompOf(settings: Settings, kept: readonly number[]): Promise<Buffer | undefined> {
+  const profile = profileOf(settings);
+  if (profile === 'unconfined') return undefined;
+  const target = targetOf(kept);
+  const compile = async () => (await import('./seccomp/index.js')).seccompFilter(sourceOf(profile), target);
+  if (profile !== 'default') return compile();
+  const { builtAt, cachedFilter } = await import('./seccomp/cache.js');
+  return cachedFilter({ ...target, version, built: builtAt(), capabilities: kept }, compile);
+}
+
+/** `default`, `unconfined`, or the name of a file. */
+function profileOf({ privileged, seccomp }: Settings): string {
+  return seccomp ?? (privileged ? 'unconfined' : 'default');
+}
+
+function sourceOf(profile: string): 'default' | { name: string; text: string } {
+  return profile === 'default' ? profile : { name: profile, text: readText(profile, '--seccomp') };
+}
+
+function targetOf(kept: readonly number[]): Target {
+  return {
+    capabilities: kept.map((number) => capabilities[number] ?? ''),
+    arch: process.arch === 'arm64' ? 'arm64' : 'x64',
+    kernel: release(),
+  };
+}
+
+async function reportOf(settings: Settings, kept: readonly number[]): Promise<Report | undefined> {
+  const profile = profileOf(settings);
+  if (profile === 'unconfined') return undefined;
+  const { seccompReport } = await import('./seccomp/report.js');
+  return seccompReport(sourceOf(profile), targetOf(kept));
+}
