@@ -63,7 +63,7 @@ export function nameRootfs(image: string, path: string): void {
 }
 
 /** The names of images, and the tree that each leads to, as its name below the directory of all trees. */
-export function rootfsNames(home: string = storeHome()): Map<string, string> {
+export function rootfsNames(home: string): Map<string, string> {
   const directory = join(home, 'rootfs');
   const names = new Map<string, string>();
   const walk = (below: string) => {
@@ -78,7 +78,7 @@ export function rootfsNames(home: string = storeHome()): Map<string, string> {
 }
 
 /** All trees, those that are not whole and those without a name as well, by their names below the directory of all trees. */
-export function rootfsTrees(home: string = storeHome()): string[] {
+export function rootfsTrees(home: string): string[] {
   // Of a tree that a killed process was at work on, only files beside it may be left.
   const names = entriesOf(join(home, 'rootfs')).map(
     ({ name }) => /^\.?(sha(?:256|512)-[0-9a-f]+)(?:\.|$)/.exec(name)?.[1],
@@ -87,7 +87,7 @@ export function rootfsTrees(home: string = storeHome()): string[] {
 }
 
 /** Takes away the name of an image, and the directories that were there for it alone. */
-export function unnameRootfs(image: string, home: string = storeHome()): void {
+export function unnameRootfs(image: string, home: string): void {
   const directory = join(home, 'rootfs');
   try {
     fs.rmSync(join(directory, image), { force: true });

@@ -30,8 +30,8 @@ export function certificateDirectories(url: URL, env: NodeJS.ProcessEnv = proces
   );
 }
 
-export function findCertificates(url: URL, env?: NodeJS.ProcessEnv): string | undefined {
-  return certificateDirectories(url, env).find(isDirectory);
+export function findCertificates(url: URL): string | undefined {
+  return certificateDirectories(url).find(isDirectory);
 }
 
 function namesOf({ host, port }: URL): string[] {

@@ -244,21 +244,17 @@ export const mmap = syscall(
 );
 export const mprotect = syscall('mprotect', { x64: 10, arm64: 226 }, memory, long, flags(['PROT_', PROT]));
 
-/** `struct open_how` for openat2(2): 24 bytes. */
-export function openHow(oflags: number, resolve: number, mode = 0): Buffer {
+/** `struct open_how` for openat2(2): 24 bytes. Its mode is 0, since it creates nothing here. */
+export function openHow(oflags: number, resolve: number): Buffer {
   const how = Buffer.alloc(24);
   how.writeBigUInt64LE(BigInt(oflags >>> 0), 0);
-  how.writeBigUInt64LE(BigInt(mode), 8);
   how.writeBigUInt64LE(BigInt(resolve), 16);
   return how;
 }
 
-/** `struct mount_attr` for mount_setattr(2): 32 bytes. */
-export function mountAttr(set: number, clear = 0, propagation = 0, usernsFd = 0): Buffer {
+/** `struct mount_attr` for mount_setattr(2), 32 bytes: sets these attributes and clears none. */
+export function mountAttr(set: number): Buffer {
   const attr = Buffer.alloc(32);
   attr.writeBigUInt64LE(BigInt(set >>> 0), 0);
-  attr.writeBigUInt64LE(BigInt(clear >>> 0), 8);
-  attr.writeBigUInt64LE(BigInt(propagation >>> 0), 16);
-  attr.writeBigUInt64LE(BigInt(usernsFd), 24);
   return attr;
 }

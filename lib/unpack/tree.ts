@@ -23,11 +23,6 @@ export interface DirectoryEnd {
   acls: Xattrs | undefined;
 }
 
-export interface TreeLimits {
-  names?: NamesBudget;
-  maxDepth: number;
-}
-
 export class Tree {
   readonly root: Root;
   /** By canonical path. */
@@ -35,8 +30,8 @@ export class Tree {
   readonly unset = new Map<ByteString, Unset>();
   /** By directory, the names of devices that were left out. Whiteouts and later entries act on them as on any file. */
   private readonly leftOut = new Map<ByteString, Set<ByteString>>();
-  readonly maxDepth: number;
-  readonly names: NamesBudget;
+  /** Bounds the memory that all of this takes. */
+  readonly names = new NamesBudget();
   /** Called with the path of every directory that was made on the way to an entry. */
   onMade: (path: ByteString) => void = () => {};
   /** Called before the kernel is asked where a path leads: whatever was put off has to be made by then. */
@@ -45,12 +40,11 @@ export class Tree {
   /** `fd` is the root directory of the tree, open, empty and owned by this process. */
   constructor(
     readonly fd: number,
-    limits: TreeLimits,
+    /** Directories inside each other, at most. */
+    readonly maxDepth: number,
   ) {
-    this.maxDepth = limits.maxDepth;
-    this.names = limits.names ?? new NamesBudget();
     this.root = new Root(fd, {
-      maxDepth: limits.maxDepth,
+      maxDepth,
       made: (path) => {
         this.forgetUnset(path);
         this.onMade(path);

@@ -129,7 +129,7 @@ async function laid<L extends LayerFile>(
     tree.root.closeAll();
     const spareFd = stage.spare();
     try {
-      const spare = new Tree(spareFd, { maxDepth: options.limits.depth });
+      const spare = new Tree(spareFd, options.limits.depth);
       tree = await lay(repeated, stage, selection, options, spare);
       spare.root.closeAll();
     } finally {
@@ -149,7 +149,7 @@ async function lay<L extends LayerFile>(
 ): Promise<Tree> {
   const { entries, bytes, depth } = options.limits;
   const budget: Budget = { entries, bytes };
-  const tree = new Tree(stage.fd, { maxDepth: depth });
+  const tree = new Tree(stage.fd, depth);
   const deferred = deferring();
   const sourceOf = selection.isAll ? undefined : (target: string) => selection.sourceOf(target, tree, spare);
   try {
