@@ -1,7 +1,7 @@
-/** What a piece takes besides its bytes: an object, and the memory that it keeps alive. Of tiny ones millions would wait. */
+/** What each piece counts besides its bytes, for its object. Without it millions of tiny pieces could wait. */
 const pieceBytes = 4096;
 
-/** Pieces on their way from a producer to a reader that may be slower or faster, with a bound on what waits between. */
+/** A queue of pieces between a producer and a reader, with a bound on the bytes that wait in it. */
 export class Ahead {
   private readonly ready: Buffer[] = [];
   private waitingBytes = 0;
@@ -31,7 +31,7 @@ export class Ahead {
     });
   }
 
-  /** Nothing more comes: all is well, or `error` is why. */
+  /** No more pieces come: this is the end, or `error` is the reason. */
   end(error?: unknown): void {
     if (this.ended) return;
     this.ended = true;
@@ -39,7 +39,7 @@ export class Ahead {
     this.wakeReader?.();
   }
 
-  /** The next piece, or `undefined` at the end. Throws the producer's error once all before it is read. */
+  /** The next piece, or `undefined` at the end. The producer's error is thrown after the pieces before it are read. */
   async next(): Promise<Buffer | undefined> {
     while (this.ready.length === 0) {
       if (this.error) throw this.error;
@@ -72,7 +72,7 @@ export class Ahead {
   }
 }
 
-/** Two pieces as one, where they lie side by side in memory: a reader is slower with many small ones. */
+/** Two pieces as one, if they are adjacent in memory: many small ones would make the reader slower. */
 function joinedTo(piece: Buffer, next: Buffer): Buffer | undefined {
   if (piece.buffer !== next.buffer || piece.byteOffset + piece.length !== next.byteOffset) return undefined;
   return Buffer.from(piece.buffer, piece.byteOffset, piece.length + next.length);

@@ -1,7 +1,7 @@
 /**
- * A layer's bytes without their compression. What the compression is, the first bytes say, whatever the media type
- * claims. Decompression is ahead of the reader by a few megabytes; a thread of its own for large layers makes it overlap with
- * writing files.
+ * The decompressed bytes of a layer. The first bytes of the file tell the compression, whatever the media type claims.
+ * Decompression runs a few megabytes ahead of the reader; for large layers it has a thread of its own, so that it goes
+ * on while files are written.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
@@ -14,10 +14,10 @@ import { type Compression, compressionOf, foreignCompressionOf, foreignHeadBytes
 import type { Output } from './output.js';
 import { unzstd } from './unzstd.js';
 
-/** What may wait between decompressing and writing. */
+/** Bytes that may wait between decompressing and writing. */
 const aheadBytes = 4 * 1024 * 1024;
 
-/** Decompresses all of `input` into `output`. Without `checks` it need not look at checksums of the format's own. */
+/** Decompresses all of `input` into `output`. Without `checks` the format's own checksums need not be checked. */
 export type Decoder = (input: Input, output: Ahead, checks: boolean) => Promise<void>;
 
 const decoders: Record<Compression, Decoder> = {
@@ -37,24 +37,24 @@ export interface Source {
   close(): Promise<void>;
 }
 
-/** Who decompresses large layers while this thread does other things. */
+/** Decompresses large layers while this thread does other things. */
 export interface Decompressor {
   gunzip(file: { fd: number; path: string; size: number }, digest: ContentDigest): Source;
-  /** Bytes of a file that it is worth its while for. */
+  /** The smallest file, in bytes, that is worth the effort. */
   readonly worthBytes: number;
 }
 
 export interface ContentDigest {
   algorithm: string;
-  /** It is compared with what it should be: what the compression has for a checksum need not be looked at. */
+  /** Whether the digest will be compared: then the compression's own checksum need not be checked. */
   isCompared: boolean;
 }
 
 export interface LayerOptions {
-  /** Sha256 that is not compared, by default. */
+  /** By default sha256, not compared. */
   digest?: ContentDigest;
   decompressor?: Decompressor | undefined;
-  /** Hashes the file as it is, by the time that all its content has been read. */
+  /** Hashes the compressed file. It is complete when all content has been read. */
   blobHash?: Hash | undefined;
 }
 
@@ -112,7 +112,7 @@ export class LayerBytes {
     return this.source.digest();
   }
 
-  /** Lets go of the file. */
+  /** Closes the file. */
   async close(): Promise<void> {
     await this.source.close();
   }
@@ -126,7 +126,7 @@ function compressionIn(fd: number, path: string): Compression {
   return compressionOf(head);
 }
 
-/** Memory for what waits. Small pieces share it. */
+/** Provides the memory for the waiting pieces. Small ones share it. */
 class AheadOutput implements Output {
   private memory: Buffer = Buffer.of();
   private full = false;

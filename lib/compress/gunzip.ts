@@ -1,4 +1,4 @@
-/** gzip data: RFC 1952. Several members in a row are one file; NULs may follow, and nothing else. */
+/** gzip data: RFC 1952. A file is one member or several in a row. Only NULs may follow the last one. */
 import type { Gunzip } from 'node:zlib';
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
@@ -7,10 +7,10 @@ import { chunkBytes, type Input } from './input.js';
 import type { Output } from './output.js';
 
 /**
- * Decompresses all of `input` into `output`: by zlib as a function, in this thread, or where that cannot be called as a
- * stream, in Node's thread pool. Without `checks` the checksums of gzip, which take a tenth of the time, are passed over where
- * they can be: for who compares the content's digest. RFC 1952, 2.3.1.2 leaves that open. Throws `Failure` 65 for damaged
- * data.
+ * Decompresses all of `input` into `output`: by calls of zlib in this thread, or where these are not possible by Node's
+ * stream, which uses the thread pool. Without `checks` gzip's own checksums are not checked if that can be avoided.
+ * They take a tenth of the time, and callers that compare the digest of the content do not need them; RFC 1952, 2.3.1.2
+ * leaves it open. Throws `Failure` 65 for damaged data.
  */
 export function gunzip(input: Input, output: Output, checks: boolean): Promise<void> {
   return hasZlib() ? gunzipByCalls(input, output, checks) : gunzipByStream(input, output);
@@ -35,11 +35,11 @@ async function gunzipByCalls(input: Input, output: Output, checks: boolean): Pro
   }
 }
 
-/** The members of a file, and what stands between and behind them. */
+/** The members of a file, and what stands between and after them. */
 class Members {
   private readonly inflater: Inflater;
   private state: 'inside' | 'between' | 'padding' = 'inside';
-  /** The last output was full: more may be to come without further input. */
+  /** The last output was filled completely: more may come without further input. */
   hasMore = false;
 
   constructor(
@@ -49,7 +49,9 @@ class Members {
     this.inflater = new Inflater(checks);
   }
 
-  /** Takes bytes of `chunk` from `at` on; says how far it got, and how many bytes came out. */
+  /**
+   * Decompresses `chunk` from `at` on into `memory`. Returns how far it came in `chunk`, and how many bytes it wrote.
+   */
   run(chunk: Buffer, at: number, memory: Buffer): { at: number; bytes: number } {
     if (this.state === 'between') this.state = this.begin(chunk[at]!);
     if (this.state === 'padding') {
@@ -89,7 +91,7 @@ export async function gunzipByStream(input: Input, output: Output): Promise<void
       reject(error.code === 'Z_BUF_ERROR' ? cut(input.path) : damaged(input.path, error.message));
     });
   });
-  // Whoever waits for a write to be done hears of an error there first.
+  // An error is thrown to whoever awaits a write below; here it must not count as unhandled.
   ended.catch(() => {});
   stream.on('data', (chunk: Buffer) => {
     stream.pause();
@@ -117,7 +119,7 @@ async function feed(stream: Gunzip, input: Input, output: Output, ended: Promise
   for (let chunk = await input.read(); chunk.length > 0; chunk = await input.read()) {
     if (output.closed) return;
     const piece = chunk;
-    // Node takes no notice of what stands behind the end of a member when it begins with a NUL.
+    // Node ignores whatever follows a member when that begins with a NUL, so it is checked here.
     const over = given > stream.bytesWritten;
     given += piece.length;
     if (over) checkNuls(piece, input.path);

@@ -1,17 +1,17 @@
 import type { Hash } from 'node:crypto';
 import { closeSync, read } from 'node:fs';
 
-/** Large enough that a turn of the event loop is nothing beside it, small enough to stay in a processor's cache. */
+/** Large enough that a turn of the event loop takes little time beside it, and small enough for a processor's cache. */
 export const chunkBytes = 512 * 1024;
 
 /**
- * Reads an open file once from its beginning, a piece ahead of who asks, and hashes what it hands out where a hash is
- * given. The file is closed with this.
+ * Reads an open file once, from its beginning, always one piece in advance. If a hash is given, it hashes what it
+ * returns. `close` closes the file.
  */
 export class Input {
   private position = 0;
   private coming: Promise<Buffer> | undefined;
-  /** One is being read into while the other is being decompressed. */
+  /** One is filled while the other is decompressed. */
   private readonly buffers = [Buffer.allocUnsafeSlow(chunkBytes), Buffer.allocUnsafeSlow(chunkBytes)] as const;
   private turn = 0;
   private closed = false;
@@ -30,7 +30,7 @@ export class Input {
     this.position += chunk.length;
     this.hash?.update(chunk);
     this.coming = this.readPiece(this.position);
-    // Whoever reads on hears of an error; a reader that has gone does not.
+    // The next `read` throws an error. Without one it must not count as unhandled.
     this.coming.catch(() => {});
     return chunk;
   }
@@ -40,7 +40,7 @@ export class Input {
     return this.position;
   }
 
-  /** Nothing may still be read when the number of the file becomes that of another. */
+  /** Waits for a read that is under way: after the close its descriptor may be that of another file. */
   async close(): Promise<void> {
     if (this.closed) return;
     this.closed = true;

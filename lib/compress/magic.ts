@@ -1,4 +1,4 @@
-/** What data is compressed with, by its first bytes. Sources: RFC 1952, 2.3.1; RFC 8878, 3.1.1 and 3.1.2. */
+/** Recognizes the compression of data by its first bytes. Sources: RFC 1952, 2.3.1; RFC 8878, 3.1.1 and 3.1.2. */
 export type Compression = 'gzip' | 'zstd' | 'none';
 
 /** `head` are the first bytes, four where there are as many. */
@@ -11,18 +11,18 @@ export function compressionOf(head: Buffer): Compression {
 }
 
 /**
- * Formats that docker takes for layers and the image specification does not: how data in them begins, in hexadecimal. That
- * of bzip2 has the digits of pi, or those of its square root where it holds nothing.
+ * Formats that docker accepts for layers and the image specification does not, with how their data begins, in
+ * hexadecimal. bzip2 has the digits of pi there, or those of its square root when it is empty.
  */
 const foreign: Record<string, RegExp> = {
   xz: /^fd377a585a00/,
   bzip2: /^425a683[1-9](?:314159265359|177245385090)/,
 };
 
-/** The bytes that it takes to know these. */
+/** How many bytes it takes to recognize these. */
 export const foreignHeadBytes = 10;
 
-/** The name of a format that no layer has, for an error that names it. */
+/** The name of a format that a layer must not have, for an error message; undefined for any other data. */
 export function foreignCompressionOf(head: Buffer): string | undefined {
   const hex = head.toString('hex');
   return Object.keys(foreign).find((name) => foreign[name]!.test(hex));

@@ -1,9 +1,9 @@
-/** Where decompressed bytes go: into memory that the receiver gives, so that nothing is copied on the way. */
+/** Where decompressed bytes go: into memory that the receiver provides, so that nothing is copied on the way. */
 export interface Output {
   /** Memory for what comes next, at least one byte; a promise when the receiver has to catch up first. */
   room(): Buffer | Promise<Buffer>;
-  /** So many bytes of what `room` gave are filled. */
+  /** Tells how many bytes of the memory from `room` have been filled. */
   filled(bytes: number): void;
-  /** Nobody wants more. */
+  /** Nobody wants more bytes. */
   readonly closed: boolean;
 }

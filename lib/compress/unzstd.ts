@@ -1,7 +1,7 @@
 /**
- * zstd data: RFC 8878. Each frame goes to a decoder by itself: libzstd where it can be called, or else Node's stream
- * (22.15 and later). They are the same code; but Node needs a stream for each frame, and layers of many small frames
- * then take five times as long.
+ * zstd data: RFC 8878. Each frame goes to a decoder by itself: to libzstd where that can be called, otherwise to Node's
+ * stream (22.15 and later). They are the same code, but Node needs a new stream for each frame, so that layers of many
+ * small frames take five times as long.
  */
 
 import type { Transform } from 'node:stream';
@@ -54,7 +54,7 @@ export function nodeDecoder(): MakeDecoder | undefined {
   return (path, output) => new NodeDecoder(() => create({ chunkSize: chunkBytes }), path, output);
 }
 
-/** A stream for each frame: Node's ends without a word after the first, and would take more of them for nothing. */
+/** A new stream for each frame: Node's stream silently ends after the first one, and ignores those that follow. */
 class NodeDecoder implements FrameDecoder {
   private stream: Transform | undefined;
   private ended: Promise<void> = Promise.resolve();
@@ -91,7 +91,7 @@ class NodeDecoder implements FrameDecoder {
     this.ended = finished(stream).catch((error: unknown) => {
       throw damaged(this.path, error instanceof Error ? error.message : String(error), error);
     });
-    // Whoever waits for a write to be done hears of an error there first.
+    // An error is thrown to whoever awaits a write; here it must not count as unhandled.
     this.ended.catch(() => {});
     return stream;
   }
@@ -117,7 +117,7 @@ class LibraryDecoder implements FrameDecoder {
       if (piece.length > 0 && !this.output.offer(piece)) await this.output.room();
       if (this.output.closed) return;
       at = done.at;
-      // A frame that ends leaves nothing behind; before that, no room left may mean that more is to come.
+      // Within a frame, a full output may mean that more is waiting inside libzstd; at its end nothing is.
       full = this.room.length === 0 && done.hint !== 0;
       if (last && at === bytes.length && !full && done.hint !== 0) throw damaged(this.path, 'a frame is not complete');
     }

@@ -1,13 +1,15 @@
 /**
- * Where the frames of zstd data begin and end, without decompressing them: RFC 8878, section 3. A decoder is then given
- * each frame by itself, and one that is cut is found out, which not every decoder does.
+ * Finds where the frames of zstd data begin and end, without decompressing them: RFC 8878, section 3. So a decoder can
+ * be given each frame by itself. It also detects a frame that is cut, which not every decoder does.
  */
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 
 const magic = 0xfd2fb528;
 const maxHeader = 18;
-/** What libzstd allows where nobody asks for more: the memory of a decoder. zstd.h, ZSTD_WINDOWLOG_LIMIT_DEFAULT. */
+/**
+ * Bytes of memory that a frame may demand of a decoder: the default of libzstd (zstd.h, ZSTD_WINDOWLOG_LIMIT_DEFAULT).
+ */
 const maxWindow = 128 * 1024 * 1024;
 
 /** Bytes of a frame; `last` when they end it. */
@@ -49,7 +51,7 @@ export class FrameWalker {
         this.head[this.headBytes++] = chunk[at++]!;
         if (this.headBytes < this.wanted) continue;
         this.headComplete();
-        // The magic number was held back until it was known whether a frame or a skippable one begins.
+        // A frame begins, and its magic number belongs to it. That of a skippable frame is not passed on.
         if (this.state === 'header' && begin < 0) {
           begin = Math.max(0, at - 4);
           const before = 4 - (at - begin);
@@ -130,7 +132,7 @@ export class FrameWalker {
     this.state = 'content';
   }
 
-  /** Nothing is left of a block, checksum or skippable frame: what comes next. True at the end of a frame. */
+  /** A block, checksum or skippable frame is complete: decides what comes next. True at the end of a frame. */
   private contentComplete(): boolean {
     if (this.state === 'content' && !this.lastBlock) this.expect('block', 3);
     else if (this.state === 'content' && this.hasChecksum) {
@@ -156,7 +158,10 @@ function dictionaryOf(header: Buffer): number {
 
 const dictionaryBytes = [0, 1, 2, 4];
 
-/** RFC 8878, 3.1.1.1.2: how far back a frame may refer; one of a single segment, to its beginning. */
+/**
+ * RFC 8878, 3.1.1.1.2: how far back a frame may refer, in bytes. A single-segment frame may refer to all of its
+ * content.
+ */
 function windowOf(header: Buffer): number {
   const descriptor = header[0]!;
   if ((descriptor & 0x20) === 0) {
@@ -164,7 +169,7 @@ function windowOf(header: Buffer): number {
     return base + (base / 8) * (header[1]! & 7);
   }
   const at = 1 + dictionaryBytes[descriptor & 3]!;
-  // Content sizes of one and two bytes are small.
+  // A content size in one or two bytes is at most 64 KiB.
   if (descriptor < 0x80) return 0;
   return descriptor < 0xc0 ? header.readUInt32LE(at) : Number(header.readBigUInt64LE(at));
 }

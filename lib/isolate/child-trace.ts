@@ -8,8 +8,8 @@ import type { Report } from './seccomp/report.js';
 import type { PlanStep } from './step.js';
 
 /**
- * Shows the steps that the child has made, once it has come to its last gate or has ended. It waits there, so that these
- * lines come before the output of the command; then it is let go, and what it did after that is shown as well.
+ * Shows the steps that the child has made, once it has come to its last gate or has ended. It waits there, so that
+ * these lines come before the output of the command; then it is let go, and what it did after that is shown as well.
  */
 export function showChild(program: Program, plan: Plan, control: Control, report: Report | undefined): void {
   const later = new Set<Plan['steps'][number]>([...plan.attempts.map(({ step }) => step), ...(plan.init?.loop ?? [])]);

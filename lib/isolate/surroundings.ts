@@ -27,8 +27,9 @@ export interface Surroundings extends Circumstances {
 }
 
 /**
- * Finds out what a container depends on: the host, the image's users, the filter. Nothing on the host is changed. Throws
- * `Failure` for settings that cannot be had here. `control` is the line to the child, `image` what the child becomes.
+ * Finds out what a container depends on: the host, the image's users, the filter. Nothing on the host is changed.
+ * Throws `Failure` for settings that cannot be had here. `control` is the line to the child, `image` what the child
+ * becomes.
  */
 export async function lookAround(
   settings: Settings,

@@ -15,7 +15,9 @@ import { loginOf } from './proxy-env.js';
 import { secretsIn, withoutSecrets } from './secrets.js';
 import { hiddenIn } from './url.js';
 
-/** Bytes of an unwanted body that are read, so that its connection can be used again. A longer body is not worth that. */
+/**
+ * Bytes of an unwanted body that are read, so that its connection can be used again. A longer body is not worth that.
+ */
 const dropLimit = 64 * 1024;
 
 /** Bytes for a body of unknown length, to begin with: most manifests are shorter. */
@@ -100,7 +102,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Incoming {
   onResponseEnd(): void {
     this.#outcome = 'complete';
     this.#pace?.stop();
-    // undici takes a connection back one turn of the event loop after this. Who asks sooner gets, and pays for, a new one.
+    // undici takes a connection back one turn of the event loop after this. Who asks sooner gets, and pays for, a new
+    // one.
     setImmediate(() => setImmediate(() => this.#settle?.resolve()));
   }
 

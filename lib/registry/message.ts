@@ -26,7 +26,10 @@ export interface Incoming {
   bytes(limit: number): Promise<Buffer>;
   /** A text that the server sent, with `***` for what it quotes of our credentials or of a signed link. */
   quote(text: string): string;
-  /** Gives up the body: reads the rest of a short one, so that the connection can be used again, or hangs up. Never rejects. */
+  /**
+   * Gives up the body: reads the rest of a short one, so that the connection can be used again, or hangs up. Never
+   * rejects.
+   */
   drop(): Promise<void>;
 }
 

@@ -1,4 +1,6 @@
-/** The layers that stdin announces: those of an image, each held against its manifest, or files named by hand. */
+/**
+ * The layers that stdin announces: those of an image, compared with its manifest, or files that somebody names by hand.
+ */
 import { asDigest, asObject, asSize, asString, optional } from '../pipe/check.js';
 import { asLayer, asManifestDocument, type Layer, type ManifestDocument } from '../pipe/document.js';
 import { Failure } from '../pipe/failure.js';
@@ -8,11 +10,14 @@ import { Status } from '../pipe/status.js';
 export interface LayerFile {
   index: number;
   path: string;
-  /** What the layer is called. */
+  /** What messages call the layer by. */
   digest?: string | undefined;
-  /** What the file must have, compressed as it is. A layer of an image does without: its diffID says as much, at less cost. */
+  /**
+   * The digest that the compressed file must have. Layers of an image have none: checking the diffID is as safe, and
+   * cheaper.
+   */
   blobDigest?: string | undefined;
-  /** What its content must have. */
+  /** The digest that the uncompressed content must have. */
   diffID?: string | undefined;
   /** Bytes of the file. */
   size?: number | undefined;
@@ -28,7 +33,7 @@ export async function* layersOf(lines: AsyncIterable<unknown>): AsyncGenerator<L
   for await (const line of lines) yield asLayer(line);
 }
 
-/** The layers, each held against what manifest and config say of it. Throws `Failure` 65 when they differ. */
+/** The layers, each compared with what the manifest and the config say. Throws `Failure` 65 when they differ. */
 export async function* ofImage(layers: AsyncIterable<Layer>, document: ManifestDocument): AsyncGenerator<Layer> {
   const { manifest, config } = document;
   const wanted = manifest.layers.length;
@@ -55,7 +60,7 @@ export async function* ofImage(layers: AsyncIterable<Layer>, document: ManifestD
   }
 }
 
-/** Whether a first line is a layer already, so that no document comes: lines made by hand. */
+/** Whether the first line is a layer and not the document of an image: then the lines are made by hand. */
 export function isByHand(first: unknown): boolean {
   const line = asObject(first, 'line');
   return 'layer' in line && !('image' in line);

@@ -1,8 +1,8 @@
 /**
- * What a run keeps beside its target while it is at work: `.BASE.md-unpack-INODE`, the tree that grows, by the inode of
- * its root, and files of that name with an ending. One of them, `.lock`, is locked for as long as the process lives. The
- * kernel drops the lock however a process dies, and keeps it for all containers that share the directory: what nobody
- * holds is what a killed run has left.
+ * What a run keeps beside its target while it works: the growing tree `.BASE.md-unpack-INODE`, named after the inode of
+ * its root, and files of that name with an ending. One of these, `.lock`, is locked as long as the process lives. The
+ * kernel releases the lock however the process dies, and processes in other containers see it as well. So files whose
+ * lock nobody holds were left by a killed run.
  */
 import { randomBytes } from 'node:crypto';
 import { errnoName, Failure, statusOfErrno } from '../pipe/failure.js';
@@ -17,13 +17,13 @@ import { entriesOf, openDirectory } from './directory.js';
 import { removeTree } from './remove.js';
 import { statAt, statOf } from './stat.js';
 
-/** The files that go with a tree, the document last: it is what says that all is in place. */
+/** The files that go with a tree. The document comes last: when it is in its place, everything is. */
 export const sideFiles = ['.unset.jsonl', '.json'] as const;
 
 const ownName = /^([0-9a-f-]+)(?:\.lock|\.spare|\.json|\.unset\.jsonl)?$/;
 
 export interface Claim {
-  /** Of the tree, and how the names of all its files begin. */
+  /** The name of the growing tree. The names of its files begin with it. */
   name: string;
   /** The root of the tree, open. */
   fd: number;
@@ -38,11 +38,11 @@ export function claim(parent: number, base: string): Claim {
       const made = `${interimPrefix(base)}${randomBytes(8).toString('hex')}`;
       const fd = makeRoot(parent, made);
       if (fd === undefined) continue;
-      // If it is not taken it keeps its inode, so that the next one gets another.
+      // When its name is taken, it stays until the end: otherwise the next attempt could get the same inode and name.
       inTheWay.push(made);
       const name = interimName(base, statAt(fd, '.')!.inode);
       const lock = lockFile(parent, `${name}.lock`, false);
-      // Until it has its name, another run takes it for a leftover.
+      // Before it has this name it looks like a leftover, and another run may remove it: then the rename fails.
       if (lock !== undefined && renameat2.try(parent, made, parent, name, 0) === 0) {
         inTheWay.pop();
         return { name, fd, lock };
@@ -64,8 +64,8 @@ export function release(parent: number, { name, fd, lock }: Claim): void {
 }
 
 /**
- * Removes what killed runs have left for `base`. Where one had put its tree in its place, but not yet the files that go
- * with it, that is done now. What another user has left stays.
+ * Removes what killed runs have left for `base`. When one had already put its tree in place, but not the files that go
+ * with it, those are put in place now. What another user left stays.
  */
 export function clearLeftovers(parent: number, base: string): void {
   for (const name of namesOf(parent, base)) {
@@ -77,13 +77,13 @@ export function clearLeftovers(parent: number, base: string): void {
     } catch (error) {
       if (statusOfErrno(errnoName(error)) !== Status.notPermitted) throw error;
     } finally {
-      // It may be new: nobody else would remove it then.
+      // The lock file may have been created just now, and nobody else would remove it.
       unlock(parent, name, lock);
     }
   }
 }
 
-/** Puts a file that goes with a tree in its place. An empty one stands for none, and removes what is there. */
+/** Puts a file that goes with a tree in its place. An empty one means that there is none: it removes what is there. */
 export function placeFile(parent: number, name: string, base: string, ending: string): void {
   const stat = statAt(parent, toName(`${name}${ending}`));
   if (!stat) return;
@@ -95,12 +95,15 @@ export function placeFile(parent: number, name: string, base: string, ending: st
   unlinkat(parent, `${name}${ending}`, 0);
 }
 
-/** The name of a file in the notation of `lib/unpack`. */
+/** The name of a file as bytes: see bytes.ts. */
 export function toName(text: string): ByteString {
   return fromBytes(Buffer.from(text));
 }
 
-/** A second tree for as long as the claim lasts: its root, open, which the caller closes. One that was there is gone. */
+/**
+ * Makes a second tree, in place of an earlier one, that lasts as long as the claim. Returns its root, for the caller to
+ * close.
+ */
 export function makeSpare(parent: number, { name }: Claim): number {
   removeTree(parent, toName(`${name}.spare`));
   const fd = makeRoot(parent, `${name}.spare`);
@@ -108,17 +111,20 @@ export function makeSpare(parent: number, { name }: Claim): number {
   return fd;
 }
 
-/** The root directory of a new tree, open; `undefined` when another run has removed it at once. After a failure it is not there. */
+/**
+ * Makes the root directory of a new tree and opens it; `undefined` when another run removed it. Nothing stays after a
+ * failure.
+ */
 function makeRoot(parent: number, name: string): number | undefined {
   mkdirat(parent, name, 0o700);
   try {
     const fd = openat.try(parent, name, openDirectory, 0);
     if (fd === -ENOENT) return undefined;
     if (fd < 0) throw new SyscallError('openat', -fd, name);
-    // A setgid parent and a default ACL hand themselves on to what is made below.
+    // A setgid parent and a default ACL are inherited, also by everything that is made below.
     fchown(fd, process.geteuid!(), process.getegid!());
     for (const acl of ['system.posix_acl_default', 'system.posix_acl_access']) fremovexattr.try(fd, acl);
-    // Nobody else goes in while it grows: a directory for everybody, as /tmp, is no place to create things by name in.
+    // Nobody else may enter while it grows: entries are created by name, which others could exchange.
     fchmod(fd, 0o700);
     return fd;
   } catch (error) {
@@ -128,9 +134,10 @@ function makeRoot(parent: number, name: string): number | undefined {
 }
 
 /**
- * Makes or opens a lock file and locks it; `undefined` when somebody else has it. Some network filesystems have no locks:
- * a run can do without, but none may take another's files for abandoned then, which is what `needed` says. Nor may it what
- * cannot be opened: it is another user's, or no lock at all.
+ * Makes or opens a lock file and locks it; `undefined` when another process holds it. Some network filesystems have no
+ * locks. A run can work without one, but then it must not take another run's files for abandoned. With `needed`,
+ * therefore, a lock that cannot be had counts as held; so does a file that cannot be opened, since it may be another
+ * user's.
  */
 function lockFile(parent: number, name: string, needed: boolean): number | undefined {
   const fd = openat.try(parent, name, O.RDWR | O.CREAT | O.CLOEXEC | O.NOFOLLOW | O.NONBLOCK, 0o600);
@@ -138,7 +145,7 @@ function lockFile(parent: number, name: string, needed: boolean): number | undef
   if (fd < 0) throw new SyscallError('openat', -fd, name);
   const result = flock.try(fd, LOCK.EX | LOCK.NB);
   const isFree = result === 0 || (!needed && result !== -EAGAIN);
-  // Whoever held it may have removed it in between.
+  // A process that held it may have removed the file in between: then this lock protects nothing.
   if (isFree && statAt(parent, toName(name))?.inode === statOf(fd).inode) return fd;
   close(fd);
   return undefined;

@@ -1,11 +1,12 @@
 /**
- * Files and symlinks that are put off to be made many in one go, and directories to be completed so. That takes less time
- * than a call from JavaScript for each step. They are those that nothing is to be asked about: what is needed for them is
- * known beforehand, and that nothing stands in their way is taken for granted. Where a call of one does not do what it
- * should, that one and all behind it are made again, one by one, by whoever put them off: only then is it known what their
- * paths mean.
+ * Entries that are put off, so that many are made by one batch of system calls (sys/batch.ts): a batch takes less time
+ * than a call from JavaScript for each step. These are files, symlinks, and the modes and times of finished
+ * directories.
  *
- * All else that is done to the tree comes after a `flush`, so that the outcome is that of the order of the archive.
+ * A batch cannot decide anything, so it takes for granted that each call succeeds: that nothing stands at the name, for
+ * example. When one fails, its entry and all entries after it are made one by one by `again`, which can decide.
+ *
+ * Everything else that changes the tree calls `flush` first. The result is therefore that of the archive's own order.
  */
 import { tracing } from '../pipe/trace.js';
 import { Batch } from '../sys/batch.js';
@@ -17,9 +18,9 @@ import type { ByteString } from './bytes.js';
 import type { Time } from './pax.js';
 import { timespecsBytes, writeTimespecs } from './timespec.js';
 
-/** What finds a directory in its root, where no symlink leads to it. */
+/** For openat2(2): a directory in the root by a path without symlinks. */
 export const directHow = openHow(O.RDONLY | O.DIRECTORY | O.CLOEXEC, RESOLVE.IN_ROOT | RESOLVE.NO_SYMLINKS);
-/** For a new file, never through a symlink that stands there. */
+/** For openat(2): a new file, and never one that a symlink at its name leads to. */
 export const createFile = O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW | O.CLOEXEC;
 
 const entriesAtOnce = 64;
@@ -27,7 +28,7 @@ const callsOfFile = 6;
 /** A name and what it links to, with their NULs: PATH_MAX twice, limits.h. */
 const maxTextBytes = 2 * 4096;
 
-/** Where an entry is to be; `again` makes it by single calls, and throws `Failure`. */
+/** Where an entry goes. `again` makes it by single calls if the batch could not; it throws `Failure`. */
 export interface Place {
   /** The directory, open until the next `flush`. */
   dirfd: number;
@@ -36,23 +37,24 @@ export interface Place {
 }
 
 export interface NewFile {
-  /** All of it; it must stay as it is until `flush`. */
+  /** The whole content. It must not change until `flush`. */
   content: Buffer | undefined;
-  /** The mode, and the owner where it is not who makes it. */
+  /** The owner is undefined when it is this process's own. */
   mode: number;
   owner: { uid: number; gid: number } | undefined;
   mtime: Time;
 }
 
-/** Its calls, from `begin` on and before `end`; whether the first opens what the last closes. */
+/** An entry in the batch: its calls are those from `begin` up to, not including, `end`. */
 interface Item {
   begin: number;
   end: number;
+  /** Whether the first call opens a descriptor that the last one closes. */
   opens: boolean;
   again(): void;
 }
 
-/** Under `-x` there is none, so that each call is seen by itself. */
+/** Undefined under `-x`, so that each call is traced by itself. */
 export function deferring(): Deferred | undefined {
   return tracing() ? undefined : new Deferred();
 }
@@ -62,12 +64,12 @@ export class Deferred {
   private items: Item[] = [];
   private readonly times = new Memory(entriesAtOnce * timespecsBytes);
   private readonly texts = new Memory(entriesAtOnce * 64 + maxTextBytes);
-  /** Where the memory of the last content is: pieces of an archive hold many. */
+  /** The memory of the last content and its address: looking that up is slow, and one memory holds many contents. */
   private contentMemory: ArrayBufferLike | undefined;
   private contentAt = 0;
   private readonly howAt = Number(addressOf(directHow));
 
-  /** To be flushed before anything more is added. */
+  /** `flush` has to be called before anything more is added. */
   get isFull(): boolean {
     return this.items.length === entriesAtOnce || this.texts.left < maxTextBytes;
   }
@@ -77,7 +79,7 @@ export class Deferred {
     const opened = batch.add(openat, 0, place.dirfd, this.text(place.name), createFile, mode & 0o777);
     if (owner) batch.addOn(opened, fchown, 0, owner.uid, owner.gid);
     if (content) batch.addOn(opened, write, content.length, this.addressOf(content), content.length);
-    // Behind the content and the owner, which take setuid away.
+    // After the content and the owner: both clear setuid.
     if (mode & 0o7000) batch.addOn(opened, fchmod, 0, mode);
     batch.addOn(opened, utimensat, 0, 0, this.time(mtime));
     batch.addOn(opened, close, 0);
@@ -92,7 +94,10 @@ export class Deferred {
     this.note(begin, false, place);
   }
 
-  /** A directory that is there, `name` being its path from `dirfd`: its mode, where that is still to be set, and times. */
+  /**
+   * Completes an existing directory, whose `name` is its path from `dirfd`: its mode, unless that is right, and its
+   * times.
+   */
   directory(place: Place, mode: number | undefined, mtime: Time): void {
     const { batch } = this;
     const opened = batch.add(openat2, 0, place.dirfd, this.text(place.name), this.howAt, directHow.length);
@@ -102,7 +107,7 @@ export class Deferred {
     this.note(opened, true, place);
   }
 
-  /** Makes what was put off. Throws what making one of them again throws; those behind it are not made then. */
+  /** Makes what was put off. Throws what an `again` throws; the entries after that one are not made. */
   flush(): void {
     const { items, batch } = this;
     if (items.length === 0) return;
@@ -114,7 +119,7 @@ export class Deferred {
     for (const { again } of items.slice(first)) again();
   }
 
-  /** After a failure: nobody wants them any more. */
+  /** Forgets what was put off, after a failure. */
   clear(): void {
     this.batch.clear();
     this.items = [];
@@ -126,7 +131,7 @@ export class Deferred {
     this.items.push({ begin, end: this.batch.size, opens, again });
   }
 
-  /** Closes what one that was not completed has open: its last call would have. close(2) itself never leaves it open. */
+  /** Closes the descriptor of an entry that stopped halfway, before its own close(2) was reached. */
   private letGo({ begin, end, opens }: Item, stopped: number): void {
     if (opens && stopped > begin && stopped < end - 1) close.try(this.batch.result(begin));
   }
@@ -159,7 +164,7 @@ export class Deferred {
   }
 }
 
-/** Memory that is filled from its beginning on. */
+/** Memory that is handed out from front to back. */
 class Memory {
   readonly bytes: Buffer;
   readonly address: number;
@@ -174,7 +179,7 @@ class Memory {
     return this.bytes.length - this.used;
   }
 
-  /** Where the next so many bytes are. Throws RangeError when there are not as many. */
+  /** Takes `length` bytes and returns their offset. Throws RangeError when fewer are left. */
   take(length: number): number {
     const at = this.used;
     if (length > this.left) throw new RangeError(`${length} bytes, and ${this.left} are left`);

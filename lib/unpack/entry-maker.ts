@@ -1,6 +1,7 @@
 /**
- * Makes one entry of a layer in a directory that is open: a file, directory, link or device, with its owner, mode, extended
- * attributes and times. Whatever stands at its name makes room. What the kernel does not permit is put on record in the tree.
+ * Makes one entry of a layer in a directory that is open: a file, directory, link or device, with its owner, mode,
+ * extended attributes and times. Whatever stands at its name makes room. What the kernel does not permit is put on
+ * record in the tree.
  */
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
@@ -97,7 +98,9 @@ export class EntryMaker {
     return new OpenFile(fd, path);
   }
 
-  /** Sets the rest and closes the file. The mode comes after the owner, whose change clears setuid; the times come last. */
+  /**
+   * Sets the rest and closes the file. The mode comes after the owner, whose change clears setuid; the times come last.
+   */
   finishFile(entry: Entry, file: OpenFile, path: ByteString): void {
     const { size, mtime, xattrs } = entry;
     const special = (entry.mode & 0o7000) !== 0;
@@ -110,7 +113,9 @@ export class EntryMaker {
     });
   }
 
-  /** xattr(7): an ordinary user sets attributes only on a file whose mode lets that user write, even when it is open. */
+  /**
+   * xattr(7): an ordinary user sets attributes only on a file whose mode lets that user write, even when it is open.
+   */
   private lentMode({ mode, xattrs }: Entry): number {
     return xattrs && !this.isRoot && !(mode & 0o200) ? 0o200 : 0;
   }
@@ -180,7 +185,9 @@ export class EntryMaker {
     else if (isDevice) this.tree.noteUnset(place.path, { uid, gid, mode, device: { type, major, minor } });
   }
 
-  /** Makes a call that creates the name, once more after removing what stands there. False when it gives `tolerated`. */
+  /**
+   * Makes a call that creates the name, once more after removing what stands there. False when it gives `tolerated`.
+   */
   private create({ dir, name, path }: Place, call: (name: Buffer) => number, tolerated = 0): boolean {
     const bytes = toBytes(name);
     let result = call(bytes);
@@ -245,7 +252,9 @@ export class EntryMaker {
     this.recordOwner(entry, path);
   }
 
-  /** Puts an owner on record that could not be set. Root's files need none: they are root's in the caller's containers. */
+  /**
+   * Puts an owner on record that could not be set. Root's files need none: they are root's in the caller's containers.
+   */
   recordOwner({ uid, gid }: Entry, path: ByteString): void {
     const unset: Unset = uid !== 0 || gid !== 0 ? { uid, gid } : {};
     this.tree.addUnset(path, unset);
@@ -253,8 +262,8 @@ export class EntryMaker {
 }
 
 /**
- * A hard link to nothing, or to a directory. That may be no fault of the layer: when only parts of an image are unpacked,
- * the target is another part.
+ * A hard link to nothing, or to a directory. That may be no fault of the layer: when only parts of an image are
+ * unpacked, the target is another part.
  */
 export class MissingTarget extends Failure {
   constructor({ path, target }: Entry, why = 'is not there') {

@@ -1,7 +1,7 @@
 /**
- * Ids in the values of extended attributes. The kernel takes them for ids of the user namespace that this process is in. Of
- * one that is not there it says EINVAL, as it does of a value that makes no sense. Sources: linux/posix_acl_xattr.h,
- * linux/capability.h, user_namespaces(7).
+ * Ids inside the values of extended attributes. The kernel reads them as ids of this process's user namespace. For an
+ * id that is not mapped there it gives EINVAL, as for a value that makes no sense: this file tells the two apart.
+ * Sources: linux/posix_acl_xattr.h, linux/capability.h, user_namespaces(7).
  */
 import { readFileSync } from 'node:fs';
 import type { ByteString } from './bytes.js';
@@ -24,7 +24,10 @@ function idsIn(name: ByteString, value: Buffer): NamedId[] {
   return name === 'security.capability' ? rootOf(value) : [];
 }
 
-/** A version (4 bytes), then for each entry a tag (2), permissions (2) and an id (4), which only named users and groups have. */
+/**
+ * A version (4 bytes); then for each entry a tag (2), permissions (2) and an id (4). Only named users and groups have
+ * an id.
+ */
 function idsOfAcl(value: Buffer): NamedId[] {
   const ids: NamedId[] = [];
   for (let at = 4; at + 8 <= value.length; at += 8) {
@@ -36,7 +39,7 @@ function idsOfAcl(value: Buffer): NamedId[] {
 
 const kindOfTag: Record<number, NamedId['kind']> = { 2: 'uid', 8: 'gid' };
 
-/** Of version 3, which ends with the root of the namespace in which the capabilities count. */
+/** Version 3 ends with a user id: the root of the namespace in which the capabilities are valid. */
 function rootOf(value: Buffer): NamedId[] {
   return value.length === 24 && value[3] === 3 ? [{ kind: 'uid', id: value.readUInt32LE(20) }] : [];
 }

@@ -1,13 +1,14 @@
 /**
- * Who hashes the content of a layer: the thread that decompresses it, or the one that makes files of it, whichever waits
- * for the other. Large files wait for zlib, small ones for the kernel, and an image has both.
+ * Who hashes a layer: the thread that decompresses it (the producer) or the one that makes files of it (the reader),
+ * whichever would otherwise wait for the other. With large files the reader waits for zlib; with small ones the
+ * producer waits for the kernel. An image has both.
  *
- * The state of the hash lies in memory that both see. A block is hashed after all before it, by its producer or by its
- * reader: what the producer leaves, the reader hashes when it comes.
+ * The state of the hash is in memory that both threads share. Blocks are hashed in order. The producer hashes a block
+ * when it has time for it; the reader hashes every block that arrives without a hash.
  */
 import { contextBytes, Sha256 } from '../sys/sha256.js';
 
-/** Blocks that lie before the reader when the producer has time to hash. */
+/** With so many blocks waiting for the reader, the producer has time to hash. */
 const patience = 4;
 const [hashed, taken, countBytes] = [0, 1, 8];
 
@@ -16,7 +17,7 @@ export class HashTurns {
   readonly #hash: Sha256;
   #offered = 0;
 
-  /** With the memory of the other thread's. Only where `hasSha256()`. */
+  /** The same turns in the other thread, given their memory. Only where `hasSha256()`. */
   constructor(readonly memory: SharedArrayBuffer) {
     this.#counts = new Int32Array(memory, 0, 2);
     this.#hash = new Sha256(Buffer.from(memory, countBytes, contextBytes));
@@ -28,7 +29,7 @@ export class HashTurns {
     return turns;
   }
 
-  /** For the producer, of each block in turn: whether it hashed it. */
+  /** Called by the producer with each block. Hashes it if there is time and it is its turn; returns whether it did. */
   offer(block: Buffer): boolean {
     const before = this.#offered++;
     const isBehind = before - Atomics.load(this.#counts, taken) >= patience;
@@ -37,18 +38,18 @@ export class HashTurns {
     return true;
   }
 
-  /** Hashes a block, the next one after those that are hashed. */
+  /** Hashes a block. All blocks before it have to be hashed already. */
   hash(block: Buffer): void {
     this.#hash.update(block);
     Atomics.add(this.#counts, hashed, 1);
   }
 
-  /** The reader is done with a block. */
+  /** Called by the reader when it is done with a block. */
   took(): void {
     Atomics.add(this.#counts, taken, 1);
   }
 
-  /** In hexadecimal, when all blocks are hashed; once. */
+  /** The digest in hexadecimal. To be called once, when all blocks are hashed. */
   digest(): string {
     return this.#hash.end();
   }

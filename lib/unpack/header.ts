@@ -1,9 +1,9 @@
 /**
- * One 512-byte header block of an archive (POSIX.1-1988 ustar, GNU tar, v7). `Header` of the `tar` package checks the sum
- * of any block that is not of the plainest kind, and decodes times before 1970. What it does not do is here: names as bytes,
- * device numbers of GNU headers, and numbers that are exact or refused (it reads a size of `12x` as 10, an owner of `x` as
- * none, which would be root, and 0 as the size of a file whose name ends in a slash: what follows would be taken for a
- * header).
+ * One 512-byte header block of an archive (POSIX.1-1988 ustar, GNU tar, v7). Most blocks are plain and decoded here
+ * alone. For all others `Header` of the `tar` package checks the sum and decodes times before 1970. It does not suffice
+ * for the rest: names are bytes, GNU headers have device numbers, and a wrong number has to be an error. (It reads a
+ * size of `12x` as 10 and an owner of `x` as none, which would be root. It takes a file whose name ends in a slash to
+ * be empty, and so its content for the next header.)
  */
 import { Header } from 'tar/header';
 import { Failure } from '../pipe/failure.js';
@@ -49,13 +49,13 @@ export function decodeHeader(block: Buffer, at: number): RawHeader | undefined {
     name: prefix === '' ? name : `${prefix}/${name}`,
     linkname: field(block, at + 157, 100),
     typeflag: flag === 0 ? '0' : String.fromCharCode(flag),
-    // `Header` knows device numbers only behind the magic of POSIX, not that of GNU.
+    // `Header` reads device numbers only after the magic of POSIX, not after that of GNU.
     major: ustar ? deviceField(block, at + 329) : 0,
     minor: ustar ? deviceField(block, at + 337) : 0,
   };
 }
 
-/** -1 for what is no number: what is no device may have anything there. */
+/** -1 when it is not a number, which is no error here: entries that are no devices may have anything in this field. */
 function deviceField(block: Buffer, at: number): number {
   const plain = octal(block, at, 8);
   return plain >= 0 ? plain : (numberField(block, at, 8) ?? (isBlank(block, at, 8) ? 0 : -1));
@@ -64,8 +64,8 @@ function deviceField(block: Buffer, at: number): number {
 type Numbers = Pick<RawHeader, 'mode' | 'uid' | 'gid' | 'size' | 'mtime'>;
 
 /**
- * The numbers of a block in which all are octal and the sum is right, as in nearly every block that there is;
- * `undefined` for any other. It costs a tenth of what `Header` does, and a layer has tens of thousands.
+ * The numbers of a plain block: all are octal, and the sum is right. `undefined` for any other block; there are few.
+ * This takes a tenth of the time of `Header`, and a layer has tens of thousands of blocks.
  */
 function plainNumbers(block: Buffer, at: number): Numbers | undefined {
   const sum = octal(block, at + 148, 8);
@@ -79,7 +79,7 @@ function plainNumbers(block: Buffer, at: number): Numbers | undefined {
   return { mode: mode & 0o7777, uid, gid, size, mtime };
 }
 
-/** Octal digits from the first byte on, ended by a NUL or a blank; -1 for anything else. */
+/** A number in octal digits, from the first byte up to a NUL or a blank; -1 for anything else. */
 function octal(block: Buffer, at: number, length: number): number {
   let value = 0;
   for (let i = at; i < at + length; i++) {
@@ -90,7 +90,7 @@ function octal(block: Buffer, at: number, length: number): number {
   return value;
 }
 
-/** The sum of all bytes, those of the checksum field taken as blanks. */
+/** The sum of all bytes. Those of the checksum field count as blanks. */
 function sumOf(block: Buffer, at: number): number {
   let sum = 8 * 0x20;
   for (let i = at; i < at + 148; i++) sum += block[i]!;
@@ -120,7 +120,7 @@ function numberIn(block: Buffer, at: number, length: number, what: string): numb
   return value ?? 0;
 }
 
-/** Old writers took bytes for signed numbers, as their C did: GNU tar and Go read those archives too. */
+/** Some old programs summed signed bytes, as `char` in their C was. GNU tar and Go read those archives as well. */
 function hasSignedSum(block: Buffer, at: number): boolean {
   let sum = sumOf(block, at);
   for (let i = at; i < at + blockSize; i++) if (block[i]! > 0x7f) sum -= 0x100;

@@ -1,4 +1,4 @@
-/** What no tree can have, whatever the disk: unpacking refuses it, and so does listing, in the same words. */
+/** Entries that cannot be made on any disk. Unpacking and listing refuse them in the same words. */
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { type ByteString, cleanPath, shown } from './bytes.js';

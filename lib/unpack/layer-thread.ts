@@ -1,6 +1,6 @@
 /**
- * The body of the thread that decompresses and hashes layers, so that neither waits for the thread that makes files.
- * `thread.ts` starts it and speaks with it.
+ * The program of the thread that decompresses and hashes layers while the main thread makes files. `thread.ts` is its
+ * other side: it starts this thread and talks to it.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { type MessagePort, parentPort } from 'node:worker_threads';
@@ -10,20 +10,23 @@ import type { Output } from '../compress/output.js';
 import { failureOf } from '../pipe/failure.js';
 import { HashTurns } from './hash-turns.js';
 
-/** What is to be done: gzip data in the open file `fd`, blocks to `port`. */
+/** An order from the main thread: decompress the gzip data in the open file `fd`, and send the blocks to `port`. */
 export interface Job {
   port: MessagePort;
   fd: number;
   path: string;
   size: number;
   algorithm: string;
-  /** Whether to look at the checksums of gzip. */
+  /** Whether to check gzip's own checksums. */
   checks: boolean;
-  /** The memory of a `HashTurns`; without it all is hashed here. */
+  /** The memory of a `HashTurns`, when both threads share the hashing; without it this thread hashes everything. */
   turns: SharedArrayBuffer | undefined;
 }
 
-/** What goes to the one who unpacks: content in a block, that comes back the same way; and how it ended. */
+/**
+ * What this thread sends: a block with content, which the reader sends back when it is done with it; or how the job
+ * ended.
+ */
 export type Report =
   | { block: ArrayBuffer; bytes: number; used: number; isHashed: boolean }
   | { digest: string | undefined }
@@ -31,7 +34,7 @@ export type Report =
   | { fault: Error };
 
 const blockBytes = 512 * 1024;
-/** Blocks of a layer: what may wait between decompressing and writing. */
+/** How many blocks a layer has: so much content may wait between decompressing and writing. */
 const blockCount = 8;
 
 parentPort?.on('message', (job: Job) => void serve(job));
@@ -51,7 +54,10 @@ async function serve({ port, fd, path, size, algorithm, checks, turns }: Job): P
   }
 }
 
-/** Memory that travels: full to the reader, empty back. So there is never more of it, and none to be collected. */
+/**
+ * Blocks of memory that go back and forth between the threads: full to the reader, empty back to here. A few of them
+ * are enough for a whole layer, so the garbage collector has nothing to do.
+ */
 class Blocks implements Output {
   private readonly free: ArrayBuffer[] = [];
   private made = 0;
@@ -83,13 +89,13 @@ class Blocks implements Output {
     if (this.used === current.length) this.send(current);
   }
 
-  /** Hands on what there is, and returns the digest of all of it, unless the reader has it. */
+  /** Sends the last, partly filled block. Returns the digest of the content, unless the reader computes that itself. */
   end(): string | undefined {
     if (this.current !== undefined && this.used > 0) this.send(this.current);
     return this.hash instanceof HashTurns ? undefined : this.hash.digest('hex');
   }
 
-  /** Nobody reads any more. */
+  /** The reader has gone: nothing more is sent, and whoever waits for a block goes on. */
   close(): void {
     this.closed = true;
     this.wake?.();

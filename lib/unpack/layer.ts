@@ -37,15 +37,17 @@ export class LayerWriter implements TarSink {
 
   /** The entry whose content comes. */
   private current: Entry | undefined;
-  /** A file that has not been created yet: small ones come with all their content in one piece, which is then `whole`. */
+  /**
+   * A file that has not been created yet: small ones come with all their content in one piece, which is then `whole`.
+   */
   private waiting: Named | undefined;
   private whole: Buffer | undefined;
   /** A file that is open, since its content comes in several pieces; and where it is. */
   private open: { file: OpenFile; path: ByteString } | undefined;
 
   /**
-   * `isBase`: there is no lower layer, so that whiteouts have nothing to hide. `deferred` takes the entries that can be made
-   * later, many at once. `sourceOf` returns the tree with the target of a hard link, when that is not this one.
+   * `isBase`: there is no lower layer, so that whiteouts have nothing to hide. `deferred` takes the entries that can be
+   * made later, many at once. `sourceOf` returns the tree with the target of a hard link, when that is not this one.
    */
   constructor(
     private readonly tree: Tree,
@@ -128,7 +130,9 @@ export class LayerWriter implements TarSink {
     return this.open?.file;
   }
 
-  /** Where an entry goes. Its directory is made when it is not there, and everything that was put off is made before. */
+  /**
+   * Where an entry goes. Its directory is made when it is not there, and everything that was put off is made before.
+   */
   private placeFor({ above, name }: Named): Place {
     this.deferred?.flush();
     const dir = this.tree.root.ensure(above);
@@ -141,7 +145,9 @@ export class LayerWriter implements TarSink {
     this.written.add(place.dir.path, place.name);
   }
 
-  /** Puts off a file whose content is complete, or a symlink; makes it at once when it needs what `Deferred` cannot do. */
+  /**
+   * Puts off a file whose content is complete, or a symlink; makes it at once when it needs what `Deferred` cannot do.
+   */
   private makeLater(named: Named, content?: Buffer): void {
     const { entry, above, name } = named;
     const { deferred, maker } = this;

@@ -1,7 +1,7 @@
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 
-/** What an image may take, against archives that are made to fill a disk. */
+/** How large an image may become: some archives are made to fill a disk. */
 export interface Limits {
   /** Entries of all layers together. */
   entries: number;
@@ -20,24 +20,24 @@ export class LimitExceeded extends Failure {
   }
 }
 
-/** Takes an entry off what is left. Throws `LimitExceeded` when nothing was. */
+/** Subtracts an entry from what is left. Throws `LimitExceeded` when none is. */
 export function countEntry(left: Pick<Limits, 'entries'>): void {
   left.entries -= 1;
   if (left.entries < 0) throw new LimitExceeded('archive', 'too many entries', '--max-entries');
 }
 
-/** Takes bytes of content off what is left. Throws `LimitExceeded` when there are more. */
+/** Subtracts bytes of content from what is left. Throws `LimitExceeded` when they are too many. */
 export function countBytes(left: Pick<Limits, 'bytes'>, bytes: number): void {
   left.bytes -= bytes;
   if (left.bytes < 0) throw new LimitExceeded('archive', 'too many bytes', '--max-bytes');
 }
 
-/** Bytes; a quarter of the smallest heap that Node starts with is more. */
+/** Bytes. A quarter of the smallest heap that Node can start with is more, so up to here nobody has to ask V8. */
 const leastLimit = 1024 * 1024;
 
 /**
- * Counts what has to be kept in memory of each name, so that an archive of millions of them ends with an error in place
- * of the whole process. A quarter of the heap leaves room for what is made of them in the end.
+ * Counts the memory that names take, so that an archive with millions of them ends in an error and not in a crash. They
+ * may have a quarter of the heap, since working on them takes as much again.
  */
 export class NamesBudget {
   private held = 0;
@@ -62,16 +62,16 @@ export class NamesBudget {
   }
 }
 
-/** Which heap this process has, costs a millisecond to ask; few images need to know. */
+/** The limit of this process's heap in bytes. Asking V8 takes a millisecond, and few images make that necessary. */
 function heapBytes(): number {
   const { heap_size_limit: all } = process.getBuiltinModule('node:v8').getHeapStatistics();
   const flags = [process.env.NODE_OPTIONS ?? '', ...process.execArgv].join(' ');
   const set = [...flags.matchAll(/--max[-_]old[-_]space[-_]size=(\d+)/g)].at(-1)?.[1];
-  // V8 counts what is young besides, which from Node 24 on may be several times as much as a small heap, and keeps no name.
+  // V8's own number includes the young generation, where no name stays; from Node 24 on that can exceed a small heap.
   return set === undefined ? all : Math.min(all, Number(set) * 1024 * 1024);
 }
 
-/** Bytes of a string of one byte a character as the key of a map, with a small object as its value: measured, rounded up. */
+/** Bytes that a name takes as the key of a map with a small object as its value. Measured, and rounded up. */
 export function costOf(text: string): number {
   return text.length + 250;
 }

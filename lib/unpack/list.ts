@@ -10,7 +10,7 @@ import { tooDeep } from './rooted.js';
 import type { Entry, EntryType, TarSink } from './tar.js';
 import { parseWhiteout } from './whiteouts.js';
 
-/** One entry of a layer. `whiteout` hides `path`, `opaque` all that lower layers have in it. */
+/** One entry of a layer. `whiteout` removes `path`; `opaque` removes everything that lower layers have in it. */
 export interface ListedEntry {
   path: string;
   /** The exact name, when it is not UTF-8. */
@@ -22,7 +22,7 @@ export interface ListedEntry {
   gid?: number;
   /** Bytes, of a file. */
   size?: number;
-  /** Of a file's content. Left out where it has more of holes than is hashed: see `maxZeros`. */
+  /** Of a file's content. Left out for a file with very large holes: see `maxZeros`. */
   digest?: string;
   /** Of a symlink or a hard link. */
   target?: string;
@@ -41,18 +41,18 @@ export interface ListOptions extends Pick<ReadOptions<LayerFile>, 'progress' | '
   only?: string[];
 }
 
-/** What is left of the limits, and of the zeros that may stand for holes: over all layers. */
+/** What is left of the limits, and of the zeros that may be hashed for holes. All layers share it. */
 interface Left extends Limits {
   zeros: number;
 }
 
-/** A header can claim petabytes of hole, which take as long to hash as if they were there. Honest files have few. */
+/** Bytes of holes that are hashed. A header can claim petabytes, which would take days; honest files have few. */
 const maxZeros = 256 * 1024 * 1024;
 const zeros = Buffer.alloc(64 * 1024);
 
 /**
- * Reads the layers and hands each entry to `emit`, but for those that unpacking passes over. Throws `Failure` 65 for a bad
- * layer, and for one that unpacking would refuse for its limits.
+ * Reads the layers and calls `emit` with each entry, except for those that unpacking skips. Throws `Failure` 65 for a
+ * bad layer, and for one that unpacking would refuse because of the limits.
  */
 export async function listLayers(
   layers: AsyncIterable<LayerFile>,
@@ -88,7 +88,7 @@ class LayerLister implements TarSink {
     this.hash?.update(bytes);
   }
 
-  /** As when it is unpacked, a hole is no content that counts. */
+  /** A hole does not count as content, as in unpacking. */
   hole(length: number): void {
     if (length > this.left.zeros) this.hash = undefined;
     if (!this.hash) return;
@@ -102,7 +102,7 @@ class LayerLister implements TarSink {
     this.list(this.current!, this.hash && `sha256:${this.hash.digest('hex')}`);
   }
 
-  /** What unpacking refuses for the name or the numbers of an entry. */
+  /** Refuses what unpacking would refuse because of an entry's name or numbers. */
   private check(entry: Entry): void {
     const path = cleanPath(entry.path);
     checkLength(path);
@@ -117,7 +117,9 @@ class LayerLister implements TarSink {
   }
 }
 
-/** The directories that unpacking would make, counted by the names as they stand: no symlink is there to lead elsewhere. */
+/**
+ * Counts the directories that unpacking would make. It goes by the names alone, since there is no tree with symlinks.
+ */
 function checkDepth(type: EntryType, path: ByteString, maxDepth: number): void {
   if (path === '') return;
   const parts = path.split('/');

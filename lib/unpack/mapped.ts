@@ -31,14 +31,14 @@ import { formatResult, type Syscall, SyscallError } from '../sys/syscall.js';
 import { rangeMaps, refusalHint, writeMaps } from '../sys/userns.js';
 import { waitForEnd } from '../sys/wait.js';
 
-/** The process id of the parent, which a variable that was left over from somewhere else does not have. */
+/** Holds the process id of the parent, so that a variable that was inherited from elsewhere does not count. */
 const marker = 'MD_UNPACK_MAPPED_BY';
 const SIGTERM = 15;
 
 /**
- * Runs this command line in the namespace and returns its exit status, 128 + n for a signal; or undefined at once when
- * this is the process in there. To be called before anything is read from stdin. Throws `Failure` 77 when the system
- * grants no ids or no user namespace.
+ * Runs this command line in the namespace and returns its exit status, 128 + n for a signal. Returns undefined at once
+ * when this process is the one in the namespace. To be called before anything is read from stdin. Throws `Failure` 77
+ * when the system grants no ids or no user namespace.
  */
 export async function runMapped(): Promise<number | undefined> {
   if (process.env[marker] === String(process.ppid)) return undefined;
@@ -52,10 +52,10 @@ export async function runMapped(): Promise<number | undefined> {
   try {
     writeMaps(pid, maps, 'without --map everything is owned by you');
     control.open();
-    // The end of the line: execve has closed it, or the child has ended.
+    // Waits for the end of file: execve has closed the child's end, or the child has ended.
     control.arrived();
   } finally {
-    // A child that still waits at the gate ends there.
+    // After a failure the child still waits at the gate: without this line it ends.
     control.close();
   }
   if (tracing()) showSteps(program);
@@ -79,7 +79,7 @@ function refused(error: SyscallError): Failure {
   return new Failure(Status.notPermitted, `--map: ${error.call}`, errnoText(error.code), { cause: error, ...hint });
 }
 
-/** The child undoes what it has begun; only then has this command ended. */
+/** Lets the child clean up, and waits until it has: this command must not end before. */
 function stop(pid: number): void {
   kill.try(pid, SIGTERM);
   wait4.try(pid, null, 0, null);
@@ -98,23 +98,24 @@ function stepsOf({ supervisor, child }: ControlFds): Step[] {
     // The gate: one byte when the ids are there, none when the parent has died or given up.
     step(read, [child, new Block(new Uint8Array(1)), 1], { saves: got }),
     step(compare, [seen, 0xffffffff, 1, EPIPE]),
-    // Some policies permit the namespace and withhold its powers: better an error here than a tree without owners.
+    // Some policies permit the namespace without its capabilities. Then this fails, before a tree without owners is
+    // made.
     step(setresgid, [1, 1, 1]),
-    // Further groups stay: the layers may be readable by one of them.
+    // Supplementary groups stay: the layers may be readable only for one of them.
     step(setresgid, [0, 0, 0]),
     step(setresuid, [0, 0, 0]),
-    // After the ids, whose change takes it back. A signal that lets the child clean up.
+    // After the ids, since a change of them resets it. SIGTERM lets the child clean up.
     step(prctl, [PR.SET_PDEATHSIG, SIGTERM, 0, 0, 0]),
     // Node marks them close-on-exec.
     ...[0, 1, 2].map((fd) => step(fcntl, [fd, F.SETFD, 0])),
-    // A signal that was held back must not meet a handler of the parent's.
+    // All signals are blocked up to here. One that is pending must not call a handler of the parent.
     ...statusBits(ownStatus(), 'SigCgt').map((bit) => step(rt_sigaction, [bit + 1, byDefault, null, 8])),
     step(rt_sigprocmask, [SIG.SETMASK, Buffer.alloc(8), null, 8]),
     step(execve, [process.execPath, pointerArray(stringsOf('cmdline')), pointerArray(environment())]),
   ];
 }
 
-/** As this process got it, in bytes, since names of files need not be UTF-8. */
+/** The strings that this process was started with, as bytes, since file names need not be UTF-8. */
 function stringsOf(file: 'cmdline' | 'environ'): Uint8Array[] {
   const strings: Uint8Array[] = [];
   const bytes = readFileSync(`/proc/self/${file}`);
@@ -128,7 +129,7 @@ function environment(): Uint8Array[] {
   const old = Buffer.from(`${marker}=`);
   const kept = stringsOf('environ').filter((line) => !old.equals(line.subarray(0, old.length)));
   const added = [`${marker}=${process.pid}`];
-  // Without it the home would be looked up by user id, and that is root's in there.
+  // Without HOME the home directory is looked up by user id, which in the namespace is root's.
   if (process.env.HOME === undefined && process.geteuid!() !== 0) added.push(`HOME=${userHome(process.env)}`);
   return [...kept, ...added.map((line) => Buffer.from(line))];
 }

@@ -1,7 +1,8 @@
 /**
- * A part of an image: a sink that lets through what concerns the wanted paths. A wanted hard link may name a file outside
- * of them, in the same layer or below. An archive is a stream, and the file has gone by when its link comes: so it is
- * remembered, and the layers are read once more, with such files written to a spare tree that lends them to their links.
+ * Parts of an image: a sink that passes on only the entries for the wanted paths. A wanted hard link may name a file
+ * that is not wanted, in the same layer or a lower one. An archive is a stream: when the link comes, the file has
+ * already gone by. So its path is remembered, and the layers are read once more. Such files are then written to a spare
+ * tree, and linked from there.
  */
 
 import { Failure } from '../pipe/failure.js';
@@ -15,19 +16,24 @@ import type { Tree } from './tree.js';
 
 export type ClosableSink = TarSink & { close?(): void };
 
-/** Links to links, and symlinks on the way to them: each takes another pass. No honest image needs more than a few. */
+/**
+ * A link to a link takes another pass, and so does a symlink on the way to one. No honest image needs more than a few.
+ */
 const maxPasses = 40;
 
 export class Selection {
   private readonly wanted: ByteString[];
-  /** Targets of wanted hard links that are not wanted themselves, and all directories above them. */
+  /** Targets of wanted hard links that are not wanted themselves; and all directories above those. */
   private readonly sources = new Set<ByteString>();
   private readonly ways = new Set<ByteString>();
   private readonly names = new NamesBudget();
   private hasGrown = false;
   private passes = 0;
 
-  /** `paths` with all that is below them, and the directories and symlinks on the way to them; everything if empty. */
+  /**
+   * Selects `paths`, what is below them, and the directories and symlinks on the way to them. Without `paths`,
+   * everything.
+   */
   constructor(paths: string[]) {
     this.wanted = paths.map((path) => cleanPath(fromBytes(Buffer.from(path))));
   }
@@ -36,7 +42,7 @@ export class Selection {
     return this.wanted.length === 0;
   }
 
-  /** Whether the layers have to be read once more, with a spare tree. Throws `Failure` 65 when that has no end. */
+  /** Whether the layers have to be read once more, with a spare tree. Throws `Failure` 65 after too many passes. */
   needsPass(): boolean {
     const { hasGrown } = this;
     this.hasGrown = false;
@@ -57,7 +63,7 @@ export class Selection {
     }
   }
 
-  /** What passes on to `main` what is wanted, and to `spare` what wanted links need. */
+  /** A sink that passes wanted entries to `main`, and to `spare` what wanted hard links need. */
   sink(main: ClosableSink, spare?: ClosableSink): ClosableSink {
     if (this.isAll) return main;
     let takers: ClosableSink[] = [];
@@ -83,7 +89,7 @@ export class Selection {
     };
   }
 
-  /** The tree that has the target of a hard link of `main`. */
+  /** The tree that holds the target of a hard link in `main`. */
   sourceOf(target: ByteString, main: Tree, spare: Tree | undefined): Tree | undefined {
     const [above, name] = splitPath(target);
     const dir = this.isWanted(target) ? main.root.find(above) : -1;
@@ -114,7 +120,7 @@ export class Selection {
     return this.sources.has(path) || this.ways.has(path);
   }
 
-  /** What is looked for below a symlink is to be found where it leads. */
+  /** A source below a symlink is really where the symlink leads: that path becomes a source, too. */
   private follow(link: ByteString, target: ByteString): void {
     const to = cleanPath(target.startsWith('/') ? target : joinPath(splitPath(link)[0], target));
     for (const path of [...this.sources]) {
@@ -134,7 +140,7 @@ export class Selection {
   }
 }
 
-/** What a whiteout hides; any other path as it is. */
+/** The path that a whiteout hides; for any other entry its own path. */
 function hiddenBy(path: ByteString): ByteString {
   const [dir, name] = splitPath(path);
   if (name === '.wh..wh..opq') return dir;

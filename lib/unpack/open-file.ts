@@ -1,4 +1,4 @@
-/** A new file while its content comes, in parts and with holes. */
+/** A new file that is open while its content arrives, in pieces and with holes. */
 import { close, fchmod, ftruncate, lseek, utimensat, write } from '../sys/calls.js';
 import { EFBIG, EINVAL } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
@@ -9,11 +9,11 @@ import { timespecs } from './timespec.js';
 /** lseek(2), SEEK_CUR. */
 const seekCurrent = 1;
 
-/** How a file is left. */
+/** What a file is to be like when it is closed. */
 export interface FileEnd {
-  /** Bytes, with holes. */
+  /** Bytes, holes included. */
   size: number;
-  /** To be set after the content, which would take setuid away; `undefined` when it is right already. */
+  /** Set after the content, since writing clears setuid; `undefined` when the mode is right already. */
   mode: number | undefined;
   mtime: Time;
 }
@@ -27,7 +27,7 @@ export class OpenFile {
     private readonly path: ByteString,
   ) {}
 
-  /** Throws `SyscallError`, as all the others. */
+  /** Throws `SyscallError`, as do the other methods. */
   write(bytes: Buffer): void {
     for (let rest = bytes; rest.length > 0; ) rest = rest.subarray(write(this.fd, rest, rest.length));
     this.endsInHole = false;
@@ -35,12 +35,12 @@ export class OpenFile {
 
   hole(length: number): void {
     const at = lseek.try(this.fd, length, seekCurrent);
-    // lseek(2): EINVAL beyond the largest file of the filesystem, where write(2) has EFBIG.
+    // Beyond the filesystem's largest file lseek(2) gives EINVAL, where write(2) gives EFBIG.
     if (at < 0) throw new SyscallError('lseek', at === -EINVAL ? EFBIG : -at, shown(this.path));
     this.endsInHole = true;
   }
 
-  /** Behind the content, with what `set` does before the last of it: writing takes file capabilities away. */
+  /** Completes and closes the file. `set` is called after the content, since writing removes file capabilities. */
   finish({ size, mode, mtime }: FileEnd, set: (fd: number) => void): void {
     if (this.endsInHole) ftruncate(this.fd, size);
     set(this.fd);
@@ -50,7 +50,7 @@ export class OpenFile {
     close(this.fd);
   }
 
-  /** After a failure. */
+  /** Closes the file as it is, after a failure. */
   letGo(): void {
     if (!this.isClosed) close.try(this.fd);
     this.isClosed = true;

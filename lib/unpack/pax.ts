@@ -14,12 +14,12 @@ export interface PaxRecords {
 export type Xattrs = Map<ByteString, Buffer>;
 
 /**
- * What a global header may say of all files: the work for each file grows with it. The kernel lists no more than this
- * of the names of a file's attributes either (limits.h, XATTR_LIST_MAX).
+ * How much the global headers may say about all files: the work for each file grows with it. It is the kernel's own
+ * limit on the names of one file's attributes (limits.h, XATTR_LIST_MAX).
  */
 const maxGlobalBytes = 64 * 1024;
 
-/** The records of global headers, which hold until others come, and for one file those of its own header over them. */
+/** The records that are in force: those of global headers, and over them, for one file, those of its own header. */
 export class PaxState {
   private readonly global = new Map<ByteString, Buffer>();
   private globalBytes = 0;
@@ -39,7 +39,7 @@ export class PaxState {
     this.globalXattrs = paxXattrs(this.global);
   }
 
-  /** What holds for a file with these records of its own; `undefined` when nothing does. */
+  /** The records for a file that has `local` of its own; `undefined` when there are none at all. */
   over(local: Map<ByteString, Buffer> | undefined): PaxRecords | undefined {
     const { global, globalXattrs } = this;
     if (!local) return global.size === 0 ? undefined : { get: (key) => global.get(key), xattrs: () => globalXattrs };
@@ -66,8 +66,8 @@ function isMeaningful(key: ByteString): boolean {
 }
 
 /**
- * The records in `body` that mean something here, later ones over earlier ones. GNU tar's sparse format 0.0 repeats two keys: their values are
- * gathered as the comma list that format 0.1 writes.
+ * The records in `body` whose keys are used here. Of several with the same key the last one counts. GNU tar's sparse
+ * format 0.0 repeats two keys instead: their values are joined into the list with commas that format 0.1 has.
  */
 export function parsePax(body: Buffer): Map<ByteString, Buffer> {
   const records = new Map<ByteString, Buffer>();
@@ -111,13 +111,13 @@ export function paxNumber(records: PaxRecords, key: string): number | undefined 
 /** A name: no NUL can be in it. */
 export function paxText(records: PaxRecords, key: string): ByteString | undefined {
   const value = records.get(key);
-  // POSIX: an empty value takes the record back, and what the header block says holds.
+  // POSIX: an empty value cancels the record, so that the header block counts again.
   if (value === undefined || value.length === 0) return undefined;
   if (value.includes(0)) throw damaged(`PAX ${key} holds a NUL`);
   return fromBytes(value);
 }
 
-/** Seconds and nanoseconds, floored: -1.5 is 500 ms after -2. */
+/** A time since the epoch. Nanoseconds are never negative: -1.5 s is 500 ms after -2 s. */
 export interface Time {
   seconds: number;
   nanoseconds: number;

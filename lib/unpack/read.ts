@@ -1,4 +1,4 @@
-/** Reading layers: decompressed ahead, hashed, parsed, handed to a sink entry by entry. */
+/** Reads layers: they are decompressed in advance, hashed, parsed as tar, and passed to a sink entry by entry. */
 import { createHash, type Hash } from 'node:crypto';
 import { setImmediate as turn } from 'node:timers/promises';
 import { type Decompressor, LayerBytes } from '../compress/decompress.js';
@@ -11,15 +11,18 @@ import { TarReader, type TarSink } from './tar.js';
 
 export interface ReadOptions<L extends LayerFile> {
   progress: Progress;
-  /** Told of a layer whose content is not what it should be, before the failure is thrown. */
+  /** Called with a layer whose content is wrong, before the failure is thrown. */
   onBadLayer?: (layer: L) => Promise<void>;
-  /** Decompresses large layers; without it Node's thread pool does, and this thread hashes. */
+  /** Decompresses large layers in a thread of its own. Without it this thread decompresses and hashes. */
   decompressor?: Decompressor | undefined;
-  /** Called when the memory of a piece is about to be used again. */
+  /** Called before the memory of a piece is used again: nothing may refer to it any more. */
   flush?: () => void;
 }
 
-/** Feeds the sink that `sinkFor` makes for each layer. Throws `Failure`: 65 for a bad layer, 74 for the disk. */
+/**
+ * Passes the entries of each layer to the sink that `sinkFor` makes for it. Throws `Failure`: 65 for a bad layer, 74
+ * for the disk.
+ */
 export async function readLayers<L extends LayerFile>(
   layers: AsyncIterable<L>,
   sinkFor: (layer: L) => TarSink & { close?(): void },
@@ -39,11 +42,11 @@ export async function readLayers<L extends LayerFile>(
 interface Opened<L> {
   layer: L;
   bytes: LayerBytes;
-  /** Of the file, where its own digest is to be checked. */
+  /** Hashes the file as it is, when the digest of that is to be checked. */
   blobHash: Hash | undefined;
 }
 
-/** Each layer is opened, and so begins to be decompressed, while the one before it is still being written. */
+/** Opens each layer while the one before it is still being written, so that its decompression begins early. */
 async function* ahead<L extends LayerFile>(
   layers: AsyncIterable<L>,
   decompressor: Decompressor | undefined,
@@ -62,12 +65,12 @@ async function* ahead<L extends LayerFile>(
   try {
     for (let current = await coming; current; current = await coming) {
       coming = open();
-      // Its failure is for its own turn.
+      // A failure of the next layer is thrown when its turn comes.
       coming.catch(() => {});
       yield current;
     }
   } finally {
-    // Not waited for: after a failure the line of the next layer may never come.
+    // Not awaited: after a failure the next layer may never be announced.
     coming.then(
       (next) => next?.bytes.close(),
       () => {},
@@ -101,18 +104,18 @@ async function readLayer<L extends LayerFile>(
   bar.done();
 }
 
-/** `read` is told after each piece how far that was. */
+/** Pushes all content into the reader. `read` is called after each piece with the position in the file. */
 async function pump(bytes: LayerBytes, reader: TarReader, read: (at: number) => void): Promise<void> {
   for (let chunk = await bytes.next(); chunk; chunk = await bytes.next()) {
     reader.push(chunk);
     read(bytes.position);
-    // A turn of the event loop, so that the thread that inflates is given its next piece of work in between.
+    // Lets the event loop turn, so that decompression gets its next piece of work, in whatever thread that is.
     await turn();
   }
   reader.finish();
 }
 
-/** The algorithm and the digest that the content must have; an empty one when none is known. */
+/** The algorithm and the digest that the content must have. The digest is empty when none is known. */
 function digestOf({ diffID = 'sha256:' }: LayerFile): [algorithm: string, digest: string] {
   return diffID.split(':') as [string, string];
 }
@@ -121,7 +124,9 @@ function nameOf({ digest, path }: LayerFile): string {
   return digest === undefined ? path : digest.slice(7, 19);
 }
 
-/** Tells of a bad layer. What stays of it, since a store may be one that can only be read, is a hint and not the failure. */
+/**
+ * Calls `discard` for a bad layer. When that fails, as in a read-only store, the reason becomes a hint of the failure.
+ */
 async function discarded<L>(layer: L, discard?: (layer: L) => Promise<void>): Promise<string | undefined> {
   try {
     await discard?.(layer);

@@ -1,4 +1,6 @@
-/** Whether an ordinary user can remove a tree, seen before anything is done for its removal. */
+/**
+ * Whether an ordinary user can remove a tree: to be known before a removal begins, which could otherwise stop halfway.
+ */
 import { accessSync, constants } from 'node:fs';
 import { errnoName } from '../pipe/failure.js';
 import { close, openat } from '../sys/calls.js';
@@ -11,8 +13,8 @@ import { statAt, statOf } from './stat.js';
 export const notRemovable = 'it holds directories of other users, which you may not empty';
 
 /**
- * False when the open directory, or one below it, is another user's and cannot be looked into, or has entries that this
- * process may not remove. One of its own that cannot be looked into says nothing: it can change the mode of that.
+ * False when the open directory, or one below it, belongs to another user and cannot be read, or has entries that this
+ * process may not remove. Its own directories are no obstacle: it can change their modes.
  */
 export function isRemovable(fd: number): boolean {
   const user = process.geteuid!();
@@ -24,7 +26,7 @@ function canEmpty(fd: number, user: number): boolean {
   if (names.length > 0 && statOf(fd).uid !== user && !isChangeable(fd)) return false;
   for (const name of names) {
     const below = openat.try(fd, toBytes(name), openDirectory, 0);
-    // Without a status this directory is its own, and one that it may read but not search.
+    // When even the status cannot be read, `fd` is its own directory, which it may read but not search.
     if (below === -EACCES && (statAt(fd, name)?.uid ?? user) !== user) return false;
     if (below < 0) continue;
     const can = canEmpty(below, user);

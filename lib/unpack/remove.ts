@@ -7,8 +7,8 @@ import { type ByteString, joinPath, shown, toBytes } from './bytes.js';
 import { chmodAt, entriesOf } from './directory.js';
 
 /**
- * How much of an entry a removal keeps: `nothing`; the entry itself (`itself`), while it asks again for each entry below;
- * or the entry with everything below it (`all`).
+ * How much of an entry a removal keeps: `nothing`; the entry itself (`itself`), while it asks again for each entry
+ * below; or the entry with everything below it (`all`).
  */
 export type Kept = (dir: ByteString, name: ByteString) => 'nothing' | 'itself' | 'all';
 
@@ -36,8 +36,8 @@ export function clearDirectory(fd: number, path: ByteString, how: Removal): void
 }
 
 /**
- * Removes one entry with everything below it, except for what `how` keeps. Returns whether it was a directory. `ours`: the
- * directory that holds it is being emptied as well, and may be made writable for that. Throws `SyscallError`.
+ * Removes one entry with everything below it, except for what `how` keeps. Returns whether it was a directory. `ours`:
+ * the directory that holds it is being emptied as well, and may be made writable for that. Throws `SyscallError`.
  */
 export function removeEntry(dirfd: number, dirPath: ByteString, name: ByteString, how: Removal, ours = false): boolean {
   const path = joinPath(dirPath, name);

@@ -1,7 +1,7 @@
 /**
- * The one way to a path inside a root. The kernel resolves every path as if the root were `/` (openat2(2) with
- * RESOLVE_IN_ROOT), so that neither `..` nor a symlink leads out, whatever the tree holds. What comes back is a
- * directory; its entries are then named by their last component alone, with calls that do not follow symlinks.
+ * The only way to a path inside a root. The kernel resolves every path as if the root were `/` (openat2(2) with
+ * RESOLVE_IN_ROOT), so that neither `..` nor a symlink leads out, whatever the tree holds. The result is an open
+ * directory. Its entries are then named by their last component alone, in calls that do not follow symlinks.
  */
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
@@ -21,33 +21,35 @@ export interface Dir {
   readonly fd: number;
   /** Its path from the root without symlinks; `''` is the root. */
   readonly path: ByteString;
-  /** What is created in it gets the process's own group: no setgid directory, no mount option says otherwise. */
+  /**
+   * Whether new entries get this process's group. A setgid directory, or a mount option, gives them its own instead.
+   */
   readonly ownGroup: boolean;
 }
 
 const following = openHow(O.RDONLY | O.DIRECTORY | O.CLOEXEC, RESOLVE.IN_ROOT);
 
-/** How many directories stay open. Layers come in the order of their directories, so few are enough. */
+/** How many directories stay open. The entries of a layer come directory by directory, so a few are enough. */
 const maxOpen = 128;
-/** Where this process may have few files open: by the soft limit, which Node raises to the hard one at its start. */
+/** The same for a process that may open only `fewFiles`: its soft limit, which Node has raised to the hard one. */
 const maxOpenOfFew = 16;
 const fewFiles = 512;
 /** As the kernel: path_resolution(7). */
 const maxLinks = 40;
 
 export interface RootOptions {
-  /** Parts of a path, at most. */
+  /** How many parts a path may have. */
   maxDepth: number;
-  /** Called with the path of each directory that had to be made on the way, and of each that made room for one. */
+  /** Called with the path of each directory that had to be made on the way, also in the place of something else. */
   made(path: ByteString): void;
   /** Removes what stands at a name, whatever it is. */
   remove(dir: Dir, name: ByteString): void;
-  /** Called before the kernel is asked where a path leads, and before a directory is closed. */
+  /** Called before the kernel resolves a path, and before a directory is closed. */
   settle(): void;
 }
 
 export class Root {
-  /** Open directories by the path that they were asked for, least recently used first. */
+  /** Open directories by the path under which they were looked up, the least recently used first. */
   private readonly open = new Map<ByteString, Dir>();
   private throughLinks = false;
   private stale = false;
@@ -91,13 +93,13 @@ export class Root {
     return typeof found === 'number' ? this.make(path, found, 0) : found;
   }
 
-  /** To be called when a directory or, it may be, a symlink was removed: open directories may no longer be where they were. */
+  /** To be called after a removal: what a path leads to may have changed, when a directory or a symlink went. */
   removed(wasDirectory: boolean): void {
-    // Closed at the next look-up, not here: the caller may hold one.
+    // They are closed at the next look-up and not here, since the caller may be using one.
     if (wasDirectory || this.throughLinks) this.stale = true;
   }
 
-  /** To be called when a directory was given to another group: what is known of open ones need not hold any more. */
+  /** To be called when a directory changed its group: `ownGroup` of open directories may no longer be right. */
   regrouped(): void {
     this.stale = true;
   }
@@ -162,7 +164,7 @@ export class Root {
     return stat.gid === this.group && (stat.mode & 0o2000) === 0;
   }
 
-  /** Where the kernel ended up, seen from the root. */
+  /** The path of an open directory from the root, as the kernel knows it. */
   private pathOf(fd: number): ByteString {
     const path = readLink(fd);
     if (path === this.home) return '';
@@ -192,7 +194,7 @@ export function tooDeep(path: ByteString, maxDepth: number): LimitExceeded {
   return new LimitExceeded(shown(path), `it is more than ${maxDepth} directories deep`, '--max-depth');
 }
 
-/** Errors of a path that an archive made are the archive's; others are the disk's. */
+/** A path that cannot be resolved because of what the archive put there is bad data; other errors are the disk's. */
 function unreachable(path: ByteString, errno: number): Failure | SyscallError {
   const code = errnoNameOf(-errno);
   if (errno === -ELOOP || errno === -ENAMETOOLONG || errno === -ENOTDIR || errno === -ENOENT) {

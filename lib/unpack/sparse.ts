@@ -1,6 +1,6 @@
 /**
- * Sparse files: which stretches of a file stand in the archive, the rest being holes. GNU tar manual, "Storing Sparse
- * Files": the old GNU format (type `S`), and PAX formats 0.0, 0.1 and 1.0.
+ * Sparse files: which stretches of a file are in the archive; everything else is a hole. Source: GNU tar manual,
+ * "Storing Sparse Files": the old GNU format (type `S`), and the PAX formats 0.0, 0.1 and 1.0.
  */
 import { fromBytes } from './bytes.js';
 import { damaged, numberField } from './header.js';
@@ -21,7 +21,7 @@ export interface SparseMap {
 export function paxSparseMap(records: PaxRecords): SparseMap | undefined {
   const map = records.get('GNU.sparse.map');
   const count = paxNumber(records, 'GNU.sparse.numblocks');
-  // In format 0.0 a file that is one hole has no record for a stretch.
+  // In format 0.0 a file that is one single hole has no record of a stretch.
   if (map === undefined && count !== 0) return undefined;
   const realSize = paxNumber(records, 'GNU.sparse.size');
   if (realSize === undefined) throw damaged('a sparse file has no size');
@@ -31,8 +31,8 @@ export function paxSparseMap(records: PaxRecords): SparseMap | undefined {
 }
 
 /**
- * Whether the PAX header announces format 1.0, whose map stands before the content. Throws `Failure` 65 for formats yet to
- * come: taken for a plain file, one would hold its map.
+ * Whether the PAX header announces format 1.0, where the map comes before the content. Throws `Failure` 65 for a later
+ * format: read as a plain file, it would have its map as content.
  */
 export function isSparse10(records: PaxRecords): boolean {
   const major = paxNumber(records, 'GNU.sparse.major') ?? 0;
@@ -41,7 +41,7 @@ export function isSparse10(records: PaxRecords): boolean {
   return major === 1;
 }
 
-/** Reads the map of format 1.0, decimal numbers a line, block by block. */
+/** Reads the map of format 1.0 block by block: one decimal number a line. */
 export class Sparse10Reader {
   private text = '';
   private wanted: number | undefined;
@@ -70,7 +70,10 @@ export class Sparse10Reader {
   }
 }
 
-/** They are kept in memory, 60 MB of it for so many. A map in a PAX header is no longer than the header. */
+/**
+ * The map is kept in memory: 60 MB for so many stretches. A map in a PAX header is shorter, since the header is
+ * limited.
+ */
 export const maxStretches = 500_000;
 
 /** The stretches in a block of the old GNU format: `count` pairs of 12-byte numbers at `at`. */

@@ -30,7 +30,7 @@ const maxDocumentBytes = 64 * 1024 * 1024;
 export interface StageOptions {
   /** Replace a directory that is not empty. */
   force: boolean;
-  /** Whatever stands as `DIR.json` may be replaced, since no person has put it there. */
+  /** `DIR.json` may be replaced, whatever it is: in the store no person has put it there. */
   ownsDocument?: boolean;
 }
 
@@ -38,19 +38,19 @@ export class Stage {
   private readonly claim: Claim;
   private readonly finished: () => void;
   private isDiscarded = false;
-  /** The directory that is replaced, open: no container begins to run in it. */
+  /** The directory that is replaced. It stays open, and locked, so that no container can start in it. */
   private replaced = -1;
 
   private constructor(
-    /** Where the tree is to be: absolute. */
+    /** The absolute path where the tree is to be. */
     readonly target: string,
     private readonly parent: number,
     private readonly base: string,
     private readonly force: boolean,
-    /** Whose directory this one grows in, and which goes with it. */
+    /** The temporary directory that this tree grows in, if it does. It is removed with this one. */
     private readonly around?: Stage,
   ) {
-    // Before there is anything: from now on a signal waits for the end of what is being done here.
+    // First of all, so that a signal from now on cleans up what is made here.
     this.finished = onFailure(() => this.discard());
     try {
       this.claim = claim(parent, base);
@@ -74,8 +74,9 @@ export class Stage {
   }
 
   /**
-   * Begins a tree that is only looked at, and then discarded: beside `dir`, a directory, where the filesystem takes what it
-   * took for `dir`; or in $TMPDIR, when nothing may be made there.
+   * Begins a tree that is only compared and then discarded. It grows beside the directory `dir`, on the same
+   * filesystem, so that whatever could be stored in `dir` can be stored in it; or in $TMPDIR when nothing can be made
+   * beside `dir`.
    */
   static aside(dir: string): Stage {
     try {
@@ -87,7 +88,7 @@ export class Stage {
   }
 
   private static elsewhere(dir: string): Stage {
-    // What cannot be read either, should show before a layer comes.
+    // When `dir` cannot be read either, that should be said before a layer is unpacked.
     try {
       close(openat(AT.FDCWD, dir, openFollowing, 0));
     } catch (error) {
@@ -103,8 +104,8 @@ export class Stage {
   }
 
   /**
-   * A directory that stays closed to others, as the root of a tree does not when it is finished: $TMPDIR is everybody's. By
-   * default it is where large things go, since what /tmp has may be memory: hier(7).
+   * A directory in $TMPDIR that stays closed to other users: the root of a finished tree need not be. The default is
+   * /var/tmp, for large files: /tmp may be in memory (hier(7)).
    */
   private static temporary(): Stage {
     const place = process.env.TMPDIR || '/var/tmp';
@@ -122,7 +123,7 @@ export class Stage {
     force: boolean,
     check: (parent: number, base: string, target: string) => void,
   ): Stage {
-    // resolve() takes it for the working directory, which an unset variable must not cost anybody.
+    // resolve() would make it the working directory, and an unset variable must not replace that.
     if (dir === '') throw new Failure(Status.usage, 'command line', 'DIR is empty');
     const target = resolve(dir);
     const base = basename(target);
@@ -148,7 +149,7 @@ export class Stage {
     return makeSpare(this.parent, this.claim);
   }
 
-  /** Where the record of what could not be set is put, if there is any. */
+  /** The path of the record of what could not be set. */
   get unsetPath(): string {
     return `${this.target}.unset.jsonl`;
   }
@@ -163,18 +164,18 @@ export class Stage {
     const { parent, base } = this;
     let takeBack: (() => void) | undefined;
     try {
-      // Written first: a disk that is full must not leave a tree without its document.
+      // Before the tree, since on a full disk there must be no tree without its document.
       this.writeFile('.unset.jsonl', unsetLines(unset));
       this.writeFile('.json', whole ? [JSON.stringify(whole, null, 2)] : []);
       for (const ending of sideFiles) checkFile(parent, `${base}${ending}`, `${this.target}${ending}`);
       takeBack = this.putTree();
-      // A run that is killed from here on has done its work: the next one goes on with what is left.
+      // If this run is killed from here on, the next one completes what is missing (clearLeftovers).
       for (const ending of sideFiles) placeFile(parent, this.claim.name, base, ending);
     } catch (error) {
       takeBack?.();
       throw failureOf(error, this.target);
     }
-    // What was there has the temporary name now.
+    // The old tree has the temporary name now, and is removed.
     this.discard();
     return whole;
   }
@@ -184,7 +185,7 @@ export class Stage {
     writeFileSync(path, lines.map((line) => `${line}\n`).join(''), { mode: 0o644, flag: 'wx' });
   }
 
-  /** Removes what has grown so far. What cannot be removed is not tried again. */
+  /** Removes what has grown so far. It is tried only once. */
   discard(): void {
     if (this.isDiscarded) return;
     this.isDiscarded = true;
@@ -199,7 +200,7 @@ export class Stage {
     this.around?.discard();
   }
 
-  /** Returns what takes the tree back to its temporary name, and what was there to its place. */
+  /** Exchanges the new tree for what is at the target, or moves it there. Returns a function that undoes it. */
   private putTree(): () => void {
     const { parent, base } = this;
     const { name } = this.claim;
@@ -208,7 +209,7 @@ export class Stage {
     const exchanged = this.force ? renameat2.try(parent, name, parent, base, RENAME.EXCHANGE) : -ENOENT;
     if (exchanged === 0) return () => renameat2(parent, name, parent, base, RENAME.EXCHANGE);
     const result = renameat2.try(parent, name, parent, base, 0);
-    // EXDEV from an overlay for a directory of its lower layers, EINVAL from filesystems that exchange nothing.
+    // EXDEV: an overlay, for a directory of its lower layers. EINVAL: a filesystem that has no exchange.
     if (result < 0 && (exchanged === -EXDEV || exchanged === -EINVAL)) {
       const why = `its filesystem cannot exchange it for the new tree: ${errnoText(errnoNameOf(-exchanged))}`;
       throw new Failure(Status.io, this.target, why, { hint: 'remove it first' });
@@ -220,7 +221,7 @@ export class Stage {
   }
 }
 
-/** The message names it, and not the tree: that one is not there yet as a rule, and nobody would wonder. */
+/** Opens the directory around the target. An error names this directory: the target itself is usually not there yet. */
 function openParent(path: string): number {
   try {
     return openat(AT.FDCWD, path, openFollowing, 0);
@@ -229,13 +230,13 @@ function openParent(path: string): number {
   }
 }
 
-/** Whether nothing may be made in a directory, whoever has the fault: its mode, its mount or a flag of it. */
+/** Whether nothing can be made in a directory, because of its mode, its mount or an attribute such as immutable. */
 function isClosed(error: unknown): boolean {
   const code = error instanceof Failure ? errnoName(error.cause) : undefined;
   return code === 'EACCES' || code === 'EROFS' || code === 'EPERM';
 }
 
-/** What killed runs have left for the target. */
+/** Removes what killed runs have left for the target. */
 function clearAway(parent: number, base: string, target: string): void {
   try {
     clearLeftovers(parent, base);
@@ -252,14 +253,15 @@ function checkTarget(parent: number, base: string, target: string, force: boolea
     throw new Failure(Status.usage, target, 'it is a symbolic link', { hint: 'name what it leads to, or remove it' });
   if (type !== S.IFDIR) throw new Failure(Status.usage, target, 'it is there, and is no directory');
   const fd = openat.try(parent, base, openDirectory, 0);
-  // An empty directory of any mode can be replaced, and one of the user's own made accessible; the rest shows in the end.
+  // An empty directory can be replaced whatever its mode, and the user's own be made accessible. Other cases fail
+  // later.
   if (fd === -EACCES && force) return;
   if (fd < 0) throw new SyscallError('openat', -fd, target);
   try {
     const [mounted] = mountPoints(fd);
     if (mounted === '') throw isMountPoint(target);
     if (!force && entriesOf(fd).length > 0) throw occupied(target);
-    // Emptied with the old tree, it might be somebody's home.
+    // It would be emptied with the old tree, and it might be somebody's home.
     if (mounted)
       throw new Failure(Status.usage, target, `something is mounted at ${shown(mounted)} in it`, {
         hint: 'unmount it first',
@@ -275,8 +277,8 @@ function checkTarget(parent: number, base: string, target: string, force: boolea
 }
 
 /**
- * The directory at the target, open, or a negative errno. Throws `Failure` 75 when a container runs in it, and not for
- * another run: that holds it for the moment in which it looks at it, or puts its own tree there.
+ * Opens the directory at the target, and locks it; returns a negative errno when that fails. Throws `Failure` 75 when a
+ * container runs in it. Another run holds the lock only for a moment, so it is tried a few times.
  */
 function openUnheld(parent: number, base: string, target: string): number {
   for (let tries = 0; tries < 5; tries++) {
@@ -290,7 +292,10 @@ function openUnheld(parent: number, base: string, target: string): number {
   });
 }
 
-/** An archive named `package` must not cost anybody a `package.json`. Throws `Failure` 64, whatever is forced. */
+/**
+ * Unpacking into `package` must not replace a `package.json` of somebody's project. Throws `Failure` 64, even with
+ * `force`.
+ */
 function checkDocument(parent: number, base: string, target: string): void {
   checkFile(parent, `${base}.unset.jsonl`, `${target}.unset.jsonl`);
   const path = `${target}.json`;
@@ -311,7 +316,10 @@ function isRootfsDocument(text: string): boolean {
   }
 }
 
-/** The status of a file that may be replaced; `undefined` when it is not there. Throws `Failure` 64 for what is no file. */
+/**
+ * The status of a file that is to be replaced; `undefined` when there is none. Throws `Failure` 64 for anything but a
+ * file.
+ */
 function checkFile(parent: number, name: string, path: string): Stat | undefined {
   const stat = statAt(parent, toName(name));
   if (stat && (stat.mode & S.IFMT) !== S.IFREG) {

@@ -1,7 +1,7 @@
 /**
- * The stream reader for archives: takes bytes in pieces of any size, calls the sink for each entry in order. Reads
- * ustar, v7, GNU (long names, sparse, base-256) and PAX. Entry types without content (directories, links, devices)
- * have none, whatever size their header gives, as in Go's archive/tar and so in every tool that is built on it.
+ * The stream reader for archives: it takes bytes in pieces of any size and calls the sink for each entry in order. It
+ * reads ustar, v7, GNU (long names, sparse, base-256) and PAX. A directory, link or device has no content, whatever
+ * size its header gives: Go's archive/tar reads it so, and with it every tool that is written in Go.
  */
 import { type ByteString, fromBytes } from './bytes.js';
 import { blockSize, damaged, decodeHeader, numberField, type RawHeader } from './header.js';
@@ -23,13 +23,13 @@ export interface Entry {
   type: EntryType;
   /** The name as it stands in the archive: not cleaned, not trusted. */
   path: ByteString;
-  /** What a symlink or hard link names, to the letter. */
+  /** The target of a symlink or hard link, exactly as it stands in the archive. */
   target: ByteString;
   /** The permission bits, 07777 at most. */
   mode: number;
   uid: number;
   gid: number;
-  /** Bytes of content with holes; 0 unless it is a file. */
+  /** Bytes of content, holes included; 0 for everything but a file. */
   size: number;
   mtime: Time;
   major: number;
@@ -37,7 +37,7 @@ export interface Entry {
   xattrs: Map<ByteString, Buffer> | undefined;
 }
 
-/** What receives the entries. After `entry` with a file come its `content` and `hole`s in order, then `end`. */
+/** Receives the entries. After `entry` for a file come `content` and `hole` in the order of the file, then `end`. */
 export interface TarSink {
   entry(entry: Entry): void;
   content(bytes: Buffer): void;
@@ -57,19 +57,19 @@ const typeOfFlag: Record<string, EntryType> = {
   '6': 'fifo',
 };
 
-/** Of an extended header or long name: what Go's reader takes, and so every tool that is built on it. */
+/** The longest extended header or long name: the limit of Go's archive/tar, and so of most tools. */
 const maxExtendedBytes = 1024 * 1024;
 const maxId = 2 ** 32 - 2;
 
-/** What the bytes at the current position are. */
+/** What the bytes at the current position belong to. */
 type State = 'header' | 'extended' | 'content' | 'skip' | 'sparse-old' | 'sparse-1.0' | 'end';
 
 export class TarReader {
   private state: State = 'header';
-  /** A block that came in two pieces. */
+  /** The first part of a block whose second part is still to come. */
   private readonly partial = Buffer.alloc(blockSize);
   private partialBytes = 0;
-  /** Bytes left of what `state` names, and of the padding behind it. */
+  /** Bytes left of what `state` names, and of the padding after it. */
   private left = 0;
   private padding = 0;
   private fullPadding = 0;
@@ -77,7 +77,7 @@ export class TarReader {
 
   private extendedFlag = '';
   private extended: Buffer[] = [];
-  /** What extended headers say of the next file, and of all that follow. */
+  /** What extended headers say about the next file, and about all files after them. */
   private local: Map<ByteString, Buffer> | undefined;
   private readonly pax = new PaxState();
   private longName: ByteString | undefined;
@@ -104,7 +104,7 @@ export class TarReader {
   /** The stream is over. Throws `Failure` 65 when it was cut. */
   finish(): void {
     if (this.state === 'end') return;
-    // `umoci insert` writes layers that stop behind the last byte of content. Some of the padding is no such layer.
+    // `umoci insert` writes layers that end with the last byte of content, without padding. Half a padding is damage.
     const whole = this.padding === 0 || this.padding === this.fullPadding;
     if (this.state !== 'header' || !whole) throw damaged('it is cut inside a file');
     if (this.partialBytes > 0) throw damaged('its last block is short');
@@ -146,7 +146,7 @@ export class TarReader {
     }
     this.left -= taken;
     if (this.state === 'content') this.content(chunk.subarray(at, at + taken));
-    // A copy: a small piece must not keep its whole chunk alive, and the chunk may be used again.
+    // A copy, since the memory of the chunk may be used again, and a small piece must not keep all of it alive.
     else if (this.state === 'extended') this.extended.push(Buffer.from(chunk.subarray(at, at + taken)));
     if (this.left === 0) this.bodyEnds();
     return at + taken;
@@ -251,7 +251,7 @@ export class TarReader {
   }
 
   private beginSparse10(records: PaxRecords): void {
-    // The key of the older formats is one that Go, Python and libarchive take as well.
+    // Go, Python and libarchive accept the key of the older formats here, too.
     const realSize = paxNumber(records, 'GNU.sparse.realsize') ?? paxNumber(records, 'GNU.sparse.size');
     if (realSize === undefined) throw damaged('a sparse file has no size');
     this.sparse = { stretches: [], realSize };
@@ -296,7 +296,9 @@ export class TarReader {
     }
   }
 
-  /** The stretch that the current position is in or before; there is one, since they add up to the content. */
+  /**
+   * The stretch at or after the current position. There is one: `checkSparse` has seen that they add up to the content.
+   */
   private nextStretch(): Stretch {
     const { stretches } = this.sparse!;
     for (;;) {
@@ -326,7 +328,7 @@ function makeEntry(
   longName: ByteString | undefined,
   longTarget: ByteString | undefined,
 ): Entry {
-  // Go's reader, and so every tool that is built on it, takes an empty long name for none.
+  // An empty long name counts as none, as in Go's archive/tar.
   const path = (longName || (records && (paxText(records, 'GNU.sparse.name') ?? paxText(records, 'path')))) ?? raw.name;
   const size = (records && paxNumber(records, 'size')) ?? raw.size;
   // Before POSIX a directory was a file whose name ends in a slash.
@@ -347,7 +349,7 @@ function makeEntry(
   };
 }
 
-/** 2^32-1 is the kernel's "leave it as it is". */
+/** 2^32-1 is not an id: chown(2) takes it for "leave this as it is". */
 function asId(id: number, whose: string): number {
   if (id < 0 || id > maxId) throw damaged(`the ${whose} id ${id} is out of range`);
   return id;

@@ -1,4 +1,6 @@
-/** Layers that another thread decompresses and hashes: what `layer-thread.ts` does, seen from the thread that unpacks. */
+/**
+ * Layers that are decompressed and hashed by another thread, `layer-thread.ts`: the side of the thread that unpacks.
+ */
 import type { MessagePort, Worker } from 'node:worker_threads';
 import { Ahead } from '../compress/ahead.js';
 import type { ContentDigest, Decompressor, Source } from '../compress/decompress.js';
@@ -11,13 +13,16 @@ export class LayerThread implements Decompressor {
   private worker: Worker | undefined;
   private readonly open = new Set<ThreadSource>();
 
-  /** `file` is the program of the thread, started for the first layer of `worthBytes`: for less it takes longer than it saves. */
+  /**
+   * `file` is the thread's program. It starts with the first layer of `worthBytes` or more: for less it would cost more
+   * than it saves.
+   */
   constructor(
     private readonly file: string,
     readonly worthBytes = 3 * 1024 * 1024,
   ) {}
 
-  /** Begins to decompress gzip data in an open file, which is the thread's from now on. */
+  /** Begins to decompress the gzip data in an open file. The thread closes the file when it is done. */
   gunzip(file: { fd: number; path: string; size: number }, { algorithm, isCompared }: ContentDigest): Source {
     this.worker ??= this.start();
     const { MessageChannel, receiveMessageOnPort } = process.getBuiltinModule('node:worker_threads');
@@ -32,13 +37,13 @@ export class LayerThread implements Decompressor {
   }
 
   private start(): Worker {
-    // Its objects are few and small: what it works on is outside of its heap.
-    // It closes files that were opened here. Loaded only now: an image of small layers does without.
+    // Loaded only now, since an image of small layers needs no thread.
     const { Worker } = process.getBuiltinModule('node:worker_threads');
+    // It makes few objects, so a small heap is enough. It may close files that it has not opened (trackUnmanagedFds).
     const worker = new Worker(this.file, { resourceLimits: { maxYoungGenerationSizeMb: 2 }, trackUnmanagedFds: false });
     worker.unref();
     worker.on('error', (error) => {
-      // What is said to a dead thread, nobody hears: the next layer gets another.
+      // Messages to a dead thread are lost, so the next layer has to get a new one.
       if (this.worker === worker) this.worker = undefined;
       for (const source of this.open) source.fail(error);
     });
@@ -59,7 +64,8 @@ class ThreadSource implements Source {
     private readonly turns: HashTurns | undefined,
     private readonly closed: () => void,
   ) {
-    // All that is there, since the thread waits with hashing until none before it is left.
+    // Takes all reports that have arrived: the thread can hash a block only after this side has dealt with those
+    // before.
     port.on('message', (report: Report) => {
       for (let it: Report | undefined = report; it; it = more()) this.take(it);
     });
@@ -86,7 +92,7 @@ class ThreadSource implements Source {
     this.ready.end(error);
   }
 
-  /** The thread fills the same memory again. */
+  /** Returns the current block to the thread, which fills the same memory again. */
   private giveBack(): void {
     const block = this.current?.buffer as ArrayBuffer | undefined;
     if (block) {

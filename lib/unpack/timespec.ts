@@ -20,7 +20,7 @@ export function writeTimespecs(buffer: Buffer, at: number, { seconds, nanosecond
   }
 }
 
-/** Without BigInt, which costs more than the system call. */
+/** Without BigInt, which would take longer than the system call. */
 function writeInt64(buffer: Buffer, value: number, at: number): void {
   const high = Math.floor(value / 2 ** 32);
   buffer.writeUInt32LE(value - high * 2 ** 32, at);

@@ -17,7 +17,7 @@ export interface UnpackOptions<L extends LayerFile = Layer> extends ReadOptions<
   limits: Limits;
   /** Only these paths and what is below them; everything when empty. */
   only?: string[];
-  /** Hears in one line what the kernel did not permit, and what is left after a failure. */
+  /** Called with one line about what the kernel did not permit, or about what is left over after a failure. */
   warn?: (line: string) => void;
 }
 
@@ -56,12 +56,14 @@ function commit<T extends RootfsDocument | undefined>(
   { warn }: Pick<UnpackOptions, 'warn'>,
 ): T {
   const whole = stage.commit(document, unset);
-  // Not before the record is there.
+  // The line names the record, so it comes after that is written.
   if (unset.size > 0) warn?.(unsetSummary(unset, stage.unsetPath));
   return whole;
 }
 
-/** Unpacks the layers beside `dir`, compares and removes them again. Returns how many differences `report` has heard of. */
+/**
+ * Unpacks the layers beside `dir`, compares `dir` with them, and removes them again. Returns the number of differences.
+ */
 export async function verifyTree<L extends LayerFile>(
   layers: AsyncIterable<L>,
   dir: string,
@@ -81,7 +83,7 @@ export async function verifyTree<L extends LayerFile>(
   });
 }
 
-/** Lays the layers into a new tree and hands it to `finish`. After a failure the tree is gone. */
+/** Unpacks the layers into the tree of `stage` and calls `finish` with it. After a failure the tree is removed. */
 async function staged<L extends LayerFile, T>(
   layers: AsyncIterable<L>,
   stage: Stage,
@@ -104,7 +106,7 @@ async function staged<L extends LayerFile, T>(
   }
 }
 
-/** What cannot be removed is told beside the failure, and not in its place. */
+/** When the tree cannot be removed that is a warning: the failure that led here is the one to report. */
 function discardAfterFailure(stage: Stage, { warn }: Pick<UnpackOptions, 'warn'>): void {
   try {
     stage.discard();
@@ -114,7 +116,10 @@ function discardAfterFailure(stage: Stage, { warn }: Pick<UnpackOptions, 'warn'>
   }
 }
 
-/** The tree with all layers in it. For parts of an image the layers are read as often as their hard links need. */
+/**
+ * Returns the tree with all layers in it. For parts of an image the layers may have to be read several times: see
+ * only.ts.
+ */
 async function laid<L extends LayerFile>(
   layers: AsyncIterable<L>,
   stage: Stage,
@@ -124,7 +129,7 @@ async function laid<L extends LayerFile>(
   const repeated = selection.isAll ? layers : repeatable(layers);
   let tree = await lay(repeated, stage, selection, options);
   while (selection.needsPass()) {
-    // As if nothing had been written: the root itself gets its attributes anew.
+    // The next pass starts with an empty tree; the root gets its attributes again from the layers.
     tree.clear({ fd: stage.fd, path: '', ownGroup: true }, () => 'nothing');
     tree.root.closeAll();
     const spareFd = stage.spare();
@@ -171,7 +176,7 @@ async function lay<L extends LayerFile>(
   }
 }
 
-/** What can be gone through again: it keeps the layers, not what is in them. */
+/** Layers that can be iterated several times. It remembers where they are, not their content. */
 function repeatable<L>(layers: AsyncIterable<L>): AsyncIterable<L> {
   const known: L[] = [];
   return {
@@ -185,7 +190,10 @@ function repeatable<L>(layers: AsyncIterable<L>): AsyncIterable<L> {
   };
 }
 
-/** What stays true of the tree: all that came down the pipe, except secrets and the manifest, which the digest names. */
+/**
+ * The document of a tree: everything that came down the pipe, except secrets, and the manifest, which `digest`
+ * identifies.
+ */
 export function rootfsDocument(document: ManifestDocument, rootfs: string): RootfsDocument {
   const { authorization, manifest, ...rest } = document;
   return { ...rest, rootfs };

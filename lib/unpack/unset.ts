@@ -1,7 +1,8 @@
 /**
- * What the kernel did not permit, on record: `DIR.unset.jsonl`, a JSON object a line, with the `path` from the root (`.`)
- * and what the image wants there (`uid`, `gid`, `mode`, `device`, `xattrs` with values in base64). What is root's in the
- * image is not listed when an ordinary user has it, since in a container of that user it is root's.
+ * The record of what the kernel did not permit: `DIR.unset.jsonl`, a JSON object a line, with the `path` from the root
+ * (`.`) and what the image has there (`uid`, `gid`, `mode`, `device`, `xattrs` with values in base64). Files that
+ * belong to root in the image are not listed when an ordinary user owns them: in that user's containers they belong to
+ * root.
  */
 import { type ByteString, namedPath } from './bytes.js';
 import { costOf } from './limits.js';

@@ -10,8 +10,8 @@ import { type Stat, statAt, statOf } from './stat.js';
 import type { Unset } from './unset.js';
 
 /**
- * One property of one path. `missing` and `extra` are paths that one side does not have, `link` is the first name of what
- * has several, `unreadable` is what this user may not compare.
+ * One property of one path that differs. `missing` and `extra`: only one side has the path. `link`: a file with several
+ * names has another first name. `unreadable`: this user may not read it, so it could not be compared.
  */
 export interface Difference {
   path: string;
@@ -39,13 +39,16 @@ type Report = (difference: Difference) => void;
 
 const openFile = O.RDONLY | O.NOFOLLOW | O.CLOEXEC;
 
-/** What there is to know of an image's tree. */
+/** What has to be known about the image's tree besides what is on the disk. */
 export interface Compared {
-  /** Whether an entry has said when a directory was changed; where none has, its time is that of the unpacking. */
+  /**
+   * Whether an entry of the image gives a directory its time. Otherwise it has the time of the unpacking, which says
+   * nothing.
+   */
   isDescribed(path: ByteString): boolean;
-  /** Whether a path counts: parts of an image say nothing of the others. */
+  /** Whether a path is to be compared: with parts of an image, only those are. */
   isWanted(path: ByteString): boolean;
-  /** What the image wants at a path and its tree could not have. The other tree may have it, and need not. */
+  /** What the image has at a path and could not be set in its tree. The other tree is right with it and without it. */
   unset(path: ByteString): Unset | undefined;
 }
 
@@ -86,13 +89,14 @@ class Comparison {
 
   /** Two open directories: their extended attributes, then their entries. */
   private directory(path: ByteString, tree: number, image: number): void {
-    // One that may be read, but not searched, says nothing of its entries.
+    // When it may be read but not searched, its entries cannot be looked at.
     if (!statAt(tree, '.')) {
       this.unreadable(path);
       return;
     }
     this.xattrs(path, '.', tree, image);
-    // Of both: through a symlink a part of an image may have grown where nothing is wanted.
+    // Both sides are filtered: through a symlink, parts of an image may have put something at a path that is not
+    // wanted.
     const [wanted, found] = [image, tree].map(
       (fd) => new Set(entriesOf(fd).filter((name) => this.compared.isWanted(joinPath(path, name)))),
     ) as [Set<ByteString>, Set<ByteString>];
@@ -117,7 +121,7 @@ class Comparison {
     }
   }
 
-  /** What the image's tree does not have: a device that it could not have, or what is not the image's. */
+  /** A path that only the tree has: a device that could not be made on the image's side, or something extra. */
   private additional(path: ByteString, name: ByteString, tree: number): void {
     const { device, ...unset } = this.compared.unset(path) ?? {};
     const stat = statAt(tree, name);
@@ -131,7 +135,7 @@ class Comparison {
     }
   }
 
-  /** What is no directory. */
+  /** Compares anything but directories. */
   private leaf(path: ByteString, name: ByteString, one: Stat, other: Stat, tree: number, image: number): void {
     this.sameBytes(path, 'link', firstName(this.treeNames, one, path), firstName(this.imageNames, other, path));
     if (typeName(other) !== 'file') {
@@ -147,7 +151,9 @@ class Comparison {
     });
   }
 
-  /** Opens both. What an ordinary user may not read is made readable in the image's tree alone, which is thrown away. */
+  /**
+   * Opens the path on both sides. On the image's side it is made readable for that, since that tree is only temporary.
+   */
   private opened(
     path: ByteString,
     name: ByteString,
@@ -164,7 +170,7 @@ class Comparison {
     }
     if (one < 0) throw new SyscallError('openat', -one, shown(path));
     const { mode } = statAt(image, name)!;
-    // No more than it takes: an access control list changes with the mode.
+    // Only when needed, since a change of the mode changes an access control list as well.
     const needed = flags === openDirectory ? 0o500 : 0o400;
     const isClosed = process.geteuid!() !== 0 && (mode & needed) !== needed;
     if (isClosed) chmodAt(image, bytes, mode | needed);
@@ -190,7 +196,10 @@ class Comparison {
     if (type === 'char' || type === 'block') this.same(path, 'device', deviceOf(one), deviceOf(other));
   }
 
-  /** An ordinary user's tree has that user everywhere, and what is not on record is root's in the image. */
+  /**
+   * In an ordinary user's tree that user owns everything. What then has no record of its owner belongs to root in the
+   * image.
+   */
   private owner(path: ByteString, one: Owner, other: Owner): void {
     if (ownerOf(one) === ownerOf(other)) return;
     const byDefault = process.geteuid!() === 0 ? other : { uid: 0, gid: 0 };
@@ -206,7 +215,7 @@ class Comparison {
     this.same(path, 'xattrs', xattrText(has), xattrText(wants));
   }
 
-  /** Names that differ may look the same to people: a byte that is no UTF-8, and how it is shown. */
+  /** Compares the bytes: different names may be shown alike, such as a byte that is not UTF-8 and the text `\xe9`. */
   private sameBytes(path: ByteString, difference: 'link' | 'target', tree: ByteString, image: ByteString): void {
     if (tree !== image) this.report({ ...namedPath(path), difference, tree: shown(tree), image: shown(image) });
   }
@@ -216,7 +225,7 @@ class Comparison {
   }
 }
 
-/** What tells the names of one file from files of the same content. */
+/** The first name of a file, by which hard links are told from copies. */
 function firstName(names: Map<bigint, ByteString>, { nlink, inode }: Stat, path: ByteString): ByteString {
   if (nlink < 2) return path;
   const known = names.get(inode);
@@ -230,7 +239,7 @@ const blocks = [Buffer.alloc(blockBytes), Buffer.alloc(blockBytes)] as const;
 const seekTo = 0;
 const seekData = 3;
 
-/** What is a hole in both is passed over: it may be terabytes. */
+/** Skips what is a hole in both files: it may be terabytes. */
 function sameContent(one: number, other: number, size: number): boolean {
   for (let at = 0; at < size; at += blockBytes) {
     at = Math.min(nextData(one, at, size), nextData(other, at, size));
@@ -292,7 +301,7 @@ function targetOf(dir: number, name: ByteString): ByteString {
   return fromBytes(buffer, 0, readlinkat(dir, toBytes(name), buffer, buffer.length));
 }
 
-/** The values in hexadecimal. Labels of this machine are not the image's. */
+/** The values in hexadecimal. The label of SELinux is left out: it is this machine's and not the image's. */
 function xattrsOf(dir: number, name: ByteString): Map<string, string> {
   const list = Buffer.allocUnsafe(65536);
   const path = toBytes(`/proc/self/fd/${dir}/${name}`);

@@ -31,20 +31,20 @@ export function parseWhiteout(dir: ByteString, name: ByteString): Whiteout | und
   return { kind: 'name', name: hidden };
 }
 
-/** What the layer at hand has written, and the directories above it; and what it has hidden already. */
+/** What the current layer has written, directories above that included; and what it has hidden already. */
 export class Written {
   private readonly names = new Map<ByteString, Set<ByteString>>();
   private readonly hidden = new Set<ByteString>();
 
   private held = 0;
 
-  /** Without lower layers no one asks, and nothing is kept. */
+  /** Without lower layers there is nothing to hide, and nothing is remembered. */
   constructor(
     readonly hasLower: boolean,
     private readonly budget: NamesBudget,
   ) {}
 
-  /** By the canonical path of the directory, so that one file has one name however it was reached. */
+  /** Notes an entry. `dir` is a path without symlinks, so that each file has one path, however it was reached. */
   add(dir: ByteString, name: ByteString): void {
     if (!this.hasLower) return;
     const known = this.names.get(dir);
@@ -59,20 +59,23 @@ export class Written {
     if (dir !== '') this.add(...splitPath(dir));
   }
 
-  /** What a whiteout leaves of an entry. */
+  /** How much a whiteout keeps of an entry. */
   kept(dir: ByteString, name: ByteString): ReturnType<Kept> {
     if (!this.names.get(dir)?.has(name)) return 'nothing';
     return this.hidden.has(joinPath(dir, name)) ? 'all' : 'itself';
   }
 
-  /** Nothing of a lower layer is left below this path. None can come back: an archive may ask for it without end. */
+  /**
+   * Notes that nothing of lower layers is left at this path, so that a hostile archive cannot have it searched again
+   * and again.
+   */
   hide(path: ByteString): void {
     if (this.hidden.has(path)) return;
     this.hold(path);
     this.hidden.add(path);
   }
 
-  /** The layer is over: the memory can be used for the next. */
+  /** The layer is complete: gives back its part of the budget. */
   close(): void {
     this.budget.release(this.held);
     this.held = 0;

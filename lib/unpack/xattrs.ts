@@ -10,9 +10,9 @@ import type { Xattrs } from './pax.js';
 import type { Unset } from './unset.js';
 
 /**
- * Sets them on an open file or, by name, on what cannot be opened. Returns what the kernel did not permit, and what names
- * ids that are not in the user namespace. Throws `Failure` that names `path` and the attribute: 65 for a name or value that no
- * kernel takes, 74 for the disk.
+ * Sets attributes on an open file, or by name on what cannot be opened. Returns those that the kernel did not permit,
+ * and those with ids that are not in the user namespace. Throws `Failure` that names `path` and the attribute: 65 for a
+ * name or value that no kernel takes, 74 for the disk.
  */
 export function applyXattrs(at: number | ByteString, xattrs: Xattrs, path: ByteString): Unset {
   const refused: Record<string, string> = {};
@@ -31,7 +31,7 @@ export function applyXattrs(at: number | ByteString, xattrs: Xattrs, path: ByteS
   return Object.keys(refused).length > 0 ? { xattrs: refused } : {};
 }
 
-/** The same for a directory that had attributes of a lower layer: those that the new entry does not name go. */
+/** The same for a directory from a lower layer: attributes that the new entry does not have are removed. */
 export function replaceXattrs(fd: number, xattrs: Xattrs | undefined, path: ByteString): Unset {
   const buffer = Buffer.allocUnsafe(65536);
   const bytes = flistxattr.try(fd, buffer, buffer.length);
@@ -47,8 +47,8 @@ export function replaceXattrs(fd: number, xattrs: Xattrs | undefined, path: Byte
 }
 
 /**
- * Those of a directory in two parts. Access control lists wait until it is full: they say who may fill it, and what is
- * created in it inherits the one by default, and a mode that is not its own with it. See acl(5).
+ * Splits the attributes of a directory. Access control lists are set only when the directory is complete. They could
+ * keep this process from filling it, and its default ACL would change the modes of new entries: acl(5).
  */
 export function withoutAcls(xattrs: Xattrs | undefined): { plain: Xattrs | undefined; acls: Xattrs | undefined } {
   const isAcl = ([name]: [ByteString, Buffer]) => name.startsWith('system.posix_acl_');
@@ -71,8 +71,8 @@ function notSet(path: ByteString, name: ByteString, errno: number): Failure {
 }
 
 /**
- * A label of the machine where the layer was made says nothing here; and what overlayfs keeps for itself would be
- * obeyed when this tree becomes a layer of an overlay.
+ * The SELinux label belongs to the machine where the layer was made. What overlayfs keeps in attributes would take
+ * effect when this tree becomes a layer of an overlay.
  */
 function isLeftOut(name: ByteString): boolean {
   return name === 'security.selinux' || name.startsWith('trusted.overlay.') || name.startsWith('user.overlay.');

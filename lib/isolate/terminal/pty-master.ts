@@ -1,6 +1,7 @@
 /**
- * The master of a container's pty: what is written to it the container reads, and what the container writes goes from here
- * to descriptor 1. Neither ever makes the whole process wait, since signals have to be passed on meanwhile. Source: pty(7).
+ * The master of a container's pty: what is written to it the container reads, and what the container writes goes from
+ * here to descriptor 1. Neither ever makes the whole process wait, since signals have to be passed on meanwhile.
+ * Source: pty(7).
  */
 import { closeSync, readSync, write, writeSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
@@ -16,8 +17,8 @@ const fullMs = 5;
 export class PtyMaster {
   readonly #stream: ReadStream;
   /**
-   * The other side of the pty, kept open. A command may close its last descriptor and open /dev/tty later: without this one
-   * the master would have failed with EIO by then (pty(7)).
+   * The other side of the pty, kept open. A command may close its last descriptor and open /dev/tty later: without this
+   * one the master would have failed with EIO by then (pty(7)).
    */
   #slave: number | undefined;
   #hungUp = false;
@@ -38,8 +39,8 @@ export class PtyMaster {
   }
 
   /**
-   * The container has ended: reads what it left, before and after the other side is closed. libuv would take the hang-up
-   * for the end of the stream, and lose what it has not read by then.
+   * The container has ended: reads what it left, before and after the other side is closed. libuv would take the
+   * hang-up for the end of the stream, and lose what it has not read by then.
    */
   finish(): void {
     if (this.#slave === undefined) return;
@@ -93,7 +94,10 @@ export class PtyMaster {
     closeSync(this.master);
   }
 
-  /** Writes the container's output to descriptor 1, until `finish`. Little is read before that is written. Throws `Failure`. */
+  /**
+   * Writes the container's output to descriptor 1, until `finish`. Little is read before that is written. Throws
+   * `Failure`.
+   */
   async carryOutput(): Promise<void> {
     let failed: unknown;
     this.#stream.on('readable', () => this.#wake());
@@ -125,7 +129,10 @@ function readSome(master: number): Buffer | undefined {
   }
 }
 
-/** Writes as much as there is room for, and returns how many bytes. When nobody is left to read it, all counts as written. */
+/**
+ * Writes as much as there is room for, and returns how many bytes. When nobody is left to read it, all counts as
+ * written.
+ */
 function writeSome(master: number, bytes: Uint8Array): number {
   try {
     return writeSync(master, bytes);
@@ -136,7 +143,9 @@ function writeSome(master: number, bytes: Uint8Array): number {
   }
 }
 
-/** Writes to descriptor 1. When nobody reads there this waits, but not the whole process, which has signals to pass on. */
+/**
+ * Writes to descriptor 1. When nobody reads there this waits, but not the whole process, which has signals to pass on.
+ */
 async function writeOut(bytes: Uint8Array): Promise<void> {
   for (let at = 0; at < bytes.length; ) {
     try {

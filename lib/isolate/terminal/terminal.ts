@@ -1,7 +1,7 @@
 /**
- * The supervisor's side of a container's terminal. It connects two: the outer one, where the user types (outer.ts), and the
- * container's own, a pty whose master the supervisor holds (pty-master.ts). Meanwhile the outer one is in raw mode, so that
- * Ctrl-C, Ctrl-Z and all other keys reach the container, whose own line discipline makes signals of them.
+ * The supervisor's side of a container's terminal. It connects two: the outer one, where the user types (outer.ts), and
+ * the container's own, a pty whose master the supervisor holds (pty-master.ts). Meanwhile the outer one is in raw mode,
+ * so that Ctrl-C, Ctrl-Z and all other keys reach the container, whose own line discipline makes signals of them.
  *
  * Sources: pty(7), termios(3), credentials(7) on sessions and process groups.
  */
@@ -39,7 +39,10 @@ export interface Terminal {
   restore(): void;
 }
 
-/** Connects descriptors 0 and 1 with the pty whose master is `master`. That descriptor belongs to this module from now on. */
+/**
+ * Connects descriptors 0 and 1 with the pty whose master is `master`. That descriptor belongs to this module from now
+ * on.
+ */
 export function attachTerminal(master: number, { detachKeys, onDetach }: TerminalOptions): Terminal {
   const outer = isatty(0) ? new OuterTerminal() : undefined;
   const inner = new PtyMaster(master);
@@ -94,7 +97,9 @@ interface Input {
   close(): void;
 }
 
-/** Descriptor 0 as a stream. libuv opens a terminal once more for itself, but makes a pipe non-blocking: that is undone. */
+/**
+ * Descriptor 0 as a stream. libuv opens a terminal once more for itself, but makes a pipe non-blocking: that is undone.
+ */
 function openInput(): Input {
   if (isatty(0)) {
     const stream = new ReadStream(0);
