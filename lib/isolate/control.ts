@@ -1,4 +1,4 @@
-/** The child's part of the line between supervisor and child. */
+/** The child's side of the line between supervisor and child: sys/control.ts has the other. */
 import { close, read, recvfrom, write } from '../sys/calls.js';
 import { MSG } from '../sys/constants.js';
 import type { ControlFds } from '../sys/control.js';
@@ -6,7 +6,7 @@ import { EPIPE } from '../sys/errno.js';
 import { Block, compare, Result } from '../sys/program.js';
 import { type PlanStep, step } from './step.js';
 
-/** Of the 32 bits of a result: it is an error. */
+/** The bit of a 32-bit result that tells an error: errors are negative. */
 const signBit = 0x80000000;
 
 /** The first step of the child. */
@@ -18,7 +18,9 @@ export function controlSteps({ supervisor }: ControlFds): PlanStep[] {
   ];
 }
 
-/** The child waits here until the supervisor has called `open`; an end of file instead means that it has died. */
+/**
+ * The child waits here until the supervisor calls `open`. An end of file instead means that the supervisor has died.
+ */
 export function gateSteps({ child }: ControlFds, why: string, { announce = false } = {}): PlanStep[] {
   const got = new Result('bytes');
   const seen = new Block(new Uint8Array(8), [{ offset: 0, value: got }]);
@@ -31,14 +33,14 @@ export function gateSteps({ child }: ControlFds, why: string, { announce = false
   ];
 }
 
-/** The child goes on only when the supervisor is alive at this moment. */
+/** The child goes on only if the supervisor is alive at this moment. */
 export function aliveSteps({ child }: ControlFds): PlanStep[] {
   const got = new Result('bytes');
   const seen = new Block(new Uint8Array(8), [{ offset: 0, value: got }]);
   const alive = step(
     compare,
     [seen, signBit, signBit, EPIPE],
-    'An error means that there is nothing to read, and that it lives; an end of file that it died before the line above.',
+    'An error means that there is nothing to read: the supervisor is alive. An end of file means that it has died.',
     { man: 'unix(7)' },
   );
   const peek = [child, new Block(new Uint8Array(8)), 1, MSG.PEEK | MSG.DONTWAIT, null, null] as const;

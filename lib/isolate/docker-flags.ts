@@ -1,13 +1,12 @@
 /**
- * What to do in the place of flags that `docker run`, `podman run` or `md-pull` has and `md-isolate` has not, for who types
- * them by habit.
+ * Hints for flags that `docker run`, `podman run` or `md-pull` has and `md-isolate` does not have: what to do instead.
  */
 
 const daemon = 'nothing runs beside the container that could do this';
 const kept = 'nothing is kept of a container, so it has no name or label';
 const foreground = 'it runs in the foreground; the shell has & for the background';
 const ports = 'without --net none the network is that of the host: what the command listens on is open there';
-/** What there is in the place of docker's networks. */
+/** What to use instead of docker's networks. */
 export const networks = 'there is the network of the host, and with --net none one without any other';
 const pulling = 'md-pull takes what is about pulling: run md-pull IMAGE first';
 const own = 'this namespace is always of its own';
@@ -17,7 +16,7 @@ const limits = 'the limits are --memory, --cpus, --cpuset-cpus and --pids-limit'
 const accounts = 'the image has its own /etc/passwd and /etc/group: -u takes numbers that they lack';
 const stop = 'there is no docker stop for it: kill(1) and timeout(1) send the signal that they are told';
 
-/** Long names and single letters. */
+/** The hints, by the long name or the letter of the flag. */
 const instead: Record<string, string> = {
   a: streams,
   'allow-private': pulling,
@@ -127,7 +126,7 @@ const instead: Record<string, string> = {
   'volumes-from': '-v SOURCE:TARGET mounts a directory of the host',
 };
 
-/** Of a flag without its dashes; undefined for one that docker has not either, or that has no counterpart. */
+/** The hint for a flag, without its dashes; undefined when there is none. */
 export function insteadOf(flag: string): string | undefined {
   return Object.hasOwn(instead, flag) ? instead[flag] : undefined;
 }

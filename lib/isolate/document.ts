@@ -7,7 +7,7 @@ import { errnoName, Failure, failureOf } from '../pipe/failure.js';
 import { interimDocument, isBelievable } from '../pipe/interim.js';
 import { Status } from '../pipe/status.js';
 
-/** What DIR is, for who has named something else. */
+/** What DIR is: a hint for somebody who has named something else. */
 export const whatRootIs =
   'DIR is a directory with a root filesystem, as md-unpack makes it; md-run takes the name of an image';
 
@@ -19,7 +19,7 @@ export function readRootfsDocument(root: string): RootfsDocument | undefined {
   let path = root;
   let text: string | undefined;
   try {
-    // In the store the name of an image is a symbolic link to its tree, and the document is beside the tree.
+    // In the store the name of an image is a symbolic link to its tree. The document is beside the tree itself.
     const tree = realpathSync(root);
     path = interimDocument(tree);
     text = readInterim(path, statSync(dirname(tree)).uid);
@@ -42,25 +42,28 @@ export function readRootfsDocument(root: string): RootfsDocument | undefined {
   return asRootfsDocument(value, path);
 }
 
-/** What an md-unpack that is just putting the tree in place, or was killed as it did, has not yet called `DIR.json`. */
+/**
+ * The document when md-unpack has put the tree in place but not yet named it `DIR.json`, or was killed before:
+ * interim.ts.
+ */
 function readInterim(path: string, directoryOwner: number): string | undefined {
   try {
     const stat = lstatSync(path);
     if (!stat.isFile() || !isBelievable(stat.uid, directoryOwner)) return undefined;
     return readRegular(path, constants.O_NOFOLLOW);
   } catch (error) {
-    // There is none, or it has just become DIR.json.
+    // There is none, or it was renamed to DIR.json just now.
     if (isAbsent(error)) return undefined;
     throw error;
   }
 }
 
-/** Beside a tree whose name is nearly as long as a name may be, nothing can have that name and more. */
+/** ENAMETOOLONG: the name of the tree is so long that no file can have it with an ending. */
 function isAbsent(error: unknown): boolean {
   return ['ENOENT', 'ENAMETOOLONG'].includes(errnoName(error) ?? '');
 }
 
-/** Opening a FIFO would wait for a writer for ever. */
+/** Reads a regular file. Anything else is refused: opening a FIFO, for example, would wait for ever. */
 function readRegular(path: string, flags: number): string {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | flags);
   try {
@@ -71,7 +74,7 @@ function readRegular(path: string, flags: number): string {
   }
 }
 
-/** A file that a flag names. Throws `Failure`. */
+/** The text of a file that a flag names. Throws `Failure`. */
 export function readText(path: string, flag: string): string {
   let bytes: Buffer;
   try {
@@ -79,7 +82,7 @@ export function readText(path: string, flag: string): string {
   } catch (error) {
     throw failureOf(error, `${flag} ${path}`);
   }
-  // Decoding would replace the bytes that are no text without a word.
+  // Decoding would silently replace bytes that are not UTF-8.
   if (isUtf8(bytes)) return bytes.toString();
   throw new Failure(Status.data, `${flag} ${path}`, 'it is not UTF-8');
 }

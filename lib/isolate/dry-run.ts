@@ -1,4 +1,4 @@
-/** The plan for people and programs: JSON lines, a system call each. */
+/** `--dry-run`: the plan as JSON lines, one for each system call. */
 import type { JsonObject } from '../pipe/check.js';
 import { CLONE } from '../sys/constants.js';
 import { flags } from '../sys/kinds.js';
@@ -8,7 +8,7 @@ import { manPageOf } from './step.js';
 
 const cloneFlagNames = flags(['CLONE_', CLONE]);
 
-/** `<NAME>` in a call stands for what an earlier step returns. */
+/** The lines. `<NAME>` in a call stands for what an earlier step returns. */
 export function describePlan({ cloneFlags, steps }: Plan): JsonObject[] {
   const numbers = new Map(steps.map((step, i) => [step, i + 2]));
   const number = (step: unknown) => numbers.get(step as (typeof steps)[number]);

@@ -1,4 +1,7 @@
-/** The two changes of program: from a copy of Node to a few bytes of its own, and in the end to the command. */
+/**
+ * The steps around the two changes of program: from a copy of Node to the image of sys/image.ts, and in the end to the
+ * command.
+ */
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import {
@@ -26,8 +29,8 @@ import { type PlanStep, step } from './step.js';
 const SIGKILL = 9;
 
 /**
- * The child becomes another program, which goes on with this plan: from here on nothing in it leads to the supervisor's own
- * executable, which a command could otherwise get hold of (CVE-2019-5736).
+ * The child becomes another program, which goes on with this plan. From then on nothing in the child leads to the
+ * executable of the supervisor, which a command could otherwise overwrite (CVE-2019-5736).
  */
 export function changeSteps({ prepare, change, resume }: ImageSteps, control: number): PlanStep[] {
   return [
@@ -51,10 +54,11 @@ export function changeSteps({ prepare, change, resume }: ImageSteps, control: nu
 }
 
 /**
- * Until execve(2) has succeeded, what is close-on-exec is open, and the lookups that come before could go by it: of the command, of
- * the interpreter of a script, of a program's loader. By /proc/self/fd/5/bin/sh an image would run a program of the host, and could
- * then write to it (CVE-2024-21626). So nothing that leads outside is left when the command is looked up, nor with `--init`
- * in process 1, whose descriptors CAP_SYS_PTRACE opens. The line to the supervisor is a socket and leads nowhere.
+ * A close-on-exec descriptor stays open until execve(2) has succeeded. So the command, the interpreter of a script, or
+ * the loader of a program could still be looked up through one: with /proc/self/fd/5/bin/sh an image would run a
+ * program of the host, and could then write to it (CVE-2024-21626). Therefore every descriptor that leads outside is
+ * closed before. With `--init` this protects process 1 as well, whose descriptors CAP_SYS_PTRACE opens. Only the line
+ * to the supervisor stays: it is a socket and leads to no file.
  */
 export function closeSteps({ child }: ControlFds): PlanStep[] {
   const why = 'Some of these lead to the host: they must be gone before the command, or its interpreter, is looked up.';
@@ -64,7 +68,7 @@ export function closeSteps({ child }: ControlFds): PlanStep[] {
   ];
 }
 
-/** Dies with the supervisor. Has to come after the last change of ids, which takes the setting back. */
+/** The child dies with the supervisor. This comes after the last change of ids, which would reset it. */
 export function deathStep(): PlanStep {
   return step(
     prctl,
@@ -76,7 +80,9 @@ export function deathStep(): PlanStep {
   );
 }
 
-/** Not before all files are open, since one of the limits is on those; not after root's powers are gone, one of which raises limits. */
+/**
+ * After all files are open, since one limit is on their number; before the capabilities go, one of which raises limits.
+ */
 export function limitSteps(limits: readonly ResourceLimit[]): PlanStep[] {
   return limits.map(({ resource, value }) =>
     step(prlimit64, [0, resource, value, null], 'What was asked for, or what the caller had before Node raised it.', {
@@ -86,7 +92,7 @@ export function limitSteps(limits: readonly ResourceLimit[]): PlanStep[] {
   );
 }
 
-/** Puts back what Node changed in this process for itself. */
+/** Undoes what Node has changed in this process for its own use. */
 export function restoreSteps({ changedSignals }: Host, mask: number): PlanStep[] {
   const SIGPIPE = 13;
   const SIGXFSZ = 25;
@@ -113,15 +119,15 @@ export function restoreSteps({ changedSignals }: Host, mask: number): PlanStep[]
 }
 
 export interface CalledOff {
-  /** Its result is the signal that came, or an error when none has. */
+  /** Its result is the pending signal, or an error when there is none. */
   look: PlanStep;
-  /** Reached from there only. */
+  /** Reached only from `look`. */
   end: PlanStep;
 }
 
 /**
- * Somebody wants the end before there is a command. As process 1 it would never hear of that: the kernel drops what a process 1 has
- * no handler for (pid_namespaces(7)), and no program has one in its first moment.
+ * Ends the container when a signal has asked for that before there is a command. The command would never get it: the
+ * kernel drops signals for which process 1 has no handler (pid_namespaces(7)), and no program has one when it starts.
  */
 export function calledOffSteps(): CalledOff {
   const set = Buffer.alloc(8);
@@ -132,18 +138,18 @@ export function calledOffSteps(): CalledOff {
   const look = step(
     rt_sigtimedwait,
     [set, null, Buffer.alloc(16), 8],
-    'Has a signal asked for the end already? The command would not hear of it: what comes before a process 1 has a handler is dropped.',
+    'Has a signal asked for the end already? The command would not get it: signals without a handler are dropped in process 1.',
     { next: end, onError: 'continue', man },
   );
   return { look, end };
 }
 
-/** From here on a signal is for the command; a process 1 of our own does without. */
+/** Unblocks all signals for the command. With `--init` process 1 itself keeps them blocked and waits for them. */
 export function signalStep(): PlanStep {
   return step(
     rt_sigprocmask,
     [SIG.SETMASK, Buffer.alloc(8), null, 8],
-    'All signals were held back until there was nobody left to be hurt.',
+    'All signals were blocked until here, so that no handler of Node could run in this process.',
     {
       man: 'sigprocmask(2)',
     },
@@ -158,7 +164,10 @@ export interface ExecSteps {
   gaveUp: PlanStep;
 }
 
-/** execve(2) of a path, or along PATH as a shell does: past what is not there or is not permitted, up to anything else. */
+/**
+ * execve(2) of a path, or of each path along PATH as a shell does it, until one succeeds or fails for an unusual
+ * reason.
+ */
 export function execSteps(argv: readonly Path[], env: readonly string[]): ExecSteps {
   const name = nameOf(argv);
   const argvBlock = pointerArray(argv);
@@ -167,7 +176,7 @@ export function execSteps(argv: readonly Path[], env: readonly string[]): ExecSt
     man: 'execve(2)',
   });
   const attempts: { path: string; step: PlanStep }[] = [];
-  // From the last to the first, since each leads to the one behind it.
+  // Built from the last to the first, since each refers to the one after it.
   const reversed: PlanStep[] = [gaveUp];
   const why = 'The command takes over this process: process 1 of its PID namespace.';
   for (const path of candidates(name, env).reverse()) {
@@ -190,7 +199,7 @@ export function execSteps(argv: readonly Path[], env: readonly string[]): ExecSt
   return { steps: reversed.reverse(), attempts: attempts.reverse(), gaveUp };
 }
 
-/** The command as text. One that is none is not found. */
+/** The name of the command as text; empty when there is none. */
 export function nameOf([name = '']: readonly Path[]): string {
   return typeof name === 'string' ? name : Buffer.from(name).toString();
 }
@@ -198,7 +207,7 @@ export function nameOf([name = '']: readonly Path[]): string {
 /** A directory of PATH that gives one of these is passed over, as by a shell. */
 const passOver = [ENOENT, EACCES, ENOTDIR];
 
-/** MAX_ARG_STRLEN of execve(2) is for `PATH=` and a NUL as well. */
+/** MAX_ARG_STRLEN of execve(2), without `PATH=` and the NUL, which count as well. */
 const longestPath = 128 * 1024 - 6;
 
 function candidates(name: string, env: readonly string[]): string[] {
@@ -208,7 +217,8 @@ function candidates(name: string, env: readonly string[]): string[] {
     const why = `it has more than ${longestPath} bytes, and no program could be given it`;
     throw new Failure(Status.isolate, 'PATH', why, { hint: '-e PATH=... gives another' });
   }
-  // An empty or relative element would be looked up in the working directory: an image must not make `ls` its own by that.
+  // Empty and relative elements mean the working directory. They are skipped, so that a file there cannot pass for
+  // `ls`.
   const directories = path.split(':').filter((directory) => directory.startsWith('/'));
   return name === '' ? [] : directories.map((directory) => `${directory.replace(/\/+$/, '')}/${name}`);
 }

@@ -1,4 +1,4 @@
-/** Why a step failed, in words that help. */
+/** Turns failed system calls into messages that say what to do. */
 import { errnoText, Failure, shortageHint } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import type { Step } from '../sys/program.js';
@@ -6,7 +6,7 @@ import { errnoNameOf, SyscallError } from '../sys/syscall.js';
 import { inUserNamespace, isChrooted, refusal, refusalHint, tooManyNamespaces } from '../sys/userns.js';
 import type { Plan } from './plan.js';
 
-/** A step of the container's making failed. `user`: in a user namespace. */
+/** The failure of a step of the plan. `user`: the container is in a user namespace. */
 export function stepFailure(plan: Plan, { step, error }: { step: Step; error: SyscallError }, user: boolean): Failure {
   const own = plan.steps.find((known) => known === step)?.hint;
   const ofStep = typeof own === 'function' ? own(error.code) : own;
@@ -34,14 +34,14 @@ function hintFor({ syscall, code, call }: SyscallError, user: boolean): string |
 
 const notPermitted = ['EPERM', 'EACCES'];
 
-/** What to do as a root whom the kernel refuses something. */
+/** The hint when the kernel refuses something to root. */
 function powerlessHint(): string {
   return inUserNamespace()
     ? 'root here is that of a user namespace: --userns self makes do with that'
     : 'root is not enough here: this process runs in a container, which needs --privileged for this, or under a policy that takes its powers away';
 }
 
-/** clone(2) itself failed. */
+/** The failure of clone(2) itself. */
 export function cloneFailure(error: unknown, user: boolean): Failure {
   if (!(error instanceof SyscallError)) throw error;
   const { code } = error;
@@ -56,7 +56,7 @@ function cloneHint(code: string, user: boolean): string | undefined {
   return notPermitted.includes(code) ? powerlessHint() : undefined;
 }
 
-/** No attempt at execve(2) succeeded: the first error that is more than "not there" tells why. */
+/** The failure when no execve(2) succeeded: the first error that says more than "not there" is the reason. */
 export function execFailure(command: string, attempts: { path: string; errno: number }[]): Failure {
   const telling = attempts.find(({ errno }) => !['ENOENT', 'ENOTDIR'].includes(errnoNameOf(errno)));
   if (telling) {

@@ -1,4 +1,4 @@
-/** What this host offers: found out before the plan is made, so that the plan itself depends on nothing else. */
+/** What this host offers. It is found out before the plan is made, so that the plan is a function of it. */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
@@ -21,7 +21,7 @@ export interface Host {
   lastCapability: number;
   /** The capabilities that this process may use, by number. */
   capabilities: number[];
-  /** Signals that this process catches or ignores (by its caller's doing, perhaps): the child would as well. */
+  /** Signals that this process catches or ignores, perhaps because its caller does. The child inherits that. */
   changedSignals: number[];
   /** Those of the masked and read-only paths that exist. */
   present: Set<string>;
@@ -33,7 +33,9 @@ export interface Host {
   devices: HostDevice[] | undefined;
   /** Mode and owner of the root directory itself. */
   rootDirectory: { mode: number; uid: number; gid: number };
-  /** Where the image has `hostname`, `hosts` and `resolv.conf` of its /etc, or would have them: its links are resolved. */
+  /**
+   * Where `hostname`, `hosts` and `resolv.conf` of the image's /etc really are, or would be, with its links resolved.
+   */
   etcFiles: Record<string, string>;
   /** Text of /etc/hosts and /etc/resolv.conf; empty when there is none. */
   hosts: string;
@@ -90,8 +92,9 @@ function directoryStats(root: string) {
 }
 
 /**
- * Throws `Failure` when the host's own nodes, which a container in a user namespace gets, are not what they should be: a file
- * at /dev/null would collect what containers throw away, and be what masks secrets.
+ * Throws `Failure` when the host's device nodes are not what they should be: a container in a user namespace gets
+ * these. A regular file at /dev/null would collect what containers throw away, and it would be what is mounted over
+ * secrets.
  */
 export function checkDevices(): void {
   for (const [name, major, minor] of ownDevices) {
@@ -104,8 +107,8 @@ export function checkDevices(): void {
 }
 
 /**
- * Directories with the counters of each processor that tell how often it grew too hot, and with that what others do.
- * Virtual machines have none. Source: moby, MaskedPaths.
+ * Directories with counters of how often each processor became too hot, which reveal what other users do. Virtual
+ * machines have none. Source: moby, MaskedPaths.
  */
 export function heatCounters(): string[] {
   const processors = 'sys/devices/system/cpu';
@@ -116,8 +119,9 @@ export function heatCounters(): string[] {
 }
 
 /**
- * Directories below /sys where the host has mounted something that a copy of /sys has as well: debugfs, tracefs, bpf. To root
- * they are open in a user namespace, too, where its uid is the same. The cgroups are covered in any case.
+ * Directories below /sys where the host has mounted something, such as debugfs, tracefs or bpf: a copy of /sys includes
+ * these. When root of the user namespace is root outside, it may open them. The cgroups are not listed: they are always
+ * covered.
  */
 export function mountsInSys(): string[] {
   const places = textOf('/proc/self/mountinfo')
@@ -131,8 +135,8 @@ export function mountsInSys(): string[] {
 }
 
 /**
- * RLIMIT_NOFILE for the command. Node raises its soft limit to the hard one at start and forgets what it was: the parent
- * process, a shell as a rule, still has it. Where the parent may not be asked, 1024 is what systemd and docker give.
+ * RLIMIT_NOFILE for the command. Node raises its own soft limit to the hard one at its start. The old value is taken
+ * from the parent process, usually a shell; where that may not be asked, it is 1024, as systemd and docker set it.
  */
 export function openFileLimit(): ResourceLimit {
   const value = Buffer.alloc(16);
@@ -157,7 +161,7 @@ function textOf(path: string): string {
   return existsSync(path) ? readFileSync(path, 'utf8') : '';
 }
 
-/** Whether a descriptor is a terminal, asked as isatty(3) does. Node's own way loads several of its modules. */
+/** Whether a descriptor is a terminal, tested as isatty(3) does it. Node's own function would load several modules. */
 export function isTerminal(fd: number): boolean {
   return !isErrno(ioctlTermios.try(fd, TC.GETS, Buffer.alloc(64)));
 }

@@ -1,10 +1,11 @@
 /**
- * `--init`: a process 1 of our own, and the command as its child. It collects orphans that have ended, passes signals on, and
- * ends with the command. It is the image that every container goes through (lib/sys/image.ts), which stays in place
- * of giving way to the command: no JavaScript, no memory but the table of calls, no file descriptor.
+ * `--init`: a process 1 of our own, with the command as its child. It reaps orphans, passes signals on, and ends with
+ * the command. Its program is the image that every container goes through (lib/sys/image.ts): here it stays, and does
+ * not give way to the command. It has no JavaScript, no memory but the table of calls, and no open file.
  *
- * Process 1 and the supervisor end together: it asks for SIGKILL when the supervisor dies, and nothing in the container can
- * take that back, since it never executes anything and cannot be traced. With process 1 the kernel ends all the others.
+ * Process 1 ends with the supervisor: it has asked for SIGKILL when the supervisor dies. Nothing in the container can
+ * undo that, since process 1 never executes another program and cannot be traced. When it ends, the kernel kills all
+ * others.
  *
  * Sources: pid_namespaces(7), credentials(7), wait(2), PR_SET_DUMPABLE(2const).
  */
@@ -18,15 +19,15 @@ import { controllingStep } from './terminal/console.js';
 const lower = 0xffffffff;
 
 export interface Init {
-  /** Process 1 divides in two: the steps after these are those of the command. */
+  /** Process 1 starts its child here. The steps after these are the child's, which becomes the command. */
   divide: PlanStep[];
-  /** What process 1 does from there on; reached from `divide` only. */
+  /** What process 1 does from then on. Reached only from `divide`. */
   loop: PlanStep[];
-  /** Where wait(2) leaves the status of the command. Process 1 itself ends with 0 once that is there. */
+  /** Where wait(2) puts the status of the command. Process 1 itself then ends with 0. */
   status: Block;
 }
 
-/** `terminal`: the command gets the terminal on descriptor 0 as its controlling one. */
+/** The steps for `--init`. `terminal`: the terminal on descriptor 0 becomes the controlling one of the command. */
 export function initSteps({ terminal }: { terminal: boolean }): Init {
   const command = new Result('command');
   const pid = new Block(new Uint8Array(8), [{ offset: 0, value: command }]);

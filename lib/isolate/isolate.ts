@@ -64,8 +64,8 @@ export async function isolate(settings: Settings): Promise<number> {
 }
 
 /**
- * A lock on the tree for as long as this process lives, by which md-prune and md-unpack see that it is in use. A tree that
- * may not be opened, or has no locks, does without.
+ * Locks the tree as long as this process lives, so that md-prune and md-unpack see that it is in use. Where the tree
+ * may not be opened, or its filesystem has no locks, there is none.
  */
 function hold(root: string): void {
   const fd = openat.try(AT.FDCWD, root, O.RDONLY | O.DIRECTORY | O.CLOEXEC, 0);
@@ -73,7 +73,7 @@ function hold(root: string): void {
   throw new Failure(Status.isolate, root, 'another process is removing it');
 }
 
-/** The plan of a container that is not made. */
+/** The plan for `--dry-run`: no container is made. */
 export async function planOf(settings: Settings): Promise<Plan> {
   const circumstances = await lookAround(settings, { supervisor: 3, child: 4 }, new Image());
   return makePlan(withPlaces(settings, circumstances.maps), circumstances);
@@ -113,7 +113,9 @@ interface Running {
   control: Control;
 }
 
-/** Everything that the supervisor does for the child, in the order in which the child meets it. */
+/**
+ * Does what the supervisor does for the child, in the order in which the child needs it. Returns the child's status.
+ */
 async function attend(
   pid: number,
   { program, plan, settings, circumstances, cgroup, signals, control }: Running,
@@ -123,7 +125,7 @@ async function attend(
     cgroup?.add(pid);
     if (circumstances.maps || cgroup) control.open();
   } catch (error) {
-    // The child waits at the gate; without us it ends there.
+    // The child waits at the gate. When this line is closed it ends.
     control.close();
     await waitForEnd(pid);
     throw error;
@@ -142,7 +144,7 @@ async function attend(
   if (!plan.init) process.on('SIGHUP', hungUp);
   try {
     const status = await waitForEnd(pid);
-    // Its number is free for others from here on, and a signal ends this process, whose reader may keep it waiting.
+    // From here on the child's pid may be another process's, so no signals are passed on: they end this process.
     signals.end();
     process.off('SIGHUP', hungUp);
     terminal.finish();

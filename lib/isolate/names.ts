@@ -1,4 +1,6 @@
-/** What names mean in the container: /etc/hosts and /etc/resolv.conf, which are the host's with what the user adds. */
+/**
+ * How names are resolved in the container: its /etc/hosts and /etc/resolv.conf are the host's with changes by flags.
+ */
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 
@@ -12,13 +14,13 @@ export interface NameFlags {
 export interface Names {
   /** Lines for /etc/hosts. */
   hosts: string[];
-  /** Each stands in the place of the host's lines of its kind; none where the user says nothing. */
+  /** Each of these three replaces the host's lines of its kind, unless it is empty. */
   nameservers: string[];
   search: string[];
   options: string[];
 }
 
-/** Throws `Failure` 64 for what would be no line of hosts(5) or resolv.conf(5). */
+/** Reads the flags. Throws `Failure` 64 for what cannot be a line of hosts(5) or resolv.conf(5). */
 export function namesOf(flags: NameFlags, network: 'host' | 'none'): Names {
   return {
     hosts: flags['add-host'].map((text) => hostLine(text, network)),
@@ -28,13 +30,13 @@ export function namesOf(flags: NameFlags, network: 'host' | 'none'): Names {
   };
 }
 
-/** `NAME:ADDRESS`, or with `=`, and brackets around an address of IPv6 as one likes. Source: docker's `--add-host`. */
+/** `NAME:ADDRESS` or `NAME=ADDRESS`; an IPv6 address may have brackets. Source: docker's `--add-host`. */
 function hostLine(text: string, network: 'host' | 'none'): string {
   const flag = `--add-host ${text}`;
   const [, name, given = ''] = /^([^:=\s]+)[:=](.*)$/s.exec(text) ?? [];
   if (name === undefined) throw new Failure(Status.usage, flag, 'it is not NAME:ADDRESS');
   if (given !== 'host-gateway') return `${address(given.replace(/^\[(.*)\]$/s, '$1'), flag)}\t${name}`;
-  // The container is in the network of the host: no gateway lies between the two.
+  // The container shares the host's network, so there is no gateway between them.
   if (network === 'host') return `127.0.0.1\t${name}`;
   throw new Failure(Status.usage, flag, 'with --net none there is no way to the host');
 }
@@ -50,13 +52,13 @@ function word(text: string, flag: string): string {
   throw new Failure(Status.usage, flag, `${JSON.stringify(text)} is not one word`);
 }
 
-/** The host's names, since the container shares its network as a rule, and the container's own. */
+/** The text of /etc/hosts: the host's names, since its network is usually shared, then the container's own. */
 export function hostsFile(hosts: string, hostname: string, added: readonly string[]): string {
   const base = hosts === '' ? '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n' : hosts;
   return [base.replace(/\n$/, ''), `127.0.1.1\t${hostname}`, ...added, ''].join('\n');
 }
 
-/** `--dns-search .` is for no search at all, as in docker. */
+/** The text of /etc/resolv.conf. `--dns-search .` means no search at all, as in docker. */
 export function resolverFile(text: string, { nameservers, search, options }: Names): string {
   const replaced: [kind: RegExp, lines: string[], given: number][] = [
     [/^(search|domain)\b/, search.includes('.') ? [] : [`search ${search.join(' ')}`], search.length],

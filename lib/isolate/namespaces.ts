@@ -1,10 +1,13 @@
-/** What the first process of the container sees of processes, names and networks. */
+/** Namespaces, and the first steps inside them: session, keyring, host name, loopback. */
 import { close, ioctlInterface, keyctl, prctl, sethostname, setsid, socket, umask, unshare } from '../sys/calls.js';
 import { CLONE, KEYCTL, PR, SIOC } from '../sys/constants.js';
 import { Result } from '../sys/program.js';
 import { type PlanStep, step } from './step.js';
 
-/** The namespaces that the child is born into. The cgroup namespace comes later when the child is still to change its cgroup. */
+/**
+ * The flags for clone(2). With `moves` the child first has to change its cgroup, and makes the cgroup namespace itself
+ * later.
+ */
 export function namespacesOf(network: 'host' | 'none', user: boolean, moves: boolean): number {
   return (
     CLONE.NEWNS |
@@ -17,7 +20,7 @@ export function namespacesOf(network: 'host' | 'none', user: boolean, moves: boo
   );
 }
 
-/** After the child was moved, so that the namespace begins at its own cgroup. */
+/** After the child was moved to its cgroup: the namespace begins at the cgroup that it is in. */
 export function cgroupNamespaceStep(): PlanStep {
   return step(unshare, [CLONE.NEWCGROUP], 'From here on the own cgroup looks like the topmost.', {
     man: 'cgroup_namespaces(7)',

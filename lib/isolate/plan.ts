@@ -1,6 +1,6 @@
 /**
- * The plan: every system call between clone(2) and execve(2), in order, each with its reason. A pure function of what is
- * asked for and what the host offers; nothing is done here.
+ * The plan: every system call between clone(2) and execve(2), in order, each with its reason. It is a pure function of
+ * the settings and of what was found out before; nothing is done here.
  */
 import { CLONE } from '../sys/constants.js';
 import type { ControlFds } from '../sys/control.js';
@@ -63,12 +63,12 @@ export interface Circumstances {
   maps: IdMaps | undefined;
   /** The array of `struct sock_filter`, or undefined for none. */
   filter: Buffer | undefined;
-  /** Directories that are hidden beside those that always are. */
+  /** Further directories to hide, besides those that are always hidden. */
   hidden: readonly string[];
   /** The filter asks the supervisor about what it would refuse. */
   reporting: boolean;
   control: ControlFds;
-  /** What the child becomes before it gives up its powers. */
+  /** The program that the child becomes first: see sys/image.ts. */
   image: ImageSteps;
   /** The child is moved to a cgroup of its own. */
   cgroup: boolean;
@@ -76,9 +76,9 @@ export interface Circumstances {
   showing: boolean;
   /** `struct winsize` of the terminal outside. */
   windowSize: Buffer | undefined;
-  /** Those that the user is to open by name. */
+  /** Pipes on descriptors 0, 1 and 2 that the user has to be able to open by name. */
   stdio: readonly StdioPipe[];
-  /** Descriptors 0, 1 and 2 as far as they are the host's null device. */
+  /** Those of descriptors 0, 1 and 2 that are the host's null device. */
   nulls: readonly number[];
 }
 
@@ -92,13 +92,13 @@ export interface Plan {
   steps: PlanStep[];
   attempts: ExecSteps['attempts'];
   gaveUp: PlanStep;
-  /** Returns the descriptor of what the filter asks, when it does. */
+  /** The step that installs the filter. With `reporting` its result is the descriptor on which the filter asks. */
   filter: PlanStep | undefined;
-  /** Where the image goes on. */
+  /** The first step that the image makes. */
   resume: PlanStep;
   /** With `--init`. */
   init: Init | undefined;
-  /** Its result is the signal by which all was called off before there was a command, if one was. */
+  /** Its result is the signal that ended everything before there was a command, if one did. */
   calledOff: PlanStep;
 }
 
@@ -140,14 +140,14 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
   };
 }
 
-/** A program of its own, ids, a cgroup, names: all that is no file. */
+/** A program of its own, ids, cgroup, host name, loopback: everything that has nothing to do with files. */
 function birthSteps({ hostname, network }: Settings, { maps, cgroup, control, image }: Circumstances): PlanStep[] {
   const user = maps !== undefined;
   const gate = user || cgroup ? gateSteps(control, gateReason(user, cgroup)) : [];
   const change = changeSteps(image, control.child);
   return [
     ...controlSteps(control),
-    // Whoever is not mapped yet loses its capabilities when it executes something.
+    // A process whose ids are not mapped yet would lose its capabilities by execve(2).
     ...(user ? [...gate, ...change] : [...change, ...gate]),
     ...(cgroup ? [cgroupNamespaceStep()] : []),
     ...beginningSteps(),
@@ -193,7 +193,7 @@ function treeSteps(settings: Settings, circumstances: Circumstances): PlanStep[]
   ];
 }
 
-/** What the kernel shows in files: /proc, /sys and /dev, a terminal in that, and what of them stays hidden. */
+/** The file systems of the kernel: /proc, /sys and /dev, with the terminal in it, and what is hidden of them. */
 function kernelSteps(root: Result, settings: Settings, circumstances: Circumstances): PlanStep[] {
   const { host, identity, maps, control, hidden, windowSize, nulls } = circumstances;
   const { privileged, network, init, terminal, shmSize, sysctls } = settings;
@@ -216,7 +216,7 @@ function kernelSteps(root: Result, settings: Settings, circumstances: Circumstan
   ];
 }
 
-/** What root could do here goes, and root itself as a rule. From here on the supervisor's death is that of this process. */
+/** Gives up capabilities and, for another user, root. From here on this process dies with the supervisor. */
 function powerSteps(
   settings: Settings,
   { host, identity, maps, reporting, control }: Circumstances,

@@ -8,7 +8,7 @@ export interface SecurityOptions {
   seccomp: string | undefined;
 }
 
-/** True of every container here: neither AppArmor nor SELinux is asked for anything. */
+/** These change nothing: no container here uses AppArmor or SELinux. */
 const already = ['apparmor=unconfined', 'label=disable'];
 
 /** Throws `Failure` 64 for an option that would ask for something else. */

@@ -1,4 +1,4 @@
-/** What is asked for: the image's defaults with the command line's flags over them. */
+/** What the container is to be like: the defaults of the image, replaced by flags of the command line. */
 import { posix } from 'node:path';
 import { Failure } from '../pipe/failure.js';
 import type { RunConfig } from '../pipe/oci.js';
@@ -25,7 +25,7 @@ import type { UserNamespace } from './user/userns.js';
 export interface Settings {
   /** Absolute path of the root filesystem. */
   root: string;
-  /** Bytes are what is no text. */
+  /** A word that is not UTF-8 comes as bytes. */
   argv: Path[];
   /** `NAME=value`. HOME is added once the user is known. */
   env: string[];
@@ -43,7 +43,7 @@ export interface Settings {
   capDrop: string[];
   umask: number;
   volumes: Volume[];
-  /** The VOLUMEs of the image: directories that it counts on. */
+  /** The VOLUMEs of the image: directories that its programs expect. */
   directories: string[];
   /** RLIMIT_NOFILE as the caller had it, and `--ulimit`. */
   limits: ResourceLimit[];
@@ -52,7 +52,7 @@ export interface Settings {
   sysctls: Sysctl[];
   /** A size as tmpfs(5) takes it. */
   shmSize: string;
-  /** `default`, `unconfined`, a file, or undefined for what fits the rest. */
+  /** `default`, `unconfined`, or a file. Undefined: `unconfined` with `--privileged`, otherwise `default`. */
   seccomp: string | undefined;
   /** Name the system calls that the filter refused, at the end. */
   seccompReport: boolean;
@@ -64,7 +64,7 @@ export interface Settings {
   detachKeys: string | undefined;
   /** Everything that is written to the root goes to memory and is gone with the container. */
   overlay: boolean;
-  /** Process 1 is not the command. */
+  /** Process 1 is one of our own: see init.ts. */
   init: boolean;
 }
 
@@ -108,17 +108,17 @@ export interface Caller {
   env: Record<string, string | undefined>;
   /** RLIMIT_NOFILE of the caller. */
   openFiles: ResourceLimit;
-  /** How many there are. */
+  /** The number of processors of this machine. */
   processors: number;
-  /** stdin and stdout are one. */
+  /** Whether stdin and stdout are a terminal. */
   terminal: boolean;
 }
 
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /**
- * An empty user, directory or hostname is none given, as in docker: `-u "$NAME"` without a NAME must not make root of the
- * image's user.
+ * Combines image and flags. An empty user, directory or hostname counts as none, as in docker: `-u "$NAME"` with an
+ * empty NAME must not turn the image's user into root.
  */
 export function settingsOf(root: string, image: RunConfig, flags: Flags, command: Path[], caller: Caller): Settings {
   const hostname = flags.hostname || randomName();
@@ -159,7 +159,7 @@ export function settingsOf(root: string, image: RunConfig, flags: Flags, command
     seccompReport: flags['seccomp-report'],
     privileged: flags.privileged,
     userns: userNamespace(flags.userns),
-    // A pipe on either side has to stay byte for byte what it was, and a terminal would change the ends of lines.
+    // With a pipe on either side there is no terminal: it would change the line endings of the data.
     terminal: flags.tty || (!flags.interactive && caller.terminal),
     detachKeys: flags['detach-keys'],
   };
@@ -250,7 +250,7 @@ function umaskOf(text: string | undefined): number {
   throw new Failure(Status.usage, '--umask', `${JSON.stringify(text)} is no octal number up to 0777`);
 }
 
-/** A limit that is given several times is that of the last; the number of open files has a value in any case. */
+/** The last one counts of several for the same resource. There is always one for the number of open files. */
 function ulimits(texts: string[], openFiles: ResourceLimit): ResourceLimit[] {
   const limits = new Map([openFiles, ...texts.map(parseUlimit)].map((limit) => [limit.resource, limit]));
   return [...limits.values()];

@@ -5,11 +5,11 @@ import type { Arg, Syscall } from '../sys/syscall.js';
 export type Hint = string | ((code: string) => string);
 
 export interface PlanStep extends Step {
-  /** The kernel's reason for it, one plain sentence. */
+  /** Why the call is made, in one plain sentence. */
   readonly why: string;
-  /** Where to read on, when it is not the man page of the call. */
+  /** A man page to read, when that is not the one of the call. */
   readonly man: string | undefined;
-  /** What an error of this step means in practice and what to do about it; by its errno name where that decides. */
+  /** What to do when this step fails. A function gets the name of the errno, when the hint depends on it. */
   readonly hint?: Hint | undefined;
 }
 
@@ -23,7 +23,7 @@ type Given<A extends readonly Arg[]> = { [I in keyof A]: A[I] | Result | Block }
 
 const none: StepOptions = {};
 
-/** One step. The arguments are those of the call, or what only the child will know. */
+/** One step. In the place of an argument there may be a `Result` or a `Block`, which only the child will know. */
 export function step<A extends readonly Arg[]>(
   call: Syscall<A>,
   args: Given<A>,
@@ -43,7 +43,7 @@ export function step<A extends readonly Arg[]>(
   };
 }
 
-/** Where to read on about a step: a man page, as `move_mount(2)`. */
+/** The man page for a step, such as `move_mount(2)`. */
 export function manPageOf({ man, call }: PlanStep): string {
   return man ?? `${call.callName}(2)`;
 }

@@ -1,4 +1,4 @@
-/** The process that stays outside passes signals on. */
+/** The supervisor, which stays outside of the container, passes signals on to it. */
 import { readFileSync } from 'node:fs';
 import { kill } from '../sys/calls.js';
 import { statusBits } from '../sys/proc-status.js';
@@ -6,7 +6,9 @@ import { statusBits } from '../sys/proc-status.js';
 const SIGHUP = 1;
 const SIGKILL = 9;
 
-/** What a caller or a terminal sends. Others are results of what this process does itself, or cannot be caught. */
+/**
+ * Signals that a caller or a terminal sends. The others come from what this process does itself, or cannot be caught.
+ */
 const forwarded: readonly NodeJS.Signals[] = [
   'SIGHUP',
   'SIGINT',
@@ -19,14 +21,14 @@ const forwarded: readonly NodeJS.Signals[] = [
   'SIGWINCH',
 ];
 
-/** With a terminal, Ctrl-Z and the size of the window are the terminal's affair. */
+/** With a terminal of the container's own, terminal.ts deals with Ctrl-Z and the size of the window. */
 export const forwardedWithTerminal: readonly NodeJS.Signals[] = forwarded.filter(
   (signal) => signal !== 'SIGCONT' && signal !== 'SIGWINCH',
 );
 
 /**
- * Takes the signals to this process from now on, before there is a child, so that none can end it unasked; those that
- * come early are for the child as well.
+ * Catches the signals from now on, before there is a child, so that none ends this process. Those that come early are
+ * passed on once the child is there.
  */
 export class Signals {
   readonly #early: number[] = [];
@@ -36,7 +38,7 @@ export class Signals {
     for (const name of names) process.on(name, this.#forward);
   }
 
-  /** They go to this process. */
+  /** Passes all signals on to the process `pid`, those that came before included. */
   to(pid: number): void {
     this.#pid = pid;
     for (const number of this.#early.splice(0)) kill.try(pid, number);
@@ -47,15 +49,16 @@ export class Signals {
   }
 
   readonly #forward = (_name: string, number: number) => {
-    // The child may have ended without having been waited for; a signal to it is no error.
+    // The child may have ended already: then this fails, and that is no error.
     if (this.#pid === undefined) this.#early.push(number);
     else kill.try(this.#pid, number);
   };
 }
 
 /**
- * The window is closed, and SIGHUP is on its way to the command. One that has no handler for it would end by it anywhere else; as
- * process 1 it would run on where nobody can see it or reach it.
+ * The window was closed, and the command gets SIGHUP. Without a handler that would end it anywhere else, but not as
+ * process 1: it would go on, and nobody could see or reach it. So it is killed, unless it handles, ignores or blocks
+ * the signal.
  */
 export function endUnlessHandled(pid: number): void {
   let status: string;

@@ -1,11 +1,13 @@
-/** The words of the command line as they are: names of files, for example, may be any bytes. Source: proc_pid_cmdline(5). */
+/** The words of the command line as bytes: a file name, for example, need not be UTF-8. Source: proc_pid_cmdline(5). */
 import { readFileSync } from 'node:fs';
 import type { Path } from '../sys/syscall.js';
 
-/** What Node makes of bytes that are no UTF-8. */
+/** Node puts this in the place of bytes that are not UTF-8. */
 const replacement = '\ufffd';
 
-/** The last words of the command line, given as Node has them: those that it has changed come as bytes. */
+/**
+ * The last words of the command line, of which Node made `words`. Those that Node has changed are returned as bytes.
+ */
 export function exactWords(words: readonly string[]): Path[] {
   if (!words.some((word) => word.includes(replacement))) return [...words];
   // Each ends with a NUL, the last one too.

@@ -1,4 +1,4 @@
-/** The container's /dev: its own, with the few devices that every program expects and that can do no harm. */
+/** The container's own /dev, with the few harmless devices that every program expects. */
 import { mkdirat, mknodat, mount_setattr, mountAttr, symlinkat } from '../../sys/calls.js';
 import { AT, MOUNT_ATTR, S } from '../../sys/constants.js';
 import type { Result } from '../../sys/program.js';
@@ -25,12 +25,12 @@ const links: readonly [name: string, text: string][] = [
 ];
 
 export interface DeviceOptions {
-  /** mknod(2) of a device is refused in a user namespace: there the host's nodes are bound. */
+  /** Bind mounts of the host's nodes: in a user namespace mknod(2) of a device is refused. */
   bind: boolean;
   /** The group of terminals, docker's 5, or undefined where no such group is mapped. */
   ttyGroup: number | undefined;
   shmSize: string;
-  /** Further devices, of the host: `--privileged`. Any device node then works. */
+  /** `--privileged`: all devices of the host. Then /dev is not nodev, so that any device node works. */
   all: readonly HostDevice[] | undefined;
 }
 
@@ -45,8 +45,8 @@ export interface HostDevice {
 }
 
 /**
- * Of a mount of one of the host's nodes. A device on a read-only mount is written to as ever, but its mode, owner and times stay:
- * to root of a container who is root of the host as well they would be open.
+ * Attributes for a mount of one of the host's nodes. Read-only does not keep anybody from writing to the device. It
+ * keeps root of the container from changing the node's mode, owner and times, which root of the host could do.
  */
 export const nodeAttributes = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOEXEC | MOUNT_ATTR.RDONLY;
 
@@ -100,7 +100,7 @@ export function deviceSteps(
   };
 }
 
-/** A node made here, mounted on itself before /dev becomes nodev: it alone keeps working as a device. */
+/** A new node, mounted on itself before /dev becomes nodev. Because of that mount this node keeps working. */
 function ownDevice(dev: Result, [name, major, minor]: (typeof devices)[number]): PlanStep[] {
   const node = copyOfTree(
     { fd: dev, path: name },

@@ -39,7 +39,7 @@ function mountOfDevice(source: string, target: string): BindVolume {
   return { type: 'bind', source, kind: 'file', target, readOnly: false, isDevice: true };
 }
 
-/** The second of two fields may be either of the others. */
+/** The parts of the flag. With two fields the second is either the target or the rights. */
 function splitDevice(text: string, flag: string): { source: string; target: string } {
   const [source = '', ...rest] = text.split(':');
   const last = rest.at(-1);

@@ -1,6 +1,6 @@
 /**
- * What of /proc and /sys the container does not get to see, or not to write. All of it is looked up below the descriptors of
- * the proc and sysfs that this plan itself has mounted, so no image can put something else in their place.
+ * Hides parts of /proc and /sys, and makes others read-only. The paths are looked up below the descriptors of the proc
+ * and sysfs that this plan has mounted, so that no image can put something else in their place.
  */
 import { MOUNT_ATTR } from '../../sys/constants.js';
 import { Result } from '../../sys/program.js';
@@ -56,7 +56,7 @@ export function maskSteps(mounted: Mounted, present: ReadonlySet<string>, furthe
 interface Place {
   /** Without the leading slash. */
   path: string;
-  /** What it is looked up below, and how. */
+  /** The descriptor below which it is looked up, and its path from there. */
   fd: Result;
   below: string;
 }
@@ -80,7 +80,7 @@ function hideFile(place: Place, dev: Result): PlanStep[] {
   return [...copy.steps, ...cover(place, copy.fd, `/${place.path} reads as empty.`)];
 }
 
-/** One empty directory covers them all; a mount can be copied once it is attached. */
+/** Covers all directories with one empty one. Its mount is attached first, since only then can it be copied. */
 function hideDirectories([first, ...rest]: Place[]): PlanStep[] {
   if (!first) return [];
   const why = 'An empty, read-only directory to cover others with.';

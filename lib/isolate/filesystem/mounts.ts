@@ -1,8 +1,8 @@
 /**
- * Mounts without paths. A file system is made, configured and mounted as a file descriptor that no directory shows yet
- * (mount_namespaces(7) calls it detached), and then attached under a second descriptor: that of the target, which openat2(2)
- * has looked up inside the container's root. Nothing in a hostile image is followed out of it, and no second lookup can
- * find something else than the first.
+ * Mounts without paths. A file system is made and mounted as a file descriptor that no directory shows yet: a detached
+ * mount. Then it is attached to a second descriptor, that of its target, which openat2(2) has looked up inside the
+ * container's root. So nothing in a hostile image leads out of that root, and no path is looked up twice with two
+ * results.
  */
 import {
   fsconfig,
@@ -34,10 +34,10 @@ import type { Path } from '../../sys/syscall.js';
 import { type Hint, type PlanStep, type StepOptions, step } from '../step.js';
 
 const { NOSUID, NODEV, NOEXEC } = MOUNT_ATTR;
-/** What every mount in the container has that needs neither programs nor devices. */
+/** Attributes of every mount in the container that needs neither programs nor devices. */
 export const plainAttributes = NOSUID | NODEV | NOEXEC;
 
-/** How things are looked up: `struct open_how`, made once, since a plan has dozens of them. */
+/** The ways to look up a path, as `struct open_how`. They are made once, since a plan uses them dozens of times. */
 const lookups = {
   own: openHow(O.PATH | O.CLOEXEC, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS),
   none: lookupsInRoot(RESOLVE.NO_SYMLINKS),
@@ -57,7 +57,7 @@ export interface Tree {
   steps: PlanStep[];
 }
 
-/** A new file system of a type, with its options: a string as the value, or true for one that has none. */
+/** A new file system of a type. An option has a string as its value, or true when it takes none. */
 export function newFileSystem(
   type: string,
   options: Record<string, string | true>,
@@ -90,7 +90,7 @@ export function newFileSystem(
   };
 }
 
-/** A copy of what is mounted at a path, with `set` as further attributes. `recursive` takes along what is mounted below. */
+/** A copy of the mount at a path, with the attributes `set` added. `recursive` includes what is mounted below it. */
 export function copyOfTree(
   from: { fd: number | Result; path: Path },
   set: number,
@@ -120,14 +120,14 @@ export function attach(tree: Result, target: number | Result, why: string): Plan
   return step(move_mount, [tree, '', target, '', MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH], why);
 }
 
-/** Opens what is below a mount that this plan has made: no link is followed, and there is none to follow. */
+/** Opens a path below a mount that this plan has made. No link is followed. */
 export function openOwn(fd: Result, path: string, name: string): { at: Result; step: PlanStep } {
   const at = new Result(name);
   const why = 'Looked up below the mount that was just made, never by a path of the image.';
   return { at, step: step(openat2, [fd, path, lookups.own, 24], why, { saves: at }) };
 }
 
-/** Mounts a tree on a new directory of a file system that this plan has made, and that nobody else has been in. */
+/** Mounts a tree on a new directory in a file system that this plan has made, and that nobody else can have changed. */
 export function mountOnOwn(fd: Result, name: string, tree: Tree, shown: string): PlanStep[] {
   const place = openOwn(fd, name, shown);
   return [
@@ -138,7 +138,7 @@ export function mountOnOwn(fd: Result, name: string, tree: Tree, shown: string):
   ];
 }
 
-/** How the last component of a mount point comes into being when the image lacks it. */
+/** What is made when the image lacks the mount point. */
 export type TargetKind = 'directory' | 'file';
 
 export interface TargetOptions {
@@ -148,11 +148,11 @@ export interface TargetOptions {
    */
   links: 'inside' | 'none';
   why: string;
-  /** Whether it is no failure when it cannot be made. */
+  /** It is no failure when the mount point cannot be made. */
   optional?: boolean;
 }
 
-/** Why a mount point cannot be opened, and could not be made either. */
+/** The hint when a mount point could neither be opened nor made. */
 function hintAt(path: string, kind: TargetKind, links: TargetOptions['links']): Hint {
   const other = `the image has something else than a ${kind} at /${path}`;
   const refused = links === 'none' ? `${other}; a symbolic link there is refused, since it could lead anywhere` : other;

@@ -1,6 +1,6 @@
 /**
- * Where mount points of an image really are. The child opens a mount point without following a single link, so that nobody
- * can lead it elsewhere; links that the image has there on purpose are therefore resolved before, here.
+ * Where the mount points in an image really are. The child opens a mount point without following any link, so that
+ * nobody can lead it elsewhere. Links that an image has there on purpose are therefore resolved here, before.
  */
 import { lstatSync, readlinkSync } from 'node:fs';
 import { errnoName, Failure, failureOf } from '../../pipe/failure.js';
@@ -17,8 +17,9 @@ export interface Place {
 }
 
 /**
- * Resolves a path as a process would whose root is `root`: `..` stops there, and absolute links begin there. A link to
- * what does not exist leads to the place where it would be. Throws `Failure` 125 for links that go round in a circle.
+ * Resolves a path as for a process whose root is `root`: `..` stops there, and absolute links start there. A link to
+ * something that does not exist gives the place where it would be. Throws `Failure` 125 for links that go round in a
+ * circle.
  */
 export function placeInside(root: string, path: string): Place {
   const left = path.split('/').reverse();
@@ -65,8 +66,8 @@ function lookAt(path: string): Found | undefined {
 }
 
 /**
- * The place of a file that is to be mounted. Throws `Failure` 125 where the image has a directory, or a link to where the
- * container gets file systems of the kernel's.
+ * The place where a file is to be mounted. Throws `Failure` 125 when the image has a directory there, or a link into
+ * /proc, /sys or /dev.
  */
 export function placeOfFile(root: string, path: string): string {
   const place = placeInside(root, path);

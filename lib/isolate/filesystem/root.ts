@@ -63,11 +63,13 @@ function attachOverRoot(fd: Result): PlanStep[] {
 
 /** What the tree of an overlay is made of. */
 export interface OverlayOptions {
-  /** Of the directory itself, since those of the upper layer hide them. */
+  /**
+   * Mode and owner of the directory. The upper layer gets the same, since in an overlay its own are the visible ones.
+   */
   mode: number;
   uid: number;
   gid: number;
-  /** In a user namespace, where only user.* attributes can be set. */
+  /** In a user namespace: overlayfs then has to keep its notes in user.* attributes. */
   user: boolean;
   nodev: boolean;
 }
@@ -109,7 +111,9 @@ export function overlaySteps(
   };
 }
 
-/** A tmpfs for files that the image must not hold and the host must not see. It goes when the host's root goes. */
+/**
+ * A tmpfs for files that belong neither in the image nor on the host. It is unmounted together with the host's root.
+ */
 export function workshopSteps(): Root {
   const tmpfs = newFileSystem(
     'tmpfs',
@@ -143,7 +147,7 @@ export function pivotSteps(root: Result): PlanStep[] {
   ];
 }
 
-/** Where the command starts: looked up in the root without the links of /proc, and made when it is missing, as docker does. */
+/** Opens the directory where the command starts. It is made when it is missing, as docker does. */
 export function workingDirectory(root: Result, path: string): { fd: Result; steps: PlanStep[] } {
   const below = path.replace(/^\/+|\/+$/g, '');
   if (below === '') return { fd: root, steps: [] };
@@ -153,7 +157,7 @@ export function workingDirectory(root: Result, path: string): { fd: Result; step
   });
 }
 
-/** Goes there, and asks the kernel whether that is inside. */
+/** Changes to that directory, and lets the kernel confirm that it is inside the root. */
 export function enterSteps(directory: Result): PlanStep[] {
   const where = new Block(new Uint8Array(4096));
   return [

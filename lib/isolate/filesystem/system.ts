@@ -7,7 +7,7 @@ import { type PlanStep, step } from '../step.js';
 import { copyOfTree, mountAt, mountOnOwn, newFileSystem, plainAttributes } from './mounts.js';
 
 export interface SystemOptions {
-  /** A sysfs can be made by who owns the network namespace only; otherwise the host's is bound. */
+  /** Bind the host's sysfs: a new one can only be made by the owner of the network namespace. */
   bindSys: boolean;
   /** `--privileged`. */
   writable: boolean;

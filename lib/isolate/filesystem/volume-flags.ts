@@ -21,7 +21,7 @@ export function volumeOf(text: string): BindVolume {
       'named volumes do not exist here; write ./NAME for a directory',
     );
   }
-  // The last three say how docker's desktop on a Mac keeps both sides the same; elsewhere they say nothing.
+  // The last three are for docker's desktop on a Mac, and have no meaning elsewhere.
   const known = ['ro', 'rw', 'z', 'Z', 'rprivate', 'private', 'cached', 'delegated', 'consistent'];
   const unknown = options.split(',').find((option) => !known.includes(option));
   if (unknown !== undefined) throw usage(flag, `unknown option ${JSON.stringify(unknown)}`);
@@ -64,7 +64,7 @@ export function mountOf(text: string): Volume {
   return bind(source, target, readOnly, flag);
 }
 
-/** Fields as CSV has them, and so docker: one in quotes may have commas, and a quote in it is written twice. */
+/** The fields, in CSV as in docker: a field in quotes may have commas, and a quote in it is doubled. */
 function fieldsOf(text: string, flag: string): string[] {
   const fields = [...text.matchAll(/(?<=^|,)(?:"((?:[^"]|"")*)"|([^",][^,]*|))(?=,|$)/g)];
   if (fields.map(([whole]) => whole).join() !== text) throw usage(flag, 'a quote is not closed, or followed by more');
@@ -109,7 +109,7 @@ const attributesByName: Record<string, [set: number, clear: number]> = {
   relatime: [0, MOUNT_ATTR.NOATIME | MOUNT_ATTR.STRICTATIME],
   diratime: [0, MOUNT_ATTR.NODIRATIME],
   nodiratime: [MOUNT_ATTR.NODIRATIME, 0],
-  // Of these there is nothing to do for what is in memory and in one mount namespace.
+  // These have no effect on a file system in memory that only one mount namespace has.
   defaults: [0, 0],
   norelatime: [0, 0],
   nomand: [0, 0],
@@ -136,7 +136,9 @@ export function tmpfsOf(text: string): TmpfsVolume {
   return tmpfs(target, options, attributes, flag);
 }
 
-/** Of the options of tmpfs(5). The kernel itself refuses a wrong one with no more than EINVAL. */
+/**
+ * Options of tmpfs(5) and their values. They are checked here, since the kernel answers a wrong one only with EINVAL.
+ */
 const tmpfsValues: Record<string, RegExp> = {
   size: /^[0-9]+([kmgtpe]|%)?$/i,
   mode: /^[0-7]{1,4}$/,
@@ -159,13 +161,13 @@ function bind(source: string, target: string, readOnly: boolean, flag: string): 
   return { type: 'bind', source: path, kind: directory ? 'directory' : 'file', target: inside(target, flag), readOnly };
 }
 
-/** A target as the plan has it. Throws `Failure` 64 for one that is not absolute. */
+/** The target without its leading slash, normalized. Throws `Failure` 64 for one that is not absolute. */
 export function inside(target: string, flag: string): string {
   if (!target.startsWith('/')) throw usage(flag, `the target ${JSON.stringify(target)} is not absolute`);
   return posix.normalize(target).replace(/^\/+|\/+$/g, '');
 }
 
-/** Does what may fail on the host at `path`. Throws `Failure` 125 that names the flag as well. */
+/** Does something with `path` on the host. Throws `Failure` 125 that names the flag and the path. */
 export function onHost<T>(flag: string, path: string, work: () => T): T {
   try {
     return work();

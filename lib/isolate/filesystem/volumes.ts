@@ -19,7 +19,7 @@ export interface BindVolume {
   /** Normalized path in the container, without the leading slash. */
   target: string;
   readOnly: boolean;
-  /** A device node that works, which those in a volume do not. */
+  /** `--device`: a node that works as a device. Nodes inside other volumes do not. */
   isDevice?: boolean;
 }
 
@@ -35,10 +35,9 @@ export interface TmpfsVolume {
 export type Volume = BindVolume | TmpfsVolume;
 
 /**
- * The volumes with their targets where the image really has them. Over the root, /proc and /sys nothing is mounted,
- * whatever links an image has: what the container sees there is what the kernel says (CVE-2019-16884, CVE-2023-28642).
- * What the image has in its /dev is covered by a new one and says nothing.
- * Throws `Failure` 64.
+ * The volumes with their links resolved in the image. Nothing may be mounted over the root, /proc or /sys, whatever
+ * links an image has: there the container has to see what the kernel shows (CVE-2019-16884, CVE-2023-28642). Below /dev
+ * the image is not looked at, since the container gets a new /dev. Throws `Failure` 64.
  */
 export function placed(root: string, volumes: readonly Volume[], maps: IdMaps | undefined): Volume[] {
   return volumes.map((volume) => {
@@ -61,13 +60,16 @@ export function placed(root: string, volumes: readonly Volume[], maps: IdMaps | 
   });
 }
 
-/** What the image keeps others out of stays so, and its user can write where the image means it to. */
+/**
+ * Mode and owner for a tmpfs, as options: those of the directory that it covers, so that the same users may enter and
+ * write.
+ */
 function ownerOf(path: string, maps: IdMaps | undefined): Record<string, string> {
   try {
     const { mode, uid, gid } = ownerInside(lstatSync(path), maps);
     return { mode: (mode & 0o7777).toString(8), uid: String(uid), gid: String(gid) };
   } catch (error) {
-    // It was there a moment ago, and may be a running container's to take away.
+    // It was there a moment ago: a container that runs in this tree may have removed it.
     throw failureOf(error, path);
   }
 }
@@ -76,12 +78,12 @@ function refused(what: string, why: string): Failure {
   return new Failure(Status.usage, what, why);
 }
 
-/** Ample: an image has a handful of VOLUMEs, a few directories deep. Each is several steps of the plan. */
+/** Ample: an image has a few VOLUMEs, each a few directories deep. Each directory takes several steps of the plan. */
 const mostDirectories = 1000;
 
 /**
- * Those of an image's VOLUMEs that it lacks, where they really would be. docker mounts a volume on each, so that programs
- * find a directory: /tmp of an image from scratch, for example. Throws `Failure` 125 for more than could be meant.
+ * The VOLUMEs that are missing in the tree, with their links resolved. docker mounts a volume on each, so programs find
+ * a directory there: /tmp in an image from scratch, for example. Throws `Failure` 125 when there are far too many.
  */
 export function missing(root: string, directories: readonly string[]): string[] {
   const named = directories.reduce((sum, path) => sum + path.split('/').filter((part) => part !== '').length, 0);
@@ -95,7 +97,9 @@ export function missing(root: string, directories: readonly string[]): string[] 
     .map(({ path }) => path);
 }
 
-/** A tree that cannot be written to stays without: its command may do without as well. */
+/**
+ * Makes these directories. In a tree that cannot be written to they stay missing, and the command may not need them.
+ */
 export function directorySteps(root: Result, directories: readonly string[]): PlanStep[] {
   const why = 'A VOLUME of the image, which had no directory there. It is made, since programs count on it.';
   return directories.flatMap((path) => target(root, path, 'directory', { links: 'none', why, optional: true }).steps);
@@ -108,8 +112,8 @@ export interface VolumeTree {
 }
 
 /**
- * The steps of the trees come while the host's root is alone: a copy of `/` takes along what lies on top of it, which
- * would be the container's root. Parents before what lies below them, as docker sorts them.
+ * The mounts of the volumes, still detached. Their steps come before the container's root is mounted on top of the
+ * host's: otherwise a copy of `/` would include that. Parents come before what is below them, as docker sorts them.
  */
 export function volumeTrees(volumes: readonly Volume[], nodev: boolean): VolumeTree[] {
   const depth = ({ target }: Volume) => target.split('/').length;

@@ -14,7 +14,7 @@ export function list(directory: string): string[] {
   }
 }
 
-/** Not `writeFileSync` by path alone: that would create a file where the kernel has none. */
+/** Writes to a file that exists. By default `writeFileSync` would try to create a missing one. */
 export function put(directory: string, file: string, value: string): void {
   writeFileSync(join(directory, file), value, { flag: 'r+' });
 }
@@ -27,7 +27,7 @@ export function words(path: string): string[] {
   return readFileSync(path, 'latin1').trim().split(/\s+/);
 }
 
-/** Does what is needed for a write. Throws `Failure` that names its flag. */
+/** Does `act`, which serves `write`. Throws `Failure` that names the flag of that. */
 export function attempt(write: CgroupWrite, what: string, act: () => void): void {
   try {
     act();

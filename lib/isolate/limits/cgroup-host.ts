@@ -15,8 +15,8 @@ export interface CgroupHost {
 }
 
 /**
- * Understands the texts of /proc/self/mountinfo (proc_pid_mountinfo(5)) and /proc/self/cgroup (cgroups(7)).
- * `v2Controllers` reads the file `cgroup.controllers` at the mount point of v2.
+ * Parses the texts of /proc/self/mountinfo (proc_pid_mountinfo(5)) and /proc/self/cgroup (cgroups(7)). `v2Controllers`
+ * reads the file `cgroup.controllers` at the mount point of v2.
  */
 export function cgroupHost(
   mountinfo: string,
@@ -67,7 +67,7 @@ function cgroupMount(line: string): Mount[] {
   ];
 }
 
-/** Spaces and the like are three octal digits there. */
+/** In mountinfo, spaces and some other characters are written as three octal digits. */
 function decodeOctal(path: string): string {
   return path.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }

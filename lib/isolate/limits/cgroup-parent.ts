@@ -1,4 +1,7 @@
-/** Below which cgroup that of a container is made: for root one at the top, for others one that is delegated to them. */
+/**
+ * Finds the cgroup below which a container's own is made: at the top for root, otherwise one that is delegated to the
+ * user.
+ */
 import { accessSync, constants, existsSync, mkdirSync, rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoName, Failure } from '../../pipe/failure.js';
@@ -10,7 +13,7 @@ import type { CgroupWrite } from './limits.js';
 
 export interface Parent {
   directory: string;
-  /** Undoes what was needed to have it, once nothing is below it any more. */
+  /** Undoes what was done to get it, once nothing is below it any more. */
   leave: () => void;
 }
 
@@ -43,11 +46,11 @@ function atTop({ version, mount }: Hierarchy, writes: readonly CgroupWrite[]): P
   return { directory: join(mount, parentName), leave: () => undefined };
 }
 
-/** The nearest one of our own cgroup and those above it that may be written to and can pass the controllers on. */
+/** The nearest cgroup, from our own upwards, that may be written to and can pass the controllers on. */
 function delegated({ own, mount }: Hierarchy, writes: readonly CgroupWrite[]): Parent | undefined {
   for (let at = own; at?.startsWith(mount); at = dirname(at)) {
     try {
-      // Moving a process needs this file of the directory that the old cgroup and the new one have in common.
+      // To move a process, this file has to be writable in the common ancestor of the old and the new cgroup.
       accessSync(join(at, 'cgroup.procs'), constants.W_OK);
       accessSync(at, constants.W_OK);
       if (at === own && isAlone(at)) return stepAside(at, writes);
@@ -62,8 +65,9 @@ function delegated({ own, mount }: Hierarchy, writes: readonly CgroupWrite[]): P
 }
 
 /**
- * As `enable`, where it can be of use. A cgroup with processes passes no memory on (EBUSY), but it does pass on cpu, pids and
- * cpuset, and becomes one of threads by that: no process can be moved below it then. Only the topmost may have both.
+ * As `enable`, but fails with EBUSY for a cgroup that has processes. The kernel itself refuses only the memory
+ * controller there. With cpu, pids or cpuset the cgroup would become a threaded one, and no process could be moved
+ * below it. Only the topmost cgroup may have both processes and controllers.
  */
 function passOn(directory: string, writes: readonly CgroupWrite[]): void {
   if (existsSync(join(directory, 'cgroup.type')) && read(directory, 'cgroup.procs') !== '') {
@@ -85,8 +89,8 @@ function isAlone(directory: string): boolean {
 }
 
 /**
- * The own cgroup becomes the parent: nobody else is in it, as in a scope of systemd's, and this process moves to one below.
- * The cgroups above are systemd's to change, so that limits there might not last.
+ * Makes our own cgroup the parent, since no other process is in it, as in a scope of systemd. This process moves to a
+ * new cgroup below it. A cgroup further up would not do: systemd may change it, and limits there might not last.
  */
 function stepAside(own: string, writes: readonly CgroupWrite[]): Parent {
   const aside = join(own, ownName('md-supervisor'));
@@ -102,7 +106,7 @@ function stepAside(own: string, writes: readonly CgroupWrite[]): Parent {
       if (enabled.length > 0) put(own, 'cgroup.subtree_control', enabled.map((name) => `-${name}`).join(' '));
       goBack();
     };
-    // EBUSY: another has been made here meanwhile, and whoever delegated this cgroup removes it with all that is below.
+    // EBUSY: there is another cgroup below by now. Whoever delegated this one will remove it with everything below.
     return { directory: own, leave: () => ignoring(['EBUSY'], leave) };
   } catch (error) {
     goBack();

@@ -1,4 +1,4 @@
-/** The end of cgroups: of one's own, and of those that killed supervisors have left. */
+/** Removes cgroups: our own, and those that killed supervisors have left. */
 import { readdirSync, rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoName } from '../../pipe/failure.js';
@@ -9,7 +9,7 @@ import { ignoring, list } from './cgroup-files.js';
 /** Where the cgroups of this program are, at the top of a hierarchy. */
 export const parentName = 'md';
 
-/** What a cgroup is called whose supervisor this process is. */
+/** The name of a cgroup of this supervisor. */
 export function ownName(prefix = 'md'): string {
   return `${prefix}-${process.pid}-${startTime('self')}`;
 }
@@ -23,7 +23,9 @@ export function sweep(parent: string): void {
   }
 }
 
-/** With the cgroups that the container has made below it, as one inside another does. EBUSY: there are processes. */
+/**
+ * Removes a cgroup with those below it, which the container may have made. Throws EBUSY when there are processes in it.
+ */
 function removeTree(directory: string): void {
   try {
     rmdirSync(directory);
@@ -53,7 +55,10 @@ export function removeCgroup(directory: string): void {
   if (parent.endsWith(`/${parentName}`)) ignoring(['EBUSY', 'ENOENT', 'ENOTEMPTY'], () => rmdirSync(parent));
 }
 
-/** When a process was started, in the kernel's ticks: with its pid this names it for good. Undefined when there is none. */
+/**
+ * The start time of a process in clock ticks; with its pid it identifies the process for good. Undefined when there is
+ * none.
+ */
 function startTime(pid: string): string | undefined {
   try {
     return statFields(pid)[22 - 3];

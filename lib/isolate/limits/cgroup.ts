@@ -1,6 +1,6 @@
 /**
- * The cgroup of a container: made before the command starts, removed after it. Where limits are asked for and the host
- * cannot give them, that is a failure that says why.
+ * The cgroup of a container: made before the command starts, and removed after it. When the host cannot enforce a
+ * limit, that is a failure that says why.
  *
  * As root the cgroups are `md/md-PID-STARTTIME` at the top of a hierarchy, as docker has its own below `docker`. An
  * ordinary user gets one below the own cgroup or one above it, where the system has delegated that (cgroup v2 only).
@@ -16,7 +16,7 @@ import { ownName, removeCgroup, sweep } from './cgroup-removal.js';
 import { type CgroupWrite, cgroupWrites, type Limits } from './limits.js';
 
 export interface Cgroup {
-  /** Moves a process in. It has to be done before it starts others. */
+  /** Moves a process into it. The process must not have started others yet. */
   add(pid: number): void;
   /** Removes it. Waits up to a second for processes that are about to end. */
   remove(): void;
@@ -120,7 +120,10 @@ function makeParent(parent: string, hierarchy: Hierarchy, writes: readonly Cgrou
   else if (writes.some(({ controller }) => controller === 'cpuset')) inheritCpuset(parent);
 }
 
-/** In v1 a new cpuset has no processor and no memory node, and takes no process before it has both. */
+/**
+ * In v1 a new cpuset has no processors and no memory nodes, and accepts no process until it has both: takes the
+ * parent's.
+ */
 function inheritCpuset(directory: string): void {
   for (const file of ['cpuset.cpus', 'cpuset.mems']) {
     if (read(directory, file) === '') put(directory, file, read(dirname(directory), file));

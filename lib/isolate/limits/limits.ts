@@ -1,4 +1,4 @@
-/** What a container may use, from docker's flags: checked numbers, and what they are for the kernel. Nothing is done here. */
+/** Limits of a container: checks docker's flags, and translates them for the kernel. Nothing is changed here. */
 import { Failure } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
 import { RLIMIT } from '../../sys/constants.js';
@@ -24,10 +24,10 @@ export interface Limits {
 
 /** Microseconds; the kernel's own default. */
 const cpuPeriod = 100_000;
-/** docker's: with less not even the start of a program fits. */
+/** Bytes, as in docker: with less not even a program can start. */
 const leastMemory = 6 * 1024 * 1024;
 
-/** Reads the flags. `processors` is how many there are. Throws `Failure` 64. */
+/** Reads the flags. `processors` is the number that this machine has. Throws `Failure` 64. */
 export function parseLimits(flags: LimitFlags, processors: number): Limits {
   const limits: Limits = {};
   const memory = flags.memory === undefined ? 0 : memoryLimit(flags.memory);
@@ -78,13 +78,13 @@ function cpuset(text: string): string {
 
 /** A write to a file of a cgroup. */
 export interface CgroupWrite {
-  /** Which controller's file it is; by its name in v2. */
+  /** The controller that the file belongs to, by its name in v2. */
   controller: string;
   /** The flag that wants it. */
   flag: string;
   file: string;
   value: string;
-  /** Left out where the file is missing: a kernel without accounting of swap has no swap to limit. */
+  /** Skipped when the file is missing: a kernel may have been built without accounting of swap. */
   optional?: boolean;
 }
 

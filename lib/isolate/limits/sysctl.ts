@@ -13,7 +13,7 @@ export interface Sysctl {
   value: string;
 }
 
-/** Those that a namespace has for itself: ipc_namespaces(7), network_namespaces(7). All others are the host's. */
+/** Settings that each namespace has for itself: ipc_namespaces(7), network_namespaces(7). All others are the host's. */
 const ofIpc = /^(kernel\.(msgmax|msgmnb|msgmni|sem|shmall|shmmax|shmmni|shm_rmid_forced)|fs\.mqueue\..+)$/;
 
 /** `NAME=VALUE`. Throws `Failure` 64 for what is the host's. */
@@ -36,7 +36,7 @@ export function parseSysctl(text: string, network: 'host' | 'none'): Sysctl {
   return { path, value };
 }
 
-/** Written below the proc that the plan has mounted, before its sys/ becomes read-only. */
+/** Writes the settings below the proc that the plan has mounted, before its sys/ becomes read-only. */
 export function sysctlSteps(proc: Result, sysctls: readonly Sysctl[]): PlanStep[] {
   return sysctls.flatMap(({ path, value }) => {
     const fd = new Result(path);

@@ -44,7 +44,7 @@ export interface Section {
   highest: number;
 }
 
-/** What a filter of these sections returns for a call, by the rules themselves. Undefined for an architecture without a section. */
+/** What a filter made of these sections returns for a call; undefined for an architecture without a section. */
 export function verdictOf(sections: readonly Section[], call: Call): number | undefined {
   const section = sections.find(({ auditArch }) => auditArch === call.auditArch);
   if (!section) return undefined;
@@ -105,7 +105,7 @@ const data = { number: 0, arch: 4, args: 16 };
 
 const op = { load: 0x20, and: 0x54, jump: 0x05, eq: 0x15, gt: 0x25, ge: 0x35, ret: 0x06 };
 
-/** The place of an instruction: how many there are from it to the end. */
+/** The position of an instruction: how many instructions there are from it to the end. */
 type Label = number;
 
 /**
@@ -130,7 +130,7 @@ class Assembler {
     return this.#count;
   }
 
-  /** A return of `action`: one in reach where there is one, else a new one. */
+  /** An instruction that returns `action`: an existing one if a jump reaches it, otherwise a new one. */
   returns(action: number): Label {
     const known = this.#returns.get(action);
     if (known !== undefined && this.#reaches(known)) return known;
@@ -139,14 +139,16 @@ class Assembler {
     return label;
   }
 
-  /** A conditional jump. It has 8 bits for each distance; what is farther away is reached by a long jump behind it. */
+  /**
+   * A conditional jump. It has 8 bits for each distance; a target further away is reached through a long jump after it.
+   */
   branch(code: number, k: number, yes: Label, no: Label): Label {
     const nearNo = this.#near(no);
     const nearYes = this.#near(yes);
     return this.emit(code, k, this.here - nearYes, this.here - nearNo);
   }
 
-  /** What is emitted next goes on at `label`. */
+  /** Makes the instructions that are emitted next continue at `label`. */
   goOn(label: Label): void {
     if (label !== this.here) this.emit(op.jump, this.here - label);
   }
@@ -155,7 +157,7 @@ class Assembler {
     return this.#reaches(label) ? label : this.emit(op.jump, this.here - label);
   }
 
-  /** One less than what 8 bits hold, since the long jump of the other branch may still come in between. */
+  /** One less than 8 bits hold, since the long jump of the other branch may still come in between. */
   #reaches(label: Label): boolean {
     return this.here - label <= 254;
   }
@@ -193,20 +195,20 @@ export function compile(sections: readonly Section[]): Buffer {
 
 function compileSection(out: Assembler, section: Section): Label {
   const entry = search(out, rangesOf(section));
-  // The numbers of x32 are no calls of this profile: answer as a kernel without x32 does.
+  // No profile has rules for the numbers of x32. The filter answers as a kernel without x32 would.
   if (section.auditArch === x64Audit) out.branch(op.ge, x32Bit, out.returns(RET.ERRNO | ENOSYS), entry);
   else out.goOn(entry);
   return out.emit(op.load, data.number);
 }
 
-/** From a number up to the next range: the first rule whose comparisons hold, else `otherwise`. */
+/** Call numbers from `start` up to the next range: the first rule whose comparisons hold decides, else `otherwise`. */
 interface Range {
   start: number;
   rules: readonly Rule[];
   otherwise: number;
 }
 
-/** All numbers in ascending ranges. Neighbours that are decided alike share one, which keeps the search short. */
+/** All numbers in ascending ranges. Neighbours with the same outcome share a range, which keeps the search short. */
 function rangesOf({ rules, defaultAction, newerAction, highest }: Section): Range[] {
   const byNumber: Rule[][] = [];
   for (const rule of rules) {

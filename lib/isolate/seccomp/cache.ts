@@ -1,4 +1,4 @@
-/** The compiled default filter is the same each time: it is kept in a file, since compiling takes longer than reading. */
+/** Keeps the compiled default filter in a file: it is the same each time, and reading is faster than compiling. */
 import {
   closeSync,
   constants,
@@ -16,7 +16,7 @@ import { errnoName } from '../../pipe/failure.js';
 export interface FilterKey {
   /** Of this program: another version may have another profile. */
   version: string;
-  /** When the program's file was last changed, so that two builds of a version are told apart. Milliseconds. */
+  /** When the program's file was last changed, in milliseconds: it tells two builds of one version apart. */
   built: number;
   arch: string;
   kernel: string;
@@ -41,8 +41,8 @@ function nameOf({ version, built, arch, kernel, capabilities }: FilterKey): stri
 }
 
 /**
- * The filter of a key from the cache, else from `compile`, which is then kept. A cache that cannot be read or written is as
- * good as none; one that another user could have written is not used.
+ * The filter for a key: from the cache, or from `compile`, whose result is then kept. A cache that cannot be read or
+ * written is no error. A file that another user could have written is not used.
  */
 export async function cachedFilter(
   key: FilterKey,
@@ -74,7 +74,7 @@ function readOwn(path: string): Buffer | undefined {
   }
 }
 
-/** Under another name first: a reader finds a whole filter or none. */
+/** Writes the file under another name first, so that a reader finds a whole filter or none. */
 function keep(directory: string, path: string, filter: Buffer): void {
   const draft = `${path}.${process.pid}`;
   try {

@@ -9,7 +9,7 @@ import { ENOSYS, EPERM } from '../../sys/errno.js';
 import { type Comparison, RET } from './bpf.js';
 import type { Entry, Profile } from './profile.js';
 
-/** Calls that work on what the process has already, or that the kernel itself checks against file modes and ids. */
+/** Calls that only affect what the process has already, or that the kernel checks against file modes and ids. */
 const harmless: [reason: string, names: string][] = [
   [
     'reading and writing open files',
@@ -94,7 +94,7 @@ const harmless: [reason: string, names: string][] = [
   ],
 ];
 
-/** Calls that reach beyond the container, and the capability with which one may ask for that. */
+/** Calls that reach beyond the container, and the capability that permits each. */
 const privileged: [capability: string, names: string][] = [
   ['DAC_READ_SEARCH', 'open_by_handle_at'],
   [

@@ -53,7 +53,10 @@ function section(profile: Profile, entries: Entry[], arch: SyscallArch): Section
   };
 }
 
-/** Conditions on different arguments must hold together; with two on the same argument, docker's runtimes take any one of all. */
+/**
+ * All conditions must hold, except when two are on the same argument: then one of all is enough, as in docker's
+ * runtimes.
+ */
 function alternatives(args: readonly Comparison[]): (readonly Comparison[])[] {
   const distinct = new Set(args.map(({ index }) => index)).size === args.length;
   return distinct ? [args] : args.map((arg) => [arg]);

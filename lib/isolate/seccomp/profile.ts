@@ -89,7 +89,10 @@ export function parseProfile(text: string, name: string, arch: Target['arch']): 
   return asProfile(parseJson(text, name), name, arch);
 }
 
-/** JSON with numbers up to 2^64-1, such as a mask of all bits: the values of arguments that JavaScript's numbers cannot hold become strings. */
+/**
+ * Parses JSON. Values of arguments may be up to 2^64-1: large ones are made strings first, since numbers would lose
+ * digits.
+ */
 function parseJson(text: string, name: string): unknown {
   try {
     return JSON.parse(text.replace(/("value(?:Two)?"\s*:\s*)([0-9]{16,20})(?=\s*[,}])/g, '$1"$2"'));
@@ -202,7 +205,10 @@ function asErrno(errnoRet: unknown, errno: unknown, name: string): number {
   return number;
 }
 
-/** What a call that is newer than the profile gets where the profile does not allow by default: ENOSYS, so that the C library falls back. */
+/**
+ * The action for calls that are newer than the profile: ENOSYS, so that the C library falls back, unless it allows by
+ * default.
+ */
 export function newerAction(profile: Profile): number {
   const permissive: readonly number[] = [RET.ALLOW, RET.LOG];
   const kept = permissive.includes(profile.defaultAction) || (profile.defaultAction & RET.TRACE) === RET.TRACE;

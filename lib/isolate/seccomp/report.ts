@@ -1,7 +1,7 @@
 /**
- * Which system calls a container was refused. The filter asks this process about each call that it would refuse, and this
- * process answers with the very error that the filter would have given, after taking down the name. It never lets a call
- * through, so it needs to look at nothing that the container could change in the meantime.
+ * `--seccomp-report`: which system calls a container was refused. The filter asks this process about each call that it
+ * would refuse. This process notes the name, and answers with the same error that the filter would have given. It never
+ * permits a call, so it does not depend on memory that the container could change in the meantime.
  *
  * Source: seccomp_unotify(2).
  */
@@ -13,11 +13,11 @@ import { type Call, compile, RET, type Section, verdictOf } from './bpf.js';
 import { auditArch, type ProfileSource, seccompRules, type Target } from './index.js';
 import { type SyscallArch, syscallName } from './syscall-numbers.js';
 
-/** How often is looked for questions. A refused call waits that long, an allowed one not at all. */
+/** How often this looks for questions. A refused call waits up to that long, an allowed one not at all. */
 const everyMs = 4;
-/** After an answer the next question often follows at once: wait for it this long. */
+/** How long to wait for another question after an answer: one often follows at once. */
 const followsNs = 300_000;
-/** Answers in a row. Many processes can ask faster than is answered, and signals and the terminal have their turn in between. */
+/** How many answers in a row: many processes may ask without end, and signals and the terminal need their turn. */
 const most = 100;
 
 export interface Report {
@@ -28,13 +28,15 @@ export interface Report {
    * closes the descriptor.
    */
   listen(pid: number, fd: number): void;
-  /** Answers until there is something to read from `fd`, or its end. For when the event loop has to wait for that. */
+  /** Answers until something, or the end, can be read from `fd`. For the moments when this process blocks on `fd`. */
   answerUntil(fd: number): void;
   /** Ends it, and returns the names of the calls that were refused, in the order of their first time, and how often. */
   end(): Map<string, number>;
 }
 
-/** A filter that reports what it refuses. Calls that get ENOSYS, the sign to use an older call, count as answered and not as refused. */
+/**
+ * A filter that reports what it refuses. ENOSYS does not count as a refusal: it tells a program to use an older call.
+ */
 export function seccompReport(source: ProfileSource, target: Target): Report {
   const sections = seccompRules(source, target);
   const refused = new Map<string, number>();
@@ -76,7 +78,7 @@ export function seccompReport(source: ProfileSource, target: Target): Report {
   };
 }
 
-/** The section with a question in the place of each refusal. */
+/** The section with each refusal replaced by a question. */
 function asking(section: Section): Section {
   return {
     ...section,
@@ -90,7 +92,7 @@ function question(action: number): number {
   return refusal ? RET.USER_NOTIF : action;
 }
 
-/** Which of the descriptors have something to read, or are at their end, within `timeoutNs` or ever. */
+/** Waits, up to `timeoutNs` or for ever, until one of the descriptors can be read or is at its end. Tells for each. */
 function poll(fds: readonly number[], timeoutNs?: number): boolean[] {
   const POLLIN = 1;
   const POLLHUP = 16;
@@ -104,7 +106,7 @@ function poll(fds: readonly number[], timeoutNs?: number): boolean[] {
   ppoll.try(asked, fds.length, timeoutNs === undefined ? null : timeout, null, 8);
   return fds.map((_, i) => {
     const got = asked.readInt16LE(8 * i + 6);
-    // Of a listener whose processes have all ended, the hang-up is no question.
+    // The listener, which is the first, hangs up when all processes have ended: that is no question.
     return (got & (i === 0 ? POLLIN : POLLIN | POLLHUP)) !== 0;
   });
 }

@@ -1,4 +1,4 @@
-/** How a filter takes effect: seccomp(2). */
+/** The steps that install a filter: seccomp(2). */
 import { seccomp } from '../../sys/calls.js';
 import { SECCOMP } from '../../sys/constants.js';
 import type { ControlFds } from '../../sys/control.js';

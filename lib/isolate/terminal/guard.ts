@@ -1,6 +1,6 @@
 /**
- * A process that puts the terminal back when the supervisor is killed with SIGKILL and can do nothing itself. It has no
- * JavaScript: it waits on a pipe whose other end is the supervisor's alone, makes one ioctl, and ends.
+ * A process that restores the terminal when the supervisor is killed by SIGKILL and cannot do that itself. It runs no
+ * JavaScript: it waits on a pipe whose other end only the supervisor has, makes one ioctl, and ends.
  */
 import { closeSync } from 'node:fs';
 import { close_range, dup3, ioctlTermios, kill, pipe2, read, wait4 } from '../../sys/calls.js';
@@ -12,9 +12,9 @@ import type { Syscall } from '../../sys/syscall.js';
 const SIGKILL = 9;
 
 /**
- * Watches over the terminal on descriptor 0. When this process dies, the terminal gets the settings `cooked`, unless
- * somebody has changed it from `raw` by then: a shell that came sooner knows better. Both are `struct termios`.
- * Returns a function that ends the watch.
+ * Guards the terminal on descriptor 0. When this process dies, the terminal gets the settings `cooked`, unless they are
+ * no longer `raw`: then a shell was faster, and its settings stay. Both are `struct termios`. Returns a function that
+ * ends the guard.
  */
 export function guardTerminal(cooked: Buffer, raw: Buffer): () => void {
   const ends = Buffer.alloc(8);
@@ -23,12 +23,12 @@ export function guardTerminal(cooked: Buffer, raw: Buffer): () => void {
   const writer = ends.readInt32LE(4);
   const now = new Block(Buffer.alloc(64));
   const guard = new Program([
-    // Nothing else may stay open here, least of all the writing end of the pipe.
+    // Everything else is closed, above all the writing end of the pipe: while it is open, no end of file comes.
     step(dup3, reader, 1, 0),
     step(close_range, 2, 0xffffffff, 0),
     step(read, 1, new Block(Buffer.alloc(8)), 1),
     step(ioctlTermios, 0, TC.GETS, now),
-    // The flags for input and output tell our raw mode from that of any shell or editor.
+    // The flags for input and output: no shell or editor sets the same as our raw mode.
     step(compare, now, 0xffffffffffffffffn, raw.readBigUInt64LE(0), EBUSY),
     step(ioctlTermios, 0, TC.SETS, new Block(cooked)),
   ]);

@@ -25,7 +25,9 @@ function keyByte(key: string): number {
   });
 }
 
-/** Looks for the keys in what is typed. Their beginning is held back until it is clear that the rest does not follow. */
+/**
+ * Looks for the detach keys in what is typed. The first ones are held back until it is clear whether the rest follows.
+ */
 export class DetachKeys {
   #held = 0;
 
@@ -36,7 +38,9 @@ export class DetachKeys {
     return this.#held > 0;
   }
 
-  /** What of the held and the new bytes is for the container, and whether the keys are complete. What follows them is dropped. */
+  /**
+   * Takes typed bytes. Returns what is to be passed on, and whether all keys were typed; bytes after those are dropped.
+   */
   feed(typed: Buffer): { forward: Buffer; detached: boolean } {
     const bytes = Buffer.concat([this.release(), typed]);
     if (this.keys.length === 0) return { forward: bytes, detached: false };

@@ -34,7 +34,7 @@ export class OuterTerminal {
     const raw = rawTermios(cooked);
     this.#cooked = cooked;
     this.#unguard = guardTerminal(cooked, raw);
-    // It fails when the terminal has hung up since, and SIGHUP is on its way: others deal with that.
+    // It fails when the terminal has hung up by now. Then SIGHUP is on its way, and the supervisor deals with that.
     ioctlTermios.try(0, TC.SETSW, raw);
   }
 
@@ -49,7 +49,7 @@ export class OuterTerminal {
   /** Stops this process as a job of the shell; returns once it is continued. No handler for SIGTSTP may be set. */
   suspend(): void {
     this.leaveRaw();
-    // A process group without a shell to continue it is not stopped by this (credentials(7), orphaned process groups).
+    // This does not stop a process group without a shell that could continue it (setpgid(2), orphaned process groups).
     process.kill(process.pid, 'SIGTSTP');
     this.enterRaw();
   }
@@ -61,7 +61,7 @@ function getTermios(): Buffer | undefined {
   return isErrno(ioctlTermios.try(0, TC.GETS, termios)) ? undefined : termios.subarray(0, termiosSize);
 }
 
-/** The settings with which a terminal hands on every byte as it comes: cfmakeraw in termios(3). */
+/** The settings with which a terminal passes on every byte unchanged: cfmakeraw in termios(3). */
 export function rawTermios(cooked: Buffer): Buffer {
   const raw = Buffer.from(cooked);
   const change = (at: number, clear: number, set = 0) => {
@@ -76,7 +76,7 @@ export function rawTermios(cooked: Buffer): Buffer {
   return raw;
 }
 
-/** Whether another process group has the terminal: to touch its settings now would stop us (SIGTTOU). */
+/** Whether another process group has the terminal: changing its settings now would stop us (SIGTTOU). */
 function inBackground(): boolean {
   // State, ppid, pgrp, session, tty_nr, tpgid.
   const [, , group, , , foreground] = statFields('self');

@@ -1,13 +1,14 @@
 /**
  * The caller's own files on descriptors 0, 1 and 2, which the command gets as they are.
  *
- * `/dev/stdout` for another user than root. It leads to /proc/self/fd/1, and opening that asks for permission anew: a pipe is
- * its maker's alone (mode 0600), and programs that open /dev/stdout as a log file would fail.
+ * A user other than root cannot simply open `/dev/stdout`. It leads to /proc/self/fd/1, and opening that checks
+ * permissions again. A pipe can only be opened by its maker (mode 0600), so programs that use /dev/stdout as a log file
+ * would fail.
  *
- * runc gives the container's user all three descriptors with chown(2). What docker hands it are pipes of its own making; here they
- * are the caller's, who may go on to use them, and files and terminals must not change at all. So only pipes without a
- * name change, and only as far as needed: others may open the input for reading and the outputs for writing. Whoever opens one
- * has it already, since /proc/PID/fd is closed to all other users.
+ * runc gives all three descriptors to the container's user by chown(2): docker has made them for this container. Here
+ * they are the caller's own, who may go on using them, and files and terminals must not change. So only anonymous pipes
+ * are changed, and only as far as needed: others may open the input for reading and the outputs for writing. That gives
+ * away nothing, since /proc/PID/fd is closed to everybody who does not have the pipe already.
  */
 import { fstatSync, readlinkSync } from 'node:fs';
 import { Failure } from '../../pipe/failure.js';
@@ -19,8 +20,8 @@ import { deviceNumber } from '../filesystem/devices.js';
 import { type PlanStep, step } from '../step.js';
 
 /**
- * A directory on descriptor 0, 1 or 2 would be a way out of the container: /proc/self/fd/0/.. and all that is below. Throws
- * `Failure` 64.
+ * A directory of the host on descriptor 0, 1 or 2 would be a way out of the container: /proc/self/fd/0 leads into it,
+ * and `..` from there to the rest of the host. Throws `Failure` 64.
  */
 export function refuseDirectories(): void {
   for (const fd of [0, 1, 2]) {
@@ -32,10 +33,10 @@ export function refuseDirectories(): void {
   }
 }
 
-/** A pipe without a name on descriptor 0, 1 or 2. */
+/** An anonymous pipe on descriptor 0, 1 or 2. */
 export interface StdioPipe {
   fd: number;
-  /** Permissions, as they are. */
+  /** Its permissions now. */
   mode: number;
 }
 
@@ -48,7 +49,7 @@ function isPipe(fd: number): boolean {
   try {
     return readlinkSync(`/proc/self/fd/${fd}`).startsWith('pipe:[');
   } catch {
-    // It is closed, or no /proc is here to tell.
+    // The descriptor is closed, or there is no /proc.
     return false;
   }
 }
@@ -76,7 +77,9 @@ export function nullDevices(): number[] {
   });
 }
 
-/** Puts the null device of the container, whose /dev is open as `dev`, in the place of the host's: root could change its mode. */
+/**
+ * Replaces the host's null device by the container's, whose /dev is `dev`: root could change the mode of the host's.
+ */
 export function nullSteps(dev: Result, fds: readonly number[]): PlanStep[] {
   if (fds.length === 0) return [];
   const own = new Result('/dev/null');

@@ -83,7 +83,7 @@ export function attachTerminal(master: number, { detachKeys, onDetach }: Termina
       if (!outer) return;
       outer.leaveRaw();
       onDetach?.();
-      // To the whole job, as Ctrl-Z would: the shell sees it stop. Our own handler does the rest.
+      // The whole job stops, as by Ctrl-Z, so that the shell takes over. Our own handler does the rest.
       process.kill(0, 'SIGTSTP');
     },
   });

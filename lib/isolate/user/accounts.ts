@@ -1,4 +1,4 @@
-/** Reads the image's account files, as hostile as anything else in it. */
+/** Reads the image's account files, which may be as hostile as everything else in it. */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { Failure, failureOf } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
@@ -28,8 +28,9 @@ export function readAccountFiles(root: string): AccountFiles {
 }
 
 /**
- * A file as the container will see it: links stay inside the root, and links of /proc are not followed. O_NONBLOCK keeps a FIFO
- * from blocking; a device is not read, though opening it may be enough to reset it: hence O_PATH first.
+ * Reads a file as the container will see it: links stay inside the root, and links of /proc are not followed. It is
+ * opened with O_PATH first, to see that it is a regular file: opening a FIFO could block, and opening a device could
+ * reset it.
  */
 function readInside(directory: number, path: string): string {
   const handle = openIn(directory, path, openHow(O.PATH | O.CLOEXEC, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS));

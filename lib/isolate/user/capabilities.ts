@@ -1,4 +1,4 @@
-/** The powers of root that the command keeps. */
+/** The capabilities that the command keeps. */
 
 import { Failure } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
@@ -6,7 +6,7 @@ import { capset, prctl } from '../../sys/calls.js';
 import { capabilities, PR } from '../../sys/constants.js';
 import { type PlanStep, step } from '../step.js';
 
-/** What docker leaves to root in a container. Source: moby, oci/caps/defaults.go. */
+/** What root in a container has by default, as in docker. Source: moby, oci/caps/defaults.go. */
 export const defaultCapabilities: readonly string[] = [
   'AUDIT_WRITE',
   'CHOWN',
@@ -65,7 +65,7 @@ function numberOf(name: string): number {
   return (capabilities as readonly string[]).indexOf(name);
 }
 
-/** Leaves the bounding set only what is kept: nothing that the command executes can win more. */
+/** Takes all others out of the bounding set: no program that the command executes can get them back. */
 export function boundingSteps(kept: readonly number[], last: number): PlanStep[] {
   const steps: PlanStep[] = [];
   for (let number = 0; number <= last; number++) {

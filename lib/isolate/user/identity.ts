@@ -23,7 +23,7 @@ function groupSteps(groups: readonly number[], maps: IdMaps | undefined, options
   }
   if (!isOfRoot(maps)) return [];
   const why = "The caller's groups go; the user namespace has a name for none but the first.";
-  // Where root is that of a user namespace, which it could not do this in either, it goes on with them.
+  // It fails when root itself is in a user namespace that does not permit it. Then the groups stay.
   return [step(setgroups, [1, listOf([0])], why, { onError: 'continue' })];
 }
 

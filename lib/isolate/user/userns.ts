@@ -1,12 +1,15 @@
-/** Which user namespace a container gets: without root there is no container without one. */
+/** Which user namespace a container gets. Without root it always needs one. */
 import { Failure } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
 import { type Caller, type IdMaps, missingForRange, rangeMaps } from '../../sys/userns.js';
 
-/** `host`: none. `self`: the caller is root, and there is nobody else. `range`: the subordinate ids exist as well, from 1 on. */
+/** `host`: none. `self`: the caller is root, the only user. `range`: there are also the subordinate ids, from 1 on. */
 export type UserNamespace = 'host' | 'self' | 'range';
 
-/** The maps for a choice, or for none: no namespace as root; otherwise a range where the system grants one, else `self`. */
+/**
+ * The maps for a choice. By default root gets no namespace (undefined), others `range` if the system grants it, else
+ * `self`.
+ */
 export function chooseMaps(choice: UserNamespace | undefined, caller: Caller): IdMaps | undefined {
   if (choice === 'host' || (choice === undefined && caller.uid === 0)) {
     if (caller.uid === 0) return undefined;
@@ -20,7 +23,7 @@ export function chooseMaps(choice: UserNamespace | undefined, caller: Caller): I
   return { uid: [[0, caller.uid, 1]], gid: [[0, caller.gid, 1]], helped: false };
 }
 
-/** Mode and owner of a directory as they are seen inside. Whoever is not mapped cannot be named there: root, then. */
+/** A directory with its owner as seen inside. An owner that is not mapped has no id there, and is replaced by root. */
 export function ownerInside<Directory extends { uid: number; gid: number }>(
   directory: Directory,
   maps: IdMaps | undefined,
@@ -33,7 +36,7 @@ export function ownerInside<Directory extends { uid: number; gid: number }>(
   return { ...directory, uid: map(directory.uid, maps.uid), gid: map(directory.gid, maps.gid) };
 }
 
-/** setgroups(2) is closed to a user who maps one id alone, and no other group has a name there. */
+/** Whether groups can be set: not when only one id is mapped, since setgroups(2) is forbidden then. */
 export function hasGroups(maps: IdMaps | undefined): boolean {
   return maps === undefined || maps.gid.length > 1;
 }

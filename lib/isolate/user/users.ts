@@ -1,6 +1,7 @@
 /**
- * Who the command runs as. The names are those of the image's own /etc/passwd and /etc/group, which nobody has checked:
- * lines that make no sense are passed over, as the C library does. Source: passwd(5), group(5), and docker's `--user`.
+ * The user that the command runs as. Names are looked up in the image's own /etc/passwd and /etc/group. Nobody has
+ * checked these: lines that make no sense are skipped, as the C library does. Sources: passwd(5), group(5), docker's
+ * `--user`.
  */
 import { Failure } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
@@ -8,7 +9,7 @@ import { Status } from '../../pipe/status.js';
 export interface Identity {
   uid: number;
   gid: number;
-  /** Supplementary groups; the primary one is among them, so that giving it up with setgid(2) wins nothing. */
+  /** Supplementary groups, the primary one included: a file may deny a group, and giving that up must not help. */
   groups: number[];
   /** Home directory, `/` when there is no entry. */
   home: string;
@@ -39,9 +40,10 @@ const maxId = 2 ** 31 - 1;
 const maxGroups = 65_536;
 
 /**
- * `user`, `uid`, `user:group`, `uid:gid` and their mixtures; empty means uid 0. A number is always an id, never a name.
- * Without a group the entry's primary group and every group that lists the user apply; those of `added` do in any case.
- * Throws `Failure` 125 for a name that the image does not know, and for more groups than there can be.
+ * The identity for `user`, `uid`, `user:group`, `uid:gid` or a mixture; empty means uid 0. A number is always an id,
+ * never a name. Without a group, the user has its primary group and all groups that list it. The groups in `added`
+ * always come on top. Throws `Failure` 125 for a name that the image does not know, and for
+ * more groups than there can be.
  */
 export function identify(spec: string, files: AccountFiles, added: readonly string[] = []): Identity {
   const [userSpec = '', groupSpec = ''] = spec.split(/:(.*)/s);
