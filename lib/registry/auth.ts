@@ -1,5 +1,5 @@
 /**
- * Getting permission to pull. The registry's challenge says how: Bearer (a token from the service it names) or Basic.
+ * Gets permission to pull. The registry's challenge says how: Bearer, a token from the service that it names, or Basic.
  * Sources: distribution's "Token Authentication Specification" and "OAuth2"; distribution-spec.
  */
 import { asObject, asString, optional } from '../pipe/check.js';
@@ -12,7 +12,7 @@ import type { Incoming } from './message.js';
 import { exchangeFollowing } from './redirect.js';
 import { redactUrl } from './url.js';
 
-/** What proves who the user is, for one registry. A secret. */
+/** A user's credentials for one registry. A secret. */
 export type Credentials =
   | { kind: 'password'; username: string; password: string }
   /** An OAuth2 refresh token, docker's `identitytoken`. The user name may be empty. */
@@ -30,23 +30,24 @@ export interface AuthTarget {
 export interface Grant {
   /** The value of the Authorization header; null when none is needed. A secret. */
   authorization: string | null;
-  /** Seconds for which it is good from now on, where it is a token that was given out. */
+  /** For a token: for how many seconds from now it is valid. */
   lifetime?: number;
 }
 
 const tokenBodyLimit = 1024 * 1024;
 /**
- * What token services answer that know no POST, or not with a refresh token, and take it as a password: Google's has 404,
- * JFrog Artifactory's 401, Azure's 400. One that refuses the token itself says so again.
+ * Answers of token services that know no POST, or none with a refresh token: Google's has 404, JFrog Artifactory's 401,
+ * Azure's 400. They take the refresh token as a password. A service that refuses the token itself will refuse it once
+ * more.
  */
 const knowsNoPost = new Set([400, 401, 404, 405]);
-/** Seconds; "Token Authentication Specification", "expires_in": what is taken for granted when nothing is said. */
+/** Seconds a token is valid when the service does not say: "Token Authentication Specification", "expires_in". */
 const defaultLifetime = 60;
 
 /**
- * The grant that answers `challenges`; when they are none, there is nothing to ask for.
- * `credentials` is asked only when a challenge calls for it. Throws `Failure` 77 when the token service or the registry
- * wants a login that there is none for, 76 when it answers nonsense.
+ * Gets the grant that `challenges` ask for; without challenges that is none. `credentials` is called only when a
+ * challenge needs them. Throws `Failure` 77 when the token service or the registry wants a login and there is none, 76
+ * when it answers nonsense.
  */
 export async function answerChallenges(
   http: Http,
@@ -75,12 +76,12 @@ export async function answerChallenges(
   );
 }
 
-/** Whether they can be answered with a user name and a password alone. */
+/** Whether the challenges can only be answered with a user name and a password. */
 export function wantsPassword(challenges: Challenge[]): boolean {
   return challenges.some(({ scheme }) => scheme === 'basic') && !challenges.some(isBearer);
 }
 
-/** Whether it says where tokens are given out. */
+/** Whether a challenge names a token service. */
 export function isBearer({ scheme, parameters }: Challenge): boolean {
   return scheme === 'bearer' && Boolean(parameters.get('realm'));
 }
@@ -158,8 +159,8 @@ function realmUrl(challenge: Challenge, { origin }: AuthTarget): URL {
 }
 
 /**
- * What is needed, and not what the challenge says: that may ask for more. Some registries have scopes of their own form
- * ("aws"); those are taken as they are.
+ * The scope that a pull needs. That of the challenge is not used, since it may ask for more; only a scope of a
+ * registry's own form ("aws") is taken as it is.
  */
 function scopeFor(challenge: Challenge, { repository }: AuthTarget): string {
   const asked = challenge.parameters.get('scope');
@@ -191,8 +192,8 @@ function readToken(body: Buffer, url: URL): Grant {
 }
 
 /**
- * `issued_at` is by the clock of the service, which may be wrong, as ours may: the time counts from when the token came.
- * A token that was good for less than that is refused, and renewed then.
+ * The lifetime in seconds, counted from now. `issued_at` is not used, since one of the two clocks may be wrong. If the
+ * token expires earlier, it is refused and then renewed.
  */
 function asLifetime(seconds: unknown): number {
   return typeof seconds === 'number' && seconds > 0 ? seconds : defaultLifetime;

@@ -22,7 +22,7 @@ export interface Certificates {
 
 const hub = 'docker.io';
 
-/** Where they may be for the host of a URL. As with podman the first directory that is there has all of them. */
+/** The directories for the host of a URL. As with podman, only the first one that exists is used. */
 export function certificateDirectories(url: URL, env: NodeJS.ProcessEnv = process.env): string[] {
   const home = join(userHome(env), '.config/containers/certs.d');
   return [home, '/etc/containers/certs.d', '/etc/docker/certs.d'].flatMap((parent) =>
@@ -35,7 +35,7 @@ export function findCertificates(url: URL): string | undefined {
 }
 
 function namesOf({ host, port }: URL): string[] {
-  // A registry may redirect to any host, and these would lead out of the directory.
+  // A registry may redirect to any host, and a name of dots would lead out of the directory.
   if (/^\.+$/.test(host)) return [];
   const names = port === '' ? [host, `${host}:443`] : [host];
   return host === apiHost(hub) ? [hub, ...names] : names;
@@ -45,7 +45,7 @@ function isDirectory(path: string): boolean {
   try {
     return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
   } catch (error) {
-    // What only root may look for is root's.
+    // A directory that this user may not look into is not for this user.
     if (errnoName(error) === undefined) throw error;
     return false;
   }
@@ -67,7 +67,7 @@ export function readCertificates(directory: string): Certificates {
       throw wrong(join(directory, cert), `its key ${key} is missing`, "an authority's certificate is called *.crt");
     }
     const pair = readPair(directory, cert, key);
-    // OpenSSL holds one for each kind of key, and docker tries them in this order.
+    // OpenSSL uses one certificate for each kind of key. The first one counts, in docker's order.
     if (kinds.has(pair.kind)) continue;
     kinds.add(pair.kind);
     found.cert.push(pair.cert);
@@ -91,7 +91,7 @@ function namesIn(directory: string): string[] {
 
 function readPair(directory: string, certName: string, keyName: string) {
   const [cert, key] = [read(directory, certName), read(directory, keyName)];
-  // Loaded with TLS in any case.
+  // It costs nothing to load, since TLS needs it in any case.
   const { createPrivateKey, X509Certificate } = process.getBuiltinModule('node:crypto');
   const certificate = parsed(join(directory, certName), 'certificate', () => new X509Certificate(cert));
   if (/^-----BEGIN ENCRYPTED|^Proc-Type: .*ENCRYPTED/m.test(key)) {
@@ -103,7 +103,7 @@ function readPair(directory: string, certName: string, keyName: string) {
   return { cert, key, kind: privateKey.asymmetricKeyType };
 }
 
-/** What OpenSSL says when it fails is of no use to a reader. */
+/** Parses a file. What OpenSSL says when that fails would not help anybody, so it is left out. */
 function parsed<T>(path: string, what: string, parse: () => T): T {
   try {
     return parse();
@@ -123,7 +123,7 @@ function read(directory: string, file: string): string {
   }
 }
 
-/** Of the registry, so that a mirror with which this happens is passed over. */
+/** A failure of the registry, so that a mirror with wrong certificates is skipped. */
 function wrong(path: string, why: string, hint?: string): RegistryFailure {
   return new RegistryFailure(Status.data, path, why, hint === undefined ? {} : { hint });
 }

@@ -11,13 +11,13 @@ export interface Challenge {
 
 const token = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
 const quotedForm = new RegExp(`(${token})[ \\t]*=[ \\t]*"((?:[^"\\\\]|\\\\.)*)"`, 'y');
-// Some registries send a URL without quotes, which no token may hold: up to the next comma or space is what they mean.
+// Some registries send a URL without quotes, which RFC 9110 does not allow: it is read up to the next comma or space.
 const plainForm = new RegExp(`(${token})[ \\t]*=[ \\t]*([^", \\t]*)`, 'y');
 const schemeForm = new RegExp(`(${token})(?=[ \\t,]|$)`, 'y');
 const separator = /[ \t,]+/y;
 const junk = new RegExp(`${token}|.`, 'sy');
 
-/** The challenges of one header or of several, in order. What is no challenge is passed over. */
+/** The challenges in one or several headers, in order. What is not a challenge is skipped. */
 export function parseChallenges(headers: string[]): Challenge[] {
   return headers.flatMap(parseOne);
 }
@@ -39,7 +39,7 @@ function parseOne(header: string): Challenge[] {
       const name = parameter[1]!.toLowerCase();
       const value = quoted ? quoted[2]!.replace(/\\(.)/g, '$1') : parameter[2]!;
       const parameters = found.at(-1)?.parameters;
-      // The first wins: a second realm could only be there to confuse somebody.
+      // The first one counts. A second realm would only serve to deceive.
       if (parameters && !parameters.has(name)) parameters.set(name, value);
       continue;
     }

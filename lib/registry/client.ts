@@ -33,17 +33,17 @@ export interface RegistryOptions extends Partial<HttpOptions> {
   /** The origin of its API. */
   origin: string;
   /**
-   * The Authorization header to begin with; null or absent when there is none yet. It is used until it is refused: the
-   * refusal says what no document does, how to ask for the next one.
+   * The Authorization header to begin with; null or absent when there is none yet. It is used until it is refused. The
+   * refusal then tells how to ask for the next one, which no document does.
    */
   authorization?: string | null;
-  /** Asked when a challenge calls for it. */
+  /** Called when a challenge needs credentials. */
   credentials?: () => Promise<Credentials | undefined>;
   retry?: Partial<RetryPolicy>;
-  /** Those that are left over help with large blobs; without them each blob has one. */
+  /** Connections that are not needed help with large blobs. Without this option each blob has a single one. */
   connections?: Connections;
   pieces?: Partial<PiecePolicy>;
-  /** Milliseconds, from any moment on; never goes back. */
+  /** A clock in milliseconds that never goes back, for tests. */
   clock?: () => number;
 }
 
@@ -51,9 +51,9 @@ const acceptedManifests = [...indexTypes, ...manifestTypes].join(', ');
 
 /** The part of a token's lifetime after which it is renewed: the rest is for requests that are slow to arrive. */
 const renewalPart = 0.9;
-/** What object stores answer to a signed link that has expired; S3 has 400 for one that was signed with a token. */
+/** Answers of object stores to a signed link that has expired. S3 gives 400 for one that was signed with a token. */
 const refusedLink = new Set([400, 401, 403]);
-/** No honest layer is at more places, and each takes its time. */
+/** How many URLs of a foreign layer are tried. Honest layers have fewer, and each takes its time. */
 const maxUrls = 16;
 
 export class RegistryClient implements Endpoint {
@@ -77,9 +77,9 @@ export class RegistryClient implements Endpoint {
     this.#http = new Http(http);
     this.#strangers = new Strangers(this.#http);
     this.name = `${registry}/${repository}`;
-    // As those of responses are: without a port that goes without saying, and in small letters.
+    // In the form of URL.origin, as for responses: lower case, and without the default port.
     this.#target = { origin: new URL(origin).origin, repository };
-    // A server that trickles makes some progress for ever; so does one that breaks off after a byte.
+    // A server that sends a byte and breaks off, again and again, must not count as making progress.
     const { timeouts = defaultTimeouts, minSpeed = defaultMinSpeed } = http;
     const leastProgress = Math.max(1, leastBytes({ speed: minSpeed, over: timeouts.idle }));
     this.#retry = { ...defaultRetryPolicy, leastProgress, ...retry };
@@ -91,16 +91,16 @@ export class RegistryClient implements Endpoint {
   }
 
   /**
-   * Asks the registry how it wants to be asked, and returns the Authorization header for pulls from this repository:
-   * null when it is open to all, or has not said, or wants a password that there is none of: then it will be refused when it
-   * is asked for something, if at all. Throws `Failure` 77 when a login is refused.
+   * Asks the registry how it wants to be asked, and returns the Authorization header for pulls from this repository. It
+   * is null when the registry is open to all, or does not say, or wants a password and there is none: a pull may still
+   * succeed then. Throws `Failure` 77 when a login is refused.
    */
   async login(): Promise<string | null> {
     return this.#trying(`logging in for ${this.name}`, async () => {
       const url = new URL('/v2/', this.#target.origin);
       const response = await exchangeFollowing(this.#http, { method: 'GET', url, headers: {} });
-      // Whoever it leads to says what it wants when it is asked for something, and so does a registry of which a proxy
-      // lets through no more than the repositories (404): docker goes on then, and containerd never asks.
+      // A host that the registry redirects to will say what it wants when it is asked for something. So will a registry
+      // behind a proxy that lets only repositories through (404): docker goes on then, and containerd never asks here.
       if (response.status === 200 || response.status === 404 || this.#isStranger(response)) {
         await response.drop();
         return null;
@@ -110,7 +110,7 @@ export class RegistryClient implements Endpoint {
       await response.drop();
       const isPassword = wantsPassword(challenges);
       const login = isPassword ? await this.#credentials() : undefined;
-      // Some want one here from everybody, and give what is public all the same: podman as well asks and sees.
+      // Some registries want a password here from everybody, and still give public images without one, as podman knows.
       if (isPassword && !login) return null;
       await this.#askFor(challenges, login ? async () => login : this.#credentials);
       return this.#authorization;
@@ -127,18 +127,18 @@ export class RegistryClient implements Endpoint {
   }
 
   /**
-   * A connection that breaks is taken up again where it broke, as long as enough bytes come each time. A foreign layer is
-   * looked for at its own URLs when the registry does not have it.
+   * When a connection breaks, the download continues where it broke, as long as enough bytes come each time. When the
+   * registry does not have a foreign layer, it is looked for at its own URLs.
    */
   async blob(blob: BlobRequest, sink: BlobSink): Promise<void> {
     try {
       await this.#blobFrom(this.name, blob, sink, (headers) => this.#get(`blobs/${blob.digest}`, headers));
     } catch (error) {
-      // Foreign layers may not be in registries; whether this one is, the answer has told.
+      // A foreign layer may not be in the registry: it was asked first, since some do have it.
       if (!(error instanceof RegistryFailure) || error.status !== Status.unavailable) throw error;
       const failures = [error];
       for (const url of (blob.urls ?? []).filter((it) => this.#mayFetch(it)).slice(0, maxUrls)) {
-        // What another one has sent before it failed is nothing to go on with.
+        // What another place has sent before it failed may be wrong, so this one starts from the beginning.
         if (failures.length > 1) sink.restart();
         const failure = await this.#foreign(new URL(url), blob, sink);
         if (!failure) return;
@@ -161,7 +161,7 @@ export class RegistryClient implements Endpoint {
     try {
       await whole();
       if (download.hadPieces && !sink.isVerified()) {
-        // A registry that sends wrong parts may have the whole right.
+        // The registry may send wrong parts and still the right whole.
         this.#connections.refuse();
         sink.restart();
         await whole();
@@ -171,7 +171,9 @@ export class RegistryClient implements Endpoint {
     }
   }
 
-  /** Fetches from elsewhere, and without credentials; the failure, if it is one. Wrong content does not stay in `sink`. */
+  /**
+   * Fetches a foreign layer, without credentials. Returns the failure, if any. Wrong content does not stay in `sink`.
+   */
   async #foreign(url: URL, blob: BlobRequest, sink: BlobSink): Promise<RegistryFailure | undefined> {
     const place = redactUrl(url);
     const attempt = () =>
@@ -184,7 +186,7 @@ export class RegistryClient implements Endpoint {
     try {
       await attempt();
       if (begun && !sink.isVerified()) {
-        // What an earlier process left behind may be the reason.
+        // The part that an earlier process left behind may be the wrong one.
         sink.restart();
         await attempt();
       }
@@ -203,7 +205,7 @@ export class RegistryClient implements Endpoint {
     return protocol === 'https:' || (protocol === 'http:' && this.#target.origin.startsWith('http:'));
   }
 
-  /** Hangs up; what is under way fails. */
+  /** Closes all connections. Requests that are under way fail. */
   close(): Promise<void> {
     return this.#http.close();
   }
@@ -217,8 +219,8 @@ export class RegistryClient implements Endpoint {
   }
 
   /**
-   * One GET below the repository. A link to another host that is refused there may have expired on the way: the registry
-   * is asked for a fresh one, once.
+   * One GET below the repository. When it redirects to a host that refuses the link, that may have expired: the
+   * registry is asked for a fresh link, once.
    */
   async #get(path: string, headers: Record<string, string>): Promise<Incoming> {
     const first = await this.#getWithToken(path, headers);
@@ -255,7 +257,7 @@ export class RegistryClient implements Endpoint {
     return this.#isStranger(response) ? this.#strangers.askAgain(response, headers) : response;
   }
 
-  /** Whether the registry led to another host, which refuses. */
+  /** Whether the registry redirected to another host, and that one wants credentials. */
   #isStranger({ status, url }: Incoming): boolean {
     return status === 401 && url.origin !== this.#target.origin;
   }
@@ -272,7 +274,7 @@ export class RegistryClient implements Endpoint {
     warn(`${this.name}: ${quota.remaining} of ${quota.limit} pulls are left; a login may give more`);
   }
 
-  /** Several requests may be refused at the same time: one renews for all. */
+  /** Renews the authorization. When several requests are refused at the same time, one renews it for all. */
   async #renew(old: string | null, challenges: Challenge[]): Promise<void> {
     if (this.#authorization !== old) return;
     this.#renewing ??= this.#askFor(challenges, this.#credentials).finally(() => {
@@ -281,7 +283,7 @@ export class RegistryClient implements Endpoint {
     await this.#renewing;
   }
 
-  /** What is granted is used from now on. */
+  /** Asks for a grant, and uses it from now on. */
   async #askFor(challenges: Challenge[], credentials: () => Promise<Credentials | undefined>): Promise<void> {
     const { authorization, lifetime } = await answerChallenges(this.#http, challenges, this.#target, credentials);
     this.#authorization = authorization;

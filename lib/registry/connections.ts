@@ -1,6 +1,6 @@
 /**
- * The connections that a process has for blobs. Each download has one of its own; those that are left over may help one
- * download at a time, which bounds the memory that this takes.
+ * The connections that a process has for blobs. Each download has one of its own. Spare ones may help one download at a
+ * time, since each takes memory.
  */
 export class Connections {
   /** Bytes of blobs that have come over all of them. */
@@ -8,13 +8,13 @@ export class Connections {
   #taken = 0;
   #helping = false;
   #refused = false;
-  /** The most bytes in a millisecond that were seen over so many connections as the index says. */
+  /** The highest rate seen so far, in bytes per millisecond, by the number of connections. */
   readonly #rates: number[] = [];
 
   /** `limit` is how many there may be. */
   constructor(private readonly limit: number) {}
 
-  /** For a download of its own; whoever asks gets one. */
+  /** Takes the connection of a download. There is always one. */
   take(): void {
     this.#taken += 1;
   }
@@ -23,19 +23,19 @@ export class Connections {
     this.#taken -= 1;
   }
 
-  /** One that is left over: false when there is none, or the registry wants no more of them. */
+  /** Takes a spare connection. False when there is none, or the registry does not want more. */
   takeSpare(): boolean {
     if (this.#refused || this.#taken >= this.limit) return false;
     this.take();
     return true;
   }
 
-  /** Whether downloads that began later need what helps another one. */
+  /** Whether new downloads need the connections that help another one. */
   get areScarce(): boolean {
     return this.#taken > this.limit;
   }
 
-  /** Whether one download is helped; it is for that one to set. */
+  /** Whether spare connections are helping a download. That download sets it. */
   get areHelping(): boolean {
     return this.#helping;
   }
@@ -48,18 +48,21 @@ export class Connections {
     return this.#taken;
   }
 
-  /** Over `taken` connections came so many bytes in a millisecond. */
+  /** Notes a rate in bytes per millisecond over `taken` connections together. */
   noteRate(taken: number, rate: number): void {
     this.#rates[taken] = Math.max(this.#rates[taken] ?? 0, rate);
   }
 
-  /** Whether more connections than there are now have brought no more than `rate`: then it is the link that limits it. */
+  /**
+   * Whether more connections than now have been no faster than `rate`: then the link is the limit, and more do not
+   * help.
+   */
   isMost(rate: number): boolean {
     const most = this.#rates.slice(this.#taken + 1).reduce((a, b) => Math.max(a, b ?? 0), 0);
     return rate > 0.85 * most && rate < 1.2 * most;
   }
 
-  /** From now on no download is helped: the registry refuses ranges, or further connections. */
+  /** No download is helped from now on, since the registry refuses ranges or further connections. */
   refuse(): void {
     this.#refused = true;
   }

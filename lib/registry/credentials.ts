@@ -1,6 +1,6 @@
 /**
- * Credentials as docker and podman keep them, so that whoever has logged in with one of those is logged in here.
- * Sources: docker's config.json ("auths", "credsStore", "credHelpers") and DOCKER_AUTH_CONFIG, the docker-credential-helpers protocol,
+ * Finds the credentials that docker and podman keep, so that their logins are valid here. Sources: docker's config.json
+ * ("auths", "credsStore", "credHelpers") and DOCKER_AUTH_CONFIG, the docker-credential-helpers protocol,
  * containers-auth.json(5).
  */
 import type { ChildProcess, ExecFileException } from 'node:child_process';
@@ -13,17 +13,17 @@ import { Status } from '../pipe/status.js';
 import { warn } from '../pipe/trace.js';
 import type { Credentials } from './auth.js';
 
-/** Docker Hub's key in docker's config, and what its credential helpers know it by. */
+/** Docker Hub's name in docker's config, and for its credential helpers. */
 const hubKey = 'https://index.docker.io/v1/';
 const hubHosts = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io']);
 const helperTimeout = 60_000;
 const helperOutputLimit = 1024 * 1024;
-/** A helper's output is there when it has ended, but a child of it may hold its stdout open. */
+/** Milliseconds. When a helper has ended its output is there, but a child of it may keep its stdout open. */
 const helperGrace = 100;
 
 /**
- * The credentials for a repository, or undefined when there are none. A file that cannot be read and a helper that fails
- * are warned of and passed over: most pulls need no login.
+ * The credentials for a repository, or undefined when there are none. For a file that cannot be read, or a helper that
+ * fails, there is only a warning: most pulls need no login.
  */
 export async function findCredentials(
   registry: string,
@@ -43,7 +43,10 @@ export async function findCredentials(
   return undefined;
 }
 
-/** In the order in which they are asked. The first is a variable with the content of a config.json, as CI services set it. */
+/**
+ * The configurations, in the order in which they are searched. CI services set the first, a variable with a whole
+ * config.json.
+ */
 function* credentialConfigs(env: NodeJS.ProcessEnv): Generator<[name: string, config: JsonObject | undefined]> {
   const name = 'DOCKER_AUTH_CONFIG';
   const text = env[name];
@@ -51,7 +54,7 @@ function* credentialConfigs(env: NodeJS.ProcessEnv): Generator<[name: string, co
   for (const path of credentialFiles(env)) yield [path, readConfig(path, path === podmanFile(env))];
 }
 
-/** In the order in which they are asked: what the environment names comes first. */
+/** The files, in the order in which they are searched. What the environment names comes first. */
 export function credentialFiles(env: NodeJS.ProcessEnv): string[] {
   const home = userHome(env);
   return [
@@ -64,7 +67,7 @@ export function credentialFiles(env: NodeJS.ProcessEnv): string[] {
 
 function podmanFile(env: NodeJS.ProcessEnv): string {
   if (env.XDG_RUNTIME_DIR) return join(env.XDG_RUNTIME_DIR, 'containers/auth.json');
-  // Where podman keeps logins when nobody has set that: below sudo, in cron, in CI.
+  // podman's place when that variable is not set: below sudo, in cron, in CI.
   return `/run/containers/${process.getuid?.() ?? 0}/auth.json`;
 }
 
@@ -75,8 +78,8 @@ function readConfig(path: string, isPodmans: boolean): JsonObject | undefined {
   } catch (error) {
     const name = errnoName(error);
     if (name === undefined) throw error;
-    // Where only root has used podman, nobody else may look into its directory, nor into that of a user whose environment
-    // came along with su; and there is nothing of theirs in it.
+    // podman's directory may belong to another user: to root, when only root has used podman, or to the user before su.
+    // Then it holds no login of this user, and that is no reason for a warning.
     const isOthers = isPodmans && name === 'EACCES' && isOutOfSight(path);
     if (name !== 'ENOENT' && name !== 'ENOTDIR' && !isOthers) warn(`${path}: ${errnoText(name)}; going on without`);
     return undefined;
@@ -84,7 +87,7 @@ function readConfig(path: string, isPodmans: boolean): JsonObject | undefined {
   return parseConfig(text, path);
 }
 
-/** Whether it is in a directory that may not be looked into. */
+/** Whether a file is in a directory that this user may not search. */
 function isOutOfSight(path: string): boolean {
   try {
     statSync(path);
@@ -137,13 +140,18 @@ function mostSpecific(table: JsonObject, registry: string, repository: string): 
   return undefined;
 }
 
-/** Of several keys for one name that counts which docker and podman write today: another one is of a login long ago. */
+/**
+ * Which of several keys for one name counts: the form that docker and podman write today. Others are from old logins.
+ */
 function authority(key: string): number {
   if (key === hubKey) return 2;
   return key === normalizeKey(key) ? 1 : 0;
 }
 
-/** A URL stands for its host, as docker has it, which once wrote `https://host/v1/`; what has no scheme may have a path. */
+/**
+ * A key in its present form. docker once wrote URLs (`https://host/v1/`), of which only the host counts; others may
+ * have a path.
+ */
 function normalizeKey(key: string): string {
   const bare = key.replace(/^https?:\/\//, '');
   const [host = '', ...path] = bare.replace(/\/+$/, '').split('/');
@@ -166,7 +174,7 @@ function readEntry(entry: JsonObject, path: string): Credentials | undefined {
   const registryToken = optional(entry.registrytoken, `${path}: auths: registrytoken`, secret(asFieldValue));
   if (registryToken) return { kind: 'bearer', token: registryToken };
   if (username && password) return { kind: 'password', username, password };
-  // An entry that says nothing stands for a login that a helper has.
+  // An entry without any of these means that a helper has the login.
   if (field('auth'))
     throw new Failure(Status.data, `${path}: auths: auth`, 'it is no user name and password in base64');
   return undefined;
@@ -189,7 +197,7 @@ async function askHelper(name: string, server: string): Promise<Credentials | un
     const it = asObject(JSON.parse(stdout), program);
     const username = asString(it.Username, 'Username');
     const password = asString(it.Secret, 'Secret');
-    // Some say "not found" with an empty answer.
+    // Some helpers say "not found" by an empty secret.
     if (password === '') return undefined;
     return username === '<token>'
       ? { kind: 'refresh', username: '', token: password }
@@ -201,7 +209,9 @@ async function askHelper(name: string, server: string): Promise<Credentials | un
   }
 }
 
-/** By the protocol a helper says on stdout what is wrong. An object there is an answer, and may hold the secret. */
+/**
+ * Why a helper failed: by the protocol its stdout says so. A JSON object there may hold the secret, and is not shown.
+ */
 function whyHelperFailed(error: ExecFileException, stdout: string): string {
   if (error.code === 'ENOENT') return 'it is not installed';
   const name = errnoName(error);
@@ -212,28 +222,28 @@ function whyHelperFailed(error: ExecFileException, stdout: string): string {
 }
 
 function runHelper(program: string, server: string): Promise<{ error: ExecFileException | null; stdout: string }> {
-  // 7 ms of a start, and few have a helper.
+  // Loaded only now: it takes 7 ms, and few users have a helper.
   const { execFile } = process.getBuiltinModule('node:child_process');
   return new Promise((resolve) => {
     const child = execFile(
       program,
       ['get'],
-      // One that waits for somebody may well ignore SIGTERM.
+      // A helper that waits for input may well ignore SIGTERM.
       { timeout: helperTimeout, killSignal: 'SIGKILL', maxBuffer: helperOutputLimit },
       (error, stdout) => resolve({ error, stdout }),
     );
     child.once('exit', () => {
-      // After the timers of a turn come the streams: what is there is read before the end.
+      // setImmediate comes after the streams have read what is there.
       setTimeout(() => setImmediate(() => closeOutput(child)), helperGrace).unref();
     });
-    // A helper that cannot be started has no stdin to take this; its own error says so.
+    // When the helper could not be started, writing fails as well. The error of the start is reported.
     child.stdin?.on('error', () => {});
-    // docker ends it without a line break, and there are helpers that take all of it for the name.
+    // Without a line break, as docker sends it: some helpers would take that for a part of the name.
     child.stdin?.end(server);
   });
 }
 
-/** The callback of execFile comes when both are closed. */
+/** Closes both outputs, so that execFile calls its callback. */
 function closeOutput({ stdout, stderr }: ChildProcess): void {
   stdout?.destroy();
   stderr?.destroy();

@@ -1,4 +1,4 @@
-/** The ways in which requests may be sent: through a proxy or not, and whom to trust. Each has connections of its own. */
+/** undici's dispatchers: one for each way to send a request, that is, proxy, trust and certificates. */
 import type { buildConnector, Dispatcher } from 'undici';
 import { authorities, systemAuthorities } from './authorities.js';
 import { findCertificates, readCertificates } from './certificates.js';
@@ -22,12 +22,12 @@ interface Way {
 
 export class Dispatchers {
   readonly #dispatchers = new Map<string, Promise<Dispatcher>>();
-  /** By origin; undefined where there is none. */
+  /** The directories with certificates, by origin; undefined when an origin has none. */
   readonly #certificates = new Map<string, string | undefined>();
 
   constructor(private readonly options: HttpOptions) {}
 
-  /** Requests that are sent in the same way share connections. */
+  /** The dispatcher for a request. Requests that are sent in the same way share one, and its connections. */
   for(url: URL, proxy: string | undefined, trustsSystem: boolean): Promise<Dispatcher> {
     const { insecure, guard } = this.options;
     const way: Way = {
@@ -45,13 +45,13 @@ export class Dispatchers {
     return made;
   }
 
-  /** Looked for once: there are many requests. */
+  /** Looked up on the disk once for each origin. */
   #certificatesFor(url: URL): string | undefined {
     if (!this.#certificates.has(url.origin)) this.#certificates.set(url.origin, findCertificates(url));
     return this.#certificates.get(url.origin);
   }
 
-  /** Hangs up. Exchanges under way fail. */
+  /** Closes all connections. Exchanges that are under way fail. */
   async close(): Promise<void> {
     for (const made of await Promise.allSettled(this.#dispatchers.values())) {
       if (made.status === 'fulfilled') await made.value.destroy();
@@ -84,8 +84,9 @@ function trusting(more: string[]): Tls {
 }
 
 /**
- * What makes connections. With TLS 1.3 a server that does not like our certificate, or the lack of one, says so when a
- * request is on its way already, and then closes the connection. undici tells of the latter: here it gets its cause.
+ * Makes connections. With TLS 1.3 a server tells that it does not accept our certificate, or misses one, only after a
+ * request is on its way; then it closes the connection. undici reports the close. This adds the first error as its
+ * cause.
  */
 async function connector(options: buildConnector.BuildOptions): Promise<buildConnector.connector> {
   const { default: build } = await import('undici/lib/core/connect.js');
@@ -102,8 +103,8 @@ async function connector(options: buildConnector.BuildOptions): Promise<buildCon
 }
 
 /**
- * Loads undici, which is most of a start: only where something is to be asked. A stage of the pipe may call it while the
- * stage above is still at work.
+ * Loads undici, which takes most of the time of a start: so only when a registry is to be asked. A stage of the pipe
+ * calls this early, while the stage above is still working.
  */
 export async function loadAgent() {
   const { default: Agent } = await import('undici/lib/dispatcher/agent.js');
@@ -111,13 +112,13 @@ export async function loadAgent() {
 }
 
 /**
- * undici parses HTTP in WebAssembly, and V8 sets its optimizing compiler on that, on other threads, at once or, if told to
- * be slow about it, when half a gigabyte has come: 70 ms of processor time and 35 MB of memory for a parser that sees a
- * few hundred headers, since bodies pass it by.
+ * Keeps V8 from optimizing undici's HTTP parser, which is WebAssembly. That would take 70 ms of processor time and 35
+ * MB of memory, at once or after half a gigabyte, for a parser that sees a few hundred headers: bodies do not pass
+ * through it.
  */
 function keepParserSimple(): void {
   const { setFlagsFromString } = process.getBuiltinModule('node:v8');
-  // In this order: what is not optimized step by step is otherwise optimized at once.
+  // The order matters: without dynamic tiering, V8 would optimize everything at once unless tier-up is off already.
   setFlagsFromString('--no-wasm-tier-up');
   setFlagsFromString('--no-wasm-dynamic-tiering');
 }

@@ -1,6 +1,6 @@
 /**
- * The download of one blob over as many requests as it takes, in order and from where `sink` is. When it turns out to be
- * long, connections that are left over fetch parts of it ahead.
+ * The download of one blob, in order, over as many requests as it takes, beginning where `sink` ends. When it will take
+ * long, spare connections fetch later parts in advance.
  */
 import type { EventLoopUtilization } from 'node:perf_hooks';
 import type { BlobSink } from '../image/source.js';
@@ -23,14 +23,14 @@ export interface DownloadRequest {
   pieces: PiecePolicy;
 }
 
-/** Each trial that shows no gain makes the time to the next one so many times as long. */
+/** After a trial that showed no gain, the time until the next one is so many times as long. */
 const patience = 4;
-/** The part of its time that a trial should take, and the part of a whole piece that it is at most. */
+/** What part of `policy.lead` a trial should take, and what part of a whole piece it may be. */
 const trialTime = 0.4;
 const trialPart = 0.5;
 
 export class Download {
-  /** The furthest that it ever came, in bytes: a server that starts again from 0 each time makes no progress. */
+  /** The most bytes that there ever were: starting again from 0 is no progress. */
   reached: number;
   /** Whether some of it came in pieces. */
   hadPieces = false;
@@ -38,7 +38,7 @@ export class Download {
   #useRanges = true;
   #pieces: Pieces | undefined;
   #interval: number;
-  /** Where things stood when the pace was last looked at. */
+  /** The figures when the pace was last measured. */
   #last = { time: 0, offset: 0, received: 0, taken: 0, loop: undefined as EventLoopUtilization | undefined };
 
   constructor(request: DownloadRequest) {
@@ -47,7 +47,7 @@ export class Download {
     this.#interval = request.pieces.after;
   }
 
-  /** Goes on to the end. Throws `RegistryFailure` when it breaks off; it can be called again then. */
+  /** Downloads the rest. Throws `RegistryFailure` when it breaks off; then it can be called again. */
   async attempt(): Promise<void> {
     const { sink, size } = this.#request;
     if (sink.offset > size || (!this.#useRanges && sink.offset > 0)) sink.restart();
@@ -84,7 +84,8 @@ export class Download {
     if (response.status === 200) {
       const header = response.header('content-length');
       const length = Number(header ?? size);
-      // An object store says of a file that is compressed by itself that it was for the transfer: then all of it comes.
+      // Object stores may claim a Content-Encoding for a file that is gzip itself. When its length is right, it comes
+      // unchanged.
       const encoded = header !== undefined && length === size ? undefined : encodingFailure(response);
       if (encoded || length !== size) {
         await response.drop();
@@ -97,7 +98,7 @@ export class Download {
     }
     if (response.status === 206 && from > 0 && isRange(response.header('content-range'), from, size)) return;
     if (response.status !== 206 && response.status !== 416) throw await responseFailure(response);
-    // The server gets ranges wrong: without one it cannot.
+    // The server gets ranges wrong. The next attempt asks for the whole blob.
     await response.drop();
     const again = this.#useRanges;
     this.#useRanges = false;
@@ -126,7 +127,7 @@ export class Download {
   #write(chunk: Buffer): Promise<void> | undefined {
     const { sink, size, what, connections } = this.#request;
     if (sink.offset + chunk.length > size) {
-      // Another content, then, from its beginning on.
+      // This is other content, so all of it is wrong.
       sink.restart();
       throw new RegistryFailure(Status.data, what, `more than the ${size} bytes came that its descriptor says`);
     }
@@ -134,17 +135,17 @@ export class Download {
     return sink.write(chunk);
   }
 
-  /** Has a spare connection tried, when there is still much to come at the pace of this one. */
+  /** Tries a spare connection, when the rest would take long at the pace of this one. */
   #considerHelp(response: Incoming): void {
     const { size, sink, what, get, connections, pieces: policy } = this.#request;
     const { rate, total, utilization, isSteady } = this.#look();
     const remaining = size - sink.offset;
-    // Until the first piece is there this connection goes on.
+    // This connection goes on until the first piece has come, so that begins further on by `lead`.
     const trial = Math.ceil(Math.min(rate * policy.lead * trialTime, policy.size * trialPart));
     const lead = Math.ceil(rate * policy.lead) + trial;
     const pays = remaining > rate * policy.remaining && remaining > lead + policy.size;
     if (!pays || !this.#useRanges || utilization > policy.busy || total > policy.fast || this.#pieces) return;
-    // While other downloads begin and end, rates say nothing.
+    // While other downloads begin and end, rates cannot be compared.
     if (!isSteady || connections.isMost(total)) return;
     if (connections.areHelping || !connections.takeSpare()) return;
     connections.areHelping = true;
@@ -159,7 +160,7 @@ export class Download {
     });
   }
 
-  /** What has happened since the last look: rates are in bytes per millisecond, of this download and of all. */
+  /** Measures since the last call: `rate` of this download and `total` of all, in bytes per millisecond. */
   #look() {
     const { sink, connections } = this.#request;
     const { time: since, offset, received, taken, loop } = this.#last;

@@ -76,7 +76,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Incoming {
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    // undici's way through an http proxy does not pass on the pause, and one chunk may come too soon.
+    // Through an http proxy undici does not pass on the pause, so a chunk may come before anybody wants it.
     if (this.#onChunk) this.#hand(controller, chunk);
     else this.#early.push(chunk);
   }
@@ -93,7 +93,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Incoming {
         controller?.resume();
       });
     } catch (error) {
-      // What the receiver throws is no trouble of the network, and is passed on as it is.
+      // An error of the receiver has nothing to do with the network: it is passed on unchanged.
       this.#thrown = error instanceof Error ? error : new Error(String(error));
       controller?.abort(this.#thrown);
     }
@@ -102,8 +102,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Incoming {
   onResponseEnd(): void {
     this.#outcome = 'complete';
     this.#pace?.stop();
-    // undici takes a connection back one turn of the event loop after this. Who asks sooner gets, and pays for, a new
-    // one.
+    // undici can use the connection again one turn of the event loop later. An earlier request would open a new one.
     setImmediate(() => setImmediate(() => this.#settle?.resolve()));
   }
 
@@ -152,7 +151,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Incoming {
       await this.drop();
       throw encoded;
     }
-    // Copied at once: a chunk may be of one byte, and keeps all alive that came with it.
+    // Copied at once: even a chunk of one byte keeps the whole read of the socket in memory.
     let body = Buffer.allocUnsafe(Math.min(limit, firstBytes));
     let length = 0;
     await this.stream((chunk) => {
@@ -177,7 +176,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Incoming {
         return undefined;
       });
     } catch (error) {
-      // How a body ends that nobody wants is of no interest.
+      // Nobody wants this body, so nobody cares how it ends.
       if (!(error instanceof Failure)) throw error;
     }
   }

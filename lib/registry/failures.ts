@@ -1,4 +1,4 @@
-/** What can go wrong between us and a registry, as one line that says where, what and what would help. */
+/** Failures of the network and of registries, as one line: where, what, and what to do. */
 import { asArray, asObject, optional } from '../pipe/check.js';
 import { errnoName, errnoText, Failure, type FailureOptions } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
@@ -14,7 +14,7 @@ export interface RegistryFailureOptions extends FailureOptions {
   retryable?: boolean;
   /** No connection came up, or no answer. */
   unreachable?: boolean;
-  /** The certificate is by somebody that is not known. */
+  /** The certificate was issued by an unknown authority. */
   untrusted?: boolean;
   /** What the registry asked for with Retry-After, in seconds. */
   retryAfter?: number | undefined;
@@ -40,19 +40,21 @@ export class RegistryFailure extends Failure {
     this.retryAfter = options.retryAfter;
   }
 
-  /** The same failure, told from further out: `what` is what the user asked for. */
+  /** The same failure, told about `what`, which is what the user asked for. */
   during(what: string): RegistryFailure {
     return new RegistryFailure(this.status, what, `${this.what}: ${this.why}`, { ...this.options, cause: this });
   }
 
-  /** The same failure, after which no more than so many seconds are waited. */
+  /** The same failure, with at most so many seconds to wait before a retry. */
   waitingAtMost(seconds: number): RegistryFailure {
     const { retryAfter } = this;
     if (retryAfter === undefined || retryAfter <= seconds) return this;
     return new RegistryFailure(this.status, this.what, this.why, { ...this.options, retryAfter: seconds, cause: this });
   }
 
-  /** This failure and those that followed where the same was looked for: all are named. The last one gives the status. */
+  /**
+   * One failure for several places where the same was looked for. It names all of them; the last one gives the status.
+   */
   among(failures: RegistryFailure[]): RegistryFailure {
     const others = failures.filter((it) => it !== this).map(({ what, why }) => `${what}: ${why}`);
     const status = failures.at(-1)?.status ?? this.status;
@@ -96,7 +98,7 @@ const resolverTexts: Record<string, string> = {
   EAI_AGAIN: 'the name server does not answer',
 };
 
-/** An error of undici, the resolver, TCP or TLS. `proxy` is the URL of the one that stands between, where one does. */
+/** The failure for an error of undici, the resolver, TCP or TLS. `proxy` is the URL of the proxy, if there is one. */
 export function transportFailure(error: Error, url: URL, proxy?: string): RegistryFailure {
   if (error.cause instanceof Error && isTls(codeOf(error.cause))) return transportFailure(error.cause, url, proxy);
   const code = codeOf(error);
@@ -117,7 +119,7 @@ export function transportFailure(error: Error, url: URL, proxy?: string): Regist
   const why = undiciTexts[code] ?? resolverTexts[code] ?? (errnoName(error) ? errnoText(code) : error.message);
   const unconnected = unreachableCodes.has(code);
   const unreachable = unconnected || code === 'UND_ERR_HEADERS_TIMEOUT';
-  // Behind a proxy it is the proxy alone that we connect to.
+  // With a proxy, that is what we connect to.
   const where = unconnected && proxy !== undefined ? `proxy ${originOf(new URL(proxy))}` : what;
   return new RegistryFailure(Status.unavailable, where, why, { cause, retryable: code !== 'ENOTFOUND', unreachable });
 }
@@ -126,7 +128,7 @@ function tlsFailure(error: Error, code: string, what: string): RegistryFailure {
   const plain = tlsHints[code] === plainHint;
   const untrusted = unknownIssuer.has(code);
   const hint = tlsHint(code, new URL(what).host);
-  // A message of OpenSSL's is full of the names of its files.
+  // OpenSSL's own messages contain names of its source files, so only its reason is shown.
   const isOpenssl = 'library' in error && 'reason' in error;
   const why = isOpenssl ? String(error.reason) : error.message;
   return new RegistryFailure(Status.unavailable, what, plain ? 'it speaks no TLS' : `TLS: ${why}`, {
@@ -146,18 +148,18 @@ function clientHint(host: string): string {
   return `a client certificate is given as ${certificateFile(host, 'client.cert')}, with client.key`;
 }
 
-/** One of the places where it is looked for, and the one that most know. */
+/** A path for a certificate: of the possible places the best known one. */
 function certificateFile(host: string, name: string): string {
   return `/etc/docker/certs.d/${host}/${name}`;
 }
 
 const noLoginHint = 'the repository does not exist or needs a login: run docker login or pass --username';
-/** Of a login that has expired, too: what is open to all is refused to it. */
+/** For a login that has expired, too: then even public images are refused. */
 const refusedLoginHint = 'the login is not accepted: log in again, or log out where none is needed';
 
 const tlsHere = 'it speaks TLS: pass --ca-file FILE or --insecure HOST, and leave out --plain-http';
 
-/** What a proxy answers in its own name, which undici has in the message alone. */
+/** A proxy's own answer. undici has it only in the text of its message. */
 const proxyAnswer = /^Proxy (?:response|Authentication Required) \(([0-9]{3})\)/;
 
 function refusedByProxy(proxy: string, answer: number, url: URL, cause: Error): RegistryFailure {
@@ -182,8 +184,8 @@ function isTls(code: string): boolean {
 }
 
 /**
- * What is wrong with a body that was compressed for the transfer, unasked: its digest is not that of the content. Undefined
- * for any other.
+ * The failure for a body that was compressed for the transfer although nobody asked for that: its digest would be
+ * wrong. Undefined for any other body.
  */
 export function encodingFailure(response: Incoming): RegistryFailure | undefined {
   const encoding = response.header('content-encoding')?.toLowerCase();
@@ -196,7 +198,7 @@ export function bodyTooLarge(url: URL, limit: number): RegistryFailure {
   return new RegistryFailure(Status.protocol, redactUrl(url), `the body is longer than ${limit} bytes`);
 }
 
-/** A body of which so few bytes came in so many seconds. */
+/** The failure for a body that came too slowly: so many bytes in so many seconds. */
 export function tooSlow(url: URL, bytes: number, seconds: number): RegistryFailure {
   const why = `the transfer stalled: ${bytes} bytes in ${seconds} s, fewer than --min-speed asks for`;
   return new RegistryFailure(Status.unavailable, originOf(url), why, { retryable: true });
@@ -206,7 +208,7 @@ export function endlessInterim(url: URL): RegistryFailure {
   return new RegistryFailure(Status.protocol, redactUrl(url), 'it announces an answer again and again, and sends none');
 }
 
-/** A response whose status is no success. Reads its body for the registry's own words. */
+/** The failure for a response that is no success. Reads the registry's own words from its body. */
 export async function responseFailure(response: Incoming): Promise<RegistryFailure> {
   const { status } = response;
   const words = shorten(response.quote(await errorWords(response)));
@@ -227,7 +229,7 @@ export async function responseFailure(response: Incoming): Promise<RegistryFailu
     return new RegistryFailure(Status.unavailable, what, `not found: ${why}`, hint === undefined ? {} : { hint });
   }
   const quota = quotaOf(response);
-  // By the clock of whoever names the date: one of the clocks may be wrong.
+  // The date of Retry-After is compared with the server's own clock, since ours may differ.
   const now = Date.parse(response.header('date') ?? '') || Date.now();
   const retryAfter = parseRetryAfter(response.header('retry-after'), now);
   if (status === 429 || (status === 503 && retryAfter !== undefined)) {
@@ -247,7 +249,7 @@ export async function responseFailure(response: Incoming): Promise<RegistryFailu
   return new RegistryFailure(Status.protocol, what, why);
 }
 
-/** A registry has words for what is not there: distribution-spec, "Error Codes". */
+/** A registry explains in its body what is not there: distribution-spec, "Error Codes". */
 function missingHint(words: string): string | undefined {
   if (words === '') return 'is this a registry, or something in front of it?';
   return /^(?:MANIFEST|NAME)_UNKNOWN/.test(words)
@@ -255,7 +257,7 @@ function missingHint(words: string): string | undefined {
     : undefined;
 }
 
-/** A host that a registry sent us to refuses the link that the registry signed for it. No login there would help. */
+/** The failure when a host refuses the link that a registry has signed for it. No login there would help. */
 export async function linkFailure(response: Incoming, registry: string): Promise<RegistryFailure> {
   const { status, why } = await responseFailure(response);
   return new RegistryFailure(status, redactUrl(response.url), why, {
@@ -267,7 +269,7 @@ export async function linkFailure(response: Incoming, registry: string): Promise
 export function parseRetryAfter(value: string | undefined, now: number): number | undefined {
   if (value === undefined) return undefined;
   if (/^[0-9]+$/.test(value)) return Math.min(Number(value), Number.MAX_SAFE_INTEGER);
-  // Date.parse takes -1 for a year.
+  // Date.parse would take -1 for a year.
   const date = /^[A-Z][a-z]+,? /.test(value) ? Date.parse(value) : Number.NaN;
   return Number.isNaN(date) ? undefined : Math.max(0, Math.ceil((date - now) / 1000));
 }
@@ -282,7 +284,7 @@ async function errorWords(response: Incoming): Promise<string> {
     body = (await response.bytes(errorBodyLimit)).toString();
     return wordsOf(JSON.parse(body));
   } catch (error) {
-    // Many error pages are HTML, and some are cut. The HTTP status has said what matters.
+    // Many error bodies are HTML, and some are cut. The HTTP status says what matters.
     if (error instanceof SyntaxError) return /<Message>([^<]+)</.exec(body)?.[1] ?? pageWords(body);
     if (error instanceof Failure) return '';
     throw error;
@@ -290,8 +292,8 @@ async function errorWords(response: Incoming): Promise<string> {
 }
 
 /**
- * What servers say on pages of their own: that they got no client certificate, or one that they do not trust, or no TLS.
- * nginx has it in the title, Go as plain text.
+ * The words of a web server itself: that it got no client certificate, does not trust it, or expects TLS. nginx has
+ * them in the title of a page, Go in plain text. Other pages give an empty string.
  */
 function pageWords(page: string): string {
   const [, title] = /<title>[0-9]+ ([^<]{1,200})</.exec(page) ?? [];
@@ -313,7 +315,7 @@ function wordsOf(body: unknown): string {
     );
     return [code, message].filter((part) => typeof part === 'string' && part !== '').join(': ');
   } catch (error) {
-    // A body of another shape has nothing to quote.
+    // A body of another shape has no words to quote.
     if (error instanceof Failure) return '';
     throw error;
   }

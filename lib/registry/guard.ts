@@ -1,6 +1,6 @@
 /**
- * Keeps a registry on the internet from pointing into the user's own network: a token service or a redirect target that
- * it names may be at a private address only when the registry itself is.
+ * Keeps a registry on the internet from pointing into the user's own network. A token service or a redirect target that
+ * it names may have a private address only when the registry itself has one.
  */
 import { BlockList, isIP, type LookupFunction } from 'node:net';
 import { Status } from '../pipe/status.js';
@@ -8,7 +8,10 @@ import { RegistryFailure } from './failures.js';
 import { isLoopback } from './reference.js';
 import { isHost } from './url.js';
 
-/** IANA's special-purpose address registries: where a service may listen that is not globally reachable. */
+/**
+ * Addresses that are not globally reachable, where services of a private network may be. Source: IANA's special-purpose
+ * address registries.
+ */
 const privateNets4: [address: string, prefix: number][] = [
   ['0.0.0.0', 8],
   ['10.0.0.0', 8],
@@ -37,8 +40,8 @@ export class Guard {
   #blocked: BlockList | undefined;
 
   /**
-   * `home` is the registry's own origin. `allowed` are hosts, with port where they have one, that the user trusts wherever
-   * they are; no nets and no patterns, so that whoever controls the registry gains those alone.
+   * `home` is the registry's own origin. `allowed` are hosts, possibly with a port, that the user trusts at any
+   * address. They are neither networks nor patterns, so that a hostile registry can reach nothing else.
    */
   constructor(
     readonly home: URL,
@@ -48,17 +51,20 @@ export class Guard {
 
   isPrivate(address: string): boolean {
     this.#blocked ??= blockList();
-    // An IPv4 address in IPv6 clothes is matched as the IPv4 address that it is.
+    // BlockList also matches an IPv4 address that is written as IPv6 (::ffff:10.0.0.1).
     return this.#blocked.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
   }
 
-  /** Which of the two look-ups a socket to this place is to use; undefined for that of the system. */
+  /** Which of the two look-ups below is for a socket to this host; undefined for the system's own. */
   lookupFor(url: URL): 'lookup' | 'homeLookup' | undefined {
     if (url.origin === this.home.origin) return 'homeLookup';
     return this.allowed.some((host) => isHost(url, host)) ? undefined : 'lookup';
   }
 
-  /** Throws `Failure` 76 when `url` is an address that the registry has no business with. Names pass: see `lookup`. */
+  /**
+   * Throws `Failure` 76 when `url` has a private address that the registry must not point to. Names are checked by
+   * `lookup`.
+   */
   async check(url: URL): Promise<void> {
     if (this.lookupFor(url) !== 'lookup') return;
     const host = url.hostname.replace(/^\[|\]$/g, '');
@@ -66,7 +72,7 @@ export class Guard {
     if (isPrivate && !(await this.#sharesPrivateNet())) throw this.#refusal(url.hostname);
   }
 
-  /** For sockets to other hosts than the registry: resolves a name, and refuses where it leads to a private address. */
+  /** For sockets to hosts other than the registry: resolves a name, and refuses a private address. */
   readonly lookup: LookupFunction = (hostname, options, callback) => {
     resolveAll(hostname, options, (error, found) => {
       if (error || !found.some(({ address }) => this.isPrivate(address))) {
@@ -83,7 +89,7 @@ export class Guard {
     });
   };
 
-  /** For sockets to the registry itself: where its name leads is remembered. */
+  /** For sockets to the registry itself: resolves its name, and remembers whether its address is private. */
   readonly homeLookup: LookupFunction = (hostname, options, callback) => {
     resolveAll(hostname, options, (error, found) => {
       if (!error) this.#sawHome(found.map(({ address }) => address));
@@ -98,7 +104,7 @@ export class Guard {
     return this.#homeIsPrivate ?? false;
   }
 
-  /** A registry that was seen at a public address once stays public, whatever its name server says next. */
+  /** Once seen at a public address, a registry counts as public, whatever its name server says later. */
   #sawHome(addresses: string[]): void {
     const isPrivate = addresses.length > 0 && addresses.every((address) => this.isPrivate(address));
     this.#homeIsPrivate = isPrivate && this.#homeIsPrivate !== false;
@@ -137,14 +143,14 @@ function blockList(): BlockList {
 
 type Resolved = (error: NodeJS.ErrnoException | null, found: { address: string; family: number }[]) => void;
 
-/** Most registries on loopback are given by address: the resolver is loaded when it is needed. */
+/** Resolves a name. The resolver is loaded only now, since a registry on loopback may need none. */
 function resolveAll(host: string, options: Parameters<LookupFunction>[1], done: Resolved): void {
   process.getBuiltinModule('node:dns').lookup(host, { ...options, all: true }, done);
 }
 
 function resolveHost(host: string): Promise<string[]> {
   return new Promise((resolve) => {
-    // A name that only a proxy can resolve is none of the private network that this machine sees.
+    // A name that only the proxy can resolve does not belong to a private network of this machine.
     resolveAll(host, {}, (error, found) => resolve(error ? [] : found.map(({ address }) => address)));
   });
 }

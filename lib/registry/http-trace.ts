@@ -74,13 +74,13 @@ function redactHeader(line: string): string {
   return line;
 }
 
-/** The scheme is worth seeing: `Bearer ***`. */
+/** Hides the credentials and shows their scheme: `Bearer ***`. */
 function redactCredentials(value: string): string {
   const [scheme] = /^(?:Bearer|Basic)(?= )/i.exec(value) ?? [];
   return scheme ? `${scheme} ***` : '***';
 }
 
-/** A URL, or a part of one: whole, without its scheme, or from the path on. */
+/** Hides the secrets in a URL, which may lack its scheme or its host. */
 function redactLocation(value: string): string {
   return redactPath(value.replace(/^([a-z]*:?\/\/)[^/?#]*@/i, '$1***@').replace(/#.*/, '#***'));
 }

@@ -14,8 +14,8 @@ import type { Incoming, Outgoing } from './message.js';
 import { proxyFor } from './proxy-env.js';
 
 /**
- * Milliseconds for one address of a host that has several, where it needs patience: longer than it takes for a SYN that
- * was lost to be sent again, and again.
+ * Milliseconds to try one address of a host with several, on a slow network: long enough for a lost SYN to be sent
+ * again twice.
  */
 const addressTimeout = 5000;
 const userAgent = `md/${pkg.version}`;
@@ -48,7 +48,7 @@ export class Http {
     } catch (error) {
       const lesson = error instanceof RegistryFailure ? lessonOf(error) : undefined;
       if (!lesson || known[lesson]) throw error;
-      // Of requests at the same time the first one learns for all.
+      // When several requests fail at the same time, the first one sets this for all of them.
       this.#known = { ...this.#known, [lesson]: true };
       if (lesson === 'needsPatience') setDefaultAutoSelectFamilyAttemptTimeout(addressTimeout);
       return this.exchange(request);
@@ -57,7 +57,7 @@ export class Http {
 
   async #dispatch(request: Outgoing): Promise<Incoming> {
     const { url, method, body } = request;
-    // What a proxy resolves and reaches is for the proxy to judge.
+    // With a proxy the guard does not look at addresses: the proxy resolves the names.
     const proxy = proxyFor(url);
     const dispatcher = await this.#dispatchers.for(url, proxy, this.#known.needsSystem);
     const { minSpeed, timeouts } = this.#options;
@@ -78,16 +78,17 @@ export class Http {
     });
   }
 
-  /** Hangs up. Exchanges under way fail. */
+  /** Closes all connections. Exchanges that are under way fail. */
   close(): Promise<void> {
     return this.#dispatchers.close();
   }
 }
 
 /**
- * What a failure tells of the network or the registry that it takes too long to provide for from the start: reading the
- * system's authorities is longer than a whole exchange, and where an address is never reached, such as one of IPv6 where
- * there is none, each connection waits until Node gives it up, which is after 250 ms.
+ * What a failure teaches about the network or the registry. To provide for both from the start would take too long:
+ * reading the system's authorities takes longer than a whole exchange, and with more patience each connection would
+ * wait longer for an address that is never reached, such as one of IPv6 where there is none. Node gives such an address
+ * up after 250 ms.
  */
 function lessonOf({ untrusted, cause }: RegistryFailure): 'needsPatience' | 'needsSystem' | undefined {
   if (untrusted) return 'needsSystem';

@@ -8,12 +8,12 @@ import { Status } from '../pipe/status.js';
 import { warn } from '../pipe/trace.js';
 import { RegistryFailure } from './failures.js';
 
-/** A source that can be told by name. */
+/** A source with a name, for messages. */
 export interface Endpoint extends Source {
   readonly name: string;
 }
 
-/** What a mirror says of itself and not of one blob: it would say the same of the next. */
+/** Failures of the mirror as a whole: the next request to it would fail as well. */
 const aboutItself: number[] = [Status.unavailable, Status.tryLater, Status.notPermitted];
 
 export class Mirrored implements Source {
@@ -39,7 +39,7 @@ export class Mirrored implements Source {
   }
 
   async blob(blob: BlobRequest, sink: BlobSink): Promise<void> {
-    // Where else a foreign layer may be is for the registry itself to look, when no mirror has it.
+    // Mirrors get no URLs of foreign layers: only the registry itself looks there, when no mirror has the layer.
     const { urls: _, ...own } = blob;
     for (const mirror of [...this.#mirrors]) {
       const done = await this.#try(mirror, async () => {
@@ -55,14 +55,14 @@ export class Mirrored implements Source {
     const begun = sink.offset > 0;
     await this.#origin.blob(blob, sink);
     if (!begun || sink.isVerified()) return;
-    // A mirror that broke off may have sent nonsense before: the registry itself gets a chance of its own.
+    // A mirror may have sent wrong bytes before it broke off, so the registry sends everything once more.
     sink.restart();
     await this.#origin.blob(blob, sink);
   }
 
   /**
-   * A mirror that fails is passed over with a warning; one that cannot be reached, has no such image or gives it to nobody
-   * is not asked again.
+   * Asks one mirror. When it fails, there is a warning, and the result is undefined. A mirror that cannot be reached,
+   * does not have the image or refuses it is not asked again.
    */
   async #try<T>(mirror: Endpoint, attempt: () => Promise<T>): Promise<T | undefined> {
     try {
@@ -78,7 +78,9 @@ export class Mirrored implements Source {
   }
 }
 
-/** A digest says what is right. Of a tag only this much can be told: what a mirror sends must be a manifest at all. */
+/**
+ * Whether a manifest may be the right one. For a digest that is certain; for a tag it only has to be a manifest at all.
+ */
 function matches(bytes: Buffer, reference: string): boolean {
   if (!isDigest(reference)) return isManifest(bytes);
   const [algorithm = '', hex] = reference.split(':');

@@ -1,6 +1,6 @@
 /**
- * How the network is to be used: flags of every command that asks a registry. `md-token` writes them into the document
- * (field `network`), so that the stages below need not be told again.
+ * How the network is used: flags of every command that talks to a registry. `md-token` writes them into the document
+ * (field `network`), so that the later stages know them, too.
  */
 import { resolve } from 'node:path';
 import { arrayOf, asObject, asSize, asString, type JsonObject, optional, wrong } from '../pipe/check.js';
@@ -10,9 +10,9 @@ import { Status } from '../pipe/status.js';
 import { apiHost, isRepository } from './reference.js';
 import { withoutLogin } from './url.js';
 
-/** As it stands in the document: only what was asked for. */
+/** The field of the document. It has only what was asked for. */
 export interface Network {
-  /** Registries that are spoken to without TLS. */
+  /** Registries for plain http, without TLS. */
   plainHttp?: string[];
   /** Registries whose certificate is not checked. */
   insecure?: string[];
@@ -20,7 +20,7 @@ export interface Network {
   allowPrivate?: string[];
   /** Absolute path of certificates (PEM) that are trusted beside the system's. */
   caFile?: string;
-  /** Hosts, or URLs, that are asked before the registry itself; what follows the host goes before the repository. */
+  /** Hosts or URLs to ask before the registry itself. A path in one is put before the repository. */
   mirrors?: string[];
   /** Seconds, 0 for no limit, as with curl. */
   connectTimeout?: number;
@@ -60,7 +60,9 @@ export const networkFlags = {
   retries: { kind: 'count', value: 'N', help: 'how often to try again without any progress (default 4, 0: never)' },
 } as const satisfies Flags;
 
-/** What the flags say, over what an earlier stage was told. Throws `Failure` 64 for a host that is none. */
+/**
+ * The flags, over what the document has from an earlier stage. Throws `Failure` 64 for something that is not a host.
+ */
 export function networkOf(flags: FlagValues<typeof networkFlags>, document: JsonObject = {}): Network {
   const told = asNetwork(document.network, 'network');
   const asked: Network = {
@@ -107,7 +109,7 @@ function asNetwork(value: unknown, name: string): Network {
   return caFile === undefined ? network : { ...network, caFile };
 }
 
-/** What a flag was given, checked like a field of a document: here it is wrong usage. */
+/** The values of a flag, checked like a field of a document. A wrong one is wrong usage (64). */
 function given(flag: string, values: string[], check: (value: unknown, name: string) => string): string[] {
   try {
     return values.map((value) => check(value, flag));
@@ -118,7 +120,7 @@ function given(flag: string, values: string[], check: (value: unknown, name: str
 
 function asHost(value: unknown, name: string): string {
   const text = asString(value, name);
-  // Docker Hub is where nobody looks for it.
+  // docker.io is not the host that serves Docker Hub.
   if (isOrigin(`https://${text}`) && /^[^\s/?#]+$/.test(text)) return apiHost(text.toLowerCase());
   throw wrong(name, 'HOST or HOST:PORT', withoutLogin(text));
 }
@@ -132,7 +134,7 @@ function asMirror(value: unknown, name: string): string {
   return text.replace(/\/$/, '');
 }
 
-/** A mirror's scheme, its host, and what goes before each repository: what stands for the registry there. */
+/** A mirror's scheme, its host, and the path that is put before each repository. */
 export function splitMirror(mirror: string): { scheme: string; host: string; path: string } {
   const [, scheme = '', host = '', path = ''] = /^(https?:\/\/)?([^/]*)\/?(.*?)\/?$/s.exec(mirror) ?? [];
   return { scheme, host, path };

@@ -1,4 +1,4 @@
-/** From a document and flags to a registry that can be asked. */
+/** Makes the client of a registry, with its mirrors, from a document and flags. */
 import { readFileSync } from 'node:fs';
 import type { Source } from '../image/source.js';
 import { asObject, asString, type JsonObject, optional, secret } from '../pipe/check.js';
@@ -21,7 +21,7 @@ export interface RegistryDocument extends JsonObject {
   registry: string;
   repository: string;
   authorization?: string | null;
-  /** What the user was asked for (`--username`), for when the token has to be renewed. A secret. */
+  /** User name and password from `--username`, for renewing the token. A secret. */
   login?: unknown;
 }
 
@@ -33,7 +33,10 @@ export interface OpenRegistry extends Source {
 /** Where an image is. */
 type Place = Pick<RegistryOptions, 'registry' | 'repository' | 'origin'>;
 
-/** Throws `Failure` 65 when the document names no registry or repository that can be, or a CA file without a CA, 74 when that cannot be read. */
+/**
+ * Throws `Failure` 65 for an impossible registry or repository and for a CA file without a CA, 74 when that cannot be
+ * read.
+ */
 export async function openRegistry(
   document: RegistryDocument,
   network: Network,
@@ -61,7 +64,7 @@ export async function openRegistry(
   );
   const mirrors = (network.mirrors ?? []).map((mirror) => {
     const { scheme, host, path } = splitMirror(mirror);
-    // Behind a mirror that is down there is the registry: no use in waiting for it.
+    // There is no use in waiting for a mirror that is down, since the registry itself can be asked.
     const retry = { ...shared.retry, insist: false };
     const origin = scheme === '' ? originOf(host, network) : `${scheme}${host}`;
     const itsRepository = path === '' ? repository : `${path}/${repository}`;
@@ -72,7 +75,7 @@ export async function openRegistry(
   return Object.assign(new Mirrored(mirrors, origin), { login: () => loginSomewhere(mirrors, origin) });
 }
 
-/** These become parts of URLs, and a document may come from anywhere. */
+/** Checks what becomes a part of URLs, since a document may come from anywhere. */
 function checkNames({ registry, repository, reference }: RegistryDocument): void {
   const named = tryReference(`${registry}/${repository}`);
   const wrong = (field: string, value: unknown) =>
@@ -84,7 +87,10 @@ function checkNames({ registry, repository, reference }: RegistryDocument): void
   if (!isWhole) throw wrong('reference', reference);
 }
 
-/** While a mirror answers, the registry itself need not; when it is asked after all, it will say what it wants. */
+/**
+ * Logs in to the first mirror that answers. Only if none does, the registry itself has to: when asked later, it says
+ * what it wants.
+ */
 async function loginSomewhere(mirrors: RegistryClient[], origin: RegistryClient): Promise<string | null> {
   for (const mirror of mirrors) {
     try {
@@ -98,7 +104,10 @@ async function loginSomewhere(mirrors: RegistryClient[], origin: RegistryClient)
   return origin.login();
 }
 
-/** Plain http for loopback and where a flag says so. A flag that is about TLS, or a certificate, says that TLS is meant. */
+/**
+ * The origin of a host: plain http for loopback and for --plain-http. For loopback, flags and certificates for TLS mean
+ * https.
+ */
 function originOf(host: string, { plainHttp = [], insecure = [], caFile }: Network): string {
   const [plain, secure] = [`http://${host}`, `https://${host}`];
   if (plainHttp.some((it) => isHost(new URL(plain), it))) return plain;
@@ -107,7 +116,7 @@ function originOf(host: string, { plainHttp = [], insecure = [], caFile }: Netwo
   return insecure.some((it) => isHost(url, it)) || findCertificates(url) !== undefined ? secure : plain;
 }
 
-/** Seconds, 24 days. What is longer Node's timers take for no time at all. */
+/** Seconds, about 24 days. Node's timers fire at once when they are set to more. */
 const longestTimeout = 2 ** 31 / 1000 - 1;
 
 function sharedOptions(network: Network): Partial<HttpOptions> & { retry: { retries: number } } {

@@ -1,11 +1,11 @@
-/** Whether a body comes fast enough. One that trickles never stalls by the idle time-out, and never ends. */
+/** Watches whether a body comes fast enough. The idle time-out does not stop one that trickles for ever. */
 import { monotonic } from '../pipe/clock.js';
 
-/** What is asked of a body. */
+/** How fast a body has to come. */
 export interface LeastPace {
-  /** Bytes in a second, on average over the time below; 0 asks for nothing. */
+  /** Bytes per second, on average over `over`; 0 for no limit. */
   speed: number;
-  /** Seconds; 0 asks for nothing. */
+  /** Seconds; 0 for no limit. */
   over: number;
 }
 
@@ -14,18 +14,18 @@ export function leastBytes({ speed, over }: LeastPace): number {
   return speed * over;
 }
 
-/** How much longer than asked for a timer may take before it is this process that stood still. */
+/** A timer that takes so many times as long as it should means that this process stood still. */
 const standstill = 1.5;
 
 export class Pace {
   readonly #timer: NodeJS.Timeout | undefined;
   #bytes = 0;
-  /** Milliseconds of this span in which nobody wanted more, and since when nobody does. */
+  /** Milliseconds of this span in which reading was paused, and since when it is paused now. */
   #held = 0;
   #heldSince: number | undefined;
   #began = monotonic();
 
-  /** `onSlow` is told how many bytes came, each time that they were too few. */
+  /** `onSlow` is called after each span in which too few bytes came, with their number. */
   constructor(
     private readonly least: LeastPace,
     private readonly onSlow: (bytes: number) => void,
@@ -37,7 +37,7 @@ export class Pace {
     this.#bytes += bytes;
   }
 
-  /** Nothing is read from now on: what does not come meanwhile is not the sender's fault. */
+  /** Reading is paused: this time does not count against the sender. */
   hold(): void {
     this.#heldSince ??= monotonic();
   }
@@ -60,7 +60,7 @@ export class Pace {
     this.#bytes = 0;
     this.#held = 0;
     if (isHeld) this.hold();
-    // Ctrl-Z, or a machine that slept: what came meanwhile has not been seen yet.
+    // After Ctrl-Z, or a sleep of the machine, this span was longer, and what came in it has not been read yet.
     if (time < over * 1000 * standstill && bytes < wanted) this.onSlow(bytes);
   }
 }

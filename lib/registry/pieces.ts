@@ -1,6 +1,6 @@
 /**
- * The rest of a large blob in pieces: several connections fetch one each, and what has come is handed on in order. Memory
- * is bounded: a piece is begun when there is a buffer for it, and there are a few.
+ * The rest of a large blob in pieces: several connections fetch one piece each, and they are passed on in order. A
+ * piece is begun only when there is a buffer for it, and there are only a few, so that memory stays bounded.
  */
 import { monotonic } from '../pipe/clock.js';
 import { Failure } from '../pipe/failure.js';
@@ -13,26 +13,26 @@ import { type GetPart, isRange, rangeHeader } from './range.js';
 
 /** When further connections are tried, and how much they may hold. */
 export interface PiecePolicy {
-  /** Milliseconds that a download goes on over one connection before it is asked whether more would help; then again. */
+  /** Milliseconds that a download goes on over one connection before more are considered, and between trials. */
   after: number;
-  /** Milliseconds that it would have to go on like this, so that it is worth while. */
+  /** The milliseconds that the rest must take at the present rate, so that a trial is worth while. */
   remaining: number;
-  /** Milliseconds that the first piece may take, before the one connection has come to where it begins. */
+  /** Milliseconds that the first piece may take: after that the download's own connection reaches its beginning. */
   lead: number;
   /**
-   * Seconds that are waited at most where the registry asks for it: what it refuses to several connections, it may well
-   * grant to one.
+   * The longest Retry-After, in seconds, that is waited for. What the registry refuses to several connections, it may
+   * well grant to one.
    */
   maxWait: number;
-  /** The event loop's share of time at which it is this process that is slow, and not what sends. */
+  /** The utilization of the event loop, from 0 to 1, above which this process itself is the slow part. */
   busy: number;
-  /** Bytes in a millisecond of all downloads at which no more is to be gained: hashing and the disk come next. */
+  /** Bytes per millisecond of all downloads above which hashing and the disk are the limit. */
   fast: number;
-  /** The part of what the first piece brings that must not be missing elsewhere meanwhile. */
+  /** What part of the first piece's bytes must be a gain, that is, not missing from the other connections. */
   gain: number;
   /** Bytes of a piece. */
   size: number;
-  /** Pieces that are held at most. */
+  /** How many pieces may be in memory. */
   count: number;
 }
 
@@ -70,19 +70,19 @@ type Write = (chunk: Buffer) => Promise<void> | undefined;
 interface Piece {
   /** Its offset in the blob. */
   start: number;
-  /** As long as the piece. */
+  /** Its buffer, exactly as long as the piece. */
   bytes: Buffer;
   filled: number;
   handedOn: number;
   isBusy: boolean;
 }
 
-/** What is copied at a time: the buffer of a piece is used again before the disk has got what it held. */
+/** Bytes to copy at a time. They are copied since the buffer is used again before the disk has them. */
 const copyBytes = 64 << 10;
 
 export class Pieces {
   readonly #request: PiecesRequest;
-  /** Those that are begun and not handed on whole, in their order. */
+  /** Pieces that have been begun and not been passed on completely, in order. */
   readonly #pieces: Piece[] = [];
   readonly #free: Buffer[] = [];
   #buffers = 0;
@@ -91,11 +91,11 @@ export class Pieces {
   #own = false;
   #pays = false;
   #isOver = false;
-  /** Why the download's own connection gave up. */
+  /** Why the download's own connection has failed. */
   #failure: unknown;
   readonly #change = new Change();
 
-  /** The caller has taken one spare connection, and set `areHelping`; both are this object's to give back. */
+  /** The caller has taken one spare connection and set `areHelping`. This object gives back both. */
   constructor(request: PiecesRequest) {
     this.#request = request;
     this.#next = request.start;
@@ -105,15 +105,15 @@ export class Pieces {
     return this.#request.start;
   }
 
-  /** Whether the pieces from `start` on come by themselves, so that who arrives there need go no further. */
+  /** Whether everything from `start` on comes in pieces, so that the download's own connection can stop there. */
   get arePromised(): boolean {
     return this.#pays && this.#helpers > 0;
   }
 
   /**
-   * Fetches the first piece while everything else goes on, of which `connections` counts the bytes: `rate` is how many of
-   * them came in a millisecond before. A connection that takes from the others what it brings does not pay. When another
-   * download ends meanwhile, nothing can be told.
+   * Fetches the first piece while everything else goes on, to see whether another connection makes the whole faster.
+   * `rate` is that of all connections before, in bytes per millisecond. If the others lose what the new one brings, it
+   * does not pay. If another download begins or ends meanwhile, the result is unclear.
    */
   async tryOut(rate: number): Promise<Verdict> {
     const { connections, trial, policy } = this.#request;
@@ -147,8 +147,8 @@ export class Pieces {
   }
 
   /**
-   * Hands on the pieces in order. Resolves when all are, or when further connections are of no more use. Throws what the
-   * download's own connection has failed with, if trying again may help.
+   * Passes on the pieces in order. Resolves when all are passed on, or when no connection is left to fetch the rest.
+   * Throws the error of the download's own connection, if a retry may help.
    */
   async handOn(write: Write): Promise<void> {
     void this.#workOn();
@@ -167,13 +167,13 @@ export class Pieces {
     if (!isWhole && this.#failure) throw this.#failure;
   }
 
-  /** Ends it; what is under way is dropped. */
+  /** Ends everything. What is under way is dropped. */
   cancel(): void {
     this.#isOver = true;
     this.#change.tell();
   }
 
-  /** Takes on what connections are left over. */
+  /** Lets spare connections help, as many as there are. */
   #hire(): void {
     const { connections, policy } = this.#request;
     while (!this.#isOver && this.#helpers + 2 < policy.count && connections.takeSpare()) {
@@ -182,7 +182,7 @@ export class Pieces {
     }
   }
 
-  /** One connection that was left over. It is given back when downloads that begin need it. */
+  /** The work of one spare connection. It is given back when new downloads need it. */
   async #help(): Promise<void> {
     try {
       const { connections } = this.#request;
@@ -198,7 +198,9 @@ export class Pieces {
     this.#dismiss();
   }
 
-  /** The connection of the download itself. Alone it begins no more pieces: one long answer is better then. */
+  /**
+   * The work of the download's own connection. When it is alone it begins no pieces: one long response is better then.
+   */
   async #workOn(): Promise<void> {
     this.#own = true;
     try {
@@ -217,7 +219,7 @@ export class Pieces {
     this.#settle();
   }
 
-  /** One that was given up by another, or a new one if there may be one; undefined when all have come. */
+  /** A piece to fetch: one that another connection gave up, or a new one if `mayBegin`. Undefined when none is left. */
   async #take(mayBegin: () => boolean): Promise<Piece | undefined> {
     const { size, policy } = this.#request;
     for (;;) {
@@ -233,7 +235,10 @@ export class Pieces {
     }
   }
 
-  /** Towards the end they become smaller, so that all connections are done at about the same time. */
+  /**
+   * The length of the next piece. Towards the end they become smaller, so that all connections end at about the same
+   * time.
+   */
   #nextLength(): number {
     const { size, policy } = this.#request;
     const share = Math.ceil((size - this.#next) / (this.#helpers + 2));
@@ -262,7 +267,7 @@ export class Pieces {
     this.#change.tell();
   }
 
-  /** What has come of a piece stays when its connection breaks. */
+  /** Fetches the rest of a piece. What has come of it stays when the connection breaks. */
   async #fill(piece: Piece, onChunk: () => void = () => {}): Promise<void> {
     const { get, what } = this.#request;
     try {
@@ -304,7 +309,7 @@ export class Pieces {
     return new RegistryFailure(Status.protocol, this.#request.what, `the registry sends ${sent}`);
   }
 
-  /** What is no passing trouble is the registry's way to say that it does not want this. */
+  /** Judges an error. Unless it is a temporary one, the registry does not want further connections. */
   #judge(error: unknown): void {
     if (this.#isOver) return;
     if (!(error instanceof Failure)) this.#failure = error;
@@ -324,13 +329,13 @@ export class Pieces {
   }
 }
 
-/** Nobody else takes it then. */
+/** Marks a piece as being fetched, so that no other connection takes it. */
 function taken(piece: Piece): Piece {
   piece.isBusy = true;
   return piece;
 }
 
-/** The next bytes of a piece, which are whoever's they are given to. */
+/** Copies the next bytes of a piece, for the receiver to keep. */
 function copyOf(piece: Piece): Buffer {
   const end = Math.min(piece.filled, piece.handedOn + copyBytes);
   const copy = Buffer.from(piece.bytes.subarray(piece.handedOn, end));
@@ -338,7 +343,7 @@ function copyOf(piece: Piece): Buffer {
   return copy;
 }
 
-/** What waits until something has changed, and then looks again. */
+/** Lets several waiters wait until something has changed. */
 class Change {
   #waiting: (() => void)[] = [];
 

@@ -1,5 +1,5 @@
 /**
- * Which proxy the environment names for a URL: http_proxy, https_proxy and no_proxy, each in capitals as well.
+ * Finds the proxy for a URL in the environment: http_proxy, https_proxy and no_proxy, each also in capitals.
  * Sources: curl(1), "Environment"; golang.org/x/net/http/httpproxy, `Config`, whose NO_PROXY is what most tools for
  * containers understand.
  */
@@ -9,15 +9,15 @@ import { Status } from '../pipe/status.js';
 import { isLoopback } from './reference.js';
 
 /**
- * The URL of the proxy, or undefined for none: loopback is never proxied. Throws `Failure` 64 when the environment names
- * what can be none.
+ * The URL of the proxy, or undefined for none: loopback never has one. Throws `Failure` 64 when the environment names
+ * something that cannot be a proxy.
  */
 export function proxyFor(url: URL, env: NodeJS.ProcessEnv = process.env): string | undefined {
   const name = url.protocol === 'https:' ? 'https_proxy' : 'http_proxy';
   const text = env[name] || env[name.toUpperCase()];
   if (!text || isLoopback(url.host)) return undefined;
   if ((env.no_proxy || env.NO_PROXY || '').split(/[\s,]+/).some((entry) => isExempt(url, entry))) return undefined;
-  // A host and a port alone, as curl and Go have it.
+  // Host and port without a scheme are accepted, as by curl and Go.
   const proxy = text.includes('://') ? text : `http://${text}`;
   // The value may hold a password, and is not shown.
   if (!/^https?:/i.test(proxy) || !URL.canParse(proxy)) {
@@ -27,9 +27,9 @@ export function proxyFor(url: URL, env: NodeJS.ProcessEnv = process.env): string
 }
 
 /**
- * The login in the URL of a proxy, as a Proxy-Authorization header has it. As curl does: a percent sign that begins no escape
- * is meant as it stands, escapes may be of any bytes, and a password may be missing. undici would throw, or leave the
- * login out.
+ * The login in the URL of a proxy, as a Proxy-Authorization header has it, read as curl does: a percent sign that begins no
+ * escape stands for itself, escapes may be any bytes, and the password may be missing. undici would throw, or ignore the
+ * login.
  */
 export function loginOf(proxy: string): string | undefined {
   const { username, password } = new URL(proxy);
@@ -41,8 +41,8 @@ export function loginOf(proxy: string): string | undefined {
 }
 
 /**
- * Whether an entry of NO_PROXY is for a URL: `*`, an address, a network (10.0.0.0/8), `example.com` with all below it,
- * `.example.com` or `*.example.com` for what is below it alone; each but a network with a port, if only that is meant.
+ * Whether an entry of NO_PROXY matches a URL. It is `*`, an address, a network (10.0.0.0/8), `example.com` including
+ * what is below it, or `.example.com` or `*.example.com` for what is below it only. All but networks may have a port.
  */
 function isExempt(url: URL, entry: string): boolean {
   if (entry === '*') return true;

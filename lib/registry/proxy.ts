@@ -14,9 +14,10 @@ export interface Tls {
 }
 
 /**
- * A dispatcher that asks the proxy at `uri`. `timeout` is for a connection to come up, in milliseconds. https goes through
- * a tunnel (CONNECT), plain http as a request for the whole URL, as with curl. What is trusted with the registry or given
- * to it (`requestTls`) is one thing, and the proxy that gets a password is another.
+ * A dispatcher that uses the proxy at `uri`. `timeout` is for connecting, in milliseconds. https goes through a tunnel
+ * (CONNECT), plain http as a request for the whole URL, as with curl. `requestTls` is for the registry. The proxy has
+ * options of its own, so that a certificate for the registry is not shown to it, and its own is checked even with
+ * --insecure.
  */
 export function proxyAgent(uri: string, requestTls: Tls, proxyTls: Tls, timeout: number): Dispatcher {
   const login = loginOf(uri);
@@ -26,8 +27,8 @@ export function proxyAgent(uri: string, requestTls: Tls, proxyTls: Tls, timeout:
     requestTls: { ...requestTls, timeout },
     proxyTls: { ...proxyTls, timeout },
     proxyTunnel: false,
-    // undici adds `connect` to its dispatchers where all of it is loaded, and here only a part is. A proxy that does not
-    // answer CONNECT would keep it waiting for five minutes.
+    // `connect` has to be added, since undici does that only when all of it is loaded. And by default it would wait
+    // five minutes for a proxy that does not answer CONNECT.
     clientFactory: (origin, options) =>
       Object.assign(new Pool(origin, { ...options, headersTimeout: timeout }), { connect }),
   });

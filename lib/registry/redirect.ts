@@ -9,8 +9,8 @@ const maxRedirects = 10;
 const redirects = new Set([301, 302, 303, 307, 308]);
 
 /**
- * Sends a request and follows redirects. `authorization` goes to the first origin only: a redirect leads to storage
- * with signed URLs, which refuses a second way to authenticate, or to a stranger, who must not have it.
+ * Sends a request and follows redirects. Only the first origin gets `authorization`. A redirect leads to storage with
+ * signed URLs, which refuses a second kind of authentication, or to a stranger, who must not have it.
  */
 export async function exchangeFollowing(http: Http, first: Outgoing): Promise<Incoming> {
   let request = first;

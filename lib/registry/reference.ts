@@ -8,7 +8,7 @@ import { Status } from '../pipe/status.js';
 import { withoutLogin } from './url.js';
 
 export interface Reference {
-  /** Host and port as users write them; Docker Hub is `docker.io` under each of its names. */
+  /** Host and port as users write them. All names of Docker Hub become `docker.io`. */
   registry: string;
   repository: string;
   tag: string | undefined;
@@ -27,7 +27,7 @@ const nameLimit = 255;
 /** Parses a reference; throws `Failure` 64 that says which part is wrong. A reference without tag and digest has the tag `latest`. */
 export function parseReference(text: string): Reference {
   const isUrl = /^[a-z]+:\/\//i.test(text);
-  // A digest has no slash behind its @.
+  // An @ before a slash is no digest.
   const hasLogin = text.indexOf('@') >= 0 && text.indexOf('@') < text.indexOf('/');
   const shown = JSON.stringify(shorten(isUrl || hasLogin ? withoutLogin(text) : text));
   const wrong = (why: string, hint?: string) =>
@@ -49,7 +49,7 @@ export function parseReference(text: string): Reference {
     throw wrong('its tag is malformed', 'letters, digits, _ . -, at most 128');
 
   const { registry, repository } = splitName(name);
-  // The grammar has ports up to 99999 and addresses such as 256.1.1.1.
+  // The grammar alone would allow ports up to 99999 and addresses such as 256.1.1.1.
   if (!domain.test(registry) || !URL.canParse(`https://${registry}`))
     throw wrong(`${JSON.stringify(registry)} is no registry host`);
   if (!isRepository(repository)) {
@@ -65,7 +65,7 @@ export function parseReference(text: string): Reference {
   return { registry, repository, tag: tag ?? (digest === undefined ? 'latest' : undefined), digest };
 }
 
-/** The reference in a text that somebody else wrote; undefined when it is none. */
+/** Parses a text that is not the user's own; undefined when it is no reference. */
 export function tryReference(text: string): Reference | undefined {
   try {
     return parseReference(text);
@@ -105,7 +105,7 @@ export function formatReference({ registry, repository, tag, digest }: Reference
   return `${registry}/${repository}${tag === undefined ? '' : `:${tag}`}${digest === undefined ? '' : `@${digest}`}`;
 }
 
-/** What to ask the registry for: the digest where there is one, since it says more than a tag. */
+/** The name to ask the registry for: the digest if there is one, since it is more precise than a tag. */
 export function manifestName({ tag, digest }: Reference): string {
   return digest ?? tag ?? 'latest';
 }
@@ -115,7 +115,7 @@ export function isRepository(text: string): boolean {
   return text.split('/').every((part) => pathPart.test(part));
 }
 
-/** Whether a registry may know a manifest by this: a tag or a digest. */
+/** Whether a text is a tag or a digest, by which a registry knows a manifest. */
 export function isManifestName(text: string): boolean {
   return tagForm.test(text) || isDigest(text);
 }
@@ -125,7 +125,7 @@ export function apiHost(registry: string): string {
   return registry === hub ? 'registry-1.docker.io' : registry;
 }
 
-/** Whether a host (with or without port) is this machine: these speak plain http, as docker has it. */
+/** Whether a host (with or without port) is this machine: for these plain http is the default, as in docker. */
 export function isLoopback(host: string): boolean {
   const name = host.replace(/:[0-9]+$/, '').toLowerCase();
   return (

@@ -1,4 +1,4 @@
-/** Trying again: exponential back-off with jitter, and Retry-After where the registry says when. */
+/** Retries with exponential back-off and jitter, or after the time in Retry-After. */
 import { Status } from '../pipe/status.js';
 import { warn } from '../pipe/trace.js';
 import { RegistryFailure } from './failures.js';
@@ -6,13 +6,15 @@ import { RegistryFailure } from './failures.js';
 export interface RetryPolicy {
   /** How often a request is sent again before it fails; progress resets the count. */
   retries: number;
-  /** What is progress: bytes that must have come since the last failure, where bytes are what it is about. */
+  /** How many bytes since the last failure count as progress. */
   leastProgress: number;
-  /** Whether a host is tried again that does not answer or asks to come back later. Not where another one is at hand. */
+  /**
+   * Whether to retry when the host does not answer or asks to come back later. False when there is another host to ask.
+   */
   insist: boolean;
-  /** Milliseconds before the first retry; each further one doubles it. */
+  /** Milliseconds before the first retry. Each further one doubles it. */
   firstDelay: number;
-  /** Milliseconds that a delay of our own never exceeds. */
+  /** The longest delay in milliseconds, unless Retry-After asks for more. */
   maxDelay: number;
   /** The longest Retry-After that is waited for, in seconds. With a longer one the command ends with status 75. */
   maxRetryAfter: number;
@@ -55,7 +57,7 @@ export async function retrying<T>(
   }
 }
 
-/** Half of it fixed, half random, so that many clients that failed together do not come back together. */
+/** Milliseconds to wait. Half of it is random, so that clients that failed together do not come back together. */
 function delayOf({ firstDelay, maxDelay }: RetryPolicy, failures: number, retryAfter: number | undefined): number {
   if (retryAfter !== undefined) return retryAfter * 1000 + Math.random() * firstDelay;
   const full = Math.min(maxDelay, firstDelay * 2 ** (failures - 1));

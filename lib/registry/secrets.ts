@@ -1,6 +1,6 @@
-/** What a request says of who the user is. A server may quote it in its answer, which is shown in messages and traces. */
+/** The secrets in a request. A server may quote them in its answer, which messages and traces show. */
 
-/** Shorter ones are too common as parts of words: what hides them would tell them. */
+/** Shorter secrets may be parts of common words: hiding them there would reveal them. */
 const shortest = 6;
 
 /** The secrets in an Authorization header: all that follows the scheme, and the password in it. */
@@ -10,7 +10,7 @@ export function secretsIn(authorization: string | undefined): string[] {
   return [value, login.slice(login.indexOf(':') + 1)];
 }
 
-/** `text` with `***` in the place of each secret that is no common word. */
+/** `text` with `***` in the place of each secret that is long enough. */
 export function withoutSecrets(text: string, secrets: string[]): string {
   const telling = secrets.filter(({ length }) => length >= shortest);
   return telling.reduce((rest, secret) => rest.replaceAll(secret, '***'), text);

@@ -1,7 +1,7 @@
 /**
- * A registry may be no more than a name that points to another one. What that other one has for everybody it gives to
- * whoever brings one of its tokens: such a token is asked for without a login, since the user has none there that this
- * registry could be trusted with.
+ * A registry may only redirect to another one. That one gives public images to everybody who brings one of its tokens.
+ * Such a token is asked for without credentials: the user's are for the first registry, and it must not send them
+ * elsewhere.
  */
 import { answerChallenges, isBearer } from './auth.js';
 import { parseChallenges } from './challenge.js';
@@ -15,7 +15,10 @@ export class Strangers {
 
   constructor(private readonly http: Http) {}
 
-  /** Asks once more for what a host that a redirect led to has refused, if that is a registry that gives out tokens. */
+  /**
+   * Repeats a request that the target of a redirect has refused, with a token of that host, if it is a registry that
+   * gives one.
+   */
   async askAgain(refused: Incoming, headers: Record<string, string>): Promise<Incoming> {
     const { url } = refused;
     const challenges = parseChallenges(refused.headers('www-authenticate')).filter(isBearer);

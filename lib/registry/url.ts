@@ -1,6 +1,6 @@
-/** What a URL is of, and what of it may be shown. */
+/** Which host a URL is for, and which parts of it may be shown. */
 
-/** The query parameters that registries and token services use in the open. All others may be signatures. */
+/** Query parameters of registries and token services that are no secrets. All others may be signatures. */
 const openParameters = new Set(['service', 'scope', 'client_id', 'offline_token', 'ns', 'account']);
 
 /** A URL for messages and traces: user, password and the values of unknown query parameters are `***`. */
@@ -24,7 +24,7 @@ function redactParameter(parameter: string): string {
   return openParameters.has(name) ? parameter : `${name}=***`;
 }
 
-/** What `redactUrl` does not show of a query, as it stands there and decoded. */
+/** The parts of a query that `redactUrl` hides, both as they are and decoded. */
 export function hiddenIn({ search }: Pick<URL, 'search'>): string[] {
   const hidden = search
     .slice(1)
@@ -34,12 +34,12 @@ export function hiddenIn({ search }: Pick<URL, 'search'>): string[] {
   return [...values, ...new URLSearchParams(hidden.join('&')).values()];
 }
 
-/** What somebody wrote for a URL or a host, without the user and the password in it. */
+/** A text that is meant as a URL or host, with `***` for the user and the password in it. */
 export function withoutLogin(text: string): string {
   return text.replace(/^([a-z]+:\/\/)?[^/]*@/i, '$1***@');
 }
 
-/** Whether a URL is of a host as users write it: in any case, and with the port that goes without saying or not. */
+/** Whether a URL is for a host as users write it, in upper or lower case, with or without the default port. */
 export function isHost(url: URL, host: string): boolean {
   const its = `${url.protocol}//${host}`;
   return URL.canParse(its) && new URL(its).host === url.host;
