@@ -1,7 +1,7 @@
 /**
- * The files in a tar archive, found once and then read where they are. For the archives that hold whole images: these
- * have plain files, and links between files that are the same.
- * Source: POSIX pax, "ustar Interchange Format" and "pax Interchange Format"; GNU tar manual, "Tar Internals".
+ * The files in a tar archive that holds an image: they are found once, and then read in place. Such archives have plain
+ * files, and links between files with the same content. Source: POSIX pax, "ustar Interchange Format" and "pax
+ * Interchange Format"; GNU tar manual, "Tar Internals".
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { posix } from 'node:path';
@@ -35,7 +35,7 @@ export class ArchiveFiles implements Files {
     private readonly size: number,
   ) {}
 
-  /** Reads the table of contents, and first decompresses what is compressed. The file stays open as long as the process. */
+  /** Opens an archive, decompresses it if need be, and finds its files. It stays open as long as the process. */
   static async open(path: string): Promise<ArchiveFiles> {
     let fd = openFile(path);
     const head = Buffer.alloc(4);
@@ -43,7 +43,7 @@ export class ArchiveFiles implements Files {
     if (compressionOf(head) !== 'none') {
       closeSync(fd);
       fd = await decompressed(path, (content) => {
-        // The image of a disk would take much room before it was seen to be none.
+        // Checked at the first piece, before something large that is no archive, such as a disk image, fills the disk.
         if (content.length >= blockSize && !isHeader(content)) throw noArchive(path);
       });
     }
@@ -90,19 +90,19 @@ export class ArchiveFiles implements Files {
     const size = number(block, 124, 12);
     if (size === undefined) throw bad(this.place, `${name} has a size that is no number`);
     const flag = String.fromCharCode(block[156]! || 0x30);
-    // Links and directories have no content, whatever stands there.
+    // Links and directories have no content, whatever size their header gives.
     const hasContent = !'123456'.includes(flag);
     const linkname = text(block, 157, 100);
     return { name: prefix === '' ? name : `${prefix}/${name}`, linkname, flag, size: hasContent ? size : 0 };
   }
 
-  /** What an extended header says of the next member. */
+  /** What an extended header says about the next member. */
   #extended({ flag, size, name }: Header, start: number): Partial<Header> {
     if (size > maxExtended) throw bad(this.place, `the extended header ${name} is too long`);
     const body = this.#read(start, size);
     if (flag === 'L') return { name: text(body, 0, size) };
     if (flag === 'K') return { linkname: text(body, 0, size) };
-    // A global header holds comments in the archives of images.
+    // In archives of images a global header only holds comments.
     return flag === 'g' ? {} : this.#pax(body);
   }
 
@@ -112,7 +112,7 @@ export class ArchiveFiles implements Files {
       const [, length = ''] = /^([0-9]{1,7}) /.exec(body.toString('latin1', at, at + 8)) ?? [];
       const start = at + length.length + 1;
       const end = at + Number(length);
-      // One that ends before it begins would be read again for ever.
+      // A record that ends before it begins would be read for ever.
       if (length === '' || end <= start || end > body.length)
         throw bad(this.place, 'a PAX record is not as long as it says');
       const record = body.toString('utf8', start, end - 1);
@@ -130,7 +130,7 @@ export class ArchiveFiles implements Files {
   #add({ name, linkname, flag, size }: Header, start: number): void {
     const path = memberName(name);
     if (flag === '0' || flag === '7') this.#members.set(path, { kind: 'file', start, size });
-    // A hard link names its target from the top, a symbolic link from where it is.
+    // The target of a hard link is relative to the archive, that of a symbolic link to its own directory.
     if (flag === '1') this.#members.set(path, { kind: 'link', target: memberName(linkname) });
     if (flag === '2')
       this.#members.set(path, { kind: 'link', target: memberName(`${posix.dirname(path)}/${linkname}`) });
@@ -149,12 +149,12 @@ export class ArchiveFiles implements Files {
   }
 }
 
-/** `./a`, `/a` and `a` are one file: tools write any of these, and not the same in an archive and in what names its files. */
+/** `./a`, `/a` and `a` are one file: a tool may use one form in the archive and another in its manifest. */
 function memberName(path: string): string {
   return posix.normalize(path).replace(/^\/+/, '');
 }
 
-/** By its checksum, in which its own field counts as spaces. */
+/** Whether the checksum is right. Its own field counts as spaces in it. */
 function isHeader(block: Buffer): boolean {
   let sum = 8 * 0x20;
   for (let i = 0; i < blockSize; i++) if (i < 148 || i >= 156) sum += block[i]!;
@@ -181,7 +181,7 @@ function text(block: Buffer, at: number, length: number): string {
   return block.toString('utf8', at, end < 0 ? at + length : Math.min(end, at + length));
 }
 
-/** Octal, or base-256 for what is too large for octal. */
+/** A number in octal, or in base-256 when it is too large for octal. */
 function number(block: Buffer, at: number, length: number): number | undefined {
   if (block[at] === 0x80) {
     const value = block.subarray(at + 1, at + length).reduce((sum, byte) => sum * 256 + byte, 0);

@@ -1,8 +1,8 @@
 /**
- * Pulling and pruning keep out of each other's way. Each leaves a file with the mark of its process in $MD_HOME/partial, and
- * looks for files of the other kind only then: of two that begin at the same moment one sees the other at least. A process
- * that was killed leaves a mark of nobody who is alive, and the next pull sweeps it. Where there is no store yet, there is
- * nothing to be lost, and no mark.
+ * Keeps pulling and pruning apart. Each first leaves a file with the mark of its process in $MD_HOME/partial, and then
+ * looks for files of the other kind: of two that begin at the same moment, at least one sees the other. The file of a
+ * killed process names a process that is no longer alive, and the next pull removes it. Where there is no store yet
+ * there is nothing to protect, and no file.
  */
 
 import * as fs from 'node:fs';
@@ -16,10 +16,10 @@ import { storeHome } from './home.js';
 import { isAbandoned, ownPath } from './own-files.js';
 
 const pollMs = 50;
-/** Milliseconds that most prunes take less than: from then on somebody may wonder. */
+/** Most prunes take fewer milliseconds. After that there is a message, since somebody may wonder. */
 const patienceMs = 5000;
 
-/** Waits for a prune that is under way, and keeps others off until the function is called that it returns. */
+/** Waits for a prune that is under way. Keeps others from starting until the returned function is called. */
 export async function beginPulling(home: string = storeHome()): Promise<() => void> {
   const directory = join(home, 'partial');
   const end = leaveMark(directory, 'pulling');
@@ -33,7 +33,10 @@ export async function beginPulling(home: string = storeHome()): Promise<() => vo
   }
 }
 
-/** Keeps pulls off until the function is called that it returns. Throws `Failure` 75 while one is under way. */
+/**
+ * Keeps pulls from starting until the returned function is called. Throws `Failure` 75 while a pull or prune is under
+ * way.
+ */
 export function beginPruning(home: string): () => void {
   const directory = join(home, 'partial');
   const end = leaveMark(directory, 'pruning');
@@ -49,14 +52,14 @@ function leaveMark(directory: string, kind: string): () => void {
   try {
     fs.writeFileSync(path, '', { mode: 0o600 });
   } catch (error) {
-    // Nobody prunes a store that is not there, or can only be read.
+    // A store that is not there, or is read-only, cannot be pruned.
     if (isOutOfReach(error)) return () => {};
     throw failureOf(error, path);
   }
   return () => fs.rmSync(path, { force: true });
 }
 
-/** The mark of another process than this one that is at it. */
+/** The file of another process that is alive and at work. */
 function whoIsAtWork(directory: string, kind: string): string | undefined {
   const own = ownPath('', kind);
   return namesIn(directory).find(
@@ -73,7 +76,7 @@ function namesIn(directory: string): string[] {
   }
 }
 
-/** It is not there, or another user's who lets nobody write or look. */
+/** The directory does not exist, or this user may not write or read there. */
 function isOutOfReach(error: unknown): boolean {
   return ['ENOENT', 'ENOTDIR', 'EROFS', 'EACCES'].includes(errnoName(error) ?? '');
 }

@@ -1,4 +1,4 @@
-/** Compressed files that have to be read here and there: their content as a file without a name in the store. */
+/** The content of a compressed file that is to be read at random: decompressed into an unnamed file in the store. */
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -9,9 +9,9 @@ import { makeDirectory, ownPath } from './own-files.js';
 const write = promisify(fs.write);
 
 /**
- * Decompresses a file, and returns a descriptor of its content, which takes up disk as long as it is open. `check` sees the
- * first piece of it, and throws when it is not what it should be. Throws `Failure` 65 for damaged data, 74 or 77 when the
- * disk does not let it.
+ * Decompresses a file and returns a descriptor of the content, which takes up disk space as long as it is open. `check`
+ * gets the first piece, and throws when that is not what it should be. Throws `Failure` 65 for damaged data, 74 or 77
+ * for the disk.
  */
 export async function decompressed(path: string, check: (content: Buffer) => void): Promise<number> {
   const { LayerBytes } = await import('../compress/decompress.js');
@@ -32,7 +32,7 @@ export async function decompressed(path: string, check: (content: Buffer) => voi
   }
 }
 
-/** What a process leaves that is killed before the name is gone, the next pull sweeps. */
+/** A file whose name is removed at once. If the process is killed before that, the next pull removes it. */
 function unnamedFile(directory: string): number {
   makeDirectory(directory, 0o700);
   const name = ownPath(directory, 'decompressed');

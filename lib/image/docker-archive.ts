@@ -1,7 +1,7 @@
 /**
  * What `docker save` writes, and `podman save` and skopeo as `docker-archive:`: a tar archive with a manifest.json that
- * names a config and layers for each image. There is no manifest as registries have it, so one is made; it is the same
- * each time. Layers are plain tar archives, whose digest is the diffID in the config; some tools compress them.
+ * names a config and layers for each image. It has no manifest as registries have them, so one is made, the same each
+ * time. Layers are usually plain tar archives, whose digest is the diffID in the config; some tools compress them.
  * Source: moby's image/spec, "Combined Image JSON + Filesystem Changeset Format".
  */
 import { createHash } from 'node:crypto';
@@ -17,7 +17,7 @@ const layerType = 'application/vnd.oci.image.layer.v1.tar';
 const configType = 'application/vnd.oci.image.config.v1+json';
 const manifestType = 'application/vnd.oci.image.manifest.v1+json';
 
-/** Somebody's whole collection has some hundreds. */
+/** Even somebody's whole collection has only some hundreds. */
 const maxImages = 1000;
 
 /** An image of manifest.json. */
@@ -31,7 +31,7 @@ interface Made {
   item: Item;
   bytes: Buffer;
   digest: string;
-  /** Where the blobs are that it names. */
+  /** The path of each blob that it names, by digest. */
   blobs: Map<string, string>;
 }
 
@@ -82,7 +82,7 @@ export class DockerArchive implements LocalSource {
     return this.#made;
   }
 
-  /** One file after the other, and each once: many images may name the same large one. */
+  /** Makes the manifests one after the other. Each file is hashed once, since many images may share a large one. */
   async #makeAll(): Promise<Made[]> {
     const made: Made[] = [];
     for (const item of this.items) made.push(await this.#make(item));
@@ -112,7 +112,7 @@ export class DockerArchive implements LocalSource {
     const file = this.#file(path);
     const compression = compressionOf(await file.head(4));
     if (compression !== 'none') return this.#describe(path, `${layerType}+${compression}`);
-    // What the config says of it is checked when it is read.
+    // The digest is the one that the config claims. It is verified when the layer is read.
     return { mediaType: layerType, digest: diffID, size: file.size };
   }
 

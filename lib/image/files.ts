@@ -1,4 +1,4 @@
-/** The files of a local image, wherever they are: in a directory, or in an archive. All of it may be hostile. */
+/** The files of a local image, in a directory or in an archive. They may be hostile. */
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -63,7 +63,7 @@ export class FilePart {
   }
 }
 
-/** Opens a file of somebody else's: no symbolic link as its last name, no device, no pipe that would never end. */
+/** Opens a regular file that a stranger may have made: no symbolic link, no device, no pipe that would never end. */
 function openRegular(path: string): FilePart | undefined {
   const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY } = fs.constants;
   let fd: number;
@@ -82,7 +82,7 @@ function openRegular(path: string): FilePart | undefined {
   return new FilePart(path, stat.size, fd, 0, true);
 }
 
-/** A directory. Nothing in it is followed that leads elsewhere, since its maker may be a stranger. */
+/** The files in a directory. No symbolic link in it is followed, since a stranger may have made it. */
 export class DirectoryFiles implements Files {
   constructor(readonly place: string) {}
 
@@ -97,7 +97,7 @@ export class DirectoryFiles implements Files {
   }
 }
 
-/** Whether something is there that is no directory itself. */
+/** Whether something exists at a path and is not a directory. */
 function isOther(path: string): boolean {
   try {
     const stat = fs.lstatSync(path, { throwIfNoEntry: false });
@@ -107,7 +107,7 @@ function isOther(path: string): boolean {
   }
 }
 
-/** What is missing or wrong in a local image. */
+/** The failure for something missing or wrong in a local image. */
 export function bad(what: string, why: string, hint?: string): Failure {
   return new Failure(Status.data, what, why, hint === undefined ? {} : { hint });
 }

@@ -7,7 +7,7 @@ import { userHome } from '../pipe/home.js';
 /** $MD_HOME, by default ${XDG_DATA_HOME:-~/.local/share}/md. */
 export function storeHome(env: NodeJS.ProcessEnv = process.env): string {
   if (env.MD_HOME) return resolve(env.MD_HOME);
-  // The XDG base directory specification has relative paths ignored.
+  // The XDG base directory specification says that relative paths are ignored.
   const data =
     env.XDG_DATA_HOME && isAbsolute(env.XDG_DATA_HOME) ? env.XDG_DATA_HOME : join(userHome(env), '.local/share');
   return join(data, 'md');
@@ -16,7 +16,7 @@ export function storeHome(env: NodeJS.ProcessEnv = process.env): string {
 /** The same for `--help`. */
 export const storeMeaning = '$MD_HOME is $XDG_DATA_HOME/md or ~/.local/share/md unless it is set.';
 
-/** For who may not write there. */
+/** A hint for somebody who may not write there. */
 export const storeHint = 'MD_HOME names another place for the store';
 
 /** Whether there is a store. Throws `Failure` where nobody can tell: the way to it may be closed. */

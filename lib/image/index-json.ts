@@ -46,22 +46,25 @@ export function indexJson(entries: IndexEntry[], index: JsonObject = {}): string
   return JSON.stringify({ schemaVersion: 2, mediaType: type, ...index, manifests: entries });
 }
 
-/** What an entry is called: `latest`, or a whole image name. */
+/** The tag of an entry: `latest`, or a full image name. */
 export function tagOf({ annotations }: IndexEntry): string | undefined {
   return annotations?.[refName];
 }
 
-/** The name of the image that an entry belongs to, as far as it says so. */
+/** The name of the image that an entry belongs to; undefined when the entry does not say. */
 export function imageOf({ annotations }: IndexEntry): string | undefined {
   return annotations?.[fullName] ?? annotations?.[refName];
 }
 
-/** `entry` under the name of an image. */
+/** `entry` with the name of an image. */
 export function named(entry: IndexEntry, image: string): IndexEntry {
   return { ...entry, annotations: { ...entry.annotations, [refName]: image, [fullName]: image } };
 }
 
-/** `entry` as what its image also has, for another platform: a name that two entries bear is ambiguous to readers. */
+/**
+ * `entry` without its tag, for another platform of the same image: two entries with one tag would be ambiguous to
+ * readers.
+ */
 export function unnamed(entry: IndexEntry): IndexEntry {
   const { [refName]: name, ...annotations } = entry.annotations ?? {};
   return name === undefined ? entry : { ...entry, annotations: { [fullName]: name, ...annotations } };

@@ -1,4 +1,4 @@
-/** Downloading the layers of an image: several at a time, told of in their order. */
+/** Downloads the layers of an image: several at a time, and announced in order. */
 
 import type { Layer } from '../pipe/document.js';
 import type { Descriptor, ImageConfig, Manifest } from '../pipe/oci.js';
@@ -17,13 +17,13 @@ export interface LayersRequest {
 
 /** Fetches the layers of an image into the store. */
 export class LayerFetch {
-  /** By digest: where the layers are that are verified and on disk. */
+  /** The path of each layer that is verified and on disk, by digest. */
   readonly #paths = new Map<string, string>();
   readonly #queue: Iterator<Descriptor>;
   readonly #workers: Promise<void>[] = [];
   #tell = () => {};
 
-  /** Begins while the config is still being fetched, which is one download of those that there may be. */
+  /** Begins with one download fewer than `jobs`, since the config is still being fetched. */
   constructor(private readonly request: LayersRequest) {
     const { manifest, jobs } = request;
     // The same layer may come twice in one image: it is fetched once.
@@ -33,8 +33,8 @@ export class LayerFetch {
   }
 
   /**
-   * Calls `announce` for each layer, in the order of the manifest, as soon as it and all before it are there. The config has
-   * a diffID for each. Rejects at the first failure.
+   * Downloads the rest. Calls `announce` for each layer in the order of the manifest, as soon as it and all before it
+   * are there. `config` has to have a diffID for each. Rejects at the first failure.
    */
   async end(config: ImageConfig, announce: (layer: Layer) => void): Promise<void> {
     const { layers } = this.request.manifest;
@@ -55,7 +55,7 @@ export class LayerFetch {
 
   #work(): void {
     const work = this.#fetchAll();
-    // It is waited for at the end, and may fail before.
+    // `end` awaits it. A failure before that must not count as unhandled.
     work.catch(() => {});
     this.#workers.push(work);
   }

@@ -1,5 +1,5 @@
 /**
- * An OCI image layout of the user's, in a directory or in an archive, as a source of images. It is only read.
+ * An OCI image layout as a source of images, in a directory or in an archive. It is the user's own, and only read.
  * Source: image-spec, image-layout.md.
  */
 import { asObject, asString, isDigest } from '../pipe/check.js';

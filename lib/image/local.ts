@@ -1,6 +1,6 @@
 /**
- * Images that need no registry: in an OCI image layout, in an archive of one or of `docker save`, or in the store already.
- * The field `source` of the document says where, and no stage needs to be told again:
+ * Images that need no registry: in an OCI image layout, in an archive of a layout or of `docker save`, or already in the
+ * store. The field `source` of the document tells all stages where:
  *
  *     oci:/absolute/directory    oci-archive:/absolute/file    docker-archive:/absolute/file    store
  *
@@ -25,7 +25,7 @@ export interface LocalImage {
   /** For the document. */
   source: string;
   reference: string;
-  /** What it may be called, best first. Names in somebody else's files may be anything; the last one is well-formed. */
+  /** Possible names, the best one first. Those from the files may be malformed, the last one is not. */
   names: string[];
 }
 
@@ -63,7 +63,7 @@ export function openLocal(place: string, image: string, choice: Choice): Source 
   return new Unopened(() => open(kind, path));
 }
 
-/** A source that is opened when it is asked for something: what is in the store already is not asked for. */
+/** A source that is opened only when it is asked for something: everything may be in the store already. */
 class Unopened implements Source {
   #opened: Promise<Source> | undefined;
 
@@ -99,7 +99,7 @@ async function openDirectory(path: string): Promise<LocalSource> {
 async function openArchive(path: string): Promise<LocalSource> {
   if (statOf(path).isDirectory()) throw bad(path, 'it is a directory', 'of an OCI image layout say oci:DIR');
   const files = await ArchiveFiles.open(path);
-  // What docker saves today is both, and a layout has the digests that the registry knows.
+  // docker writes both in one today. The layout comes first, since it has the digests that registries know.
   const found = (await Layout.open(files)) ?? (await DockerArchive.open(files));
   if (found) return found;
   throw bad(path, 'it has no manifest.json and no oci-layout', 'docker save writes the one, podman save either');

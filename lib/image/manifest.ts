@@ -1,5 +1,5 @@
 /**
- * From a tag or a digest to one image: through an index, and an index in that, to the manifest for a platform and its
+ * Finds the image for a tag or a digest: through an index, perhaps nested ones, to the manifest for a platform and its
  * config. Nothing is used before its size and its digest are checked.
  */
 import { isDigest } from '../pipe/check.js';
@@ -52,18 +52,20 @@ export interface ResolveRequest {
   reference: string;
   /** Normalized. */
   wanted: Platform;
-  /** The user named the platform: an image for another one will not do, even if it is the only one. */
+  /** The user named the platform, so that an image for another one is refused, even if it is the only one. */
   strict?: boolean;
-  /** Where documents may be already, and where manifest and config are kept. */
+  /** Where documents are looked up first, and where manifest and config are kept. */
   store: DocumentStore;
   /**
-   * Hears of the manifest before the config is there, when the image is surely one that will do: most of the time there is
-   * no need to wait with its layers.
+   * Called with the manifest before the config is there, if the image is certain to be accepted: its layers can then be
+   * fetched at once.
    */
   onManifest?: ((manifest: Manifest) => void) | undefined;
 }
 
-/** What is needed of the store here: whole documents by their digest. `read` has verified what it returns. */
+/**
+ * The part of the store that is used here: whole documents by their digest. `read` returns only what it has verified.
+ */
 export interface DocumentStore {
   read(digest: string): Buffer | undefined;
   put(digest: string, bytes: Buffer): void;
@@ -88,8 +90,9 @@ interface Found {
 }
 
 /**
- * Sees to it that a store has the manifest and the config of an image as they came, which another machine may have
- * resolved. Says whether all layers are there as well: somebody may have taken some out of the document on its way.
+ * Makes sure that a store has the manifest and the config of an image in their original form: another machine may have
+ * resolved them. Returns whether all layers are there as well: somebody may have removed some from the document in the
+ * pipe.
  */
 export async function keepDocuments(
   source: Source,
@@ -130,8 +133,9 @@ class Resolver {
   }
 
   /**
-   * The best entry of an index; the indexes in it only where it has none itself. First match wins among equals. Where there
-   * is none, one that the processor runs as well will do, unless the user named the platform.
+   * The best entry of an index. Nested indexes are searched only when it has none itself; among equals the first one
+   * wins. When there is none for the platform, one for a narrower platform is taken, unless the user named the
+   * platform.
    */
   async search(index: Verified): Promise<Found> {
     const { wanted, strict } = this.request;
@@ -183,7 +187,7 @@ class Resolver {
       const rank = fitness(wanted, entry.platform);
       if (rank !== undefined && (!best || rank < best.rank)) best = { entry, rank };
     }
-    // Some builders write an index of one image and say no platform; the image's config will.
+    // Some builders write an index with a single image and no platform. Its config will tell the platform.
     return best?.entry ?? (images.length === 1 && !images[0]!.platform ? images[0] : undefined);
   }
 
@@ -221,8 +225,8 @@ class Resolver {
   }
 
   /**
-   * The config knows best what the image is; where it says nothing, the index entry; else this machine's kind is meant. A
-   * config that contradicts the entry is most often of a builder that cross-compiled: others take the index's word.
+   * The platform of an image: what its config says, otherwise what the index entry says, otherwise unknown. When the
+   * two contradict each other the index counts, as for other tools: the config is often wrong after cross-compiling.
    */
   #platformOf(config: ImageConfig, entry: IndexEntry | undefined): Platform {
     const inIndex = entry?.platform && normalize(entry.platform);
@@ -234,7 +238,10 @@ class Resolver {
     return inIndex;
   }
 
-  /** An image without an index may be for anything. docker takes it with a warning as well. */
+  /**
+   * An image without an index may be for any platform. Like docker, this only warns, unless the user named the
+   * platform.
+   */
   #checkPlatform(platform: Platform): void {
     const { image, wanted, strict } = this.request;
     if (platform.architecture === unknownArchitecture || fitness(wanted, platform) !== undefined) return;
@@ -244,7 +251,7 @@ class Resolver {
   }
 }
 
-/** The config of an image, from wherever it is nearest; checked. */
+/** The config of an image, checked: from the store, from its descriptor, or from the source. */
 async function fetchConfig(source: Source, store: DocumentStore, descriptor: Descriptor): Promise<Buffer> {
   const name = `config ${descriptor.digest}`;
   if (descriptor.size > documentLimit) throw tooLarge(name, descriptor.size);
@@ -261,19 +268,22 @@ function isAttestation({ platform, annotations }: IndexEntry): boolean {
   );
 }
 
-/** What the config says that the image is, with the index entry's word on the variant; undefined where it says nothing. */
+/**
+ * The platform in the config, with the variant of the index entry if it has none itself; undefined when it has no
+ * platform.
+ */
 function platformIn({ os, architecture, variant }: ImageConfig, inIndex: Platform | undefined): Platform | undefined {
   if (!os || !architecture) return undefined;
   const level = variant ?? (inIndex?.architecture === architecture ? inIndex.variant : undefined);
   return normalize({ os, architecture, ...(level === undefined ? {} : { variant: level }) });
 }
 
-/** image-spec, descriptor.md, "data": the content itself, which is held against size and digest as any other. */
+/** image-spec, descriptor.md, "data": the content itself. The caller checks its size and digest like any other's. */
 function embedded({ data }: Descriptor): Buffer | undefined {
   return data === undefined ? undefined : Buffer.from(data, 'base64');
 }
 
-/** A small blob as a whole. */
+/** Reads a small blob into memory. */
 async function readBlob(source: Source, descriptor: Descriptor): Promise<Buffer> {
   const sink = new MemorySink(descriptor);
   await source.blob(descriptor, sink);

@@ -1,13 +1,13 @@
 /** The media types of images. Sources: image-spec, media-types.md; distribution's manifest-v2-2 for Docker's. */
 import { indexTypes, manifestTypes } from '../pipe/oci.js';
 
-/** Early pushes to Docker Hub called every blob an octet-stream. */
+/** In early pushes to Docker Hub every blob was an octet-stream. */
 const configTypes = [
   'application/vnd.oci.image.config.v1+json',
   'application/vnd.docker.container.image.v1+json',
   'application/octet-stream',
 ];
-/** What a server says that knows nothing of the content: the body decides. */
+/** Types of servers that do not know the content: then the body decides. */
 const genericTypes = ['application/json', 'text/plain', 'application/octet-stream', 'binary/octet-stream', ''];
 
 export const isIndexType = (type: string): boolean => indexTypes.includes(type);
@@ -20,8 +20,8 @@ export const isSchema1Type = (type: string): boolean =>
   /^application\/vnd\.docker\.distribution\.manifest\.v1\+(?:json|prettyjws)$/.test(type);
 
 /**
- * Whether a layer is a tar archive that can be unpacked, compressed or not. New compressions come as new suffixes, and
- * the content tells what it is; an encrypted one is of no use without its key.
+ * Whether a layer is a tar archive that can be unpacked. Any suffix for a compression is accepted, since the content
+ * itself tells which it is; an encrypted layer is not, since nobody has its key here.
  */
 export const isLayerType = (type: string): boolean =>
   /^application\/vnd\.(?:oci\.image\.layer(?:\.nondistributable)?\.v1\.tar|docker\.image\.rootfs(?:\.foreign)?\.diff\.tar)(?:[.+][a-z0-9]+)?$/.test(

@@ -1,4 +1,4 @@
-/** `--offline`: the store itself as the source, so that nothing is asked of anyone. */
+/** `--offline`: the store itself is the source, so that nobody is asked for anything. */
 import { isDigest } from '../pipe/check.js';
 import { Failure } from '../pipe/failure.js';
 import { type IndexEntry, platformName } from '../pipe/oci.js';
@@ -20,7 +20,7 @@ export class Offline implements Source {
     if (!isThere) throw this.#missing(this.image);
   }
 
-  /** By digest only what the store lacks is asked for: it has been looked at before. */
+  /** By digest this always fails: callers have looked in the store before they ask. */
   async manifest(reference: string): Promise<RawManifest> {
     if (isDigest(reference)) throw this.#missing(`manifest ${reference} of ${this.image}`);
     const entries = this.store.images(this.image);
@@ -33,8 +33,8 @@ export class Offline implements Source {
   }
 
   /**
-   * The best one for the platform. Else what could be pulled with the same words: an image that says nothing of a platform is
-   * for any, and the only one there is, whatever it is for, comes to who names none.
+   * The best entry for the platform. Otherwise what a pull would have accepted: an image with no platform of its own;
+   * or, when the user names no platform, the only image that there is.
    */
   #choose(entries: IndexEntry[]): IndexEntry | undefined {
     const { wanted, strict } = this.choice;

@@ -1,18 +1,21 @@
-/** Files that are being written beside the store: `NAME.MARK`, with the mark of the process that writes it. */
+/** Files in progress, named `NAME.MARK` after the process that writes them: sys/process-mark.ts. */
 import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoName } from '../pipe/failure.js';
 import { type Life, lifeOf, markForm, ownMark } from '../sys/process-mark.js';
 
-/** A file whose owner lives in another PID namespace, where we cannot look: nobody pauses for as long as this. */
+/**
+ * The owner of a file may be in another PID namespace, where it cannot be seen. After so long without a write it counts
+ * as gone.
+ */
 const silenceMs = 60 * 60 * 1000;
 
-/** The name under which this process writes what belongs to `name`, which may be a digest. */
+/** The path of this process's own file for `name`, which may be a digest. */
 export function ownPath(directory: string, name: string): string {
   return join(directory, `${name.replace(':', '-')}.${ownMark()}`);
 }
 
-/** What the process does that writes a file. */
+/** The state of the process that writes a file. */
 export function ownerOf(directory: string, name: string): Life {
   const [, mark] = new RegExp(`\\.(${markForm})$`).exec(name) ?? [];
   const life = mark === undefined ? 'unseen' : lifeOf(mark);
@@ -24,21 +27,23 @@ export function isAbandoned(directory: string, name: string): boolean {
   return ownerOf(directory, name) === 'gone';
 }
 
-/** Removes the files whose owners are gone, as far as `mayGo` for their names. */
+/** Removes the files whose owners are gone, if `mayGo` returns true for their names. */
 export function sweepAbandoned(directory: string, mayGo: (name: string) => boolean): void {
   for (const name of fs.readdirSync(directory)) {
     if (isAbandoned(directory, name) && mayGo(name)) fs.rmSync(join(directory, name), { recursive: true, force: true });
   }
 }
 
-/** Makes a directory and those above it. Node by itself says ENOENT where one of these cannot be made, whatever the reason. */
+/**
+ * Makes a directory and those above it. Not by Node's `recursive`, which hides the reason of a failure behind ENOENT.
+ */
 export function makeDirectory(path: string, mode = 0o777): void {
   try {
     makeOne(path, mode);
   } catch (error) {
     if (errnoName(error) !== 'ENOENT' || dirname(path) === path) throw error;
     makeDirectory(dirname(path), mode);
-    // Where there is no making anything, as in /proc, this is ENOENT once more.
+    // Where nothing can be made, as in /proc, this throws ENOENT again, and the recursion ends.
     makeOne(path, mode);
   }
 }
@@ -51,18 +56,20 @@ function makeOne(path: string, mode: number): void {
   }
 }
 
-/** Renames a finished file to where it belongs. That somebody else has put the same there already is as good. */
+/**
+ * Renames a finished file to its place. It is no failure when another process has put the same content there already.
+ */
 export function moveInto(temporary: string, path: string): void {
   makeDirectory(dirname(path));
   try {
     fs.renameSync(temporary, path);
   } catch (error) {
-    // Another process may have taken this one for dead and finished its file.
+    // Another process may have taken this one for dead, and finished its file.
     if (errnoName(error) !== 'ENOENT' || !fs.existsSync(path)) throw error;
   }
 }
 
-/** Writes a small file whole or not at all, and so that it outlasts a power failure. */
+/** Writes a small file whole or not at all, even when the power fails. */
 export function writeWhole(directory: string, path: string, content: Buffer | string): void {
   const temporary = ownPath(directory, path.slice(path.lastIndexOf('/') + 1));
   fs.writeFileSync(temporary, content, { mode: 0o644, flush: true });

@@ -1,4 +1,6 @@
-/** A blob that is not whole yet, on disk: written and hashed as it comes, kept for the next process, never shared. */
+/**
+ * A blob on disk that is not complete: written and hashed as it comes. What there is stays for the next process to use.
+ */
 import { createHash, type Hash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { basename, dirname, join } from 'node:path';
@@ -15,7 +17,7 @@ const rehashChunk = 1 << 20;
 
 export interface Elsewhere {
   bytes: number;
-  /** One of them is a process that can be seen to be alive, and not stopped. */
+  /** Whether one of these processes is known to be running. */
   isRunning: boolean;
 }
 
@@ -37,7 +39,7 @@ export class Partial implements BlobSink {
     this.#writer = new Writer(fd, 0);
   }
 
-  /** Takes over the longest part that a dead process has left, or begins an empty one. */
+  /** Takes over the longest part that a dead process has left, or begins a new file. */
   static async claim(directory: string, blob: Descriptor, onBytes: (bytes: number) => void): Promise<Partial> {
     const path = ownPath(directory, blob.digest);
     try {
@@ -51,7 +53,7 @@ export class Partial implements BlobSink {
     }
   }
 
-  /** What others that are not gone have of a blob; undefined when none is at it. */
+  /** How much of a blob other processes have; undefined when none is fetching it. */
   static elsewhere(directory: string, digest: string): Elsewhere | undefined {
     const others = leftOf(directory, digest)
       .map(({ path, name, size }) => ({ path, size, owner: ownerOf(directory, name) }))
@@ -61,7 +63,7 @@ export class Partial implements BlobSink {
     return { bytes: Math.max(...others.map(({ size }) => size)), isRunning };
   }
 
-  /** Whether another process that is alive began with the same blob before this one. */
+  /** Whether another living process began with the same blob before this one. */
   hasElder(): boolean {
     const own = basename(this.path);
     const directory = dirname(this.path);
@@ -69,7 +71,7 @@ export class Partial implements BlobSink {
     return leftOf(directory, this.blob.digest).some(({ path, name }) => {
       if (name === own || isAbandoned(directory, name)) return false;
       const other = ageOf(path);
-      // Two that are of one age must not both give way.
+      // For two of the same age the name decides, so that not both give way.
       return other !== undefined && (other < age || (other === age && name < own));
     });
   }
@@ -94,7 +96,7 @@ export class Partial implements BlobSink {
     this.offset = 0;
   }
 
-  /** The digest of what is there. Ask when no more bytes come. */
+  /** The digest of the content. Only to be asked for when no more bytes come. */
   get digest(): string {
     this.#verdict ??= `${this.#algorithm}:${this.#hash.digest('hex')}`;
     return this.#verdict;
@@ -105,7 +107,7 @@ export class Partial implements BlobSink {
     return this.offset === this.blob.size && this.digest === this.blob.digest;
   }
 
-  /** Gives a verified blob its name, once it is on the disk itself: no power failure leaves a torn blob under it. */
+  /** Gives a verified blob its name, after a sync: even a power failure leaves no incomplete blob under that name. */
   async publish(path: string): Promise<void> {
     try {
       await this.#writer.done();
@@ -120,7 +122,7 @@ export class Partial implements BlobSink {
     fs.rmSync(this.path, { force: true });
   }
 
-  /** What has come stays for the next process; an empty file would be of no use to it. */
+  /** Closes the file. It stays for the next process, unless it is empty. */
   async close(): Promise<void> {
     try {
       await this.#writer.done();
@@ -150,7 +152,7 @@ export class Partial implements BlobSink {
   }
 }
 
-/** Renames what others left of this blob to `path`, the longest first; rename(2) makes sure that only one gets it. */
+/** Renames the longest part that others left of this blob to `path`. By rename(2) only one process gets it. */
 function takeOver(directory: string, digest: string, path: string): void {
   const left = leftOf(directory, digest).filter(({ name }) => isAbandoned(directory, name));
   for (const { path: old } of left.sort((a, b) => b.size - a.size)) {
@@ -158,13 +160,13 @@ function takeOver(directory: string, digest: string, path: string): void {
       fs.renameSync(old, path);
       return;
     } catch (error) {
-      // Another process was faster with this one.
+      // Another process has taken this one.
       if (errnoName(error) !== 'ENOENT') throw error;
     }
   }
 }
 
-/** The partial files of a blob, whoever's they are. */
+/** All partial files of a blob, those of other processes included. */
 function leftOf(directory: string, digest: string): { path: string; name: string; size: number }[] {
   const prefix = `${digest.replace(':', '-')}.`;
   return fs
@@ -176,7 +178,7 @@ function leftOf(directory: string, digest: string): { path: string; name: string
     });
 }
 
-/** When a file came into being, in nanoseconds; statx(2), stx_btime. */
+/** When a file was created, in nanoseconds: statx(2), stx_btime. */
 function ageOf(path: string): bigint | undefined {
   return fs.statSync(path, { throwIfNoEntry: false, bigint: true })?.birthtimeNs;
 }

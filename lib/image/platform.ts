@@ -21,15 +21,15 @@ const armNames = new Map([
   ['armel', 'v6'],
 ]);
 
-/** Those of Go that images are built for: what may stand without a system. */
+/** Go's architectures that images are built for. Each may stand alone for its platform on Linux. */
 const architectures = new Set(
   '386 amd64 arm arm64 loong64 mips64 mips64le mips mipsle ppc64 ppc64le riscv64 s390x wasm'.split(' '),
 );
 
-/** Of an image that says nothing of a platform. */
+/** The architecture of an image that does not tell its platform. */
 export const unknownArchitecture = 'unknown';
 
-/** The platform that is looked for, and whether the user named it and means no other. */
+/** The platform that is looked for. `strict`: the user named it and accepts no other. */
 export interface Choice {
   wanted: Platform;
   strict: boolean;
@@ -65,7 +65,10 @@ export function parsePlatform(text: string): Platform {
   return normalize({ os, architecture, ...(variant === undefined ? {} : { variant }) });
 }
 
-/** Go's names, and the variant that is meant where none is given: arm64 is v8, arm is v7; amd64's v1 goes unsaid. */
+/**
+ * Go's name for the architecture, and the default variant where none is given: v8 for arm64, v7 for arm. v1 of amd64 is
+ * dropped.
+ */
 export function normalize({ os, architecture, variant }: Platform): Platform {
   const lower = architecture.toLowerCase();
   const arch = armNames.has(lower) ? 'arm' : (goNames.get(lower) ?? lower);
@@ -80,8 +83,8 @@ function defaultVariant(arch: string): string | undefined {
 }
 
 /**
- * The variants that run on `wanted`, best first: each level runs what was built for a lower one. undefined stands for
- * "no variant".
+ * The variants that run on `wanted`, the best one first: each level runs what was built for a lower one. undefined
+ * stands for no variant.
  */
 function variantsFor({ architecture, variant }: Platform): (string | undefined)[] {
   const level = /^v([0-9])$/.exec(variant ?? '')?.[1];
@@ -96,8 +99,8 @@ function levels(from: number, to: number): string[] {
 }
 
 /**
- * What a processor runs beside its own, or most of its kind do: programs of 32 bits. docker takes these where an image has nothing
- * else, and no platform was named. Source: github.com/containerd/platforms, `Only`.
+ * Platforms of 32 bits that this processor, or most of its kind, can run as well. docker takes an image for one of
+ * these when there is no other and no platform was named. Source: github.com/containerd/platforms, `Only`.
  */
 export function narrower({ os, architecture }: Platform): Platform[] {
   if (architecture === 'amd64') return [{ os, architecture: '386' }];

@@ -1,4 +1,4 @@
-/** What the store holds that no image needs. Trees are found here, and removed by what has made them. */
+/** Finds and removes what no image in the store needs. Trees are only found here: lib/unpack removes them. */
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { Failure, failureOf } from '../pipe/failure.js';
@@ -14,18 +14,19 @@ import type { Store } from './store.js';
 export interface Prunable {
   /** Names of images. */
   images: string[];
-  /** Those of them that lead to a tree: found on the disk, where index.json may name anything. */
+  /** The names that have a symbolic link to a tree. They come from the disk, since index.json may contain any name. */
   links: string[];
   blobs: { digest: string; path: string; size: number }[];
-  /** Beginnings of blobs, and what killed processes have left: absolute paths. */
+  /** Incomplete blobs and other files that killed processes have left: absolute paths. */
   partials: string[];
   /** Root filesystems: absolute paths. */
   trees: string[];
 }
 
 /**
- * What goes with the images that are named, or with all: these names, and whatever no other name leads to. An image of
- * another program that has no name in index.json stays, unless all go. Throws `Failure` 69 for a name that is not there.
+ * What is to be removed with the given images, or with all: their names, and everything that no other name leads to. An
+ * image without a name in index.json, which another program has put there, stays unless `all`. Throws `Failure` 69 for
+ * a name that is not there.
  */
 export function prunable(store: Store, { images, all }: { images: readonly string[]; all: boolean }): Prunable {
   const entries = store.entries();
@@ -51,7 +52,7 @@ export function notThere(image: string): Failure {
   return new Failure(Status.unavailable, image, 'it is not in the store');
 }
 
-/** Removes the names, before what they lead to, and then all but the trees. */
+/** Removes the names first, then what they lead to, except the trees. */
 export async function prune(store: Store, { images, links, blobs, partials }: Prunable, all: boolean): Promise<void> {
   for (const link of links) unnameRootfs(link, store.home);
   const going = new Set(images);

@@ -1,12 +1,12 @@
-/** Which blobs of an image layout its images consist of. */
+/** Finds the blobs of an image layout that its images consist of. */
 import { asObject, isDigest, type JsonObject } from '../pipe/check.js';
 
-/** The content of a document (manifest, index, config), or undefined when the blob is none or is not there. */
+/** Returns the content of a document (manifest, index, config), or undefined when the blob is none or is missing. */
 type Read = (digest: string) => Buffer | undefined;
 
 /**
- * The digests of `roots`, and of all that the documents mention which they lead to: rather one too many than one too few,
- * whatever media types there will be.
+ * The digests of `roots`, and all digests that are mentioned anywhere in these documents, and in the documents of
+ * those, and so on. That may be too many but never too few, whatever new media types there will be.
  */
 export function reachable(roots: readonly string[], read: Read): Set<string> {
   const found = new Set(roots);
@@ -14,16 +14,19 @@ export function reachable(roots: readonly string[], read: Read): Set<string> {
   return found;
 }
 
-/** Whether a blob is an index with one of these manifests in it: what an image was found by, for `--offline` with its digest. */
+/**
+ * Whether a blob is an index with one of these manifests: `--offline` finds an image by the digest of its index as
+ * well.
+ */
 export function isIndexOf(manifests: ReadonlySet<string>, digest: string, read: Read): boolean {
   const document = parsed(digest, read);
   return document?.manifests !== undefined && digestsIn(document).some((mentioned) => manifests.has(mentioned));
 }
 
-/** What is no JSON, a layer, mentions nothing. */
+/** A document as JSON; undefined for a layer, which is not JSON. */
 function parsed(digest: string, read: Read): JsonObject | undefined {
   const bytes = read(digest);
-  // A brace begins every document, and spares the rest from being taken for text.
+  // Every document begins with a brace. Nothing else needs to be decoded.
   if (bytes?.[0] !== 0x7b) return undefined;
   try {
     return asObject(JSON.parse(bytes.toString('utf8')), digest);
@@ -33,7 +36,7 @@ function parsed(digest: string, read: Read): JsonObject | undefined {
   }
 }
 
-/** A list and no recursion: a layer may be JSON that is nested deeper than the stack. */
+/** All digests in a document. Without recursion, since a hostile one may be nested too deep for the stack. */
 function digestsIn(document: JsonObject = {}): string[] {
   const digests: string[] = [];
   const values: unknown[] = [document];

@@ -15,7 +15,9 @@ import { makeDirectory, ownPath, sweepAbandoned } from './own-files.js';
 const nameLimit = 255;
 const temporaryName = '.link';
 
-/** Where the tree of a manifest is, or would be; the directory around it is made. Throws `Failure` 74 or 77. */
+/**
+ * The path of the tree of a manifest, which need not exist. The directory around it is made. Throws `Failure` 74 or 77.
+ */
 export function rootfsPath(digest: string, home: string = storeHome()): string {
   const directory = join(home, 'rootfs');
   try {
@@ -26,7 +28,7 @@ export function rootfsPath(digest: string, home: string = storeHome()): string {
   return join(directory, digest.replace(':', '-'));
 }
 
-/** The document of a tree that is there and complete: it is written last. */
+/** The document of a tree, if that is complete: the document is written last. */
 export function findRootfs(path: string): RootfsDocument | undefined {
   try {
     const document = asRootfsDocument(JSON.parse(fs.readFileSync(`${path}.json`, 'utf8')));
@@ -37,12 +39,15 @@ export function findRootfs(path: string): RootfsDocument | undefined {
   }
 }
 
-/** Points the name of an image at a tree, in place of the one that it had. Throws `Failure` 65 for a name that is none. */
+/**
+ * Makes the name of an image a symbolic link to a tree, replacing an earlier link. Throws `Failure` 65 for an
+ * impossible name.
+ */
 export function nameRootfs(image: string, path: string): void {
   const directory = dirname(path);
   const parts = image.split('/');
-  // The name came down a pipe, and must not lead into a tree. Only the last part has a tag or a digest, so that no link is
-  // a directory above another one; the first part is a host, with a port perhaps, and no tree.
+  // The name came from a pipe, and must not lead into a tree. The first part is a host, possibly with a port, and not a
+  // tree. Only the last part has a tag or a digest, so that no link is at the place of a directory.
   const [host = '', ...names] = parts;
   const isSafe =
     parts.every((part) => !['', '.', '..'].includes(part) && Buffer.byteLength(part) <= nameLimit) &&
@@ -62,7 +67,7 @@ export function nameRootfs(image: string, path: string): void {
   }
 }
 
-/** The names of images, and the tree that each leads to, as its name below the directory of all trees. */
+/** The names of images, each with the name of its tree in the directory of all trees. */
 export function rootfsNames(home: string): Map<string, string> {
   const directory = join(home, 'rootfs');
   const names = new Map<string, string>();
@@ -77,16 +82,16 @@ export function rootfsNames(home: string): Map<string, string> {
   return names;
 }
 
-/** All trees, those that are not whole and those without a name as well, by their names below the directory of all trees. */
+/** The names of all trees in their directory, including incomplete ones and those that no image name leads to. */
 export function rootfsTrees(home: string): string[] {
-  // Of a tree that a killed process was at work on, only files beside it may be left.
+  // A killed process may have left only files beside a tree: these count as the tree.
   const names = entriesOf(join(home, 'rootfs')).map(
     ({ name }) => /^\.?(sha(?:256|512)-[0-9a-f]+)(?:\.|$)/.exec(name)?.[1],
   );
   return [...new Set(names)].filter((name) => name !== undefined);
 }
 
-/** Takes away the name of an image, and the directories that were there for it alone. */
+/** Removes the link for the name of an image, and the directories that are empty then. */
 export function unnameRootfs(image: string, home: string): void {
   const directory = join(home, 'rootfs');
   try {

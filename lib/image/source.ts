@@ -1,26 +1,29 @@
-/** Where an image comes from: a registry, and whatever else can hand out manifests and blobs by their digest. */
+/** A source of images: a registry, or anything else that provides manifests and blobs by their digest. */
 import type { Descriptor } from '../pipe/oci.js';
 
 export interface RawManifest {
-  /** As they came: their hash is the digest. */
+  /** Unchanged, so that their hash is the digest. */
   bytes: Buffer;
   /** The media type that the source claims, as in Content-Type; undefined when it claims none. */
   contentType: string | undefined;
 }
 
-/** Where the bytes of a blob go. It may hold a beginning of them already. */
+/** Receives the bytes of a blob. It may have the first ones already. */
 export interface BlobSink {
   /** How many bytes it has. */
   readonly offset: number;
-  /** Takes the next bytes, which are its own from now on. A promise asks to send no more until it is fulfilled. */
+  /**
+   * Takes the next bytes, and owns the buffer from then on. When it returns a promise, the next bytes have to wait for
+   * that.
+   */
   write(chunk: Buffer): Promise<void> | undefined;
-  /** Forgets all that it has: the bytes come again from the first one. */
+  /** Drops all bytes: the blob will be sent again from its beginning. */
   restart(): void;
-  /** Whether it holds the whole blob, by size and digest. Ask when no more bytes come. */
+  /** Whether it has the whole blob, by size and digest. Only to be asked when no more bytes come. */
   isVerified(): boolean;
 }
 
-/** What is asked for. A foreign layer has `urls`: other places where it may be. */
+/** The blob that is wanted. A foreign layer has `urls`, other places where it may be. */
 export type BlobRequest = Pick<Descriptor, 'digest' | 'size' | 'urls'>;
 
 export interface Source {

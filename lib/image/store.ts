@@ -4,11 +4,11 @@
  *     $MD_HOME/oci/       oci-layout, index.json, blobs/sha256/HEX: readable as `oci:` by skopeo, umoci, podman
  *     $MD_HOME/partial/   sha256-HEX.PIDNS.PID.START: being written by that process, or left behind by it
  *
- * A blob is in the layout whole or not at all. A partial file survives its process; the next one that wants the same
+ * A blob is in the layout whole or not at all. A partial file survives its process: the next one that wants the same
  * blob takes it over by renaming it, unless its owner is alive.
  *
- * index.json names the manifest that was resolved for a platform, not the index that it was found in: an index promises
- * images for other platforms, which are not here. The index itself is kept as a blob, for `--offline` with its digest.
+ * index.json names the manifest that was resolved for a platform, not the index in which that was found: an index would
+ * promise images for other platforms, which are not here. The index is kept as a blob, for `--offline` with its digest.
  *
  * Source: image-spec, image-layout.md.
  */
@@ -31,10 +31,10 @@ import type { Source } from './source.js';
 import { documentLimit } from './verified.js';
 
 const pollMs = 50;
-/** How long the beginning of a blob is kept that nobody asks for. */
+/** How long an incomplete blob is kept when nobody asks for it. */
 const keptPartialMs = 7 * 24 * 60 * 60 * 1000;
 
-/** What makes a directory a layout, and one without images at that. */
+/** The files of a layout without images. */
 const layoutFiles = { 'oci-layout': '{"imageLayoutVersion":"1.0.0"}', 'index.json': indexJson([]) };
 
 export interface Fetched {
@@ -58,8 +58,8 @@ export class Store {
   readonly #partials: string;
 
   /**
-   * Makes the layout where there is none. `patienceMs`: how long another process that fetches the same blob may make no
-   * progress without a word about it. Throws `Failure` 74 or 77 when the disk does not let it.
+   * Makes the layout if there is none. When another process that fetches the same blob makes no progress for
+   * `patienceMs`, there is a message. Throws `Failure` 74 or 77 when the disk does not permit it.
    */
   constructor(
     readonly home: string = storeHome(),
@@ -72,14 +72,14 @@ export class Store {
     onDisk(this.#oci, () => this.#ensureLayout(), { hint });
   }
 
-  /** Where a blob is, or would be. */
+  /** The path of a blob, which need not exist. */
   path(digest: string): string {
     return join(this.#oci, 'blobs', digest.replace(':', '/'));
   }
 
   /**
-   * A document (manifest, index, config), or undefined when it is not there, or not what its name says: then it can be
-   * fetched anew. What is larger is a layer, and whoever calls it a document lies: it is not read.
+   * A document (manifest, index, config), or undefined when it is missing or does not have its digest: then it can be
+   * fetched again. A blob that is too large for a document is a layer, and is not read.
    */
   read(digest: string): Buffer | undefined {
     let bytes: Buffer;
@@ -102,8 +102,9 @@ export class Store {
   }
 
   /**
-   * Brings a blob into the store, unless it is there: downloads it, verifies size and digest, and only then gives it its
-   * name. `onBytes` hears how many bytes there are. Throws `Failure` 65 when the content is wrong; then nothing stays.
+   * Brings a blob into the store, unless it is there: downloads it, verifies size and digest, and only then gives it
+   * its name. `onBytes` is called with the number of bytes so far. Throws `Failure` 65 when the content is wrong, and
+   * removes it.
    */
   async fetch(blob: Descriptor, source: Source, onBytes: (bytes: number) => void = () => {}): Promise<Fetched> {
     const path = this.path(blob.digest);
@@ -114,12 +115,12 @@ export class Store {
       const resumed = partial.offset > 0;
       await source.blob(blob, partial);
       if (!partial.isVerified() && resumed) {
-        // What an earlier process left behind may be the reason: this once, from the start.
+        // The part that an earlier process left may be the wrong one: once more, from the start.
         partial.restart();
         await source.blob(blob, partial);
       }
       if (!partial.isVerified()) {
-        // What is wrong is of no use to the next process; what is only cut short is.
+        // Wrong content is of no use to the next process. A part that was only cut short is, and stays.
         partial.remove();
         throw mismatch(blob, partial);
       }
@@ -130,7 +131,9 @@ export class Store {
     return { path, found: false };
   }
 
-  /** Enters an image into index.json under its name, in place of what had that name. */
+  /**
+   * Enters an image into index.json under its name. It replaces the one that had this name, except for other platforms.
+   */
   async tag({ image, digest, mediaType, platform }: ImageEntry): Promise<void> {
     this.#sweep();
     if (this.images(image)[0]?.digest === digest) return;
@@ -167,7 +170,7 @@ export class Store {
     const digests = onDisk(directory, () =>
       fs
         .readdirSync(directory)
-        // Others may leave files of their own here.
+        // Other programs may leave files of their own here.
         .filter((algorithm) => ['sha256', 'sha512'].includes(algorithm))
         .flatMap((algorithm) => {
           const names = fs.readdirSync(join(directory, algorithm));
@@ -180,7 +183,7 @@ export class Store {
     });
   }
 
-  /** Takes out a layer whose content turned out to be wrong when it was unpacked, and the images that consist of it. */
+  /** Removes a layer whose content turned out to be wrong, and the entries of the images that have it. */
   async discard(layerDigest: string): Promise<void> {
     onDisk(this.path(layerDigest), () => fs.rmSync(this.path(layerDigest), { force: true }));
     const isWhole = ({ digest }: IndexEntry) => !this.read(digest)?.includes(layerDigest);
@@ -195,7 +198,7 @@ export class Store {
     return stat?.isFile() === true && stat.size === size;
   }
 
-  /** A partial file to download into; undefined when another process was at the same blob, and has brought it. */
+  /** A partial file to download into; undefined when another process has brought the same blob by now. */
   async #claim(blob: Descriptor, onBytes: (bytes: number) => void): Promise<Partial | undefined> {
     for (let stuck = false; ; ) {
       const partial = await Partial.claim(this.#partials, blob, onBytes);
@@ -209,9 +212,10 @@ export class Store {
   }
 
   /**
-   * Waits for another process, which spares the registry: false when it has ended, or the blob is there. While it is
-   * alive and runs it may be silent for as long as it likes, since it may be that the registry told it to wait, and would
-   * tell us the same. One that is stopped or that we cannot see may never end: true when it does not get on.
+   * Waits for another process that fetches the same blob, so that the registry is asked only once. Returns false when
+   * that has ended or the blob is there. A process that is running may make no progress for any time: the registry may
+   * have told it to wait, and would tell us the same. But one that is stopped, or in another PID namespace, may never
+   * go on: returns true when it makes no progress for a while.
    */
   async #isStuck(blob: Descriptor, onBytes: (bytes: number) => void): Promise<boolean> {
     let most = -1;
@@ -231,7 +235,9 @@ export class Store {
     }
   }
 
-  /** All at once, so that nobody ever sees half of a layout; what one lacks that is there already is added. */
+  /**
+   * Makes a new layout by one rename, so that nobody sees half of one. In an existing layout it adds the missing files.
+   */
   #ensureLayout(): void {
     if (Object.keys(layoutFiles).every((name) => fs.existsSync(join(this.#oci, name)))) return;
     const staged = fs.mkdtempSync(join(this.#partials, 'oci-'));
@@ -250,17 +256,17 @@ export class Store {
     }
   }
 
-  /** Removes what dead processes left behind and nobody will take up again, where the disk lets it. */
+  /** Removes what dead processes left and nobody will use again, if the disk permits it. */
   #sweep(): void {
     try {
       sweepAbandoned(this.#partials, (name) => {
         const [, algorithm, hex] = /^(sha256|sha512)-([0-9a-f]+)\./.exec(name) ?? [];
-        // A beginning of a blob is of use as long as somebody may still want the rest.
+        // An incomplete blob is of use as long as somebody may want the rest.
         const isWanted = algorithm !== undefined && !fs.existsSync(this.path(`${algorithm}:${hex}`));
         return !isWanted || isOld(join(this.#partials, name), keptPartialMs);
       });
     } catch (error) {
-      // In a store that can only be read, nobody needs what is swept.
+      // A read-only store stays as it is.
       if (errnoName(error) === undefined) throw error;
     }
   }
@@ -280,7 +286,7 @@ export class Store {
     }
   }
 
-  /** flock(2): the kernel lets go of it when its process dies, however it dies. */
+  /** By flock(2): the kernel releases the lock however its process dies. */
   async #lock(): Promise<() => void> {
     const [{ flock }, { LOCK }] = await Promise.all([import('../sys/calls.js'), import('../sys/constants.js')]);
     const path = join(this.home, 'lock');

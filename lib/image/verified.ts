@@ -1,6 +1,6 @@
 /**
- * What the bytes of a manifest, an index or a config are: of the size and the digest that they should have, JSON that is not
- * nested without end, and of a type that the source, the document itself and its fields agree about.
+ * Checks the bytes of a manifest, an index or a config: they have the right size and digest, are JSON that is not
+ * nested too deep, and have a media type on which the source, the document and its fields agree.
  */
 import { createHash } from 'node:crypto';
 import { asObject, type JsonObject, optional, asString as text } from '../pipe/check.js';
@@ -19,7 +19,9 @@ import {
 
 /** image-spec and distribution-spec: registries hold manifests of at most 4 MiB. */
 export const documentLimit = 4 * 1024 * 1024;
-/** Objects and arrays inside each other. JSON of a million parses, and breaks whatever walks through it later. */
+/**
+ * How deep objects and arrays may be nested. A million levels can be parsed, but later code would overflow its stack.
+ */
 const maxNesting = 500;
 
 /** A manifest or an index whose bytes have been checked. */
@@ -39,7 +41,7 @@ export function verified(bytes: Buffer, digest: string, claimed: string | undefi
   if (isSchema1Type(declared)) throw schema1(name);
   const value = parseJson(bytes, name, declared);
   if (!('mediaType' in value) && value.schemaVersion === 1) throw schema1(name);
-  // Go cannot tell an empty one from none.
+  // An empty one counts as none, since Go cannot tell them apart.
   const inBody = optional(value.mediaType, `${name}: mediaType`, text) || undefined;
   if (inBody !== undefined && isSchema1Type(inBody)) throw schema1(name);
   if (!isGenericType(declared) && inBody !== undefined && inBody !== declared) {
@@ -74,7 +76,7 @@ export function parseJson(bytes: Buffer, name: string, contentType = ''): JsonOb
   return asObject(value, name);
 }
 
-/** Throws `Failure` 65 when the objects and arrays of a JSON text are nested too deep for what walks through them. */
+/** Throws `Failure` 65 when the objects and arrays of a JSON text are nested too deep. */
 export function checkNesting(json: Buffer, name: string): void {
   if (nesting(json) <= maxNesting) return;
   throw new Failure(Status.data, name, `its objects are nested more than ${maxNesting} deep`);
@@ -108,7 +110,9 @@ export function checkIsImage({ config, layers, artifactType }: Manifest, { media
   if (odd) throw new Failure(Status.data, name, `its layer ${odd.digest} is ${odd.mediaType}, no tar archive`);
 }
 
-/** Size first: it is cheap, and tells a cut document from a forged one. */
+/**
+ * Throws `Failure` 65 for the wrong size or digest. The size comes first: it tells a cut document from a forged one.
+ */
 export function checkContent(bytes: Buffer, { digest, size }: Descriptor, name: string): void {
   if (bytes.length !== size) throw new Failure(Status.data, name, `it has ${bytes.length} bytes, not ${size}`);
   checkDigest(bytes, digest, name);

@@ -1,6 +1,6 @@
 /**
- * Writing a file from its beginning on, in order, on other threads: the one that receives and hashes does not wait. One
- * write at a time, so that whatever a killed process leaves is a beginning of the content.
+ * Writes a file in order on other threads, so that the thread that receives and hashes does not wait. There is one
+ * write at a time, so that what a killed process leaves is always the first part of the content, without gaps.
  */
 
 import * as fs from 'node:fs';
@@ -12,11 +12,11 @@ const writev = promisify(fs.writev);
 const sync = promisify(fs.fdatasync);
 const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
 
-/** Bytes that may wait. More would only take memory: the disk is slower than what sends. */
+/** Bytes that may wait. More would only take memory, since then the disk is slower than the sender. */
 const waitingLimit = 1 << 20;
 /**
- * Milliseconds of a download after which what there is goes to the disk itself, so that little is left to do when all has
- * come. One file at a time: the others shall have threads to write with.
+ * Milliseconds between syncs during a download, so that little is left to sync at its end. Only one file at a time is
+ * synced, so that there are threads left for the writes of the others.
  */
 const syncInterval = 1000;
 let isSyncing = false;
@@ -31,15 +31,15 @@ export class Writer {
   #synced = monotonic();
   #error: unknown;
 
-  /** Goes on at `position`, in bytes. */
+  /** Writes from `position` on, in bytes. */
   constructor(
     private readonly fd: number,
     private position: number,
   ) {}
 
   /**
-   * Takes bytes, which are its own from now on. A promise asks to send no more until it is fulfilled. Throws what an
-   * earlier write has failed with.
+   * Takes the next bytes, and owns the buffer from then on. When it returns a promise, the next bytes have to wait for
+   * that. Throws the error of an earlier write.
    */
   write(chunk: Buffer): Promise<void> | undefined {
     if (this.#error) throw this.#error;
@@ -57,17 +57,17 @@ export class Writer {
     this.#work ??= this.#drain();
   }
 
-  /** When all is written. Rejects with what a write has failed with. */
+  /** Resolves when everything is written. Rejects with the error of a write. */
   async done(): Promise<void> {
     await this.#work;
     await this.#sync;
     if (this.#error) throw this.#error;
   }
 
-  /** Never rejects: whoever waits for it finds the error at the next call. */
+  /** Never rejects: the next call throws the error. */
   async #drain(): Promise<void> {
     try {
-      // What the socket holds comes in one turn of the event loop, and goes in one call.
+      // All chunks of one turn of the event loop are written by one call.
       await nextTurn();
       while (this.#queue.length > 0 || this.#cut) await this.#writeOnce();
       if (!isSyncing && monotonic() - this.#synced > syncInterval) this.#sync = this.#syncOnce();
@@ -78,7 +78,7 @@ export class Writer {
     }
   }
 
-  /** Never rejects: the kernel tells of a failure once, so it is kept. */
+  /** Never rejects. The kernel reports a failure only once, so it is kept. */
   async #syncOnce(): Promise<void> {
     isSyncing = true;
     try {
@@ -111,7 +111,7 @@ export class Writer {
   }
 }
 
-/** What remains of chunks behind their first `bytes`. */
+/** The chunks without their first `bytes`. */
 function rest(chunks: Buffer[], bytes: number): Buffer[] {
   let left = bytes;
   const whole = chunks.findIndex(({ length }) => {

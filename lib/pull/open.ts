@@ -1,6 +1,6 @@
 /**
- * From IMAGE, or from the document of the stage above, to the source of an image. A stage that is given IMAGE does the work
- * of those above it, in one process and over the same connections.
+ * Opens the source of an image, which is named by IMAGE or by the document of the stage above. A stage that is given
+ * IMAGE does the work of the stages above it as well, in one process and over the same connections.
  */
 
 import { type Choice, choosePlatform } from '../image/platform.js';
@@ -27,7 +27,7 @@ import {
   tryReference,
 } from '../registry/reference.js';
 
-/** They are about IMAGE, and go with it alone. */
+/** Flags that are only valid together with IMAGE. */
 export const imageFlags = {
   offline: { kind: 'boolean', help: 'ask nobody: the image is in the store already' },
   ...loginFlags,
@@ -41,19 +41,22 @@ export interface Opened<D extends TokenDocument = TokenDocument> {
   source: Source;
 }
 
-/** What is looked for, and what an open source may use. */
+/** The platform that is looked for, and the connections that the source may use. */
 export interface Wanted extends Choice {
   connections?: Connections;
 }
 
-/** The document of an image on this machine: of a layout or an archive, or with `--offline` of one that was pulled. */
+/**
+ * The document of an image on this machine: in a layout or an archive, or with `--offline` in the store. Undefined for
+ * others.
+ */
 export async function nameLocal(image: string, offline: boolean): Promise<TokenDocument | undefined> {
-  // As a name that could only be docker.io/library/oci with a tag, which can be written so.
+  // `oci:1` could also be a tag of docker.io/library/oci. For that image, the full name can be written.
   if (/^(?:oci|oci-archive|docker-archive):/.test(image)) return layoutImage(image);
   return offline ? storedImage(image) : undefined;
 }
 
-/** Logs in to the registry of an image. */
+/** Opens the registry of an image, and logs in there. */
 export async function openNamed(image: string, flags: AllFlags, connections = new Connections(1)): Promise<Opened> {
   const named = nameFields(parseReference(image));
   const network = networkOf(flags);
@@ -68,13 +71,13 @@ export async function openNamed(image: string, flags: AllFlags, connections = ne
   return { document, source };
 }
 
-/** Opens what IMAGE is, wherever that is. */
+/** Opens the source of IMAGE, wherever that is. */
 export async function openImage(image: string, flags: AllFlags, wanted: Wanted): Promise<Opened> {
   const local = await nameLocal(image, flags.offline);
   return local ? openDocument(local, flags, wanted) : openNamed(image, flags, wanted.connections);
 }
 
-/** Opens what a document is about. Throws `Failure` 65 for a source that is none. */
+/** Opens the source that a document names. Throws `Failure` 65 for an unknown one. */
 async function openDocument<D extends TokenDocument>(
   document: D,
   flags: FlagValues<typeof networkFlags>,
@@ -88,7 +91,10 @@ async function openDocument<D extends TokenDocument>(
   return { document, source: openLocal(place, document.image, wanted) };
 }
 
-/** Opens what the document of the stage above is about. Throws `Failure` 64 for flags of `ofImage`, which has none here. */
+/**
+ * Reads the document of the stage above and opens its source. Throws `Failure` 64 for flags in `ofImage`, which need
+ * IMAGE.
+ */
 export async function openPiped<D extends TokenDocument>(
   asDocument: (value: unknown) => D,
   ofImage: Flags,
@@ -99,12 +105,12 @@ export async function openPiped<D extends TokenDocument>(
   if (misplaced !== undefined) {
     throw new Failure(Status.usage, `--${misplaced}`, 'it goes with IMAGE', { hint: 'or give it to the stage above' });
   }
-  // That stage is still at work.
+  // Meanwhile the stage above is still working.
   await loadAgent();
   return openDocument(asDocument(await new StdinLines().first()), flags, wanted);
 }
 
-/** Goes on to the manifest and the config, which are kept in the store. Throws as `resolveImage` does. */
+/** Finds the manifest and the config, and keeps them in the store. Throws as `resolveImage` does. */
 export async function resolveOpened(
   { document, source }: Opened,
   { wanted, strict }: Choice,
