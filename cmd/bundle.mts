@@ -1,27 +1,27 @@
 /**
- * A step of the build: bundles each entry point given (NAME=FILE) into dist/bundle/NAME.js, one function expression that
- * the launcher calls, and writes dist/bundles.json, which says what went in.
+ * A step of the build: bundles each entry point given (NAME=FILE) into dist/bundle/NAME.js, one function expression
+ * that the launcher calls, and writes dist/bundles.json, which says what went in.
  *
- * What is in a bundle is read and deserialized at every start, used or not: 100 KB are a millisecond or two. So what no
- * command ever reaches is left out, and stand-ins take the place of modules that load more than is wanted of them.
+ * Everything in a bundle is read and deserialized at every start, used or not: 100 KB take a millisecond or two. So
+ * code that no command reaches is left out, and stand-ins replace modules that would load too much.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 
-/** Modules and what stands in for them. */
+/** Modules, and the files that replace them. */
 const standIns: Record<string, string> = {
   koffi: 'lib/sys/koffi-addon.cts',
   'node:http': 'lib/registry/no-http.cts',
   'node:assert': 'lib/registry/no-assert.cts',
 };
 
-/** Files of undici, by how they are imported there, and what stands in for them. */
+/** Files of undici, by the way they are imported there, and the files that replace them. */
 const undiciStandIns: Record<string, string> = {
   './client-h2.js': 'lib/registry/left-out.cts',
   './socks5-proxy-agent': 'lib/registry/left-out.cts',
   '../web/fetch/body.js': 'lib/registry/left-out.cts',
-  // The parser once more, with instructions that some processors have not; undici takes either.
+  // undici has its parser twice: this one uses instructions that some processors lack, and the other one suffices.
   '../llhttp/llhttp_simd-wasm.js': 'node_modules/undici/lib/llhttp/llhttp-wasm.js',
 };
 
@@ -35,7 +35,7 @@ const takeStandIns: Plugin = {
   },
 };
 
-/** The one thing that is asked of package.json. */
+/** Of package.json only the version is used. */
 const takeVersion: Plugin = {
   name: 'take the version alone',
   setup({ onLoad }) {
@@ -55,7 +55,7 @@ const { metafile, outputFiles } = await build({
   format: 'cjs',
   banner: { js: '(function (exports, require, module, __filename, __dirname) {' },
   footer: { js: '})' },
-  // Names are kept: a stack trace should say something.
+  // Names are kept, so that a stack trace is of use.
   minifyWhitespace: true,
   minifySyntax: true,
   legalComments: 'none',

@@ -1,16 +1,17 @@
 /**
- * Starts the command that lies beside it as a bundle: NAME.cjs runs NAME.js. With NAME.cache, which the build makes, V8
- * need not parse and compile what it knows already: 8 to 12 ms of a start. V8 itself refuses a cache that another
- * version of it made, or for another source; then all is as if there were none.
+ * Starts the bundle beside it: NAME.cjs runs NAME.js. With NAME.cache, which the build makes, V8 need not parse and
+ * compile it again, which saves 8 to 12 ms. V8 refuses a cache that another version of V8 has made, or that is for
+ * another source; then the command starts as without one.
  *
- * launcher-head comes before it in what is installed, two lines that sh and JavaScript both understand. By itself Node takes
- * `--env-file` and its like out of the whole command line, the words for a container's command included, and does what
- * NODE_OPTIONS in such a file says; behind `--` it leaves all words alone. `#!/usr/bin/env -S node --` is beyond busybox's env.
+ * In what is installed, launcher-head comes before this: two lines that are both sh and JavaScript. They start Node
+ * with `--`. Without that, Node would look for `--env-file` and similar flags in the whole command line, the words for
+ * a container's command included, and obey NODE_OPTIONS in such a file. `#!/usr/bin/env -S node --` does not work with
+ * busybox's env.
  */
 import fs = require('node:fs');
 import vm = require('node:vm');
 
-/** The bundle is one function expression: the Makefile has esbuild wrap it. */
+/** A bundle is one function expression: bundle.mts wraps it so. */
 type Bundle = (exports: unknown, require: NodeJS.Require, module: NodeJS.Module, file: string, directory: string) => void;
 
 /**

@@ -18,12 +18,12 @@ import { Connections } from '../lib/registry/connections.js';
 import { networkFlags } from '../lib/registry/network.js';
 
 /**
- * Over links that limit each connection, as CDNs do, six fetch in 9.7 s what three fetch in 14; where one fills the link
- * or the processor, more make no difference (2 to 6 were measured).
+ * Measured with 2 to 6 connections. Where each connection is limited, as by CDNs, six take 9.7 s for what takes three
+ * 14 s. Where one connection fills the link or keeps the processor busy, more make no difference.
  */
 const defaultJobs = 6;
 
-/** With IMAGE alone. */
+/** Flags that are only valid together with IMAGE. */
 const ofImage = { platform: platformFlag, ...imageFlags };
 
 main(

@@ -107,7 +107,10 @@ main(
   },
 );
 
-/** An empty name is a variable that is not set, not the current directory: that may be / of the host. */
+/**
+ * An empty name comes from a variable that is not set. It must not mean the current directory, which may be / of the
+ * host.
+ */
 function rootOf(directory: string): string {
   if (directory === '')
     throw new Failure(Status.usage, 'DIR', 'it is empty', { hint: 'write . for the current directory' });

@@ -46,7 +46,7 @@ main(
     }
     const images = operands.map(nameOf);
     const home = storeHome();
-    // To look for what is not needed is no reason to make a store.
+    // Looking for what is not needed must not create a store.
     if (!isThere(home)) {
       if (images[0] !== undefined) throw notThere(images[0]);
       return undefined;
@@ -65,7 +65,7 @@ main(
   },
 );
 
-/** As md-token qualifies it. */
+/** The full name of an image, as md-token writes it. */
 function nameOf(image: string): string {
   return formatReference(parseReference(image));
 }
@@ -76,7 +76,7 @@ function tell({ images, blobs, partials }: Prunable): void {
   for (const partial of partials) writeDocument({ partial });
 }
 
-/** One that cannot be removed keeps none of the others. */
+/** Removes all trees that can be removed. Then throws the first failure, if any. */
 function removeTrees(trees: string[], dryRun: boolean): void {
   const failures: Failure[] = [];
   for (const tree of trees) {

@@ -107,13 +107,13 @@ main(
     };
     const decompressor = new LayerThread(join(dirname(__filename), 'layer-thread.cjs'));
     const [dir] = operands;
-    // From here on, since md-fetch-layer is done with the layers before this has read them.
+    // This also keeps md-prune away from the layers: md-fetch-layer may end before they have been read here.
     const pulled = await beginPulling();
     try {
       const stdin = new StdinLines();
       const first = await stdin.first();
       const lines = stdin.rest();
-      // What somebody says of a file of theirs is no reason to remove it.
+      // A file that somebody has named by hand is never removed, even if its digest is wrong.
       const onBadLayer = isByHand(first) ? {} : { onBadLayer: discardFromStore };
       const options = { force: flags.force, limits, progress, warn, only: flags.only, decompressor, ...onBadLayer };
       if (flags.list) await listLayers(announcedLayers(first, lines), options, writeDocument);
@@ -153,8 +153,8 @@ async function unpack(
 }
 
 /**
- * After the tree is in place: whoever reads of it finds it. Others may be using it by then, so it stays when stdout
- * cannot be written.
+ * Writes the result, when the tree is in place. If stdout cannot be written the tree stays, since others may already
+ * use it.
  */
 function tell(result: { rootfs: string }, pathOnly: boolean): void {
   const tree = result.rootfs;
@@ -197,7 +197,7 @@ function missing(why: string): Failure {
   return new Failure(Status.usage, 'command line', 'DIR is missing', { hint: why });
 }
 
-/** A tree that is there is used again. One without its document is what a process left behind that was killed. */
+/** Uses a tree that is there. One without its document was left by a killed process, and is replaced. */
 async function unpackIntoStore(
   document: ManifestDocument,
   layers: AsyncGenerator<Layer>,
@@ -209,14 +209,14 @@ async function unpackIntoStore(
     const force = options.force || existsSync(path);
     return await unpackImage(document, layers, path, { ...options, force, ownsDocument: true });
   } catch (error) {
-    // Another process may have unpacked the same image in the meantime, and a container runs in it perhaps.
+    // Another process may have unpacked the same image meanwhile, and a container may be running in it.
     const isTaken = error instanceof Failure && (error.status === Status.usage || error.status === Status.tryLater);
     if (options.force || !isTaken || !findRootfs(path)) throw error;
     return reuse(document, layers, path);
   }
 }
 
-/** The layers are read on, since the stages above would stop if nobody did. */
+/** Reads the announced layers to the end, since otherwise the stages above would stop. */
 async function reuse(document: ManifestDocument, layers: AsyncIterable<Layer>, path: string): Promise<RootfsDocument> {
   for await (const _ of layers);
   return { ...findRootfs(path), ...rootfsDocument(document, path) };

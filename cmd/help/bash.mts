@@ -1,4 +1,4 @@
-/** What each command takes, behind the code that completes it. */
+/** The completion for bash: the code in completion.bash, and then what each command takes. */
 import { readFileSync } from 'node:fs';
 import { type Command, quoted, storedImages } from './completion.mjs';
 

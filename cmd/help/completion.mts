@@ -1,4 +1,4 @@
-/** What completions are made of: the same for each shell. */
+/** What the completions of all shells have in common. */
 import { readFileSync } from 'node:fs';
 import { type Flag, flagsOf, type Help } from './help.mjs';
 
@@ -8,7 +8,7 @@ export interface Command {
   flags: Flag[];
 }
 
-/** All commands; one has the flags of another where its help says so. */
+/** The commands with their flags, including those of another command when the help refers to them. */
 export function completable(helps: Help[]): Command[] {
   return helps.map((help) => {
     const { name, operands, flags } = help;
@@ -23,7 +23,7 @@ export function completable(helps: Help[]): Command[] {
   });
 }
 
-/** What stands for an operand or a value tells what completes it: `DIR`, `host|none`, `FILE|unconfined`. */
+/** How to complete an operand or value, by its placeholder: `DIR`, `host|none`, `FILE|unconfined`. */
 export function completes(placeholder: string): {
   words: string[];
   by: 'files' | 'directories' | 'images' | 'nothing';
@@ -34,12 +34,12 @@ export function completes(placeholder: string): {
   return { words, by: placeholder.startsWith('IMAGE') ? 'images' : 'nothing' };
 }
 
-/** For sh: writes the names of the images in the store. */
+/** A script for sh that writes the names of the images in the store. */
 export const storedImages = readFileSync('cmd/help/images.sh', 'utf8').replace(/^#.*\n/gm, '');
-/** Behind that: as one types them. */
+/** Shortens these names to what one would type. */
 export const shortNames = "sed -e 's|^docker[.]io/||' -e 's|^library/||' -e 's|:latest$||'";
 
-/** A word for a shell. */
+/** A word in quotes for a shell. */
 export function quoted(word: string): string {
   return `'${word.replaceAll("'", "'\\''")}'`;
 }

@@ -1,6 +1,6 @@
 /**
- * Completions for fish, which wants a file for each command. What an operand may be is offered for all of them, but for a
- * command line that follows: it has its own flags.
+ * Completions for fish, a file for each command. Every operand is offered the values of all operands, but those of a
+ * command line that follows, which has flags of its own.
  */
 
 import { type Command, completes, shortNames, storedImages } from './completion.mjs';
@@ -53,7 +53,7 @@ function argument(placeholder: string): string {
   return `${by === 'files' ? '-F' : '-f'}${choices.length > 0 ? ` -a ${text(choices.join(' '))}` : ''}`;
 }
 
-/** In single quotes fish takes a backslash for one before another and before a quote. */
+/** In single quotes, fish takes a backslash as an escape before a backslash and before a quote. */
 function text(words: string): string {
   return `'${words.replace(/[\\']/g, '\\$&')}'`;
 }

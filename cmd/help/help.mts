@@ -1,11 +1,11 @@
-/** What a built command says in `--help`, taken apart: man pages and completions are made of it, so that all say the same. */
+/** Parses the `--help` of a built command. Man pages and completions are made from it, so that they say the same. */
 import { execFileSync } from 'node:child_process';
 
 export interface Help {
   name: string;
   /** As usage shows them: `DIR`, `[CMD...]`. */
   operands: string[];
-  /** Paragraphs; in them an indented line is to be typed. */
+  /** Paragraphs. An indented line in one is something to type. */
   prose: string[];
   flags: Section;
   examples: Section;
@@ -28,7 +28,7 @@ export interface Flag {
   help: string;
 }
 
-/** Of a command by its path. */
+/** The parsed help of the command at a path. */
 export function helpOf(command: string): Help {
   const [usage = '', ...blocks] = execFileSync(command, ['--help'], { encoding: 'utf8' }).trimEnd().split('\n\n');
   const [, name, operands = ''] = /^usage: (\S+) \[FLAGS\] ?(.*)$/.exec(usage) ?? [];
@@ -41,7 +41,7 @@ export function helpOf(command: string): Help {
   return { name, operands: operands.split(' ').filter(Boolean), prose: blocks, flags, examples, statuses };
 }
 
-/** A row begins in one of the columns 3 to 7; what stands further to the right goes on with the row above. */
+/** A row begins in one of the columns 3 to 7. A line that begins further to the right continues the row above it. */
 function sectionOf(block: string): Section {
   const [before = '', ...lines] = block.split('\n');
   const indented = lines.filter((line) => line.startsWith('  ')).join('\n');

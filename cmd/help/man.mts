@@ -2,7 +2,7 @@
 import pkg from '../../package.json' with { type: 'json' };
 import type { Help, Section } from './help.mjs';
 
-/** As reproducible builds have it. */
+/** The date of the build, by the convention of reproducible builds. */
 const built = new Date(process.env.SOURCE_DATE_EPOCH ? Number(process.env.SOURCE_DATE_EPOCH) * 1000 : Date.now());
 
 /** `names` are those of all commands: each refers to the others. */
@@ -10,7 +10,7 @@ export function manPage({ name, operands, prose, flags, examples, statuses }: He
   const [summary = ''] = prose[0]?.split(/\.(?:\s|$)/) ?? [];
   return [
     `.TH ${name.toUpperCase()} 1 ${built.toISOString().slice(0, 10)} "md ${pkg.version}" "User Commands"`,
-    // No word is cut in two, and no line stretched: most words are to be typed.
+    // No hyphenation and no justified lines, since most words are to be typed.
     '.nh',
     '.ad l',
     '.SH NAME',
@@ -49,7 +49,7 @@ function lines(prose: string): string[] {
 const bold = (words: string) => `\\fB${text(words)}\\fR`;
 const italic = (words: string) => `\\fI${text(words)}\\fR`;
 
-/** Characters that roff has a use for, or takes for their likes in print: a hyphen for -, a quotation mark for '. */
+/** Characters that roff interprets, or prints as a similar one: - as a hyphen, ' as a quotation mark. */
 const special: Record<string, string> = {
   '\\': '\\e',
   '-': '\\-',
@@ -59,7 +59,7 @@ const special: Record<string, string> = {
   '~': '\\(ti',
 };
 
-/** As it stands: a line that begins with a dot would be a request, and two spaces would follow one that ends with a dot. */
+/** Escapes a text. A dot at the start of a line would make it a request; at its end, roff would add two spaces. */
 function text(words: string): string {
   return words
     .replace(/[\\'`^~-]/g, (character) => special[character]!)

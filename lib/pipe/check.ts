@@ -1,10 +1,10 @@
-import { Failure } from './failure.js';
-import { Status } from './status.js';
-
 /**
  * Checks that turn `unknown` from outside into typed values. Each takes the value and its name as the user would look
  * for it (`manifest.layers[2].digest`), and throws a `Failure` of status 65 that names it.
  */
+import { Failure } from './failure.js';
+import { Status } from './status.js';
+
 export type JsonObject = Record<string, unknown>;
 
 export function wrong(name: string, expected: string, got: unknown): Failure {
@@ -36,7 +36,7 @@ export function asString(value: unknown, name: string): string {
 }
 
 /**
- * Text that may stand in the field of an HTTP message as it is: no control character, which could forge another field.
+ * Text that may stand in an HTTP header: it has no control characters, which could forge another header.
  * Source: RFC 9110, 5.5.
  */
 export function asFieldValue(value: unknown, name: string): string {
@@ -69,12 +69,12 @@ export function isDigest(text: string): boolean {
   return /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/.test(text);
 }
 
-/** `check` applied when the field is there; `null` counts as absent, since Go writes nil slices and maps so. */
+/** Applies `check` when the field is there. `null` counts as absent, since Go writes nil slices and maps like that. */
 export function optional<T>(value: unknown, name: string, check: (value: unknown, name: string) => T): T | undefined {
   return value === undefined || value === null ? undefined : check(value, name);
 }
 
-/** `check` for what is or holds a password or a token: the error does not quote the value. */
+/** `check` for a secret, or for an object with secrets: the error does not quote the value. */
 export function secret<T>(check: (value: unknown, name: string) => T): (value: unknown, name: string) => T {
   return (value, name) => {
     try {

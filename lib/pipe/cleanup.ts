@@ -1,12 +1,12 @@
 import { constants } from 'node:os';
 import { warn } from './trace.js';
 
-/** What must be undone when the process ends early: staged directories, temporary files, a raw terminal. */
+/** What has to be undone when the process ends early: growing trees, temporary files, a child. */
 const pending = new Set<() => void>();
 
 /**
- * Registers a synchronous action for the case that the process fails or is told to stop by a signal.
- * Returns a function that takes it back: call it once the result is in place.
+ * Registers a synchronous action for the case that the process fails, or is told to end by a signal.
+ * Returns a function that cancels it, to be called when the result is in place.
  */
 export function onFailure(undo: () => void): () => void {
   stopOnSignals();
@@ -16,7 +16,10 @@ export function onFailure(undo: () => void): () => void {
   };
 }
 
-/** Runs what is registered, last first; each at most once. What cannot be undone is told, and keeps nothing else from it. */
+/**
+ * Runs what is registered, the last first, each at most once. When one fails there is a warning, and the others still
+ * run.
+ */
 export function cleanUp(): void {
   for (const undo of [...pending].reverse()) {
     pending.delete(undo);
@@ -31,9 +34,9 @@ export function cleanUp(): void {
 let watching = false;
 
 /**
- * From the first thing that has to be undone on: undo, then end as the signal would have had it, with 128 + n. Until then
- * a signal just ends the process, even while it waits for its first line. The handler stays, since a second signal of the
- * kind, as timeout(1) sends it to the command and once more to its group, would end the undoing halfway.
+ * Makes a signal clean up and then end the process with 128 + n. This begins with the first registered action: before
+ * that a signal simply ends the process, even while it waits for its first line. The handler stays, since a second
+ * signal must not interrupt the cleaning up: timeout(1) sends one to the command, and one more to its group.
  */
 function stopOnSignals(): void {
   if (watching) return;

@@ -1,6 +1,6 @@
 /**
- * The frame around every command: flags, `--help`, `--version`, `-x`, and how a failure reaches the user, the stage
- * below and the exit status. The only place beside `cmd` that prints help or ends the process.
+ * The frame around every command: flags, `--help`, `--version` and `-x`; and how a failure reaches the user, the next
+ * stage and the exit status. Besides `cmd`, only this file prints help and ends the process.
  */
 import pkg from '../../package.json' with { type: 'json' };
 import { cleanUp } from './cleanup.js';
@@ -21,7 +21,7 @@ export interface Command<F extends Flags> {
   /** How many operands there may be. */
   arity: { min: number; max: number };
   flags: F;
-  /** What to do in the place of a flag that there is not. */
+  /** What to do instead of an unknown flag. */
   hintFor?: HintFor;
   /** Command lines worth copying, each with a word on what it does. */
   examples: [line: string, meaning: string][];
@@ -29,11 +29,11 @@ export interface Command<F extends Flags> {
   statuses: number[];
   /** Further lines of text for `--help`. */
   notes?: string;
-  /** A command line follows the first operand: flags end there. */
+  /** The first operand is followed by another command line, so flags end there. */
   stopAtOperand?: boolean;
   /**
-   * What the process's own failures end with when the command line's status is somebody else's: docker's 125 for
-   * `md-isolate`. Such a command writes no error document, since stdout is not its own.
+   * The exit status for failures of this program itself, when other statuses belong to the command that it runs: 125
+   * for `md-isolate`, as in docker. Such a command writes no error document, since stdout belongs to that command, too.
    */
   ownFailure?: number;
   /** Ends the process after success; `process.exit` by default. */
@@ -70,7 +70,7 @@ async function start<F extends Flags>(
   run: (context: Context<F>) => Promise<number | undefined>,
 ): Promise<number> {
   const argv = process.argv.slice(2);
-  // Also where it has a value otherwise: docker's -h is --hostname.
+  // Even where -h is another flag, as docker's --hostname, it asks for help when it is alone.
   if (argv.length === 1 && argv[0] === '-h') return print(helpText(command));
   const { flags, operands } = parseFlags(
     { ...command.flags, ...commonFlags },
@@ -108,7 +108,7 @@ function checkArity<F extends Flags>({ name, operands: usage, arity }: Command<F
   }
 }
 
-/** Says what failed, sends it down the pipe, undoes what was begun; returns the exit status. */
+/** Tells the user and the next stage what failed, and cleans up. Returns the exit status. */
 function report<F extends Flags>(command: Command<F>, error: unknown): number {
   const status = describeFailure(command, error);
   cleanUp();
@@ -135,7 +135,10 @@ function describeFailure<F extends Flags>(command: Command<F>, error: unknown): 
   return own;
 }
 
-/** An error line is for the stage below: not for a terminal, where stderr has said it, nor for a reader that has gone. */
+/**
+ * Sends an error line to the next stage. A terminal gets none, since stderr has the message; a reader that has gone
+ * needs none.
+ */
 function send(write: () => void): void {
   if (isTerminal(1)) return;
   try {

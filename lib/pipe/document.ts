@@ -1,6 +1,6 @@
 /**
- * The document that flows down the pipe: one JSON object a line, and what each stage needs of it. Every stage adds
- * fields and passes on all others, those that it does not know included.
+ * The document in the pipe, one JSON object a line, and the fields that each stage needs. Every stage adds fields and
+ * passes on all others, also those that it does not know.
  */
 import {
   asDigest,
@@ -48,7 +48,7 @@ export interface ManifestDocument extends TokenDocument {
   config: ImageConfig;
 }
 
-/** One layer as `md-fetch-layer` announces it: verified, and on disk at `path`. */
+/** One layer as `md-fetch-layer` announces it: it is verified, and on disk at `path`. */
 export interface Layer extends JsonObject {
   /** Position in the manifest, from 0. */
   index: number;
@@ -97,7 +97,7 @@ export function asManifestDocument(value: unknown): ManifestDocument {
   return { ...it, manifest, config } as ManifestDocument;
 }
 
-/** `where` is what the message calls it: the document comes from a file as well. */
+/** `where` is the name of the document in messages: it may also come from a file. */
 export function asRootfsDocument(value: unknown, where?: string): RootfsDocument {
   const it = asStage(value, ['rootfs'], 'md-unpack', where);
   asString(it.image, 'image');
@@ -131,7 +131,10 @@ export function asErrorReport(value: unknown): ErrorReport {
   };
 }
 
-/** A document that lacks a field of its writer comes from another stage, or was made by hand: say who adds the field. */
+/**
+ * Checks the fields that `writer` adds. Without one of them the document comes from another stage or was made by hand, and
+ * the message says which is missing.
+ */
 function asStage(value: unknown, fields: string[], writer: string, where = 'document on stdin'): JsonObject {
   const it = asObject(value, where);
   const field = fields.find((key) => it[key] === undefined);

@@ -1,10 +1,10 @@
 import { getSystemErrorMap } from 'node:util';
 import { Status } from './status.js';
 
-/** Characters; more than two of the longest paths. */
+/** Characters. A message may contain two of the longest paths. */
 const messageLimit = 10_000;
 
-/** What may be added to a failure beside what failed and why. */
+/** What a failure may have besides what failed and why. */
 export interface FailureOptions {
   /** What the user can do about it, as a phrase without a full stop. */
   hint?: string;
@@ -34,14 +34,15 @@ export class Failure extends Error {
   }
 }
 
-/** Names and types in a hostile document may have megabytes, and an index as many platforms to list. */
+/** Limits the length: a hostile document may have names of megabytes, or an index with countless platforms to list. */
 function shorten(message: string): string {
   return message.length > messageLimit ? `${message.slice(0, messageLimit)}...` : message;
 }
 
-/** Control characters come from hostile input; on a terminal they could rewrite the screen, in a log forge a line. */
+/** Control characters. From hostile input they could change the screen of a terminal, or forge a line in a log. */
 export const controls = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
 
+/** Makes control characters visible. */
 export function oneLine(text: string): string {
   return text.replace(controls, (c) =>
     c === '\n' || c === '\t' ? ' ' : `\\x${c.codePointAt(0)!.toString(16).padStart(2, '0')}`,
@@ -56,26 +57,26 @@ export function errnoName(error: unknown): string | undefined {
 
 const notPermitted = new Set(['EPERM', 'EACCES']);
 
-/** The exit status that fits an errno name met while working on the disk. */
+/** The exit status for a failed operation on the disk, by its errno name. */
 export function statusOfErrno(name: string | undefined): number {
   return name !== undefined && notPermitted.has(name) ? Status.notPermitted : Status.io;
 }
 
-/** What any call may meet, wherever it is made: no fault of it, nor of this program. */
+/** Hints for errors that any call may give: some limit of the process or the machine is reached. */
 const shortages: Record<string, string> = {
   EMFILE: 'raise the limit: ulimit -n 4096',
   ENFILE: 'the whole machine has as many open as fs.file-max allows',
   EFBIG: 'ulimit -f, or the filesystem, allows no larger files',
 };
 
-/** What to do about a lack of what every call needs, by its errno name; undefined for any other error. */
+/** The hint for a limit that is reached, by errno name; undefined for any other error. */
 export function shortageHint(name: string | undefined): string | undefined {
   return name === undefined ? undefined : shortages[name];
 }
 
 /**
  * A system error as a `Failure`: `WHAT: no space left on device`.
- * A `Failure` passes through as it is, and what is no system error is a fault of this program and is thrown on.
+ * A `Failure` is returned unchanged. What is no system error is a fault of this program, and is thrown again.
  */
 export function failureOf(error: unknown, what: string, options: FailureOptions = {}): Failure {
   if (error instanceof Failure) return error;
@@ -89,7 +90,7 @@ export function failureOf(error: unknown, what: string, options: FailureOptions 
   });
 }
 
-/** An error that reached the top: a `Failure` as it is, or a lack of what nothing can do without. Undefined is a fault. */
+/** The failure to report for an error that nobody caught; undefined when it is a fault of this program. */
 export function knownFailure(error: unknown): Failure | undefined {
   if (error instanceof Failure) return error;
   if (isOfWorkingDirectory(error)) {
@@ -99,7 +100,7 @@ export function knownFailure(error: unknown): Failure | undefined {
   return shortageHint(errnoName(error)) === undefined ? undefined : failureOf(error, 'this process');
 }
 
-/** Every relative path begins with it. */
+/** Whether the current directory could not be determined, which every relative path needs. */
 function isOfWorkingDirectory(error: unknown): boolean {
   return error instanceof Error && 'syscall' in error && error.syscall === 'uv_cwd';
 }

@@ -1,4 +1,4 @@
-/** Flags of a command: declared once, parsed with mri, and printed by `--help`. */
+/** The flags of a command: declared once, parsed with mri, and listed by `--help`. */
 import mri from 'mri';
 import { Failure } from './failure.js';
 import { nearest } from './nearest.js';
@@ -31,20 +31,20 @@ export interface Parsed<F extends Flags> {
   operands: string[];
 }
 
-/** Of a flag without its dashes. */
+/** The hint for an unknown flag, which is given without its dashes. */
 export type HintFor = (flag: string) => string | undefined;
 
-/** The flags that there are, a word on some that there are not, and those without a value that are set. */
 interface Known {
   declared: Flags;
   hintFor: HintFor | undefined;
+  /** The boolean flags that are set so far. */
   on: Set<string>;
 }
 
 /**
- * Parses an argument vector (without node and script). Throws `Failure` 64 for an unknown flag, a value that is
- * missing, unwanted or no number. With `stopAtOperand` everything from the first operand on is an operand, since a
- * command line of its own starts there. `hintFor` may know what to do in the place of an unknown flag.
+ * Parses an argument vector (without node and script). With `stopAtOperand` everything from the first operand on is an
+ * operand, since another command line begins there. Throws `Failure` 64 for an unknown flag, and for a value that is
+ * missing, not wanted, or not a number.
  */
 export function parseFlags<F extends Flags>(
   declared: F,
@@ -63,8 +63,8 @@ export function parseFlags<F extends Flags>(
 }
 
 /**
- * Every flag that has a value as `--name=value`, apart from the operands. mri by itself would take `-` and a missing value
- * for nothing, `--no-x` for a negation, and `-eA=1` for a group of letters.
+ * Separates flags and operands, and writes every flag with a value as `--name=value`. By itself mri would ignore `-`
+ * and a missing value, take `--no-x` for a negation, and `-eA=1` for a group of letters.
  */
 function canonical(known: Known, argv: string[], stopAtOperand: boolean): { words: string[]; operands: string[] } {
   const words: string[] = [];
@@ -109,7 +109,7 @@ function shortFlags(known: Known, word: string, rest: string[]): string[] {
       known.on.add(name);
       continue;
     }
-    // `-w=` has an empty value: a variable may follow that is not set, and the next word is another's.
+    // `-w=` has an empty value, as in `-w=$DIR` with an empty variable. The next word is not its value.
     const value = attached === '' ? next(`-${word[i]}`, rest) : attached.replace(/^=/, '');
     out.push(...longFlag(known, `--${name}=${value}`, rest));
     break;

@@ -1,6 +1,6 @@
 /**
- * Reading JSON lines. An upstream that failed says so in an `error` line; one that was killed ends without the lines
- * that it owed, which only the reader of those lines can know.
+ * Reads JSON lines. An upstream that failed says so in an `error` line. One that was killed just ends, and some of its
+ * lines are missing: only the reader of these lines can notice that.
  */
 import { read } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,10 +10,10 @@ import { errnoName, Failure, failureOf } from './failure.js';
 import { Status } from './status.js';
 import { isTerminal } from './terminal.js';
 
-/** Manifest and config are 4 MiB each at most; with the rest of a document and JSON's escapes this is ample. */
+/** Ample: manifest and config are at most 4 MiB each, though JSON's escapes may make them longer. */
 export const maxLineBytes = 32 * 1024 * 1024;
 
-/** Thrown when the upstream reports a failure of its own: it is passed on, and nothing more is said about it. */
+/** Thrown when the upstream has reported a failure. The line is passed on, and there is no further message. */
 export class UpstreamFailure extends Error {
   constructor(
     readonly report: ErrorReport,
@@ -26,7 +26,7 @@ export class UpstreamFailure extends Error {
 }
 
 /**
- * The JSON objects of a stream, one a line; empty lines are passed over.
+ * The JSON objects of a stream, one a line. Empty lines are skipped.
  * Throws `UpstreamFailure` at an error line, `Failure` (65) at what is no JSON, no UTF-8, cut or too long.
  */
 export async function* readLines(input: AsyncIterable<Buffer>, lines = new Lines()): AsyncGenerator<unknown> {
@@ -47,7 +47,7 @@ export class StdinLines {
   readonly #lines = new Lines();
 
   /**
-   * The document. An empty stdin means that whatever should have written it never did; a terminal there is wrong usage,
+   * The document. When stdin is empty, the stage above has failed to write one (65). A terminal is wrong usage (64),
    * since nobody types documents.
    */
   async first(): Promise<unknown> {
@@ -76,24 +76,27 @@ export class StdinLines {
 
 const readFile = promisify(read);
 
-/** 0 at the end. Not from Node's stream, which takes long to load, and yet so that a reader that goes is seen meanwhile. */
+/**
+ * Returns the number of bytes, 0 at the end. Not by Node's stream, which is slow to load; asynchronous, so that
+ * `watchReader` runs.
+ */
 async function readSome(buffer: Buffer): Promise<number> {
   for (;;) {
     try {
       return (await readFile(0, buffer, 0, buffer.length, null)).bytesRead;
     } catch (error) {
       if (errnoName(error) !== 'EAGAIN') throw failureOf(error, 'reading stdin');
-      // Someone set it to O_NONBLOCK. Waiting is what a blocking read would do.
+      // Another process has made stdin non-blocking. This waits as a blocking read would.
       await sleep(5);
     }
   }
 }
 
-/** Lines out of pieces that end anywhere. */
+/** Assembles lines from chunks that may end anywhere. */
 class Lines {
   readonly #decoder = new TextDecoder('utf-8', { fatal: true });
   readonly #whole: Buffer[] = [];
-  /** The beginning of a line whose end has not come yet. */
+  /** The first part of a line whose end has not come yet. */
   #tail: Buffer[] = [];
   #tailBytes = 0;
   #count = 0;
@@ -113,7 +116,7 @@ class Lines {
     throw bad(this.#count + this.#whole.length + 1, `it is longer than ${maxLineBytes} bytes`);
   }
 
-  /** The objects of the lines that have come whole and were not taken yet. */
+  /** The objects of the complete lines that were not taken yet. */
   *take(): Generator<unknown> {
     for (let bytes = this.#whole.shift(); bytes; bytes = this.#whole.shift()) {
       this.#count += 1;
@@ -122,7 +125,7 @@ class Lines {
     }
   }
 
-  /** Throws `Failure` 65 for a line that has no end. */
+  /** To be called at the end of the input. Throws `Failure` 65 when the last line is incomplete. */
   end(): void {
     if (this.#tail.length === 0) return;
     throw bad(this.#count + 1, 'it is cut off: the command before this one was killed or crashed');

@@ -1,28 +1,32 @@
 /**
- * A tree and its document cannot be renamed at once. So the document stands ready beside the tree before the tree comes
- * to its place, under a name that has the inode of the tree's root in it: whoever reads it looks there first, and finds
- * what belongs to the tree that is there at that moment. Then it becomes `DIR.json`. Empty, it says that there is none.
+ * How a reader finds the right document at every moment, although a tree and its document cannot be renamed at once.
+ * The document is written before the tree is put in place, under an interim name that contains the inode of the tree's
+ * root. Readers look for that name first, so they find the document of the tree that is there at that moment. In the
+ * end it is renamed to `DIR.json`. An empty interim document means that the tree has none.
  */
 import { statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
-/** What the names of a run's temporary files begin with. */
+/** The beginning of the names of temporary files beside `base`. */
 export function interimPrefix(base: string): string {
   return `.${base}.md-unpack-`;
 }
 
-/** The name of the new tree until it is `base`, and with `.json` that of its document. `inode` is that of its root. */
+/** The interim name of a new tree, and with `.json` of its document. `inode` is that of the tree's root. */
 export function interimName(base: string, inode: bigint): string {
   return `${interimPrefix(base)}${inode}`;
 }
 
-/** Where the document of the tree at `path` may stand, by its real path, instead of at `DIR.json`. */
+/** The path of the interim document of the tree at `path`, which must be a real path. */
 export function interimDocument(path: string): string {
   const { ino } = statSync(path, { bigint: true });
   return join(dirname(path), `${interimName(basename(path), ino)}.json`);
 }
 
-/** In /tmp everybody can put a file beside a tree: it counts when its owner could have written `DIR.json` as well. */
+/**
+ * Whether an interim document counts. In /tmp everybody can make one, so its owner must be somebody who may write
+ * `DIR.json`.
+ */
 export function isBelievable(owner: number, directoryOwner: number): boolean {
   return owner === 0 || owner === process.geteuid!() || owner === directoryOwner;
 }

@@ -1,8 +1,8 @@
-/** The word that was probably meant. */
+/** Guesses which word was meant. */
 
 /**
- * The only one of `words` that begins with `typed`, or one that is a slip or two away from it; none for what is as far as
- * another word would be.
+ * The one of `words` that was probably meant by `typed`: the only one that begins with it, or else the nearest that is one
+ * or two typing errors away; undefined when none is.
  */
 export function nearest(typed: string, words: string[]): string | undefined {
   const [whole, ...others] = typed.length > 2 ? words.filter((word) => word.startsWith(typed)) : [];
@@ -16,7 +16,9 @@ export function nearest(typed: string, words: string[]): string | undefined {
   return best?.word;
 }
 
-/** How many letters are wrong, missing, too many, or changed places with the next: Damerau and Levenshtein. */
+/**
+ * How many letters are wrong, missing, too many, or swapped with the next one: the distance of Damerau and Levenshtein.
+ */
 function slips(a: string, b: string): number {
   const rows = [Array.from({ length: b.length + 1 }, (_, j) => j)];
   for (let i = 1; i <= a.length; i++) {

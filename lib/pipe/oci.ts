@@ -114,14 +114,14 @@ export function asImageIndex(value: unknown, name: string): ImageIndex {
   return { ...it, manifests: known };
 }
 
-/** The `manifests` of an index that is written anew, of which none may be passed over. */
+/** All `manifests` of an index. None may be skipped here, since the index will be written again. */
 export function asIndexEntries(value: unknown, name: string): IndexEntry[] {
   return listOf(asIndexEntry)(value, name);
 }
 
 /**
- * image-spec, descriptor.md, "Digests": what is hashed in a way that is not known here is no mistake, and a manifest that nobody
- * here can check is one to pass over.
+ * Whether the digest of an entry has an unknown algorithm. By image-spec, descriptor.md, "Digests", that is no error.
+ * Such an entry is skipped, since its manifest could not be checked.
  */
 function isOfUnknownAlgorithm(entry: unknown, name: string): boolean {
   const { digest } = asObject(entry, name);

@@ -1,10 +1,10 @@
-/** Writing to stdout: whole lines, in order, and a watch for a reader that has gone. */
+/** Writes whole lines to stdout, in order, and notices when nobody reads them any more. */
 import { fstatSync, writeSync } from 'node:fs';
 import { controls, errnoName, failureOf } from './failure.js';
 import { pause } from './pause.js';
 import { withRoom } from './terminal.js';
 
-/** Thrown when nobody reads our output any more. There is nobody to tell, so the process just ends (status 141). */
+/** Thrown when nobody reads stdout any more. The process ends without a message (status 141). */
 export class ReaderGone extends Error {
   constructor() {
     super('the reader of stdout has gone');
@@ -12,7 +12,7 @@ export class ReaderGone extends Error {
   }
 }
 
-/** Writes one document or line. Returns when the pipe has taken it whole. */
+/** Writes a value as a line of JSON. Returns when the pipe has taken all of it. */
 export function writeDocument(value: object): void {
   writeLine(jsonLine(value));
 }
@@ -45,16 +45,16 @@ function writeSome(bytes: Buffer, at: number): number {
     const name = errnoName(error);
     if (name === 'EPIPE') throw new ReaderGone();
     if (name !== 'EAGAIN') throw failureOf(error, 'writing to stdout');
-    // Someone set the pipe to O_NONBLOCK, and it is full. Waiting is what a blocking write would do.
+    // Another process has made the pipe non-blocking, and it is full. This waits as a blocking write would.
     pause(5);
     return 0;
   }
 }
 
 /**
- * Calls `gone` once when the pipe on stdout has lost its last reader, looking twice a second, so that a long download
- * stops soon after the stage below has died. A write would tell as well, but there is nothing to write yet. System calls
- * are loaded only then: most stages end before the first look.
+ * Calls `gone` when the pipe on stdout has lost its last reader. It looks twice a second, so that a long download stops
+ * soon after the next stage has died: a write would tell, but there is nothing to write yet. The module for system
+ * calls is loaded with the first look, and most stages have ended by then.
  */
 export function watchReader(gone: () => Promise<never>): void {
   if (!fstatSync(1).isFIFO()) return;

@@ -1,4 +1,6 @@
-/** Stands still for some milliseconds, with the whole event loop: for what has to be tried again before anything else. */
+/**
+ * Stops this thread, its event loop included, for some milliseconds: for a retry that must come before anything else.
+ */
 export function pause(milliseconds: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }

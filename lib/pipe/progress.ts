@@ -1,6 +1,6 @@
 /**
- * Progress for people and programs, on stderr. On a terminal a bar for each thing under way; finished ones become plain
- * lines above. As JSON a line for each thing, a few times a second. Otherwise nothing.
+ * Shows progress on stderr. On a terminal there is a bar for each thing under way; above them, a plain line for each
+ * finished one. As JSON there is a line for each thing, up to ten times a second.
  */
 
 import { writeSync } from 'node:fs';
@@ -15,15 +15,15 @@ export type ProgressMode = 'bar' | 'json' | 'none';
 export interface Bar {
   /** Bytes done so far. */
   at(bytes: number): void;
-  /** It is done; `note` stands in place of speed and time ("already there"). */
+  /** It is done. `note` is shown instead of the time ("already there"). */
   done(note?: string): void;
 }
 
 export interface Progress {
   bar(label: string, total: number): Bar;
-  /** From now on it may draw: two stages that draw on one terminal at once would overwrite each other. */
+  /** Permits drawing, when it was held back: two stages that draw on one terminal would overwrite each other. */
   release(): void;
-  /** Leaves the terminal tidy; no bar moves after it. Call it also before an error line. */
+  /** Draws for the last time. To be called before an error line, too. */
   end(): void;
 }
 
@@ -175,7 +175,7 @@ function put(text: string): void {
   try {
     writeSync(2, text);
   } catch (error) {
-    // Progress is for whoever looks; when nobody can, the work goes on.
+    // When stderr cannot be written, nobody sees the progress. The work goes on.
     if (!(error instanceof Error)) throw error;
   }
 }

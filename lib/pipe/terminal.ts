@@ -12,22 +12,25 @@ export function terminalColumns(fd: number): number {
 
 let makeRoom = (print: () => void) => print();
 
-/** For what draws on the terminal: is called with each line that is to be printed, perhaps there, and not drawn over. */
+/**
+ * For progress bars: `making` is called with each function that prints a line, and clears the bars before it calls
+ * that.
+ */
 export function makeRoomBy(making: (print: () => void) => void): void {
   makeRoom = making;
 }
 
-/** Prints a line where nothing will be drawn over it. */
+/** Prints by `print`, so that no progress bar overwrites it. */
 export function withRoom(print: () => void): void {
   makeRoom(print);
 }
 
-/** node:tty brings node:net and streams along, 2 ms of a start that most often has no terminal at all. */
+/** A quick check, so that node:tty is loaded only when needed: with node:net and streams it takes 2 ms. */
 function mayBeTerminal(fd: number): boolean {
   try {
     return fstatSync(fd).isCharacterDevice();
   } catch {
-    // A closed descriptor is no terminal; whoever reads or writes it will be told.
+    // A closed descriptor is no terminal. Reading or writing it will fail with the reason.
     return false;
   }
 }

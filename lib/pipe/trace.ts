@@ -15,7 +15,7 @@ export function enableTrace(): void {
   on = true;
 }
 
-/** Whether `-x` was given: ask before building an expensive line. */
+/** Whether `-x` was given. To be asked before an expensive line is built. */
 export function tracing(): boolean {
   return on;
 }
@@ -36,7 +36,7 @@ export function warnLine(line: string): void {
     try {
       writeSync(2, `${oneLine(line)}\n`);
     } catch (error) {
-      // A closed or full stderr must not stop the work: there is nobody to tell.
+      // A closed or full stderr must not stop the work.
       if (!(error instanceof Error)) throw error;
     }
   });

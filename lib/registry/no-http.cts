@@ -1,4 +1,4 @@
-// Stands in for node:http in the bundles. undici wants two things of it, and has an HTTP parser of its own.
+// Replaces node:http in the bundles. undici has an HTTP parser of its own, and needs only these two things.
 module.exports = {
   /** Node's default, in bytes. */
   maxHeaderSize: 16 * 1024,

@@ -1,6 +1,6 @@
 /**
- * System calls that are written down and then made in one go by a few instructions of machine code (machine-code.ts). What
- * a call costs in JavaScript is then a few numbers in a table.
+ * Makes many system calls in one go, by a few instructions of machine code (machine-code.ts). In JavaScript each call
+ * then only takes a few numbers in a table.
  */
 import { addressOf, callCode } from './ffi.js';
 import { batchCode } from './machine-code.js';
@@ -8,7 +8,7 @@ import { mapCode } from './memory.js';
 import { once } from './once.js';
 import type { Syscall } from './syscall.js';
 
-/** An entry and the header, in 32-bit words, and two places in an entry: batchListings says what is in them. */
+/** The sizes of an entry and of the header, and two places in an entry, in 32-bit words: see batchListings. */
 const entryWords = 16;
 const headerWords = 4;
 const resultAt = 12;
@@ -18,7 +18,7 @@ const code = once(() => mapCode(batchCode()));
 
 type Call = Pick<Syscall, 'number'>;
 
-/** A table of at most `capacity` calls. What addresses in it point to is the caller's to keep until they are made. */
+/** A table of at most `capacity` calls. Memory whose address is in it must stay alive until the calls are made. */
 export class Batch {
   private readonly memory: Buffer;
   private readonly words: Uint32Array;
@@ -33,8 +33,8 @@ export class Batch {
   }
 
   /**
-   * Writes down a call of four arguments at most, addresses and other numbers, and the least result that it must have.
-   * Returns its place. Throws RangeError when the table is full: what lies behind it would be run as calls.
+   * Adds a call with up to four arguments, which are numbers or addresses. `least` is the smallest result that counts
+   * as success. Returns its place. Throws RangeError when the table is full: memory after it would be run as calls.
    */
   add(call: Call, least: number, a = 0, b = 0, c = 0, d = 0): number {
     const at = this.wordOf(this.size);
@@ -42,12 +42,15 @@ export class Batch {
     return this.write(call, least, this.addressAt(at + firstAt), b, c, d);
   }
 
-  /** The same for a call whose first argument is the result of the one at `place`, before it: a descriptor. */
+  /** Adds a call whose first argument is the result of the earlier call at `place`, such as a descriptor. */
   addOn(place: number, call: Call, least: number, b = 0, c = 0, d = 0): number {
     return this.write(call, least, this.addressAt(this.wordOf(place) + resultAt), b, c, d);
   }
 
-  /** Makes the calls. Returns the place of the first with a lesser result than it must have, behind which none is made, or `size`. */
+  /**
+   * Makes the calls, and stops after the first whose result is less than `least`. Returns its place; `size` if there is
+   * none.
+   */
   run(): number {
     this.put(0, this.addressAt(headerWords));
     this.put(2, this.addressAt(this.wordOf(this.size)));
@@ -84,7 +87,7 @@ export class Batch {
     return this.address + word * 4;
   }
 
-  /** Two words of 32 bits, the lower one first: storing in an array of them takes a number modulo 2^32. */
+  /** Writes two words of 32 bits, the lower one first. Storing into a Uint32Array takes a number modulo 2^32. */
   private put(at: number, value: number): void {
     this.words[at] = value;
     this.words[at + 1] = Math.floor(value / 2 ** 32);

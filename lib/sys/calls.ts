@@ -172,7 +172,10 @@ export const getcwd = syscall('getcwd', { x64: 79, arm64: 17 }, memory, int);
 
 // Processes, namespaces(7), credentials(7), signal(7)
 const cloneFlags = flags(['CLONE_', CLONE]);
-/** For a child of its own only (program.ts): here a second Node would run. The arguments after `parentTid` differ in order. */
+/**
+ * Only for programs of a child (program.ts): called here, a second Node would run. The order after `parentTid` differs
+ * by machine.
+ */
 export const clone = syscall(
   'clone',
   { x64: 56, arm64: 220 },

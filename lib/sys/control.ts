@@ -1,6 +1,7 @@
 /**
- * The line between supervisor and child: a pair of sockets. The child stops at a gate until the supervisor lets it pass;
- * an end of file tells each that the other is gone, and the supervisor that execve has closed the child's end.
+ * The line between supervisor and child: a pair of sockets. The child waits at gates until the supervisor lets it pass.
+ * An end of file tells each side that the other has gone; to the supervisor it may also mean that execve(2) closed the
+ * child's end.
  */
 import { closeSync, readSync, writeSync } from 'node:fs';
 import { socketpair } from './calls.js';
@@ -24,12 +25,12 @@ export function controlPair(): ControlFds {
 export class Control {
   constructor(readonly fd: number) {}
 
-  /** Lets the child pass the gate that it waits at, or will. */
+  /** Lets the child pass its next gate. */
   open(): void {
     writeSync(this.fd, Buffer.alloc(1));
   }
 
-  /** Waits for the child to announce itself at a gate, or to end: false. */
+  /** Waits until the child announces itself at a gate (true), or the line is closed (false). */
   arrived(): boolean {
     return readSync(this.fd, Buffer.alloc(1)) === 1;
   }

@@ -34,7 +34,7 @@ export function viewMemory(address: number, bytes: number): Buffer {
   return Buffer.from(koffi.view(BigInt(address), bytes));
 }
 
-/** Where the bytes of a Buffer are. They stay there for as long as it is reachable and is not transferred. */
+/** The address of a Buffer's bytes. It stays the same as long as the Buffer is reachable and is not transferred. */
 export function addressOf(buffer: Buffer): bigint {
   return BigInt(koffi.address(buffer));
 }
@@ -65,10 +65,13 @@ export function callCode(address: number, argument: number): number {
   return codeFunction(address)(BigInt(argument)) as number;
 }
 
-/** A function that runs in the thread pool. Memory that it is given must stay as it is until it has ended. */
+/** A function that runs in the thread pool. Memory that it gets must not change until it has ended. */
 export type AsyncFunction = (...args: FfiArg[]) => Promise<number>;
 
-/** The functions of a shared library, or `undefined` when the machine does not have it; of this process for null. */
+/**
+ * The functions of a shared library, or of this process for null; `undefined` when the machine does not have the
+ * library.
+ */
 export function libraryFunctions(name: string | null) {
   let library: ReturnType<typeof koffi.load>;
   try {

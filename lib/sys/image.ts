@@ -1,10 +1,11 @@
 /**
- * A second stage for a child: an executable of a few hundred bytes, in memory only, that goes on with the same table.
+ * An executable of a few hundred bytes that exists only in memory. The child of a program executes it, and it goes on
+ * with the same table of calls.
  *
- * Until it executes something the child is a copy of Node, and /proc/self/exe leads to Node's file on the host. A container's
- * command that is a script with `#!/proc/self/exe` would have the kernel run that file inside the container, as its root, who
- * could then open it for writing (CVE-2019-5736). So the child first becomes this image, which belongs to nobody and is gone
- * with the process, and executes the command from there.
+ * Before that the child is a copy of Node, and /proc/self/exe leads to Node's file on the host. With a script that
+ * begins with `#!/proc/self/exe` as its command, the kernel would run that file inside the container, as its root, who
+ * could then open it for writing (CVE-2019-5736). Therefore the child first becomes this image, which is no file of the
+ * host and is gone when the process ends. From there it executes the command.
  *
  * Sources: elf(5), memfd_create(2), execveat(2).
  */
@@ -16,17 +17,20 @@ import { imageCode } from './machine-code.js';
 import { type Program, pointerArray, type Step } from './program.js';
 import { isErrno, SyscallError } from './syscall.js';
 
-/** Where the image is in memory: its header, what the entrance needs to know, the code. */
+/** The address of the image in memory, and the offsets of its parts: after the header come parameters and code. */
 const base = 0x400000;
 const imageLayout = { parameters: 0x100, code: 0x140 } as const;
 
-/** What it says to who executes it once more, without the table: a script with `#!/proc/self/exe`, or that as the command. */
+/**
+ * The message when the image is executed again, without the table: by a script with `#!/proc/self/exe`, or as the
+ * command.
+ */
 const stray = Buffer.from(
   'md-isolate: /proc/self/exe: it leads to no program of the container; name the interpreter, or the command, by its path\n',
 );
 
 export interface ImageSteps {
-  /** Before the change: descriptors that stay open lose their close-on-exec mark. */
+  /** Before the change: the table's descriptor loses its close-on-exec mark. */
   prepare: Step;
   /** The change. It has no result when it has succeeded. */
   change: Step;
@@ -35,7 +39,7 @@ export interface ImageSteps {
 }
 
 export class Image {
-  /** The memory of the program: shared with the supervisor on both sides of the change. */
+  /** The memory file with the program's table: shared with the supervisor before and after the change. */
   readonly memory = memfd('md table');
   readonly #file = memfd('md');
   readonly steps: ImageSteps = {
@@ -71,7 +75,7 @@ export class Image {
   }
 }
 
-/** Linux 6.3 wants to be told that a memory file may be executed; before that it does not know the flag. */
+/** A memory file that may be executed. Linux 6.3 and later want MFD_EXEC for that; earlier ones refuse the flag. */
 function memfd(name: string): number {
   const fd = memfd_create.try(name, MFD.CLOEXEC | MFD.EXEC);
   if (!isErrno(fd)) return fd;

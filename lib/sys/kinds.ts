@@ -4,7 +4,7 @@ import type { Kind, Memory, Path } from './syscall.js';
 
 const maxShown = 64;
 
-/** For a NUL inside of a path: it would cut that short. */
+/** Refuses a NUL inside a path: the kernel would take the path to end there. */
 export function refuseNul(): never {
   throw new Error('a path with a NUL byte reached a system call');
 }
@@ -14,7 +14,7 @@ export function cString(path: Path): Buffer {
   const text = typeof path === 'string';
   if (text ? path.includes('\0') : path.includes(0)) refuseNul();
   if (text) return Buffer.from(`${path}\0`);
-  // From the pool of small buffers: memory of its own for each path is what a garbage collection costs most.
+  // From the pool of small buffers: if each path had memory of its own, garbage collections would take much longer.
   const bytes = Buffer.allocUnsafe(path.length + 1);
   bytes.set(path);
   bytes[path.length] = 0;
@@ -67,7 +67,7 @@ export const bytes: Kind<Uint8Array | null> = {
   },
 };
 
-/** Flags by name: those of `families` that are set, joined with `|`, what is left over in hexadecimal. */
+/** Flags, shown by the names in `families` with `|` between them. Unknown bits are shown in hexadecimal. */
 export function flags(...families: [prefix: string, family: Record<string, number>][]): Kind<number> {
   return {
     ...number,

@@ -1,7 +1,7 @@
 /**
- * Stands for koffi in the installed commands: its native addon alone, without the loader around it, which reads ELF
- * headers to tell glibc from musl and costs 4 ms of every start. Here the dynamic linker tells: the addon for glibc does
- * not load where musl is the C library.
+ * Replaces koffi in the installed commands by its native addon alone. koffi's own loader reads ELF headers to tell
+ * glibc from musl, which takes 4 ms of every start. Here it is simply tried: the addon for glibc cannot be loaded where
+ * musl is the C library.
  */
 import fs = require('node:fs');
 import path = require('node:path');
@@ -14,7 +14,7 @@ const addons = {
   x64: ['@koromix/koffi-linux-x64/linux_x64/koffi.node', '@koromix/koffi-linux-x64/musl_x64/koffi.node'],
 };
 
-/** Where `make install` and npm put it. Node's own search takes longer than the loading. */
+/** Where `make install` and npm put the addon. Node's own search would take longer than loading it. */
 const near = ['node_modules', '../../node_modules'];
 
 function addon(): unknown {

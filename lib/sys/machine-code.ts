@@ -131,9 +131,9 @@ export const listings = {
 };
 
 /**
- * How a program goes on after execve(2) of an image of its own (image.ts): it maps the table again, at the same address, and
- * falls into the loop above, whose code follows. Where the table is not to be had, somebody else has executed the image: it says
- * so on descriptor 2 and ends with 126.
+ * The start of the image of image.ts: it maps the table again, at the same address, and goes on with the loop above,
+ * whose code follows. When the table cannot be mapped, somebody else has executed the image: it writes a message to
+ * descriptor 2, and ends with 126.
  */
 export const entrances = {
   x64: `
@@ -188,10 +188,10 @@ export const entrances = {
 };
 
 /**
- * What a batch (batch.ts) runs in this process, with the address of its header: addresses of the first entry, and of the end.
- * An entry is eight words of 8 bytes: the call number, the address of the first argument, three more arguments, the least
- * result that is no surprise, the result, and a place for the first argument. It returns the address of the first entry with
- * a lesser result than that, or of the end.
+ * The code of a batch (batch.ts), which runs in this process. It is called with the address of a header: the addresses
+ * of the first entry and of the end. An entry is eight words of 8 bytes: the call number, the address of the first
+ * argument, three more arguments, the least result that counts as success, the result, and a place for the first
+ * argument. The code returns the address of the first entry whose result was too small, or of the end.
  */
 export const batchListings = {
   x64: `

@@ -1,12 +1,13 @@
-/** Memory of the C library's. */
+/** Settings of the C library's malloc. */
 import { libraryFunctions } from './ffi.js';
 
 /** malloc.h of the GNU C library. */
 const trimThreshold = -1;
 
 /**
- * Lets the process keep so many bytes that were freed, for the next that it wants: given back, they cost a page fault for
- * each 4 KiB and are cleared once more. Without the GNU C library nothing changes. Source: mallopt(3), M_TRIM_THRESHOLD.
+ * Lets the process keep up to so many freed bytes for later use. Memory that was given back to the kernel would cost a
+ * page fault for each 4 KiB, and be cleared again. Does nothing without the GNU C library. Source: mallopt(3),
+ * M_TRIM_THRESHOLD.
  */
 export function keepFreedMemory(bytes: number): void {
   const libc = libraryFunctions(null);

@@ -1,18 +1,21 @@
-/** Memory outside the JavaScript heap: it keeps its address, and what is shared with a child stays shared. */
+/** Memory outside of the JavaScript heap. It keeps its address, and a child can share it. */
 import { ftruncate, mmap, mprotect } from './calls.js';
 import { MAP, PROT } from './constants.js';
 import { viewMemory } from './ffi.js';
 
-/** A hint where to map what another image is to map at the same address: far from where the kernel puts things by itself. */
+/**
+ * An address for memory that another program has to map at the same place: far from where the kernel maps things by
+ * itself.
+ */
 const quietPlace = 0x10_0000_0000;
 
-/** A region to allocate from, front to back. Pages that nobody touches cost nothing. Lives as long as the process. */
+/** A region to allocate from, front to back. Untouched pages take no memory. It lives as long as the process. */
 export class Arena {
   readonly address: number;
   readonly bytes: Buffer;
   #used = 0;
 
-  /** `file` is a memory file to be the region; without one it is anonymous. */
+  /** `file` is a memory file for the region; without one the region is anonymous memory. */
   constructor(size: number, file?: number) {
     if (file === undefined) {
       this.address = mmap(null, size, PROT.READ | PROT.WRITE, MAP.SHARED | MAP.ANONYMOUS, -1, 0);
@@ -33,8 +36,8 @@ export class Arena {
 }
 
 /**
- * Maps machine code for execution and returns its address. Written first and made executable afterwards, never both at
- * once; changing the protection also makes the kernel bring instruction and data caches into line on arm64.
+ * Maps machine code for execution and returns its address. The memory is first writable and then executable, never
+ * both. On arm64 the change of protection also makes the kernel synchronize instruction and data caches.
  */
 export function mapCode(code: Buffer): number {
   const address = mmap(null, code.length, PROT.READ | PROT.WRITE, MAP.PRIVATE | MAP.ANONYMOUS, -1, 0);

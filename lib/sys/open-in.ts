@@ -2,9 +2,9 @@ import { openat2 } from './calls.js';
 import { EAGAIN } from './errno.js';
 
 /**
- * `openat2` of a path that is to stay in a directory (RESOLVE_IN_ROOT or RESOLVE_BENEATH): a descriptor, or a negative errno,
- * but not EAGAIN. That comes when a rename anywhere on the system, in a container too, runs beside a `..`; openat2(2) says to
- * try again.
+ * `openat2` of a path that must stay inside a directory (RESOLVE_IN_ROOT or RESOLVE_BENEATH). Returns a descriptor or a
+ * negative errno, but never EAGAIN: the kernel gives that when anybody on the system renames something while it
+ * resolves a `..`, and openat2(2) says to try again.
  */
 export function openIn(directory: number, path: string | Uint8Array, how: Buffer): number {
   for (;;) {

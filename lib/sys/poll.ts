@@ -3,8 +3,8 @@ import { ppoll } from './calls.js';
 const POLLERR = 8;
 
 /**
- * Whether the pipe that `fd` writes to still has a reader: poll(2) reports POLLERR on a pipe that has none. True of
- * whatever is no pipe. Throws `SyscallError`.
+ * Whether the pipe that `fd` writes to still has a reader: poll(2) reports POLLERR when it has none. True for anything
+ * but a pipe. Throws `SyscallError`.
  */
 export function hasReader(fd: number): boolean {
   const pollfd = Buffer.alloc(8);

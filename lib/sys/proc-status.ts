@@ -5,15 +5,15 @@ export function ownStatus(): string {
   return readFileSync('/proc/self/status', 'latin1');
 }
 
-/** A set that the status shows as a mask in hexadecimal: the numbers of its bits. */
+/** The numbers of the bits that are set in a field of the status, which is a hexadecimal mask. */
 export function statusBits(status: string, field: string): number[] {
   const mask = BigInt(`0x${new RegExp(`^${field}:\\s*([0-9a-f]+)$`, 'm').exec(status)?.[1] ?? '0'}`);
   return Array.from({ length: 64 }, (_, bit) => bit).filter((bit) => (mask >> BigInt(bit)) & 1n);
 }
 
 /**
- * The fields of /proc/PID/stat from the third on, which is the state. The second, a name in parentheses, may itself hold
- * spaces and parentheses. Throws ENOENT or ESRCH when there is no such process.
+ * The fields of /proc/PID/stat, beginning with the third, the state. (The second is a name in parentheses, which may
+ * contain spaces and parentheses.) Throws ENOENT or ESRCH when there is no such process.
  */
 export function statFields(pid: number | string): string[] {
   const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');

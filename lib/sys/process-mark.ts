@@ -1,16 +1,16 @@
 /**
- * What tells a process from all others, for the names of files that it writes: `PIDNS.PID.START`. A later process may have
- * the same number, and one in another container that shares the disk has it now.
- * Sources: pid_namespaces(7); proc_pid_stat(5).
+ * A mark that identifies a process in the names of its files: `PIDNS.PID.START`. The pid alone is not enough: a later
+ * process may get the same one, and a process in another container, on the same disk, may have it now. Sources:
+ * pid_namespaces(7); proc_pid_stat(5).
  */
 import { readlinkSync } from 'node:fs';
 import { errnoName } from '../pipe/failure.js';
 import { statFields } from './proc-status.js';
 
-/** What a process does. `unseen` is one of another PID namespace, which may be alive. */
+/** The state of a process. `unseen`: it is in another PID namespace, and may be alive. */
 export type Life = 'running' | 'stopped' | 'unseen' | 'gone';
 
-/** Matches a mark. */
+/** The form of a mark, as a regular expression. */
 export const markForm = '[0-9]+\\.[0-9]+\\.[0-9]+';
 
 const unknown = '0';
@@ -20,7 +20,7 @@ export function ownMark(): string {
   return `${pidNamespace()}.${process.pid}.${processOf(process.pid)?.start ?? 0}`;
 }
 
-/** What the process does that has a mark. */
+/** The state of the process with a mark. */
 export function lifeOf(mark: string): Life {
   const [namespace = unknown, pid, start] = mark.split('.');
   if (namespace === unknown || namespace !== pidNamespace()) return 'unseen';
@@ -36,15 +36,15 @@ function pidNamespace(): string {
   try {
     return /[0-9]+/.exec(readlinkSync('/proc/self/ns/pid'))?.[0] ?? unknown;
   } catch (error) {
-    // Without /proc nobody can tell who is alive.
+    // Without /proc it cannot be known who is alive.
     if (errnoName(error) === undefined) throw error;
     return unknown;
   }
 }
 
 /**
- * A process: its state, and when it started, in clock ticks since boot. Undefined when there is none, or a dead one that
- * nobody has waited for yet.
+ * The state and the start time of a process, the latter in clock ticks since boot. Undefined when there is none, or
+ * only a zombie.
  */
 function processOf(pid: number): { state: string; start: string } | undefined {
   try {

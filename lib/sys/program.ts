@@ -1,7 +1,7 @@
 /**
- * A program of system calls for a child process. The parent writes it down in full, since the child can run neither
- * JavaScript nor malloc (machine-code.ts has the reasons); the child makes the calls, one after the other, and leaves
- * each result where the parent reads it.
+ * A program of system calls for a child process. The parent writes all of it down in advance, since the child can run
+ * neither JavaScript nor malloc (machine-code.ts tells why). The child makes the calls one after the other, and leaves
+ * each result in memory that the parent reads.
  */
 import { trace, tracing } from '../pipe/trace.js';
 import { exit_group, rt_sigprocmask } from './calls.js';
@@ -12,17 +12,17 @@ import { compareNumber, entryLayout, headerLayout, machineCode } from './machine
 import { Arena, mapCode } from './memory.js';
 import { type Arg, formatResult, isErrno, type Syscall, SyscallError, syscall } from './syscall.js';
 
-/** A number that only the child will know, the result of one of its calls: a file descriptor, mostly. */
+/** A number that is known only in the child: the result of one of its calls, usually a file descriptor. */
 export class Result {
   constructor(
-    /** What a dry run shows in place of the number. */
+    /** Shown in a dry run in the place of the number. */
     readonly name: string,
   ) {}
 }
 
 /**
- * Memory that the kernel is to read or fill in the child. `parts` are written into it before the start: the address of
- * another block, or the result of an earlier call, 8 bytes each at a multiple of 4.
+ * Memory that the kernel reads or fills in the child. `parts` of it, 8 bytes each at a multiple of 4, are the addresses
+ * of other blocks, or the results of earlier calls.
  */
 export class Block {
   constructor(
@@ -37,10 +37,10 @@ export type StepArg = Arg | Result | Block;
 export interface Step {
   readonly call: Syscall;
   readonly args: readonly StepArg[];
-  /** Takes the result. */
+  /** Receives the result. */
   readonly saves?: Result | undefined;
   /**
-   * What an error leads to: the end of the child (the default), the next step, or the step given.
+   * Where to go on after an error: the child ends (the default), the next step, or the given one.
    */
   readonly onError?: 'stop' | 'continue' | Step | undefined;
   /** Where to go on after success; the next step when absent. */
@@ -52,13 +52,16 @@ export const compare: Syscall = Object.assign(
   syscall('compare', { x64: compareNumber, arm64: compareNumber }, memory, hex, hex, int),
 ) as unknown as Syscall;
 
-/** What the child ends with when a step failed; the parent looks at the results, not at this. */
+/** The exit status of the child after a failed step. The parent looks at the results instead. */
 const stoppedStatus = 125;
 /** The result of a step that has not been reached. No system call returns it. */
 const notRun = -(2 ** 63);
 /** Its upper half; the lower one is 0. */
 const notRunUpper = -(2 ** 31);
-/** The addresses in an entry: six arguments, the place for the result, the entry to go on at, the same after an error. */
+/**
+ * The places of the nine addresses in an entry: six arguments, the result, the next entry, the next entry after an
+ * error.
+ */
 const pointerPlaces = [
   ...Array.from({ length: 6 }, (_, i) => entryLayout.args + 8 * i),
   entryLayout.out,
@@ -66,10 +69,10 @@ const pointerPlaces = [
   entryLayout.nextOnError,
 ];
 
-/** Of an entry, with what aligns the next one. */
+/** Bytes of an entry, rounded up so that the next one is aligned. */
 const entrySize = (entryLayout.size + 15) & ~15;
 
-/** Steps ahead that are looked at one by one. */
+/** How many steps ahead are searched one by one: see `#index`. */
 const shortJump = 64;
 
 let code: number | undefined;
@@ -78,7 +81,9 @@ export class Program {
   readonly #arena: Arena;
   readonly #blocks = new Map<Block, number>();
   readonly #cells = new Map<Result | number | bigint, number>();
-  /** The arena once more: numbers are written by halves, since a BigInt for each would take longer than the calls. */
+  /**
+   * A view of the arena. Numbers are written in two halves, since a BigInt for each would take longer than the calls.
+   */
   readonly #words: Int32Array;
   readonly #strings = new Map<string, number>();
   readonly #structures = new Map<Uint8Array, number>();
@@ -89,14 +94,14 @@ export class Program {
   readonly #lower: number;
   readonly #upper: number;
   readonly #carry: number;
-  /** Where the nine addresses of the entry that is being written lead. */
+  /** Scratch space for `#write`: the nine addresses of an entry, as offsets in the arena. */
   readonly #pointers: number[] = [0, 0, 0, 0, 0, 0, 0, 0, 0];
   readonly #zero: number;
-  /** The entries, one for each step and one that ends the child, lie one after the other from here on. */
+  /** The offset of the entries: one for each step, and a last one that ends the child. */
   readonly #first: number;
   readonly #scratch: number;
   readonly #header: number;
-  /** Where each step is in the list; made when it is needed. */
+  /** The index of each step; made when it is first needed. */
   #places: Map<Step, number> | undefined;
   #started = false;
 
@@ -115,7 +120,7 @@ export class Program {
     this.#scratch = this.#arena.allocate(8);
     this.#zero = this.#cell(0);
     this.#first = this.#arena.allocate(entrySize * (steps.length + 1));
-    // Blocks first: a result that lives inside a block has its place there.
+    // Blocks come first, since a result that is a part of a block has its place there.
     for (const block of blocks) this.#block(block);
     const end = steps.length;
     steps.forEach((step, i) => {
@@ -128,11 +133,11 @@ export class Program {
   }
 
   /**
-   * Starts the child and returns its pid (and lets it run at once). `flags` are those of clone(2): CLONE_NEW*, and for a
-   * child that soon executes something CLONE_VM|CLONE_VFORK. It then borrows the memory of this process, which waits, and
-   * no page tables are copied: it uses neither stack nor heap. The child starts with all signals blocked, so that no
-   * handler of Node's runs there: its program unblocks them.
-   * Throws `SyscallError` of clone.
+   * Starts the child, which runs at once, and returns its pid. `flags` are those of clone(2): CLONE_NEW*, and
+   * CLONE_VM|CLONE_VFORK for a child that soon executes something. Such a child uses the memory of this process, which
+   * waits; that is safe since it touches neither stack nor heap, and saves copying the page tables. All signals are
+   * blocked in the child, so that no handler of Node runs there. Its program unblocks them. Throws `SyscallError` of
+   * clone.
    */
   start(flags: number): number {
     if (this.#started) throw new Error('a program runs once');
@@ -149,7 +154,7 @@ export class Program {
     return pid;
   }
 
-  /** Where the table lies, and the address of a step in it: what an image has to know (image.ts). */
+  /** The address and size of the table, and the address of a step in it, for the image (image.ts). */
   location(step: Step): { address: number; size: number; entry: number } {
     return {
       address: this.#arena.address,
@@ -194,7 +199,10 @@ export class Program {
     });
   }
 
-  /** One loop without further calls, since each would be made thousands of times before V8 has compiled it. */
+  /**
+   * Writes the entry of a step. In one loop, since small functions would be called thousands of times before V8
+   * compiles them.
+   */
   #write(i: number, { args, call, saves }: Step, next: number, afterError: number): void {
     const at = this.#entry(i);
     this.#put(at + entryLayout.number, call.number);
@@ -279,7 +287,7 @@ export class Program {
     return this.#first + entrySize * i;
   }
 
-  /** Looks behind step `from` first: most jumps are short, and forward. */
+  /** The index of a step. The search begins at `from`, since most jumps are short and lead forward. */
   #index(step: Step, from = 0): number {
     const end = Math.min(from + shortJump, this.steps.length);
     for (let i = from; i < end; i++) {
@@ -311,8 +319,8 @@ export class Program {
 }
 
 /**
- * Bytes that a program takes at most, and the blocks in it. V8 counts what an arena has as a burden of its own: one that is
- * too large costs a garbage collection. Plain loops, since code that runs once is interpreted.
+ * The most bytes that a program takes, and the blocks in it. V8 counts the memory of the arena, and one that is too
+ * large would cause a garbage collection. In plain loops, since this runs once and is never compiled.
  */
 function survey(steps: readonly Step[]): { size: number; blocks: Set<Block> } {
   const blocks = new Set<Block>();
@@ -337,7 +345,7 @@ function survey(steps: readonly Step[]): { size: number; blocks: Set<Block> } {
   return { size: (size + 4095) & ~4095, blocks };
 }
 
-/** What an allocation of up to 8 bytes takes, and the most that rounding adds to a larger one. */
+/** Bytes of an allocation of up to 8 bytes, and the most that rounding adds to a larger one. */
 const cellSize = 16;
 
 const cloneFlags = flags(['CLONE_', CLONE]);

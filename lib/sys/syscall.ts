@@ -1,6 +1,6 @@
 /**
- * One wrapper for every system call: it calls, traces, checks, and throws errno with the call's arguments. The same
- * definition serves a call made here and one that a child makes (program.ts).
+ * One wrapper for every system call: it calls, traces and checks, and throws errno together with the call's arguments.
+ * The same definition is used for calls here and for those of a child (program.ts).
  */
 import { constants } from 'node:os';
 import { errnoText } from '../pipe/failure.js';
@@ -14,7 +14,7 @@ export type Path = string | Uint8Array;
 export type Memory = Uint8Array | number | bigint | null;
 export type Arg = number | bigint | string | Uint8Array | null;
 
-/** What an argument is: how it crosses to the kernel, and how a trace shows it. */
+/** A kind of argument: how it is passed to the kernel, and how a trace shows it. */
 export interface Kind<T extends Arg = Arg> {
   readonly ffi: FfiType;
   /** The value as the kernel takes it. */
@@ -26,7 +26,7 @@ type ArgsOf<K extends readonly Kind<never>[]> = { [I in keyof K]: K[I] extends K
 
 export interface Syscall<A extends readonly Arg[] = readonly Arg[]> {
   (...args: A): number;
-  /** The same without throwing: a negative errno is a result like any other. */
+  /** The same, but returns a negative errno instead of throwing. */
   try(...args: A): number;
   readonly callName: string;
   readonly number: number;
@@ -78,7 +78,7 @@ export function syscall<const K extends readonly Kind<never>[]>(
   return Object.assign(checked, { try: attempt, callName, number, kinds }) as unknown as Syscall<ArgsOf<K>>;
 }
 
-/** Whether a result is an error: the kernel returns -4095 to -1 for those, and addresses may look negative too. */
+/** Whether a result is an error. Errors are -4095 to -1; other negative numbers may be addresses. */
 export function isErrno(result: number): boolean {
   return result < 0 && result >= -4095;
 }
@@ -94,7 +94,7 @@ export function formatResult(result: number): string {
 }
 
 const errnoNames = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
-// Linux has two names for each of these, and the map may have kept the one that man pages do not use.
+// Each of these has two names on Linux, and the map may have the one that man pages do not use.
 errnoNames.set(EAGAIN, 'EAGAIN').set(EOPNOTSUPP, 'EOPNOTSUPP');
 
 /** 2 gives "ENOENT"; a number that Node has no name for gives "E123". */

@@ -1,6 +1,6 @@
 /**
- * User namespaces: in one of its own, the caller is root over what the caller owns, and over the subordinate ids.
- * Sources: user_namespaces(7), subuid(5), newuidmap(1).
+ * User namespaces: in one of its own, the caller is root, with power over its own files and those of its subordinate
+ * ids. Sources: user_namespaces(7), subuid(5), newuidmap(1).
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
@@ -13,7 +13,7 @@ export type IdMap = [inside: number, outside: number, count: number][];
 export interface IdMaps {
   uid: IdMap;
   gid: IdMap;
-  /** By the programs newuidmap and newgidmap, since the map has ids that are not the caller's own. */
+  /** To be written by newuidmap and newgidmap, since the map has ids that are not the caller's own. */
   helped: boolean;
 }
 
@@ -22,12 +22,12 @@ export interface Caller {
   gid: number;
 }
 
-/** The kernel takes no more lines: user_namespaces(7). */
+/** How many lines of a map the kernel takes: user_namespaces(7). */
 const maxExtents = 340;
 
 /**
- * The caller as root, and all subordinate ids from 1 on, range after range. Throws `Failure` 77 about `flag`, which asked
- * for it, when the system grants the caller none.
+ * Maps root to the caller, and ids from 1 on to all subordinate ids, range after range. Throws `Failure` 77 that names
+ * `flag` when the system grants the caller none.
  */
 export function rangeMaps(caller: Caller, flag: string): IdMaps {
   const lacking = missingForRange(caller);
@@ -36,7 +36,7 @@ export function rangeMaps(caller: Caller, flag: string): IdMaps {
   return { uid: uid!, gid: gid!, helped: caller.uid !== 0 };
 }
 
-/** No id outside may stand for two inside, so what ranges have in common counts once. */
+/** One map. No id outside may be mapped twice, so ids that are in several ranges are used only once. */
 function mapOf(own: number, ranges: Range[]): IdMap {
   const map: IdMap = [[0, own, 1]];
   for (const range of ranges) {
@@ -48,7 +48,7 @@ function mapOf(own: number, ranges: Range[]): IdMap {
   return map.slice(0, maxExtents);
 }
 
-/** The parts of a range that no line of the map has, in order. */
+/** The parts of a range that the map does not have yet, in order. */
 function without(range: Range, map: IdMap): Range[] {
   let parts = [range];
   for (const [, taken, count] of map) {
@@ -61,7 +61,7 @@ function without(range: Range, map: IdMap): Range[] {
   return parts;
 }
 
-/** What is not there for `rangeMaps`, and what would bring it. */
+/** What is missing for `rangeMaps`, and how to get it; undefined when nothing is. */
 export function missingForRange(caller: Caller): { why: string; hint: string } | undefined {
   const name = userName(caller.uid);
   for (const kind of ['uid', 'gid'] as const) {
@@ -78,7 +78,7 @@ export function missingForRange(caller: Caller): { why: string; hint: string } |
   return undefined;
 }
 
-/** Ids outside: the first, and the one behind the last. */
+/** A range of ids outside: the first one, and the one after the last. */
 type Range = [start: number, end: number];
 
 /** The ranges that subuid(5) or subgid(5) grants the caller. */
@@ -108,13 +108,16 @@ function onPath(program: string): boolean {
   return (process.env.PATH ?? '').split(':').some((directory) => existsSync(`${directory}/${program}`));
 }
 
-/** Gives the waiting child its ids. `otherwise` says how to do without the helpers, should they fail. Throws `Failure` 77. */
+/**
+ * Writes the maps for the waiting child. `otherwise` is a hint for the case that the helper programs fail. Throws
+ * `Failure` 77.
+ */
 export function writeMaps(pid: number, { uid, gid, helped }: IdMaps, otherwise: string): void {
   if (helped) {
     runHelpers(pid, uid, gid, otherwise);
     return;
   }
-  // Without this the kernel refuses gid_map to an unprivileged writer: user_namespaces(7), "setgroups".
+  // Without this the kernel does not let an ordinary user write gid_map: user_namespaces(7), "setgroups".
   if (process.geteuid!() !== 0) write(`/proc/${pid}/setgroups`, 'deny');
   write(`/proc/${pid}/uid_map`, mapText(uid));
   write(`/proc/${pid}/gid_map`, mapText(gid));
@@ -168,7 +171,10 @@ const switches: readonly [path: string, refuses: string, remedy: string][] = [
   ],
 ];
 
-/** Which of the known switches of kernels and distributions forbids user namespaces here, and how to turn it. */
+/**
+ * Which setting of the kernel or the distribution forbids user namespaces here, and how to change it; undefined for
+ * none.
+ */
 export function refusal(read: (path: string) => string | undefined = readSwitch): string | undefined {
   const found = switches.find(([path, refuses]) => read(path)?.trim() === refuses);
   if (!found) return undefined;
@@ -176,7 +182,7 @@ export function refusal(read: (path: string) => string | undefined = readSwitch)
   return `${path.slice('/proc/sys/'.length).replaceAll('/', '.')} is ${value} on this host: ${remedy}, or run this as root`;
 }
 
-/** What to do when the kernel refused a user namespace, or its powers, with this errno. */
+/** The hint when the kernel has refused a user namespace, or capabilities in it, with this errno. */
 export function refusalHint(code: string): string {
   const known = refusal();
   if (known) return known;
@@ -189,12 +195,15 @@ export function refusalHint(code: string): string {
 /** For ENOSPC from clone(2). */
 export const tooManyNamespaces = 'too many namespaces exist, or they are nested too deep: see /proc/sys/user';
 
-/** Whether the root of this process is a plain directory, where no mount begins: chroot(2). One of a mount's own cannot be told. */
+/**
+ * Whether this process is in a chroot(2) to a directory that is no mount point. A chroot to a mount point cannot be
+ * recognized.
+ */
 export function isChrooted(): boolean {
   return !/^(\S+ ){4}\/ /m.test(readFileSync('/proc/self/mountinfo', 'latin1'));
 }
 
-/** Whether this process is in a user namespace: the first one of all maps every id to itself. */
+/** Whether this process is in a user namespace other than the initial one, which maps every id to itself. */
 export function inUserNamespace(): boolean {
   return !/^\s*0\s+0\s+4294967295\s*$/.test(readFileSync('/proc/self/uid_map', 'latin1'));
 }

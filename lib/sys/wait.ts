@@ -1,4 +1,4 @@
-/** Waiting for a child that was started by a program of system calls: Node knows nothing of it. */
+/** Waits for a child that program.ts has started: Node does not know it. */
 import { wait4 } from './calls.js';
 import { W } from './constants.js';
 import { isErrno, SyscallError } from './syscall.js';

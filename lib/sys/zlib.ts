@@ -1,6 +1,6 @@
 /**
- * Decompression by the zlib inside Node, called as a function into memory of the caller's: the stream of node:zlib allocates
- * memory for each piece that comes out, which costs as much as hashing it. Source: zlib.h.
+ * Calls the zlib inside Node to decompress into memory of the caller. The stream of node:zlib allocates new memory for
+ * each piece of output, which takes as long as hashing it. Source: zlib.h.
  */
 import { addressOf, libraryFunctions, type NativeFunction, textAt } from './ffi.js';
 import { once } from './once.js';
@@ -22,22 +22,22 @@ interface Library {
   end: NativeFunction;
 }
 
-/** Whether zlib can be called: a Node whose symbols were stripped does not show it. */
+/** Whether zlib can be called: not in a Node whose symbols were stripped. */
 export function hasZlib(): boolean {
   return library() !== undefined;
 }
 
-/** What a call of `Inflater.run` has come to. */
+/** The result of `Inflater.run`. */
 export interface Inflated {
-  /** Where the input has been read to. */
+  /** The position in the input up to which it was read. */
   at: number;
   /** Bytes of output. */
   bytes: number;
-  /** The end of the gzip member has been reached, and its checksum is right, if that is looked at. */
+  /** The end of the gzip member was reached. With `checks`, its checksum is right. */
   ended: boolean;
 }
 
-/** One gzip member after the other. */
+/** Decompresses gzip members, one after the other. */
 export class Inflater {
   private readonly functions: Library;
   private readonly stream = Buffer.alloc(streamBytes);
@@ -53,8 +53,8 @@ export class Inflater {
   }
 
   /**
-   * Decompresses `input` from `at` on into `output`, until one of them is used up or the member ends. Of damaged data it
-   * says in a few words what is wrong.
+   * Decompresses `input` from `at` on into `output`, until one of them is used up or the member ends. For damaged data
+   * it returns a few words about what is wrong.
    */
   run(input: Buffer, at: number, output: Buffer): Inflated | string {
     const { stream } = this;
@@ -90,12 +90,12 @@ export class Inflater {
   }
 }
 
-/** C says nothing of the upper half of a register that returns an int. */
+/** The result of a C function that returns an int: the upper half of its register may be anything. */
 function asInt(value: number): number {
   return Number(BigInt.asIntN(32, BigInt(value)));
 }
 
-/** The zlib that Node itself uses is among its own symbols, be it part of Node or the system's. */
+/** The zlib that Node itself uses, found by its symbols: it may be a part of Node or a library of the system. */
 const library = once((): Library | undefined => {
   const zlib = libraryFunctions(null);
   if (!zlib?.has('inflateInit2_') || !zlib.has('inflateValidate')) return undefined;

@@ -1,7 +1,7 @@
 /**
- * Decompression by libzstd: the one inside Node where Node has zstd (22.15 and later), else the machine's. Never the
- * machine's in such a Node: its calls to itself would reach the functions of the same names in Node, of another version.
- * zstd.h documents it.
+ * Decompression by libzstd: the one inside Node if Node has zstd (22.15 and later), otherwise the machine's. In a Node
+ * with zstd the machine's must not be used: its internal calls would reach functions of the same names in Node, of
+ * another version. zstd.h documents it.
  */
 import * as zlib from 'node:zlib';
 import { type AsyncFunction, type FfiType, libraryFunctions, type NativeFunction } from './ffi.js';
@@ -14,7 +14,7 @@ interface Library {
   decompressAside: AsyncFunction;
 }
 
-/** Less input than this is decompressed sooner than the thread pool would take notice of it. */
+/** Bytes. Less input is decompressed in this thread, since that is faster than asking the thread pool. */
 const smallBytes = 4096;
 
 /** Whether libzstd is there. */
@@ -22,7 +22,7 @@ export function hasZstd(): boolean {
   return library() !== undefined;
 }
 
-/** A decompression context. Frames may come in pieces; whoever feeds it tells where one ends. */
+/** A decompression context. Frames may come in pieces. The caller has to know where a frame ends. */
 export class ZstdContext {
   private readonly functions: Library;
   private readonly context: number | bigint;
