@@ -18,6 +18,7 @@ import {
   utimensat,
 } from '../sys/calls.js';
 import { AT, S } from '../sys/constants.js';
+import { deviceNumber } from '../sys/device-number.js';
 import { EEXIST, EINVAL, ENOENT, EPERM } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, cleanPath, joinPath, shown, splitPath, toBytes } from './bytes.js';
@@ -178,7 +179,7 @@ export class EntryMaker {
     const { uid, gid, mode, type, major, minor } = entry;
     const isDevice = type === 'char' || type === 'block';
     const kind = type === 'fifo' ? S.IFIFO : type === 'char' ? S.IFCHR : S.IFBLK;
-    const number = isDevice ? deviceNumber(entry) : 0;
+    const number = isDevice ? deviceNumber(major, minor) : 0;
     const make = (name: Buffer) => mknodat.try(place.dir.fd, name, kind | (mode & 0o777), number);
     // A FIFO needs no privilege: where it cannot be made the filesystem has none, and that is a failure.
     if (this.create(place, make, isDevice ? EPERM : 0)) this.setByName(entry, place);
@@ -273,9 +274,4 @@ export class MissingTarget extends Failure {
 
 function isDirectory(dir: Dir, name: ByteString): boolean {
   return ((statAt(dir.fd, name)?.mode ?? 0) & S.IFMT) === S.IFDIR;
-}
-
-/** makedev(3) in the kernel's encoding: 12 bits of major, 20 bits of minor. */
-function deviceNumber({ major, minor }: Entry): number {
-  return ((minor & 0xfff00) << 12) + (major << 8) + (minor & 0xff);
 }

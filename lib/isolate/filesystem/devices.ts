@@ -1,6 +1,7 @@
 /** The container's own /dev, with the few harmless devices that every program expects. */
 import { mkdirat, mknodat, mount_setattr, mountAttr, symlinkat } from '../../sys/calls.js';
 import { AT, MOUNT_ATTR, S } from '../../sys/constants.js';
+import { deviceNumber } from '../../sys/device-number.js';
 import type { Result } from '../../sys/program.js';
 import { type PlanStep, step } from '../step.js';
 import { attach, copyOfTree, mountAt, mountOnOwn, newFileSystem, openOwn, plainAttributes } from './mounts.js';
@@ -153,9 +154,4 @@ function hostDevice(dev: Result, { path, mode, device }: HostDevice): PlanStep[]
     ),
     step(mknodat, [dev, path, mode, device], '--privileged: every device of the host.', { onError: 'continue' }),
   ];
-}
-
-/** makedev(3) for numbers below 256 and 4096. */
-export function deviceNumber(major: number, minor: number): number {
-  return ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0;
 }

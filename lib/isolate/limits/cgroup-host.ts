@@ -1,4 +1,5 @@
 /** Where this machine has its cgroups, and which controllers are in which hierarchy: cgroups(7). Read only. */
+import { decodeMountPath } from '../../sys/mountinfo.js';
 
 /** A mounted hierarchy, and the cgroup in it that this process is in. */
 export interface Hierarchy {
@@ -60,16 +61,11 @@ function cgroupMount(line: string): Mount[] {
   return [
     {
       version: type === 'cgroup2' ? 2 : 1,
-      point: decodeOctal(point),
-      root: decodeOctal(root),
+      point: decodeMountPath(point),
+      root: decodeMountPath(root),
       options: options.split(','),
     },
   ];
-}
-
-/** In mountinfo, spaces and some other characters are written as three octal digits. */
-function decodeOctal(path: string): string {
-  return path.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }
 
 /** `4:memory:/user.slice`, and for v2 `0::/user.slice`. */

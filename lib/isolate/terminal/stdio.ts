@@ -15,8 +15,8 @@ import { Failure } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
 import { dup3, fchmod, openat2, openHow } from '../../sys/calls.js';
 import { O, RESOLVE } from '../../sys/constants.js';
+import { deviceNumber } from '../../sys/device-number.js';
 import { Result } from '../../sys/program.js';
-import { deviceNumber } from '../filesystem/devices.js';
 import { type PlanStep, step } from '../step.js';
 
 /**
