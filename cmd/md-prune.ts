@@ -39,7 +39,8 @@ main(
     ].join('\n'),
   },
   async ({ flags, operands }) => {
-    if (flags.all && operands.length > 0) throw new Failure(Status.usage, '--all', 'it leaves no image to name');
+    if (flags.all && operands.length > 0)
+      throw new Failure(Status.usage, '--all', 'it means every image, so none can be named');
     if (flags.map) {
       const status = await runMapped();
       if (status !== undefined) return status;

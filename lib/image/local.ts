@@ -59,7 +59,7 @@ export async function findLocal(text: string, sameName: (a: string, b: string) =
 export function openLocal(place: string, image: string, choice: Choice): Source {
   if (place === 'store') return new Offline(new Store(), image, choice);
   const [, kind = '', path = ''] = /^(oci|oci-archive|docker-archive):(\/.*)$/s.exec(place) ?? [];
-  if (kind === '') throw bad('source', `${JSON.stringify(place)} is none that is known`);
+  if (kind === '') throw bad('source', `${JSON.stringify(place)} is not a known kind of source`);
   return new Unopened(() => open(kind, path));
 }
 

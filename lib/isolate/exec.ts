@@ -37,11 +37,11 @@ export function changeSteps({ prepare, change, resume }: ImageSteps, control: nu
     ...[0, 1, 2].map((fd) =>
       step(fcntl, [fd, F.SETFD, 0], `Node marks descriptor ${fd} close-on-exec; the command needs it.`),
     ),
-    step(fcntl, [control, F.SETFD, 0], 'The line to the supervisor goes along.'),
-    { ...prepare, why: 'The memory that this plan is in goes along.', man: 'fcntl(2)' },
+    step(fcntl, [control, F.SETFD, 0], 'The line to the supervisor must stay open in the next program.'),
+    { ...prepare, why: 'So must the memory file that this plan is in.', man: 'fcntl(2)' },
     {
       ...change,
-      why: 'Until now this process is a copy of Node, and /proc/self/exe its file on the host. A script with that for its interpreter could get hold of it (CVE-2019-5736). A few bytes in memory take the place.',
+      why: 'Until now this process is a copy of Node, and /proc/self/exe leads to its file on the host. A script with that as its interpreter could overwrite it (CVE-2019-5736). So a program of a few bytes, in memory only, takes over.',
       man: 'execveat(2)',
       hint: 'vm.memfd_noexec must not be 2, and a seccomp filter around this process must let execveat pass',
     },
@@ -73,7 +73,7 @@ export function deathStep(): PlanStep {
   return step(
     prctl,
     [PR.SET_PDEATHSIG, SIGKILL, 0, 0, 0],
-    'When the supervisor dies, killed perhaps, so does this process, unless the command changes its user or asks the kernel for something else: --init rules that out.',
+    'When the supervisor dies, this process is killed as well. The command can undo that, by changing its user for example; with --init it cannot.',
     {
       man: 'PR_SET_PDEATHSIG(2const)',
     },
@@ -104,7 +104,7 @@ export function restoreSteps({ changedSignals }: Host, mask: number): PlanStep[]
       step(
         rt_sigaction,
         [signal, byDefault, null, 8],
-        `Signal ${signal} means to the command what signal(7) says, not what Node made of it.`,
+        `Signal ${signal} gets its default action back, which Node has changed.`,
         {
           man: 'sigaction(2)',
         },
@@ -113,7 +113,7 @@ export function restoreSteps({ changedSignals }: Host, mask: number): PlanStep[]
     step(
       close_range,
       [3, 0xffffffff, CLOSE_RANGE.CLOEXEC],
-      'The command gets descriptors 0, 1 and 2. The end of the line tells the supervisor that it has begun.',
+      'The command gets descriptors 0, 1 and 2 only. When the line is closed, the supervisor knows that it has begun.',
     ),
   ];
 }

@@ -37,7 +37,7 @@ const notPermitted = ['EPERM', 'EACCES'];
 /** The hint when the kernel refuses something to root. */
 function powerlessHint(): string {
   return inUserNamespace()
-    ? 'root here is that of a user namespace: --userns self makes do with that'
+    ? 'root here is only root of a user namespace: --userns self can work with that'
     : 'root is not enough here: this process runs in a container, which needs --privileged for this, or under a policy that takes its powers away';
 }
 
@@ -50,7 +50,8 @@ export function cloneFailure(error: unknown, user: boolean): Failure {
 }
 
 function cloneHint(code: string, user: boolean): string | undefined {
-  if (code === 'EAGAIN') return 'no more processes may be started: see ulimit -u, and pids.max of the own cgroup';
+  if (code === 'EAGAIN')
+    return 'no more processes may be started: see ulimit -u, and pids.max of the cgroup of this process';
   if (user) return refusalHint(code);
   if (code === 'ENOSPC') return tooManyNamespaces;
   return notPermitted.includes(code) ? powerlessHint() : undefined;

@@ -38,7 +38,7 @@ export function initSteps({ terminal }: { terminal: boolean }): Init {
       step(
         prctl,
         [PR.SET_DUMPABLE, 0, 0, 0, 0],
-        'Nobody in the container traces process 1 or writes to its memory; execve(2) gives the command back what it takes.',
+        'Nobody in the container may trace process 1 or write to its memory. For the command execve(2) undoes this.',
         { man: 'PR_SET_DUMPABLE(2const)' },
       ),
       step(prctl, [PR.SET_NAME, name(), 0, 0, 0], 'What ps(1) calls it.', { man: 'PR_SET_NAME(2const)' }),
@@ -48,9 +48,14 @@ export function initSteps({ terminal }: { terminal: boolean }): Init {
         '--init: this process stays what it is, process 1 of the container, and the command becomes its child. It waits until execve(2), since until then both write to the same memory.',
         { man: 'pid_namespaces(7)', hint: '--init takes one process more: see --pids-limit and --ulimit nproc' },
       ),
-      step(setsid, [], 'Both come by here. Process 1 leads a session already, and by that error knows itself.', {
-        onError: loop[0]!,
-      }),
+      step(
+        setsid,
+        [],
+        'Both processes come here. For process 1 this fails, since it leads a session already: it goes on with steps of its own.',
+        {
+          onError: loop[0]!,
+        },
+      ),
       ...(terminal ? [controllingStep(0)] : []),
     ],
     loop,
@@ -67,31 +72,31 @@ function loopSteps(command: Result, status: Block): PlanStep[] {
   const interrupted = step(
     compare,
     [signalSeen, lower, 2 ** 32 - EINTR, EPERM],
-    'Stopped and continued from outside, perhaps: once more.',
+    'Being stopped and continued from outside interrupts the wait: it begins again.',
     { man: 'sigwaitinfo(2)', hint: 'with --init a seccomp profile has to let rt_sigtimedwait pass' },
   );
   const listen = step(
     rt_sigtimedwait,
     [Buffer.alloc(8, 0xff), null, null, 8],
-    'All signals are blocked here, so each waits until it is asked for.',
+    'All signals are blocked here, so each one stays pending until this takes it.',
     { saves: signal, onError: interrupted, man: 'sigwaitinfo(2)' },
   );
   const reap = step(
     wait4,
     [-1, status, W.NOHANG, null],
-    'Whoever has lost its parent is a child of process 1, and stays a zombie until asked for.',
+    'Orphans become children of process 1. Each that ends is a zombie until this takes its status.',
     { saves: ended, onError: listen, man },
   );
   const end = step(
     exit_group,
     [0],
-    'The end of process 1 is that of all that still run; the supervisor finds the status of the command in memory.',
+    'When process 1 ends, the kernel ends all other processes. The supervisor finds the status of the command in memory.',
     { man: 'pid_namespaces(7)' },
   );
   const other = step(
     compare,
     [endedSeen, lower, 0, EAGAIN],
-    'None has ended: back to the signals. One has: the next.',
+    'No child has ended: wait for signals. One has: look for the next one.',
     {
       next: listen,
       onError: reap,
@@ -107,15 +112,20 @@ function loopSteps(command: Result, status: Block): PlanStep[] {
     next: listen,
     onError: listen,
   });
-  const which = step(compare, [signalSeen, lower, SIGCHLD, EAGAIN], 'A child has ended, or somebody wants something?', {
-    next: reap,
-    onError: forward,
-    man: 'signal(7)',
-  });
+  const which = step(
+    compare,
+    [signalSeen, lower, SIGCHLD, EAGAIN],
+    'Has a child ended? Any other signal is for the command.',
+    {
+      next: reap,
+      onError: forward,
+      man: 'signal(7)',
+    },
+  );
   const alone = step(
     close_range,
     [0, lower, 0],
-    'Process 1 keeps nothing open: who reads what the command writes sees the end of it.',
+    'Process 1 keeps nothing open, so that a reader of the output sees its end when the command has ended.',
     { next: listen },
   );
   return [alone, interrupted, listen, which, reap, main, end, other, forward];

@@ -22,7 +22,7 @@ export function namespacesOf(network: 'host' | 'none', user: boolean, moves: boo
 
 /** After the child was moved to its cgroup: the namespace begins at the cgroup that it is in. */
 export function cgroupNamespaceStep(): PlanStep {
-  return step(unshare, [CLONE.NEWCGROUP], 'From here on the own cgroup looks like the topmost.', {
+  return step(unshare, [CLONE.NEWCGROUP], 'From here on this process sees its own cgroup as the topmost one.', {
     man: 'cgroup_namespaces(7)',
   });
 }
@@ -69,19 +69,19 @@ export function loopbackSteps(): PlanStep[] {
   request.write('lo');
   request.writeInt16LE(IFF_UP_RUNNING, 16);
   return [
-    step(socket, [AF_INET, SOCK_DGRAM, 0], 'Any socket serves to talk to the interfaces.', {
+    step(socket, [AF_INET, SOCK_DGRAM, 0], 'Any socket will do to configure the interfaces.', {
       saves: fd,
       man: 'netdevice(7)',
     }),
     step(
       ioctlInterface,
       [fd, SIOC.SIFFLAGS, request],
-      'The only interface of a new network namespace is lo, and it is down: 127.0.0.1 shall answer.',
+      'The only interface of a new network namespace is lo, and it is down. With this 127.0.0.1 answers.',
       {
         man: 'netdevice(7)',
       },
     ),
-    step(close, [fd], 'It has served.'),
+    step(close, [fd], 'It is not needed any more.'),
   ];
 }
 

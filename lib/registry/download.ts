@@ -129,7 +129,7 @@ export class Download {
     if (sink.offset + chunk.length > size) {
       // This is other content, so all of it is wrong.
       sink.restart();
-      throw new RegistryFailure(Status.data, what, `more than the ${size} bytes came that its descriptor says`);
+      throw new RegistryFailure(Status.data, what, `more bytes came than the ${size} in its descriptor`);
     }
     connections.received += chunk.length;
     return sink.write(chunk);

@@ -79,7 +79,7 @@ export async function openRegistry(
 function checkNames({ registry, repository, reference }: RegistryDocument): void {
   const named = tryReference(`${registry}/${repository}`);
   const wrong = (field: string, value: unknown) =>
-    new Failure(Status.data, `document on stdin: ${field}`, `${JSON.stringify(value)} is none`);
+    new Failure(Status.data, `document on stdin: ${field}`, `${JSON.stringify(value)} is not valid`);
   if (!named || named.registry !== registry || named.repository !== repository) {
     throw wrong('registry and repository', `${registry}/${repository}`);
   }

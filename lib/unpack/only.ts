@@ -48,7 +48,7 @@ export class Selection {
     this.hasGrown = false;
     this.passes += 1;
     if (hasGrown && this.passes === maxPasses)
-      throw new Failure(Status.data, 'archive', 'its hard links lead on and on');
+      throw new Failure(Status.data, 'archive', 'its hard links refer to other hard links without end');
     return hasGrown;
   }
 

@@ -177,7 +177,8 @@ function readLink(fd: number): ByteString {
   const buffer = Buffer.allocUnsafe(8192);
   const path = `/proc/self/fd/${fd}`;
   const bytes = readlinkat.try(AT.FDCWD, path, buffer, buffer.length);
-  if (bytes === -ENOENT) throw new Failure(Status.io, '/proc', 'it is not mounted, and nothing else knows open files');
+  if (bytes === -ENOENT)
+    throw new Failure(Status.io, '/proc', 'it is not mounted, and nothing else tells where open files are');
   if (bytes < 0) throw new SyscallError('readlinkat', -bytes, path);
   return fromBytes(buffer, 0, bytes);
 }

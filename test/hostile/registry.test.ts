@@ -78,8 +78,13 @@ const badLayer = layers[1]!.descriptor;
 
 const layerFaults: [what: string, fault: Partial<Fault>, status: number, why: RegExp][] = [
   ['has one bit turned', { corruptAt: 20 }, 65, /blob sha256:[0-9a-f]+: digest mismatch/],
-  ['is longer than it said', { extraBytes: 100 }, 65, /more than the [0-9]+ bytes/],
-  ['is endless', { status: 200, body: filler(1 << 30), headers: { 'content-length': undefined } }, 65, /more than the/],
+  ['is longer than it said', { extraBytes: 100 }, 65, /more bytes came than the [0-9]+/],
+  [
+    'is endless',
+    { status: 200, body: filler(1 << 30), headers: { 'content-length': undefined } },
+    65,
+    /more bytes came than the/,
+  ],
   ['is another one', { status: 200, body: layers[0]!.bytes }, 65, /offers [0-9]+ bytes|digest mismatch/],
   ['is not there', { status: 404, body: '' }, 69, /not found: HTTP 404/],
   ['is refused', { status: 403, body: '<html>' }, 77, /denied: HTTP 403/],

@@ -366,7 +366,7 @@ test('where there is no /proc the error says so', { skip: needsRoot || needs('un
   const script = `unshare --mount --propagation private sh -c 'mount -t tmpfs none /proc && exec md-unpack "$1"' sh "$1"`;
   const { status, stderr } = await shell(script, [rootfs], { stdin });
   assert.equal(status, 74);
-  assert.equal(stderr, 'md-unpack: /proc: it is not mounted, and nothing else knows open files\n');
+  assert.equal(stderr, 'md-unpack: /proc: it is not mounted, and nothing else tells where open files are\n');
   assert.deepEqual(readdirSync(directory), ['layers']);
 });
 

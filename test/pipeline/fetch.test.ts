@@ -805,7 +805,7 @@ for (const [field, value] of [
     assert.equal(result.status, 65, result.stderr);
     assert.match(
       result.stderr,
-      /^md-manifest: document on stdin: (?:registry and repository|reference): ".*" is none\n$/,
+      /^md-manifest: document on stdin: (?:registry and repository|reference): ".*" is not valid\n$/,
     );
     assert.deepEqual(it.registry.requests, []);
   });

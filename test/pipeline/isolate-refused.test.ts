@@ -34,7 +34,7 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp][] 
     'root of a user namespace',
     'unshare -Ur "$@"',
     [],
-    /\(EPERM\); root here is that of a user namespace: --userns self makes do with that$/,
+    /\(EPERM\); root here is only root of a user namespace: --userns self can work with that$/,
   ],
   [
     'root without CAP_SYS_ADMIN',

@@ -51,10 +51,10 @@ export function consoleSteps(
       saves: slave,
       man: 'TIOCGPTPEER(2const)',
     }),
-    // An id that the user namespace does not have fails later on, where that can be told.
+    // An id that the user namespace does not have is an error later on, where the message can say so.
     ...(uid === 0
       ? []
-      : [step(fchown, [slave, uid, -1], 'The user may open the own terminal by name.', { onError: 'continue' })]),
+      : [step(fchown, [slave, uid, -1], 'The user may open this terminal by name.', { onError: 'continue' })]),
     step(
       sendmsg,
       [child, message(master), 0],
