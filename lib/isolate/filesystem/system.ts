@@ -41,15 +41,18 @@ export function procAndSys(
   };
 }
 
-/** The cgroup namespace makes each hierarchy begin at the container's own group. */
-function cgroupSteps(sys: Result, { hierarchies, unified }: Host, readOnlyBit: number): PlanStep[] {
-  const place = { links: 'none' as const, why: 'The place that sysfs has for it.' };
-  const readOnly = plainAttributes | readOnlyBit;
-  if (hierarchies.length === 0) {
-    if (!unified) return [];
-    const tree = newFileSystem('cgroup2', {}, readOnly, 'Programs read their own limits here.');
-    return mountAt(sys, 'fs/cgroup', 'directory', tree, place);
-  }
+const cgroupPlace = { links: 'none' as const, why: 'The place that sysfs has for it.' };
+
+/** /sys/fs/cgroup. In the cgroup namespace each hierarchy begins at the container's own cgroup. */
+function cgroupSteps(sys: Result, { hierarchies, unified }: Host, readOnly: number): PlanStep[] {
+  if (hierarchies.length > 0) return hierarchySteps(sys, hierarchies, readOnly);
+  if (!unified) return [];
+  const tree = newFileSystem('cgroup2', {}, plainAttributes | readOnly, 'Programs read their own limits here.');
+  return mountAt(sys, 'fs/cgroup', 'directory', tree, cgroupPlace);
+}
+
+/** cgroup v1: a directory, in a tmpfs, for each hierarchy. */
+function hierarchySteps(sys: Result, hierarchies: readonly string[], readOnly: number): PlanStep[] {
   const tmpfs = newFileSystem(
     'tmpfs',
     { mode: '755' },
@@ -57,34 +60,25 @@ function cgroupSteps(sys: Result, { hierarchies, unified }: Host, readOnlyBit: n
     'cgroup v1 has a mount for each controller, side by side.',
     new Result('cgroup v1'),
   );
+  const closing = step(
+    mount_setattr,
+    [tmpfs.fd, '', AT.EMPTY_PATH, mountAttr(MOUNT_ATTR.RDONLY), 32],
+    'The directories are there, and nothing else has to be.',
+  );
   return [
-    ...mountAt(sys, 'fs/cgroup', 'directory', tmpfs, place),
+    ...mountAt(sys, 'fs/cgroup', 'directory', tmpfs, cgroupPlace),
     ...hierarchies.flatMap((name) => {
-      const options = Object.fromEntries(
-        name.startsWith('name=')
-          ? [
-              ['none', true],
-              ['name', name.slice(5)],
-            ]
-          : name.split(',').map((controller) => [controller, true]),
-      );
-      const tree = newFileSystem(
-        'cgroup',
-        options as Record<string, string | true>,
-        readOnly,
-        `The controller ${name}: programs read their own limits here.`,
-      );
+      const why = `The controller ${name}: programs read their own limits here.`;
+      const tree = newFileSystem('cgroup', hierarchyOptions(name), plainAttributes | readOnly, why);
       const directory = name.replace(/^name=/, '');
       return mountOnOwn(tmpfs.fd, directory, tree, `/sys/fs/cgroup/${directory}`);
     }),
-    ...(readOnlyBit === 0
-      ? []
-      : [
-          step(
-            mount_setattr,
-            [tmpfs.fd, '', AT.EMPTY_PATH, mountAttr(MOUNT_ATTR.RDONLY), 32],
-            'The directories are there, and nothing else has to be.',
-          ),
-        ]),
+    ...(readOnly === 0 ? [] : [closing]),
   ];
+}
+
+/** The options of mount(2) for a hierarchy: its controllers (`cpu,cpuacct`), or `none` and a name (`name=systemd`). */
+function hierarchyOptions(name: string): Record<string, string | true> {
+  if (name.startsWith('name=')) return { none: true, name: name.slice(5) };
+  return Object.fromEntries(name.split(',').map((controller): [string, true] => [controller, true]));
 }
