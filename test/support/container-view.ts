@@ -65,12 +65,12 @@ function statusFact(line: string): Fact[] {
   return name === undefined ? [] : [[name, value]];
 }
 
-/** The type, and the flags of this mount in a fixed order. Where it comes from on the host is each program's own affair. */
+/** The type of a mount, and its flags in a fixed order. Its source is left out, since it differs by program. */
 function mountFact(line: string): Fact {
   const [before = '', after = ''] = line.split(' - ');
   const [, , , , point = '', flags = ''] = before.split(' ');
   const [type = ''] = after.split(' ');
-  // The root is whatever the images are stored on.
+  // The type of the root depends on where the program stores images.
   const shown = point === '/' ? '' : `${type} `;
   return [`mount ${point}`, shown + flags.split(',').sort().join(',')];
 }

@@ -1,16 +1,17 @@
 /**
- * What image-spec, layer.md says that a stack of layers means. The model knows no files, descriptors or order of system
- * calls: a layer is what it has brought and what it has hidden so far, and is laid over what the layers below it have left.
+ * A model of what a stack of layers means by image-spec, layer.md. It knows nothing of files, descriptors or system
+ * calls. A layer consists of the entries that it has brought and the paths that it has hidden so far. Its view is what
+ * the layers below have left, with both applied.
  */
 import type { TarEntry } from './tar.js';
 
-/** Hard links are names of one and the same node. */
+/** A file or directory. The names of a hard link share one node. */
 export interface Node {
   type: 'file' | 'directory' | 'symlink' | 'fifo';
-  /** Content, target. */
+  /** The content of a file, or the target of a symlink. */
   value: string;
   mode: string;
-  /** Of a directory that no entry has described: not compared. */
+  /** A directory that no entry has described: its attributes are not compared. */
   implied?: boolean;
 }
 
@@ -29,7 +30,7 @@ const nameOf = (path: string) => path.slice(path.lastIndexOf('/') + 1);
 const join = (dir: string, name: string) => (dir === '' ? name : `${dir}/${name}`);
 const octal = (mode: number) => mode.toString(8).padStart(4, '0');
 
-/** A layer of which some entries have come. */
+/** A layer after some of its entries. */
 export class LayerModel {
   private constructor(
     /** What the layers below have left; undefined for the first layer, whose whiteouts have nothing to hide. */
@@ -60,19 +61,19 @@ export class LayerModel {
     }
     for (const [path, node] of this.own) {
       const below = result.get(path);
-      // A directory that this layer only fills keeps the attributes that it has below. Is it hidden, they are open.
+      // A directory that this layer only fills keeps the attributes from below, unless that one was hidden.
       result.set(path, node.implied && below?.type === 'directory' ? below : node);
     }
     return result;
   }
 
-  /** A whiteout is about lower layers alone: what this one has brought, before it or after it, stays. */
+  /** A whiteout only hides what lower layers have. What this layer brings, before or after it, stays. */
   private without(dir: string, name: string): LayerModel {
     const found = this.hiding(dir);
     return found === undefined ? this : this.hidden(join(found, name));
   }
 
-  /** An opaque marker empties a directory, and not what a symlink names. */
+  /** An opaque marker empties a directory, but not one that a symlink leads to. */
   private emptied(dir: string): LayerModel {
     const found = this.hiding(dir);
     const above = find(this.view, parentOf(dir));
@@ -94,7 +95,7 @@ export class LayerModel {
   }
 
   private replaced(path: string, node: Node): LayerModel {
-    // By the time that something else takes the name, what is below has given way, even if the entry does not stay.
+    // A non-directory hides what lower layers have at and below its path, even if the entry itself is replaced later.
     return (node.type === 'directory' ? this : this.hidden(path)).put(path, node);
   }
 
@@ -104,17 +105,17 @@ export class LayerModel {
     const source = typeof dir === 'string' ? join(dir, nameOf(target)) : undefined;
     const node = source === undefined ? undefined : this.view.get(source);
     if (node === undefined) throw new Refused(/which is not there/);
-    // A name that is made a link to itself counts as this layer's, and is left as it is.
+    // A link to itself changes nothing, but the name counts as this layer's from now on.
     if (source === path) return this.own.has(path) ? this : this.put(path, node.type === 'directory' ? implied : node);
-    // It has gone with the directory whose place the link takes.
+    // The target is in the directory that the link replaces, so it is gone.
     if (source?.startsWith(`${path}/`)) throw new Refused(/which is not there/);
     if (node.type === 'directory') throw new Refused(/which cannot have one/);
     return this.replaced(path, node);
   }
 
   /**
-   * The layer with all directories of a path in it, and where they are. A symlink to what is not there is followed, and that
-   * is made; what is no directory, or leads to none, makes room for one.
+   * The layer with all directories of a path made, and the path where they really are. A dangling symlink is followed,
+   * and its target is made. Anything else that is not a directory, and does not lead to one, is replaced by one.
    */
   private reached(from: string, path: string): [LayerModel, string] {
     let layer: LayerModel = this;

@@ -22,11 +22,11 @@ export interface Reference {
   filter: Buffer;
   /** AUDIT_ARCH_* of this machine, for which the filter is. */
   auditArch: number;
-  /** The rules that libseccomp would not take, by their place. */
+  /** The indexes of the rules that libseccomp did not accept. */
   refused: number[];
 }
 
-/** A filter that libseccomp made. It takes numbers as those of this machine, whichever they are. */
+/** A filter that libseccomp made. It reads all numbers as those of this machine's architecture. */
 export function referenceFilter(defaultAction: number, rules: readonly Rule[]): Reference {
   if (needsLibseccomp() !== false) throw new Error('libseccomp is missing');
   const { init, nativeArch, addRule, exportBpf, release } = functions(library!);

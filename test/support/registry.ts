@@ -99,7 +99,7 @@ export class Registry {
   /** Origins, such as `http://127.0.0.1:PORT`. */
   readonly origin: Record<Service, string> = { registry: '', token: '', cdn: '' };
 
-  /** What a tag that nobody stored is answered with, in any repository; without it, 404. */
+  /** The answer for an unknown tag, in any repository; 404 without it. */
   anyTag: ManifestEntry | undefined;
 
   private readonly servers: http.Server[] = [];
@@ -113,7 +113,7 @@ export class Registry {
     this.tokens = new TokenService(options.users ?? {}, options);
   }
 
-  /** Makes a blob available in every repository. A digest that is given is believed, right or wrong. */
+  /** Makes a blob available in every repository. A given digest is used even if it is wrong. */
   async addBlob(data: Buffer | string | Content, digest?: string): Promise<Stored> {
     const content = typeof data === 'string' || Buffer.isBuffer(data) ? inMemory(data) : data;
     const name = digest ?? (await digestOfContent(content));

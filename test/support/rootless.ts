@@ -1,4 +1,4 @@
-/** An ordinary user with a root filesystem of the own, for tests that are run as root and step down. */
+/** An ordinary user with a root filesystem of its own, for tests that run as root and become that user. */
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -16,7 +16,7 @@ export interface Rootless {
   home: string;
   /** What runs md-isolate as the user. */
   command: (...args: string[]) => string[];
-  /** What runs it, beside a shell that waits for it, all as the user. */
+  /** The same, run by a shell that waits for it. */
   accompanied: (...args: string[]) => string[];
 }
 
