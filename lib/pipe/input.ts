@@ -137,20 +137,23 @@ function parseLine(decoder: TextDecoder, bytes: Buffer, line: number): unknown {
   try {
     text = decoder.decode(bytes);
   } catch {
-    throw bad(line, 'it is not UTF-8');
+    throw bad(line, 'it is not UTF-8', noLines);
   }
   if (text.trim() === '') return undefined;
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
-    throw bad(line, 'it is not JSON');
+    throw bad(line, 'it is not JSON', noLines);
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw bad(line, 'it is no JSON object');
   if ('error' in value) throw new UpstreamFailure(asErrorReport(value.error), text);
   return value;
 }
 
-function bad(line: number, why: string): Failure {
-  return new Failure(Status.data, `line ${line} of stdin`, why);
+/** For somebody who pipes an archive into a stage. */
+const noLines = 'stdin has lines of JSON, from the stage above or by hand; for an archive: {"layer":{"path":"FILE"}}';
+
+function bad(line: number, why: string, hint?: string): Failure {
+  return new Failure(Status.data, `line ${line} of stdin`, why, line === 1 && hint !== undefined ? { hint } : {});
 }

@@ -94,6 +94,6 @@ test('md-pull and md-run find the other commands through links to them', async (
       assert.deepEqual([stdout, stderr], [`${name} ${version}\n`, '']);
     }
   }
-  const { stderr } = await run([join(elsewhere, 'my-md-run'), '--nosuch'], { env: { PATH } });
-  assert.match(stderr, /^md-isolate: --nosuch: unknown flag/);
+  const { stderr } = await run([join(elsewhere, 'my-md-run'), '--memroy'], { env: { PATH } });
+  assert.match(stderr, /^md-run: --memroy: unknown flag; did you mean --memory\?/);
 });

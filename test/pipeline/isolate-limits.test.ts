@@ -17,7 +17,8 @@ test('a signal that comes while the cgroup is made leaves none behind', {
   const root = makeRoot(t);
   // -D: the command keeps the number of the shell. The first directory is that of all our cgroups, where no filter is kept.
   const strace = 'strace -D -qq -o /dev/null -e inject=/^mkdir:signal=TERM:when=2+';
-  const line = `echo $$; exec ${strace} md-isolate --seccomp unconfined --pids-limit 9 "$1" sleep 1000`;
+  // --init: the signal ends the command even if it comes when that runs already.
+  const line = `echo $$; exec ${strace} md-isolate --init --seccomp unconfined --pids-limit 9 "$1" sleep 1000`;
   const { status, stdout } = await run(['sh', '-c', line, 'sh', root]);
   const parent = join(probeCgroups().find('pids')!.mount, 'md');
   const left = existsSync(parent) ? readdirSync(parent).filter((name) => name.startsWith(`md-${stdout.trim()}-`)) : [];

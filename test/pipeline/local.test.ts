@@ -137,7 +137,7 @@ test('--offline says which platforms the store has when it is another one', asyn
 });
 
 for (const [what, config, warning] of [
-  ['another platform', { architecture: 's390x' }, /^\S+: it is for linux\/s390x, not linux\/\w+\S*\n$/],
+  ['another platform', { architecture: 's390x' }, /^md-manifest: \S+: it is for linux\/s390x, not linux\/\w+\S*\n$/],
   ['no platform that it names', { os: undefined, architecture: undefined }, /^$/],
 ] as const) {
   test(`--offline finds an image for ${what} as a pull does`, async (t) => {

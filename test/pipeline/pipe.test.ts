@@ -96,7 +96,7 @@ test('md-unpack says which stage is missing when no layer is announced', async (
 test('md-unpack names the directory that is missing above DIR', async (t) => {
   const cwd = scratch(t);
   const { status, stderr } = await md('md-unpack', ['above/tree'], { cwd, stdin: '{"layer":{"path":"a"}}\n' });
-  const why = `${join(cwd, 'above')}: no such file or directory (ENOENT)`;
+  const why = `${join(cwd, 'above')}: no such file or directory (ENOENT); mkdir -p makes it`;
   assert.deepEqual([status, stderr], [74, `md-unpack: ${why}\n`]);
 });
 

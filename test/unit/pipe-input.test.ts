@@ -31,6 +31,8 @@ test('what is no JSON object is refused with the number of its line', async () =
   await assert.rejects(linesOf('[1]\n'), fails(65, /line 1 of stdin: it is no JSON object/));
   await assert.rejects(linesOf('null\n'), fails(65, /it is no JSON object/));
   await assert.rejects(linesOf(Buffer.from([0x22, 0xff, 0x22, 0x0a])), fails(65, /line 1 of stdin: it is not UTF-8/));
+  const archive = Buffer.concat([Buffer.from('name\0\n'), Buffer.alloc(512)]);
+  await assert.rejects(linesOf(archive), fails(65, /it is not JSON; .*\{"layer":\{"path":"FILE"\}\}/));
 });
 
 test('a line of 10 MB is read, one beyond the limit is refused without being kept', async () => {
