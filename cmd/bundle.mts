@@ -68,7 +68,8 @@ const { metafile, outputFiles } = await build({
 });
 mkdirSync('dist/bundle', { recursive: true });
 for (const { path, text } of outputFiles) {
-  // `import * as fs` means a copy of the module with a getter for each name, in every file anew. The module itself does.
+  // For each `import * as fs` esbuild copies the module into an object with a getter for each name, once in every file.
+  // The module itself serves as well.
   writeFileSync(path, text.replace(/__toESM\((require\("node:\w+"\)),1\)/g, '$1'));
 }
 writeFileSync('dist/bundles.json', JSON.stringify(metafile));

@@ -15,8 +15,8 @@ import vm = require('node:vm');
 type Bundle = (exports: unknown, require: NodeJS.Require, module: NodeJS.Module, file: string, directory: string) => void;
 
 /**
- * What is read into, one file after the other: the first touch of a page takes the kernel longer than filling it does.
- * There are no more pages than are touched, and no bundle or cache has half as many.
+ * Both files are read into the same memory, since the first touch of a page takes the kernel longer than filling it. The
+ * size is more than twice that of the largest file; pages that are never touched cost nothing.
  */
 const memory = Buffer.allocUnsafeSlow(4 << 20);
 

@@ -88,8 +88,8 @@ export class Program {
   readonly #strings = new Map<string, number>();
   readonly #structures = new Map<Uint8Array, number>();
   /**
-   * The address of the arena by halves, the lower one as a signed number, and the offset at which the upper one is one more.
-   * V8 has no room for a number beyond 32 bits but on the heap, and thousands of those bring on a garbage collection.
+   * The address of the arena in two halves, the lower one as a signed number, and the offset from which on the upper half
+   * is one more. V8 puts each number beyond 32 bits on the heap, and thousands of them cause a garbage collection.
    */
   readonly #lower: number;
   readonly #upper: number;
