@@ -22,8 +22,9 @@ export interface Caller {
   gid: number;
 }
 
-/** How many lines of a map the kernel takes: user_namespaces(7). */
+/** How many lines of a map the kernel takes, and how many bytes: less than a page, which is 4096 or more. user_namespaces(7) */
 const maxExtents = 340;
+const maxText = 4095;
 
 /**
  * Maps root to the caller, and ids from 1 on to all subordinate ids, range after range. Throws `Failure` 77 that names
@@ -36,16 +37,23 @@ export function rangeMaps(caller: Caller, flag: string): IdMaps {
   return { uid: uid!, gid: gid!, helped: caller.uid !== 0 };
 }
 
-/** One map. No id outside may be mapped twice, so ids that are in several ranges are used only once. */
+/**
+ * One map. No id outside may be mapped twice, so ids that are in several ranges are used only once. Ranges that the kernel
+ * has no room for are left out.
+ */
 function mapOf(own: number, ranges: Range[]): IdMap {
   const map: IdMap = [[0, own, 1]];
+  let text = mapText(map).length;
   for (const range of ranges) {
     for (const [start, end] of without(range, map)) {
       const [inside, , count] = map.at(-1)!;
-      map.push([inside + count, start, end - start]);
+      const line: IdMap[number] = [inside + count, start, end - start];
+      text += mapText([line]).length;
+      if (map.length === maxExtents || text > maxText) return map;
+      map.push(line);
     }
   }
-  return map.slice(0, maxExtents);
+  return map;
 }
 
 /** The parts of a range that the map does not have yet, in order. */

@@ -190,6 +190,18 @@ test('all ranges of the user count, one after the other, and what they have in c
   assert.deepEqual(owners, expected);
 });
 
+test('of more ranges than the kernel has room for the first ones count, and looking at them takes no time', {
+  skip,
+}, async (t) => {
+  const files: TarEntry[] = [{ name: 'f', data: 'x', uid: 100, gid: 100 }];
+  const ranges = Array.from({ length: 20_000 }, (_, n): [number, number] => [firstId + 2 * n, 1]);
+  const { rootfs, unpack } = mapped(t, [files], { ranges });
+  const { status, stderr, timedOut } = await unpack([rootfs]);
+  assert.equal(timedOut, false);
+  assert.equal(status, 0, stderr);
+  assert.equal(describeTree(rootfs).get('f')?.owner, `${firstId + 198}:${firstId + 198}`);
+});
+
 test('md-isolate --userns range sees the owners as the image has them', { skip: skip || needsBusybox }, async (t) => {
   const busybox = readFileSync(join(root, 'node_modules/busybox-static/bin/busybox'));
   const programs: TarEntry[] = [
