@@ -6,7 +6,7 @@
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { close, mkdirat, openHow, readlinkat } from '../sys/calls.js';
-import { AT, O, RESOLVE, RLIMIT } from '../sys/constants.js';
+import { O, RESOLVE, RLIMIT } from '../sys/constants.js';
 import { EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR } from '../sys/errno.js';
 import { openIn } from '../sys/open-in.js';
 import { softLimit } from '../sys/rlimit.js';
@@ -14,6 +14,7 @@ import { errnoNameOf, SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from './bytes.js';
 import { directHow } from './deferred.js';
 import { LimitExceeded } from './limits.js';
+import { openPath } from './open-path.js';
 import { statOf } from './stat.js';
 
 /** A directory inside the root, open. */
@@ -61,7 +62,7 @@ export class Root {
     private readonly fd: number,
     private readonly options: RootOptions,
   ) {
-    this.home = readLink(fd);
+    this.home = openPath(fd);
   }
 
   /** The directory at a clean path, or a negative errno: ENOENT, ENOTDIR, ELOOP. Symlinks are followed in the root. */
@@ -166,21 +167,11 @@ export class Root {
 
   /** The path of an open directory from the root, as the kernel knows it. */
   private pathOf(fd: number): ByteString {
-    const path = readLink(fd);
+    const path = openPath(fd);
     if (path === this.home) return '';
     if (path.startsWith(`${this.home}/`)) return path.slice(this.home.length + 1);
     throw new Failure(Status.software, shown(path), 'the kernel resolved a path to outside the root');
   }
-}
-
-function readLink(fd: number): ByteString {
-  const buffer = Buffer.allocUnsafe(8192);
-  const path = `/proc/self/fd/${fd}`;
-  const bytes = readlinkat.try(AT.FDCWD, path, buffer, buffer.length);
-  if (bytes === -ENOENT)
-    throw new Failure(Status.io, '/proc', 'it is not mounted, and nothing else tells where open files are');
-  if (bytes < 0) throw new SyscallError('readlinkat', -bytes, path);
-  return fromBytes(buffer, 0, bytes);
 }
 
 function linkTarget(dir: Dir, name: ByteString): ByteString | undefined {

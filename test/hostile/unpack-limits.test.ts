@@ -362,12 +362,15 @@ test('a tree that its filesystem cannot exchange stays, and the error says that 
 });
 
 test('where there is no /proc the error says so', { skip: needsRoot || needs('unshare', 'mount') }, async (t) => {
-  const { directory, rootfs, stdin } = prepare(t, [[file('f', 1)]]);
-  const script = `unshare --mount --propagation private sh -c 'mount -t tmpfs none /proc && exec md-unpack "$1"' sh "$1"`;
-  const { status, stderr } = await shell(script, [rootfs], { stdin });
-  assert.equal(status, 74);
-  assert.equal(stderr, 'md-unpack: /proc: it is not mounted, and nothing else tells where open files are\n');
-  assert.deepEqual(readdirSync(directory), ['layers']);
+  const script = `unshare --mount --propagation private sh -c 'mount -t tmpfs none /proc && exec md-unpack --force "$1"' sh "$1"`;
+  for (const isThere of [false, true]) {
+    const { directory, rootfs, stdin } = prepare(t, [[file('f', 1)]]);
+    if (isThere) mkdirSync(rootfs);
+    const { status, stderr } = await shell(script, [rootfs], { stdin });
+    assert.equal(status, 74);
+    assert.equal(stderr, 'md-unpack: /proc: it is not mounted, and nothing else tells where open files are\n');
+    assert.deepEqual(readdirSync(directory), isThere ? ['layers', 'rootfs'] : ['layers']);
+  }
 });
 
 test('a DIR of no name is refused, and is not the working directory', async (t) => {

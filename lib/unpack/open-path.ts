@@ -1,0 +1,18 @@
+import { Failure } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+import { readlinkat } from '../sys/calls.js';
+import { AT } from '../sys/constants.js';
+import { ENOENT } from '../sys/errno.js';
+import { SyscallError } from '../sys/syscall.js';
+import { type ByteString, fromBytes } from './bytes.js';
+
+/** The path of an open file, as the kernel knows it: proc_pid_fd(5). Throws `Failure` 74 where /proc is not mounted. */
+export function openPath(fd: number): ByteString {
+  const buffer = Buffer.allocUnsafe(8192);
+  const path = `/proc/self/fd/${fd}`;
+  const bytes = readlinkat.try(AT.FDCWD, path, buffer, buffer.length);
+  if (bytes === -ENOENT)
+    throw new Failure(Status.io, '/proc', 'it is not mounted, and nothing else tells where open files are');
+  if (bytes < 0) throw new SyscallError('readlinkat', -bytes, path);
+  return fromBytes(buffer, 0, bytes);
+}
