@@ -9,6 +9,7 @@
  * busybox's env.
  */
 import fs = require('node:fs');
+import path = require('node:path');
 import vm = require('node:vm');
 
 /** A bundle is one function expression: bundle.mts wraps it so. */
@@ -20,16 +21,16 @@ type Bundle = (exports: unknown, require: NodeJS.Require, module: NodeJS.Module,
  */
 const memory = Buffer.allocUnsafeSlow(4 << 20);
 
-function read(path: string): Buffer {
-  const file = fs.openSync(path, 'r');
+function read(name: string): Buffer {
+  const file = fs.openSync(name, 'r');
   const bytes = fs.readSync(file, memory);
   fs.closeSync(file);
   return memory.subarray(0, bytes);
 }
 
-function codeCache(path: string): Buffer | undefined {
+function codeCache(name: string): Buffer | undefined {
   try {
-    return read(path);
+    return read(name);
   } catch {
     // Without it the start is slower, and nothing else.
     return undefined;
@@ -41,4 +42,12 @@ const filename = `${base}.js`;
 const source = read(filename).toString('latin1');
 const cachedData = codeCache(`${base}.cache`);
 const script = new vm.Script(source, cachedData ? { filename, cachedData } : { filename });
-(script.runInThisContext() as Bundle)(exports, require, module, filename, __dirname);
+try {
+  (script.runInThisContext() as Bundle)(exports, require, module, filename, __dirname);
+} catch (error) {
+  // Once it is loaded, a command reports its failures itself. Before that Node would print the bundle's long lines.
+  if (process.env.MD_DEBUG === '1' || !(error instanceof Error)) throw error;
+  const name = path.basename(base);
+  fs.writeSync(2, `${name}: it cannot start: ${error.message.split('\n', 1)[0]}; MD_DEBUG=1 shows where\n`);
+  process.exitCode = name === 'md-isolate' ? 125 : 70;
+}

@@ -22,8 +22,17 @@ function addon(): unknown {
   const found = near.map((directory) => path.join(__dirname, directory, glibc)).find((file) => fs.existsSync(file));
   try {
     return found === undefined ? require(glibc) : load(found);
-  } catch {
-    return require(musl);
+  } catch (error) {
+    return otherwise(musl, error);
+  }
+}
+
+/** The other addon, or the reason why the first one, which is the right one on most machines, could not be loaded. */
+function otherwise(name: string, reason: unknown): unknown {
+  try {
+    return require(name);
+  } catch (error) {
+    throw reason instanceof Error ? new Error(`koffi: ${reason.message}`, { cause: error }) : reason;
   }
 }
 

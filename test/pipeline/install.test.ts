@@ -1,6 +1,6 @@
 /** What is installed works by itself: nothing of the checkout is needed afterwards. */
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, readFileSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { binDir, needs, root, run, scratch, shell } from '../support/run.js';
@@ -96,4 +96,22 @@ test('md-pull and md-run find the other commands through links to them', async (
   }
   const { stderr } = await run([join(elsewhere, 'my-md-run'), '--memroy'], { env: { PATH } });
   assert.match(stderr, /^md-run: --memroy: unknown flag; did you mean --memory\?/);
+});
+
+test('a command that lacks a part of its installation says in one line what it lacks', async (t) => {
+  const directory = scratch(t);
+  for (const [name, code] of [
+    ['md-unpack', 70],
+    ['md-isolate', 125],
+  ] as const) {
+    for (const part of ['cjs', 'js', 'cache']) {
+      copyFileSync(join(root, 'dist/bundle', `${name}.${part}`), join(directory, `${name}.${part}`));
+    }
+    const { status, stderr } = await run([join(directory, `${name}.cjs`), 'tree']);
+    assert.equal(status, code);
+    assert.match(
+      stderr,
+      new RegExp(`^${name}: it cannot start: koffi: Cannot find module .*; MD_DEBUG=1 shows where\\n$`),
+    );
+  }
 });
