@@ -5,7 +5,7 @@
  * Everything in a bundle is read and deserialized at every start, used or not: 100 KB take a millisecond or two. So
  * code that no command reaches is left out, and stand-ins replace modules that would load too much.
  */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 
@@ -46,7 +46,7 @@ const takeVersion: Plugin = {
   },
 };
 
-const { metafile, outputFiles } = await build({
+const { metafile } = await build({
   entryPoints: Object.fromEntries(process.argv.slice(2).map((entry) => entry.split('=', 2))),
   outdir: 'dist/bundle',
   bundle: true,
@@ -63,13 +63,6 @@ const { metafile, outputFiles } = await build({
   alias: Object.fromEntries(Object.entries(standIns).map(([name, file]) => [name, `./${file}`])),
   plugins: [takeStandIns, takeVersion],
   metafile: true,
-  write: false,
   logLevel: 'warning',
 });
-mkdirSync('dist/bundle', { recursive: true });
-for (const { path, text } of outputFiles) {
-  // For each `import * as fs` esbuild copies the module into an object with a getter for each name, once in every file.
-  // The module itself serves as well.
-  writeFileSync(path, text.replace(/__toESM\((require\("node:\w+"\)),1\)/g, '$1'));
-}
 writeFileSync('dist/bundles.json', JSON.stringify(metafile));
