@@ -36,7 +36,7 @@ import { procAndSys } from './filesystem/system.js';
 import { directorySteps, volumeSteps, volumeTrees } from './filesystem/volumes.js';
 import type { Host } from './host.js';
 import { type Init, initSteps } from './init.js';
-import { sysctlSteps } from './limits/sysctl.js';
+import { networkSysctls, sysctlSteps } from './limits/sysctl.js';
 import {
   beginningSteps,
   cgroupNamespaceStep,
@@ -209,7 +209,7 @@ function kernelSteps(root: Result, settings: Settings, circumstances: Circumstan
   const pty = { size: windowSize, uid: identity.uid, controlling: !init };
   return [
     ...steps,
-    ...sysctlSteps(proc, sysctls),
+    ...sysctlSteps(proc, network === 'none' ? [...networkSysctls(user), ...sysctls] : sysctls),
     ...devices.steps,
     ...(terminal ? consoleSteps(dev, pts, control, pty) : nullSteps(dev, nulls)),
     ...(privileged ? [] : maskSteps({ proc, sys, dev }, host.present, hidden)),

@@ -87,6 +87,11 @@ const known: Difference[] = [
     peers: ['podman'],
     why: "podman's own mark, and a mask of its own.",
   },
+  {
+    facts: /^(ip_unprivileged_port_start|ping_group_range)$/,
+    peers: ['podman'],
+    why: 'As docker: in a network of its own any user may listen on ports below 1024, and any group may ping. podman lets group 0 ping.',
+  },
   { facts: /^variable TERM$/, peers: ['podman'], why: 'TERM is set when there is a terminal.' },
 ];
 
@@ -109,7 +114,7 @@ async function ourView(root: string): Promise<View> {
 /** The view script needs a few more of busybox's tools. */
 function viewRoot(t: TestContext): string {
   const root = makeRoot(t);
-  for (const name of ['cut', 'find', 'sort', 'wc', 'readlink', 'env', 'ls']) {
+  for (const name of ['cut', 'find', 'grep', 'sort', 'wc', 'readlink', 'env', 'ls']) {
     if (!existsSync(join(root, 'bin', name))) symlinkSync('busybox', join(root, 'bin', name));
   }
   return root;

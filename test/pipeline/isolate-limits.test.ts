@@ -137,6 +137,19 @@ test('--sysctl: set in the container, and not outside', { skip }, async (t) => {
   assert.match(stderr, /^md-isolate: write\(.*\(EINVAL\); the kernel does not take this value\n$/);
 });
 
+test('--net none: any user may listen on any port and ping, unless --sysctl says otherwise', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const script = 'cd /proc/sys/net/ipv4; cat ip_unprivileged_port_start ping_group_range';
+  const alone = ['--net', 'none'];
+  assert.equal(await output(root, script, alone), '0\n0\t2147483647');
+  const [ports] = (await output(root, script, [...alone, '--userns', 'self'])).split('\n');
+  assert.equal(ports, '0', 'the kernel takes no range of groups that are not mapped');
+  assert.equal(
+    await output(root, script, [...alone, '--sysctl', 'net.ipv4.ip_unprivileged_port_start=80']),
+    '80\n0\t2147483647',
+  );
+});
+
 test('--shm-size: as large as it says, and 64 MB by default', { skip }, async (t) => {
   const root = makeRoot(t);
   const script = 'df -k /dev/shm | awk "NR == 2 { print \\$2 }"';

@@ -12,6 +12,7 @@ echo '== environment'; env
 echo '== namespaces'; cd /proc/self/ns; for name in *; do echo "$name $(readlink $name)"; done; cd /
 echo '== cgroup'; cat /proc/self/cgroup
 echo '== score'; cat /proc/self/oom_score_adj
+echo '== sysctls'; cd /proc/sys/net/ipv4; grep . ip_unprivileged_port_start ping_group_range; cd /
 echo '== descriptors'; ls /proc/self/fd | wc -w
 echo '== files'; ls -A /; ls -A /etc
 `;
@@ -40,6 +41,7 @@ export function parseView(text: string): View {
     ...lines('namespaces').map(namespaceFact),
     ['path of the own cgroup', [...new Set(lines('cgroup').map(cgroupPath))].join(' ')],
     ['oom_score_adj', lines('score')[0] ?? ''],
+    ...lines('sysctls').map(sysctlFact),
     ['descriptors', lines('descriptors')[0]?.trim() ?? ''],
     ...lines('files').map((name): [string, string] => [`file ${name}`, 'there']),
   ]);
@@ -63,6 +65,12 @@ function statusFact(line: string): Fact[] {
   const [key = '', value = ''] = line.split(/:\s*/);
   const name = statusNames[key];
   return name === undefined ? [] : [[name, value]];
+}
+
+/** `NAME:VALUE`, by grep. */
+function sysctlFact(line: string): Fact {
+  const [name = '', value = ''] = line.split(':');
+  return [name, value];
 }
 
 /** The type of a mount, and its flags in a fixed order. Its source is left out, since it differs by program. */

@@ -1,4 +1,4 @@
-/** `--sysctl`: settings of the kernel that belong to a namespace of the container. */
+/** Settings of the kernel that belong to a namespace of the container: `--sysctl`, and docker's own. */
 
 import { Failure } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
@@ -11,6 +11,8 @@ export interface Sysctl {
   /** Below /proc/sys. */
   path: string;
   value: string;
+  /** Why it is set, in one plain sentence. */
+  why: string;
 }
 
 /** Settings that each namespace has for itself: ipc_namespaces(7), network_namespaces(7). All others are the host's. */
@@ -33,12 +35,30 @@ export function parseSysctl(text: string, network: 'host' | 'none'): Sysctl {
   if (!net && !ofIpc.test(name)) {
     throw new Failure(Status.usage, flag, 'this setting has no namespace: it would be changed for the host');
   }
-  return { path, value };
+  return { path, value, why: `--sysctl: ${value}.` };
+}
+
+/**
+ * What docker sets in a network that is the container's own. `mapped` tells that there is a user namespace: the range of
+ * groups is not set there, since the kernel takes only one whose ends are mapped. Source: moby, daemon/oci_linux.go.
+ */
+export function networkSysctls(mapped: boolean): Sysctl[] {
+  const ports: Sysctl = {
+    path: 'net/ipv4/ip_unprivileged_port_start',
+    value: '0',
+    why: 'Any user may listen on ports below 1024 as well: they are those of this container alone.',
+  };
+  const ping: Sysctl = {
+    path: 'net/ipv4/ping_group_range',
+    value: '0 2147483647',
+    why: 'Any user may ping, without a capability: icmp(7).',
+  };
+  return mapped ? [ports] : [ports, ping];
 }
 
 /** Writes the settings below the proc that the plan has mounted, before its sys/ becomes read-only. */
 export function sysctlSteps(proc: Result, sysctls: readonly Sysctl[]): PlanStep[] {
-  return sysctls.flatMap(({ path, value }) => {
+  return sysctls.flatMap(({ path, value, why }) => {
     const fd = new Result(path);
     const bytes = Buffer.from(value);
     const how = openHow(O.WRONLY | O.CLOEXEC, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS);
@@ -53,7 +73,7 @@ export function sysctlSteps(proc: Result, sysctls: readonly Sysctl[]): PlanStep[
           man: 'sysctl(8)',
         },
       ),
-      step(write, [fd, new Block(bytes), bytes.length], `--sysctl: ${value}.`, {
+      step(write, [fd, new Block(bytes), bytes.length], why, {
         hint: 'the kernel does not take this value',
       }),
       step(close, [fd], 'It is written.'),
