@@ -1,6 +1,7 @@
 /** Turns failed system calls into messages that say what to do. */
 import { errnoText, Failure, shortageHint } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
+import { confinedHint, orAsRoot, unmasking } from '../sys/confinement.js';
 import type { Step } from '../sys/program.js';
 import { errnoNameOf, SyscallError } from '../sys/syscall.js';
 import { inUserNamespace, isChrooted, refusal, refusalHint, tooManyNamespaces } from '../sys/userns.js';
@@ -25,20 +26,19 @@ function hintFor({ syscall, code, call }: SyscallError, user: boolean): string |
   const known = refusal();
   if (known) return known;
   if (/^fsconfig.*CMD_CREATE|^fsmount/.test(call)) {
-    return 'the kernel refuses a new proc or sysfs where the one outside is partly covered, as inside another container: run that one with its paths unmasked, or this as root';
+    return `the kernel refuses a new proc or sysfs where the one outside is partly covered, as inside another container: start that one ${unmasking}${orAsRoot()}`;
   }
   if (/^(open_tree|openat2)/.test(call))
     return 'as an ordinary user you can only use files and directories that you may enter';
-  return undefined;
+  return confinedHint(user);
 }
 
 const notPermitted = ['EPERM', 'EACCES'];
 
 /** The hint when the kernel refuses something to root. */
 function powerlessHint(): string {
-  return inUserNamespace()
-    ? 'root here is only root of a user namespace: --userns self can work with that'
-    : 'root is not enough here: this process runs in a container, which needs --privileged for this, or under a policy that takes its powers away';
+  if (inUserNamespace()) return 'root here is only root of a user namespace: --userns self can work with that';
+  return confinedHint(false) ?? 'root is not enough here: a policy of this host takes its powers away';
 }
 
 /** The failure of clone(2) itself. */

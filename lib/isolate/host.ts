@@ -93,7 +93,7 @@ function directoryStats(root: string) {
 }
 
 /**
- * Throws `Failure` when the host's device nodes are not what they should be: a container in a user namespace gets
+ * Throws `Failure` when the host's device nodes are not what they should be: some containers get
  * these. A regular file at /dev/null would collect what containers throw away, and it would be what is mounted over
  * secrets.
  */

@@ -19,7 +19,7 @@ import {
   restoreSteps,
   signalStep,
 } from './exec.js';
-import { deviceSteps } from './filesystem/devices.js';
+import { bindsDevices, deviceSteps } from './filesystem/devices.js';
 import { fileSteps } from './filesystem/etc-files.js';
 import { maskSteps } from './filesystem/masks.js';
 import {
@@ -200,7 +200,7 @@ function kernelSteps(root: Result, settings: Settings, circumstances: Circumstan
   const user = maps !== undefined;
   const { proc, sys, steps } = procAndSys(root, host, { bindSys: user && network === 'host', writable: privileged });
   const devices = deviceSteps(root, {
-    bind: user,
+    bind: bindsDevices(user, host.capabilities),
     ttyGroup: hasGroups(maps) ? 5 : undefined,
     shmSize,
     all: privileged ? host.devices : undefined,

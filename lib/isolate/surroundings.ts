@@ -8,6 +8,7 @@ import { capabilities } from '../sys/constants.js';
 import type { Image } from '../sys/image.js';
 import type { IdMaps } from '../sys/userns.js';
 import { readText } from './document.js';
+import { bindsDevices } from './filesystem/devices.js';
 import { checkDevices, heatCounters, mountsInSys, probeHost } from './host.js';
 import { type Circumstances, keptCapabilities } from './plan.js';
 import type { Target } from './seccomp/index.js';
@@ -39,7 +40,7 @@ export async function lookAround(
   refuseDirectories();
   const host = probeHost(settings.root, { devices: settings.privileged });
   const maps = chooseMaps(settings.userns, host);
-  if (maps) checkDevices();
+  if (bindsDevices(maps !== undefined, host.capabilities)) checkDevices();
   const kept = keptCapabilities(settings, host, maps);
   const report = settings.seccompReport ? await reportOf(settings, kept) : undefined;
   const identity = identify(settings.user, readAccountFiles(settings.root), groupsFor(settings, maps));

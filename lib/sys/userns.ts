@@ -6,6 +6,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { errnoName, errnoText, Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
+import { confinedHint, orAsRoot, unmasking } from './confinement.js';
 
 /** Lines of uid_map or gid_map: first id inside, first id outside, how many. */
 export type IdMap = [inside: number, outside: number, count: number][];
@@ -196,8 +197,9 @@ export function refusalHint(code: string): string {
   if (known) return known;
   if (code === 'ENOSPC') return tooManyNamespaces;
   if (isChrooted())
-    return 'this process is in a chroot, where the kernel makes no user namespace: leave it, or run this as root';
-  return 'a policy of this host, or of the container or chroot around this process, forbids user namespaces; run this as root';
+    return `this process is in a chroot, where the kernel makes no user namespace: leave it${orAsRoot()}`;
+  const confined = confinedHint(true);
+  return confined ? `${confined}, and ${unmasking}` : `a policy of this host forbids user namespaces${orAsRoot()}`;
 }
 
 /** For ENOSPC from clone(2). */

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { differences, parseView, type View, viewScript } from '../support/container-view.js';
+import { podmanRun } from '../support/podman.js';
 import { makeRoot, needsContainer, output, until } from '../support/rootfs.js';
 import { afterwards, cleanEnv, needs, remove, run, scratch } from '../support/run.js';
 
@@ -132,11 +133,7 @@ test('podman: a container differs from ours in what the list says', {
 }, async (t) => {
   const root = viewRoot(t);
   const ours = await ourView(root);
-  const store = scratch(t);
-  const script =
-    'umount /sys/fs/cgroup/unified 2>/dev/null; exec podman --root "$1/root" --runroot "$1/run" run --rm --network none ' +
-    '--cgroups disabled --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --rootfs "$2" sh -c "$3"';
-  const { status, stdout, stderr } = await run(['unshare', '-m', 'sh', '-c', script, 'sh', store, root, viewScript]);
+  const { status, stdout, stderr } = await podmanRun(scratch(t), root, [], viewScript);
   assert.equal(status, 0, stderr);
   explain('podman', ours, parseView(stdout));
 });

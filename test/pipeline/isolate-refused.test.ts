@@ -40,7 +40,7 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp][] 
     'root without CAP_SYS_ADMIN',
     'setpriv --bounding-set=-sys_admin "$@"',
     [],
-    /\(EPERM\); root is not enough here: this process runs in a container, which needs --privileged .*, or under a policy/,
+    /\(EPERM\); this process is confined, as inside another container: start that one with --cap-add SYS_ADMIN/,
   ],
   [
     'a proc that is partly covered',

@@ -1,6 +1,6 @@
 /** The container's own /dev, with the few harmless devices that every program expects. */
 import { mkdirat, mknodat, mount_setattr, mountAttr, symlinkat } from '../../sys/calls.js';
-import { AT, MOUNT_ATTR, S } from '../../sys/constants.js';
+import { AT, capabilities, MOUNT_ATTR, S } from '../../sys/constants.js';
 import { deviceNumber } from '../../sys/device-number.js';
 import type { Result } from '../../sys/program.js';
 import { type PlanStep, step } from '../step.js';
@@ -26,7 +26,7 @@ const links: readonly [name: string, text: string][] = [
 ];
 
 export interface DeviceOptions {
-  /** Bind mounts of the host's nodes: in a user namespace mknod(2) of a device is refused. */
+  /** Bind mounts of the host's nodes. */
   bind: boolean;
   /** The group of terminals, docker's 5, or undefined where no such group is mapped. */
   ttyGroup: number | undefined;
@@ -50,6 +50,14 @@ export interface HostDevice {
  * keeps root of the container from changing the node's mode, owner and times, which root of the host could do.
  */
 export const nodeAttributes = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOEXEC | MOUNT_ATTR.RDONLY;
+
+/**
+ * Whether the devices have to be the host's: mknod(2) of one is refused in a user namespace, and to root without
+ * CAP_MKNOD, as in a container of podman.
+ */
+export function bindsDevices(user: boolean, available: readonly number[]): boolean {
+  return user || !available.includes(capabilities.indexOf('MKNOD'));
+}
 
 /** Everything below /dev. `dev` is the file descriptor of the tmpfs that is mounted there. */
 export function deviceSteps(

@@ -1,0 +1,30 @@
+/** Inside a container of podman: what README says it takes is enough, and where it is less, the error says what to add. */
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { test } from 'node:test';
+import { podmanRun } from '../support/podman.js';
+import { makeRoot, needsContainer } from '../support/rootfs.js';
+import { binDir, root as checkout, needs, scratch } from '../support/run.js';
+
+const skip = needsContainer || needs('podman');
+
+/** What Node needs of the host, and the commands. */
+const borrowed = ['/usr', '/lib', '/lib64', dirname(process.execPath), checkout].filter((path) => existsSync(path));
+
+const cases: [flags: string[], container: string, outcome: RegExp][] = [
+  [[], '', /; this process .*: start that one with --cap-add SYS_ADMIN --security-opt seccomp=unconfined\n125$/],
+  [['--cap-add=SYS_ADMIN'], '', /^in\n0$/],
+  [['--security-opt=seccomp=unconfined', '--security-opt=unmask=ALL'], '--userns self', /^in\n0$/],
+];
+
+for (const [flags, container, outcome] of cases) {
+  const name = `md-isolate ${container} inside podman run ${flags.join(' ')}`;
+  test(name.replaceAll(/ +/g, ' ').trim(), { skip }, async (t) => {
+    const inner = makeRoot(t);
+    const volumes = [...borrowed.map((path) => `-v=${path}:${path}:ro`), `-v=${inner}:/inner`];
+    const script = `PATH=${binDir}:${dirname(process.execPath)}:$PATH; md-isolate ${container} /inner echo in 2>&1; echo $?`;
+    const { stdout, stderr } = await podmanRun(scratch(t), makeRoot(t), [...volumes, ...flags], script);
+    assert.match(stdout.trim(), outcome, stderr);
+  });
+}
