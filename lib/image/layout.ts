@@ -8,6 +8,7 @@ import type { Descriptor, IndexEntry } from '../pipe/oci.js';
 import { bad, type FilePart, type Files } from './files.js';
 import { imageOf, indexJson, parseIndex, tagOf } from './index-json.js';
 import { type Found, type LocalSource, noSuchImage } from './local-source.js';
+import { namesImage } from './media-types.js';
 import type { BlobSink, RawManifest } from './source.js';
 import { documentLimit } from './verified.js';
 
@@ -24,12 +25,14 @@ export class Layout implements LocalSource {
     checkVersion((await wholeOf(marker)).toString(), `${files.place}: oci-layout`);
     const file = files.open('index.json');
     if (!file) throw bad(files.place, 'it has no index.json');
-    return new Layout(files, parseIndex(await wholeOf(file), `${files.place}: index.json`).entries);
+    const { entries } = parseIndex(await wholeOf(file), `${files.place}: index.json`);
+    const checkable = entries.filter(({ digest }) => isDigest(digest));
+    return new Layout(files, checkable);
   }
 
   async find(selector: string | undefined, isNamed: (name: string) => boolean): Promise<Found> {
     const { entries } = this;
-    const chosen = selector === undefined ? entries : this.#select(selector, isNamed);
+    const chosen = selector === undefined ? ownImages(entries) : this.#select(selector, isNamed);
     const [entry, ...more] = chosen;
     if (!entry) throw this.#choose(selector);
     // The same image may have several names.
@@ -75,9 +78,15 @@ export class Layout implements LocalSource {
     return noSuchImage(
       this.files.place,
       selector,
-      this.entries.map((entry) => imageOf(entry) ?? `@${entry.digest}`),
+      ownImages(this.entries).map((entry) => imageOf(entry) ?? `@${entry.digest}`),
     );
   }
+}
+
+/** Without what only goes with an image: SBOMs, signatures, and whatever else a layout may list. */
+function ownImages(entries: IndexEntry[]): IndexEntry[] {
+  const images = entries.filter(namesImage);
+  return images.length > 0 ? images : entries;
 }
 
 /** image-spec, image-layout.md, "oci-layout file". A layout of the next version may keep its blobs anywhere. */

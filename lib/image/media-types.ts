@@ -1,5 +1,5 @@
 /** The media types of images. Sources: image-spec, media-types.md; distribution's manifest-v2-2 for Docker's. */
-import { indexTypes, manifestTypes } from '../pipe/oci.js';
+import { type Descriptor, indexTypes, manifestTypes } from '../pipe/oci.js';
 
 /** In early pushes to Docker Hub every blob was an octet-stream. */
 const configTypes = [
@@ -14,6 +14,14 @@ export const isIndexType = (type: string): boolean => indexTypes.includes(type);
 export const isManifestType = (type: string): boolean => manifestTypes.includes(type);
 export const isConfigType = (type: string): boolean => configTypes.includes(type);
 export const isGenericType = (type: string): boolean => genericTypes.includes(type);
+
+/**
+ * Whether a descriptor names an image or an index, as far as it tells. image-spec, descriptor.md, "artifactType": where
+ * an image has one, it is the type of its config.
+ */
+export function namesImage({ mediaType, artifactType }: Descriptor): boolean {
+  return (isIndexType(mediaType) || isManifestType(mediaType)) && (!artifactType || isConfigType(artifactType));
+}
 
 /** Docker's image manifest, schema 1, signed or not: it has no config and no digests of its own. */
 export const isSchema1Type = (type: string): boolean =>

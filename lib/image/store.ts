@@ -82,6 +82,8 @@ export class Store {
    * fetched again. A blob that is too large for a document is a layer, and is not read.
    */
   read(digest: string): Buffer | undefined {
+    // Another program may have entered an image by a digest that cannot be checked here.
+    if (!isDigest(digest)) return undefined;
     let bytes: Buffer;
     try {
       const stat = fs.statSync(this.path(digest));

@@ -75,10 +75,12 @@ export interface ImageConfig extends JsonObject {
   rootfs: { type: 'layers'; diff_ids: string[] };
 }
 
-function asDescriptor(value: unknown, name: string): Descriptor {
+type Check = (value: unknown, name: string) => string;
+
+function asDescriptor(value: unknown, name: string, asItsDigest: Check = asDigest): Descriptor {
   const it = asObject(value, name);
   asString(it.mediaType, `${name}.mediaType`);
-  asDigest(it.digest, `${name}.digest`);
+  asItsDigest(it.digest, `${name}.digest`);
   asSize(it.size, `${name}.size`);
   optional(it.urls, `${name}.urls`, arrayOf(asString));
   optional(it.annotations, `${name}.annotations`, recordOf(asString));
@@ -97,8 +99,8 @@ export function asPlatform(value: unknown, name: string): Platform {
   return it as Platform;
 }
 
-function asIndexEntry(value: unknown, name: string): IndexEntry {
-  const it: JsonObject = asDescriptor(value, name);
+function asIndexEntry(value: unknown, name: string, asItsDigest?: Check): IndexEntry {
+  const it: JsonObject = asDescriptor(value, name, asItsDigest);
   optional(it.platform, `${name}.platform`, asPlatform);
   return it as IndexEntry;
 }
@@ -114,14 +116,19 @@ export function asImageIndex(value: unknown, name: string): ImageIndex {
   return { ...it, manifests: known };
 }
 
-/** All `manifests` of an index. None may be skipped here, since the index will be written again. */
+/**
+ * All `manifests` of an index. None may be skipped here, since the index will be written again, and so the algorithm of
+ * a digest may be unknown.
+ */
 export function asIndexEntries(value: unknown, name: string): IndexEntry[] {
-  return listOf(asIndexEntry)(value, name);
+  const asEntry = (entry: unknown, place: string) =>
+    asIndexEntry(entry, place, isOfUnknownAlgorithm(entry, place) ? asString : asDigest);
+  return listOf(asEntry)(value, name);
 }
 
 /**
  * Whether the digest of an entry has an unknown algorithm. By image-spec, descriptor.md, "Digests", that is no error.
- * Such an entry is skipped, since its manifest could not be checked.
+ * Where images are looked for, such an entry is skipped, since its manifest could not be checked.
  */
 function isOfUnknownAlgorithm(entry: unknown, name: string): boolean {
   const { digest } = asObject(entry, name);

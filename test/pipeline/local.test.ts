@@ -244,6 +244,20 @@ test('a layout of several images has to be asked for one of them', async (t) => 
   expectFailure(await pull(home, [`oci:${path}:v3`]), 69, /there is no image v3 in it; it has v1, v2/);
 });
 
+test('what a layout lists beside its only image is no second image', async (t) => {
+  const directory = scratch(t);
+  const built = demo();
+  const others = [
+    { mediaType: 'application/xml', digest: `sha256:${'b'.repeat(64)}`, size: 7143 },
+    { ...entry(built), digest: `sha256:${'c'.repeat(64)}`, artifactType: 'application/spdx+json' },
+    { ...entry(built), digest: `blake3:${'d'.repeat(64)}` },
+  ];
+  for (const [i, other] of others.entries()) {
+    const path = layout(join(directory, `some${i}`), [built], [other, entry(built)]);
+    assert.deepEqual(fetched(await pull(join(directory, 'home'), [`oci:${path}`])), digests(built));
+  }
+});
+
 test('entries of one name are one image for several platforms', async (t) => {
   const directory = scratch(t);
   const [own, other] = [demo('own'), demo('other', 's390x')];

@@ -300,6 +300,23 @@ test('names that are entered at the same time are all there', async (t) => {
   assert.equal(index(store).length, 20);
 });
 
+test('what another program entered by a digest that cannot be checked here stays in the index', async (t) => {
+  const store = newStore(t);
+  const path = join(store.home, 'oci/index.json');
+  const foreign = { mediaType: 'application/vnd.oci.image.manifest.v1+json', digest: 'blake3:0123', size: 3 };
+  writeFileSync(path, JSON.stringify({ schemaVersion: 2, manifests: [foreign] }));
+  mkdirSync(join(store.home, 'oci/blobs/blake3'));
+  writeFileSync(store.path(foreign.digest), '{}\n');
+  assert.equal(store.read(foreign.digest), undefined);
+  store.put(blob.digest, bytes);
+  const platform = { os: 'linux', architecture: 'amd64' };
+  await store.tag({ image: 'demo:1', digest: blob.digest, mediaType: foreign.mediaType, platform });
+  assert.deepEqual(
+    store.entries().map(({ digest }) => digest),
+    [blob.digest, foreign.digest],
+  );
+});
+
 test('a discarded layer takes the images that hold it out of the index', async (t) => {
   const store = newStore(t);
   const layer = Buffer.from('layer');
