@@ -18,7 +18,7 @@ import {
 } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 import { warn } from '../pipe/trace.js';
-import { isIndexType, isManifestType } from './media-types.js';
+import { isIndexType, isManifestType, namesImage } from './media-types.js';
 import { fitness, narrower, normalize, unknownArchitecture } from './platform.js';
 import type { BlobSink, Source } from './source.js';
 import {
@@ -178,17 +178,13 @@ class Resolver {
     return undefined;
   }
 
+  /** What is plainly an image comes before artifacts, and before images that need what this machine may not have. */
   #choose(manifests: IndexEntry[], wanted: Platform): IndexEntry | undefined {
     const images = manifests.filter((entry) => isManifestType(entry.mediaType) && !isAttestation(entry));
-    let best: { entry: IndexEntry; rank: number } | undefined;
-    for (const entry of images) {
-      this.#offered.add(entry.platform ? platformName(entry.platform) : 'images that name no platform');
-      if (!entry.platform) continue;
-      const rank = fitness(wanted, entry.platform);
-      if (rank !== undefined && (!best || rank < best.rank)) best = { entry, rank };
-    }
-    // Some builders write an index with a single image and no platform. Its config will tell the platform.
-    return best?.entry ?? (images.length === 1 && !images[0]!.platform ? images[0] : undefined);
+    for (const { platform } of images)
+      this.#offered.add(platform ? platformName(platform) : 'images that name no platform');
+    const plain = images.filter((entry) => namesImage(entry) && !needsFeatures(entry));
+    return bestOf(plain, wanted) ?? bestOf(images, wanted);
   }
 
   async #fetchEntry(entry: Descriptor): Promise<Verified> {
@@ -249,6 +245,25 @@ class Resolver {
     if (strict) throw new Failure(Status.unavailable, image, why);
     warn(`${image}: ${why}`);
   }
+}
+
+/** The entry that fits best; among equals the first. */
+function bestOf(images: IndexEntry[], wanted: Platform): IndexEntry | undefined {
+  let best: { entry: IndexEntry; rank: number } | undefined;
+  for (const entry of images) {
+    const rank = entry.platform && fitness(wanted, entry.platform);
+    if (rank !== undefined && (!best || rank < best.rank)) best = { entry, rank };
+  }
+  // Some builders write an index with a single image and no platform. Its config will tell the platform.
+  return best?.entry ?? (images.length === 1 && !images[0]!.platform ? images[0] : undefined);
+}
+
+/**
+ * image-spec, image-index.md, "os.features": all are mandatory, and for Linux none is defined. Nydus marks by one an
+ * image whose layers only its own driver can read, beside the same image for everybody.
+ */
+function needsFeatures({ platform }: IndexEntry): boolean {
+  return platform?.os === 'linux' && (platform['os.features'] ?? []).length > 0;
 }
 
 /** The config of an image, checked: from the store, from its descriptor, or from the source. */

@@ -101,9 +101,13 @@ function schema1(name: string): Failure {
   });
 }
 
+/**
+ * image-spec, manifest.md, "Guidelines for Artifact Usage": the type of the config tells an image from an artifact. An
+ * image may have an artifactType as well, and other tools run it.
+ */
 export function checkIsImage({ config, layers, artifactType }: Manifest, { mediaType }: Verified, name: string): void {
-  const kind = typeof artifactType === 'string' ? artifactType : config.mediaType;
-  if (typeof artifactType === 'string' || !isConfigType(config.mediaType)) {
+  if (!isConfigType(config.mediaType)) {
+    const kind = typeof artifactType === 'string' ? artifactType : config.mediaType;
     throw new Failure(Status.data, name, `it is an artifact (${kind}), no image`, { hint: `its type is ${mediaType}` });
   }
   const odd = layers.find((layer) => !isLayerType(layer.mediaType));

@@ -164,6 +164,36 @@ for (const [wanted, ...narrow] of [
   });
 }
 
+for (const platform of [undefined, { os: 'linux', architecture: 'amd64' }]) {
+  test(`an artifact ${platform ? 'for the same platform' : 'of no platform'} beside an image is passed over`, async () => {
+    const own = { ...build().descriptor, ...(platform ? { platform } : {}) };
+    const sbom = { ...own, digest: digestOf('sbom'), artifactType: 'application/spdx+json' };
+    const top = { ...index([build()], { index: { manifests: [sbom, own] } }), children: [build()] };
+    assert.equal((await resolve(source(top))).digest, own.digest);
+  });
+}
+
+test('an entry for the type of an image config is an image like others', async () => {
+  const other = build('amd64', { run: { User: 'other' } });
+  const entries = [build(), other].map(({ descriptor, platform }) => ({ ...descriptor, platform }));
+  const typed = { ...entries[0]!, artifactType: mediaTypes.oci.config };
+  const top = index([build(), other], { index: { manifests: [typed, entries[1]] } });
+  assert.equal((await resolve(source(top))).digest, typed.digest);
+});
+
+test('an image that needs features of the system comes after one that needs none, and does where there is no other', async () => {
+  const [own, lazy] = [build(), build('amd64', { run: { User: 'lazy' } })];
+  const entry = ({ descriptor, platform }: BuiltImage, features?: string[]) => ({
+    ...descriptor,
+    platform: { ...platform, ...(features ? { 'os.features': features } : {}) },
+  });
+  const of = (...manifests: unknown[]) => index([own, lazy], { index: { manifests } });
+  const needy = entry(lazy, ['nydus.remoteimage.v1']);
+  assert.equal((await resolve(source(of(needy, entry(own))))).digest, own.descriptor.digest);
+  assert.equal((await resolve(source(of(needy)))).digest, lazy.descriptor.digest);
+  assert.equal((await resolve(source(of(entry(lazy, []), entry(own))))).digest, lazy.descriptor.digest);
+});
+
 test('an index in an index is searched', async () => {
   const own = build();
   const found = await resolve(source(index([build('arm64'), index([index([own])])])));
@@ -273,8 +303,13 @@ test('Docker schema 1 is refused by name', async () => {
 test('an artifact is refused by name', async () => {
   const config = { mediaType: 'application/vnd.cncf.helm.config.v1+json', digest: digestOf('{}'), size: 2 };
   await refused(resolve(source(build('amd64', { manifest: { config } }))), 65, /artifact \(application\/vnd.cncf.helm/);
-  const typed = build('amd64', { manifest: { artifactType: 'application/vnd.example+type' } });
+  const typed = build('amd64', { manifest: { config, artifactType: 'application/vnd.example+type' } });
   await refused(resolve(source(typed)), 65, /artifact \(application\/vnd.example\+type\)/);
+});
+
+test('an image with an artifactType is an image as long as its config is one', async () => {
+  const typed = build('amd64', { manifest: { artifactType: 'application/vnd.example+type' } });
+  assert.equal((await resolve(source(typed))).digest, typed.descriptor.digest);
 });
 
 test('a layer that is no tar archive is refused by name', async () => {
