@@ -25,6 +25,7 @@ import { exchangeFollowing } from './redirect.js';
 import { defaultRetryPolicy, type RetryPolicy, retrying } from './retry.js';
 import { Strangers } from './strangers.js';
 import { redactUrl } from './url.js';
+import { Warnings } from './warnings.js';
 
 export interface RegistryOptions extends Partial<HttpOptions> {
   /** As users write it. */
@@ -74,11 +75,15 @@ export class RegistryClient implements Endpoint {
   constructor(options: RegistryOptions) {
     const { registry, repository, origin, authorization, credentials, retry, connections, pieces, clock, ...http } =
       options;
-    this.#http = new Http(http);
-    this.#strangers = new Strangers(this.#http);
     this.name = `${registry}/${repository}`;
     // In the form of URL.origin, as for responses: lower case, and without the default port.
     this.#target = { origin: new URL(origin).origin, repository };
+    const warnings = new Warnings(this.name);
+    const onResponse = (response: Incoming) => {
+      if (response.url.origin === this.#target.origin) warnings.tell(response);
+    };
+    this.#http = new Http({ ...http, onResponse });
+    this.#strangers = new Strangers(this.#http);
     // A server that sends a byte and breaks off, again and again, must not count as making progress.
     const { timeouts = defaultTimeouts, minSpeed = defaultMinSpeed } = http;
     const leastProgress = Math.max(1, leastBytes({ speed: minSpeed, over: timeouts.idle }));

@@ -1,5 +1,6 @@
 /** How HTTP is spoken: what the user can set, and what it is otherwise. */
 import type { Guard } from './guard.js';
+import type { Incoming } from './message.js';
 
 /** Seconds; 0 waits for ever. */
 export interface Timeouts {
@@ -21,6 +22,8 @@ export interface HttpOptions {
   insecure: string[];
   /** Decides where else than to the registry itself requests may go. */
   guard: Guard | undefined;
+  /** Is told of each response, before anybody reads it. */
+  onResponse: ((response: Incoming) => void) | undefined;
 }
 
 export const defaultTimeouts: Timeouts = { connect: 15, headers: 60, idle: 60 };

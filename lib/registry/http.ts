@@ -28,7 +28,7 @@ export class Http {
 
   constructor(options: Partial<HttpOptions> = {}) {
     const defaults = { timeouts: defaultTimeouts, minSpeed: defaultMinSpeed };
-    this.#options = { ...defaults, ca: undefined, insecure: [], guard: undefined, ...options };
+    this.#options = { ...defaults, ca: undefined, insecure: [], guard: undefined, onResponse: undefined, ...options };
     this.#dispatchers = new Dispatchers(this.#options);
   }
 
@@ -44,7 +44,9 @@ export class Http {
     await this.#options.guard?.check(request.url);
     const known = this.#known;
     try {
-      return await this.#dispatch(request);
+      const response = await this.#dispatch(request);
+      this.#options.onResponse?.(response);
+      return response;
     } catch (error) {
       const lesson = error instanceof RegistryFailure ? lessonOf(error) : undefined;
       if (!lesson || known[lesson]) throw error;

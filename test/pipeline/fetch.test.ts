@@ -362,6 +362,30 @@ test('the quota of pulls is told when it is near its end, and not before', async
   }
 });
 
+test('what a registry has to say to people is told once, and what others put into the same header is not', async (t) => {
+  const { run, registry } = await world(t, { redirectBlobs: 307 });
+  const said = ['299 - "old image: \\"demo\\"", 110 cache "stale"', '299 - "a second", 299 - ""'];
+  registry.faults.add({ on: /^registry/, headers: { warning: said } });
+  registry.faults.add({ on: /^cdn/, headers: { warning: '299 - "from elsewhere"' } });
+  const { stderr, status } = await run('md-fetch-layer "$1"');
+  assert.equal(status, 0, stderr);
+  const lines = ['old image: "demo"', 'a second'].map((text) => `the registry says: ${text}`);
+  assert.deepEqual(
+    stderr.trim().split('\n'),
+    lines.map((line) => `md-fetch-layer: ${registry.host}/library/demo: ${line}`),
+  );
+});
+
+test('a registry that has more to say than is allowed, or quotes a password, is not told to the letter', async (t) => {
+  const { run, registry } = await world(t, { auth: 'basic', users: { me: 'pass word' } });
+  const warning = `299 - "${'x'.repeat(4097)}", 299 - "hello pass word, \u00a7"`;
+  registry.faults.add({ on: /manifests/, headers: { warning } });
+  const { stderr, status } = await run('printf "pass word" | md-token -u me --password-stdin "$1" | md-manifest');
+  assert.equal(status, 0, stderr);
+  assert.match(stderr, /^md-manifest: \S+: the registry says: hello \*\*\*, /m);
+  assert.doesNotMatch(stderr, /xx|pass word/);
+});
+
 test('no secret is in the store, the tree, its document, a trace, or an error with its cause', async (t) => {
   const options: RegistryOptions = { auth: 'token', users: { me: 'pass word' }, private: [repository] };
   const { run, registry, home } = await world(t, { ...options, redirectBlobs: 307 });
