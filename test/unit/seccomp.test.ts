@@ -346,6 +346,17 @@ const wrongProfiles: [what: string, profile: unknown, message: RegExp][] = [
     entry({ args: [{ index: 0, value: '18446744073709551616', op: 'SCMP_CMP_EQ' }] }),
     /below 2\^64/,
   ],
+  [
+    'with an errno for an action that has none',
+    entry({ errnoRet: 1 }),
+    /syscalls\[0\]\.action: expected an action that returns an errno, since 1 is given, got "SCMP_ACT_ALLOW"/,
+  ],
+  [
+    'with an errno for a default action that has none',
+    { defaultAction: 'SCMP_ACT_KILL', defaultErrnoRet: 38 },
+    /defaultAction: expected an action that returns an errno, since 38 is given/,
+  ],
+  ['with an entry of no names', entry({ names: [] }), /syscalls\[0\]\.names: expected at least one system call/],
   ['with names that are no strings', entry({ names: [7] }), /names\[0\]: expected a string/],
   ['with a minimal kernel of "new"', entry({ includes: { minKernel: 'new' } }), /minKernel/],
 ];

@@ -132,6 +132,8 @@ function asEntry(value: unknown, name: string): Entry {
   const one = optional(it.name, `${name}.name`, asString);
   const names = optional(it.names, `${name}.names`, arrayOf(asString)) ?? [];
   if (one && names.length > 0) throw wrong(name, 'one of name and names', 'both');
+  // Such an entry refuses nothing. Whoever wrote it meant something else.
+  if (!one && names.length === 0) throw wrong(`${name}.names`, 'at least one system call', it.names);
   return {
     names: one ? [one] : names,
     action: asAction(it.action, it.errnoRet, it.errno, `${name}.action`),
@@ -174,6 +176,10 @@ function asCondition(value: unknown, name: string): Condition {
 
 function asAction(value: unknown, errnoRet: unknown, errno: unknown, name: string): number {
   const code = () => asErrno(errnoRet, errno, name);
+  // runtime-spec, "errnoRet": an error, where the action does not support it.
+  if (typeof errnoRet === 'number' && value !== 'SCMP_ACT_ERRNO' && value !== 'SCMP_ACT_TRACE') {
+    throw wrong(name, `an action that returns an errno, since ${errnoRet} is given`, value);
+  }
   switch (value) {
     case 'SCMP_ACT_ALLOW':
       return RET.ALLOW;
