@@ -65,16 +65,24 @@ export function parsePlatform(text: string): Platform {
   return normalize({ os, architecture, ...(variant === undefined ? {} : { variant }) });
 }
 
+/** The lowest level of a processor, which images leave out as a rule. */
+const lowest = new Map([
+  ['amd64', 'v1'],
+  ['ppc64le', 'power8'],
+  ['riscv64', 'rva20u64'],
+]);
+
 /**
- * Go's name for the architecture, and the default variant where none is given: v8 for arm64, v7 for arm. v1 of amd64 is
- * dropped.
+ * Go's name for the architecture, and the default variant where none is given: v8 for arm64, v7 for arm. The lowest
+ * level of other processors is dropped.
  */
 export function normalize({ os, architecture, variant }: Platform): Platform {
   const lower = architecture.toLowerCase();
   const arch = armNames.has(lower) ? 'arm' : (goNames.get(lower) ?? lower);
-  const level = variant?.toLowerCase().replace(/^(?=[0-9])/, 'v') || armNames.get(lower) || defaultVariant(arch);
+  const given = variant?.toLowerCase().replace(/^(?=[0-9])/, 'v');
+  const level = (arch === 'arm64' ? given?.replace(/\.0$/, '') : given) || armNames.get(lower) || defaultVariant(arch);
   const base = { os: os.toLowerCase(), architecture: arch };
-  return level === undefined || (arch === 'amd64' && level === 'v1') ? base : { ...base, variant: level };
+  return level === undefined || level === lowest.get(arch) ? base : { ...base, variant: level };
 }
 
 function defaultVariant(arch: string): string | undefined {
@@ -87,15 +95,32 @@ function defaultVariant(arch: string): string | undefined {
  * stands for no variant.
  */
 function variantsFor({ architecture, variant }: Platform): (string | undefined)[] {
-  const level = /^v([0-9])$/.exec(variant ?? '')?.[1];
-  if (architecture === 'amd64') return [...levels(Number(level ?? 1), 2), undefined];
-  if (architecture === 'arm64' && level) return levels(Number(level), 8);
-  if (architecture === 'arm' && level) return levels(Number(level), 5);
-  return [variant];
+  const [, kind = '', level, minor] = /^(v|power|rva)([0-9]{1,2})(?:\.([0-9])|u64)?$/.exec(variant ?? '') ?? [];
+  const from = Number(level);
+  switch (`${architecture} ${kind}`) {
+    case 'amd64 v':
+      return [...levels('v', from, 2), undefined];
+    case 'arm v':
+      return levels('v', from, 5);
+    case 'arm64 v':
+      return from === 8 || from === 9 ? armLevels(from, Number(minor ?? 0)) : [variant];
+    case 'ppc64le power':
+      return [...levels('power', from, 9), undefined];
+    case 'riscv64 rva':
+      return [...levels('rva', from, 21).map((profile) => `${profile}u64`), undefined];
+    default:
+      return [variant];
+  }
 }
 
-function levels(from: number, to: number): string[] {
-  return Array.from({ length: Math.max(0, from - to + 1) }, (_, i) => `v${from - i}`);
+/** v9.N of arm64 is v8.(N+5) and more. Source: Go's documentation, "Minimum requirements", GOARM64. */
+function armLevels(major: 8 | 9, minor: number): string[] {
+  if (major === 9) return [...levels('v9.', minor, 1), 'v9', ...armLevels(8, Math.min(minor + 5, 9))];
+  return [...levels('v8.', minor, 1), 'v8'];
+}
+
+function levels(kind: string, from: number, to: number): string[] {
+  return Array.from({ length: Math.max(0, from - to + 1) }, (_, i) => `${kind}${from - i}`);
 }
 
 /**

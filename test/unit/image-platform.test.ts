@@ -81,6 +81,35 @@ test('amd64/v3 falls to v2 and to v1, and plain amd64 takes no higher level', ()
   assert.equal(fits('linux/amd64', 'linux/amd64/v2'), undefined);
 });
 
+for (const [wanted, ...offered] of [
+  ['arm64/v8.2', 'v8.2', 'v8.1', 'v8', 'v8.3'],
+  ['arm64/v9.1', 'v9.1', 'v9', 'v8.6', 'v9.2'],
+  ['ppc64le/power10', 'power10', 'power9', 'power8', 'power11'],
+  ['riscv64/rva22u64', 'rva22u64', 'rva20u64', '', 'rva23u64'],
+] as const) {
+  test(`${wanted} takes its own level before lower ones, and no higher level`, () => {
+    const [architecture] = wanted.split('/');
+    const ranks = offered.map((variant) => fits(`linux/${wanted}`, `linux/${architecture}/${variant}`));
+    const [own, ...lower] = ranks.slice(0, 3);
+    assert.equal(own, 0);
+    assert.ok(lower.every((rank) => rank! > 0) && lower[0]! <= lower[1]!, String(ranks));
+    assert.equal(ranks[3], undefined);
+  });
+}
+
+test('the lowest level of a processor is the processor without one', () => {
+  for (const name of ['amd64/v1', 'arm64/v8.0', 'ppc64le/power8', 'riscv64/rva20u64']) {
+    const [architecture] = name.split('/');
+    assert.equal(fits(`linux/${architecture}`, `linux/${name}`), 0);
+    assert.equal(fits(`linux/${name}`, `linux/${architecture}`), 0);
+  }
+});
+
+test('a level that is not known fits itself alone', () => {
+  assert.equal(fits('linux/s390x/z13', 'linux/s390x/z13'), 0);
+  assert.equal(fits('linux/s390x/z13', 'linux/s390x'), undefined);
+});
+
 test('another system or processor does not fit', () => {
   assert.equal(fits('linux/amd64', 'windows/amd64'), undefined);
   assert.equal(fits('linux/amd64', 'linux/arm64'), undefined);
