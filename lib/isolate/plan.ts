@@ -45,6 +45,7 @@ import {
   namespacesOf,
   noNewPrivilegesStep,
 } from './namespaces.js';
+import type { Filter } from './seccomp/index.js';
 import { filterStep, reportingSteps } from './seccomp/steps.js';
 import type { Settings } from './settings.js';
 import type { PlanStep } from './step.js';
@@ -61,8 +62,8 @@ export interface Circumstances {
   identity: Identity;
   /** Undefined without a user namespace. */
   maps: IdMaps | undefined;
-  /** The array of `struct sock_filter`, or undefined for none. */
-  filter: Buffer | undefined;
+  /** Undefined for none. */
+  filter: Filter | undefined;
   /** Further directories to hide, besides those that are always hidden. */
   hidden: readonly string[];
   /** The filter asks the supervisor about what it would refuse. */

@@ -11,7 +11,7 @@ import { readText } from './document.js';
 import { bindsDevices } from './filesystem/devices.js';
 import { checkDevices, heatCounters, mountsInSys, probeHost } from './host.js';
 import { type Circumstances, keptCapabilities } from './plan.js';
-import type { Target } from './seccomp/index.js';
+import type { Filter, Target } from './seccomp/index.js';
 import type { Report } from './seccomp/report.js';
 import type { Settings } from './settings.js';
 import { nullDevices, refuseDirectories, stdioPipes } from './terminal/stdio.js';
@@ -74,14 +74,15 @@ async function detachKeysOf({ terminal, detachKeys }: Settings): Promise<Buffer 
   return (await import('./terminal/keys.js')).parseDetachKeys(detachKeys);
 }
 
-async function seccompOf(settings: Settings, kept: readonly number[]): Promise<Buffer | undefined> {
+async function seccompOf(settings: Settings, kept: readonly number[]): Promise<Filter | undefined> {
   const profile = profileOf(settings);
   if (profile === 'unconfined') return undefined;
   const target = targetOf(kept);
   const compile = async () => (await import('./seccomp/index.js')).seccompFilter(sourceOf(profile), target);
   if (profile !== 'default') return compile();
   const { builtAt, cachedFilter } = await import('./seccomp/cache.js');
-  return cachedFilter({ ...target, version, built: builtAt(), capabilities: kept }, compile);
+  const key = { ...target, version, built: builtAt(), capabilities: kept };
+  return { program: await cachedFilter(key, async () => (await compile()).program), flags: 0 };
 }
 
 /** `default`, `unconfined`, or the name of a file. */

@@ -86,7 +86,7 @@ function plan(flags: Partial<Flags> = {}, circumstances: Partial<Circumstances> 
     host,
     identity: { uid: 0, gid: 0, groups: [0], home: '/root' },
     maps: undefined,
-    filter: Buffer.alloc(8),
+    filter: { program: Buffer.alloc(8), flags: 0 },
     hidden: [],
     reporting: false,
     control: { supervisor: 20, child: 21 },
@@ -163,6 +163,13 @@ test('the filter comes before the ids change, or last with no_new_privs', () => 
   before(calls(), 'seccomp', 'setresuid');
   before(calls({ 'no-new-privs': true }), 'setresuid', 'prctl(PR_SET_NO_NEW_PRIVS, 1', 'seccomp', 'execve(');
   assert.ok(!calls({}, { filter: undefined }).some((call) => call.startsWith('seccomp')));
+});
+
+test('the flags of a seccomp profile go to the kernel', () => {
+  const filter = { program: Buffer.alloc(8), flags: 6 };
+  const flags = 'SECCOMP_FILTER_FLAG_LOG|SECCOMP_FILTER_FLAG_SPEC_ALLOW';
+  before(calls({}, { filter }), `seccomp(1, ${flags}, `);
+  before(calls({}, { filter, reporting: true }), `seccomp(1, ${flags}|SECCOMP_FILTER_FLAG_NEW_LISTENER, `);
 });
 
 test('a hard limit is raised while there is CAP_SYS_RESOURCE, which no user and no container has by default', () => {

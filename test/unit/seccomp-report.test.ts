@@ -26,7 +26,7 @@ test('refused calls are reported by name and number, with the error that the fil
   const target = { capabilities: [], arch: process.arch === 'arm64' ? 'arm64' : 'x64', kernel: '6.1.0' } as const;
   const report = seccompReport('default', target);
   const header = Buffer.alloc(16);
-  header.writeUInt16LE(report.filter.length / 8);
+  header.writeUInt16LE(report.filter.program.length / 8);
   const [reader, writer] = pipe();
 
   const listener = new Result('listener');
@@ -35,7 +35,7 @@ test('refused calls are reported by name and number, with the error that the fil
       seccomp,
       SECCOMP.SET_MODE_FILTER,
       SECCOMP.FILTER_FLAG_NEW_LISTENER,
-      new Block(header, [{ offset: 8, value: new Block(report.filter) }]),
+      new Block(header, [{ offset: 8, value: new Block(report.filter.program) }]),
     ],
     { saves: listener },
   );
@@ -80,9 +80,9 @@ test('processes that ask without end leave the supervisor time for other things'
   const target = { capabilities: [], arch: process.arch === 'arm64' ? 'arm64' : 'x64', kernel: '6.1.0' } as const;
   const report = seccompReport('default', target);
   const header = Buffer.alloc(16);
-  header.writeUInt16LE(report.filter.length / 8);
+  header.writeUInt16LE(report.filter.program.length / 8);
   const listener = new Result('listener');
-  const program = new Block(header, [{ offset: 8, value: new Block(report.filter) }]);
+  const program = new Block(header, [{ offset: 8, value: new Block(report.filter.program) }]);
   const install = step([seccomp, SECCOMP.SET_MODE_FILTER, SECCOMP.FILTER_FLAG_NEW_LISTENER, program], {
     saves: listener,
   });

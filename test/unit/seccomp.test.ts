@@ -28,7 +28,7 @@ const numbers = syscallNumbers('x64');
 const target: Target = { capabilities: ['CHOWN', 'SETUID'], arch: 'x64', kernel: '6.1.0-18-amd64' };
 
 function filterOf(source: ProfileSource = 'default', change: Partial<Target> = {}): Buffer {
-  const filter = seccompFilter(source, { ...target, ...change });
+  const { program: filter } = seccompFilter(source, { ...target, ...change });
   checkFilter(filter);
   return filter;
 }
@@ -220,7 +220,7 @@ test('ptrace is allowed from Linux 4.8 on, where a tracer cannot get past the fi
 });
 
 test('the kernel takes the filter, and it refuses what it should in a real process', () => {
-  const filter = seccompFilter('default', { ...target, arch: process.arch === 'arm64' ? 'arm64' : 'x64' });
+  const { program: filter } = seccompFilter('default', { ...target, arch: process.arch === 'arm64' ? 'arm64' : 'x64' });
   const program = new Block(
     Buffer.concat([Buffer.from(new Uint16Array([filter.length / 8, 0, 0, 0]).buffer), Buffer.alloc(8)]),
     [{ offset: 8, value: new Block(filter) }],
@@ -373,6 +373,17 @@ for (const [what, profile, message] of wrongProfiles) {
     );
   });
 }
+
+test('the flags of a profile are those of seccomp(2), and one that cannot be had is refused', () => {
+  const flagsOf = (flags?: string[]) =>
+    seccompFilter(fromJson({ defaultAction: 'SCMP_ACT_ALLOW', ...(flags ? { flags } : {}) }), target).flags;
+  assert.equal(flagsOf(), 0);
+  assert.equal(flagsOf(['SECCOMP_FILTER_FLAG_TSYNC', 'SECCOMP_FILTER_FLAG_LOG', 'SECCOMP_FILTER_FLAG_SPEC_ALLOW']), 6);
+  assert.throws(
+    () => flagsOf(['SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV']),
+    (error) => error instanceof Failure && error.status === 65 && /flags\[0\]: expected one of/.test(error.message),
+  );
+});
 
 test('a profile that is no JSON is refused', () => {
   assert.throws(() => seccompFilter({ name: 'profile.json', text: '{' }, target), /profile\.json: no JSON/);

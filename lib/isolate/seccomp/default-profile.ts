@@ -166,4 +166,5 @@ export const defaultProfile: Profile = {
       includes: { arches: ['arm64'] },
     }),
   ],
+  flags: 0,
 };

@@ -12,19 +12,31 @@ export const auditArch: Record<SyscallArch, number> = { x64: x64Audit, arm64: 0x
 /** `default`, or a profile file's text with its name for messages. */
 export type ProfileSource = 'default' | { name: string; text: string };
 
-/**
- * The array of `struct sock_filter` for seccomp(2), 8 bytes an instruction. Throws `Failure` 65 for a profile that is wrong
- * or too large.
- */
-export function seccompFilter(source: ProfileSource, target: Target): Buffer {
-  return compile(seccompRules(source, target));
+/** What seccomp(2) is to be given. */
+export interface Filter {
+  /** The array of `struct sock_filter`, 8 bytes an instruction. */
+  program: Buffer;
+  /** SECCOMP_FILTER_FLAG_*. */
+  flags: number;
 }
 
 /** The rules behind a filter, a section for each architecture whose programs may run. */
-export function seccompRules(source: ProfileSource, target: Target): Section[] {
+export interface Rules {
+  sections: Section[];
+  flags: number;
+}
+
+/** Throws `Failure` 65 for a profile that is wrong or too large. */
+export function seccompFilter(source: ProfileSource, target: Target): Filter {
+  const { sections, flags } = seccompRules(source, target);
+  return { program: compile(sections), flags };
+}
+
+export function seccompRules(source: ProfileSource, target: Target): Rules {
   const profile = source === 'default' ? defaultProfile : parseProfile(source.text, source.name, target.arch);
   const entries = entriesFor(profile, target);
-  return architectures(profile, target).map((arch) => section(profile, entries, arch));
+  const sections = architectures(profile, target).map((arch) => section(profile, entries, arch));
+  return { sections, flags: profile.flags };
 }
 
 /** The machine's own architecture, and those beside it that the profile names and this program knows. */

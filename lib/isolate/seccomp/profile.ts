@@ -9,6 +9,7 @@ import { constants } from 'node:os';
 import { arrayOf, asArray, asObject, asSize, asString, type JsonObject, optional, wrong } from '../../pipe/check.js';
 import { Failure } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
+import { SECCOMP } from '../../sys/constants.js';
 import { ENOSYS, EPERM } from '../../sys/errno.js';
 import { type Comparison, type Operator, operators, RET } from './bpf.js';
 
@@ -18,6 +19,8 @@ export interface Profile {
   /** Beside the machine's own, the architectures whose programs may run: SCMP_ARCH_* names. */
   architectures: readonly string[];
   entries: readonly Entry[];
+  /** SECCOMP_FILTER_FLAG_*, for seccomp(2). */
+  flags: number;
 }
 
 export interface Entry {
@@ -51,6 +54,13 @@ export interface Target {
 
 const maxErrno = 4095;
 const maxU64 = 2n ** 64n - 1n;
+
+/** TSYNC is for the other threads of a process: here there are none. */
+const knownFlags = new Map<string, number>([
+  ['SECCOMP_FILTER_FLAG_TSYNC', 0],
+  ['SECCOMP_FILTER_FLAG_LOG', SECCOMP.FILTER_FLAG_LOG],
+  ['SECCOMP_FILTER_FLAG_SPEC_ALLOW', SECCOMP.FILTER_FLAG_SPEC_ALLOW],
+]);
 
 const goArch = { x64: 'amd64', arm64: 'arm64' };
 const scmpArch = { x64: 'SCMP_ARCH_X86_64', arm64: 'SCMP_ARCH_AARCH64' };
@@ -113,7 +123,14 @@ function asProfile(value: unknown, name: string, arch: Target['arch']): Profile 
       optional(it.archMap, `${name}.archMap`, (map, at) => subArchitectures(map, at, arch)) ??
       [],
     entries: arrayOf(asEntry)(it.syscalls ?? [], `${name}.syscalls`),
+    flags: (optional(it.flags, `${name}.flags`, arrayOf(asFlag)) ?? []).reduce((all, flag) => all | flag, 0),
   };
+}
+
+function asFlag(value: unknown, name: string): number {
+  const flag = knownFlags.get(asString(value, name));
+  if (flag === undefined) throw wrong(name, `one of ${[...knownFlags.keys()].join(', ')}`, value);
+  return flag;
 }
 
 function subArchitectures(value: unknown, name: string, arch: Target['arch']): string[] {

@@ -10,7 +10,7 @@ import { SECCOMP_IOCTL } from '../../sys/constants.js';
 import { ENOSYS, EPERM } from '../../sys/errno.js';
 import { isErrno } from '../../sys/syscall.js';
 import { type Call, compile, RET, type Section, verdictOf } from './bpf.js';
-import { auditArch, type ProfileSource, seccompRules, type Target } from './index.js';
+import { auditArch, type Filter, type ProfileSource, seccompRules, type Target } from './index.js';
 import { type SyscallArch, syscallName } from './syscall-numbers.js';
 
 /** How often this looks for questions. A refused call waits up to that long, an allowed one not at all. */
@@ -22,7 +22,7 @@ const most = 100;
 
 export interface Report {
   /** For seccomp(2) with SECCOMP_FILTER_FLAG_NEW_LISTENER, which returns the descriptor for `listen`. */
-  filter: Buffer;
+  filter: Filter;
   /**
    * Begins to answer, given the child's pid and its descriptor. The child must not go on to execve(2) before, which
    * closes the descriptor.
@@ -38,7 +38,7 @@ export interface Report {
  * A filter that reports what it refuses. ENOSYS does not count as a refusal: it tells a program to use an older call.
  */
 export function seccompReport(source: ProfileSource, target: Target): Report {
-  const sections = seccompRules(source, target);
+  const { sections, flags } = seccompRules(source, target);
   const refused = new Map<string, number>();
   let listener = -1;
   let timer: NodeJS.Timeout | undefined;
@@ -54,7 +54,7 @@ export function seccompReport(source: ProfileSource, target: Target): Report {
   };
 
   return {
-    filter: compile(sections.map(asking)),
+    filter: { program: compile(sections.map(asking)), flags },
     listen: (pid, fd) => {
       const pidfd = pidfd_open(pid, 0);
       listener = pidfd_getfd(pidfd, fd, 0);

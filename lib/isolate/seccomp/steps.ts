@@ -5,17 +5,18 @@ import type { ControlFds } from '../../sys/control.js';
 import { Block } from '../../sys/program.js';
 import { gateSteps } from '../control.js';
 import { type PlanStep, step } from '../step.js';
+import type { Filter } from './index.js';
 
 /** struct sock_fprog: the number of instructions in 16 bits, and at offset 8 where they are. */
-export function filterStep(filter: Buffer, reporting: boolean): PlanStep {
-  const program = Buffer.alloc(16);
-  program.writeUInt16LE(filter.length / 8, 0);
+export function filterStep({ program, flags }: Filter, reporting: boolean): PlanStep {
+  const header = Buffer.alloc(16);
+  header.writeUInt16LE(program.length / 8, 0);
   return step(
     seccomp,
     [
       SECCOMP.SET_MODE_FILTER,
-      reporting ? SECCOMP.FILTER_FLAG_NEW_LISTENER : 0,
-      new Block(program, [{ offset: 8, value: new Block(filter) }]),
+      flags | (reporting ? SECCOMP.FILTER_FLAG_NEW_LISTENER : 0),
+      new Block(header, [{ offset: 8, value: new Block(program) }]),
     ],
     'System calls that a container has no need of are refused from here on. Without no_new_privs only an administrator may ask for that, so it comes before the ids change.',
   );
