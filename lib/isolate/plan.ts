@@ -238,14 +238,13 @@ function powerSteps(
 }
 
 /** The numbers of the capabilities that remain in the bounding set. */
-export function keptCapabilities(
-  { privileged, capAdd, capDrop }: Settings,
-  host: Host,
-  maps: IdMaps | undefined,
-): number[] {
-  // Whoever makes a user namespace has all capabilities in it.
-  const available = maps ? Array.from({ length: host.lastCapability + 1 }, (_, number) => number) : host.capabilities;
-  return chooseCapabilities(privileged ? ['ALL', ...capAdd] : capAdd, capDrop, available);
+export function keptCapabilities({ privileged, capAdd, capDrop }: Settings, host: Host, maps: IdMaps | undefined) {
+  return chooseCapabilities(privileged ? ['ALL', ...capAdd] : capAdd, capDrop, availableCapabilities(host, maps));
+}
+
+/** Whoever makes a user namespace has all capabilities in it. */
+export function availableCapabilities(host: Host, maps: IdMaps | undefined): readonly number[] {
+  return maps ? Array.from({ length: host.lastCapability + 1 }, (_, number) => number) : host.capabilities;
 }
 
 function environment({ env, terminal }: Settings, { home }: Identity): string[] {

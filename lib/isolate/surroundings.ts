@@ -3,19 +3,20 @@ import { release } from 'node:os';
 import { version } from '../pipe/command.js';
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { tracing } from '../pipe/trace.js';
+import { tracing, warn } from '../pipe/trace.js';
 import { capabilities } from '../sys/constants.js';
 import type { Image } from '../sys/image.js';
 import type { IdMaps } from '../sys/userns.js';
 import { readText } from './document.js';
 import { bindsDevices } from './filesystem/devices.js';
 import { checkDevices, heatCounters, mountsInSys, probeHost } from './host.js';
-import { type Circumstances, keptCapabilities } from './plan.js';
+import { availableCapabilities, type Circumstances, keptCapabilities } from './plan.js';
 import type { Filter, Target } from './seccomp/index.js';
 import type { Report } from './seccomp/report.js';
 import type { Settings } from './settings.js';
 import { nullDevices, refuseDirectories, stdioPipes } from './terminal/stdio.js';
 import { readAccountFiles } from './user/accounts.js';
+import { missingCapabilities } from './user/capabilities.js';
 import { chooseMaps, hasGroups } from './user/userns.js';
 import { identify } from './user/users.js';
 
@@ -42,6 +43,7 @@ export async function lookAround(
   const maps = chooseMaps(settings.userns, host);
   if (bindsDevices(maps !== undefined, host.capabilities)) checkDevices();
   const kept = keptCapabilities(settings, host, maps);
+  warnOfMissing(settings, availableCapabilities(host, maps));
   const report = settings.seccompReport ? await reportOf(settings, kept) : undefined;
   const identity = identify(settings.user, readAccountFiles(settings.root), groupsFor(settings, maps));
   return {
@@ -61,6 +63,12 @@ export async function lookAround(
     stdio: identity.uid === 0 || settings.terminal ? [] : stdioPipes(),
     nulls: nullDevices(),
   };
+}
+
+function warnOfMissing({ privileged, capAdd, capDrop }: Settings, available: readonly number[]): void {
+  const missing = privileged ? [] : missingCapabilities(capAdd, capDrop, available);
+  if (missing.length > 0)
+    warn(`the container goes without ${missing.join(', ')}, which this process does not have itself`);
 }
 
 function groupsFor({ groups }: Settings, maps: IdMaps | undefined): string[] {

@@ -103,6 +103,18 @@ for (const [who, script, flags, named] of refusals) {
   });
 }
 
+test('a capability that containers have by default and that is not there to give is told', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const start = (...flags: string[]) =>
+    run(['setpriv', '--bounding-set=-audit_write,-net_raw', 'md-isolate', ...flags, root, 'echo', 'in']);
+  const { stdout, stderr } = await start();
+  assert.equal(stdout, 'in\n');
+  const which = 'CAP_NET_RAW, CAP_AUDIT_WRITE, which this process does not have itself';
+  assert.equal(stderr, `md-isolate: the container goes without ${which}\n`);
+  assert.equal((await start('--cap-drop', 'NET_RAW', '--cap-drop', 'audit_write')).stderr, '');
+  assert.equal((await start('--cap-add', 'ALL')).stderr, '');
+});
+
 test('root of a user namespace makes a container with --userns self', { skip }, async (t) => {
   const root = makeRoot(t);
   writeFileSync(join(root, 'file'), 'in\n');

@@ -6,7 +6,7 @@ import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { readAccountFiles } from '../../lib/isolate/user/accounts.js';
-import { chooseCapabilities, defaultCapabilities } from '../../lib/isolate/user/capabilities.js';
+import { chooseCapabilities, defaultCapabilities, missingCapabilities } from '../../lib/isolate/user/capabilities.js';
 import { chooseMaps } from '../../lib/isolate/user/userns.js';
 import { identify } from '../../lib/isolate/user/users.js';
 import { Failure } from '../../lib/pipe/failure.js';
@@ -90,6 +90,13 @@ test('a capability that is unknown, or not there to give, is refused', () => {
   assert.throws(() => chooseCapabilities(['FLY'], [], all), /no capability/);
   assert.throws(() => chooseCapabilities(['SYS_ADMIN'], [], [0]), /does not have it itself/);
   assert.deepEqual(chooseCapabilities([], [], [0]), [0]);
+});
+
+test('of the defaults those are missed that are wanted and not there to give', () => {
+  const most = all.filter((number) => number !== 0 && number !== 21);
+  assert.deepEqual(missingCapabilities([], [], most), ['CAP_CHOWN']);
+  for (const drop of [['chown'], ['ALL']]) assert.deepEqual(missingCapabilities([], drop, most), []);
+  assert.deepEqual(missingCapabilities(['ALL'], [], most), []);
 });
 
 test('root has no user namespace unless asked for, others have one', () => {

@@ -50,6 +50,20 @@ export function chooseCapabilities(
   return [...kept].sort((a, b) => a - b);
 }
 
+/**
+ * The defaults that nobody has given up and that are not there to give: runtime-spec, config.md, "capabilities", wants
+ * them to be told.
+ */
+export function missingCapabilities(
+  add: readonly string[],
+  drop: readonly string[],
+  available: readonly number[],
+): string[] {
+  if (add.some((name) => named(name, '--cap-add') === 'all')) return [];
+  const wanted = chooseCapabilities([], drop, [...capabilities.keys()]);
+  return wanted.filter((number) => !available.includes(number)).map((number) => `CAP_${capabilities[number]}`);
+}
+
 function named(text: string, flag: string): number | 'all' {
   const name = text.toUpperCase().replace(/^CAP_/, '');
   if (name === 'ALL') return 'all';
