@@ -45,17 +45,16 @@ export class Layout implements LocalSource {
 
   async manifest(reference: string): Promise<RawManifest> {
     if (isDigest(reference)) {
-      const contentType = this.entries.find(({ digest }) => digest === reference)?.mediaType;
-      return { bytes: await wholeOf(this.#blob(reference)), contentType };
+      const entry = this.entries.find(({ digest }) => digest === reference);
+      return { bytes: await wholeOf(this.#blob(reference, entry?.size)), contentType: entry?.mediaType };
     }
     const entries = this.entries.filter((entry) => imageOf(entry) === reference);
     return { bytes: Buffer.from(indexJson(entries)), contentType: undefined };
   }
 
   async blob({ digest, size }: Pick<Descriptor, 'digest' | 'size'>, sink: BlobSink): Promise<void> {
-    const file = this.#blob(digest);
+    const file = this.#blob(digest, size);
     try {
-      if (file.size !== size) throw bad(file.name, `it has ${file.size} bytes, not ${size}`);
       for await (const chunk of file.chunks(sink.offset)) await sink.write(chunk);
     } finally {
       file.close();
@@ -68,10 +67,13 @@ export class Layout implements LocalSource {
     return named.length > 0 ? named : this.entries.filter((entry) => isNamed(imageOf(entry) ?? ''));
   }
 
-  #blob(digest: string): FilePart {
+  /** A blob of a given size, if that is known. */
+  #blob(digest: string, size?: number): FilePart {
     const file = this.files.open(`blobs/${digest.replace(':', '/')}`);
     if (!file) throw bad(this.files.place, `blob ${digest} is missing`);
-    return file;
+    if (size === undefined || file.size === size) return file;
+    file.close();
+    throw bad(file.name, `it has ${file.size} bytes, not ${size}`);
   }
 
   #choose(selector: string | undefined): Failure {

@@ -325,6 +325,10 @@ const hostileLayouts: Record<string, (path: string, built: BuiltImage) => void> 
     renameSync(blobPath(path, built.layers[0]!.descriptor.digest), join(path, 'moved'));
   },
   'a manifest of other content': (path, built) => writeFileSync(blobPath(path, built.descriptor.digest), '{}'),
+  'a manifest of another size than index.json says': (path, built) => {
+    const size = built.descriptor.size + 1;
+    writeFileSync(join(path, 'index.json'), JSON.stringify({ manifests: [{ ...entry(built), size }] }));
+  },
   'an index.json that is nested without end': (path, built) => {
     const entries = Array(2).fill(`{"x":${'['.repeat(1e5)}${']'.repeat(1e5)},${JSON.stringify(entry(built)).slice(1)}`);
     writeFileSync(join(path, 'index.json'), `{"manifests":[${entries.join(',')}]}`);
