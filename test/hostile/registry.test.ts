@@ -13,6 +13,7 @@ import {
   attestation,
   type BuiltImage,
   type BuiltIndex,
+  describe,
   image,
   index,
   jsonBlob,
@@ -202,7 +203,12 @@ test('an index of very many indexes is given up', async (t) => {
 });
 
 for (const [what, built, status, why] of [
-  ['an artifact', image({ layers, manifest: { artifactType: 'application/vnd.example' } }), 65, /artifact/],
+  [
+    'an artifact',
+    image({ layers, manifest: { config: describe(Buffer.from('{}'), 'application/vnd.oci.empty.v1+json') } }),
+    65,
+    /artifact/,
+  ],
   ['an index and a manifest at once', image({ layers, manifest: { manifests: [] } }), 65, /both in one document/],
   [
     'a manifest of negative sizes',
