@@ -177,7 +177,8 @@ function treeSteps(settings: Settings, circumstances: Circumstances): PlanStep[]
         nodev,
       })
     : rootSteps(settings.root, nodev);
-  const directory = workingDirectory(root.fd, settings.workingDirectory);
+  const pivot = [...(settings.readOnly ? [readOnlyStep(root.fd)] : []), ...pivotSteps(root.fd)];
+  const directory = workingDirectory(root.fd, settings.workingDirectory, pivot[0]!);
   return [
     privateStep(),
     ...volumes.flatMap(({ tree }) => tree.steps),
@@ -188,8 +189,7 @@ function treeSteps(settings: Settings, circumstances: Circumstances): PlanStep[]
     ...directorySteps(root.fd, settings.directories),
     ...volumeSteps(root.fd, volumes),
     ...directory.steps,
-    ...(settings.readOnly ? [readOnlyStep(root.fd)] : []),
-    ...pivotSteps(root.fd),
+    ...pivot,
     ...enterSteps(directory.fd),
   ];
 }

@@ -1,7 +1,5 @@
 /** Who the command runs as, and with which powers. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -11,7 +9,8 @@ import { chooseMaps } from '../../lib/isolate/user/userns.js';
 import { identify } from '../../lib/isolate/user/users.js';
 import { Failure } from '../../lib/pipe/failure.js';
 import { refusal } from '../../lib/sys/userns.js';
-import { killAfterwards, scratch } from '../support/run.js';
+import { renameWithoutEnd } from '../support/renaming.js';
+import { scratch } from '../support/run.js';
 
 const files = {
   passwd: [
@@ -134,13 +133,6 @@ test('an account file behind links with `..` is read also while somebody renames
   mkdirSync(join(root, 'usr/etc'), { recursive: true });
   writeFileSync(join(root, 'usr/etc/passwd'), 'app:x:1000:1000::/:\n');
   symlinkSync(`../usr/etc/${'../etc/'.repeat(20)}passwd`, join(root, 'etc/passwd'));
-  const loop = `const { renameSync, writeFileSync } = require('node:fs');
-    const [a, b] = ${JSON.stringify([join(root, 'a'), join(root, 'b')])};
-    writeFileSync(a, '');
-    process.stdout.write('.');
-    for (;;) { renameSync(a, b); renameSync(b, a); }`;
-  const renaming = spawn(process.execPath, ['-e', loop], { stdio: ['ignore', 'pipe', 'inherit'] });
-  killAfterwards(t, renaming);
-  await once(renaming.stdout, 'data');
+  await renameWithoutEnd(t, root);
   for (let i = 0; i < 5000; i++) assert.equal(readAccountFiles(root).passwd, 'app:x:1000:1000::/:\n');
 });

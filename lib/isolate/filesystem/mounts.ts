@@ -29,7 +29,8 @@ import {
   RESOLVE,
   S,
 } from '../../sys/constants.js';
-import { Result } from '../../sys/program.js';
+import { EAGAIN } from '../../sys/errno.js';
+import { Block, compare, Result } from '../../sys/program.js';
 import type { Path } from '../../sys/syscall.js';
 import { type Hint, type PlanStep, type StepOptions, step } from '../step.js';
 
@@ -150,26 +151,30 @@ export interface TargetOptions {
   why: string;
   /** It is no failure when the mount point cannot be made. */
   optional?: boolean;
+  /** Where to go on when it was there already; by default it is looked up once more, like one that was made. */
+  found?: PlanStep;
 }
 
 /** The hint when a mount point could neither be opened nor made. */
 function hintAt(path: string, kind: TargetKind, links: TargetOptions['links']): Hint {
   const other = `the image has something else than a ${kind} at /${path}`;
   const refused = links === 'none' ? `${other}; a symbolic link there is refused, since it could lead anywhere` : other;
-  return (code) => (code === 'ENOENT' ? cannotBeMade : refused);
+  return (code) => (code === 'ENOENT' ? cannotBeMade : code === 'EAGAIN' ? renaming : refused);
 }
 
 const cannotBeMade =
   "the tree lacks it, and it cannot be made there: --overlay helps if the tree is read-only, a tree of your own if it is another user's";
+
+const renaming = 'something on this machine was renamed at that moment, and the path has a ".." in it: try again';
 
 /** Opens a mount point below `root`, making what is missing of it. */
 export function target(
   root: Result,
   path: string,
   kind: TargetKind,
-  { links, why, optional = false }: TargetOptions,
+  { links, why, optional = false, found }: TargetOptions,
+  fd = new Result(`/${path}`),
 ): { fd: Result; steps: PlanStep[] } {
-  const fd = new Result(`/${path}`);
   const open = (
     at: string,
     directory: boolean,
@@ -204,13 +209,29 @@ export function target(
     making.push(open(above, true, next, 'The parent of what is made next.', { ...lenient, hint }));
     parent = next;
   });
-  return { fd, steps: [open(path, kind === 'directory', fd, why, { onError: making[0]! }), ...making, reopen] };
+  const retry = links === 'inside' ? [again(fd, making[0]!, () => first)] : [];
+  const first = open(path, kind === 'directory', fd, why, { onError: retry[0] ?? making[0]!, next: found });
+  return { fd, steps: [first, ...retry, ...making, reopen] };
+}
+
+/**
+ * Back to a lookup that failed with EAGAIN, as openat2(2) asks for: links may have a `..`, and the kernel is not sure of
+ * where that leads when anybody on the machine renames something meanwhile. Any other error leads on to `otherwise`.
+ */
+function again(opened: Result, otherwise: PlanStep, lookup: () => PlanStep): PlanStep {
+  const seen = new Block(new Uint8Array(8), [{ offset: 0, value: opened }]);
+  const why = 'Only because something was renamed meanwhile, anywhere on this machine? Then it is looked up again.';
+  return {
+    ...step(compare, [seen, 0xffffffff, 2 ** 32 - EAGAIN, EAGAIN], why, { onError: otherwise, man: 'openat2(2)' }),
+    get next() {
+      return lookup();
+    },
+  };
 }
 
 /** Mounts a tree on a mount point of the image. */
 export function mountAt(root: Result, path: string, kind: TargetKind, tree: Tree, options: TargetOptions): PlanStep[] {
-  const place = target(root, path, kind, options);
-  const attached = attach(tree.fd, place.fd, `Now /${path} shows it.`);
-  const [open, ...making] = place.steps;
-  return [...tree.steps, { ...open!, next: attached }, ...making, attached];
+  const place = new Result(`/${path}`);
+  const attached = attach(tree.fd, place, `Now /${path} shows it.`);
+  return [...tree.steps, ...target(root, path, kind, { ...options, found: attached }, place).steps, attached];
 }

@@ -147,13 +147,14 @@ export function pivotSteps(root: Result): PlanStep[] {
   ];
 }
 
-/** Opens the directory where the command starts. It is made when it is missing, as docker does. */
-export function workingDirectory(root: Result, path: string): { fd: Result; steps: PlanStep[] } {
+/** Opens the directory where the command starts. It is made when it is missing, as docker does. `next`: the step after it. */
+export function workingDirectory(root: Result, path: string, next: PlanStep): { fd: Result; steps: PlanStep[] } {
   const below = path.replace(/^\/+|\/+$/g, '');
   if (below === '') return { fd: root, steps: [] };
   return target(root, below, 'directory', {
     links: 'inside',
     why: 'The working directory. A link of /proc that jumps elsewhere, to a directory of the host, is refused (CVE-2024-21626).',
+    found: next,
   });
 }
 
