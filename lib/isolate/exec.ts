@@ -93,18 +93,15 @@ export function limitSteps(limits: readonly ResourceLimit[]): PlanStep[] {
 }
 
 /** Undoes what Node has changed in this process for its own use. */
-export function restoreSteps({ changedSignals }: Host, mask: number): PlanStep[] {
-  const SIGPIPE = 13;
-  const SIGXFSZ = 25;
+export function restoreSteps({ ignoredSignals }: Host, mask: number): PlanStep[] {
   const byDefault = Buffer.alloc(32);
-  const signals = [...new Set([...changedSignals, SIGPIPE, SIGXFSZ])].sort((a, b) => a - b);
   return [
     step(umask, [mask], 'The usual mask for the files that the command makes.'),
-    ...signals.map((signal) =>
+    ...ignoredSignals.map((signal) =>
       step(
         rt_sigaction,
         [signal, byDefault, null, 8],
-        `Signal ${signal} gets its default action back, which Node has changed.`,
+        `Signal ${signal} gets its default action back: Node or its caller ignores it, and execve(2) would keep that.`,
         {
           man: 'sigaction(2)',
         },

@@ -22,8 +22,8 @@ export interface Host {
   lastCapability: number;
   /** The capabilities that this process may use, by number. */
   capabilities: number[];
-  /** Signals that this process catches or ignores, perhaps because its caller does. The child inherits that. */
-  changedSignals: number[];
+  /** Signals that this process ignores, perhaps because its caller does. The command would inherit that. */
+  ignoredSignals: number[];
   /** Those of the masked and read-only paths that exist. */
   present: Set<string>;
   /** Hierarchies of cgroup v1, as the options that mount(2) takes (`cpu,cpuacct`, `name=systemd`), empty for pure v2. */
@@ -58,7 +58,7 @@ export function probeHost(root: string, { devices }: ProbeOptions): Host {
     gid: process.getegid!(),
     lastCapability: Number(readFileSync('/proc/sys/kernel/cap_last_cap', 'latin1')),
     capabilities: statusBits(status, 'CapPrm'),
-    changedSignals: [...statusBits(status, 'SigCgt'), ...statusBits(status, 'SigIgn')].map((bit) => bit + 1),
+    ignoredSignals: statusBits(status, 'SigIgn').map((bit) => bit + 1),
     present: new Set([...maskedPaths.map(([path]) => path), ...readOnlyPaths].filter((path) => existsSync(`/${path}`))),
     hierarchies: cgroups.filter((name) => name !== ''),
     unified: cgroups.includes(''),

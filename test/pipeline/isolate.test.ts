@@ -47,9 +47,13 @@ test('no file descriptor but 0, 1 and 2 reaches the command', { skip }, async (t
   assert.equal(stdout, '0\n1\n2\n3\n');
 });
 
-test('signals are neither blocked, nor ignored, nor caught, whatever Node made of them', { skip }, async (t) => {
+test('signals are neither blocked, nor ignored, nor caught, whatever Node and its caller made of them', {
+  skip,
+}, async (t) => {
   const root = makeRoot(t);
-  const { stdout } = await md('md-isolate', [root, 'grep', '-E', 'Sig(Blk|Ign|Cgt)', '/proc/self/status']);
+  // Node itself undoes what a caller did to the signals below 32.
+  const line = 'trap "" USR1 40; exec md-isolate "$1" grep -E "Sig(Blk|Ign|Cgt)" /proc/self/status';
+  const { stdout } = await shell(line, [root]);
   assert.deepEqual(stdout.match(/[0-9a-f]{16}/g), Array(3).fill('0000000000000000'));
 });
 

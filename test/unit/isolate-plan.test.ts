@@ -17,7 +17,7 @@ const host: Host = {
   gid: 0,
   lastCapability: 40,
   capabilities: Array.from({ length: 41 }, (_, number) => number),
-  changedSignals: [2, 15],
+  ignoredSignals: [13, 25],
   present: new Set(['proc/kcore', 'proc/keys', 'proc/acpi', 'proc/scsi', 'proc/sys']),
   hierarchies: [],
   unified: true,
