@@ -4,7 +4,14 @@ import { Status } from '../pipe/status.js';
 import { confinedHint, orAsRoot, unmasking } from '../sys/confinement.js';
 import type { Step } from '../sys/program.js';
 import { errnoNameOf, SyscallError } from '../sys/syscall.js';
-import { inUserNamespace, isChrooted, refusal, refusalHint, tooManyNamespaces } from '../sys/userns.js';
+import {
+  inUserNamespace,
+  isChrooted,
+  refusal,
+  refusalHint,
+  tooManyNamespaces,
+  tooManyProcesses,
+} from '../sys/userns.js';
 import type { Plan } from './plan.js';
 
 /** The failure of a step of the plan. `user`: the container is in a user namespace. */
@@ -50,8 +57,7 @@ export function cloneFailure(error: unknown, user: boolean): Failure {
 }
 
 function cloneHint(code: string, user: boolean): string | undefined {
-  if (code === 'EAGAIN')
-    return 'no more processes may be started: see ulimit -u, and pids.max of the cgroup of this process';
+  if (code === 'EAGAIN') return tooManyProcesses;
   if (user) return refusalHint(code);
   if (code === 'ENOSPC') return tooManyNamespaces;
   return notPermitted.includes(code) ? powerlessHint() : undefined;

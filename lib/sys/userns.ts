@@ -159,14 +159,10 @@ function runHelpers(pid: number, uid: IdMap, gid: IdMap, otherwise: string): voi
       encoding: 'utf8',
     });
     if (status === 0) continue;
-    throw new Failure(
-      Status.notPermitted,
-      program,
-      (error?.message ?? stderr.trim()) || `it ended with status ${status}`,
-      {
-        hint: `it has to be set-user-ID root; ${otherwise}`,
-      },
-    );
+    const code = errnoName(error);
+    const why = code ? errnoText(code) : stderr.trim() || `it ended with status ${status}`;
+    const hint = code === 'EAGAIN' ? tooManyProcesses : `it has to be set-user-ID root; ${otherwise}`;
+    throw new Failure(Status.notPermitted, program, why, { cause: error, hint });
   }
 }
 
@@ -201,6 +197,10 @@ export function refusalHint(code: string): string {
   const confined = confinedHint(true);
   return confined ? `${confined}, and ${unmasking}` : `a policy of this host forbids user namespaces${orAsRoot()}`;
 }
+
+/** For EAGAIN from clone(2), also where Node calls it. */
+export const tooManyProcesses =
+  'no more processes may be started: see ulimit -u, and pids.max of the cgroup of this process';
 
 /** For ENOSPC from clone(2). */
 export const tooManyNamespaces = 'too many namespaces exist, or they are nested too deep: see /proc/sys/user';

@@ -10,7 +10,7 @@ import { identify } from '../../lib/isolate/user/users.js';
 import { Failure } from '../../lib/pipe/failure.js';
 import { refusal } from '../../lib/sys/userns.js';
 import { renameWithoutEnd } from '../support/renaming.js';
-import { scratch } from '../support/run.js';
+import { needsRoot, run, scratch } from '../support/run.js';
 
 const files = {
   passwd: [
@@ -135,4 +135,22 @@ test('an account file behind links with `..` is read also while somebody renames
   symlinkSync(`../usr/etc/${'../etc/'.repeat(20)}passwd`, join(root, 'etc/passwd'));
   await renameWithoutEnd(t, root);
   for (let i = 0; i < 5000; i++) assert.equal(readAccountFiles(root).passwd, 'app:x:1000:1000::/:\n');
+});
+
+test('a newuidmap that cannot be started for want of processes is not blamed for its mode', {
+  skip: needsRoot,
+}, async () => {
+  const lib = join(import.meta.dirname, '../../lib/sys');
+  const script = `
+    const { prlimit64 } = await import('${lib}/calls.js');
+    const { writeMaps } = await import('${lib}/userns.js');
+    const NPROC = 6;
+    prlimit64(0, NPROC, Buffer.alloc(16), null);
+    process.setuid(61234);
+    writeMaps(process.pid, { uid: [[0, 61234, 1]], gid: [[0, 61234, 1]], helped: true }, 'do without');`;
+  const { stderr } = await run([process.execPath, '--input-type=module', '-e', script]);
+  assert.match(
+    stderr,
+    /newuidmap: resource temporarily unavailable \(EAGAIN\); no more processes may be started: see ulimit -u/,
+  );
 });
