@@ -7,7 +7,7 @@ import { describePlan } from '../lib/isolate/dry-run.js';
 import { isTerminal, openFileLimit } from '../lib/isolate/host.js';
 import { isolate, planOf } from '../lib/isolate/isolate.js';
 import { type Caller, settingsOf } from '../lib/isolate/settings.js';
-import { exactWords } from '../lib/isolate/words.js';
+import { exactCommand } from '../lib/isolate/words.js';
 import { main } from '../lib/pipe/command.js';
 import { Failure, failureOf } from '../lib/pipe/failure.js';
 import { writeDocument } from '../lib/pipe/output.js';
@@ -98,9 +98,10 @@ main(
       "beside DIR. The status is the command's own, 128 + n when signal n ended it, or one of those below.",
   },
   async ({ flags, operands: [directory = '', ...command] }) => {
+    const words = exactCommand(process.argv.slice(2), command.length);
     const root = rootOf(directory);
     const image = readRootfsDocument(root)?.config.config ?? {};
-    const settings = settingsOf(root, image, flags, exactWords(command), callerOf());
+    const settings = settingsOf(root, image, flags, words, callerOf());
     if (!flags['dry-run']) return isolate(settings);
     for (const line of describePlan(await planOf(settings))) writeDocument(line);
     return 0;

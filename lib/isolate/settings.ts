@@ -21,6 +21,7 @@ import { parseSysctl, type Sysctl } from './limits/sysctl.js';
 import { type NameFlags, type Names, namesOf } from './names.js';
 import { securityOf } from './security-opt.js';
 import type { UserNamespace } from './user/userns.js';
+import { exactValue } from './words.js';
 
 export interface Settings {
   /** Absolute path of the root filesystem. */
@@ -190,7 +191,7 @@ function environment(image: RunConfig, flags: Flags, hostname: string, caller: C
   const ofFiles = flags['env-file'].flatMap((path) => envFile(path, readText(path, '--env-file')));
   for (const line of [...ofFiles, ...flags.env.map((text) => named(text, '--env'))]) {
     if (line.includes('=')) put(line);
-    else if (caller.env[line] !== undefined) variables.set(line, caller.env[line]);
+    else if (caller.env[line] !== undefined) variables.set(line, exactValue(line, caller.env[line]));
     else variables.delete(line);
   }
   return [...variables].map(([name, value]) => `${name}=${value}`);

@@ -1,17 +1,38 @@
 /** The words of the command line as bytes: a file name, for example, need not be UTF-8. Source: proc_pid_cmdline(5). */
+import { isUtf8 } from 'node:buffer';
 import { readFileSync } from 'node:fs';
+import { Failure } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
 import type { Path } from '../sys/syscall.js';
 
 /** Node puts this in the place of bytes that are not UTF-8. */
 const replacement = '\ufffd';
 
 /**
- * The last words of the command line, of which Node made `words`. Those that Node has changed are returned as bytes.
+ * The last `count` words of the command line, which are the container's command. Node made `argv` of all words; those of
+ * the command that it has changed are returned as bytes. Throws `Failure` 64 for any other that it has changed: it would
+ * name another file.
  */
-export function exactWords(words: readonly string[]): Path[] {
+export function exactCommand(argv: readonly string[], count: number): Path[] {
+  const words = exactWords(argv);
+  const before = words.splice(0, words.length - count);
+  const changed = before.findIndex((word) => typeof word !== 'string' && !isUtf8(word));
+  if (changed < 0) return words;
+  throw new Failure(Status.usage, 'command line', `${JSON.stringify(argv[changed])} is not UTF-8`, {
+    hint: 'only words of the command itself may be anything else',
+  });
+}
+
+function exactWords(words: readonly string[]): Path[] {
   if (!words.some((word) => word.includes(replacement))) return [...words];
   // Each ends with a NUL, the last one too.
   const all = readFileSync('/proc/self/cmdline', 'latin1').split('\0').slice(0, -1);
   const exact = all.slice(-words.length).map((word) => Buffer.from(word, 'latin1'));
   return words.map((word, i) => (word.includes(replacement) ? exact[i]! : word));
+}
+
+/** The value of a variable of this process, which Node read as `value`. Throws `Failure` 64 for one that is not UTF-8. */
+export function exactValue(name: string, value: string): string {
+  if (!value.includes(replacement) || readFileSync('/proc/self/environ').includes(`${name}=${value}\0`)) return value;
+  throw new Failure(Status.usage, `--env ${name}`, 'its value is not UTF-8');
 }

@@ -167,6 +167,29 @@ test('words that are no UTF-8 reach the command byte by byte', { skip }, async (
   );
 });
 
+test('what is not UTF-8 is refused elsewhere: a flag would name another file, a variable have another value', {
+  skip,
+}, async (t) => {
+  const root = makeRoot(t);
+  // What Node makes of the byte is there, and is meant when it is named itself.
+  mkdirSync(join(root, 'tmp/\ufffd'));
+  const byte = '$(printf "\\377")';
+  for (const [line, what] of [
+    [
+      `md-isolate -v "$1/tmp/${byte}:/mnt" "$1" true`,
+      /^md-isolate: command line: ".*" is not UTF-8; only words of the/,
+    ],
+    [`md-isolate "$1/tmp/${byte}" true`, /^md-isolate: command line: ".*" is not UTF-8; only words of the/],
+    [`A=${byte} md-isolate -e A "$1" true`, /^md-isolate: --env A: its value is not UTF-8\n$/],
+  ] as const) {
+    const { status, stderr } = await shell(line, [root]);
+    assert.equal(status, 125);
+    assert.match(stderr, what);
+  }
+  const named = 'A=\ufffd md-isolate -e A -v "$1/tmp/\ufffd:/mnt" "$1" sh -c \'echo "$A $0"\' "$(printf "\\303\\251")"';
+  assert.equal((await shell(named, [root])).stdout, '\ufffd \xe9\n');
+});
+
 test('Node itself takes no word of the command line, and does nothing that a file of variables says', {
   skip,
 }, async (t) => {
