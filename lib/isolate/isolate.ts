@@ -141,7 +141,7 @@ async function attend(
   const { attachTerminal } = await import('./terminal/terminal.js');
   const terminal = attachTerminal(master, { detachKeys: circumstances.detachKeys! });
   const hungUp = () => endUnlessHandled(pid);
-  if (!plan.init) process.on('SIGHUP', hungUp);
+  process.on('SIGHUP', hungUp);
   try {
     const status = await waitForEnd(pid);
     // From here on the child's pid may be another process's, so no signals are passed on: they end this process.

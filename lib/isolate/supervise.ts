@@ -58,7 +58,7 @@ export class Signals {
 /**
  * The window was closed, and the command gets SIGHUP. Without a handler that would end it anywhere else, but not as
  * process 1: it would go on, and nobody could see or reach it. So it is killed, unless it handles, ignores or blocks
- * the signal.
+ * the signal, as the process 1 of `--init` blocks all.
  */
 export function endUnlessHandled(pid: number): void {
   let status: string;

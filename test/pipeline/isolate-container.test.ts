@@ -79,12 +79,22 @@ test('a command that is not there is 127, one that cannot be executed 126, a con
   }
 });
 
+test('the command is looked up along PATH as by a shell, but never in the working directory', { skip }, async (t) => {
+  const root = makeRoot(t);
+  writeFileSync(join(root, 'tmp/pwd'), 'not executable\n', { mode: 0o644 });
+  const passed = ['-w', '/usr', '-e', 'PATH=/etc/passwd:/nosuch:/tmp:/bin//', root, 'pwd'];
+  assert.equal((await md('md-isolate', passed)).stdout, '/usr\n');
+  for (const place of ['mine', 'tmp/mine']) writeFileSync(join(root, place), '#!/bin/sh\n', { mode: 0o755 });
+  const relative = ['-w', '/tmp', '-e', 'PATH=:.:../tmp:', root, 'mine'];
+  assert.equal((await md('md-isolate', relative)).status, 127);
+});
+
 test('a host whose mounts are shared sees nothing of them either', { skip: skip || needs('unshare') }, async (t) => {
   const root = makeRoot(t);
   // The namespace of the host's part: what is mounted below a shared mount appears in all that share it.
   const script = `
-    cat /proc/self/mountinfo > "$1/../before"; grep -q shared: "$1/../before" || exit 9
-    md-isolate "$1" sh -c 'touch /tmp/up; while [ -e /tmp/up ]; do sleep 0.05; done' &
+    mkdir "$1/../volume"; cat /proc/self/mountinfo > "$1/../before"; grep -q shared: "$1/../before" || exit 9
+    md-isolate --privileged -v "$1/../volume:/mnt" "$1" sh -c 'mount -t tmpfs t /mnt; touch /tmp/up; while [ -e /tmp/up ]; do sleep 0.05; done' &
     while ! [ -e "$1/tmp/up" ]; do sleep 0.05; done
     cat /proc/self/mountinfo > "$1/../during"; rm "$1/tmp/up"; wait; diff "$1/../before" "$1/../during"`;
   const { status, stdout } = await run(['unshare', '-m', '--propagation', 'shared', 'sh', '-c', script, 'sh', root]);

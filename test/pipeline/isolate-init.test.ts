@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { statFields } from '../../lib/sys/proc-status.js';
 import { inside, makeRoot, needsContainer, output, until } from '../support/rootfs.js';
 import { binDir, cleanEnv, killAfterwards, md } from '../support/run.js';
 import { TestTerminal } from '../support/terminal.js';
@@ -41,12 +42,19 @@ test('--init: a command that is not there or cannot be executed is told as witho
   assert.match(text.stderr, /^md-isolate: \/bin\/text: exec format error/);
 });
 
-test('--init: orphans that have ended are collected, though the command asks for none', { skip }, async (t) => {
+test('--init: orphans that have ended are collected, several at once, though the command asks for none', {
+  skip,
+}, async (t) => {
   const root = makeRoot(t);
-  const script = '(sh -c "sleep 0.1; echo over > /tmp/over" &); exec sleep 1000';
-  const { pid } = start(t, '--init', root, 'sh', '-c', script);
-  await until(() => existsSync(join(root, 'tmp/over')));
+  const { pid } = start(t, '--init', root, 'sh', '-c', '(sleep 1001 & sleep 1001 & sleep 1001 &); exec sleep 1000');
+  await until(() => childrenOf(pid!).flatMap(childrenOf).length === 4);
   const [init = 0] = childrenOf(pid!);
+  // While process 1 is stopped all of them end: for the three it gets one SIGCHLD, after an interrupted wait.
+  process.kill(init, 'SIGSTOP');
+  const [, ...orphans] = childrenOf(init);
+  for (const orphan of orphans) process.kill(orphan, 'SIGKILL');
+  await until(() => orphans.every((orphan) => statFields(orphan)[0] === 'Z'));
+  process.kill(init, 'SIGCONT');
   await until(() => childrenOf(init).length === 1);
 });
 

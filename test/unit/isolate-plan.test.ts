@@ -155,6 +155,8 @@ test('the order is: a program of its own, mounts private, new root, mounts, pivo
     'setresuid',
     'capset',
     'prctl(PR_SET_PDEATHSIG, 9',
+    'recvfrom(',
+    'compare([8 bytes], 0x80000000, 0x80000000',
     'execve("/usr/local/sbin/true"',
   );
 });
