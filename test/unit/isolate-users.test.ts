@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { readAccountFiles } from '../../lib/isolate/user/accounts.js';
 import { chooseCapabilities, defaultCapabilities, missingCapabilities } from '../../lib/isolate/user/capabilities.js';
-import { chooseMaps } from '../../lib/isolate/user/userns.js';
+import { chooseMaps, ownerInside } from '../../lib/isolate/user/userns.js';
 import { identify } from '../../lib/isolate/user/users.js';
 import { Failure } from '../../lib/pipe/failure.js';
 import { refusal } from '../../lib/sys/userns.js';
@@ -106,6 +106,20 @@ test('root has no user namespace unless asked for, others have one', () => {
     helped: false,
   });
   assert.throws(() => chooseMaps('host', { uid: 1000, gid: 100 }), /only root/);
+});
+
+test('an owner is who it is inside, and root when the user namespace has no such id', () => {
+  const map: [number, number, number][] = [
+    [0, 1000, 1],
+    [1, 100_000, 10],
+  ];
+  const inside = (uid: number) => ownerInside({ uid, gid: uid }, { uid: map, gid: map, helped: true });
+  const owners = [1000, 100_000, 100_009, 999, 1001, 99_999, 100_010];
+  assert.deepEqual(
+    owners.map((id) => inside(id).uid),
+    [0, 1, 10, 0, 0, 0, 0],
+  );
+  assert.deepEqual(ownerInside({ uid: 7, gid: 8 }, undefined), { uid: 7, gid: 8 });
 });
 
 test('what forbids user namespaces is named with its remedy', () => {

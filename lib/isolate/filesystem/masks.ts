@@ -68,9 +68,7 @@ function cover(place: Place, tree: Result, why: string): PlanStep[] {
 
 function makeReadOnly(place: Place): PlanStep[] {
   const why = `What is written to /${place.path} changes the kernel that the host runs on.`;
-  const copy = copyOfTree({ fd: place.fd, path: place.below }, plainAttributes | MOUNT_ATTR.RDONLY, why, {
-    recursive: true,
-  });
+  const copy = copyOfTree({ fd: place.fd, path: place.below }, plainAttributes | MOUNT_ATTR.RDONLY, why);
   return [...copy.steps, ...cover(place, copy.fd, `/${place.path} can be read only.`)];
 }
 

@@ -24,29 +24,25 @@ export interface Place {
 export function placeInside(root: string, path: string): Place {
   const left = path.split('/').reverse();
   const parts: string[] = [];
-  let kind: Place['kind'] = 'directory';
   let links = 0;
   for (let part = left.pop(); part !== undefined; part = left.pop()) {
     if (part === '' || part === '.') continue;
     if (part === '..') {
       parts.pop();
-      kind = 'directory';
       continue;
     }
-    const at = `${root}/${[...parts, part].join('/')}`;
-    const found: Found | undefined = kind === 'directory' ? lookAt(at) : undefined;
-    if (found?.link !== undefined) {
-      links += 1;
-      if (links > maxLinks)
-        throw new Failure(Status.isolate, `/${path} of the image`, 'its links go round in a circle');
-      if (found.link.startsWith('/')) parts.length = 0;
-      left.push(...found.link.split('/').reverse());
+    const link = lookAt(`${root}/${[...parts, part].join('/')}`)?.link;
+    if (link === undefined) {
+      parts.push(part);
       continue;
     }
-    parts.push(part);
-    kind = found?.kind;
+    links += 1;
+    if (links > maxLinks) throw new Failure(Status.isolate, `/${path} of the image`, 'its links go round in a circle');
+    if (link.startsWith('/')) parts.length = 0;
+    left.push(...link.split('/').reverse());
   }
-  return { path: parts.join('/'), kind };
+  const place = parts.join('/');
+  return { path: place, kind: lookAt(`${root}/${place}`)?.kind };
 }
 
 interface Found {
