@@ -3,7 +3,16 @@
  * As root. `make test-nodes` runs this on other releases of Node, and of the rest what shows that there is a container.
  */
 import assert from 'node:assert/strict';
-import { chmodSync, existsSync, mkdirSync, readFileSync, readlinkSync, renameSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { inside, makeRoot, needsContainer, output, until } from '../support/rootfs.js';
@@ -250,11 +259,12 @@ test('--overlay: the command can change everything, and the tree stays as it was
   const root = makeRoot(t);
   const odd = join(root, '../a:b,c\\d');
   renameSync(root, odd);
-  chmodSync(odd, 0o711);
+  chownSync(odd, 0, 50);
+  chmodSync(odd, 0o1711);
   const before = describeTree(odd);
   const script =
-    'stat -c %a /; rm -r /etc/passwd /etc/group /bin/vi; mkdir -p /etc/new; echo x > /bin/x; ls /etc; chmod 700 /root';
-  assert.equal(await output(odd, script, ['--overlay']), '711\nhostname\nhosts\nnew\nresolv.conf');
+    'stat -c "%a %u:%g" /; rm -r /etc/passwd /etc/group /bin/vi; mkdir -p /etc/new; echo x > /bin/x; ls /etc; chmod 700 /root';
+  assert.equal(await output(odd, script, ['--overlay']), '1711 0:50\nhostname\nhosts\nnew\nresolv.conf');
   assert.deepEqual(describeTree(odd), before);
 });
 
