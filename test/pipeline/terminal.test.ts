@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { until } from '../support/rootfs.js';
@@ -126,6 +126,23 @@ test('kill -9 of the supervisor leaves the terminal as it was, in a shell that r
   // The shell and the guard learn of the death at the same moment. To a shell that was quicker, Enter would be no end of line.
   await until(() => terminal.settings() === before);
   await backAtShell(terminal, before);
+});
+
+test('kill -9 of the supervisor: settings that a shell has made before the guard stay', { skip }, async (t) => {
+  const terminal = new TestTerminal(t, { argv: ['dash', '-i'] });
+  await terminal.see('shell> ');
+  const cooked = terminal.settings();
+  await innerShell(terminal);
+  const [, supervisor] = await terminal.run('echo pid-$PPID', /pid-(\d+)/);
+  const children = readFileSync(`/proc/${supervisor}/task/${supervisor}/children`, 'latin1').trim().split(' ');
+  const guard = children.find((pid) => readFileSync(`/proc/${pid}/comm`, 'latin1') !== 'bash\n');
+  // Without ECHO.
+  const own = cooked.slice(0, 24) + (Number.parseInt(cooked.slice(24, 26), 16) & ~0o10).toString(16) + cooked.slice(26);
+  assert.notEqual(own, cooked);
+  terminal.change(own);
+  process.kill(Number(supervisor), 'SIGKILL');
+  await until(() => !existsSync(`/proc/${guard}`));
+  assert.equal(terminal.settings(), own);
 });
 
 test('an exception in the supervisor leaves the terminal as it was', { skip }, async (t) => {

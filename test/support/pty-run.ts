@@ -17,6 +17,7 @@ import {
   setsid,
 } from '../../lib/sys/calls.js';
 import { SIG, TIO } from '../../lib/sys/constants.js';
+import { endProcess } from '../../lib/sys/exit.js';
 import { Program, pointerArray, type Step } from '../../lib/sys/program.js';
 import type { Syscall } from '../../lib/sys/syscall.js';
 import { waitForEnd } from '../../lib/sys/wait.js';
@@ -52,7 +53,7 @@ const status = await waitForEnd(pid);
 terminal.finish();
 await terminal.ended;
 terminal.restore();
-process.exit(status);
+endProcess(status);
 
 function step(call: Syscall<never>, ...args: Step['args'][number][]): Step {
   return { call: call as unknown as Syscall, args };

@@ -85,10 +85,19 @@ export class TestTerminal {
 
   /** `struct termios` as it is now, in hexadecimal. */
   settings(): string {
-    const slave = ioctl(this.#master, TIO.CGPTPEER, constants.O_RDWR | constants.O_NOCTTY | 0o2000000);
     const termios = Buffer.alloc(64);
-    ioctlTermios(slave, TC.GETS, termios);
-    close(slave);
+    this.#termios(TC.GETS, termios);
     return termios.toString('hex', 0, 36);
+  }
+
+  /** Gives the terminal other settings, as `settings` has them. */
+  change(settings: string): void {
+    this.#termios(TC.SETS, Buffer.from(settings, 'hex'));
+  }
+
+  #termios(request: number, termios: Buffer): void {
+    const slave = ioctl(this.#master, TIO.CGPTPEER, constants.O_RDWR | constants.O_NOCTTY | 0o2000000);
+    ioctlTermios(slave, request, termios);
+    close(slave);
   }
 }

@@ -2,7 +2,10 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { RET } from '../../lib/isolate/seccomp/bpf.js';
+import { auditArch } from '../../lib/isolate/seccomp/index.js';
 import { seccompReport } from '../../lib/isolate/seccomp/report.js';
+import { syscallNumbers } from '../../lib/isolate/seccomp/syscall-numbers.js';
 import {
   clone,
   exit_group,
@@ -18,8 +21,10 @@ import {
   write,
 } from '../../lib/sys/calls.js';
 import { PR, SECCOMP, SIGCHLD } from '../../lib/sys/constants.js';
+import { ENOSYS } from '../../lib/sys/errno.js';
 import { Block, Program, Result, type Step } from '../../lib/sys/program.js';
 import type { Syscall } from '../../lib/sys/syscall.js';
+import { verdict } from '../support/bpf.js';
 import { afterwards } from '../support/run.js';
 
 test('refused calls are reported by name and number, with the error that the filter gives', async () => {
@@ -127,3 +132,13 @@ function pipe(): [reader: number, writer: number] {
 function step([call, ...args]: [Syscall<never>, ...Step['args']], flow: Partial<Step> = {}): Step {
   return { call: call as unknown as Syscall, args, ...flow };
 }
+
+test('the filter asks about each refusal, but not about ENOSYS, which tells a program to use an older call', () => {
+  const arch = process.arch === 'arm64' ? 'arm64' : 'x64';
+  const { filter } = seccompReport('default', { capabilities: [], arch, kernel: '6.1.0' });
+  const numbers = syscallNumbers(arch);
+  const ask = (name: string) => verdict(filter, { number: numbers.get(name)!, arch: auditArch[arch] });
+  assert.equal(ask('mount'), RET.USER_NOTIF);
+  assert.equal(ask('clone3'), RET.ERRNO | ENOSYS);
+  assert.equal(ask('read'), RET.ALLOW);
+});

@@ -7,6 +7,7 @@ import {
   RET,
   type Rule,
   type Section,
+  verdictOf,
 } from '../../lib/isolate/seccomp/bpf.js';
 import { type ProfileSource, seccompFilter, type Target } from '../../lib/isolate/seccomp/index.js';
 import { syscallNumbers } from '../../lib/isolate/seccomp/syscall-numbers.js';
@@ -113,8 +114,11 @@ test('all comparisons of a rule must hold', () => {
 test('of several rules for a call the first that holds decides, and one without comparisons over all', () => {
   const first: Rule = { number: 7, action: RET.ALLOW, args: [comparison('GE', 10n)] };
   const second: Rule = { number: 7, action: EINVAL, args: [comparison('GE', 5n)] };
-  const ask = (rules: Rule[], argument: bigint) =>
-    verdict(compile([section(rules)]), { number: 7, arch: x64, args: [argument] });
+  const ask = (rules: Rule[], argument: bigint) => {
+    const decided = verdict(compile([section(rules)]), { number: 7, arch: x64, args: [argument] });
+    assert.equal(verdictOf([section(rules)], { number: 7, auditArch: x64, args: [argument] }), decided);
+    return decided;
+  };
   assert.equal(ask([first, second], 10n), RET.ALLOW);
   assert.equal(ask([first, second], 5n), EINVAL);
   assert.equal(ask([first, second], 4n), EPERM);
