@@ -192,8 +192,15 @@ test('what the host has mounted in /sys is not there for root of a user namespac
   skip: skip || needs('unshare') || (!existsSync('/sys/kernel/debug') && 'no /sys/kernel/debug'),
 }, async (t) => {
   const root = makeRoot(t);
-  const mounted = 'mount -t tmpfs tmpfs /sys/kernel/debug && : > /sys/kernel/debug/secret && exec "$@"';
-  const inside = ['sh', '-c', 'ls -d /sys/kernel/debug; ls -A /sys/kernel/debug'];
+  // One below the other, as tracefs is below debugfs. The container's own cgroups are no mounts of the host.
+  const mounted = `
+    cd /sys/kernel/debug && mount -t tmpfs tmpfs . && cd /sys/kernel/debug && mkdir below secret &&
+    mount -t tmpfs tmpfs below && exec "$@"`;
+  const inside = [
+    'sh',
+    '-c',
+    'ls -d /sys/kernel/debug; ls -A /sys/kernel/debug; [ "$(ls /sys/fs/cgroup)" ] || echo none',
+  ];
   const argv = ['unshare', '-m', 'sh', '-c', mounted, 'sh', 'md-isolate', '--userns', 'self', root, ...inside];
   assert.deepEqual((await run(argv)).stdout, '/sys/kernel/debug\n');
 });
@@ -203,6 +210,7 @@ test('a directory of the host on stdin, stdout or stderr is refused', { skip }, 
   const refused = async (line: string) => (await run(['sh', '-c', line, 'sh', root])).stdout;
   assert.match(await refused('md-isolate "$1" ls /proc/self/fd/0/ </ 2>&1'), /^md-isolate: stdin: it is a directory/);
   assert.match(await refused('md-isolate "$1" true 3>&1 1</ 2>&3'), /^md-isolate: stdout: it is a directory/);
+  assert.equal(await refused('md-isolate "$1" true 2</; echo $?'), '125\n');
 });
 
 test('a planted /etc/passwd is neither followed out of the root nor waited for', { skip }, async (t) => {

@@ -1,6 +1,7 @@
 /** Containers without root: a user namespace made by an ordinary user. The tests are run as root and step down. */
 import assert from 'node:assert/strict';
-import { chownSync } from 'node:fs';
+import { chownSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { makeRoot } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
@@ -101,6 +102,16 @@ test('with subordinate ids users from 1 on exist as well', { skip: skip || needs
   });
   assert.equal(stderr, '');
   assert.equal(stdout, '1000\n1000\n2\nCapEff:\t0000000000000000\n');
+});
+
+test('a newuidmap that fails ends the container before it has begun', { skip: skip || needsSubordinate }, async (t) => {
+  const { home, command } = subordinateUser(t);
+  const root = makeRoot(t);
+  await run(['chown', '-R', `${user}:${user}`, root]);
+  writeFileSync(join(home, 'newuidmap'), '#!/bin/sh\necho not today >&2; exit 1\n', { mode: 0o755 });
+  const result = await run(command('md-isolate', [root, 'true']), { env: { PATH: `${home}:${process.env.PATH}` } });
+  assert.equal(result.status, 125);
+  assert.match(result.stderr, /^md-isolate: newuidmap: not today; it has to be set-user-ID root; --userns self .*\n$/);
 });
 
 test('root may take a user namespace too', { skip }, async (t) => {

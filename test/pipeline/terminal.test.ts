@@ -107,6 +107,12 @@ test('SIGTSTP from outside stops the supervisor with the terminal restored', { s
   await terminal.run('echo again-$((1 + 1))', 'again-2');
 });
 
+test("in the background nothing stops it, and the terminal stays the shell's", { skip }, async (t) => {
+  const { terminal, before } = await outerShell(t);
+  await terminal.run(`node ${ptyRun} sh -c 'exit 9' & wait $!; echo status=$?`, 'status=9');
+  await backAtShell(terminal, before);
+});
+
 test('kill -9 of the command leaves the terminal as it was', { skip }, async (t) => {
   const { terminal, before } = await outerShell(t);
   await innerShell(terminal);

@@ -161,6 +161,15 @@ test('the order is: a program of its own, mounts private, new root, mounts, pivo
   );
 });
 
+test('SIGHUP, SIGINT, SIGQUIT and SIGTERM call the command off while there is none', () => {
+  const [set] = plan().calledOff.args as [Buffer];
+  const signals = Array.from({ length: 64 }, (_, i) => i + 1);
+  assert.deepEqual(
+    signals.filter((signal) => (set.readBigUInt64LE() >> BigInt(signal - 1)) & 1n),
+    [1, 2, 3, 15],
+  );
+});
+
 test('the filter comes before the ids change, or last with no_new_privs', () => {
   before(calls(), 'seccomp', 'setresuid');
   before(calls({ 'no-new-privs': true }), 'setresuid', 'prctl(PR_SET_NO_NEW_PRIVS, 1', 'seccomp', 'execve(');

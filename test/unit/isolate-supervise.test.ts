@@ -1,14 +1,19 @@
-/** What the supervisor does for a command whose window was closed. */
+/** What the supervisor does for a command whose window was closed, and when it has ended. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { endUnlessHandled } from '../../lib/isolate/supervise.js';
+import { exitStatus } from '../../lib/sys/wait.js';
 import { until } from '../support/rootfs.js';
 import { killAfterwards } from '../support/run.js';
 
 const skip = spawnSync('env', ['--block-signal=HUP', 'true']).status !== 0 && 'env(1) has no --block-signal here';
+
+test('a status of wait(2) is the exit status, or 128 and the signal, whether or not it left a core file', () => {
+  assert.deepEqual([0x0000, 0x0700, 0xff00, 0x000f, 0x008b].map(exitStatus), [0, 7, 255, 143, 139]);
+});
 
 test('a command that neither ignores nor blocks SIGHUP is ended, any other is not', { skip }, async (t) => {
   for (const [flag, signal] of [

@@ -20,6 +20,7 @@ const files = {
     'broken',
     'huge:x:99999999999:1::/:',
     '# web2:x:1:1::/:',
+    'nul:x:2:2::/home\0of:/bin/sh',
     '',
   ].join('\n'),
   group: ['root:x:0:', 'web:x:34:', 'log:x:50:web,other', 'tape:x:51:web', 'bad:x:-1:web', ''].join('\n'),
@@ -60,7 +61,17 @@ test('a number is an id, never a name that looks like one', () => {
 });
 
 test('unknown names and ids beyond 2^31-1 are refused', () => {
-  for (const spec of ['stranger', 'web:strangers', '2147483648', '0:2147483648', 'huge', '-1', 'broken', 'web2']) {
+  for (const spec of [
+    'stranger',
+    'web:strangers',
+    '2147483648',
+    '0:2147483648',
+    'huge',
+    '-1',
+    'broken',
+    'web2',
+    'nul',
+  ]) {
     assert.throws(
       () => identify(spec, files),
       (error: unknown) => error instanceof Failure && error.status === 125,
