@@ -4,7 +4,12 @@ import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { readAccountFiles } from '../../lib/isolate/user/accounts.js';
-import { chooseCapabilities, defaultCapabilities, missingCapabilities } from '../../lib/isolate/user/capabilities.js';
+import {
+  capabilityStep,
+  chooseCapabilities,
+  defaultCapabilities,
+  missingCapabilities,
+} from '../../lib/isolate/user/capabilities.js';
 import { chooseMaps, ownerInside } from '../../lib/isolate/user/userns.js';
 import { identify } from '../../lib/isolate/user/users.js';
 import { Failure } from '../../lib/pipe/failure.js';
@@ -94,6 +99,12 @@ test("the capabilities are docker's fourteen, with additions and drops in docker
     all.filter((number) => number !== 21),
   );
   assert.ok(!chooseCapabilities([], ['CHOWN'], all).includes(0));
+});
+
+test('capabilities are a bit each in two words, for the effective and the permitted set', () => {
+  const [, data] = capabilityStep([0, 31, 32, 40]).args as [Buffer, Buffer];
+  const words = Array.from({ length: 6 }, (_, i) => data.readUInt32LE(4 * i));
+  assert.deepEqual(words, [0x80000001, 0x80000001, 0, 0x101, 0x101, 0]);
 });
 
 test('a capability that is unknown, or not there to give, is refused', () => {

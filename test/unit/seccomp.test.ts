@@ -160,6 +160,9 @@ test('a call of another architecture kills the process', () => {
 test('x32 calls get ENOSYS, as from a kernel without x32', () => {
   for (const number of [0x40000000, 0x40000001, 0x40000000 + 520, 0xffffffff]) {
     assert.equal(verdict(filterOf(), { number, arch: x64 }), ENOSYS);
+    // Also where calls that no rule names are allowed: the rules are on the other numbers of the same calls.
+    const permissive = compile([section([], { defaultAction: RET.ALLOW, newerAction: RET.ALLOW })]);
+    assert.equal(verdict(permissive, { number, arch: x64 }), ENOSYS);
   }
 });
 
