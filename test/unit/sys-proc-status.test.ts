@@ -4,7 +4,10 @@ import { spawn } from 'node:child_process';
 import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { exit_group, wait4 } from '../../lib/sys/calls.js';
 import { statFields } from '../../lib/sys/proc-status.js';
+import { lifeOf, ownMark } from '../../lib/sys/process-mark.js';
+import { Program, type Step } from '../../lib/sys/program.js';
 import { until } from '../support/rootfs.js';
 import { killAfterwards, scratch } from '../support/run.js';
 
@@ -15,4 +18,13 @@ test('a process may have a name that looks like the fields after it', async (t) 
   killAfterwards(t, child);
   await until(() => statFields(child.pid!)[0] === 'S');
   assert.equal(statFields(child.pid!)[1], String(process.pid));
+});
+
+test('a process that has ended is gone, though nobody has asked for its status yet', async () => {
+  const exit = { call: exit_group as unknown as Step['call'], args: [0] };
+  const pid = new Program([exit]).start(0);
+  await until(() => statFields(pid)[0] === 'Z');
+  const [namespace] = ownMark().split('.');
+  assert.equal(lifeOf(`${namespace}.${pid}.${statFields(pid)[22 - 3]}`), 'gone');
+  wait4(pid, null, 0, null);
 });
