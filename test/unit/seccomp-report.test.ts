@@ -137,7 +137,7 @@ test('the filter asks about each refusal, but not about ENOSYS, which tells a pr
   const arch = process.arch === 'arm64' ? 'arm64' : 'x64';
   const { filter } = seccompReport('default', { capabilities: [], arch, kernel: '6.1.0' });
   const numbers = syscallNumbers(arch);
-  const ask = (name: string) => verdict(filter, { number: numbers.get(name)!, arch: auditArch[arch] });
+  const ask = (name: string) => verdict(filter.program, { number: numbers.get(name)!, arch: auditArch[arch] });
   assert.equal(ask('mount'), RET.USER_NOTIF);
   assert.equal(ask('clone3'), RET.ERRNO | ENOSYS);
   assert.equal(ask('read'), RET.ALLOW);
