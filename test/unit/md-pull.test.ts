@@ -28,8 +28,11 @@ test('md-pull knows every flag of md-fetch-layer, and which of them have a value
   for (const [, name, value] of flags) {
     if (['help', 'version', 'trace'].includes(name!)) continue;
     const words = value === undefined ? [`--${name}`] : [`--${name}`, name === 'progress' ? 'none' : 'x'];
-    const stages = await stagesOf(command, ...words, 'demo');
-    assert.ok(stages.includes(`md-fetch-layer ${words.join('=')} -- demo`), `${words} ${stages}`);
+    const withValue = value === undefined ? [`--${name}=true`] : [words.join('=')];
+    for (const given of [words, withValue]) {
+      const stages = await stagesOf(command, ...given, 'demo');
+      assert.ok(stages.includes(`md-fetch-layer ${given.join('=')} -- demo`), `${given} ${stages}`);
+    }
   }
 });
 
@@ -67,6 +70,12 @@ test('md-pull says of a flag that it does not know what was probably meant, or d
     [['--user', 'me'], /^md-pull: --user: unknown flag; did you mean --username\?\n$/],
     [['--creds', 'me:secret'], /^md-pull: --creds: unknown flag; --username NAME with --password-stdin.*\n$/],
     [['-a'], /^md-pull: -a: unknown flag; .*\n$/],
+    [['--tls-verify=false'], /^md-pull: --tls-verify: unknown flag; --plain-http .*\n$/],
+    [['--froce'], /^md-pull: --froce: unknown flag; did you mean --force\?\n$/],
+    [['--mpa'], /^md-pull: --mpa: unknown flag; did you mean --map\?\n$/],
+    [['--force=yes'], /^md-pull: --force: it takes no value but true or false; see --help\n$/],
+    [['--list'], /^md-pull: --list: unknown flag; see --help\n$/],
+    [['--help=true'], /^md-pull: --help=true: it takes no value; see --help\n$/],
   ] as const) {
     const { status, stdout, stderr } = await md('md-pull', [...words, 'demo']);
     assert.deepEqual([status, stdout], [64, '']);
