@@ -93,9 +93,8 @@ export function recordOf<T>(
   check: (value: unknown, name: string) => T,
 ): (value: unknown, name: string) => Record<string, T> {
   return (value, name) => {
-    // A null prototype, so that a key such as `__proto__` is a key like any other.
-    const out: Record<string, T> = Object.create(null);
-    for (const [key, item] of Object.entries(asObject(value, name))) out[key] = check(item, `${name}.${key}`);
-    return out;
+    const it = asObject(value, name);
+    for (const [key, item] of Object.entries(it)) check(item, `${name}.${key}`);
+    return it as Record<string, T>;
   };
 }

@@ -59,6 +59,9 @@ test('every field of the wrong type is named, with status 65', () => {
     [asTokenDocument, token, 'authorization', 'Bearer \u2028'],
     [asManifestDocument, manifest, 'digest', 'sha256:ABC'],
     [asManifestDocument, manifest, 'digest', `sha256:${'A'.repeat(64)}`],
+    // A digest becomes a file name.
+    [asManifestDocument, manifest, 'digest', `${digest}/../../index.json`],
+    [asManifestDocument, manifest, 'digest', `../${digest}`],
     [asManifestDocument, manifest, 'platform', 'linux'],
     [asManifestDocument, manifest, 'platform.os', 1],
     [asManifestDocument, manifest, 'mediaType', undefined],
@@ -67,6 +70,8 @@ test('every field of the wrong type is named, with status 65', () => {
     [asManifestDocument, manifest, 'config.rootfs.type', 'tree'],
     [asManifestDocument, manifest, 'config.rootfs.diff_ids', ['md5:1']],
     [asManifestDocument, manifest, 'config.config.Env', 'A=1'],
+    [asManifestDocument, manifest, 'config.config.Env', [1]],
+    [asManifestDocument, manifest, 'config.config.Labels', { a: 1 }],
     [asLayer, layer, 'layer.index', -1],
     [asLayer, layer, 'layer.size', 1.5],
     [asLayer, layer, 'layer.path', undefined],
