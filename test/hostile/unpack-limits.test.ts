@@ -242,13 +242,16 @@ test('the mode of a symlink that has come in the place of something else is not 
 
 test('layers out of order, too many, of another digest: each is refused', async (t) => {
   const prepared = prepare(t, [[file('a', 1)], [file('b', 1)]]);
-  const [document, one, two] = prepared.stdin.trim().split('\n') as [string, string, string];
+  const [first, one, two] = prepared.stdin.trim().split('\n') as [string, string, string];
+  // A field that nobody knows makes no line of the document a layer.
+  const document = first.replace('{', '{"layer":{},');
   const changed = two.replace(/"diffID":"sha256:[0-9a-f]{64}"/, `"diffID":"sha256:${'0'.repeat(64)}"`);
   for (const [lines, why] of [
     [[document, two, one], /layer.index: expected 0, got 1/],
     [[document, one, one], /layer.index: expected 1, got 0/],
     [[document, one, two, two], /the manifest has 2 layers, and more came/],
     [[document, one, changed], /layer.diffID: expected/],
+    [[document, one, two.replace('"size":', '"size":1')], /layer.size: expected/],
     [[document, one, '{"layer":{}}'], /layer.index: expected/],
     [[document, one, 'nonsense'], /line 3 of stdin: it is not JSON/],
   ] as const) {

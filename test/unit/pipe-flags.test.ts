@@ -90,6 +90,8 @@ test('what is wrong on a command line is named and has status 64', () => {
     [['--jobs', '-1'], /--jobs: "-1" is no whole number/],
     [['--jobs', '1.5'], /--jobs: "1.5" is no whole number/],
     [['-j', ''], /--jobs: "" is no whole number/],
+    // One more digit, and JavaScript would not hold each number exactly.
+    [['--jobs', '1000000000000000'], /--jobs: "1000000000000000" is no whole number/],
   ];
   for (const [argv, message] of cases) {
     assert.throws(
