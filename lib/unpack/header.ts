@@ -170,7 +170,8 @@ export function numberField(block: Buffer, at: number, length: number): number |
   if (block[at]! & 0x80) {
     let value = block[at]! & 0x7f;
     for (let i = at + 1; i < at + length; i++) value = value * 256 + block[i]!;
-    return Number.isSafeInteger(value) && !(block[at]! & 0x40) ? value : undefined;
+    // A negative number has its second bit set as well, and is far beyond that.
+    return Number.isSafeInteger(value) ? value : undefined;
   }
   const text = field(block, at, length).trim();
   return /^[0-7]+$/.test(text) ? Number.parseInt(text, 8) : undefined;
