@@ -162,6 +162,7 @@ for (const [name, body] of [
   ['has a negative length', '-9 path=x\n'],
   ['has no equals sign', '7 path\n'],
   ['has no key', '5 =x\n'],
+  ['has a NUL in its key', '8 a\0b=x\n'],
   ['has an enormous length', '99999999999999999999 path=x\n'],
 ] as const) {
   test(`case 16: a PAX record that ${name} is damage`, () =>
@@ -173,6 +174,7 @@ for (const [key, value] of [
   ['linkpath', 'a\0b'],
   ['size', '-1'],
   ['size', '1e3'],
+  ['size', '9007199254740993'],
   ['uid', 'root'],
   ['mtime', 'NaN'],
   ['mtime', '1.2.3'],
