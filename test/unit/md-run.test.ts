@@ -95,6 +95,7 @@ test('md-run finds IMAGE behind letters that share a dash, with a value or befor
     ['-hbox'],
     ['--rm=true', '-it=false', '-u='],
     ['-w=', '-e=A=1'],
+    ['-it='],
   ]) {
     const { stderr } = await run([join(bin, 'md-run'), ...flags, 'demo', 'sh'], { env: { MD_HOME: bin } });
     assert.equal(stderr, 'demo\n', flags.join(' '));
@@ -128,6 +129,21 @@ test("md-run leaves the caller's variables alone, which -e NAME passes on", asyn
   const seen = stdout.split('\n');
   for (const [name, value] of Object.entries(env)) assert.ok(seen.includes(`${name}=${value}`), name);
   assert.ok(seen.includes(`PATH=${cleanEnv().PATH}`), 'PATH');
+});
+
+test("md-run leaves its own directory in PATH where md-isolate would not find node in the caller's", async (t) => {
+  const bin = scratch(t);
+  writeFileSync(join(bin, 'md-run'), script, { mode: 0o755 });
+  writeFileSync(join(bin, 'md-isolate'), '#!/bin/sh\necho "$PATH"\n', { mode: 0o755 });
+  writeFileSync(join(bin, 'node'), '', { mode: 0o755 });
+  mkdirSync(join(bin, 'rootfs/docker.io/library/there:latest'), { recursive: true });
+  for (const [path, seen] of [
+    [join(bin, 'none'), `${bin}/:${join(bin, 'none')}`],
+    [bin, bin],
+  ]) {
+    const { stdout } = await run([join(bin, 'md-run'), 'there'], { env: { MD_HOME: bin, PATH: path } });
+    assert.equal(stdout, `${seen}\n`);
+  }
 });
 
 test('of what is about pulling, md-run says where it belongs', () => {
@@ -164,7 +180,7 @@ test('md-run takes no name that leads out of the store', async (t) => {
   for (const directory of ['rootfs/docker.io/library', 'evil:latest', 'rootfs/evil:latest']) {
     mkdirSync(join(home, directory), { recursive: true });
   }
-  for (const name of ['../../evil', '../../../evil', '/../evil', 'localhost/../evil', './evil', 'a//evil']) {
+  for (const name of ['../evil', '../../evil', '../../../evil', '/../evil', 'localhost/../evil', './evil', 'a//evil']) {
     const { status, stderr } = await md('md-run', [name, 'true'], { env: { MD_HOME: home }, cwd: home });
     assert.equal(status, 125, name);
     assert.match(stderr, /^md-fetch-layer: .*\n$/, name);

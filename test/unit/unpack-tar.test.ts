@@ -292,6 +292,8 @@ function sparse10(pairs: Pairs, realSize: number, data: Buffer): Buffer {
   const pax = {
     'GNU.sparse.major': '1',
     'GNU.sparse.minor': '0',
+    // GNU tar has both names in the header where the first is too long for the block.
+    path: 'GNUSparseFile.1/sparse',
     'GNU.sparse.name': 'sparse',
     'GNU.sparse.realsize': String(realSize),
   };
@@ -419,17 +421,15 @@ test('case 16: an empty long name or target is none, as Go has it', () => {
   assert.deepEqual([path, target], ['a', 'b']);
 });
 
-test('case 18: a map of format 1.0 that never ends is damage', () =>
-  damaged(
-    tarball([
-      {
-        name: 'x',
-        data: Buffer.alloc(2048, '1'),
-        pax: { 'GNU.sparse.major': '1', 'GNU.sparse.minor': '0', 'GNU.sparse.realsize': '1' },
-      },
-    ]),
-    /sparse map/,
-  ));
+for (const [what, data, why] of [
+  ['has no end of a line', Buffer.alloc(2048, '1'), /a sparse map is no list of numbers/],
+  ['goes on behind its file', Buffer.from('3\n0\n1\n'.padEnd(512, '0')), /a sparse map is longer than its file/],
+] as const) {
+  test(`case 18: a map of format 1.0 that ${what} is damage, and nothing more is read`, () => {
+    const pax = { 'GNU.sparse.major': '1', 'GNU.sparse.minor': '0', 'GNU.sparse.realsize': '1' };
+    damaged(tarball([{ name: 'x', data, pax }]), why);
+  });
+}
 
 for (const type of ['link', 'symlink', 'directory', 'fifo', 'char', 'block']) {
   test(`case 18: a ${type} with a size has no content`, () => {
