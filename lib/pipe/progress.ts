@@ -5,7 +5,7 @@
 
 import { writeSync } from 'node:fs';
 import { monotonic } from './clock.js';
-import { Failure } from './failure.js';
+import { Failure, oneLine } from './failure.js';
 import { Status } from './status.js';
 import { isTerminal, makeRoomBy, terminalColumns } from './terminal.js';
 
@@ -52,7 +52,7 @@ export function makeProgress(mode: ProgressMode, verb: string, held = false): Pr
 }
 
 function newState(label: string, total: number): State {
-  return { label, total, bytes: 0, begun: monotonic(), note: undefined };
+  return { label: oneLine(label), total, bytes: 0, begun: monotonic(), note: undefined };
 }
 
 function jsonProgress(verb: string): Progress {

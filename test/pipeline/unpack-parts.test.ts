@@ -10,6 +10,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -54,6 +55,18 @@ test('--path is for layers made by hand, too', async (t) => {
   const { rootfs, stdin } = prepare(t, [[{ name: 'f' }]]);
   const { status, stdout } = await md('md-unpack', ['--path', rootfs], { stdin: stdin.slice(stdin.indexOf('\n') + 1) });
   assert.deepEqual([status, stdout], [0, `${rootfs}\n`]);
+});
+
+test('the path of a layer made by hand can move no cursor where its progress is shown', async (t) => {
+  const { directory, layers } = prepare(t, [[{ name: 'f' }]]);
+  const path = join(directory, 'a\x1b[2J\u009b.tar');
+  renameSync(layers[0]!.path, path);
+  for (const mode of ['bar', 'json']) {
+    const stdin = `${JSON.stringify({ layer: { path } })}\n`;
+    const { status, stderr } = await md('md-unpack', ['--list', '--progress', mode], { stdin });
+    assert.equal(status, 0, stderr);
+    assert.match(stderr, /a\\+x1b\[2J\\+x9b\.tar/);
+  }
 });
 
 test('a diffID in a line made by hand is checked', async (t) => {
