@@ -557,14 +557,15 @@ test('case 15: devices and FIFOs are made with their numbers, modes and owners',
       { name: 'null', type: 'char', major: 1, minor: 3, mode: 0o666 },
       { name: 'big', type: 'block', major: 4095, minor: 1048575, mode: 0o660, uid: 0, gid: 6 },
       { name: 'gnu', type: 'char', major: 10, minor: 200, patch: (block) => block.write('ustar  \0', 257, 'latin1') },
-      { name: 'pipe', type: 'fifo', mode: 0o622 },
+      { name: 'pipe', type: 'fifo', mode: 0o7622, uid: 7, gid: 8 },
     ],
   ]);
   const described = describeTree(rootfs);
   assert.deepEqual([described.get('null')?.device, described.get('null')?.mode], ['1:3', '0666']);
   assert.deepEqual([described.get('big')?.device, described.get('big')?.owner], ['4095:1048575', '0:6']);
   assert.equal(described.get('gnu')?.device, '10:200');
-  assert.deepEqual([described.get('pipe')?.type, described.get('pipe')?.mode], ['fifo', '0622']);
+  const { type, mode, owner } = described.get('pipe')!;
+  assert.deepEqual([type, mode, owner], ['fifo', '7622', '7:8']);
 });
 
 for (const [major, minor] of [
