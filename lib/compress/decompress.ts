@@ -39,7 +39,7 @@ export interface Source {
 
 /** Decompresses large layers while this thread does other things. */
 export interface Decompressor {
-  gunzip(file: { fd: number; path: string; size: number }, digest: ContentDigest): Source;
+  gunzip(file: { fd: number; path: string }, digest: ContentDigest): Source;
   /** The smallest file, in bytes, that is worth the effort. */
   readonly worthBytes: number;
 }
@@ -81,8 +81,8 @@ export class LayerBytes {
       const compression = compressionIn(fd, path);
       const source =
         compression === 'gzip' && decompressor && !blobHash && stat.size >= decompressor.worthBytes
-          ? decompressor.gunzip({ fd, path, size: stat.size }, digest)
-          : new OwnSource(new Input(fd, path, stat.size, blobHash), decoders[compression], digest);
+          ? decompressor.gunzip({ fd, path }, digest)
+          : new OwnSource(new Input(fd, path, blobHash), decoders[compression], digest);
       return new LayerBytes(path, stat.size, source);
     } catch (error) {
       if (fd !== undefined) closeSync(fd);

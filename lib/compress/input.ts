@@ -19,7 +19,6 @@ export class Input {
   constructor(
     private readonly fd: number,
     readonly path: string,
-    readonly size: number,
     private readonly hash?: Hash | undefined,
   ) {}
 

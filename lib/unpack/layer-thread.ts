@@ -15,7 +15,6 @@ export interface Job {
   port: MessagePort;
   fd: number;
   path: string;
-  size: number;
   algorithm: string;
   /** Whether to check gzip's own checksums. */
   checks: boolean;
@@ -39,8 +38,8 @@ const blockCount = 8;
 
 parentPort?.on('message', (job: Job) => void serve(job));
 
-async function serve({ port, fd, path, size, algorithm, checks, turns }: Job): Promise<void> {
-  const input = new Input(fd, path, size);
+async function serve({ port, fd, path, algorithm, checks, turns }: Job): Promise<void> {
+  const input = new Input(fd, path);
   const blocks = new Blocks(port, input, turns ? new HashTurns(turns) : createHash(algorithm));
   port.once('close', () => blocks.close());
   try {

@@ -23,7 +23,7 @@ export class LayerThread implements Decompressor {
   ) {}
 
   /** Begins to decompress the gzip data in an open file. The thread closes the file when it is done. */
-  gunzip(file: { fd: number; path: string; size: number }, { algorithm, isCompared }: ContentDigest): Source {
+  gunzip(file: { fd: number; path: string }, { algorithm, isCompared }: ContentDigest): Source {
     this.worker ??= this.start();
     const { MessageChannel, receiveMessageOnPort } = process.getBuiltinModule('node:worker_threads');
     const { port1, port2 } = new MessageChannel();

@@ -1,7 +1,7 @@
 /** Decompression: CASE 20 of the project's list of nasty cases. */
 import assert from 'node:assert/strict';
 import { createHash, pbkdf2, randomBytes } from 'node:crypto';
-import { fstatSync, openSync, writeFileSync } from 'node:fs';
+import { openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
@@ -66,7 +66,7 @@ async function readWith(path: string, decompressor?: Decompressor): Promise<Buff
 /** What a Node does whose zlib cannot be called. Its pieces of memory are of an odd size. */
 async function readWithStream(path: string): Promise<Buffer> {
   const fd = openSync(path, 'r');
-  const input = new Input(fd, path, fstatSync(fd).size);
+  const input = new Input(fd, path);
   const pieces: Buffer[] = [];
   let memory = Buffer.alloc(0);
   const output = {
@@ -292,7 +292,7 @@ for (const [name, decoder] of [
     const path = join(scratch(t), 'layer');
     const decode = async (data: Buffer) => {
       writeFileSync(path, data);
-      const input = new Input(openSync(path, 'r'), path, data.length);
+      const input = new Input(openSync(path, 'r'), path);
       const ahead = new Ahead(1 << 30);
       try {
         await unzstd(input, ahead, decoder);
@@ -319,7 +319,7 @@ for (const [name, decoder] of [
 test('a file is not closed while it is read for the first time', async (t) => {
   const path = join(scratch(t), 'layer');
   writeFileSync(path, 'content');
-  const input = new Input(openSync(path, 'r'), path, 7);
+  const input = new Input(openSync(path, 'r'), path);
   // The threads that read have other things to do first.
   const busy = Array.from({ length: 64 }, () => promisify(pbkdf2)('', '', 10_000, 1, 'sha1'));
   const reading = input.read();
