@@ -177,15 +177,29 @@ test('a run that was killed leaves no DIR, and the next one removes what it left
   assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
 });
 
-test('a run that is told to stop removes what it began', async (t) => {
-  const { directory, rootfs, stdin } = prepare(t, [[file('a', 1000)]]);
-  const child = spawn(join(binDir, 'md-unpack'), [rootfs], { env: cleanEnv(), stdio: ['pipe', 'ignore', 'inherit'] });
-  child.stdin.write(stdin.split('\n').slice(0, 1).join('\n').concat('\n'));
-  await until(() => staged(directory).length === 1, 10);
-  child.kill('SIGTERM');
-  const [status] = await once(child, 'close');
-  assert.equal(status, 143);
-  assert.deepEqual(readdirSync(directory), ['layers']);
+for (const [what, signal, wanted] of [
+  ['is interrupted', 'SIGINT', 130],
+  ['is told to stop', 'SIGTERM', 143],
+  ['loses its terminal', 'SIGHUP', 129],
+] as const) {
+  test(`a run that ${what} removes what it began`, async (t) => {
+    const { directory, rootfs, stdin } = prepare(t, [[file('a', 1000)]]);
+    const child = spawn(join(binDir, 'md-unpack'), [rootfs], { env: cleanEnv(), stdio: ['pipe', 'ignore', 'inherit'] });
+    child.stdin.write(`${stdin.split('\n')[0]}\n`);
+    await until(() => staged(directory).length === 1, 10);
+    child.kill(signal);
+    const [status] = await once(child, 'close');
+    assert.equal(status, wanted);
+    assert.deepEqual(readdirSync(directory), ['layers']);
+  });
+}
+
+test('a run that loses its reader removes what it began', { skip: needs('mkfifo') }, async (t) => {
+  const { directory, stdin } = prepare(t, [[file('a', 1000)]]);
+  const script = `mkfifo lines; exec 3<>lines; printf '%s\\n' "$1" >&3
+    md-unpack rootfs <lines 3<&- | until ls -A | grep -q 'md-unpack-.*lock'; do sleep 0.1; done; rm lines; ls -A`;
+  const result = await shell(script, [stdin.split('\n')[0]!], { cwd: directory, timeout: 30_000 });
+  assert.deepEqual([result.timedOut, result.stdout, result.stderr], [false, 'layers\n', '']);
 });
 
 test('signals that go on coming do not end the clearing away', async (t) => {
