@@ -421,6 +421,7 @@ test('an archive that asks for the same to be hidden again and again is looked t
   const cases: [name: string, hidden: (i: number) => string][] = [
     ['an opaque marker', () => 'a/.wh..wh..opq'],
     ['a whiteout', () => '.wh.a'],
+    ['whiteouts from the top down', (i) => `${nested(i)}.wh.a`],
     ['markers from the top down', (i) => `${nested(i + 1)}.wh..wh..opq`],
     ['markers from the bottom up', (i) => `${nested(count - i)}.wh..wh..opq`],
   ];

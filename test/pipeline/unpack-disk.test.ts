@@ -226,12 +226,12 @@ test('where files take the group of their directory, they have their own all the
 }, async (t) => {
   const file = (name: string) => ({ name, data: 'x' });
   const { directory, stdin } = prepare(t, [
-    [file('d/a')],
+    [file('d/a'), file('e'), { name: './', type: 'directory', gid: 6 }, file('f')],
     [file('d/b'), { name: 'd/', type: 'directory', gid: 5 }, file('d/c')],
   ]);
   const script = `cd "$1" && truncate -s 16M disk && mkfs.ext4 -q disk && mkdir on && mount -o loop,grpid disk on || exit 99
-    md-unpack on/tree >/dev/null && cd on/tree && stat -c %g d d/*`;
+    md-unpack on/tree >/dev/null && cd on/tree && stat -c %g d d/* . e f`;
   const { status, stdout } = await run(['unshare', '-m', 'sh', '-c', script, 'sh', directory], { stdin });
   if (status === 99) return t.skip('no file can be mounted here');
-  assert.deepEqual([status, stdout], [0, '5\n0\n0\n0\n']);
+  assert.deepEqual([status, stdout], [0, '5\n0\n0\n0\n6\n0\n0\n']);
 });

@@ -125,13 +125,12 @@ test('attributes that name ids which are not in the namespace are on record, the
   skip: skip || needs('getfattr'),
 }, async (t) => {
   const access = (value: Buffer) => ({ xattrs: { 'system.posix_acl_access': value } });
-  const byDefault = (value: Buffer) => ({ xattrs: { 'system.posix_acl_default': value } });
   const far = 70_000;
   const { rootfs, unpack } = mapped(t, [
     [
       { name: 'near', data: 'x', mode: 0o666, ...access(acl(['user', 5], ['group', 6])) },
       { name: 'far', data: 'x', mode: 0o640, ...access(acl(['user', 5], ['user', far])) },
-      { name: 'd/', type: 'directory', ...byDefault(acl(['group', far])) },
+      { name: 'd/', type: 'directory', xattrs: { 'system.posix_acl_default': acl(['group', far]), 'trusted.a': 'b' } },
       { name: 'ours', data: 'x', xattrs: { 'security.capability': capability(0) } },
       { name: 'theirs', data: 'x', xattrs: { 'security.capability': capability(far), 'user.a': 'b' } },
     ],
@@ -140,7 +139,7 @@ test('attributes that name ids which are not in the namespace are on record, the
   assert.equal(status, 0, stderr);
   assert.match(stderr, /^md-unpack: not permitted and left out: 3 sets of extended attributes; .*\n$/);
   assert.deepEqual(jsonLines(readFileSync(`${rootfs}.unset.jsonl`, 'utf8')), [
-    { path: 'd', xattrs: { 'system.posix_acl_default': acl(['group', far]).toString('base64') } },
+    { path: 'd', xattrs: { 'system.posix_acl_default': acl(['group', far]).toString('base64'), 'trusted.a': 'Yg==' } },
     { path: 'far', xattrs: { 'system.posix_acl_access': acl(['user', 5], ['user', far]).toString('base64') } },
     { path: 'theirs', xattrs: { 'security.capability': capability(far).toString('base64') } },
   ]);

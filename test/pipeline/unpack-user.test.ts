@@ -28,8 +28,9 @@ test('everything lands owned by the user, and the owners are on record', { skip:
       { name: 'again', data: 'x', uid: 1 },
       { name: 'gone', data: 'x', uid: 1 },
       { name: 'hard', type: 'link', linkname: 'mine' },
+      { name: 'back/', type: 'directory', uid: 7 },
     ],
-    [{ name: 'again', data: 'y' }, { name: '.wh.gone' }],
+    [{ name: 'again', data: 'y' }, { name: '.wh.gone' }, { name: 'back/', type: 'directory' }],
   ]);
   assert.equal(result.status, 0, result.stderr);
   for (const [path, { owner }] of describeTree(rootfs)) assert.equal(owner, '65534:65534', path);
@@ -74,7 +75,7 @@ test('devices are left out and listed, FIFOs are made', { skip: needsRoot }, asy
 test('a device that later layers hide or replace is not listed', { skip: needsRoot }, async (t) => {
   const device = (name: string) => ({ name, type: 'char', major: 1, minor: 3 });
   const { rootfs, result } = await unpackAsUser(t, [
-    [device('a'), device('d/b'), device('c'), device('e'), device('f'), device('g/g'), device('h/i/h'), device('k/k')],
+    [device('a'), device('d/b'), device('c'), device('e'), device('f'), device('g/g'), device('h/i/h'), device('k/k'), device('l')],
     [
       { name: '.wh.a' },
       { name: '.wh.d' },
@@ -85,6 +86,7 @@ test('a device that later layers hide or replace is not listed', { skip: needsRo
       { name: 'h', data: 'x' },
       { name: 'h/i/x', data: 'x' },
       { name: 'k', type: 'symlink', linkname: '.' },
+      { name: 'l', data: 'x', xattrs: { 'user.a': 'b' } },
     ],
   ]);
   assert.equal(result.status, 0, result.stderr);

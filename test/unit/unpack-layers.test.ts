@@ -143,8 +143,10 @@ test('case 2: no whiteout lands on disk, in the base layer neither', async (t) =
   assert.deepEqual(paths(rootfs), ['a', 'd/']);
 });
 
-test('case 2: what lies below a whiteout is an error', (t) =>
-  fails(t, [[dir('.wh.d/'), file('.wh.d/x')]], /below a whiteout/));
+test('case 2: what lies below a whiteout is an error', async (t) => {
+  await fails(t, [[dir('.wh.d/'), file('.wh.d/x')]], /below a whiteout/);
+  await fails(t, [[file('a/.wh..wh.plnk/1.2')]], /below a whiteout/);
+});
 
 test('case 2: what the aufs driver kept for itself is passed over', async (t) => {
   const rootfs = await tree(t, [[dir('.wh..wh.plnk/'), file('.wh..wh.plnk/1.2'), whiteout('.wh..wh.aufs'), file('a')]]);
@@ -318,8 +320,10 @@ for (const links of [
   [symlink('a', 'b'), symlink('b', 'a')],
   [symlink('a', 'b/x'), symlink('b', 'a/y')],
 ]) {
-  test(`case 9: a loop of ${links.map(({ name, linkname }) => `${name} -> ${linkname}`).join(', ')} is ELOOP`, (t) =>
-    fails(t, [[...links, file('a/f')]], /ELOOP/));
+  test(`case 9: a loop of ${links.map(({ name, linkname }) => `${name} -> ${linkname}`).join(', ')} is ELOOP`, async (t) => {
+    await fails(t, [[...links, file('a/f')]], /ELOOP/);
+    await fails(t, [links, [whiteout('a/.wh.f')]], /ELOOP/);
+  });
 }
 
 for (const [what, change] of [
@@ -381,11 +385,14 @@ test('case 12: setuid and capabilities survive the change of owner', { skip: nee
     [
       file('su', 'x', { mode: 0o4755, uid: 1, gid: 2 }),
       file('ping', 'x', { mode: 0o755, uid: 3, gid: 4, xattrs: { 'security.capability': capability } }),
+      file('both', 'x', { mode: 0o6755, uid: 3, gid: 4, xattrs: { 'security.capability': capability } }),
     ],
   ]);
   const described = describeTree(rootfs);
   assert.deepEqual([described.get('su')?.mode, described.get('su')?.owner], ['4755', '1:2']);
-  assert.match(described.get('ping')?.xattrs ?? '', new RegExp(capability.toString('hex')));
+  assert.equal(described.get('both')?.mode, '6755');
+  for (const name of ['ping', 'both'])
+    assert.match(described.get(name)?.xattrs ?? '', new RegExp(capability.toString('hex')), name);
 });
 
 test('case 12: a merged directory loses the attributes that its new entry does not have', {

@@ -206,6 +206,14 @@ test('case 17: names of 100 bytes, and of 155 and 100, have no NUL at their end'
   assert.equal(first([{ name, patch: (block) => block.write(prefix, 345, 'latin1') }]).path, `${prefix}/${name}`);
 });
 
+test('case 17: only a header of POSIX has the rest of its name where GNU tar has times', () => {
+  const gnu = (block: Buffer) => {
+    block.write('ustar  \0', 257, 'latin1');
+    block.write('14555555555', 345, 'latin1');
+  };
+  assert.equal(first([{ name: 'it', patch: gnu }]).path, 'it');
+});
+
 test('case 17: the same archive in pieces of 1 to 513 bytes gives the same entries', () => {
   const archive = everything();
   const whole = readAll(archive);
