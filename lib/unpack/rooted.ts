@@ -23,7 +23,8 @@ export interface Dir {
   /** Its path from the root without symlinks; `''` is the root. */
   readonly path: ByteString;
   /**
-   * Whether new entries get this process's group. A setgid directory, or a mount option, gives them its own instead.
+   * Whether new entries get this process's group. A mount option gives them that of the directory instead, so the two
+   * have to be the same.
    */
   readonly ownGroup: boolean;
 }
@@ -161,8 +162,7 @@ export class Root {
   }
 
   private isOwnGroup(fd: number): boolean {
-    const stat = statOf(fd);
-    return stat.gid === this.group && (stat.mode & 0o2000) === 0;
+    return statOf(fd).gid === this.group;
   }
 
   /** The path of an open directory from the root, as the kernel knows it. */
