@@ -1,13 +1,16 @@
 /** What holds for every command of the pipe: how the document, failures and vanished neighbours are met. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, before, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { errnoName } from '../../lib/pipe/failure.js';
 import { image, layer, put } from '../support/image.js';
 import { type Registry, startRegistry } from '../support/registry.js';
 import { afterwards, binDir, cleanEnv, jsonLines, md, needs, run, scratch, shell } from '../support/run.js';
+import { prepare } from '../support/unpacking.js';
 
 const stages = ['md-token', 'md-manifest', 'md-fetch-layer', 'md-unpack'];
 const commands = [...stages, 'md-isolate'];
@@ -120,6 +123,58 @@ test('a stage whose reader has gone stops, though its document has not come yet'
   const result = await shell(script, [], { cwd: scratch(t), timeout: 20_000 });
   assert.equal(result.timedOut, false);
   assert.deepEqual([result.stdout, result.stderr], ['ended\n', '']);
+});
+
+test('a failure is told where the reader has gone, too', { skip: needs('mkfifo') }, async (t) => {
+  const script = 'mkfifo f; exec 3<>f 4>f 3<&-; md-manifest </dev/null >&4; echo $?';
+  const { stdout, stderr } = await shell(script, [], { cwd: scratch(t) });
+  assert.equal(stdout, '65\n');
+  assert.match(stderr, /^md-manifest: document on stdin: .*\n$/);
+});
+
+/** Both ends of a pipe, as another process may have made them: a read or a write that would have to wait fails. */
+function nonBlockingPipe(t: TestContext): number {
+  const path = join(scratch(t), 'pipe');
+  execFileSync('mkfifo', [path]);
+  const pipe = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+  afterwards(t, () => closeSync(pipe));
+  return pipe;
+}
+
+/** By a shell and as descriptor 3, since Node makes 0, 1 and 2 of its children blocking. */
+function onPipe(pipe: number, script: string, stdin: 'pipe' | 'ignore'): ChildProcess {
+  return spawn('sh', ['-c', script], { env: cleanEnv(), stdio: [stdin, 'ignore', 'inherit', pipe] });
+}
+
+test('a stage waits for its document on a pipe that is non-blocking', { skip: needs('mkfifo') }, async (t) => {
+  const pipe = nonBlockingPipe(t);
+  const ended = once(onPipe(pipe, 'exec md-manifest <&3', 'ignore'), 'exit');
+  await sleep(500);
+  writeSync(pipe, '{"error":{"command":"md-token","code":69,"message":"none"}}\n');
+  assert.deepEqual(await ended, [69, null]);
+});
+
+test('a stage waits for its reader on a pipe that is non-blocking', { skip: needs('mkfifo') }, async (t) => {
+  const pipe = nonBlockingPipe(t);
+  const { layers } = prepare(t, [Array.from({ length: 2000 }, (_, i) => ({ name: `file-${i}` }))]);
+  const child = onPipe(pipe, 'exec md-unpack --list >&3', 'pipe');
+  const ended = once(child, 'exit');
+  child.stdin?.end(`${JSON.stringify({ layer: { path: layers[0]!.path } })}\n`);
+  // By then it is full. The last bytes are there when the child has ended.
+  await sleep(500);
+  const buffer = Buffer.alloc(65536);
+  let text = '';
+  for (let over = false; !over; ) {
+    over = child.exitCode !== null;
+    try {
+      for (;;) text += buffer.toString('utf8', 0, readSync(pipe, buffer));
+    } catch (error) {
+      assert.equal(errnoName(error), 'EAGAIN');
+    }
+    await sleep(5);
+  }
+  assert.deepEqual(await ended, [0, null]);
+  assert.equal(jsonLines(text).length, 2000);
 });
 
 test('a signal ends a stage that waits for its document, as it does any program', async (t) => {

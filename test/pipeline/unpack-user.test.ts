@@ -75,7 +75,17 @@ test('devices are left out and listed, FIFOs are made', { skip: needsRoot }, asy
 test('a device that later layers hide or replace is not listed', { skip: needsRoot }, async (t) => {
   const device = (name: string) => ({ name, type: 'char', major: 1, minor: 3 });
   const { rootfs, result } = await unpackAsUser(t, [
-    [device('a'), device('d/b'), device('c'), device('e'), device('f'), device('g/g'), device('h/i/h'), device('k/k'), device('l')],
+    [
+      device('a'),
+      device('d/b'),
+      device('c'),
+      device('e'),
+      device('f'),
+      device('g/g'),
+      device('h/i/h'),
+      device('k/k'),
+      device('l'),
+    ],
     [
       { name: '.wh.a' },
       { name: '.wh.d' },

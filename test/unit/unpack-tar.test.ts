@@ -70,6 +70,18 @@ test('case 16: path, linkpath, size, uid, gid and mtime of a PAX header hold ove
   assert.equal(next?.entry.path, 'g');
 });
 
+test('case 16: a PAX time before 1970 has nanoseconds that count forward, and device numbers have records of their own', () => {
+  const times = ['-5', '-1.5', '-0.25'].map((mtime) => first([{ name: 'f', pax: { mtime } }]).mtime);
+  assert.deepEqual(times, [
+    { seconds: -5, nanoseconds: 0 },
+    { seconds: -2, nanoseconds: 500_000_000 },
+    { seconds: -1, nanoseconds: 750_000_000 },
+  ]);
+  const pax = { 'SCHILY.devmajor': '5', 'SCHILY.devminor': '6' };
+  const { major, minor } = first([{ name: 'd', type: 'char', major: 1, minor: 2, pax }]);
+  assert.deepEqual([major, minor], [5, 6]);
+});
+
 test('case 16: an empty PAX value takes the record back', () => {
   const found = entries([globalPax({ uid: '5' }), { name: 'a', pax: { uid: '' }, uid: 3 }, { name: 'b', uid: 3 }]);
   assert.deepEqual(
@@ -117,6 +129,14 @@ test('case 16: a global header cannot make every file a sparse one', () => {
 test('case 16: LIBARCHIVE.xattr is decoded: base64, the name percent-encoded', () => {
   const { xattrs } = first([{ name: 'f', pax: { 'LIBARCHIVE.xattr.user.a%3Db': Buffer.from('AP8') } }]);
   assert.deepEqual(xattrs?.get('user.a=b'), Buffer.from([0, 255]));
+  const both: [string, string][] = [
+    ['SCHILY.xattr.user.a', 'as it is'],
+    ['LIBARCHIVE.xattr.user.a', 'AP8'],
+  ];
+  for (const records of [both, both.toReversed()]) {
+    const { xattrs } = first([{ name: 'f', pax: Object.fromEntries(records) }]);
+    assert.equal(String(xattrs?.get('user.a')), 'as it is');
+  }
 });
 
 test('case 16: a global header persists, and a local one holds over it for one file', () => {
