@@ -16,6 +16,7 @@ import {
   jsonLines,
   killAfterwards,
   md,
+  needs,
   needsRoot,
   type Result,
   run,
@@ -333,6 +334,16 @@ test('a tree that a container runs in stays until that has ended', { skip: needs
   container.stdin.end();
   assert.equal(await ended, 0);
   assert.deepEqual(told(await it.prune()), [`tree ${tree}`]);
+});
+
+test('a tree in which something is mounted stays whole', { skip: needsRoot || needs('unshare') }, async (t) => {
+  const it = await site(t);
+  const tree = (await it.pull(await it.put('library/demo', imageOf('demo\n')))).stdout.trim();
+  mkdirSync(join(tree, 'on'));
+  const script = 'mount -t tmpfs none "$1/on" && md-prune --all >/dev/null; echo $?; cat "$1/base"';
+  const result = await shell(`unshare -m sh -c '${script}' sh "$1"`, [tree], { env: { MD_HOME: it.home } });
+  assert.equal(result.stderr, `md-prune: ${tree}: it is in use, and stays\n`);
+  assert.equal(result.stdout, '0\nof both\n');
 });
 
 test('what --map has unpacked goes with --map, and is refused whole without', { skip: needsSubordinate }, async (t) => {
