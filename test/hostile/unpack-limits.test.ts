@@ -291,16 +291,17 @@ test('what is mounted at DIR or in it is not emptied: it is refused before a lay
 }, async (t) => {
   const { directory, stdin } = prepare(t, [[file('a', 1)]]);
   mkdirSync(join(directory, 'in/sub dir'), { recursive: true });
+  mkdirSync(join(directory, 'in-beside'));
   const [document] = stdin.split('\n');
   for (const [mount, why] of [
     ['in', 'something is mounted there; name a directory below it'],
     ['in/sub dir', 'something is mounted at sub dir in it; unmount it first'],
   ]) {
-    const script = `cd "$1"; mount -t tmpfs none "$2"; echo x >"$2/precious"
+    const script = `cd "$1"; mount -t tmpfs none in-beside; mount -t tmpfs none "$2"; echo x >"$2/precious"
       echo "$3" | md-unpack --force in >/dev/null; echo $?; cat "$2/precious"; ls -A`;
     const result = await shell(`unshare -m sh -c '${script}' sh "$1" "$2" "$3"`, [directory, mount!, document!]);
     assert.equal(result.stderr, `md-unpack: ${join(directory, 'in')}: ${why}\n`);
-    assert.equal(result.stdout, '64\nx\nin\nlayers\n');
+    assert.equal(result.stdout, '64\nx\nin\nin-beside\nlayers\n');
   }
 });
 

@@ -125,7 +125,8 @@ test('a tree that a container runs in is not replaced', { skip: needsContainer }
   const why = `md-unpack: ${tree}: a container runs in it; end it first, or name another directory\n`;
   const first = begin('first', 'cat');
   await until(() => existsSync(join(tree, 'first')));
-  const refused = await md('md-unpack', ['--force', tree], { stdin });
+  // Before a layer comes.
+  const refused = await md('md-unpack', ['--force', tree], { stdin: `${stdin.split('\n')[0]}\n` });
   assert.deepEqual([refused.status, refused.stderr], [75, why]);
   const ended = once(first, 'exit');
   first.stdin.end();
@@ -172,6 +173,7 @@ test('a filesystem that takes no hard links makes no layer a bad one', { skip: n
 test('a bad layer of an image goes from the store, to be fetched again; one from elsewhere, or made by hand, stays', async (t) => {
   const { directory, rootfs, stdin, layers: announced } = prepare(t, [[{ name: 'f', data: 'x' }]]);
   const { path: elsewhere, digest } = announced[0]!;
+  const good = readFileSync(elsewhere);
   const home = join(directory, 'home');
   const inStore = join(home, 'oci/blobs', digest.replace(':', '/'));
   const beside = join(home, 'copy');
@@ -190,6 +192,14 @@ test('a bad layer of an image goes from the store, to be fetched again; one from
     assert.equal(status, 65, stderr);
     assert.deepEqual(all.filter(existsSync), files);
   }
+  // Nothing is wrong with one that is more than the user allows.
+  writeFileSync(inStore, good);
+  const limited = await md('md-unpack', ['--max-entries', '0', rootfs], {
+    stdin: from(inStore),
+    env: { MD_HOME: home },
+  });
+  assert.equal(limited.status, 65, limited.stderr);
+  assert.ok(existsSync(inStore));
   const none = join(directory, 'none');
   assert.equal((await md('md-unpack', [rootfs], { stdin, env: { MD_HOME: none } })).status, 65);
   assert.ok(!existsSync(none));

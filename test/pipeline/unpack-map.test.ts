@@ -60,8 +60,10 @@ function mapped(t: TestContext, stack: Stack, options: Grants = {}): Mapped {
   chmodSync(prepared.directory, 0o755);
   const who = subordinateUser(t, options);
   const rootfs = join(who.home, 'rootfs');
+  // What another process has left in the environment means nothing.
+  const env = { MD_UNPACK_MAPPED_BY: '1' };
   const unpack = (args: string[], stdin = prepared.stdin) =>
-    run(who.command('md-unpack', ['--map', ...args]), { stdin, cwd: who.home });
+    run(who.command('md-unpack', ['--map', ...args]), { stdin, cwd: who.home, env });
   return { ...prepared, ...who, rootfs, unpack };
 }
 
@@ -162,6 +164,7 @@ test('attributes that no kernel takes are refused in the namespace as they are o
     ['system.posix_acl_access', acl(['user', 5], ['user', 5]).fill(7, 4, 6)],
     ['system.posix_acl_access', acl(['group', 0xffffffff])],
     ['security.capability', Buffer.alloc(24)],
+    ['security.capability', capability(70_000).fill(9, 3, 4)],
   ] as const) {
     const { rootfs, home, unpack } = mapped(t, [[{ name: 'f', data: 'x', xattrs: { [name]: value } }]]);
     const { status, stderr } = await unpack([rootfs]);

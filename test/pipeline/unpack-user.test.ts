@@ -1,6 +1,6 @@
 /** md-unpack as an ordinary user. The tests run as root and give that up, so that they run the same for everyone. */
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { jsonLines, md, needs, needsRoot } from '../support/run.js';
@@ -247,6 +247,23 @@ test("a store of another user's, who lets nobody look into it, keeps nobody from
   const { status, stderr } = await md('md-unpack', [rootfs], { stdin, ...user, env: { MD_HOME: home } });
   assert.equal(status, 0, stderr);
   assert.deepEqual(readdirSync(rootfs), ['f']);
+});
+
+test('a tree whose document cannot be put in its place is taken back, and the old one stays', {
+  skip: needsRoot,
+}, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[{ name: 'new' }]]);
+  // Where nobody may replace what is another's: root's document.
+  chmodSync(directory, 0o1777);
+  writeFileSync(`${rootfs}.json`, JSON.stringify({ image: 'x', config: {}, rootfs }));
+  for (const old of [false, true]) {
+    if (old) mkdirSync(join(rootfs, 'old'), { recursive: true });
+    if (old) chownSync(rootfs, user.uid, user.gid);
+    const { status, stderr } = await md('md-unpack', ['--force', rootfs], { stdin, ...user });
+    assert.equal(status, 77, stderr);
+    assert.deepEqual(readdirSync(directory).sort(), ['layers', ...(old ? ['rootfs'] : []), 'rootfs.json']);
+    if (old) assert.deepEqual(readdirSync(rootfs), ['old']);
+  }
 });
 
 test('a record that is not kept, since the tree cannot be put in its place, is not told of', {
