@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -16,6 +18,7 @@ import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { makeRoot, needsContainer, until } from '../support/rootfs.js';
 import { binDir, cleanEnv, killAfterwards, md, needs, needsRoot, run } from '../support/run.js';
+import { describeTree } from '../support/tree.js';
 import { prepare, twoLayers } from '../support/unpacking.js';
 
 test('a DIR that is not empty is refused, and --force replaces it', async (t) => {
@@ -229,6 +232,25 @@ test('a FIFO that the filesystem cannot have is not left out without a word', { 
   assert.match(stderr, /^md-unpack: layer 0 .*: pipe: operation not permitted \(EPERM\)\n$/);
   assert.equal(status, 77);
   assert.deepEqual(readdirSync(directory), ['layers']);
+});
+
+test('a tree inherits neither the group nor an access control list of the directory around it', {
+  skip: needsRoot || needs('setfattr'),
+}, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[{ name: 'implied/f', data: 'x', mode: 0o640 }]]);
+  chownSync(directory, 0, 50);
+  chmodSync(directory, 0o2775);
+  // Everybody may do everything in what is made there: acl(5).
+  const acl = `0x02000000${['01', '04', '20'].map((tag) => `${tag}000700ffffffff`).join('')}`;
+  const { status } = await run(['setfattr', '-n', 'system.posix_acl_default', '-v', acl, directory]);
+  if (status !== 0) return t.skip('this filesystem has no access control lists');
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
+  const found = [...describeTree(rootfs)].map(([path, { owner, mode, xattrs }]) => [path, owner, mode, xattrs]);
+  assert.deepEqual(found, [
+    ['.', '0:0', '0755', undefined],
+    ['implied', '0:0', '0755', undefined],
+    ['implied/f', '0:0', '0640', undefined],
+  ]);
 });
 
 test('where files take the group of their directory, they have their own all the same', {

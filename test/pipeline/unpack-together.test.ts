@@ -150,6 +150,12 @@ test('all that a run can leave is removed, and what it had not put in its place 
   assert.equal((await md('md-unpack', [rootfs], { stdin: '{"layer":{"path":"/none"}}\n' })).status, 74);
   assert.deepEqual(readdirSync(directory), ['layers']);
   assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
+  // Not beside another tree either, which has a document of its own.
+  writeFileSync(join(directory, `${dead}.json`), '{}');
+  const own = readFileSync(`${rootfs}.json`, 'utf8');
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 64);
+  assert.equal(readFileSync(`${rootfs}.json`, 'utf8'), own);
+  assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
 });
 
 test('files of a like name that md-unpack has not made stay', async (t) => {
