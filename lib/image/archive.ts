@@ -70,15 +70,20 @@ export class ArchiveFiles implements Files {
     for (let at = 0; at + blockSize <= this.size; ) {
       const block = this.#read(at, blockSize);
       if (block.every((byte) => byte === 0)) return;
-      const header = { ...this.#header(block, at), ...extended };
+      const own = this.#header(block, at);
+      const isExtended = 'xgLK'.includes(own.flag);
+      // What has been said about the next member is not about a header between.
+      const header = isExtended ? own : { ...own, ...extended };
+      // Links and directories have no content, whatever size they are said to have.
+      const size = '123456'.includes(header.flag) ? 0 : header.size;
       const start = at + blockSize;
-      if (start + header.size > this.size) throw bad(this.place, `it is cut off within ${header.name}`);
-      if ('xgLK'.includes(header.flag)) extended = { ...extended, ...this.#extended(header, start) };
+      if (start + size > this.size) throw bad(this.place, `it is cut off within ${header.name}`);
+      if (isExtended) extended = { ...extended, ...this.#extended(header, start) };
       else {
         this.#add(header, start);
         extended = {};
       }
-      at = start + Math.ceil(header.size / blockSize) * blockSize;
+      at = start + Math.ceil(size / blockSize) * blockSize;
     }
     if (this.#members.size === 0) throw noArchive(this.place);
   }
@@ -90,10 +95,8 @@ export class ArchiveFiles implements Files {
     const size = number(block, 124, 12);
     if (size === undefined) throw bad(this.place, `${name} has a size that is no number`);
     const flag = String.fromCharCode(block[156]! || 0x30);
-    // Links and directories have no content, whatever size their header gives.
-    const hasContent = !'123456'.includes(flag);
     const linkname = text(block, 157, 100);
-    return { name: prefix === '' ? name : `${prefix}/${name}`, linkname, flag, size: hasContent ? size : 0 };
+    return { name: prefix === '' ? name : `${prefix}/${name}`, linkname, flag, size };
   }
 
   /** What an extended header says about the next member. */

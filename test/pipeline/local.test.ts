@@ -43,7 +43,7 @@ import {
   scratch,
   shell,
 } from '../support/run.js';
-import { type TarEntry, tarball } from '../support/tar.js';
+import { gnuLong, paxBytes, type TarEntry, tarball, tarEntry } from '../support/tar.js';
 
 const pipe = 'md-token "$@" | md-manifest | md-fetch-layer';
 
@@ -358,6 +358,12 @@ test('what is no layout, and what is not there, are told apart', async (t) => {
   expectFailure(await pull(directory, [`oci:${directory}`]), 65, /it has no oci-layout/);
   expectFailure(await pull(directory, [`oci:${file}`]), 65, /it is no directory; .* docker-archive:FILE/);
   expectFailure(await pull(directory, [`docker-archive:${directory}`]), 65, /it is a directory; .* oci:DIR/);
+  spawnSync('mkfifo', [join(directory, 'pipe')]);
+  expectFailure(
+    await pull(directory, [`docker-archive:${directory}/pipe`]),
+    64,
+    /it is no regular file; save it first/,
+  );
   expectFailure(await pull(directory, [`oci:${directory}/none`]), 69, /it is not there/);
   expectFailure(await pull(directory, [`oci:${file}/none`]), 69, /it is not there/);
   for (const name of ['oci:', 'oci::latest', `oci:${directory}:`, 'docker-archive:']) {
@@ -446,6 +452,28 @@ for (const [named, stored] of [
     assert.deepEqual(fetched(result), digests(built));
   });
 }
+
+test('an archive may tell names and sizes in a header before that of the file, or in a part of it', async (t) => {
+  const directory = scratch(t);
+  const built = plain('one', 'two');
+  const long = (name: string) => `${name.repeat(120)}/file`;
+  const [zero, one] = built.layers;
+  const item = { Config: long('c'), RepoTags: null, Layers: [`${'p'.repeat(100)}/zero.tar`, 'd/one.tar'] };
+  const files: (TarEntry | Buffer)[] = [
+    { name: long('c'), data: built.config.bytes },
+    { name: 'zero.tar', data: zero!.bytes, patch: (block) => block.write('p'.repeat(100), 345) },
+    tarEntry({ name: 'x', type: 'pax', data: paxBytes({ size: String(one!.bytes.length) }) }),
+    gnuLong('L', long('e')),
+    { name: 'short', data: one!.bytes, size: 0 },
+    // The content of a hard link is that of its target, as much of it as it may claim to have.
+    gnuLong('K', long('e')),
+    { name: 'd/one.tar', type: 'link', linkname: 'short', size: 512, pax: { size: '512' } },
+    { name: 'manifest.json', data: JSON.stringify([item]) },
+  ];
+  writeFileSync(join(directory, 'saved.tar'), tarball(files));
+  const result = await pull(join(directory, 'home'), ['docker-archive:saved.tar'], directory);
+  assert.deepEqual(fetched(result), digests(built));
+});
 
 test('all names of an archive are told to whoever asks for another one', async (t) => {
   const directory = scratch(t);
@@ -618,6 +646,10 @@ const hostileArchives: Record<string, [expected: RegExp, make: (path: string) =>
   'a PAX record that has no length': [
     /a PAX record is not as long as it says/,
     (path) => writeFileSync(path, tarball([{ name: 'x', rawPax: Buffer.from('0 path=manifest.json\n') }])),
+  ],
+  'a header that is longer than names are': [
+    /the extended header x is too long/,
+    (path) => writeFileSync(path, tarball([{ name: 'x', type: 'pax', data: Buffer.alloc(2 << 20) }])),
   ],
   'a layer that is cut off': [
     /it is cut off/,
