@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
-import type { BlobSink } from '../../lib/image/source.js';
+import type { BlobRequest, BlobSink, RawManifest } from '../../lib/image/source.js';
 import { RegistryFailure } from '../../lib/registry/failures.js';
 import { type Endpoint, Mirrored } from '../../lib/registry/mirrors.js';
 import { digestOf } from '../support/content.js';
@@ -33,18 +33,20 @@ class Sink implements BlobSink {
 class Fake implements Endpoint {
   readonly name = 'mirror.example';
   readonly offsets: number[] = [];
+  readonly urls: (readonly string[] | undefined)[] = [];
 
   constructor(
     readonly content: Buffer,
     readonly until = content.length,
   ) {}
 
-  async manifest(): Promise<never> {
-    throw new Error('not asked for');
+  async manifest(): Promise<RawManifest> {
+    return { bytes: this.content, contentType: undefined };
   }
 
-  async blob(_blob: unknown, sink: BlobSink): Promise<void> {
+  async blob({ urls }: BlobRequest, sink: BlobSink): Promise<void> {
     this.offsets.push(sink.offset);
+    this.urls.push(urls);
     sink.write(this.content.subarray(sink.offset, this.until));
     if (this.until < blob.size) throw new RegistryFailure(69, this.name, 'it broke off');
   }
@@ -62,6 +64,41 @@ test('nonsense of a mirror that broke off does not spoil what the registry sends
   await new Mirrored([mirror], origin).blob(blob, sink);
   assert.ok(sink.isVerified());
   assert.deepEqual(origin.offsets, [400, 0]);
+});
+
+test('behind a mirror that sends another content is the next one, and the URLs of a foreign layer are for none of them', async () => {
+  const mirrors = [new Fake(Buffer.alloc(1000)), new Fake(bytes, 400)];
+  const [origin, sink] = [new Fake(bytes), new Sink()];
+  await new Mirrored([...mirrors], origin).blob({ ...blob, urls: ['https://elsewhere.example/'] }, sink);
+  assert.ok(sink.isVerified());
+  const all = [...mirrors, origin];
+  assert.deepEqual(
+    all.map(({ offsets }) => offsets),
+    [[0], [0], [400]],
+  );
+  assert.deepEqual(
+    all.map(({ urls }) => urls),
+    [[undefined], [undefined], [['https://elsewhere.example/']]],
+  );
+});
+
+test('a manifest of a mirror has the digest that was asked for, or comes from the registry', async () => {
+  const [other, own] = [Buffer.from('{"manifests":[]}'), Buffer.from('{"manifests":[],"own":true}')];
+  const mirrored = new Mirrored([new Fake(other)], new Fake(own));
+  assert.equal((await mirrored.manifest('latest', 1000)).bytes, other);
+  assert.equal((await mirrored.manifest(digestOf(other), 1000)).bytes, other);
+  assert.equal((await mirrored.manifest(digestOf(own), 1000)).bytes, own);
+});
+
+test('a disk that is full is no fault of a mirror', async () => {
+  class FullSink extends Sink {
+    override write(): undefined {
+      throw new Error('full');
+    }
+  }
+  const origin = new Fake(bytes);
+  await assert.rejects(new Mirrored([new Fake(bytes)], origin).blob(blob, new FullSink()), /^Error: full$/);
+  assert.deepEqual(origin.offsets, []);
 });
 
 for (const status of [69, 75, 77]) {
