@@ -12,6 +12,7 @@ export function secretsIn(authorization: string | undefined): string[] {
 
 /** `text` with `***` in the place of each secret that is long enough. */
 export function withoutSecrets(text: string, secrets: string[]): string {
-  const telling = secrets.filter(({ length }) => length >= shortest);
+  // The longest first: one that is a part of another would leave the rest of that.
+  const telling = secrets.filter(({ length }) => length >= shortest).sort((a, b) => b.length - a.length);
   return telling.reduce((rest, secret) => rest.replaceAll(secret, '***'), text);
 }

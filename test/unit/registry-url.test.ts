@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseRetryAfter } from '../../lib/registry/failures.js';
 import { quotaOf } from '../../lib/registry/quota.js';
+import { withoutSecrets } from '../../lib/registry/secrets.js';
 import { hiddenIn, redactPath, redactUrl } from '../../lib/registry/url.js';
 
 test('signatures, keys, users and passwords in a URL are not shown', () => {
@@ -15,6 +16,11 @@ test('what is not shown of a URL is known, encoded and not', () => {
   assert.ok(!hidden.includes('open'));
 });
 
+test('of secrets that are parts of one another nothing is shown, and what any word may hold is', () => {
+  const secrets = ['c2VjcmV0', 'c2VjcmV0LXRva2Vu', 'is'];
+  assert.equal(withoutSecrets('this is c2VjcmV0LXRva2Vu or c2VjcmV0', secrets), 'this is *** or ***');
+});
+
 test('what a token service is asked for is shown', () => {
   const path = '/token?service=registry.docker.io&scope=repository%3Aa%2Fb%3Apull';
   assert.equal(redactPath(path), path);
@@ -25,6 +31,7 @@ test('Retry-After counts seconds, or tells a date, or is not understood', () => 
   assert.equal(parseRetryAfter('120', now), 120);
   assert.equal(parseRetryAfter('Thu, 01 Jan 2026 00:01:30 GMT', now), 90);
   assert.equal(parseRetryAfter('Wed, 31 Dec 2025 00:00:00 GMT', now), 0);
+  assert.equal(parseRetryAfter('9'.repeat(400), now), Number.MAX_SAFE_INTEGER);
   assert.equal(parseRetryAfter('soon', now), undefined);
   assert.equal(parseRetryAfter('-1', now), undefined);
   assert.equal(parseRetryAfter(undefined, now), undefined);
