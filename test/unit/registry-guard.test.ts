@@ -17,7 +17,16 @@ function lookupBy(lookup: LookupFunction, name: string): Promise<unknown> {
 
 test('addresses in private, loopback and link-local nets are private, in IPv6 clothes too', () => {
   const guard = publicGuard();
-  const inside = ['10.1.2.3', '172.31.0.1', '192.168.1.1', '127.0.0.1', '169.254.169.254', '100.64.0.1', '0.0.0.0'];
+  const inside = [
+    '10.1.2.3',
+    '172.31.0.1',
+    '192.168.1.1',
+    '127.0.0.1',
+    '169.254.169.254',
+    '100.64.0.1',
+    '192.0.0.1',
+    '0.0.0.0',
+  ];
   for (const address of [
     ...inside,
     '::1',
@@ -55,6 +64,25 @@ test('a registry on the internet may not point to a private address', async () =
 test('nor to a name that leads to one', async () => {
   assert.match(String(await lookupBy(publicGuard().lookup, 'localhost')), /private network, which is refused/);
   assert.ok(Array.isArray(await lookupBy(new Guard(new URL('http://127.0.0.1:5000')).lookup, 'localhost')));
+});
+
+test('nor to a name that has a private address among others', async (t) => {
+  const both = [
+    { address: '203.0.113.6', family: 4 },
+    { address: '10.0.0.2', family: 4 },
+  ];
+  const dns = process.getBuiltinModule('node:dns');
+  t.mock.method(dns, 'lookup', (_name: string, _options: object, done: (error: null, found: object[]) => void) => {
+    done(null, both);
+  });
+  assert.match(String(await lookupBy(publicGuard().lookup, 'both.example')), /private network, which is refused/);
+});
+
+test('a registry is in a private net only if it is found there, and nowhere else', async () => {
+  for (const addresses of [[], ['203.0.113.5', '10.0.0.1']]) {
+    const guard = new Guard(new URL('https://registry.example'), async () => addresses);
+    await assert.rejects(guard.check(new URL('https://10.0.0.2/')), /private network, which is refused/);
+  }
 });
 
 test('a registry in a private net may point to others there', async () => {
