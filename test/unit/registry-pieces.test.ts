@@ -143,6 +143,46 @@ test('a blob has one connection where no other is left over', async (t) => {
   assert.equal(registry.requests.length, 1);
 });
 
+test('what has helped one blob helps the next one as well', async (t) => {
+  const registry = await serve(t, []);
+  const connections = new Connections(limit);
+  for (let i = 0; i < 2; i++) {
+    registry.requests.length = 0;
+    await download(t, registry, new Sink(), { connections });
+    assert.ok(parts(registry).length > 1);
+  }
+});
+
+test('a connection that helps is given back when a new download needs it', async (t) => {
+  const registry = await serve(t, []);
+  const connections = new Connections(limit);
+  let isGivenBack = false;
+  class Watching extends Sink {
+    #isScarce = false;
+
+    override write(chunk: Buffer): Promise<void> | undefined {
+      const { taken } = connections;
+      // At the end all are given back.
+      if (this.#isScarce && taken <= limit && this.offset < 7_000_000) isGivenBack = true;
+      if (!this.#isScarce && taken === limit) {
+        this.#isScarce = true;
+        connections.take();
+      }
+      return super.write(chunk);
+    }
+  }
+  await download(t, registry, new Watching(), { connections });
+  assert.ok(isGivenBack);
+});
+
+test('a registry that sends all where a part was asked for is asked for no more parts', async (t) => {
+  const registry = await serve(t, [{ ...slow, range: 'ignored' }]);
+  const sink = new Sink();
+  sink.write(bytes.subarray(0, 1000));
+  await download(t, registry, sink);
+  assert.deepEqual([registry.requests.length, sink.restarts], [1, 1]);
+});
+
 const refusals: [string, Partial<Fault>][] = [
   ['answers with the whole', { range: 'ignored' }],
   ['answers with another range', { range: 'wrong-start' }],
@@ -235,6 +275,17 @@ for (const [what, policy] of [
     assert.equal(registry.requests.length, 1);
   });
 }
+
+test('what this process had to do before does not count', async (t) => {
+  t.mock.method(performance, 'eventLoopUtilization', (since?: object) => ({
+    idle: 0,
+    active: 0,
+    utilization: since ? 0 : 1,
+  }));
+  const registry = await serve(t, []);
+  await download(t, registry, new Sink(), { pieces: { ...pieces, busy: 0.5 } });
+  assert.ok(parts(registry).length > 0);
+});
 
 test('a connection that brings less than the others lose is not kept', async (t) => {
   const registry = await serve(t, []);
