@@ -56,8 +56,8 @@ test('no file, no credentials', async () => {
   );
 });
 
-test("docker's login is found, with colons in the password", async (t) => {
-  const env = home(t, { [docker]: { auths: { 'ghcr.io': basic('me', 'a:b:c') } } });
+test("docker's login is found, with colons in the password and NULs behind it", async (t) => {
+  const env = home(t, { [docker]: { auths: { 'ghcr.io': basic('me', 'a:b:c\0\0') } } });
   assert.deepEqual(await findCredentials('ghcr.io', 'a/b', env), login('me', 'a:b:c'));
   assert.equal(await findCredentials('quay.io', 'a/b', env), undefined);
 });
@@ -204,6 +204,12 @@ test('a helper is asked as docker asks it, without a line break', async (t) => {
   assert.deepEqual(await findCredentials('a.io', 'x', env), login('me', 'x'));
 });
 
+test('a helper with a path for a name is not run', async (t) => {
+  const env = home(t, { [docker]: { credsStore: 'x/../../bin/sh' } });
+  const shown = await stderrOf(t, async () => assert.equal(await findCredentials('a.io', 'x', env), undefined));
+  assert.match(shown, /credential helper "x\/\.\.\/\.\.\/bin\/sh": that is no name of a program; going on without/);
+});
+
 test('a helper that never answers is ended, though it ignores SIGTERM', { timeout: 10_000 }, async (t) => {
   helper(t, 'deaf', "trap '' TERM; exec sleep 15");
   const processes = process.getBuiltinModule('node:child_process');
@@ -233,6 +239,7 @@ for (const [what, script, expected] of [
 for (const [what, script, why] of [
   ['says why on stdout', 'echo "the session has expired"; exit 1', /: it failed: the session has expired; going on/],
   ['says nothing', 'exit 1', /: it failed; going on/],
+  ['says too much', 'head -c 2000000 /dev/zero | tr "\\0" x', /: it failed: x{200}; going on/],
   ['has answered all the same', 'echo \'{"Username":"me","Secret":"c2VjcmV0"}\'; exit 1', /: it failed; going on/],
 ] as const) {
   test(`a helper that fails and ${what} is told of with what it said, and no secret`, async (t) => {
@@ -260,7 +267,6 @@ for (const [what, content] of [
   ['a login that is no base64', { auths: { 'a.io': { auth: 'c2VjcmV0:%%' } } }],
   ['a login without a user', { auths: { 'a.io': { auth: 'c2VjcmV0' } } }],
   ['a helper that is not installed', { credsStore: 'md-no-such-helper' }],
-  ['a helper with a path for a name', { credsStore: '../../bin/sh' }],
   ['a helper of the wrong type', { credsStore: 42 }],
   ['a file that is no JSON', '{"auths":{"a.io":{"auth":"c2VjcmV0'],
   ['a file that is no object', '[]'],
