@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readlinkSync, symlinkSync } from 'node:fs';
+import { mkdirSync, readdirSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { nameRootfs, rootfsPath } from '../../lib/image/rootfs.js';
+import { findRootfs, nameRootfs, rootfsPath } from '../../lib/image/rootfs.js';
 import { Failure } from '../../lib/pipe/failure.js';
 import { digestOf } from '../support/content.js';
 import { pidNamespace, scratch } from '../support/run.js';
@@ -17,6 +17,19 @@ test('an image has its name beside the trees, with tag, digest and port', (t) =>
     nameRootfs(name, tree);
     assert.match(readlinkSync(join(tree, '..', name)), new RegExp(`^(?:\\.\\./)+${hex}$`));
   }
+});
+
+test('a tree is a directory with its document, and no symbolic link', (t) => {
+  const tree = rootfsPath(digest, scratch(t));
+  const config = { rootfs: { type: 'layers', diff_ids: [] } };
+  const document = { image: 'a:1', digest, platform: { os: 'linux', architecture: 'amd64' }, config, rootfs: '/else' };
+  writeFileSync(`${tree}.json`, JSON.stringify(document));
+  assert.equal(findRootfs(tree), undefined);
+  symlinkSync(scratch(t), tree);
+  assert.equal(findRootfs(tree), undefined);
+  rmSync(tree);
+  mkdirSync(tree);
+  assert.equal(findRootfs(tree)?.rootfs, tree);
 });
 
 test('what a process left behind that was killed while it named a tree is swept', (t) => {
@@ -48,6 +61,7 @@ test('a name that leads out of the names, or into a tree, is refused', (t) => {
     `${hex}/out/evil:1`,
     'docker.io/library/demo:1/evil:1',
     'docker.io/library/demo:1/out/evil:1',
+    `docker.io/${'x'.repeat(256)}:1`,
   ])
     assert.throws(
       () => nameRootfs(name, tree),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import {
   existsSync,
   mkdirSync,
@@ -315,6 +316,26 @@ test('what another program entered by a digest that cannot be checked here stays
     store.entries().map(({ digest }) => digest),
     [blob.digest, foreign.digest],
   );
+});
+
+test('index.json is changed only by who holds the lock of the store, and keeps what others have put into it', async (t) => {
+  const store = newStore(t);
+  store.put(blob.digest, bytes);
+  const path = join(store.home, 'oci/index.json');
+  writeFileSync(path, JSON.stringify({ schemaVersion: 2, manifests: [], annotations: { of: 'another program' } }));
+  // Shared: that would not keep out who wants no more than that.
+  const holder = spawn('flock', ['--shared', join(store.home, 'lock'), 'sh', '-c', 'echo held; exec cat'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  killAfterwards(t, holder);
+  await once(holder.stdout, 'data');
+  const tagged = store.tag(entry('a:1'));
+  await sleep(200);
+  assert.deepEqual(index(store), []);
+  holder.stdin.end();
+  await tagged;
+  assert.equal(index(store).length, 1);
+  assert.deepEqual(JSON.parse(readFileSync(path, 'utf8')).annotations, { of: 'another program' });
 });
 
 test('a discarded layer takes the images that hold it out of the index', async (t) => {

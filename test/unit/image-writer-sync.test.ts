@@ -1,10 +1,12 @@
-/** When a file goes to the disk itself, seen by taking the place of fdatasync(2). */
+/** When a file goes to the disk itself, seen by taking the place of fdatasync(2) and fsync(2). */
 import assert from 'node:assert/strict';
 import * as fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { BlobSink } from '../../lib/image/source.js';
+import { digestOf } from '../support/content.js';
 import { afterwards, scratch } from '../support/run.js';
 
 let calls = 0;
@@ -18,6 +20,9 @@ Object.assign(process.getBuiltinModule('node:fs'), {
 });
 syncBuiltinESMExports();
 const { Writer } = await import('../../lib/image/writer.js');
+const { Store } = await import('../../lib/image/store.js');
+
+const broken = (call: string) => Object.assign(new Error(`EIO: i/o error, ${call}`), { code: 'EIO' });
 
 /** Writes for a second and a half. */
 async function written(t: TestContext) {
@@ -37,6 +42,37 @@ test('while a download goes on, what has come goes to the disk itself', async (t
 });
 
 test('that this failed is not forgotten: the kernel says it once', async (t) => {
-  failure = Object.assign(new Error('EIO: i/o error, fdatasync'), { code: 'EIO' });
+  failure = broken('fdatasync');
   await assert.rejects(async () => (await written(t)).done(), /EIO/);
+});
+
+test('a blob has its name only when it is on the disk itself', async (t) => {
+  failure = broken('fdatasync');
+  const store = new Store(join(scratch(t), 'md'));
+  const blob = { mediaType: 'x', digest: digestOf('blob'), size: 4 };
+  const source = {
+    manifest: async () => assert.fail('not asked for'),
+    blob: async (_: unknown, sink: BlobSink) => sink.write(Buffer.from('blob')),
+  };
+  await assert.rejects(store.fetch(blob, source), /EIO/);
+  assert.equal(store.has(blob), false);
+  failure = null;
+  await store.fetch(blob, source);
+  assert.equal(store.has(blob), true);
+});
+
+test('so has a document, and so have the files of a new layout', (t) => {
+  const home = join(scratch(t), 'md');
+  const mock = t.mock.method(process.getBuiltinModule('node:fs'), 'fsyncSync', () => {
+    throw broken('fsync');
+  });
+  assert.throws(() => new Store(home), /EIO/);
+  assert.equal(fs.existsSync(join(home, 'oci')), false);
+  mock.mock.restore();
+  const store = new Store(home);
+  t.mock.method(process.getBuiltinModule('node:fs'), 'fsyncSync', () => {
+    throw broken('fsync');
+  });
+  assert.throws(() => store.put(digestOf('{}'), Buffer.from('{}')), /EIO/);
+  assert.equal(store.read(digestOf('{}')), undefined);
 });
