@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { ownMark } from '../../lib/sys/process-mark.js';
 import { digestOf } from '../support/content.js';
-import { type BuiltImage, image, index, layer, put } from '../support/image.js';
+import { type BuiltImage, image, index, layer, mediaTypes, put } from '../support/image.js';
 import { type Registry, startRegistry } from '../support/registry.js';
 import { makeRoot, needsContainer, until } from '../support/rootfs.js';
 import {
@@ -193,6 +193,25 @@ test('what others have put beside the blobs keeps nothing from being pruned, and
   const gone = told(await it.prune(name));
   for (const blob of blobsOf(built)) assert.ok(gone.includes(blob), blob);
   assert.ok(paths.every((path) => existsSync(path)));
+});
+
+test('an image that has no name stays with what it leads to, unless all goes', async (t) => {
+  const it = await site(t);
+  const built = imageOf('demo\n');
+  const name = await it.put('library/demo', built);
+  await it.pull(name);
+  rmSync(join(it.home, 'rootfs'), { recursive: true });
+  const path = join(it.home, 'oci/index.json');
+  const { manifests, ...rest } = JSON.parse(readFileSync(path, 'utf8'));
+  // An index of another program, which leads to the manifest.
+  const bytes = JSON.stringify({ schemaVersion: 2, manifests });
+  writeFileSync(join(it.home, 'oci/blobs', digestOf(bytes).replace(':', '/')), bytes);
+  const descriptor = { mediaType: mediaTypes.oci.index, digest: digestOf(bytes), size: bytes.length };
+  writeFileSync(path, JSON.stringify({ ...rest, manifests: [descriptor] }));
+  assert.deepEqual(told(await it.prune()), []);
+  const all = [...blobsOf(built), `blob ${base.descriptor.digest}`, `blob ${digestOf(bytes)}`].sort();
+  assert.deepEqual(told(await it.prune('--all')).sort(), all);
+  assert.deepEqual(JSON.parse(readFileSync(path, 'utf8')).manifests, []);
 });
 
 test('a store of another user, who lets nobody look into it, is not permitted', { skip: needsRoot }, async (t) => {
