@@ -212,7 +212,7 @@ test('--username and --password-stdin log in, and the password goes no further t
     denied.stderr,
     /^md-manifest: manifest latest of .*: denied: HTTP 401 .*docker login or pass --username\n$/,
   );
-  const login = `echo 'pass word' | md-token --username me --password-stdin "$1"`;
+  const login = `printf 'pass word\\r\\n' | md-token --username me --password-stdin "$1"`;
   const document = (await run(login)).stdout;
   registry.tokens.expireAll();
   const fetched = await shell('md-manifest | md-fetch-layer', [], { stdin: document, env: { MD_HOME: scratch(t) } });
@@ -267,14 +267,21 @@ test('-x shows every exchange and no secret', async (t) => {
   }
 });
 
-test('-x shows no token that a registry sends back', async (t) => {
+test('-x shows no token, cookie or login that a registry sends', async (t) => {
   const { run, registry } = await world(t);
   const document = jsonLines((await run('md-token "$1"')).stdout)[0];
-  registry.faults.add({ on: /manifests/, headers: { 'x-echo': 'Bearer c2VjcmV0LXRva2Vu' } });
+  const headers = {
+    'x-echo': 'Bearer c2VjcmV0LXRva2Vu',
+    'set-cookie': 'session=b3RoZXI',
+    link: '<http://me:b3RoZXI@host/v2/?next=b3RoZXI>; rel="next"',
+  };
+  registry.faults.add({ on: /manifests/, headers });
   const line = JSON.stringify({ ...document, authorization: 'Bearer c2VjcmV0LXRva2Vu' });
   const { stderr } = await run(`printf '%s\\n' '${line}' | md-manifest -x`);
   assert.match(stderr, /^< \[[0-9]+\] x-echo: Bearer \*\*\*$/m);
-  assert.doesNotMatch(stderr, /c2VjcmV0LXRva2Vu/);
+  assert.match(stderr, /^< \[[0-9]+\] set-cookie: \*\*\*$/m);
+  assert.match(stderr, /^< \[[0-9]+\] link: <http:\/\/\*\*\*@host\/v2\/\?next=\*\*\*$/m);
+  assert.doesNotMatch(stderr, /c2VjcmV0LXRva2Vu|b3RoZXI/);
 });
 
 test('-x shows no password, signature or fragment of a redirect', async (t) => {
@@ -553,6 +560,32 @@ for (const [what, fault] of [
   });
 }
 
+test('a mirror gets its own login, and never the one for the registry', async (t) => {
+  const { run, registry, home } = await world(t, { auth: 'basic', users: { me: 'pass word' } });
+  const mirror = await startRegistry({ auth: 'basic', users: { other: 'secret' } });
+  afterwards(t, () => mirror.close());
+  const login = `echo 'pass word' | md-token -u me --password-stdin "$1"`;
+  const config = (logins: [string, string][]) => {
+    const auths = logins.map(([host, user]) => [host, { auth: Buffer.from(user).toString('base64') }]);
+    mkdirSync(join(home, 'docker'), { recursive: true });
+    writeFileSync(join(home, 'docker/config.json'), JSON.stringify({ auths: Object.fromEntries(auths) }));
+    return { DOCKER_CONFIG: join(home, 'docker') };
+  };
+  const sent = () => mirror.requests.splice(0).map(({ headers }) => headers.authorization);
+  const own: [string, string] = [registry.host, 'me:pass word'];
+  for (const [script, env] of [
+    [`${login} --mirror ${mirror.host} | md-manifest`, {}],
+    [`${login} | md-manifest --mirror ${mirror.host}`, {}],
+    [`md-token --mirror ${mirror.host} "$1" | md-manifest`, config([own])],
+  ] as const) {
+    succeeded(await run(script, env));
+    const all = sent();
+    assert.ok(all.length > 0 && all.every((it) => it === undefined), script);
+  }
+  await run(`md-token --mirror ${mirror.host} "$1" | md-manifest`, config([own, [mirror.host, 'other:secret']]));
+  assert.ok(sent().includes(`Basic ${Buffer.from('other:secret').toString('base64')}`));
+});
+
 test('a mirror that is down is tried once, and the registry as often as ever', async (t) => {
   const { run } = await world(t);
   const down = await startRegistry();
@@ -751,6 +784,18 @@ for (const [what, args, why] of [
     assert.equal(result.status, 64);
     assert.match(result.stderr, why);
     assert.equal(result.stderr.split('\n').length, 2, 'one line');
+  });
+}
+
+for (const [what, user, password, why] of [
+  ['an empty password', 'me', '\n', /--password-stdin: stdin is empty$/m],
+  ['a file as its password', 'me', 'x'.repeat(65_537), /--password-stdin: it is longer than 65536 bytes$/m],
+  ['a colon in the name', 'me:too', 'x', /--username: a user name is not empty and has no colon$/m],
+] as const) {
+  test(`a login with ${what} is wrong usage`, async () => {
+    const result = await md('md-token', ['--username', user, '--password-stdin', 'a'], { stdin: password });
+    assert.match(result.stderr, why);
+    assert.equal(result.status, 64);
   });
 }
 
