@@ -143,8 +143,6 @@ export class RegistryClient implements Endpoint {
       if (!(error instanceof RegistryFailure) || error.status !== Status.unavailable) throw error;
       const failures = [error];
       for (const url of (blob.urls ?? []).filter((it) => this.#mayFetch(it)).slice(0, maxUrls)) {
-        // What another place has sent before it failed may be wrong, so this one starts from the beginning.
-        if (failures.length > 1) sink.restart();
         const failure = await this.#foreign(new URL(url), blob, sink);
         if (!failure) return;
         failures.push(failure);
@@ -191,7 +189,7 @@ export class RegistryClient implements Endpoint {
     try {
       await attempt();
       if (begun && !sink.isVerified()) {
-        // The part that an earlier process left behind may be the wrong one.
+        // The part that an earlier process or another place has left behind may be the wrong one.
         sink.restart();
         await attempt();
       }

@@ -12,8 +12,8 @@ export interface TokenOptions {
   tokenField?: 'token' | 'access_token' | 'both';
   /** Seconds that a token is good for; 300 by default. */
   lifetime?: number;
-  /** Whether answers say `expires_in`; a client takes 60 seconds for granted otherwise. */
-  sayExpiry?: boolean;
+  /** Whether answers say `expires_in`, or what they say there; a client takes 60 seconds for granted otherwise. */
+  sayExpiry?: boolean | number;
   /** Whether the service knows POST; many do not. */
   post?: boolean;
   /** Repositories that only a user who is logged in may pull. */
@@ -90,8 +90,9 @@ export class TokenService {
     const body: Record<string, unknown> = {};
     if (field !== 'access_token') body.token = value;
     if (field !== 'token') body.access_token = value;
-    if (this.options.sayExpiry !== false) {
-      body.expires_in = lifetime;
+    const { sayExpiry = true } = this.options;
+    if (sayExpiry !== false) {
+      body.expires_in = sayExpiry === true ? lifetime : sayExpiry;
       body.issued_at = new Date().toISOString();
     }
     if (refresh && user !== undefined) {

@@ -13,7 +13,8 @@ import { Guard } from '../../lib/registry/guard.js';
 import { digestOf, filler } from '../support/content.js';
 import { image, layer, mediaTypes, put } from '../support/image.js';
 import { type Registry, type RegistryOptions as ServerOptions, startRegistry } from '../support/registry.js';
-import { afterwards, killAfterwards } from '../support/run.js';
+import { afterwards, killAfterwards, needs, scratch } from '../support/run.js';
+import { makeCa } from '../support/tls.js';
 
 const repository = 'library/demo';
 const limit = 4 << 20;
@@ -118,13 +119,21 @@ for (const tokenField of ['token', 'access_token'] as const) {
   });
 }
 
+test('a token that is empty in one field is taken from the other', async (t) => {
+  const registry = await serve(t, { auth: 'token' });
+  registry.faults.add({ on: /^token/, status: 200, body: '{"token":"","access_token":"abc"}' });
+  assert.equal(await clientFor(t, registry).login(), 'Bearer abc');
+});
+
 test('the challenge is found behind others, in one header and in several', async (t) => {
   for (const challenge of [
     (normal: string) => `Negotiate, Digest realm="x", ${normal}`,
     (normal: string) => ['Negotiate', 'Basic realm="x"', normal],
   ]) {
     const registry = await serve(t, { auth: 'token', challenge });
-    await clientFor(t, registry).manifest('latest', limit);
+    const client = clientFor(t, registry);
+    assert.match((await client.login()) ?? '', /^Bearer /);
+    await client.manifest('latest', limit);
   }
 });
 
@@ -180,6 +189,15 @@ test('a private repository is pulled with credentials, and denied without', asyn
   await clientFor(t, registry, { credentials }).manifest('latest', limit);
 });
 
+test('a token that a login has for the registry itself is used as it is', async (t) => {
+  const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
+  const password = async () => ({ kind: 'password' as const, username: 'me', password: 'secret' });
+  const token = (await clientFor(t, registry, { credentials: password }).login())!.replace('Bearer ', '');
+  const bearer = async () => ({ kind: 'bearer' as const, token });
+  await clientFor(t, registry, { credentials: bearer }).manifest('latest', limit);
+  assert.equal(registry.lines('token').length, 1);
+});
+
 test('a wrong password is denied in the words of the token service', async (t) => {
   const registry = await serve(t, { auth: 'token', users: { me: 'secret' } });
   const credentials = async () => ({ kind: 'password' as const, username: 'me', password: 'guess' });
@@ -196,6 +214,13 @@ test('a registry that refuses a login is not said to need one', async (t) => {
   const credentials = async () => ({ kind: 'password' as const, username: 'me', password: 'guess' });
   const client = clientFor(t, registry, { credentials });
   await refused(client.manifest('latest', limit), 77, /denied: HTTP 401 .*; the login is not accepted/);
+  registry.faults.add({ on: /manifests/, status: 403 });
+  const known = clientFor(t, registry, { authorization: `Basic ${Buffer.from('me:secret').toString('base64')}` });
+  await refused(
+    known.manifest('latest', limit),
+    77,
+    /denied: HTTP 403; the repository does not exist or needs a login/,
+  );
 });
 
 test('what a server quotes of the credentials is not shown', async (t) => {
@@ -259,6 +284,8 @@ test('a token that expires in mid-pull is renewed once for all that need it', as
   const client = clientFor(t, registry);
   await client.manifest('latest', limit);
   registry.tokens.expireAll();
+  // The refusal of one comes when the others have the new token already.
+  registry.faults.add({ on: /manifests/, times: 1, delay: 300 });
   await Promise.all([1, 2, 3, 4].map(() => client.manifest('latest', limit)));
   assert.equal(registry.lines('token').length, 2);
 });
@@ -266,6 +293,7 @@ test('a token that expires in mid-pull is renewed once for all that need it', as
 for (const [what, options, seconds] of [
   ['as long as the service says', { lifetime: 300 }, 300],
   ['for a minute when the service does not say', { sayExpiry: false }, 60],
+  ['for a minute when the service says what is no time', { sayExpiry: -1 }, 60],
 ] as const) {
   test(`a token is used ${what}, and renewed before it is refused`, async (t) => {
     const registry = await serve(t, { auth: 'token', ...options });
@@ -327,6 +355,8 @@ test('an unknown way to authenticate is named', async (t) => {
 for (const status of [301, 302, 303, 307, 308]) {
   test(`a ${status} to another origin is followed without the token`, async (t) => {
     const registry = await serve(t, { auth: 'token', redirectBlobs: status, redirectManifests: status });
+    // That origin redirects to itself at first.
+    registry.faults.add({ on: /^cdn/, times: 1, status, headers: { location: '' } });
     const client = clientFor(t, registry);
     assert.equal((await client.manifest('latest', limit)).contentType, mediaTypes.oci.manifest);
     const sink = new Sink();
@@ -335,7 +365,7 @@ for (const status of [301, 302, 303, 307, 308]) {
     const cdn = registry.requests.filter(({ service }) => service === 'cdn');
     assert.deepEqual(
       cdn.map(({ headers }) => headers.authorization),
-      [undefined, undefined],
+      [undefined, undefined, undefined],
     );
   });
 }
@@ -475,8 +505,10 @@ test('a part that nobody has asked for is called that', async (t) => {
   await refused(client.blob(blob, new Sink()), 76, /answers a request for all with HTTP 206/);
 });
 
-test('a manifest longer than its limit is cut off', async (t) => {
+test('a manifest may be as long as its limit, and a longer one is cut off', async (t) => {
   const registry = await serve(t);
+  const { bytes: whole } = await clientFor(t, registry).manifest('latest', limit);
+  assert.deepEqual((await clientFor(t, registry).manifest('latest', whole.length)).bytes, whole);
   registry.faults.add({ on: /manifests/, body: filler(5 << 20), status: 200 });
   await refused(clientFor(t, registry).manifest('latest', limit), 76, /longer than 4194304 bytes/);
 });
@@ -488,6 +520,9 @@ test("a missing manifest is told in the registry's words", async (t) => {
     69,
     /manifest nope of 127.0.0.1:[0-9]+\/library\/demo: .*not found: HTTP 404 \(MANIFEST_UNKNOWN: manifest unknown\); check its name, and its tag, which is latest where none is given$/,
   );
+  const body = JSON.stringify({ errors: [{ code: 'GONE', message: 'x'.repeat(1000) }] });
+  registry.faults.add({ on: /manifests/, status: 410, body });
+  await refused(clientFor(t, registry).manifest('nope', limit), 69, /not found: HTTP 410 \(GONE: x{191}\.\.\.\)$/);
 });
 
 test('what is no registry is asked whether it is one', async (t) => {
@@ -502,7 +537,7 @@ test('what is no registry is asked whether it is one', async (t) => {
   assert.doesNotMatch(message, /is this a registry/);
 });
 
-test('a blob comes in one request, and one that is empty in none', async (t) => {
+test('a blob comes in one request, and one that is empty or there already in none', async (t) => {
   const registry = await serve(t);
   const client = clientFor(t, registry);
   const sink = new Sink();
@@ -510,6 +545,8 @@ test('a blob comes in one request, and one that is empty in none', async (t) => 
   assert.ok(sink.isVerified());
   assert.equal(blobRequests(registry)[0]?.headers.range, undefined);
   await client.blob({ digest: digestOf(''), size: 0 }, new Sink());
+  await client.blob(blob, sink);
+  assert.equal(sink.restarts, 0);
   assert.equal(registry.requests.length, 1);
 });
 
@@ -543,16 +580,18 @@ test('a connection that breaks is taken up where it broke, at a new signed URL',
   assert.equal(asked, 7);
 });
 
-test('a connection that breaks without any progress is given up', async (t) => {
-  const registry = await serve(t);
-  registry.faults.add({ on: /blobs/, cutAfter: 0 });
-  await refused(
-    clientFor(t, registry, { retry: { firstDelay: 1, maxDelay: 2, retries: 2 } }).blob(blob, new Sink()),
-    69,
-    /connection|cut short/,
-  );
-  assert.equal(blobRequests(registry).length, 3);
-});
+for (const [where, speed] of [
+  ['', {}],
+  [', where any pace will do as well', { minSpeed: 0 }],
+] as const) {
+  test(`a connection that breaks without any progress is given up${where}`, async (t) => {
+    const registry = await serve(t);
+    registry.faults.add({ on: /blobs/, times: 20, cutAfter: 0 });
+    const options = { ...speed, retry: { firstDelay: 1, maxDelay: 2, retries: 2 } };
+    await refused(clientFor(t, registry, options).blob(blob, new Sink()), 69, /connection|cut short/);
+    assert.equal(blobRequests(registry).length, 3);
+  });
+}
 
 test('a server that starts again at each cut makes no progress for ever', async (t) => {
   const registry = await serve(t, { ranges: false });
@@ -617,6 +656,19 @@ test('a foreign layer that the registry does not have comes from its URL, withou
     69,
     /not found: HTTP 404/,
   );
+  registry.faults.clear();
+  registry.faults.add({ on: /blobs/, status: 403 });
+  await refused(clientFor(t, registry).blob({ ...blob, urls }, new Sink()), 77, /denied: HTTP 403/);
+  assert.equal(headers.length, 1, 'who is denied a layer does not get it elsewhere');
+});
+
+test('a foreign layer of a registry with TLS is not looked for without', { skip: needs('openssl') }, async (t) => {
+  const [registry, elsewhere] = [await serve(t, { tls: makeCa(scratch(t)).issue() }), await serve(t)];
+  registry.faults.add({ on: /blobs/, status: 404 });
+  const urls = [`${elsewhere.origin.registry}/v2/x/blobs/${blob.digest}`];
+  const client = clientFor(t, registry, { insecure: [registry.host] });
+  await refused(client.blob({ ...blob, urls }, new Sink()), 69, /not found: HTTP 404/);
+  assert.deepEqual(elsewhere.requests, []);
 });
 
 test('each URL of a foreign layer is tried in turn, and the failure names them all', async (t) => {
@@ -643,6 +695,10 @@ test('each URL of a foreign layer is tried in turn, and the failure names them a
   for (const part of [`${origin}/missing: `, `${origin}/denied: `, `${origin}/wrong: digest mismatch`]) {
     assert.ok(message.includes(part), message);
   }
+  asked.length = 0;
+  const many = Array.from({ length: 20 }, (_, i) => `${origin}/${i}`);
+  await refused(client.blob({ ...blob, urls: many }, new Sink()), 69, /not found: HTTP 404/);
+  assert.equal(asked.length, 16, 'as many as honest layers never have');
 });
 
 test('of a foreign layer that broke off the beginning is kept, and a wrong beginning is not', async (t) => {
@@ -747,8 +803,15 @@ test('429 and 503 are waited out when that is short', async (t) => {
   registry.faults.add({ on: /manifests/, times: 1, status: 429, headers: { 'retry-after': '0' } });
   registry.faults.add({ on: /manifests/, times: 1, status: 503, headers: { 'retry-after': '0' } });
   registry.faults.add({ on: /manifests/, times: 1, status: 502 });
+  registry.faults.add({ on: /manifests/, times: 1, status: 408 });
   await clientFor(t, registry).manifest('latest', limit);
-  assert.equal(registry.requests.length, 4);
+  assert.equal(registry.requests.length, 5);
+});
+
+test('503 that does not say until when ends with status 69', async (t) => {
+  const registry = await serve(t);
+  registry.faults.add({ on: /manifests/, status: 503 });
+  await refused(clientFor(t, registry).manifest('latest', limit), 69, /: HTTP 503$/);
 });
 
 test('a date to wait for is taken by the clock of the registry that names it', async (t) => {
@@ -783,6 +846,24 @@ test('what cannot be reached is told with the reason', async (t) => {
   const nowhere = { ...options, origin: 'https://nowhere.invalid' };
   await refused(new RegistryClient(nowhere).manifest('latest', limit), 69, /no such host|name server/);
 });
+
+for (const [code, why, times] of [
+  ['ENOTFOUND', /no such host/, 1],
+  ['EAI_AGAIN', /the name server does not answer/, 3],
+] as const) {
+  test(`a name is looked up as often as it makes sense where that ends in ${code}`, async (t) => {
+    const dns = process.getBuiltinModule('node:dns');
+    const lookup = t.mock.method(dns, 'lookup', (_name: string, _options: object, done: (error: Error) => void) => {
+      done(Object.assign(new Error(code), { code }));
+    });
+    const origin = 'http://nowhere.test';
+    const guard = new Guard(new URL(origin));
+    const retry = { retries: 2, firstDelay: 1, maxDelay: 2 };
+    const client = new RegistryClient({ registry: 'x', repository, origin, guard, retry });
+    await refused(client.manifest('latest', limit), 69, why);
+    assert.equal(lookup.mock.callCount(), times);
+  });
+}
 
 /** A server that takes no connection for a moment: its queue is full, and the kernel drops what more comes. */
 async function startBusyServer(t: TestContext): Promise<number> {
