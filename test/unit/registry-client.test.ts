@@ -727,6 +727,11 @@ test('of a foreign layer that broke off the beginning is kept, and a wrong begin
   await client.blob({ ...blob, urls }, spoilt);
   assert.ok(spoilt.isVerified());
   assert.equal(asked, 3);
+  asked = 0;
+  const both = new Sink();
+  await client.blob({ ...blob, urls: [...urls, `${urls[0]}-as-well`] }, both);
+  assert.ok(both.isVerified());
+  assert.equal(both.restarts, 0, 'what one place has sent before it broke off is not asked for at the next one');
 });
 
 test('a stalled transfer is taken up again', async (t) => {
