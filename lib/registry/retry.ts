@@ -30,8 +30,8 @@ export const defaultRetryPolicy: RetryPolicy = {
 };
 
 /**
- * Runs `attempt` until it succeeds, fails for good, or has failed too often. `progress` says how far the work has come:
- * when it has grown by enough since the last failure, the count starts again.
+ * Runs `attempt` until it succeeds, fails for good, or has failed too often. `progress` says how far the work has ever
+ * come: when it has grown by enough since the last failure, the count starts again.
  */
 export async function retrying<T>(
   policy: RetryPolicy,
@@ -47,7 +47,7 @@ export async function retrying<T>(
       if (!(error instanceof RegistryFailure) || !error.retryable) throw error;
       if (!policy.insist && (error.unreachable || error.status === Status.tryLater)) throw error;
       if (progress() >= reached + policy.leastProgress) failures = 0;
-      reached = Math.max(reached, progress());
+      reached = progress();
       failures += 1;
       if (failures > policy.retries || (error.retryAfter ?? 0) > policy.maxRetryAfter) throw error;
       const delay = delayOf(policy, failures, error.retryAfter);
