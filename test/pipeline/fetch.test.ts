@@ -864,6 +864,7 @@ for (const [field, value] of [
   ['registry', ''],
   ['repository', '../../v2/other'],
   ['repository', 'UPPER'],
+  ['repository', 'library/demo:v1'],
   ['reference', '../../../other/manifests/latest'],
   ['reference', 'a?b'],
   ['reference', ''],

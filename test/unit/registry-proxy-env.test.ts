@@ -9,6 +9,10 @@ test('each protocol has a variable of its own, and a proxy needs no scheme', () 
   assert.equal(proxyFor(new URL('http://a.test/'), env), 'http://plain.test:3128');
   assert.equal(proxyFor(new URL('https://a.test/'), env), 'http://tls.test:3128');
   assert.equal(proxyFor(new URL('https://a.test/'), { http_proxy: 'x' }), undefined);
+  assert.equal(
+    proxyFor(new URL('http://a.test/'), { HTTP_PROXY: 'b.test:1', http_proxy: 'c.test:1' }),
+    'http://c.test:1',
+  );
   assert.equal(proxyFor(new URL('http://127.0.0.1:5000/'), env), undefined);
 });
 

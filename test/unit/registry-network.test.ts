@@ -1,0 +1,27 @@
+import assert from 'node:assert/strict';
+import { resolve } from 'node:path';
+import { test } from 'node:test';
+import { networkOf } from '../../lib/registry/network.js';
+
+const none: Parameters<typeof networkOf>[0] = {
+  'plain-http': [],
+  insecure: [],
+  'allow-private': [],
+  mirror: [],
+  'ca-file': undefined,
+  'connect-timeout': undefined,
+  'header-timeout': undefined,
+  'idle-timeout': undefined,
+  'min-speed': undefined,
+  retries: undefined,
+};
+
+test('a flag goes before what an earlier stage was told, and all else stays', () => {
+  const network = { retries: 5, minSpeed: 7, mirrors: ['a.example'] };
+  const asked = networkOf({ ...none, retries: 0, mirror: ['b.example'] }, { network });
+  assert.deepEqual(asked, { retries: 0, minSpeed: 7, mirrors: ['b.example'] });
+});
+
+test('a CA file is found by a later stage in another directory as well', () => {
+  assert.deepEqual(networkOf({ ...none, 'ca-file': 'ca.pem' }), { caFile: resolve('ca.pem') });
+});
