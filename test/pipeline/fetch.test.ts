@@ -771,6 +771,7 @@ for (const [what, args, why] of [
   ['two images', ['a', 'b'], /unexpected operand "b"/],
   ['a malformed image', ['A B'], /image reference "A B"/],
   ['an unknown flag', ['--nope', 'a'], /--nope: unknown flag/],
+  ['a flag that is only what objects have', ['--constructor', 'a'], /--constructor: unknown flag(?!.*native code)/],
   ['a password without a user', ['--password-stdin', 'a'], /needs --username/],
   ['a user without a password', ['--username', 'me', 'a'], /needs --password-stdin/],
   ['a host that is none', ['--plain-http', 'http://x/', 'a'], /--plain-http: expected HOST or HOST:PORT, got "http/],

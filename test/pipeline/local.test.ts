@@ -371,19 +371,23 @@ test('what is no layout, and what is not there, are told apart', async (t) => {
   }
 });
 
-test('an image that has several names is one image', async (t) => {
+test('an image that has several names is one image, and one whose name is none has that of its directory', async (t) => {
   const directory = scratch(t);
   const built = demo();
-  for (const names of [
+  for (const [i, names] of [
     ['v1', 'latest'],
     [undefined, undefined],
-  ]) {
+    ['no tag', 'v1'],
+  ].entries()) {
     const path = layout(
-      join(directory, `some-${names[0]}`),
+      join(directory, `some${i}`),
       [built],
       names.map((name) => entry(built, name)),
     );
-    fetched(await pull(join(directory, 'home'), [`oci:${path}`]));
+    const result = await pull(join(directory, 'home'), [`oci:${path}`]);
+    fetched(result);
+    const expected = names[0] === 'v1' ? 'localhost/some0:v1' : `localhost/some${i}@${built.descriptor.digest}`;
+    assert.equal(document(result).image, expected);
   }
 });
 
