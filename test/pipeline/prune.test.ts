@@ -250,12 +250,14 @@ test('while an image is pulled nothing is removed, and a pull waits for the end 
   const refused = await it.prune('--all');
   assert.equal(refused.status, 75);
   assert.match(refused.stderr, /being pulled into it.*; try again/);
+  assert.deepEqual(readdirSync(partial), [`pulling.${ownMark()}`]);
   rmSync(join(partial, `pulling.${ownMark()}`));
   writeFileSync(join(partial, `pulling.${ownMark().split('.')[0]}.999999999.1`), '');
   assert.ok(told(await it.prune('--all')).length > 0);
 
   const pruning = join(partial, `pruning.${ownMark()}`);
   writeFileSync(pruning, '');
+  assert.equal((await it.prune('--all')).status, 75, 'nor while another prune is at work');
   let isDone = false;
   const pulled = it.pull(name).then(() => {
     isDone = true;

@@ -132,7 +132,8 @@ test('of entries that fit equally the first wins, and a better variant wins over
 test('attestations and unknown media types in an index are passed over', async () => {
   const own = build();
   const odd = { mediaType: 'application/x-thing', digest: digestOf('x'), size: 1, platform: own.platform };
-  const found = await resolve(source(index([attestation(own), own], { extra: [odd] })));
+  const placed = { ...attestation(own), platform: own.platform };
+  const found = await resolve(source(index([attestation(own), placed, own], { extra: [odd] })));
   assert.equal(found.digest, own.descriptor.digest);
 });
 
@@ -198,6 +199,14 @@ test('an index in an index is searched', async () => {
   const own = build();
   const found = await resolve(source(index([build('arm64'), index([index([own])])])));
   assert.equal(found.digest, own.descriptor.digest);
+});
+
+test('one that is for another platform is not even asked for', async () => {
+  const other = index([build('arm64')]);
+  const platform = { os: 'linux', architecture: 'arm64' };
+  const top = source(index([], { extra: [{ ...other.descriptor, platform }] })).add(other);
+  await refused(resolve(top), 69, /it has no image for linux\/amd64/);
+  assert.deepEqual(top.asked, ['latest']);
 });
 
 test('indexes nested without end are given up', async () => {

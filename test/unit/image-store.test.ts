@@ -9,6 +9,8 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -17,6 +19,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { storeHome } from '../../lib/image/home.js';
+import { ownPath } from '../../lib/image/own-files.js';
 import type { BlobSink, Source } from '../../lib/image/source.js';
 import { Store } from '../../lib/image/store.js';
 import { Failure } from '../../lib/pipe/failure.js';
@@ -73,6 +76,7 @@ test('a new store is an OCI layout', (t) => {
   const { home } = newStore(t);
   assert.deepEqual(JSON.parse(readFileSync(join(home, 'oci/oci-layout'), 'utf8')), { imageLayoutVersion: '1.0.0' });
   assert.deepEqual(JSON.parse(readFileSync(join(home, 'oci/index.json'), 'utf8')).manifests, []);
+  assert.equal(statSync(join(home, 'partial')).mode & 0o777, 0o700, 'what is not verified is for nobody else');
 });
 
 test('a store that lost what makes it a layout gets it back, and keeps its blobs', (t) => {
@@ -105,6 +109,9 @@ test('what stands in the place of a document and is no file is not read', (t) =>
   assert.equal(store.read(digest), undefined);
   store.put(digest, Buffer.from('{}'));
   assert.deepEqual(store.read(digest), Buffer.from('{}'));
+  const empty = { mediaType: 'x', digest: digestOf(''), size: 0 };
+  spawnSync('mkfifo', [store.path(empty.digest)]);
+  assert.equal(store.has(empty), false);
 });
 
 test('a blob is fetched once, and is then there', async (t) => {
@@ -224,6 +231,43 @@ test('nor is one that cannot be seen, in another PID namespace', async (t) => {
   await store.fetch(blob, source);
   assert.deepEqual(source.offsets, [0]);
   assert.deepEqual(partials(store), [part]);
+});
+
+test('but when it has written nothing for an hour its part is taken over', async (t) => {
+  const store = newStore(t);
+  const part = join(store.home, 'partial', `${name}.1.1.1`);
+  writeFileSync(part, bytes.subarray(0, 10_000));
+  const longAgo = new Date(Date.now() - 61 * 60_000);
+  utimesSync(part, longAgo, longAgo);
+  const source = new FakeSource();
+  await store.fetch(blob, source);
+  assert.deepEqual(source.offsets, [10_000]);
+});
+
+test('a part that another process has taken away ends a fetch, unless that has brought the blob', async (t) => {
+  const store = newStore(t);
+  class Robbed extends FakeSource {
+    constructor(readonly to: string) {
+      super();
+    }
+
+    override async blob(request: unknown, sink: BlobSink): Promise<void> {
+      await super.blob(request, sink);
+      renameSync(join(store.home, 'partial', partials(store)[0]!), this.to);
+    }
+  }
+  await assert.rejects(store.fetch(blob, new Robbed(join(store.home, 'elsewhere'))), /ENOENT/);
+  assert.equal(store.has(blob), false);
+  await store.fetch(blob, new Robbed(store.path(blob.digest)));
+  assert.deepEqual(readFileSync(store.path(blob.digest)), bytes);
+});
+
+test('a link in the place of a part is not followed', async (t) => {
+  const store = newStore(t);
+  const outside = join(scratch(t), 'outside');
+  symlinkSync(outside, ownPath(join(store.home, 'partial'), blob.digest));
+  await assert.rejects(store.fetch(blob, new FakeSource()), /ELOOP/);
+  assert.equal(existsSync(outside), false);
 });
 
 test('a part that was damaged costs a second transfer and no more', async (t) => {
