@@ -479,15 +479,37 @@ test('an archive may tell names and sizes in a header before that of the file, o
   assert.deepEqual(fetched(result), digests(built));
 });
 
-test('all names of an archive are told to whoever asks for another one', async (t) => {
+test('all names of an archive are told to whoever asks for none or another one, and each is one of an image', async (t) => {
   const directory = scratch(t);
   const built = image({ layers: [] });
-  const item = { Config: 'config.json', RepoTags: ['demo:one', 'demo:two'], Layers: [] };
-  const files = { 'manifest.json': JSON.stringify([item]), 'config.json': built.config.bytes };
+  const items = [['demo:one', 'demo:two'], ['demo:three']].map((RepoTags) => ({
+    Config: 'config.json',
+    RepoTags,
+    Layers: [],
+  }));
+  const files = { 'manifest.json': JSON.stringify(items), 'config.json': built.config.bytes };
   const path = join(directory, 'saved.tar');
   writeFileSync(path, tarball(Object.entries(files).map(([name, data]) => ({ name, data }))));
   const home = join(directory, 'home');
-  expectFailure(await pull(home, [`docker-archive:${path}:demo:six`]), 69, /it has demo:one, demo:two/);
+  expectFailure(await pull(home, [`docker-archive:${path}:demo:six`]), 69, /it has demo:one, demo:two, demo:three/);
+  expectFailure(
+    await pull(home, [`docker-archive:${path}`]),
+    64,
+    /it has several images; name one of them: it has demo:/,
+  );
+  const result = await pull(home, [`docker-archive:${path}:demo:two`]);
+  assert.equal(document(result).image, 'docker.io/library/demo:two', result.stderr);
+});
+
+test('an archive that becomes another one between two stages is told', async (t) => {
+  const directory = scratch(t);
+  const built = plain('one');
+  const path = oldArchive(join(directory, 'saved.tar'), built);
+  const later = oldArchive(join(directory, 'later.tar'), { ...built, layers: plain('one'.repeat(1000)).layers });
+  const script =
+    'md-token "$1" | md-manifest | { read -r line; mv "$2" "$3"; printf "%s\\n" "$line"; } | md-fetch-layer';
+  const result = await pull(join(directory, 'home'), [`docker-archive:${path}`, later, path], '/', script);
+  expectFailure(result, 65, /layer\.tar: it has [0-9]+ bytes, not [0-9]+$/m);
 });
 
 for (const [what, compress, skip] of [
@@ -616,6 +638,13 @@ const hostileArchives: Record<string, [expected: RegExp, make: (path: string) =>
       const built = plain('one');
       const config = jsonBlob({ ...JSON.parse(built.config.bytes.toString()), os: 'plan9' }, 'x');
       oldArchive(path, { ...built, config: { ...built.config, bytes: config.bytes } });
+    },
+  ],
+  'fewer layers than diffIDs': [
+    /it has 1 layers, and its config 2 diffIDs/,
+    (path) => {
+      const built = plain('one', 'two');
+      oldArchive(path, { ...built, layers: built.layers.slice(0, 1) });
     },
   ],
   'links that lead in a circle': [

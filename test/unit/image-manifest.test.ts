@@ -405,6 +405,25 @@ test('a document from elsewhere does not make the store ask for a config of any 
   assert.deepEqual(fake.asked, [digest]);
 });
 
+test('a document from elsewhere is kept with its manifest as it was, and with no other config than that has', async () => {
+  const [own, other] = [build(), build('s390x')];
+  const kept = new Map<string, Buffer>();
+  const store = {
+    read: (digest: string) => kept.get(digest),
+    put: (digest: string, bytes: Buffer) => kept.set(digest, bytes),
+    has: () => true,
+  };
+  const keep = ({ digest }: { digest: string }, { config }: BuiltImage) => {
+    const manifest = { config: config.descriptor, layers: [] };
+    return keepDocuments(source(own), store, { image: 'registry.test/demo', digest, manifest });
+  };
+  await assert.rejects(keep(other.descriptor, own), /digest mismatch/);
+  assert.deepEqual([...kept.keys()], []);
+  assert.equal(await keep(own.descriptor, other), false);
+  assert.deepEqual([...kept.keys()], [own.descriptor.digest]);
+  assert.equal(await keep(own.descriptor, own), true);
+});
+
 test('a config that is nested without end is refused, and brackets in a text are no nesting', async () => {
   const nested = (depth: number) => JSON.parse(`${'[['.repeat(depth / 2)}${']]'.repeat(depth / 2)}`);
   const own = (more: object) => build('amd64', { config: { ...more } });
