@@ -800,6 +800,12 @@ for (const [what, user, password, why] of [
   });
 }
 
+test('md-fetch-layer with no connection at all is wrong usage', async () => {
+  const result = await md('md-fetch-layer', ['--jobs', '0', 'a']);
+  assert.equal(result.stderr, 'md-fetch-layer: --jobs: at least 1 is needed\n');
+  assert.equal(result.status, 64);
+});
+
 test('a time-out of 0 is no limit, and 0 retries are none', async (t) => {
   const { registry, image: name } = await world(t);
   registry.faults.add({ on: /registry GET/, times: 2, delay: 3000 });

@@ -333,6 +333,10 @@ const hostileLayouts: Record<string, (path: string, built: BuiltImage) => void> 
     const entries = Array(2).fill(`{"x":${'['.repeat(1e5)}${']'.repeat(1e5)},${JSON.stringify(entry(built)).slice(1)}`);
     writeFileSync(join(path, 'index.json'), `{"manifests":[${entries.join(',')}]}`);
   },
+  'an index.json that is longer than any': (path) => {
+    const file = join(path, 'index.json');
+    writeFileSync(file, readFileSync(file, 'utf8').padEnd((4 << 20) + 1));
+  },
   'an index.json that is no JSON': (path) => writeFileSync(join(path, 'index.json'), 'no'),
   'a version that nobody knows': (path) => writeFileSync(join(path, 'oci-layout'), '{"imageLayoutVersion":"2.0.0"}'),
   'an oci-layout that is empty': (path) => writeFileSync(join(path, 'oci-layout'), ''),
@@ -640,11 +644,10 @@ const hostileArchives: Record<string, [expected: RegExp, make: (path: string) =>
       oldArchive(path, { ...built, config: { ...built.config, bytes: config.bytes } });
     },
   ],
-  'fewer layers than diffIDs': [
-    /it has 1 layers, and its config 2 diffIDs/,
+  'more layers than diffIDs': [
+    /it has 2 layers, and its config 1 diffIDs/,
     (path) => {
-      const built = plain('one', 'two');
-      oldArchive(path, { ...built, layers: built.layers.slice(0, 1) });
+      oldArchive(path, { ...plain('one'), layers: plain('one', 'two').layers });
     },
   ],
   'links that lead in a circle': [

@@ -18,6 +18,7 @@ import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { discardFromStore } from '../../lib/image/discard.js';
 import { storeHome } from '../../lib/image/home.js';
 import { ownPath } from '../../lib/image/own-files.js';
 import type { BlobSink, Source } from '../../lib/image/source.js';
@@ -25,7 +26,7 @@ import { Store } from '../../lib/image/store.js';
 import { Failure } from '../../lib/pipe/failure.js';
 import type { Descriptor } from '../../lib/pipe/oci.js';
 import { digestOf } from '../support/content.js';
-import { killAfterwards, pidNamespace, scratch } from '../support/run.js';
+import { afterwards, killAfterwards, pidNamespace, scratch } from '../support/run.js';
 
 const bytes = randomBytes(100_000);
 const blob: Descriptor = { mediaType: 'x', digest: digestOf(bytes), size: bytes.length };
@@ -395,6 +396,24 @@ test('a discarded layer takes the images that hold it out of the index', async (
     index(store).map((it: Descriptor) => it.digest),
     [blob.digest],
   );
+});
+
+test('a layer is discarded by its own path alone', async (t) => {
+  const store = newStore(t);
+  const { MD_HOME: before } = process.env;
+  afterwards(t, () => {
+    if (before === undefined) delete process.env.MD_HOME;
+    else process.env.MD_HOME = before;
+  });
+  process.env.MD_HOME = store.home;
+  const digests = ['one', 'two'].map((text) => digestOf(text)) as [string, string];
+  for (const [i, text] of ['one', 'two'].entries()) store.put(digests[i]!, Buffer.from(text));
+  const [digest, other] = digests;
+  const isThere = () => digests.map((it) => existsSync(store.path(it)));
+  await discardFromStore({ digest, path: store.path(other) });
+  assert.deepEqual(isThere(), [true, true]);
+  await discardFromStore({ digest, path: store.path(digest) });
+  assert.deepEqual(isThere(), [false, true]);
 });
 
 test('a store that cannot be made is told with its path', (t) => {
