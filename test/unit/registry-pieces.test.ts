@@ -137,6 +137,20 @@ test('no more is asked for than there is room for, however slowly it is written'
   assert.ok(parts(registry).length > 5);
 });
 
+test('what is passed on does not change any more, so that it may be written later', async (t) => {
+  const registry = await serve(t, []);
+  const kept: Buffer[] = [];
+  class Keeping extends Sink {
+    override write(chunk: Buffer): Promise<void> | undefined {
+      kept.push(chunk);
+      return super.write(chunk);
+    }
+  }
+  await download(t, registry, new Keeping());
+  assert.ok(parts(registry).length > pieces.count, 'memory was used again');
+  assert.equal(digestOf(Buffer.concat(kept)), blob.digest);
+});
+
 test('a blob has one connection where no other is left over', async (t) => {
   const registry = await serve(t, []);
   await download(t, registry, new Sink(), { connections: new Connections(1) });
