@@ -3,11 +3,21 @@
  * compile it again, which saves 8 to 12 ms. V8 refuses a cache that another version of V8 has made, or that is for
  * another source; then the command starts as without one.
  *
- * In what is installed, launcher-head comes before this: two lines that are both sh and JavaScript. They start Node
- * with `--`. Without that, Node would look for `--env-file` and similar flags in the whole command line, the words for
- * a container's command included, and obey NODE_OPTIONS in such a file. `#!/usr/bin/env -S node --` does not work with
- * busybox's env.
+ * In what is installed, launcher-head comes before this: lines that are both sh and JavaScript. They say when there is
+ * no Node, which under sudo is so for one below /home, and start it with `--`. Without that, Node would look for
+ * `--env-file` and similar flags in the whole command line, the words for a container's command included, and obey
+ * NODE_OPTIONS in such a file. `#!/usr/bin/env -S node --` does not work with busybox's env.
  */
+
+// Stable distributions have older ones, which would fail later and call it a fault of the program. This comes first, since
+// some of them do not know `node:fs`.
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+if (major < 20 || (major === 20 && minor < 18)) {
+  const name = __filename.slice(__dirname.length + 1, -'.cjs'.length);
+  process.stderr.write(`${name}: it cannot start: Node.js ${process.versions.node} is too old; 20.18 or later is needed\n`);
+  process.exit(name === 'md-isolate' ? 125 : 70);
+}
+
 import fs = require('node:fs');
 import path = require('node:path');
 import vm = require('node:vm');

@@ -115,3 +115,29 @@ test('a command that lacks a part of its installation says in one line what it l
     );
   }
 });
+
+test('a command says in one line that there is no Node, or that it is too old', async (t) => {
+  const directory = scratch(t);
+  const old = join(directory, 'old.cjs');
+  writeFileSync(
+    old,
+    "Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '20.17.9' } });",
+  );
+  const { engines } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { engines: { node: string } };
+  const [, oldest] = /^>=(\d+\.\d+)\.0$/.exec(engines.node)!;
+  for (const [name, code] of [
+    ['md-unpack', 70],
+    ['md-isolate', 125],
+  ] as const) {
+    const command = join(binDir, name);
+    const none = await run(['/bin/sh', command, 'tree'], { env: { PATH: directory } });
+    assert.equal(none.status, code);
+    assert.equal(
+      none.stderr,
+      `${name}: it cannot start: there is no node in PATH; under sudo: sudo env "PATH=$PATH" COMMAND\n`,
+    );
+    const tooOld = await run([command, 'tree'], { env: { NODE_OPTIONS: `--require ${old}` } });
+    assert.equal(tooOld.status, code);
+    assert.equal(tooOld.stderr, `${name}: it cannot start: Node.js 20.17.9 is too old; ${oldest} or later is needed\n`);
+  }
+});
