@@ -45,6 +45,16 @@ test('md-pull hands each flag to the stages that it is for', async (t) => {
   ]);
 });
 
+test('md-pull takes letters together, and a value behind its letter, as the stages do', async (t) => {
+  const command = recorder(t);
+  assert.deepEqual(await stagesOf(command, '-fqj2', '-u=me', '-xj=3', 'demo', 'tree'), [
+    'md-fetch-layer --progress=none -x --jobs=2 --username=me --jobs=3 -- demo',
+    'md-unpack --progress=none -x -f --path -- tree',
+  ]);
+  const { status, stderr } = await md('md-pull', ['-fZ', 'demo']);
+  assert.deepEqual([status, stderr], [64, 'md-pull: -Z: unknown flag; see --help\n']);
+});
+
 test('md-pull forgets no flag over another one that both stages have', async (t) => {
   const command = recorder(t);
   for (const words of [
