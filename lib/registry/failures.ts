@@ -85,11 +85,9 @@ const unknownIssuer = new Set([
   'SELF_SIGNED_CERT_IN_CHAIN',
   'DEPTH_ZERO_SELF_SIGNED_CERT',
 ]);
-const plainHint = 'for a registry without TLS pass --plain-http HOST';
+const withoutTls = new Set(['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENGTH_TOO_LONG']);
 const clockHint = 'is the clock of this machine right?';
 const tlsHints: Record<string, string> = {
-  ERR_SSL_WRONG_VERSION_NUMBER: plainHint,
-  ERR_SSL_PACKET_LENGTH_TOO_LONG: plainHint,
   CERT_HAS_EXPIRED: clockHint,
   CERT_NOT_YET_VALID: clockHint,
 };
@@ -125,7 +123,7 @@ export function transportFailure(error: Error, url: URL, proxy?: string): Regist
 }
 
 function tlsFailure(error: Error, code: string, what: string): RegistryFailure {
-  const plain = tlsHints[code] === plainHint;
+  const plain = withoutTls.has(code);
   const untrusted = unknownIssuer.has(code);
   const hint = tlsHint(code, new URL(what).host);
   // OpenSSL's own messages contain names of its source files, so only its reason is shown.
@@ -139,6 +137,7 @@ function tlsFailure(error: Error, code: string, what: string): RegistryFailure {
 }
 
 function tlsHint(code: string, host: string): string | undefined {
+  if (withoutTls.has(code)) return `for a registry without TLS pass --plain-http ${host}`;
   if (unknownIssuer.has(code))
     return `a private CA is given with --ca-file FILE or as ${certificateFile(host, 'ca.crt')}`;
   return code === 'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED' ? clientHint(host) : tlsHints[code];

@@ -329,7 +329,9 @@ function checkFile(parent: number, name: string, path: string): Stat | undefined
 }
 
 function occupied(target: string): Failure {
-  return new Failure(Status.usage, target, 'it is there and not empty', { hint: '--force replaces it' });
+  return new Failure(Status.usage, target, 'it is there and not empty', {
+    hint: '--force replaces it and deletes what is in it',
+  });
 }
 
 function isMountPoint(target: string): Failure {

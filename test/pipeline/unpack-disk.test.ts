@@ -27,7 +27,7 @@ test('a DIR that is not empty is refused, and --force replaces it', async (t) =>
   writeFileSync(join(rootfs, 'precious'), 'mine');
   const refused = await md('md-unpack', [rootfs], { stdin });
   assert.equal(refused.status, 64);
-  assert.match(refused.stderr, /^md-unpack: .*not empty.*--force replaces it\n$/);
+  assert.match(refused.stderr, /^md-unpack: .*not empty.*--force replaces it and deletes what is in it\n$/);
   assert.deepEqual(readdirSync(rootfs), ['precious']);
   assert.equal((await md('md-unpack', ['--force', rootfs], { stdin })).status, 0);
   assert.deepEqual(readdirSync(rootfs), ['bin', 'etc']);
