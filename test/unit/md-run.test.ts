@@ -158,6 +158,8 @@ test('md-run takes no value of an unknown flag for IMAGE, and says what to do in
     [['--name', 'box'], /^md-run: --name: unknown flag; nothing is kept/],
     [['--stop-signal', 'TERM'], /^md-run: --stop-signal: unknown flag; .*kill\(1\)/],
     [['--plain-http', 'registry'], /^md-run: --plain-http: unknown flag; .*md-pull IMAGE first/],
+    [['--timeout', '60'], /^md-run: --timeout: unknown flag; timeout -k 10 SECONDS .* --init/],
+    [['--quiet'], /^md-run: --quiet: unknown flag; leave it out/],
     [['--domainname', 'example.com'], /^md-run: --domainname: unknown flag; --hostname NAME.DOMAIN/],
     [['--device-read-bps=/dev/sda:1mb'], /^md-run: --device-read-bps: unknown flag; the limits are/],
     [['--memroy=64m'], /^md-run: --memroy: unknown flag; did you mean --memory\?/],
