@@ -20,6 +20,8 @@ main(
     operands: '[IMAGE...]',
     arity: { min: 0, max: Number.POSITIVE_INFINITY },
     end: endProcess,
+    // docker's and podman's ask without it.
+    hintFor: (flag) => (flag === 'f' || flag === 'force' ? 'leave it out: nothing is asked' : undefined),
     flags: {
       all: { kind: 'boolean', alias: 'a', help: 'every image' },
       'dry-run': { kind: 'boolean', help: 'write what would go, and remove nothing' },

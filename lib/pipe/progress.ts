@@ -38,9 +38,9 @@ interface State {
 const redrawMs = 100;
 const silent: Progress = { bar: () => ({ at() {}, done() {} }), release() {}, end() {} };
 
-/** The mode that `--progress MODE` asks for; without it bars where stderr is a terminal. */
+/** The mode that `--progress MODE` asks for; without it bars where stderr is a terminal that can move its cursor. */
 export function progressMode(flag: string | undefined): ProgressMode {
-  if (flag === undefined) return isTerminal(2) ? 'bar' : 'none';
+  if (flag === undefined) return process.env.TERM !== 'dumb' && isTerminal(2) ? 'bar' : 'none';
   if (flag === 'bar' || flag === 'json' || flag === 'none') return flag;
   throw new Failure(Status.usage, '--progress', `${JSON.stringify(flag)} is no mode`, { hint: 'bar, json or none' });
 }

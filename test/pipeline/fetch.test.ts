@@ -327,6 +327,14 @@ test('on a terminal that does not know its width no line is cut', async (t) => {
   await terminal.see('status 0');
 });
 
+test('on a terminal that cannot move its cursor there is no bar', async (t) => {
+  const { registry, home } = await world(t);
+  const script = `md-fetch-layer "${registry.image(repository)}" >/dev/null; echo "status $?"`;
+  const terminal = new TestTerminal(t, { argv: ['sh', '-c', script], env: { MD_HOME: home, TERM: 'dumb' } });
+  await terminal.see('status 0');
+  assert.equal(terminal.screen.trim(), 'status 0');
+});
+
 for (const [what, to, line] of [
   ['a warning', '>/dev/null', /: it is for linux\/\S+, not linux\/\S+\r\n/],
   ['the document', '', /\{"image":.*\}\r\n/],

@@ -249,6 +249,13 @@ test('a store of another user, who lets nobody look into it, is not permitted', 
   }
 });
 
+test('who is used to -f is told that nothing is asked', async () => {
+  for (const flag of ['-f', '--force']) {
+    const { status, stderr } = await md('md-prune', [flag]);
+    assert.deepEqual([status, stderr], [64, `md-prune: ${flag}: unknown flag; leave it out: nothing is asked\n`]);
+  }
+});
+
 test('where there is no store nothing is made', async (t) => {
   const home = join(scratch(t), 'home');
   assert.deepEqual(told(await md('md-prune', [], { env: { MD_HOME: home } })), []);

@@ -24,7 +24,12 @@ export function volumeOf(text: string): BindVolume {
   // The last three are for docker's desktop on a Mac, and have no meaning elsewhere.
   const known = ['ro', 'rw', 'z', 'Z', 'rprivate', 'private', 'cached', 'delegated', 'consistent'];
   const unknown = options.split(',').find((option) => !known.includes(option));
-  if (unknown !== undefined) throw usage(flag, `unknown option ${JSON.stringify(unknown)}`);
+  if (unknown !== undefined)
+    throw usage(
+      flag,
+      `unknown option ${JSON.stringify(unknown)}`,
+      'ro, rw, z and Z are known; mounts are always rprivate',
+    );
   return bind(source, target, options.split(',').includes('ro'), flag);
 }
 
