@@ -30,11 +30,12 @@ export function unsetLines(unset: Map<ByteString, Unset>): string[] {
     .map(([path, what]) => JSON.stringify({ ...namedPath(path || '.'), ...what }));
 }
 
-/** One line for people. */
+/** One line for people. Who is root, as with --map, gets no more owners by --map. */
 export function unsetSummary(unset: Map<ByteString, Unset>, record: string): string {
+  const owners = process.geteuid!() === 0 ? 'owners' : 'owners (--map sets them)';
   const all = [...unset.values()];
   const parts: [count: number, what: string][] = [
-    [all.filter(({ device, uid }) => uid !== undefined && !device).length, 'owners'],
+    [all.filter(({ device, uid }) => uid !== undefined && !device).length, owners],
     [all.filter(({ device }) => device).length, 'devices'],
     [all.filter(({ xattrs }) => xattrs).length, 'sets of extended attributes'],
   ];
