@@ -56,18 +56,9 @@ export const compare: Syscall = Object.assign(
 const stoppedStatus = 125;
 /** The result of a step that has not been reached. No system call returns it. */
 const notRun = -(2 ** 63);
-/** Its upper half; the lower one is 0. */
-const notRunUpper = -(2 ** 31);
-/**
- * The places of the nine addresses in an entry: six arguments, the result, the next entry, the next entry after an
- * error.
- */
-const pointerPlaces = [
-  ...Array.from({ length: 6 }, (_, i) => entryLayout.args + 8 * i),
-  entryLayout.out,
-  entryLayout.next,
-  entryLayout.nextOnError,
-];
+
+/** The places of the addresses in an entry that are not those of arguments. */
+const otherPlaces = [entryLayout.out, entryLayout.next, entryLayout.nextOnError];
 
 /** Bytes of an entry, rounded up so that the next one is aligned. */
 const entrySize = (entryLayout.size + 15) & ~15;
@@ -94,9 +85,8 @@ export class Program {
   readonly #lower: number;
   readonly #upper: number;
   readonly #carry: number;
-  /** Scratch space for `#write`: the nine addresses of an entry, as offsets in the arena. */
-  readonly #pointers: number[] = [0, 0, 0, 0, 0, 0, 0, 0, 0];
-  readonly #zero: number;
+  /** Scratch space for `#write`: what belongs in `otherPlaces`, as offsets in the arena. */
+  readonly #others: number[] = [0, 0, 0];
   /** The offset of the entries: one for each step, and a last one that ends the child. */
   readonly #first: number;
   readonly #scratch: number;
@@ -118,11 +108,11 @@ export class Program {
     this.#carry = 2 ** 32 - (this.#lower >>> 0);
     this.#header = this.#arena.allocate(headerLayout.size);
     this.#scratch = this.#arena.allocate(8);
-    this.#zero = this.#cell(0);
     this.#first = this.#arena.allocate(entrySize * (steps.length + 1));
     // Blocks come first, since a result that is a part of a block has its place there.
     for (const block of blocks) this.#block(block);
     const end = steps.length;
+    this.#writeBlank(this.#entry(end));
     steps.forEach((step, i) => {
       const { next, onError } = step;
       const afterError = typeof onError === 'object' ? this.#index(onError, i) : onError === 'continue' ? i + 1 : end;
@@ -199,25 +189,42 @@ export class Program {
     });
   }
 
+  /** Writes an entry whose arguments are all 0, for a step that has not been reached. */
+  #writeBlank(at: number): void {
+    const zero = this.#address(this.#cell(0));
+    for (let j = 0; j < 6; j++) this.#put(at + entryLayout.args + 8 * j, zero);
+    this.#put(at + entryLayout.result, notRun);
+  }
+
   /**
-   * Writes the entry of a step. In one loop, since small functions would be called thousands of times before V8
-   * compiles them.
+   * Writes the entry of a step. This runs hundreds of times, and must end before V8 takes the trouble to optimize it:
+   * that would cost a start more than it saves. So what is the same in all entries is copied from the last one, which
+   * is blank until then; and there are loops, since small functions are optimized early.
    */
   #write(i: number, { args, call, saves }: Step, next: number, afterError: number): void {
     const at = this.#entry(i);
-    this.#put(at + entryLayout.number, call.number);
-    this.#words[(at + entryLayout.result) / 4 + 1] = notRunUpper;
-    const pointers = this.#pointers;
-    for (let j = 0; j < 6; j++) pointers[j] = j < args.length ? this.#argument(call, j, args[j]!) : this.#zero;
-    pointers[6] = saves ? this.#cell(saves) : this.#scratch;
-    pointers[7] = this.#entry(next);
-    pointers[8] = this.#entry(afterError);
     const words = this.#words;
-    for (let j = 0; j < 9; j++) {
-      const word = (at + pointerPlaces[j]!) >> 2;
-      const pointer = pointers[j]!;
-      words[word] = this.#lower + pointer;
-      words[word + 1] = pointer < this.#carry ? this.#upper : this.#upper + 1;
+    const blank = this.#entry(this.steps.length) / 4;
+    words.copyWithin(at / 4, blank, blank + entrySize / 4);
+    this.#put(at + entryLayout.number, call.number);
+    const lower = this.#lower;
+    const upper = this.#upper;
+    const carry = this.#carry;
+    const count = args.length;
+    for (let j = 0, word = (at + entryLayout.args) >> 2; j < count; j++, word += 2) {
+      const pointer = this.#argument(call, j, args[j]!);
+      words[word] = lower + pointer;
+      words[word + 1] = pointer < carry ? upper : upper + 1;
+    }
+    const others = this.#others;
+    others[0] = saves ? this.#cell(saves) : this.#scratch;
+    others[1] = this.#entry(next);
+    others[2] = this.#entry(afterError);
+    for (let j = 0; j < 3; j++) {
+      const word = (at + otherPlaces[j]!) >> 2;
+      const pointer = others[j]!;
+      words[word] = lower + pointer;
+      words[word + 1] = pointer < carry ? upper : upper + 1;
     }
   }
 
