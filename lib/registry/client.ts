@@ -27,7 +27,7 @@ import { Strangers } from './strangers.js';
 import { redactUrl } from './url.js';
 import { Warnings } from './warnings.js';
 
-export interface RegistryOptions extends Partial<HttpOptions> {
+export interface RegistryOptions extends Partial<Omit<HttpOptions, 'onResponse'>> {
   /** As users write it. */
   registry: string;
   repository: string;

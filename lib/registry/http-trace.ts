@@ -80,7 +80,7 @@ function redactCredentials(value: string): string {
   return scheme ? `${scheme} ***` : '***';
 }
 
-/** Hides the secrets in a URL, which may lack its scheme or its host, and is in angle brackets in a link. */
+/** Hides the secrets in a URL, which may lack its scheme or its host, and in links, of which a header may have several. */
 function redactLocation(value: string): string {
-  return redactPath(value.replace(/^(<?[a-z]*:?\/\/)[^/?#]*@/i, '$1***@').replace(/#.*/, '#***'));
+  return redactPath(value.replace(/\/\/[^/?#]*@/g, '//***@').replace(/#.*/, '#***'));
 }

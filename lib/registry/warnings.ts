@@ -5,15 +5,15 @@
 import { warn } from '../pipe/trace.js';
 import type { Incoming } from './message.js';
 
-/** What a registry may send in all, in bytes. More could only hide what others say. */
-const maxBytes = 4096;
+/** The most characters that are shown of a registry, in all its lines. More could only hide what others say. */
+const maxShown = 4096;
 
 /** The registry's own have this code and agent: those of caches on the way (`110 cache "Response is stale"`) do not. */
 const form = /(?:^|,)[ \t]*299[ \t]+-[ \t]+"((?:[^"\\]|\\.)*)"/g;
 
 export class Warnings {
   readonly #told = new Set<string>();
-  #left = maxBytes;
+  #left = maxShown;
 
   /** `name` is that of the repository, for messages. */
   constructor(private readonly name: string) {}
@@ -26,9 +26,11 @@ export class Warnings {
   }
 
   #show(text: string): void {
-    if (text === '' || this.#told.has(text) || text.length > this.#left) return;
+    if (text === '' || this.#told.has(text)) return;
+    const line = `${this.name}: the registry says: ${text}`;
+    if (line.length > this.#left) return;
     this.#told.add(text);
-    this.#left -= text.length;
-    warn(`${this.name}: the registry says: ${text}`);
+    this.#left -= line.length;
+    warn(line);
   }
 }
