@@ -36,7 +36,7 @@ import { procAndSys } from './filesystem/system.js';
 import { directorySteps, volumeSteps, volumeTrees } from './filesystem/volumes.js';
 import type { Host } from './host.js';
 import { type Init, initSteps } from './init.js';
-import { networkSysctls, sysctlSteps } from './limits/sysctl.js';
+import { type Sysctl, sysctlSteps } from './limits/sysctl.js';
 import {
   beginningSteps,
   cgroupNamespaceStep,
@@ -66,6 +66,8 @@ export interface Circumstances {
   filter: Filter | undefined;
   /** Further directories to hide, besides those that are always hidden. */
   hidden: readonly string[];
+  /** Settings of the kernel that docker makes. Those of the caller come after them. */
+  usualSysctls: readonly Sysctl[];
   /** The filter asks the supervisor about what it would refuse. */
   reporting: boolean;
   control: ControlFds;
@@ -210,7 +212,7 @@ function kernelSteps(root: Result, settings: Settings, circumstances: Circumstan
   const pty = { size: windowSize, uid: identity.uid, controlling: !init };
   return [
     ...steps,
-    ...sysctlSteps(proc, network === 'none' ? [...networkSysctls(user), ...sysctls] : sysctls),
+    ...sysctlSteps(proc, [...circumstances.usualSysctls, ...sysctls]),
     ...devices.steps,
     ...(terminal ? consoleSteps(dev, pts, control, pty) : nullSteps(dev, nulls)),
     ...(privileged ? [] : maskSteps({ proc, sys, dev }, host.present, hidden)),

@@ -6,10 +6,11 @@ import { Status } from '../pipe/status.js';
 import { tracing, warn } from '../pipe/trace.js';
 import { capabilities } from '../sys/constants.js';
 import type { Image } from '../sys/image.js';
-import type { IdMaps } from '../sys/userns.js';
+import { type IdMaps, inUserNamespace } from '../sys/userns.js';
 import { readText } from './document.js';
 import { bindsDevices } from './filesystem/devices.js';
 import { checkDevices, heatCounters, mountsInSys, probeHost } from './host.js';
+import { networkSysctls } from './limits/sysctl.js';
 import { availableCapabilities, type Circumstances, keptCapabilities } from './plan.js';
 import type { Filter, Target } from './seccomp/index.js';
 import type { Report } from './seccomp/report.js';
@@ -51,6 +52,7 @@ export async function lookAround(
     identity,
     maps,
     hidden: [...heatCounters(), ...(maps && settings.network === 'host' ? mountsInSys() : [])],
+    usualSysctls: settings.network === 'none' ? networkSysctls(maps !== undefined || inUserNamespace()) : [],
     filter: report ? report.filter : await seccompOf(settings, kept),
     report,
     reporting: report !== undefined,

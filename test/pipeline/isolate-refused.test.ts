@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { makeRoot, needsContainer } from '../support/rootfs.js';
-import { needs, run } from '../support/run.js';
+import { needs, run, scratch, shell } from '../support/run.js';
 
 const skip = needsContainer || needs('unshare', 'setpriv', 'chroot');
 
@@ -113,6 +113,19 @@ test('a capability that containers have by default and that is not there to give
   assert.equal(stderr, `md-isolate: the container goes without ${which}\n`);
   assert.equal((await start('--cap-drop', 'NET_RAW', '--cap-drop', 'audit_write')).stderr, '');
   assert.equal((await start('--cap-add', 'ALL')).stderr, '');
+});
+
+test('root of a user namespace of 65536 ids, as in a rootless container, may have a network of its own', {
+  skip: skip || needs('mkfifo'),
+}, async (t) => {
+  const script = `mkfifo go; unshare -U sh -c 'read x <go; exec setpriv --bounding-set=-mknod "$@"' sh "$@" &
+    until [ "$(readlink /proc/$!/ns/user)" != "$(readlink /proc/self/ns/user)" ]; do sleep 0.05; done
+    for map in uid_map gid_map; do echo 0 0 65536 >/proc/$!/$map; done
+    echo >go; wait $!`;
+  const inside = ['cat', '/proc/sys/net/ipv4/ip_unprivileged_port_start'];
+  const argv = ['md-isolate', '--net', 'none', makeRoot(t), ...inside];
+  const { stdout, stderr } = await shell(script, argv, { cwd: scratch(t) });
+  assert.equal(stdout, '0\n', stderr);
 });
 
 test('root of a user namespace makes a container with --userns self', { skip }, async (t) => {

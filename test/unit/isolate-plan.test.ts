@@ -88,6 +88,7 @@ function plan(flags: Partial<Flags> = {}, circumstances: Partial<Circumstances> 
     maps: undefined,
     filter: { program: Buffer.alloc(8), flags: 0 },
     hidden: [],
+    usualSysctls: [],
     reporting: false,
     control: { supervisor: 20, child: 21 },
     image: new Image().steps,

@@ -39,8 +39,9 @@ export function parseSysctl(text: string, network: 'host' | 'none'): Sysctl {
 }
 
 /**
- * What docker sets in a network that is the container's own. `mapped` tells that there is a user namespace: the range of
- * groups is not set there, since the kernel takes only one whose ends are mapped. Source: moby, daemon/oci_linux.go.
+ * What docker sets in a network that is the container's own. `mapped` tells that there is a user namespace, the
+ * container's own or one around this process: the range of groups is not set there, since the kernel takes only one
+ * whose ends are mapped. Source: moby, daemon/oci_linux.go.
  */
 export function networkSysctls(mapped: boolean): Sysctl[] {
   const ports: Sysctl = {
