@@ -122,7 +122,7 @@ test('kill -9 of the command leaves the terminal as it was', { skip }, async (t)
 });
 
 test('kill -9 of the supervisor leaves the terminal as it was, in a shell that restores nothing itself', {
-  skip,
+  skip: skip || needs('dash'),
 }, async (t) => {
   const terminal = new TestTerminal(t, { argv: ['dash', '-i'] });
   await terminal.see('shell> ');
@@ -134,7 +134,9 @@ test('kill -9 of the supervisor leaves the terminal as it was, in a shell that r
   await backAtShell(terminal, before);
 });
 
-test('kill -9 of the supervisor: settings that a shell has made before the guard stay', { skip }, async (t) => {
+test('kill -9 of the supervisor: settings that a shell has made before the guard stay', {
+  skip: skip || needs('dash'),
+}, async (t) => {
   const terminal = new TestTerminal(t, { argv: ['dash', '-i'] });
   await terminal.see('shell> ');
   const cooked = terminal.settings();

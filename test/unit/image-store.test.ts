@@ -26,7 +26,7 @@ import { Store } from '../../lib/image/store.js';
 import { Failure } from '../../lib/pipe/failure.js';
 import type { Descriptor } from '../../lib/pipe/oci.js';
 import { digestOf } from '../support/content.js';
-import { afterwards, killAfterwards, pidNamespace, scratch } from '../support/run.js';
+import { afterwards, killAfterwards, needs, pidNamespace, scratch } from '../support/run.js';
 
 const bytes = randomBytes(100_000);
 const blob: Descriptor = { mediaType: 'x', digest: digestOf(bytes), size: bytes.length };
@@ -363,7 +363,9 @@ test('what another program entered by a digest that cannot be checked here stays
   );
 });
 
-test('index.json is changed only by who holds the lock of the store, and keeps what others have put into it', async (t) => {
+test('index.json is changed only by who holds the lock of the store, and keeps what others have put into it', {
+  skip: needs('flock'),
+}, async (t) => {
   const store = newStore(t);
   store.put(blob.digest, bytes);
   const path = join(store.home, 'oci/index.json');
