@@ -38,12 +38,12 @@ export class Pace {
   }
 
   /** Reading is paused: this time does not count against the sender. */
-  hold(): void {
-    this.#heldSince ??= monotonic();
+  hold(now = monotonic()): void {
+    this.#heldSince ??= now;
   }
 
-  goOn(): void {
-    if (this.#heldSince !== undefined) this.#held += monotonic() - this.#heldSince;
+  goOn(now = monotonic()): void {
+    if (this.#heldSince !== undefined) this.#held += now - this.#heldSince;
     this.#heldSince = undefined;
   }
 
@@ -51,15 +51,20 @@ export class Pace {
     clearInterval(this.#timer);
   }
 
+  /** One look at the clock for all: of a span in which reading was paused throughout, not a moment may be left over. */
   #check(): void {
+    const now = monotonic();
     const isHeld = this.#heldSince !== undefined;
-    this.goOn();
+    this.goOn(now);
     const { speed, over } = this.least;
-    const [time, wanted, bytes] = [monotonic() - this.#began, speed * (over - this.#held / 1000), this.#bytes];
-    this.#began = monotonic();
+    const time = now - this.#began;
+    // A timer may be a little early.
+    const wanted = (speed * (Math.min(time, over * 1000) - this.#held)) / 1000;
+    const bytes = this.#bytes;
+    this.#began = now;
     this.#bytes = 0;
     this.#held = 0;
-    if (isHeld) this.hold();
+    if (isHeld) this.hold(now);
     // After Ctrl-Z, or a sleep of the machine, this span was longer, and what came in it has not been read yet.
     if (time < over * 1000 * standstill && bytes < wanted) this.onSlow(bytes);
   }

@@ -68,3 +68,12 @@ for (const nothing of [
     assert.equal(paced(t, nothing).isTimed(), false);
   });
 }
+
+test('a span in which nothing is read from end to end wants no byte, though its timer is early', (t) => {
+  const { pace, slow, wait } = paced(t, least);
+  pace.came(6000);
+  pace.hold();
+  wait(60);
+  for (let span = 0; span < 3; span++) wait(59.9);
+  assert.deepEqual(slow, []);
+});
