@@ -26,20 +26,6 @@ test('the command is process 1 and sees no other process', { skip }, async (t) =
   assert.equal(await output(root, 'echo $$; cat /proc/1/comm; echo /proc/[0-9]*'), '1\nsh\n/proc/1');
 });
 
-/** A release of V8 counts how often functions run in its own way. */
-const skipCounts =
-  skip || (process.version.startsWith('v20.') ? false : 'needs Node 20: other releases count otherwise');
-
-test('a start ends before V8 finds a function worth optimizing, which would cost more than it saves', {
-  skip: skipCounts,
-}, async (t) => {
-  const line = 'node --trace-opt --trace-opt-verbose -- "$(readlink -f "$(command -v md-isolate)")" "$1" echo begun';
-  const { stdout } = await shell(line, [makeRoot(t)]);
-  assert.match(stdout, /^begun$/m);
-  assert.match(stdout, /not yet optimizing/);
-  assert.doesNotMatch(stdout, /for optimization to/);
-});
-
 test('every namespace but the network and the user is its own', { skip }, async (t) => {
   const root = makeRoot(t);
   const names = ['mnt', 'pid', 'uts', 'ipc', 'cgroup', 'net', 'user'];
