@@ -69,6 +69,17 @@ test('the path of a layer made by hand can move no cursor where its progress is 
   }
 });
 
+test('a line of progress that is longer than a terminal is wide is cut, so that it takes one row', async (t) => {
+  const { directory } = prepare(t, []);
+  const path = join(directory, 'a'.repeat(100));
+  writeFileSync(path, '');
+  const stdin = `${JSON.stringify({ layer: { path } })}\n`;
+  const { stderr } = await md('md-unpack', ['--list', '--progress', 'bar'], { stdin });
+  const rows = stderr.split(/[\r\n]/).map((row) => row.split('\x1b')[0]!);
+  const lengths = new Set(rows.map((row) => row.length));
+  assert.deepEqual([...lengths].sort(), [0, 79]);
+});
+
 test('a diffID in a line made by hand is checked', async (t) => {
   const { directory, rootfs, layers } = prepare(t, stack);
   const line = { layer: { path: layers[0]!.path, diffID: layers[1]!.diffID } };
@@ -156,6 +167,19 @@ test('--list calls the root `.` also where all in it is hidden, and leaves out w
   ]);
 });
 
+test('--list tells of attributes, of block devices and of times that no calendar has, and with --only of parts alone', async (t) => {
+  const xattrs = { 'user.b': 'x', 'user.a': 'y' };
+  const { stdin } = prepare(t, [
+    [
+      { name: 'd/b', type: 'block', major: 8, minor: 1, pax: { mtime: '9000000000000' }, xattrs },
+      { name: 'else', data: 'x' },
+    ],
+  ]);
+  const { stdout } = await md('md-unpack', ['--list', '--only', 'd'], { stdin });
+  const listed = jsonLines(stdout).map((it) => [it.path, it.device, it.mtime, it.xattrs]);
+  assert.deepEqual(listed, [['d/b', '8:1', '9000000000000', ['user.a', 'user.b']]]);
+});
+
 test('--list and --verify together are wrong usage', async () => {
   const { status, stderr } = await md('md-unpack', ['--list', '--verify', 'tree'], { stdin: '' });
   assert.equal(status, 64);
@@ -180,6 +204,27 @@ test('--only extracts the paths that it names, with what is on the way to them',
   const result = await md('md-unpack', ['--only', '/etc', '--only', 'usr/bin/sh', rootfs], { stdin });
   assert.equal(result.status, 0, result.stderr);
   assert.deepEqual([...describeTree(rootfs).keys()], ['.', 'etc', 'etc/motd', 'usr', 'usr/bin', 'usr/bin/sh']);
+});
+
+test('--only takes whole names, holes too, and what the image hides stays hidden', async (t) => {
+  const { rootfs, stdin } = prepare(t, [
+    [{ name: 'et' }, { name: 'etc/old' }, { name: 'etcetera' }],
+    [
+      { name: 'etc/.wh..wh..opq' },
+      { name: 'etc/new', data: 'x', pax: { 'GNU.sparse.map': '2,1', 'GNU.sparse.size': '3' } },
+    ],
+  ]);
+  for (const [path, expected] of [
+    ['etc', ['.', 'etc', 'etc/new']],
+    ['.', ['.', 'et', 'etc', 'etc/new', 'etcetera']],
+  ] as const) {
+    const { status, stderr } = await md('md-unpack', ['--force', '--only', path, rootfs], { stdin });
+    assert.equal(status, 0, stderr);
+    assert.deepEqual([...describeTree(rootfs).keys()], expected);
+    assert.equal(readFileSync(join(rootfs, 'etc/new'), 'latin1'), '\0\0x');
+  }
+  const hidden = await md('md-unpack', ['--force', '--only', 'etc/old', rootfs], { stdin });
+  assert.equal(hidden.status, 64, hidden.stderr);
 });
 
 const content = 'the content';
@@ -353,7 +398,7 @@ test('--verify tells of every change, with what is there and what should be', { 
   writeFileSync(at('etc/motd'), 'HELLO\n');
   utimesSync(at('etc/motd'), 1.5, 1.5);
   writeFileSync(at('etc/new'), '');
-  utimesSync(at('etc'), 1000, 1000);
+  utimesSync(at('etc'), 1000.0625, 1000.0625);
   chmodSync(at('usr/bin/sh'), 0o4755);
   unlinkSync(at('bin'));
   symlinkSync('usr/sbin', at('bin'));
@@ -370,6 +415,7 @@ test('--verify tells of every change, with what is there and what should be', { 
     'bin target usr/sbin usr/bin',
     'caf\\xe9 missing',
     'dev/null type directory char',
+    'etc mtime 1000.062500000 1000.000000000',
     'etc/motd content',
     'etc/new extra',
     'usr/bin/bash mode 4755 0644',

@@ -59,11 +59,12 @@ test('an owner who is the user is not on record, in later layers neither', { ski
 });
 
 test('devices are left out and listed, FIFOs are made', { skip: needsRoot }, async (t) => {
-  const { rootfs, result } = await unpackAsUser(t, [
+  const { rootfs, stdin, result } = await unpackAsUser(t, [
     [
       { name: 'null', type: 'char', major: 1, minor: 3, mode: 0o666 },
       { name: 'pipe', type: 'fifo' },
       { name: 'link-to-null', type: 'link', linkname: 'null' },
+      { name: Buffer.from('\xe9', 'latin1'), type: 'char', major: 1, minor: 3, mode: 0o666 },
     ],
   ]);
   assert.equal(result.status, 0, result.stderr);
@@ -72,7 +73,11 @@ test('devices are left out and listed, FIFOs are made', { skip: needsRoot }, asy
   assert.deepEqual(jsonLines(readFileSync(`${rootfs}.unset.jsonl`, 'utf8')), [
     { path: 'link-to-null', ...device },
     { path: 'null', ...device },
+    { path: '\\xe9', pathBase64: '6Q==', ...device },
   ]);
+  assert.match(result.stderr, /: not permitted and left out: 3 devices; /);
+  const part = await md('md-unpack', ['--force', '--only', 'null', rootfs], { stdin, ...user });
+  assert.equal(part.status, 0, part.stderr);
 });
 
 test('a device that later layers hide or replace is not listed', { skip: needsRoot }, async (t) => {
@@ -205,6 +210,7 @@ test('--verify names what its user may not read, and compares the rest', { skip:
       { name: 'list/f', data: 'x' },
       { name: 'open', data: 'x' },
       { name: 'shadow', data: 'x', mode: 0 },
+      { name: 'twin', type: 'link', linkname: 'shadow' },
     ],
   ]);
   assert.equal(result.status, 0, result.stderr);
@@ -213,10 +219,15 @@ test('--verify names what its user may not read, and compares the rest', { skip:
     assert.deepEqual([status, stderr], [65, '']);
     return jsonLines(stdout).map(({ path, difference }) => `${path} ${difference}`);
   };
-  assert.deepEqual(await differences(), ['closed unreadable', 'list unreadable', 'shadow unreadable']);
+  assert.deepEqual(await differences(), [
+    'closed unreadable',
+    'list unreadable',
+    'shadow unreadable',
+    'twin unreadable',
+  ]);
   chmodSync(join(rootfs, 'closed'), 0o700);
   chmodSync(join(rootfs, 'shadow'), 0o400);
-  assert.deepEqual(await differences(), ['closed mode', 'list unreadable', 'shadow mode']);
+  assert.deepEqual(await differences(), ['closed mode', 'list unreadable', 'shadow mode', 'twin mode']);
 });
 
 test('a record of an earlier tree does not stay beside a new one that needs none', { skip: needsRoot }, async (t) => {

@@ -92,6 +92,7 @@ test('what the tree in $TMPDIR could not have, the one at DIR may have or not, b
     TMPDIR="$1/tmp" exec setpriv --reuid=65534 --regid=65534 --clear-groups md-unpack --verify "$1/rootfs"' sh "$1"`;
   const changes: [change: string, found: string[]][] = [
     [':', []],
+    ['setfattr -n security.selinux -v x d d/f', []],
     ['rm c; chown 65534:65534 . d d/f; for f in . d d/f; do setfattr -x user.a $f; done; touch -d @1000000000 . d', []],
     ['setfattr -n user.a -v other d/f', ['d/f xattrs']],
     ['setfattr -n user.b -v v d d/f', ['d xattrs', 'd/f xattrs']],

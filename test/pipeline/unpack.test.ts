@@ -81,7 +81,7 @@ test('when stdout cannot be written the tree stays, whole and with its document,
   }
 });
 
-test('a process that may open few files unpacks as well', async (t) => {
+test('a process that may open few files unpacks and verifies as well', async (t) => {
   const many = Array.from({ length: 400 }, (_, i) => ({ name: `file-${i}`, data: `${i}\n` }));
   const directories = Array.from({ length: 400 }, (_, i) => ({ name: `d/${i}/f`, data: '' }));
   const { rootfs, stdin } = prepare(t, [[...many, ...directories]]);
@@ -90,6 +90,8 @@ test('a process that may open few files unpacks as well', async (t) => {
   assert.equal(readdirSync(rootfs).length, 401);
   assert.equal(readdirSync(join(rootfs, 'd')).length, 400);
   assert.equal(readFileSync(join(rootfs, 'file-399'), 'utf8'), '399\n');
+  const verified = await shell('ulimit -n 100 && exec md-unpack --verify "$1"', [rootfs], { stdin });
+  assert.deepEqual([verified.status, verified.stdout, verified.stderr], [0, '', '']);
 });
 
 test('a process that may open too few files says so, and leaves nothing', async (t) => {
