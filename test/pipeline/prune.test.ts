@@ -390,6 +390,20 @@ test('a tree in which something is mounted stays whole', { skip: needsRoot || ne
   assert.equal(result.stdout, '0\nof both\n');
 });
 
+test('a directory of trees that its owner has made read-only stays so, and the tree in it whole', {
+  skip: needsRoot,
+}, async (t) => {
+  const { directory, stdin } = prepare(t, [[{ name: 'f', data: 'x' }]]);
+  chmodSync(directory, 0o777);
+  const user = { uid: 65534, gid: 65534, env: { MD_HOME: join(directory, 'home') } };
+  const tree = (await md('md-unpack', ['--path'], { stdin, ...user })).stdout.trim();
+  chmodSync(dirname(tree), 0o555);
+  const { status, stderr } = await md('md-prune', ['--all'], user);
+  assert.equal(status, 77, stderr);
+  assert.equal(statSync(dirname(tree)).mode & 0o777, 0o555);
+  assert.ok(existsSync(`${tree}.json`) && existsSync(join(tree, 'f')));
+});
+
 test('what --map has unpacked goes with --map, and is refused whole without', { skip: needsSubordinate }, async (t) => {
   const { directory, stdin } = prepare(t, [
     [

@@ -56,7 +56,15 @@ test('of a DIR in no directory the message says what would make one', async (t) 
 test('a DIR.json that is not the document of a tree is kept, with --force and without a document of its own too', async (t) => {
   const { rootfs, stdin, directory } = prepare(t, twoLayers);
   const byHand = `${stdin.split('\n')[1]}\n`;
-  for (const text of ['{"name":"of a package"}', '["rootfs"]', 'null', 'no JSON', '']) {
+  for (const text of [
+    '{"name":"of a package"}',
+    '{"rootfs":"/","image":"a"}',
+    '{"rootfs":"/","config":{}}',
+    '["rootfs"]',
+    'null',
+    'no JSON',
+    '',
+  ]) {
     writeFileSync(`${rootfs}.json`, text);
     for (const [flags, input] of [
       [[], stdin],
