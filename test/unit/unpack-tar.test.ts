@@ -429,6 +429,12 @@ test('case 18: a map of format 0.1 that is not as long as it says is damage', ()
   damaged(tarball([{ name: 'f', data: 'abcdefgh', pax }]), /not as long as it says/);
 });
 
+test('case 18: a map of format 0.1 without the size of its file, or of an odd count of numbers, is damage', () => {
+  damaged(tarball([{ name: 'f', data: 'abcd', pax: { 'GNU.sparse.map': '0,4' } }]), /a sparse file has no size/);
+  const pax = { 'GNU.sparse.size': '100', 'GNU.sparse.map': '0,4,10' };
+  damaged(tarball([{ name: 'f', data: 'abcd', pax }]), /an offset without a length/);
+});
+
 for (const [major, minor] of [
   ['2', '0'],
   ['1', '1'],
