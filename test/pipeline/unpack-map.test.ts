@@ -13,7 +13,7 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { needsBusybox, until } from '../support/rootfs.js';
 import { afterwards, cleanEnv, jsonLines, killAfterwards, md, needs, root, run } from '../support/run.js';
@@ -379,6 +379,14 @@ test('where user namespaces are forbidden --map says what forbids them', {
     stderr,
     /^md-unpack: --map: clone\(CLONE_NEWUSER\|SIGCHLD\): .*; user\.max_user_namespaces is 0 on this host: .*\n$/,
   );
+});
+
+test('without HOME the store is in the home directory of the caller, and not of root', { skip }, async (t) => {
+  const { home, stdin, command } = mapped(t, image);
+  const env = { HOME: undefined, MD_HOME: undefined, XDG_DATA_HOME: undefined };
+  const { status, stdout, stderr } = await run(command('md-unpack', ['--map', '--path']), { stdin, env });
+  assert.equal(status, 0, stderr);
+  assert.equal(dirname(stdout.trim()), join(home, '.local/share/md/rootfs'));
 });
 
 test('root may map as well, to the ids that /etc/subuid gives root', { skip }, async (t) => {
