@@ -390,16 +390,18 @@ test('a tree in which something is mounted stays whole', { skip: needsRoot || ne
   assert.equal(result.stdout, '0\nof both\n');
 });
 
-test('a directory of trees that its owner has made read-only stays so, and the tree in it whole', {
+test('a directory of trees that its owner has made read-only stays so, and what is in it', {
   skip: needsRoot,
 }, async (t) => {
   const { directory, stdin } = prepare(t, [[{ name: 'f', data: 'x' }]]);
   chmodSync(directory, 0o777);
   const user = { uid: 65534, gid: 65534, env: { MD_HOME: join(directory, 'home') } };
   const tree = (await md('md-unpack', ['--path'], { stdin, ...user })).stdout.trim();
+  // Its name would go first, and that fails as well.
+  rmSync(join(dirname(tree), 'docker.io'), { recursive: true });
   chmodSync(dirname(tree), 0o555);
-  const { status, stderr } = await md('md-prune', ['--all'], user);
-  assert.equal(status, 77, stderr);
+  const { status, stderr } = await md('md-prune', [], user);
+  assert.deepEqual([status, stderr], [77, `md-prune: ${tree}: permission denied (EACCES)\n`]);
   assert.equal(statSync(dirname(tree)).mode & 0o777, 0o555);
   assert.ok(existsSync(`${tree}.json`) && existsSync(join(tree, 'f')));
 });
