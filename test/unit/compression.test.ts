@@ -340,6 +340,23 @@ test('pieces that lie side by side are handed on as one, and of others few wait,
   await ahead.room();
 });
 
+test('the reason of an end comes behind the pieces before it, and a reader that goes lets the producer go', async () => {
+  const ahead = new Ahead(1);
+  // Side by side by their numbers, and in different memory.
+  const [one, two] = [Buffer.allocUnsafeSlow(4).fill(1).subarray(0, 2), Buffer.allocUnsafeSlow(4).fill(2).subarray(2)];
+  for (const piece of [one, two]) ahead.offer(piece);
+  const reason = new Error('broken');
+  ahead.end(reason);
+  ahead.end();
+  for (const piece of [one, two]) assert.deepEqual(await ahead.next(), piece);
+  await assert.rejects(ahead.next(), reason);
+  const left = new Ahead(1);
+  left.offer(one);
+  const room = left.room();
+  left.close();
+  await room;
+});
+
 test('a layer that is not there or no file is a failure of the disk or of the document', async (t) => {
   const directory = scratch(t);
   await assert.rejects(LayerBytes.open(join(directory, 'none')), { status: 74 });
