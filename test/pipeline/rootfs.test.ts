@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type BuiltImage, image, layer, put } from '../support/image.js';
 import { startRegistry } from '../support/registry.js';
-import { afterwards, jsonLines, md, type Result, scratch, shell } from '../support/run.js';
+import { afterwards, jsonLines, md, needs, type Result, scratch, shell } from '../support/run.js';
 
 interface Site {
   home: string;
@@ -86,6 +86,15 @@ test('--force unpacks again what is there', async (t) => {
   writeFileSync(join(tree, 'motd'), 'changed\n');
   succeeded(await pull('--force'));
   assert.equal(readFileSync(join(tree, 'motd'), 'utf8'), 'first\n');
+});
+
+test('--force does not take a tree as it is when it cannot be replaced', { skip: needs('flock') }, async (t) => {
+  const { home, tree, name, pull } = await site(t);
+  succeeded(await pull());
+  // As a container holds it.
+  const pipe = 'md-token "$1" | md-manifest | md-fetch-layer | flock --shared "$2" md-unpack --force';
+  const { status, stderr } = await shell(pipe, [name, tree], { env: { MD_HOME: home } });
+  assert.equal(status, 75, stderr);
 });
 
 test('a tree without its document is unpacked again: whoever made it was killed', async (t) => {
