@@ -55,7 +55,7 @@ export async function runMapped(): Promise<number | undefined> {
     // Waits for the end of file: execve has closed the child's end, or the child has ended.
     control.arrived();
   } finally {
-    // After a failure the child still waits at the gate: without this line it ends.
+    // After a failure the child still waits at the gate. It ends when its line to this process is closed.
     control.close();
   }
   if (tracing()) showSteps(program);
