@@ -174,8 +174,10 @@ export class Download {
     };
     const time = this.#last.time - since;
     const total = (connections.received - received) / time;
-    connections.noteRate(Math.max(taken, connections.taken), total);
-    return { utilization, total, isSteady: taken === connections.taken, rate: (sink.offset - offset) / time };
+    const isSteady = taken === connections.taken;
+    // Pieces count as received when they are passed on. Until then more connections would seem to be no faster.
+    if (isSteady && !this.#pieces) connections.noteRate(taken, total);
+    return { utilization, total, isSteady, rate: (sink.offset - offset) / time };
   }
 
   #cutShort(): RegistryFailure {
