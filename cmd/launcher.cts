@@ -9,17 +9,20 @@
  * NODE_OPTIONS in such a file. `#!/usr/bin/env -S node --` does not work with busybox's env.
  */
 
+function cannotStart(why: string): never {
+  const name = __filename.slice(__dirname.length + 1, -'.cjs'.length);
+  process.stderr.write(`${name}: it cannot start: ${why}\n`);
+  process.exit(name === 'md-isolate' ? 125 : 70);
+}
+
 // Stable distributions have older ones, which would fail later and call it a fault of the program. This comes first, since
 // some of them do not know `node:fs`.
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 if (major < 20 || (major === 20 && minor < 18)) {
-  const name = __filename.slice(__dirname.length + 1, -'.cjs'.length);
-  process.stderr.write(`${name}: it cannot start: Node.js ${process.versions.node} is too old; 20.18 or later is needed\n`);
-  process.exit(name === 'md-isolate' ? 125 : 70);
+  cannotStart(`Node.js ${process.versions.node} is too old; 20.18 or later is needed`);
 }
 
 import fs = require('node:fs');
-import path = require('node:path');
 import vm = require('node:vm');
 
 /** A bundle is one function expression: bundle.mts wraps it so. */
@@ -57,7 +60,5 @@ try {
 } catch (error) {
   // Once it is loaded, a command reports its failures itself. Before that Node would print the bundle's long lines.
   if (process.env.MD_DEBUG === '1' || !(error instanceof Error)) throw error;
-  const name = path.basename(base);
-  fs.writeSync(2, `${name}: it cannot start: ${error.message.split('\n', 1)[0]}; MD_DEBUG=1 shows where\n`);
-  process.exitCode = name === 'md-isolate' ? 125 : 70;
+  cannotStart(`${error.message.split('\n', 1)[0]}; MD_DEBUG=1 shows where`);
 }
