@@ -43,7 +43,6 @@ export function changeSteps({ prepare, change, resume }: ImageSteps, control: nu
       ...change,
       why: 'Until now this process is a copy of Node, and /proc/self/exe leads to its file on the host. A script with that as its interpreter could overwrite it (CVE-2019-5736). So a program of a few bytes, in memory only, takes over.',
       man: 'execveat(2)',
-      hint: 'vm.memfd_noexec must not be 2, and a seccomp filter around this process must let execveat pass',
     },
     {
       ...resume,

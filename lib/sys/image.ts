@@ -10,6 +10,8 @@
  * Sources: elf(5), memfd_create(2), execveat(2).
  */
 import { closeSync, writeSync } from 'node:fs';
+import { errnoText, Failure } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
 import { close, execveat, fcntl, memfd_create } from './calls.js';
 import { AT, F, MFD } from './constants.js';
 import { EINVAL } from './errno.js';
@@ -75,13 +77,20 @@ export class Image {
   }
 }
 
-/** A memory file that may be executed. Linux 6.3 and later want MFD_EXEC for that; earlier ones refuse the flag. */
+/**
+ * A memory file that may be executed. Linux 6.3 and later want MFD_EXEC for that; earlier ones refuse the flag. Throws
+ * `Failure` 77 where the host forbids such files.
+ */
 function memfd(name: string): number {
   const fd = memfd_create.try(name, MFD.CLOEXEC | MFD.EXEC);
   if (!isErrno(fd)) return fd;
-  if (fd !== -EINVAL)
-    throw new SyscallError('memfd_create', -fd, `memfd_create(${JSON.stringify(name)}, MFD_CLOEXEC|MFD_EXEC)`);
-  return memfd_create(name, MFD.CLOEXEC);
+  if (fd === -EINVAL) return memfd_create(name, MFD.CLOEXEC);
+  const error = new SyscallError('memfd_create', -fd, `memfd_create(${JSON.stringify(name)}, MFD_CLOEXEC|MFD_EXEC)`);
+  if (error.code !== 'EACCES') throw error;
+  throw new Failure(Status.notPermitted, error.call, errnoText(error.code), {
+    cause: error,
+    hint: 'vm.memfd_noexec is 2 on this host: sudo sysctl -w vm.memfd_noexec=1',
+  });
 }
 
 /** An executable with one segment, readable and executable, loaded at `base`. */

@@ -141,5 +141,5 @@ test('an ordinary user without a delegated cgroup is told what gives one', { ski
   const { root, home, command } = await rootless(t);
   const { status, stderr } = await run(command(...flags, root, 'true'), { cwd: home });
   assert.equal(status, 125);
-  assert.match(stderr, /is delegated to this user; systemd-run --user --scope/);
+  assert.match(stderr, /is delegated to this user; put systemd-run --user --scope -p Delegate=yes in front/);
 });

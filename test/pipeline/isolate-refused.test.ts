@@ -1,10 +1,11 @@
 /** Where a host or its surroundings forbid a container, the error names the cause and what to do. As root, in namespaces that are changed. */
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { makeRoot, needsContainer } from '../support/rootfs.js';
-import { needs, run, scratch, shell } from '../support/run.js';
+import { afterwards, needs, run, scratch, shell } from '../support/run.js';
 
 const skip = needsContainer || needs('unshare', 'setpriv', 'chroot');
 
@@ -16,8 +17,8 @@ const chroot = `unshare -m sh -c '
   done
   exec chroot /mnt/root "$@"' sh "$@"`;
 
-/** What has to be named, and a script that has the command line in `$@`. */
-const refusals: [who: string, script: string, flags: string[], named: RegExp][] = [
+/** What has to be named, a script that has the command line in `$@`, and a file that only a kernel that can do this has. */
+const refusals: [who: string, script: string, flags: string[], named: RegExp, setting?: string][] = [
   [
     'a host that allows no user namespaces',
     `unshare -Ur sh -c 'echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"' sh "$@"`,
@@ -47,6 +48,13 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp][] 
     `unshare -m sh -c 'mount --bind /dev/null /proc/version; exec "$@"' sh "$@"`,
     ['--userns', 'self'],
     /^fsmount.*\(EPERM\); the kernel refuses a new proc or sysfs where the one outside is partly covered/,
+  ],
+  [
+    'a host that allows no memory files to be executed',
+    `unshare -pf --mount-proc sh -c 'echo 2 > /proc/sys/vm/memfd_noexec; "$@"' sh "$@"`,
+    [],
+    /^memfd_create\(.*\(EACCES\); vm\.memfd_noexec is 2 on this host: sudo sysctl -w vm\.memfd_noexec=1$/,
+    '/proc/sys/vm/memfd_noexec',
   ],
   [
     'no proc at all',
@@ -82,8 +90,9 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp][] 
   ],
 ];
 
-for (const [who, script, flags, named] of refusals) {
-  test(`what stands in the way is named: ${who}`, { skip }, async (t) => {
+for (const [who, script, flags, named, setting] of refusals) {
+  const lacking = setting && !existsSync(setting) && `the kernel has no ${setting}`;
+  test(`what stands in the way is named: ${who}`, { skip: skip || lacking }, async (t) => {
     const root = makeRoot(t);
     const { status, stdout, stderr } = await run([
       'sh',
@@ -99,6 +108,31 @@ for (const [who, script, flags, named] of refusals) {
     assert.equal(stdout, '');
     const [, message = ''] = /^md-isolate: (.*)\n$/.exec(stderr) ?? [];
     assert.match(message, named, stderr);
+    assert.equal(status, 125);
+  });
+}
+
+const appArmor = '/sys/module/apparmor/parameters/enabled';
+const confinable = existsSync(appArmor) && readFileSync(appArmor, 'latin1').startsWith('Y');
+const needsAppArmor = needs('apparmor_parser', 'aa-exec') || (!confinable && 'the kernel has no AppArmor');
+
+for (const [what, flags, rules] of [
+  ['mounts', 'flags=(attach_disconnected)', 'file, capability, network, unix, signal, userns,'],
+  ['programs that are in no directory', '', 'file, capability, network, unix, signal, mount, umount, pivot_root,'],
+] as const) {
+  test(`an AppArmor profile that forbids ${what} is named`, { skip: skip || needsAppArmor }, async (t) => {
+    const profile = `md-test-${process.pid}`;
+    const load = (...how: string[]) => {
+      const input = `abi <abi/4.0>,\nprofile ${profile} ${flags} { ${rules} }\n`;
+      assert.equal(spawnSync('apparmor_parser', how, { input, stdio: ['pipe', 'inherit', 'inherit'] }).status, 0);
+    };
+    load('--add');
+    afterwards(t, () => load('--remove'));
+    const { status, stderr } = await run(['aa-exec', '-p', profile, '--', 'md-isolate', makeRoot(t), 'true']);
+    assert.match(
+      stderr,
+      /\(EACCES\); this process is confined by the AppArmor profile md-test-\d+, .*apparmor=unconfined$/m,
+    );
     assert.equal(status, 125);
   });
 }
