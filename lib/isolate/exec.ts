@@ -16,7 +16,7 @@ import {
   rt_sigtimedwait,
   umask,
 } from '../sys/calls.js';
-import { CLOSE_RANGE, F, PR, SIG } from '../sys/constants.js';
+import { CLOSE_RANGE, F, PR, RLIMIT, SIG } from '../sys/constants.js';
 import type { ControlFds } from '../sys/control.js';
 import { EACCES, ENOENT, ENOTDIR } from '../sys/errno.js';
 import type { ImageSteps } from '../sys/image.js';
@@ -86,7 +86,7 @@ export function limitSteps(limits: readonly ResourceLimit[]): PlanStep[] {
   return limits.map(({ resource, value }) =>
     step(prlimit64, [0, resource, value, null], 'What was asked for, or what the caller had before Node raised it.', {
       man: 'getrlimit(2)',
-      hint: 'only CAP_SYS_RESOURCE raises a hard limit',
+      hint: `only CAP_SYS_RESOURCE raises a hard limit${resource === RLIMIT.NOFILE ? ', and nothing above fs.nr_open' : ''}`,
     }),
   );
 }
