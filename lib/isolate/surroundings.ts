@@ -45,6 +45,7 @@ export async function lookAround(
   if (bindsDevices(maps !== undefined, host.capabilities)) checkDevices();
   const kept = keptCapabilities(settings, host, maps);
   warnOfMissing(settings, availableCapabilities(host, maps));
+  if (maps && settings.overlay && settings.layer === undefined) warnOfMemory(release());
   const report = settings.seccompReport ? await reportOf(settings, kept) : undefined;
   const identity = identify(settings.user, readAccountFiles(settings.root), groupsFor(settings, maps));
   return {
@@ -57,6 +58,7 @@ export async function lookAround(
     report,
     reporting: report !== undefined,
     control,
+    layer: settings.layer === undefined ? undefined : (await import('./filesystem/layer.js')).layerAt(settings.layer),
     image: image.steps,
     cgroup: Object.keys(settings.cgroup).length > 0,
     showing: tracing(),
@@ -71,6 +73,14 @@ function warnOfMissing({ privileged, capAdd, capDrop }: Settings, available: rea
   const missing = privileged ? [] : missingCapabilities(capAdd, capDrop, available);
   if (missing.length > 0)
     warn(`the container goes without ${missing.join(', ')}, which this process does not have itself`);
+}
+
+/** Before Linux 6.6 tmpfs has no user.* attributes, in which the overlay of an ordinary user notes that a directory is new. */
+function warnOfMemory(kernel: string): void {
+  const [major = 0, minor = 0] = kernel.split('.').map(Number);
+  if (major > 6 || (major === 6 && minor >= 6)) return;
+  const why = `on Linux ${major}.${minor} a directory of the image that is removed cannot be made again (EIO)`;
+  warn(`${why}; with --layer DIR it can, which keeps what is written on disk`);
 }
 
 function groupsFor({ groups }: Settings, maps: IdMaps | undefined): string[] {

@@ -65,6 +65,7 @@ export function newFileSystem(
   attributes: number,
   why: string,
   fd = new Result(type),
+  hint?: Hint,
 ): Tree {
   const context = new Result(`${type} context`);
   // The source is what mount(8) and df(1) show in the first column.
@@ -83,6 +84,7 @@ export function newFileSystem(
         fsconfig,
         [context, FSCONFIG.CMD_CREATE, null, null, 0],
         `The ${type} comes into being, in the namespaces of this process.`,
+        hint === undefined ? {} : { hint },
       ),
       step(fsmount, [context, FSMOUNT.CLOEXEC, attributes], 'A mount of it, detached: no path leads to it yet.', {
         saves: fd,

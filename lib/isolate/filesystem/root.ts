@@ -15,7 +15,8 @@ import {
 } from '../../sys/calls.js';
 import { AT, MNT, MOUNT_ATTR, MS, O } from '../../sys/constants.js';
 import { Block, compare, Result } from '../../sys/program.js';
-import { type PlanStep, step } from '../step.js';
+import { type Hint, type PlanStep, step } from '../step.js';
+import type { Layer } from './layer.js';
 import { attach, copyOfTree, newFileSystem, plainAttributes, target } from './mounts.js';
 
 export function privateStep(): PlanStep {
@@ -74,41 +75,72 @@ export interface OverlayOptions {
   nodev: boolean;
 }
 
-/** The directory as the lower layer of an overlay whose upper layer lies in the workshop: the tree itself never changes. */
-export function overlaySteps(
-  directory: string,
-  workshop: Result,
-  { mode, uid, gid, user, nodev }: OverlayOptions,
+/** The directory as the lower layer of an overlay: the tree itself never changes. The upper layer lies in the workshop. */
+export function overlaySteps(directory: string, workshop: Result, options: OverlayOptions): Root {
+  const lower = step(
+    symlinkat,
+    [directory, workshop, 'lower'],
+    'The lower layer: fsconfig(2) takes up to 255 bytes, and /proc/mounts shows the container what it was told.',
+  );
+  return overlayIn(workshop, 'in memory', [...upperSteps(workshop, options), lower], options);
+}
+
+/** An overlay like that, of the three parts in the directory of a layer. */
+export function layerSteps({ path, isNew }: Layer, options: OverlayOptions): Root {
+  const place = new Result('layer');
+  const opened = step(
+    openat2,
+    [AT.FDCWD, path, openHow(O.PATH | O.CLOEXEC | O.DIRECTORY, 0), 24],
+    'The directory of --layer, with the parts of an overlay: lower, a link to the tree, upper and work.',
+    { saves: place },
+  );
+  const parts = [opened, ...(isNew ? upperSteps(place, options) : [])];
+  return overlayIn(place, 'in this directory', parts, options, unfit);
+}
+
+function upperSteps(place: Result, { mode, uid, gid }: OverlayOptions): PlanStep[] {
+  return [
+    step(mkdirat, [place, 'work', 0o700], 'The overlay prepares changes here before they appear.'),
+    step(mkdirat, [place, 'upper', mode], 'The upper layer.'),
+    ...(uid === 0 && gid === 0
+      ? []
+      : [step(fchownat, [place, 'upper', uid, gid, 0], 'Its owner is that of the root.')]),
+  ];
+}
+
+function overlayIn(
+  place: Result,
+  where: string,
+  parts: PlanStep[],
+  { user, nodev }: OverlayOptions,
+  hint?: Hint,
 ): Root {
   const overlay = newFileSystem(
     'overlay',
     { lowerdir: 'lower', upperdir: 'upper', workdir: 'work', ...(user ? { userxattr: true } : {}) },
     nodev ? MOUNT_ATTR.NODEV : 0,
-    'What is written lands in the upper layer, in memory; the directory below stays as it is.',
+    `What is written lands in the upper layer, ${where}; the directory below stays as it is.`,
     new Result('root'),
+    hint,
   );
   return {
     fd: overlay.fd,
     steps: [
-      step(mkdirat, [workshop, 'upper', mode], 'The upper layer.'),
-      ...(uid === 0 && gid === 0
-        ? []
-        : [step(fchownat, [workshop, 'upper', uid, gid, 0], 'Its owner is that of the root.')]),
-      step(mkdirat, [workshop, 'work', 0o700], 'The overlay prepares changes here before they appear.'),
-      step(
-        symlinkat,
-        [directory, workshop, 'lower'],
-        'The lower layer: fsconfig(2) takes up to 255 bytes, and /proc/mounts shows the container what it was told.',
-      ),
+      ...parts,
       step(
         fchdir,
-        [workshop],
+        [place],
         'An overlay takes its layers as paths; relative ones can name what no path from the root reaches.',
       ),
       ...overlay.steps,
       ...attachOverRoot(overlay.fd),
     ],
   };
+}
+
+function unfit(code: string): string | undefined {
+  if (code !== 'EINVAL') return undefined;
+  return 'a layer cannot be on another overlay or on NFS: ext4, xfs, btrfs and tmpfs can have it';
 }
 
 /**
