@@ -99,10 +99,23 @@ export function asPlatform(value: unknown, name: string): Platform {
   return it as Platform;
 }
 
+/**
+ * A platform without an os or an architecture is left out, so that the entry matches none. The other entries stay of use,
+ * as beside one of an unknown media type.
+ */
 function asIndexEntry(value: unknown, name: string, asItsDigest?: Check): IndexEntry {
-  const it: JsonObject = asDescriptor(value, name, asItsDigest);
-  optional(it.platform, `${name}.platform`, asPlatform);
-  return it as IndexEntry;
+  const { platform, ...it } = asDescriptor(value, name, asItsDigest);
+  return isWholePlatform(platform) ? { ...it, platform } : it;
+}
+
+function isWholePlatform(value: unknown): value is Platform {
+  try {
+    const { os, architecture } = asPlatform(value, 'platform');
+    return os !== '' && architecture !== '';
+  } catch (error) {
+    if (error instanceof Failure) return false;
+    throw error;
+  }
 }
 
 export function asImageIndex(value: unknown, name: string): ImageIndex {

@@ -221,6 +221,31 @@ test('a single image in an index that says no platform is taken', async () => {
   assert.equal((await resolve(source(top))).digest, own.descriptor.digest);
 });
 
+const half: unknown[] = [
+  {},
+  { os: 'linux' },
+  { os: 'linux', architecture: '' },
+  { os: 1, architecture: 'amd64' },
+  'linux',
+];
+for (const platform of half) {
+  test(`an entry for the platform ${JSON.stringify(platform)} matches none, and is taken where it is the only one`, async () => {
+    const [own, odd] = [build(), build('amd64', { run: { User: 'odd' } })];
+    const entries = [
+      { ...odd.descriptor, platform },
+      { ...own.descriptor, platform: own.platform },
+    ];
+    const of = (...manifests: unknown[]) => source(index([own, odd], { index: { manifests } }));
+    assert.equal((await resolve(of(...entries))).digest, own.descriptor.digest);
+    assert.equal((await resolve(of(entries[0]))).digest, odd.descriptor.digest);
+    await refused(
+      resolve(of(...entries), { platform: 'linux/s390x' }),
+      69,
+      /; it has images that name no .*linux\/amd64$/,
+    );
+  });
+}
+
 test('without an image for the platform the error lists those that there are', async () => {
   const top = index([build('arm64'), build('s390x')]);
   await refused(resolve(source(top)), 69, /no image for linux\/amd64; it has linux\/arm64, linux\/s390x/);
