@@ -107,6 +107,10 @@ export function transportFailure(error: Error, url: URL, proxy?: string): Regist
   if (code === 'UND_ERR_HEADERS_OVERFLOW') {
     return new RegistryFailure(Status.protocol, what, 'the response headers are too long', { cause });
   }
+  const objection = error.name === 'HTTPParserError' ? parserObjection.exec(error.message)?.[1] : undefined;
+  if (objection !== undefined) {
+    return new RegistryFailure(Status.protocol, what, `its answer is malformed HTTP: ${objection}`, { cause });
+  }
   if (error.name === 'HTTPParserError') {
     return new RegistryFailure(Status.protocol, what, 'what answers there speaks no HTTP', {
       cause,
@@ -157,6 +161,9 @@ const noLoginHint = 'the repository does not exist or needs a login: run docker 
 const refusedLoginHint = 'the login is not accepted: log in again, or log out where none is needed';
 
 const tlsHere = 'it speaks TLS: pass --ca-file FILE or --insecure HOST, and leave out --plain-http';
+
+/** What undici's parser objects to in an answer that begins as HTTP does; other answers are of something else. */
+const parserObjection = /\((?!Expected HTTP\/)(.+)\)$/;
 
 /** A proxy's own answer. undici has it only in the text of its message. */
 const proxyAnswer = /^Proxy (?:response|Authentication Required) \(([0-9]{3})\)/;

@@ -908,15 +908,29 @@ test('a connection that is slow to come up is waited for, where the host has oth
   assert.equal(await client.login(), null);
 });
 
-test('what speaks no HTTP is told so', async (t) => {
-  const { createServer: createTcpServer } = await import('node:net');
-  const server = createTcpServer((socket) => socket.end('SSH-2.0-OpenSSH_9.2\r\n')).listen(0, '127.0.0.1');
-  await new Promise((listening) => server.once('listening', listening));
-  afterwards(t, () => server.close());
-  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const client = new RegistryClient({ registry: 'x', repository, origin, retry: { retries: 0 } });
-  await refused(client.manifest('latest', limit), 76, /speaks no HTTP/);
-});
+for (const [what, bytes, why] of [
+  ['no HTTP', 'SSH-2.0-OpenSSH_9.2\r\n', /what answers there speaks no HTTP; does it speak https\?$/],
+  [
+    'a length below 0',
+    'HTTP/1.1 200 OK\r\ncontent-length: -5\r\n\r\n',
+    /malformed HTTP: Invalid .* in Content-Length$/,
+  ],
+  [
+    'a length of letters',
+    'HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n',
+    /malformed HTTP: Invalid .* in Content-Length$/,
+  ],
+] as const) {
+  test(`what answers with ${what} is told so`, async (t) => {
+    const { createServer: createTcpServer } = await import('node:net');
+    const server = createTcpServer((socket) => socket.end(bytes)).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    afterwards(t, () => server.close());
+    const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const client = new RegistryClient({ registry: 'x', repository, origin, retry: { retries: 0 } });
+    await refused(client.manifest('latest', limit), 76, why);
+  });
+}
 
 for (const body of [
   'Client sent an HTTP request to an HTTPS server.\n',
