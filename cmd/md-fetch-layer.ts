@@ -12,8 +12,8 @@ import type { Manifest } from '../lib/pipe/oci.js';
 import { writeDocument } from '../lib/pipe/output.js';
 import { makeProgress, progressMode } from '../lib/pipe/progress.js';
 import { Status } from '../lib/pipe/status.js';
+import { pullingInstead } from '../lib/pull/instead.js';
 import { imageFlags, openImage, openPiped, resolveOpened } from '../lib/pull/open.js';
-import { pullingInstead } from '../lib/pull/other-flags.js';
 import { Connections } from '../lib/registry/connections.js';
 import { networkFlags } from '../lib/registry/network.js';
 

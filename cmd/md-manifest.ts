@@ -5,8 +5,8 @@ import { Store } from '../lib/image/store.js';
 import { main } from '../lib/pipe/command.js';
 import { asTokenDocument } from '../lib/pipe/document.js';
 import { writeDocument } from '../lib/pipe/output.js';
+import { pullingInstead } from '../lib/pull/instead.js';
 import { imageFlags, openImage, openPiped, resolveOpened } from '../lib/pull/open.js';
-import { pullingInstead } from '../lib/pull/other-flags.js';
 import { networkFlags } from '../lib/registry/network.js';
 
 main(

@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 import { main } from '../lib/pipe/command.js';
 import { writeDocument } from '../lib/pipe/output.js';
+import { pullingInstead } from '../lib/pull/instead.js';
 import { imageFlags, nameLocal, openNamed } from '../lib/pull/open.js';
-import { pullingInstead } from '../lib/pull/other-flags.js';
 import { networkFlags } from '../lib/registry/network.js';
 
 main(

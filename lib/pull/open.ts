@@ -26,6 +26,7 @@ import {
   type Reference,
   tryReference,
 } from '../registry/reference.js';
+import { sourceInstead } from './instead.js';
 
 /** Flags that are only valid together with IMAGE. */
 export const imageFlags = {
@@ -48,9 +49,11 @@ export interface Wanted extends Choice {
 
 /**
  * The document of an image on this machine: in a layout or an archive, or with `--offline` in the store. Undefined for
- * others.
+ * others. Throws `Failure` 64 for a place that only other tools read.
  */
 export async function nameLocal(image: string, offline: boolean): Promise<TokenDocument | undefined> {
+  const hint = sourceInstead(image);
+  if (hint !== undefined) throw new Failure(Status.usage, JSON.stringify(image), 'it is not read here', { hint });
   // `oci:1` could also be a tag of docker.io/library/oci. For that image, the full name can be written.
   if (/^(?:oci|oci-archive|docker-archive):/.test(image)) return layoutImage(image);
   return offline ? storedImage(image) : undefined;

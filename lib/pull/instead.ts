@@ -1,4 +1,7 @@
-/** What to do in the place of flags that `podman pull`, `docker pull` or `skopeo copy` has, for who types them by habit. */
+/**
+ * What to do in the place of flags and sources that `podman pull`, `docker pull` or `skopeo copy` has, for who types them
+ * by habit.
+ */
 
 const login = '--username NAME with --password-stdin; on a command line everybody sees a password';
 const platform = 'it is --platform OS/ARCH[/VARIANT]';
@@ -27,4 +30,21 @@ const instead: Record<string, string> = {
 /** Of a flag without its dashes. */
 export function pullingInstead(flag: string): string | undefined {
   return Object.hasOwn(instead, flag) ? instead[flag] : undefined;
+}
+
+/**
+ * skopeo's names for images of this machine that are not read here. `docker-daemon:x` could also be a tag of
+ * docker.io/library/docker-daemon: for that image, the full name can be written. `dir:x` is a tag, `dir:PATH` is none, and
+ * with a port each is a host.
+ */
+const otherSource = /^(docker-daemon|containers-storage|dir(?=:.*\/)):(?![0-9]+\/)/;
+const otherSources: Record<string, string> = {
+  'docker-daemon': 'docker save NAME >FILE writes what docker-archive:FILE reads',
+  'containers-storage': 'podman save NAME >FILE writes what docker-archive:FILE reads',
+  dir: 'skopeo copy dir:PATH oci:DIR writes what oci:DIR reads',
+};
+
+/** Of IMAGE, if it is such a source. */
+export function sourceInstead(image: string): string | undefined {
+  return otherSources[otherSource.exec(image)?.[1] ?? ''];
 }
