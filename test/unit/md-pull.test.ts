@@ -84,6 +84,10 @@ test('md-pull says of a flag that it does not know what was probably meant, or d
     [['--froce'], /^md-pull: --froce: unknown flag; did you mean --force\?\n$/],
     [['--mpa'], /^md-pull: --mpa: unknown flag; did you mean --map\?\n$/],
     [['--force=yes'], /^md-pull: --force: it takes no value but true or false; see --help\n$/],
+    ...['-x=true', '-q=1', '-f=false', '-h='].map(
+      (word) => [[word], new RegExp(`^md-pull: ${word.slice(0, 2)}: it takes no value; see --help\\n$`)] as const,
+    ),
+    [['--quiet=true'], /^md-pull: --quiet: it takes no value; see --help\n$/],
     [['--list'], /^md-pull: --list: unknown flag; see --help\n$/],
     [['--help=true'], /^md-pull: --help=true: it takes no value; see --help\n$/],
   ] as const) {
