@@ -109,5 +109,5 @@ function isOther(path: string): boolean {
 
 /** The failure for something missing or wrong in a local image. */
 export function bad(what: string, why: string, hint?: string): Failure {
-  return new Failure(Status.data, what, why, hint === undefined ? {} : { hint });
+  return new Failure(Status.data, what, why, { hint });
 }

@@ -7,7 +7,7 @@ const messageLimit = 10_000;
 /** What a failure may have besides what failed and why. */
 export interface FailureOptions {
   /** What the user can do about it, as a phrase without a full stop. */
-  hint?: string;
+  hint?: string | undefined;
   /** The error underneath; shown with MD_DEBUG=1. */
   cause?: unknown;
   /** Further fields of the error document, for programs (for example `retryAfter` in seconds). Never a secret. */
@@ -83,11 +83,7 @@ export function failureOf(error: unknown, what: string, options: FailureOptions 
   const name = errnoName(error);
   if (name === undefined) throw error;
   const hint = shortageHint(name) ?? options.hint;
-  return new Failure(statusOfErrno(name), what, errnoText(name), {
-    cause: error,
-    ...options,
-    ...(hint ? { hint } : {}),
-  });
+  return new Failure(statusOfErrno(name), what, errnoText(name), { cause: error, ...options, hint });
 }
 
 /** The failure to report for an error that nobody caught; undefined when it is a fault of this program. */

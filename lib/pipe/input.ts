@@ -155,5 +155,5 @@ function parseLine(decoder: TextDecoder, bytes: Buffer, line: number): unknown {
 const noLines = 'stdin has lines of JSON, from the stage above or by hand; for an archive: {"layer":{"path":"FILE"}}';
 
 function bad(line: number, why: string, hint?: string): Failure {
-  return new Failure(Status.data, `line ${line} of stdin`, why, line === 1 && hint !== undefined ? { hint } : {});
+  return new Failure(Status.data, `line ${line} of stdin`, why, { hint: line === 1 ? hint : undefined });
 }

@@ -125,5 +125,5 @@ function read(directory: string, file: string): string {
 
 /** A failure of the registry, so that a mirror with wrong certificates is skipped. */
 function wrong(path: string, why: string, hint?: string): RegistryFailure {
-  return new RegistryFailure(Status.data, path, why, hint === undefined ? {} : { hint });
+  return new RegistryFailure(Status.data, path, why, { hint });
 }

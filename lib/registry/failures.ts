@@ -114,7 +114,7 @@ export function transportFailure(error: Error, url: URL, proxy?: string): Regist
   if (error.name === 'HTTPParserError') {
     return new RegistryFailure(Status.protocol, what, 'what answers there speaks no HTTP', {
       cause,
-      ...(url.protocol === 'http:' ? { hint: 'does it speak https?' } : {}),
+      hint: url.protocol === 'http:' ? 'does it speak https?' : undefined,
     });
   }
   if (isTls(code)) return tlsFailure(error, code, what);
@@ -129,14 +129,13 @@ export function transportFailure(error: Error, url: URL, proxy?: string): Regist
 function tlsFailure(error: Error, code: string, what: string): RegistryFailure {
   const plain = withoutTls.has(code);
   const untrusted = unknownIssuer.has(code);
-  const hint = tlsHint(code, new URL(what).host);
   // OpenSSL's own messages contain names of its source files, so only its reason is shown.
   const isOpenssl = 'library' in error && 'reason' in error;
   const why = isOpenssl ? String(error.reason) : error.message;
   return new RegistryFailure(Status.unavailable, what, plain ? 'it speaks no TLS' : `TLS: ${why}`, {
     cause: error,
     untrusted,
-    ...(hint === undefined ? {} : { hint }),
+    hint: tlsHint(code, new URL(what).host),
   });
 }
 
@@ -173,7 +172,7 @@ function refusedByProxy(proxy: string, answer: number, url: URL, cause: Error): 
   return new RegistryFailure(status, `proxy ${originOf(new URL(proxy))}`, `HTTP ${answer} for ${originOf(url)}`, {
     cause,
     retryable: answer >= 500,
-    ...(answer === 407 ? { hint: 'it wants a login: http://USER:PASSWORD@HOST:PORT' } : {}),
+    hint: answer === 407 ? 'it wants a login: http://USER:PASSWORD@HOST:PORT' : undefined,
   });
 }
 
@@ -231,8 +230,7 @@ export async function responseFailure(response: Incoming): Promise<RegistryFailu
     return new RegistryFailure(Status.protocol, what, why, { hint: tlsHere });
   }
   if (status === 404 || status === 410) {
-    const hint = missingHint(words);
-    return new RegistryFailure(Status.unavailable, what, `not found: ${why}`, hint === undefined ? {} : { hint });
+    return new RegistryFailure(Status.unavailable, what, `not found: ${why}`, { hint: missingHint(words) });
   }
   const quota = quotaOf(response);
   // The date of Retry-After is compared with the server's own clock, since ours may differ.
@@ -246,8 +244,8 @@ export async function responseFailure(response: Incoming): Promise<RegistryFailu
       {
         retryable: true,
         retryAfter,
-        ...(retryAfter === undefined ? {} : { hint: `try again in ${retryAfter} s` }),
-        details: { ...(retryAfter === undefined ? {} : { retryAfter }), ...(quota ? { quota } : {}) },
+        hint: retryAfter === undefined ? undefined : `try again in ${retryAfter} s`,
+        details: { retryAfter, quota },
       },
     );
   }

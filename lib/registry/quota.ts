@@ -6,7 +6,7 @@ export interface Quota {
   limit: number;
   remaining: number;
   /** Seconds. */
-  window?: number;
+  window: number | undefined;
 }
 
 /** The quota that a response tells of (`ratelimit-limit: 100;w=21600`), or undefined. */
@@ -14,11 +14,7 @@ export function quotaOf(response: Pick<Incoming, 'header'>): Quota | undefined {
   const limit = parse(response.header('ratelimit-limit'));
   const remaining = parse(response.header('ratelimit-remaining'));
   if (!limit || !remaining) return undefined;
-  return {
-    limit: limit.count,
-    remaining: remaining.count,
-    ...(limit.window === undefined ? {} : { window: limit.window }),
-  };
+  return { limit: limit.count, remaining: remaining.count, window: limit.window };
 }
 
 function parse(value: string | undefined): { count: number; window: number | undefined } | undefined {

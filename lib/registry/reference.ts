@@ -30,8 +30,7 @@ export function parseReference(text: string): Reference {
   // An @ before a slash is no digest.
   const hasLogin = text.indexOf('@') >= 0 && text.indexOf('@') < text.indexOf('/');
   const shown = JSON.stringify(shorten(isUrl || hasLogin ? withoutLogin(text) : text));
-  const wrong = (why: string, hint?: string) =>
-    new Failure(Status.usage, `image reference ${shown}`, why, hint ? { hint } : {});
+  const wrong = (why: string, hint?: string) => new Failure(Status.usage, `image reference ${shown}`, why, { hint });
   if (text === '') throw wrong('it is empty');
   if (/^[./~]/.test(text))
     throw wrong('it is a path', 'oci:DIR is a layout, docker-archive:FILE an archive; md-isolate runs a tree');

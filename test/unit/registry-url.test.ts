@@ -47,6 +47,7 @@ test("Docker Hub's quota headers are understood, with and without a window", () 
   assert.deepEqual(quotaOf(response({ 'ratelimit-limit': '5', 'ratelimit-remaining': '0' })), {
     limit: 5,
     remaining: 0,
+    window: undefined,
   });
   assert.equal(quotaOf(response({ 'ratelimit-limit': 'many' })), undefined);
 });
