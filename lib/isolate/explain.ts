@@ -19,7 +19,7 @@ export function stepFailure(plan: Plan, { step, error }: { step: Step; error: Sy
   const own = plan.steps.find((known) => known === step)?.hint;
   const ofStep = typeof own === 'function' ? own(error.code) : own;
   const hint = shortageHint(error.code) ?? ofStep ?? hintFor(error, user);
-  return new Failure(Status.isolate, error.call, errnoText(error.code), { cause: error, ...(hint ? { hint } : {}) });
+  return new Failure(Status.isolate, error.call, errnoText(error.code), { cause: error, hint });
 }
 
 function hintFor({ syscall, code, call }: SyscallError, user: boolean): string | undefined {
@@ -53,7 +53,7 @@ export function cloneFailure(error: unknown, user: boolean): Failure {
   if (!(error instanceof SyscallError)) throw error;
   const { code } = error;
   const hint = cloneHint(code, user);
-  return new Failure(Status.isolate, error.call, errnoText(code), { cause: error, ...(hint ? { hint } : {}) });
+  return new Failure(Status.isolate, error.call, errnoText(code), { cause: error, hint });
 }
 
 function cloneHint(code: string, user: boolean): string | undefined {
@@ -77,13 +77,9 @@ export function execFailure(command: string, attempts: { path: string; errno: nu
       hint: 'when the file is there, the interpreter that it names is not',
     });
   }
-  const hint = 'flags go before the image or directory, the command behind it';
-  return new Failure(
-    Status.notFound,
-    command || '""',
-    `not found in the container's PATH`,
-    command.startsWith('-') ? { hint } : {},
-  );
+  return new Failure(Status.notFound, command || '""', `not found in the container's PATH`, {
+    hint: command.startsWith('-') ? 'flags go before the image or directory, the command behind it' : undefined,
+  });
 }
 
 function execHint(code: string): { hint: string } | undefined {

@@ -140,6 +140,5 @@ async function discarded<L>(layer: L, discard?: (layer: L) => Promise<void>): Pr
 function inLayer(layer: LayerFile, error: unknown, hint?: string): unknown {
   if (!(error instanceof Failure)) return error;
   const { status, message, cause, details } = error;
-  const options = { cause, details, ...(hint === undefined ? {} : { hint }) };
-  return new Failure(status, `layer ${layer.index} (${nameOf(layer)})`, message, options);
+  return new Failure(status, `layer ${layer.index} (${nameOf(layer)})`, message, { cause, details, hint });
 }

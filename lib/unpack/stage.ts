@@ -342,7 +342,7 @@ function cannotBeRemoved(error: unknown, target: string): Failure {
   const isForeign = process.geteuid!() !== 0 && statusOfErrno(errnoName(error)) === Status.notPermitted;
   const hint = errnoName(error) === 'EXDEV' ? 'something is mounted there: unmount it' : isForeign ? whoCan : undefined;
   const what = error instanceof SyscallError ? `${target}: ${error.call}` : target;
-  return failureOf(error, what, hint === undefined ? {} : { hint });
+  return failureOf(error, what, { hint });
 }
 
 const whoCan = 'what --map has unpacked, only --map removes';

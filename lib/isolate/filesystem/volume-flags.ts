@@ -182,5 +182,5 @@ export function onHost<T>(flag: string, path: string, work: () => T): T {
 }
 
 export function usage(what: string, why: string, hint?: string): Failure {
-  return new Failure(Status.usage, what, why, hint === undefined ? {} : { hint });
+  return new Failure(Status.usage, what, why, { hint });
 }

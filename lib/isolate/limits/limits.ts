@@ -155,5 +155,5 @@ export function parseUlimit(text: string): ResourceLimit {
 }
 
 function wrong(flag: string, text: string, why: string, hint?: string): Failure {
-  return new Failure(Status.usage, flag, `${JSON.stringify(text)} is ${why}`, hint === undefined ? {} : { hint });
+  return new Failure(Status.usage, flag, `${JSON.stringify(text)} is ${why}`, { hint });
 }
