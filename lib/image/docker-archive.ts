@@ -7,11 +7,10 @@
 import { createHash } from 'node:crypto';
 import { compressionOf } from '../compress/magic.js';
 import { arrayOf, asDigest, asObject, asString, optional } from '../pipe/check.js';
-import { asImageConfig, type Descriptor } from '../pipe/oci.js';
+import { asImageConfig, type Descriptor, documentLimit } from '../pipe/oci.js';
 import { bad, type FilePart, type Files } from './files.js';
 import { type Found, type LocalSource, noSuchImage } from './local-source.js';
 import type { BlobSink, RawManifest } from './source.js';
-import { documentLimit } from './verified.js';
 
 const layerType = 'application/vnd.oci.image.layer.v1.tar';
 const configType = 'application/vnd.oci.image.config.v1+json';

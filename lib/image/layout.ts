@@ -4,13 +4,12 @@
  */
 import { asObject, asString, isDigest } from '../pipe/check.js';
 import type { Failure } from '../pipe/failure.js';
-import type { Descriptor, IndexEntry } from '../pipe/oci.js';
+import { type Descriptor, documentLimit, type IndexEntry } from '../pipe/oci.js';
 import { bad, type FilePart, type Files } from './files.js';
 import { imageOf, indexJson, parseIndex, tagOf } from './index-json.js';
 import { type Found, type LocalSource, noSuchImage } from './local-source.js';
 import { namesImage } from './media-types.js';
 import type { BlobSink, RawManifest } from './source.js';
-import { documentLimit } from './verified.js';
 
 export class Layout implements LocalSource {
   private constructor(

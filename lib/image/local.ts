@@ -69,8 +69,8 @@ class Unopened implements Source {
 
   constructor(private readonly open: () => Promise<Source>) {}
 
-  async manifest(reference: string, limit: number): Promise<RawManifest> {
-    return (await this.#source()).manifest(reference, limit);
+  async manifest(reference: string): Promise<RawManifest> {
+    return (await this.#source()).manifest(reference);
   }
 
   async blob(blob: BlobRequest, sink: BlobSink): Promise<void> {

@@ -10,6 +10,7 @@ import {
   asManifest,
   checkDiffIDs,
   type Descriptor,
+  documentLimit,
   type ImageConfig,
   type IndexEntry,
   type Manifest,
@@ -27,7 +28,6 @@ import {
   checkDigest,
   checkIsImage,
   digestOf,
-  documentLimit,
   parseJson,
   tooLarge,
   type Verified,
@@ -101,7 +101,7 @@ export async function keepDocuments(
 ): Promise<boolean> {
   let bytes = store.read(digest);
   if (!bytes) {
-    bytes = (await source.manifest(digest, documentLimit)).bytes;
+    bytes = (await source.manifest(digest)).bytes;
     checkDigest(bytes, digest, `manifest of ${image}`);
     store.put(digest, bytes);
   }
@@ -127,7 +127,7 @@ class Resolver {
     const held = digest === undefined ? undefined : store.read(digest);
     const { bytes, contentType } = held
       ? { bytes: held, contentType: undefined }
-      : await this.source.manifest(reference, documentLimit);
+      : await this.source.manifest(reference);
     if (digest !== undefined) checkDigest(bytes, digest, name);
     return verified(bytes, digest ?? digestOf(bytes), contentType, name);
   }
@@ -191,9 +191,7 @@ class Resolver {
     const name = `manifest ${entry.digest}`;
     if (entry.size > documentLimit) throw tooLarge(name, entry.size);
     const bytes =
-      this.request.store.read(entry.digest) ??
-      embedded(entry) ??
-      (await this.source.manifest(entry.digest, documentLimit)).bytes;
+      this.request.store.read(entry.digest) ?? embedded(entry) ?? (await this.source.manifest(entry.digest)).bytes;
     checkContent(bytes, entry, name);
     return verified(bytes, entry.digest, entry.mediaType, name);
   }

@@ -27,8 +27,8 @@ export interface BlobSink {
 export type BlobRequest = Pick<Descriptor, 'digest' | 'size' | 'urls'>;
 
 export interface Source {
-  /** A manifest or index, by tag or digest; at most `limit` bytes of it. Nothing is verified. */
-  manifest(reference: string, limit: number): Promise<RawManifest>;
+  /** A manifest or index, by tag or digest. Nothing is verified but that it is not longer than `documentLimit`. */
+  manifest(reference: string): Promise<RawManifest>;
   /** Writes a blob into `sink`, from its offset on up to `size` bytes and never more. Nothing is verified. */
   blob(blob: BlobRequest, sink: BlobSink): Promise<void>;
 }

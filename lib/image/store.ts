@@ -20,7 +20,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isDigest } from '../pipe/check.js';
 import { monotonic } from '../pipe/clock.js';
 import { errnoName, Failure, type FailureOptions, failureOf } from '../pipe/failure.js';
-import { type Descriptor, type IndexEntry, type Platform, platformName } from '../pipe/oci.js';
+import { type Descriptor, documentLimit, type IndexEntry, type Platform, platformName } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 import { warn } from '../pipe/trace.js';
 import { storeHint, storeHome } from './home.js';
@@ -28,7 +28,6 @@ import { imageOf, indexJson, named, readIndex, unnamed } from './index-json.js';
 import { isOld, makeDirectory, sweepAbandoned, writeWhole } from './own-files.js';
 import { Partial } from './partial.js';
 import type { Source } from './source.js';
-import { documentLimit } from './verified.js';
 
 const pollMs = 50;
 /** How long an incomplete blob is kept when nobody asks for it. */

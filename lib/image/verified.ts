@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { asObject, type JsonObject, optional, asString as text } from '../pipe/check.js';
 import { Failure } from '../pipe/failure.js';
-import { asImageIndex, type Descriptor, type ImageIndex, type Manifest } from '../pipe/oci.js';
+import { asImageIndex, type Descriptor, documentLimit, type ImageIndex, type Manifest } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 import {
   bareType,
@@ -17,8 +17,6 @@ import {
   isSchema1Type,
 } from './media-types.js';
 
-/** image-spec and distribution-spec: registries hold manifests of at most 4 MiB. */
-export const documentLimit = 4 * 1024 * 1024;
 /**
  * How deep objects and arrays may be nested. A million levels can be parsed, but later code would overflow its stack.
  */

@@ -16,6 +16,9 @@ export const manifestTypes = [
   'application/vnd.docker.distribution.manifest.v2+json',
 ];
 
+/** Bytes of a manifest, index or config. image-spec and distribution-spec: registries hold manifests of at most 4 MiB. */
+export const documentLimit = 4 * 1024 * 1024;
+
 /** image-spec, descriptor.md. */
 export interface Descriptor extends JsonObject {
   mediaType: string;

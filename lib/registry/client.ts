@@ -5,7 +5,7 @@
 
 import type { BlobRequest, BlobSink, RawManifest } from '../image/source.js';
 import { monotonic } from '../pipe/clock.js';
-import { indexTypes, manifestTypes } from '../pipe/oci.js';
+import { documentLimit, indexTypes, manifestTypes } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 import { warn } from '../pipe/trace.js';
 import { type AuthTarget, answerChallenges, type Credentials, wantsPassword } from './auth.js';
@@ -122,12 +122,12 @@ export class RegistryClient implements Endpoint {
     });
   }
 
-  async manifest(reference: string, limit: number): Promise<RawManifest> {
+  async manifest(reference: string): Promise<RawManifest> {
     return this.#trying(`manifest ${reference} of ${this.name}`, async () => {
       const response = await this.#get(`manifests/${reference}`, { accept: acceptedManifests });
       if (response.status !== 200) throw await responseFailure(response);
       this.#warnOfQuota(response);
-      return { bytes: await response.bytes(limit), contentType: response.header('content-type') };
+      return { bytes: await response.bytes(documentLimit), contentType: response.header('content-type') };
     });
   }
 

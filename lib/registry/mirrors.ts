@@ -25,17 +25,17 @@ export class Mirrored implements Source {
     this.#origin = origin;
   }
 
-  async manifest(reference: string, limit: number): Promise<RawManifest> {
+  async manifest(reference: string): Promise<RawManifest> {
     for (const mirror of [...this.#mirrors]) {
       const found = await this.#try(mirror, async () => {
-        const manifest = await mirror.manifest(reference, limit);
+        const manifest = await mirror.manifest(reference);
         if (!matches(manifest.bytes, reference))
           throw wrongContent(mirror, `manifest ${reference}`, 'it is not what was asked for');
         return manifest;
       });
       if (found) return found;
     }
-    return this.#origin.manifest(reference, limit);
+    return this.#origin.manifest(reference);
   }
 
   async blob(blob: BlobRequest, sink: BlobSink): Promise<void> {
