@@ -7,6 +7,7 @@
 import { createHash } from 'node:crypto';
 import { compressionOf } from '../compress/magic.js';
 import { arrayOf, asDigest, asObject, asString, optional } from '../pipe/check.js';
+import { digestOf } from '../pipe/digest.js';
 import { asImageConfig, type Descriptor, documentLimit } from '../pipe/oci.js';
 import { bad, type FilePart, type Files } from './files.js';
 import { type Found, type LocalSource, noSuchImage } from './local-source.js';
@@ -103,8 +104,7 @@ export class DockerArchive implements LocalSource {
     const manifest = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: manifestType, config, layers }));
     const blobs = new Map([[config.digest, item.config]]);
     for (const [i, { digest }] of layers.entries()) blobs.set(digest, item.layers[i]!);
-    const digest = `sha256:${createHash('sha256').update(manifest).digest('hex')}`;
-    return { item, bytes: manifest, digest, blobs };
+    return { item, bytes: manifest, digest: digestOf(manifest), blobs };
   }
 
   async #layer(path: string, diffID: string): Promise<Descriptor> {

@@ -3,6 +3,7 @@
  * config. Nothing is used before its size and its digest are checked.
  */
 import { isDigest } from '../pipe/check.js';
+import { digestOf, hasDigest } from '../pipe/digest.js';
 import { Failure } from '../pipe/failure.js';
 import {
   asImageConfig,
@@ -22,17 +23,7 @@ import { warn } from '../pipe/trace.js';
 import { isIndexType, isManifestType, namesImage } from './media-types.js';
 import { fitness, narrower, normalize, unknownArchitecture } from './platform.js';
 import type { BlobSink, Source } from './source.js';
-import {
-  algorithmOf,
-  checkContent,
-  checkDigest,
-  checkIsImage,
-  digestOf,
-  parseJson,
-  tooLarge,
-  type Verified,
-  verified,
-} from './verified.js';
+import { checkContent, checkDigest, checkIsImage, parseJson, tooLarge, type Verified, verified } from './verified.js';
 
 const maxDepth = 4;
 const maxIndexes = 16;
@@ -322,7 +313,7 @@ class MemorySink implements BlobSink {
 
   isVerified(): boolean {
     const { digest, size } = this.blob;
-    return this.offset === size && digestOf(this.bytes(), algorithmOf(digest)) === digest;
+    return this.offset === size && hasDigest(this.bytes(), digest);
   }
 
   bytes(): Buffer {

@@ -5,6 +5,7 @@ import { createHash, type Hash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { algorithmOf } from '../pipe/digest.js';
 import { errnoName, failureOf } from '../pipe/failure.js';
 import type { Descriptor } from '../pipe/oci.js';
 import { isAbandoned, moveInto, ownerOf, ownPath } from './own-files.js';
@@ -34,7 +35,7 @@ export class Partial implements BlobSink {
     private readonly blob: Descriptor,
     private readonly onBytes: (bytes: number) => void,
   ) {
-    this.#algorithm = blob.digest.slice(0, blob.digest.indexOf(':'));
+    this.#algorithm = algorithmOf(blob.digest);
     this.#hash = createHash(this.#algorithm);
     this.#writer = new Writer(fd, 0);
   }

@@ -13,12 +13,12 @@
  * Source: image-spec, image-layout.md.
  */
 
-import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDigest } from '../pipe/check.js';
 import { monotonic } from '../pipe/clock.js';
+import { hasDigest } from '../pipe/digest.js';
 import { errnoName, Failure, type FailureOptions, failureOf } from '../pipe/failure.js';
 import { type Descriptor, documentLimit, type IndexEntry, type Platform, platformName } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
@@ -92,8 +92,7 @@ export class Store {
       if (errnoName(error) === 'ENOENT') return undefined;
       throw failureOf(error, this.path(digest));
     }
-    const [algorithm = ''] = digest.split(':');
-    return createHash(algorithm).update(bytes).digest('hex') === digest.slice(algorithm.length + 1) ? bytes : undefined;
+    return hasDigest(bytes, digest) ? bytes : undefined;
   }
 
   /** Adds a blob whose digest was verified. */

@@ -2,8 +2,8 @@
  * Checks the bytes of a manifest, an index or a config: they have the right size and digest, are JSON that is not
  * nested too deep, and have a media type on which the source, the document and its fields agree.
  */
-import { createHash } from 'node:crypto';
 import { asObject, type JsonObject, optional, asString as text } from '../pipe/check.js';
+import { algorithmOf, digestOf } from '../pipe/digest.js';
 import { Failure } from '../pipe/failure.js';
 import { asImageIndex, type Descriptor, documentLimit, type ImageIndex, type Manifest } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
@@ -123,14 +123,6 @@ export function checkContent(bytes: Buffer, { digest, size }: Descriptor, name: 
 export function checkDigest(bytes: Buffer, digest: string, name: string): void {
   const got = digestOf(bytes, algorithmOf(digest));
   if (got !== digest) throw new Failure(Status.data, name, `digest mismatch: its content has ${got}`);
-}
-
-export function digestOf(bytes: Buffer, algorithm = 'sha256'): string {
-  return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`;
-}
-
-export function algorithmOf(digest: string): string {
-  return digest.slice(0, digest.indexOf(':'));
 }
 
 export function tooLarge(name: string, size: number): Failure {

@@ -1,7 +1,7 @@
 /** A registry behind its mirrors: each is asked in turn, and the registry itself last. */
-import { createHash } from 'node:crypto';
 import type { BlobRequest, BlobSink, RawManifest, Source } from '../image/source.js';
 import { asObject, isDigest } from '../pipe/check.js';
+import { hasDigest } from '../pipe/digest.js';
 import { Failure } from '../pipe/failure.js';
 import { asImageIndex, asManifest } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
@@ -82,9 +82,7 @@ export class Mirrored implements Source {
  * Whether a manifest may be the right one. For a digest that is certain; for a tag it only has to be a manifest at all.
  */
 function matches(bytes: Buffer, reference: string): boolean {
-  if (!isDigest(reference)) return isManifest(bytes);
-  const [algorithm = '', hex] = reference.split(':');
-  return createHash(algorithm).update(bytes).digest('hex') === hex;
+  return isDigest(reference) ? hasDigest(bytes, reference) : isManifest(bytes);
 }
 
 function isManifest(bytes: Buffer): boolean {

@@ -1,0 +1,16 @@
+/** Digests of content, as the image specification writes them: `sha256:HEX`. Source: image-spec, descriptor.md, "Digests". */
+import { createHash } from 'node:crypto';
+
+/** The algorithm of a digest, by the name that Node has for it. */
+export function algorithmOf(digest: string): string {
+  return digest.slice(0, digest.indexOf(':'));
+}
+
+export function digestOf(bytes: Buffer, algorithm = 'sha256'): string {
+  return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`;
+}
+
+/** Whether content has a digest, which is one of a known algorithm. */
+export function hasDigest(bytes: Buffer, digest: string): boolean {
+  return digestOf(bytes, algorithmOf(digest)) === digest;
+}
