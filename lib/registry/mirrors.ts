@@ -8,50 +8,57 @@ import { Status } from '../pipe/status.js';
 import { warn } from '../pipe/trace.js';
 import { RegistryFailure } from './failures.js';
 
-/** A source with a name, for messages. */
-export interface Endpoint extends Source {
+/** A registry, asked for one repository. */
+export interface Registry extends Source {
+  /** The Authorization header for the registry itself, or null when there is none, or none is needed yet. */
+  login(): Promise<string | null>;
+}
+
+/** One of several, with a name for messages. */
+export interface Endpoint extends Registry {
   readonly name: string;
 }
 
 /** Failures of the mirror as a whole: the next request to it would fail as well. */
 const aboutItself: number[] = [Status.unavailable, Status.tryLater, Status.notPermitted];
 
-export class Mirrored implements Source {
+export class Mirrored implements Registry {
   readonly #mirrors: Endpoint[];
-  readonly #origin: Source;
+  readonly #origin: Registry;
 
-  constructor(mirrors: Endpoint[], origin: Source) {
+  constructor(mirrors: Endpoint[], origin: Registry) {
     this.#mirrors = mirrors;
     this.#origin = origin;
   }
 
+  /** Only if no mirror answers, the registry itself has to: when asked later, it says what it wants. */
+  async login(): Promise<string | null> {
+    const answers = await this.#first(async (mirror) => {
+      await mirror.login();
+      return true;
+    });
+    return answers ? null : this.#origin.login();
+  }
+
   async manifest(reference: string): Promise<RawManifest> {
-    for (const mirror of [...this.#mirrors]) {
-      const found = await this.#try(mirror, async () => {
-        const manifest = await mirror.manifest(reference);
-        if (!matches(manifest.bytes, reference))
-          throw wrongContent(mirror, `manifest ${reference}`, 'it is not what was asked for');
-        return manifest;
-      });
-      if (found) return found;
-    }
-    return this.#origin.manifest(reference);
+    const found = await this.#first(async (mirror) => {
+      const manifest = await mirror.manifest(reference);
+      if (matches(manifest.bytes, reference)) return manifest;
+      throw wrongContent(mirror, `manifest ${reference}`, 'it is not what was asked for');
+    });
+    return found ?? this.#origin.manifest(reference);
   }
 
   async blob(blob: BlobRequest, sink: BlobSink): Promise<void> {
     // Mirrors get no URLs of foreign layers: only the registry itself looks there, when no mirror has the layer.
     const { urls: _, ...own } = blob;
-    for (const mirror of [...this.#mirrors]) {
-      const done = await this.#try(mirror, async () => {
-        await mirror.blob(own, sink);
-        if (!sink.isVerified()) {
-          sink.restart();
-          throw wrongContent(mirror, `blob ${blob.digest}`, 'digest mismatch');
-        }
-        return true;
-      });
-      if (done) return;
-    }
+    const done = await this.#first(async (mirror) => {
+      await mirror.blob(own, sink);
+      if (sink.isVerified()) return true;
+      sink.restart();
+      throw wrongContent(mirror, `blob ${blob.digest}`, 'digest mismatch');
+    });
+    if (done) return;
     const begun = sink.offset > 0;
     await this.#origin.blob(blob, sink);
     if (!begun || sink.isVerified()) return;
@@ -61,20 +68,22 @@ export class Mirrored implements Source {
   }
 
   /**
-   * Asks one mirror. When it fails, there is a warning, and the result is undefined. A mirror that cannot be reached,
-   * does not have the image or refuses it is not asked again.
+   * What the first mirror gives that does not fail; undefined when all do. For each that does there is a warning. One that
+   * cannot be reached, does not have the image or refuses it is not asked again.
    */
-  async #try<T>(mirror: Endpoint, attempt: () => Promise<T>): Promise<T | undefined> {
-    try {
-      return await attempt();
-    } catch (error) {
-      // Anything else, such as a full disk, is no fault of the mirror.
-      if (!(error instanceof RegistryFailure)) throw error;
-      const at = this.#mirrors.indexOf(mirror);
-      if (at >= 0 && aboutItself.includes(error.status)) this.#mirrors.splice(at, 1);
-      warn(`mirror ${mirror.name}: ${error.message}; going on to the next`);
-      return undefined;
+  async #first<T>(attempt: (mirror: Endpoint) => Promise<T>): Promise<T | undefined> {
+    for (const mirror of [...this.#mirrors]) {
+      try {
+        return await attempt(mirror);
+      } catch (error) {
+        // Anything else, such as a full disk, is no fault of the mirror.
+        if (!(error instanceof RegistryFailure)) throw error;
+        const at = this.#mirrors.indexOf(mirror);
+        if (at >= 0 && aboutItself.includes(error.status)) this.#mirrors.splice(at, 1);
+        warn(`mirror ${mirror.name}: ${error.message}; going on to the next`);
+      }
     }
+    return undefined;
   }
 }
 

@@ -1,10 +1,8 @@
 /** Makes the client of a registry, with its mirrors, from a document and flags. */
 import { readFileSync } from 'node:fs';
-import type { Source } from '../image/source.js';
 import { asObject, asString, type JsonObject, optional, secret } from '../pipe/check.js';
 import { Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { warn } from '../pipe/trace.js';
 import type { Credentials } from './auth.js';
 import { asAuthorities } from './authorities.js';
 import { findCertificates } from './certificates.js';
@@ -12,6 +10,7 @@ import { RegistryClient, type RegistryOptions } from './client.js';
 import { Connections } from './connections.js';
 import { Guard } from './guard.js';
 import { defaultMinSpeed, defaultTimeouts, type HttpOptions } from './http-options.js';
+import type { Registry } from './mirrors.js';
 import { type Network, splitMirror } from './network.js';
 import { apiHost, isLoopback, isManifestName, tryReference } from './reference.js';
 import { defaultRetryPolicy } from './retry.js';
@@ -25,11 +24,6 @@ export interface RegistryDocument extends JsonObject {
   login?: unknown;
 }
 
-export interface OpenRegistry extends Source {
-  /** The Authorization header for the registry itself, or null when there is none, or none is needed yet. */
-  login(): Promise<string | null>;
-}
-
 /** Where an image is. */
 type Place = Pick<RegistryOptions, 'registry' | 'repository' | 'origin'>;
 
@@ -41,7 +35,7 @@ export async function openRegistry(
   document: RegistryDocument,
   network: Network,
   connections = new Connections(1),
-): Promise<OpenRegistry> {
+): Promise<Registry> {
   checkNames(document);
   const { registry, repository, authorization } = document;
   const shared = { ...sharedOptions(network), connections };
@@ -72,7 +66,7 @@ export async function openRegistry(
   });
   if (mirrors.length === 0) return origin;
   const { Mirrored } = await import('./mirrors.js');
-  return Object.assign(new Mirrored(mirrors, origin), { login: () => loginSomewhere(mirrors, origin) });
+  return new Mirrored(mirrors, origin);
 }
 
 /** Checks what becomes a part of URLs, since a document may come from anywhere. */
@@ -85,23 +79,6 @@ function checkNames({ registry, repository, reference }: RegistryDocument): void
   }
   const isWhole = reference === undefined || (typeof reference === 'string' && isManifestName(reference));
   if (!isWhole) throw wrong('reference', reference);
-}
-
-/**
- * Logs in to the first mirror that answers. Only if none does, the registry itself has to: when asked later, it says
- * what it wants.
- */
-async function loginSomewhere(mirrors: RegistryClient[], origin: RegistryClient): Promise<string | null> {
-  for (const mirror of mirrors) {
-    try {
-      await mirror.login();
-      return null;
-    } catch (error) {
-      if (!(error instanceof Failure)) throw error;
-      warn(`mirror ${mirror.name}: ${error.message}; going on to the next`);
-    }
-  }
-  return origin.login();
 }
 
 /**

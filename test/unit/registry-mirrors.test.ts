@@ -40,6 +40,10 @@ class Fake implements Endpoint {
     readonly until = content.length,
   ) {}
 
+  async login(): Promise<null> {
+    return null;
+  }
+
   async manifest(): Promise<RawManifest> {
     return { bytes: this.content, contentType: undefined };
   }
@@ -102,21 +106,21 @@ test('a disk that is full is no fault of a mirror', async () => {
 });
 
 for (const status of [69, 75, 77]) {
-  test(`a mirror that fails with ${status} is not asked for the next blob`, async () => {
-    let asked = 0;
-    const mirror: Endpoint = {
-      name: 'mirror.example',
-      manifest: async () => assert.fail('not asked for'),
-      blob: async () => {
+  for (const first of ['login', 'blob'] as const) {
+    test(`a mirror whose first answer, to ${first}, is a failure with ${status} is not asked for the next blob`, async () => {
+      let asked = 0;
+      const fail = async () => {
         asked += 1;
         throw new RegistryFailure(status, 'mirror.example', 'no');
-      },
-    };
-    const mirrored = new Mirrored([mirror], new Fake(bytes));
-    for (const sink of [new Sink(), new Sink()]) {
-      await mirrored.blob(blob, sink);
-      assert.ok(sink.isVerified());
-    }
-    assert.equal(asked, 1);
-  });
+      };
+      const mirror: Endpoint = { name: 'mirror.example', login: fail, manifest: fail, blob: fail };
+      const mirrored = new Mirrored([mirror], new Fake(bytes));
+      if (first === 'login') await mirrored.login();
+      for (const sink of [new Sink(), new Sink()]) {
+        await mirrored.blob(blob, sink);
+        assert.ok(sink.isVerified());
+      }
+      assert.equal(asked, 1);
+    });
+  }
 }
