@@ -32,21 +32,19 @@ const privateNets6: [address: string, prefix: number][] = [
   ['fec0::', 10],
 ];
 
-/** The addresses of a host name. */
-export type Resolve = (host: string) => Promise<string[]>;
-
 export class Guard {
   #homeIsPrivate: boolean | undefined;
   #blocked: BlockList | undefined;
 
   /**
    * `home` is the registry's own origin. `allowed` are hosts, possibly with a port, that the user trusts at any
-   * address. They are neither networks nor patterns, so that a hostile registry can reach nothing else.
+   * address. They are neither networks nor patterns, so that a hostile registry can reach nothing else. `resolve` gives
+   * the addresses of a host name.
    */
   constructor(
-    readonly home: URL,
-    readonly resolve: Resolve = resolveHost,
-    readonly allowed: string[] = [],
+    private readonly home: URL,
+    private readonly allowed: string[] = [],
+    private readonly resolve: (host: string) => Promise<string[]> = resolveHost,
   ) {}
 
   isPrivate(address: string): boolean {

@@ -39,23 +39,17 @@ export async function openRegistry(
   checkNames(document);
   const { registry, repository, authorization } = document;
   const shared = { ...sharedOptions(network), connections };
-  const client = (place: Place, more: Partial<RegistryOptions> & { login?: Credentials } = {}) => {
+  const client = (place: Place, more: Partial<RegistryOptions>, login?: Credentials) => {
     const credentials = async () => {
-      if (more.login) return more.login;
+      if (login) return login;
       const { findCredentials } = await import('./credentials.js');
       return findCredentials(place.registry, place.repository);
     };
-    const guard = new Guard(new URL(place.origin), undefined, network.allowPrivate);
+    const guard = new Guard(new URL(place.origin), network.allowPrivate);
     return new RegistryClient({ ...shared, ...more, ...place, credentials, guard });
   };
-  const own = asLogin(document.login, 'login');
-  const origin = client(
-    { registry, repository, origin: originOf(apiHost(registry), network) },
-    {
-      ...(authorization === undefined ? {} : { authorization }),
-      ...(own ? { login: own } : {}),
-    },
-  );
+  const own = { registry, repository, origin: originOf(apiHost(registry), network) };
+  const origin = client(own, { authorization: authorization ?? null }, asLogin(document.login, 'login'));
   const mirrors = (network.mirrors ?? []).map((mirror) => {
     const { scheme, host, path } = splitMirror(mirror);
     // There is no use in waiting for a mirror that is down, since the registry itself can be asked.
@@ -108,7 +102,7 @@ function sharedOptions(network: Network): Partial<HttpOptions> & { retry: { retr
     minSpeed: minSpeed ?? defaultMinSpeed,
     insecure,
     retry: { retries: retries ?? defaultRetryPolicy.retries },
-    ...(caFile === undefined ? {} : { ca: readCa(caFile) }),
+    ca: caFile === undefined ? undefined : readCa(caFile),
   };
 }
 
