@@ -6,16 +6,15 @@
  */
 import { createHash } from 'node:crypto';
 import { compressionOf } from '../compress/magic.js';
-import { arrayOf, asDigest, asObject, asString, optional } from '../pipe/check.js';
+import { arrayOf, asObject, asString, optional } from '../pipe/check.js';
 import { digestOf } from '../pipe/digest.js';
-import { asImageConfig, type Descriptor, documentLimit } from '../pipe/oci.js';
+import { asImageConfig, checkDiffIDs, type Descriptor, documentLimit, ociManifestType } from '../pipe/oci.js';
 import { bad, type FilePart, type Files } from './files.js';
 import { type Found, type LocalSource, noSuchImage } from './local-source.js';
+import { ociConfigType } from './media-types.js';
 import type { BlobSink, RawManifest } from './source.js';
 
 const layerType = 'application/vnd.oci.image.layer.v1.tar';
-const configType = 'application/vnd.oci.image.config.v1+json';
-const manifestType = 'application/vnd.oci.image.manifest.v1+json';
 
 /** Even somebody's whole collection has only some hundreds. */
 const maxImages = 1000;
@@ -66,7 +65,7 @@ export class DockerArchive implements LocalSource {
   async manifest(reference: string): Promise<RawManifest> {
     const found = (await this.#images()).find(({ digest }) => digest === reference);
     if (!found) throw bad(this.files.place, `image ${reference} is not in it any more`);
-    return { bytes: found.bytes, contentType: manifestType };
+    return { bytes: found.bytes, contentType: ociManifestType };
   }
 
   async blob({ digest, size }: Pick<Descriptor, 'digest' | 'size'>, sink: BlobSink): Promise<void> {
@@ -92,16 +91,15 @@ export class DockerArchive implements LocalSource {
   async #make(item: Item): Promise<Made> {
     const bytes = await this.#file(item.config).whole(documentLimit);
     const name = `${this.files.place}: ${item.config}`;
-    const config = await this.#describe(item.config, configType);
+    const config = { mediaType: ociConfigType, digest: digestOf(bytes), size: bytes.length };
     const [, promised] = /([0-9a-f]{64})(?:\.json)?$/.exec(item.config) ?? [];
     if (promised !== undefined && config.digest !== `sha256:${promised}`) throw bad(name, 'its name is not its digest');
-    const { diff_ids } = asImageConfig(parse(bytes, name), name).rootfs;
-    if (diff_ids.length !== item.layers.length) {
-      throw bad(this.files.place, `it has ${item.layers.length} layers, and its config ${diff_ids.length} diffIDs`);
-    }
+    const parsed = asImageConfig(parse(bytes, name), name);
+    checkDiffIDs(item, parsed, this.files.place);
+    const { diff_ids } = parsed.rootfs;
     const layers: Descriptor[] = [];
-    for (const [i, path] of item.layers.entries()) layers.push(await this.#layer(path, asDigest(diff_ids[i], name)));
-    const manifest = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: manifestType, config, layers }));
+    for (const [i, path] of item.layers.entries()) layers.push(await this.#layer(path, diff_ids[i]!));
+    const manifest = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: ociManifestType, config, layers }));
     const blobs = new Map([[config.digest, item.config]]);
     for (const [i, { digest }] of layers.entries()) blobs.set(digest, item.layers[i]!);
     return { item, bytes: manifest, digest: digestOf(manifest), blobs };
@@ -117,7 +115,7 @@ export class DockerArchive implements LocalSource {
 
   async #describe(path: string, mediaType: string): Promise<Descriptor> {
     const known = this.#described.get(path);
-    if (known) return { ...known, mediaType };
+    if (known) return known;
     const file = this.#file(path);
     const hash = createHash('sha256');
     for await (const chunk of file.chunks()) hash.update(chunk);

@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { asObject, type JsonObject } from '../pipe/check.js';
 import { Failure, failureOf } from '../pipe/failure.js';
-import { asIndexEntries, type IndexEntry } from '../pipe/oci.js';
+import { asIndexEntries, type IndexEntry, ociIndexType } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 import { checkNesting } from './verified.js';
 
@@ -42,8 +42,7 @@ export function parseIndex(
 }
 
 export function indexJson(entries: IndexEntry[], index: JsonObject = {}): string {
-  const type = 'application/vnd.oci.image.index.v1+json';
-  return JSON.stringify({ schemaVersion: 2, mediaType: type, ...index, manifests: entries });
+  return JSON.stringify({ schemaVersion: 2, mediaType: ociIndexType, ...index, manifests: entries });
 }
 
 /** The tag of an entry: `latest`, or a full image name. */

@@ -1,12 +1,9 @@
 /** The media types of images. Sources: image-spec, media-types.md; distribution's manifest-v2-2 for Docker's. */
 import { type Descriptor, indexTypes, manifestTypes } from '../pipe/oci.js';
 
+export const ociConfigType = 'application/vnd.oci.image.config.v1+json';
 /** In early pushes to Docker Hub every blob was an octet-stream. */
-const configTypes = [
-  'application/vnd.oci.image.config.v1+json',
-  'application/vnd.docker.container.image.v1+json',
-  'application/octet-stream',
-];
+const configTypes = [ociConfigType, 'application/vnd.docker.container.image.v1+json', 'application/octet-stream'];
 /** Types of servers that do not know the content: then the body decides. */
 const genericTypes = ['application/json', 'text/plain', 'application/octet-stream', 'binary/octet-stream', ''];
 

@@ -5,7 +5,15 @@
 import { asObject, type JsonObject, optional, asString as text } from '../pipe/check.js';
 import { algorithmOf, digestOf } from '../pipe/digest.js';
 import { Failure } from '../pipe/failure.js';
-import { asImageIndex, type Descriptor, documentLimit, type ImageIndex, type Manifest } from '../pipe/oci.js';
+import {
+  asImageIndex,
+  type Descriptor,
+  documentLimit,
+  type ImageIndex,
+  type Manifest,
+  ociIndexType,
+  ociManifestType,
+} from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 import {
   bareType,
@@ -55,8 +63,8 @@ export function verified(bytes: Buffer, digest: string, claimed: string | undefi
 
 function typeByShape(value: JsonObject, name: string): string {
   const shape: Partial<ImageIndex & Manifest> = value;
-  if (shape.manifests !== undefined && shape.layers === undefined) return 'application/vnd.oci.image.index.v1+json';
-  if (shape.layers !== undefined && shape.manifests === undefined) return 'application/vnd.oci.image.manifest.v1+json';
+  if (shape.manifests !== undefined && shape.layers === undefined) return ociIndexType;
+  if (shape.layers !== undefined && shape.manifests === undefined) return ociManifestType;
   throw new Failure(Status.data, name, 'it is neither an index nor a manifest');
 }
 

@@ -7,14 +7,10 @@ import { Failure } from './failure.js';
 import { Status } from './status.js';
 
 /** Media types of an index and of a manifest. Sources: image-spec, media-types.md; distribution's manifest-v2-2 for Docker's. */
-export const indexTypes = [
-  'application/vnd.oci.image.index.v1+json',
-  'application/vnd.docker.distribution.manifest.list.v2+json',
-];
-export const manifestTypes = [
-  'application/vnd.oci.image.manifest.v1+json',
-  'application/vnd.docker.distribution.manifest.v2+json',
-];
+export const ociIndexType = 'application/vnd.oci.image.index.v1+json';
+export const indexTypes = [ociIndexType, 'application/vnd.docker.distribution.manifest.list.v2+json'];
+export const ociManifestType = 'application/vnd.oci.image.manifest.v1+json';
+export const manifestTypes = [ociManifestType, 'application/vnd.docker.distribution.manifest.v2+json'];
 
 /** Bytes of a manifest, index or config. image-spec and distribution-spec: registries hold manifests of at most 4 MiB. */
 export const documentLimit = 4 * 1024 * 1024;
@@ -191,10 +187,10 @@ export function asImageConfig(value: unknown, name: string): ImageConfig {
 }
 
 /** image-spec, config.md, "rootfs": there is a diffID for each layer. Throws `Failure` 65. */
-export function checkDiffIDs(manifest: Manifest, config: ImageConfig, name: string): void {
-  const [layers, diffIDs] = [manifest.layers.length, config.rootfs.diff_ids.length];
-  if (layers === diffIDs) return;
-  throw new Failure(Status.data, name, `it has ${layers} layers, and its config ${diffIDs} diffIDs`);
+export function checkDiffIDs({ layers }: { layers: unknown[] }, { rootfs }: ImageConfig, name: string): void {
+  const [count, diffIDs] = [layers.length, rootfs.diff_ids.length];
+  if (count === diffIDs) return;
+  throw new Failure(Status.data, name, `it has ${count} layers, and its config ${diffIDs} diffIDs`);
 }
 
 /** `os/architecture[/variant]`, as people write a platform. */
