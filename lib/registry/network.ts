@@ -65,52 +65,51 @@ export const networkFlags = {
  */
 export function networkOf(flags: FlagValues<typeof networkFlags>, document: JsonObject = {}): Network {
   const told = asNetwork(document.network, 'network');
-  const asked: Network = {
-    ...list('plainHttp', given('--plain-http', flags['plain-http'], asHost)),
-    ...list('insecure', given('--insecure', flags.insecure, asHost)),
-    ...list('allowPrivate', given('--allow-private', flags['allow-private'], asHost)),
-    ...list('mirrors', given('--mirror', flags.mirror, asMirror)),
-    ...single('caFile', flags['ca-file'] === undefined ? undefined : resolve(flags['ca-file'])),
-    ...single('connectTimeout', flags['connect-timeout']),
-    ...single('headerTimeout', flags['header-timeout']),
-    ...single('idleTimeout', flags['idle-timeout']),
-    ...single('minSpeed', flags['min-speed']),
-    ...single('retries', flags.retries),
-  };
+  const asked = onlyDefined<Network>({
+    plainHttp: given('--plain-http', flags['plain-http'], asHost),
+    insecure: given('--insecure', flags.insecure, asHost),
+    allowPrivate: given('--allow-private', flags['allow-private'], asHost),
+    mirrors: given('--mirror', flags.mirror, asMirror),
+    caFile: flags['ca-file'] === undefined ? undefined : resolve(flags['ca-file']),
+    connectTimeout: flags['connect-timeout'],
+    headerTimeout: flags['header-timeout'],
+    idleTimeout: flags['idle-timeout'],
+    minSpeed: flags['min-speed'],
+    retries: flags.retries,
+  });
   return { ...told, ...asked };
-}
-
-function list<K extends keyof Network>(key: K, values: string[]): Network {
-  return values.length > 0 ? { [key]: values } : {};
-}
-
-function single<K extends keyof Network>(key: K, value: Network[K]): Network {
-  return value === undefined ? {} : { [key]: value };
 }
 
 /** The field `network` of a document; an absent one asks for nothing. */
 function asNetwork(value: unknown, name: string): Network {
   const it = optional(value, name, asObject) ?? {};
-  const network: Network = {};
-  for (const [key, check] of [
-    ['plainHttp', asHost],
-    ['insecure', asHost],
-    ['allowPrivate', asHost],
-    ['mirrors', asMirror],
-  ] as const) {
-    const values = optional(it[key], `${name}.${key}`, arrayOf(check));
-    if (values) network[key] = values;
-  }
-  for (const key of ['connectTimeout', 'headerTimeout', 'idleTimeout', 'minSpeed', 'retries'] as const) {
-    const number = optional(it[key], `${name}.${key}`, asSize);
-    if (number !== undefined) network[key] = number;
-  }
-  const caFile = optional(it.caFile, `${name}.caFile`, asString);
-  return caFile === undefined ? network : { ...network, caFile };
+  const field = <T>(key: keyof Network, check: (value: unknown, name: string) => T) =>
+    optional(it[key], `${name}.${key}`, check);
+  return onlyDefined<Network>({
+    plainHttp: field('plainHttp', arrayOf(asHost)),
+    insecure: field('insecure', arrayOf(asHost)),
+    allowPrivate: field('allowPrivate', arrayOf(asHost)),
+    mirrors: field('mirrors', arrayOf(asMirror)),
+    caFile: field('caFile', asString),
+    connectTimeout: field('connectTimeout', asSize),
+    headerTimeout: field('headerTimeout', asSize),
+    idleTimeout: field('idleTimeout', asSize),
+    minSpeed: field('minSpeed', asSize),
+    retries: field('retries', asSize),
+  });
 }
 
-/** The values of a flag, checked like a field of a document. A wrong one is wrong usage (64). */
-function given(flag: string, values: string[], check: (value: unknown, name: string) => string): string[] {
+/** Without this, what a flag leaves open would hide what the document has. */
+function onlyDefined<T extends object>(fields: { [K in keyof T]-?: T[K] | undefined }): Partial<T> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Partial<T>;
+}
+
+/**
+ * The values of a flag, checked like a field of a document; undefined when it is not given. A wrong one is wrong usage
+ * (64).
+ */
+function given(flag: string, values: string[], check: (value: unknown, name: string) => string): string[] | undefined {
+  if (values.length === 0) return undefined;
   try {
     return values.map((value) => check(value, flag));
   } catch (error) {
