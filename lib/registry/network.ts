@@ -7,7 +7,9 @@ import { arrayOf, asObject, asSize, asString, type JsonObject, optional, wrong }
 import { Failure } from '../pipe/failure.js';
 import type { Flags, FlagValues } from '../pipe/flags.js';
 import { Status } from '../pipe/status.js';
+import { defaultMinSpeed, defaultTimeouts } from './http-options.js';
 import { apiHost, isRepository } from './reference.js';
+import { defaultRetryPolicy } from './retry.js';
 import { withoutLogin } from './url.js';
 
 /** The field of the document. It has only what was asked for. */
@@ -31,6 +33,8 @@ export interface Network {
   retries?: number;
 }
 
+const { connect, headers, idle } = defaultTimeouts;
+
 export const networkFlags = {
   'plain-http': { kind: 'list', value: 'HOST', help: 'speak http without TLS to this registry (loopback: always)' },
   insecure: { kind: 'list', value: 'HOST', help: 'speak TLS to this registry and do not check its certificate' },
@@ -49,15 +53,31 @@ export const networkFlags = {
     value: 'HOST[/PATH]',
     help: 'ask this mirror first, with PATH before the repository; digests are checked as ever',
   },
-  'connect-timeout': { kind: 'count', value: 'SECONDS', help: 'until a connection is up (default 15, 0: no limit)' },
-  'header-timeout': { kind: 'count', value: 'SECONDS', help: 'until an answer begins (default 60, 0: no limit)' },
-  'idle-timeout': { kind: 'count', value: 'SECONDS', help: 'without a byte in mid-transfer (default 60, 0: no limit)' },
+  'connect-timeout': {
+    kind: 'count',
+    value: 'SECONDS',
+    help: `until a connection is up (default ${connect}, 0: no limit)`,
+  },
+  'header-timeout': {
+    kind: 'count',
+    value: 'SECONDS',
+    help: `until an answer begins (default ${headers}, 0: no limit)`,
+  },
+  'idle-timeout': {
+    kind: 'count',
+    value: 'SECONDS',
+    help: `without a byte in mid-transfer (default ${idle}, 0: no limit)`,
+  },
   'min-speed': {
     kind: 'count',
     value: 'BYTES',
-    help: 'a second, on average over the idle time-out, or a transfer has stalled (default 100, 0: no limit)',
+    help: `a second, on average over the idle time-out, or a transfer has stalled (default ${defaultMinSpeed}, 0: no limit)`,
   },
-  retries: { kind: 'count', value: 'N', help: 'how often to try again without any progress (default 4, 0: never)' },
+  retries: {
+    kind: 'count',
+    value: 'N',
+    help: `how often to try again without any progress (default ${defaultRetryPolicy.retries}, 0: never)`,
+  },
 } as const satisfies Flags;
 
 /**
