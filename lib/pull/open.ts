@@ -13,7 +13,7 @@ import type { Flags, FlagValues } from '../pipe/flags.js';
 import { StdinLines } from '../pipe/input.js';
 import type { Manifest } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
-import { Connections } from '../registry/connections.js';
+import type { Connections } from '../registry/connections.js';
 import { loadAgent } from '../registry/dispatchers.js';
 import { askedLogin, loginFlags } from '../registry/login.js';
 import { networkFlags, networkOf } from '../registry/network.js';
@@ -60,7 +60,7 @@ export async function nameLocal(image: string, offline: boolean): Promise<TokenD
 }
 
 /** Opens the registry of an image, and logs in there. */
-export async function openNamed(image: string, flags: AllFlags, connections = new Connections(1)): Promise<Opened> {
+export async function openNamed(image: string, flags: AllFlags, connections?: Connections): Promise<Opened> {
   const named = nameFields(parseReference(image));
   const network = networkOf(flags);
   const login = await askedLogin(flags);

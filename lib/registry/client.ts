@@ -42,7 +42,7 @@ export interface RegistryOptions extends Partial<Omit<HttpOptions, 'onResponse'>
   credentials?: () => Promise<Credentials | undefined>;
   retry?: Partial<RetryPolicy>;
   /** Connections that are not needed help with large blobs. Without this option each blob has a single one. */
-  connections?: Connections;
+  connections?: Connections | undefined;
   pieces?: Partial<PiecePolicy>;
   /** A clock in milliseconds that never goes back, for tests. */
   clock?: () => number;

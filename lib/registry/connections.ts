@@ -5,8 +5,9 @@
 export class Connections {
   /** Bytes of blobs that have come over all of them. */
   received = 0;
+  /** Whether spare connections are helping a download. That download sets it. */
+  areHelping = false;
   #taken = 0;
-  #helping = false;
   #refused = false;
   /** The highest rate seen so far, in bytes per millisecond, by the number of connections. */
   readonly #rates: number[] = [];
@@ -33,15 +34,6 @@ export class Connections {
   /** Whether new downloads need the connections that help another one. */
   get areScarce(): boolean {
     return this.#taken > this.limit;
-  }
-
-  /** Whether spare connections are helping a download. That download sets it. */
-  get areHelping(): boolean {
-    return this.#helping;
-  }
-
-  set areHelping(helping: boolean) {
-    this.#helping = helping;
   }
 
   get taken(): number {

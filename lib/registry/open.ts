@@ -7,7 +7,7 @@ import type { Credentials } from './auth.js';
 import { asAuthorities } from './authorities.js';
 import { findCertificates } from './certificates.js';
 import { RegistryClient, type RegistryOptions } from './client.js';
-import { Connections } from './connections.js';
+import type { Connections } from './connections.js';
 import { Guard } from './guard.js';
 import { defaultMinSpeed, defaultTimeouts, type HttpOptions } from './http-options.js';
 import type { Registry } from './mirrors.js';
@@ -34,7 +34,7 @@ type Place = Pick<RegistryOptions, 'registry' | 'repository' | 'origin'>;
 export async function openRegistry(
   document: RegistryDocument,
   network: Network,
-  connections = new Connections(1),
+  connections?: Connections,
 ): Promise<Registry> {
   checkNames(document);
   const { registry, repository, authorization } = document;
