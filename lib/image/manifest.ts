@@ -21,7 +21,7 @@ import {
 import { Status } from '../pipe/status.js';
 import { warn } from '../pipe/trace.js';
 import { isIndexType, isManifestType, namesImage } from './media-types.js';
-import { fitness, narrower, normalize, unknownArchitecture } from './platform.js';
+import { type Choice, fitness, narrower, normalize, unknownArchitecture } from './platform.js';
 import type { BlobSink, Source } from './source.js';
 import { checkContent, checkDigest, checkIsImage, parseJson, tooLarge, type Verified, verified } from './verified.js';
 
@@ -36,15 +36,11 @@ export interface ResolvedImage {
   platform: Platform;
 }
 
-export interface ResolveRequest {
+export interface ResolveRequest extends Choice {
   /** The image as the user knows it, for messages. */
   image: string;
   /** A tag or a digest. */
   reference: string;
-  /** Normalized. */
-  wanted: Platform;
-  /** The user named the platform, so that an image for another one is refused, even if it is the only one. */
-  strict?: boolean;
   /** Where documents are looked up first, and where manifest and config are kept. */
   store: DocumentStore;
   /**

@@ -29,9 +29,11 @@ const architectures = new Set(
 /** The architecture of an image that does not tell its platform. */
 export const unknownArchitecture = 'unknown';
 
-/** The platform that is looked for. `strict`: the user named it and accepts no other. */
+/** The platform that is looked for. */
 export interface Choice {
+  /** Normalized. */
   wanted: Platform;
+  /** The user named it: an image for another one is refused, even if it is the only one. */
   strict: boolean;
 }
 

@@ -116,13 +116,13 @@ export async function openPiped<D extends TokenDocument>(
 /** Finds the manifest and the config, and keeps them in the store. Throws as `resolveImage` does. */
 export async function resolveOpened(
   { document, source }: Opened,
-  { wanted, strict }: Choice,
+  choice: Choice,
   store: Store,
   onManifest?: (manifest: Manifest) => void,
 ): Promise<ManifestDocument> {
   const { resolveImage } = await import('../image/manifest.js');
   const { image, reference } = document;
-  const found = await resolveImage(source, { image, reference, wanted, strict, store, onManifest });
+  const found = await resolveImage(source, { ...choice, image, reference, store, onManifest });
   const { digest, mediaType, manifest, config, platform } = found;
   return { ...document, platform, digest, mediaType, manifest, config };
 }

@@ -112,7 +112,7 @@ async function fetchOnce(registry: Registry, home: string): Promise<Layer[]> {
     pieces: { after: 50, remaining: 100, lead: 100, busy: 2, gain: -10, size: 30_000, count: 6 },
   });
   try {
-    const request = { image: 'demo', reference: 'latest', wanted: hostPlatform(), store };
+    const request = { image: 'demo', reference: 'latest', wanted: hostPlatform(), strict: false, store };
     const found = await resolveImage(source, request);
     const announced: Layer[] = [];
     const layers = new LayerFetch({ ...found, source, store, jobs: 3, progress });
