@@ -7,8 +7,12 @@ export function compressionOf(head: Buffer): Compression {
   if (head.length < 4) return 'none';
   const magic = head.readUInt32LE(0);
   // A skippable frame may come first.
-  return magic === 0xfd2fb528 || (magic & 0xfffffff0) >>> 0 === 0x184d2a50 ? 'zstd' : 'none';
+  return magic === zstdMagic || isSkippable(magic) ? 'zstd' : 'none';
 }
+
+/** The magic number of a frame of zstd, and whether one is that of a skippable frame. */
+export const zstdMagic = 0xfd2fb528;
+export const isSkippable = (magic: number): boolean => (magic & 0xfffffff0) >>> 0 === 0x184d2a50;
 
 /**
  * Formats that docker accepts for layers and the image specification does not, with how their data begins, in

@@ -4,8 +4,8 @@
  */
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
+import { isSkippable, zstdMagic } from './magic.js';
 
-const magic = 0xfd2fb528;
 const maxHeader = 18;
 /**
  * Bytes of memory that a frame may demand of a decoder: the default of libzstd (zstd.h, ZSTD_WINDOWLOG_LIMIT_DEFAULT).
@@ -90,13 +90,14 @@ export class FrameWalker {
         this.magicComplete(head.readUInt32LE(0));
         break;
       case 'header':
-        // The descriptor says how long the header is; then it is read to its end.
-        if (this.wanted === 1 && headerBytes(head[0]!) > 1) this.wanted = headerBytes(head[0]!);
-        else {
+        // The descriptor, its first byte, says how long it is, two bytes at least; then it is read to its end.
+        if (this.wanted === 1) {
+          this.wanted = headerBytes(head[0]!);
+          this.hasChecksum = (head[0]! & 0x04) !== 0;
+        } else {
           this.checkHeader();
           this.expect('block', 3);
         }
-        this.hasChecksum = this.state === 'header' ? (head[0]! & 0x04) !== 0 : this.hasChecksum;
         break;
       case 'block':
         this.blockComplete(head.readUIntLE(0, 3));
@@ -117,8 +118,8 @@ export class FrameWalker {
   }
 
   private magicComplete(value: number): void {
-    if (value === magic) this.expect('header', 1);
-    else if ((value & 0xfffffff0) >>> 0 === 0x184d2a50) this.expect('skippable-size', 4);
+    if (value === zstdMagic) this.expect('header', 1);
+    else if (isSkippable(value)) this.expect('skippable-size', 4);
     else if (value === 0) this.state = 'padding';
     else throw this.damaged('other data follows the zstd data');
   }
