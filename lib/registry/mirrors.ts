@@ -23,12 +23,13 @@ export interface Endpoint extends Registry {
 const aboutItself: number[] = [Status.unavailable, Status.tryLater, Status.notPermitted];
 
 export class Mirrored implements Registry {
-  readonly #mirrors: Endpoint[];
-  readonly #origin: Registry;
+  readonly #mirrors: Set<Endpoint>;
 
-  constructor(mirrors: Endpoint[], origin: Registry) {
-    this.#mirrors = mirrors;
-    this.#origin = origin;
+  constructor(
+    mirrors: Endpoint[],
+    private readonly origin: Registry,
+  ) {
+    this.#mirrors = new Set(mirrors);
   }
 
   /** Only if no mirror answers, the registry itself has to: when asked later, it says what it wants. */
@@ -37,7 +38,7 @@ export class Mirrored implements Registry {
       await mirror.login();
       return true;
     });
-    return answers ? null : this.#origin.login();
+    return answers ? null : this.origin.login();
   }
 
   async manifest(reference: string): Promise<RawManifest> {
@@ -46,7 +47,7 @@ export class Mirrored implements Registry {
       if (matches(manifest.bytes, reference)) return manifest;
       throw wrongContent(mirror, `manifest ${reference}`, 'it is not what was asked for');
     });
-    return found ?? this.#origin.manifest(reference);
+    return found ?? this.origin.manifest(reference);
   }
 
   async blob(blob: BlobRequest, sink: BlobSink): Promise<void> {
@@ -60,11 +61,11 @@ export class Mirrored implements Registry {
     });
     if (done) return;
     const begun = sink.offset > 0;
-    await this.#origin.blob(blob, sink);
+    await this.origin.blob(blob, sink);
     if (!begun || sink.isVerified()) return;
     // A mirror may have sent wrong bytes before it broke off, so the registry sends everything once more.
     sink.restart();
-    await this.#origin.blob(blob, sink);
+    await this.origin.blob(blob, sink);
   }
 
   /**
@@ -72,14 +73,13 @@ export class Mirrored implements Registry {
    * cannot be reached, does not have the image or refuses it is not asked again.
    */
   async #first<T>(attempt: (mirror: Endpoint) => Promise<T>): Promise<T | undefined> {
-    for (const mirror of [...this.#mirrors]) {
+    for (const mirror of this.#mirrors) {
       try {
         return await attempt(mirror);
       } catch (error) {
         // Anything else, such as a full disk, is no fault of the mirror.
         if (!(error instanceof RegistryFailure)) throw error;
-        const at = this.#mirrors.indexOf(mirror);
-        if (at >= 0 && aboutItself.includes(error.status)) this.#mirrors.splice(at, 1);
+        if (aboutItself.includes(error.status)) this.#mirrors.delete(mirror);
         warn(`mirror ${mirror.name}: ${error.message}; going on to the next`);
       }
     }
