@@ -170,19 +170,14 @@ function scopeFor(challenge: Challenge, { repository }: AuthTarget): string {
 function readToken(body: Buffer, url: URL): Grant {
   const wrong = (why: string) =>
     new RegistryFailure(Status.protocol, redactUrl(url), `the token service's answer ${why}`);
-  let value: unknown;
-  try {
-    value = JSON.parse(body.toString());
-  } catch {
-    throw wrong('is not JSON');
-  }
   let token: string | undefined;
   let lifetime: unknown;
   try {
-    const it = asObject(value, 'answer');
+    const it = asObject(JSON.parse(body.toString()), 'answer');
     lifetime = it.expires_in;
     token = optional(it.token, 'token', asString) || optional(it.access_token, 'access_token', asString);
   } catch (error) {
+    if (error instanceof SyntaxError) throw wrong('is not JSON');
     if (error instanceof Failure) throw wrong('has no usable token');
     throw error;
   }
