@@ -18,7 +18,7 @@ import { Layout } from './layout.js';
 import type { Found, LocalSource } from './local-source.js';
 import { Offline } from './offline.js';
 import type { Choice } from './platform.js';
-import type { BlobRequest, BlobSink, RawManifest, Source } from './source.js';
+import type { Source } from './source.js';
 import { Store } from './store.js';
 
 export interface LocalImage {
@@ -60,27 +60,17 @@ export function openLocal(place: string, image: string, choice: Choice): Source 
   if (place === 'store') return new Offline(new Store(), image, choice);
   const [, kind = '', path = ''] = /^(oci|oci-archive|docker-archive):(\/.*)$/s.exec(place) ?? [];
   if (kind === '') throw bad('source', `${JSON.stringify(place)} is not a known kind of source`);
-  return new Unopened(() => open(kind, path));
+  return openedLate(() => open(kind, path));
 }
 
 /** A source that is opened only when it is asked for something: everything may be in the store already. */
-class Unopened implements Source {
-  #opened: Promise<Source> | undefined;
-
-  constructor(private readonly open: () => Promise<Source>) {}
-
-  async manifest(reference: string): Promise<RawManifest> {
-    return (await this.#source()).manifest(reference);
-  }
-
-  async blob(blob: BlobRequest, sink: BlobSink): Promise<void> {
-    return (await this.#source()).blob(blob, sink);
-  }
-
-  #source(): Promise<Source> {
-    this.#opened ??= this.open();
-    return this.#opened;
-  }
+function openedLate(open: () => Promise<Source>): Source {
+  let opened: Promise<Source> | undefined;
+  const source = () => (opened ??= open());
+  return {
+    manifest: async (reference) => (await source()).manifest(reference),
+    blob: async (blob, sink) => (await source()).blob(blob, sink),
+  };
 }
 
 async function open(kind: string, path: string): Promise<LocalSource> {
