@@ -6,7 +6,7 @@
  */
 import { createHash } from 'node:crypto';
 import { compressionOf } from '../compress/magic.js';
-import { arrayOf, asObject, asString, optional } from '../pipe/check.js';
+import { arrayOf, asJson, asObject, asString, optional } from '../pipe/check.js';
 import { digestOf } from '../pipe/digest.js';
 import { asImageConfig, checkDiffIDs, type Descriptor, documentLimit, ociManifestType } from '../pipe/oci.js';
 import { bad, type FilePart, type Files } from './files.js';
@@ -48,7 +48,7 @@ export class DockerArchive implements LocalSource {
     const file = files.open('manifest.json');
     if (!file) return undefined;
     const name = `${files.place}: manifest.json`;
-    const items = arrayOf(asItem)(parse(await file.whole(documentLimit), name), name);
+    const items = arrayOf(asItem)(asJson(await file.whole(documentLimit), name), name);
     if (items.length > maxImages) throw bad(name, `it has more than ${maxImages} images`);
     return new DockerArchive(files, items);
   }
@@ -94,7 +94,7 @@ export class DockerArchive implements LocalSource {
     const config = { mediaType: ociConfigType, digest: digestOf(bytes), size: bytes.length };
     const [, promised] = /([0-9a-f]{64})(?:\.json)?$/.exec(item.config) ?? [];
     if (promised !== undefined && config.digest !== `sha256:${promised}`) throw bad(name, 'its name is not its digest');
-    const parsed = asImageConfig(parse(bytes, name), name);
+    const parsed = asImageConfig(asJson(bytes, name), name);
     checkDiffIDs(item, parsed, this.files.place);
     const { diff_ids } = parsed.rootfs;
     const layers: Descriptor[] = [];
@@ -142,12 +142,4 @@ function asItem(value: unknown, name: string): Item {
 
 function namesOf({ item, digest }: Made): string[] {
   return item.tags.length > 0 ? item.tags : [`@${digest}`];
-}
-
-function parse(bytes: Buffer, name: string): unknown {
-  try {
-    return JSON.parse(bytes.toString());
-  } catch {
-    throw bad(name, 'it is no JSON');
-  }
 }

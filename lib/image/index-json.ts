@@ -4,10 +4,9 @@
  * podman look for the full name.
  */
 import { readFileSync } from 'node:fs';
-import { asObject, type JsonObject } from '../pipe/check.js';
-import { Failure, failureOf } from '../pipe/failure.js';
+import { asJson, asObject, type JsonObject } from '../pipe/check.js';
+import { failureOf } from '../pipe/failure.js';
 import { asIndexEntries, type IndexEntry, ociIndexType } from '../pipe/oci.js';
-import { Status } from '../pipe/status.js';
 import { checkNesting } from './verified.js';
 
 const refName = 'org.opencontainers.image.ref.name';
@@ -25,17 +24,8 @@ export function readIndex(path: string): { index: JsonObject; entries: IndexEntr
 }
 
 /** The same for one of a layout; `path` and `hint` are for messages. */
-export function parseIndex(
-  bytes: Buffer,
-  path: string,
-  hint = 'the image layout is damaged',
-): { index: JsonObject; entries: IndexEntry[] } {
-  let value: unknown;
-  try {
-    value = JSON.parse(bytes.toString());
-  } catch {
-    throw new Failure(Status.data, path, 'it is no JSON', { hint });
-  }
+export function parseIndex(bytes: Buffer, path: string, hint: string): { index: JsonObject; entries: IndexEntry[] } {
+  const value = asJson(bytes, path, hint);
   checkNesting(bytes, path);
   const index = asObject(value, path);
   return { index, entries: asIndexEntries(index.manifests ?? null, `${path}.manifests`) };

@@ -2,7 +2,7 @@
  * An OCI image layout as a source of images, in a directory or in an archive. It is the user's own, and only read.
  * Source: image-spec, image-layout.md.
  */
-import { asObject, asString, isDigest } from '../pipe/check.js';
+import { asJson, asObject, asString, isDigest } from '../pipe/check.js';
 import type { Failure } from '../pipe/failure.js';
 import { type Descriptor, documentLimit, type IndexEntry } from '../pipe/oci.js';
 import { bad, type FilePart, type Files } from './files.js';
@@ -10,6 +10,8 @@ import { imageOf, indexJson, parseIndex, tagOf } from './index-json.js';
 import { type Found, type LocalSource, noSuchImage } from './local-source.js';
 import { namesImage } from './media-types.js';
 import type { BlobSink, RawManifest } from './source.js';
+
+const damaged = 'the image layout is damaged';
 
 export class Layout implements LocalSource {
   private constructor(
@@ -21,10 +23,10 @@ export class Layout implements LocalSource {
   static async open(files: Files): Promise<Layout | undefined> {
     const marker = files.open('oci-layout');
     if (!marker) return undefined;
-    checkVersion((await wholeOf(marker)).toString(), `${files.place}: oci-layout`);
+    checkVersion(await wholeOf(marker), `${files.place}: oci-layout`);
     const file = files.open('index.json');
     if (!file) throw bad(files.place, 'it has no index.json');
-    const { entries } = parseIndex(await wholeOf(file), `${files.place}: index.json`);
+    const { entries } = parseIndex(await wholeOf(file), `${files.place}: index.json`, damaged);
     const checkable = entries.filter(({ digest }) => isDigest(digest));
     return new Layout(files, checkable);
   }
@@ -91,14 +93,9 @@ function ownImages(entries: IndexEntry[]): IndexEntry[] {
 }
 
 /** image-spec, image-layout.md, "oci-layout file". A layout of the next version may keep its blobs anywhere. */
-function checkVersion(text: string, name: string): void {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw bad(name, 'it is no JSON', 'the image layout is damaged');
-  }
-  const version = asString(asObject(value, name).imageLayoutVersion, `${name}: imageLayoutVersion`);
+function checkVersion(marker: Buffer, name: string): void {
+  const value = asObject(asJson(marker, name, damaged), name);
+  const version = asString(value.imageLayoutVersion, `${name}: imageLayoutVersion`);
   if (!version.startsWith('1.')) throw bad(name, `the layout is of version ${version}, and only 1 is known`);
 }
 

@@ -20,6 +20,15 @@ function describe(value: unknown): string {
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 
+/** The value of a JSON text from a file, of which `name` is the name and `hint` says what to do with it. */
+export function asJson(text: Buffer, name: string, hint?: string): unknown {
+  try {
+    return JSON.parse(text.toString());
+  } catch {
+    throw new Failure(Status.data, name, 'it is no JSON', { hint });
+  }
+}
+
 export function asObject(value: unknown, name: string): JsonObject {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong(name, 'an object', value);
   return value as JsonObject;
