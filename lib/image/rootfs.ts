@@ -31,7 +31,7 @@ export function rootfsPath(digest: string, home: string = storeHome()): string {
 /** The document of a tree, if that is complete: the document is written last. */
 export function findRootfs(path: string): RootfsDocument | undefined {
   try {
-    const document = asRootfsDocument(JSON.parse(fs.readFileSync(`${path}.json`, 'utf8')));
+    const document = asRootfsDocument(JSON.parse(fs.readFileSync(`${path}.json`, 'utf8')), `${path}.json`);
     return fs.lstatSync(path).isDirectory() ? { ...document, rootfs: path } : undefined;
   } catch (error) {
     if (errnoName(error) === 'ENOENT' || error instanceof SyntaxError) return undefined;

@@ -97,14 +97,14 @@ export function asManifestDocument(value: unknown): ManifestDocument {
   return { ...it, manifest, config } as ManifestDocument;
 }
 
-/** `where` is the name of the document in messages: it may also come from a file. */
-export function asRootfsDocument(value: unknown, where?: string): RootfsDocument {
-  const it = asStage(value, ['rootfs'], 'md-unpack', where);
-  asString(it.image, 'image');
-  asDigest(it.digest, 'digest');
-  asPlatform(it.platform, 'platform');
-  const config = asImageConfig(it.config, 'config');
-  asString(it.rootfs, 'rootfs');
+/** A document that was read from the file at `path`. */
+export function asRootfsDocument(value: unknown, path: string): RootfsDocument {
+  const it = asObject(value, path);
+  asString(it.rootfs, `${path}: rootfs`);
+  asString(it.image, `${path}: image`);
+  asDigest(it.digest, `${path}: digest`);
+  asPlatform(it.platform, `${path}: platform`);
+  const config = asImageConfig(it.config, `${path}: config`);
   return { ...it, config } as RootfsDocument;
 }
 
@@ -135,12 +135,11 @@ export function asErrorReport(value: unknown): ErrorReport {
  * Checks the fields that `writer` adds. Without one of them the document comes from another stage or was made by hand, and
  * the message says which is missing.
  */
-function asStage(value: unknown, fields: string[], writer: string, where = 'document on stdin'): JsonObject {
-  const it = asObject(value, where);
+function asStage(value: unknown, fields: string[], writer: string): JsonObject {
+  const it = asObject(value, 'document on stdin');
   const field = fields.find((key) => it[key] === undefined);
-  if (field !== undefined) {
-    const hint = where === 'document on stdin' ? `${writer} adds it: pipe its output in here` : `${writer} writes it`;
-    throw new Failure(Status.data, where, `the field ${field} is missing`, { hint });
-  }
-  return it;
+  if (field === undefined) return it;
+  throw new Failure(Status.data, 'document on stdin', `the field ${field} is missing`, {
+    hint: `${writer} adds it: pipe its output in here`,
+  });
 }

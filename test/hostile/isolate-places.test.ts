@@ -115,7 +115,8 @@ test('a document beside the tree that is none is refused by its own name', { ski
   const root = makeRoot(t);
   const document = `${root}.json`;
   for (const [content, message] of [
-    ['{"image":1}', /root\.json: the field rootfs is missing; md-unpack writes it\n$/],
+    ['{"image":1}', /root\.json: rootfs: expected a string, got nothing\n$/],
+    ['{"rootfs":"/x"}', /root\.json: image: expected a string, got nothing\n$/],
     ['[]', /root\.json: expected an object, got an array\n$/],
     ['{', /root\.json: it is not JSON; md-unpack writes it\n$/],
   ] as const) {

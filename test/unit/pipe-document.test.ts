@@ -44,7 +44,7 @@ test('documents of every stage pass, with fields that nobody knows', () => {
   assert.equal(asTokenDocument({ ...token, mine: { a: 1 } }).mine !== undefined, true);
   assert.equal(asManifestDocument({ ...manifest, mine: 1 }).mine, 1);
   assert.equal(asLayer(layer).path, '/blob');
-  assert.equal(asRootfsDocument({ ...manifest, rootfs: '/r' }).rootfs, '/r');
+  assert.equal(asRootfsDocument({ ...manifest, rootfs: '/r' }, '/r.json').rootfs, '/r');
 });
 
 test('every field of the wrong type is named, with status 65', () => {
@@ -88,7 +88,10 @@ test('every field of the wrong type is named, with status 65', () => {
 test('a document of an earlier stage is refused with the name of the stage that is missing', () => {
   assert.throws(() => asManifestDocument(token), /the field manifest is missing; md-manifest adds it/);
   assert.throws(() => asTokenDocument(layer), /the field image is missing; md-token adds it/);
-  assert.throws(() => asRootfsDocument(manifest), /the field rootfs is missing; md-unpack adds it/);
+  assert.throws(
+    () => asRootfsDocument(manifest, '/r.json'),
+    /^Failure: \/r\.json: rootfs: expected a string, got nothing$/,
+  );
 });
 
 test('a document that is an index and a manifest at once is refused (CVE-2021-41190)', () => {
