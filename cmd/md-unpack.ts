@@ -118,8 +118,7 @@ main(
       const options = { force: flags.force, limits, progress, warn, only: flags.only, decompressor, ...onBadLayer };
       if (flags.list) await listLayers(announcedLayers(first, lines), options, writeDocument);
       else if (flags.verify) return await verify(first, lines, dir, options);
-      else if (isByHand(first)) await unpackByHand(first, lines, dir, options, flags.path);
-      else await unpack(asManifestDocument(first), layersOf(lines), dir, options, flags.path);
+      else tell(await unpack(first, lines, dir, options), flags.path);
     } finally {
       progress.end();
       pulled();
@@ -139,17 +138,18 @@ function checkList(verify: boolean, dir: string | undefined): void {
 }
 
 async function unpack(
-  document: ManifestDocument,
-  layers: AsyncGenerator<Layer>,
+  first: unknown,
+  lines: AsyncGenerator<unknown>,
   dir: string | undefined,
   options: Options,
-  pathOnly: boolean,
-): Promise<void> {
-  if (dir === undefined && options.only?.length) throw missing('a part of an image has no place in the store');
-  const into = dir === undefined ? unpackIntoStore : unpackImage;
-  const rootfs = await into(document, layers, dir ?? rootfsPath(document.digest), options);
-  if (dir === undefined) nameRootfs(document.image, rootfs.rootfs);
-  tell(rootfs, pathOnly);
+): Promise<{ rootfs: string }> {
+  if (isByHand(first)) return unpackFiles(byHand(first, lines), dir ?? placeInStore(first), options);
+  const document = asManifestDocument(first);
+  if (dir !== undefined) return unpackImage(document, layersOf(lines), dir, options);
+  if (options.only?.length) throw missing('a part of an image has no place in the store');
+  const stored = await unpackIntoStore(document, layersOf(lines), rootfsPath(document.digest), options);
+  nameRootfs(document.image, stored.rootfs);
+  return stored;
 }
 
 /**
@@ -165,16 +165,6 @@ function tell(result: { rootfs: string }, pathOnly: boolean): void {
     const hint = `the tree is complete, and stays at ${tree}`;
     throw new Failure(error.status, error.what, error.why, { cause: error, hint });
   }
-}
-
-async function unpackByHand(
-  first: unknown,
-  lines: AsyncGenerator<unknown>,
-  dir: string | undefined,
-  options: Options,
-  pathOnly: boolean,
-): Promise<void> {
-  tell(await unpackFiles(byHand(first, lines), dir ?? placeInStore(first), options), pathOnly);
 }
 
 async function verify(
