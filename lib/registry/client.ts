@@ -14,7 +14,7 @@ import { Connections } from './connections.js';
 import { Download } from './download.js';
 import { linkFailure, RegistryFailure, responseFailure } from './failures.js';
 import { Http } from './http.js';
-import { defaultMinSpeed, defaultTimeouts, type HttpOptions } from './http-options.js';
+import { defaultHttpOptions, type HttpOptions } from './http-options.js';
 import type { Incoming } from './message.js';
 import type { Endpoint } from './mirrors.js';
 import { leastBytes } from './pace.js';
@@ -85,7 +85,7 @@ export class RegistryClient implements Endpoint {
     this.#http = new Http({ ...http, onResponse });
     this.#strangers = new Strangers(this.#http);
     // A server that sends a byte and breaks off, again and again, must not count as making progress.
-    const { timeouts = defaultTimeouts, minSpeed = defaultMinSpeed } = http;
+    const { timeouts, minSpeed } = { ...defaultHttpOptions, ...http };
     const leastProgress = Math.max(1, leastBytes({ speed: minSpeed, over: timeouts.idle }));
     this.#retry = { ...defaultRetryPolicy, leastProgress, ...retry };
     this.#connections = connections ?? new Connections(1);

@@ -26,6 +26,12 @@ export interface HttpOptions {
   onResponse: ((response: Incoming) => void) | undefined;
 }
 
-export const defaultTimeouts: Timeouts = { connect: 15, headers: 60, idle: 60 };
-/** So little that six connections over a telephone line still have more each. */
-export const defaultMinSpeed = 100;
+export const defaultHttpOptions: HttpOptions = {
+  timeouts: { connect: 15, headers: 60, idle: 60 },
+  // So little that six connections over a telephone line still have more each.
+  minSpeed: 100,
+  ca: undefined,
+  insecure: [],
+  guard: undefined,
+  onResponse: undefined,
+};

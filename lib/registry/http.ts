@@ -9,7 +9,7 @@ import { tracing } from '../pipe/trace.js';
 import { Dispatchers } from './dispatchers.js';
 import { Exchange } from './exchange.js';
 import { RegistryFailure } from './failures.js';
-import { defaultMinSpeed, defaultTimeouts, type HttpOptions } from './http-options.js';
+import { defaultHttpOptions, type HttpOptions } from './http-options.js';
 import type { Incoming, Outgoing } from './message.js';
 import { proxyFor } from './proxy-env.js';
 
@@ -27,8 +27,7 @@ export class Http {
   #known = { needsPatience: false, needsSystem: false };
 
   constructor(options: Partial<HttpOptions> = {}) {
-    const defaults = { timeouts: defaultTimeouts, minSpeed: defaultMinSpeed };
-    this.#options = { ...defaults, ca: undefined, insecure: [], guard: undefined, onResponse: undefined, ...options };
+    this.#options = { ...defaultHttpOptions, ...options };
     this.#dispatchers = new Dispatchers(this.#options);
   }
 

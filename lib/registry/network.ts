@@ -7,7 +7,7 @@ import { arrayOf, asObject, asSize, asString, type JsonObject, optional, wrong }
 import { Failure } from '../pipe/failure.js';
 import type { Flags, FlagValues } from '../pipe/flags.js';
 import { Status } from '../pipe/status.js';
-import { defaultMinSpeed, defaultTimeouts } from './http-options.js';
+import { defaultHttpOptions } from './http-options.js';
 import { apiHost, isRepository } from './reference.js';
 import { defaultRetryPolicy } from './retry.js';
 import { withoutLogin } from './url.js';
@@ -33,7 +33,7 @@ export interface Network {
   retries?: number;
 }
 
-const { connect, headers, idle } = defaultTimeouts;
+const { timeouts, minSpeed } = defaultHttpOptions;
 
 export const networkFlags = {
   'plain-http': { kind: 'list', value: 'HOST', help: 'speak http without TLS to this registry (loopback: always)' },
@@ -56,22 +56,22 @@ export const networkFlags = {
   'connect-timeout': {
     kind: 'count',
     value: 'SECONDS',
-    help: `until a connection is up (default ${connect}, 0: no limit)`,
+    help: `until a connection is up (default ${timeouts.connect}, 0: no limit)`,
   },
   'header-timeout': {
     kind: 'count',
     value: 'SECONDS',
-    help: `until an answer begins (default ${headers}, 0: no limit)`,
+    help: `until an answer begins (default ${timeouts.headers}, 0: no limit)`,
   },
   'idle-timeout': {
     kind: 'count',
     value: 'SECONDS',
-    help: `without a byte in mid-transfer (default ${idle}, 0: no limit)`,
+    help: `without a byte in mid-transfer (default ${timeouts.idle}, 0: no limit)`,
   },
   'min-speed': {
     kind: 'count',
     value: 'BYTES',
-    help: `a second, on average over the idle time-out, or a transfer has stalled (default ${defaultMinSpeed}, 0: no limit)`,
+    help: `a second, on average over the idle time-out, or a transfer has stalled (default ${minSpeed}, 0: no limit)`,
   },
   retries: {
     kind: 'count',

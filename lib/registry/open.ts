@@ -9,7 +9,7 @@ import { findCertificates } from './certificates.js';
 import { RegistryClient, type RegistryOptions } from './client.js';
 import type { Connections } from './connections.js';
 import { Guard } from './guard.js';
-import { defaultMinSpeed, defaultTimeouts, type HttpOptions } from './http-options.js';
+import { defaultHttpOptions, type HttpOptions } from './http-options.js';
 import type { Registry } from './mirrors.js';
 import { type Network, splitMirror } from './network.js';
 import { apiHost, isLoopback, isManifestName, tryReference } from './reference.js';
@@ -91,18 +91,15 @@ function originOf(host: string, { plainHttp = [], insecure = [], caFile }: Netwo
 const longestTimeout = 2 ** 31 / 1000 - 1;
 
 function sharedOptions(network: Network): Partial<HttpOptions> & { retry: { retries: number } } {
-  const { connectTimeout, headerTimeout, idleTimeout, minSpeed, retries, insecure = [], caFile } = network;
-  const timeout = (asked: number | undefined, usual: number) => Math.min(asked ?? usual, longestTimeout);
+  const { timeouts: usual, minSpeed } = defaultHttpOptions;
+  const { connectTimeout = usual.connect, headerTimeout = usual.headers, idleTimeout = usual.idle } = network;
+  const within = (seconds: number) => Math.min(seconds, longestTimeout);
   return {
-    timeouts: {
-      connect: timeout(connectTimeout, defaultTimeouts.connect),
-      headers: timeout(headerTimeout, defaultTimeouts.headers),
-      idle: timeout(idleTimeout, defaultTimeouts.idle),
-    },
-    minSpeed: minSpeed ?? defaultMinSpeed,
-    insecure,
-    retry: { retries: retries ?? defaultRetryPolicy.retries },
-    ca: caFile === undefined ? undefined : readCa(caFile),
+    timeouts: { connect: within(connectTimeout), headers: within(headerTimeout), idle: within(idleTimeout) },
+    minSpeed: network.minSpeed ?? minSpeed,
+    insecure: network.insecure ?? [],
+    retry: { retries: network.retries ?? defaultRetryPolicy.retries },
+    ca: network.caFile === undefined ? undefined : readCa(network.caFile),
   };
 }
 
