@@ -6,7 +6,7 @@ import { BlockList, isIP, type LookupFunction } from 'node:net';
 import { Status } from '../pipe/status.js';
 import { RegistryFailure } from './failures.js';
 import { isLoopback } from './reference.js';
-import { isHost } from './url.js';
+import { bareHost, isHost } from './url.js';
 
 /**
  * Addresses that are not globally reachable, where services of a private network may be. Source: IANA's special-purpose
@@ -65,7 +65,7 @@ export class Guard {
    */
   async check(url: URL): Promise<void> {
     if (this.lookupFor(url) !== 'lookup') return;
-    const host = url.hostname.replace(/^\[|\]$/g, '');
+    const host = bareHost(url.hostname);
     const isPrivate = isIP(host) ? this.isPrivate(host) : isLoopback(host);
     if (isPrivate && !(await this.#sharesPrivateNet())) throw this.#refusal(url.hostname);
   }
@@ -96,7 +96,7 @@ export class Guard {
   };
 
   async #sharesPrivateNet(): Promise<boolean> {
-    const host = this.home.hostname.replace(/^\[|\]$/g, '');
+    const host = bareHost(this.home.hostname);
     if (isIP(host)) return this.isPrivate(host);
     if (this.#homeIsPrivate === undefined) this.#sawHome(await this.resolve(host));
     return this.#homeIsPrivate ?? false;

@@ -7,6 +7,7 @@ import { BlockList, isIP } from 'node:net';
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { isLoopback } from './reference.js';
+import { bareHost } from './url.js';
 
 /**
  * The URL of the proxy, or undefined for none: loopback never has one. Throws `Failure` 64 when the environment names
@@ -46,12 +47,12 @@ export function loginOf(proxy: string): string | undefined {
  */
 function isExempt(url: URL, entry: string): boolean {
   if (entry === '*') return true;
-  const host = url.hostname.replace(/^\[|\]$/g, '').replace(/\.$/, '');
+  const host = bareHost(url.hostname).replace(/\.$/, '');
   const [, net = '', prefix] = /^(.+)\/([0-9]{1,3})$/.exec(entry) ?? [];
   if (prefix !== undefined) return isInNet(host, net, Number(prefix));
   const [, name, port] = isIP(entry) === 6 ? [entry, entry] : (/^(.*?)(?::([0-9]+))?$/.exec(entry) ?? []);
   if (!name || (port !== undefined && port !== (url.port || (url.protocol === 'https:' ? '443' : '80')))) return false;
-  const bare = name.toLowerCase().replace(/^\[|\]$/g, '');
+  const bare = bareHost(name.toLowerCase());
   if (isIP(bare)) return isInNet(host, bare, isIP(bare) === 6 ? 128 : 32);
   const suffix = bare.replace(/^\*(?=\.)/, '');
   return suffix.startsWith('.') ? host.endsWith(suffix) : host === suffix || host.endsWith(`.${suffix}`);

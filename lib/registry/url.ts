@@ -39,6 +39,11 @@ export function withoutLogin(text: string): string {
   return text.replace(/^([a-z]+:\/\/)?[^/]*@/i, '$1***@');
 }
 
+/** A host without the brackets in which a URL has an IPv6 address. */
+export function bareHost(hostname: string): string {
+  return hostname.replace(/^\[|\]$/g, '');
+}
+
 /** Whether a URL is for a host as users write it, in upper or lower case, with or without the default port. */
 export function isHost(url: URL, host: string): boolean {
   const its = `${url.protocol}//${host}`;
