@@ -1,8 +1,8 @@
 /** The words of the command line as bytes: a file name, for example, need not be UTF-8. Source: proc_pid_cmdline(5). */
 import { isUtf8 } from 'node:buffer';
-import { readFileSync } from 'node:fs';
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
+import { ownStrings } from '../sys/proc-status.js';
 import type { Path } from '../sys/syscall.js';
 
 /** Node puts this in the place of bytes that are not UTF-8. */
@@ -25,14 +25,13 @@ export function exactCommand(argv: readonly string[], count: number): Path[] {
 
 function exactWords(words: readonly string[]): Path[] {
   if (!words.some((word) => word.includes(replacement))) return [...words];
-  // Each ends with a NUL, the last one too.
-  const all = readFileSync('/proc/self/cmdline', 'latin1').split('\0').slice(0, -1);
-  const exact = all.slice(-words.length).map((word) => Buffer.from(word, 'latin1'));
+  const exact = ownStrings('cmdline').slice(-words.length);
   return words.map((word, i) => (word.includes(replacement) ? exact[i]! : word));
 }
 
 /** The value of a variable of this process, which Node read as `value`. Throws `Failure` 64 for one that is not UTF-8. */
 export function exactValue(name: string, value: string): string {
-  if (!value.includes(replacement) || readFileSync('/proc/self/environ').includes(`${name}=${value}\0`)) return value;
+  const line = Buffer.from(`${name}=${value}`);
+  if (!value.includes(replacement) || ownStrings('environ').some((known) => line.equals(known))) return value;
   throw new Failure(Status.usage, `--env ${name}`, 'its value is not UTF-8');
 }

@@ -1,4 +1,4 @@
-/** What the kernel says of processes in /proc: proc_pid_status(5), proc_pid_stat(5). */
+/** What the kernel says of processes in /proc: proc_pid_status(5), proc_pid_stat(5), proc_pid_cmdline(5). */
 import { readFileSync } from 'node:fs';
 
 export function ownStatus(): string {
@@ -18,4 +18,18 @@ export function statusBits(status: string, field: string): number[] {
 export function statFields(pid: number | string): string[] {
   const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
   return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+}
+
+/**
+ * The words of the command line, or the variables (`NAME=value`), with which this process was started: as bytes, since
+ * neither need be UTF-8.
+ */
+export function ownStrings(file: 'cmdline' | 'environ'): Buffer[] {
+  const strings: Buffer[] = [];
+  const bytes = readFileSync(`/proc/self/${file}`);
+  // Each ends with a NUL, the last one too.
+  for (let at = 0, end = bytes.indexOf(0); end >= 0; at = end + 1, end = bytes.indexOf(0, at)) {
+    strings.push(bytes.subarray(at, end));
+  }
+  return strings;
 }

@@ -3,7 +3,6 @@
  * namespace where the caller is root and the subordinate ids are the others, as `md-isolate --userns range` has them.
  * Node has threads, and a process with threads cannot move itself there: clone(2) makes one that begins there.
  */
-import { readFileSync } from 'node:fs';
 import { onFailure } from '../pipe/cleanup.js';
 import { errnoText, Failure } from '../pipe/failure.js';
 import { userHome } from '../pipe/home.js';
@@ -25,7 +24,7 @@ import {
 import { CLONE, F, PR, SIG } from '../sys/constants.js';
 import { Control, type ControlFds, controlPair } from '../sys/control.js';
 import { EPIPE } from '../sys/errno.js';
-import { ownStatus, statusBits } from '../sys/proc-status.js';
+import { ownStatus, ownStrings, statusBits } from '../sys/proc-status.js';
 import { Block, compare, Program, pointerArray, Result, type Step } from '../sys/program.js';
 import { formatResult, type Syscall, SyscallError } from '../sys/syscall.js';
 import { rangeMaps, refusalHint, writeMaps } from '../sys/userns.js';
@@ -111,23 +110,13 @@ function stepsOf({ supervisor, child }: ControlFds): Step[] {
     // All signals are blocked up to here. One that is pending must not call a handler of the parent.
     ...statusBits(ownStatus(), 'SigCgt').map((bit) => step(rt_sigaction, [bit + 1, byDefault, null, 8])),
     step(rt_sigprocmask, [SIG.SETMASK, Buffer.alloc(8), null, 8]),
-    step(execve, [process.execPath, pointerArray(stringsOf('cmdline')), pointerArray(environment())]),
+    step(execve, [process.execPath, pointerArray(ownStrings('cmdline')), pointerArray(environment())]),
   ];
-}
-
-/** The strings that this process was started with, as bytes, since file names need not be UTF-8. */
-function stringsOf(file: 'cmdline' | 'environ'): Uint8Array[] {
-  const strings: Uint8Array[] = [];
-  const bytes = readFileSync(`/proc/self/${file}`);
-  for (let at = 0, end = bytes.indexOf(0); end >= 0; at = end + 1, end = bytes.indexOf(0, at)) {
-    strings.push(bytes.subarray(at, end));
-  }
-  return strings;
 }
 
 function environment(): Uint8Array[] {
   const old = Buffer.from(`${marker}=`);
-  const kept = stringsOf('environ').filter((line) => !old.equals(line.subarray(0, old.length)));
+  const kept = ownStrings('environ').filter((line) => !old.equals(line.subarray(0, old.length)));
   const added = [`${marker}=${process.pid}`];
   // Without HOME the home directory is looked up by user id, which in the namespace is root's.
   if (process.env.HOME === undefined && process.geteuid!() !== 0) added.push(`HOME=${userHome(process.env)}`);
