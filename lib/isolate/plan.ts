@@ -56,7 +56,7 @@ import { consoleSteps } from './terminal/console.js';
 import { nullSteps, type StdioPipe, stdioSteps } from './terminal/stdio.js';
 import { boundingSteps, capabilityStep, chooseCapabilities } from './user/capabilities.js';
 import { identitySteps } from './user/identity.js';
-import { hasGroups, ownerInside } from './user/userns.js';
+import { ownerInside } from './user/userns.js';
 import type { Identity } from './user/users.js';
 
 /** What has been found out, decided and opened for this container. */
@@ -65,6 +65,8 @@ export interface Circumstances {
   identity: Identity;
   /** Undefined without a user namespace. */
   maps: IdMaps | undefined;
+  /** The group of terminals; undefined where no such group is mapped. */
+  ttyGroup: number | undefined;
   /** Undefined for none. */
   filter: Filter | undefined;
   /** Further directories to hide, besides those that are always hidden. */
@@ -204,13 +206,13 @@ function overlaid(directory: string, workshop: Result, { host, maps, layer }: Ci
 
 /** The file systems of the kernel: /proc, /sys and /dev, with the terminal in it, and what is hidden of them. */
 function kernelSteps(root: Result, settings: Settings, circumstances: Circumstances): PlanStep[] {
-  const { host, identity, maps, control, hidden, windowSize, nulls } = circumstances;
+  const { host, identity, maps, ttyGroup, control, hidden, windowSize, nulls } = circumstances;
   const { privileged, network, init, terminal, shmSize, sysctls } = settings;
   const user = maps !== undefined;
   const { proc, sys, steps } = procAndSys(root, host, { bindSys: user && network === 'host', writable: privileged });
   const devices = deviceSteps(root, {
     bind: bindsDevices(user, host.capabilities),
-    ttyGroup: hasGroups(maps) ? 5 : undefined,
+    ttyGroup,
     shmSize,
     all: privileged ? host.devices : undefined,
   });

@@ -18,7 +18,7 @@ import type { Settings } from './settings.js';
 import { nullDevices, refuseDirectories, stdioPipes } from './terminal/stdio.js';
 import { readAccountFiles } from './user/accounts.js';
 import { missingCapabilities } from './user/capabilities.js';
-import { chooseMaps, hasGroups } from './user/userns.js';
+import { chooseMaps, hasGroups, ttyGroup } from './user/userns.js';
 import { identify } from './user/users.js';
 
 /** What the plan depends on, and what the supervisor needs besides. */
@@ -52,6 +52,7 @@ export async function lookAround(
     host,
     identity,
     maps,
+    ttyGroup: ttyGroup(maps),
     hidden: [...heatCounters(), ...(maps && settings.network === 'host' ? mountsInSys() : [])],
     usualSysctls: settings.network === 'none' ? networkSysctls(maps !== undefined || inUserNamespace()) : [],
     filter: report ? report.filter : await seccompOf(settings, kept),

@@ -215,7 +215,21 @@ export function isChrooted(): boolean {
 
 /** Whether this process is in a user namespace other than the initial one, which maps every id to itself. */
 export function inUserNamespace(): boolean {
-  return !/^\s*0\s+0\s+4294967295\s*$/.test(readFileSync('/proc/self/uid_map', 'latin1'));
+  return ownMap('uid').join() !== '0,0,4294967295';
+}
+
+/** The map of the user namespace that this process is in. */
+export function ownMap(kind: 'uid' | 'gid'): IdMap {
+  const lines = readFileSync(`/proc/self/${kind}_map`, 'latin1').trim().split('\n');
+  return lines.map((line) => {
+    const [inside = 0, outside = 0, count = 0] = line.trim().split(/\s+/).map(Number);
+    return [inside, outside, count];
+  });
+}
+
+/** Whether a user namespace with this map has an id. */
+export function isMapped(map: IdMap, id: number): boolean {
+  return map.some(([inside, , count]) => id >= inside && id < inside + count);
 }
 
 function readSwitch(path: string): string | undefined {

@@ -3,7 +3,7 @@
  * id that is not mapped there it gives EINVAL, as for a value that makes no sense: this file tells the two apart.
  * Sources: linux/posix_acl_xattr.h, linux/capability.h, user_namespaces(7).
  */
-import { readFileSync } from 'node:fs';
+import { isMapped, ownMap } from '../sys/userns.js';
 import type { ByteString } from './bytes.js';
 
 interface NamedId {
@@ -16,7 +16,7 @@ const noId = 0xffffffff;
 
 /** Whether an attribute names a user or a group that the user namespace of this process does not have. */
 export function hasForeignId(name: ByteString, value: Buffer): boolean {
-  return idsIn(name, value).some(({ kind, id }) => id !== noId && !isMapped(kind, id));
+  return idsIn(name, value).some(({ kind, id }) => id !== noId && !isMapped(ownMap(kind), id));
 }
 
 function idsIn(name: ByteString, value: Buffer): NamedId[] {
@@ -42,12 +42,4 @@ const kindOfTag: Record<number, NamedId['kind']> = { 2: 'uid', 8: 'gid' };
 /** Version 3 ends with a user id: the root of the namespace in which the capabilities are valid. */
 function rootOf(value: Buffer): NamedId[] {
   return value.length === 24 && value[3] === 3 ? [{ kind: 'uid', id: value.readUInt32LE(20) }] : [];
-}
-
-function isMapped(kind: NamedId['kind'], id: number): boolean {
-  const lines = readFileSync(`/proc/self/${kind}_map`, 'latin1').trim().split('\n');
-  return lines.some((line) => {
-    const [inside = 0, , count = 0] = line.trim().split(/\s+/).map(Number);
-    return id >= inside && id < inside + count;
-  });
 }

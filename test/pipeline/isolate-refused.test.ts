@@ -38,6 +38,12 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp, se
     /\(EPERM\); root here is only root of a user namespace: --userns self can work with that$/,
   ],
   [
+    'root of a user namespace of one id, who needs no mknod(2) and makes a network',
+    'unshare -Ur setpriv --bounding-set=-mknod "$@"',
+    ['--cap-drop', 'MKNOD', '--net', 'none'],
+    /^setgroups.*\(EPERM\); root here is only root of a user namespace: --userns self can work with that$/,
+  ],
+  [
     'root without CAP_SYS_ADMIN',
     'setpriv --bounding-set=-sys_admin "$@"',
     [],
@@ -149,18 +155,20 @@ test('a capability that containers have by default and that is not there to give
   assert.equal((await start('--cap-add', 'ALL')).stderr, '');
 });
 
-test('root of a user namespace of 65536 ids, as in a rootless container, may have a network of its own', {
-  skip: skip || needs('mkfifo'),
-}, async (t) => {
-  const script = `mkfifo go; unshare -U sh -c 'read x <go; exec setpriv --bounding-set=-mknod "$@"' sh "$@" &
-    until [ "$(readlink /proc/$!/ns/user)" != "$(readlink /proc/self/ns/user)" ]; do sleep 0.05; done
-    for map in uid_map gid_map; do echo 0 0 65536 >/proc/$!/$map; done
-    echo >go; wait $!`;
-  const inside = ['cat', '/proc/sys/net/ipv4/ip_unprivileged_port_start'];
-  const argv = ['md-isolate', '--net', 'none', makeRoot(t), ...inside];
-  const { stdout, stderr } = await shell(script, argv, { cwd: scratch(t) });
-  assert.equal(stdout, '0\n', stderr);
-});
+for (const ids of [65_536, 1]) {
+  test(`root of a user namespace of ${ids} ids, as in a rootless container, may have a network of its own`, {
+    skip: skip || needs('mkfifo'),
+  }, async (t) => {
+    const script = `mkfifo go; unshare -U sh -c 'read x <go; exec setpriv --bounding-set=-mknod "$@"' sh "$@" &
+      until [ "$(readlink /proc/$!/ns/user)" != "$(readlink /proc/self/ns/user)" ]; do sleep 0.05; done
+      for map in uid_map gid_map; do echo 0 0 ${ids} >/proc/$!/$map; done
+      echo >go; wait $!`;
+    const inside = ['cat', '/proc/sys/net/ipv4/ip_unprivileged_port_start'];
+    const argv = ['md-isolate', '--net', 'none', '-u', '0:0', makeRoot(t), ...inside];
+    const { stdout, stderr } = await shell(script, argv, { cwd: scratch(t) });
+    assert.equal(stdout, '0\n', stderr);
+  });
+}
 
 test('root of a user namespace makes a container with --userns self', { skip }, async (t) => {
   const root = makeRoot(t);

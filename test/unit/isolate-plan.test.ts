@@ -87,6 +87,7 @@ function plan(flags: Partial<Flags> = {}, circumstances: Partial<Circumstances> 
     host,
     identity: { uid: 0, gid: 0, groups: [0], home: '/root' },
     maps: undefined,
+    ttyGroup: 5,
     filter: { program: Buffer.alloc(8), flags: 0 },
     hidden: [],
     usualSysctls: [],

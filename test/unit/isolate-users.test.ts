@@ -10,10 +10,10 @@ import {
   defaultCapabilities,
   missingCapabilities,
 } from '../../lib/isolate/user/capabilities.js';
-import { chooseMaps, ownerInside } from '../../lib/isolate/user/userns.js';
+import { chooseMaps, ownerInside, ttyGroup } from '../../lib/isolate/user/userns.js';
 import { identify } from '../../lib/isolate/user/users.js';
 import { Failure } from '../../lib/pipe/failure.js';
-import { refusal } from '../../lib/sys/userns.js';
+import { type IdMaps, refusal } from '../../lib/sys/userns.js';
 import { renameWithoutEnd } from '../support/renaming.js';
 import { needsRoot, run, scratch } from '../support/run.js';
 
@@ -128,6 +128,19 @@ test('root has no user namespace unless asked for, others have one', () => {
     helped: false,
   });
   assert.throws(() => chooseMaps('host', { uid: 1000, gid: 100 }), /only root/);
+});
+
+test('terminals are of group 5, unless the user namespace has fewer', () => {
+  const maps = (count: number): IdMaps => ({
+    uid: [[0, 1000, 1]],
+    gid: [
+      [0, 1000, 1],
+      [1, 100_000, count],
+    ],
+    helped: true,
+  });
+  assert.equal(ttyGroup(maps(5)), 5);
+  assert.equal(ttyGroup(maps(4)), undefined);
 });
 
 test('an owner is who it is inside, and root when the user namespace has no such id', () => {

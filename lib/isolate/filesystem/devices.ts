@@ -28,7 +28,7 @@ const links: readonly [name: string, text: string][] = [
 export interface DeviceOptions {
   /** Bind mounts of the host's nodes. */
   bind: boolean;
-  /** The group of terminals, docker's 5, or undefined where no such group is mapped. */
+  /** The group of terminals; undefined where no such group is mapped. */
   ttyGroup: number | undefined;
   shmSize: string;
   /** `--privileged`: all devices of the host. Then /dev is not nodev, so that any device node works. */

@@ -6,20 +6,22 @@ import { hasGroups, isOfRoot } from './userns.js';
 import type { Identity } from './users.js';
 
 export function identitySteps({ uid, gid, groups }: Identity, maps: IdMaps | undefined): PlanStep[] {
-  const options = maps
-    ? { hint: 'the user namespace has no such id: with --userns range it has those of /etc/subuid and /etc/subgid' }
-    : {};
   return [
-    ...groupSteps(groups, maps, options),
-    step(setresgid, [gid, gid, gid], 'Real, effective and saved: none is left to go back to.', options),
-    step(setresuid, [uid, uid, uid], 'The user last, since it takes along the power to change the rest.', options),
+    ...groupSteps(groups, maps),
+    step(setresgid, [gid, gid, gid], 'Real, effective and saved: none is left to go back to.', { hint }),
+    step(setresuid, [uid, uid, uid], 'The user last, since it takes along the power to change the rest.', { hint }),
   ];
 }
 
-function groupSteps(groups: readonly number[], maps: IdMaps | undefined, options: { hint?: string }): PlanStep[] {
+function hint(code: string): string | undefined {
+  if (code !== 'EINVAL') return undefined;
+  return 'the user namespace has no such id: with --userns range it has those of /etc/subuid and /etc/subgid';
+}
+
+function groupSteps(groups: readonly number[], maps: IdMaps | undefined): PlanStep[] {
   if (hasGroups(maps)) {
     const why = "The caller's groups go; those that the image gives the user come.";
-    return [step(setgroups, [groups.length, listOf(groups)], why, options)];
+    return [step(setgroups, [groups.length, listOf(groups)], why, { hint })];
   }
   if (!isOfRoot(maps)) return [];
   const why = "The caller's groups go; the user namespace has a name for none but the first.";

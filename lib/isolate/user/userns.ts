@@ -1,7 +1,7 @@
 /** Which user namespace a container gets. Without root it always needs one. */
 import { Failure } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
-import { type Caller, type IdMaps, missingForRange, rangeMaps } from '../../sys/userns.js';
+import { type Caller, type IdMaps, isMapped, missingForRange, ownMap, rangeMaps } from '../../sys/userns.js';
 
 /** `host`: none. `self`: the caller is root, the only user. `range`: there are also the subordinate ids, from 1 on. */
 export type UserNamespace = 'host' | 'self' | 'range';
@@ -44,4 +44,9 @@ export function hasGroups(maps: IdMaps | undefined): boolean {
 /** Whether root made the namespace: it may give up groups there that an ordinary user has to keep. */
 export function isOfRoot(maps: IdMaps | undefined): boolean {
   return maps?.uid[0]?.[1] === 0;
+}
+
+/** The group of terminals, 5 as in docker; undefined where the container's user namespace does not have it. */
+export function ttyGroup(maps: IdMaps | undefined): number | undefined {
+  return isMapped(maps?.gid ?? ownMap('gid'), 5) ? 5 : undefined;
 }
