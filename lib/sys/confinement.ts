@@ -1,7 +1,6 @@
 /** What confines this process, as inside a container, told in the flags with which docker and podman do without it. */
-import { existsSync, readFileSync } from 'node:fs';
 import { capabilities } from './constants.js';
-import { ownStatus, statusBits } from './proc-status.js';
+import { kernelText, ownStatus, statusBits } from './proc-status.js';
 
 /**
  * The hint when this process is confined, as inside a container; undefined when it is not. `user`: for a user namespace,
@@ -36,9 +35,9 @@ export const unmasking = 'with its paths unmasked (docker: --security-opt system
 
 /** The profile that confines this process, if any does. Source: kernel, Documentation/admin-guide/LSM/apparmor.rst. */
 function appArmorProfile(): string | undefined {
-  const enabled = '/sys/module/apparmor/parameters/enabled';
-  if (!existsSync(enabled) || !readFileSync(enabled, 'latin1').startsWith('Y')) return undefined;
+  if (!kernelText('/sys/module/apparmor/parameters/enabled')?.startsWith('Y')) return undefined;
+  const current = kernelText('/proc/self/attr/apparmor/current') ?? '';
   // A name and a mode, as in `docker-default (enforce)`; `unconfined` alone, or as the mode of a profile that allows all.
-  const [, name, mode] = /^(.+) \((\w+)\)$/m.exec(readFileSync('/proc/self/attr/apparmor/current', 'latin1')) ?? [];
+  const [, name, mode] = /^(.+) \((\w+)\)$/m.exec(current) ?? [];
   return mode === 'unconfined' ? undefined : name;
 }

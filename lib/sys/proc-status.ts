@@ -1,5 +1,6 @@
 /** What the kernel says of processes in /proc: proc_pid_status(5), proc_pid_stat(5), proc_pid_cmdline(5). */
 import { readFileSync } from 'node:fs';
+import { errnoName } from '../pipe/failure.js';
 
 export function ownStatus(): string {
   return readFileSync('/proc/self/status', 'latin1');
@@ -32,4 +33,14 @@ export function ownStrings(file: 'cmdline' | 'environ'): Buffer[] {
     strings.push(bytes.subarray(at, end));
   }
   return strings;
+}
+
+/** The text of a file of the kernel; undefined where it has none of this name, or does not let this process read it. */
+export function kernelText(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'latin1');
+  } catch (error) {
+    if (errnoName(error) === undefined) throw error;
+    return undefined;
+  }
 }

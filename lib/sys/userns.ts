@@ -7,6 +7,7 @@ import { userInfo } from 'node:os';
 import { errnoName, errnoText, Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { confinedHint, orAsRoot, unmasking } from './confinement.js';
+import { kernelText } from './proc-status.js';
 
 /** Lines of uid_map or gid_map: first id inside, first id outside, how many. */
 export type IdMap = [inside: number, outside: number, count: number][];
@@ -180,7 +181,7 @@ const switches: readonly [path: string, refuses: string, remedy: string][] = [
  * Which setting of the kernel or the distribution forbids user namespaces here, and how to change it; undefined for
  * none.
  */
-export function refusal(read: (path: string) => string | undefined = readSwitch): string | undefined {
+export function refusal(read: (path: string) => string | undefined = kernelText): string | undefined {
   const found = switches.find(([path, refuses]) => read(path)?.trim() === refuses);
   if (!found) return undefined;
   const [path, value, remedy] = found;
@@ -230,8 +231,4 @@ export function ownMap(kind: 'uid' | 'gid'): IdMap {
 /** Whether a user namespace with this map has an id. */
 export function isMapped(map: IdMap, id: number): boolean {
   return map.some(([inside, , count]) => id >= inside && id < inside + count);
-}
-
-function readSwitch(path: string): string | undefined {
-  return existsSync(path) ? readFileSync(path, 'latin1') : undefined;
 }

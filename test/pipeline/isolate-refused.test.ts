@@ -50,6 +50,15 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp, se
     /\(EPERM\); this process is confined, as inside another container: start that one with --cap-add SYS_ADMIN/,
   ],
   [
+    'the same where it cannot be known whether AppArmor confines',
+    `unshare -m sh -c '
+      mount -t tmpfs tmpfs /sys/module && mkdir -p /sys/module/apparmor/parameters || exit
+      echo Y >/sys/module/apparmor/parameters/enabled
+      exec setpriv --bounding-set=-sys_admin "$@"' sh "$@"`,
+    [],
+    /\(EPERM\); this process is confined, as inside another container: start that one with --cap-add SYS_ADMIN/,
+  ],
+  [
     'a proc that is partly covered',
     `unshare -m sh -c 'mount --bind /dev/null /proc/version; exec "$@"' sh "$@"`,
     ['--userns', 'self'],
