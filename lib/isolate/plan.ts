@@ -54,7 +54,7 @@ import type { Settings } from './settings.js';
 import type { PlanStep } from './step.js';
 import { consoleSteps } from './terminal/console.js';
 import { nullSteps, type StdioPipe, stdioSteps } from './terminal/stdio.js';
-import { boundingSteps, capabilityStep, chooseCapabilities } from './user/capabilities.js';
+import { boundingSteps, capabilityStep } from './user/capabilities.js';
 import { identitySteps } from './user/identity.js';
 import { ownerInside } from './user/userns.js';
 import type { Identity } from './user/users.js';
@@ -62,6 +62,8 @@ import type { Identity } from './user/users.js';
 /** What has been found out, decided and opened for this container. */
 export interface Circumstances {
   host: Host;
+  /** The numbers of the capabilities that remain in the bounding set. */
+  kept: readonly number[];
   identity: Identity;
   /** Undefined without a user namespace. */
   maps: IdMaps | undefined;
@@ -229,13 +231,11 @@ function kernelSteps(root: Result, settings: Settings, circumstances: Circumstan
 
 /** Gives up capabilities and, for another user, root. From here on this process dies with the supervisor. */
 function powerSteps(
-  settings: Settings,
-  { host, identity, maps, reporting, control }: Circumstances,
+  { noNewPrivileges }: Settings,
+  { host, kept, identity, maps, reporting, control }: Circumstances,
   seccomp: PlanStep | undefined,
 ): PlanStep[] {
-  const kept = keptCapabilities(settings, host, maps);
   const filter = seccomp ? [seccomp, ...(reporting ? reportingSteps(control) : [])] : [];
-  const { noNewPrivileges } = settings;
   return [
     ...boundingSteps(kept, host.lastCapability),
     ...(noNewPrivileges ? [] : filter),
@@ -245,16 +245,6 @@ function powerSteps(
     ...aliveSteps(control),
     ...(noNewPrivileges ? [noNewPrivilegesStep(), ...filter] : []),
   ];
-}
-
-/** The numbers of the capabilities that remain in the bounding set. */
-export function keptCapabilities({ privileged, capAdd, capDrop }: Settings, host: Host, maps: IdMaps | undefined) {
-  return chooseCapabilities(privileged ? ['ALL', ...capAdd] : capAdd, capDrop, availableCapabilities(host, maps));
-}
-
-/** Whoever makes a user namespace has all capabilities in it. */
-export function availableCapabilities(host: Host, maps: IdMaps | undefined): readonly number[] {
-  return maps ? Array.from({ length: host.lastCapability + 1 }, (_, number) => number) : host.capabilities;
 }
 
 function environment({ env, terminal }: Settings, { home }: Identity): string[] {

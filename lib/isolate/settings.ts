@@ -40,6 +40,7 @@ export interface Settings {
   names: Names;
   readOnly: boolean;
   noNewPrivileges: boolean;
+  /** With `--privileged` ALL is among them. */
   capAdd: string[];
   capDrop: string[];
   umask: number;
@@ -143,7 +144,7 @@ export function settingsOf(root: string, image: RunConfig, flags: Flags, command
     names: namesOf(flags, network),
     readOnly: flags['read-only'],
     noNewPrivileges: flags['no-new-privs'] || security.noNewPrivileges,
-    capAdd: flags['cap-add'],
+    capAdd: flags.privileged ? ['ALL', ...flags['cap-add']] : flags['cap-add'],
     capDrop: flags['cap-drop'],
     umask: umaskOf(flags.umask),
     volumes: [

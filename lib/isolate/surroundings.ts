@@ -9,15 +9,15 @@ import type { Image } from '../sys/image.js';
 import { type IdMaps, inUserNamespace } from '../sys/userns.js';
 import { readText } from './document.js';
 import { bindsDevices } from './filesystem/devices.js';
-import { checkDevices, heatCounters, mountsInSys, probeHost } from './host.js';
+import { checkDevices, type Host, heatCounters, mountsInSys, probeHost } from './host.js';
 import { networkSysctls } from './limits/sysctl.js';
-import { availableCapabilities, type Circumstances, keptCapabilities } from './plan.js';
+import type { Circumstances } from './plan.js';
 import type { Filter, Target } from './seccomp/index.js';
 import type { Report } from './seccomp/report.js';
 import type { Settings } from './settings.js';
 import { nullDevices, refuseDirectories, stdioPipes } from './terminal/stdio.js';
 import { readAccountFiles } from './user/accounts.js';
-import { missingCapabilities } from './user/capabilities.js';
+import { chooseCapabilities, missingCapabilities } from './user/capabilities.js';
 import { chooseMaps, hasGroups, ttyGroup } from './user/userns.js';
 import { identify } from './user/users.js';
 
@@ -43,13 +43,13 @@ export async function lookAround(
   const host = probeHost(settings.root, { devices: settings.privileged });
   const maps = chooseMaps(settings.userns, host);
   if (bindsDevices(maps !== undefined, host.capabilities)) checkDevices();
-  const kept = keptCapabilities(settings, host, maps);
-  warnOfMissing(settings, availableCapabilities(host, maps));
+  const kept = keptCapabilities(settings, maps ? allCapabilities(host) : host.capabilities);
   if (maps && settings.overlay && settings.layer === undefined) warnOfMemory(release());
   const report = settings.seccompReport ? await reportOf(settings, kept) : undefined;
   const identity = identify(settings.user, readAccountFiles(settings.root), groupsFor(settings, maps));
   return {
     host,
+    kept,
     identity,
     maps,
     ttyGroup: ttyGroup(maps),
@@ -70,10 +70,18 @@ export async function lookAround(
   };
 }
 
-function warnOfMissing({ privileged, capAdd, capDrop }: Settings, available: readonly number[]): void {
-  const missing = privileged ? [] : missingCapabilities(capAdd, capDrop, available);
+/** Whoever makes a user namespace has all of them in it. */
+function allCapabilities({ lastCapability }: Host): number[] {
+  return Array.from({ length: lastCapability + 1 }, (_, number) => number);
+}
+
+/** Chooses of those that are `available`, and tells of those that are missed. */
+function keptCapabilities({ capAdd, capDrop }: Settings, available: readonly number[]): number[] {
+  const kept = chooseCapabilities(capAdd, capDrop, available);
+  const missing = missingCapabilities(capAdd, capDrop, available);
   if (missing.length > 0)
     warn(`the container goes without ${missing.join(', ')}, which this process does not have itself`);
+  return kept;
 }
 
 /** Before Linux 6.6 tmpfs has no user.* attributes, in which the overlay of an ordinary user notes that a directory is new. */

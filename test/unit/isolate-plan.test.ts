@@ -7,6 +7,7 @@ import type { Host } from '../../lib/isolate/host.js';
 import { type Circumstances, makePlan } from '../../lib/isolate/plan.js';
 import { type Caller, type Flags, settingsOf } from '../../lib/isolate/settings.js';
 import { manPageOf } from '../../lib/isolate/step.js';
+import { chooseCapabilities } from '../../lib/isolate/user/capabilities.js';
 import type { RunConfig } from '../../lib/pipe/oci.js';
 import { Image } from '../../lib/sys/image.js';
 import { showStep } from '../../lib/sys/program.js';
@@ -83,8 +84,10 @@ function settings(flags: Partial<Flags> = {}, command = ['true'], image: RunConf
 }
 
 function plan(flags: Partial<Flags> = {}, circumstances: Partial<Circumstances> = {}) {
-  return makePlan(settings(flags), {
+  const chosen = settings(flags);
+  return makePlan(chosen, {
     host,
+    kept: chooseCapabilities(chosen.capAdd, chosen.capDrop, host.capabilities),
     identity: { uid: 0, gid: 0, groups: [0], home: '/root' },
     maps: undefined,
     ttyGroup: 5,
