@@ -39,7 +39,7 @@ export async function isolate(settings: Settings): Promise<number> {
   const signals = new Signals(settings.terminal ? forwardedWithTerminal : undefined);
   let cgroup: Cgroup | undefined;
   try {
-    cgroup = await makeCgroup(settings);
+    if (settings.cgroup) cgroup = (await import('./limits/cgroup.js')).createCgroup(settings.cgroup);
     const pid = start(program, plan, circumstances.maps);
     signals.to(pid);
     closeSync(fds.child);
@@ -88,11 +88,6 @@ function withPlaces(settings: Settings, maps: IdMaps | undefined): Settings {
 function showRefused(refused: Map<string, number>): void {
   const names = [...refused].map(([name, times]) => (times === 1 ? name : `${name} (${times} times)`));
   warn(`seccomp refused: ${names.join(', ') || 'nothing'}`);
-}
-
-async function makeCgroup(settings: Settings): Promise<Cgroup | undefined> {
-  if (Object.keys(settings.cgroup).length === 0) return undefined;
-  return (await import('./limits/cgroup.js')).createCgroup(settings.cgroup);
 }
 
 function start(program: Program, plan: Plan, maps: IdMaps | undefined): number {

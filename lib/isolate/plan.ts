@@ -82,8 +82,6 @@ export interface Circumstances {
   layer: Layer | undefined;
   /** The program that the child becomes first: see sys/image.ts. */
   image: ImageSteps;
-  /** The child is moved to a cgroup of its own. */
-  cgroup: boolean;
   /** The child stops before execve(2) until all before it has been shown. */
   showing: boolean;
   /** `struct winsize` of the terminal outside. */
@@ -115,7 +113,7 @@ export interface Plan {
 }
 
 export function makePlan(settings: Settings, circumstances: Circumstances): Plan {
-  const { host, maps, control, cgroup, image, filter, reporting } = circumstances;
+  const { host, maps, control, image, filter, reporting } = circumstances;
   const user = maps !== undefined;
   const exec = execSteps(settings.argv, environment(settings, circumstances.identity));
   const init = settings.init ? initSteps(settings) : undefined;
@@ -141,7 +139,8 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     calledOff.end,
   ];
   return {
-    cloneFlags: namespacesOf(settings.network, user, cgroup) | (user ? 0 : CLONE.VM | CLONE.VFORK),
+    cloneFlags:
+      namespacesOf(settings.network, user, settings.cgroup !== undefined) | (user ? 0 : CLONE.VM | CLONE.VFORK),
     steps,
     attempts: exec.attempts,
     gaveUp: exec.gaveUp,
@@ -153,23 +152,24 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
 }
 
 /** A program of its own, ids, cgroup, host name, loopback: everything that has nothing to do with files. */
-function birthSteps({ hostname, network }: Settings, { maps, cgroup, control, image }: Circumstances): PlanStep[] {
+function birthSteps({ hostname, network, cgroup }: Settings, { maps, control, image }: Circumstances): PlanStep[] {
   const user = maps !== undefined;
-  const gate = user || cgroup ? gateSteps(control, gateReason(user, cgroup)) : [];
+  const moves = cgroup !== undefined;
+  const gate = user || moves ? gateSteps(control, gateReason(user, moves)) : [];
   const change = changeSteps(image, control.child);
   return [
     ...controlSteps(control),
     // A process whose ids are not mapped yet would lose its capabilities by execve(2).
     ...(user ? [...gate, ...change] : [...change, ...gate]),
-    ...(cgroup ? [cgroupNamespaceStep()] : []),
+    ...(moves ? [cgroupNamespaceStep()] : []),
     ...beginningSteps(),
     hostnameStep(hostname),
     ...(network === 'none' ? loopbackSteps() : []),
   ];
 }
 
-function gateReason(user: boolean, cgroup: boolean): string {
-  if (user && cgroup) return 'The supervisor writes the maps of ids, and moves this process to its cgroup.';
+function gateReason(user: boolean, moves: boolean): string {
+  if (user && moves) return 'The supervisor writes the maps of ids, and moves this process to its cgroup.';
   return user
     ? 'A new user namespace maps no ids: until the supervisor has written the maps this process is nobody.'
     : 'The supervisor moves this process to its cgroup, before it can start others.';

@@ -49,8 +49,8 @@ export interface Settings {
   directories: string[];
   /** RLIMIT_NOFILE as the caller had it, and `--ulimit`. */
   limits: ResourceLimit[];
-  /** Of the cgroup. */
-  cgroup: Limits;
+  /** Of the cgroup; undefined when it needs none. */
+  cgroup: Limits | undefined;
   sysctls: Sysctl[];
   /** A size as tmpfs(5) takes it. */
   shmSize: string;

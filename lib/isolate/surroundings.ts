@@ -61,7 +61,6 @@ export async function lookAround(
     control,
     layer: settings.layer === undefined ? undefined : (await import('./filesystem/layer.js')).layerAt(settings.layer),
     image: image.steps,
-    cgroup: Object.keys(settings.cgroup).length > 0,
     showing: tracing(),
     windowSize: settings.terminal ? (await import('./terminal/outer.js')).windowSize() : undefined,
     detachKeys: await detachKeysOf(settings),

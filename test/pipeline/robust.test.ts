@@ -99,7 +99,7 @@ async function leavesNothing(t: TestContext, act: (root: string, mark: string) =
   const before = traces(mark);
   await act(root, mark);
   // A killed supervisor leaves its cgroup to the next run, which sweeps.
-  createCgroup({ pids: 100 })?.remove();
+  createCgroup({ pids: 100 }).remove();
   await until(() => processes(mark).length === 0);
   assert.deepEqual(traces(mark), before);
 }

@@ -97,7 +97,6 @@ function plan(flags: Partial<Flags> = {}, circumstances: Partial<Circumstances> 
     reporting: false,
     control: { supervisor: 20, child: 21 },
     image: new Image().steps,
-    cgroup: false,
     showing: false,
     windowSize: undefined,
     layer: undefined,

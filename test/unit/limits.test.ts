@@ -38,7 +38,7 @@ for (const text of ['', 'm', '-1', '1x', '1mm', '0x10', '1e3', '1..5m', ' 1m', '
 }
 
 test('flags that are not given are no limits', () => {
-  assert.deepEqual(limits({}), {});
+  assert.equal(limits({}), undefined);
 });
 
 test('each flag becomes its limit', () => {
@@ -47,16 +47,16 @@ test('each flag becomes its limit', () => {
 });
 
 test('a limit of -1 or 0 processes is none, and so is one of 0 bytes or processors', () => {
-  assert.deepEqual(limits({ 'pids-limit': '-1' }), {});
-  assert.deepEqual(limits({ 'pids-limit': '0' }), {});
-  assert.deepEqual(limits({ memory: '0', cpus: '0' }), {});
-  assert.deepEqual(limits({ memory: '0m', cpus: '0.0' }), {});
+  assert.equal(limits({ 'pids-limit': '-1' }), undefined);
+  assert.equal(limits({ 'pids-limit': '0' }), undefined);
+  assert.equal(limits({ memory: '0', cpus: '0' }), undefined);
+  assert.equal(limits({ memory: '0m', cpus: '0.0' }), undefined);
 });
 
 test('processors go from a hundredth to as many as there are', () => {
-  assert.equal(limits({ cpus: '0.01' }).cpuQuota, 1000);
-  assert.equal(limits({ cpus: '.5' }).cpuQuota, 50_000);
-  assert.equal(limits({ cpus: '4' }).cpuQuota, 400_000);
+  assert.equal(limits({ cpus: '0.01' })!.cpuQuota, 1000);
+  assert.equal(limits({ cpus: '.5' })!.cpuQuota, 50_000);
+  assert.equal(limits({ cpus: '4' })!.cpuQuota, 400_000);
   for (const cpus of ['0.001', '4.01', '-1', 'all', '', '1e1']) assert.throws(() => limits({ cpus }), isUsage, cpus);
 });
 
@@ -66,7 +66,7 @@ test('a memory limit in which nothing can start is refused', () => {
 });
 
 test('a list of processors is numbers and ranges', () => {
-  for (const cpus of ['0', '0-3', '0,2,4-6']) assert.equal(limits({ 'cpuset-cpus': cpus }).cpus, cpus);
+  for (const cpus of ['0', '0-3', '0,2,4-6']) assert.equal(limits({ 'cpuset-cpus': cpus })!.cpus, cpus);
   for (const cpus of ['', '3-1', 'a', '0,', '0-', '0 1', '0-1-2']) {
     assert.throws(() => limits({ 'cpuset-cpus': cpus }), isUsage, cpus);
   }
@@ -74,7 +74,7 @@ test('a list of processors is numbers and ranges', () => {
 
 test('in cgroup v2 the limits are its files, swap apart from memory', () => {
   const all = limits({ memory: '64m', cpus: '1.5', 'pids-limit': '100', 'cpuset-cpus': '0' });
-  const writes = cgroupWrites(all, () => 2).map(({ file, value }) => `${file}=${value}`);
+  const writes = cgroupWrites(all!, () => 2).map(({ file, value }) => `${file}=${value}`);
   assert.deepEqual(writes, [
     'memory.max=67108864',
     'memory.swap.max=67108864',
@@ -86,7 +86,7 @@ test('in cgroup v2 the limits are its files, swap apart from memory', () => {
 
 test('in cgroup v1 the limits are its files, the period before the quota, swap together with memory', () => {
   const all = limits({ memory: '64m', cpus: '1.5', 'pids-limit': '100', 'cpuset-cpus': '0' });
-  const writes = cgroupWrites(all, () => 1).map(({ file, value }) => `${file}=${value}`);
+  const writes = cgroupWrites(all!, () => 1).map(({ file, value }) => `${file}=${value}`);
   assert.deepEqual(writes, [
     'memory.limit_in_bytes=67108864',
     'memory.memsw.limit_in_bytes=134217728',

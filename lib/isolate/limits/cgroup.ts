@@ -22,9 +22,8 @@ export interface Cgroup {
   remove(): void;
 }
 
-/** Makes a cgroup with these limits, or none when there are no limits. Sweeps what killed supervisors have left. */
-export function createCgroup(limits: Limits): Cgroup | undefined {
-  if (Object.keys(limits).length === 0) return undefined;
+/** Makes a cgroup with these limits. Sweeps what killed supervisors have left. */
+export function createCgroup(limits: Limits): Cgroup {
   const host = probeCgroups();
   return cgroupOf(
     cgroupWrites(limits, (controller) => host.find(controller)?.version ?? 2),

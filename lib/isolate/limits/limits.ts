@@ -27,8 +27,8 @@ const cpuPeriod = 100_000;
 /** Bytes, as in docker: with less not even a program can start. */
 const leastMemory = 6 * 1024 * 1024;
 
-/** Reads the flags. `processors` is the number that this machine has. Throws `Failure` 64. */
-export function parseLimits(flags: LimitFlags, processors: number): Limits {
+/** Reads the flags; undefined when they set no limit. `processors` is the number that this machine has. Throws `Failure` 64. */
+export function parseLimits(flags: LimitFlags, processors: number): Limits | undefined {
   const limits: Limits = {};
   const memory = flags.memory === undefined ? 0 : memoryLimit(flags.memory);
   if (memory > 0) limits.memory = memory;
@@ -37,7 +37,7 @@ export function parseLimits(flags: LimitFlags, processors: number): Limits {
   const pids = flags['pids-limit'] === undefined ? undefined : pidsLimit(flags['pids-limit']);
   if (pids !== undefined) limits.pids = pids;
   if (flags['cpuset-cpus'] !== undefined) limits.cpus = cpuset(flags['cpuset-cpus']);
-  return limits;
+  return Object.keys(limits).length > 0 ? limits : undefined;
 }
 
 /** 0 stands for no limit, as in docker. */
