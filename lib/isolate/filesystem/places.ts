@@ -23,40 +23,36 @@ export interface Place {
  */
 export function placeInside(root: string, path: string): Place {
   const left = path.split('/').reverse();
-  const parts: string[] = [];
+  // The places on the way, each a part deeper.
+  const way: Place[] = [{ path: '', kind: 'directory' }];
   let links = 0;
   for (let part = left.pop(); part !== undefined; part = left.pop()) {
     if (part === '' || part === '.') continue;
     if (part === '..') {
-      parts.pop();
+      if (way.length > 1) way.pop();
       continue;
     }
-    const link = lookAt(`${root}/${[...parts, part].join('/')}`)?.link;
+    const place = `${way.at(-1)!.path}/${part}`.replace(/^\//, '');
+    const { kind, link } = lookAt(`${root}/${place}`);
     if (link === undefined) {
-      parts.push(part);
+      way.push({ path: place, kind });
       continue;
     }
     links += 1;
     if (links > maxLinks) throw new Failure(Status.isolate, `/${path} of the image`, 'its links go round in a circle');
-    if (link.startsWith('/')) parts.length = 0;
+    if (link.startsWith('/')) way.length = 1;
     left.push(...link.split('/').reverse());
   }
-  const place = parts.join('/');
-  return { path: place, kind: lookAt(`${root}/${place}`)?.kind };
+  return way.at(-1)!;
 }
 
-interface Found {
-  kind: 'directory' | 'other';
-  link?: string;
-}
-
-function lookAt(path: string): Found | undefined {
+function lookAt(path: string): { kind: Place['kind']; link?: string } {
   try {
     const stats = lstatSync(path);
     if (stats.isSymbolicLink()) return { kind: 'other', link: readlinkSync(path) };
     return { kind: stats.isDirectory() ? 'directory' : 'other' };
   } catch (error) {
-    if (errnoName(error) === 'ENOENT' || errnoName(error) === 'ENOTDIR') return undefined;
+    if (errnoName(error) === 'ENOENT' || errnoName(error) === 'ENOTDIR') return { kind: undefined };
     throw failureOf(error, path);
   }
 }
