@@ -1,5 +1,5 @@
 /** A step of the plan: a system call of the container's first process, and why it is made. */
-import type { Block, Result, Step, StepArg } from '../sys/program.js';
+import type { Step, StepArgs } from '../sys/program.js';
 import type { Arg, Syscall } from '../sys/syscall.js';
 
 export type Hint = string | ((code: string) => string | undefined);
@@ -19,21 +19,19 @@ export interface StepOptions extends Pick<Step, 'saves' | 'onError' | 'next'> {
   hint?: Hint | undefined;
 }
 
-type Given<A extends readonly Arg[]> = { [I in keyof A]: A[I] | Result | Block };
-
 const none: StepOptions = {};
 
-/** One step. In the place of an argument there may be a `Result` or a `Block`, which only the child will know. */
+/** One step. In the place of an argument there may be a `Result` or a `Block`. */
 export function step<A extends readonly Arg[]>(
   call: Syscall<A>,
-  args: Given<A>,
+  args: StepArgs<A>,
   why: string,
   options: StepOptions = none,
 ): PlanStep {
   // Field by field: spreading the options takes several times as long, and there are hundreds of steps.
   return {
-    call: call as unknown as Syscall,
-    args: args as readonly StepArg[],
+    call,
+    args,
     why,
     man: options.man,
     hint: options.hint,

@@ -6,7 +6,7 @@ import { addressOf, callCode } from './ffi.js';
 import { batchCode } from './machine-code.js';
 import { mapCode } from './memory.js';
 import { once } from './once.js';
-import type { Syscall } from './syscall.js';
+import type { SyscallInfo } from './syscall.js';
 
 /** The sizes of an entry and of the header, and two places in an entry, in 32-bit words: see batchListings. */
 const entryWords = 16;
@@ -16,7 +16,7 @@ const firstAt = 14;
 
 const code = once(() => mapCode(batchCode()));
 
-type Call = Pick<Syscall, 'number'>;
+type Call = Pick<SyscallInfo, 'number'>;
 
 /** A table of at most `capacity` calls. Memory whose address is in it must stay alive until the calls are made. */
 export class Batch {

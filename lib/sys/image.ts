@@ -16,7 +16,7 @@ import { close, execveat, fcntl, memfd_create } from './calls.js';
 import { AT, F, MFD } from './constants.js';
 import { EINVAL } from './errno.js';
 import { imageCode } from './machine-code.js';
-import { type Program, pointerArray, type Step } from './program.js';
+import { type Program, pointerArray, type Step, stepOf } from './program.js';
 import { isErrno, SyscallError } from './syscall.js';
 
 /** The address of the image in memory, and the offsets of its parts: after the header come parameters and code. */
@@ -45,12 +45,9 @@ export class Image {
   readonly memory = memfd('md table');
   readonly #file = memfd('md');
   readonly steps: ImageSteps = {
-    prepare: { call: fcntl as unknown as Step['call'], args: [this.memory, F.SETFD, 0] },
-    change: {
-      call: execveat as unknown as Step['call'],
-      args: [this.#file, '', pointerArray(['md-isolate']), pointerArray([]), AT.EMPTY_PATH],
-    },
-    resume: { call: close as unknown as Step['call'], args: [this.memory] },
+    prepare: stepOf(fcntl, [this.memory, F.SETFD, 0]),
+    change: stepOf(execveat, [this.#file, '', pointerArray(['md-isolate']), pointerArray([]), AT.EMPTY_PATH]),
+    resume: stepOf(close, [this.memory]),
   };
 
   /** Writes the executable for a program; to be called before the start. `resume` is the step to go on at. */

@@ -10,7 +10,7 @@ import { callCode } from './ffi.js';
 import { cString, flags, hex, int, memory } from './kinds.js';
 import { compareNumber, entryLayout, headerLayout, machineCode } from './machine-code.js';
 import { Arena, mapCode } from './memory.js';
-import { type Arg, formatResult, isErrno, type Syscall, SyscallError, syscall } from './syscall.js';
+import { type Arg, formatResult, isErrno, type Syscall, SyscallError, type SyscallInfo, syscall } from './syscall.js';
 
 /** A number that is known only in the child: the result of one of its calls, usually a file descriptor. */
 export class Result {
@@ -33,9 +33,12 @@ export class Block {
 
 export type StepArg = Arg | Result | Block;
 
+/** The arguments of a call. In the place of each there may be what only the child will know. */
+export type StepArgs<A extends readonly Arg[]> = { [I in keyof A]: A[I] | Result | Block };
+
 /** One system call of the child. */
 export interface Step {
-  readonly call: Syscall;
+  readonly call: SyscallInfo;
   readonly args: readonly StepArg[];
   /** Receives the result. */
   readonly saves?: Result | undefined;
@@ -47,10 +50,17 @@ export interface Step {
   readonly next?: Step | undefined;
 }
 
+/** A step whose arguments are those of the call. `flow`: what it saves, and where to go on. */
+export function stepOf<A extends readonly Arg[]>(
+  call: Syscall<A>,
+  args: StepArgs<A>,
+  flow: Omit<Step, 'call' | 'args'> = {},
+): Step {
+  return { call, args, ...flow };
+}
+
 /** `(*address & mask) == expected`, or the errno given: how the child checks what a call has put into memory. */
-export const compare: Syscall = Object.assign(
-  syscall('compare', { x64: compareNumber, arm64: compareNumber }, memory, hex, hex, int),
-) as unknown as Syscall;
+export const compare = syscall('compare', { x64: compareNumber, arm64: compareNumber }, memory, hex, hex, int);
 
 /** The exit status of the child after a failed step. The parent looks at the results instead. */
 const stoppedStatus = 125;
@@ -118,7 +128,7 @@ export class Program {
       const afterError = typeof onError === 'object' ? this.#index(onError, i) : onError === 'continue' ? i + 1 : end;
       this.#write(i, step, next ? this.#index(next, i) : i + 1, afterError);
     });
-    this.#write(end, { call: exit_group as unknown as Syscall, args: [stoppedStatus] }, end, end);
+    this.#write(end, stepOf(exit_group, [stoppedStatus]), end, end);
     this.#put(this.#header + headerLayout.first, this.#address(this.#first));
   }
 
@@ -229,7 +239,7 @@ export class Program {
   }
 
   /** The offset of the 8 bytes that hold an argument. */
-  #argument(call: Syscall, i: number, arg: StepArg): number {
+  #argument(call: SyscallInfo, i: number, arg: StepArg): number {
     if (arg instanceof Result) return this.#cell(arg);
     if (arg instanceof Block) return this.#cell(this.#address(this.#block(arg)));
     if (typeof arg === 'string') return this.#string(arg);

@@ -24,13 +24,17 @@ export interface Kind<T extends Arg = Arg> {
 
 type ArgsOf<K extends readonly Kind<never>[]> = { [I in keyof K]: K[I] extends Kind<infer T> ? T : never };
 
-export interface Syscall<A extends readonly Arg[] = readonly Arg[]> {
-  (...args: A): number;
-  /** The same, but returns a negative errno instead of throwing. */
-  try(...args: A): number;
+/** What a program of a child (program.ts) has to know of a system call. */
+export interface SyscallInfo {
   readonly callName: string;
   readonly number: number;
   readonly kinds: readonly Kind[];
+}
+
+export interface Syscall<A extends readonly Arg[]> extends SyscallInfo {
+  (...args: A): number;
+  /** The same, but returns a negative errno instead of throwing. */
+  try(...args: A): number;
 }
 
 /** A system call that failed. `code` is the errno name, as in Node's own errors. */

@@ -25,8 +25,8 @@ import { CLONE, F, PR, SIG } from '../sys/constants.js';
 import { Control, type ControlFds, controlPair } from '../sys/control.js';
 import { EPIPE } from '../sys/errno.js';
 import { ownStatus, ownStrings, statusBits } from '../sys/proc-status.js';
-import { Block, compare, Program, pointerArray, Result, type Step } from '../sys/program.js';
-import { formatResult, type Syscall, SyscallError } from '../sys/syscall.js';
+import { Block, compare, Program, pointerArray, Result, type Step, stepOf } from '../sys/program.js';
+import { formatResult, SyscallError } from '../sys/syscall.js';
 import { rangeMaps, refusalHint, writeMaps } from '../sys/userns.js';
 import { waitForEnd } from '../sys/wait.js';
 
@@ -84,33 +84,29 @@ function stop(pid: number): void {
   wait4.try(pid, null, 0, null);
 }
 
-function step(call: unknown, args: Step['args'], flow: Partial<Step> = {}): Step {
-  return { call: call as Syscall, args, ...flow };
-}
-
 function stepsOf({ supervisor, child }: ControlFds): Step[] {
   const got = new Result('bytes');
   const seen = new Block(new Uint8Array(8), [{ offset: 0, value: got }]);
   const byDefault = Buffer.alloc(32);
   return [
-    step(close, [supervisor]),
+    stepOf(close, [supervisor]),
     // The gate: one byte when the ids are there, none when the parent has died or given up.
-    step(read, [child, new Block(new Uint8Array(1)), 1], { saves: got }),
-    step(compare, [seen, 0xffffffff, 1, EPIPE]),
+    stepOf(read, [child, new Block(new Uint8Array(1)), 1], { saves: got }),
+    stepOf(compare, [seen, 0xffffffff, 1, EPIPE]),
     // Some policies permit the namespace without its capabilities. Then this fails, before a tree without owners is
     // made.
-    step(setresgid, [1, 1, 1]),
+    stepOf(setresgid, [1, 1, 1]),
     // Supplementary groups stay: the layers may be readable only for one of them.
-    step(setresgid, [0, 0, 0]),
-    step(setresuid, [0, 0, 0]),
+    stepOf(setresgid, [0, 0, 0]),
+    stepOf(setresuid, [0, 0, 0]),
     // After the ids, since a change of them resets it. SIGTERM lets the child clean up.
-    step(prctl, [PR.SET_PDEATHSIG, SIGTERM, 0, 0, 0]),
+    stepOf(prctl, [PR.SET_PDEATHSIG, SIGTERM, 0, 0, 0]),
     // Node marks them close-on-exec.
-    ...[0, 1, 2].map((fd) => step(fcntl, [fd, F.SETFD, 0])),
+    ...[0, 1, 2].map((fd) => stepOf(fcntl, [fd, F.SETFD, 0])),
     // All signals are blocked up to here. One that is pending must not call a handler of the parent.
-    ...statusBits(ownStatus(), 'SigCgt').map((bit) => step(rt_sigaction, [bit + 1, byDefault, null, 8])),
-    step(rt_sigprocmask, [SIG.SETMASK, Buffer.alloc(8), null, 8]),
-    step(execve, [process.execPath, pointerArray(ownStrings('cmdline')), pointerArray(environment())]),
+    ...statusBits(ownStatus(), 'SigCgt').map((bit) => stepOf(rt_sigaction, [bit + 1, byDefault, null, 8])),
+    stepOf(rt_sigprocmask, [SIG.SETMASK, Buffer.alloc(8), null, 8]),
+    stepOf(execve, [process.execPath, pointerArray(ownStrings('cmdline')), pointerArray(environment())]),
   ];
 }
 

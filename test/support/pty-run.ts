@@ -18,8 +18,7 @@ import {
 } from '../../lib/sys/calls.js';
 import { SIG, TIO } from '../../lib/sys/constants.js';
 import { endProcess } from '../../lib/sys/exit.js';
-import { Program, pointerArray, type Step } from '../../lib/sys/program.js';
-import type { Syscall } from '../../lib/sys/syscall.js';
+import { Program, pointerArray, stepOf } from '../../lib/sys/program.js';
 import { waitForEnd } from '../../lib/sys/wait.js';
 
 const master = openSync('/dev/ptmx', constants.O_RDWR | constants.O_NOCTTY);
@@ -30,13 +29,13 @@ const argv = ['/usr/bin/env', ...process.argv.slice(2)];
 const env = Object.entries(process.env).map(([name, value]) => `${name}=${value}`);
 const signals = [1, 2, 3, 13, 15, 17, 18, 20, 21, 22, 28];
 const child = new Program([
-  step(setsid),
-  step(ioctl, slave, TIO.CSCTTY, 0),
-  ...[0, 1, 2].map((fd) => step(dup3, slave, fd, 0)),
-  step(close_range, 3, 0xffffffff, 0),
-  ...signals.map((signal) => step(rt_sigaction, signal, Buffer.alloc(32), null, 8)),
-  step(rt_sigprocmask, SIG.SETMASK, Buffer.alloc(8), null, 8),
-  step(execve, argv[0]!, pointerArray(argv), pointerArray(env)),
+  stepOf(setsid, []),
+  stepOf(ioctl, [slave, TIO.CSCTTY, 0]),
+  ...[0, 1, 2].map((fd) => stepOf(dup3, [slave, fd, 0])),
+  stepOf(close_range, [3, 0xffffffff, 0]),
+  ...signals.map((signal) => stepOf(rt_sigaction, [signal, Buffer.alloc(32), null, 8])),
+  stepOf(rt_sigprocmask, [SIG.SETMASK, Buffer.alloc(8), null, 8]),
+  stepOf(execve, [argv[0]!, pointerArray(argv), pointerArray(env)]),
 ]);
 const terminal = attachTerminal(master, {
   detachKeys: parseDetachKeys(),
@@ -54,7 +53,3 @@ terminal.finish();
 await terminal.ended;
 terminal.restore();
 endProcess(status);
-
-function step(call: Syscall<never>, ...args: Step['args'][number][]): Step {
-  return { call: call as unknown as Syscall, args };
-}

@@ -22,8 +22,7 @@ import {
 } from '../../lib/sys/calls.js';
 import { PR, SECCOMP, SIGCHLD } from '../../lib/sys/constants.js';
 import { ENOSYS } from '../../lib/sys/errno.js';
-import { Block, Program, Result, type Step } from '../../lib/sys/program.js';
-import type { Syscall } from '../../lib/sys/syscall.js';
+import { Block, Program, Result, type Step, stepOf } from '../../lib/sys/program.js';
 import { verdict } from '../support/bpf.js';
 import { afterwards } from '../support/run.js';
 
@@ -35,9 +34,9 @@ test('refused calls are reported by name and number, with the error that the fil
   const [reader, writer] = pipe();
 
   const listener = new Result('listener');
-  const install = step(
+  const install = stepOf(
+    seccomp,
     [
-      seccomp,
       SECCOMP.SET_MODE_FILTER,
       SECCOMP.FILTER_FLAG_NEW_LISTENER,
       new Block(header, [{ offset: 8, value: new Block(report.filter.program) }]),
@@ -46,17 +45,17 @@ test('refused calls are reported by name and number, with the error that the fil
   );
   const CLONE_NEWUTS = 0x04000000;
   const AF_VSOCK = 40;
-  const refused = [1, 2, 3].map(() => step([unshare, CLONE_NEWUTS], { onError: 'continue' }));
-  const vsock = step([socket, AF_VSOCK, 1, 0], { onError: 'continue' });
-  const allowed = step([umask, 0o22]);
+  const refused = [1, 2, 3].map(() => stepOf(unshare, [CLONE_NEWUTS], { onError: 'continue' }));
+  const vsock = stepOf(socket, [AF_VSOCK, 1, 0], { onError: 'continue' });
+  const allowed = stepOf(umask, [0o22]);
   const child = new Program([
-    step([prctl, PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0]),
+    stepOf(prctl, [PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0]),
     install,
-    step([read, reader, new Block(Buffer.alloc(8)), 1]),
+    stepOf(read, [reader, new Block(Buffer.alloc(8)), 1]),
     ...refused,
     vsock,
     allowed,
-    step([exit_group, 0]),
+    stepOf(exit_group, [0]),
   ]);
   const pid = child.start(0);
   while (child.result(install) === undefined) await sleep(1);
@@ -88,19 +87,20 @@ test('processes that ask without end leave the supervisor time for other things'
   header.writeUInt16LE(report.filter.program.length / 8);
   const listener = new Result('listener');
   const program = new Block(header, [{ offset: 8, value: new Block(report.filter.program) }]);
-  const install = step([seccomp, SECCOMP.SET_MODE_FILTER, SECCOMP.FILTER_FLAG_NEW_LISTENER, program], {
+  const install = stepOf(seccomp, [SECCOMP.SET_MODE_FILTER, SECCOMP.FILTER_FLAG_NEW_LISTENER, program], {
     saves: listener,
   });
   const [reader, writer] = pipe();
-  const ask: Step = { ...step([unshare, 0x04000000]), onError: step([umask, 0o22]) };
-  const again = Object.assign(ask.onError as Step, { next: ask });
+  const again = { ...stepOf(umask, [0o22]), next: undefined as Step | undefined };
+  const ask = stepOf(unshare, [0x04000000], { onError: again });
+  again.next = ask;
   const child = new Program([
-    step([setsid]),
-    step([prctl, PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0]),
+    stepOf(setsid, []),
+    stepOf(prctl, [PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0]),
     install,
-    step([read, reader, new Block(Buffer.alloc(8)), 1]),
+    stepOf(read, [reader, new Block(Buffer.alloc(8)), 1]),
     // Each time there are twice as many.
-    ...Array.from({ length: 7 }, () => step([clone, SIGCHLD, null, null, 0, 0])),
+    ...Array.from({ length: 7 }, () => stepOf(clone, [SIGCHLD, null, null, 0, 0])),
     ask,
     again,
   ]);
@@ -127,10 +127,6 @@ function pipe(): [reader: number, writer: number] {
   const ends = Buffer.alloc(8);
   pipe2(ends, 0o2000000);
   return [ends.readInt32LE(0), ends.readInt32LE(4)];
-}
-
-function step([call, ...args]: [Syscall<never>, ...Step['args']], flow: Partial<Step> = {}): Step {
-  return { call: call as unknown as Syscall, args, ...flow };
 }
 
 test('the filter asks about each refusal, but not about ENOSYS, which tells a program to use an older call', () => {

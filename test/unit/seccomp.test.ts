@@ -14,8 +14,7 @@ import { syscallNumbers } from '../../lib/isolate/seccomp/syscall-numbers.js';
 import { Failure } from '../../lib/pipe/failure.js';
 import { exit_group, prctl, seccomp, umask, unshare, wait4 } from '../../lib/sys/calls.js';
 import { PR, SECCOMP } from '../../lib/sys/constants.js';
-import { Block, Program, type Step } from '../../lib/sys/program.js';
-import type { Syscall } from '../../lib/sys/syscall.js';
+import { Block, Program, stepOf } from '../../lib/sys/program.js';
 import { checkFilter, verdict } from '../support/bpf.js';
 
 const x64 = 0xc000003e;
@@ -233,14 +232,14 @@ test('the kernel takes the filter, and it refuses what it should in a real proce
     [{ offset: 8, value: new Block(filter) }],
   );
   const CLONE_NEWUTS = 0x04000000;
-  const refused: Step = { call: unshare as unknown as Syscall, args: [CLONE_NEWUTS], onError: 'continue' };
-  const allowed: Step = { call: umask as unknown as Syscall, args: [0o22] };
+  const refused = stepOf(unshare, [CLONE_NEWUTS], { onError: 'continue' });
+  const allowed = stepOf(umask, [0o22]);
   const child = new Program([
-    { call: prctl as unknown as Syscall, args: [PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0] },
-    { call: seccomp as unknown as Syscall, args: [SECCOMP.SET_MODE_FILTER, 0, program] },
+    stepOf(prctl, [PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0]),
+    stepOf(seccomp, [SECCOMP.SET_MODE_FILTER, 0, program]),
     refused,
     allowed,
-    { call: exit_group as unknown as Syscall, args: [0] },
+    stepOf(exit_group, [0]),
   ]);
   const pid = child.start(0);
   const status = Buffer.alloc(4);

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { exit_group, wait4 } from '../../lib/sys/calls.js';
 import { statFields } from '../../lib/sys/proc-status.js';
 import { lifeOf, ownMark } from '../../lib/sys/process-mark.js';
-import { Program, type Step } from '../../lib/sys/program.js';
+import { Program, stepOf } from '../../lib/sys/program.js';
 import { until } from '../support/rootfs.js';
 import { killAfterwards, scratch } from '../support/run.js';
 
@@ -21,8 +21,7 @@ test('a process may have a name that looks like the fields after it', async (t) 
 });
 
 test('a process that has ended is gone, though nobody has asked for its status yet', async () => {
-  const exit = { call: exit_group as unknown as Step['call'], args: [0] };
-  const pid = new Program([exit]).start(0);
+  const pid = new Program([stepOf(exit_group, [0])]).start(0);
   await until(() => statFields(pid)[0] === 'Z');
   const [namespace] = ownMark().split('.');
   assert.equal(lifeOf(`${namespace}.${pid}.${statFields(pid)[22 - 3]}`), 'gone');

@@ -8,17 +8,10 @@ import { Worker } from 'node:worker_threads';
 import * as sys from '../../lib/sys/calls.js';
 import { AT, F, O, SIG } from '../../lib/sys/constants.js';
 import { batchListings, entrances, listings } from '../../lib/sys/machine-code.js';
-import { Block, compare, Program, pointerArray, Result, type Step } from '../../lib/sys/program.js';
-import type { Syscall } from '../../lib/sys/syscall.js';
+import { Block, compare, Program, pointerArray, Result, stepOf } from '../../lib/sys/program.js';
 import { needs, scratch } from '../support/run.js';
 
-/** A step, without the types of its arguments. */
-const step = (call: unknown, args: Step['args'], rest: Partial<Step> = {}): Step => ({
-  call: call as Syscall,
-  args,
-  ...rest,
-});
-const exit = (status: number) => step(sys.exit_group, [status]);
+const exit = (status: number) => stepOf(sys.exit_group, [status]);
 
 /** Runs a program in a child of this process; returns its exit status, negative for a signal. */
 function runChild(program: Program): number {
@@ -30,7 +23,7 @@ function runChild(program: Program): number {
 }
 
 test('a child makes the calls in order, and the parent reads each result', () => {
-  const steps = [step(sys.umask, [0o27]), step(sys.umask, [0o22]), exit(7)];
+  const steps = [stepOf(sys.umask, [0o27]), stepOf(sys.umask, [0o22]), exit(7)];
   const program = new Program(steps);
   assert.equal(runChild(program), 7);
   assert.equal(program.result(steps[1]!), 0o27);
@@ -41,9 +34,9 @@ test('a child makes the calls in order, and the parent reads each result', () =>
 test('the result of a call is an argument of later ones', (t) => {
   const path = join(scratch(t), 'file');
   const fd = new Result('file');
-  const open = step(sys.openat, [AT.FDCWD, path, O.WRONLY | O.CREAT, 0o600], { saves: fd });
+  const open = stepOf(sys.openat, [AT.FDCWD, path, O.WRONLY | O.CREAT, 0o600], { saves: fd });
   const text = Buffer.from('from the child');
-  const program = new Program([open, step(sys.write, [fd, text, text.length]), step(sys.close, [fd]), exit(0)]);
+  const program = new Program([open, stepOf(sys.write, [fd, text, text.length]), stepOf(sys.close, [fd]), exit(0)]);
   assert.equal(program.show(open), `openat(AT_FDCWD, "${path}", O_WRONLY|O_CREAT, 0600)`);
   assert.equal(runChild(program), 0);
   assert.equal(readFileSync(path, 'utf8'), 'from the child');
@@ -52,7 +45,7 @@ test('the result of a call is an argument of later ones', (t) => {
 
 test('memory that the child fills is seen by the parent', () => {
   const block = new Block(new Uint8Array(64));
-  const program = new Program([step(sys.getcwd, [block, 64]), exit(0)]);
+  const program = new Program([stepOf(sys.getcwd, [block, 64]), exit(0)]);
   assert.equal(runChild(program), 0);
   assert.equal(program.memory(block).toString().split('\0')[0], process.cwd());
 });
@@ -61,14 +54,14 @@ test('numbers cross whole: negative ones, 32 bits, more than 32 bits, more than 
   for (const value of [0, -1, -100, 2 ** 31, 2 ** 32 - 1, 2 ** 32 + 5, 2 ** 47 - 8, 2n ** 63n - 1n, -(2n ** 63n)]) {
     const cell = new Block(new Uint8Array(8));
     Buffer.from(cell.content.buffer).writeBigInt64LE(BigInt(value));
-    const program = new Program([step(compare, [cell, -1, value, 71]), exit(3)]);
+    const program = new Program([stepOf(compare, [cell, -1, value, 71]), exit(3)]);
     assert.equal(runChild(program), 3, String(value));
   }
 });
 
 test('an error ends the child, and the parent knows which step and why', () => {
-  const failing = step(sys.openat, [AT.FDCWD, '/no/such/file', O.RDONLY, 0]);
-  const program = new Program([step(sys.umask, [0]), failing, exit(0)]);
+  const failing = stepOf(sys.openat, [AT.FDCWD, '/no/such/file', O.RDONLY, 0]);
+  const program = new Program([stepOf(sys.umask, [0]), failing, exit(0)]);
   assert.equal(runChild(program), 125);
   const failure = program.failure();
   assert.equal(failure?.step, failing);
@@ -79,18 +72,18 @@ test('an error ends the child, and the parent knows which step and why', () => {
 test('an error may be passed over, or lead to another step, and success may lead elsewhere', () => {
   const there = exit(4);
   const bad = ['/no/such/file', O.RDONLY, 0] as const;
-  assert.equal(runChild(new Program([step(sys.openat, [AT.FDCWD, ...bad], { onError: 'continue' }), exit(3)])), 3);
-  const jump = step(sys.openat, [AT.FDCWD, ...bad], { onError: there });
+  assert.equal(runChild(new Program([stepOf(sys.openat, [AT.FDCWD, ...bad], { onError: 'continue' }), exit(3)])), 3);
+  const jump = stepOf(sys.openat, [AT.FDCWD, ...bad], { onError: there });
   assert.equal(runChild(new Program([jump, exit(3), there])), 4);
-  const skip = step(sys.umask, [0], { next: there });
+  const skip = stepOf(sys.umask, [0], { next: there });
   assert.equal(runChild(new Program([skip, exit(3), there])), 4);
 });
 
 test('a comparison passes what is equal under its mask and fails with the errno given for the rest', () => {
   const memory = new Block(Buffer.from([0x2f, 0xff, 1, 2, 3, 4, 5, 6]));
-  const equal = new Program([step(compare, [memory, 0xff, 0x2f, 2]), exit(0)]);
+  const equal = new Program([stepOf(compare, [memory, 0xff, 0x2f, 2]), exit(0)]);
   assert.equal(runChild(equal), 0);
-  const different = new Program([step(compare, [memory, 0xff, 0x30, 2]), exit(0)]);
+  const different = new Program([stepOf(compare, [memory, 0xff, 0x30, 2]), exit(0)]);
   assert.equal(runChild(different), 125);
   assert.equal(different.failure()?.error.code, 'ENOENT');
 });
@@ -98,8 +91,8 @@ test('a comparison passes what is equal under its mask and fails with the errno 
 test('blocks may hold the addresses of other blocks: argv and envp of a command', (t) => {
   const path = join(scratch(t), 'out');
   const program = new Program([
-    step(sys.rt_sigprocmask, [SIG.SETMASK, Buffer.alloc(8), null, 8]),
-    step(sys.execve, [
+    stepOf(sys.rt_sigprocmask, [SIG.SETMASK, Buffer.alloc(8), null, 8]),
+    stepOf(sys.execve, [
       '/bin/sh',
       pointerArray(['sh', '-c', `printf '%s|' "$0" "$A" > ${path}`, 'it']),
       pointerArray(['A=1 2']),
@@ -114,8 +107,8 @@ test('a result may be written into a block, for calls that take structures', () 
   // struct pollfd: fd, events, revents. The result takes 8 bytes, and its upper half is 0: no events.
   const pollfd = new Block(new Uint8Array(16), [{ offset: 0, value: fd }]);
   const program = new Program([
-    step(sys.openat, [AT.FDCWD, '/dev/null', O.RDONLY, 0], { saves: fd }),
-    step(sys.ppoll, [pollfd, 1, Buffer.alloc(16), null, 8]),
+    stepOf(sys.openat, [AT.FDCWD, '/dev/null', O.RDONLY, 0], { saves: fd }),
+    stepOf(sys.ppoll, [pollfd, 1, Buffer.alloc(16), null, 8]),
     exit(0),
   ]);
   assert.equal(runChild(program), 0);
@@ -125,15 +118,15 @@ test('a result may be written into a block, for calls that take structures', () 
 test('a result with two places, a part that is not aligned and a second start are mistakes that are told', () => {
   const fd = new Result('fd');
   const at = (offset: number) => new Block(new Uint8Array(16), [{ offset, value: fd }]);
-  assert.throws(() => new Program([step(sys.ppoll, [at(0), 1, at(8), null, 8])]), /fd has two places/);
-  assert.throws(() => new Program([step(sys.ppoll, [at(2), 1, null, null, 8])]), /not aligned/);
+  assert.throws(() => new Program([stepOf(sys.ppoll, [at(0), 1, at(8), null, 8])]), /fd has two places/);
+  assert.throws(() => new Program([stepOf(sys.ppoll, [at(2), 1, null, null, 8])]), /not aligned/);
   const program = new Program([exit(0)]);
   runChild(program);
   assert.throws(() => program.start(0), /a program runs once/);
 });
 
 test('arguments of any size fit: that they are too long is for the kernel to say', () => {
-  const execve = step(sys.execve, ['/bin/true', pointerArray(['true', 'x'.repeat(20_000_000)]), pointerArray([])], {
+  const execve = stepOf(sys.execve, ['/bin/true', pointerArray(['true', 'x'.repeat(20_000_000)]), pointerArray([])], {
     onError: 'continue',
   });
   const program = new Program([execve, exit(0)]);
@@ -150,10 +143,10 @@ test('no handler of this process runs in the child: signals wait until its progr
   const pid = new Result('pid');
   const byDefault = Buffer.alloc(32);
   const program = new Program([
-    step(sys.setsid, [], { saves: pid }),
-    step(sys.kill, [pid, 10]),
-    step(sys.rt_sigaction, [10, byDefault, null, 8]),
-    step(sys.rt_sigprocmask, [SIG.SETMASK, Buffer.alloc(8), null, 8]),
+    stepOf(sys.setsid, [], { saves: pid }),
+    stepOf(sys.kill, [pid, 10]),
+    stepOf(sys.rt_sigaction, [10, byDefault, null, 8]),
+    stepOf(sys.rt_sigprocmask, [SIG.SETMASK, Buffer.alloc(8), null, 8]),
     exit(0),
   ]);
   assert.equal(runChild(program), -10);
@@ -167,7 +160,7 @@ test('a thousand children are started while other threads allocate and collect g
   const ballast = Array.from({ length: 200_000 }, (_, i) => ({ i, text: `ballast ${i}` }));
   try {
     for (let i = 0; i < 1000; i++) {
-      const program = new Program([step(sys.fcntl, [0, F.GETFD, 0]), exit(i % 100)]);
+      const program = new Program([stepOf(sys.fcntl, [0, F.GETFD, 0]), exit(i % 100)]);
       assert.equal(runChild(program), i % 100);
       ballast[i] = { i, text: `changed ${i}` };
       if (i % 50 === 0) await new Promise((resolve) => setImmediate(resolve));

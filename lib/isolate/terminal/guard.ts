@@ -6,8 +6,7 @@ import { closeSync } from 'node:fs';
 import { close_range, dup3, ioctlTermios, kill, pipe2, read, wait4 } from '../../sys/calls.js';
 import { O, TC } from '../../sys/constants.js';
 import { EBUSY } from '../../sys/errno.js';
-import { Block, compare, Program, type Step } from '../../sys/program.js';
-import type { Syscall } from '../../sys/syscall.js';
+import { Block, compare, Program, stepOf } from '../../sys/program.js';
 
 const SIGKILL = 9;
 
@@ -24,13 +23,13 @@ export function guardTerminal(cooked: Buffer, raw: Buffer): () => void {
   const now = new Block(Buffer.alloc(64));
   const guard = new Program([
     // Everything else is closed, above all the writing end of the pipe: while it is open, no end of file comes.
-    step(dup3, reader, 1, 0),
-    step(close_range, 2, 0xffffffff, 0),
-    step(read, 1, new Block(Buffer.alloc(8)), 1),
-    step(ioctlTermios, 0, TC.GETS, now),
+    stepOf(dup3, [reader, 1, 0]),
+    stepOf(close_range, [2, 0xffffffff, 0]),
+    stepOf(read, [1, new Block(Buffer.alloc(8)), 1]),
+    stepOf(ioctlTermios, [0, TC.GETS, now]),
     // The flags for input and output: no shell or editor sets the same as our raw mode.
-    step(compare, now, 0xffffffffffffffffn, raw.readBigUInt64LE(0), EBUSY),
-    step(ioctlTermios, 0, TC.SETS, new Block(cooked)),
+    stepOf(compare, [now, 0xffffffffffffffffn, raw.readBigUInt64LE(0), EBUSY]),
+    stepOf(ioctlTermios, [0, TC.SETS, new Block(cooked)]),
   ]);
   // All signals are blocked there, so that SIGTTOU does not stop it once the shell has the terminal back.
   const pid = guard.start(0);
@@ -40,8 +39,4 @@ export function guardTerminal(cooked: Buffer, raw: Buffer): () => void {
     wait4.try(pid, null, 0, null);
     closeSync(writer);
   };
-}
-
-function step(call: Syscall<never>, ...args: Step['args'][number][]): Step {
-  return { call: call as unknown as Syscall, args };
 }
