@@ -3,7 +3,7 @@ import { close, read, recvfrom, write } from '../sys/calls.js';
 import { MSG } from '../sys/constants.js';
 import type { ControlFds } from '../sys/control.js';
 import { EPIPE } from '../sys/errno.js';
-import { Block, compare, Result } from '../sys/program.js';
+import { Block, compare, Result, returned } from '../sys/program.js';
 import { type PlanStep, step } from './step.js';
 
 /** The bit of a 32-bit result that tells an error: errors are negative. */
@@ -23,11 +23,10 @@ export function controlSteps({ supervisor }: ControlFds): PlanStep[] {
  */
 export function gateSteps({ child }: ControlFds, why: string, { announce = false } = {}): PlanStep[] {
   const got = new Result('bytes');
-  const seen = new Block(new Uint8Array(8), [{ offset: 0, value: got }]);
   return [
     ...(announce ? [step(write, [child, new Block(new Uint8Array(1)), 1], 'Here I am.', { man: 'unix(7)' })] : []),
     step(read, [child, new Block(new Uint8Array(1)), 1], why, { saves: got, man: 'unix(7)' }),
-    step(compare, [seen, 0xffffffff, 1, EPIPE], 'One byte is the go-ahead; none means that the supervisor has died.', {
+    step(compare, returned(got, 1, EPIPE), 'One byte is the go-ahead; none means that the supervisor has died.', {
       man: 'unix(7)',
     }),
   ];
@@ -36,10 +35,9 @@ export function gateSteps({ child }: ControlFds, why: string, { announce = false
 /** The child goes on only if the supervisor is alive at this moment. */
 export function aliveSteps({ child }: ControlFds): PlanStep[] {
   const got = new Result('bytes');
-  const seen = new Block(new Uint8Array(8), [{ offset: 0, value: got }]);
   const alive = step(
     compare,
-    [seen, signBit, signBit, EPIPE],
+    [got.memory, signBit, signBit, EPIPE],
     'An error means that there is nothing to read: the supervisor is alive. An end of file means that it has died.',
     { man: 'unix(7)' },
   );

@@ -20,7 +20,7 @@ import { CLOSE_RANGE, F, PR, RLIMIT, SIG } from '../sys/constants.js';
 import type { ControlFds } from '../sys/control.js';
 import { EACCES, ENOENT, ENOTDIR } from '../sys/errno.js';
 import type { ImageSteps } from '../sys/image.js';
-import { Block, compare, pointerArray, Result } from '../sys/program.js';
+import { Block, compare, pointerArray, Result, returned } from '../sys/program.js';
 import type { Path } from '../sys/syscall.js';
 import type { Host } from './host.js';
 import type { ResourceLimit } from './limits/limits.js';
@@ -178,10 +178,9 @@ export function execSteps(argv: readonly Path[], env: readonly string[]): ExecSt
   for (const path of candidates(name, env).reverse()) {
     const next = reversed.at(-1)!;
     const result = new Result(`execve ${path}`);
-    const seen = new Block(new Uint8Array(8), [{ offset: 0, value: result }]);
     let goOn: PlanStep = gaveUp;
     for (const errno of passOver) {
-      goOn = step(compare, [seen, 0xffffffff, 2 ** 32 - errno, errno], 'Not there: on to the next directory of PATH.', {
+      goOn = step(compare, returned(result, -errno, errno), 'Not there: on to the next directory of PATH.', {
         next,
         onError: goOn,
         man: 'execve(2)',

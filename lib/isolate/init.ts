@@ -12,11 +12,9 @@
 import { clone, close_range, exit_group, kill, prctl, rt_sigtimedwait, setsid, wait4 } from '../sys/calls.js';
 import { CLONE, PR, SIGCHLD, W } from '../sys/constants.js';
 import { EAGAIN, EINTR, EPERM } from '../sys/errno.js';
-import { Block, compare, Result } from '../sys/program.js';
+import { Block, compare, Result, returned } from '../sys/program.js';
 import { type PlanStep, step } from './step.js';
 import { controllingStep } from './terminal/console.js';
-
-const lower = 0xffffffff;
 
 export interface Init {
   /** Process 1 starts its child here. The steps after these are the child's, which becomes the command. */
@@ -30,7 +28,6 @@ export interface Init {
 /** The steps for `--init`. `terminal`: the terminal on descriptor 0 becomes the controlling one of the command. */
 export function initSteps({ terminal }: { terminal: boolean }): Init {
   const command = new Result('command');
-  const pid = new Block(new Uint8Array(8), [{ offset: 0, value: command }]);
   const status = new Block(new Uint8Array(8));
   const loop = loopSteps(command, status);
   return {
@@ -44,7 +41,7 @@ export function initSteps({ terminal }: { terminal: boolean }): Init {
       step(prctl, [PR.SET_NAME, name(), 0, 0, 0], 'What ps(1) calls it.', { man: 'PR_SET_NAME(2const)' }),
       step(
         clone,
-        [CLONE.VFORK | CLONE.PARENT_SETTID | SIGCHLD, null, pid, 0, 0],
+        [CLONE.VFORK | CLONE.PARENT_SETTID | SIGCHLD, null, command.memory, 0, 0],
         '--init: this process stays what it is, process 1 of the container, and the command becomes its child. It waits until execve(2), since until then both write to the same memory.',
         { man: 'pid_namespaces(7)', hint: '--init takes one process more: see --pids-limit and --ulimit nproc' },
       ),
@@ -66,12 +63,10 @@ export function initSteps({ terminal }: { terminal: boolean }): Init {
 function loopSteps(command: Result, status: Block): PlanStep[] {
   const signal = new Result('signal');
   const ended = new Result('ended');
-  const signalSeen = new Block(new Uint8Array(8), [{ offset: 0, value: signal }]);
-  const endedSeen = new Block(new Uint8Array(8), [{ offset: 0, value: ended }]);
   const man = 'wait(2)';
   const interrupted = step(
     compare,
-    [signalSeen, lower, 2 ** 32 - EINTR, EPERM],
+    returned(signal, -EINTR, EPERM),
     'Being stopped and continued from outside interrupts the wait: it begins again.',
     { man: 'sigwaitinfo(2)', hint: 'with --init a seccomp profile has to let rt_sigtimedwait pass' },
   );
@@ -95,7 +90,7 @@ function loopSteps(command: Result, status: Block): PlanStep[] {
   );
   const other = step(
     compare,
-    [endedSeen, lower, 0, EAGAIN],
+    returned(ended, 0, EAGAIN),
     'No child has ended: wait for signals. One has: look for the next one.',
     {
       next: listen,
@@ -103,7 +98,7 @@ function loopSteps(command: Result, status: Block): PlanStep[] {
       man,
     },
   );
-  const main = step(compare, [endedSeen, lower, command, EAGAIN], 'Was it the command?', {
+  const main = step(compare, returned(ended, command, EAGAIN), 'Was it the command?', {
     next: end,
     onError: other,
     man,
@@ -114,7 +109,7 @@ function loopSteps(command: Result, status: Block): PlanStep[] {
   });
   const which = step(
     compare,
-    [signalSeen, lower, SIGCHLD, EAGAIN],
+    returned(signal, SIGCHLD, EAGAIN),
     'Has a child ended? Any other signal is for the command.',
     {
       next: reap,
@@ -124,7 +119,7 @@ function loopSteps(command: Result, status: Block): PlanStep[] {
   );
   const alone = step(
     close_range,
-    [0, lower, 0],
+    [0, 0xffffffff, 0],
     'Process 1 keeps nothing open, so that a reader of the output sees its end when the command has ended.',
     { next: listen },
   );

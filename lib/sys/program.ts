@@ -14,10 +14,18 @@ import { type Arg, formatResult, isErrno, type Syscall, SyscallError, type Sysca
 
 /** A number that is known only in the child: the result of one of its calls, usually a file descriptor. */
 export class Result {
+  #memory: Block | undefined;
+
   constructor(
     /** Shown in a dry run in the place of the number. */
     readonly name: string,
   ) {}
+
+  /** Where the child finds it, for `compare`. */
+  get memory(): Block {
+    this.#memory ??= new Block(new Uint8Array(8), [{ offset: 0, value: this }]);
+    return this.#memory;
+  }
 }
 
 /**
@@ -61,6 +69,11 @@ export function stepOf<A extends readonly Arg[]>(
 
 /** `(*address & mask) == expected`, or the errno given: how the child checks what a call has put into memory. */
 export const compare = syscall('compare', { x64: compareNumber, arm64: compareNumber }, memory, hex, hex, int);
+
+/** The arguments with which `compare` asks whether a call has returned `value`. All such values are ints of 32 bits. */
+export function returned(result: Result, value: number | Result, otherwise: number) {
+  return [result.memory, 0xffffffff, typeof value === 'number' ? value >>> 0 : value, otherwise] as const;
+}
 
 /** The exit status of the child after a failed step. The parent looks at the results instead. */
 const stoppedStatus = 125;
@@ -381,15 +394,10 @@ export function showStep(step: Step, value: (result: Result) => number | undefin
   return `${step.call.callName}(${shown.join(', ')})`;
 }
 
-/** A NUL-terminated string. */
-function stringBlock(text: string | Uint8Array): Block {
-  return new Block(cString(text));
-}
-
 /** A null-terminated array of pointers to strings: argv and envp of execve(2). */
 export function pointerArray(strings: readonly (string | Uint8Array)[]): Block {
   return new Block(
     new Uint8Array(8 * (strings.length + 1)),
-    strings.map((text, i) => ({ offset: 8 * i, value: stringBlock(text) })),
+    strings.map((text, i) => ({ offset: 8 * i, value: new Block(cString(text)) })),
   );
 }

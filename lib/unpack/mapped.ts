@@ -25,7 +25,7 @@ import { CLONE, F, PR, SIG } from '../sys/constants.js';
 import { Control, type ControlFds, controlPair } from '../sys/control.js';
 import { EPIPE } from '../sys/errno.js';
 import { ownStatus, ownStrings, statusBits } from '../sys/proc-status.js';
-import { Block, compare, Program, pointerArray, Result, type Step, stepOf } from '../sys/program.js';
+import { Block, compare, Program, pointerArray, Result, returned, type Step, stepOf } from '../sys/program.js';
 import { formatResult, SyscallError } from '../sys/syscall.js';
 import { rangeMaps, refusalHint, writeMaps } from '../sys/userns.js';
 import { waitForEnd } from '../sys/wait.js';
@@ -86,13 +86,12 @@ function stop(pid: number): void {
 
 function stepsOf({ supervisor, child }: ControlFds): Step[] {
   const got = new Result('bytes');
-  const seen = new Block(new Uint8Array(8), [{ offset: 0, value: got }]);
   const byDefault = Buffer.alloc(32);
   return [
     stepOf(close, [supervisor]),
     // The gate: one byte when the ids are there, none when the parent has died or given up.
     stepOf(read, [child, new Block(new Uint8Array(1)), 1], { saves: got }),
-    stepOf(compare, [seen, 0xffffffff, 1, EPIPE]),
+    stepOf(compare, returned(got, 1, EPIPE)),
     // Some policies permit the namespace without its capabilities. Then this fails, before a tree without owners is
     // made.
     stepOf(setresgid, [1, 1, 1]),

@@ -30,7 +30,7 @@ import {
   S,
 } from '../../sys/constants.js';
 import { EAGAIN } from '../../sys/errno.js';
-import { Block, compare, Result } from '../../sys/program.js';
+import { compare, Result, returned } from '../../sys/program.js';
 import type { Path } from '../../sys/syscall.js';
 import { type Hint, type PlanStep, type StepOptions, step } from '../step.js';
 
@@ -221,10 +221,9 @@ export function target(
  * where that leads when anybody on the machine renames something meanwhile. Any other error leads on to `otherwise`.
  */
 function again(opened: Result, otherwise: PlanStep, lookup: () => PlanStep): PlanStep {
-  const seen = new Block(new Uint8Array(8), [{ offset: 0, value: opened }]);
   const why = 'Only because something was renamed meanwhile, anywhere on this machine? Then it is looked up again.';
   return {
-    ...step(compare, [seen, 0xffffffff, 2 ** 32 - EAGAIN, EAGAIN], why, { onError: otherwise, man: 'openat2(2)' }),
+    ...step(compare, returned(opened, -EAGAIN, EAGAIN), why, { onError: otherwise, man: 'openat2(2)' }),
     get next() {
       return lookup();
     },
