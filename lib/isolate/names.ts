@@ -3,13 +3,9 @@
  */
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
+import type { IsolateFlags } from './flags.js';
 
-export interface NameFlags {
-  'add-host': string[];
-  dns: string[];
-  'dns-search': string[];
-  'dns-option': string[];
-}
+export type NameFlags = Pick<IsolateFlags, 'add-host' | 'dns' | 'dns-search' | 'dns-option'>;
 
 export interface Names {
   /** Lines for /etc/hosts. */

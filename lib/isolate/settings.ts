@@ -9,16 +9,10 @@ import { readText } from './document.js';
 import { devicesOf } from './filesystem/host-devices.js';
 import { mountOf, tmpfsOf, volumeOf } from './filesystem/volume-flags.js';
 import type { Volume } from './filesystem/volumes.js';
-import {
-  type LimitFlags,
-  type Limits,
-  parseLimits,
-  parseSize,
-  parseUlimit,
-  type ResourceLimit,
-} from './limits/limits.js';
+import type { IsolateFlags } from './flags.js';
+import { type Limits, parseLimits, parseSize, parseUlimit, type ResourceLimit } from './limits/limits.js';
 import { parseSysctl, type Sysctl } from './limits/sysctl.js';
-import { type NameFlags, type Names, namesOf } from './names.js';
+import { type Names, namesOf } from './names.js';
 import { securityOf } from './security-opt.js';
 import type { UserNamespace } from './user/userns.js';
 import { exactValue } from './words.js';
@@ -72,42 +66,6 @@ export interface Settings {
   init: boolean;
 }
 
-/** The flags, as the command line has them. */
-export interface Flags extends LimitFlags, NameFlags {
-  env: string[];
-  'env-file': string[];
-  user: string | undefined;
-  'group-add': string[];
-  workdir: string | undefined;
-  hostname: string | undefined;
-  entrypoint: string | undefined;
-  net: string | undefined;
-  network: string | undefined;
-  'read-only': boolean;
-  'no-new-privs': boolean;
-  'cap-add': string[];
-  'cap-drop': string[];
-  umask: string | undefined;
-  volume: string[];
-  mount: string[];
-  tmpfs: string[];
-  device: string[];
-  overlay: boolean;
-  layer: string | undefined;
-  init: boolean;
-  ulimit: string[];
-  sysctl: string[];
-  'shm-size': string | undefined;
-  seccomp: string | undefined;
-  'seccomp-report': boolean;
-  'security-opt': string[];
-  privileged: boolean;
-  userns: string | undefined;
-  interactive: boolean;
-  tty: boolean;
-  'detach-keys': string | undefined;
-}
-
 export interface Caller {
   /** The environment, for `-e NAME`. */
   env: Record<string, string | undefined>;
@@ -125,7 +83,13 @@ const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
  * Combines image and flags. An empty user, directory or hostname counts as none, as in docker: `-u "$NAME"` with an
  * empty NAME must not turn the image's user into root.
  */
-export function settingsOf(root: string, image: RunConfig, flags: Flags, command: Path[], caller: Caller): Settings {
+export function settingsOf(
+  root: string,
+  image: RunConfig,
+  flags: IsolateFlags,
+  command: Path[],
+  caller: Caller,
+): Settings {
   const hostname = flags.hostname || randomName();
   const network = networkOf(flags);
   const security = securityOf(flags['security-opt']);
@@ -183,7 +147,7 @@ function commandLine(image: RunConfig, entrypoint: string | undefined, command: 
 }
 
 /** In docker's order: PATH, HOSTNAME, the image's variables, files, flags. A later value wins and keeps the first place. */
-function environment(image: RunConfig, flags: Flags, hostname: string, caller: Caller): string[] {
+function environment(image: RunConfig, flags: IsolateFlags, hostname: string, caller: Caller): string[] {
   const variables = new Map<string, string>([
     ['PATH', defaultPath],
     ['HOSTNAME', hostname],
@@ -226,7 +190,7 @@ function absolute(path: string, flag: string): string {
   return posix.normalize(path);
 }
 
-function networkOf({ net, network }: Flags): 'host' | 'none' {
+function networkOf({ net, network }: IsolateFlags): 'host' | 'none' {
   if (net !== undefined && network !== undefined && net !== network) {
     throw new Failure(Status.usage, '--network', `it says ${network}, and --net says ${net}`);
   }

@@ -3,11 +3,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { describePlan } from '../../lib/isolate/dry-run.js';
 import { stepFailure } from '../../lib/isolate/explain.js';
+import { type IsolateFlags, isolateFlags } from '../../lib/isolate/flags.js';
 import type { Host } from '../../lib/isolate/host.js';
 import { type Circumstances, makePlan } from '../../lib/isolate/plan.js';
-import { type Caller, type Flags, settingsOf } from '../../lib/isolate/settings.js';
+import { type Caller, settingsOf } from '../../lib/isolate/settings.js';
 import { manPageOf } from '../../lib/isolate/step.js';
 import { chooseCapabilities } from '../../lib/isolate/user/capabilities.js';
+import { parseFlags } from '../../lib/pipe/flags.js';
 import type { RunConfig } from '../../lib/pipe/oci.js';
 import { Image } from '../../lib/sys/image.js';
 import { showStep } from '../../lib/sys/program.js';
@@ -36,54 +38,13 @@ const caller: Caller = {
   terminal: false,
 };
 
-const noFlags: Flags = {
-  env: [],
-  'env-file': [],
-  user: undefined,
-  'group-add': [],
-  'add-host': [],
-  dns: [],
-  'dns-search': [],
-  'dns-option': [],
-  workdir: undefined,
-  hostname: undefined,
-  entrypoint: undefined,
-  net: undefined,
-  network: undefined,
-  'read-only': false,
-  'no-new-privs': false,
-  'cap-add': [],
-  'cap-drop': [],
-  umask: undefined,
-  volume: [],
-  mount: [],
-  tmpfs: [],
-  device: [],
-  overlay: false,
-  layer: undefined,
-  init: false,
-  ulimit: [],
-  sysctl: [],
-  'shm-size': undefined,
-  seccomp: undefined,
-  'security-opt': [],
-  'seccomp-report': false,
-  privileged: false,
-  userns: undefined,
-  interactive: false,
-  tty: false,
-  'detach-keys': undefined,
-  memory: undefined,
-  cpus: undefined,
-  'pids-limit': undefined,
-  'cpuset-cpus': undefined,
-};
+const { flags: noFlags } = parseFlags(isolateFlags, [], true);
 
-function settings(flags: Partial<Flags> = {}, command = ['true'], image: RunConfig = {}) {
+function settings(flags: Partial<IsolateFlags> = {}, command = ['true'], image: RunConfig = {}) {
   return settingsOf('/srv/root', image, { ...noFlags, ...flags }, command, caller);
 }
 
-function plan(flags: Partial<Flags> = {}, circumstances: Partial<Circumstances> = {}) {
+function plan(flags: Partial<IsolateFlags> = {}, circumstances: Partial<Circumstances> = {}) {
   const chosen = settings(flags);
   return makePlan(chosen, {
     host,
@@ -270,7 +231,7 @@ test('every step says why and where to read on, and none follows the end of all 
 
 test("the command line follows docker's rule of entrypoint and arguments", () => {
   const image = { Entrypoint: ['/e'], Cmd: ['a', 'b'] };
-  const argv = (flags: Partial<Flags>, command: string[]) => settings(flags, command, image).argv;
+  const argv = (flags: Partial<IsolateFlags>, command: string[]) => settings(flags, command, image).argv;
   assert.deepEqual(argv({}, []), ['/e', 'a', 'b']);
   assert.deepEqual(argv({}, ['c']), ['/e', 'c']);
   assert.deepEqual(argv({ entrypoint: '/f' }, []), ['/f']);
@@ -294,7 +255,7 @@ test('an empty user, directory or hostname is none given: an unset variable make
 });
 
 test('flags that make no sense are refused by name', () => {
-  const wrong: [Partial<Flags>, RegExp][] = [
+  const wrong: [Partial<IsolateFlags>, RegExp][] = [
     [{ workdir: 'relative' }, /--workdir/],
     [{ hostname: 'a b' }, /--hostname/],
     [{ net: 'bridge' }, /--net: /],
@@ -324,7 +285,7 @@ test('--network is --net by the name that docker gives it', () => {
 });
 
 test('a terminal is the default on a terminal, unless only -i is given', () => {
-  const at = (terminal: boolean, flags: Partial<Flags>) =>
+  const at = (terminal: boolean, flags: Partial<IsolateFlags>) =>
     settingsOf('/r', {}, { ...noFlags, ...flags }, ['sh'], { ...caller, terminal }).terminal;
   assert.equal(at(true, {}), true);
   assert.equal(at(false, {}), false);

@@ -2,14 +2,9 @@
 import { Failure } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
 import { RLIMIT } from '../../sys/constants.js';
+import type { IsolateFlags } from '../flags.js';
 
-/** The flags as they are on the command line. */
-export interface LimitFlags {
-  memory: string | undefined;
-  cpus: string | undefined;
-  'pids-limit': string | undefined;
-  'cpuset-cpus': string | undefined;
-}
+export type LimitFlags = Pick<IsolateFlags, 'memory' | 'cpus' | 'pids-limit' | 'cpuset-cpus'>;
 
 /** What a cgroup is to enforce. */
 export interface Limits {
