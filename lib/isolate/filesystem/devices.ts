@@ -1,10 +1,19 @@
 /** The container's own /dev, with the few harmless devices that every program expects. */
-import { mkdirat, mknodat, mount_setattr, mountAttr, symlinkat } from '../../sys/calls.js';
+import { mkdirat, mknodat, symlinkat } from '../../sys/calls.js';
 import { AT, capabilities, MOUNT_ATTR, S } from '../../sys/constants.js';
 import { deviceNumber } from '../../sys/device-number.js';
 import type { Result } from '../../sys/program.js';
 import { type PlanStep, step } from '../step.js';
-import { attach, copyOfTree, mountAt, mountOnOwn, newFileSystem, openOwn, plainAttributes } from './mounts.js';
+import {
+  attach,
+  copyOfTree,
+  mountAt,
+  mountOnOwn,
+  newFileSystem,
+  openOwn,
+  plainAttributes,
+  setAttributes,
+} from './mounts.js';
 
 /** Name, major, minor. Source: kernel, Documentation/admin-guide/devices.txt; runtime-spec, "Default Devices". */
 export const devices: readonly [name: string, major: number, minor: number][] = [
@@ -59,6 +68,8 @@ export function bindsDevices(user: boolean, available: readonly number[]): boole
   return user || !available.includes(capabilities.indexOf('MKNOD'));
 }
 
+const whyNodev = 'CAP_MKNOD lets root make a node of any disk; on a mount with nodev such a node opens nothing.';
+
 /** Everything below /dev. `dev` is the file descriptor of the tmpfs that is mounted there. */
 export function deviceSteps(
   root: Result,
@@ -98,7 +109,7 @@ export function deviceSteps(
         why: 'A link at /dev in the image could point anywhere; it is refused.',
       }),
       ...devices.flatMap((device) => (bind ? boundDevice(dev, device) : ownDevice(dev, device))),
-      ...(all ? all.flatMap((device) => hostDevice(dev, device)) : [nodevStep(dev)]),
+      ...(all ? all.flatMap((device) => hostDevice(dev, device)) : [setAttributes(dev, MOUNT_ATTR.NODEV, whyNodev)]),
       ...mountOnOwn(dev, 'pts', pts, '/dev/pts'),
       ...mountOnOwn(dev, 'shm', shm, '/dev/shm'),
       ...mountOnOwn(dev, 'mqueue', mqueue, '/dev/mqueue'),
@@ -124,14 +135,6 @@ function ownDevice(dev: Result, [name, major, minor]: (typeof devices)[number]):
     place.step,
     attach(node.fd, place.at, `/dev/${name} works as a device.`),
   ];
-}
-
-function nodevStep(dev: Result): PlanStep {
-  return step(
-    mount_setattr,
-    [dev, '', AT.EMPTY_PATH, mountAttr(MOUNT_ATTR.NODEV), 32],
-    'CAP_MKNOD lets root make a node of any disk; on a mount with nodev such a node opens nothing.',
-  );
 }
 
 /** The host's node, where the kernel does not let us make one. */

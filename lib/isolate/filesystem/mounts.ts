@@ -93,6 +93,11 @@ export function newFileSystem(
   };
 }
 
+/** Adds attributes to a mount. `deep` is AT_RECURSIVE, or 0 for this mount alone. */
+export function setAttributes(mount: Result, set: number, why: string, deep = 0): PlanStep {
+  return step(mount_setattr, [mount, '', AT.EMPTY_PATH | deep, mountAttr(set), 32], why);
+}
+
 /** A copy of the mount at a path, with the attributes `set` added. `recursive` includes what is mounted below it. */
 export function copyOfTree(
   from: { fd: number | Result; path: Path },
@@ -106,15 +111,8 @@ export function copyOfTree(
   const steps = [
     step(open_tree, [from.fd, from.path, OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | deep | empty], why, { saves: fd }),
   ];
-  if (set !== 0) {
-    steps.push(
-      step(
-        mount_setattr,
-        [fd, '', AT.EMPTY_PATH | deep, mountAttr(set), 32],
-        'Attributes are of the mount, not of the file system: only this copy gets them.',
-      ),
-    );
-  }
+  const only = 'Attributes are of the mount, not of the file system: only this copy gets them.';
+  if (set !== 0) steps.push(setAttributes(fd, set, only, deep));
   return { fd, steps };
 }
 

@@ -5,8 +5,6 @@ import {
   getcwd,
   mkdirat,
   mount,
-  mount_setattr,
-  mountAttr,
   openat2,
   openHow,
   pivot_root,
@@ -17,7 +15,7 @@ import { AT, MNT, MOUNT_ATTR, MS, O } from '../../sys/constants.js';
 import { Block, compare, Result } from '../../sys/program.js';
 import { type Hint, type PlanStep, step } from '../step.js';
 import type { Layer } from './layer.js';
-import { attach, copyOfTree, newFileSystem, plainAttributes, target } from './mounts.js';
+import { attach, copyOfTree, newFileSystem, plainAttributes, setAttributes, target } from './mounts.js';
 
 export function privateStep(): PlanStep {
   return step(
@@ -158,11 +156,8 @@ export function workshopSteps(): Root {
 }
 
 export function readOnlyStep(root: Result): PlanStep {
-  return step(
-    mount_setattr,
-    [root, '', AT.EMPTY_PATH, mountAttr(MOUNT_ATTR.RDONLY), 32],
-    '--read-only: the root can no longer be written to; what is mounted below it can.',
-  );
+  const why = '--read-only: the root can no longer be written to; what is mounted below it can.';
+  return setAttributes(root, MOUNT_ATTR.RDONLY, why);
 }
 
 /** The exchange. Afterwards no path and no descriptor of this process leads to the host's files. */

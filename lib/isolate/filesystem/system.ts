@@ -1,10 +1,9 @@
 /** /proc, /sys and /sys/fs/cgroup. */
-import { mount_setattr, mountAttr } from '../../sys/calls.js';
 import { AT, MOUNT_ATTR } from '../../sys/constants.js';
 import { Result } from '../../sys/program.js';
 import type { Host } from '../host.js';
-import { type PlanStep, step } from '../step.js';
-import { copyOfTree, mountAt, mountOnOwn, newFileSystem, plainAttributes } from './mounts.js';
+import type { PlanStep } from '../step.js';
+import { copyOfTree, mountAt, mountOnOwn, newFileSystem, plainAttributes, setAttributes } from './mounts.js';
 
 export interface SystemOptions {
   /** Bind the host's sysfs: a new one can only be made by the owner of the network namespace. */
@@ -60,11 +59,7 @@ function hierarchySteps(sys: Result, hierarchies: readonly string[], readOnly: n
     'cgroup v1 has a mount for each controller, side by side.',
     new Result('cgroup v1'),
   );
-  const closing = step(
-    mount_setattr,
-    [tmpfs.fd, '', AT.EMPTY_PATH, mountAttr(MOUNT_ATTR.RDONLY), 32],
-    'The directories are there, and nothing else has to be.',
-  );
+  const whyClosed = 'The directories are there, and nothing else has to be.';
   return [
     ...mountAt(sys, 'fs/cgroup', 'directory', tmpfs, cgroupPlace),
     ...hierarchies.flatMap((name) => {
@@ -73,7 +68,7 @@ function hierarchySteps(sys: Result, hierarchies: readonly string[], readOnly: n
       const directory = name.replace(/^name=/, '');
       return mountOnOwn(tmpfs.fd, directory, tree, `/sys/fs/cgroup/${directory}`);
     }),
-    ...(readOnly === 0 ? [] : [closing]),
+    ...(readOnly === 0 ? [] : [setAttributes(tmpfs.fd, MOUNT_ATTR.RDONLY, whyClosed)]),
   ];
 }
 
