@@ -85,14 +85,10 @@ export class EntryMaker {
   }
 
   /** Creates a file and sets its owner. `finishFile` has to follow once its content is written. */
-  openFile(entry: Entry, { dir, name, path }: Place): OpenFile {
-    const bytes = toBytes(name);
+  openFile(entry: Entry, place: Place): OpenFile {
+    const { dir, path } = place;
     const mode = (entry.mode & 0o777) | this.lentMode(entry);
-    let fd = openat.try(dir.fd, bytes, createFile, mode);
-    if (fd === -EEXIST) {
-      this.tree.remove(dir, name);
-      fd = openat.try(dir.fd, bytes, createFile, mode);
-    }
+    const fd = this.create(place, (name) => openat.try(dir.fd, name, createFile, mode));
     if (fd < 0) throw new SyscallError('openat', -fd, shown(path));
     this.tree.noteUnset(path, {});
     if (!this.owns(entry, dir.ownGroup)) this.chown(entry, path, () => fchown.try(fd, entry.uid, entry.gid));
@@ -171,7 +167,8 @@ export class EntryMaker {
 
   private symlink(entry: Entry, place: Place): void {
     const target = toBytes(entry.target);
-    this.create(place, (name) => symlinkat.try(target, place.dir.fd, name));
+    const made = this.create(place, (name) => symlinkat.try(target, place.dir.fd, name));
+    if (made < 0) throw new SyscallError('symlinkat', -made, shown(place.path));
     this.setByName(entry, place);
   }
 
@@ -180,25 +177,21 @@ export class EntryMaker {
     const isDevice = type === 'char' || type === 'block';
     const kind = type === 'fifo' ? S.IFIFO : type === 'char' ? S.IFCHR : S.IFBLK;
     const number = isDevice ? deviceNumber(major, minor) : 0;
-    const make = (name: Buffer) => mknodat.try(place.dir.fd, name, kind | (mode & 0o777), number);
+    const made = this.create(place, (name) => mknodat.try(place.dir.fd, name, kind | (mode & 0o777), number));
     // A FIFO needs no privilege: where it cannot be made the filesystem has none, and that is a failure.
-    if (this.create(place, make, isDevice ? EPERM : 0)) this.setByName(entry, place);
-    else if (isDevice) this.tree.noteUnset(place.path, { uid, gid, mode, device: { type, major, minor } });
+    if (made === -EPERM && isDevice)
+      this.tree.noteUnset(place.path, { uid, gid, mode, device: { type, major, minor } });
+    else if (made < 0) throw new SyscallError('mknodat', -made, shown(place.path));
+    else this.setByName(entry, place);
   }
 
-  /**
-   * Makes a call that creates the name, once more after removing what stands there. False when it gives `tolerated`.
-   */
-  private create({ dir, name, path }: Place, call: (name: Buffer) => number, tolerated = 0): boolean {
+  /** Makes a call that creates the name, once more after removing what stands there. Returns its result. */
+  private create({ dir, name }: Place, call: (name: Buffer) => number): number {
     const bytes = toBytes(name);
-    let result = call(bytes);
-    if (result === -EEXIST) {
-      this.tree.remove(dir, name);
-      result = call(bytes);
-    }
-    if (result < 0 && result === -tolerated) return false;
-    if (result < 0) throw new SyscallError('create', -result, shown(path));
-    return true;
+    const result = call(bytes);
+    if (result !== -EEXIST) return result;
+    this.tree.remove(dir, name);
+    return call(bytes);
   }
 
   /** Owner, mode, attributes and times of what cannot be opened: a symlink, a device, a FIFO. */
@@ -217,7 +210,8 @@ export class EntryMaker {
     utimensat(dir.fd, bytes, timespecs(entry.mtime), AT.SYMLINK_NOFOLLOW);
   }
 
-  private hardlink(entry: Entry, { dir, name, path }: Place): void {
+  private hardlink(entry: Entry, place: Place): void {
+    const { dir, name, path } = place;
     const target = cleanPath(entry.target);
     const [above, last] = splitPath(target);
     const source = this.sourceOf(target);
@@ -225,12 +219,8 @@ export class EntryMaker {
     if (typeof from === 'number') throw new MissingTarget(entry);
     // A link to itself: it is there already.
     if (source === this.tree && from.path === dir.path && last === name && statAt(dir.fd, name)) return;
-    const link = () => linkat.try(from.fd, toBytes(last), dir.fd, toBytes(name), 0);
-    let result = link();
-    if (result === -EEXIST) {
-      this.tree.remove(dir, name);
-      result = link();
-    }
+    const old = toBytes(last);
+    const result = this.create(place, (bytes) => linkat.try(from.fd, old, dir.fd, bytes, 0));
     const unset = source!.unset.get(joinPath(from.path, last));
     // A device that was left out gets no second name either.
     if (result === -ENOENT && unset?.device) this.tree.remove(dir, name);
