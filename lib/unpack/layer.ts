@@ -7,22 +7,15 @@ import { Status } from '../pipe/status.js';
 import { ELOOP, ENOENT, ENOTDIR } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, cleanPath, joinPath, shown, splitPath } from './bytes.js';
-import type { Deferred } from './deferred.js';
 import { entryFailure } from './entry-failure.js';
 import { EntryMaker, type Place } from './entry-maker.js';
 import { checkEntry, checkLength } from './impossible.js';
-import { countBytes, countEntry } from './limits.js';
+import { countBytes, countEntry, type Limits } from './limits.js';
 import type { OpenFile } from './open-file.js';
 import type { Kept } from './remove.js';
 import type { Entry, TarSink } from './tar.js';
 import type { Tree } from './tree.js';
 import { parseWhiteout, type Whiteout, Written } from './whiteouts.js';
-
-/** What is left of the limits of a whole image: all its layers count against them. */
-export interface Budget {
-  entries: number;
-  bytes: number;
-}
 
 /** An entry with its clean path in two parts: the directory, and the name in it. */
 interface Named {
@@ -46,30 +39,28 @@ export class LayerWriter implements TarSink {
   private open: { file: OpenFile; path: ByteString } | undefined;
 
   /**
-   * `isBase`: there is no lower layer, so that whiteouts have nothing to hide. `deferred` takes the entries that can be
-   * made later, many at once. `sourceOf` returns the tree with the target of a hard link, when that is not this one.
+   * `isBase`: there is no lower layer, so that whiteouts have nothing to hide. `left` is what is left of the limits, which
+   * all layers share. `sourceOf` returns the tree with the target of a hard link, when that is not this one.
    */
   constructor(
     private readonly tree: Tree,
     isBase: boolean,
-    private readonly budget: Budget,
-    private readonly deferred: Deferred | undefined,
+    private readonly left: Limits,
     sourceOf: (target: ByteString) => Tree | undefined = () => tree,
   ) {
     this.maker = new EntryMaker(tree, sourceOf);
     this.written = new Written(!isBase, tree.names);
     tree.onMade = (path) => this.written.add(...splitPath(path));
-    tree.settle = () => this.deferred?.flush();
   }
 
   entry(entry: Entry): void {
-    countEntry(this.budget);
+    countEntry(this.left);
     this.current = entry;
     this.attempt(() => this.begin(entry));
   }
 
   content(bytes: Buffer): void {
-    countBytes(this.budget, bytes.length);
+    countBytes(this.left, bytes.length);
     if (bytes.length === this.waiting?.entry.size) this.whole = bytes;
     else this.attempt(() => this.opened()?.write(bytes));
   }
@@ -134,7 +125,7 @@ export class LayerWriter implements TarSink {
    * Where an entry goes. Its directory is made when it is not there, and everything that was put off is made before.
    */
   private placeFor({ above, name }: Named): Place {
-    this.deferred?.flush();
+    this.tree.deferred?.flush();
     const dir = this.tree.root.ensure(above);
     return { dir, name, path: joinPath(dir.path, name) };
   }
@@ -150,7 +141,8 @@ export class LayerWriter implements TarSink {
    */
   private makeLater(named: Named, content?: Buffer): void {
     const { entry, above, name } = named;
-    const { deferred, maker } = this;
+    const { maker } = this;
+    const { deferred } = this.tree;
     if (!deferred || entry.xattrs) {
       this.makeNow(named, content);
       return;
@@ -175,14 +167,14 @@ export class LayerWriter implements TarSink {
   }
 
   private setRoot(entry: Entry): void {
-    this.deferred?.flush();
+    this.tree.deferred?.flush();
     this.maker.setDirectory(this.tree.fd, entry, '');
   }
 
   /** Removes what a whiteout in the directory `above` hides: all of it that is not of this layer. */
   private hide(above: ByteString, whiteout: Whiteout): void {
     if (whiteout.kind === 'skip' || !this.written.hasLower) return;
-    this.deferred?.flush();
+    this.tree.deferred?.flush();
     const dir = this.tree.root.find(above);
     if (dir === -ENOENT || dir === -ENOTDIR) return;
     if (dir === -ELOOP) throw new Failure(Status.data, shown(above), 'its symlinks go round in a circle (ELOOP)');

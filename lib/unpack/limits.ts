@@ -21,13 +21,13 @@ export class LimitExceeded extends Failure {
 }
 
 /** Subtracts an entry from what is left. Throws `LimitExceeded` when none is. */
-export function countEntry(left: Pick<Limits, 'entries'>): void {
+export function countEntry(left: Limits): void {
   left.entries -= 1;
   if (left.entries < 0) throw new LimitExceeded('archive', 'too many entries', '--max-entries');
 }
 
 /** Subtracts bytes of content from what is left. Throws `LimitExceeded` when they are too many. */
-export function countBytes(left: Pick<Limits, 'bytes'>, bytes: number): void {
+export function countBytes(left: Limits, bytes: number): void {
   left.bytes -= bytes;
   if (left.bytes < 0) throw new LimitExceeded('archive', 'too many bytes', '--max-bytes');
 }

@@ -6,7 +6,7 @@ import { failureOf } from '../pipe/failure.js';
 import { close, fchmod, openat, utimensat } from '../sys/calls.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, shown, splitPath } from './bytes.js';
-import { type Deferred, deferring } from './deferred.js';
+import type { Deferred } from './deferred.js';
 import { openDirectory } from './directory.js';
 import { costOf, NamesBudget } from './limits.js';
 import type { Time, Xattrs } from './pax.js';
@@ -34,14 +34,14 @@ export class Tree {
   readonly names = new NamesBudget();
   /** Called with the path of every directory that was made on the way to an entry. */
   onMade: (path: ByteString) => void = () => {};
-  /** Called before the kernel is asked where a path leads: whatever was put off has to be made by then. */
-  settle: () => void = () => {};
 
   /** `fd` is the root directory of the tree, open, empty and owned by this process. */
   constructor(
     readonly fd: number,
     /** Directories inside each other, at most. */
     readonly maxDepth: number,
+    /** Where entries are put off to, those of other trees too. It is made before the kernel is asked where a path leads. */
+    readonly deferred: Deferred | undefined,
   ) {
     this.root = new Root(fd, {
       maxDepth,
@@ -50,7 +50,7 @@ export class Tree {
         this.onMade(path);
       },
       remove: (dir, name) => this.remove(dir, name),
-      settle: () => this.settle(),
+      settle: () => deferred?.flush(),
     });
   }
 
@@ -140,15 +140,15 @@ export class Tree {
 
   /** Gives every directory its mode and times, the deepest first. Nothing may be created after it. */
   finish(): void {
-    const deferred = deferring();
     const paths = [...this.directories.keys()].sort().reverse();
-    for (const path of paths) this.finishDirectory(path, this.directories.get(path)!, deferred);
-    deferred?.flush();
+    for (const path of paths) this.finishDirectory(path, this.directories.get(path)!);
+    this.deferred?.flush();
     if (!this.isDescribed('')) fchmod(this.fd, 0o755);
     this.root.closeAll();
   }
 
-  private finishDirectory(path: ByteString, end: DirectoryEnd, deferred: Deferred | undefined): void {
+  private finishDirectory(path: ByteString, end: DirectoryEnd): void {
+    const { deferred } = this;
     const again = () => this.finishNow(path, end);
     // The root has no path, and is not to be opened to others before all else is done.
     if (!deferred || path === '' || end.acls) {

@@ -4,7 +4,7 @@ import { Failure } from '../pipe/failure.js';
 import { close } from '../sys/calls.js';
 import { type LayerFile, ofImage } from './announced.js';
 import { deferring } from './deferred.js';
-import { type Budget, LayerWriter } from './layer.js';
+import { LayerWriter } from './layer.js';
 import type { Limits } from './limits.js';
 import { Selection } from './only.js';
 import { type ReadOptions, readLayers } from './read.js';
@@ -127,15 +127,19 @@ async function laid<L extends LayerFile>(
 ): Promise<Tree> {
   const selection = new Selection(options.only ?? []);
   const repeated = selection.isAll ? layers : repeatable(layers);
-  let tree = await lay(repeated, stage, selection, options);
+  const deferred = deferring();
+  const begin = (fd: number) => new Tree(fd, options.limits.depth, deferred);
+  let tree = begin(stage.fd);
+  await lay(repeated, tree, selection, options);
   while (selection.needsPass()) {
     // The next pass starts with an empty tree; the root gets its attributes again from the layers.
     tree.clear({ fd: stage.fd, path: '', ownGroup: true }, () => 'nothing');
     tree.root.closeAll();
     const spareFd = stage.spare();
     try {
-      const spare = new Tree(spareFd, options.limits.depth);
-      tree = await lay(repeated, stage, selection, options, spare);
+      const spare = begin(spareFd);
+      tree = begin(stage.fd);
+      await lay(repeated, tree, selection, options, spare);
       spare.root.closeAll();
     } finally {
       close(spareFd);
@@ -145,29 +149,27 @@ async function laid<L extends LayerFile>(
   return tree;
 }
 
+/** Writes the layers to the tree: with `spare`, what wanted hard links need goes there. */
 async function lay<L extends LayerFile>(
   layers: AsyncIterable<L>,
-  stage: Stage,
+  tree: Tree,
   selection: Selection,
   options: UnpackOptions<L>,
   spare?: Tree,
-): Promise<Tree> {
-  const { entries, bytes, depth } = options.limits;
-  const budget: Budget = { entries, bytes };
-  const tree = new Tree(stage.fd, depth);
-  const deferred = deferring();
+): Promise<void> {
+  const { deferred } = tree;
+  const left = { ...options.limits };
   const sourceOf = selection.isAll ? undefined : (target: string) => selection.sourceOf(target, tree, spare);
   try {
     await readLayers(
       layers,
       ({ index }) =>
         selection.sink(
-          new LayerWriter(tree, index === 0, budget, deferred, sourceOf),
-          spare && new LayerWriter(spare, index === 0, budget, deferred),
+          new LayerWriter(tree, index === 0, left, sourceOf),
+          spare && new LayerWriter(spare, index === 0, left),
         ),
       { ...options, flush: () => deferred?.flush() },
     );
-    return tree;
   } catch (error) {
     deferred?.clear();
     tree.root.closeAll();
