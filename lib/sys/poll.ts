@@ -1,15 +1,29 @@
+/** What can be read or written: poll(2). */
 import { ppoll } from './calls.js';
 
-const POLLERR = 8;
+/** POLL*: what is asked for, and what is told. */
+export const POLL = { IN: 1, ERR: 8, HUP: 16 } as const;
+
+/**
+ * Waits, up to `timeoutNs` or for ever, until one of the descriptors can be read, or has an error or an end. Returns the
+ * POLL* of each; 0 when a signal has ended the wait.
+ */
+export function poll(fds: readonly number[], timeoutNs?: number): number[] {
+  const asked = Buffer.alloc(8 * fds.length);
+  fds.forEach((fd, i) => {
+    asked.writeInt32LE(fd, 8 * i);
+    asked.writeInt16LE(POLL.IN, 8 * i + 4);
+  });
+  const timeout = Buffer.alloc(16);
+  timeout.writeBigInt64LE(BigInt(timeoutNs ?? 0), 8);
+  ppoll.try(asked, fds.length, timeoutNs === undefined ? null : timeout, null, 8);
+  return fds.map((_, i) => asked.readInt16LE(8 * i + 6));
+}
 
 /**
  * Whether the pipe that `fd` writes to still has a reader: poll(2) reports POLLERR when it has none. True for anything
- * but a pipe. Throws `SyscallError`.
+ * but a pipe.
  */
 export function hasReader(fd: number): boolean {
-  const pollfd = Buffer.alloc(8);
-  pollfd.writeInt32LE(fd, 0);
-  const noWait = Buffer.alloc(16);
-  ppoll(pollfd, 1, noWait, null, 8);
-  return (pollfd.readInt16LE(6) & POLLERR) === 0;
+  return (poll([fd], 0)[0]! & POLL.ERR) === 0;
 }

@@ -5,9 +5,10 @@
  *
  * Source: seccomp_unotify(2).
  */
-import { close, ioctlSeccomp, pidfd_getfd, pidfd_open, ppoll } from '../../sys/calls.js';
+import { close, ioctlSeccomp, pidfd_getfd, pidfd_open } from '../../sys/calls.js';
 import { SECCOMP_IOCTL } from '../../sys/constants.js';
 import { ENOSYS, EPERM } from '../../sys/errno.js';
+import { POLL, poll } from '../../sys/poll.js';
 import { isErrno } from '../../sys/syscall.js';
 import { type Call, compile, RET, type Section, verdictOf } from './bpf.js';
 import { auditArch, type Filter, type ProfileSource, seccompRules, type Target } from './index.js';
@@ -50,7 +51,7 @@ export function seccompReport(source: ProfileSource, target: Target): Report {
     refused.set(name, (refused.get(name) ?? 0) + 1);
   };
   const answerAll = () => {
-    for (let left = most; left > 0 && poll([listener], followsNs)[0]; left--) answerOne();
+    for (let left = most; left > 0 && poll([listener], followsNs)[0]! & POLL.IN; left--) answerOne();
   };
 
   return {
@@ -63,10 +64,11 @@ export function seccompReport(source: ProfileSource, target: Target): Report {
       timer.unref();
     },
     answerUntil: (fd) => {
-      for (let asked = true; asked; ) {
-        const [question, other] = poll([listener, fd]);
-        if (question) answerOne();
-        asked = !other;
+      for (;;) {
+        const [question = 0, other = 0] = poll([listener, fd]);
+        // The listener hangs up when all processes have ended: that is no question.
+        if (question & POLL.IN) answerOne();
+        if (other & (POLL.IN | POLL.HUP)) return;
       }
     },
     end: () => {
@@ -90,25 +92,6 @@ function asking(section: Section): Section {
 function question(action: number): number {
   const refusal = (action & ~0xffff) === RET.ERRNO && action !== (RET.ERRNO | ENOSYS);
   return refusal ? RET.USER_NOTIF : action;
-}
-
-/** Waits, up to `timeoutNs` or for ever, until one of the descriptors can be read or is at its end. Tells for each. */
-function poll(fds: readonly number[], timeoutNs?: number): boolean[] {
-  const POLLIN = 1;
-  const POLLHUP = 16;
-  const asked = Buffer.alloc(8 * fds.length);
-  fds.forEach((fd, i) => {
-    asked.writeInt32LE(fd, 8 * i);
-    asked.writeInt16LE(POLLIN, 8 * i + 4);
-  });
-  const timeout = Buffer.alloc(16);
-  timeout.writeBigInt64LE(BigInt(timeoutNs ?? 0), 8);
-  ppoll.try(asked, fds.length, timeoutNs === undefined ? null : timeout, null, 8);
-  return fds.map((_, i) => {
-    const got = asked.readInt16LE(8 * i + 6);
-    // The listener, which is the first, hangs up when all processes have ended: that is no question.
-    return (got & (i === 0 ? POLLIN : POLLIN | POLLHUP)) !== 0;
-  });
 }
 
 /** Reads a question, a `struct seccomp_notif`, and answers it. Undefined when who asked has died meanwhile. */
