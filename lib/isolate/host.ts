@@ -5,6 +5,7 @@ import { Status } from '../pipe/status.js';
 import { ioctlTermios, prlimit64 } from '../sys/calls.js';
 import { RLIMIT, TC } from '../sys/constants.js';
 import { deviceNumber } from '../sys/device-number.js';
+import { mountPaths } from '../sys/mountinfo.js';
 import { ownStatus, statusBits } from '../sys/proc-status.js';
 import { isErrno } from '../sys/syscall.js';
 import { whatRootIs } from './document.js';
@@ -125,10 +126,7 @@ export function heatCounters(): string[] {
  * covered.
  */
 export function mountsInSys(): string[] {
-  const places = textOf('/proc/self/mountinfo')
-    .split('\n')
-    .map((line) => line.split(' ')[4] ?? '')
-    .filter((path) => /^\/sys\/(?!fs\/cgroup(\/|$))/.test(path));
+  const places = mountPaths().filter((path) => /^\/sys\/(?!fs\/cgroup(\/|$))/.test(path));
   const within = (path: string) => places.some((other) => path.startsWith(`${other}/`));
   return [...new Set(places)]
     .filter((path) => !within(path) && statSync(path, { throwIfNoEntry: false })?.isDirectory())

@@ -7,6 +7,7 @@ import { userInfo } from 'node:os';
 import { errnoName, errnoText, Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { confinedHint, orAsRoot, unmasking } from './confinement.js';
+import { mountPaths } from './mountinfo.js';
 import { kernelText } from './proc-status.js';
 
 /** Lines of uid_map or gid_map: first id inside, first id outside, how many. */
@@ -211,7 +212,7 @@ export const tooManyNamespaces = 'too many namespaces exist, or they are nested 
  * recognized.
  */
 export function isChrooted(): boolean {
-  return !/^(\S+ ){4}\/ /m.test(readFileSync('/proc/self/mountinfo', 'latin1'));
+  return !mountPaths().includes('/');
 }
 
 /** Whether this process is in a user namespace other than the initial one, which maps every id to itself. */
