@@ -15,7 +15,6 @@ import { exitStatus, waitForEnd } from '../sys/wait.js';
 import { showChild } from './child-trace.js';
 import { nameOf } from './exec.js';
 import { cloneFailure, execFailure, stepFailure } from './explain.js';
-import { missing, placed } from './filesystem/volumes.js';
 import type { Cgroup } from './limits/cgroup.js';
 import { type Circumstances, cloneReason, makePlan, type Plan } from './plan.js';
 import type { Settings } from './settings.js';
@@ -32,7 +31,7 @@ export async function isolate(settings: Settings): Promise<number> {
   const fds = controlPair();
   const image = new Image();
   const circumstances = await lookAround(settings, fds, image);
-  const plan = makePlan(withPlaces(settings, circumstances.maps), circumstances);
+  const plan = makePlan(settings, circumstances);
   const program = new Program(plan.steps, image.memory);
   image.write(program, plan.resume);
   // Before there is anything that must not stay behind.
@@ -76,13 +75,7 @@ function hold(root: string): void {
 
 /** The plan for `--dry-run`: no container is made. */
 export async function planOf(settings: Settings): Promise<Plan> {
-  const circumstances = await lookAround(settings, { supervisor: 3, child: 4 }, new Image());
-  return makePlan(withPlaces(settings, circumstances.maps), circumstances);
-}
-
-function withPlaces(settings: Settings, maps: IdMaps | undefined): Settings {
-  const { root, volumes, directories } = settings;
-  return { ...settings, volumes: placed(root, volumes, maps), directories: missing(root, directories) };
+  return makePlan(settings, await lookAround(settings, { supervisor: 3, child: 4 }, new Image()));
 }
 
 function showRefused(refused: Map<string, number>): void {

@@ -36,7 +36,7 @@ import {
   workshopSteps,
 } from './filesystem/root.js';
 import { procAndSys } from './filesystem/system.js';
-import { directorySteps, volumeSteps, volumeTrees } from './filesystem/volumes.js';
+import { directorySteps, type Volume, volumeSteps, volumeTrees } from './filesystem/volumes.js';
 import type { Host } from './host.js';
 import { type Init, initSteps } from './init.js';
 import { type Sysctl, sysctlSteps } from './limits/sysctl.js';
@@ -90,6 +90,10 @@ export interface Circumstances {
   stdio: readonly StdioPipe[];
   /** Those of descriptors 0, 1 and 2 that are the host's null device. */
   nulls: readonly number[];
+  /** The volumes, with the links of the image resolved. */
+  volumes: readonly Volume[];
+  /** The VOLUMEs that the image lacks, likewise. */
+  directories: readonly string[];
 }
 
 /** Why the clone is made that comes before all steps. */
@@ -177,9 +181,9 @@ function gateReason(user: boolean, moves: boolean): string {
 
 /** From the mounts of the host to a root of the container's own, and to the working directory in it. */
 function treeSteps(settings: Settings, circumstances: Circumstances): PlanStep[] {
-  const { host } = circumstances;
+  const { host, directories } = circumstances;
   const nodev = !settings.privileged;
-  const volumes = volumeTrees(settings.volumes, nodev);
+  const volumes = volumeTrees(circumstances.volumes, nodev);
   const workshop = workshopSteps();
   const root = settings.overlay
     ? overlaid(settings.root, workshop.fd, circumstances, nodev)
@@ -193,7 +197,7 @@ function treeSteps(settings: Settings, circumstances: Circumstances): PlanStep[]
     ...root.steps,
     ...kernelSteps(root.fd, settings, circumstances),
     ...fileSteps(workshop.fd, root.fd, settings, host),
-    ...directorySteps(root.fd, settings.directories),
+    ...directorySteps(root.fd, directories),
     ...volumeSteps(root.fd, volumes),
     ...directory.steps,
     ...pivot,

@@ -5,10 +5,12 @@ import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { tracing, warn } from '../pipe/trace.js';
 import { capabilities } from '../sys/constants.js';
+import type { ControlFds } from '../sys/control.js';
 import type { Image } from '../sys/image.js';
 import { type IdMaps, inUserNamespace } from '../sys/userns.js';
 import { readText } from './document.js';
 import { bindsDevices } from './filesystem/devices.js';
+import { missing, placed } from './filesystem/volumes.js';
 import { checkDevices, type Host, heatCounters, mountsInSys, probeHost } from './host.js';
 import { networkSysctls } from './limits/sysctl.js';
 import type { Circumstances } from './plan.js';
@@ -30,15 +32,11 @@ export interface Surroundings extends Circumstances {
 }
 
 /**
- * Finds out what a container depends on: the host, the image's users, the filter. Nothing on the host is changed.
+ * Finds out what a container depends on: the host, the image's users and places, the filter. Nothing on the host is changed.
  * Throws `Failure` for settings that cannot be had here. `control` is the line to the child, `image` what the child
  * becomes.
  */
-export async function lookAround(
-  settings: Settings,
-  control: Circumstances['control'],
-  image: Image,
-): Promise<Surroundings> {
+export async function lookAround(settings: Settings, control: ControlFds, image: Image): Promise<Surroundings> {
   refuseDirectories();
   const host = probeHost(settings.root, { devices: settings.privileged });
   const maps = chooseMaps(settings.userns, host);
@@ -66,6 +64,8 @@ export async function lookAround(
     detachKeys: await detachKeysOf(settings),
     stdio: identity.uid === 0 || settings.terminal ? [] : stdioPipes(),
     nulls: nullDevices(),
+    volumes: placed(settings.root, settings.volumes, maps),
+    directories: missing(settings.root, settings.directories),
   };
 }
 

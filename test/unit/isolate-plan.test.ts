@@ -63,6 +63,8 @@ function plan(flags: Partial<IsolateFlags> = {}, circumstances: Partial<Circumst
     layer: undefined,
     stdio: [],
     nulls: [],
+    volumes: chosen.volumes,
+    directories: [],
     ...circumstances,
   });
 }
