@@ -6,23 +6,16 @@ import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { ELOOP, ENOENT, ENOTDIR } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
-import { type ByteString, cleanPath, joinPath, shown, splitPath } from './bytes.js';
+import { type ByteString, joinPath, shown, splitPath } from './bytes.js';
 import { entryFailure } from './entry-failure.js';
 import { EntryMaker, type Place } from './entry-maker.js';
-import { checkEntry, checkLength } from './impossible.js';
 import { countBytes, countEntry, type Limits } from './limits.js';
+import { type Located, locate } from './locate.js';
 import type { OpenFile } from './open-file.js';
 import type { Kept } from './remove.js';
 import type { Entry, TarSink } from './tar.js';
 import type { Tree } from './tree.js';
-import { parseWhiteout, type Whiteout, Written } from './whiteouts.js';
-
-/** An entry with its clean path in two parts: the directory, and the name in it. */
-interface Named {
-  entry: Entry;
-  above: ByteString;
-  name: ByteString;
-}
+import { type Whiteout, Written } from './whiteouts.js';
 
 export class LayerWriter implements TarSink {
   private readonly written: Written;
@@ -33,7 +26,7 @@ export class LayerWriter implements TarSink {
   /**
    * A file that has not been created yet: small ones come with all their content in one piece, which is then `whole`.
    */
-  private waiting: Named | undefined;
+  private waiting: Located | undefined;
   private whole: Buffer | undefined;
   /** A file that is open, since its content comes in several pieces; and where it is. */
   private open: { file: OpenFile; path: ByteString } | undefined;
@@ -97,16 +90,13 @@ export class LayerWriter implements TarSink {
   }
 
   private begin(entry: Entry): void {
-    const path = cleanPath(entry.path);
-    checkLength(path);
-    const [above, name] = splitPath(path);
-    const whiteout = parseWhiteout(above, name);
-    if (!whiteout) checkEntry(entry, path);
+    const located = locate(entry);
+    const { path, above, whiteout } = located;
     if (path === '') this.setRoot(entry);
     else if (whiteout) this.hide(above, whiteout);
-    else if (entry.type === 'file') this.waiting = { entry, above, name };
-    else if (entry.type === 'symlink') this.makeLater({ entry, above, name });
-    else this.makeNow({ entry, above, name });
+    else if (entry.type === 'file') this.waiting = located;
+    else if (entry.type === 'symlink') this.makeLater(located);
+    else this.makeNow(located);
   }
 
   /** The file that content is for, created by now. Undefined for a whiteout, whose content means nothing. */
@@ -124,27 +114,27 @@ export class LayerWriter implements TarSink {
   /**
    * Where an entry goes. Its directory is made when it is not there, and everything that was put off is made before.
    */
-  private placeFor({ above, name }: Named): Place {
+  private placeFor({ above, name }: Located): Place {
     this.tree.deferred?.flush();
     const dir = this.tree.root.ensure(above);
     return { dir, name, path: joinPath(dir.path, name) };
   }
 
-  private makeNow(named: Named, content?: Buffer): void {
-    const place = this.placeFor(named);
-    this.maker.make(named.entry, place, content);
+  private makeNow(located: Located, content?: Buffer): void {
+    const place = this.placeFor(located);
+    this.maker.make(located.entry, place, content);
     this.written.add(place.dir.path, place.name);
   }
 
   /**
    * Puts off a file whose content is complete, or a symlink; makes it at once when it needs what `Deferred` cannot do.
    */
-  private makeLater(named: Named, content?: Buffer): void {
-    const { entry, above, name } = named;
+  private makeLater(located: Located, content?: Buffer): void {
+    const { entry, above, name } = located;
     const { maker } = this;
     const { deferred } = this.tree;
     if (!deferred || entry.xattrs) {
-      this.makeNow(named, content);
+      this.makeNow(located, content);
       return;
     }
     const dir = this.tree.root.ensure(above);
@@ -152,13 +142,13 @@ export class LayerWriter implements TarSink {
     const isForeign = !maker.owns(entry, dir.ownGroup);
     const owner = isForeign && maker.isRoot ? { uid, gid } : undefined;
     if (owner && entry.type === 'symlink') {
-      this.makeNow(named, content);
+      this.makeNow(located, content);
       return;
     }
     const path = joinPath(dir.path, name);
     this.tree.noteUnset(path, {});
     if (isForeign && !maker.isRoot) maker.recordOwner(entry, path);
-    const again = () => this.attempt(() => this.makeNow(named, content), entry);
+    const again = () => this.attempt(() => this.makeNow(located, content), entry);
     const place = { dirfd: dir.fd, name, again };
     if (entry.type === 'file') deferred.file(place, { content, mode, owner, mtime });
     else deferred.symlink(place, target, mtime);

@@ -1,14 +1,13 @@
 /** What unpacking would do, entry by entry, without doing it. */
 import { createHash, type Hash } from 'node:crypto';
 import type { LayerFile } from './announced.js';
-import { type ByteString, cleanPath, joinPath, namedPath, shown, splitPath } from './bytes.js';
-import { checkEntry, checkLength } from './impossible.js';
+import { type ByteString, joinPath, namedPath, shown } from './bytes.js';
 import { countBytes, countEntry, type Limits } from './limits.js';
+import { type Located, locate } from './locate.js';
 import { Selection } from './only.js';
 import { type ReadOptions, readLayers } from './read.js';
 import { tooDeep } from './rooted.js';
 import type { Entry, EntryType, TarSink } from './tar.js';
-import { parseWhiteout } from './whiteouts.js';
 
 /** One entry of a layer. `whiteout` removes `path`; `opaque` removes everything that lower layers have in it. */
 export interface ListedEntry {
@@ -66,7 +65,7 @@ export async function listLayers(
 }
 
 class LayerLister implements TarSink {
-  private current: Entry | undefined;
+  private current: Located | undefined;
   private hash: Hash | undefined;
 
   constructor(
@@ -77,10 +76,11 @@ class LayerLister implements TarSink {
 
   entry(entry: Entry): void {
     countEntry(this.left);
-    this.check(entry);
-    this.current = entry;
+    this.current = locate(entry);
+    const { path, whiteout } = this.current;
+    if (!whiteout) checkDepth(entry.type, path, this.left.depth);
     if (entry.type === 'file') this.hash = createHash('sha256');
-    else this.list(entry);
+    else this.list();
   }
 
   content(bytes: Buffer): void {
@@ -99,20 +99,11 @@ class LayerLister implements TarSink {
   }
 
   end(): void {
-    this.list(this.current!, this.hash && `sha256:${this.hash.digest('hex')}`);
+    this.list(this.hash && `sha256:${this.hash.digest('hex')}`);
   }
 
-  /** Refuses what unpacking would refuse because of an entry's name or numbers. */
-  private check(entry: Entry): void {
-    const path = cleanPath(entry.path);
-    checkLength(path);
-    if (parseWhiteout(...splitPath(path))) return;
-    checkEntry(entry, path);
-    checkDepth(entry.type, path, this.left.depth);
-  }
-
-  private list(entry: Entry, digest?: string): void {
-    const line = listed(entry, this.layer, digest);
+  private list(digest?: string): void {
+    const line = listed(this.current!, this.layer, digest);
     if (line) this.emit(line);
   }
 }
@@ -127,13 +118,10 @@ function checkDepth(type: EntryType, path: ByteString, maxDepth: number): void {
   if (directories > maxDepth) throw tooDeep(parts.slice(0, maxDepth + 1).join('/'), maxDepth);
 }
 
-function listed(entry: Entry, layer: number, digest?: string): ListedEntry | undefined {
-  const path = cleanPath(entry.path);
-  const [dir, name] = splitPath(path);
-  const whiteout = parseWhiteout(dir, name);
+function listed({ entry, path, above, whiteout }: Located, layer: number, digest?: string): ListedEntry | undefined {
   if (whiteout?.kind === 'skip') return undefined;
-  if (whiteout?.kind === 'opaque') return { ...namedPath(dir || '.'), type: 'opaque', layer };
-  if (whiteout?.kind === 'name') return { ...namedPath(joinPath(dir, whiteout.name)), type: 'whiteout', layer };
+  if (whiteout?.kind === 'opaque') return { ...namedPath(above || '.'), type: 'opaque', layer };
+  if (whiteout?.kind === 'name') return { ...namedPath(joinPath(above, whiteout.name)), type: 'whiteout', layer };
   const { type, mode, uid, gid, size, target, major, minor, mtime, xattrs } = entry;
   const isDevice = type === 'char' || type === 'block';
   return {

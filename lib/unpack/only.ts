@@ -13,6 +13,7 @@ import { costOf, NamesBudget } from './limits.js';
 import { statAt } from './stat.js';
 import type { Entry, TarSink } from './tar.js';
 import type { Tree } from './tree.js';
+import { hiddenBy } from './whiteouts.js';
 
 export type ClosableSink = TarSink & { close?(): void };
 
@@ -138,11 +139,4 @@ export class Selection {
       this.ways.add(above);
     }
   }
-}
-
-/** The path that a whiteout hides; for any other entry its own path. */
-function hiddenBy(path: ByteString): ByteString {
-  const [dir, name] = splitPath(path);
-  if (name === '.wh..wh..opq') return dir;
-  return name.startsWith('.wh.') ? joinPath(dir, name.slice(4)) : path;
 }

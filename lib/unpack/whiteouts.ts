@@ -9,6 +9,7 @@ import { costOf, type NamesBudget } from './limits.js';
 import type { Kept } from './remove.js';
 
 const prefix = '.wh.';
+const opaque = '.wh..wh..opq';
 
 export type Whiteout = { kind: 'opaque' } | { kind: 'name'; name: ByteString } | { kind: 'skip' };
 
@@ -23,12 +24,19 @@ export function parseWhiteout(dir: ByteString, name: ByteString): Whiteout | und
     throw new Failure(Status.data, shown(joinPath(dir, name)), 'it lies below a whiteout');
   }
   if (!name.startsWith(prefix)) return undefined;
-  if (name === '.wh..wh..opq') return { kind: 'opaque' };
+  if (name === opaque) return { kind: 'opaque' };
   const hidden = name.slice(prefix.length);
   if (hidden === '' || hidden === '.' || hidden === '..') {
     throw new Failure(Status.data, shown(joinPath(dir, name)), 'a whiteout of no name');
   }
   return { kind: 'name', name: hidden };
+}
+
+/** The path that a whiteout hides; for any other entry its own path. */
+export function hiddenBy(path: ByteString): ByteString {
+  const [dir, name] = splitPath(path);
+  if (name === opaque) return dir;
+  return name.startsWith(prefix) ? joinPath(dir, name.slice(prefix.length)) : path;
 }
 
 /** What the current layer has written, directories above that included; and what it has hidden already. */
