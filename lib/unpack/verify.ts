@@ -64,12 +64,24 @@ export function compareTree(dir: string, image: number, compared: Compared, repo
   });
   try {
     const tree = openat(AT.FDCWD, dir, O.RDONLY | O.DIRECTORY | O.CLOEXEC, 0);
-    comparison.root(tree, image);
+    comparison.root({ tree, image });
     close(tree);
   } catch (error) {
     throw failureOf(error, dir);
   }
   return count;
+}
+
+/** Something that both sides have. */
+interface Sides<T> {
+  tree: T;
+  image: T;
+}
+
+/** A path, with its name in an open directory of each side. */
+interface At extends Sides<number> {
+  path: ByteString;
+  name: ByteString;
 }
 
 class Comparison {
@@ -82,47 +94,47 @@ class Comparison {
     private readonly report: Report,
   ) {}
 
-  root(tree: number, image: number): void {
-    this.attributes('', statOf(tree), statOf(image));
-    this.directory('', tree, image);
+  root(roots: Sides<number>): void {
+    this.attributes('', { tree: statOf(roots.tree), image: statOf(roots.image) });
+    this.directory('', roots);
   }
 
   /** Two open directories: their extended attributes, then their entries. */
-  private directory(path: ByteString, tree: number, image: number): void {
+  private directory(path: ByteString, { tree, image }: Sides<number>): void {
     // When it may be read but not searched, its entries cannot be looked at.
     if (!statAt(tree, '.')) {
       this.unreadable(path);
       return;
     }
-    this.xattrs(path, '.', tree, image);
+    this.xattrs({ path, name: '.', tree, image });
     // Both sides are filtered: through a symlink, parts of an image may have put something at a path that is not
     // wanted.
-    const [wanted, found] = [image, tree].map(
-      (fd) => new Set(entriesOf(fd).filter((name) => this.compared.isWanted(joinPath(path, name)))),
-    ) as [Set<ByteString>, Set<ByteString>];
+    const namesIn = (fd: number) =>
+      new Set(entriesOf(fd).filter((name) => this.compared.isWanted(joinPath(path, name))));
+    const [wanted, found] = [namesIn(image), namesIn(tree)];
     for (const name of [...new Set([...wanted, ...found])].sort()) {
-      const at = joinPath(path, name);
-      if (!found.has(name)) this.report({ ...namedPath(at), difference: 'missing' });
-      else if (!wanted.has(name)) this.additional(at, name, tree);
-      else this.entry(at, name, tree, image);
+      const at = { path: joinPath(path, name), name, tree, image };
+      if (!found.has(name)) this.report({ ...namedPath(at.path), difference: 'missing' });
+      else if (!wanted.has(name)) this.additional(at);
+      else this.entry(at);
     }
   }
 
-  private entry(path: ByteString, name: ByteString, tree: number, image: number): void {
-    const [one, other] = [statAt(tree, name), statAt(image, name)!];
-    const type = typeName(other);
-    if (!one) this.report({ ...namedPath(path), difference: 'missing' });
-    else if (typeName(one) !== type) this.same(path, 'type', typeName(one), type);
+  private entry(at: At): void {
+    const { path, name } = at;
+    const [tree, image] = [statAt(at.tree, name), statAt(at.image, name)!];
+    const type = typeName(image);
+    if (!tree) this.report({ ...namedPath(path), difference: 'missing' });
+    else if (typeName(tree) !== type) this.same(path, 'type', typeName(tree), type);
     else {
-      this.attributes(path, one, other);
-      if (type === 'directory')
-        this.opened(path, name, openDirectory, tree, image, (a, b) => this.directory(path, a, b));
-      else this.leaf(path, name, one, other, tree, image);
+      this.attributes(path, { tree, image });
+      if (type === 'directory') this.opened(at, openDirectory, (directories) => this.directory(path, directories));
+      else this.leaf(at, { tree, image });
     }
   }
 
   /** A path that only the tree has: a device that could not be made on the image's side, or something extra. */
-  private additional(path: ByteString, name: ByteString, tree: number): void {
+  private additional({ path, name, tree }: At): void {
     const { device, ...unset } = this.compared.unset(path) ?? {};
     const stat = statAt(tree, name);
     if (!device || !stat) this.report({ ...namedPath(path), difference: 'extra' });
@@ -136,17 +148,19 @@ class Comparison {
   }
 
   /** Compares anything but directories. */
-  private leaf(path: ByteString, name: ByteString, one: Stat, other: Stat, tree: number, image: number): void {
-    this.sameBytes(path, 'link', firstName(this.treeNames, one, path), firstName(this.imageNames, other, path));
-    if (typeName(other) !== 'file') {
-      this.xattrs(path, name, tree, image);
-      if (typeName(other) === 'symlink') this.sameBytes(path, 'target', targetOf(tree, name), targetOf(image, name));
+  private leaf(at: At, { tree, image }: Sides<Stat>): void {
+    const { path, name } = at;
+    this.sameBytes(path, 'link', firstName(this.treeNames, tree, path), firstName(this.imageNames, image, path));
+    if (typeName(image) !== 'file') {
+      this.xattrs(at);
+      if (typeName(image) === 'symlink')
+        this.sameBytes(path, 'target', targetOf(at.tree, name), targetOf(at.image, name));
       return;
     }
-    this.same(path, 'size', String(one.size), String(other.size));
-    this.opened(path, name, openFile, tree, image, (a, b) => {
-      this.xattrs(path, name, tree, image);
-      if (one.size === other.size && !sameContent(a, b, other.size))
+    this.same(path, 'size', String(tree.size), String(image.size));
+    this.opened(at, openFile, (files) => {
+      this.xattrs(at);
+      if (tree.size === image.size && !sameContent(files, image.size))
         this.report({ ...namedPath(path), difference: 'content' });
     });
   }
@@ -154,33 +168,26 @@ class Comparison {
   /**
    * Opens the path on both sides. On the image's side it is made readable for that, since that tree is only temporary.
    */
-  private opened(
-    path: ByteString,
-    name: ByteString,
-    flags: number,
-    tree: number,
-    image: number,
-    use: (a: number, b: number) => void,
-  ): void {
+  private opened({ path, name, ...directories }: At, flags: number, use: (opened: Sides<number>) => void): void {
     const bytes = toBytes(name);
-    const one = openat.try(tree, bytes, flags, 0);
-    if (one === -EACCES) {
+    const tree = openat.try(directories.tree, bytes, flags, 0);
+    if (tree === -EACCES) {
       this.unreadable(path);
       return;
     }
-    if (one < 0) throw new SyscallError('openat', -one, shown(path));
-    const { mode } = statAt(image, name)!;
+    if (tree < 0) throw new SyscallError('openat', -tree, shown(path));
+    const { mode } = statAt(directories.image, name)!;
     // Only when needed, since a change of the mode changes an access control list as well.
     const needed = flags === openDirectory ? 0o500 : 0o400;
     const isClosed = process.geteuid!() !== 0 && (mode & needed) !== needed;
-    if (isClosed) chmodAt(image, bytes, mode | needed);
-    const other = openat(image, bytes, flags, 0);
+    if (isClosed) chmodAt(directories.image, bytes, mode | needed);
+    const image = openat(directories.image, bytes, flags, 0);
     try {
-      use(one, other);
+      use({ tree, image });
     } finally {
-      close(one);
-      close(other);
-      if (isClosed) chmodAt(image, bytes, mode);
+      close(tree);
+      close(image);
+      if (isClosed) chmodAt(directories.image, bytes, mode);
     }
   }
 
@@ -188,26 +195,26 @@ class Comparison {
     this.report({ ...namedPath(path || '.'), difference: 'unreadable' });
   }
 
-  private attributes(path: ByteString, one: Stat, other: Stat): void {
-    const type = typeName(other);
-    this.owner(path, one, other);
-    if (type !== 'symlink') this.same(path, 'mode', modeOf(one), modeOf(other));
-    if (type !== 'directory' || this.compared.isDescribed(path)) this.same(path, 'mtime', timeOf(one), timeOf(other));
-    if (type === 'char' || type === 'block') this.same(path, 'device', deviceOf(one), deviceOf(other));
+  private attributes(path: ByteString, { tree, image }: Sides<Stat>): void {
+    const type = typeName(image);
+    this.owner(path, tree, image);
+    if (type !== 'symlink') this.same(path, 'mode', modeOf(tree), modeOf(image));
+    if (type !== 'directory' || this.compared.isDescribed(path)) this.same(path, 'mtime', timeOf(tree), timeOf(image));
+    if (type === 'char' || type === 'block') this.same(path, 'device', deviceOf(tree), deviceOf(image));
   }
 
   /**
    * In an ordinary user's tree that user owns everything. What then has no record of its owner belongs to root in the
    * image.
    */
-  private owner(path: ByteString, one: Owner, other: Owner): void {
-    if (ownerOf(one) === ownerOf(other)) return;
-    const byDefault = process.geteuid!() === 0 ? other : { uid: 0, gid: 0 };
+  private owner(path: ByteString, tree: Owner, image: Owner): void {
+    if (ownerOf(tree) === ownerOf(image)) return;
+    const byDefault = process.geteuid!() === 0 ? image : { uid: 0, gid: 0 };
     const { uid = byDefault.uid, gid = byDefault.gid } = this.compared.unset(path) ?? {};
-    this.same(path, 'owner', ownerOf(one), ownerOf({ uid, gid }));
+    this.same(path, 'owner', ownerOf(tree), ownerOf({ uid, gid }));
   }
 
-  private xattrs(path: ByteString, name: ByteString, tree: number, image: number): void {
+  private xattrs({ path, name, tree, image }: At): void {
     const [has, wants] = [xattrsOf(tree, name), xattrsOf(image, name)];
     for (const [key, value] of Object.entries(this.compared.unset(path)?.xattrs ?? {})) {
       if (has.has(key)) wants.set(key, Buffer.from(value, 'base64').toString('hex'));
@@ -240,10 +247,10 @@ const seekTo = 0;
 const seekData = 3;
 
 /** Skips what is a hole in both files: it may be terabytes. */
-function sameContent(one: number, other: number, size: number): boolean {
+function sameContent({ tree, image }: Sides<number>, size: number): boolean {
   for (let at = 0; at < size; at += blockBytes) {
-    at = Math.min(nextData(one, at, size), nextData(other, at, size));
-    if (!fill(one, at, blocks[0]).equals(fill(other, at, blocks[1]))) return false;
+    at = Math.min(nextData(tree, at, size), nextData(image, at, size));
+    if (!fill(tree, at, blocks[0]).equals(fill(image, at, blocks[1]))) return false;
   }
   return true;
 }
