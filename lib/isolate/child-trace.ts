@@ -12,7 +12,7 @@ import type { PlanStep } from './step.js';
  * these lines come before the output of the command; then it is let go, and what it did after that is shown as well.
  */
 export function showChild(program: Program, plan: Plan, control: Control, report: Report | undefined): void {
-  const later = new Set<Plan['steps'][number]>([...plan.attempts.map(({ step }) => step), ...(plan.init?.loop ?? [])]);
+  const later = new Set<PlanStep>([...plan.attempts.map(({ step }) => step), ...(plan.init?.loop ?? [])]);
   report?.answerUntil(control.fd);
   const reached = control.arrived();
   const show = stepShower(program);

@@ -2,7 +2,7 @@
 import type { JsonObject } from '../pipe/check.js';
 import { CLONE } from '../sys/constants.js';
 import { flags } from '../sys/kinds.js';
-import { showStep } from '../sys/program.js';
+import { type Step, showStep } from '../sys/program.js';
 import { cloneReason, type Plan } from './plan.js';
 import { manPageOf } from './step.js';
 
@@ -10,8 +10,7 @@ const cloneFlagNames = flags(['CLONE_', CLONE]);
 
 /** The lines. `<NAME>` in a call stands for what an earlier step returns. */
 export function describePlan({ cloneFlags, steps }: Plan): JsonObject[] {
-  const numbers = new Map(steps.map((step, i) => [step, i + 2]));
-  const number = (step: unknown) => numbers.get(step as (typeof steps)[number]);
+  const numbers = new Map<Step, number>(steps.map((step, i) => [step, i + 2]));
   const clone = {
     step: 1,
     call: `clone(${cloneFlagNames.show(cloneFlags)}|SIGCHLD)`,
@@ -24,8 +23,8 @@ export function describePlan({ cloneFlags, steps }: Plan): JsonObject[] {
       step: i + 2,
       call: showStep(step),
       ...(step.saves ? { returns: `<${step.saves.name}>` } : {}),
-      ...(step.next ? { next: number(step.next) } : {}),
-      ...(typeof step.onError === 'object' ? { onError: number(step.onError) } : {}),
+      ...(step.next ? { next: numbers.get(step.next) } : {}),
+      ...(typeof step.onError === 'object' ? { onError: numbers.get(step.onError) } : {}),
       ...(step.onError === 'continue' ? { onError: i + 3 } : {}),
       why: step.why,
       man: manPageOf(step),

@@ -16,7 +16,7 @@ import {
   rt_sigtimedwait,
   umask,
 } from '../sys/calls.js';
-import { CLOSE_RANGE, F, PR, RLIMIT, SIG } from '../sys/constants.js';
+import { CLOSE_RANGE, F, PR, RLIMIT, SIG, SIGKILL } from '../sys/constants.js';
 import type { ControlFds } from '../sys/control.js';
 import { EACCES, ENOENT, ENOTDIR } from '../sys/errno.js';
 import type { ImageSteps } from '../sys/image.js';
@@ -25,8 +25,6 @@ import type { Path } from '../sys/syscall.js';
 import type { Host } from './host.js';
 import type { ResourceLimit } from './limits/limits.js';
 import { type PlanStep, step } from './step.js';
-
-const SIGKILL = 9;
 
 /**
  * The child becomes another program, which goes on with this plan. From then on nothing in the child leads to the

@@ -1,10 +1,8 @@
 /** The supervisor, which stays outside of the container, passes signals on to it. */
 import { readFileSync } from 'node:fs';
 import { kill } from '../sys/calls.js';
+import { SIGHUP, SIGKILL } from '../sys/constants.js';
 import { statusBits } from '../sys/proc-status.js';
-
-const SIGHUP = 1;
-const SIGKILL = 9;
 
 /**
  * Signals that a caller or a terminal sends. The others come from what this process does itself, or cannot be caught.

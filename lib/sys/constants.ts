@@ -70,7 +70,10 @@ export const CLONE = {
   NEWNET: 0x40000000,
 } as const;
 
-/** What a parent gets when a child ends: signal(7). */
+/** signal(7). */
+export const SIGHUP = 1;
+export const SIGKILL = 9;
+export const SIGTERM = 15;
 export const SIGCHLD = 17;
 
 /** mount(2). */

@@ -21,7 +21,7 @@ import {
   setresuid,
   wait4,
 } from '../sys/calls.js';
-import { CLONE, F, PR, SIG } from '../sys/constants.js';
+import { CLONE, F, PR, SIG, SIGTERM } from '../sys/constants.js';
 import { Control, type ControlFds, controlPair } from '../sys/control.js';
 import { EPIPE } from '../sys/errno.js';
 import { ownStatus, ownStrings, statusBits } from '../sys/proc-status.js';
@@ -32,7 +32,6 @@ import { waitForEnd } from '../sys/wait.js';
 
 /** Holds the process id of the parent, so that a variable that was inherited from elsewhere does not count. */
 const marker = 'MD_UNPACK_MAPPED_BY';
-const SIGTERM = 15;
 
 /**
  * Runs this command line in the namespace and returns its exit status, 128 + n for a signal. Returns undefined at once

@@ -4,11 +4,9 @@
  */
 import { closeSync } from 'node:fs';
 import { close_range, dup3, ioctlTermios, kill, pipe2, read, wait4 } from '../../sys/calls.js';
-import { O, TC } from '../../sys/constants.js';
+import { O, SIGKILL, TC } from '../../sys/constants.js';
 import { EBUSY } from '../../sys/errno.js';
 import { Block, compare, Program, stepOf } from '../../sys/program.js';
-
-const SIGKILL = 9;
 
 /**
  * Guards the terminal on descriptor 0. When this process dies, the terminal gets the settings `cooked`, unless they are
