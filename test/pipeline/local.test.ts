@@ -551,7 +551,8 @@ test('md-run unpacks an image of a layout once, and again when it is another one
   // md-isolate says which tree it would run in; the pipe says when it runs.
   cpSync(join(root, 'cmd/md-run'), join(bin, 'md-run'));
   writeFileSync(join(bin, 'md-isolate'), '#!/bin/sh\necho "$2"\n', { mode: 0o755 });
-  writeFileSync(join(bin, 'md-pull'), `#!/bin/sh\necho pulled >&2\nexec ${binDir}/md-pull "$@"\n`, { mode: 0o755 });
+  const fetching = `#!/bin/sh\necho pulled >&2\nexec ${binDir}/md-fetch-layer "$@"\n`;
+  writeFileSync(join(bin, 'md-fetch-layer'), fetching, { mode: 0o755 });
   const env = { MD_HOME: join(directory, 'home') };
   const path = join(directory, 'some');
   const runIt = (name = `oci:${path}`) => run([join(bin, 'md-run'), name], { env });

@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoName } from '../../lib/pipe/failure.js';
 import { image, layer, put } from '../support/image.js';
 import { type Registry, startRegistry } from '../support/registry.js';
+import { until } from '../support/rootfs.js';
 import { afterwards, binDir, cleanEnv, jsonLines, md, needs, run, scratch, shell } from '../support/run.js';
 
 const stages = ['md-token', 'md-manifest', 'md-fetch-layer', 'md-unpack'];
@@ -116,6 +117,37 @@ test('a stage whose reader has gone stops, though it has nothing to write yet', 
   assert.equal(result.stdout, 'ended\n');
   assert.equal(result.stderr, '');
 });
+
+test('a wrapper that is killed takes its pull along', async (t) => {
+  const cwd = scratch(t);
+  const stalling = await startRegistry();
+  afterwards(t, () => stalling.close());
+  const built = image({ layers: [layer([{ name: 'a', data: 'x'.repeat(100_000) }], { compression: 'none' })] });
+  await put(stalling, 'library/slow', ['latest'], built);
+  const blob = new RegExp(`blobs/${built.layers[0]!.descriptor.digest}`);
+  stalling.faults.add({ on: blob, stallAfter: 512 });
+  for (const wrapper of wrappers) {
+    const asked = stalling.requests.length;
+    const child = spawn(join(binDir, wrapper), [`${stalling.host}/library/slow`], {
+      env: { ...cleanEnv(), MD_HOME: join(cwd, wrapper) },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    });
+    afterwards(t, () => killGroup(child.pid!));
+    await until(() => stalling.requests.slice(asked).some(({ url }) => blob.test(url)));
+    child.kill('SIGTERM');
+    // The stages have stderr open as long as they are there.
+    await once(child, 'close', { signal: AbortSignal.timeout(20_000) });
+  }
+});
+
+function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch (error) {
+    if (errnoName(error) !== 'ESRCH') throw error;
+  }
+}
 
 test('a stage whose reader has gone stops, though its document has not come yet', async (t) => {
   const script = 'mkfifo silent; exec 3<>silent; md-manifest <silent 3<&- | true; echo ended';

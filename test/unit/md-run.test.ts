@@ -12,6 +12,12 @@ import { cleanEnv, md, root, run, scratch } from '../support/run.js';
 
 const script = readFileSync(join(root, 'cmd/md-run'), 'utf8');
 
+/** Programs in the place of those that pull: the first says what it is asked for, the second where the tree is. */
+function fakePipe(bin: string, asked = ''): void {
+  writeFileSync(join(bin, 'md-fetch-layer'), `#!/bin/sh\n${asked}\n`, { mode: 0o755 });
+  writeFileSync(join(bin, 'md-unpack'), '#!/bin/sh\necho /tree\n', { mode: 0o755 });
+}
+
 test('md-run knows every flag of md-isolate, and which of them have a value', async () => {
   const { stdout } = await md('md-isolate', ['--help']);
   const flags = [...stdout.matchAll(/^ +(?:-\w, )?--([a-z-]+)( \S+)?/gm)];
@@ -31,10 +37,9 @@ test('md-run qualifies names as md-token does', async (t) => {
   const home = scratch(t);
   const bin = join(home, 'bin');
   mkdirSync(bin);
-  // In the place of the commands: md-run itself, and an md-pull that prints what it is asked for.
   writeFileSync(join(bin, 'md-run'), script.replace('md_rootfs=$md_home/rootfs/', 'printf "%s\\n" '), { mode: 0o755 });
   writeFileSync(join(bin, 'md-isolate'), '#!/bin/sh\n', { mode: 0o755 });
-  writeFileSync(join(bin, 'md-pull'), '#!/bin/sh\n', { mode: 0o755 });
+  fakePipe(bin);
   const digest = `sha256:${'0'.repeat(64)}`;
   for (const name of [
     'alpine',
@@ -80,7 +85,7 @@ test('md-run finds IMAGE behind letters that share a dash, with a value or befor
   const bin = scratch(t);
   writeFileSync(join(bin, 'md-run'), script, { mode: 0o755 });
   writeFileSync(join(bin, 'md-isolate'), '#!/bin/sh\n', { mode: 0o755 });
-  writeFileSync(join(bin, 'md-pull'), '#!/bin/sh\necho "$@" >&2\n', { mode: 0o755 });
+  fakePipe(bin, 'echo "$@" >&2');
   for (const flags of [
     ['-it'],
     ['-ite', 'A=1'],
@@ -98,7 +103,7 @@ test('md-run finds IMAGE behind letters that share a dash, with a value or befor
     ['-it='],
   ]) {
     const { stderr } = await run([join(bin, 'md-run'), ...flags, 'demo', 'sh'], { env: { MD_HOME: bin } });
-    assert.equal(stderr, 'demo\n', flags.join(' '));
+    assert.equal(stderr, '-- demo\n', flags.join(' '));
   }
 });
 
@@ -106,7 +111,7 @@ test('md-run passes on thousands of words as fast as a few, and each as it is', 
   const bin = scratch(t);
   writeFileSync(join(bin, 'md-run'), script, { mode: 0o755 });
   writeFileSync(join(bin, 'md-isolate'), '#!/bin/sh\nprintf "%s\\n" "$@"\n', { mode: 0o755 });
-  writeFileSync(join(bin, 'md-pull'), '#!/bin/sh\necho /tree\n', { mode: 0o755 });
+  fakePipe(bin);
   const flags = ['-it', '-e', 'A=$(id) "x" `y`', '--env', '', '--'];
   const words = ['a b', '', '*', '"', "'", '$1', '\\', ...Array.from({ length: 20_000 }, (_, i) => `file-${i}`)];
   const { stdout } = await run([join(bin, 'md-run'), ...flags, 'demo', ...words], {
@@ -120,7 +125,7 @@ test("md-run leaves the caller's variables alone, which -e NAME passes on", asyn
   const bin = scratch(t);
   writeFileSync(join(bin, 'md-run'), script, { mode: 0o755 });
   writeFileSync(join(bin, 'md-isolate'), '#!/bin/sh\nenv\n', { mode: 0o755 });
-  writeFileSync(join(bin, 'md-pull'), '#!/bin/sh\necho /tree\n', { mode: 0o755 });
+  fakePipe(bin);
   const names = [...script.matchAll(/\b([a-z]\w*)=/g)]
     .map(([, name]) => name!)
     .filter((name) => !name.startsWith('md_'));
@@ -196,7 +201,7 @@ test('--pull says when md-run pulls, and is not for md-isolate', async (t) => {
   writeFileSync(join(bin, 'md-run'), script, { mode: 0o755 });
   writeFileSync(join(bin, 'md-token'), '#!/bin/sh\n', { mode: 0o755 });
   writeFileSync(join(bin, 'md-isolate'), '#!/bin/sh\nshift; echo "$@"\n', { mode: 0o755 });
-  writeFileSync(join(bin, 'md-pull'), '#!/bin/sh\necho /pulled\n', { mode: 0o755 });
+  fakePipe(bin);
   const there = join(home, 'rootfs/docker.io/library/there:1');
   mkdirSync(there, { recursive: true });
   const md = async (...words: string[]) => {
@@ -206,11 +211,11 @@ test('--pull says when md-run pulls, and is not for md-isolate', async (t) => {
   const flags = ['-e', 'A=1'];
   assert.equal(await md(...flags, 'there:1', 'x'), `-e A=1 ${there} x\n`);
   for (const always of [['--pull', 'always'], ['--pull=always']]) {
-    assert.equal(await md(...always, ...flags, 'there:1', 'x'), '-e A=1 /pulled x\n');
-    assert.equal(await md(...flags, ...always, 'there:1', '--pull=x'), '-e A=1 /pulled --pull=x\n');
+    assert.equal(await md(...always, ...flags, 'there:1', 'x'), '-e A=1 /tree x\n');
+    assert.equal(await md(...flags, ...always, 'there:1', '--pull=x'), '-e A=1 /tree --pull=x\n');
   }
   assert.equal(await md('--pull=never', ...flags, 'there:1'), `-e A=1 ${there}\n`);
-  assert.equal(await md('--pull=missing', 'gone:1'), '/pulled\n');
+  assert.equal(await md('--pull=missing', 'gone:1'), '/tree\n');
   assert.match(
     await md('--pull', 'never', 'gone:1'),
     /^md-run: gone:1: it is not there, and --pull never leaves it so/,
