@@ -32,7 +32,7 @@ export function unsetLines(unset: Map<ByteString, Unset>): string[] {
 
 /** One line for people. Who is root, as with --map, gets no more owners by --map. */
 export function unsetSummary(unset: Map<ByteString, Unset>, record: string): string {
-  const owners = process.geteuid!() === 0 ? 'owners' : 'owners (--map sets them)';
+  const owners = process.geteuid!() === 0 ? 'owners' : 'owners (--map --force sets them)';
   const all = [...unset.values()];
   const parts: [count: number, what: string][] = [
     [all.filter(({ device, uid }) => uid !== undefined && !device).length, owners],

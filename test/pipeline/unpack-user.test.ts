@@ -47,7 +47,7 @@ test('everything lands owned by the user, and the owners are on record', { skip:
   assert.equal(jsonLines(result.stdout)[0]?.unset, record);
   assert.equal(
     result.stderr,
-    `md-unpack: not permitted and left out: 5 owners (--map sets them); ${record} lists them\n`,
+    `md-unpack: not permitted and left out: 5 owners (--map --force sets them); ${record} lists them\n`,
   );
 });
 
