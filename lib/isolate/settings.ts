@@ -137,6 +137,11 @@ export function settingsOf(
 
 /** docker's rule: a new entrypoint also replaces the image's default arguments; an empty one clears it. */
 function commandLine(image: RunConfig, entrypoint: string | undefined, command: Path[]): Path[] {
+  // podman's other form. No program has such a name, and "not found" would not say what is wrong.
+  if (/^\[\s*"/.test(entrypoint ?? ''))
+    throw new Failure(Status.usage, '--entrypoint', `${entrypoint} is a list`, {
+      hint: 'name the program alone, and its arguments behind the image or directory',
+    });
   const first = entrypoint === undefined ? (image.Entrypoint ?? []) : entrypoint === '' ? [] : [entrypoint];
   const rest = command.length > 0 || entrypoint !== undefined ? command : (image.Cmd ?? []);
   const argv = [...first, ...rest];
@@ -233,5 +238,7 @@ function ulimits(texts: string[], openFiles: ResourceLimit): ResourceLimit[] {
 
 function userNamespace(text: string | undefined): UserNamespace | undefined {
   if (text === undefined || text === 'host' || text === 'self' || text === 'range') return text;
-  throw new Failure(Status.usage, '--userns', `${JSON.stringify(text)} is none of host, self and range`);
+  throw new Failure(Status.usage, '--userns', `${JSON.stringify(text)} is none of host, self and range`, {
+    hint: "without root, root inside is the caller, and what it writes to a volume is the caller's",
+  });
 }

@@ -240,6 +240,11 @@ test("the command line follows docker's rule of entrypoint and arguments", () =>
   assert.deepEqual(argv({ entrypoint: '/f' }, ['c']), ['/f', 'c']);
   assert.deepEqual(argv({ entrypoint: '' }, ['c']), ['c']);
   assert.throws(() => argv({ entrypoint: '' }, []), /none is given/);
+  assert.throws(
+    () => argv({ entrypoint: '["/f", "g"]' }, []),
+    /--entrypoint: \["\/f", "g"\] is a list; name the program/,
+  );
+  assert.deepEqual(argv({ entrypoint: '[' }, ['-e', 'f', ']']), ['[', '-e', 'f', ']']);
 });
 
 test('variables come from the image, then the flags; a bare name is passed on, or taken out', () => {
