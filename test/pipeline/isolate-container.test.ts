@@ -302,6 +302,7 @@ test('a volume that cannot be is refused with a reason', { skip }, async (t) => 
     [['-v', '/etc:/'], /the root itself/],
     [['-v', '/etc:x'], /not absolute/],
     [['-v', '/etc'], /SOURCE:TARGET.*; --tmpfs TARGET/],
+    [['-v', '/a:b:/x'], /unknown option "\/x"; --mount .* takes paths with a colon/],
     [['-v', '/etc:/x:color'], /unknown option "color"; ro, rw, .* are known/],
     [['--mount', 'type=volume,target=/x'], /type=volume is not offered/],
     [['--mount', 'type=bind,source=/etc,target=/x,color=red'], /unknown field "color"/],

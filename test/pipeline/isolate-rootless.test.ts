@@ -102,6 +102,8 @@ test('with subordinate ids users from 1 on exist as well', { skip: skip || needs
   });
   assert.equal(stderr, '');
   assert.equal(stdout, '1000\n1000\n2\nCapEff:\t0000000000000000\n');
+  const beyond = await run(command('md-isolate', ['-u', '4000000', root, 'true']), { cwd: home });
+  assert.match(beyond.stderr, /has no such id: it has those of \/etc\/subuid and \/etc\/subgid\n$/);
 });
 
 test('a newuidmap that fails ends the container before it has begun', { skip: skip || needsSubordinate }, async (t) => {

@@ -28,7 +28,9 @@ export function volumeOf(text: string): BindVolume {
     throw usage(
       flag,
       `unknown option ${JSON.stringify(unknown)}`,
-      'ro, rw, z and Z are known; mounts are always rprivate',
+      unknown.startsWith('/')
+        ? '--mount type=bind,source=...,target=... takes paths with a colon'
+        : 'ro, rw, z and Z are known; mounts are always rprivate',
     );
   return bind(source, target, options.split(',').includes('ro'), flag);
 }

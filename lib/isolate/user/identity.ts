@@ -1,11 +1,12 @@
 /** The change from root to the user that the command runs as: credentials(7). */
 import { setgroups, setresgid, setresuid } from '../../sys/calls.js';
 import type { IdMaps } from '../../sys/userns.js';
-import { type PlanStep, step } from '../step.js';
+import { type Hint, type PlanStep, step } from '../step.js';
 import { hasGroups, isOfRoot } from './userns.js';
 import type { Identity } from './users.js';
 
 export function identitySteps({ uid, gid, groups }: Identity, maps: IdMaps | undefined): PlanStep[] {
+  const hint = absentHint(maps);
   return [
     ...groupSteps(groups, maps),
     step(setresgid, [gid, gid, gid], 'Real, effective and saved: none is left to go back to.', { hint }),
@@ -13,15 +14,16 @@ export function identitySteps({ uid, gid, groups }: Identity, maps: IdMaps | und
   ];
 }
 
-function hint(code: string): string | undefined {
-  if (code !== 'EINVAL') return undefined;
-  return 'the user namespace has no such id: with --userns range it has those of /etc/subuid and /etc/subgid';
+/** For an id that is not in the user namespace, which may be one around this process. */
+function absentHint(maps: IdMaps | undefined): Hint {
+  const granted = `${maps && hasGroups(maps) ? '' : 'with --userns range '}it has those of /etc/subuid and /etc/subgid`;
+  return (code) => (code === 'EINVAL' ? `the user namespace has no such id: ${granted}` : undefined);
 }
 
 function groupSteps(groups: readonly number[], maps: IdMaps | undefined): PlanStep[] {
   if (hasGroups(maps)) {
     const why = "The caller's groups go; those that the image gives the user come.";
-    return [step(setgroups, [groups.length, listOf(groups)], why, { hint })];
+    return [step(setgroups, [groups.length, listOf(groups)], why, { hint: absentHint(maps) })];
   }
   if (!isOfRoot(maps)) return [];
   const why = "The caller's groups go; the user namespace has a name for none but the first.";
