@@ -8,7 +8,7 @@ import { errnoName, errnoText, Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { confinedHint, orAsRoot, unmasking } from './confinement.js';
 import { mountPaths } from './mountinfo.js';
-import { kernelText } from './proc-status.js';
+import { kernelText, ownStatus } from './proc-status.js';
 
 /** Lines of uid_map or gid_map: first id inside, first id outside, how many. */
 export type IdMap = [inside: number, outside: number, count: number][];
@@ -75,6 +75,13 @@ function without(range: Range, map: IdMap): Range[] {
 /** What is missing for `rangeMaps`, and how to get it; undefined when nothing is. */
 export function missingForRange(caller: Caller): { why: string; hint: string } | undefined {
   const name = userName(caller.uid);
+  // PR_SET_NO_NEW_PRIVS(2const): newuidmap would not become root by its set-user-ID bit.
+  if (caller.uid !== 0 && /^NoNewPrivs:\t1$/m.test(ownStatus())) {
+    return {
+      why: 'no_new_privs is set, so newuidmap gets no powers',
+      hint: 'start without it; in a unit of systemd it is called NoNewPrivileges',
+    };
+  }
   for (const kind of ['uid', 'gid'] as const) {
     if (caller.uid !== 0 && !onPath(`new${kind}map`)) {
       return { why: `the program new${kind}map is not installed`, hint: 'it is in the package uidmap' };

@@ -106,6 +106,21 @@ test('with subordinate ids users from 1 on exist as well', { skip: skip || needs
   assert.match(beyond.stderr, /has no such id: it has those of \/etc\/subuid and \/etc\/subgid\n$/);
 });
 
+test('where no_new_privs takes the power of newuidmap, there is no other user, as without subordinate ids', {
+  skip: skip || needsSubordinate,
+}, async (t) => {
+  const { home, command } = subordinateUser(t);
+  const root = makeRoot(t);
+  await run(['chown', '-R', `${user}:${user}`, root]);
+  const isolate = (...flags: string[]) =>
+    run(['setpriv', '--no-new-privs', ...command('md-isolate', [...flags, root, 'id', '-u'])], { cwd: home });
+  const { stdout, stderr } = await isolate();
+  assert.deepEqual([stdout, stderr], ['0\n', '']);
+  const range = await isolate('--userns', 'range');
+  assert.equal(range.status, 125);
+  assert.match(range.stderr, /^md-isolate: --userns range: no_new_privs is set, .*systemd .*\n$/);
+});
+
 test('a newuidmap that fails ends the container before it has begun', { skip: skip || needsSubordinate }, async (t) => {
   const { home, command } = subordinateUser(t);
   const root = makeRoot(t);
