@@ -8,7 +8,8 @@ import type { CgroupHost } from '../../lib/isolate/limits/cgroup-host.js';
 import type { Limits } from '../../lib/isolate/limits/limits.js';
 import { Failure } from '../../lib/pipe/failure.js';
 import { needsControllers } from '../support/controllers.js';
-import { afterwards, killAfterwards } from '../support/run.js';
+import { makeRoot } from '../support/rootfs.js';
+import { afterwards, killAfterwards, run } from '../support/run.js';
 
 /** A shell that waits for a line on stdin and runs `script` then; in the cgroup by that time. */
 async function runIn(
@@ -123,6 +124,14 @@ test('when one limit cannot be set, nothing is left', { skip: needsControllers('
     (error) => error instanceof Failure && error.what === '--cpuset-cpus',
   );
   assert.deepEqual([...ours('pids'), ...ours('cpuset')], []);
+});
+
+test('where the hierarchy is read-only, the message says so', { skip: needsControllers('memory') }, async (t) => {
+  const script = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec md-isolate -m 64m "$2" true';
+  const { mount } = probeCgroups().find('memory')!;
+  const { status, stderr } = await run(['unshare', '-m', 'sh', '-c', script, 'sh', mount, makeRoot(t)]);
+  assert.equal(status, 125);
+  assert.match(stderr, /^md-isolate: --memory: making .*: read-only file system \(EROFS\); .* mount it writable\n$/);
 });
 
 test('a controller that the machine does not have is named with the flag', () => {

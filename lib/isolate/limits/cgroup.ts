@@ -9,7 +9,7 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoName, Failure } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
-import { attempt, put, read, words } from './cgroup-files.js';
+import { attempt, ignoring, put, read, words } from './cgroup-files.js';
 import { type CgroupHost, cgroupHost, type Hierarchy } from './cgroup-host.js';
 import { enable, parentFor } from './cgroup-parent.js';
 import { ownName, removeCgroup, sweep } from './cgroup-removal.js';
@@ -114,7 +114,8 @@ function makeCgroup(parent: string, hierarchy: Hierarchy, writes: readonly Cgrou
 }
 
 function makeParent(parent: string, hierarchy: Hierarchy, writes: readonly CgroupWrite[]): void {
-  mkdirSync(parent, { recursive: true });
+  // Not recursive: Node would then say ENOENT where the file system is read-only.
+  ignoring(['EEXIST'], () => mkdirSync(parent));
   if (hierarchy.version === 2) enable(parent, writes);
   else if (writes.some(({ controller }) => controller === 'cpuset')) inheritCpuset(parent);
 }
