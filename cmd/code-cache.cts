@@ -1,5 +1,5 @@
 /**
- * A step of the build: for each bundle given (NAME.js) writes V8's code cache (NAME.cache) for the Node that runs this.
+ * A step of the build: for each bundle given (NAME.js) writes V8's code cache (NAME.ARCH.cache) for the Node that runs this.
  * Functions are compiled eagerly, so that the cache holds them all and not only what a first run would reach.
  */
 import fs = require('node:fs');
@@ -11,5 +11,5 @@ for (const filename of process.argv.slice(2)) {
   const script = new vm.Script(fs.readFileSync(filename, 'latin1'), { filename });
   // V8 compares its flags with those of the cache: they are put back before it is made.
   v8.setFlagsFromString('--lazy');
-  fs.writeFileSync(filename.replace(/\.js$/, '.cache'), script.createCachedData());
+  fs.writeFileSync(filename.replace(/\.js$/, `.${process.arch}.cache`), script.createCachedData());
 }

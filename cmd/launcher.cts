@@ -1,7 +1,8 @@
 /**
- * Starts the bundle beside it: NAME.cjs runs NAME.js. With NAME.cache, which the build makes, V8 need not parse and
+ * Starts the bundle beside it: NAME.cjs runs NAME.js. With NAME.ARCH.cache, which the build makes, V8 need not parse and
  * compile it again, which saves 8 to 12 ms. V8 refuses a cache that another version of V8 has made, or that is for
- * another source; then the command starts as without one.
+ * another source; then the command starts as without one. It takes one that was made on another architecture, and
+ * crashes. Therefore the name says for which one it is.
  *
  * In what is installed, launcher-head comes before this: lines that are both sh and JavaScript. They say when there is
  * no Node, which under sudo is so for one below /home, and start it with `--`. Without that, Node would look for
@@ -53,7 +54,7 @@ function codeCache(name: string): Buffer | undefined {
 const base = __filename.slice(0, -'.cjs'.length);
 const filename = `${base}.js`;
 const source = read(filename).toString('latin1');
-const cachedData = codeCache(`${base}.cache`);
+const cachedData = codeCache(`${base}.${process.arch}.cache`);
 const script = new vm.Script(source, cachedData ? { filename, cachedData } : { filename });
 try {
   (script.runInThisContext() as Bundle)(exports, require, module, filename, __dirname);
