@@ -1,16 +1,17 @@
 /** A small root filesystem of busybox, and a way to run things in it. */
-import { chmodSync, copyFileSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { root as checkout, md, needsRoot, type Result, type RunOptions, scratch } from './run.js';
 
-const busybox = join(checkout, 'node_modules/busybox-static/bin/busybox');
+/** The npm package has programs for x64 only. Elsewhere that of Debian's package does, which is static as well. */
+const busybox = process.arch === 'x64' ? join(checkout, 'node_modules/busybox-static/bin/busybox') : '/bin/busybox';
 const applets =
   'awk cat chmod cut df dd echo env false find getopt grep head hostname id ip kill ln ls md5sum mkdir mkfifo mknod mount nc ' +
   'nohup od ping printf ps pwd readlink rm sed seq setsid sh sleep sort stat stty su tail tee test timeout touch tr true tty ulimit umount ' +
   'uname unshare vi wc yes';
 
-export const needsBusybox: string | false = process.arch !== 'x64' && 'busybox-static has programs for x64 only';
+export const needsBusybox: string | false = !existsSync(busybox) && 'not installed: busybox-static';
 /** The `skip` of a test that makes a container as root. */
 export const needsContainer: string | false = needsRoot || needsBusybox;
 
