@@ -1,12 +1,14 @@
 /** What can be read or written: poll(2). */
 import { ppoll } from './calls.js';
+import { EINTR } from './errno.js';
+import { isErrno, SyscallError } from './syscall.js';
 
 /** POLL*: what is asked for, and what is told. */
 export const POLL = { IN: 1, ERR: 8, HUP: 16 } as const;
 
 /**
  * Waits, up to `timeoutNs` or for ever, until one of the descriptors can be read, or has an error or an end. Returns the
- * POLL* of each; 0 when a signal has ended the wait.
+ * POLL* of each; 0 when a signal has ended the wait. Throws `SyscallError`.
  */
 export function poll(fds: readonly number[], timeoutNs?: number): number[] {
   const asked = Buffer.alloc(8 * fds.length);
@@ -16,7 +18,8 @@ export function poll(fds: readonly number[], timeoutNs?: number): number[] {
   });
   const timeout = Buffer.alloc(16);
   timeout.writeBigInt64LE(BigInt(timeoutNs ?? 0), 8);
-  ppoll.try(asked, fds.length, timeoutNs === undefined ? null : timeout, null, 8);
+  const ready = ppoll.try(asked, fds.length, timeoutNs === undefined ? null : timeout, null, 8);
+  if (isErrno(ready) && ready !== -EINTR) throw new SyscallError('ppoll', -ready, 'ppoll()');
   return fds.map((_, i) => asked.readInt16LE(8 * i + 6));
 }
 
