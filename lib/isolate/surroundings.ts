@@ -88,7 +88,7 @@ function warnOfMemory(kernel: string): void {
   const [major = 0, minor = 0] = kernel.split('.').map(Number);
   if (major > 6 || (major === 6 && minor >= 6)) return;
   const why = `on Linux ${major}.${minor} a directory of the image that is removed cannot be made again (EIO)`;
-  warn(`${why}; with --layer DIR it can, which keeps what is written on disk`);
+  warn(`${why}; with --layer LAYER it can, which keeps what is written on disk`);
 }
 
 function groupsFor({ groups }: Settings, maps: IdMaps | undefined): string[] {

@@ -1,4 +1,4 @@
-/** `--layer DIR`: what a container writes is kept, and what DIR may be. */
+/** `--layer LAYER`: what a container writes is kept, and what LAYER may be. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, statfsSync, statSync, writeFileSync } from 'node:fs';
@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { inside, makeRoot, needsContainer, output, until } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
-import { afterwards, cleanEnv, md, run } from '../support/run.js';
+import { afterwards, cleanEnv, md, needs, run } from '../support/run.js';
 import { describeTree } from '../support/tree.js';
 
 const overlayfs = 0x794c7630;
@@ -96,6 +96,17 @@ test('--layer: one container at a time; the next one may begin when it has ended
   child.kill('SIGTERM');
   child.kill('SIGKILL');
   await until(async () => (await inside(root, 'rm /up', flags)).status === 0);
+});
+
+test('--layer: what a layer cannot lie on is said where the kernel refuses it', {
+  skip: skip || needs('unshare'),
+}, async (t) => {
+  const script = `
+    mount -t tmpfs tmpfs /mnt && cd /mnt && mkdir upper work over &&
+    mount -t overlay -o lowerdir="$0",upperdir=upper,workdir=work overlay over && exec md-isolate --layer over/l "$0" true`;
+  const { status, stderr } = await run(['unshare', '-m', 'sh', '-c', script, makeRoot(t)]);
+  assert.match(stderr, /^md-isolate: fsconfig.*\(EINVAL\); a layer cannot be on another overlay or on NFS: ext4, /);
+  assert.equal(status, 125);
 });
 
 test('--layer with --dry-run makes nothing', { skip }, async (t) => {

@@ -1,7 +1,7 @@
 /**
- * `--layer DIR`: what a container writes lands in a directory of the host, and is there again the next time.
+ * `--layer LAYER`: what a container writes lands in a directory of the host, and is there again the next time.
  *
- * DIR has the three parts of an overlay: `upper`, what was written; `work`, room of the kernel's; and `lower`, a
+ * LAYER has the three parts of an overlay: `upper`, what was written; `work`, room of the kernel's; and `lower`, a
  * symbolic link to the tree below. An upper layer makes sense over this tree alone.
  * Source: kernel, Documentation/filesystems/overlayfs.rst.
  */

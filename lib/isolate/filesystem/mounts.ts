@@ -70,11 +70,12 @@ export function newFileSystem(
   const context = new Result(`${type} context`);
   // The source is what mount(8) and df(1) show in the first column.
   const all: Record<string, string | true> = { source: type, ...options };
-  const configured = Object.entries(all).map(([key, value]) =>
-    value === true
-      ? step(fsconfig, [context, FSCONFIG.SET_FLAG, key, null, 0], `An option of ${type}.`, { man: 'fsconfig(2)' })
-      : step(fsconfig, [context, FSCONFIG.SET_STRING, key, value, 0], `An option of ${type}.`, { man: 'fsconfig(2)' }),
-  );
+  // fsconfig(2) checks some options at once, and the rest when all are there.
+  const told: StepOptions = { man: 'fsconfig(2)', ...(hint === undefined ? {} : { hint }) };
+  const configured = Object.entries(all).map(([key, value]) => {
+    const [command, text] = value === true ? [FSCONFIG.SET_FLAG, null] : [FSCONFIG.SET_STRING, value];
+    return step(fsconfig, [context, command, key, text, 0], `An option of ${type}.`, told);
+  });
   return {
     fd,
     steps: [
@@ -84,7 +85,7 @@ export function newFileSystem(
         fsconfig,
         [context, FSCONFIG.CMD_CREATE, null, null, 0],
         `The ${type} comes into being, in the namespaces of this process.`,
-        hint === undefined ? {} : { hint },
+        told,
       ),
       step(fsmount, [context, FSMOUNT.CLOEXEC, attributes], 'A mount of it, detached: no path leads to it yet.', {
         saves: fd,
