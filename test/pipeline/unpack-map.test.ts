@@ -15,8 +15,8 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { needsBusybox, until } from '../support/rootfs.js';
-import { afterwards, cleanEnv, jsonLines, killAfterwards, md, needs, root, run } from '../support/run.js';
+import { busybox, needsBusybox, until } from '../support/rootfs.js';
+import { afterwards, cleanEnv, jsonLines, killAfterwards, md, needs, run } from '../support/run.js';
 import {
   firstId,
   type Grants,
@@ -205,9 +205,8 @@ test('of more ranges than the kernel has room for the first ones count, and look
 });
 
 test('md-isolate --userns range sees the owners as the image has them', { skip: skip || needsBusybox }, async (t) => {
-  const busybox = readFileSync(join(root, 'node_modules/busybox-static/bin/busybox'));
   const programs: TarEntry[] = [
-    { name: 'bin/busybox', data: busybox, mode: 0o755 },
+    { name: 'bin/busybox', data: readFileSync(busybox), mode: 0o755 },
     ...['sh', 'stat'].map((name) => ({ name: `bin/${name}`, type: 'symlink' as const, linkname: 'busybox' })),
     ...['dev/', 'proc/', 'sys/', 'etc/', 'tmp/'].map((name) => ({ name, type: 'directory' as const, mode: 0o755 })),
   ];

@@ -5,7 +5,8 @@ import type { TestContext } from 'node:test';
 import { root as checkout, md, needsRoot, type Result, type RunOptions, scratch } from './run.js';
 
 /** The npm package has programs for x64 only. Elsewhere that of Debian's package does, which is static as well. */
-const busybox = process.arch === 'x64' ? join(checkout, 'node_modules/busybox-static/bin/busybox') : '/bin/busybox';
+export const busybox =
+  process.arch === 'x64' ? join(checkout, 'node_modules/busybox-static/bin/busybox') : '/bin/busybox';
 const applets =
   'awk cat chmod cut df dd echo env false find getopt grep head hostname id ip kill ln ls md5sum mkdir mkfifo mknod mount nc ' +
   'nohup od ping printf ps pwd readlink rm sed seq setsid sh sleep sort stat stty su tail tee test timeout touch tr true tty ulimit umount ' +
