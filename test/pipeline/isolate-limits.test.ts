@@ -73,8 +73,9 @@ test('--cpus: the processor time that is left over is withheld', {
   skip: skip || needsControllers('cpu'),
 }, async (t) => {
   const root = makeRoot(t);
-  const script =
-    "awk 'BEGIN { for (i = 0; i < 2000000; i++) x += i }'; cat $(find /sys/fs/cgroup -name cpu.stat | head -n 1)";
+  const script = `
+    stat=$(find /sys/fs/cgroup -name cpu.stat | head -n 1)
+    until grep 'nr_throttled [1-9]' $stat; do awk 'BEGIN { for (i = 0; i < 20000; i++) x += i }'; done`;
   assert.match(await output(root, script, ['--cpus', '0.1']), /nr_throttled [1-9]/);
 });
 
