@@ -3,7 +3,7 @@
  */
 
 const daemon = 'nothing runs beside the container that could do this';
-const kept = 'a container has no name or label; --layer LAYER keeps what it wrote, in a directory that has one';
+const kept = 'a container has no name or label; --layer LAYER keeps what it wrote';
 const foreground = 'it runs in the foreground; the shell has & for the background';
 const ports = 'without --net none the network is that of the host: what the command listens on is open there';
 /** What to use instead of docker's networks. */

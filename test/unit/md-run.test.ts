@@ -160,7 +160,7 @@ test('md-run takes no value of an unknown flag for IMAGE, and says what to do in
   for (const [words, message] of [
     [['-p', '80:80'], /^md-run: -p: unknown flag; .*network/],
     [['-itd'], /^md-run: -d: unknown flag; .*foreground/],
-    [['--name', 'box'], /^md-run: --name: unknown flag; nothing is kept/],
+    [['--name', 'box'], /^md-run: --name: unknown flag; a container has no name/],
     [['--stop-signal', 'TERM'], /^md-run: --stop-signal: unknown flag; .*kill\(1\)/],
     [['--plain-http', 'registry'], /^md-run: --plain-http: unknown flag; .*md-pull IMAGE first/],
     [['--timeout', '60'], /^md-run: --timeout: unknown flag; timeout -k 10 SECONDS .* --init/],
