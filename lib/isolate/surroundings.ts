@@ -7,6 +7,7 @@ import { tracing, warn } from '../pipe/trace.js';
 import { capabilities } from '../sys/constants.js';
 import type { ControlFds } from '../sys/control.js';
 import type { Image } from '../sys/image.js';
+import { isAtLeast, kernelVersion } from '../sys/kernel-version.js';
 import { type IdMaps, inUserNamespace } from '../sys/userns.js';
 import { readText } from './document.js';
 import { bindsDevices } from './filesystem/devices.js';
@@ -85,9 +86,8 @@ function keptCapabilities({ capAdd, capDrop }: Settings, available: readonly num
 
 /** Before Linux 6.6 tmpfs has no user.* attributes, in which the overlay of an ordinary user notes that a directory is new. */
 function warnOfMemory(kernel: string): void {
-  const [major = 0, minor = 0] = kernel.split('.').map(Number);
-  if (major > 6 || (major === 6 && minor >= 6)) return;
-  const why = `on Linux ${major}.${minor} a directory of the image that is removed cannot be made again (EIO)`;
+  if (isAtLeast(kernel, '6.6')) return;
+  const why = `on Linux ${kernelVersion(kernel)?.join('.')} a directory of the image that is removed cannot be made again (EIO)`;
   warn(`${why}; with --layer LAYER it can, which keeps what is written on disk`);
 }
 

@@ -11,6 +11,7 @@ import { Failure } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
 import { SECCOMP } from '../../sys/constants.js';
 import { ENOSYS, EPERM } from '../../sys/errno.js';
+import { isAtLeast, kernelVersion } from '../../sys/kernel-version.js';
 import { type Comparison, type Operator, operators, RET } from './bpf.js';
 
 export interface Profile {
@@ -78,17 +79,6 @@ export function entriesFor(profile: Profile, target: Target): Entry[] {
       (includes.minKernel === undefined || isAtLeast(target.kernel, includes.minKernel));
     return included && !excluded;
   });
-}
-
-function isAtLeast(kernel: string, minimum: string): boolean {
-  const [major = 0, minor = 0] = kernelVersion(kernel) ?? [];
-  const [wantMajor = 0, wantMinor = 0] = kernelVersion(minimum) ?? [];
-  return major > wantMajor || (major === wantMajor && minor >= wantMinor);
-}
-
-function kernelVersion(text: string): [major: number, minor: number] | undefined {
-  const [, major, minor] = /^(\d+)\.(\d+)/.exec(text) ?? [];
-  return major === undefined ? undefined : [Number(major), Number(minor)];
 }
 
 /**
