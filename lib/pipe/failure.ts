@@ -86,6 +86,15 @@ export function failureOf(error: unknown, what: string, options: FailureOptions 
   return new Failure(statusOfErrno(name), what, errnoText(name), { cause: error, ...options, hint });
 }
 
+/** Does `act`. System errors of these names are no failure. */
+export function ignoring(names: string[], act: () => void): void {
+  try {
+    act();
+  } catch (error) {
+    if (!names.includes(errnoName(error) ?? '')) throw error;
+  }
+}
+
 /** The failure to report for an error that nobody caught; undefined when it is a fault of this program. */
 export function knownFailure(error: unknown): Failure | undefined {
   if (error instanceof Failure) return error;

@@ -16,7 +16,7 @@ import {
   symlinkSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { errnoName, Failure, failureOf } from '../../pipe/failure.js';
+import { Failure, failureOf, ignoring } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
 import { flock } from '../../sys/calls.js';
 import { LOCK, O } from '../../sys/constants.js';
@@ -38,7 +38,7 @@ export function layerAt(path: string): Layer {
  */
 export function holdLayer(path: string, root: string): void {
   try {
-    make(path);
+    ignoring(['EEXIST'], () => mkdirSync(path, 0o700));
     const fd = openSync(path, O.RDONLY | O.DIRECTORY);
     const { uid, mode } = fstatSync(fd);
     if (uid !== process.geteuid!()) throw refused(path, 'it belongs to another user');
@@ -48,14 +48,6 @@ export function holdLayer(path: string, root: string): void {
     place(path, realpathSync(root));
   } catch (error) {
     throw failureOf(error, path);
-  }
-}
-
-function make(path: string): void {
-  try {
-    mkdirSync(path, 0o700);
-  } catch (error) {
-    if (errnoName(error) !== 'EEXIST') throw error;
   }
 }
 
@@ -71,5 +63,5 @@ function place(path: string, tree: string): void {
 }
 
 function refused(path: string, why: string, hint?: string): Failure {
-  return new Failure(Status.isolate, `--layer ${path}`, why, hint === undefined ? {} : { hint });
+  return new Failure(Status.isolate, `--layer ${path}`, why, { hint });
 }

@@ -55,11 +55,3 @@ function hintFor(name: string): { hint?: string } {
       return {};
   }
 }
-
-export function ignoring(names: string[], act: () => void): void {
-  try {
-    act();
-  } catch (error) {
-    if (!names.includes(errnoName(error) ?? '')) throw error;
-  }
-}

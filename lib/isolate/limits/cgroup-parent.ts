@@ -4,9 +4,9 @@
  */
 import { accessSync, constants, existsSync, mkdirSync, rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { errnoName, Failure } from '../../pipe/failure.js';
+import { errnoName, Failure, ignoring } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
-import { attempt, ignoring, put, read, words } from './cgroup-files.js';
+import { attempt, put, read, words } from './cgroup-files.js';
 import type { Hierarchy } from './cgroup-host.js';
 import { ownName, parentName } from './cgroup-removal.js';
 import type { CgroupWrite } from './limits.js';

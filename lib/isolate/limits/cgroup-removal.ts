@@ -1,10 +1,10 @@
 /** Removes cgroups: our own, and those that killed supervisors have left. */
 import { readdirSync, rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { errnoName } from '../../pipe/failure.js';
+import { errnoName, ignoring } from '../../pipe/failure.js';
 import { pause } from '../../pipe/pause.js';
 import { statFields } from '../../sys/proc-status.js';
-import { ignoring, list } from './cgroup-files.js';
+import { list } from './cgroup-files.js';
 
 /** Where the cgroups of this program are, at the top of a hierarchy. */
 export const parentName = 'md';

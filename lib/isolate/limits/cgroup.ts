@@ -7,9 +7,9 @@
  */
 import { mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { errnoName, Failure } from '../../pipe/failure.js';
+import { errnoName, Failure, ignoring } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
-import { attempt, ignoring, put, read, words } from './cgroup-files.js';
+import { attempt, put, read, words } from './cgroup-files.js';
 import { type CgroupHost, cgroupHost, type Hierarchy } from './cgroup-host.js';
 import { enable, parentFor } from './cgroup-parent.js';
 import { ownName, removeCgroup, sweep } from './cgroup-removal.js';
