@@ -71,7 +71,7 @@ export function newFileSystem(
   // The source is what mount(8) and df(1) show in the first column.
   const all: Record<string, string | true> = { source: type, ...options };
   // fsconfig(2) checks some options at once, and the rest when all are there.
-  const told: StepOptions = { man: 'fsconfig(2)', ...(hint === undefined ? {} : { hint }) };
+  const told: StepOptions = { man: 'fsconfig(2)', hint };
   const configured = Object.entries(all).map(([key, value]) => {
     const [command, text] = value === true ? [FSCONFIG.SET_FLAG, null] : [FSCONFIG.SET_STRING, value];
     return step(fsconfig, [context, command, key, text, 0], `An option of ${type}.`, told);

@@ -50,14 +50,14 @@ export function rootSteps(directory: string, nodev: boolean): Root {
 function attachOverRoot(fd: Result): PlanStep[] {
   const slash = new Result('/');
   return [
-    step(
-      openat2,
-      [AT.FDCWD, '/', openHow(O.PATH | O.CLOEXEC | O.DIRECTORY, 0), 24],
-      'Where the new root is attached.',
-      { saves: slash },
-    ),
+    opened('/', 'Where the new root is attached.', slash),
     attach(fd, slash, "It covers the host's root, for this mount namespace only."),
   ];
+}
+
+/** Opens a directory of the host, by its path. */
+function opened(path: string, why: string, saves: Result): PlanStep {
+  return step(openat2, [AT.FDCWD, path, openHow(O.PATH | O.CLOEXEC | O.DIRECTORY, 0), 24], why, { saves });
 }
 
 /** What the tree of an overlay is made of. */
@@ -86,13 +86,8 @@ export function overlaySteps(directory: string, workshop: Result, options: Overl
 /** An overlay like that, of the three parts in the directory of a layer. */
 export function layerSteps({ path, isNew }: Layer, options: OverlayOptions): Root {
   const place = new Result('layer');
-  const opened = step(
-    openat2,
-    [AT.FDCWD, path, openHow(O.PATH | O.CLOEXEC | O.DIRECTORY, 0), 24],
-    'The directory of --layer, with the parts of an overlay: lower, a link to the tree, upper and work.',
-    { saves: place },
-  );
-  const parts = [opened, ...(isNew ? upperSteps(place, options) : [])];
+  const why = 'The directory of --layer, with the parts of an overlay: lower, a link to the tree, upper and work.';
+  const parts = [opened(path, why, place), ...(isNew ? upperSteps(place, options) : [])];
   return overlayIn(place, 'in this directory', parts, options, unfit);
 }
 

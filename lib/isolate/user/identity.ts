@@ -8,7 +8,7 @@ import type { Identity } from './users.js';
 export function identitySteps({ uid, gid, groups }: Identity, maps: IdMaps | undefined): PlanStep[] {
   const hint = absentHint(maps);
   return [
-    ...groupSteps(groups, maps),
+    ...groupSteps(groups, maps, hint),
     step(setresgid, [gid, gid, gid], 'Real, effective and saved: none is left to go back to.', { hint }),
     step(setresuid, [uid, uid, uid], 'The user last, since it takes along the power to change the rest.', { hint }),
   ];
@@ -20,10 +20,10 @@ function absentHint(maps: IdMaps | undefined): Hint {
   return (code) => (code === 'EINVAL' ? `the user namespace has no such id: ${granted}` : undefined);
 }
 
-function groupSteps(groups: readonly number[], maps: IdMaps | undefined): PlanStep[] {
+function groupSteps(groups: readonly number[], maps: IdMaps | undefined, hint: Hint): PlanStep[] {
   if (hasGroups(maps)) {
     const why = "The caller's groups go; those that the image gives the user come.";
-    return [step(setgroups, [groups.length, listOf(groups)], why, { hint: absentHint(maps) })];
+    return [step(setgroups, [groups.length, listOf(groups)], why, { hint })];
   }
   if (!isOfRoot(maps)) return [];
   const why = "The caller's groups go; the user namespace has a name for none but the first.";
