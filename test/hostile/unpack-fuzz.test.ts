@@ -1,5 +1,5 @@
 /**
- * Damaged and random layers for a bounded time (`MD_FUZZ_SECONDS`, 6 by default; `MD_FUZZ_SEED` repeats a run): no
+ * Damaged and random layers for a bounded time (`MD_TEST_SECONDS`, 3 by default; `MD_TEST_SEED` repeats a run): no
  * crash, no hang, nothing outside touched, nothing left over, no descriptor and no memory lost.
  */
 import assert from 'node:assert/strict';
@@ -16,8 +16,8 @@ import { remove } from '../support/run.js';
 import { globalPax, gnuLong, type TarEntry, tarball, tarEntry } from '../support/tar.js';
 import { prepare, unpackPrepared } from '../support/unpacking.js';
 
-const seconds = Number(process.env.MD_FUZZ_SECONDS ?? 6);
-const seed = Number(process.env.MD_FUZZ_SEED ?? 20261123);
+const seconds = Number(process.env.MD_TEST_SECONDS ?? 3);
+const seed = Number(process.env.MD_TEST_SEED ?? 20261123);
 
 const names = [
   'a',

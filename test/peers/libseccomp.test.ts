@@ -18,7 +18,7 @@ const skip = needsLibseccomp();
 const podmanProfile = '/usr/share/containers/seccomp.json';
 const numbersTried = 520;
 /** `MD_TEST_PROFILES=60` compares more. */
-const randomProfiles = Number(process.env.MD_TEST_PROFILES ?? 20);
+const randomProfiles = Number(process.env.MD_TEST_PROFILES ?? 10);
 
 /** A small generator of pseudo-random numbers, so that a failure can be repeated. */
 function generator(seed: number): (below: number) => number {
