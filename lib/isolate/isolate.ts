@@ -3,12 +3,12 @@ import { closeSync } from 'node:fs';
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { trace, warn } from '../pipe/trace.js';
-import { flock, openat } from '../sys/calls.js';
-import { AT, LOCK, O } from '../sys/constants.js';
+import { openat } from '../sys/calls.js';
+import { AT, O } from '../sys/constants.js';
 import { Control, controlPair } from '../sys/control.js';
 import { receiveDescriptor } from '../sys/descriptor.js';
-import { EAGAIN } from '../sys/errno.js';
 import { Image } from '../sys/image.js';
+import { tryLock } from '../sys/lock.js';
 import { Program } from '../sys/program.js';
 import { type IdMaps, writeMaps } from '../sys/userns.js';
 import { exitStatus, waitForEnd } from '../sys/wait.js';
@@ -69,7 +69,7 @@ export async function isolate(settings: Settings): Promise<number> {
  */
 function hold(root: string): void {
   const fd = openat.try(AT.FDCWD, root, O.RDONLY | O.DIRECTORY | O.CLOEXEC, 0);
-  if (fd < 0 || flock.try(fd, LOCK.SH | LOCK.NB) !== -EAGAIN) return;
+  if (fd < 0 || tryLock(fd, 'shared')) return;
   throw new Failure(Status.isolate, root, 'another process is removing it');
 }
 

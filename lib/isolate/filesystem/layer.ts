@@ -18,9 +18,8 @@ import {
 import { join } from 'node:path';
 import { Failure, failureOf, ignoring } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
-import { flock } from '../../sys/calls.js';
-import { LOCK, O } from '../../sys/constants.js';
-import { EAGAIN } from '../../sys/errno.js';
+import { O } from '../../sys/constants.js';
+import { tryLock } from '../../sys/lock.js';
 
 export interface Layer {
   path: string;
@@ -44,7 +43,7 @@ export function holdLayer(path: string, root: string): void {
     if (uid !== process.geteuid!()) throw refused(path, 'it belongs to another user');
     // A set-user-ID program that root of a container made would be one on the host for everybody who can reach it.
     if (mode & 0o077) throw refused(path, 'other users may enter it', `chmod 700 ${path}`);
-    if (flock.try(fd, LOCK.EX | LOCK.NB) === -EAGAIN) throw refused(path, 'another container writes to it');
+    if (!tryLock(fd, 'exclusive')) throw refused(path, 'another container writes to it');
     place(path, realpathSync(root));
   } catch (error) {
     throw failureOf(error, path);
