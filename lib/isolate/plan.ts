@@ -19,7 +19,7 @@ import {
   restoreSteps,
   signalStep,
 } from './exec.js';
-import { bindsDevices, deviceSteps } from './filesystem/devices.js';
+import { deviceSteps } from './filesystem/devices.js';
 import { fileSteps } from './filesystem/etc-files.js';
 import type { Layer } from './filesystem/layer.js';
 import { maskSteps } from './filesystem/masks.js';
@@ -67,6 +67,8 @@ export interface Circumstances {
   identity: Identity;
   /** Undefined without a user namespace. */
   maps: IdMaps | undefined;
+  /** The devices are the host's, since no new node can be made. */
+  bindDevices: boolean;
   /** The group of terminals; undefined where no such group is mapped. */
   ttyGroup: number | undefined;
   /** Undefined for none. */
@@ -212,12 +214,12 @@ function overlaid(directory: string, workshop: Result, { host, maps, layer }: Ci
 
 /** The file systems of the kernel: /proc, /sys and /dev, with the terminal in it, and what is hidden of them. */
 function kernelSteps(root: Result, settings: Settings, circumstances: Circumstances): PlanStep[] {
-  const { host, identity, maps, ttyGroup, control, hidden, windowSize, nulls } = circumstances;
+  const { host, identity, maps, bindDevices, ttyGroup, control, hidden, windowSize, nulls } = circumstances;
   const { privileged, network, init, terminal, shmSize, sysctls } = settings;
-  const user = maps !== undefined;
-  const { proc, sys, steps } = procAndSys(root, host, { bindSys: user && network === 'host', writable: privileged });
+  const bindSys = maps !== undefined && network === 'host';
+  const { proc, sys, steps } = procAndSys(root, host, { bindSys, writable: privileged });
   const devices = deviceSteps(root, {
-    bind: bindsDevices(user, host.capabilities),
+    bind: bindDevices,
     ttyGroup,
     shmSize,
     all: privileged ? host.devices : undefined,

@@ -41,7 +41,8 @@ export async function lookAround(settings: Settings, control: ControlFds, image:
   refuseDirectories();
   const host = probeHost(settings.root, { devices: settings.privileged });
   const maps = chooseMaps(settings.userns, host);
-  if (bindsDevices(maps !== undefined, host.capabilities)) checkDevices();
+  const bindDevices = bindsDevices(maps !== undefined, host.capabilities);
+  if (bindDevices) checkDevices();
   const kept = keptCapabilities(settings, maps ? allCapabilities(host) : host.capabilities);
   if (maps && settings.overlay && settings.layer === undefined) warnOfMemory(release());
   const report = settings.seccompReport ? await reportOf(settings, kept) : undefined;
@@ -51,6 +52,7 @@ export async function lookAround(settings: Settings, control: ControlFds, image:
     kept,
     identity,
     maps,
+    bindDevices,
     ttyGroup: ttyGroup(maps),
     hidden: [...heatCounters(), ...(maps && settings.network === 'host' ? mountsInSys() : [])],
     usualSysctls: settings.network === 'none' ? networkSysctls(maps !== undefined || inUserNamespace()) : [],

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { describePlan } from '../../lib/isolate/dry-run.js';
 import { stepFailure } from '../../lib/isolate/explain.js';
+import { bindsDevices } from '../../lib/isolate/filesystem/devices.js';
 import { type IsolateFlags, isolateFlags } from '../../lib/isolate/flags.js';
 import type { Host } from '../../lib/isolate/host.js';
 import { type Circumstances, makePlan } from '../../lib/isolate/plan.js';
@@ -51,6 +52,7 @@ function plan(flags: Partial<IsolateFlags> = {}, circumstances: Partial<Circumst
     kept: chooseCapabilities(chosen.capAdd, chosen.capDrop, host.capabilities),
     identity: { uid: 0, gid: 0, groups: [0], home: '/root' },
     maps: undefined,
+    bindDevices: bindsDevices(circumstances.maps !== undefined, host.capabilities),
     ttyGroup: 5,
     filter: { program: Buffer.alloc(8), flags: 0 },
     hidden: [],
