@@ -6,10 +6,11 @@ import { asObject, asString, optional } from '../pipe/check.js';
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import type { Challenge } from './challenge.js';
-import { RegistryFailure, responseFailure } from './failures.js';
+import { RegistryFailure } from './failure.js';
 import type { Http } from './http.js';
 import type { Incoming } from './message.js';
 import { exchangeFollowing } from './redirect.js';
+import { responseFailure } from './response-failures.js';
 import { redactUrl } from './url.js';
 
 /** A user's credentials for one registry. A secret. */

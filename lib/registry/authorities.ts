@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { errnoName } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { RegistryFailure } from './failures.js';
+import { RegistryFailure } from './failure.js';
 
 /** Where systems keep their authorities: Debian, Fedora, SUSE, Alpine. The same as in Go's crypto/x509. */
 const systemFiles = [

@@ -10,7 +10,7 @@ import { userHome } from '../pipe/home.js';
 import { Status } from '../pipe/status.js';
 import { trace, warn } from '../pipe/trace.js';
 import { asAuthorities } from './authorities.js';
-import { RegistryFailure } from './failures.js';
+import { RegistryFailure } from './failure.js';
 import { apiHost } from './reference.js';
 
 /** What Node's TLS takes. The keys are secrets. */

@@ -12,7 +12,7 @@ import { type AuthTarget, answerChallenges, type Credentials, wantsPassword } fr
 import { type Challenge, parseChallenges } from './challenge.js';
 import { Connections } from './connections.js';
 import { Download } from './download.js';
-import { linkFailure, RegistryFailure, responseFailure } from './failures.js';
+import { RegistryFailure } from './failure.js';
 import { Http } from './http.js';
 import { defaultHttpOptions, type HttpOptions } from './http-options.js';
 import type { Incoming } from './message.js';
@@ -22,6 +22,7 @@ import { defaultPiecePolicy, type PiecePolicy } from './pieces.js';
 import { quotaOf } from './quota.js';
 import type { GetPart } from './range.js';
 import { exchangeFollowing } from './redirect.js';
+import { linkFailure, responseFailure } from './response-failures.js';
 import { defaultRetryPolicy, type RetryPolicy, retrying } from './retry.js';
 import { Strangers } from './strangers.js';
 import { redactUrl } from './url.js';

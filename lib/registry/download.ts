@@ -7,10 +7,11 @@ import type { BlobSink } from '../image/source.js';
 import { monotonic } from '../pipe/clock.js';
 import { Status } from '../pipe/status.js';
 import type { Connections } from './connections.js';
-import { encodingFailure, RegistryFailure, responseFailure } from './failures.js';
+import { RegistryFailure } from './failure.js';
 import type { Incoming } from './message.js';
 import { type PiecePolicy, Pieces } from './pieces.js';
 import { type GetPart, isRange, rangeHeader } from './range.js';
+import { encodingFailure, responseFailure } from './response-failures.js';
 
 export interface DownloadRequest {
   /** The blob, for messages. */

@@ -4,7 +4,7 @@
  */
 import { BlockList, isIP, type LookupFunction } from 'node:net';
 import { Status } from '../pipe/status.js';
-import { RegistryFailure } from './failures.js';
+import { RegistryFailure } from './failure.js';
 import { isLoopback } from './reference.js';
 import { bareHost, isHost } from './url.js';
 

@@ -8,7 +8,7 @@ import { errnoName } from '../pipe/failure.js';
 import { tracing } from '../pipe/trace.js';
 import { Dispatchers } from './dispatchers.js';
 import { Exchange } from './exchange.js';
-import { RegistryFailure } from './failures.js';
+import { RegistryFailure } from './failure.js';
 import { defaultHttpOptions, type HttpOptions } from './http-options.js';
 import type { Incoming, Outgoing } from './message.js';
 import { proxyFor } from './proxy-env.js';

@@ -6,7 +6,7 @@ import { Failure } from '../pipe/failure.js';
 import { asImageIndex, asManifest } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 import { warn } from '../pipe/trace.js';
-import { RegistryFailure } from './failures.js';
+import { RegistryFailure } from './failure.js';
 
 /** A registry, asked for one repository. */
 export interface Registry extends Source {

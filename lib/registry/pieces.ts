@@ -7,9 +7,10 @@ import { Failure } from '../pipe/failure.js';
 import { received } from '../pipe/garbage.js';
 import { Status } from '../pipe/status.js';
 import type { Connections } from './connections.js';
-import { RegistryFailure, responseFailure } from './failures.js';
+import { RegistryFailure } from './failure.js';
 import type { Incoming } from './message.js';
 import { type GetPart, isRange, rangeHeader } from './range.js';
+import { responseFailure } from './response-failures.js';
 
 /** When further connections are tried, and how much they may hold. */
 export interface PiecePolicy {

@@ -1,6 +1,6 @@
 /** Redirects, followed by hand: undici's own would follow https to http, and a registry's token must not go along. */
 import { Status } from '../pipe/status.js';
-import { RegistryFailure } from './failures.js';
+import { RegistryFailure } from './failure.js';
 import type { Http } from './http.js';
 import type { Incoming, Outgoing } from './message.js';
 import { redactUrl } from './url.js';

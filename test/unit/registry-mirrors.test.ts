@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import type { BlobRequest, BlobSink, RawManifest } from '../../lib/image/source.js';
-import { RegistryFailure } from '../../lib/registry/failures.js';
+import { RegistryFailure } from '../../lib/registry/failure.js';
 import { type Endpoint, Mirrored } from '../../lib/registry/mirrors.js';
 import { digestOf } from '../support/content.js';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseRetryAfter } from '../../lib/registry/failures.js';
 import { quotaOf } from '../../lib/registry/quota.js';
+import { parseRetryAfter } from '../../lib/registry/response-failures.js';
 import { withoutSecrets } from '../../lib/registry/secrets.js';
 import { hiddenIn, redactPath, redactUrl } from '../../lib/registry/url.js';
 
