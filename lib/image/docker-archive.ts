@@ -6,13 +6,14 @@
  */
 import { createHash } from 'node:crypto';
 import { compressionOf } from '../compress/magic.js';
+import type { BlobSink } from '../pipe/blob-sink.js';
 import { arrayOf, asJson, asObject, asString, optional } from '../pipe/check.js';
 import { digestOf } from '../pipe/digest.js';
 import { asImageConfig, checkDiffIDs, type Descriptor, documentLimit, ociManifestType } from '../pipe/oci.js';
 import { bad, type FilePart, type Files } from './files.js';
 import { type Found, type LocalSource, noSuchImage } from './local-source.js';
 import { ociConfigType } from './media-types.js';
-import type { BlobSink, RawManifest } from './source.js';
+import type { RawManifest } from './source.js';
 
 const layerType = 'application/vnd.oci.image.layer.v1.tar';
 

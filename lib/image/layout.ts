@@ -2,6 +2,7 @@
  * An OCI image layout as a source of images, in a directory or in an archive. It is the user's own, and only read.
  * Source: image-spec, image-layout.md.
  */
+import type { BlobSink } from '../pipe/blob-sink.js';
 import { asJson, asObject, asString, isDigest } from '../pipe/check.js';
 import type { Failure } from '../pipe/failure.js';
 import { type Descriptor, documentLimit, type IndexEntry } from '../pipe/oci.js';
@@ -9,7 +10,7 @@ import { bad, type FilePart, type Files } from './files.js';
 import { imageOf, indexJson, parseIndex, tagOf } from './index-json.js';
 import { type Found, type LocalSource, noSuchImage } from './local-source.js';
 import { namesImage } from './media-types.js';
-import type { BlobSink, RawManifest } from './source.js';
+import type { RawManifest } from './source.js';
 
 const damaged = 'the image layout is damaged';
 

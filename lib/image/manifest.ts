@@ -2,6 +2,7 @@
  * Finds the image for a tag or a digest: through an index, perhaps nested ones, to the manifest for a platform and its
  * config. Nothing is used before its size and its digest are checked.
  */
+import type { BlobSink } from '../pipe/blob-sink.js';
 import { isDigest } from '../pipe/check.js';
 import { digestOf, hasDigest } from '../pipe/digest.js';
 import { Failure } from '../pipe/failure.js';
@@ -22,7 +23,7 @@ import { Status } from '../pipe/status.js';
 import { warn } from '../pipe/trace.js';
 import { isIndexType, isManifestType, namesImage } from './media-types.js';
 import { type Choice, fitness, narrower, normalize, unknownArchitecture } from './platform.js';
-import type { BlobSink, Source } from './source.js';
+import type { Source } from './source.js';
 import { checkContent, checkDigest, checkIsImage, parseJson, tooLarge, type Verified, verified } from './verified.js';
 
 const maxDepth = 4;

@@ -1,4 +1,5 @@
 /** A source of images: a registry, or anything else that provides manifests and blobs by their digest. */
+import type { BlobSink } from '../pipe/blob-sink.js';
 import type { Descriptor } from '../pipe/oci.js';
 
 export interface RawManifest {
@@ -6,21 +7,6 @@ export interface RawManifest {
   bytes: Buffer;
   /** The media type that the source claims, as in Content-Type; undefined when it claims none. */
   contentType: string | undefined;
-}
-
-/** Receives the bytes of a blob. It may have the first ones already. */
-export interface BlobSink {
-  /** How many bytes it has. */
-  readonly offset: number;
-  /**
-   * Takes the next bytes, and owns the buffer from then on. When it returns a promise, the next bytes have to wait for
-   * that.
-   */
-  write(chunk: Buffer): Promise<void> | undefined;
-  /** Drops all bytes: the blob will be sent again from its beginning. */
-  restart(): void;
-  /** Whether it has the whole blob, by size and digest. Only to be asked when no more bytes come. */
-  isVerified(): boolean;
 }
 
 /** The blob that is wanted. A foreign layer has `urls`, other places where it may be. */

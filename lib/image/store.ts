@@ -16,6 +16,7 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fill } from '../pipe/blob-sink.js';
 import { isDigest } from '../pipe/check.js';
 import { monotonic } from '../pipe/clock.js';
 import { hasDigest } from '../pipe/digest.js';
@@ -112,14 +113,7 @@ export class Store {
     const partial = await this.#claim(blob, onBytes);
     if (!partial) return { path, found: true };
     try {
-      const resumed = partial.offset > 0;
-      await source.blob(blob, partial);
-      if (!partial.isVerified() && resumed) {
-        // The part that an earlier process left may be the wrong one: once more, from the start.
-        partial.restart();
-        await source.blob(blob, partial);
-      }
-      if (!partial.isVerified()) {
+      if (!(await fill(partial, () => source.blob(blob, partial)))) {
         // Wrong content is of no use to the next process. A part that was only cut short is, and stays.
         partial.remove();
         throw mismatch(blob, partial);

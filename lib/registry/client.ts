@@ -3,7 +3,8 @@
  * failures tried again. Source: distribution-spec 1.1, "Pull".
  */
 
-import type { BlobRequest, BlobSink, RawManifest } from '../image/source.js';
+import type { BlobRequest, RawManifest } from '../image/source.js';
+import { type BlobSink, fill } from '../pipe/blob-sink.js';
 import { monotonic } from '../pipe/clock.js';
 import { documentLimit, indexTypes, manifestTypes } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
@@ -186,15 +187,8 @@ export class RegistryClient implements Endpoint {
         if (!refusedLink.has(response.status)) return response;
         throw await linkFailure(response, 'the manifest');
       });
-    const begun = sink.offset > 0;
     try {
-      await attempt();
-      if (begun && !sink.isVerified()) {
-        // The part that an earlier process or another place has left behind may be the wrong one.
-        sink.restart();
-        await attempt();
-      }
-      if (sink.isVerified()) return undefined;
+      if (await fill(sink, attempt)) return undefined;
       sink.restart();
       return new RegistryFailure(Status.data, `blob ${blob.digest} of ${place}`, 'digest mismatch');
     } catch (error) {

@@ -3,7 +3,7 @@
  * long, spare connections fetch later parts in advance.
  */
 import type { EventLoopUtilization } from 'node:perf_hooks';
-import type { BlobSink } from '../image/source.js';
+import type { BlobSink } from '../pipe/blob-sink.js';
 import { monotonic } from '../pipe/clock.js';
 import { Status } from '../pipe/status.js';
 import type { Connections } from './connections.js';

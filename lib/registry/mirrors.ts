@@ -1,5 +1,6 @@
 /** A registry behind its mirrors: each is asked in turn, and the registry itself last. */
-import type { BlobRequest, BlobSink, RawManifest, Source } from '../image/source.js';
+import type { BlobRequest, RawManifest, Source } from '../image/source.js';
+import { type BlobSink, fill } from '../pipe/blob-sink.js';
 import { asObject, isDigest } from '../pipe/check.js';
 import { hasDigest } from '../pipe/digest.js';
 import { Failure } from '../pipe/failure.js';
@@ -54,18 +55,12 @@ export class Mirrored implements Registry {
     // Mirrors get no URLs of foreign layers: only the registry itself looks there, when no mirror has the layer.
     const { urls: _, ...own } = blob;
     const done = await this.#first(async (mirror) => {
-      await mirror.blob(own, sink);
-      if (sink.isVerified()) return true;
+      if (await fill(sink, () => mirror.blob(own, sink))) return true;
       sink.restart();
       throw wrongContent(mirror, `blob ${blob.digest}`, 'digest mismatch');
     });
-    if (done) return;
-    const begun = sink.offset > 0;
-    await this.origin.blob(blob, sink);
-    if (!begun || sink.isVerified()) return;
-    // A mirror may have sent wrong bytes before it broke off, so the registry sends everything once more.
-    sink.restart();
-    await this.origin.blob(blob, sink);
+    // Without `fill` a mirror that sent wrong bytes and broke off would spoil what the registry sends.
+    if (!done) await fill(sink, () => this.origin.blob(blob, sink));
   }
 
   /**

@@ -6,7 +6,7 @@ import { createServer } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import type { BlobSink } from '../../lib/image/source.js';
+import type { BlobSink } from '../../lib/pipe/blob-sink.js';
 import { Failure } from '../../lib/pipe/failure.js';
 import { documentLimit } from '../../lib/pipe/oci.js';
 import { RegistryClient, type RegistryOptions } from '../../lib/registry/client.js';

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
-import type { BlobRequest, BlobSink, RawManifest } from '../../lib/image/source.js';
+import type { BlobRequest, RawManifest } from '../../lib/image/source.js';
+import type { BlobSink } from '../../lib/pipe/blob-sink.js';
 import { RegistryFailure } from '../../lib/registry/failure.js';
 import { type Endpoint, Mirrored } from '../../lib/registry/mirrors.js';
 import { digestOf } from '../support/content.js';
@@ -68,6 +69,14 @@ test('nonsense of a mirror that broke off does not spoil what the registry sends
   await new Mirrored([mirror], origin).blob(blob, sink);
   assert.ok(sink.isVerified());
   assert.deepEqual(origin.offsets, [400, 0]);
+});
+
+test('nonsense that an earlier run has left is no fault of a mirror', async () => {
+  const [mirror, origin, sink] = [new Fake(bytes), new Fake(bytes), new Sink()];
+  sink.write(Buffer.alloc(400));
+  await new Mirrored([mirror], origin).blob(blob, sink);
+  assert.ok(sink.isVerified());
+  assert.deepEqual([mirror.offsets, origin.offsets], [[400, 0], []]);
 });
 
 test('behind a mirror that sends another content is the next one, and the URLs of a foreign layer are for none of them', async () => {
