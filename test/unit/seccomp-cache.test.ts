@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync, readdirSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, readdirSync, symlinkSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { cachedFilter, type FilterKey } from '../../lib/isolate/seccomp/cache.js';
@@ -68,6 +68,19 @@ test('a file that is no array of instructions is not used', async (t) => {
   assert.equal((await ask(directory)).compiled, true);
   writeFileSync(join(directory, name), 'short');
   assert.equal((await ask(directory)).compiled, true);
+});
+
+test('what another build has left goes after some time, when a filter is added', async (t) => {
+  const directory = scratch(t);
+  writeFileSync(join(directory, 'other'), '');
+  for (const built of [2, 3]) await ask(directory, { built });
+  const [, old = ''] = readdirSync(directory).sort();
+  for (const name of ['other', old]) utimesSync(join(directory, name), 0, 0);
+  await ask(directory, { built: 3 });
+  assert.equal(readdirSync(directory).length, 3);
+  await ask(directory);
+  assert.deepEqual([readdirSync(directory).length, readdirSync(directory).includes(old)], [3, false]);
+  assert.deepEqual(await ask(directory, { built: 3 }), { compiled: false, got: filter });
 });
 
 test('where nothing can be kept, each run compiles', async (t) => {

@@ -3,10 +3,13 @@ import {
   closeSync,
   constants,
   fstatSync,
+  lstatSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
@@ -23,6 +26,9 @@ export interface FilterKey {
   /** The numbers of the capabilities that the profile is resolved for. */
   capabilities: readonly number[];
 }
+
+/** Filters of earlier builds and kernels would stay for ever. One that is still used is compiled again after that time. */
+const keptMs = 30 * 24 * 60 * 60 * 1000;
 
 /** For root a place that only root can write; otherwise the user's own. */
 function cacheDirectory(): string {
@@ -81,8 +87,18 @@ function keep(directory: string, path: string, filter: Buffer): void {
     mkdirSync(directory, { recursive: true, mode: 0o755 });
     writeFileSync(draft, filter, { mode: 0o644, flag: 'wx' });
     renameSync(draft, path);
+    sweep(directory);
   } catch (error) {
     // A read-only or foreign directory: the next run compiles again.
     if (errnoName(error) === undefined) throw error;
+  }
+}
+
+/** A run that reads a filter meanwhile has it open, or finds none and compiles it. */
+function sweep(directory: string): void {
+  for (const name of readdirSync(directory)) {
+    const path = join(directory, name);
+    const isOld = name.startsWith('seccomp-') && lstatSync(path).mtimeMs < Date.now() - keptMs;
+    if (isOld) rmSync(path, { force: true });
   }
 }
