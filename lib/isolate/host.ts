@@ -16,9 +16,6 @@ import { placeOfFile } from './filesystem/places.js';
 import type { ResourceLimit } from './limits/limits.js';
 
 export interface Host {
-  /** Effective user and group of the caller. */
-  uid: number;
-  gid: number;
   /** The last capability that the kernel knows. */
   lastCapability: number;
   /** The capabilities that this process may use, by number. */
@@ -55,8 +52,6 @@ export function probeHost(root: string, { devices }: ProbeOptions): Host {
   const cgroups = cgroupLines();
   const status = kernelStatus();
   return {
-    uid: process.geteuid!(),
-    gid: process.getegid!(),
     lastCapability: Number(readFileSync('/proc/sys/kernel/cap_last_cap', 'latin1')),
     capabilities: statusBits(status, 'CapPrm'),
     ignoredSignals: statusBits(status, 'SigIgn').map((bit) => bit + 1),

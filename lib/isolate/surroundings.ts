@@ -39,8 +39,9 @@ export interface Surroundings extends Circumstances {
  */
 export async function lookAround(settings: Settings, control: ControlFds, image: Image): Promise<Surroundings> {
   refuseDirectories();
-  const host = probeHost(settings.root, { devices: settings.privileged });
-  const maps = chooseMaps(settings.userns, host);
+  const maps = chooseMaps(settings.userns, { uid: process.geteuid!(), gid: process.getegid!() });
+  // In a user namespace none of them could be made.
+  const host = probeHost(settings.root, { devices: settings.privileged && maps === undefined });
   const bindDevices = bindsDevices(maps !== undefined, host.capabilities);
   if (bindDevices) checkDevices();
   const kept = keptCapabilities(settings, maps ? allCapabilities(host) : host.capabilities);

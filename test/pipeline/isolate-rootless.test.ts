@@ -1,6 +1,6 @@
 /** Containers without root: a user namespace made by an ordinary user. The tests are run as root and step down. */
 import assert from 'node:assert/strict';
-import { chownSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { makeRoot } from '../support/rootfs.js';
@@ -63,6 +63,27 @@ test('an ordinary user gets a throwaway overlay as well', { skip }, async (t) =>
   assert.equal(stderr, '');
   assert.equal(stdout, '/tmp/x\n/y\n');
   assert.deepEqual(describeTree(root), before);
+});
+
+test('an account file of the image that an ordinary user may not read is named', { skip }, async (t) => {
+  const { root, isolate } = await prepare(t);
+  const path = join(root, 'etc/passwd');
+  chownSync(path, 0, 0);
+  chmodSync(path, 0o600);
+  const { stderr, status } = await isolate(root, 'true');
+  assert.equal(status, 125);
+  assert.match(stderr, /^md-isolate: \/etc\/passwd of the image: permission denied \(EACCES\); .*chmod a\+r\n$/);
+});
+
+test('--privileged does not look where an ordinary user may not: no device is made there', { skip }, async (t) => {
+  const { root, home, command } = await rootless(t);
+  const script = `
+    cd "$0"; mkdir dev
+    mount -t tmpfs tmpfs dev && cp -a /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty dev
+    mkdir -m 700 dev/hidden; mount --move dev /dev && "$@"`;
+  const inside = command('--privileged', root, 'ls', '/dev/hidden');
+  const { stderr } = await run(['unshare', '-m', 'sh', '-c', script, home, ...inside], { env: { HOME: home } });
+  assert.match(stderr, /^ls: \/dev\/hidden: No such file or directory\n$/);
 });
 
 test('--net none gives an ordinary user a network of the own', { skip }, async (t) => {

@@ -17,8 +17,6 @@ import { showStep } from '../../lib/sys/program.js';
 import { SyscallError } from '../../lib/sys/syscall.js';
 
 const host: Host = {
-  uid: 0,
-  gid: 0,
   lastCapability: 40,
   capabilities: Array.from({ length: 41 }, (_, number) => number),
   ignoredSignals: [13, 25],

@@ -43,6 +43,8 @@ function readInside(directory: number, path: string): string {
     } finally {
       closeSync(fd);
     }
+  } catch (error) {
+    throw failureOf(error, `/${path} of the image`, { hint: 'this user has to be able to read it: chmod a+r' });
   } finally {
     closeSync(handle);
   }
