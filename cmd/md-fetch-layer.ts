@@ -46,10 +46,13 @@ main(
     ],
     statuses: [0, 64, 65, 69, 74, 75, 76, 77],
     notes: [
-      'Reads the document of md-manifest, or does with IMAGE what md-token and md-manifest do, in one process and over the',
-      'same connections; md-token --help tells what IMAGE may be. --platform, --offline and a login go with IMAGE alone.',
-      `The store is $MD_HOME/oci, an OCI image layout. ${storeMeaning}`,
-      'Layers take a connection each. Those that are left over fetch parts of a large layer, if that makes it faster.',
+      'Reads the document of md-manifest, or does with IMAGE what md-token and md-manifest do, in one',
+      'process and over the same connections; md-token --help tells what IMAGE may be. --platform,',
+      '--offline and a login go with IMAGE alone.',
+      'The store is $MD_HOME/oci, an OCI image layout.',
+      storeMeaning,
+      'Layers take a connection each. Those that are left over fetch parts of a large layer, if that makes',
+      'it faster.',
     ].join('\n'),
   },
   async ({ flags, operands: [image] }) => {

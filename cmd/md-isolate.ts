@@ -33,8 +33,9 @@ main(
     ],
     statuses: [0, 125, 126, 127],
     notes:
-      'The defaults of the image (environment, user, directory, command) are read from DIR.json, which md-unpack leaves\n' +
-      "beside DIR. The status is the command's own, 128 + n when signal n ended it, or one of those below.",
+      'The defaults of the image (environment, user, directory, command) are read from DIR.json, which\n' +
+      "md-unpack leaves beside DIR. The status is the command's own, 128 + n when signal n ended it, or one\n" +
+      'of those below.',
   },
   async ({ flags, operands: [directory = '', ...command] }) => {
     const words = exactCommand(process.argv.slice(2), command.length);

@@ -25,9 +25,10 @@ main(
     ],
     statuses: [0, 64, 65, 69, 74, 75, 76, 77],
     notes: [
-      'Reads the document of md-token, or does with IMAGE what md-token does, in one process; md-token --help tells what',
-      'IMAGE may be. --offline and a login go with IMAGE alone.',
-      'Keeps the manifest and the config in the store ($MD_HOME/oci). What it writes has the secrets that md-token writes.',
+      'Reads the document of md-token, or does with IMAGE what md-token does, in one process; md-token',
+      '--help tells what IMAGE may be. --offline and a login go with IMAGE alone.',
+      'Keeps the manifest and the config in the store ($MD_HOME/oci). What it writes has the secrets that',
+      'md-token writes.',
       storeMeaning,
       'Where an image has nothing for amd64 or arm64, one of 32 bits will do, unless --platform is given.',
     ].join('\n'),

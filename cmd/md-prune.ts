@@ -28,16 +28,17 @@ main(
       map: { kind: 'boolean', help: 'without root: trees as well that md-unpack --map has made' },
     },
     examples: [
-      ['md-prune', 'what no name leads to any more: an older alpine:latest, beginnings of layers'],
-      ['md-prune alpine', 'alpine:latest, its tree, and the layers that no other image has'],
+      ['md-prune', 'what no name leads to any more'],
+      ['md-prune alpine', 'alpine:latest, and all that is its own'],
       ['md-prune --all --dry-run | jq -r .image//empty', 'the names of all images'],
     ],
     statuses: [0, 64, 65, 69, 74, 75, 77],
     notes: [
       `The store is $MD_HOME. ${storeMeaning}`,
       '',
-      'Writes a JSON line for each thing that goes: {"image"}, {"blob","path","size"} in bytes, {"partial"}, {"tree"}. A tree',
-      'that a container runs in stays until the next time. While an image is pulled into the store nothing is removed (75).',
+      'Writes a JSON line for each thing that goes: {"image"}, {"blob","path","size"} in bytes,',
+      '{"partial"}, {"tree"}. A tree that a container runs in stays until the next time. While an image is',
+      'pulled into the store nothing is removed (75).',
     ].join('\n'),
   },
   async ({ flags, operands }) => {

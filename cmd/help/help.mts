@@ -50,7 +50,7 @@ function sectionOf(block: string): Section {
     .slice(1)
     .map((row) => {
       const [, left = '', right = ''] = /^(.*?)\s{2,}(?:# )?(.*)$/s.exec(row.trim()) ?? [];
-      return { left, right: right.replace(/\n +/g, '\n') };
+      return { left, right: right.replace(/\n +/g, ' ') };
     });
   return { before: before.trim(), rows, after: lines.filter((line) => !line.startsWith('  ')).join('\n') };
 }

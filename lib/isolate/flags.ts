@@ -30,7 +30,7 @@ export const isolateFlags = {
   'no-new-privs': { kind: 'boolean', help: 'no set-user-ID program raises privileges' },
   'cap-add': { kind: 'list', value: 'CAP', help: 'a capability more, or ALL' },
   'cap-drop': { kind: 'list', value: 'CAP', help: 'a capability less, or ALL' },
-  privileged: { kind: 'boolean', help: 'every capability and device, no filter, nothing masked: no protection' },
+  privileged: { kind: 'boolean', help: 'every capability and device, no filter, no masks: no protection' },
   seccomp: { kind: 'string', value: 'FILE|unconfined', help: "a filter in docker's format, or none" },
   'security-opt': {
     kind: 'list',

@@ -141,6 +141,9 @@ function usage(what: string, why: string, hint = 'see --help'): Failure {
   return new Failure(Status.usage, what, why, { hint });
 }
 
+/** How wide a help text may be. */
+const columns = 100;
+
 /** The flags as lines of a help text. */
 export function flagsHelp(declared: Flags): string {
   const rows = Object.entries(declared).map(([name, { kind, alias, value, help }]) => {
@@ -148,11 +151,13 @@ export function flagsHelp(declared: Flags): string {
     return { left, help };
   });
   const width = Math.min(28, Math.max(...rows.map(({ left }) => left.length)));
+  const indent = `\n  ${' '.repeat(width)}  `;
+  // Up to so many characters, from the beginning of a word to the end of one.
+  const line = new RegExp(`\\S.{0,${columns - indent.length}}(?= |$)`, 'g');
   return rows
     .map(({ left, help }) => {
-      const indent = `\n  ${' '.repeat(width)}  `;
       const first = left.length > width ? `  ${left}${indent}` : `  ${left.padEnd(width)}  `;
-      return first + help.replaceAll('\n', indent);
+      return first + (help.match(line) ?? []).join(indent);
     })
     .join('\n');
 }

@@ -15,6 +15,7 @@ for (const command of commands) {
     for (const part of [`usage: ${command} `, 'Flags:', '--version', 'Examples:', 'Exit statuses:']) {
       assert.ok(stdout.includes(part), part);
     }
+    for (const line of stdout.split('\n')) assert.ok(line.length <= 100, line);
     assert.deepEqual(await md(command, ['-h']), { status, stdout, stderr, signal: null, timedOut: false });
   });
 
