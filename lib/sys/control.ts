@@ -4,6 +4,7 @@
  * child's end.
  */
 import { closeSync, readSync, writeSync } from 'node:fs';
+import { ignoring } from '../pipe/failure.js';
 import { socketpair } from './calls.js';
 
 const AF_UNIX = 1;
@@ -25,9 +26,9 @@ export function controlPair(): ControlFds {
 export class Control {
   constructor(readonly fd: number) {}
 
-  /** Lets the child pass its next gate. */
+  /** Lets the child pass its next gate. When it has ended already, its own results say why. */
   open(): void {
-    writeSync(this.fd, Buffer.alloc(1));
+    ignoring(['EPIPE'], () => writeSync(this.fd, Buffer.alloc(1)));
   }
 
   /** Waits until the child announces itself at a gate (true), or the line is closed (false). */

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { probeCgroups } from '../../lib/isolate/limits/cgroup.js';
 import { needsControllers } from '../support/controllers.js';
 import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
-import { killAfterwards, md, needs, run } from '../support/run.js';
+import { killAfterwards, md, needs, run, shell } from '../support/run.js';
 
 const skip = needsContainer;
 
@@ -67,6 +67,16 @@ test('--cpuset-cpus: the command runs there and nowhere else', {
   const root = makeRoot(t);
   const script = 'grep Cpus_allowed_list /proc/self/status | cut -f2';
   assert.equal(await output(root, script, ['--cpuset-cpus', '0']), '0');
+});
+
+test('a step that fails before the cgroup is the reason that is told', {
+  skip: skip || needsControllers('pids') || needs('strace'),
+}, async (t) => {
+  const root = makeRoot(t);
+  const strace = 'strace -f -qq -o /dev/null -e inject=execveat:error=EACCES';
+  const { status, stderr } = await shell(`${strace} md-isolate --pids-limit 9 "$1" true`, [root]);
+  assert.equal(status, 125);
+  assert.match(stderr, /^md-isolate: execveat\(.*\): permission denied \(EACCES\)/);
 });
 
 test('--cpus: the processor time that is left over is withheld', {
