@@ -152,7 +152,11 @@ function cgroupLines(): string[] {
 }
 
 function textOf(path: string): string {
-  return existsSync(path) ? readFileSync(path, 'utf8') : '';
+  try {
+    return existsSync(path) ? readFileSync(path, 'utf8') : '';
+  } catch (error) {
+    throw failureOf(error, path);
+  }
 }
 
 /** Whether a descriptor is a terminal, tested as isatty(3) does it. Node's own function would load several modules. */

@@ -75,6 +75,14 @@ test('an account file of the image that an ordinary user may not read is named',
   assert.match(stderr, /^md-isolate: \/etc\/passwd of the image: permission denied \(EACCES\); .*chmod a\+r\n$/);
 });
 
+test('a file of the host that an ordinary user may not read is named', { skip }, async (t) => {
+  const { root, home, command } = await rootless(t);
+  const script = 'touch "$0/hosts"; chmod 600 "$0/hosts"; mount --bind "$0/hosts" /etc/hosts && "$@"';
+  const line = ['unshare', '-m', 'sh', '-c', script, home, ...command(root, 'true')];
+  const { stderr } = await run(line, { env: { HOME: home } });
+  assert.equal(stderr, 'md-isolate: /etc/hosts: permission denied (EACCES)\n');
+});
+
 test('--privileged does not look where an ordinary user may not: no device is made there', { skip }, async (t) => {
   const { root, home, command } = await rootless(t);
   const script = `
