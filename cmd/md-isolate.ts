@@ -1,13 +1,12 @@
 #!/usr/bin/env node
-import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
+import { callerOf } from '../lib/isolate/caller.js';
 import { insteadOf } from '../lib/isolate/docker-flags.js';
 import { readRootfsDocument } from '../lib/isolate/document.js';
 import { describePlan } from '../lib/isolate/dry-run.js';
 import { isolateFlags } from '../lib/isolate/flags.js';
-import { isTerminal, openFileLimit } from '../lib/isolate/host.js';
 import { isolate, planOf } from '../lib/isolate/isolate.js';
-import { type Caller, settingsOf } from '../lib/isolate/settings.js';
+import { settingsOf } from '../lib/isolate/settings.js';
 import { exactCommand } from '../lib/isolate/words.js';
 import { main } from '../lib/pipe/command.js';
 import { Failure, failureOf } from '../lib/pipe/failure.js';
@@ -60,13 +59,4 @@ function rootOf(directory: string): string {
   } catch (error) {
     throw failureOf(error, 'the current directory', { hint: 'it was removed: cd to one that is there' });
   }
-}
-
-function callerOf(): Caller {
-  return {
-    env: process.env,
-    openFiles: openFileLimit(),
-    processors: availableParallelism(),
-    terminal: isTerminal(0) && isTerminal(1),
-  };
 }

@@ -2,18 +2,14 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { ioctlTermios, prlimit64 } from '../sys/calls.js';
-import { RLIMIT, TC } from '../sys/constants.js';
 import { deviceNumber } from '../sys/device-number.js';
 import { mountPaths } from '../sys/mountinfo.js';
 import { ownStatus, statusBits } from '../sys/proc-status.js';
-import { isErrno } from '../sys/syscall.js';
 import { whatRootIs } from './document.js';
 import { type HostDevice, devices as ownDevices } from './filesystem/devices.js';
 import { deviceNodes } from './filesystem/host-devices.js';
 import { maskedPaths, readOnlyPaths } from './filesystem/masks.js';
 import { placeOfFile } from './filesystem/places.js';
-import type { ResourceLimit } from './limits/limits.js';
 
 export interface Host {
   /** The last capability that the kernel knows. */
@@ -128,20 +124,6 @@ export function mountsInSys(): string[] {
     .map((path) => path.slice(1));
 }
 
-/**
- * RLIMIT_NOFILE for the command. Node raises its own soft limit to the hard one at its start. The old value is taken
- * from the parent process, usually a shell; where that may not be asked, it is 1024, as systemd and docker set it.
- */
-export function openFileLimit(): ResourceLimit {
-  const value = Buffer.alloc(16);
-  const ask = (pid: number) => !isErrno(prlimit64.try(pid, RLIMIT.NOFILE, null, value));
-  const soft = ask(process.ppid) ? value.readBigUInt64LE(0) : 1024n;
-  if (!ask(0)) throw new Error('prlimit64 of the own process failed');
-  const hard = value.readBigUInt64LE(8);
-  value.writeBigUInt64LE(soft < hard ? soft : hard, 0);
-  return { resource: RLIMIT.NOFILE, value };
-}
-
 /** cgroups(7), /proc/[pid]/cgroup: `hierarchy:controllers:path`, with no controllers for v2. */
 function cgroupLines(): string[] {
   const text = textOf('/proc/self/cgroup');
@@ -157,9 +139,4 @@ function textOf(path: string): string {
   } catch (error) {
     throw failureOf(error, path);
   }
-}
-
-/** Whether a descriptor is a terminal, tested as isatty(3) does it. Node's own function would load several modules. */
-export function isTerminal(fd: number): boolean {
-  return !isErrno(ioctlTermios.try(fd, TC.GETS, Buffer.alloc(64)));
 }

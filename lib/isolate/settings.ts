@@ -4,6 +4,7 @@ import { Failure } from '../pipe/failure.js';
 import type { RunConfig } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 import type { Path } from '../sys/syscall.js';
+import type { Caller } from './caller.js';
 import { networks } from './docker-flags.js';
 import { readText } from './document.js';
 import { devicesOf } from './filesystem/host-devices.js';
@@ -64,17 +65,6 @@ export interface Settings {
   layer: string | undefined;
   /** Process 1 is one of our own: see init.ts. */
   init: boolean;
-}
-
-export interface Caller {
-  /** The environment, for `-e NAME`. */
-  env: Record<string, string | undefined>;
-  /** RLIMIT_NOFILE of the caller. */
-  openFiles: ResourceLimit;
-  /** The number of processors of this machine. */
-  processors: number;
-  /** Whether stdin and stdout are a terminal. */
-  terminal: boolean;
 }
 
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';

@@ -1,13 +1,14 @@
 /** The plan of a container, made without making one. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Caller } from '../../lib/isolate/caller.js';
 import { describePlan } from '../../lib/isolate/dry-run.js';
 import { stepFailure } from '../../lib/isolate/explain.js';
 import { bindsDevices } from '../../lib/isolate/filesystem/devices.js';
 import { type IsolateFlags, isolateFlags } from '../../lib/isolate/flags.js';
 import type { Host } from '../../lib/isolate/host.js';
 import { type Circumstances, makePlan } from '../../lib/isolate/plan.js';
-import { type Caller, settingsOf } from '../../lib/isolate/settings.js';
+import { settingsOf } from '../../lib/isolate/settings.js';
 import { manPageOf } from '../../lib/isolate/step.js';
 import { chooseCapabilities } from '../../lib/isolate/user/capabilities.js';
 import { parseFlags } from '../../lib/pipe/flags.js';

@@ -1,0 +1,45 @@
+/** Who starts a container: what the settings take from there. */
+import { availableParallelism } from 'node:os';
+import { ioctlTermios, prlimit64 } from '../sys/calls.js';
+import { RLIMIT, TC } from '../sys/constants.js';
+import { isErrno } from '../sys/syscall.js';
+import type { ResourceLimit } from './limits/limits.js';
+
+export interface Caller {
+  /** The environment, for `-e NAME`. */
+  env: Record<string, string | undefined>;
+  /** RLIMIT_NOFILE of the caller. */
+  openFiles: ResourceLimit;
+  /** The number of processors of this machine. */
+  processors: number;
+  /** Whether stdin and stdout are a terminal. */
+  terminal: boolean;
+}
+
+export function callerOf(): Caller {
+  return {
+    env: process.env,
+    openFiles: openFileLimit(),
+    processors: availableParallelism(),
+    terminal: isTerminal(0) && isTerminal(1),
+  };
+}
+
+/**
+ * RLIMIT_NOFILE for the command. Node raises its own soft limit to the hard one at its start. The old value is taken
+ * from the parent process, usually a shell; where that may not be asked, it is 1024, as systemd and docker set it.
+ */
+function openFileLimit(): ResourceLimit {
+  const value = Buffer.alloc(16);
+  const ask = (pid: number) => !isErrno(prlimit64.try(pid, RLIMIT.NOFILE, null, value));
+  const soft = ask(process.ppid) ? value.readBigUInt64LE(0) : 1024n;
+  if (!ask(0)) throw new Error('prlimit64 of the own process failed');
+  const hard = value.readBigUInt64LE(8);
+  value.writeBigUInt64LE(soft < hard ? soft : hard, 0);
+  return { resource: RLIMIT.NOFILE, value };
+}
+
+/** Whether a descriptor is a terminal, tested as isatty(3) does it. Node's own function would load several modules. */
+function isTerminal(fd: number): boolean {
+  return !isErrno(ioctlTermios.try(fd, TC.GETS, Buffer.alloc(64)));
+}
