@@ -2,6 +2,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { setImmediate as turn } from 'node:timers/promises';
 import { type Decompressor, LayerBytes } from '../compress/decompress.js';
+import { algorithmOf } from '../pipe/digest.js';
 import { Failure } from '../pipe/failure.js';
 import type { Progress } from '../pipe/progress.js';
 import { Status } from '../pipe/status.js';
@@ -55,9 +56,8 @@ async function* ahead<L extends LayerFile>(
   const open = async (): Promise<Opened<L> | undefined> => {
     const { value, done } = await iterator.next();
     if (done) return undefined;
-    const [algorithm, wanted] = digestOf(value);
-    const digest = { algorithm, isCompared: wanted !== '' };
-    const blobHash = value.blobDigest === undefined ? undefined : createHash(value.blobDigest.split(':')[0]!);
+    const digest = { algorithm: contentAlgorithm(value), isCompared: value.diffID !== undefined };
+    const blobHash = value.blobDigest === undefined ? undefined : createHash(algorithmOf(value.blobDigest));
     const bytes = await LayerBytes.open(value.path, { digest, decompressor, blobHash });
     return { layer: value, bytes, blobHash };
   };
@@ -84,18 +84,17 @@ async function readLayer<L extends LayerFile>(
   { progress, onBadLayer, flush }: ReadOptions<L>,
 ): Promise<void> {
   const bar = progress.bar(nameOf(layer), bytes.size);
-  const [algorithm, wanted] = digestOf(layer);
+  const { diffID, size, blobDigest } = layer;
   try {
     await pump(bytes, new TarReader(sink), (at) => {
       flush?.();
       bar.at(at);
     });
     const content = bytes.digest();
-    if (wanted !== '') expectSame('diffID', `${algorithm}:${content}`, layer.diffID!);
-    if (layer.size !== undefined) expectSame('size', bytes.size, layer.size);
-    if (blobHash) {
-      const [blobAlgorithm] = layer.blobDigest!.split(':');
-      expectSame('digest', `${blobAlgorithm}:${blobHash.digest('hex')}`, layer.blobDigest!);
+    if (diffID !== undefined) expectSame('diffID', `${contentAlgorithm(layer)}:${content}`, diffID);
+    if (size !== undefined) expectSame('size', bytes.size, size);
+    if (blobHash && blobDigest !== undefined) {
+      expectSame('digest', `${algorithmOf(blobDigest)}:${blobHash.digest('hex')}`, blobDigest);
     }
   } catch (error) {
     const isBad = error instanceof Failure && error.status === Status.data && !(error instanceof LimitExceeded);
@@ -115,9 +114,9 @@ async function pump(bytes: LayerBytes, reader: TarReader, read: (at: number) => 
   reader.finish();
 }
 
-/** The algorithm and the digest that the content must have. The digest is empty when none is known. */
-function digestOf({ diffID = 'sha256:' }: LayerFile): [algorithm: string, digest: string] {
-  return diffID.split(':') as [string, string];
+/** The algorithm to hash the content with: that of the digest to compare it with, when one is known. */
+function contentAlgorithm({ diffID }: LayerFile): string {
+  return diffID === undefined ? 'sha256' : algorithmOf(diffID);
 }
 
 function nameOf({ digest, path }: LayerFile): string {

@@ -12,7 +12,7 @@ import { Status } from '../../pipe/status.js';
 import { SECCOMP } from '../../sys/constants.js';
 import { ENOSYS, EPERM } from '../../sys/errno.js';
 import { isAtLeast, kernelVersion } from '../../sys/kernel-version.js';
-import { type Comparison, type Operator, operators, RET } from './bpf.js';
+import { type Comparison, operators, RET } from './bpf.js';
 
 export interface Profile {
   /** What the filter returns for a call that no entry names: a SECCOMP_RET_* value with its data. */
@@ -158,7 +158,7 @@ function asComparison(value: unknown, name: string): Comparison {
   if (!op) throw wrong(`${name}.op`, `SCMP_CMP_ and one of ${operators.join(', ')}`, it.op);
   return {
     index,
-    op: op satisfies Operator,
+    op,
     value: asU64(it.value ?? 0, `${name}.value`),
     valueTwo: asU64(it.valueTwo ?? 0, `${name}.valueTwo`),
   };
