@@ -3,15 +3,9 @@ import { errnoText, Failure, shortageHint } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { confinedHint, orAsRoot, unmasking } from '../sys/confinement.js';
 import type { Step } from '../sys/program.js';
+import { isChrooted, refusal, refusalHint, tooManyNamespaces, tooManyProcesses } from '../sys/refusals.js';
 import { errnoNameOf, SyscallError } from '../sys/syscall.js';
-import {
-  inUserNamespace,
-  isChrooted,
-  refusal,
-  refusalHint,
-  tooManyNamespaces,
-  tooManyProcesses,
-} from '../sys/userns.js';
+import { inUserNamespace } from '../sys/userns.js';
 import type { Plan } from './plan.js';
 
 /** The failure of a step of the plan. `user`: the container is in a user namespace. */

@@ -6,9 +6,8 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { errnoName, errnoText, Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { confinedHint, orAsRoot, unmasking } from './confinement.js';
-import { mountPaths } from './mountinfo.js';
-import { kernelText, ownStatus } from './proc-status.js';
+import { ownStatus } from './proc-status.js';
+import { refusal, tooManyProcesses } from './refusals.js';
 
 /** Lines of uid_map or gid_map: first id inside, first id outside, how many. */
 export type IdMap = [inside: number, outside: number, count: number][];
@@ -173,53 +172,6 @@ function runHelpers(pid: number, uid: IdMap, gid: IdMap, otherwise: string): voi
     const hint = code === 'EAGAIN' ? tooManyProcesses : `it has to be set-user-ID root; ${otherwise}`;
     throw new Failure(Status.notPermitted, program, why, { cause: error, hint });
   }
-}
-
-const switches: readonly [path: string, refuses: string, remedy: string][] = [
-  ['/proc/sys/kernel/unprivileged_userns_clone', '0', 'sudo sysctl -w kernel.unprivileged_userns_clone=1'],
-  ['/proc/sys/user/max_user_namespaces', '0', 'sudo sysctl -w user.max_user_namespaces=15000'],
-  [
-    '/proc/sys/kernel/apparmor_restrict_unprivileged_userns',
-    '1',
-    'sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0',
-  ],
-];
-
-/**
- * Which setting of the kernel or the distribution forbids user namespaces here, and how to change it; undefined for
- * none.
- */
-export function refusal(read: (path: string) => string | undefined = kernelText): string | undefined {
-  const found = switches.find(([path, refuses]) => read(path)?.trim() === refuses);
-  if (!found) return undefined;
-  const [path, value, remedy] = found;
-  return `${path.slice('/proc/sys/'.length).replaceAll('/', '.')} is ${value} on this host: ${remedy}, or run this as root`;
-}
-
-/** The hint when the kernel has refused a user namespace, or capabilities in it, with this errno. */
-export function refusalHint(code: string): string {
-  const known = refusal();
-  if (known) return known;
-  if (code === 'ENOSPC') return tooManyNamespaces;
-  if (isChrooted())
-    return `this process is in a chroot, where the kernel makes no user namespace: leave it${orAsRoot()}`;
-  const confined = confinedHint(true);
-  return confined ? `${confined}, and ${unmasking}` : `a policy of this host forbids user namespaces${orAsRoot()}`;
-}
-
-/** For EAGAIN from clone(2), also where Node calls it. */
-export const tooManyProcesses =
-  'no more processes may be started: see ulimit -u, and pids.max of the cgroup of this process';
-
-/** For ENOSPC from clone(2). */
-export const tooManyNamespaces = 'too many namespaces exist, or they are nested too deep: see /proc/sys/user';
-
-/**
- * Whether this process is in a chroot(2) to a directory that is no mount point. A chroot to a mount point cannot be
- * recognized.
- */
-export function isChrooted(): boolean {
-  return !mountPaths().includes('/');
 }
 
 /** Whether this process is in a user namespace other than the initial one, which maps every id to itself. */

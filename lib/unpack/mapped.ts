@@ -26,8 +26,9 @@ import { Control, type ControlFds, controlPair } from '../sys/control.js';
 import { EPIPE } from '../sys/errno.js';
 import { ownStatus, ownStrings, statusBits } from '../sys/proc-status.js';
 import { Block, compare, Program, pointerArray, Result, returned, type Step, stepOf } from '../sys/program.js';
+import { refusalHint } from '../sys/refusals.js';
 import { formatResult, SyscallError } from '../sys/syscall.js';
-import { rangeMaps, refusalHint, writeMaps } from '../sys/userns.js';
+import { rangeMaps, writeMaps } from '../sys/userns.js';
 import { waitForEnd } from '../sys/wait.js';
 
 /** Holds the process id of the parent, so that a variable that was inherited from elsewhere does not count. */

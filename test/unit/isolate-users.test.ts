@@ -13,7 +13,8 @@ import {
 import { chooseMaps, ownerInside, ttyGroup } from '../../lib/isolate/user/userns.js';
 import { identify } from '../../lib/isolate/user/users.js';
 import { Failure } from '../../lib/pipe/failure.js';
-import { type IdMaps, refusal } from '../../lib/sys/userns.js';
+import { refusal } from '../../lib/sys/refusals.js';
+import type { IdMaps } from '../../lib/sys/userns.js';
 import { renameWithoutEnd } from '../support/renaming.js';
 import { needsRoot, run, scratch } from '../support/run.js';
 
