@@ -73,7 +73,8 @@ export function parseJson(bytes: Buffer, name: string, contentType = ''): JsonOb
   try {
     value = JSON.parse(bytes.toString());
   } catch {
-    const looks = /html/.test(contentType) || /^\s*</.test(bytes.toString('latin1', 0, 100)) ? 'a web page' : 'no JSON';
+    const looks =
+      /html/.test(contentType) || /^\s*</.test(bytes.toString('latin1', 0, 100)) ? 'a web page' : 'not JSON';
     throw new Failure(Status.protocol, name, `what was sent is ${looks}`, {
       hint: 'is this a registry, or something in front of it?',
     });

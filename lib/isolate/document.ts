@@ -2,6 +2,7 @@
 import { isUtf8 } from 'node:buffer';
 import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { asJson } from '../pipe/check.js';
 import { asRootfsDocument, type RootfsDocument } from '../pipe/document.js';
 import { errnoName, Failure, failureOf } from '../pipe/failure.js';
 import { interimDocument, isBelievable } from '../pipe/interim.js';
@@ -33,13 +34,7 @@ export function readRootfsDocument(root: string): RootfsDocument | undefined {
     if (isAbsent(error)) return undefined;
     throw failureOf(error, path);
   }
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new Failure(Status.data, path, 'it is not JSON', { cause: error, hint: 'md-unpack writes it' });
-  }
-  return asRootfsDocument(value, path);
+  return asRootfsDocument(asJson(text, path, 'md-unpack writes it'), path);
 }
 
 /**

@@ -21,11 +21,11 @@ function describe(value: unknown): string {
 }
 
 /** The value of a JSON text from a file, of which `name` is the name and `hint` says what to do with it. */
-export function asJson(text: Buffer, name: string, hint?: string): unknown {
+export function asJson(text: Buffer | string, name: string, hint?: string): unknown {
   try {
     return JSON.parse(text.toString());
-  } catch {
-    throw new Failure(Status.data, name, 'it is no JSON', { hint });
+  } catch (cause) {
+    throw new Failure(Status.data, name, 'it is not JSON', { cause, hint });
   }
 }
 

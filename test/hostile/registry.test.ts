@@ -117,10 +117,10 @@ test('a layer of another content than its diffID says leaves no blob', async (t)
 
 const manifestFaults: [what: string, fault: Partial<Fault>, status: number, why: RegExp][] = [
   ['a web page', { status: 200, body: '<!DOCTYPE html>', headers: { 'content-type': 'text/html' } }, 76, /a web page/],
-  ['empty', { status: 200, body: '' }, 76, /no JSON/],
+  ['empty', { status: 200, body: '' }, 76, /not JSON/],
   ['a list', { status: 200, body: '[]' }, 65, /expected an object/],
   ['endless', { status: 200, body: filler(64 << 20, 32) }, 76, /longer than 4194304 bytes/],
-  ['deeper than any parser likes', { status: 200, body: '['.repeat(1 << 20) }, 76, /no JSON/],
+  ['deeper than any parser likes', { status: 200, body: '['.repeat(1 << 20) }, 76, /not JSON/],
   ['refused', { status: 401, body: '' }, 77, /denied: HTTP 401.*docker login/],
   ['not there', { status: 404, body: 'nope' }, 69, /not found: HTTP 404/],
   ['an error of the server', { status: 500, body: 'x'.repeat(100_000) }, 69, /HTTP 500/],

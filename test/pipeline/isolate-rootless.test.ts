@@ -94,7 +94,7 @@ test('--privileged does not look where an ordinary user may not: no device is ma
   assert.match(stderr, /^ls: \/dev\/hidden: No such file or directory\n$/);
 });
 
-test('--net none gives an ordinary user a network of the own', { skip }, async (t) => {
+test('--net none gives an ordinary user a network of its own', { skip }, async (t) => {
   const { root, isolate } = await prepare(t);
   const { stdout, stderr } = await isolate(
     '--net',

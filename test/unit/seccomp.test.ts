@@ -392,5 +392,5 @@ test('the flags of a profile are those of seccomp(2), and one that cannot be had
 });
 
 test('a profile that is no JSON is refused', () => {
-  assert.throws(() => seccompFilter({ name: 'profile.json', text: '{' }, target), /profile\.json: no JSON/);
+  assert.throws(() => seccompFilter({ name: 'profile.json', text: '{' }, target), /profile\.json: it is not JSON/);
 });

@@ -97,7 +97,7 @@ function parseJson(text: string, name: string): unknown {
   try {
     return JSON.parse(text.replace(/("value(?:Two)?"\s*:\s*)([0-9]{16,20})(?=\s*[,}])/g, '$1"$2"'));
   } catch (error) {
-    throw new Failure(Status.data, name, `no JSON: ${error instanceof Error ? error.message : String(error)}`);
+    throw new Failure(Status.data, name, `it is not JSON: ${error instanceof Error ? error.message : String(error)}`);
   }
 }
 
