@@ -6,6 +6,7 @@ import { setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net';
 import pkg from '../../package.json' with { type: 'json' };
 import { errnoName } from '../pipe/failure.js';
 import { tracing } from '../pipe/trace.js';
+import { once } from '../sys/once.js';
 import { Dispatchers } from './dispatchers.js';
 import { Exchange } from './exchange.js';
 import { RegistryFailure } from './failure.js';
@@ -20,10 +21,12 @@ import { proxyFor } from './proxy-env.js';
 const addressTimeout = 5000;
 const userAgent = `md/${pkg.version}`;
 
+/** Once for all registries that this process asks: undici tells of every request, whoever sends it. */
+const beginTrace = once(async () => (await import('./http-trace.js')).traceHttp());
+
 export class Http {
   readonly #options: HttpOptions;
   readonly #dispatchers: Dispatchers;
-  #tracer: Promise<void> | undefined;
   #known = { needsPatience: false, needsSystem: false };
 
   constructor(options: Partial<HttpOptions> = {}) {
@@ -36,10 +39,7 @@ export class Http {
    * Throws `Failure` 69 when the host cannot be reached or does not answer in time, 76 when it speaks no HTTP.
    */
   async exchange(request: Outgoing): Promise<Incoming> {
-    if (tracing()) {
-      this.#tracer ??= import('./http-trace.js').then(({ traceHttp }) => traceHttp());
-      await this.#tracer;
-    }
+    if (tracing()) await beginTrace();
     await this.#options.guard?.check(request.url);
     const known = this.#known;
     try {

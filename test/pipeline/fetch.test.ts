@@ -568,6 +568,13 @@ for (const [what, fault] of [
   });
 }
 
+test('-x shows each exchange once, with a mirror as well', async () => {
+  // Nothing listens there.
+  const { stderr } = await md('md-token', ['-x', '--retries', '0', '--mirror', 'localhost:1', 'localhost:2/x']);
+  const tried = [...stderr.matchAll(/^\* connecting to (\S+): /gm)].map(([, origin]) => origin);
+  assert.deepEqual(tried, ['http://localhost:1', 'http://localhost:2']);
+});
+
 test('short warnings do not fill the screen of whoever waits for an image', async (t) => {
   const { run, registry } = await world(t);
   const warning = Array.from({ length: 500 }, (_, i) => `299 - "${i}"`).join(', ');
