@@ -3,29 +3,30 @@
  * when it is complete. The files that go with it stand ready before that: `claim.ts` has their names, and `interim.ts`
  * tells how a reader finds the right document at every moment.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
+import { writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { onFailure } from '../pipe/cleanup.js';
 import { errnoName, errnoText, Failure, failureOf, statusOfErrno } from '../pipe/failure.js';
-import { pause } from '../pipe/pause.js';
 import { Status } from '../pipe/status.js';
 import { close, openat, renameat2 } from '../sys/calls.js';
-import { AT, O, RENAME, S } from '../sys/constants.js';
-import { EACCES, EBUSY, EEXIST, EINVAL, ENOENT, ENOTDIR, ENOTEMPTY, EXDEV } from '../sys/errno.js';
+import { AT, RENAME } from '../sys/constants.js';
+import { EBUSY, EEXIST, EINVAL, ENOENT, ENOTDIR, ENOTEMPTY, EXDEV } from '../sys/errno.js';
 import { errnoNameOf, SyscallError } from '../sys/syscall.js';
-import { type ByteString, shown } from './bytes.js';
-import { type Claim, claim, clearLeftovers, makeSpare, placeFile, release, sideFiles, toName } from './claim.js';
-import { entriesOf, openDirectory } from './directory.js';
-import { isHeld } from './held.js';
-import { mountPoints } from './mounts.js';
-import { isRemovable, notRemovable } from './removable.js';
-import { type Stat, statAt } from './stat.js';
+import type { ByteString } from './bytes.js';
+import { type Claim, claim, clearLeftovers, makeSpare, placeFile, release, sideFiles } from './claim.js';
+import {
+  checkDocument,
+  checkFile,
+  checkTarget,
+  isMountPoint,
+  occupied,
+  openFollowing,
+  openTarget,
+  openUnheld,
+  type Target,
+  whoCan,
+} from './target.js';
 import { type Unset, unsetLines } from './unset.js';
-
-/** The user may name DIR and what is above it by a symlink. */
-const openFollowing = O.RDONLY | O.DIRECTORY | O.CLOEXEC;
-/** Configuration and manifest have 4 MiB each at most, and more when indented. */
-const maxDocumentBytes = 64 * 1024 * 1024;
 
 export interface StageOptions {
   /** Replace a directory that is not empty. */
@@ -42,10 +43,7 @@ export class Stage {
   private replaced = -1;
 
   private constructor(
-    /** The absolute path where the tree is to be. */
-    readonly target: string,
-    private readonly parent: number,
-    private readonly base: string,
+    private readonly target: Target,
     private readonly force: boolean,
     /** The temporary directory that this tree grows in, if it does. It is removed with this one. */
     private readonly around?: Stage,
@@ -53,7 +51,7 @@ export class Stage {
     // First of all, so that a signal from now on cleans up what is made here.
     this.finished = onFailure(() => this.discard());
     try {
-      this.claim = claim(parent, base);
+      this.claim = claim(target.parent, target.base);
     } catch (error) {
       this.finished();
       throw error;
@@ -67,9 +65,9 @@ export class Stage {
    * be removed.
    */
   static begin(dir: string, { force, ownsDocument }: StageOptions): Stage {
-    return Stage.beside(dir, force, (parent, base, target) => {
-      checkTarget(parent, base, target, force);
-      if (!ownsDocument) checkDocument(parent, base, target);
+    return Stage.beside(dir, force, (target) => {
+      checkTarget(target, force);
+      if (!ownsDocument) checkDocument(target);
     });
   }
 
@@ -80,7 +78,7 @@ export class Stage {
    */
   static aside(dir: string): Stage {
     try {
-      return Stage.beside(dir, false, (parent, base) => close(openat(parent, base, openFollowing, 0)));
+      return Stage.beside(dir, false, ({ parent, base }) => close(openat(parent, base, openFollowing, 0)));
     } catch (error) {
       if (!isClosed(error)) throw error;
       return Stage.elsewhere(dir);
@@ -96,10 +94,11 @@ export class Stage {
     }
     const around = Stage.temporary();
     try {
-      return new Stage(resolve(dir), openat(around.fd, '.', openFollowing, 0), 'tree', false, around);
+      const parent = openat(around.fd, '.', openFollowing, 0);
+      return new Stage({ path: resolve(dir), parent, base: 'tree' }, false, around);
     } catch (error) {
       around.discard();
-      throw failureOf(error, around.target);
+      throw failureOf(error, around.path);
     }
   }
 
@@ -118,25 +117,21 @@ export class Stage {
     }
   }
 
-  private static beside(
-    dir: string,
-    force: boolean,
-    check: (parent: number, base: string, target: string) => void,
-  ): Stage {
-    // resolve() would make it the working directory, and an unset variable must not replace that.
-    if (dir === '') throw new Failure(Status.usage, 'command line', 'DIR is empty');
-    const target = resolve(dir);
-    const base = basename(target);
-    if (base === '') throw new Failure(Status.usage, target, 'the root directory is no place for an image');
-    const parent = openParent(dirname(target));
+  private static beside(dir: string, force: boolean, check: (target: Target) => void): Stage {
+    const target = openTarget(dir);
     try {
-      clearAway(parent, base, target);
-      check(parent, base, target);
-      return new Stage(target, parent, base, force);
+      clearAway(target);
+      check(target);
+      return new Stage(target, force);
     } catch (error) {
-      close(parent);
+      close(target.parent);
       throw failureOf(error, dir);
     }
+  }
+
+  /** The absolute path where the tree is to be. */
+  get path(): string {
+    return this.target.path;
   }
 
   /** The root directory of the tree that grows, open. */
@@ -146,12 +141,12 @@ export class Stage {
 
   /** The root of another empty tree on the same filesystem, open; the caller closes it, and the stage removes it. */
   spare(): number {
-    return makeSpare(this.parent, this.claim);
+    return makeSpare(this.target.parent, this.claim);
   }
 
   /** The path of the record of what could not be set. */
   get unsetPath(): string {
-    return `${this.target}.unset.jsonl`;
+    return `${this.path}.unset.jsonl`;
   }
 
   /**
@@ -161,19 +156,19 @@ export class Stage {
    */
   commit<T extends object | undefined>(document: T, unset: Map<ByteString, Unset>): T {
     const whole = document && unset.size > 0 ? { ...document, unset: this.unsetPath } : document;
-    const { parent, base } = this;
+    const { parent, base } = this.target;
     let takeBack: (() => void) | undefined;
     try {
       // Before the tree, since on a full disk there must be no tree without its document.
       this.writeFile('.unset.jsonl', unsetLines(unset));
       this.writeFile('.json', whole ? [JSON.stringify(whole, null, 2)] : []);
-      for (const ending of sideFiles) checkFile(parent, `${base}${ending}`, `${this.target}${ending}`);
+      for (const ending of sideFiles) checkFile(this.target, ending);
       takeBack = this.putTree();
       // If this run is killed from here on, the next one completes what is missing (clearLeftovers).
       for (const ending of sideFiles) placeFile(parent, this.claim.name, base, ending);
     } catch (error) {
       takeBack?.();
-      throw failureOf(error, this.target);
+      throw failureOf(error, this.path);
     }
     // The old tree has the temporary name now, and is removed.
     this.discard();
@@ -181,7 +176,7 @@ export class Stage {
   }
 
   private writeFile(ending: string, lines: string[]): void {
-    const path = join(dirname(this.target), `${this.claim.name}${ending}`);
+    const path = join(dirname(this.path), `${this.claim.name}${ending}`);
     writeFileSync(path, lines.map((line) => `${line}\n`).join(''), { mode: 0o644, flag: 'wx' });
   }
 
@@ -191,42 +186,33 @@ export class Stage {
     this.isDiscarded = true;
     this.finished();
     try {
-      release(this.parent, this.claim);
+      release(this.target.parent, this.claim);
     } catch (error) {
-      throw cannotBeRemoved(error, this.target);
+      throw cannotBeRemoved(error, this.path);
     }
     if (this.replaced >= 0) close(this.replaced);
-    close(this.parent);
+    close(this.target.parent);
     this.around?.discard();
   }
 
   /** Exchanges the new tree for what is at the target, or moves it there. Returns a function that undoes it. */
   private putTree(): () => void {
-    const { parent, base } = this;
+    const { path, parent, base } = this.target;
     const { name } = this.claim;
     // A container may have begun to run in it since the check at the start.
-    if (this.force) this.replaced = openUnheld(parent, base, this.target);
+    if (this.force) this.replaced = openUnheld(this.target);
     const exchanged = this.force ? renameat2.try(parent, name, parent, base, RENAME.EXCHANGE) : -ENOENT;
     if (exchanged === 0) return () => renameat2(parent, name, parent, base, RENAME.EXCHANGE);
     const result = renameat2.try(parent, name, parent, base, 0);
     // EXDEV: an overlay, for a directory of its lower layers. EINVAL: a filesystem that has no exchange.
     if (result < 0 && (exchanged === -EXDEV || exchanged === -EINVAL)) {
       const why = `its filesystem cannot exchange it for the new tree: ${errnoText(errnoNameOf(-exchanged))}`;
-      throw new Failure(Status.io, this.target, why, { hint: 'remove it first' });
+      throw new Failure(Status.io, path, why, { hint: 'remove it first' });
     }
-    if (result === -ENOTEMPTY || result === -EEXIST || result === -ENOTDIR) throw occupied(this.target);
-    if (result === -EBUSY) throw isMountPoint(this.target);
-    if (result < 0) throw new SyscallError('renameat2', -result, this.target);
+    if (result === -ENOTEMPTY || result === -EEXIST || result === -ENOTDIR) throw occupied(path);
+    if (result === -EBUSY) throw isMountPoint(path);
+    if (result < 0) throw new SyscallError('renameat2', -result, path);
     return () => renameat2(parent, base, parent, name, 0);
-  }
-}
-
-/** Opens the directory around the target. An error names this directory: the target itself is usually not there yet. */
-function openParent(path: string): number {
-  try {
-    return openat(AT.FDCWD, path, openFollowing, 0);
-  } catch (error) {
-    throw failureOf(error, path, errnoName(error) === 'ENOENT' ? { hint: 'mkdir -p makes it' } : {});
   }
 }
 
@@ -237,112 +223,17 @@ function isClosed(error: unknown): boolean {
 }
 
 /** Removes what killed runs have left for the target. */
-function clearAway(parent: number, base: string, target: string): void {
+function clearAway({ path, parent, base }: Target): void {
   try {
     clearLeftovers(parent, base);
   } catch (error) {
-    throw cannotBeRemoved(error, target);
+    throw cannotBeRemoved(error, path);
   }
 }
 
-function checkTarget(parent: number, base: string, target: string, force: boolean): void {
-  const stat = statAt(parent, toName(base));
-  if (!stat) return;
-  const type = stat.mode & S.IFMT;
-  if (type === S.IFLNK)
-    throw new Failure(Status.usage, target, 'it is a symbolic link', { hint: 'name what it leads to, or remove it' });
-  if (type !== S.IFDIR) throw new Failure(Status.usage, target, 'it is there, and is no directory');
-  const fd = openat.try(parent, base, openDirectory, 0);
-  // An empty directory can be replaced whatever its mode, and the user's own be made accessible. Other cases fail
-  // later.
-  if (fd === -EACCES && force) return;
-  if (fd < 0) throw new SyscallError('openat', -fd, target);
-  try {
-    const [mounted] = mountPoints(fd);
-    if (mounted === '') throw isMountPoint(target);
-    if (!force && entriesOf(fd).length > 0) throw occupied(target);
-    // It would be emptied with the old tree, and it might be somebody's home.
-    if (mounted)
-      throw new Failure(Status.usage, target, `something is mounted at ${shown(mounted)} in it`, {
-        hint: 'unmount it first',
-      });
-    if (!isRemovable(fd)) {
-      throw new Failure(Status.notPermitted, target, notRemovable, { hint: whoCan });
-    }
-  } finally {
-    close(fd);
-  }
-  const unheld = openUnheld(parent, base, target);
-  if (unheld >= 0) close(unheld);
-}
-
-/**
- * Opens the directory at the target, and locks it; returns a negative errno when that fails. Throws `Failure` 75 when a
- * container runs in it. Another run holds the lock only for a moment, so it is tried a few times.
- */
-function openUnheld(parent: number, base: string, target: string): number {
-  for (let tries = 0; tries < 5; tries++) {
-    if (tries > 0) pause(20);
-    const fd = openat.try(parent, base, openDirectory, 0);
-    if (fd < 0 || !isHeld(fd)) return fd;
-    close(fd);
-  }
-  throw new Failure(Status.tryLater, target, 'a container runs in it', {
-    hint: 'end it first, or name another directory',
-  });
-}
-
-/**
- * Unpacking into `package` must not replace a `package.json` of somebody's project. Throws `Failure` 64, even with
- * `force`.
- */
-function checkDocument(parent: number, base: string, target: string): void {
-  checkFile(parent, `${base}.unset.jsonl`, `${target}.unset.jsonl`);
-  const path = `${target}.json`;
-  const stat = checkFile(parent, `${base}.json`, path);
-  if (!stat || (stat.size <= maxDocumentBytes && isRootfsDocument(readFileSync(path, 'utf8')))) return;
-  throw new Failure(Status.usage, path, 'it is there, and is not the document of a root filesystem', {
-    hint: 'move it away, or name another directory',
-  });
-}
-
-function isRootfsDocument(text: string): boolean {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null && 'rootfs' in value && 'config' in value && 'image' in value;
-  } catch (error) {
-    if (error instanceof SyntaxError) return false;
-    throw error;
-  }
-}
-
-/**
- * The status of a file that is to be replaced; `undefined` when there is none. Throws `Failure` 64 for anything but a
- * file.
- */
-function checkFile(parent: number, name: string, path: string): Stat | undefined {
-  const stat = statAt(parent, toName(name));
-  if (stat && (stat.mode & S.IFMT) !== S.IFREG) {
-    throw new Failure(Status.usage, path, 'it is there, and is no regular file');
-  }
-  return stat;
-}
-
-function occupied(target: string): Failure {
-  return new Failure(Status.usage, target, 'it is there and not empty', {
-    hint: '--force replaces it and deletes what is in it',
-  });
-}
-
-function isMountPoint(target: string): Failure {
-  return new Failure(Status.usage, target, 'something is mounted there', { hint: 'name a directory below it' });
-}
-
-function cannotBeRemoved(error: unknown, target: string): Failure {
+function cannotBeRemoved(error: unknown, path: string): Failure {
   const isForeign = process.geteuid!() !== 0 && statusOfErrno(errnoName(error)) === Status.notPermitted;
   const hint = errnoName(error) === 'EXDEV' ? 'something is mounted there: unmount it' : isForeign ? whoCan : undefined;
-  const what = error instanceof SyscallError ? `${target}: ${error.call}` : target;
+  const what = error instanceof SyscallError ? `${path}: ${error.call}` : path;
   return failureOf(error, what, { hint });
 }
-
-const whoCan = 'what --map has unpacked, only --map removes';

@@ -33,7 +33,7 @@ export async function unpackImage(
   options: UnpackOptions,
 ): Promise<RootfsDocument> {
   return staged(ofImage(layers, document), Stage.begin(dir, options), options, (stage, tree) =>
-    commit(stage, tree, rootfsDocument(document, stage.target), options),
+    commit(stage, tree, rootfsDocument(document, stage.path), options),
   );
 }
 
@@ -45,7 +45,7 @@ export async function unpackFiles(
 ): Promise<{ rootfs: string }> {
   return staged(layers, Stage.begin(dir, options), options, (stage, tree) => {
     commit(stage, tree, undefined, options);
-    return { rootfs: stage.target };
+    return { rootfs: stage.path };
   });
 }
 

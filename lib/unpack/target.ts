@@ -1,0 +1,150 @@
+/** The place where a tree is to be, and what is there before: whether it may be replaced, and how that is said. */
+import { readFileSync } from 'node:fs';
+import { basename, dirname, resolve } from 'node:path';
+import { errnoName, Failure, failureOf } from '../pipe/failure.js';
+import { pause } from '../pipe/pause.js';
+import { Status } from '../pipe/status.js';
+import { close, openat } from '../sys/calls.js';
+import { AT, O, S } from '../sys/constants.js';
+import { EACCES } from '../sys/errno.js';
+import { SyscallError } from '../sys/syscall.js';
+import { shown } from './bytes.js';
+import { type sideFiles, toName } from './claim.js';
+import { entriesOf, openDirectory } from './directory.js';
+import { isHeld } from './held.js';
+import { mountPoints } from './mounts.js';
+import { isRemovable, notRemovable } from './removable.js';
+import { type Stat, statAt } from './stat.js';
+
+/** The user may name DIR and what is above it by a symlink. */
+export const openFollowing = O.RDONLY | O.DIRECTORY | O.CLOEXEC;
+/** Configuration and manifest have 4 MiB each at most, and more when indented. */
+const maxDocumentBytes = 64 * 1024 * 1024;
+
+export interface Target {
+  /** Absolute. */
+  path: string;
+  /** The directory around it, open, and its name there. */
+  parent: number;
+  base: string;
+}
+
+/** Throws `Failure` 64 for what cannot be the place of a tree, 74 or 77 when the directory around it cannot be opened. */
+export function openTarget(dir: string): Target {
+  // resolve() would make it the working directory, and an unset variable must not replace that.
+  if (dir === '') throw new Failure(Status.usage, 'command line', 'DIR is empty');
+  const path = resolve(dir);
+  const base = basename(path);
+  if (base === '') throw new Failure(Status.usage, path, 'the root directory is no place for an image');
+  return { path, parent: openParent(dirname(path)), base };
+}
+
+/** Opens the directory around the target. An error names this directory: the target itself is usually not there yet. */
+function openParent(path: string): number {
+  try {
+    return openat(AT.FDCWD, path, openFollowing, 0);
+  } catch (error) {
+    throw failureOf(error, path, errnoName(error) === 'ENOENT' ? { hint: 'mkdir -p makes it' } : {});
+  }
+}
+
+/**
+ * Throws `Failure` for what stands there and cannot be replaced: 64 for what is no directory, and without `force` for a
+ * directory that is not empty; 75 when a container runs in it; 77 when it cannot be removed.
+ */
+export function checkTarget(target: Target, force: boolean): void {
+  const { path, parent, base } = target;
+  const stat = statAt(parent, toName(base));
+  if (!stat) return;
+  const type = stat.mode & S.IFMT;
+  if (type === S.IFLNK)
+    throw new Failure(Status.usage, path, 'it is a symbolic link', { hint: 'name what it leads to, or remove it' });
+  if (type !== S.IFDIR) throw new Failure(Status.usage, path, 'it is there, and is no directory');
+  const fd = openat.try(parent, base, openDirectory, 0);
+  // An empty directory can be replaced whatever its mode, and the user's own be made accessible. Other cases fail
+  // later.
+  if (fd === -EACCES && force) return;
+  if (fd < 0) throw new SyscallError('openat', -fd, path);
+  try {
+    const [mounted] = mountPoints(fd);
+    if (mounted === '') throw isMountPoint(path);
+    if (!force && entriesOf(fd).length > 0) throw occupied(path);
+    // It would be emptied with the old tree, and it might be somebody's home.
+    if (mounted)
+      throw new Failure(Status.usage, path, `something is mounted at ${shown(mounted)} in it`, {
+        hint: 'unmount it first',
+      });
+    if (!isRemovable(fd)) {
+      throw new Failure(Status.notPermitted, path, notRemovable, { hint: whoCan });
+    }
+  } finally {
+    close(fd);
+  }
+  const unheld = openUnheld(target);
+  if (unheld >= 0) close(unheld);
+}
+
+/**
+ * Opens the directory at the target, and locks it; returns a negative errno when that fails. Throws `Failure` 75 when a
+ * container runs in it. Another run holds the lock only for a moment, so it is tried a few times.
+ */
+export function openUnheld({ path, parent, base }: Target): number {
+  for (let tries = 0; tries < 5; tries++) {
+    if (tries > 0) pause(20);
+    const fd = openat.try(parent, base, openDirectory, 0);
+    if (fd < 0 || !isHeld(fd)) return fd;
+    close(fd);
+  }
+  throw new Failure(Status.tryLater, path, 'a container runs in it', {
+    hint: 'end it first, or name another directory',
+  });
+}
+
+/**
+ * Unpacking into `package` must not replace a `package.json` of somebody's project. Throws `Failure` 64, even with
+ * `force`.
+ */
+export function checkDocument(target: Target): void {
+  checkFile(target, '.unset.jsonl');
+  const path = `${target.path}.json`;
+  const stat = checkFile(target, '.json');
+  if (!stat || (stat.size <= maxDocumentBytes && isRootfsDocument(readFileSync(path, 'utf8')))) return;
+  throw new Failure(Status.usage, path, 'it is there, and is not the document of a root filesystem', {
+    hint: 'move it away, or name another directory',
+  });
+}
+
+function isRootfsDocument(text: string): boolean {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && 'rootfs' in value && 'config' in value && 'image' in value;
+  } catch (error) {
+    if (error instanceof SyntaxError) return false;
+    throw error;
+  }
+}
+
+/**
+ * The status of a file that goes with the tree and is to be replaced; `undefined` when there is none. Throws `Failure` 64
+ * for anything but a file.
+ */
+export function checkFile({ path, parent, base }: Target, ending: (typeof sideFiles)[number]): Stat | undefined {
+  const stat = statAt(parent, toName(`${base}${ending}`));
+  if (stat && (stat.mode & S.IFMT) !== S.IFREG) {
+    throw new Failure(Status.usage, `${path}${ending}`, 'it is there, and is no regular file');
+  }
+  return stat;
+}
+
+export function occupied(path: string): Failure {
+  return new Failure(Status.usage, path, 'it is there and not empty', {
+    hint: '--force replaces it and deletes what is in it',
+  });
+}
+
+export function isMountPoint(path: string): Failure {
+  return new Failure(Status.usage, path, 'something is mounted there', { hint: 'name a directory below it' });
+}
+
+/** A hint for what belongs to others. */
+export const whoCan = 'what --map has unpacked, only --map removes';
