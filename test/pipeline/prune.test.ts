@@ -345,13 +345,16 @@ test('pulls and prunes at the same time: every pull ends with a whole tree', asy
       assert.ok(status === 0 || status === 75, stderr);
     }
   })();
-  for (let i = 0; i < rounds; i++) {
-    const pull = 'md-token "$1" | md-manifest | md-fetch-layer';
-    const { status, stderr } = await shell(pull, [name], { env: { MD_HOME: it.home } });
-    assert.equal(status, 0, stderr);
-    assert.equal((await it.pull(name)).stdout, `${tree}\n`);
+  try {
+    for (let i = 0; i < rounds; i++) {
+      const pull = 'md-token "$1" | md-manifest | md-fetch-layer';
+      const { status, stderr } = await shell(pull, [name], { env: { MD_HOME: it.home } });
+      assert.equal(status, 0, stderr);
+      assert.equal((await it.pull(name)).stdout, `${tree}\n`);
+    }
+  } finally {
+    isOver = true;
   }
-  isOver = true;
   await prunes;
   await it.pull(name);
   assert.ok(existsSync(join(tree, 'motd')));
