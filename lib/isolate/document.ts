@@ -59,7 +59,7 @@ function isAbsent(error: unknown): boolean {
 }
 
 /** Reads a regular file. Anything else is refused: opening a FIFO, for example, would wait for ever. */
-function readRegular(path: string, flags: number): string {
+export function readRegular(path: string, flags: number): string {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | flags);
   try {
     if (!fstatSync(fd).isFile()) throw new Failure(Status.data, path, 'it is no regular file');

@@ -25,7 +25,7 @@ import { chooseMaps, hasGroups, ttyGroup } from './user/userns.js';
 import { identify } from './user/users.js';
 
 /** What the plan depends on, and what the supervisor needs besides. */
-export interface Surroundings extends Circumstances {
+export interface Surroundings extends Omit<Circumstances, 'layer'> {
   /** With `--seccomp-report`, unless there is no filter. */
   report: Report | undefined;
   /** The bytes that detach. Undefined when there is no terminal and the command line names none. */
@@ -61,7 +61,6 @@ export async function lookAround(settings: Settings, control: ControlFds, image:
     report,
     reporting: report !== undefined,
     control,
-    layer: settings.layer === undefined ? undefined : (await import('./filesystem/layer.js')).layerAt(settings.layer),
     image: image.steps,
     showing: tracing(),
     windowSize: settings.terminal ? (await import('./terminal/outer.js')).windowSize() : undefined,

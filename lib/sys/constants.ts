@@ -33,6 +33,12 @@ export const AT = {
   RECURSIVE: 0x8000,
 } as const;
 
+/** statx(2), `stx_mask`. */
+export const STATX = { INO: 0x100 } as const;
+
+/** `struct statx`: its size, and where `stx_ino` is, and `stx_dev_major` with `stx_dev_minor`. */
+export const structStatx = { size: 256, inode: 32, device: 136 } as const;
+
 /** openat2(2), `struct open_how.resolve`. */
 export const RESOLVE = {
   NO_XDEV: 0x01,

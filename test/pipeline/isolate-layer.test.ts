@@ -1,7 +1,18 @@
 /** `--layer LAYER`: what a container writes is kept, and what LAYER may be. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, statfsSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -48,6 +59,8 @@ test('--layer: an ordinary user removes a directory of the image, makes it again
   assert.equal(await start('rm -r /tmp && mkdir /tmp && echo kept >/tmp/file; ls /tmp'), 'file\n');
   assert.equal(await start('cat /tmp/file; rm -r /tmp; ls /'), 'kept\nbin\ndev\netc\nproc\nroot\nsys\n');
   assert.equal(await start('ls -d /tmp; mkdir /tmp; ls /tmp'), '');
+  assert.equal((await run(command('--layer', 'box', root, 'true'), { cwd: home })).status, 0);
+  assert.equal(statSync(join(home, 'box/work/work')).mode & 0o777, 0o700, 'rm -r can empty it');
   assert.deepEqual(describeTree(root), before);
 });
 
@@ -70,9 +83,13 @@ test('--layer: a directory that is something else, or lies over another tree, is
     [full, /: it is not empty, and no layer; name a directory of its own$/m],
     [foreign, /: it belongs to another user$/m],
     [wide, /: other users may enter it; chmod 700 /m],
-    [other, /: this layer lies over \/.*\/root, and not over \/.*\/root; begin another one for this image$/m],
-    [join(root, 'bin/busybox'), /busybox: not a directory \(ENOTDIR\)$/m],
-    [join(root, 'none/such'), /such: no such file or directory \(ENOENT\)$/m],
+    [
+      other,
+      /: this layer lies over \/.*\/root, and not over \/.*\/root; begin another one .* go on with md-isolate --layer /m,
+    ],
+    [join(root, 'inner'), /: it lies in \/.*\/root; name a directory beside that$/m],
+    ['/etc/passwd', /passwd: not a directory \(ENOTDIR\)$/m],
+    [join(root, '../none/such'), /--layer .*such: no such file or directory \(ENOENT\)$/m],
     ['', /--layer: the path is empty$/m],
   ] as const) {
     const { status, stdout, stderr } = await inside(root, 'echo in', ['--layer', layer]);
@@ -81,6 +98,101 @@ test('--layer: a directory that is something else, or lies over another tree, is
     assert.equal(status, 125);
   }
   assert.deepEqual([readdirSync(full), readdirSync(foreign), readdirSync(wide)], [['file'], [], []]);
+  assert.ok(!existsSync(join(root, 'inner')));
+});
+
+test('--layer: a layer whose beginning was interrupted is begun to the end', { skip }, async (t) => {
+  const root = makeRoot(t);
+  chownSync(root, 0, 50);
+  const whole = ['layer.json', 'lower', 'upper', 'work'];
+  for (const left of [
+    [],
+    ['layer.json'],
+    ['layer.json', 'lower'],
+    ['layer.json', 'lower', 'upper'],
+    ['lower', 'work'],
+  ]) {
+    const layer = join(root, '..', left.join('+') || 'empty');
+    mkdirSync(layer, { mode: 0o700 });
+    for (const name of left) {
+      if (name === 'lower') symlinkSync(root, join(layer, name));
+      else if (name === 'layer.json') writeFileSync(join(layer, name), '{"digest":null,"userNamespace":false}');
+      else mkdirSync(join(layer, name));
+    }
+    assert.equal(await output(root, 'stat -c %g /', ['--layer', layer]), '50', left.join());
+    assert.deepEqual(readdirSync(layer), left.includes('layer.json') || left.length === 0 ? whole : whole.slice(1));
+  }
+});
+
+test('--layer: no part of it leads to another place of the host', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const elsewhere = join(root, '../elsewhere');
+  mkdirSync(join(elsewhere, 'work'), { recursive: true });
+  writeFileSync(join(elsewhere, 'work/file'), 'secret');
+  for (const part of ['upper', 'work']) {
+    const layer = join(root, '..', part);
+    await output(root, 'true', ['--layer', layer]);
+    rmSync(join(layer, part), { recursive: true });
+    symlinkSync(elsewhere, join(layer, part));
+    const { status, stdout, stderr } = await inside(root, 'cat /work/file', ['--layer', layer]);
+    assert.match(stderr, new RegExp(`: its ${part} is no directory; something else than md-isolate changed it$`, 'm'));
+    assert.deepEqual([status, stdout], [125, '']);
+  }
+  assert.deepEqual(readdirSync(join(elsewhere, 'work')), ['file']);
+});
+
+test('--layer: one that is exchanged after it was checked is not used', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const [layer, other, hook] = ['layer', 'other', 'hook.cjs'].map((name) => join(root, '..', name)) as [
+    string,
+    string,
+    string,
+  ];
+  for (const path of [layer, other]) await output(root, `echo ${path} >/which`, ['--layer', path]);
+  writeFileSync(
+    hook,
+    `const fs = require('node:fs');
+    const { readlinkSync } = fs;
+    fs.readlinkSync = (path) => {
+      if (path.endsWith('/lower')) {
+        fs.renameSync(${JSON.stringify(layer)}, ${JSON.stringify(`${layer}.away`)});
+        fs.renameSync(${JSON.stringify(other)}, ${JSON.stringify(layer)});
+      }
+      return readlinkSync(path);
+    };`,
+  );
+  const { status, stdout, stderr } = await run(['md-isolate', '--layer', layer, root, 'cat', '/which'], {
+    env: { NODE_OPTIONS: `--require=${hook}` },
+  });
+  assert.match(stderr, /\(EBUSY\); the directory of --layer was exchanged just now: /);
+  assert.deepEqual([status, stdout], [125, '']);
+});
+
+test('--layer: it goes with the image and the kind of overlay that it was begun with', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const layer = join(root, '../layer');
+  const image = (hex: string) =>
+    writeFileSync(
+      `${root}.json`,
+      JSON.stringify({
+        image: 'a:1',
+        digest: `sha256:${hex.repeat(64)}`,
+        platform: { os: 'linux', architecture: 'amd64' },
+        config: { os: 'linux', architecture: 'amd64', rootfs: { type: 'layers', diff_ids: [] } },
+        rootfs: root,
+      }),
+    );
+  image('0');
+  await output(root, 'echo kept >/file', ['--layer', layer]);
+  image('1');
+  const replaced = await inside(root, 'cat /file', ['--layer', layer]);
+  assert.match(replaced.stderr, /: it was begun over sha256:0+, and \/.*\/root is sha256:1+ now; begin another one/);
+  assert.deepEqual([replaced.status, replaced.stdout], [125, '']);
+  image('0');
+  const mapped = await inside(root, 'cat /file', ['--userns', 'self', '--layer', layer]);
+  assert.match(mapped.stderr, /: it was begun without a user namespace, and can only be read so; add --userns host$/m);
+  assert.deepEqual([mapped.status, mapped.stdout], [125, '']);
+  assert.equal(await output(root, 'cat /file', ['--layer', layer]), 'kept');
 });
 
 test('--layer: one container at a time; the next one may begin when it has ended', { skip }, async (t) => {

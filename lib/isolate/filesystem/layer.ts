@@ -2,63 +2,160 @@
  * `--layer LAYER`: what a container writes lands in a directory of the host, and is there again the next time.
  *
  * LAYER has the three parts of an overlay: `upper`, what was written; `work`, room of the kernel's; and `lower`, a
- * symbolic link to the tree below. An upper layer makes sense over this tree alone.
+ * symbolic link to the tree below. An upper layer makes sense over this tree alone, so `layer.json` tells what the tree
+ * was when the layer was begun.
  * Source: kernel, Documentation/filesystems/overlayfs.rst.
  */
 import {
+  accessSync,
+  constants,
   existsSync,
   fstatSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
   readlinkSync,
   realpathSync,
   symlinkSync,
+  writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
+import { asDigest, asJson, asObject, asString, optional } from '../../pipe/check.js';
 import { Failure, failureOf, ignoring } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
-import { O } from '../../sys/constants.js';
+import { statx } from '../../sys/calls.js';
+import { AT, O, STATX, structStatx } from '../../sys/constants.js';
 import { tryLock } from '../../sys/lock.js';
+import { readRegular, readRootfsDocument } from '../document.js';
+
+const parts = ['upper', 'work'] as const;
+const notesFile = 'layer.json';
 
 export interface Layer {
   path: string;
-  /** It has no `upper` and no `work` yet: the child makes them, since they may belong to an id of the container's. */
-  isNew: boolean;
+  /** Parts that are not there yet: the child makes them, since they may belong to an id of the container's. */
+  missing: readonly (typeof parts)[number][];
+  /** `stx_ino`, and `stx_dev_major` with `stx_dev_minor`, of the directory that is locked. */
+  inode: Uint8Array;
+  device: Uint8Array;
 }
 
+/** What a layer was begun over. */
+interface Notes {
+  /** Of the image of the tree. Undefined when the tree had no document. */
+  image: string | undefined;
+  digest: string | undefined;
+  /** In one, overlayfs notes in other attributes what was removed: see `OverlayOptions.user`. */
+  userNamespace: boolean;
+}
+
+/** For `--dry-run`: nothing is made or locked, and `path` need not be there. */
 export function layerAt(path: string): Layer {
-  return { path, isNew: !existsSync(join(path, 'upper')) };
+  return { path, missing: missingParts(path, path), inode: new Uint8Array(8), device: new Uint8Array(8) };
 }
 
 /**
  * Begins the layer at `path` over the tree at `root`, or takes the one that is there. It is locked as long as this process
  * lives. Throws `Failure` for a directory that is something else, is in use, or lies over another tree.
  */
-export function holdLayer(path: string, root: string): void {
+export function holdLayer(path: string, root: string, userNamespace: boolean): Layer {
   try {
+    const tree = realpathSync(root);
+    if (`${whereabouts(path)}/`.startsWith(`${tree}/`))
+      throw refused(path, `it lies in ${tree}`, 'name a directory beside that');
     ignoring(['EEXIST'], () => mkdirSync(path, 0o700));
     const fd = openSync(path, O.RDONLY | O.DIRECTORY);
-    const { uid, mode } = fstatSync(fd);
-    if (uid !== process.geteuid!()) throw refused(path, 'it belongs to another user');
-    // A set-user-ID program that root of a container made would be one on the host for everybody who can reach it.
-    if (mode & 0o077) throw refused(path, 'other users may enter it', `chmod 700 ${path}`);
+    const identity = own(path, fd);
     if (!tryLock(fd, 'exclusive')) throw refused(path, 'another container writes to it');
-    place(path, realpathSync(root));
+    // By the descriptor: where others may exchange the directory, its path may lead to another one by now.
+    const inside = `/proc/self/fd/${fd}`;
+    accessSync(inside, constants.W_OK);
+    const document = readRootfsDocument(root);
+    checkNotes(path, inside, tree, { image: document?.image, digest: document?.digest, userNamespace });
+    return { path, missing: missingParts(path, inside), ...identity };
   } catch (error) {
-    throw failureOf(error, path);
+    throw failureOf(error, `--layer ${path}`);
   }
 }
 
-function place(path: string, tree: string): void {
-  const lower = join(path, 'lower');
-  const entries = readdirSync(path);
-  if (entries.length === 0) symlinkSync(tree, lower);
-  else if (!entries.includes('lower'))
+/** The real path, also when only the directory around it is there. */
+function whereabouts(path: string): string {
+  return existsSync(path) ? realpathSync(path) : join(realpathSync(dirname(path)), basename(path));
+}
+
+/** The identity of the directory, which has to be the caller's alone. */
+function own(path: string, fd: number): Pick<Layer, 'inode' | 'device'> {
+  const { uid, mode } = fstatSync(fd);
+  if (uid !== process.geteuid!()) throw refused(path, 'it belongs to another user');
+  // A set-user-ID program that root of a container made would be one on the host for everybody who can reach it.
+  if (mode & 0o077) throw refused(path, 'other users may enter it', `chmod 700 ${path}`);
+  const stat = Buffer.alloc(structStatx.size);
+  statx(fd, '', AT.EMPTY_PATH, STATX.INO, stat);
+  const field = (at: number) => stat.subarray(at, at + 8);
+  return { inode: field(structStatx.inode), device: field(structStatx.device) };
+}
+
+/**
+ * What a container that can write to its own LAYER, in a volume, may have put there must not lead to other places of the
+ * host the next time.
+ */
+function missingParts(path: string, inside: string): Layer['missing'] {
+  return parts.filter((part) => {
+    const stat = lstatSync(join(inside, part), { throwIfNoEntry: false });
+    if (stat && !stat.isDirectory())
+      throw refused(path, `its ${part} is no directory`, 'something else than md-isolate changed it');
+    return stat === undefined;
+  });
+}
+
+/** Begins the layer in an empty directory, or checks that the one in it goes with this tree. */
+function checkNotes(path: string, inside: string, tree: string, now: Notes): void {
+  const [lower, notes] = [join(inside, 'lower'), join(inside, notesFile)];
+  const entries = readdirSync(inside);
+  if (entries.every((name) => name === notesFile)) {
+    writeFileSync(notes, `${JSON.stringify(now)}\n`);
+    // The link comes last: without it the layer has not begun.
+    symlinkSync(tree, lower);
+  } else if (!entries.includes('lower')) {
     throw refused(path, 'it is not empty, and no layer', 'name a directory of its own');
-  const below = readlinkSync(lower);
-  if (below !== tree)
-    throw refused(path, `this layer lies over ${below}, and not over ${tree}`, 'begin another one for this image');
+  } else {
+    const begun = entries.includes(notesFile) ? notesIn(notes, join(path, notesFile)) : now;
+    const below = readlinkSync(lower);
+    if (below !== tree)
+      throw refused(path, `this layer lies over ${below}, and not over ${tree}`, wayBack(path, below, begun));
+    checkSame(path, tree, begun, now);
+  }
+}
+
+/** The tree may have been replaced since; and the notes of one kind of overlay mean nothing to the other. */
+function checkSame(path: string, tree: string, begun: Notes, now: Notes): void {
+  if (begun.digest !== now.digest)
+    throw refused(path, `it was begun over ${nameOf(begun)}, and ${tree} is ${nameOf(now)} now`, another);
+  if (begun.userNamespace === now.userNamespace) return;
+  const [which, flag] = begun.userNamespace ? ['with', 'self or range'] : ['without', 'host'];
+  throw refused(path, `it was begun ${which} a user namespace, and can only be read so`, `add --userns ${flag}`);
+}
+
+function nameOf({ digest }: Notes): string {
+  return digest ?? 'a tree without an image';
+}
+
+const another = 'begin another one for this image';
+
+/** What to do to go on with a layer when the name of its image has come to mean another one. */
+function wayBack(path: string, below: string, { image, digest }: Notes): string {
+  if (existsSync(below)) return `${another}, or go on with md-isolate --layer ${path} ${below}`;
+  return image && digest ? `${another}, or get that one back: md-pull ${image}@${digest}` : another;
+}
+
+function notesIn(file: string, name: string): Notes {
+  const it = asObject(asJson(Buffer.from(readRegular(file, constants.O_NOFOLLOW)), name), name);
+  return {
+    image: optional(it.image, `${name}: image`, asString),
+    digest: optional(it.digest, `${name}: digest`, asDigest),
+    userNamespace: it.userNamespace === true,
+  };
 }
 
 function refused(path: string, why: string, hint?: string): Failure {

@@ -1,6 +1,7 @@
 /** The root filesystem: how the directory becomes the root, and the host's root disappears. */
 import {
   fchdir,
+  fchmodat,
   fchownat,
   getcwd,
   mkdirat,
@@ -8,10 +9,12 @@ import {
   openat2,
   openHow,
   pivot_root,
+  statx,
   symlinkat,
   umount2,
 } from '../../sys/calls.js';
-import { AT, MNT, MOUNT_ATTR, MS, O } from '../../sys/constants.js';
+import { AT, MNT, MOUNT_ATTR, MS, O, STATX, structStatx } from '../../sys/constants.js';
+import { EBUSY } from '../../sys/errno.js';
 import { Block, compare, Result } from '../../sys/program.js';
 import { type Hint, type PlanStep, step } from '../step.js';
 import type { Layer } from './layer.js';
@@ -84,20 +87,62 @@ export function overlaySteps(directory: string, workshop: Result, options: Overl
 }
 
 /** An overlay like that, of the three parts in the directory of a layer. */
-export function layerSteps({ path, isNew }: Layer, options: OverlayOptions): Root {
+export function layerSteps(layer: Layer, options: OverlayOptions): Root {
   const place = new Result('layer');
   const why = 'The directory of --layer, with the parts of an overlay: lower, a link to the tree, upper and work.';
-  const parts = [opened(path, why, place), ...(isNew ? upperSteps(place, options) : [])];
-  return overlayIn(place, 'in this directory', parts, options, unfit);
+  const parts = [
+    opened(layer.path, why, place),
+    ...sameSteps(place, layer),
+    ...upperSteps(place, options, layer.missing),
+  ];
+  const { fd, steps } = overlayIn(place, 'in this directory', parts, options, unfit);
+  return { fd, steps: options.user ? [...steps, emptiableStep(place)] : steps };
 }
 
-function upperSteps(place: Result, { mode, uid, gid }: OverlayOptions): PlanStep[] {
+/** Whether it is the directory that the supervisor has checked: whoever can rename it may have exchanged it since. */
+function sameSteps(place: Result, layer: Layer): PlanStep[] {
+  const [inode, device] = [new Result('inode'), new Result('device')];
+  const stat = new Block(new Uint8Array(structStatx.size), [
+    { offset: structStatx.inode, value: inode },
+    { offset: structStatx.device, value: device },
+  ]);
+  const same = (checked: Uint8Array, found: Result, what: string) =>
+    step(
+      compare,
+      [new Block(checked), 0xffffffffffffffffn, found, EBUSY],
+      `It has the ${what} of the one that was checked.`,
+      {
+        man: 'statx(2)',
+        hint: 'the directory of --layer was exchanged just now: choose a place where nobody else can rename it',
+      },
+    );
   return [
-    step(mkdirat, [place, 'work', 0o700], 'The overlay prepares changes here before they appear.'),
-    step(mkdirat, [place, 'upper', mode], 'The upper layer.'),
+    step(statx, [place, '', AT.EMPTY_PATH, STATX.INO, stat], 'By now the path may lead to another one.'),
+    same(layer.inode, inode, 'inode number'),
+    same(layer.device, device, 'device'),
+  ];
+}
+
+/** For its owner, whom permissions bind when the container has ended. */
+function emptiableStep(place: Result): PlanStep {
+  const why = 'The kernel made it with no permissions, and keeps files in it: so that rm -r can remove the layer.';
+  return step(fchmodat, [place, 'work/work', 0o700], why, { onError: 'continue' });
+}
+
+function upperSteps(
+  place: Result,
+  { mode, uid, gid }: OverlayOptions,
+  missing: Layer['missing'] = ['upper', 'work'],
+): PlanStep[] {
+  if (missing.length === 0) return [];
+  const [upper, work] = [missing.includes('upper'), missing.includes('work')];
+  return [
+    ...(upper ? [step(mkdirat, [place, 'upper', mode], 'The upper layer.')] : []),
     ...(uid === 0 && gid === 0
       ? []
       : [step(fchownat, [place, 'upper', uid, gid, 0], 'Its owner is that of the root.')]),
+    // Last: where it is there, nothing was left undone.
+    ...(work ? [step(mkdirat, [place, 'work', 0o700], 'The overlay prepares changes here before they appear.')] : []),
   ];
 }
 
