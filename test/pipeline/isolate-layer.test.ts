@@ -7,6 +7,7 @@ import {
   existsSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
   rmSync,
   statfsSync,
   statSync,
@@ -138,7 +139,12 @@ test('--layer: no part of it leads to another place of the host', { skip }, asyn
     assert.match(stderr, new RegExp(`: its ${part} is no directory; something else than md-isolate changed it$`, 'm'));
     assert.deepEqual([status, stdout], [125, '']);
   }
+  const layer = join(root, '../notes');
+  mkdirSync(layer, { mode: 0o700 });
+  symlinkSync(join(elsewhere, 'work/file'), join(layer, 'layer.json'));
+  await output(root, 'true', ['--layer', layer]);
   assert.deepEqual(readdirSync(join(elsewhere, 'work')), ['file']);
+  assert.equal(readFileSync(join(elsewhere, 'work/file'), 'utf8'), 'secret');
 });
 
 test('--layer: one that is exchanged after it was checked is not used', { skip }, async (t) => {

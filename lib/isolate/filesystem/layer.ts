@@ -18,6 +18,7 @@ import {
   readlinkSync,
   realpathSync,
   symlinkSync,
+  unlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
@@ -114,7 +115,9 @@ function checkNotes(path: string, inside: string, tree: string, now: Notes): voi
   const [lower, notes] = [join(inside, 'lower'), join(inside, notesFile)];
   const entries = readdirSync(inside);
   if (entries.every((name) => name === notesFile)) {
-    writeFileSync(notes, `${JSON.stringify(now)}\n`);
+    // What an interrupted beginning left, or a link that was put there: it must not be written through.
+    ignoring(['ENOENT'], () => unlinkSync(notes));
+    writeFileSync(notes, `${JSON.stringify(now)}\n`, { flag: 'wx' });
     // The link comes last: without it the layer has not begun.
     symlinkSync(tree, lower);
   } else if (!entries.includes('lower')) {
