@@ -84,22 +84,27 @@ pull: build ## pull IMAGE into ROOTFS
 run: build ## run CMD in a container of IMAGE
 	$(bin)/md-run $(IMAGE) $(CMD)
 
+# In quotes: a name with a space in it is one word.
+to = $(DESTDIR)$(PREFIX)
+
 install: build ## install the commands, their man pages and completions below PREFIX
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/md/node_modules/@koromix
-	install -m 755 dist/bundle/*.cjs cmd/md-pull cmd/md-run $(DESTDIR)$(PREFIX)/lib/md
-	install -m 644 dist/bundle/*.js dist/bundle/*.cache $(DESTDIR)$(PREFIX)/lib/md
-	cp -R node_modules/@koromix/. $(DESTDIR)$(PREFIX)/lib/md/node_modules/@koromix
-	for c in $(commands); do ln -sf ../lib/md/$$c.cjs $(DESTDIR)$(PREFIX)/bin/$$c; done
-	for w in $(wrappers); do ln -sf ../lib/md/$$w $(DESTDIR)$(PREFIX)/bin/$$w; done
-	for d in $(share); do install -d $(DESTDIR)$(PREFIX)/share/$$d && \
-		cp -fP dist/share/$$d/* $(DESTDIR)$(PREFIX)/share/$$d || exit; done
+	install -d "$(to)/bin" "$(to)/lib/md/node_modules/@koromix"
+	install -m 755 dist/bundle/*.cjs cmd/md-pull cmd/md-run "$(to)/lib/md"
+	install -m 644 dist/bundle/*.js dist/bundle/*.cache "$(to)/lib/md"
+	cp -R node_modules/@koromix/. "$(to)/lib/md/node_modules/@koromix"
+	for c in $(commands); do ln -sf ../lib/md/$$c.cjs "$(to)/bin/$$c"; done
+	for w in $(wrappers); do ln -sf ../lib/md/$$w "$(to)/bin/$$w"; done
+	for d in $(share); do install -d "$(to)/share/$$d" && \
+		cp -fP dist/share/$$d/* "$(to)/share/$$d" || exit; done
+# For every user, whatever the umask was here and when this was built.
+	chmod -R go+rX "$(to)/lib/md"
+	cd dist/share && find . -type f | while read -r f; do chmod go+r "$(to)/share/$$f" || exit; done
 
 uninstall: ## remove what install put below PREFIX
-	rm -rf $(DESTDIR)$(PREFIX)/lib/md
-	for c in $(commands) $(wrappers); do rm -f $(DESTDIR)$(PREFIX)/bin/$$c $(DESTDIR)$(PREFIX)/share/man/man1/$$c.1 \
-		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$c \
-		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$c.fish; done
-	rm -f $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_md-containers
+	rm -rf "$(to)/lib/md"
+	for c in $(commands) $(wrappers); do rm -f "$(to)/bin/$$c" "$(to)/share/man/man1/$$c.1" \
+		"$(to)/share/bash-completion/completions/$$c" "$(to)/share/fish/vendor_completions.d/$$c.fish"; done
+	rm -f "$(to)/share/zsh/site-functions/_md-containers"
 
 clean: ## remove what was built
 	rm -rf dist

@@ -22,11 +22,18 @@ const documents = {
 test('make install puts working commands into DIR/bin, and make uninstall takes them away', {
   skip: needs('make'),
 }, async (t) => {
-  const prefix = scratch(t);
+  const prefix = join(scratch(t), 'with spaces in it');
   // What is built is not to be built again while other tests use it.
   const make = ['make', '-s', '-o', 'dist/.built', '-o', 'build'];
-  const installed = await run([...make, 'install', `PREFIX=${prefix}`], { cwd: root });
+  const installed = await run(['sh', '-c', 'umask 077; exec "$@"', '', ...make, 'install', `PREFIX=${prefix}`], {
+    cwd: root,
+  });
   assert.equal(installed.status, 0, installed.stderr);
+  assert.equal(
+    (await run(['find', prefix, '!', '-type', 'l', '!', '-perm', '-a=r'])).stdout,
+    '',
+    'others can read all of it',
+  );
   assert.deepEqual(readdirSync(join(prefix, 'bin')).sort(), names);
   for (const name of names) {
     assert.ok(realpathSync(join(prefix, 'bin', name)).startsWith(realpathSync(prefix)), name);
