@@ -10,6 +10,7 @@ import { type HostDevice, devices as ownDevices } from './filesystem/devices.js'
 import { deviceNodes } from './filesystem/host-devices.js';
 import { maskedPaths, readOnlyPaths } from './filesystem/masks.js';
 import { placeOfFile } from './filesystem/places.js';
+import type { View } from './filesystem/view.js';
 
 export interface Host {
   /** The last capability that the kernel knows. */
@@ -43,8 +44,8 @@ export interface ProbeOptions {
 }
 
 /** Throws `Failure` when `root` is no directory. */
-export function probeHost(root: string, { devices }: ProbeOptions): Host {
-  const { mode, uid, gid } = directoryStats(root);
+export function probeHost(view: View, { devices }: ProbeOptions): Host {
+  const { mode, uid, gid } = directoryStats(view.lower);
   const cgroups = cgroupLines();
   const status = kernelStatus();
   return {
@@ -57,7 +58,7 @@ export function probeHost(root: string, { devices }: ProbeOptions): Host {
     devices: devices ? deviceNodes('/dev') : undefined,
     rootDirectory: { mode: mode & 0o7777, uid, gid },
     etcFiles: Object.fromEntries(
-      ['hostname', 'hosts', 'resolv.conf'].map((name) => [name, placeOfFile(root, `etc/${name}`)]),
+      ['hostname', 'hosts', 'resolv.conf'].map((name) => [name, placeOfFile(view, `etc/${name}`)]),
     ),
     hosts: textOf('/etc/hosts'),
     resolvConf: textOf('/etc/resolv.conf'),

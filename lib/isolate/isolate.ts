@@ -15,7 +15,6 @@ import { exitStatus, waitForEnd } from '../sys/wait.js';
 import { showChild } from './child-trace.js';
 import { nameOf } from './exec.js';
 import { cloneFailure, execFailure, stepFailure } from './explain.js';
-import type { Layer } from './filesystem/layer.js';
 import type { Cgroup } from './limits/cgroup.js';
 import { type Circumstances, cloneReason, makePlan, type Plan } from './plan.js';
 import type { Settings } from './settings.js';
@@ -30,8 +29,10 @@ export async function isolate(settings: Settings): Promise<number> {
   hold(settings.root);
   const fds = controlPair();
   const image = new Image();
-  const surroundings = await lookAround(settings, fds, image);
-  const circumstances = { ...surroundings, layer: await layerOf(settings, surroundings) };
+  const layers = settings.layer === undefined ? undefined : await import('./filesystem/layer.js');
+  const layer = layers?.holdLayer(settings.layer!, settings.root);
+  const circumstances = await lookAround(settings, fds, image, layer);
+  if (layer) layers?.beginLayer(layer, settings.root, circumstances.maps !== undefined);
   const plan = makePlan(settings, circumstances);
   const program = new Program(plan.steps, image.memory);
   image.write(program, plan.resume);
@@ -76,17 +77,9 @@ function hold(root: string): void {
 
 /** The plan for `--dry-run`: no container is made. */
 export async function planOf(settings: Settings): Promise<Plan> {
-  const surroundings = await lookAround(settings, { supervisor: 3, child: 4 }, new Image());
-  const { layer } = settings;
-  const planned = layer === undefined ? layer : (await import('./filesystem/layer.js')).layerAt(layer);
-  return makePlan(settings, { ...surroundings, layer: planned });
-}
-
-/** Takes the layer that the command line names, if it does. */
-async function layerOf({ layer, root }: Settings, { maps }: Surroundings): Promise<Layer | undefined> {
-  return layer === undefined
-    ? layer
-    : (await import('./filesystem/layer.js')).holdLayer(layer, root, maps !== undefined);
+  const { layer: path, root } = settings;
+  const layer = path === undefined ? undefined : (await import('./filesystem/layer.js')).layerAt(path, root);
+  return makePlan(settings, await lookAround(settings, { supervisor: 3, child: 4 }, new Image(), layer));
 }
 
 function showRefused(refused: Map<string, number>): void {

@@ -11,6 +11,7 @@ import { isAtLeast, kernelVersion } from '../sys/kernel-version.js';
 import { type IdMaps, inUserNamespace } from '../sys/userns.js';
 import { readText } from './document.js';
 import { bindsDevices } from './filesystem/devices.js';
+import type { Layer } from './filesystem/layer.js';
 import { missing, placed } from './filesystem/volumes.js';
 import { checkDevices, type Host, heatCounters, mountsInSys, probeHost } from './host.js';
 import { networkSysctls } from './limits/sysctl.js';
@@ -25,7 +26,7 @@ import { chooseMaps, hasGroups, ttyGroup } from './user/userns.js';
 import { identify } from './user/users.js';
 
 /** What the plan depends on, and what the supervisor needs besides. */
-export interface Surroundings extends Omit<Circumstances, 'layer'> {
+export interface Surroundings extends Circumstances {
   /** With `--seccomp-report`, unless there is no filter. */
   report: Report | undefined;
   /** The bytes that detach. Undefined when there is no terminal and the command line names none. */
@@ -37,17 +38,23 @@ export interface Surroundings extends Omit<Circumstances, 'layer'> {
  * Throws `Failure` for settings that cannot be had here. `control` is the line to the child, `image` what the child
  * becomes.
  */
-export async function lookAround(settings: Settings, control: ControlFds, image: Image): Promise<Surroundings> {
+export async function lookAround(
+  settings: Settings,
+  control: ControlFds,
+  image: Image,
+  layer: Layer | undefined,
+): Promise<Surroundings> {
   refuseDirectories();
+  const view = layer?.view ?? { lower: settings.root };
   const maps = chooseMaps(settings.userns, { uid: process.geteuid!(), gid: process.getegid!() });
   // In a user namespace none of them could be made.
-  const host = probeHost(settings.root, { devices: settings.privileged && maps === undefined });
+  const host = probeHost(view, { devices: settings.privileged && maps === undefined });
   const bindDevices = bindsDevices(maps !== undefined, host.capabilities);
   if (bindDevices) checkDevices();
   const kept = keptCapabilities(settings, maps ? allCapabilities(host) : host.capabilities);
   if (maps && settings.overlay && settings.layer === undefined) warnOfMemory(release());
   const report = settings.seccompReport ? await reportOf(settings, kept) : undefined;
-  const identity = identify(settings.user, readAccountFiles(settings.root), groupsFor(settings, maps));
+  const identity = identify(settings.user, readAccountFiles(view), groupsFor(settings, maps));
   return {
     host,
     kept,
@@ -61,14 +68,15 @@ export async function lookAround(settings: Settings, control: ControlFds, image:
     report,
     reporting: report !== undefined,
     control,
+    layer,
     image: image.steps,
     showing: tracing(),
     windowSize: settings.terminal ? (await import('./terminal/outer.js')).windowSize() : undefined,
     detachKeys: await detachKeysOf(settings),
     stdio: identity.uid === 0 || settings.terminal ? [] : stdioPipes(),
     nulls: nullDevices(),
-    volumes: placed(settings.root, settings.volumes, maps),
-    directories: missing(settings.root, settings.directories),
+    volumes: placed(view, settings.volumes, maps),
+    directories: missing(view, settings.directories),
   };
 }
 

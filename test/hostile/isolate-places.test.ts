@@ -36,11 +36,11 @@ test('a place is resolved as if the image were the whole world', (t) => {
     ['none/../etc', 'etc', 'directory'],
   ];
   for (const [path, at, kind] of cases) {
-    const place = placeInside(root, path);
+    const place = placeInside({ lower: root }, path);
     assert.equal(place.path, at, path);
     assert.equal(place.kind, kind, path);
   }
-  assert.throws(() => placeInside(root, 'a'), /go round in a circle/);
+  assert.throws(() => placeInside({ lower: root }, 'a'), /go round in a circle/);
 });
 
 test('an image whose /etc/resolv.conf is a link to nothing gets the file where the link leads', { skip }, async (t) => {

@@ -174,6 +174,22 @@ test('--layer: one that is exchanged after it was checked is not used', { skip }
   assert.deepEqual([status, stdout], [125, '']);
 });
 
+test('--layer: users, groups and links that were made in it count the next time', { skip }, async (t) => {
+  const root = makeRoot(t, { links: { 'tmp/link': '/bin' } });
+  const flags = ['--layer', join(root, '../layer')];
+  const make = `echo new:x:7:8::/srv/new:/bin/sh >>/etc/passwd; echo more:x:9:new >>/etc/group; mkdir -p /srv/new
+    rm -r /root /tmp; ln -s srv/new /root; mkdir /tmp; busybox chmod 750 /srv; busybox chown 5:6 /srv`;
+  await output(root, make, flags);
+  assert.equal(await output(root, 'id -u; id -G; echo $HOME', [...flags, '-u', 'new']), '7\n8 9\n/srv/new');
+  const volumes = ['--tmpfs', '/srv', '--tmpfs', '/root/a', '--tmpfs', '/tmp/link'];
+  const look = 'stat -c "%a %u:%g" /srv; grep -c -E " /srv/new/a | /tmp/link " /proc/mounts';
+  assert.equal(await output(root, look, [...flags, ...volumes]), '750 5:6\n2');
+  await output(root, 'rm /etc/passwd', flags);
+  const { status, stderr } = await inside(root, 'true', [...flags, '-u', 'new']);
+  assert.match(stderr, /the image has no such name/);
+  assert.equal(status, 125);
+});
+
 test('--layer: it goes with the image and the kind of overlay that it was begun with', { skip }, async (t) => {
   const root = makeRoot(t);
   const layer = join(root, '../layer');

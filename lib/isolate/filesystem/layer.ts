@@ -29,12 +29,17 @@ import { statx } from '../../sys/calls.js';
 import { AT, O, STATX, structStatx } from '../../sys/constants.js';
 import { tryLock } from '../../sys/lock.js';
 import { readRegular, readRootfsDocument } from '../document.js';
+import type { View } from './view.js';
 
 const parts = ['upper', 'work'] as const;
 const notesFile = 'layer.json';
 
 export interface Layer {
   path: string;
+  /** The same directory, by its descriptor. */
+  inside: string;
+  /** It over the tree. */
+  view: View;
   /** Parts that are not there yet: the child makes them, since they may belong to an id of the container's. */
   missing: readonly (typeof parts)[number][];
   /** `stx_ino`, and `stx_dev_major` with `stx_dev_minor`, of the directory that is locked. */
@@ -52,15 +57,15 @@ interface Notes {
 }
 
 /** For `--dry-run`: nothing is made or locked, and `path` need not be there. */
-export function layerAt(path: string): Layer {
-  return { path, missing: missingParts(path, path), inode: new Uint8Array(8), device: new Uint8Array(8) };
+export function layerAt(path: string, root: string): Layer {
+  return layerIn(path, path, root, { inode: new Uint8Array(8), device: new Uint8Array(8) });
 }
 
 /**
- * Begins the layer at `path` over the tree at `root`, or takes the one that is there. It is locked as long as this process
- * lives. Throws `Failure` for a directory that is something else, is in use, or lies over another tree.
+ * Makes a directory for the layer, or takes the one that is there. It is locked as long as this process lives. Throws
+ * `Failure` for a directory that is something else, is in use, or lies over another tree.
  */
-export function holdLayer(path: string, root: string, userNamespace: boolean): Layer {
+export function holdLayer(path: string, root: string): Layer {
   try {
     const tree = realpathSync(root);
     if (`${whereabouts(path)}/`.startsWith(`${tree}/`))
@@ -72,12 +77,17 @@ export function holdLayer(path: string, root: string, userNamespace: boolean): L
     // By the descriptor: where others may exchange the directory, its path may lead to another one by now.
     const inside = `/proc/self/fd/${fd}`;
     accessSync(inside, constants.W_OK);
-    const document = readRootfsDocument(root);
-    checkNotes(path, inside, tree, { image: document?.image, digest: document?.digest, userNamespace });
-    return { path, missing: missingParts(path, inside), ...identity };
+    checkTree(path, inside, tree);
+    return layerIn(path, inside, root, identity);
   } catch (error) {
     throw failureOf(error, `--layer ${path}`);
   }
+}
+
+function layerIn(path: string, inside: string, root: string, identity: Pick<Layer, 'inode' | 'device'>): Layer {
+  const missing = missingParts(path, inside);
+  const upper = missing.includes('upper') ? undefined : join(inside, 'upper');
+  return { path, inside, view: { lower: root, upper }, missing, ...identity };
 }
 
 /** The real path, also when only the directory around it is there. */
@@ -110,24 +120,40 @@ function missingParts(path: string, inside: string): Layer['missing'] {
   });
 }
 
-/** Begins the layer in an empty directory, or checks that the one in it goes with this tree. */
-function checkNotes(path: string, inside: string, tree: string, now: Notes): void {
-  const [lower, notes] = [join(inside, 'lower'), join(inside, notesFile)];
+function checkTree(path: string, inside: string, tree: string): void {
+  if (isUnbegun(inside)) return;
   const entries = readdirSync(inside);
-  if (entries.every((name) => name === notesFile)) {
+  if (!entries.includes('lower')) throw refused(path, 'it is not empty, and no layer', 'name a directory of its own');
+  const below = readlinkSync(join(inside, 'lower'));
+  if (below !== tree)
+    throw refused(
+      path,
+      `this layer lies over ${below}, and not over ${tree}`,
+      wayBack(path, below, notesOf(path, inside)),
+    );
+}
+
+function isUnbegun(inside: string): boolean {
+  return readdirSync(inside).every((name) => name === notesFile);
+}
+
+/** Begins the layer, or checks that the one that is there goes with this tree. Throws `Failure`. */
+export function beginLayer({ path, inside }: Layer, root: string, userNamespace: boolean): void {
+  try {
+    const document = readRootfsDocument(root);
+    const now = { image: document?.image, digest: document?.digest, userNamespace };
+    if (!isUnbegun(inside)) {
+      checkSame(path, root, notesOf(path, inside) ?? now, now);
+      return;
+    }
+    const file = join(inside, notesFile);
     // What an interrupted beginning left, or a link that was put there: it must not be written through.
-    ignoring(['ENOENT'], () => unlinkSync(notes));
-    writeFileSync(notes, `${JSON.stringify(now)}\n`, { flag: 'wx' });
+    ignoring(['ENOENT'], () => unlinkSync(file));
+    writeFileSync(file, `${JSON.stringify(now)}\n`, { flag: 'wx' });
     // The link comes last: without it the layer has not begun.
-    symlinkSync(tree, lower);
-  } else if (!entries.includes('lower')) {
-    throw refused(path, 'it is not empty, and no layer', 'name a directory of its own');
-  } else {
-    const begun = entries.includes(notesFile) ? notesIn(notes, join(path, notesFile)) : now;
-    const below = readlinkSync(lower);
-    if (below !== tree)
-      throw refused(path, `this layer lies over ${below}, and not over ${tree}`, wayBack(path, below, begun));
-    checkSame(path, tree, begun, now);
+    symlinkSync(realpathSync(root), join(inside, 'lower'));
+  } catch (error) {
+    throw failureOf(error, `--layer ${path}`);
   }
 }
 
@@ -147,13 +173,18 @@ function nameOf({ digest }: Notes): string {
 const another = 'begin another one for this image';
 
 /** What to do to go on with a layer when the name of its image has come to mean another one. */
-function wayBack(path: string, below: string, { image, digest }: Notes): string {
+function wayBack(path: string, below: string, begun: Notes | undefined): string {
   if (existsSync(below)) return `${another}, or go on with md-isolate --layer ${path} ${below}`;
-  return image && digest ? `${another}, or get that one back: md-pull ${image}@${digest}` : another;
+  return begun?.image && begun.digest
+    ? `${another}, or get that one back: md-pull ${begun.image}@${begun.digest}`
+    : another;
 }
 
-function notesIn(file: string, name: string): Notes {
-  const it = asObject(asJson(Buffer.from(readRegular(file, constants.O_NOFOLLOW)), name), name);
+/** Undefined where there are none. */
+function notesOf(path: string, inside: string): Notes | undefined {
+  if (!readdirSync(inside).includes(notesFile)) return undefined;
+  const name = join(path, notesFile);
+  const it = asObject(asJson(Buffer.from(readRegular(join(inside, notesFile), constants.O_NOFOLLOW)), name), name);
   return {
     image: optional(it.image, `${name}: image`, asString),
     digest: optional(it.digest, `${name}: digest`, asDigest),

@@ -5,6 +5,7 @@
 import { lstatSync, readlinkSync } from 'node:fs';
 import { errnoName, Failure, failureOf } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
+import { sideOf, type View } from './view.js';
 
 /** As the kernel: path_resolution(7). */
 const maxLinks = 40;
@@ -17,11 +18,11 @@ export interface Place {
 }
 
 /**
- * Resolves a path as for a process whose root is `root`: `..` stops there, and absolute links start there. A link to
+ * Resolves a path as for a process that has this root: `..` stops there, and absolute links start there. A link to
  * something that does not exist gives the place where it would be. Throws `Failure` 125 for links that go round in a
  * circle.
  */
-export function placeInside(root: string, path: string): Place {
+export function placeInside(view: View, path: string): Place {
   const left = path.split('/').reverse();
   // The places on the way, each a part deeper.
   const way: Place[] = [{ path: '', kind: 'directory' }];
@@ -33,7 +34,7 @@ export function placeInside(root: string, path: string): Place {
       continue;
     }
     const place = `${way.at(-1)!.path}/${part}`.replace(/^\//, '');
-    const { kind, link } = lookAt(`${root}/${place}`);
+    const { kind, link } = lookAt(view, place);
     if (link === undefined) {
       way.push({ path: place, kind });
       continue;
@@ -46,7 +47,10 @@ export function placeInside(root: string, path: string): Place {
   return way.at(-1)!;
 }
 
-function lookAt(path: string): { kind: Place['kind']; link?: string } {
+function lookAt(view: View, place: string): { kind: Place['kind']; link?: string } {
+  const side = sideOf(view, place);
+  if (side === undefined) return { kind: undefined };
+  const path = `${side}/${place}`;
   try {
     const stats = lstatSync(path);
     if (stats.isSymbolicLink()) return { kind: 'other', link: readlinkSync(path) };
@@ -61,8 +65,8 @@ function lookAt(path: string): { kind: Place['kind']; link?: string } {
  * The place where a file is to be mounted. Throws `Failure` 125 when the image has a directory there, or a link into
  * /proc, /sys or /dev.
  */
-export function placeOfFile(root: string, path: string): string {
-  const place = placeInside(root, path);
+export function placeOfFile(view: View, path: string): string {
+  const place = placeInside(view, path);
   if (place.kind === 'directory') {
     throw new Failure(Status.isolate, `/${path} of the image`, 'a file is to be mounted there, and it is a directory');
   }

@@ -95,7 +95,9 @@ export function layerSteps(layer: Layer, options: OverlayOptions): Root {
     ...sameSteps(place, layer),
     ...upperSteps(place, options, layer.missing),
   ];
-  const { fd, steps } = overlayIn(place, 'in this directory', parts, options, unfit);
+  // A directory that is renamed is copied, whatever the kernel's default is: view.ts does not look elsewhere for it.
+  const parameters = { redirect_dir: 'nofollow' };
+  const { fd, steps } = overlayIn(place, 'in this directory', parts, options, { parameters, hint: unfit });
   return { fd, steps: options.user ? [...steps, emptiableStep(place)] : steps };
 }
 
@@ -151,11 +153,11 @@ function overlayIn(
   where: string,
   parts: PlanStep[],
   { user, nodev }: OverlayOptions,
-  hint?: Hint,
+  { parameters = {}, hint }: { parameters?: Record<string, string>; hint?: Hint } = {},
 ): Root {
   const overlay = newFileSystem(
     'overlay',
-    { lowerdir: 'lower', upperdir: 'upper', workdir: 'work', ...(user ? { userxattr: true } : {}) },
+    { lowerdir: 'lower', upperdir: 'upper', workdir: 'work', ...parameters, ...(user ? { userxattr: true } : {}) },
     nodev ? MOUNT_ATTR.NODEV : 0,
     `What is written lands in the upper layer, ${where}; the directory below stays as it is.`,
     new Result('root'),

@@ -10,6 +10,7 @@ import { ownerInside } from '../user/userns.js';
 import { nodeAttributes } from './devices.js';
 import { copyOfTree, mountAt, newFileSystem, type TargetKind, type Tree, target } from './mounts.js';
 import { placeInside } from './places.js';
+import { sideOf, type View } from './view.js';
 
 export interface BindVolume {
   type: 'bind';
@@ -39,11 +40,11 @@ export type Volume = BindVolume | TmpfsVolume;
  * links an image has: there the container has to see what the kernel shows (CVE-2019-16884, CVE-2023-28642). Below /dev
  * the image is not looked at, since the container gets a new /dev. Throws `Failure` 64.
  */
-export function placed(root: string, volumes: readonly Volume[], maps: IdMaps | undefined): Volume[] {
+export function placed(view: View, volumes: readonly Volume[], maps: IdMaps | undefined): Volume[] {
   return volumes.map((volume) => {
     const { path, kind } = volume.target.startsWith('dev/')
       ? { path: volume.target, kind: undefined }
-      : placeInside(root, volume.target);
+      : placeInside(view, volume.target);
     const what = `the target /${volume.target}`;
     if (path === '') throw refused(what, 'the root itself is no target');
     if (/^(proc|sys)(\/|$)/.test(path)) throw refused(what, `/${path} belongs to the kernel and cannot be covered`);
@@ -55,7 +56,7 @@ export function placed(root: string, volumes: readonly Volume[], maps: IdMaps | 
       );
     }
     if (volume.type === 'bind') return { ...volume, target: path };
-    const covered = kind === undefined ? { mode: '1777' } : ownerOf(`${root}/${path}`, maps);
+    const covered = kind === undefined ? { mode: '1777' } : ownerOf(`${sideOf(view, path)}/${path}`, maps);
     return { ...volume, target: path, options: { ...covered, ...volume.options } };
   });
 }
@@ -85,14 +86,14 @@ const mostDirectories = 1000;
  * The VOLUMEs that are missing in the tree, with their links resolved. docker mounts a volume on each, so programs find
  * a directory there: /tmp in an image from scratch, for example. Throws `Failure` 125 when there are far too many.
  */
-export function missing(root: string, directories: readonly string[]): string[] {
+export function missing(view: View, directories: readonly string[]): string[] {
   const named = directories.reduce((sum, path) => sum + path.split('/').filter((part) => part !== '').length, 0);
   if (named > mostDirectories) {
     const why = `they name ${named} directories, those above each included, and more than ${mostDirectories} are not made`;
     throw new Failure(Status.isolate, 'the VOLUMEs of the image', why, { hint: 'take them out of DIR.json' });
   }
   return directories
-    .map((path) => placeInside(root, path))
+    .map((path) => placeInside(view, path))
     .filter(({ path, kind }) => kind === undefined && !/^(proc|sys|dev)(\/|$)/.test(path))
     .map(({ path }) => path);
 }

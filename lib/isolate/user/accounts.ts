@@ -7,21 +7,31 @@ import { O, RESOLVE } from '../../sys/constants.js';
 import { openIn } from '../../sys/open-in.js';
 import { isErrno } from '../../sys/syscall.js';
 import { whatRootIs } from '../document.js';
+import { placeInside } from '../filesystem/places.js';
+import { sideOf, type View } from '../filesystem/view.js';
 import type { AccountFiles } from './users.js';
 
 /** Ample: 10,000 users have 0.6 MB. A larger file is no account file. */
 const maxBytes = 4 * 1024 * 1024;
 
-/** The text of /etc/passwd and /etc/group below `root`; each empty when there is no such regular file in the image. */
-export function readAccountFiles(root: string): AccountFiles {
+/** The text of /etc/passwd and /etc/group; each empty when there is no such regular file in the image. */
+export function readAccountFiles(view: View): AccountFiles {
+  return { passwd: readIn(view, 'etc/passwd'), group: readIn(view, 'etc/group') };
+}
+
+function readIn(view: View, path: string): string {
+  // In a layer a link may lead from the one directory to the other: the kernel knows of one alone here.
+  const place = view.upper === undefined ? path : placeInside(view, path).path;
+  const side = sideOf(view, place);
+  if (side === undefined) return '';
   let directory: number;
   try {
-    directory = openSync(root, O.PATH | O.DIRECTORY | O.CLOEXEC);
+    directory = openSync(side, O.PATH | O.DIRECTORY | O.CLOEXEC);
   } catch (error) {
-    throw failureOf(error, root, { hint: whatRootIs });
+    throw failureOf(error, side, { hint: whatRootIs });
   }
   try {
-    return { passwd: readInside(directory, 'etc/passwd'), group: readInside(directory, 'etc/group') };
+    return readInside(directory, place);
   } finally {
     closeSync(directory);
   }
