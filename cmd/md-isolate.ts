@@ -1,8 +1,9 @@
 #!/usr/bin/env node
+import { realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { callerOf } from '../lib/isolate/caller.js';
 import { insteadOf } from '../lib/isolate/docker-flags.js';
-import { readRootfsDocument } from '../lib/isolate/document.js';
+import { readRootfsDocument, whatRootIs } from '../lib/isolate/document.js';
 import { describePlan } from '../lib/isolate/dry-run.js';
 import { isolateFlags } from '../lib/isolate/flags.js';
 import { isolate, planOf } from '../lib/isolate/isolate.js';
@@ -48,15 +49,23 @@ main(
 );
 
 /**
+ * The tree itself. In the store the name of an image is a link, which the next pull may lead elsewhere: document, tree
+ * and lock have to be of the same one.
  * An empty name comes from a variable that is not set. It must not mean the current directory, which may be / of the
  * host.
  */
 function rootOf(directory: string): string {
   if (directory === '')
     throw new Failure(Status.usage, 'DIR', 'it is empty', { hint: 'write . for the current directory' });
+  let path: string;
   try {
-    return resolve(directory);
+    path = resolve(directory);
   } catch (error) {
     throw failureOf(error, 'the current directory', { hint: 'it was removed: cd to one that is there' });
+  }
+  try {
+    return realpathSync.native(path);
+  } catch (error) {
+    throw failureOf(error, path, { hint: whatRootIs });
   }
 }

@@ -1,5 +1,7 @@
 /** What --dry-run and -x tell of a container. */
 import assert from 'node:assert/strict';
+import { realpathSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { makeRoot, needsContainer } from '../support/rootfs.js';
 import { jsonLines, md } from '../support/run.js';
@@ -85,5 +87,18 @@ test('a step that fails is named with its errno and with what to do', { skip: ne
   assert.match(
     stderr,
     /^md-isolate: prlimit64\(0, RLIMIT_NOFILE.*operation not permitted \(EPERM\); only CAP_SYS_RESOURCE raises a hard limit, and nothing above fs\.nr_open\n$/,
+  );
+});
+
+test('a link to a tree is followed once: the next pull may lead it to another tree', async (t) => {
+  const root = realpathSync(makeRoot(t));
+  const name = join(root, '../name');
+  symlinkSync('root', name);
+  const { stdout } = await md('md-isolate', ['--dry-run', '--userns', 'self', name, 'true']);
+  const calls = jsonLines(stdout).map(({ call }) => String(call));
+  assert.ok(calls.some((call) => call.includes(`"${root}"`)));
+  assert.deepEqual(
+    calls.filter((call) => call.includes(`"${name}"`)),
+    [],
   );
 });
