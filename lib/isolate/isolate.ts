@@ -43,6 +43,7 @@ export async function isolate(settings: Settings): Promise<number> {
     if (settings.cgroup) cgroup = (await import('./limits/cgroup.js')).createCgroup(settings.cgroup);
     const pid = start(program, plan, circumstances.maps);
     signals.to(pid);
+    if (layer) layers?.markLayer(layer, pid);
     closeSync(fds.child);
     image.close();
     const status = await attend(pid, {

@@ -17,7 +17,12 @@ const unknown = '0';
 
 /** The mark of this process. */
 export function ownMark(): string {
-  return `${pidNamespace()}.${process.pid}.${processOf(process.pid)?.start ?? 0}`;
+  return markOf(process.pid);
+}
+
+/** The mark of a process that this one can see. */
+export function markOf(pid: number): string {
+  return `${pidNamespace()}.${pid}.${processOf(pid)?.start ?? 0}`;
 }
 
 /** The state of the process with a mark. */

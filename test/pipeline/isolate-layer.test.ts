@@ -105,7 +105,7 @@ test('--layer: a directory that is something else, or lies over another tree, is
 test('--layer: a layer whose beginning was interrupted is begun to the end', { skip }, async (t) => {
   const root = makeRoot(t);
   chownSync(root, 0, 50);
-  const whole = ['layer.json', 'lower', 'upper', 'work'];
+  const whole = ['layer.json', 'lower', 'process', 'upper', 'work'];
   for (const left of [
     [],
     ['layer.json'],
@@ -230,6 +230,25 @@ test('--layer: one container at a time; the next one may begin when it has ended
   child.kill('SIGTERM');
   child.kill('SIGKILL');
   await until(async () => (await inside(root, 'rm /up', flags)).status === 0);
+});
+
+test('--layer: a container that outlives its md-isolate keeps it', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const layer = join(root, '../layer');
+  // busybox su becomes the command, and the change of user takes away the signal that was to end it.
+  const script = 'chmod 777 /tmp; exec su user -s /bin/sh -c "echo >/tmp/up; exec sleep 1000"';
+  const child = spawn('md-isolate', ['--layer', layer, root, 'sh', '-c', script], { env: cleanEnv() });
+  afterwards(t, () => child.kill('SIGKILL'));
+  await until(() => existsSync(join(layer, 'upper/tmp/up')));
+  child.kill('SIGKILL');
+  await until(() => child.signalCode !== null);
+  const { status, stderr } = await inside(root, 'true', ['--layer', layer]);
+  const [, pid = ''] =
+    /layer: process (\d+) writes to it, whose md-isolate was killed; kill -9 \1$/m.exec(stderr) ?? [];
+  assert.ok(pid !== '', stderr);
+  assert.equal(status, 125);
+  process.kill(Number(pid), 'SIGKILL');
+  assert.equal(await output(root, 'ls /tmp', ['--layer', layer]), 'up');
 });
 
 test('--layer: what a layer cannot lie on is said where the kernel refuses it', {

@@ -3,7 +3,7 @@
  *
  * LAYER has the three parts of an overlay: `upper`, what was written; `work`, room of the kernel's; and `lower`, a
  * symbolic link to the tree below. An upper layer makes sense over this tree alone, so `layer.json` tells what the tree
- * was when the layer was begun.
+ * was when the layer was begun. `process` tells who wrote to it last.
  * Source: kernel, Documentation/filesystems/overlayfs.rst.
  */
 import {
@@ -24,15 +24,19 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { asDigest, asJson, asObject, asString, optional } from '../../pipe/check.js';
 import { Failure, failureOf, ignoring } from '../../pipe/failure.js';
+import { pause } from '../../pipe/pause.js';
 import { Status } from '../../pipe/status.js';
+
 import { statx } from '../../sys/calls.js';
 import { AT, O, STATX, structStatx } from '../../sys/constants.js';
 import { tryLock } from '../../sys/lock.js';
+import { lifeOf, markOf } from '../../sys/process-mark.js';
 import { readRegular, readRootfsDocument } from '../document.js';
 import type { View } from './view.js';
 
 const parts = ['upper', 'work'] as const;
 const notesFile = 'layer.json';
+const processLink = 'process';
 
 export interface Layer {
   path: string;
@@ -78,6 +82,7 @@ export function holdLayer(path: string, root: string): Layer {
     const inside = `/proc/self/fd/${fd}`;
     accessSync(inside, constants.W_OK);
     checkTree(path, inside, tree);
+    awaitEnd(path, inside);
     return layerIn(path, inside, root, identity);
   } catch (error) {
     throw failureOf(error, `--layer ${path}`);
@@ -154,6 +159,31 @@ export function beginLayer({ path, inside }: Layer, root: string, userNamespace:
     symlinkSync(realpathSync(root), join(inside, 'lower'));
   } catch (error) {
     throw failureOf(error, `--layer ${path}`);
+  }
+}
+
+/** Leaves word of the first process of the container, as a link to its mark. */
+export function markLayer({ path, inside }: Layer, pid: number): void {
+  try {
+    const link = join(inside, processLink);
+    ignoring(['ENOENT'], () => unlinkSync(link));
+    symlinkSync(markOf(pid), link);
+  } catch (error) {
+    throw failureOf(error, `--layer ${path}`);
+  }
+}
+
+/**
+ * Waits up to a second for the last container. The lock is gone with its md-isolate, and the container may live on when
+ * that was killed and the command has changed its user. Two overlays must not write to the same layer.
+ */
+function awaitEnd(path: string, inside: string): void {
+  if (!readdirSync(inside).includes(processLink)) return;
+  const mark = readlinkSync(join(inside, processLink));
+  for (let tries = 50; ['running', 'stopped'].includes(lifeOf(mark)); tries--) {
+    const pid = mark.split('.')[1];
+    if (tries === 0) throw refused(path, `process ${pid} writes to it, whose md-isolate was killed`, `kill -9 ${pid}`);
+    pause(20);
   }
 }
 
