@@ -17,6 +17,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { lsetxattr } from '../../lib/sys/calls.js';
 import { inside, makeRoot, needsContainer, output, until } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
 import { afterwards, cleanEnv, md, needs, run } from '../support/run.js';
@@ -188,6 +189,34 @@ test('--layer: users, groups and links that were made in it count the next time'
   const { status, stderr } = await inside(root, 'true', [...flags, '-u', 'new']);
   assert.match(stderr, /the image has no such name/);
   assert.equal(status, 125);
+});
+
+test('--layer: what a directory hands down to all in it stays outside', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const around = join(root, '../around');
+  mkdirSync(around);
+  chownSync(around, 0, 50);
+  chmodSync(around, 0o2755);
+  // Two bytes each for the kind and the permissions, four for the id: acl(5). User 1000 may do everything.
+  const entries = [
+    [1, 7, -1],
+    [2, 7, 1000],
+    [4, 7, -1],
+    [16, 7, -1],
+    [32, 5, -1],
+  ] as const;
+  const acl = Buffer.from([
+    2,
+    0,
+    0,
+    0,
+    ...entries.flatMap(([kind, may, id]) => [kind, 0, may, 0, ...new Uint8Array(new Int32Array([id]).buffer)]),
+  ]);
+  lsetxattr(around, 'system.posix_acl_default', acl, acl.length, 0);
+  const layer = join(around, 'layer');
+  const script = 'touch /file; mkdir /directory; stat -c "%a %u:%g" / /file /directory';
+  assert.equal(await output(root, script, ['--layer', layer]), '755 0:0\n644 0:0\n755 0:0');
+  assert.equal(statSync(layer).mode & 0o7777, 0o700);
 });
 
 test('--layer: it goes with the image and the kind of overlay that it was begun with', { skip }, async (t) => {

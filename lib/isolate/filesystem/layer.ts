@@ -26,8 +26,7 @@ import { asDigest, asJson, asObject, asString, optional } from '../../pipe/check
 import { Failure, failureOf, ignoring } from '../../pipe/failure.js';
 import { pause } from '../../pipe/pause.js';
 import { Status } from '../../pipe/status.js';
-
-import { statx } from '../../sys/calls.js';
+import { fchmod, fchown, fremovexattr, statx } from '../../sys/calls.js';
 import { AT, O, STATX, structStatx } from '../../sys/constants.js';
 import { tryLock } from '../../sys/lock.js';
 import { lifeOf, markOf } from '../../sys/process-mark.js';
@@ -81,7 +80,8 @@ export function holdLayer(path: string, root: string): Layer {
     // By the descriptor: where others may exchange the directory, its path may lead to another one by now.
     const inside = `/proc/self/fd/${fd}`;
     accessSync(inside, constants.W_OK);
-    checkTree(path, inside, tree);
+    if (isUnbegun(inside)) disinherit(fd);
+    else checkTree(path, inside, tree);
     awaitEnd(path, inside);
     return layerIn(path, inside, root, identity);
   } catch (error) {
@@ -125,8 +125,14 @@ function missingParts(path: string, inside: string): Layer['missing'] {
   });
 }
 
+/** A group, a set-group-ID bit and a default ACL of the directory around it would be those of all that a container makes. */
+function disinherit(fd: number): void {
+  fchown(fd, process.geteuid!(), process.getegid!());
+  fchmod(fd, 0o700);
+  for (const acl of ['system.posix_acl_default', 'system.posix_acl_access']) fremovexattr.try(fd, acl);
+}
+
 function checkTree(path: string, inside: string, tree: string): void {
-  if (isUnbegun(inside)) return;
   const entries = readdirSync(inside);
   if (!entries.includes('lower')) throw refused(path, 'it is not empty, and no layer', 'name a directory of its own');
   const below = readlinkSync(join(inside, 'lower'));
