@@ -86,7 +86,7 @@ _md_value() {
 _md_reply() {
   local typed=${current#"$lead"} breaks=${COMP_WORDBREAKS//[^=:]/} choice
   case $kind in
-    DIR) compopt -o dirnames ;;
+    DIR | LAYER) compopt -o dirnames ;;
     FILE* | SOURCE* | CMD...) compopt -o default ;;
     # oci:DIR and its like.
     IMAGE*) [[ $typed != *:* ]] || compopt -o default ;;

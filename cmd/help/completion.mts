@@ -30,7 +30,7 @@ export function completes(placeholder: string): {
 } {
   const words = placeholder.split('|').filter((word) => /^[a-z]+$/.test(word));
   if (/^(FILE|SOURCE|CMD\.)/.test(placeholder)) return { words, by: 'files' };
-  if (placeholder === 'DIR') return { words, by: 'directories' };
+  if (placeholder === 'DIR' || placeholder === 'LAYER') return { words, by: 'directories' };
   return { words, by: placeholder.startsWith('IMAGE') ? 'images' : 'nothing' };
 }
 

@@ -52,6 +52,7 @@ const typed: [line: string, result: string | RegExp][] = [
   ['md-run --pull m', 'md-run --pull missing '],
   ['md-pull --off', 'md-pull --offline '],
   ['md-isolate roo', 'md-isolate rootfs/'],
+  ['md-run --layer roo', 'md-run --layer rootfs/'],
   ['md-isolate --seccomp no', 'md-isolate --seccomp notes '],
   ['md-run al', 'md-run alpine '],
   ['md-run -it gh', 'md-run -it ghcr.io/me/tool:1 '],
