@@ -58,11 +58,11 @@ function isAbsent(error: unknown): boolean {
   return ['ENOENT', 'ENAMETOOLONG'].includes(errnoName(error) ?? '');
 }
 
-/** Reads a regular file. Anything else is refused: opening a FIFO, for example, would wait for ever. */
-export function readRegular(path: string, flags: number): string {
+/** Reads a regular file, which messages call `name`. Anything else is refused: opening a FIFO, for example, would wait for ever. */
+export function readRegular(path: string, flags: number, name = path): string {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | flags);
   try {
-    if (!fstatSync(fd).isFile()) throw new Failure(Status.data, path, 'it is no regular file');
+    if (!fstatSync(fd).isFile()) throw new Failure(Status.data, name, 'it is no regular file');
     return readFileSync(fd, 'utf8');
   } finally {
     closeSync(fd);

@@ -36,6 +36,7 @@ import type { View } from './view.js';
 const parts = ['upper', 'work'] as const;
 const notesFile = 'layer.json';
 const processLink = 'process';
+const changed = 'something else than md-isolate changed it';
 
 export interface Layer {
   path: string;
@@ -119,8 +120,7 @@ function own(path: string, fd: number): Pick<Layer, 'inode' | 'device'> {
 function missingParts(path: string, inside: string): Layer['missing'] {
   return parts.filter((part) => {
     const stat = lstatSync(join(inside, part), { throwIfNoEntry: false });
-    if (stat && !stat.isDirectory())
-      throw refused(path, `its ${part} is no directory`, 'something else than md-isolate changed it');
+    if (stat && !stat.isDirectory()) throw refused(path, `its ${part} is no directory`, changed);
     return stat === undefined;
   });
 }
@@ -135,13 +135,21 @@ function disinherit(fd: number): void {
 function checkTree(path: string, inside: string, tree: string): void {
   const entries = readdirSync(inside);
   if (!entries.includes('lower')) throw refused(path, 'it is not empty, and no layer', 'name a directory of its own');
-  const below = readlinkSync(join(inside, 'lower'));
+  const below = linkIn(path, inside, 'lower');
   if (below !== tree)
     throw refused(
       path,
       `this layer lies over ${below}, and not over ${tree}`,
       wayBack(path, below, notesOf(path, inside)),
     );
+}
+
+function linkIn(path: string, inside: string, name: string): string {
+  try {
+    return readlinkSync(join(inside, name));
+  } catch (error) {
+    throw failureOf(error, join(path, name), { hint: changed });
+  }
 }
 
 function isUnbegun(inside: string): boolean {
@@ -185,7 +193,7 @@ export function markLayer({ path, inside }: Layer, pid: number): void {
  */
 function awaitEnd(path: string, inside: string): void {
   if (!readdirSync(inside).includes(processLink)) return;
-  const mark = readlinkSync(join(inside, processLink));
+  const mark = linkIn(path, inside, processLink);
   for (let tries = 50; ['running', 'stopped'].includes(lifeOf(mark)); tries--) {
     const pid = mark.split('.')[1];
     if (tries === 0) throw refused(path, `process ${pid} writes to it, whose md-isolate was killed`, `kill -9 ${pid}`);
@@ -220,7 +228,10 @@ function wayBack(path: string, below: string, begun: Notes | undefined): string 
 function notesOf(path: string, inside: string): Notes | undefined {
   if (!readdirSync(inside).includes(notesFile)) return undefined;
   const name = join(path, notesFile);
-  const it = asObject(asJson(Buffer.from(readRegular(join(inside, notesFile), constants.O_NOFOLLOW)), name), name);
+  const it = asObject(
+    asJson(Buffer.from(readRegular(join(inside, notesFile), constants.O_NOFOLLOW, name)), name),
+    name,
+  );
   return {
     image: optional(it.image, `${name}: image`, asString),
     digest: optional(it.digest, `${name}: digest`, asDigest),
