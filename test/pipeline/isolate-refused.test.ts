@@ -95,7 +95,7 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp, se
       for root; do [ ! -d "$root" ] || break; done
       mount --bind "$root" "$root" && mount -o remount,bind,ro "$root" && exec "$@"' sh "$@"`,
     ['-w', '/not/there'],
-    /\(ENOENT\); the tree lacks it, and it cannot be made there: --overlay helps/,
+    /\(ENOENT\); the tree lacks it, and it cannot be made there: --overlay helps.* room if the disk is full/,
   ],
   [
     'a file of the host at /dev/null, which a user namespace would get',

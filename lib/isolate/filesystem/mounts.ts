@@ -164,7 +164,7 @@ function hintAt(path: string, kind: TargetKind, links: TargetOptions['links']): 
 }
 
 const cannotBeMade =
-  "the tree lacks it, and it cannot be made there: --overlay helps if the tree is read-only, a tree of your own if it is another user's";
+  "the tree lacks it, and it cannot be made there: --overlay helps if the tree is read-only, a tree of your own if it is another user's, and room if the disk is full";
 
 const renaming = 'something on this machine was renamed at that moment, and the path has a ".." in it: try again';
 
