@@ -66,6 +66,18 @@ test('--layer: an ordinary user removes a directory of the image, makes it again
   assert.deepEqual(describeTree(root), before);
 });
 
+test('--layer: a directory of another owner that an ordinary user may not enter is named', {
+  skip: needsRootless || onOverlay,
+}, async (t) => {
+  const { root, home, command } = await rootless(t);
+  const start = (...words: string[]) => run(command('--layer', 'box', ...words), { cwd: home });
+  await start(root, 'mkdir', '-m', '700', '/closed');
+  chownSync(join(home, 'box/upper/closed'), 5, 5);
+  const { status, stderr } = await start('--tmpfs', '/closed/in', root, 'true');
+  assert.match(stderr, /: \/closed\/in of the layer: permission denied \(EACCES\); this user has to be able to enter /);
+  assert.equal(status, 125);
+});
+
 test('--layer: a directory that is something else, or lies over another tree, is refused', { skip }, async (t) => {
   const root = makeRoot(t);
   const path = (name: string, mode = 0o700) => {
