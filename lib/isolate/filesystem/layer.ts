@@ -2,8 +2,8 @@
  * `--layer LAYER`: what a container writes lands in a directory of the host, and is there again the next time.
  *
  * LAYER has the three parts of an overlay: `upper`, what was written; `work`, room of the kernel's; and `lower`, a
- * symbolic link to the tree below. An upper layer makes sense over this tree alone, so `layer.json` tells what the tree
- * was when the layer was begun. `process` tells who wrote to it last.
+ * symbolic link to the tree below. `layer.json` tells what the tree was when the layer was begun (layer-notes.ts), and
+ * `process` who wrote to it last.
  * Source: kernel, Documentation/filesystems/overlayfs.rst.
  */
 import {
@@ -19,22 +19,19 @@ import {
   realpathSync,
   symlinkSync,
   unlinkSync,
-  writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { asDigest, asJson, asObject, asString, optional } from '../../pipe/check.js';
-import { Failure, failureOf, ignoring } from '../../pipe/failure.js';
+import { failureOf, ignoring } from '../../pipe/failure.js';
 import { pause } from '../../pipe/pause.js';
-import { Status } from '../../pipe/status.js';
 import { fchmod, fchown, fremovexattr, statx } from '../../sys/calls.js';
 import { AT, O, STATX, structStatx } from '../../sys/constants.js';
 import { tryLock } from '../../sys/lock.js';
 import { lifeOf, markOf } from '../../sys/process-mark.js';
-import { readRegular, readRootfsDocument } from '../document.js';
+import { readRootfsDocument } from '../document.js';
+import { checkSame, notesFile, notesOf, refused, wayBack, writeNotes } from './layer-notes.js';
 import type { View } from './view.js';
 
 const parts = ['upper', 'work'] as const;
-const notesFile = 'layer.json';
 const processLink = 'process';
 const changed = 'something else than md-isolate changed it';
 
@@ -49,15 +46,6 @@ export interface Layer {
   /** `stx_ino`, and `stx_dev_major` with `stx_dev_minor`, of the directory that is locked. */
   inode: Uint8Array;
   device: Uint8Array;
-}
-
-/** What a layer was begun over. */
-interface Notes {
-  /** Of the image of the tree. Undefined when the tree had no document. */
-  image: string | undefined;
-  digest: string | undefined;
-  /** In one, overlayfs notes in other attributes what was removed: see `OverlayOptions.user`. */
-  userNamespace: boolean;
 }
 
 /** For `--dry-run`: nothing is made or locked, and `path` need not be there. */
@@ -165,10 +153,7 @@ export function beginLayer({ path, inside }: Layer, root: string, userNamespace:
       checkSame(path, root, notesOf(path, inside) ?? now, now);
       return;
     }
-    const file = join(inside, notesFile);
-    // What an interrupted beginning left, or a link that was put there: it must not be written through.
-    ignoring(['ENOENT'], () => unlinkSync(file));
-    writeFileSync(file, `${JSON.stringify(now)}\n`, { flag: 'wx' });
+    writeNotes(inside, now);
     // The link comes last: without it the layer has not begun.
     symlinkSync(realpathSync(root), join(inside, 'lower'));
   } catch (error) {
@@ -199,46 +184,4 @@ function awaitEnd(path: string, inside: string): void {
     if (tries === 0) throw refused(path, `process ${pid} writes to it, whose md-isolate was killed`, `kill -9 ${pid}`);
     pause(20);
   }
-}
-
-/** The tree may have been replaced since; and the notes of one kind of overlay mean nothing to the other. */
-function checkSame(path: string, tree: string, begun: Notes, now: Notes): void {
-  if (begun.digest !== now.digest)
-    throw refused(path, `it was begun over ${nameOf(begun)}, and ${tree} is ${nameOf(now)} now`, another);
-  if (begun.userNamespace === now.userNamespace) return;
-  const [which, flag] = begun.userNamespace ? ['with', 'self or range'] : ['without', 'host'];
-  throw refused(path, `it was begun ${which} a user namespace, and can only be read so`, `add --userns ${flag}`);
-}
-
-function nameOf({ digest }: Notes): string {
-  return digest ?? 'a tree without an image';
-}
-
-const another = 'begin another one for this image';
-
-/** What to do to go on with a layer when the name of its image has come to mean another one. */
-function wayBack(path: string, below: string, begun: Notes | undefined): string {
-  if (existsSync(below)) return `${another}, or go on with md-isolate --layer ${path} ${below}`;
-  return begun?.image && begun.digest
-    ? `${another}, or get that one back: md-pull ${begun.image}@${begun.digest}`
-    : another;
-}
-
-/** Undefined where there are none. */
-function notesOf(path: string, inside: string): Notes | undefined {
-  if (!readdirSync(inside).includes(notesFile)) return undefined;
-  const name = join(path, notesFile);
-  const it = asObject(
-    asJson(Buffer.from(readRegular(join(inside, notesFile), constants.O_NOFOLLOW, name)), name),
-    name,
-  );
-  return {
-    image: optional(it.image, `${name}: image`, asString),
-    digest: optional(it.digest, `${name}: digest`, asDigest),
-    userNamespace: it.userNamespace === true,
-  };
-}
-
-function refused(path: string, why: string, hint?: string): Failure {
-  return new Failure(Status.isolate, `--layer ${path}`, why, { hint });
 }

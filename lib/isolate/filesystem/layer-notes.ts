@@ -1,0 +1,68 @@
+/**
+ * `layer.json` in the directory of a layer: what tree it was begun over, as an upper layer makes sense over that one
+ * alone.
+ */
+import { constants, existsSync, readdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { asDigest, asJson, asObject, asString, optional } from '../../pipe/check.js';
+import { Failure, ignoring } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+import { readRegular } from '../document.js';
+
+export const notesFile = 'layer.json';
+
+/** What a layer was begun over. */
+export interface Notes {
+  /** Of the image of the tree. Undefined when the tree had no document. */
+  image: string | undefined;
+  digest: string | undefined;
+  /** In one, overlayfs notes in other attributes what was removed: see `OverlayOptions.user`. */
+  userNamespace: boolean;
+}
+
+/** Undefined where there are none. */
+export function notesOf(path: string, inside: string): Notes | undefined {
+  if (!readdirSync(inside).includes(notesFile)) return undefined;
+  const name = join(path, notesFile);
+  const it = asObject(asJson(readRegular(join(inside, notesFile), constants.O_NOFOLLOW, name), name), name);
+  return {
+    image: optional(it.image, `${name}: image`, asString),
+    digest: optional(it.digest, `${name}: digest`, asDigest),
+    userNamespace: it.userNamespace === true,
+  };
+}
+
+/** `inside` is the directory, which is not begun. */
+export function writeNotes(inside: string, notes: Notes): void {
+  const file = join(inside, notesFile);
+  // What an interrupted beginning left, or a link that was put there: it must not be written through.
+  ignoring(['ENOENT'], () => unlinkSync(file));
+  writeFileSync(file, `${JSON.stringify(notes)}\n`, { flag: 'wx' });
+}
+
+/** The tree may have been replaced since; and the notes of one kind of overlay mean nothing to the other. */
+export function checkSame(path: string, tree: string, begun: Notes, now: Notes): void {
+  if (begun.digest !== now.digest)
+    throw refused(path, `it was begun over ${nameOf(begun)}, and ${tree} is ${nameOf(now)} now`, another);
+  if (begun.userNamespace === now.userNamespace) return;
+  const [which, flag] = begun.userNamespace ? ['with', 'self or range'] : ['without', 'host'];
+  throw refused(path, `it was begun ${which} a user namespace, and can only be read so`, `add --userns ${flag}`);
+}
+
+function nameOf({ digest }: Notes): string {
+  return digest ?? 'a tree without an image';
+}
+
+const another = 'begin another one for this image';
+
+/** What to do to go on with a layer when the name of its image has come to mean another one. */
+export function wayBack(path: string, below: string, begun: Notes | undefined): string {
+  if (existsSync(below)) return `${another}, or go on with md-isolate --layer ${path} ${below}`;
+  return begun?.image && begun.digest
+    ? `${another}, or get that one back: md-pull ${begun.image}@${begun.digest}`
+    : another;
+}
+
+export function refused(path: string, why: string, hint?: string): Failure {
+  return new Failure(Status.isolate, `--layer ${path}`, why, { hint });
+}
