@@ -267,3 +267,10 @@ test('a quarter of a gigabyte goes through cat without a terminal, byte for byte
     .split('\n');
   assert.equal(through, direct);
 });
+
+test("a pipe on the caller's stderr stays blocking, since others may have it as well", {
+  skip: needsContainer,
+}, async (t) => {
+  const script = '{ md-isolate -t "$1" true >/dev/null; grep flags /proc/self/fdinfo/2; } 2>&1 </dev/null | cat';
+  assert.equal((await shell(script, [makeRoot(t)])).stdout, 'flags:\t01\n');
+});

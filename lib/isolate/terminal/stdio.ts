@@ -13,8 +13,8 @@
 import { fstatSync, readlinkSync } from 'node:fs';
 import { Failure } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
-import { dup3, fchmod, openat2, openHow } from '../../sys/calls.js';
-import { O, RESOLVE } from '../../sys/constants.js';
+import { dup3, fchmod, fcntl, openat2, openHow } from '../../sys/calls.js';
+import { F, O, RESOLVE } from '../../sys/constants.js';
 import { deviceNumber } from '../../sys/device-number.js';
 import { Result } from '../../sys/program.js';
 import { type PlanStep, step } from '../step.js';
@@ -67,6 +67,17 @@ export function stdioSteps(pipes: readonly StdioPipe[]): PlanStep[] {
       { onError: 'continue' },
     ),
   );
+}
+
+/**
+ * To be called before a stream of node:net or node:tty is made. When one is destroyed it looks at `process.stderr`,
+ * which thereby comes into being and makes descriptor 2 non-blocking, for all processes that have that pipe or socket.
+ * So it is made here, and that is undone.
+ */
+export function keepStderrBlocking(): void {
+  const flags = fcntl(2, F.GETFL, 0);
+  void process.stderr;
+  fcntl(2, F.SETFL, flags);
 }
 
 /** Those of the descriptors 0, 1 and 2 that are the host's null device. */

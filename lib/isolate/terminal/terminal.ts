@@ -14,6 +14,7 @@ import { F } from '../../sys/constants.js';
 import { DetachKeys } from './keys.js';
 import { OuterTerminal } from './outer.js';
 import { PtyMaster } from './pty-master.js';
+import { keepStderrBlocking } from './stdio.js';
 
 /** Ctrl-D: whoever reads from a terminal takes it for the end (VEOF in termios(3)). */
 const endOfInput = 0x04;
@@ -44,6 +45,7 @@ export interface Terminal {
  * on.
  */
 export function attachTerminal(master: number, { detachKeys, onDetach }: TerminalOptions): Terminal {
+  keepStderrBlocking();
   const outer = isatty(0) ? new OuterTerminal() : undefined;
   const inner = new PtyMaster(master);
   const input = openInput();
