@@ -51,7 +51,7 @@ test: check ## all tests; as root the isolation tests run as well
 
 # What other releases of Node may do differently: start, streams, zlib, terminals, threads beside a fork. The other
 # tests of the pipeline are about what this project does, which is the same on each.
-node-tests := pipeline/isolate pipeline/isolate-terminal pipeline/pipe pipeline/unpack unit/compression unit/sys-program
+node-tests := pipeline/isolate pipeline/isolate-sockets pipeline/isolate-terminal pipeline/pipe pipeline/unpack unit/compression unit/sys-program
 
 # Architecture and release. The package is Node's own build, which needs no libraries but those of C and C++.
 npm-node = npm install --no-save --no-audit --no-fund --loglevel=error --prefix dist/nodes/$(2) node-linux-$(1)@$(2)

@@ -20,6 +20,7 @@ import { type Circumstances, cloneReason, makePlan, type Plan } from './plan.js'
 import type { Settings } from './settings.js';
 import { endUnlessHandled, forwardedWithTerminal, Signals } from './supervise.js';
 import { lookAround, type Surroundings } from './surroundings.js';
+import type { OutputPipe } from './terminal/sockets.js';
 
 /**
  * Runs a command in a container; returns its exit status, 128 + n for a signal. Throws `Failure`: 126 or 127 when the command
@@ -45,6 +46,7 @@ export async function isolate(settings: Settings): Promise<number> {
     signals.to(pid);
     if (layer) layers?.markLayer(layer, pid);
     closeSync(fds.child);
+    for (const { write } of circumstances.outputs) closeSync(write);
     image.close();
     const status = await attend(pid, {
       program,
@@ -131,9 +133,14 @@ async function attend(
     control.open();
   }
   if (circumstances.showing) showChild(program, plan, control, report);
-  if (master === undefined) return waitForEnd(pid);
+  if (master !== undefined) return attendTerminal(pid, master, circumstances.detachKeys!, signals);
+  if (circumstances.outputs.length > 0) return attendOutputs(pid, circumstances.outputs, signals);
+  return waitForEnd(pid);
+}
+
+async function attendTerminal(pid: number, master: number, detachKeys: Buffer, signals: Signals): Promise<number> {
   const { attachTerminal } = await import('./terminal/terminal.js');
-  const terminal = attachTerminal(master, { detachKeys: circumstances.detachKeys! });
+  const terminal = attachTerminal(master, { detachKeys });
   const hungUp = () => endUnlessHandled(pid);
   process.on('SIGHUP', hungUp);
   try {
@@ -148,6 +155,14 @@ async function attend(
     terminal.restore();
     process.off('SIGHUP', hungUp);
   }
+}
+
+async function attendOutputs(pid: number, outputs: readonly OutputPipe[], signals: Signals): Promise<number> {
+  const { copyOutputs } = await import('./terminal/output.js');
+  // As with a terminal, signals end this process from then on, also while it waits for a slow reader.
+  const ended = waitForEnd(pid).finally(() => signals.end());
+  await copyOutputs(outputs, ended);
+  return ended;
 }
 
 function throwIfFailed(program: Program, plan: Plan, settings: Settings, { maps }: Circumstances): void {

@@ -53,6 +53,7 @@ import { filterStep, reportingSteps } from './seccomp/steps.js';
 import type { Settings } from './settings.js';
 import type { PlanStep } from './step.js';
 import { consoleSteps } from './terminal/console.js';
+import { type OutputPipe, ownerSteps, pipeSteps } from './terminal/sockets.js';
 import { nullSteps, type StdioPipe, stdioSteps } from './terminal/stdio.js';
 import { boundingSteps, capabilityStep } from './user/capabilities.js';
 import { identitySteps } from './user/identity.js';
@@ -90,6 +91,8 @@ export interface Circumstances {
   windowSize: Buffer | undefined;
   /** Pipes on descriptors 0, 1 and 2 that the user has to be able to open by name. */
   stdio: readonly StdioPipe[];
+  /** Pipes in the place of sockets on descriptors 1 and 2. */
+  outputs: readonly OutputPipe[];
   /** Those of descriptors 0, 1 and 2 that are the host's null device. */
   nulls: readonly number[];
   /** The volumes, with the links of the image resolved. */
@@ -129,6 +132,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     ...birthSteps(settings, circumstances),
     ...treeSteps(settings, circumstances),
     ...stdioSteps(circumstances.stdio),
+    ...ownerSteps(circumstances.outputs, circumstances.identity.uid),
     ...closeSteps(control),
     // Before the filter, which need not let these pass.
     calledOff.look,
@@ -158,13 +162,18 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
 }
 
 /** A program of its own, ids, cgroup, host name, loopback: everything that has nothing to do with files. */
-function birthSteps({ hostname, network, cgroup }: Settings, { maps, control, image }: Circumstances): PlanStep[] {
+function birthSteps(
+  { hostname, network, cgroup }: Settings,
+  { maps, control, image, outputs }: Circumstances,
+): PlanStep[] {
   const user = maps !== undefined;
   const moves = cgroup !== undefined;
   const gate = user || moves ? gateSteps(control, gateReason(user, moves)) : [];
   const change = changeSteps(image, control.child);
   return [
     ...controlSteps(control),
+    // The next program gets no other descriptor of these pipes.
+    ...pipeSteps(outputs),
     // A process whose ids are not mapped yet would lose its capabilities by execve(2).
     ...(user ? [...gate, ...change] : [...change, ...gate]),
     ...(moves ? [cgroupNamespaceStep()] : []),

@@ -19,7 +19,8 @@ import type { Circumstances } from './plan.js';
 import type { Filter, Target } from './seccomp/index.js';
 import type { Report } from './seccomp/report.js';
 import type { Settings } from './settings.js';
-import { nullDevices, refuseDirectories, stdioPipes } from './terminal/stdio.js';
+import { outputPipes } from './terminal/sockets.js';
+import { nullDevices, refuseDirectories, statStdio, stdioPipes } from './terminal/stdio.js';
 import { readAccountFiles } from './user/accounts.js';
 import { chooseCapabilities, missingCapabilities } from './user/capabilities.js';
 import { chooseMaps, hasGroups, ttyGroup } from './user/userns.js';
@@ -44,7 +45,8 @@ export async function lookAround(
   image: Image,
   layer: Layer | undefined,
 ): Promise<Surroundings> {
-  refuseDirectories();
+  const stdio = statStdio();
+  refuseDirectories(stdio);
   const view = layer?.view ?? { lower: settings.root };
   const maps = chooseMaps(settings.userns, { uid: process.geteuid!(), gid: process.getegid!() });
   // In a user namespace none of them could be made.
@@ -73,8 +75,9 @@ export async function lookAround(
     showing: tracing(),
     windowSize: settings.terminal ? (await import('./terminal/outer.js')).windowSize() : undefined,
     detachKeys: await detachKeysOf(settings),
-    stdio: identity.uid === 0 || settings.terminal ? [] : stdioPipes(),
-    nulls: nullDevices(),
+    stdio: identity.uid === 0 || settings.terminal ? [] : stdioPipes(stdio),
+    outputs: settings.terminal ? [] : outputPipes(stdio),
+    nulls: nullDevices(stdio),
     volumes: placed(view, settings.volumes, maps),
     directories: missing(view, settings.directories),
   };

@@ -63,6 +63,7 @@ function plan(flags: Partial<IsolateFlags> = {}, circumstances: Partial<Circumst
     windowSize: undefined,
     layer: undefined,
     stdio: [],
+    outputs: [],
     nulls: [],
     volumes: chosen.volumes,
     directories: [],
@@ -300,4 +301,13 @@ test('a terminal is the default on a terminal, unless only -i is given', () => {
   assert.equal(at(true, { interactive: true }), false);
   assert.equal(at(false, { tty: true }), true);
   assert.equal(at(true, { interactive: true, tty: true }), true);
+});
+
+test('a pipe in the place of a socket is taken before the next program, and becomes the property of the user', () => {
+  const outputs = [{ fds: [1, 2], read: 30, write: 31 }];
+  const order = ['close(20)', 'dup3(31, 1, 0)', 'dup3(31, 2, 0)', 'execveat('];
+  before(calls({}, { outputs }), ...order);
+  assert.ok(!calls({}, { outputs }).some((call) => call.startsWith('fchown(1')));
+  const identity = { uid: 1000, gid: 1000, groups: [1000], home: '/' };
+  before(calls({}, { outputs, identity }), ...order, 'fchown(1, 1000, -1)', 'close_range(3', 'setresuid');
 });

@@ -1,5 +1,6 @@
 /**
- * The caller's own files on descriptors 0, 1 and 2, which the command gets as they are.
+ * The caller's own files on descriptors 0, 1 and 2, which the command gets as they are, except for some sockets: see
+ * sockets.ts.
  *
  * A user other than root cannot simply open `/dev/stdout`. It leads to /proc/self/fd/1, and opening that checks
  * permissions again. A pipe can only be opened by its maker (mode 0600), so programs that use /dev/stdout as a log file
@@ -10,7 +11,7 @@
  * are changed, and only as far as needed: others may open the input for reading and the outputs for writing. That gives
  * away nothing, since /proc/PID/fd is closed to everybody who does not have the pipe already.
  */
-import { fstatSync, readlinkSync } from 'node:fs';
+import { fstatSync, readlinkSync, type Stats } from 'node:fs';
 import { Failure } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
 import { dup3, fchmod, fcntl, openat2, openHow } from '../../sys/calls.js';
@@ -19,18 +20,23 @@ import { deviceNumber } from '../../sys/device-number.js';
 import { Result } from '../../sys/program.js';
 import { type PlanStep, step } from '../step.js';
 
+/** Of each of the descriptors 0, 1 and 2, in this order. */
+export type Stdio = readonly [Stats, Stats, Stats];
+
+export function statStdio(): Stdio {
+  return [fstatSync(0), fstatSync(1), fstatSync(2)];
+}
+
 /**
  * A directory of the host on descriptor 0, 1 or 2 would be a way out of the container: /proc/self/fd/0 leads into it,
  * and `..` from there to the rest of the host. Throws `Failure` 64.
  */
-export function refuseDirectories(): void {
-  for (const fd of [0, 1, 2]) {
-    if (fstatSync(fd).isDirectory()) {
-      throw new Failure(Status.usage, nameOf(fd), 'it is a directory of the host, and would be open to the container', {
-        hint: 'mount it: -v SOURCE:TARGET',
-      });
-    }
-  }
+export function refuseDirectories(stdio: Stdio): void {
+  const fd = stdio.findIndex((stats) => stats.isDirectory());
+  if (fd < 0) return;
+  throw new Failure(Status.usage, nameOf(fd), 'it is a directory of the host, and would be open to the container', {
+    hint: 'mount it: -v SOURCE:TARGET',
+  });
 }
 
 /** An anonymous pipe on descriptor 0, 1 or 2. */
@@ -40,8 +46,8 @@ export interface StdioPipe {
   mode: number;
 }
 
-export function stdioPipes(): StdioPipe[] {
-  return [0, 1, 2].filter(isPipe).map((fd) => ({ fd, mode: fstatSync(fd).mode & 0o777 }));
+export function stdioPipes(stdio: Stdio): StdioPipe[] {
+  return [0, 1, 2].filter(isPipe).map((fd) => ({ fd, mode: stdio[fd]!.mode & 0o777 }));
 }
 
 /** proc_pid_fd(5): a pipe from pipe(2) is shown as `pipe:[INODE]`, one with a name by its path. */
@@ -54,7 +60,7 @@ function isPipe(fd: number): boolean {
   }
 }
 
-function nameOf(fd: number): string {
+export function nameOf(fd: number): string {
   return ['stdin', 'stdout', 'stderr'][fd]!;
 }
 
@@ -81,9 +87,9 @@ export function keepStderrBlocking(): void {
 }
 
 /** Those of the descriptors 0, 1 and 2 that are the host's null device. */
-export function nullDevices(): number[] {
+export function nullDevices(stdio: Stdio): number[] {
   return [0, 1, 2].filter((fd) => {
-    const stats = fstatSync(fd);
+    const stats = stdio[fd]!;
     return stats.isCharacterDevice() && stats.rdev === deviceNumber(1, 3);
   });
 }

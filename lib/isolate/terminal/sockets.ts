@@ -1,0 +1,73 @@
+/**
+ * Sockets on stdout and stderr, which a unit of systemd has there. No socket can be opened by name: /dev/stdout leads
+ * to /proc/self/fd/1, where open(2) fails with ENXIO, and images whose log file is a link to it would not start. So the
+ * command gets a pipe, as from docker, and the supervisor copies from there to the socket (output.ts).
+ *
+ * A socket on stdin stays what it is: whoever copies has to read ahead, and what the command does not read belongs to
+ * the caller. So does one that is on stdin and an output: it is a connection, as from inetd, and the command may treat
+ * it as one. So does one that is no stream: each write to it is a message, and a pipe would not keep them apart.
+ */
+import { trace } from '../../pipe/trace.js';
+import { dup3, fchown, fcntl, getsockopt, pipe2 } from '../../sys/calls.js';
+import { F, O } from '../../sys/constants.js';
+import { type PlanStep, step } from '../step.js';
+import { nameOf, type Stdio } from './stdio.js';
+
+const SOL_SOCKET = 1;
+const SO_TYPE = 3;
+const SOCK_STREAM = 1;
+
+/** A pipe in the place of a socket. */
+export interface OutputPipe {
+  /** The descriptors that are this socket: 1, 2 or both, which then keep their common order. */
+  fds: readonly number[];
+  read: number;
+  write: number;
+}
+
+/** Makes the pipes that are needed. Usually that is none. */
+export function outputPipes(stdio: Stdio): OutputPipe[] {
+  const [stdin, stdout, stderr] = stdio;
+  const fds = [1, 2].filter((fd) => stdio[fd]!.isSocket() && !isSame(stdio[fd]!, stdin) && isStream(fd));
+  const common = fds.length === 2 && isSame(stdout, stderr);
+  return common ? [outputPipe(fds)] : fds.map((fd) => outputPipe([fd]));
+}
+
+function isSame(a: Stdio[number], b: Stdio[number]): boolean {
+  return a.dev === b.dev && a.ino === b.ino;
+}
+
+function isStream(fd: number): boolean {
+  const type = Buffer.alloc(4);
+  const size = Buffer.alloc(4);
+  size.writeInt32LE(type.length);
+  getsockopt(fd, SOL_SOCKET, SO_TYPE, type, size);
+  return type.readInt32LE() === SOCK_STREAM;
+}
+
+function outputPipe(fds: readonly number[]): OutputPipe {
+  const ends = Buffer.alloc(8);
+  trace(`# ${why(fds)}`);
+  pipe2(ends, O.CLOEXEC);
+  const read = ends.readInt32LE(0);
+  fcntl(read, F.SETFL, O.NONBLOCK);
+  return { fds, read, write: ends.readInt32LE(4) };
+}
+
+function why(fds: readonly number[]): string {
+  return `The caller's ${fds.map(nameOf).join(' and ')} is a socket, which nobody can open by name (ENXIO): the command gets a pipe, and the supervisor copies.`;
+}
+
+/** The command writes to the pipes. */
+export function pipeSteps(pipes: readonly OutputPipe[]): PlanStep[] {
+  return pipes.flatMap(({ fds, write }) => fds.map((fd) => step(dup3, [write, fd, 0], why(fds), { man: 'open(2)' })));
+}
+
+/** Unlike those of the caller, these pipes are made for this container alone: they become the user's, as in docker. */
+export function ownerSteps(pipes: readonly OutputPipe[], uid: number): PlanStep[] {
+  if (uid === 0) return [];
+  // An id that the user namespace does not have is an error later on, where the message can say so.
+  return pipes.map(({ fds: [fd] }) =>
+    step(fchown, [fd!, uid, -1], `The user may open /dev/${nameOf(fd!)} by name.`, { onError: 'continue' }),
+  );
+}

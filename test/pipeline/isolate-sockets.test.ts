@@ -1,0 +1,134 @@
+/**
+ * Sockets on stdout and stderr, which cannot be opened by name: the command gets pipes. Node's `spawn` makes sockets,
+ * so that most other tests of containers go this way as well. As root.
+ */
+import assert from 'node:assert/strict';
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { fcntl, socketpair } from '../../lib/sys/calls.js';
+import { F, O } from '../../lib/sys/constants.js';
+import { inside, makeRoot, needsContainer, until } from '../support/rootfs.js';
+import { afterwards, binDir, cleanEnv, jsonLines, killAfterwards, md, shell } from '../support/run.js';
+
+const skip = needsContainer;
+
+/** `md-isolate ROOT sh -c SCRIPT`, killed after the test. */
+function start(t: TestContext, script: string, stdio: StdioOptions): ChildProcess {
+  const child = spawn(join(binDir, 'md-isolate'), [makeRoot(t), 'sh', '-c', script], { stdio, env: cleanEnv() });
+  killAfterwards(t, child);
+  return child;
+}
+
+async function statusOf(child: ChildProcess): Promise<number | null> {
+  const [status] = (await once(child, 'exit')) as [number | null];
+  return status;
+}
+
+/** Two ends of a socket, closed after the test. */
+function pairOf(t: TestContext, type: number): [number, number] {
+  const fds = Buffer.alloc(8);
+  socketpair(1, type | O.CLOEXEC, 0, fds);
+  const ends: [number, number] = [fds.readInt32LE(0), fds.readInt32LE(4)];
+  for (const fd of ends) afterwards(t, () => closeSync(fd));
+  return ends;
+}
+
+test('/dev/stdout and /dev/stderr open by name, for any user', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const script = 'echo said > /dev/stdout; echo told >> /dev/stderr; cat /dev/null <> /dev/stdout';
+  for (const flags of [[], ['-u', 'user'], ['--userns', 'self'], ['--init', '-u', 'user']]) {
+    const { stdout, stderr, status } = await inside(root, script, flags);
+    assert.deepEqual({ stdout, stderr, status }, { stdout: 'said\n', stderr: 'told\n', status: 0 }, flags.join(' '));
+  }
+});
+
+test('stdout and stderr that are one socket keep their order', { skip }, async (t) => {
+  const script = 'for i in $(seq 1 2000); do echo $i; echo $i >&2; done';
+  const { stdout } = await shell('exec md-isolate "$1" sh -c "$2" 2>&1', [makeRoot(t), script]);
+  const expected = Array.from({ length: 2000 }, (_, i) => `${i + 1}\n${i + 1}\n`).join('');
+  assert.equal(stdout, expected);
+});
+
+test('all that was written arrives, whatever ends the command and whoever still has the pipe inside', {
+  skip,
+}, async (t) => {
+  const script = 'sleep 1000 & head -c 60000 /dev/zero; kill -9 $$';
+  const { stdout, status } = await inside(makeRoot(t), script, ['--init']);
+  assert.deepEqual([stdout.length, status], [60_000, 137]);
+});
+
+test('a command waits for a slow reader, and md-isolate stays until that has all', { skip }, async (t) => {
+  const child = start(t, 'head -c 3000000 /dev/zero; echo written >&2; exit 7', ['ignore', 'pipe', 'pipe']);
+  let told = '';
+  child.stderr!.on('data', (text) => {
+    told += text;
+  });
+  const ended = statusOf(child);
+  await new Promise((done) => setTimeout(done, 200));
+  assert.equal(told, '');
+  let bytes = 0;
+  for await (const chunk of child.stdout!) bytes += (chunk as Buffer).length;
+  assert.equal(bytes, 3_000_000);
+  assert.equal(await ended, 7);
+});
+
+test('the end of a container does not wait for whoever outside has its pipe', { skip }, async (t) => {
+  const child = start(t, 'read line; echo last', ['pipe', 'pipe', 'inherit']);
+  const children = `/proc/${child.pid}/task/${child.pid}/children`;
+  await until(() => /\d/.test(readFileSync(children, 'utf8')));
+  const inner = readFileSync(children, 'utf8').trim();
+  await until(() => readFileSync(`/proc/${inner}/comm`, 'utf8') === 'sh\n');
+  const held = openSync(`/proc/${inner}/fd/1`, 'w');
+  afterwards(t, () => closeSync(held));
+  child.stdin!.end('go\n');
+  const ended = statusOf(child);
+  let said = '';
+  for await (const chunk of child.stdout!) said += chunk;
+  assert.equal(said, 'last\n');
+  assert.equal(await ended, 0);
+});
+
+test('when nobody reads any more, writing fails for the command, and its status is its own', { skip }, async (t) => {
+  const child = start(t, 'yes; echo "yes ended" >&2; exit 7', ['ignore', 'pipe', 'pipe']);
+  const ended = statusOf(child);
+  child.stdout!.once('data', () => child.stdout!.destroy());
+  let told = '';
+  for await (const chunk of child.stderr!) told += chunk;
+  assert.match(told, /yes ended\n$/);
+  assert.equal(await ended, 7);
+});
+
+test('a connection on stdin and stdout stays a socket, as does one that is no stream', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const script = 'readlink /proc/self/fd/0; readlink /proc/self/fd/1; readlink /proc/self/fd/2 >&2';
+  const { stdout, stderr } = await shell('exec md-isolate "$1" sh -c "$2" <&1', [root, script]);
+  assert.match(stdout, /^(socket:\[\d+\]\n)\1$/);
+  assert.match(stderr, /^pipe:/);
+
+  const SOCK_SEQPACKET = 5;
+  const [ours, theirs] = pairOf(t, SOCK_SEQPACKET);
+  assert.equal(await statusOf(start(t, 'echo one; echo another', ['ignore', theirs, 'inherit'])), 0);
+  const message = Buffer.alloc(100);
+  assert.equal(message.toString('latin1', 0, readSync(ours, message)), 'one\n');
+});
+
+test('the socket stays blocking for others that have it', { skip }, async (t) => {
+  const [, theirs] = pairOf(t, 1);
+  // Long enough that Node reads the pipe.
+  assert.equal(await statusOf(start(t, 'sleep 0.1', ['ignore', theirs, theirs])), 0);
+  assert.equal(fcntl(theirs, F.GETFL, 0) & O.NONBLOCK, 0);
+});
+
+test('--dry-run and -x tell of the pipe and the reason', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const { stdout } = await md('md-isolate', ['--dry-run', root, 'true']);
+  const steps = jsonLines(stdout).filter(({ why }) => String(why).includes('is a socket'));
+  assert.equal(steps.length, 2);
+  assert.match(String(steps[0]!.call), /^dup3\(\d+, 1, 0\)$/);
+  const { stderr } = await md('md-isolate', ['-x', root, 'true']);
+  assert.match(stderr, /# The caller's stdout is a socket.*\n.*pipe2\(/);
+  assert.match(stderr, /\[child\] dup3\(\d+, 2, 0\) = 2\n/);
+});
