@@ -1,7 +1,10 @@
 /** Memory outside of the JavaScript heap. It keeps its address, and a child can share it. */
+import { errnoText, Failure } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
 import { ftruncate, mmap, mprotect } from './calls.js';
 import { MAP, PROT } from './constants.js';
 import { viewMemory } from './ffi.js';
+import { SyscallError } from './syscall.js';
 
 /**
  * An address for memory that another program has to map at the same place: far from where the kernel maps things by
@@ -42,6 +45,18 @@ export class Arena {
 export function mapCode(code: Buffer): number {
   const address = mmap(null, code.length, PROT.READ | PROT.WRITE, MAP.PRIVATE | MAP.ANONYMOUS, -1, 0);
   viewMemory(address, code.length).set(code);
-  mprotect(address, code.length, PROT.READ | PROT.EXEC);
+  try {
+    mprotect(address, code.length, PROT.READ | PROT.EXEC);
+  } catch (error) {
+    throw error instanceof SyscallError ? unexecutable(error) : error;
+  }
   return address;
+}
+
+/** Node itself lives only with --jitless where this is refused. A caller may take EACCES for that of a file, but no `Failure`. */
+function unexecutable(error: SyscallError): Failure {
+  return new Failure(Status.notPermitted, error.call, errnoText(error.code), {
+    cause: error,
+    hint: 'memory may not be made executable here: MemoryDenyWriteExecute of a unit forbids that, and SELinux without sudo setsebool allow_execmem 1',
+  });
 }

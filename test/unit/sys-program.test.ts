@@ -22,6 +22,19 @@ function runChild(program: Program): number {
   return (wait & 0x7f) === 0 ? wait >> 8 : -(wait & 0x7f);
 }
 
+test('where memory may not become executable, the message says what forbids it', (t) => {
+  // PR_SET_MDWE with PR_MDWE_REFUSE_EXEC_GAIN, what MemoryDenyWriteExecute of a unit sets; of Linux 6.3.
+  const script = `
+    const { prctl } = await import('${new URL('../../lib/sys/calls.js', import.meta.url)}');
+    const { mapCode } = await import('${new URL('../../lib/sys/memory.js', import.meta.url)}');
+    if (prctl.try(65, 1, 0, 0, 0) < 0) process.stdout.write('not there');
+    else try { mapCode(Buffer.alloc(16)); } catch (error) { process.stdout.write(error.message); }`;
+  const node = ['--jitless', '--no-warnings', '--input-type=module', '--eval', script];
+  const message = execFileSync(process.execPath, node, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  if (message === 'not there') t.skip('the kernel has no PR_SET_MDWE');
+  else assert.match(message, /^mprotect\(.*\(EACCES\); .*MemoryDenyWriteExecute .*sudo setsebool allow_execmem 1$/);
+});
+
 test('a child makes the calls in order, and the parent reads each result', () => {
   const steps = [stepOf(sys.umask, [0o27]), stepOf(sys.umask, [0o22]), exit(7)];
   const program = new Program(steps);
