@@ -1,18 +1,32 @@
-/** What confines this process, as inside a container, told in the flags with which docker and podman do without it. */
+/** What confines this process: a container around it, or a policy of this host. The hints say how to do without. */
 import { capabilities } from './constants.js';
 import { kernelText, ownStatus, statusBits } from './proc-status.js';
 
 /**
- * The hint when this process is confined, as inside a container; undefined when it is not. `user`: for a user namespace,
- * which needs no capability.
+ * The hint when this process is confined; undefined when it is not. A container is told by the flags with which docker
+ * and podman do without its confinement. `user`: for a user namespace, which needs no capability.
  */
 export function confinedHint(user: boolean): string | undefined {
-  const profile = appArmorProfile();
   const flags = liftingFlags(user);
+  if (flags.length === 0) return policyHint(user);
+  const profile = appArmorProfile();
   if (profile) flags.push('--security-opt apparmor=unconfined');
-  if (flags.length === 0) return undefined;
   const by = profile ? ` by the AppArmor profile ${profile}` : '';
-  return `this process is confined${by}, as inside another container: start that one with ${flags.join(' ')}`;
+  const hint = `this process is confined${by}, as inside another container: start that one with ${flags.join(' ')}`;
+  return user ? `${hint}, and ${unmasking}` : hint;
+}
+
+/** The hint when a policy of AppArmor or SELinux confines this process; undefined when none does. */
+export function policyHint(user: boolean, read = kernelText): string | undefined {
+  const profile = appArmorProfile(read);
+  if (profile) {
+    const rule = user ? ' and "userns,"' : '';
+    return `this process is confined by the AppArmor profile ${profile}: write flags=(unconfined)${rule} into it, or if it is that of a container, start that one with --security-opt apparmor=unconfined`;
+  }
+  const context = seLinuxContext(read);
+  return (
+    context && `SELinux confines this process to ${context}: sudo ausearch -m avc tells what it refuses${orAsRoot()}`
+  );
 }
 
 /** The end of a hint, for those who are not root yet. */
@@ -34,10 +48,24 @@ function liftingFlags(user: boolean): string[] {
 export const unmasking = 'with its paths unmasked (docker: --security-opt systempaths=unconfined, podman: unmask=ALL)';
 
 /** The profile that confines this process, if any does. Source: kernel, Documentation/admin-guide/LSM/apparmor.rst. */
-function appArmorProfile(): string | undefined {
-  if (!kernelText('/sys/module/apparmor/parameters/enabled')?.startsWith('Y')) return undefined;
-  const current = kernelText('/proc/self/attr/apparmor/current') ?? '';
-  // A name and a mode, as in `docker-default (enforce)`; `unconfined` alone, or as the mode of a profile that allows all.
-  const [, name, mode] = /^(.+) \((\w+)\)$/m.exec(current) ?? [];
+function appArmorProfile(read = kernelText): string | undefined {
+  const { name, mode } = appArmorLabel(read);
   return mode === 'unconfined' ? undefined : name;
+}
+
+/**
+ * A name and a mode, as in `docker-default (enforce)`. What no profile is for has neither; a profile that allows all has the
+ * mode `unconfined`.
+ */
+export function appArmorLabel(read = kernelText): { name?: string | undefined; mode?: string | undefined } {
+  if (!read('/sys/module/apparmor/parameters/enabled')?.startsWith('Y')) return {};
+  const [, name, mode] = /^(.+) \((\w+)\)$/m.exec(read('/proc/self/attr/apparmor/current') ?? '') ?? [];
+  return { name, mode };
+}
+
+/** The context of this process, where SELinux enforces its policy and that has restrictions for it. selinux(8) */
+function seLinuxContext(read = kernelText): string | undefined {
+  if (read('/sys/fs/selinux/enforce')?.trim() !== '1') return undefined;
+  const context = read('/proc/self/attr/current')?.replace(/\0.*/s, '').trim();
+  return context?.split(':')[2] === 'unconfined_t' ? undefined : context;
 }

@@ -6,6 +6,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { errnoName, errnoText, Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
+import { policyHint } from './confinement.js';
 import { ownStatus } from './proc-status.js';
 import { refusal, tooManyProcesses } from './refusals.js';
 
@@ -169,7 +170,8 @@ function runHelpers(pid: number, uid: IdMap, gid: IdMap, otherwise: string): voi
     if (status === 0) continue;
     const code = errnoName(error);
     const why = code ? errnoText(code) : stderr.trim() || `it ended with status ${status}`;
-    const hint = code === 'EAGAIN' ? tooManyProcesses : `it has to be set-user-ID root; ${otherwise}`;
+    const refused = policyHint(true) ?? `it has to be set-user-ID root; ${otherwise}`;
+    const hint = code === 'EAGAIN' ? tooManyProcesses : refused;
     throw new Failure(Status.notPermitted, program, why, { cause: error, hint });
   }
 }

@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { makeRoot, needsContainer } from '../support/rootfs.js';
+import { needsRootless, rootless } from '../support/rootless.js';
 import { afterwards, needs, run, scratch, shell } from '../support/run.js';
 
 const skip = needsContainer || needs('unshare', 'setpriv', 'chroot');
@@ -131,24 +132,46 @@ const appArmor = '/sys/module/apparmor/parameters/enabled';
 const confinable = existsSync(appArmor) && readFileSync(appArmor, 'latin1').startsWith('Y');
 const needsAppArmor = needs('apparmor_parser', 'aa-exec') || (!confinable && 'the kernel has no AppArmor');
 
+/** Loads a profile for the length of a test; returns what runs a command under it. */
+function profiled(t: TestContext, flags: string, rules: string): string[] {
+  const profile = `md-test-${process.pid}`;
+  const load = (...how: string[]) => {
+    const input = `abi <abi/4.0>,\nprofile ${profile} ${flags} { ${rules} }\n`;
+    assert.equal(spawnSync('apparmor_parser', how, { input, stdio: ['pipe', 'inherit', 'inherit'] }).status, 0);
+  };
+  load('--add');
+  afterwards(t, () => load('--remove'));
+  return ['aa-exec', '-p', profile, '--'];
+}
+
 for (const [what, flags, rules] of [
   ['mounts', 'flags=(attach_disconnected)', 'file, capability, network, unix, signal, userns,'],
   ['programs that are in no directory', '', 'file, capability, network, unix, signal, mount, umount, pivot_root,'],
 ] as const) {
   test(`an AppArmor profile that forbids ${what} is named`, { skip: skip || needsAppArmor }, async (t) => {
-    const profile = `md-test-${process.pid}`;
-    const load = (...how: string[]) => {
-      const input = `abi <abi/4.0>,\nprofile ${profile} ${flags} { ${rules} }\n`;
-      assert.equal(spawnSync('apparmor_parser', how, { input, stdio: ['pipe', 'inherit', 'inherit'] }).status, 0);
-    };
-    load('--add');
-    afterwards(t, () => load('--remove'));
-    const { status, stderr } = await run(['aa-exec', '-p', profile, '--', 'md-isolate', makeRoot(t), 'true']);
+    const { status, stderr } = await run([...profiled(t, flags, rules), 'md-isolate', makeRoot(t), 'true']);
     assert.match(
       stderr,
-      /\(EACCES\); this process is confined by the AppArmor profile md-test-\d+, .*apparmor=unconfined$/m,
+      /\(EACCES\); this process is confined by the AppArmor profile md-test-\d+: write .*apparmor=unconfined$/m,
     );
     assert.equal(status, 125);
+  });
+}
+
+const advice = 'profile md-test-\\d+: write flags=\\(unconfined\\) and "userns," into it, ';
+for (const [what, flags, rules, named] of [
+  ['user namespaces', '', 'file, unix, signal, capability, mount,', `^md-isolate: clone.* \\(EACCES\\); .*${advice}`],
+  ['capabilities', '', 'file, unix, signal, mount, userns,', `^md-isolate: clone.* \\(EPERM\\); .*${advice}`],
+  ['nothing since the advice was followed', 'flags=(unconfined)', 'userns,', '^$'],
+] as const) {
+  const needed = skip || needsAppArmor || needsRootless;
+  test(`what an AppArmor profile forbids an ordinary user is named: ${what}`, { skip: needed }, async (t) => {
+    const { root, command } = await rootless(t);
+    const line = command('--userns', 'self', root, 'true');
+    line.splice(line.indexOf(process.execPath), 0, ...profiled(t, flags, rules));
+    const { status, stderr } = await run(line);
+    assert.match(stderr, new RegExp(named));
+    assert.equal(status, named === '^$' ? 0 : 125);
   });
 }
 

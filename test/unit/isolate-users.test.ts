@@ -13,6 +13,7 @@ import {
 import { chooseMaps, ownerInside, ttyGroup } from '../../lib/isolate/user/userns.js';
 import { identify } from '../../lib/isolate/user/users.js';
 import { Failure } from '../../lib/pipe/failure.js';
+import { policyHint } from '../../lib/sys/confinement.js';
 import { refusal } from '../../lib/sys/refusals.js';
 import type { IdMaps } from '../../lib/sys/userns.js';
 import { renameWithoutEnd } from '../support/renaming.js';
@@ -168,6 +169,34 @@ test('what forbids user namespaces is named with its remedy', () => {
   assert.match(host('max_user_namespaces', '0') ?? '', /user\.max_user_namespaces is 0/);
   assert.match(host('apparmor_restrict_unprivileged_userns', '1') ?? '', /apparmor_restrict_unprivileged_userns=0/);
   assert.equal(host('apparmor_restrict_unprivileged_userns', '0'), undefined);
+});
+
+/** What files of the kernel say, by the end of their names. */
+const kernel = (files: Record<string, string>) => (asked: string) =>
+  Object.entries(files).find(([path]) => asked.endsWith(path))?.[1];
+
+test('the switch of AppArmor is not blamed where node has a profile, which says itself what it may', () => {
+  const ubuntu = { apparmor_restrict_unprivileged_userns: '1\n', 'parameters/enabled': 'Y\n' };
+  const under = (current: string) => refusal(kernel({ ...ubuntu, 'apparmor/current': current }));
+  assert.match(under('unconfined\n') ?? '', /apparmor_restrict_unprivileged_userns=0/);
+  assert.equal(under('node (unconfined)\n'), undefined);
+  assert.equal(under('node (enforce)\n'), undefined);
+});
+
+test('a policy that confines this process is named, and one that allows all is not', () => {
+  const armor = (current: string) =>
+    policyHint(true, kernel({ 'parameters/enabled': 'Y\n', 'apparmor/current': current }));
+  assert.match(armor('node (enforce)\n') ?? '', /profile node: write flags=\(unconfined\) and "userns," into it/);
+  assert.equal(armor('node (unconfined)\n'), undefined);
+  assert.equal(armor('unconfined\n'), undefined);
+  const linux = (enforce: string, context: string) =>
+    policyHint(true, kernel({ 'selinux/enforce': enforce, 'attr/current': `${context}\0` }));
+  assert.match(
+    linux('1', 'user_u:user_r:user_t:s0') ?? '',
+    /^SELinux confines this process to user_u:user_r:user_t:s0: /,
+  );
+  assert.equal(linux('0', 'user_u:user_r:user_t:s0'), undefined);
+  assert.equal(linux('1', 'unconfined_u:unconfined_r:unconfined_t:s0-s0:c0.c1023'), undefined);
 });
 
 test('--group-add takes names and numbers, in addition to what the user has, each once', () => {
