@@ -1,7 +1,7 @@
 /** Timing of contenders side by side: alternated, each time in a fresh place, medians and ratios in a table. */
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { cleanEnv, needs, remove } from '../support/run.js';
@@ -18,6 +18,9 @@ export interface Contender {
   /** Run after it has stopped. */
   tidy?: string;
 }
+
+/** What contenders write to stderr. */
+const errors = join(workDirectory(), 'stderr');
 
 export interface RaceOptions {
   title: string;
@@ -73,18 +76,26 @@ async function ready({ name, setup, env }: Contender, directory: string): Promis
 }
 
 async function sh(script: string, directory: string, env: Record<string, string> = {}) {
-  const child = start(script, directory, env);
-  const stderr: Buffer[] = [];
-  child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk));
-  const [code] = (await once(child, 'close')) as [number | null];
-  return { status: code ?? 1, stderr: Buffer.concat(stderr).toString() };
+  // A file: what Node calls a pipe is a socket, from which md-isolate has to copy.
+  const stderr = openSync(errors, 'w+');
+  try {
+    const [code] = (await once(start(script, directory, env, stderr), 'close')) as [number | null];
+    return { status: code ?? 1, stderr: readFileSync(errors, 'utf8') };
+  } finally {
+    closeSync(stderr);
+  }
 }
 
-function start(script: string, directory: string, env: Record<string, string> = {}) {
+function start(
+  script: string,
+  directory: string,
+  env: Record<string, string> = {},
+  stderr: 'ignore' | number = 'ignore',
+) {
   return spawn('sh', ['-c', script, 'sh', directory], {
     cwd: directory,
     env: { ...cleanEnv(), ...env },
-    stdio: ['ignore', 'ignore', 'pipe'],
+    stdio: ['ignore', 'ignore', stderr],
   });
 }
 
@@ -121,7 +132,6 @@ export async function memory(contenders: Contender[], { title, place }: RaceOpti
     const child = start(contender.script, directory, contender.env);
     const peaks = new Map<string, number>();
     const timer = setInterval(() => sample(child.pid!, peaks), 10);
-    child.stderr.resume();
     await once(child, 'close');
     clearInterval(timer);
     if (contender.tidy) await sh(contender.tidy, directory, contender.env);
