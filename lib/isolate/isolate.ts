@@ -30,10 +30,10 @@ export async function isolate(settings: Settings): Promise<number> {
   hold(settings.root);
   const fds = controlPair();
   const image = new Image();
-  const layers = settings.layer === undefined ? undefined : await import('./filesystem/layer.js');
-  const layer = layers?.holdLayer(settings.layer!, settings.root);
+  const { layer: path, root } = settings;
+  const layer = path === undefined ? undefined : (await import('./filesystem/layer.js')).holdLayer(path, root);
   const circumstances = await lookAround(settings, fds, image, layer);
-  if (layer) layers?.beginLayer(layer, settings.root, circumstances.maps !== undefined);
+  layer?.begin(circumstances.maps !== undefined);
   const plan = makePlan(settings, circumstances);
   const program = new Program(plan.steps, image.memory);
   image.write(program, plan.resume);
@@ -44,7 +44,7 @@ export async function isolate(settings: Settings): Promise<number> {
     if (settings.cgroup) cgroup = (await import('./limits/cgroup.js')).createCgroup(settings.cgroup);
     const pid = start(program, plan, circumstances.maps);
     signals.to(pid);
-    if (layer) layers?.markLayer(layer, pid);
+    layer?.leaveMark(pid);
     closeSync(fds.child);
     for (const { write } of circumstances.outputs) closeSync(write);
     image.close();

@@ -35,22 +35,63 @@ const parts = ['upper', 'work'] as const;
 const processLink = 'process';
 const changed = 'something else than md-isolate changed it';
 
-export interface Layer {
-  path: string;
-  /** The same directory, by its descriptor. */
-  inside: string;
-  /** It over the tree. */
-  view: View;
+export class Layer {
+  /** The layer over the tree. */
+  readonly view: View;
   /** Parts that are not there yet: the child makes them, since they may belong to an id of the container's. */
-  missing: readonly (typeof parts)[number][];
-  /** `stx_ino`, and `stx_dev_major` with `stx_dev_minor`, of the directory that is locked. */
+  readonly missing: readonly (typeof parts)[number][];
+
+  constructor(
+    readonly path: string,
+    /** The same directory, by its descriptor. */
+    readonly inside: string,
+    private readonly root: string,
+    readonly identity: Identity,
+  ) {
+    this.missing = missingParts(path, inside);
+    const upper = this.missing.includes('upper') ? undefined : join(inside, 'upper');
+    this.view = { lower: root, upper };
+  }
+
+  /** Begins the layer, or checks that the one that is there goes with this tree. Throws `Failure`. */
+  begin(userNamespace: boolean): void {
+    const { path, inside, root } = this;
+    try {
+      const document = readRootfsDocument(root);
+      const now = { image: document?.image, digest: document?.digest, userNamespace };
+      if (!isUnbegun(inside)) {
+        checkSame(path, root, notesOf(path, inside) ?? now, now);
+        return;
+      }
+      writeNotes(inside, now);
+      // The link comes last: without it the layer has not begun.
+      symlinkSync(realpathSync(root), join(inside, 'lower'));
+    } catch (error) {
+      throw failureOf(error, `--layer ${path}`);
+    }
+  }
+
+  /** Leaves word of the first process of the container, as a link to its mark. */
+  leaveMark(pid: number): void {
+    try {
+      const link = join(this.inside, processLink);
+      ignoring(['ENOENT'], () => unlinkSync(link));
+      symlinkSync(markOf(pid), link);
+    } catch (error) {
+      throw failureOf(error, `--layer ${this.path}`);
+    }
+  }
+}
+
+/** `stx_ino`, and `stx_dev_major` with `stx_dev_minor`, of the directory that is locked. */
+export interface Identity {
   inode: Uint8Array;
   device: Uint8Array;
 }
 
 /** For `--dry-run`: nothing is made or locked, and `path` need not be there. */
 export function layerAt(path: string, root: string): Layer {
-  return layerIn(path, path, root, { inode: new Uint8Array(8), device: new Uint8Array(8) });
+  return new Layer(path, path, root, { inode: new Uint8Array(8), device: new Uint8Array(8) });
 }
 
 /**
@@ -72,16 +113,10 @@ export function holdLayer(path: string, root: string): Layer {
     if (isUnbegun(inside)) disinherit(fd);
     else checkTree(path, inside, tree);
     awaitEnd(path, inside);
-    return layerIn(path, inside, root, identity);
+    return new Layer(path, inside, root, identity);
   } catch (error) {
     throw failureOf(error, `--layer ${path}`);
   }
-}
-
-function layerIn(path: string, inside: string, root: string, identity: Pick<Layer, 'inode' | 'device'>): Layer {
-  const missing = missingParts(path, inside);
-  const upper = missing.includes('upper') ? undefined : join(inside, 'upper');
-  return { path, inside, view: { lower: root, upper }, missing, ...identity };
 }
 
 /** The real path, also when only the directory around it is there. */
@@ -90,7 +125,7 @@ function whereabouts(path: string): string {
 }
 
 /** The identity of the directory, which has to be the caller's alone. */
-function own(path: string, fd: number): Pick<Layer, 'inode' | 'device'> {
+function own(path: string, fd: number): Identity {
   const { uid, mode } = fstatSync(fd);
   if (uid !== process.geteuid!()) throw refused(path, 'it belongs to another user');
   // A set-user-ID program that root of a container made would be one on the host for everybody who can reach it.
@@ -142,34 +177,6 @@ function linkIn(path: string, inside: string, name: string): string {
 
 function isUnbegun(inside: string): boolean {
   return readdirSync(inside).every((name) => name === notesFile);
-}
-
-/** Begins the layer, or checks that the one that is there goes with this tree. Throws `Failure`. */
-export function beginLayer({ path, inside }: Layer, root: string, userNamespace: boolean): void {
-  try {
-    const document = readRootfsDocument(root);
-    const now = { image: document?.image, digest: document?.digest, userNamespace };
-    if (!isUnbegun(inside)) {
-      checkSame(path, root, notesOf(path, inside) ?? now, now);
-      return;
-    }
-    writeNotes(inside, now);
-    // The link comes last: without it the layer has not begun.
-    symlinkSync(realpathSync(root), join(inside, 'lower'));
-  } catch (error) {
-    throw failureOf(error, `--layer ${path}`);
-  }
-}
-
-/** Leaves word of the first process of the container, as a link to its mark. */
-export function markLayer({ path, inside }: Layer, pid: number): void {
-  try {
-    const link = join(inside, processLink);
-    ignoring(['ENOENT'], () => unlinkSync(link));
-    symlinkSync(markOf(pid), link);
-  } catch (error) {
-    throw failureOf(error, `--layer ${path}`);
-  }
 }
 
 /**

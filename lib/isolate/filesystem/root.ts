@@ -120,8 +120,8 @@ function sameSteps(place: Result, layer: Layer): PlanStep[] {
     );
   return [
     step(statx, [place, '', AT.EMPTY_PATH, STATX.INO, stat], 'By now the path may lead to another one.'),
-    same(layer.inode, inode, 'inode number'),
-    same(layer.device, device, 'device'),
+    same(layer.identity.inode, inode, 'inode number'),
+    same(layer.identity.device, device, 'device'),
   ];
 }
 
