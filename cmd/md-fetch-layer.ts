@@ -9,7 +9,7 @@ import { main } from '../lib/pipe/command.js';
 import { asManifestDocument } from '../lib/pipe/document.js';
 import { Failure } from '../lib/pipe/failure.js';
 import type { Manifest } from '../lib/pipe/oci.js';
-import { writeDocument } from '../lib/pipe/output.js';
+import { nextStageBegun, writeDocument } from '../lib/pipe/output.js';
 import { makeProgress, progressMode } from '../lib/pipe/progress.js';
 import { Status } from '../lib/pipe/status.js';
 import { pullingInstead } from '../lib/pull/instead.js';
@@ -75,6 +75,8 @@ main(
       writeDocument(open);
       await begin(document.manifest).end(document.config, (layer) => writeDocument({ layer }));
       if (await keepDocuments(opened.source, store, document)) await store.tag(document);
+      // From then on md-unpack itself keeps md-prune away from the layers.
+      await nextStageBegun();
     } finally {
       progress.end();
       pulled();

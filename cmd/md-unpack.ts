@@ -113,10 +113,12 @@ main(
     const decompressor = new LayerThread(join(dirname(__filename), 'layer-thread.cjs'));
     const [dir] = operands;
     // This also keeps md-prune away from the layers: md-fetch-layer may end before they have been read here.
-    const pulled = await beginPulling();
+    let pulled = await beginPulling();
     try {
       const stdin = new StdinLines();
       const first = await stdin.first();
+      // Once more, since before the first pull there was no store.
+      pulled = await beginPulling();
       const lines = stdin.rest();
       // A file that somebody has named by hand is never removed, even if its digest is wrong.
       const onBadLayer = isByHand(first) ? {} : { onBadLayer: discardFromStore };

@@ -1,5 +1,6 @@
 /** Writes whole lines to stdout, in order, and notices when nobody reads them any more. */
 import { fstatSync, writeSync } from 'node:fs';
+import { monotonic } from './clock.js';
 import { controls, errnoName, failureOf } from './failure.js';
 import { pause } from './pause.js';
 import { withRoom } from './terminal.js';
@@ -65,4 +66,20 @@ export function watchReader(gone: () => Promise<never>): void {
     await gone();
   }, 500);
   timer.unref();
+}
+
+/** A stage that has read nothing after so many milliseconds may be waiting for the end of this one. */
+const startMs = 2000;
+
+/**
+ * Waits until the next stage of the pipe has begun: what is in the pipe on stdout has been read by then, or has no reader
+ * any more.
+ */
+export async function nextStageBegun(): Promise<void> {
+  if (!fstatSync(1).isFIFO()) return;
+  const { hasReader, isRead } = await import('../sys/poll.js');
+  const since = monotonic();
+  while (!isRead(1) && hasReader(1) && monotonic() - since < startMs) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
 }

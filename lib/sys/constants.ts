@@ -190,6 +190,8 @@ export const TIO = {
   CSPTLCK: 0x40045431,
   CGPTPEER: 0x5441,
   CGPTN: 0x80045430,
+  /** FIONREAD by its other name; pipes have it as well. pipe(7) */
+  CINQ: 0x541b,
 } as const;
 
 /** memfd_create(2). */

@@ -1,5 +1,6 @@
-/** What can be read or written: poll(2). */
-import { ppoll } from './calls.js';
+/** What can be read or written: poll(2), and FIONREAD of pipe(7). */
+import { ioctlMemory, ppoll } from './calls.js';
+import { TIO } from './constants.js';
 import { EINTR } from './errno.js';
 import { isErrno, SyscallError } from './syscall.js';
 
@@ -29,4 +30,10 @@ export function poll(fds: readonly number[], timeoutNs?: number): number[] {
  */
 export function hasReader(fd: number): boolean {
   return (poll([fd], 0)[0]! & POLL.ERR) === 0;
+}
+
+/** Whether all that was written to the pipe `fd` has been read. True for anything but a pipe. */
+export function isRead(fd: number): boolean {
+  const bytes = Buffer.alloc(4);
+  return isErrno(ioctlMemory.try(fd, TIO.CINQ, bytes)) || bytes.readInt32LE() === 0;
 }

@@ -312,6 +312,30 @@ test('while an image is unpacked into a directory nothing is removed either', as
   assert.ok(told(await it.prune('--all')).includes(`image ${name}`));
 });
 
+test('the layers of a pull stay until the next stage has begun, however late that is', async (t) => {
+  const it = await site(t);
+  const name = await it.put('library/demo', imageOf('demo\n'));
+  const tree = join(it.home, '../tree');
+  const script = 'md-fetch-layer "$1" | { sleep 0.7; md-prune --all >&2; echo "prune: $?"; md-unpack --path "$2"; }';
+  const { status, stdout, stderr } = await shell(script, [name, tree], { env: { MD_HOME: it.home } });
+  assert.equal(status, 0, stderr);
+  assert.equal(stdout, `prune: 75\n${tree}\n`);
+});
+
+test('while the first image is unpacked nothing is removed either', async (t) => {
+  const it = await site(t);
+  const name = await it.put('library/demo', imageOf('demo\n'));
+  const tree = join(it.home, '../tree');
+  const script = `md-unpack --path "$2" <"$3" & exec 3>"$3"; sleep 0.5; md-fetch-layer "$1" >"$4"; head -n1 "$4" >&3
+    for _ in $(seq 99); do ls "$MD_HOME"/partial/pulling.* && break; sleep 0.05; done >&2; md-prune --all >&2; echo "prune: $?"
+    tail -n +2 "$4" >&3; exec 3>&-; wait $!`;
+  const [pipe, lines] = [join(it.home, '../pipe'), join(it.home, '../lines')];
+  await run(['mkfifo', pipe]);
+  const { status, stdout, stderr } = await shell(script, [name, tree, pipe, lines], { env: { MD_HOME: it.home } });
+  assert.equal(status, 0, stderr);
+  assert.equal(stdout, `prune: 75\n${tree}\n`);
+});
+
 test('a pull that waits long for the end of a prune says so, and for which', async (t) => {
   const it = await site(t);
   const name = await it.put('library/demo', imageOf('demo\n'));

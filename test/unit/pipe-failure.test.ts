@@ -41,7 +41,7 @@ test('too many open files, and one too large, are no fault of this program, wher
 test('an error of the program itself is not dressed up as a failure of the disk', () => {
   assert.throws(() => failureOf(new TypeError('bug'), 'writing'), TypeError);
   assert.throws(
-    () => readFileSync('/nonexistent'),
+    () => readFileSync('/proc/self/nonexistent'),
     (error) => failureOf(error, 'reading').status === 74,
   );
 });
