@@ -1,6 +1,6 @@
 /** `DIR.json`: what md-unpack knew of the image, kept beside the tree. */
 import { isUtf8 } from 'node:buffer';
-import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { asJson } from '../pipe/check.js';
 import { asRootfsDocument, type RootfsDocument } from '../pipe/document.js';
@@ -13,16 +13,13 @@ export const whatRootIs =
   'DIR is a directory with a root filesystem, as md-unpack makes it; md-run takes the name of an image';
 
 /**
- * The document beside a root filesystem, or undefined when there is none. Throws `Failure` when it is no such document, or
- * there is no `root`.
+ * The document beside a root filesystem, which is named by its real path: beside a link to it there is none. Undefined
+ * when there is no document. Throws `Failure` when it is no such document.
  */
-export function readRootfsDocument(root: string): RootfsDocument | undefined {
-  let path = root;
+export function readRootfsDocument(tree: string): RootfsDocument | undefined {
+  let path = interimDocument(tree);
   let text: string | undefined;
   try {
-    // In the store the name of an image is a symbolic link to its tree. The document is beside the tree itself.
-    const tree = realpathSync(root);
-    path = interimDocument(tree);
     text = readInterim(path, statSync(dirname(tree)).uid);
     if (text === '') return undefined;
     if (text === undefined) {
@@ -30,7 +27,6 @@ export function readRootfsDocument(root: string): RootfsDocument | undefined {
       text = readRegular(path, 0);
     }
   } catch (error) {
-    if (path === root) throw failureOf(error, path, { hint: whatRootIs });
     if (isAbsent(error)) return undefined;
     throw failureOf(error, path);
   }

@@ -19,7 +19,7 @@ import type { UserNamespace } from './user/userns.js';
 import { exactValue } from './words.js';
 
 export interface Settings {
-  /** Absolute path of the root filesystem. */
+  /** Real path of the root filesystem. */
   root: string;
   /** A word that is not UTF-8 comes as bytes. */
   argv: Path[];

@@ -45,6 +45,7 @@ export class Layer {
     readonly path: string,
     /** The same directory, by its descriptor. */
     readonly inside: string,
+    /** The real path of the tree. */
     private readonly root: string,
     readonly identity: Identity,
   ) {
@@ -65,7 +66,7 @@ export class Layer {
       }
       writeNotes(inside, now);
       // The link comes last: without it the layer has not begun.
-      symlinkSync(realpathSync(root), join(inside, 'lower'));
+      symlinkSync(root, join(inside, 'lower'));
     } catch (error) {
       throw failureOf(error, `--layer ${path}`);
     }
@@ -100,9 +101,8 @@ export function layerAt(path: string, root: string): Layer {
  */
 export function holdLayer(path: string, root: string): Layer {
   try {
-    const tree = realpathSync(root);
-    if (`${whereabouts(path)}/`.startsWith(`${tree}/`))
-      throw refused(path, `it lies in ${tree}`, 'name a directory beside that');
+    if (`${whereabouts(path)}/`.startsWith(`${root}/`))
+      throw refused(path, `it lies in ${root}`, 'name a directory beside that');
     ignoring(['EEXIST'], () => mkdirSync(path, 0o700));
     const fd = openSync(path, O.RDONLY | O.DIRECTORY);
     const identity = own(path, fd);
@@ -111,7 +111,7 @@ export function holdLayer(path: string, root: string): Layer {
     const inside = `/proc/self/fd/${fd}`;
     accessSync(inside, constants.W_OK);
     if (isUnbegun(inside)) disinherit(fd);
-    else checkTree(path, inside, tree);
+    else checkTree(path, inside, root);
     awaitEnd(path, inside);
     return new Layer(path, inside, root, identity);
   } catch (error) {
