@@ -81,14 +81,14 @@ export function controllingStep(terminal: number | Result): PlanStep {
 }
 
 /** `struct msghdr` of 56 bytes with one byte of data and one descriptor: cmsg(3). */
-function message(fd: Result | undefined): Block {
+function message(fd: Result): Block {
   const data = new Block(new Uint8Array(1));
   const vector = new Block(u64s(0, 1), [{ offset: 0, value: data }]);
   const header = Buffer.alloc(24);
   header.writeBigUInt64LE(20n, 0);
   header.writeInt32LE(SOL_SOCKET, 8);
   header.writeInt32LE(SCM_RIGHTS, 12);
-  const control = new Block(header, fd ? [{ offset: 16, value: fd }] : []);
+  const control = new Block(header, [{ offset: 16, value: fd }]);
   return new Block(u64s(0, 0, 0, 1, 0, 24, 0), [
     { offset: 16, value: vector },
     { offset: 32, value: control },
