@@ -1,24 +1,14 @@
 /** `--dry-run`: the plan as JSON lines, one for each system call. */
 import type { JsonObject } from '../pipe/check.js';
-import { CLONE } from '../sys/constants.js';
-import { flags } from '../sys/kinds.js';
-import { type Step, showStep } from '../sys/program.js';
+import { type Step, showClone, showStep } from '../sys/program.js';
 import { cloneReason, type Plan } from './plan.js';
 import { manPageOf } from './step.js';
-
-const cloneFlagNames = flags(['CLONE_', CLONE]);
 
 /** The lines. `<NAME>` in a call stands for what an earlier step returns. */
 export function describePlan({ cloneFlags, steps }: Plan): JsonObject[] {
   const numbers = new Map<Step, number>(steps.map((step, i) => [step, i + 2]));
-  const clone = {
-    step: 1,
-    call: `clone(${cloneFlagNames.show(cloneFlags)}|SIGCHLD)`,
-    why: cloneReason,
-    man: 'namespaces(7)',
-  };
   return [
-    clone,
+    { step: 1, call: showClone(cloneFlags), why: cloneReason, man: 'namespaces(7)' },
     ...steps.map((step, i) => ({
       step: i + 2,
       call: showStep(step),

@@ -161,9 +161,8 @@ export class Program {
     rt_sigprocmask(SIG.SETMASK, Buffer.alloc(8, 0xff), old, 8);
     const pid = callCode(code, this.#arena.address + this.#header);
     rt_sigprocmask(SIG.SETMASK, old, null, 8);
-    const call = () => `clone(${cloneFlags.show(flags)}|SIGCHLD)`;
-    if (tracing()) trace(`${call()} = ${formatResult(pid)}`);
-    if (isErrno(pid)) throw new SyscallError('clone', -pid, call());
+    if (tracing()) trace(`${showClone(flags)} = ${formatResult(pid)}`);
+    if (isErrno(pid)) throw new SyscallError('clone', -pid, showClone(flags));
     return pid;
   }
 
@@ -379,6 +378,11 @@ function survey(steps: readonly Step[]): { size: number; blocks: Set<Block> } {
 const cellSize = 16;
 
 const cloneFlags = flags(['CLONE_', CLONE]);
+
+/** The clone(2) of `Program.start`, in the notation of strace. */
+export function showClone(flags: number): string {
+  return `clone(${cloneFlags.show(flags)}|SIGCHLD)`;
+}
 
 /** A step in the notation of strace. Results that `value` does not know yet are shown by name. */
 export function showStep(step: Step, value: (result: Result) => number | undefined = () => undefined): string {
