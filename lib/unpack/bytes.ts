@@ -12,6 +12,11 @@ export function fromBytes(bytes: Buffer, start = 0, end = bytes.length): ByteStr
   return bytes.toString('latin1', start, end);
 }
 
+/** A text of this program's own, or of its command line, which is UTF-8. */
+export function byteString(text: string): ByteString {
+  return fromBytes(Buffer.from(text));
+}
+
 /** For people: bytes that are UTF-8 as such, others as `\xe9`. */
 export function shown(text: ByteString): string {
   const bytes = toBytes(text);

@@ -12,7 +12,7 @@ import { close, fchmod, fchown, flock, fremovexattr, mkdirat, openat, renameat2,
 import { AT, LOCK, O } from '../sys/constants.js';
 import { EACCES, EAGAIN, ENOENT } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
-import { type ByteString, fromBytes } from './bytes.js';
+import { byteString } from './bytes.js';
 import { entriesOf, openDirectory } from './directory.js';
 import { removeTree } from './remove.js';
 import { statAt, statOf } from './stat.js';
@@ -85,7 +85,7 @@ export function clearLeftovers(parent: number, base: string): void {
 
 /** Puts a file that goes with a tree in its place. An empty one means that there is none: it removes what is there. */
 export function placeFile(parent: number, name: string, base: string, ending: string): void {
-  const stat = statAt(parent, toName(`${name}${ending}`));
+  const stat = statAt(parent, byteString(`${name}${ending}`));
   if (!stat) return;
   if (stat.size > 0) {
     renameat2(parent, `${name}${ending}`, parent, `${base}${ending}`, 0);
@@ -95,17 +95,12 @@ export function placeFile(parent: number, name: string, base: string, ending: st
   unlinkat(parent, `${name}${ending}`, 0);
 }
 
-/** The name of a file as bytes: see bytes.ts. */
-export function toName(text: string): ByteString {
-  return fromBytes(Buffer.from(text));
-}
-
 /**
  * Makes a second tree, in place of an earlier one, that lasts as long as the claim. Returns its root, for the caller to
  * close.
  */
 export function makeSpare(parent: number, { name }: Claim): number {
-  removeTree(parent, toName(`${name}.spare`));
+  removeTree(parent, byteString(`${name}.spare`));
   const fd = makeRoot(parent, `${name}.spare`);
   if (fd === undefined) throw new Failure(Status.io, `${name}.spare`, 'something else removed it');
   return fd;
@@ -146,7 +141,7 @@ function lockFile(parent: number, name: string, needed: boolean): number | undef
   const result = flock.try(fd, LOCK.EX | LOCK.NB);
   const isFree = result === 0 || (!needed && result !== -EAGAIN);
   // A process that held it may have removed the file in between: then this lock protects nothing.
-  if (isFree && statAt(parent, toName(name))?.inode === statOf(fd).inode) return fd;
+  if (isFree && statAt(parent, byteString(name))?.inode === statOf(fd).inode) return fd;
   close(fd);
   return undefined;
 }
@@ -161,7 +156,7 @@ function namesOf(parent: number, base: string): Set<string> {
   const fd = openat(parent, '.', openDirectory, 0);
   const entries = entriesOf(fd);
   close(fd);
-  const prefix = toName(interimPrefix(base));
+  const prefix = byteString(interimPrefix(base));
   const ids = entries.map((name) =>
     name.startsWith(prefix) ? ownName.exec(name.slice(prefix.length))?.[1] : undefined,
   );
@@ -169,16 +164,16 @@ function namesOf(parent: number, base: string): Set<string> {
 }
 
 function complete(parent: number, base: string, name: string): void {
-  const tree = statAt(parent, toName(base));
+  const tree = statAt(parent, byteString(base));
   if (!tree || interimName(base, tree.inode) !== name) return;
   const { uid: directoryOwner } = statAt(parent, '.')!;
   for (const ending of sideFiles) {
-    const file = statAt(parent, toName(`${name}${ending}`));
+    const file = statAt(parent, byteString(`${name}${ending}`));
     if (file && isBelievable(file.uid, directoryOwner)) placeFile(parent, name, base, ending);
   }
 }
 
 function removeAll(parent: number, name: string): void {
   for (const ending of sideFiles) unlinkat.try(parent, `${name}${ending}`, 0);
-  for (const tree of [`${name}.spare`, name]) removeTree(parent, toName(tree));
+  for (const tree of [`${name}.spare`, name]) removeTree(parent, byteString(tree));
 }

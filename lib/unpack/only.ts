@@ -7,7 +7,7 @@
 
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { type ByteString, cleanPath, fromBytes, joinPath, shown, splitPath } from './bytes.js';
+import { type ByteString, byteString, cleanPath, joinPath, shown, splitPath } from './bytes.js';
 import { MissingTarget } from './entry-maker.js';
 import { costOf, NamesBudget } from './limits.js';
 import { statAt } from './stat.js';
@@ -36,7 +36,7 @@ export class Selection {
    * everything.
    */
   constructor(paths: string[]) {
-    this.wanted = paths.map((path) => cleanPath(fromBytes(Buffer.from(path))));
+    this.wanted = paths.map((path) => cleanPath(byteString(path)));
   }
 
   get isAll(): boolean {

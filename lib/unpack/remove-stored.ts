@@ -6,7 +6,8 @@ import { close, openat, unlinkat } from '../sys/calls.js';
 import { AT, O } from '../sys/constants.js';
 import { ENOENT } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
-import { clearLeftovers, sideFiles, toName } from './claim.js';
+import { byteString } from './bytes.js';
+import { clearLeftovers, sideFiles } from './claim.js';
 import { openDirectory } from './directory.js';
 import { isHeld } from './held.js';
 import { mountPoints } from './mounts.js';
@@ -30,7 +31,7 @@ export function removeStored(path: string): boolean {
       clearLeftovers(parent, base);
       // Without its document the tree is not whole, and nobody takes it for one from here on.
       for (const ending of [...sideFiles].reverse()) unlinkat.try(parent, `${base}${ending}`, 0);
-      removeTree(parent, toName(base));
+      removeTree(parent, byteString(base));
       return true;
     } finally {
       if (fd >= 0) close(fd);

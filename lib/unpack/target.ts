@@ -8,8 +8,8 @@ import { close, openat } from '../sys/calls.js';
 import { AT, O, S } from '../sys/constants.js';
 import { EACCES } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
-import { shown } from './bytes.js';
-import { type sideFiles, toName } from './claim.js';
+import { byteString, shown } from './bytes.js';
+import type { sideFiles } from './claim.js';
 import { entriesOf, openDirectory } from './directory.js';
 import { isHeld } from './held.js';
 import { mountPoints } from './mounts.js';
@@ -54,7 +54,7 @@ function openParent(path: string): number {
  */
 export function checkTarget(target: Target, force: boolean): void {
   const { path, parent, base } = target;
-  const stat = statAt(parent, toName(base));
+  const stat = statAt(parent, byteString(base));
   if (!stat) return;
   const type = stat.mode & S.IFMT;
   if (type === S.IFLNK)
@@ -129,7 +129,7 @@ function isRootfsDocument(text: string): boolean {
  * for anything but a file.
  */
 export function checkFile({ path, parent, base }: Target, ending: (typeof sideFiles)[number]): Stat | undefined {
-  const stat = statAt(parent, toName(`${base}${ending}`));
+  const stat = statAt(parent, byteString(`${base}${ending}`));
   if (stat && (stat.mode & S.IFMT) !== S.IFREG) {
     throw new Failure(Status.usage, `${path}${ending}`, 'it is there, and is no regular file');
   }
