@@ -27,7 +27,7 @@ import { chmodAt, openDirectory } from './directory.js';
 import { OpenFile } from './open-file.js';
 import { type Dir, tooDeep } from './rooted.js';
 import { statAt } from './stat.js';
-import type { Entry } from './tar.js';
+import { type Entry, isDevice } from './tar.js';
 import { timespecs } from './timespec.js';
 import { type Tree, usableMode } from './tree.js';
 import type { Unset } from './unset.js';
@@ -174,12 +174,11 @@ export class EntryMaker {
 
   private special(entry: Entry, place: Place): void {
     const { uid, gid, mode, type, major, minor } = entry;
-    const isDevice = type === 'char' || type === 'block';
     const kind = type === 'fifo' ? S.IFIFO : type === 'char' ? S.IFCHR : S.IFBLK;
-    const number = isDevice ? deviceNumber(major, minor) : 0;
+    const number = isDevice(type) ? deviceNumber(major, minor) : 0;
     const made = this.create(place, (name) => mknodat.try(place.dir.fd, name, kind | (mode & 0o777), number));
     // A FIFO needs no privilege: where it cannot be made the filesystem has none, and that is a failure.
-    if (made === -EPERM && isDevice)
+    if (made === -EPERM && isDevice(type))
       this.tree.noteUnset(place.path, { uid, gid, mode, device: { type, major, minor } });
     else if (made < 0) throw new SyscallError('mknodat', -made, shown(place.path));
     else this.setByName(entry, place);

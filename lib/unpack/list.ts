@@ -7,7 +7,7 @@ import { type Located, locate } from './locate.js';
 import { Selection } from './only.js';
 import { type ReadOptions, readLayers } from './read.js';
 import { tooDeep } from './rooted.js';
-import type { Entry, EntryType, TarSink } from './tar.js';
+import { type Entry, type EntryType, isDevice, type TarSink } from './tar.js';
 
 /** One entry of a layer. `whiteout` removes `path`; `opaque` removes everything that lower layers have in it. */
 export interface ListedEntry {
@@ -123,7 +123,6 @@ function listed({ entry, path, above, whiteout }: Located, layer: number, digest
   if (whiteout?.kind === 'opaque') return { ...namedPath(above || '.'), type: 'opaque', layer };
   if (whiteout?.kind === 'name') return { ...namedPath(joinPath(above, whiteout.name)), type: 'whiteout', layer };
   const { type, mode, uid, gid, size, target, major, minor, mtime, xattrs } = entry;
-  const isDevice = type === 'char' || type === 'block';
   return {
     ...namedPath(path || '.'),
     type,
@@ -133,7 +132,7 @@ function listed({ entry, path, above, whiteout }: Located, layer: number, digest
     ...(type === 'file' ? { size } : {}),
     ...(digest === undefined ? {} : { digest }),
     ...(type === 'symlink' || type === 'hardlink' ? { target: shown(target) } : {}),
-    ...(isDevice ? { device: `${major}:${minor}` } : {}),
+    ...(isDevice(type) ? { device: `${major}:${minor}` } : {}),
     mtime: isoTime(mtime.seconds, mtime.nanoseconds),
     ...(xattrs ? { xattrs: [...xattrs.keys()].map(shown).sort() } : {}),
     layer,

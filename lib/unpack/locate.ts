@@ -4,7 +4,7 @@
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { type ByteString, cleanPath, shown, splitPath } from './bytes.js';
-import type { Entry } from './tar.js';
+import { type Entry, isDevice } from './tar.js';
 import { parseWhiteout, type Whiteout } from './whiteouts.js';
 
 /** An entry, and where it goes. */
@@ -44,7 +44,6 @@ function checkEntry({ type, path: name, target, major, minor }: Entry, path: Byt
   if (type === 'symlink') checkLength(target);
   if (type === 'hardlink') checkLength(cleanPath(target));
   // makedev(3)
-  const isDevice = type === 'char' || type === 'block';
-  if (isDevice && (major < 0 || minor < 0 || major > 0xfff || minor > 0xfffff))
+  if (isDevice(type) && (major < 0 || minor < 0 || major > 0xfff || minor > 0xfffff))
     throw new Failure(Status.data, shown(name), `device numbers ${major}, ${minor} are out of range`);
 }

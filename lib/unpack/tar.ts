@@ -19,6 +19,10 @@ import {
 
 export type EntryType = 'file' | 'directory' | 'symlink' | 'hardlink' | 'char' | 'block' | 'fifo';
 
+export function isDevice(type: EntryType): type is 'char' | 'block' {
+  return type === 'char' || type === 'block';
+}
+
 export interface Entry {
   type: EntryType;
   /** The name as it stands in the archive: not cleaned, not trusted. */
