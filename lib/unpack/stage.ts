@@ -18,7 +18,7 @@ import {
   checkDocument,
   checkFile,
   checkTarget,
-  isMountPoint,
+  mountInTheWay,
   occupied,
   openFollowing,
   openTarget,
@@ -210,7 +210,7 @@ export class Stage {
       throw new Failure(Status.io, path, why, { hint: 'remove it first' });
     }
     if (result === -ENOTEMPTY || result === -EEXIST || result === -ENOTDIR) throw occupied(path);
-    if (result === -EBUSY) throw isMountPoint(path);
+    if (result === -EBUSY) throw mountInTheWay(path);
     if (result < 0) throw new SyscallError('renameat2', -result, path);
     return () => renameat2(parent, base, parent, name, 0);
   }

@@ -67,7 +67,7 @@ export function checkTarget(target: Target, force: boolean): void {
   if (fd < 0) throw new SyscallError('openat', -fd, path);
   try {
     const [mounted] = mountPoints(fd);
-    if (mounted === '') throw isMountPoint(path);
+    if (mounted === '') throw mountInTheWay(path);
     if (!force && entriesOf(fd).length > 0) throw occupied(path);
     // It would be emptied with the old tree, and it might be somebody's home.
     if (mounted)
@@ -142,7 +142,7 @@ export function occupied(path: string): Failure {
   });
 }
 
-export function isMountPoint(path: string): Failure {
+export function mountInTheWay(path: string): Failure {
   return new Failure(Status.usage, path, 'something is mounted there', { hint: 'name a directory below it' });
 }
 
