@@ -28,8 +28,8 @@ const callsOfFile = 6;
 /** A name and what it links to, with their NULs: PATH_MAX twice, limits.h. */
 const maxTextBytes = 2 * 4096;
 
-/** Where an entry goes. `again` makes it by single calls if the batch could not; it throws `Failure`. */
-export interface Place {
+/** An entry that is put off. `again` makes it by single calls if the batch could not; it throws `Failure`. */
+interface Deferral {
   /** The directory, open until the next `flush`. */
   dirfd: number;
   name: ByteString;
@@ -74,37 +74,37 @@ export class Deferred {
     return this.items.length === entriesAtOnce || this.texts.left < maxTextBytes;
   }
 
-  file(place: Place, { content, mode, owner, mtime }: NewFile): void {
+  file(deferral: Deferral, { content, mode, owner, mtime }: NewFile): void {
     const { batch } = this;
-    const opened = batch.add(openat, 0, place.dirfd, this.text(place.name), createFile, mode & 0o777);
+    const opened = batch.add(openat, 0, deferral.dirfd, this.text(deferral.name), createFile, mode & 0o777);
     if (owner) batch.addOn(opened, fchown, 0, owner.uid, owner.gid);
     if (content) batch.addOn(opened, write, content.length, this.addressOf(content), content.length);
     // After the content and the owner: both clear setuid.
     if (mode & 0o7000) batch.addOn(opened, fchmod, 0, mode);
     batch.addOn(opened, utimensat, 0, 0, this.time(mtime));
     batch.addOn(opened, close, 0);
-    this.note(opened, true, place);
+    this.note(opened, true, deferral);
   }
 
-  symlink(place: Place, target: ByteString, mtime: Time): void {
+  symlink(deferral: Deferral, target: ByteString, mtime: Time): void {
     const { batch } = this;
-    const name = this.text(place.name);
-    const begin = batch.add(symlinkat, 0, this.text(target), place.dirfd, name);
-    batch.add(utimensat, 0, place.dirfd, name, this.time(mtime), AT.SYMLINK_NOFOLLOW);
-    this.note(begin, false, place);
+    const name = this.text(deferral.name);
+    const begin = batch.add(symlinkat, 0, this.text(target), deferral.dirfd, name);
+    batch.add(utimensat, 0, deferral.dirfd, name, this.time(mtime), AT.SYMLINK_NOFOLLOW);
+    this.note(begin, false, deferral);
   }
 
   /**
    * Completes an existing directory, whose `name` is its path from `dirfd`: its mode, unless that is right, and its
    * times.
    */
-  directory(place: Place, mode: number | undefined, mtime: Time): void {
+  directory(deferral: Deferral, mode: number | undefined, mtime: Time): void {
     const { batch } = this;
-    const opened = batch.add(openat2, 0, place.dirfd, this.text(place.name), this.howAt, directHow.length);
+    const opened = batch.add(openat2, 0, deferral.dirfd, this.text(deferral.name), this.howAt, directHow.length);
     if (mode !== undefined) batch.addOn(opened, fchmod, 0, mode);
     batch.addOn(opened, utimensat, 0, 0, this.time(mtime));
     batch.addOn(opened, close, 0);
-    this.note(opened, true, place);
+    this.note(opened, true, deferral);
   }
 
   /** Makes what was put off. Throws what an `again` throws; the entries after that one are not made. */
@@ -127,7 +127,7 @@ export class Deferred {
     this.texts.used = 0;
   }
 
-  private note(begin: number, opens: boolean, { again }: Place): void {
+  private note(begin: number, opens: boolean, { again }: Deferral): void {
     this.items.push({ begin, end: this.batch.size, opens, again });
   }
 
