@@ -32,7 +32,7 @@ export async function unpackImage(
   dir: string,
   options: UnpackOptions,
 ): Promise<RootfsDocument> {
-  return staged(ofImage(layers, document), Stage.begin(dir, options), options, (stage, tree) =>
+  return onStage(ofImage(layers, document), Stage.begin(dir, options), options, (stage, tree) =>
     commit(stage, tree, rootfsDocument(document, stage.path), options),
   );
 }
@@ -43,7 +43,7 @@ export async function unpackFiles(
   dir: string,
   options: UnpackOptions<LayerFile>,
 ): Promise<{ rootfs: string }> {
-  return staged(layers, Stage.begin(dir, options), options, (stage, tree) => {
+  return onStage(layers, Stage.begin(dir, options), options, (stage, tree) => {
     commit(stage, tree, undefined, options);
     return { rootfs: stage.path };
   });
@@ -71,7 +71,7 @@ export async function verifyTree<L extends LayerFile>(
   report: (difference: Difference) => void,
 ): Promise<number> {
   const selection = new Selection(options.only ?? []);
-  return staged(layers, Stage.aside(dir), options, (stage, tree) => {
+  return onStage(layers, Stage.aside(dir), options, (stage, tree) => {
     const compared = {
       isDescribed: (path: string) => tree.isDescribed(path),
       isWanted: (path: string) => selection.isWanted(path),
@@ -84,7 +84,7 @@ export async function verifyTree<L extends LayerFile>(
 }
 
 /** Unpacks the layers into the tree of `stage` and calls `finish` with it. After a failure the tree is removed. */
-async function staged<L extends LayerFile, T>(
+async function onStage<L extends LayerFile, T>(
   layers: AsyncIterable<L>,
   stage: Stage,
   options: UnpackOptions<L>,
@@ -93,7 +93,7 @@ async function staged<L extends LayerFile, T>(
   const umask = process.umask(0);
   let tree: Tree | undefined;
   try {
-    tree = await laid(layers, stage, options);
+    tree = await treeOf(layers, stage, options);
     options.progress.release();
     tree.finish();
     return finish(stage, tree);
@@ -120,7 +120,7 @@ function discardAfterFailure(stage: Stage, { warn }: Pick<UnpackOptions, 'warn'>
  * Returns the tree with all layers in it. For parts of an image the layers may have to be read several times: see
  * only.ts.
  */
-async function laid<L extends LayerFile>(
+async function treeOf<L extends LayerFile>(
   layers: AsyncIterable<L>,
   stage: Stage,
   options: UnpackOptions<L>,
@@ -130,7 +130,7 @@ async function laid<L extends LayerFile>(
   const deferred = deferring();
   const begin = (fd: number) => new Tree(fd, options.limits.depth, deferred);
   let tree = begin(stage.fd);
-  await lay(repeated, tree, selection, options);
+  await writeLayers(repeated, tree, selection, options);
   while (selection.needsPass()) {
     // The next pass starts with an empty tree; the root gets its attributes again from the layers.
     tree.clear({ fd: stage.fd, path: '', ownGroup: true }, () => 'nothing');
@@ -139,7 +139,7 @@ async function laid<L extends LayerFile>(
     try {
       const spare = begin(spareFd);
       tree = begin(stage.fd);
-      await lay(repeated, tree, selection, options, spare);
+      await writeLayers(repeated, tree, selection, options, spare);
       spare.root.closeAll();
     } finally {
       close(spareFd);
@@ -150,7 +150,7 @@ async function laid<L extends LayerFile>(
 }
 
 /** Writes the layers to the tree: with `spare`, what wanted hard links need goes there. */
-async function lay<L extends LayerFile>(
+async function writeLayers<L extends LayerFile>(
   layers: AsyncIterable<L>,
   tree: Tree,
   selection: Selection,
