@@ -2,7 +2,7 @@
  * Checks the bytes of a manifest, an index or a config: they have the right size and digest, are JSON that is not
  * nested too deep, and have a media type on which the source, the document and its fields agree.
  */
-import { asObject, type JsonObject, optional, asString as text } from '../pipe/check.js';
+import { asObject, asString, type JsonObject, optional } from '../pipe/check.js';
 import { algorithmOf, digestOf } from '../pipe/digest.js';
 import { Failure } from '../pipe/failure.js';
 import {
@@ -48,7 +48,7 @@ export function verified(bytes: Buffer, digest: string, claimed: string | undefi
   const value = parseJson(bytes, name, declared);
   if (!('mediaType' in value) && value.schemaVersion === 1) throw schema1(name);
   // An empty one counts as none, since Go cannot tell them apart.
-  const inBody = optional(value.mediaType, `${name}: mediaType`, text) || undefined;
+  const inBody = optional(value.mediaType, `${name}: mediaType`, asString) || undefined;
   if (inBody !== undefined && isSchema1Type(inBody)) throw schema1(name);
   if (!isGenericType(declared) && inBody !== undefined && inBody !== declared) {
     throw new Failure(Status.data, name, `it was sent as ${declared} and says that it is ${inBody}`);
