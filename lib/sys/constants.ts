@@ -34,10 +34,24 @@ export const AT = {
 } as const;
 
 /** statx(2), `stx_mask`. */
-export const STATX = { INO: 0x100 } as const;
+export const STATX = { INO: 0x100, BASIC_STATS: 0x7ff } as const;
 
-/** `struct statx`: its size, and where `stx_ino` is, and `stx_dev_major` with `stx_dev_minor`. */
-export const structStatx = { size: 256, inode: 32, device: 136 } as const;
+/** `struct statx`: how long it is, and where its fields are: `stx_nlink`, and so on. */
+export const structStatx = {
+  length: 256,
+  nlink: 16,
+  uid: 20,
+  gid: 24,
+  mode: 28,
+  ino: 32,
+  size: 40,
+  mtimeSeconds: 112,
+  mtimeNanoseconds: 120,
+  rdevMajor: 128,
+  rdevMinor: 132,
+  /** `stx_dev_major` with `stx_dev_minor`. */
+  dev: 136,
+} as const;
 
 /** openat2(2), `struct open_how.resolve`. */
 export const RESOLVE = {

@@ -1,55 +1,54 @@
 import { statx } from '../sys/calls.js';
-import { AT } from '../sys/constants.js';
+import { AT, structStatx as at, STATX } from '../sys/constants.js';
 import { type ByteString, toBytes } from './bytes.js';
 
-/** statx(2): the fields of `struct statx` that are used here, over a buffer that may be filled again. */
+/** What statx(2) says of a file: the fields of `struct statx` that are used here. */
 export class Stat {
-  static readonly basic = 0x7ff;
-  readonly bytes = Buffer.alloc(256);
+  readonly bytes = Buffer.alloc(at.length);
 
   get nlink(): number {
-    return this.bytes.readUInt32LE(16);
+    return this.bytes.readUInt32LE(at.nlink);
   }
   get uid(): number {
-    return this.bytes.readUInt32LE(20);
+    return this.bytes.readUInt32LE(at.uid);
   }
   get gid(): number {
-    return this.bytes.readUInt32LE(24);
+    return this.bytes.readUInt32LE(at.gid);
   }
   /** Type and permissions: inode(7). */
   get mode(): number {
-    return this.bytes.readUInt16LE(28);
+    return this.bytes.readUInt16LE(at.mode);
   }
   get inode(): bigint {
-    return this.bytes.readBigUInt64LE(32);
+    return this.bytes.readBigUInt64LE(at.ino);
   }
   get size(): number {
-    return Number(this.bytes.readBigUInt64LE(40));
+    return Number(this.bytes.readBigUInt64LE(at.size));
   }
   get seconds(): number {
-    return Number(this.bytes.readBigInt64LE(112));
+    return Number(this.bytes.readBigInt64LE(at.mtimeSeconds));
   }
   get nanoseconds(): number {
-    return this.bytes.readUInt32LE(120);
+    return this.bytes.readUInt32LE(at.mtimeNanoseconds);
   }
   get major(): number {
-    return this.bytes.readUInt32LE(128);
+    return this.bytes.readUInt32LE(at.rdevMajor);
   }
   get minor(): number {
-    return this.bytes.readUInt32LE(132);
+    return this.bytes.readUInt32LE(at.rdevMinor);
   }
 }
 
 /** The status of an entry of a directory, the last symlink not followed; `undefined` when it is not there. */
 export function statAt(dirfd: number, name: ByteString): Stat | undefined {
   const stat = new Stat();
-  const result = statx.try(dirfd, toBytes(name), AT.SYMLINK_NOFOLLOW, Stat.basic, stat.bytes);
+  const result = statx.try(dirfd, toBytes(name), AT.SYMLINK_NOFOLLOW, STATX.BASIC_STATS, stat.bytes);
   return result < 0 ? undefined : stat;
 }
 
 /** The status of what is open. */
 export function statOf(fd: number): Stat {
   const stat = new Stat();
-  statx(fd, '', AT.EMPTY_PATH, Stat.basic, stat.bytes);
+  statx(fd, '', AT.EMPTY_PATH, STATX.BASIC_STATS, stat.bytes);
   return stat;
 }

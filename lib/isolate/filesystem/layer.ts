@@ -130,10 +130,10 @@ function own(path: string, fd: number): Identity {
   if (uid !== process.geteuid!()) throw refused(path, 'it belongs to another user');
   // A set-user-ID program that root of a container made would be one on the host for everybody who can reach it.
   if (mode & 0o077) throw refused(path, 'other users may enter it', `chmod 700 ${path}`);
-  const stat = Buffer.alloc(structStatx.size);
+  const stat = Buffer.alloc(structStatx.length);
   statx(fd, '', AT.EMPTY_PATH, STATX.INO, stat);
   const field = (at: number) => stat.subarray(at, at + 8);
-  return { inode: field(structStatx.inode), device: field(structStatx.device) };
+  return { inode: field(structStatx.ino), device: field(structStatx.dev) };
 }
 
 /**

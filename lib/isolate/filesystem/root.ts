@@ -104,9 +104,9 @@ export function layerSteps(layer: Layer, options: OverlayOptions): Root {
 /** Whether it is the directory that the supervisor has checked: whoever can rename it may have exchanged it since. */
 function sameSteps(place: Result, layer: Layer): PlanStep[] {
   const [inode, device] = [new Result('inode'), new Result('device')];
-  const stat = new Block(new Uint8Array(structStatx.size), [
-    { offset: structStatx.inode, value: inode },
-    { offset: structStatx.device, value: device },
+  const stat = new Block(new Uint8Array(structStatx.length), [
+    { offset: structStatx.ino, value: inode },
+    { offset: structStatx.dev, value: device },
   ]);
   const same = (checked: Uint8Array, found: Result, what: string) =>
     step(
