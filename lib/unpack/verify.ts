@@ -8,6 +8,7 @@ import { type ByteString, fromBytes, joinPath, namedPath, shown, toBytes } from 
 import { chmodAt, entriesOf, openDirectory } from './directory.js';
 import { type Stat, statAt, statOf } from './stat.js';
 import type { Unset } from './unset.js';
+import { namesFrom } from './xattrs.js';
 
 /**
  * One property of one path that differs. `missing` and `extra`: only one side has the path. `link`: a file with several
@@ -310,10 +311,10 @@ function targetOf(dir: number, name: ByteString): ByteString {
 
 /** The values in hexadecimal. The label of SELinux is left out: it is this machine's and not the image's. */
 function xattrsOf(dir: number, name: ByteString): Map<string, string> {
-  const list = Buffer.allocUnsafe(65536);
   const path = toBytes(`/proc/self/fd/${dir}/${name}`);
-  const bytes = name === '.' ? flistxattr.try(dir, list, list.length) : llistxattr.try(path, list, list.length);
-  const names = bytes > 0 ? fromBytes(list, 0, bytes).split('\0').slice(0, -1) : [];
+  const names = namesFrom((list) =>
+    name === '.' ? flistxattr.try(dir, list, list.length) : llistxattr.try(path, list, list.length),
+  );
   const value = Buffer.allocUnsafe(65536);
   const hex = (it: ByteString) =>
     value.toString('hex', 0, Math.max(0, lgetxattr.try(path, toBytes(it), value, value.length)));

@@ -9,6 +9,9 @@ import { hasForeignId } from './foreign-ids.js';
 import type { Xattrs } from './pax.js';
 import type { Unset } from './unset.js';
 
+/** XATTR_LIST_MAX: limits.h. */
+const maxListBytes = 65536;
+
 /**
  * Sets attributes on an open file, or by name on what cannot be opened. Returns those that the kernel did not permit,
  * and those with ids that are not in the user namespace. Throws `Failure` that names `path` and the attribute: 65 for a
@@ -33,10 +36,7 @@ export function applyXattrs(at: number | ByteString, xattrs: Xattrs, path: ByteS
 
 /** The same for a directory from a lower layer: attributes that the new entry does not have are removed. */
 export function replaceXattrs(fd: number, xattrs: Xattrs | undefined, path: ByteString): Unset {
-  const buffer = Buffer.allocUnsafe(65536);
-  const bytes = flistxattr.try(fd, buffer, buffer.length);
-  const names = bytes > 0 ? fromBytes(buffer, 0, bytes).split('\0').slice(0, -1) : [];
-  for (const name of names) {
+  for (const name of namesFrom((list) => flistxattr.try(fd, list, list.length))) {
     if (isLeftOut(name) || xattrs?.has(name)) continue;
     const result = fremovexattr.try(fd, toBytes(name));
     if (result < 0 && result !== -ENODATA && !isTolerated(-result)) {
@@ -44,6 +44,13 @@ export function replaceXattrs(fd: number, xattrs: Xattrs | undefined, path: Byte
     }
   }
   return xattrs ? applyXattrs(fd, xattrs, path) : {};
+}
+
+/** The names of attributes. `fill` makes the call that lists them in a buffer, and returns its result. */
+export function namesFrom(fill: (list: Buffer) => number): ByteString[] {
+  const list = Buffer.allocUnsafe(maxListBytes);
+  const bytes = fill(list);
+  return bytes > 0 ? fromBytes(list, 0, bytes).split('\0').slice(0, -1) : [];
 }
 
 /**
