@@ -1,12 +1,11 @@
 /** `DIR.json`: what md-unpack knew of the image, kept beside the tree. */
-import { isUtf8 } from 'node:buffer';
-import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, statSync } from 'node:fs';
+import { constants, lstatSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { asJson } from '../pipe/check.js';
 import { asRootfsDocument, type RootfsDocument } from '../pipe/document.js';
-import { errnoName, Failure, failureOf } from '../pipe/failure.js';
+import { errnoName, failureOf } from '../pipe/failure.js';
 import { interimDocument, isBelievable } from '../pipe/interim.js';
-import { Status } from '../pipe/status.js';
+import { readRegular } from './files.js';
 
 /** What DIR is: a hint for somebody who has named something else. */
 export const whatRootIs =
@@ -52,28 +51,4 @@ function readInterim(path: string, directoryOwner: number): string | undefined {
 /** ENAMETOOLONG: the name of the tree is so long that no file can have it with an ending. */
 function isAbsent(error: unknown): boolean {
   return ['ENOENT', 'ENAMETOOLONG'].includes(errnoName(error) ?? '');
-}
-
-/** Reads a regular file, which messages call `name`. Anything else is refused: opening a FIFO, for example, would wait for ever. */
-export function readRegular(path: string, flags: number, name = path): string {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | flags);
-  try {
-    if (!fstatSync(fd).isFile()) throw new Failure(Status.data, name, 'it is no regular file');
-    return readFileSync(fd, 'utf8');
-  } finally {
-    closeSync(fd);
-  }
-}
-
-/** The text of a file that a flag names. Throws `Failure`. */
-export function readText(path: string, flag: string): string {
-  let bytes: Buffer;
-  try {
-    bytes = readFileSync(path);
-  } catch (error) {
-    throw failureOf(error, `${flag} ${path}`);
-  }
-  // Decoding would silently replace bytes that are not UTF-8.
-  if (isUtf8(bytes)) return bytes.toString();
-  throw new Failure(Status.data, `${flag} ${path}`, 'it is not UTF-8');
 }

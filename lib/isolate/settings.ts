@@ -6,7 +6,7 @@ import { Status } from '../pipe/status.js';
 import type { Path } from '../sys/syscall.js';
 import type { Caller } from './caller.js';
 import { networks } from './docker-flags.js';
-import { readText } from './document.js';
+import { readText } from './files.js';
 import { devicesOf } from './filesystem/host-devices.js';
 import { mountOf, tmpfsOf, volumeOf } from './filesystem/volume-flags.js';
 import type { Volume } from './filesystem/volumes.js';

@@ -9,7 +9,7 @@ import type { ControlFds } from '../sys/control.js';
 import type { Image } from '../sys/image.js';
 import { isAtLeast, kernelVersion } from '../sys/kernel-version.js';
 import { type IdMaps, inUserNamespace } from '../sys/userns.js';
-import { readText } from './document.js';
+import { readText } from './files.js';
 import { bindsDevices } from './filesystem/devices.js';
 import type { Layer } from './filesystem/layer.js';
 import { missing, placed } from './filesystem/volumes.js';

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { asDigest, asJson, asObject, asString, optional } from '../../pipe/check.js';
 import { Failure, ignoring } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
-import { readRegular } from '../document.js';
+import { readRegular } from '../files.js';
 
 export const notesFile = 'layer.json';
 
