@@ -48,7 +48,7 @@ import {
   namespacesOf,
   noNewPrivilegesStep,
 } from './namespaces.js';
-import type { Filter } from './seccomp/index.js';
+import type { Filter } from './seccomp/filter.js';
 import { filterStep, reportingSteps } from './seccomp/steps.js';
 import type { Settings } from './settings.js';
 import type { PlanStep } from './step.js';

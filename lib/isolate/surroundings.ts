@@ -16,7 +16,8 @@ import { missing, placed } from './filesystem/volumes.js';
 import { checkDevices, type Host, heatCounters, mountsInSys, probeHost } from './host.js';
 import { networkSysctls } from './limits/sysctl.js';
 import type { Circumstances } from './plan.js';
-import type { Filter, Target } from './seccomp/index.js';
+import type { Filter } from './seccomp/filter.js';
+import type { Target } from './seccomp/profile.js';
 import type { Report } from './seccomp/report.js';
 import type { Settings } from './settings.js';
 import { outputPipes } from './terminal/sockets.js';
@@ -119,7 +120,7 @@ async function seccompOf(settings: Settings, kept: readonly number[]): Promise<F
   const profile = profileOf(settings);
   if (profile === 'unconfined') return undefined;
   const target = targetOf(kept);
-  const compile = async () => (await import('./seccomp/index.js')).seccompFilter(sourceOf(profile), target);
+  const compile = async () => (await import('./seccomp/filter.js')).seccompFilter(sourceOf(profile), target);
   if (profile !== 'default') return compile();
   const { builtAt, cachedFilter } = await import('./seccomp/cache.js');
   const key = { ...target, version, built: builtAt(), capabilities: kept };

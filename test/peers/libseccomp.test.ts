@@ -10,7 +10,8 @@ import {
   type Section,
   verdictOf,
 } from '../../lib/isolate/seccomp/bpf.js';
-import { type ProfileSource, seccompRules, type Target } from '../../lib/isolate/seccomp/index.js';
+import { type ProfileSource, seccompRules } from '../../lib/isolate/seccomp/filter.js';
+import type { Target } from '../../lib/isolate/seccomp/profile.js';
 import { checkFilter, verdict } from '../support/bpf.js';
 import { needsLibseccomp, referenceFilter } from '../support/libseccomp.js';
 

@@ -9,7 +9,8 @@ import {
   type Section,
   verdictOf,
 } from '../../lib/isolate/seccomp/bpf.js';
-import { type ProfileSource, seccompFilter, type Target } from '../../lib/isolate/seccomp/index.js';
+import { type ProfileSource, seccompFilter } from '../../lib/isolate/seccomp/filter.js';
+import type { Target } from '../../lib/isolate/seccomp/profile.js';
 import { syscallNumbers } from '../../lib/isolate/seccomp/syscall-numbers.js';
 import { Failure } from '../../lib/pipe/failure.js';
 import { exit_group, prctl, seccomp, umask, unshare, wait4 } from '../../lib/sys/calls.js';

@@ -11,7 +11,8 @@ import { ENOSYS, EPERM } from '../../sys/errno.js';
 import { POLL, poll } from '../../sys/poll.js';
 import { isErrno } from '../../sys/syscall.js';
 import { type Call, compile, RET, type Section, verdictOf } from './bpf.js';
-import { auditArch, type Filter, type ProfileSource, seccompRules, type Target } from './index.js';
+import { auditArch, type Filter, type ProfileSource, seccompRules } from './filter.js';
+import type { Target } from './profile.js';
 import { type SyscallArch, syscallName } from './syscall-numbers.js';
 
 /** How often this looks for questions. A refused call waits up to that long, an allowed one not at all. */

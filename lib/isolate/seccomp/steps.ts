@@ -5,7 +5,7 @@ import type { ControlFds } from '../../sys/control.js';
 import { Block } from '../../sys/program.js';
 import { gateSteps } from '../control.js';
 import { type PlanStep, step } from '../step.js';
-import type { Filter } from './index.js';
+import type { Filter } from './filter.js';
 
 /** struct sock_fprog: the number of instructions in 16 bits, and at offset 8 where they are. */
 export function filterStep({ program, flags }: Filter, reporting: boolean): PlanStep {

@@ -4,8 +4,6 @@ import { defaultProfile } from './default-profile.js';
 import { type Entry, entriesFor, newerAction, type Profile, parseProfile, type Target } from './profile.js';
 import { type SyscallArch, syscallNumbers } from './syscall-numbers.js';
 
-export type { Target } from './profile.js';
-
 /** AUDIT_ARCH_* of `linux/audit.h`. */
 export const auditArch: Record<SyscallArch, number> = { x64: x64Audit, arm64: 0xc00000b7, x86: 0x40000003 };
 
