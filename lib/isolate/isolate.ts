@@ -13,13 +13,14 @@ import { Program } from '../sys/program.js';
 import { type IdMaps, writeMaps } from '../sys/userns.js';
 import { exitStatus, waitForEnd } from '../sys/wait.js';
 import { showChild } from './child-trace.js';
+import { findCircumstances } from './circumstances.js';
 import { nameOf } from './exec.js';
 import { cloneFailure, execFailure, stepFailure } from './explain.js';
 import type { Cgroup } from './limits/cgroup.js';
 import { type Circumstances, cloneReason, makePlan, type Plan } from './plan.js';
+import type { Report } from './seccomp/report.js';
 import type { Settings } from './settings.js';
 import { endUnlessHandled, forwardedWithTerminal, Signals } from './supervise.js';
-import { lookAround, type Surroundings } from './surroundings.js';
 import type { OutputPipe } from './terminal/sockets.js';
 
 /**
@@ -32,7 +33,7 @@ export async function isolate(settings: Settings): Promise<number> {
   const image = new Image();
   const { layer: path, root } = settings;
   const layer = path === undefined ? undefined : (await import('./filesystem/layer.js')).holdLayer(path, root);
-  const circumstances = await lookAround(settings, fds, image, layer);
+  const { circumstances, report, detachKeys } = await findCircumstances(settings, fds, image, layer);
   layer?.begin(circumstances.maps !== undefined);
   const plan = makePlan(settings, circumstances);
   const program = new Program(plan.steps, image.memory);
@@ -53,11 +54,13 @@ export async function isolate(settings: Settings): Promise<number> {
       plan,
       settings,
       circumstances,
+      report,
+      detachKeys,
       cgroup,
       signals,
       control: new Control(fds.supervisor),
     });
-    if (circumstances.report) showRefused(circumstances.report.end());
+    if (report) showRefused(report.end());
     throwIfFailed(program, plan, settings, circumstances);
     const signal = program.result(plan.calledOff) ?? 0;
     if (signal > 0) return 128 + signal;
@@ -82,7 +85,8 @@ function hold(root: string): void {
 export async function planOf(settings: Settings): Promise<Plan> {
   const { layer: path, root } = settings;
   const layer = path === undefined ? undefined : (await import('./filesystem/layer.js')).layerAt(path, root);
-  return makePlan(settings, await lookAround(settings, { supervisor: 3, child: 4 }, new Image(), layer));
+  const { circumstances } = await findCircumstances(settings, { supervisor: 3, child: 4 }, new Image(), layer);
+  return makePlan(settings, circumstances);
 }
 
 function showRefused(refused: Map<string, number>): void {
@@ -103,7 +107,9 @@ interface Running {
   program: Program;
   plan: Plan;
   settings: Settings;
-  circumstances: Surroundings;
+  circumstances: Circumstances;
+  report: Report | undefined;
+  detachKeys: Buffer | undefined;
   cgroup: Cgroup | undefined;
   signals: Signals;
   control: Control;
@@ -114,7 +120,7 @@ interface Running {
  */
 async function attend(
   pid: number,
-  { program, plan, settings, circumstances, cgroup, signals, control }: Running,
+  { program, plan, settings, circumstances, report, detachKeys, cgroup, signals, control }: Running,
 ): Promise<number> {
   try {
     if (circumstances.maps) writeMaps(pid, circumstances.maps, '--userns self does without it');
@@ -127,13 +133,12 @@ async function attend(
     throw error;
   }
   const master = settings.terminal ? receiveDescriptor(control.fd) : undefined;
-  const { report } = circumstances;
   if (report && plan.filter && control.arrived()) {
     report.listen(pid, program.result(plan.filter)!);
     control.open();
   }
   if (circumstances.showing) showChild(program, plan, control, report);
-  if (master !== undefined) return attendTerminal(pid, master, circumstances.detachKeys!, signals);
+  if (master !== undefined) return attendTerminal(pid, master, detachKeys!, signals);
   if (circumstances.outputs.length > 0) return attendOutputs(pid, circumstances.outputs, signals);
   return waitForEnd(pid);
 }

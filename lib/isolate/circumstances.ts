@@ -1,23 +1,19 @@
 /** What a container depends on besides its settings, found out before the plan is made. */
 import { release } from 'node:os';
-import { version } from '../pipe/command.js';
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { tracing, warn } from '../pipe/trace.js';
-import { capabilities } from '../sys/constants.js';
 import type { ControlFds } from '../sys/control.js';
 import type { Image } from '../sys/image.js';
 import { isAtLeast, kernelVersion } from '../sys/kernel-version.js';
 import { type IdMaps, inUserNamespace } from '../sys/userns.js';
-import { readText } from './files.js';
 import { bindsDevices } from './filesystem/devices.js';
 import type { Layer } from './filesystem/layer.js';
 import { missing, placed } from './filesystem/volumes.js';
 import { checkDevices, type Host, heatCounters, mountsInSys, probeHost } from './host.js';
 import { networkSysctls } from './limits/sysctl.js';
 import type { Circumstances } from './plan.js';
-import type { Filter } from './seccomp/filter.js';
-import type { Target } from './seccomp/profile.js';
+import { chooseFilter } from './seccomp/choose.js';
 import type { Report } from './seccomp/report.js';
 import type { Settings } from './settings.js';
 import { outputPipes } from './terminal/sockets.js';
@@ -27,9 +23,10 @@ import { chooseCapabilities, missingCapabilities } from './user/capabilities.js'
 import { chooseMaps, hasGroups, ttyGroup } from './user/userns.js';
 import { identify } from './user/users.js';
 
-/** What the plan depends on, and what the supervisor needs besides. */
-export interface Surroundings extends Circumstances {
-  /** With `--seccomp-report`, unless there is no filter. */
+export interface Found {
+  /** What the plan depends on. */
+  circumstances: Circumstances;
+  /** For the supervisor, with `--seccomp-report`, unless there is no filter. */
   report: Report | undefined;
   /** The bytes that detach. Undefined when there is no terminal and the command line names none. */
   detachKeys: Buffer | undefined;
@@ -40,12 +37,12 @@ export interface Surroundings extends Circumstances {
  * Throws `Failure` for settings that cannot be had here. `control` is the line to the child, `image` what the child
  * becomes.
  */
-export async function lookAround(
+export async function findCircumstances(
   settings: Settings,
   control: ControlFds,
   image: Image,
   layer: Layer | undefined,
-): Promise<Surroundings> {
+): Promise<Found> {
   const stdio = statStdio();
   refuseDirectories(stdio);
   const view = layer?.view ?? { lower: settings.root };
@@ -56,9 +53,10 @@ export async function lookAround(
   if (bindDevices) checkDevices();
   const kept = keptCapabilities(settings, maps ? allCapabilities(host) : host.capabilities);
   if (maps && settings.overlay && settings.layer === undefined) warnOfMemory(release());
-  const report = settings.seccompReport ? await reportOf(settings, kept) : undefined;
   const identity = identify(settings.user, readAccountFiles(view), groupsFor(settings, maps));
-  return {
+  const { filter, report } = await chooseFilter(settings, kept);
+  const detachKeys = await detachKeysOf(settings);
+  const circumstances: Circumstances = {
     host,
     kept,
     identity,
@@ -67,21 +65,20 @@ export async function lookAround(
     ttyGroup: ttyGroup(maps),
     hidden: [...heatCounters(), ...(maps && settings.network === 'host' ? mountsInSys() : [])],
     usualSysctls: settings.network === 'none' ? networkSysctls(maps !== undefined || inUserNamespace()) : [],
-    filter: report ? report.filter : await seccompOf(settings, kept),
-    report,
+    filter,
     reporting: report !== undefined,
     control,
     layer,
     image: image.steps,
     showing: tracing(),
     windowSize: settings.terminal ? (await import('./terminal/outer.js')).windowSize() : undefined,
-    detachKeys: await detachKeysOf(settings),
     stdio: identity.uid === 0 || settings.terminal ? [] : stdioPipes(stdio),
     outputs: settings.terminal ? [] : outputPipes(stdio),
     nulls: nullDevices(stdio),
     volumes: placed(view, settings.volumes, maps),
     directories: missing(view, settings.directories),
   };
+  return { circumstances, report, detachKeys };
 }
 
 /** Whoever makes a user namespace has all of them in it. */
@@ -114,39 +111,4 @@ function groupsFor({ groups }: Settings, maps: IdMaps | undefined): string[] {
 async function detachKeysOf({ terminal, detachKeys }: Settings): Promise<Buffer | undefined> {
   if (!terminal && detachKeys === undefined) return undefined;
   return (await import('./terminal/keys.js')).parseDetachKeys(detachKeys);
-}
-
-async function seccompOf(settings: Settings, kept: readonly number[]): Promise<Filter | undefined> {
-  const profile = profileOf(settings);
-  if (profile === 'unconfined') return undefined;
-  const target = targetOf(kept);
-  const compile = async () => (await import('./seccomp/filter.js')).seccompFilter(sourceOf(profile), target);
-  if (profile !== 'default') return compile();
-  const { builtAt, cachedFilter } = await import('./seccomp/cache.js');
-  const key = { ...target, version, built: builtAt(), capabilities: kept };
-  return { program: await cachedFilter(key, async () => (await compile()).program), flags: 0 };
-}
-
-/** `default`, `unconfined`, or the name of a file. */
-function profileOf({ privileged, seccomp }: Settings): string {
-  return seccomp ?? (privileged ? 'unconfined' : 'default');
-}
-
-function sourceOf(profile: string): 'default' | { name: string; text: string } {
-  return profile === 'default' ? profile : { name: profile, text: readText(profile, '--seccomp') };
-}
-
-function targetOf(kept: readonly number[]): Target {
-  return {
-    capabilities: kept.map((number) => capabilities[number] ?? ''),
-    arch: process.arch === 'arm64' ? 'arm64' : 'x64',
-    kernel: release(),
-  };
-}
-
-async function reportOf(settings: Settings, kept: readonly number[]): Promise<Report | undefined> {
-  const profile = profileOf(settings);
-  if (profile === 'unconfined') return undefined;
-  const { seccompReport } = await import('./seccomp/report.js');
-  return seccompReport(sourceOf(profile), targetOf(kept));
 }
