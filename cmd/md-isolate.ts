@@ -10,7 +10,7 @@ import { isolate, planOf } from '../lib/isolate/isolate.js';
 import { settingsOf } from '../lib/isolate/settings.js';
 import { exactCommand } from '../lib/isolate/words.js';
 import { main } from '../lib/pipe/command.js';
-import { Failure, failureOf } from '../lib/pipe/failure.js';
+import { Failure, failingAs } from '../lib/pipe/failure.js';
 import { writeDocument } from '../lib/pipe/output.js';
 import { Status } from '../lib/pipe/status.js';
 import { endProcess } from '../lib/sys/exit.js';
@@ -57,15 +57,8 @@ main(
 function rootOf(directory: string): string {
   if (directory === '')
     throw new Failure(Status.usage, 'DIR', 'it is empty', { hint: 'write . for the current directory' });
-  let path: string;
-  try {
-    path = resolve(directory);
-  } catch (error) {
-    throw failureOf(error, 'the current directory', { hint: 'it was removed: cd to one that is there' });
-  }
-  try {
-    return realpathSync.native(path);
-  } catch (error) {
-    throw failureOf(error, path, { hint: whatRootIs });
-  }
+  const path = failingAs('the current directory', () => resolve(directory), {
+    hint: 'it was removed: cd to one that is there',
+  });
+  return failingAs(path, () => realpathSync.native(path), { hint: whatRootIs });
 }

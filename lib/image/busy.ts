@@ -9,7 +9,7 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { monotonic } from '../pipe/clock.js';
-import { errnoName, Failure, failureOf } from '../pipe/failure.js';
+import { Failure, failureOf, hasErrno } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { warn } from '../pipe/trace.js';
 import { storeHome } from './home.js';
@@ -78,5 +78,5 @@ function namesIn(directory: string): string[] {
 
 /** The directory does not exist, or this user may not write or read there. */
 function isOutOfReach(error: unknown): boolean {
-  return ['ENOENT', 'ENOTDIR', 'EROFS', 'EACCES'].includes(errnoName(error) ?? '');
+  return hasErrno(error, 'ENOENT', 'ENOTDIR', 'EROFS', 'EACCES');
 }

@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { errnoName, Failure, failureOf } from '../pipe/failure.js';
+import { errnoName, Failure, failingAs, failureOf, hasErrno } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 
 const read = promisify(fs.read);
@@ -71,7 +71,7 @@ function openRegular(path: string): FilePart | undefined {
     fd = fs.openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
   } catch (error) {
     if (errnoName(error) === 'ENOENT') return undefined;
-    if (['ELOOP', 'ENXIO'].includes(errnoName(error) ?? '')) throw bad(path, 'it is no regular file');
+    if (hasErrno(error, 'ELOOP', 'ENXIO')) throw bad(path, 'it is no regular file');
     throw failureOf(error, path);
   }
   const stat = fs.fstatSync(fd);
@@ -99,12 +99,8 @@ export class DirectoryFiles implements Files {
 
 /** Whether something exists at a path and is not a directory. */
 function isOther(path: string): boolean {
-  try {
-    const stat = fs.lstatSync(path, { throwIfNoEntry: false });
-    return stat !== undefined && !stat.isDirectory();
-  } catch (error) {
-    throw failureOf(error, path);
-  }
+  const stat = failingAs(path, () => fs.lstatSync(path, { throwIfNoEntry: false }));
+  return stat !== undefined && !stat.isDirectory();
 }
 
 /** The failure for something missing or wrong in a local image. */

@@ -5,7 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { asJson, asObject, type JsonObject } from '../pipe/check.js';
-import { failureOf } from '../pipe/failure.js';
+import { failingAs } from '../pipe/failure.js';
 import { asIndexEntries, type IndexEntry, ociIndexType } from '../pipe/oci.js';
 import { checkNesting } from './verified.js';
 
@@ -14,12 +14,7 @@ const fullName = 'io.containerd.image.name';
 
 /** The index of the store, and its entries checked. Throws `Failure` 65 when it is no image index. */
 export function readIndex(path: string): { index: JsonObject; entries: IndexEntry[] } {
-  let bytes: Buffer;
-  try {
-    bytes = readFileSync(path);
-  } catch (error) {
-    throw failureOf(error, path);
-  }
+  const bytes = failingAs(path, () => readFileSync(path));
   return parseIndex(bytes, path, 'remove it: the next pull makes a new one, and blobs stay');
 }
 

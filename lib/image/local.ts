@@ -9,7 +9,7 @@
 import { type Stats, statSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { isDigest } from '../pipe/check.js';
-import { errnoName, Failure, failureOf } from '../pipe/failure.js';
+import { Failure, failureOf, hasErrno } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { ArchiveFiles } from './archive.js';
 import { DockerArchive } from './docker-archive.js';
@@ -99,7 +99,7 @@ function statOf(path: string): Stats {
   try {
     return statSync(path);
   } catch (error) {
-    if (!['ENOENT', 'ENOTDIR'].includes(errnoName(error) ?? '')) throw failureOf(error, path);
+    if (!hasErrno(error, 'ENOENT', 'ENOTDIR')) throw failureOf(error, path);
     throw new Failure(Status.unavailable, path, 'it is not there');
   }
 }

@@ -1,7 +1,7 @@
 /** Finds and removes what no image in the store needs. Trees are only found here: lib/unpack removes them. */
 import * as fs from 'node:fs';
 import { join } from 'node:path';
-import { Failure, failureOf } from '../pipe/failure.js';
+import { Failure, failingAs } from '../pipe/failure.js';
 import type { IndexEntry } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 import { storeHint } from './home.js';
@@ -57,7 +57,8 @@ export async function prune(store: Store, { images, links, blobs, partials }: Pr
   for (const link of links) unnameRootfs(link, store.home);
   const going = new Set(images);
   await store.forget((entry) => all || going.has(imageOf(entry) ?? ''));
-  for (const path of [...blobs.map((blob) => blob.path), ...partials]) removeFile(path);
+  for (const path of [...blobs.map((blob) => blob.path), ...partials])
+    failingAs(path, () => fs.rmSync(path, { recursive: true, force: true }));
 }
 
 function unneededBlobs(store: Store, staying: readonly IndexEntry[]): Prunable['blobs'] {
@@ -68,18 +69,6 @@ function unneededBlobs(store: Store, staying: readonly IndexEntry[]): Prunable['
 }
 
 function abandoned(directory: string): string[] {
-  try {
-    const names = fs.readdirSync(directory).filter((name) => isAbandoned(directory, name));
-    return names.map((name) => join(directory, name));
-  } catch (error) {
-    throw failureOf(error, directory, { hint: storeHint });
-  }
-}
-
-function removeFile(path: string): void {
-  try {
-    fs.rmSync(path, { recursive: true, force: true });
-  } catch (error) {
-    throw failureOf(error, path);
-  }
+  const find = () => fs.readdirSync(directory).filter((name) => isAbandoned(directory, name));
+  return failingAs(directory, find, { hint: storeHint }).map((name) => join(directory, name));
 }

@@ -8,7 +8,7 @@ import * as fs from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { wrong } from '../pipe/check.js';
 import { asRootfsDocument, type RootfsDocument } from '../pipe/document.js';
-import { errnoName, failureOf } from '../pipe/failure.js';
+import { errnoName, failingAs, failureOf, hasErrno } from '../pipe/failure.js';
 import { storeHint, storeHome } from './home.js';
 import { makeDirectory, ownPath, sweepAbandoned } from './own-files.js';
 
@@ -20,11 +20,7 @@ const temporaryName = '.link';
  */
 export function rootfsPath(digest: string, home: string = storeHome()): string {
   const directory = join(home, 'rootfs');
-  try {
-    makeDirectory(directory);
-  } catch (error) {
-    throw failureOf(error, directory, { hint: storeHint });
-  }
+  failingAs(directory, () => makeDirectory(directory), { hint: storeHint });
   return join(directory, digest.replace(':', '-'));
 }
 
@@ -98,8 +94,7 @@ export function unnameRootfs(image: string, home: string): void {
     fs.rmSync(join(directory, image), { force: true });
     for (let above = dirname(image); above !== '.'; above = dirname(above)) fs.rmdirSync(join(directory, above));
   } catch (error) {
-    if (!['ENOTEMPTY', 'EEXIST', 'ENOENT'].includes(errnoName(error) ?? ''))
-      throw failureOf(error, join(directory, image));
+    if (!hasErrno(error, 'ENOTEMPTY', 'EEXIST', 'ENOENT')) throw failureOf(error, join(directory, image));
   }
 }
 

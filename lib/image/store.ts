@@ -20,7 +20,7 @@ import { fill } from '../pipe/blob-sink.js';
 import { isDigest } from '../pipe/check.js';
 import { monotonic } from '../pipe/clock.js';
 import { hasDigest } from '../pipe/digest.js';
-import { errnoName, Failure, type FailureOptions, failureOf } from '../pipe/failure.js';
+import { errnoName, Failure, failingAs, failureOf, hasErrno } from '../pipe/failure.js';
 import { type Descriptor, documentLimit, type IndexEntry, type Platform, platformName } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 import { warn } from '../pipe/trace.js';
@@ -68,8 +68,8 @@ export class Store {
     this.#oci = join(home, 'oci');
     this.#partials = join(home, 'partial');
     const hint = storeHint;
-    onDisk(this.#partials, () => makeDirectory(this.#partials, 0o700), { hint });
-    onDisk(this.#oci, () => this.#ensureLayout(), { hint });
+    failingAs(this.#partials, () => makeDirectory(this.#partials, 0o700), { hint });
+    failingAs(this.#oci, () => this.#ensureLayout(), { hint });
   }
 
   /** The path of a blob, which need not exist. */
@@ -99,7 +99,7 @@ export class Store {
   /** Adds a blob whose digest was verified. */
   put(digest: string, bytes: Buffer): void {
     if (this.read(digest)) return;
-    onDisk(this.path(digest), () => writeWhole(this.#partials, this.path(digest), bytes));
+    failingAs(this.path(digest), () => writeWhole(this.#partials, this.path(digest), bytes));
   }
 
   /**
@@ -131,7 +131,7 @@ export class Store {
   async tag({ image, digest, mediaType, platform }: ImageEntry): Promise<void> {
     this.#sweep();
     if (this.images(image)[0]?.digest === digest) return;
-    const { size } = onDisk(this.path(digest), () => fs.statSync(this.path(digest)));
+    const { size } = failingAs(this.path(digest), () => fs.statSync(this.path(digest)));
     const entry = named({ mediaType, digest, size, platform }, image);
     await this.#updateIndex((entries) => [
       entry,
@@ -161,7 +161,7 @@ export class Store {
   /** All blobs, needed or not, with their sizes in bytes. */
   blobs(): { digest: string; path: string; size: number }[] {
     const directory = join(this.#oci, 'blobs');
-    const digests = onDisk(directory, () =>
+    const digests = failingAs(directory, () =>
       fs
         .readdirSync(directory)
         // Other programs may leave files of their own here.
@@ -173,13 +173,13 @@ export class Store {
     );
     return digests.map((digest) => {
       const path = this.path(digest);
-      return { digest, path, size: onDisk(path, () => fs.lstatSync(path).size) };
+      return { digest, path, size: failingAs(path, () => fs.lstatSync(path).size) };
     });
   }
 
   /** Removes a layer whose content turned out to be wrong, and the entries of the images that have it. */
   async discard(layerDigest: string): Promise<void> {
-    onDisk(this.path(layerDigest), () => fs.rmSync(this.path(layerDigest), { force: true }));
+    failingAs(this.path(layerDigest), () => fs.rmSync(this.path(layerDigest), { force: true }));
     const isWhole = ({ digest }: IndexEntry) => !this.read(digest)?.includes(layerDigest);
     if (this.entries().every(isWhole)) return;
     await this.#updateIndex((entries) => entries.filter(isWhole));
@@ -188,7 +188,7 @@ export class Store {
   /** Whether a blob is there, by its name and size. */
   has({ digest, size }: Descriptor): boolean {
     const path = this.path(digest);
-    const stat = onDisk(path, () => fs.statSync(path, { throwIfNoEntry: false }));
+    const stat = failingAs(path, () => fs.statSync(path, { throwIfNoEntry: false }));
     return stat?.isFile() === true && stat.size === size;
   }
 
@@ -242,7 +242,7 @@ export class Store {
       fs.renameSync(staged, this.#oci);
     } catch (error) {
       fs.rmSync(staged, { recursive: true, force: true });
-      if (!['ENOTEMPTY', 'EEXIST'].includes(errnoName(error) ?? '')) throw error;
+      if (!hasErrno(error, 'ENOTEMPTY', 'EEXIST')) throw error;
       for (const [name, text] of Object.entries(layoutFiles)) {
         const path = join(this.#oci, name);
         if (!fs.existsSync(path)) writeWhole(this.#partials, path, text);
@@ -274,7 +274,7 @@ export class Store {
     try {
       const { index, entries } = readIndex(this.#indexPath);
       const text = indexJson(change(entries), index);
-      onDisk(this.#indexPath, () => writeWhole(this.#partials, this.#indexPath, text));
+      failingAs(this.#indexPath, () => writeWhole(this.#partials, this.#indexPath, text));
     } finally {
       unlock();
     }
@@ -284,7 +284,7 @@ export class Store {
   async #lock(): Promise<() => void> {
     const [{ flock }, { LOCK }] = await Promise.all([import('../sys/calls.js'), import('../sys/constants.js')]);
     const path = join(this.home, 'lock');
-    const fd = onDisk(path, () => fs.openSync(path, 'a', 0o600));
+    const fd = failingAs(path, () => fs.openSync(path, 'a', 0o600));
     for (;;) {
       try {
         flock(fd, LOCK.EX | LOCK.NB);
@@ -307,12 +307,4 @@ function isSamePlatform(a: IndexEntry, b: IndexEntry): boolean {
 function mismatch({ digest, size }: Descriptor, { offset, digest: got }: Partial): Failure {
   const why = offset === size ? `digest mismatch: its content has ${got}` : `it has ${offset} bytes, not ${size}`;
   return new Failure(Status.data, `blob ${digest}`, why);
-}
-
-function onDisk<T>(what: string, work: () => T, options: FailureOptions = {}): T {
-  try {
-    return work();
-  } catch (error) {
-    throw failureOf(error, what, options);
-  }
 }

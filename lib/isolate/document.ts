@@ -3,7 +3,7 @@ import { constants, lstatSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { asJson } from '../pipe/check.js';
 import { asRootfsDocument, type RootfsDocument } from '../pipe/document.js';
-import { errnoName, failureOf } from '../pipe/failure.js';
+import { failureOf, hasErrno } from '../pipe/failure.js';
 import { interimDocument, isBelievable } from '../pipe/interim.js';
 import { readRegular } from './files.js';
 
@@ -50,5 +50,5 @@ function readInterim(path: string, directoryOwner: number): string | undefined {
 
 /** ENAMETOOLONG: the name of the tree is so long that no file can have it with an ending. */
 function isAbsent(error: unknown): boolean {
-  return ['ENOENT', 'ENAMETOOLONG'].includes(errnoName(error) ?? '');
+  return hasErrno(error, 'ENOENT', 'ENAMETOOLONG');
 }

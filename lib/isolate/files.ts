@@ -1,7 +1,7 @@
 /** Reading files whole: those beside a tree, which a stranger may have made, and those that flags name. */
 import { isUtf8 } from 'node:buffer';
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
-import { Failure, failureOf } from '../pipe/failure.js';
+import { Failure, failingAs } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 
 /** Reads a regular file, which messages call `name`. Anything else is refused: opening a FIFO, for example, would wait for ever. */
@@ -17,12 +17,7 @@ export function readRegular(path: string, flags: number, name = path): string {
 
 /** The text of a file that a flag names. Throws `Failure`. */
 export function readText(path: string, flag: string): string {
-  let bytes: Buffer;
-  try {
-    bytes = readFileSync(path);
-  } catch (error) {
-    throw failureOf(error, `${flag} ${path}`);
-  }
+  const bytes = failingAs(`${flag} ${path}`, () => readFileSync(path));
   // Decoding would silently replace bytes that are not UTF-8.
   if (isUtf8(bytes)) return bytes.toString();
   throw new Failure(Status.data, `${flag} ${path}`, 'it is not UTF-8');

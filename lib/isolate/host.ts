@@ -1,6 +1,6 @@
 /** What this host offers. It is found out before the plan is made, so that the plan is a function of it. */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { Failure, failureOf } from '../pipe/failure.js';
+import { Failure, failingAs } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { deviceNumber } from '../sys/device-number.js';
 import { mountPaths } from '../sys/mountinfo.js';
@@ -47,7 +47,9 @@ export interface ProbeOptions {
 export function probeHost(view: View, { devices }: ProbeOptions): Host {
   const { mode, uid, gid } = directoryStats(view.lower);
   const cgroups = cgroupLines();
-  const status = kernelStatus();
+  const status = failingAs('/proc/self/status', ownStatus, {
+    hint: 'the kernel answers most questions there: mount -t proc proc /proc',
+  });
   return {
     lastCapability: Number(readFileSync('/proc/sys/kernel/cap_last_cap', 'latin1')),
     capabilities: statusBits(status, 'CapPrm'),
@@ -65,23 +67,9 @@ export function probeHost(view: View, { devices }: ProbeOptions): Host {
   };
 }
 
-function kernelStatus(): string {
-  try {
-    return ownStatus();
-  } catch (error) {
-    throw failureOf(error, '/proc/self/status', {
-      hint: 'the kernel answers most questions there: mount -t proc proc /proc',
-    });
-  }
-}
-
 function directoryStats(root: string) {
-  try {
-    const stats = statSync(root);
-    if (stats.isDirectory()) return stats;
-  } catch (error) {
-    throw failureOf(error, root, { hint: whatRootIs });
-  }
+  const stats = failingAs(root, () => statSync(root), { hint: whatRootIs });
+  if (stats.isDirectory()) return stats;
   throw new Failure(Status.isolate, root, 'it is not a directory', { hint: whatRootIs });
 }
 
@@ -135,9 +123,5 @@ function cgroupLines(): string[] {
 }
 
 function textOf(path: string): string {
-  try {
-    return existsSync(path) ? readFileSync(path, 'utf8') : '';
-  } catch (error) {
-    throw failureOf(error, path);
-  }
+  return failingAs(path, () => (existsSync(path) ? readFileSync(path, 'utf8') : ''));
 }

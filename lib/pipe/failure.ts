@@ -55,6 +55,11 @@ export function errnoName(error: unknown): string | undefined {
   return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
 }
 
+/** Whether this is a system error of one of these names. */
+export function hasErrno(error: unknown, ...names: string[]): boolean {
+  return names.includes(errnoName(error) ?? '');
+}
+
 const notPermitted = new Set(['EPERM', 'EACCES']);
 
 /** The exit status for a failed operation on the disk, by its errno name. */
@@ -86,12 +91,21 @@ export function failureOf(error: unknown, what: string, options: FailureOptions 
   return new Failure(statusOfErrno(name), what, errnoText(name), { cause: error, ...options, hint });
 }
 
+/** Does `act`, and returns its result. A system error becomes a `Failure` about `what`: see `failureOf`. */
+export function failingAs<T>(what: string, act: () => T, options?: FailureOptions): T {
+  try {
+    return act();
+  } catch (error) {
+    throw failureOf(error, what, options);
+  }
+}
+
 /** Does `act`. System errors of these names are no failure. */
 export function ignoring(names: string[], act: () => void): void {
   try {
     act();
   } catch (error) {
-    if (!names.includes(errnoName(error) ?? '')) throw error;
+    if (!hasErrno(error, ...names)) throw error;
   }
 }
 

@@ -1,7 +1,7 @@
 /** Makes the client of a registry, with its mirrors, from a document and flags. */
 import { readFileSync } from 'node:fs';
 import { asObject, asString, type JsonObject, optional, secret } from '../pipe/check.js';
-import { Failure, failureOf } from '../pipe/failure.js';
+import { Failure, failingAs } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import type { Credentials } from './auth.js';
 import { asAuthorities } from './authorities.js';
@@ -104,13 +104,11 @@ function sharedOptions(network: Network): Partial<HttpOptions> & { retry: { retr
 }
 
 function readCa(path: string): string {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    throw failureOf(error, `CA file ${path}`);
-  }
-  return asAuthorities(text, `CA file ${path}`);
+  const what = `CA file ${path}`;
+  return asAuthorities(
+    failingAs(what, () => readFileSync(path, 'utf8')),
+    what,
+  );
 }
 
 /** The field `login` of a document: a user name and a password. */

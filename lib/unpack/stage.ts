@@ -6,7 +6,7 @@
 import { writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { onFailure } from '../pipe/cleanup.js';
-import { errnoName, errnoText, Failure, failureOf, statusOfErrno } from '../pipe/failure.js';
+import { errnoName, errnoText, Failure, failingAs, failureOf, hasErrno, statusOfErrno } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { close, openat, renameat2 } from '../sys/calls.js';
 import { AT, RENAME } from '../sys/constants.js';
@@ -87,11 +87,7 @@ export class Stage {
 
   private static elsewhere(dir: string): Stage {
     // When `dir` cannot be read either, that should be said before a layer is unpacked.
-    try {
-      close(openat(AT.FDCWD, dir, openFollowing, 0));
-    } catch (error) {
-      throw failureOf(error, dir);
-    }
+    failingAs(dir, () => close(openat(AT.FDCWD, dir, openFollowing, 0)));
     const around = Stage.temporary();
     try {
       const parent = openat(around.fd, '.', openFollowing, 0);
@@ -218,8 +214,7 @@ export class Stage {
 
 /** Whether nothing can be made in a directory, because of its mode, its mount or an attribute such as immutable. */
 function isClosed(error: unknown): boolean {
-  const code = error instanceof Failure ? errnoName(error.cause) : undefined;
-  return code === 'EACCES' || code === 'EROFS' || code === 'EPERM';
+  return error instanceof Failure && hasErrno(error.cause, 'EACCES', 'EROFS', 'EPERM');
 }
 
 /** Removes what killed runs have left for the target. */

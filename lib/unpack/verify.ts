@@ -1,5 +1,5 @@
 /** Comparing a tree on disk with what an image says it is. */
-import { failureOf } from '../pipe/failure.js';
+import { failingAs } from '../pipe/failure.js';
 import { close, flistxattr, lgetxattr, llistxattr, lseek, openat, read, readlinkat } from '../sys/calls.js';
 import { AT, O, S } from '../sys/constants.js';
 import { EACCES, ENXIO } from '../sys/errno.js';
@@ -63,13 +63,11 @@ export function compareTree(dir: string, image: number, compared: Compared, repo
     count += 1;
     report(difference);
   });
-  try {
+  failingAs(dir, () => {
     const tree = openat(AT.FDCWD, dir, O.RDONLY | O.DIRECTORY | O.CLOEXEC, 0);
     comparison.root({ tree, image });
     close(tree);
-  } catch (error) {
-    throw failureOf(error, dir);
-  }
+  });
   return count;
 }
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { cleanUp, onFailure } from '../../lib/pipe/cleanup.js';
-import { Failure, failureOf, knownFailure, oneLine } from '../../lib/pipe/failure.js';
+import { Failure, failingAs, failureOf, hasErrno, knownFailure, oneLine } from '../../lib/pipe/failure.js';
 import { size } from '../../lib/pipe/progress.js';
 
 test('a failure reads: what, why; hint', () => {
@@ -26,6 +26,17 @@ test('a system error becomes the status that fits it', () => {
   assert.equal(of('ENOSPC').status, 74);
   assert.equal(of('EACCES').status, 77);
   assert.equal(of('ENOSPC').message, 'writing blob: no space left on device (ENOSPC)');
+});
+
+test('what fails is named by who does it, and what succeeds is handed on', () => {
+  assert.equal(
+    failingAs('list', () => 7),
+    7,
+  );
+  assert.throws(() => failingAs('list', () => readFileSync('/nowhere'), { hint: 'write one' }), {
+    message: 'list: no such file or directory (ENOENT); write one',
+  });
+  assert.ok(!hasErrno(new Error('no errno'), 'ENOENT'));
 });
 
 test('too many open files, and one too large, are no fault of this program, wherever they are met', () => {

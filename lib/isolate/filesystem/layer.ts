@@ -21,7 +21,7 @@ import {
   unlinkSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { failureOf, ignoring } from '../../pipe/failure.js';
+import { failingAs, failureOf, ignoring } from '../../pipe/failure.js';
 import { pause } from '../../pipe/pause.js';
 import { fchmod, fchown, fremovexattr, statx } from '../../sys/calls.js';
 import { AT, O, STATX, structStatx } from '../../sys/constants.js';
@@ -168,11 +168,7 @@ function checkTree(path: string, inside: string, tree: string): void {
 }
 
 function linkIn(path: string, inside: string, name: string): string {
-  try {
-    return readlinkSync(join(inside, name));
-  } catch (error) {
-    throw failureOf(error, join(path, name), { hint: changed });
-  }
+  return failingAs(join(path, name), () => readlinkSync(join(inside, name)), { hint: changed });
 }
 
 function isUnbegun(inside: string): boolean {

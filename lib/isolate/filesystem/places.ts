@@ -3,7 +3,7 @@
  * nobody can lead it elsewhere. Links that an image has there on purpose are therefore resolved here, before.
  */
 import { lstatSync, readlinkSync } from 'node:fs';
-import { errnoName, Failure, failureOf } from '../../pipe/failure.js';
+import { Failure, failureOf, hasErrno } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
 import { sideOf, type View } from './view.js';
 
@@ -56,7 +56,7 @@ function lookAt(view: View, place: string): { kind: Place['kind']; link?: string
     if (stats.isSymbolicLink()) return { kind: 'other', link: readlinkSync(path) };
     return { kind: stats.isDirectory() ? 'directory' : 'other' };
   } catch (error) {
-    if (errnoName(error) === 'ENOENT' || errnoName(error) === 'ENOTDIR') return { kind: undefined };
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return { kind: undefined };
     throw failureOf(error, path);
   }
 }

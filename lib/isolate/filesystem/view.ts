@@ -4,7 +4,7 @@
  * Source: kernel, Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories".
  */
 import { lstatSync, type Stats } from 'node:fs';
-import { failureOf } from '../../pipe/failure.js';
+import { failingAs } from '../../pipe/failure.js';
 import { lgetxattr } from '../../sys/calls.js';
 
 export interface View {
@@ -33,14 +33,10 @@ export function sideOf({ lower, upper }: View, path: string): string | undefined
 }
 
 function statOf(above: string, path: string): Stats | undefined {
-  try {
-    return lstatSync(above, { throwIfNoEntry: false });
-  } catch (error) {
-    // An ordinary user's container can have files of other owners, who keep their directories to themselves.
-    throw failureOf(error, `/${path} of the layer`, {
-      hint: 'this user has to be able to enter its directories: chmod a+x',
-    });
-  }
+  // An ordinary user's container can have files of other owners, who keep their directories to themselves.
+  return failingAs(`/${path} of the layer`, () => lstatSync(above, { throwIfNoEntry: false }), {
+    hint: 'this user has to be able to enter its directories: chmod a+x',
+  });
 }
 
 function isWhiteout(stat: Stats): boolean {

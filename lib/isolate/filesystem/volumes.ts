@@ -1,6 +1,6 @@
 /** What the user adds to the container's tree: directories and files of the host, and temporary file systems. */
 import { lstatSync } from 'node:fs';
-import { Failure, failureOf } from '../../pipe/failure.js';
+import { Failure, failingAs } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
 import { AT, MOUNT_ATTR } from '../../sys/constants.js';
 import type { Result } from '../../sys/program.js';
@@ -66,13 +66,12 @@ export function placed(view: View, volumes: readonly Volume[], maps: IdMaps | un
  * write.
  */
 function ownerOf(path: string, maps: IdMaps | undefined): Record<string, string> {
-  try {
-    const { mode, uid, gid } = ownerInside(lstatSync(path), maps);
-    return { mode: (mode & 0o7777).toString(8), uid: String(uid), gid: String(gid) };
-  } catch (error) {
-    // It was there a moment ago: a container that runs in this tree may have removed it.
-    throw failureOf(error, path);
-  }
+  // It was there a moment ago: a container that runs in this tree may have removed it.
+  const { mode, uid, gid } = ownerInside(
+    failingAs(path, () => lstatSync(path)),
+    maps,
+  );
+  return { mode: (mode & 0o7777).toString(8), uid: String(uid), gid: String(gid) };
 }
 
 function refused(what: string, why: string): Failure {

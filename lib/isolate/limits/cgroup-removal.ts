@@ -1,7 +1,7 @@
 /** Removes cgroups: our own, and those that killed supervisors have left. */
 import { readdirSync, rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { errnoName, ignoring } from '../../pipe/failure.js';
+import { errnoName, hasErrno, ignoring } from '../../pipe/failure.js';
 import { pause } from '../../pipe/pause.js';
 import { statFields } from '../../sys/proc-status.js';
 import { list } from './cgroup-files.js';
@@ -63,7 +63,7 @@ function startTime(pid: string): string | undefined {
   try {
     return statFields(pid)[22 - 3];
   } catch (error) {
-    if (errnoName(error) === 'ENOENT' || errnoName(error) === 'ESRCH') return undefined;
+    if (hasErrno(error, 'ENOENT', 'ESRCH')) return undefined;
     throw error;
   }
 }

@@ -4,7 +4,7 @@
  */
 import { closeSync, readSync, write } from 'node:fs';
 import type { Readable } from 'node:stream';
-import { errnoName, failureOf } from '../../pipe/failure.js';
+import { errnoName, failureOf, hasErrno } from '../../pipe/failure.js';
 import { ReaderGone } from '../../pipe/output.js';
 import { fcntl } from '../../sys/calls.js';
 import { F } from '../../sys/constants.js';
@@ -121,7 +121,7 @@ function readSome(from: number): Buffer | undefined {
     const bytes = readSync(from, chunk);
     return bytes === 0 ? undefined : chunk.subarray(0, bytes);
   } catch (error) {
-    if (errnoName(error) === 'EIO' || errnoName(error) === 'EAGAIN') return undefined;
+    if (hasErrno(error, 'EIO', 'EAGAIN')) return undefined;
     throw error;
   }
 }

@@ -1,6 +1,6 @@
 /** Reads the image's account files, which may be as hostile as everything else in it. */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { Failure, failureOf } from '../../pipe/failure.js';
+import { Failure, failingAs, failureOf } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
 import { openHow } from '../../sys/calls.js';
 import { O, RESOLVE } from '../../sys/constants.js';
@@ -24,12 +24,7 @@ function readIn(view: View, path: string): string {
   const place = view.upper === undefined ? path : placeInside(view, path).path;
   const side = sideOf(view, place);
   if (side === undefined) return '';
-  let directory: number;
-  try {
-    directory = openSync(side, O.PATH | O.DIRECTORY | O.CLOEXEC);
-  } catch (error) {
-    throw failureOf(error, side, { hint: whatRootIs });
-  }
+  const directory = failingAs(side, () => openSync(side, O.PATH | O.DIRECTORY | O.CLOEXEC), { hint: whatRootIs });
   try {
     return readInside(directory, place);
   } finally {
