@@ -4,8 +4,8 @@ import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { tracing, warn } from '../pipe/trace.js';
 import type { ControlFds } from '../sys/control.js';
-import type { Image } from '../sys/image.js';
 import { isAtLeast, kernelVersion } from '../sys/kernel-version.js';
+import type { Stub } from '../sys/stub.js';
 import { type IdMaps, inUserNamespace } from '../sys/userns.js';
 import { bindsDevices } from './filesystem/devices.js';
 import type { Layer } from './filesystem/layer.js';
@@ -34,13 +34,13 @@ export interface Found {
 
 /**
  * Finds out what a container depends on: the host, the image's users and places, the filter. Nothing on the host is changed.
- * Throws `Failure` for settings that cannot be had here. `control` is the line to the child, `image` what the child
- * becomes.
+ * Throws `Failure` for settings that cannot be had here. `control` is the line to the child, `stub` what the child
+ * becomes first.
  */
 export async function findCircumstances(
   settings: Settings,
   control: ControlFds,
-  image: Image,
+  stub: Stub,
   layer: Layer | undefined,
 ): Promise<Found> {
   const stdio = statStdio();
@@ -69,7 +69,7 @@ export async function findCircumstances(
     reporting: report !== undefined,
     control,
     layer,
-    image: image.steps,
+    stub: stub.steps,
     showing: tracing(),
     windowSize: settings.terminal ? (await import('./terminal/outer.js')).windowSize() : undefined,
     stdio: identity.uid === 0 || settings.terminal ? [] : stdioPipes(stdio),

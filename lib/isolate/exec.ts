@@ -1,5 +1,5 @@
 /**
- * The steps around the two changes of program: from a copy of Node to the image of sys/image.ts, and in the end to the
+ * The steps around the two changes of program: from a copy of Node to the stub of sys/stub.ts, and in the end to the
  * command.
  */
 import { Failure } from '../pipe/failure.js';
@@ -19,8 +19,8 @@ import {
 import { CLOSE_RANGE, F, PR, RLIMIT, SIG, SIGKILL } from '../sys/constants.js';
 import type { ControlFds } from '../sys/control.js';
 import { EACCES, ENOENT, ENOTDIR } from '../sys/errno.js';
-import type { ImageSteps } from '../sys/image.js';
 import { Block, compare, pointerArray, Result, returned } from '../sys/program.js';
+import type { StubSteps } from '../sys/stub.js';
 import type { Path } from '../sys/syscall.js';
 import type { Host } from './host.js';
 import type { ResourceLimit } from './limits/limits.js';
@@ -30,7 +30,7 @@ import { type PlanStep, step } from './step.js';
  * The child becomes another program, which goes on with this plan. From then on nothing in the child leads to the
  * executable of the supervisor, which a command could otherwise overwrite (CVE-2019-5736).
  */
-export function changeSteps({ prepare, change, resume }: ImageSteps, control: number): PlanStep[] {
+export function changeSteps({ prepare, change, resume }: StubSteps, control: number): PlanStep[] {
   return [
     ...[0, 1, 2].map((fd) =>
       step(fcntl, [fd, F.SETFD, 0], `Node marks descriptor ${fd} close-on-exec; the command needs it.`),

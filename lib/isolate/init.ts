@@ -1,6 +1,6 @@
 /**
  * `--init`: a process 1 of our own, with the command as its child. It reaps orphans, passes signals on, and ends with
- * the command. Its program is the image that every container goes through (lib/sys/image.ts): here it stays, and does
+ * the command. Its program is the stub that every container goes through (lib/sys/stub.ts): here it stays, and does
  * not give way to the command. It has no JavaScript, no memory but the table of calls, and no open file.
  *
  * Process 1 ends with the supervisor: it has asked for SIGKILL when the supervisor dies. Nothing in the container can

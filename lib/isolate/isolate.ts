@@ -7,9 +7,9 @@ import { openat } from '../sys/calls.js';
 import { AT, O } from '../sys/constants.js';
 import { Control, controlPair } from '../sys/control.js';
 import { receiveDescriptor } from '../sys/descriptor.js';
-import { Image } from '../sys/image.js';
 import { tryLock } from '../sys/lock.js';
 import { Program } from '../sys/program.js';
+import { Stub } from '../sys/stub.js';
 import { type IdMaps, writeMaps } from '../sys/userns.js';
 import { exitStatus, waitForEnd } from '../sys/wait.js';
 import { showChild } from './child-trace.js';
@@ -30,14 +30,14 @@ import type { OutputPipe } from './terminal/sockets.js';
 export async function isolate(settings: Settings): Promise<number> {
   hold(settings.root);
   const fds = controlPair();
-  const image = new Image();
+  const stub = new Stub();
   const { layer: path, root } = settings;
   const layer = path === undefined ? undefined : (await import('./filesystem/layer.js')).holdLayer(path, root);
-  const { circumstances, report, detachKeys } = await findCircumstances(settings, fds, image, layer);
+  const { circumstances, report, detachKeys } = await findCircumstances(settings, fds, stub, layer);
   layer?.begin(circumstances.maps !== undefined);
   const plan = makePlan(settings, circumstances);
-  const program = new Program(plan.steps, image.memory);
-  image.write(program, plan.resume);
+  const program = new Program(plan.steps, stub.memory);
+  stub.write(program, plan.resume);
   // Before there is anything that must not stay behind.
   const signals = new Signals(settings.terminal ? forwardedWithTerminal : undefined);
   let cgroup: Cgroup | undefined;
@@ -48,7 +48,7 @@ export async function isolate(settings: Settings): Promise<number> {
     layer?.leaveMark(pid);
     closeSync(fds.child);
     for (const { write } of circumstances.outputs) closeSync(write);
-    image.close();
+    stub.close();
     const status = await attend(pid, {
       program,
       plan,
@@ -85,7 +85,7 @@ function hold(root: string): void {
 export async function planOf(settings: Settings): Promise<Plan> {
   const { layer: path, root } = settings;
   const layer = path === undefined ? undefined : (await import('./filesystem/layer.js')).layerAt(path, root);
-  const { circumstances } = await findCircumstances(settings, { supervisor: 3, child: 4 }, new Image(), layer);
+  const { circumstances } = await findCircumstances(settings, { supervisor: 3, child: 4 }, new Stub(), layer);
   return makePlan(settings, circumstances);
 }
 

@@ -4,8 +4,8 @@
  */
 import { CLONE } from '../sys/constants.js';
 import type { ControlFds } from '../sys/control.js';
-import type { ImageSteps } from '../sys/image.js';
 import type { Result } from '../sys/program.js';
+import type { StubSteps } from '../sys/stub.js';
 import type { IdMaps } from '../sys/userns.js';
 import { aliveSteps, controlSteps, gateSteps } from './control.js';
 import {
@@ -83,8 +83,8 @@ export interface Circumstances {
   control: ControlFds;
   /** Undefined for one in memory, or no overlay. */
   layer: Layer | undefined;
-  /** The program that the child becomes first: see sys/image.ts. */
-  image: ImageSteps;
+  /** The program that the child becomes first: see sys/stub.ts. */
+  stub: StubSteps;
   /** The child stops before execve(2) until all before it has been shown. */
   showing: boolean;
   /** `struct winsize` of the terminal outside. */
@@ -113,7 +113,7 @@ export interface Plan {
   gaveUp: PlanStep;
   /** The step that installs the filter. With `reporting` its result is the descriptor on which the filter asks. */
   filter: PlanStep | undefined;
-  /** The first step that the image makes. */
+  /** The first step that the stub makes. */
   resume: PlanStep;
   /** With `--init`. */
   init: Init | undefined;
@@ -122,7 +122,7 @@ export interface Plan {
 }
 
 export function makePlan(settings: Settings, circumstances: Circumstances): Plan {
-  const { host, maps, control, image, filter, reporting } = circumstances;
+  const { host, maps, control, stub, filter, reporting } = circumstances;
   const user = maps !== undefined;
   const exec = execSteps(settings.argv, environment(settings, circumstances.identity));
   const init = settings.init ? initSteps(settings) : undefined;
@@ -155,7 +155,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     attempts: exec.attempts,
     gaveUp: exec.gaveUp,
     filter: seccomp,
-    resume: steps.find(({ call, args }) => call === image.resume.call && args === image.resume.args)!,
+    resume: steps.find(({ call, args }) => call === stub.resume.call && args === stub.resume.args)!,
     init,
     calledOff: calledOff.look,
   };
@@ -164,12 +164,12 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
 /** A program of its own, ids, cgroup, host name, loopback: everything that has nothing to do with files. */
 function birthSteps(
   { hostname, network, cgroup }: Settings,
-  { maps, control, image, outputs }: Circumstances,
+  { maps, control, stub, outputs }: Circumstances,
 ): PlanStep[] {
   const user = maps !== undefined;
   const moves = cgroup !== undefined;
   const gate = user || moves ? gateSteps(control, gateReason(user, moves)) : [];
-  const change = changeSteps(image, control.child);
+  const change = changeSteps(stub, control.child);
   return [
     ...controlSteps(control),
     // The next program gets no other descriptor of these pipes.

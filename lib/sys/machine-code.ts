@@ -131,13 +131,13 @@ export const listings = {
 };
 
 /**
- * The start of the image of image.ts: it maps the table again, at the same address, and goes on with the loop above,
- * whose code follows. When the table cannot be mapped, somebody else has executed the image: it writes a message to
+ * The start of the stub (stub.ts): it maps the table again, at the same address, and goes on with the loop above,
+ * whose code follows. When the table cannot be mapped, somebody else has executed the stub: it writes a message to
  * descriptor 2, and ends with 126.
  */
 export const entrances = {
   x64: `
-  bb00014000        mov ebx, 0x400100           ; the parameters: imageLayout
+  bb00014000        mov ebx, 0x400100           ; the parameters: stub.ts
   488b3b            mov rdi, [rbx]
   488b7308          mov rsi, [rbx+8]
   ba03000000        mov edx, 3                  ; PROT_READ|PROT_WRITE
@@ -160,7 +160,7 @@ export const entrances = {
                   loop:
 `,
   arm64: `
-  132080d2          movz x19, #0x100            ; the parameters: imageLayout
+  132080d2          movz x19, #0x100            ; the parameters: stub.ts
   1308a0f2          movk x19, #0x40, lsl #16
   600240f9          ldr x0, [x19]
   610640f9          ldr x1, [x19, #8]
@@ -259,8 +259,8 @@ export function batchCode(): Buffer {
   return assembled(batchListings[arch]);
 }
 
-/** The code of an image for this machine: the entrance, and the loop. */
-export function imageCode(): Buffer {
+/** The code of the stub for this machine: the entrance, and the loop. */
+export function stubCode(): Buffer {
   const [, loop = ''] = listings[arch].split(/^ +loop:$/m);
   return Buffer.concat([assembled(entrances[arch]), assembled(loop)]);
 }

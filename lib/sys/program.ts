@@ -166,7 +166,7 @@ export class Program {
     return pid;
   }
 
-  /** The address and size of the table, and the address of a step in it, for the image (image.ts). */
+  /** The address and size of the table, and the address of a step in it, for the stub (stub.ts). */
   location(step: Step): { address: number; size: number; entry: number } {
     return {
       address: this.#arena.address,

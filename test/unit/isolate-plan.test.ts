@@ -13,8 +13,8 @@ import { manPageOf } from '../../lib/isolate/step.js';
 import { chooseCapabilities } from '../../lib/isolate/user/capabilities.js';
 import { parseFlags } from '../../lib/pipe/flags.js';
 import type { RunConfig } from '../../lib/pipe/oci.js';
-import { Image } from '../../lib/sys/image.js';
 import { showStep } from '../../lib/sys/program.js';
+import { Stub } from '../../lib/sys/stub.js';
 import { SyscallError } from '../../lib/sys/syscall.js';
 
 const host: Host = {
@@ -58,7 +58,7 @@ function plan(flags: Partial<IsolateFlags> = {}, circumstances: Partial<Circumst
     usualSysctls: [],
     reporting: false,
     control: { supervisor: 20, child: 21 },
-    image: new Image().steps,
+    stub: new Stub().steps,
     showing: false,
     windowSize: undefined,
     layer: undefined,

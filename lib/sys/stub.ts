@@ -4,7 +4,7 @@
  *
  * Before that the child is a copy of Node, and /proc/self/exe leads to Node's file on the host. With a script that
  * begins with `#!/proc/self/exe` as its command, the kernel would run that file inside the container, as its root, who
- * could then open it for writing (CVE-2019-5736). Therefore the child first becomes this image, which is no file of the
+ * could then open it for writing (CVE-2019-5736). Therefore the child first becomes this stub, which is no file of the
  * host and is gone when the process ends. From there it executes the command.
  *
  * Sources: elf(5), memfd_create(2), execveat(2).
@@ -15,36 +15,36 @@ import { Status } from '../pipe/status.js';
 import { close, execveat, fcntl, memfd_create } from './calls.js';
 import { AT, F, MFD } from './constants.js';
 import { EINVAL } from './errno.js';
-import { imageCode } from './machine-code.js';
+import { stubCode } from './machine-code.js';
 import { type Program, pointerArray, type Step, stepOf } from './program.js';
 import { isErrno, SyscallError } from './syscall.js';
 
-/** The address of the image in memory, and the offsets of its parts: after the header come parameters and code. */
+/** The address of the stub in memory, and the offsets of its parts: after the header come parameters and code. */
 const base = 0x400000;
-const imageLayout = { parameters: 0x100, code: 0x140 } as const;
+const layout = { parameters: 0x100, code: 0x140 } as const;
 
 /**
- * The message when the image is executed again, without the table: by a script with `#!/proc/self/exe`, or as the
+ * The message when the stub is executed again, without the table: by a script with `#!/proc/self/exe`, or as the
  * command.
  */
 const stray = Buffer.from(
   'md-isolate: /proc/self/exe: it leads to no program of the container; name the interpreter, or the command, by its path\n',
 );
 
-export interface ImageSteps {
+export interface StubSteps {
   /** Before the change: the table's descriptor loses its close-on-exec mark. */
   prepare: Step;
   /** The change. It has no result when it has succeeded. */
   change: Step;
-  /** The first step of the image. */
+  /** The first step of the stub. */
   resume: Step;
 }
 
-export class Image {
+export class Stub {
   /** The memory file with the program's table: shared with the supervisor before and after the change. */
   readonly memory = memfd('md table');
   readonly #file = memfd('md');
-  readonly steps: ImageSteps = {
+  readonly steps: StubSteps = {
     prepare: stepOf(fcntl, [this.memory, F.SETFD, 0]),
     change: stepOf(execveat, [this.#file, '', pointerArray(['md-isolate']), pointerArray([]), AT.EMPTY_PATH]),
     resume: stepOf(close, [this.memory]),
@@ -53,12 +53,12 @@ export class Image {
   /** Writes the executable for a program; to be called before the start. `resume` is the step to go on at. */
   write(program: Program, resume: Step): void {
     const { address, size, entry } = program.location(resume);
-    const bytes = Buffer.alloc(imageLayout.code);
+    const bytes = Buffer.alloc(layout.code);
     elfHeader(bytes);
-    const code = imageCode();
-    const strayAt = base + imageLayout.code + code.length;
+    const code = stubCode();
+    const strayAt = base + layout.code + code.length;
     [address, size, this.memory, entry, strayAt, stray.length].forEach((value, i) => {
-      bytes.writeBigUInt64LE(BigInt(value), imageLayout.parameters + 8 * i);
+      bytes.writeBigUInt64LE(BigInt(value), layout.parameters + 8 * i);
     });
     const whole = Buffer.concat([bytes, code, stray]);
     // Size in the file and size in memory.
@@ -96,7 +96,7 @@ function elfHeader(bytes: Buffer): void {
   bytes.writeUInt16LE(2, 16); // ET_EXEC
   bytes.writeUInt16LE(process.arch === 'arm64' ? 183 : 62, 18); // EM_AARCH64, EM_X86_64
   bytes.writeUInt32LE(1, 20);
-  bytes.writeBigUInt64LE(BigInt(base + imageLayout.code), 24); // entry point
+  bytes.writeBigUInt64LE(BigInt(base + layout.code), 24); // entry point
   bytes.writeBigUInt64LE(64n, 32); // program headers follow
   bytes.writeUInt16LE(64, 52); // size of this header
   bytes.writeUInt16LE(56, 54); // size of a program header
