@@ -9,7 +9,7 @@
  *    0  call number, or -1 for a comparison     56  result, written for the parent to read
  *    8  addresses of the six arguments          64  address that the result is copied to, for later entries to use
  *                                               72  the entry to go on at, 80 the same after an error
- * The code is called with the address of a header: clone flags, address for CLONE_PIDFD, address of the first entry.
+ * The code is called with the address of a header: clone flags, address of the first entry.
  *
  * Left of each instruction is its encoding; a test assembles the text again and compares.
  */
@@ -17,7 +17,7 @@
 /** Offsets in an entry, in bytes. */
 export const entryLayout = { number: 0, args: 8, result: 56, out: 64, next: 72, nextOnError: 80, size: 88 } as const;
 /** Offsets in the header, in bytes. */
-export const headerLayout = { flags: 0, pidfd: 8, first: 16, size: 24 } as const;
+export const headerLayout = { flags: 0, first: 8, size: 16 } as const;
 /** The call number that stands for a comparison. */
 export const compareNumber = -1;
 
@@ -28,7 +28,7 @@ export const listings = {
   4889fb            mov rbx, rdi
   488b3b            mov rdi, [rbx]              ; flags
   31f6              xor esi, esi                ; the same stack, as in fork
-  488b5308          mov rdx, [rbx+8]            ; where CLONE_PIDFD puts the fd
+  31d2              xor edx, edx
   4531d2            xor r10d, r10d
   4531c0            xor r8d, r8d
   b838000000        mov eax, 56                 ; clone
@@ -39,7 +39,7 @@ export const listings = {
   5b                pop rbx
   c3                ret
                   child:
-  488b6b10          mov rbp, [rbx+16]           ; the first entry
+  488b6b08          mov rbp, [rbx+8]            ; the first entry
                   loop:
   488b4d08          mov rcx, [rbp+8]
   488b39            mov rdi, [rcx]
@@ -82,7 +82,7 @@ export const listings = {
   f30300aa          mov x19, x0
   600240f9          ldr x0, [x19]               ; flags
   010080d2          mov x1, #0                  ; the same stack, as in fork
-  620640f9          ldr x2, [x19, #8]           ; where CLONE_PIDFD puts the fd
+  020080d2          mov x2, #0
   030080d2          mov x3, #0
   040080d2          mov x4, #0
   881b80d2          mov x8, #220                ; clone
@@ -91,7 +91,7 @@ export const listings = {
   f353c1a8          ldp x19, x20, [sp], #16     ; parent: return the pid of the child
   c0035fd6          ret
                   child:
-  740a40f9          ldr x20, [x19, #16]         ; the first entry
+  740640f9          ldr x20, [x19, #8]          ; the first entry
                   loop:
   890640f9          ldr x9, [x20, #8]
   200140f9          ldr x0, [x9]
