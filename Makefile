@@ -31,7 +31,7 @@ node_modules/.package-lock.json: package.json package-lock.json
 dist/.built: $(sources) node_modules/.package-lock.json
 	rm -rf dist
 	node_modules/.bin/tsc -p .
-	node dist/cmd/bundle.mjs $(foreach c,$(commands),$c=cmd/$c.ts) $(foreach t,$(threads),$t=lib/unpack/$t.ts)
+	node dist/cmd/bundle.mjs $(foreach c,$(commands),$c=cmd/$c.ts) $(foreach t,$(threads),$t=lib/compress/$t.ts)
 	node dist/cmd/code-cache.cjs $(patsubst %,dist/bundle/%.js,$(commands) $(threads))
 	for c in $(commands) $(threads); do \
 		cat cmd/launcher-head dist/cmd/launcher.cjs >dist/bundle/$$c.cjs && chmod 755 dist/bundle/$$c.cjs || exit; done
@@ -51,7 +51,7 @@ test: check ## all tests; as root the isolation tests run as well
 
 # What other releases of Node may do differently: start, streams, zlib, terminals, threads beside a fork. The other
 # tests of the pipeline are about what this project does, which is the same on each.
-node-tests := pipeline/isolate pipeline/isolate-sockets pipeline/isolate-terminal pipeline/pipe pipeline/unpack unit/compression unit/sys-program
+node-tests := pipeline/isolate pipeline/isolate-sockets pipeline/isolate-terminal pipeline/pipe pipeline/unpack unit/compress unit/sys-program
 
 # Architecture and release. The package is Node's own build, which needs no libraries but those of C and C++.
 npm-node = npm install --no-save --no-audit --no-fund --loglevel=error --prefix dist/nodes/$(2) node-linux-$(1)@$(2)

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { ThreadDecompressor } from '../lib/compress/thread-decompressor.js';
 import { beginPulling } from '../lib/image/busy.js';
 import { discardFromStore } from '../lib/image/discard.js';
 import { storeMeaning } from '../lib/image/home.js';
@@ -17,7 +18,6 @@ import { endProcess } from '../lib/sys/exit.js';
 import { announcedLayers, byHand, isByHand, type LayerFile, layersOf } from '../lib/unpack/announced.js';
 import { defaultLimits } from '../lib/unpack/limits.js';
 import { listLayers } from '../lib/unpack/list.js';
-import { LayerThread } from '../lib/unpack/thread.js';
 import { rootfsDocument, type UnpackOptions, unpackFiles, unpackImage, verifyTree } from '../lib/unpack/unpack.js';
 
 main(
@@ -110,7 +110,7 @@ main(
       bytes: flags['max-bytes'] ?? defaultLimits.bytes,
       depth: flags['max-depth'] ?? defaultLimits.depth,
     };
-    const decompressor = new LayerThread(join(dirname(__filename), 'layer-thread.cjs'));
+    const decompressor = new ThreadDecompressor(join(dirname(__filename), 'layer-thread.cjs'));
     const [dir] = operands;
     // This also keeps md-prune away from the layers: md-fetch-layer may end before they have been read here.
     let pulled = await beginPulling();

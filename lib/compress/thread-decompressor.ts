@@ -2,14 +2,14 @@
  * Layers that are decompressed and hashed by another thread, `layer-thread.ts`: the side of the thread that unpacks.
  */
 import type { MessagePort, Worker } from 'node:worker_threads';
-import { Ahead } from '../compress/ahead.js';
-import type { ContentDigest, Decompressor, Source } from '../compress/decompress.js';
 import { Failure } from '../pipe/failure.js';
 import { hasSha256 } from '../sys/sha256.js';
+import { Ahead } from './ahead.js';
+import type { ContentDigest, Decompressor, Source } from './decompress.js';
 import { HashTurns } from './hash-turns.js';
 import type { Job, Report } from './layer-thread.js';
 
-export class LayerThread implements Decompressor {
+export class ThreadDecompressor implements Decompressor {
   private worker: Worker | undefined;
   private readonly open = new Set<ThreadSource>();
 

@@ -11,16 +11,16 @@ import { type Decompressor, LayerBytes } from '../../lib/compress/decompress.js'
 import { gunzipByStream } from '../../lib/compress/gunzip.js';
 import { Input } from '../../lib/compress/input.js';
 import { compressionOf } from '../../lib/compress/magic.js';
+import { ThreadDecompressor } from '../../lib/compress/thread-decompressor.js';
 import { libraryDecoder, nodeDecoder, unzstd } from '../../lib/compress/unzstd.js';
 import { FrameWalker } from '../../lib/compress/zstd-frames.js';
 import { Failure, failureOf } from '../../lib/pipe/failure.js';
-import { LayerThread } from '../../lib/unpack/thread.js';
 import { digestOf } from '../support/content.js';
 import { needsZstd, zstd } from '../support/image.js';
 import { root, scratch } from '../support/run.js';
 
 /** The program that the commands run, for layers of any size. */
-const thread = new LayerThread(join(root, 'dist/bundle/layer-thread.cjs'), 0);
+const thread = new ThreadDecompressor(join(root, 'dist/bundle/layer-thread.cjs'), 0);
 
 /** Reads a layer in each way that there is, by this thread, by the other, and by Node's stream: all must come to the same. */
 async function read(t: TestContext, data: Buffer): Promise<Buffer> {
@@ -366,7 +366,7 @@ test('a layer that is not there or no file is a failure of the disk or of the do
 test('a thread that cannot be started or dies fails the layers that it had', async (t) => {
   const path = join(scratch(t), 'layer');
   writeFileSync(path, gzipSync(noise));
-  await assert.rejects(readWith(path, new LayerThread(join(root, 'dist/none.cjs'), 0)), /none\.cjs/);
+  await assert.rejects(readWith(path, new ThreadDecompressor(join(root, 'dist/none.cjs'), 0)), /none\.cjs/);
   assert.deepEqual(await readWith(path, thread), noise);
 });
 
@@ -384,7 +384,7 @@ test('after a thread that died the next layer has another', async (t) => {
       throw new Error('no memory');
     });`,
   );
-  const mortal = new LayerThread(file, 0);
+  const mortal = new ThreadDecompressor(file, 0);
   await assert.rejects(readWith(path, mortal), /no memory/);
   assert.deepEqual(await readWith(path, mortal), noise);
 });

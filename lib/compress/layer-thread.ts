@@ -1,14 +1,14 @@
 /**
- * The program of the thread that decompresses and hashes layers while the main thread makes files. `thread.ts` is its
- * other side: it starts this thread and talks to it.
+ * The program of the thread that decompresses and hashes layers while the main thread makes files.
+ * `thread-decompressor.ts` is its other side: it starts this thread and talks to it.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { type MessagePort, parentPort } from 'node:worker_threads';
-import { gunzip } from '../compress/gunzip.js';
-import { Input } from '../compress/input.js';
-import type { Output } from '../compress/output.js';
 import { failureOf } from '../pipe/failure.js';
+import { gunzip } from './gunzip.js';
 import { HashTurns } from './hash-turns.js';
+import { Input } from './input.js';
+import type { Output } from './output.js';
 
 /** An order from the main thread: decompress the gzip data in the open file `fd`, and send the blocks to `port`. */
 export interface Job {

@@ -7,14 +7,14 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { LayerBytes } from '../../lib/compress/decompress.js';
+import { HashTurns } from '../../lib/compress/hash-turns.js';
+import { ThreadDecompressor } from '../../lib/compress/thread-decompressor.js';
 import { hasSha256 } from '../../lib/sys/sha256.js';
-import { HashTurns } from '../../lib/unpack/hash-turns.js';
-import { LayerThread } from '../../lib/unpack/thread.js';
 import { Random } from '../support/random.js';
 import { root, scratch } from '../support/run.js';
 
 const skip = !hasSha256() && 'this Node does not show its SHA-256';
-const thread = new LayerThread(join(root, 'dist/bundle/layer-thread.cjs'), 0);
+const thread = new ThreadDecompressor(join(root, 'dist/bundle/layer-thread.cjs'), 0);
 const digestOf = (content: Buffer, algorithm = 'sha256') => createHash(algorithm).update(content).digest('hex');
 
 test('whoever has time hashes, each block once and in order', { skip }, () => {
