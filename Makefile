@@ -13,7 +13,7 @@ wrappers := md-pull md-run
 threads  := layer-thread
 arch     := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x64)
 share    := man/man1 bash-completion/completions zsh/site-functions fish/vendor_completions.d
-scripts  := cmd/md-pull cmd/md-run cmd/launcher-head test/machine/run $(wildcard cmd/help/*.sh cmd/help/*.bash test/peers/images/*.sh) .ci/run
+scripts  := cmd/md-pull cmd/md-run cmd/build/launcher-head test/machine/run $(wildcard cmd/help/*.sh cmd/help/*.bash test/peers/images/*.sh) .ci/run
 sources  := $(shell find cmd lib test -type f) package.json tsconfig.json
 
 .PHONY: help build check test test-nodes test-machine demo bench pull run install uninstall clean
@@ -31,10 +31,10 @@ node_modules/.package-lock.json: package.json package-lock.json
 dist/.built: $(sources) node_modules/.package-lock.json
 	rm -rf dist
 	node_modules/.bin/tsc -p .
-	node dist/cmd/bundle.mjs $(foreach c,$(commands),$c=cmd/$c.ts) $(foreach t,$(threads),$t=lib/compress/$t.ts)
-	node dist/cmd/code-cache.cjs $(patsubst %,dist/bundle/%.js,$(commands) $(threads))
+	node dist/cmd/build/bundle.mjs $(foreach c,$(commands),$c=cmd/$c.ts) $(foreach t,$(threads),$t=lib/compress/$t.ts)
+	node dist/cmd/build/code-cache.cjs $(patsubst %,dist/bundle/%.js,$(commands) $(threads))
 	for c in $(commands) $(threads); do \
-		cat cmd/launcher-head dist/cmd/launcher.cjs >dist/bundle/$$c.cjs && chmod 755 dist/bundle/$$c.cjs || exit; done
+		cat cmd/build/launcher-head dist/cmd/build/launcher.cjs >dist/bundle/$$c.cjs && chmod 755 dist/bundle/$$c.cjs || exit; done
 	mkdir -p $(bin)
 	for c in $(commands); do ln -sf ../bundle/$$c.cjs $(bin)/$$c; done
 	for w in $(wrappers); do ln -sf ../../cmd/$$w $(bin)/$$w; done
