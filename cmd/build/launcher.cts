@@ -27,7 +27,13 @@ import fs = require('node:fs');
 import vm = require('node:vm');
 
 /** A bundle is one function expression: bundle.mts wraps it so. */
-type Bundle = (exports: unknown, require: NodeJS.Require, module: NodeJS.Module, file: string, directory: string) => void;
+type Bundle = (
+  exports: unknown,
+  require: NodeJS.Require,
+  module: NodeJS.Module,
+  file: string,
+  directory: string,
+) => void;
 
 /**
  * Both files are read into the same memory, since the first touch of a page takes the kernel longer than filling it. The

@@ -7,10 +7,7 @@ import fs = require('node:fs');
 import path = require('node:path');
 
 const addons = {
-  arm64: [
-    '@koromix/koffi-linux-arm64/linux_arm64/koffi.node',
-    '@koromix/koffi-linux-arm64/musl_arm64/koffi.node',
-  ],
+  arm64: ['@koromix/koffi-linux-arm64/linux_arm64/koffi.node', '@koromix/koffi-linux-arm64/musl_arm64/koffi.node'],
   x64: ['@koromix/koffi-linux-x64/linux_x64/koffi.node', '@koromix/koffi-linux-x64/musl_x64/koffi.node'],
 };
 
