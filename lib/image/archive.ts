@@ -1,6 +1,6 @@
 /**
- * The files in a tar archive that holds an image: they are found once, and then read in place. Such archives have plain
- * files, and links between files with the same content. Source: POSIX pax, "ustar Interchange Format" and "pax
+ * The files in a tar archive that holds an image: they are found once, and then read in place. (The reader of lib/tar takes
+ * a stream.) Such archives have plain files, and links between files with the same content. Source: POSIX pax, "ustar Interchange Format" and "pax
  * Interchange Format"; GNU tar manual, "Tar Internals".
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
@@ -8,10 +8,10 @@ import { posix } from 'node:path';
 import { compressionOf } from '../compress/magic.js';
 import { Failure, failureOf } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
+import { blockSize, numberField, sumOf } from '../tar/fields.js';
 import { decompressed } from './decompressed.js';
 import { bad, FilePart, type Files } from './files.js';
 
-const blockSize = 512;
 const maxExtended = 1 << 20;
 /** An image has a few files for each layer. */
 const maxMembers = 100_000;
@@ -92,7 +92,7 @@ export class ArchiveFiles implements Files {
     if (!isHeader(block)) throw at > 0 ? bad(this.place, 'the checksum of a header is wrong') : noArchive(this.place);
     const prefix = block.toString('latin1', 257, 263) === 'ustar\0' ? text(block, 345, 155) : '';
     const name = text(block, 0, 100);
-    const size = number(block, 124, 12);
+    const size = numberField(block, 124, 12);
     if (size === undefined) throw bad(this.place, `${name} has a size that is no number`);
     const flag = String.fromCharCode(block[156]! || 0x30);
     const linkname = text(block, 157, 100);
@@ -157,11 +157,9 @@ function memberName(path: string): string {
   return posix.normalize(path).replace(/^\/+/, '');
 }
 
-/** Whether the checksum is right. Its own field counts as spaces in it. */
+/** Whether the checksum is right. */
 function isHeader(block: Buffer): boolean {
-  let sum = 8 * 0x20;
-  for (let i = 0; i < blockSize; i++) if (i < 148 || i >= 156) sum += block[i]!;
-  return number(block, 148, 8) === sum;
+  return numberField(block, 148, 8) === sumOf(block, 0);
 }
 
 function noArchive(place: string): Failure {
@@ -179,17 +177,8 @@ function openFile(path: string): number {
   }
 }
 
+/** The text of a field, up to the first NUL. */
 function text(block: Buffer, at: number, length: number): string {
   const end = block.indexOf(0, at);
   return block.toString('utf8', at, end < 0 ? at + length : Math.min(end, at + length));
-}
-
-/** A number in octal, or in base-256 when it is too large for octal. */
-function number(block: Buffer, at: number, length: number): number | undefined {
-  if (block[at] === 0x80) {
-    const value = block.subarray(at + 1, at + length).reduce((sum, byte) => sum * 256 + byte, 0);
-    return Number.isSafeInteger(value) ? value : undefined;
-  }
-  const digits = text(block, at, length).trim();
-  return /^[0-7]+$/.test(digits) ? Number.parseInt(digits, 8) : undefined;
 }

@@ -12,7 +12,7 @@ import { close, fchmod, fchown, flock, fremovexattr, mkdirat, openat, renameat2,
 import { AT, LOCK, O } from '../sys/constants.js';
 import { EACCES, EAGAIN, ENOENT } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
-import { byteString } from './bytes.js';
+import { byteString } from '../tar/bytes.js';
 import { entriesOf, openDirectory } from './directory.js';
 import { removeTree } from './remove.js';
 import { statAt, statOf } from './stat.js';

@@ -14,8 +14,8 @@ import { close, fchmod, fchown, openat, openat2, openHow, symlinkat, utimensat, 
 import { AT, O, RESOLVE } from '../sys/constants.js';
 import { addressOf } from '../sys/ffi.js';
 import { refuseNul } from '../sys/kinds.js';
-import type { ByteString } from './bytes.js';
-import type { Time } from './pax.js';
+import type { ByteString } from '../tar/bytes.js';
+import type { Time } from '../tar/pax.js';
 import { timespecsBytes, writeTimespecs } from './timespec.js';
 
 /** For openat2(2): a directory in the root by a path without symlinks. */

@@ -4,7 +4,7 @@
  * Sources: linux/posix_acl_xattr.h, linux/capability.h, user_namespaces(7).
  */
 import { isMapped, ownMap } from '../sys/userns.js';
-import type { ByteString } from './bytes.js';
+import type { ByteString } from '../tar/bytes.js';
 
 interface NamedId {
   kind: 'uid' | 'gid';

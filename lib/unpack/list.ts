@@ -1,13 +1,13 @@
 /** What unpacking would do, entry by entry, without doing it. */
 import { createHash, type Hash } from 'node:crypto';
+import { type ByteString, joinPath, namedPath, shown } from '../tar/bytes.js';
+import { type Entry, type EntryType, isDevice, type TarSink } from '../tar/reader.js';
 import type { LayerFile } from './announced.js';
-import { type ByteString, joinPath, namedPath, shown } from './bytes.js';
 import { countBytes, countEntry, type Limits } from './limits.js';
 import { type Located, locate } from './locate.js';
 import { Selection } from './only.js';
 import { type ReadOptions, readLayers } from './read.js';
 import { tooDeep } from './rooted.js';
-import { type Entry, type EntryType, isDevice, type TarSink } from './tar.js';
 
 /** One entry of a layer. `whiteout` removes `path`; `opaque` removes everything that lower layers have in it. */
 export interface ListedEntry {

@@ -3,8 +3,8 @@
  */
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { type ByteString, cleanPath, shown, splitPath } from './bytes.js';
-import { type Entry, isDevice } from './tar.js';
+import { type ByteString, cleanPath, shown, splitPath } from '../tar/bytes.js';
+import { type Entry, isDevice } from '../tar/reader.js';
 import { parseWhiteout, type Whiteout } from './whiteouts.js';
 
 /** An entry, and where it goes. */

@@ -7,11 +7,11 @@
 
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { type ByteString, byteString, cleanPath, joinPath, shown, splitPath } from './bytes.js';
+import { type ByteString, byteString, cleanPath, joinPath, shown, splitPath } from '../tar/bytes.js';
+import type { Entry, TarSink } from '../tar/reader.js';
 import { MissingTarget } from './entry-maker.js';
 import { costOf, NamesBudget } from './limits.js';
 import { statAt } from './stat.js';
-import type { Entry, TarSink } from './tar.js';
 import type { Tree } from './tree.js';
 import { hiddenBy } from './whiteouts.js';
 

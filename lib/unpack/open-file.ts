@@ -2,8 +2,8 @@
 import { close, fchmod, ftruncate, lseek, utimensat, write } from '../sys/calls.js';
 import { EFBIG, EINVAL } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
-import { type ByteString, shown } from './bytes.js';
-import type { Time } from './pax.js';
+import { type ByteString, shown } from '../tar/bytes.js';
+import type { Time } from '../tar/pax.js';
 import { timespecs } from './timespec.js';
 
 /** lseek(2), SEEK_CUR. */

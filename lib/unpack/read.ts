@@ -6,9 +6,9 @@ import { algorithmOf } from '../pipe/digest.js';
 import { Failure } from '../pipe/failure.js';
 import type { Progress } from '../pipe/progress.js';
 import { Status } from '../pipe/status.js';
+import { TarReader, type TarSink } from '../tar/reader.js';
 import { expectSame, type LayerFile } from './announced.js';
 import { LimitExceeded } from './limits.js';
-import { TarReader, type TarSink } from './tar.js';
 
 export interface ReadOptions<L extends LayerFile> {
   progress: Progress;

@@ -5,7 +5,7 @@ import { accessSync, constants } from 'node:fs';
 import { errnoName } from '../pipe/failure.js';
 import { close, openat } from '../sys/calls.js';
 import { EACCES } from '../sys/errno.js';
-import { toBytes } from './bytes.js';
+import { toBytes } from '../tar/bytes.js';
 import { entriesOf, openDirectory } from './directory.js';
 import { statAt, statOf } from './stat.js';
 

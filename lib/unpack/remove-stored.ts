@@ -6,7 +6,7 @@ import { close, openat, unlinkat } from '../sys/calls.js';
 import { AT, O } from '../sys/constants.js';
 import { ENOENT } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
-import { byteString } from './bytes.js';
+import { byteString } from '../tar/bytes.js';
 import { clearLeftovers, sideFiles } from './claim.js';
 import { openDirectory } from './directory.js';
 import { isHeld } from './held.js';

@@ -3,7 +3,7 @@ import { close, fchmod, openat2, openHow, unlinkat } from '../sys/calls.js';
 import { AT, O, RESOLVE } from '../sys/constants.js';
 import { EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR, EPERM } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
-import { type ByteString, joinPath, shown, toBytes } from './bytes.js';
+import { type ByteString, joinPath, shown, toBytes } from '../tar/bytes.js';
 import { chmodAt, entriesOf } from './directory.js';
 
 /**

@@ -11,7 +11,7 @@ import { EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR } from '../sys/err
 import { openIn } from '../sys/open-in.js';
 import { softLimit } from '../sys/rlimit.js';
 import { errnoNameOf, SyscallError } from '../sys/syscall.js';
-import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from './bytes.js';
+import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from '../tar/bytes.js';
 import { directHow } from './deferred.js';
 import { LimitExceeded } from './limits.js';
 import { openPath } from './open-path.js';

@@ -12,7 +12,7 @@ import { close, openat, renameat2 } from '../sys/calls.js';
 import { AT, RENAME } from '../sys/constants.js';
 import { EBUSY, EEXIST, EINVAL, ENOENT, ENOTDIR, ENOTEMPTY, EXDEV } from '../sys/errno.js';
 import { errnoNameOf, SyscallError } from '../sys/syscall.js';
-import type { ByteString } from './bytes.js';
+import type { ByteString } from '../tar/bytes.js';
 import { type Claim, claim, clearLeftovers, makeSpare, placeFile, release, sideFiles } from './claim.js';
 import {
   checkDocument,

@@ -8,7 +8,7 @@ import { close, openat } from '../sys/calls.js';
 import { AT, O, S } from '../sys/constants.js';
 import { EACCES } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
-import { byteString, shown } from './bytes.js';
+import { byteString, shown } from '../tar/bytes.js';
 import type { sideFiles } from './claim.js';
 import { entriesOf, openDirectory } from './directory.js';
 import { isHeld } from './held.js';

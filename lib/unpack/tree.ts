@@ -5,11 +5,11 @@
 import { failureOf } from '../pipe/failure.js';
 import { close, fchmod, openat, utimensat } from '../sys/calls.js';
 import { SyscallError } from '../sys/syscall.js';
-import { type ByteString, shown, splitPath } from './bytes.js';
+import { type ByteString, shown, splitPath } from '../tar/bytes.js';
+import type { Time, Xattrs } from '../tar/pax.js';
 import type { Deferred } from './deferred.js';
 import { openDirectory } from './directory.js';
 import { costOf, NamesBudget } from './limits.js';
-import type { Time, Xattrs } from './pax.js';
 import { clearDirectory, type Kept, type Removal, removeEntry } from './remove.js';
 import { type Dir, Root } from './rooted.js';
 import { timespecs } from './timespec.js';

@@ -4,7 +4,7 @@ import { close, flistxattr, lgetxattr, llistxattr, lseek, openat, read, readlink
 import { AT, O, S } from '../sys/constants.js';
 import { EACCES, ENXIO } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
-import { type ByteString, fromBytes, joinPath, namedPath, shown, toBytes } from './bytes.js';
+import { type ByteString, fromBytes, joinPath, namedPath, shown, toBytes } from '../tar/bytes.js';
 import { chmodAt, entriesOf, openDirectory } from './directory.js';
 import { type Stat, statAt, statOf } from './stat.js';
 import type { Unset } from './unset.js';

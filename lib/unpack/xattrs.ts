@@ -4,9 +4,9 @@ import { Status } from '../pipe/status.js';
 import { flistxattr, fremovexattr, fsetxattr, lsetxattr } from '../sys/calls.js';
 import { E2BIG, EACCES, EINVAL, ENODATA, EOPNOTSUPP, EPERM, ERANGE } from '../sys/errno.js';
 import { errnoNameOf, SyscallError } from '../sys/syscall.js';
-import { type ByteString, fromBytes, shown, toBytes } from './bytes.js';
+import { type ByteString, fromBytes, shown, toBytes } from '../tar/bytes.js';
+import type { Xattrs } from '../tar/pax.js';
 import { hasForeignId } from './foreign-ids.js';
-import type { Xattrs } from './pax.js';
 import type { Unset } from './unset.js';
 
 /** XATTR_LIST_MAX: limits.h. */

@@ -21,16 +21,17 @@ const mayImport: Record<string, string[]> = {
   'lib/sys': ['lib/pipe'],
   'lib/registry': ['lib/pipe', 'lib/sys'],
   'lib/compress': ['lib/pipe', 'lib/sys'],
-  'lib/image': ['lib/compress', 'lib/pipe', 'lib/sys'],
+  'lib/tar': ['lib/pipe'],
+  'lib/image': ['lib/compress', 'lib/pipe', 'lib/sys', 'lib/tar'],
   'lib/pull': ['lib/image', 'lib/pipe', 'lib/registry', 'lib/sys'],
-  'lib/unpack': ['lib/compress', 'lib/pipe', 'lib/sys'],
+  'lib/unpack': ['lib/compress', 'lib/pipe', 'lib/sys', 'lib/tar'],
   'lib/isolate': ['lib/pipe', 'lib/sys'],
 };
 
 /** The runtime dependencies and the one folder that each is used in. */
 const packages: Record<string, string> = {
   undici: 'lib/registry',
-  tar: 'lib/unpack',
+  tar: 'lib/tar',
   koffi: 'lib/sys',
   mri: 'lib/pipe',
 };

@@ -8,9 +8,8 @@
 import { Header } from 'tar/header';
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { type ByteString, fromBytes } from './bytes.js';
-
-export const blockSize = 512;
+import type { ByteString } from './bytes.js';
+import { blockSize, numberField, sumOf, textField } from './fields.js';
 
 export interface RawHeader {
   name: ByteString;
@@ -37,8 +36,8 @@ export function decodeHeader(block: Buffer, at: number): RawHeader | undefined {
   const numbers = plainNumbers(block, at) ?? oddNumbers(block, at);
   if (!numbers) return undefined;
   const flag = block[at + 156]!;
-  const prefix = ustar && block[at + 262] === 0 ? field(block, at + 345, 155) : '';
-  const name = field(block, at, 100);
+  const prefix = ustar && block[at + 262] === 0 ? textField(block, at + 345, 155) : '';
+  const name = textField(block, at, 100);
   return {
     // One by one: a spread takes V8 ten times as long, for every entry.
     mode: numbers.mode,
@@ -47,7 +46,7 @@ export function decodeHeader(block: Buffer, at: number): RawHeader | undefined {
     size: numbers.size,
     mtime: numbers.mtime,
     name: prefix === '' ? name : `${prefix}/${name}`,
-    linkname: field(block, at + 157, 100),
+    linkname: textField(block, at + 157, 100),
     typeflag: flag === 0 ? '0' : String.fromCharCode(flag),
     // `Header` reads device numbers only after the magic of POSIX, not after that of GNU.
     major: ustar ? deviceField(block, at + 329) : 0,
@@ -88,14 +87,6 @@ function octal(block: Buffer, at: number, length: number): number {
     else return i > at && (byte === 0 || byte === 0x20) ? value : -1;
   }
   return value;
-}
-
-/** The sum of all bytes. Those of the checksum field count as blanks. */
-function sumOf(block: Buffer, at: number): number {
-  let sum = 8 * 0x20;
-  for (let i = at; i < at + 148; i++) sum += block[i]!;
-  for (let i = at + 156; i < at + blockSize; i++) sum += block[i]!;
-  return sum;
 }
 
 /** The same for all other blocks: base-256, blanks in front, fields left empty, and what is damaged. */
@@ -140,13 +131,6 @@ function seconds(time: Date | undefined): number {
   return Number.isFinite(value) ? Math.floor(value) : 0;
 }
 
-/** Bytes up to the first NUL. */
-function field(block: Buffer, at: number, length: number): ByteString {
-  let end = at;
-  while (end < at + length && block[end] !== 0) end += 1;
-  return fromBytes(block, at, end);
-}
-
 function isBlank(block: Buffer, at: number, length: number): boolean {
   for (let i = at; i < at + length; i++) if (block[i] !== 0 && block[i] !== 0x20) return false;
   return true;
@@ -160,19 +144,4 @@ function hasMagic(block: Buffer, at: number, magic: string): boolean {
 function isZero(block: Buffer, at: number): boolean {
   for (let i = at; i < at + blockSize; i++) if (block[i] !== 0) return false;
   return true;
-}
-
-/**
- * A number of `length` bytes at `at`: octal with spaces and NULs around it, or base-256 (GNU tar, first bit set).
- * `undefined` when it is empty, damaged, negative or beyond what JavaScript holds exactly.
- */
-export function numberField(block: Buffer, at: number, length: number): number | undefined {
-  if (block[at]! & 0x80) {
-    let value = block[at]! & 0x7f;
-    for (let i = at + 1; i < at + length; i++) value = value * 256 + block[i]!;
-    // A negative number has its second bit set as well, and is far beyond that.
-    return Number.isSafeInteger(value) ? value : undefined;
-  }
-  const text = field(block, at, length).trim();
-  return /^[0-7]+$/.test(text) ? Number.parseInt(text, 8) : undefined;
 }

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Failure } from '../../lib/pipe/failure.js';
-import { PaxState, parsePax } from '../../lib/unpack/pax.js';
-import { type Entry, TarReader } from '../../lib/unpack/tar.js';
+import { PaxState, parsePax } from '../../lib/tar/pax.js';
+import { type Entry, TarReader } from '../../lib/tar/reader.js';
 import { globalPax, gnuLong, paxBytes, type TarEntry, tarball, tarEntry } from '../support/tar.js';
 
 /** An entry with its content, its holes filled with NULs. */
