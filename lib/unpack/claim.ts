@@ -13,9 +13,9 @@ import { AT, LOCK, O } from '../sys/constants.js';
 import { EACCES, EAGAIN, ENOENT } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
 import { byteString } from '../tar/bytes.js';
-import { entriesOf, openDirectory } from './directory.js';
-import { removeTree } from './remove.js';
-import { statAt, statOf } from './stat.js';
+import { entriesOf, openDirectory } from './tree/directory.js';
+import { removeTree } from './tree/remove.js';
+import { statAt, statOf } from './tree/stat.js';
 
 /** The files that go with a tree. The document comes last: when it is in its place, everything is. */
 export const sideFiles = ['.unset.jsonl', '.json'] as const;

@@ -8,13 +8,13 @@ import { ELOOP, ENOENT, ENOTDIR } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, joinPath, shown, splitPath } from '../tar/bytes.js';
 import type { Entry, TarSink } from '../tar/reader.js';
-import { entryFailure } from './entry-failure.js';
-import { EntryMaker, type Place } from './entry-maker.js';
 import { countBytes, countEntry, type Limits } from './limits.js';
 import { type Located, locate } from './locate.js';
-import type { OpenFile } from './open-file.js';
-import type { Kept } from './remove.js';
-import type { Tree } from './tree.js';
+import { entryFailure } from './tree/entry-failure.js';
+import { EntryMaker, type Place } from './tree/entry-maker.js';
+import type { OpenFile } from './tree/open-file.js';
+import type { Kept } from './tree/remove.js';
+import type { Tree } from './tree/tree.js';
 import { type Whiteout, Written } from './whiteouts.js';
 
 export class LayerWriter implements TarSink {

@@ -7,7 +7,7 @@ import { countBytes, countEntry, type Limits } from './limits.js';
 import { type Located, locate } from './locate.js';
 import { Selection } from './only.js';
 import { type ReadOptions, readLayers } from './read.js';
-import { tooDeep } from './rooted.js';
+import { tooDeep } from './tree/rooted.js';
 
 /** One entry of a layer. `whiteout` removes `path`; `opaque` removes everything that lower layers have in it. */
 export interface ListedEntry {

@@ -9,10 +9,10 @@ import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { type ByteString, byteString, cleanPath, joinPath, shown, splitPath } from '../tar/bytes.js';
 import type { Entry, TarSink } from '../tar/reader.js';
-import { MissingTarget } from './entry-maker.js';
 import { costOf, NamesBudget } from './limits.js';
-import { statAt } from './stat.js';
-import type { Tree } from './tree.js';
+import { MissingTarget } from './tree/entry-maker.js';
+import { statAt } from './tree/stat.js';
+import type { Tree } from './tree/tree.js';
 import { hiddenBy } from './whiteouts.js';
 
 export type ClosableSink = TarSink & { close?(): void };

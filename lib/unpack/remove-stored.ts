@@ -8,11 +8,11 @@ import { ENOENT } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
 import { byteString } from '../tar/bytes.js';
 import { clearLeftovers, sideFiles } from './claim.js';
-import { openDirectory } from './directory.js';
 import { isHeld } from './held.js';
-import { mountPoints } from './mounts.js';
-import { isRemovable, notRemovable } from './removable.js';
-import { removeTree } from './remove.js';
+import { openDirectory } from './tree/directory.js';
+import { mountPoints } from './tree/mounts.js';
+import { isRemovable, notRemovable } from './tree/removable.js';
+import { removeTree } from './tree/remove.js';
 
 /**
  * Removes a tree. False when it is in use: a container runs in it, or something is mounted there. Throws `Failure` 77 when

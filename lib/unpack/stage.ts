@@ -26,7 +26,7 @@ import {
   type Target,
   whoCan,
 } from './target.js';
-import { type Unset, unsetLines } from './unset.js';
+import { type Unset, unsetLines } from './tree/unset.js';
 
 export interface StageOptions {
   /** Replace a directory that is not empty. */

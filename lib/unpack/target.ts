@@ -10,11 +10,11 @@ import { EACCES } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
 import { byteString, shown } from '../tar/bytes.js';
 import type { sideFiles } from './claim.js';
-import { entriesOf, openDirectory } from './directory.js';
 import { isHeld } from './held.js';
-import { mountPoints } from './mounts.js';
-import { isRemovable, notRemovable } from './removable.js';
-import { type Stat, statAt } from './stat.js';
+import { entriesOf, openDirectory } from './tree/directory.js';
+import { mountPoints } from './tree/mounts.js';
+import { isRemovable, notRemovable } from './tree/removable.js';
+import { type Stat, statAt } from './tree/stat.js';
 
 /** The user may name DIR and what is above it by a symlink. */
 export const openFollowing = O.RDONLY | O.DIRECTORY | O.CLOEXEC;

@@ -3,14 +3,14 @@ import type { Layer, ManifestDocument, RootfsDocument } from '../pipe/document.j
 import { Failure } from '../pipe/failure.js';
 import { close } from '../sys/calls.js';
 import { type LayerFile, ofImage } from './announced.js';
-import { deferring } from './deferred.js';
 import { LayerWriter } from './layer.js';
 import type { Limits } from './limits.js';
 import { Selection } from './only.js';
 import { type ReadOptions, readLayers } from './read.js';
 import { Stage, type StageOptions } from './stage.js';
-import { Tree } from './tree.js';
-import { unsetSummary } from './unset.js';
+import { deferring } from './tree/deferred.js';
+import { Tree } from './tree/tree.js';
+import { unsetSummary } from './tree/unset.js';
 import { compareTree, type Difference } from './verify.js';
 
 export interface UnpackOptions<L extends LayerFile = Layer> extends ReadOptions<L>, StageOptions {

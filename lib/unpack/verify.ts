@@ -5,10 +5,10 @@ import { AT, O, S } from '../sys/constants.js';
 import { EACCES, ENXIO } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, joinPath, namedPath, shown, toBytes } from '../tar/bytes.js';
-import { chmodAt, entriesOf, openDirectory } from './directory.js';
-import { type Stat, statAt, statOf } from './stat.js';
-import type { Unset } from './unset.js';
-import { namesFrom } from './xattrs.js';
+import { chmodAt, entriesOf, openDirectory } from './tree/directory.js';
+import { type Stat, statAt, statOf } from './tree/stat.js';
+import type { Unset } from './tree/unset.js';
+import { namesFrom } from './tree/xattrs.js';
 
 /**
  * One property of one path that differs. `missing` and `extra`: only one side has the path. `link`: a file with several

@@ -6,7 +6,7 @@ import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { type ByteString, joinPath, shown, splitPath } from '../tar/bytes.js';
 import { costOf, type NamesBudget } from './limits.js';
-import type { Kept } from './remove.js';
+import type { Kept } from './tree/remove.js';
 
 const prefix = '.wh.';
 const opaque = '.wh..wh..opq';

@@ -15,7 +15,7 @@ import {
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { chmodAt } from '../../lib/unpack/directory.js';
+import { chmodAt } from '../../lib/unpack/tree/directory.js';
 import { digestOf } from '../support/content.js';
 import { hasOverlay } from '../support/peers.js';
 import { until } from '../support/rootfs.js';

@@ -16,7 +16,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { Deferred } from '../../lib/unpack/deferred.js';
+import { Deferred } from '../../lib/unpack/tree/deferred.js';
 import { afterwards, needsRoot, scratch } from '../support/run.js';
 
 const mtime = { seconds: -2, nanoseconds: 999_999_999 };

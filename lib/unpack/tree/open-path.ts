@@ -1,10 +1,10 @@
-import { Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
-import { readlinkat } from '../sys/calls.js';
-import { AT } from '../sys/constants.js';
-import { ENOENT } from '../sys/errno.js';
-import { SyscallError } from '../sys/syscall.js';
-import { type ByteString, fromBytes } from '../tar/bytes.js';
+import { Failure } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+import { readlinkat } from '../../sys/calls.js';
+import { AT } from '../../sys/constants.js';
+import { ENOENT } from '../../sys/errno.js';
+import { SyscallError } from '../../sys/syscall.js';
+import { type ByteString, fromBytes } from '../../tar/bytes.js';
 
 /** The path of an open file, as the kernel knows it: proc_pid_fd(5). Throws `Failure` 74 where /proc is not mounted. */
 export function openPath(fd: number): ByteString {

@@ -1,9 +1,9 @@
 /** A new file that is open while its content arrives, in pieces and with holes. */
-import { close, fchmod, ftruncate, lseek, utimensat, write } from '../sys/calls.js';
-import { EFBIG, EINVAL } from '../sys/errno.js';
-import { SyscallError } from '../sys/syscall.js';
-import { type ByteString, shown } from '../tar/bytes.js';
-import type { Time } from '../tar/pax.js';
+import { close, fchmod, ftruncate, lseek, utimensat, write } from '../../sys/calls.js';
+import { EFBIG, EINVAL } from '../../sys/errno.js';
+import { SyscallError } from '../../sys/syscall.js';
+import { type ByteString, shown } from '../../tar/bytes.js';
+import type { Time } from '../../tar/pax.js';
 import { timespecs } from './timespec.js';
 
 /** lseek(2), SEEK_CUR. */

@@ -3,17 +3,17 @@
  * RESOLVE_IN_ROOT), so that neither `..` nor a symlink leads out, whatever the tree holds. The result is an open
  * directory. Its entries are then named by their last component alone, in calls that do not follow symlinks.
  */
-import { Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
-import { close, mkdirat, openHow, readlinkat } from '../sys/calls.js';
-import { O, RESOLVE, RLIMIT } from '../sys/constants.js';
-import { EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR } from '../sys/errno.js';
-import { openIn } from '../sys/open-in.js';
-import { softLimit } from '../sys/rlimit.js';
-import { errnoNameOf, SyscallError } from '../sys/syscall.js';
-import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from '../tar/bytes.js';
+import { Failure } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+import { close, mkdirat, openHow, readlinkat } from '../../sys/calls.js';
+import { O, RESOLVE, RLIMIT } from '../../sys/constants.js';
+import { EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR } from '../../sys/errno.js';
+import { openIn } from '../../sys/open-in.js';
+import { softLimit } from '../../sys/rlimit.js';
+import { errnoNameOf, SyscallError } from '../../sys/syscall.js';
+import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from '../../tar/bytes.js';
+import { LimitExceeded } from '../limits.js';
 import { directHow } from './deferred.js';
-import { LimitExceeded } from './limits.js';
 import { openPath } from './open-path.js';
 import { statOf } from './stat.js';
 

@@ -1,11 +1,11 @@
 /** Extended attributes of an entry: xattr(7). */
-import { errnoText, Failure, statusOfErrno } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
-import { flistxattr, fremovexattr, fsetxattr, lsetxattr } from '../sys/calls.js';
-import { E2BIG, EACCES, EINVAL, ENODATA, EOPNOTSUPP, EPERM, ERANGE } from '../sys/errno.js';
-import { errnoNameOf, SyscallError } from '../sys/syscall.js';
-import { type ByteString, fromBytes, shown, toBytes } from '../tar/bytes.js';
-import type { Xattrs } from '../tar/pax.js';
+import { errnoText, Failure, statusOfErrno } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+import { flistxattr, fremovexattr, fsetxattr, lsetxattr } from '../../sys/calls.js';
+import { E2BIG, EACCES, EINVAL, ENODATA, EOPNOTSUPP, EPERM, ERANGE } from '../../sys/errno.js';
+import { errnoNameOf, SyscallError } from '../../sys/syscall.js';
+import { type ByteString, fromBytes, shown, toBytes } from '../../tar/bytes.js';
+import type { Xattrs } from '../../tar/pax.js';
 import { hasForeignId } from './foreign-ids.js';
 import type { Unset } from './unset.js';
 

@@ -2,14 +2,14 @@
  * The tree under construction, and what has to be remembered of it until it is complete: the mode and times that each
  * directory gets in the end, and what could not be set as the image wants it. Removing takes both off the account.
  */
-import { failureOf } from '../pipe/failure.js';
-import { close, fchmod, openat, utimensat } from '../sys/calls.js';
-import { SyscallError } from '../sys/syscall.js';
-import { type ByteString, shown, splitPath } from '../tar/bytes.js';
-import type { Time, Xattrs } from '../tar/pax.js';
+import { failureOf } from '../../pipe/failure.js';
+import { close, fchmod, openat, utimensat } from '../../sys/calls.js';
+import { SyscallError } from '../../sys/syscall.js';
+import { type ByteString, shown, splitPath } from '../../tar/bytes.js';
+import type { Time, Xattrs } from '../../tar/pax.js';
+import { costOf, NamesBudget } from '../limits.js';
 import type { Deferred } from './deferred.js';
 import { openDirectory } from './directory.js';
-import { costOf, NamesBudget } from './limits.js';
 import { clearDirectory, type Kept, type Removal, removeEntry } from './remove.js';
 import { type Dir, Root } from './rooted.js';
 import { timespecs } from './timespec.js';

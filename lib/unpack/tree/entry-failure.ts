@@ -1,8 +1,8 @@
-import { errnoName, Failure, failureOf } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
-import { RLIMIT } from '../sys/constants.js';
-import { softLimit } from '../sys/rlimit.js';
-import { type ByteString, shown } from '../tar/bytes.js';
+import { errnoName, Failure, failureOf } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+import { RLIMIT } from '../../sys/constants.js';
+import { softLimit } from '../../sys/rlimit.js';
+import { type ByteString, shown } from '../../tar/bytes.js';
 
 /**
  * The failure of an entry. A name or size that no filesystem takes is the archive's fault (65), everything else the

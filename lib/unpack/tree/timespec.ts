@@ -1,5 +1,5 @@
 /** Times as the kernel takes them: utimensat(2). */
-import type { Time } from '../tar/pax.js';
+import type { Time } from '../../tar/pax.js';
 
 /** Bytes of `struct timespec[2]`: access and modification. */
 export const timespecsBytes = 32;

@@ -8,14 +8,14 @@
  *
  * Everything else that changes the tree calls `flush` first. The result is therefore that of the archive's own order.
  */
-import { tracing } from '../pipe/trace.js';
-import { Batch } from '../sys/batch.js';
-import { close, fchmod, fchown, openat, openat2, openHow, symlinkat, utimensat, write } from '../sys/calls.js';
-import { AT, O, RESOLVE } from '../sys/constants.js';
-import { addressOf } from '../sys/ffi.js';
-import { refuseNul } from '../sys/kinds.js';
-import type { ByteString } from '../tar/bytes.js';
-import type { Time } from '../tar/pax.js';
+import { tracing } from '../../pipe/trace.js';
+import { Batch } from '../../sys/batch.js';
+import { close, fchmod, fchown, openat, openat2, openHow, symlinkat, utimensat, write } from '../../sys/calls.js';
+import { AT, O, RESOLVE } from '../../sys/constants.js';
+import { addressOf } from '../../sys/ffi.js';
+import { refuseNul } from '../../sys/kinds.js';
+import type { ByteString } from '../../tar/bytes.js';
+import type { Time } from '../../tar/pax.js';
 import { timespecsBytes, writeTimespecs } from './timespec.js';
 
 /** For openat2(2): a directory in the root by a path without symlinks. */

@@ -1,6 +1,6 @@
 /** What is mounted in a directory, and so is no part of it. */
-import { mountPaths } from '../sys/mountinfo.js';
-import type { ByteString } from '../tar/bytes.js';
+import { mountPaths } from '../../sys/mountinfo.js';
+import type { ByteString } from '../../tar/bytes.js';
 import { openPath } from './open-path.js';
 
 /** The mount points at and below an open directory, relative to it; one at the directory itself is the empty string. */

@@ -2,10 +2,10 @@
  * Whether an ordinary user can remove a tree: to be known before a removal begins, which could otherwise stop halfway.
  */
 import { accessSync, constants } from 'node:fs';
-import { errnoName } from '../pipe/failure.js';
-import { close, openat } from '../sys/calls.js';
-import { EACCES } from '../sys/errno.js';
-import { toBytes } from '../tar/bytes.js';
+import { errnoName } from '../../pipe/failure.js';
+import { close, openat } from '../../sys/calls.js';
+import { EACCES } from '../../sys/errno.js';
+import { toBytes } from '../../tar/bytes.js';
 import { entriesOf, openDirectory } from './directory.js';
 import { statAt, statOf } from './stat.js';
 

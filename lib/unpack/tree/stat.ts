@@ -1,6 +1,6 @@
-import { statx } from '../sys/calls.js';
-import { AT, structStatx as at, STATX } from '../sys/constants.js';
-import { type ByteString, toBytes } from '../tar/bytes.js';
+import { statx } from '../../sys/calls.js';
+import { AT, structStatx as at, STATX } from '../../sys/constants.js';
+import { type ByteString, toBytes } from '../../tar/bytes.js';
 
 /** What statx(2) says of a file: the fields of `struct statx` that are used here. */
 export class Stat {

@@ -3,8 +3,8 @@
  * extended attributes and times. Whatever stands at its name makes room. What the kernel does not permit is put on
  * record in the tree.
  */
-import { Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
+import { Failure } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
 import {
   close,
   fchmod,
@@ -16,13 +16,13 @@ import {
   openat,
   symlinkat,
   utimensat,
-} from '../sys/calls.js';
-import { AT, S } from '../sys/constants.js';
-import { deviceNumber } from '../sys/device-number.js';
-import { EEXIST, EINVAL, ENOENT, EPERM } from '../sys/errno.js';
-import { SyscallError } from '../sys/syscall.js';
-import { type ByteString, cleanPath, joinPath, shown, splitPath, toBytes } from '../tar/bytes.js';
-import { type Entry, isDevice } from '../tar/reader.js';
+} from '../../sys/calls.js';
+import { AT, S } from '../../sys/constants.js';
+import { deviceNumber } from '../../sys/device-number.js';
+import { EEXIST, EINVAL, ENOENT, EPERM } from '../../sys/errno.js';
+import { SyscallError } from '../../sys/syscall.js';
+import { type ByteString, cleanPath, joinPath, shown, splitPath, toBytes } from '../../tar/bytes.js';
+import { type Entry, isDevice } from '../../tar/reader.js';
 import { createFile } from './deferred.js';
 import { chmodAt, openDirectory } from './directory.js';
 import { OpenFile } from './open-file.js';

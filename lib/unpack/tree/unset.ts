@@ -4,8 +4,8 @@
  * belong to root in the image are not listed when an ordinary user owns them: in that user's containers they belong to
  * root.
  */
-import { type ByteString, namedPath } from '../tar/bytes.js';
-import { costOf } from './limits.js';
+import { type ByteString, namedPath } from '../../tar/bytes.js';
+import { costOf } from '../limits.js';
 
 /** What an entry should have and has not, since the kernel did not permit it. */
 export interface Unset {
