@@ -145,7 +145,7 @@ async function attend(
 
 async function attendTerminal(pid: number, master: number, detachKeys: Buffer, signals: Signals): Promise<number> {
   const { attachTerminal } = await import('./terminal/terminal.js');
-  const terminal = attachTerminal(master, { detachKeys });
+  const terminal = attachTerminal(master, detachKeys);
   const hungUp = () => endUnlessHandled(pid);
   process.on('SIGHUP', hungUp);
   try {

@@ -37,10 +37,7 @@ const child = new Program([
   stepOf(rt_sigprocmask, [SIG.SETMASK, Buffer.alloc(8), null, 8]),
   stepOf(execve, [argv[0]!, pointerArray(argv), pointerArray(env)]),
 ]);
-const terminal = attachTerminal(master, {
-  detachKeys: parseDetachKeys(),
-  onDetach: () => process.stderr.write('[detached]\r\n'),
-});
+const terminal = attachTerminal(master, parseDetachKeys());
 const pid = child.start(0);
 close(slave);
 if (process.env.MD_TEST_CRASH === '1') {

@@ -20,12 +20,6 @@ import { keepStderrBlocking } from './stdio.js';
 const endOfInput = 0x04;
 /** How long the first of the detach keys is held back before it goes to the container after all. */
 const heldMs = 500;
-export interface TerminalOptions {
-  /** The bytes that detach, from `parseDetachKeys`; empty for none. */
-  detachKeys: Buffer;
-  /** The user has detached: the terminal is the shell's again and the container runs on. Called before the stop. */
-  onDetach?: () => void;
-}
 
 export interface Terminal {
   /** The container has ended: nobody writes to the pty any more. */
@@ -42,9 +36,9 @@ export interface Terminal {
 
 /**
  * Connects descriptors 0 and 1 with the pty whose master is `master`. That descriptor belongs to this module from now
- * on.
+ * on. `detachKeys` are the bytes that detach, from `parseDetachKeys`; empty for none.
  */
-export function attachTerminal(master: number, { detachKeys, onDetach }: TerminalOptions): Terminal {
+export function attachTerminal(master: number, detachKeys: Buffer): Terminal {
   keepStderrBlocking();
   const outer = isatty(0) ? new OuterTerminal() : undefined;
   const inner = new PtyMaster(master);
@@ -84,7 +78,6 @@ export function attachTerminal(master: number, { detachKeys, onDetach }: Termina
     detached: () => {
       if (!outer) return;
       outer.leaveRaw();
-      onDetach?.();
       // The whole job stops, as by Ctrl-Z, so that the shell takes over. Our own handler does the rest.
       process.kill(0, 'SIGTSTP');
     },
