@@ -1,10 +1,10 @@
 #!/usr/bin/env node
 import { beginPulling } from '../lib/image/busy.js';
-import { storeMeaning } from '../lib/image/home.js';
 import { LayerFetch } from '../lib/image/layers.js';
 import { keepDocuments } from '../lib/image/manifest.js';
 import { choosePlatform, platformFlag } from '../lib/image/platform.js';
 import { Store } from '../lib/image/store.js';
+import { storeMeaning } from '../lib/image/store-home.js';
 import { main } from '../lib/pipe/command.js';
 import { asManifestDocument } from '../lib/pipe/document.js';
 import { Failure } from '../lib/pipe/failure.js';

@@ -12,8 +12,8 @@ import { monotonic } from '../pipe/clock.js';
 import { Failure, failureOf, hasErrno } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { warn } from '../pipe/trace.js';
-import { storeHome } from './home.js';
 import { isAbandoned, ownPath } from './own-files.js';
+import { storeHome } from './store-home.js';
 
 const pollMs = 50;
 /** Most prunes take fewer milliseconds. After that there is a message, since somebody may wonder. */

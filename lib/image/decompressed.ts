@@ -3,8 +3,8 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { failureOf } from '../pipe/failure.js';
-import { storeHome } from './home.js';
 import { makeDirectory, ownPath } from './own-files.js';
+import { storeHome } from './store-home.js';
 
 const write = promisify(fs.write);
 

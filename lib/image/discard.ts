@@ -1,5 +1,5 @@
 /** Removes a bad layer from the store. A file of its own, so that md-unpack loads the store only when it needs it. */
-import { storeHome } from './home.js';
+import { storeHome } from './store-home.js';
 
 /** Removes a layer whose content is wrong, so that it is fetched again next time. */
 export async function discardFromStore({ digest, path }: { digest?: string | undefined; path: string }): Promise<void> {

@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import { Failure, failingAs } from '../pipe/failure.js';
 import type { IndexEntry } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
-import { storeHint } from './home.js';
 import { imageOf } from './index-json.js';
 import { isAbandoned } from './own-files.js';
 import { isIndexOf, reachable } from './reachable.js';
 import { rootfsNames, rootfsTrees, unnameRootfs } from './rootfs.js';
 import type { Store } from './store.js';
+import { storeHint } from './store-home.js';
 
 export interface Prunable {
   /** Names of images. */

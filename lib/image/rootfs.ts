@@ -9,8 +9,8 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { wrong } from '../pipe/check.js';
 import { asRootfsDocument, type RootfsDocument } from '../pipe/document.js';
 import { errnoName, failingAs, failureOf, hasErrno } from '../pipe/failure.js';
-import { storeHint, storeHome } from './home.js';
 import { makeDirectory, ownPath, sweepAbandoned } from './own-files.js';
+import { storeHint, storeHome } from './store-home.js';
 
 const nameLimit = 255;
 const temporaryName = '.link';

@@ -24,11 +24,11 @@ import { errnoName, Failure, failingAs, failureOf, hasErrno } from '../pipe/fail
 import { type Descriptor, documentLimit, type IndexEntry, type Platform, platformName } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
 import { warn } from '../pipe/trace.js';
-import { storeHint, storeHome } from './home.js';
 import { imageOf, indexJson, named, readIndex, unnamed } from './index-json.js';
 import { isOld, makeDirectory, sweepAbandoned, writeWhole } from './own-files.js';
 import { Partial } from './partial.js';
 import type { Source } from './source.js';
+import { storeHint, storeHome } from './store-home.js';
 
 const pollMs = 50;
 /** How long an incomplete blob is kept when nobody asks for it. */

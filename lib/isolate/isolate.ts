@@ -20,7 +20,7 @@ import type { Cgroup } from './limits/cgroup.js';
 import { type Circumstances, cloneReason, makePlan, type Plan } from './plan.js';
 import type { Report } from './seccomp/report.js';
 import type { Settings } from './settings.js';
-import { endUnlessHandled, forwardedWithTerminal, Signals } from './supervise.js';
+import { endUnlessHandled, forwardedWithTerminal, Signals } from './signals.js';
 import type { OutputPipe } from './terminal/sockets.js';
 
 /**

@@ -6,9 +6,9 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoName, errnoText, statusOfErrno } from '../pipe/failure.js';
-import { userHome } from '../pipe/home.js';
 import { Status } from '../pipe/status.js';
 import { trace, warn } from '../pipe/trace.js';
+import { userHome } from '../pipe/user-home.js';
 import { asAuthorities } from './authorities.js';
 import { RegistryFailure } from './failure.js';
 import { apiHost } from './reference.js';

@@ -8,9 +8,9 @@ import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { asFieldValue, asObject, asString, type JsonObject, optional, secret } from '../pipe/check.js';
 import { errnoName, errnoText, Failure } from '../pipe/failure.js';
-import { userHome } from '../pipe/home.js';
 import { Status } from '../pipe/status.js';
 import { warn } from '../pipe/trace.js';
+import { userHome } from '../pipe/user-home.js';
 import type { Credentials } from './auth.js';
 
 /** Docker Hub's name in docker's config, and for its credential helpers. */

@@ -5,9 +5,9 @@
  */
 import { onFailure } from '../pipe/cleanup.js';
 import { errnoText, Failure } from '../pipe/failure.js';
-import { userHome } from '../pipe/home.js';
 import { Status } from '../pipe/status.js';
 import { trace, tracing } from '../pipe/trace.js';
+import { userHome } from '../pipe/user-home.js';
 import {
   close,
   execve,

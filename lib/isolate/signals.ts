@@ -1,4 +1,4 @@
-/** The supervisor, which stays outside of the container, passes signals on to it. */
+/** Signals on their way from the supervisor, which stays outside of the container, to its first process. */
 import { readFileSync } from 'node:fs';
 import { kill } from '../sys/calls.js';
 import { SIGHUP, SIGKILL } from '../sys/constants.js';

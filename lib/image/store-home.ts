@@ -2,7 +2,7 @@
 import { lstatSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
 import { errnoName, failureOf } from '../pipe/failure.js';
-import { userHome } from '../pipe/home.js';
+import { userHome } from '../pipe/user-home.js';
 
 /** $MD_HOME, by default ${XDG_DATA_HOME:-~/.local/share}/md. */
 export function storeHome(env: NodeJS.ProcessEnv = process.env): string {
