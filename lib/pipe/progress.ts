@@ -48,7 +48,7 @@ export function progressMode(flag: string | undefined): ProgressMode {
 /** With `held` nothing is drawn until `release`. */
 export function makeProgress(mode: ProgressMode, verb: string, held = false): Progress {
   if (mode === 'none') return silent;
-  return mode === 'json' ? jsonProgress(verb) : barProgress(verb, held);
+  return mode === 'json' ? jsonProgress(verb) : new BarProgress(verb, held);
 }
 
 function newState(label: string, total: number): State {
@@ -85,60 +85,75 @@ function jsonProgress(verb: string): Progress {
   };
 }
 
-function barProgress(verb: string, held: boolean): Progress {
-  const active = new Set<State>();
-  let finished: string[] = [];
-  let rows = 0;
-  let drawnAt = 0;
-  const width = terminalColumns(2);
+class BarProgress implements Progress {
+  readonly #active = new Set<State>();
+  /** Lines that are shown once more, and then stay. */
+  #finished: string[] = [];
+  /** How many bars are on the screen. */
+  #rows = 0;
+  #drawnAt = 0;
+  readonly #width = terminalColumns(2);
 
-  const draw = (force: boolean) => {
+  constructor(
+    private readonly verb: string,
+    private held: boolean,
+  ) {
+    makeRoomBy((print) => this.#makeRoom(print));
+  }
+
+  bar(label: string, total: number): Bar {
+    const state = newState(label, total);
+    this.#active.add(state);
+    this.#draw(true);
+    return {
+      at: (bytes) => {
+        state.bytes = bytes;
+        this.#draw(false);
+      },
+      done: (note) => {
+        this.#active.delete(state);
+        this.#finished.push(finishedLine(this.verb, { ...state, note }));
+        this.#draw(true);
+      },
+    };
+  }
+
+  release(): void {
+    this.held = false;
+    this.#draw(true);
+  }
+
+  end(): void {
+    this.held = false;
+    if (this.#finished.length > 0 || this.#rows > 0) this.#draw(true);
+    this.#active.clear();
+    this.#rows = 0;
+  }
+
+  #draw(force: boolean): void {
     const now = monotonic();
-    if (held || (!force && now - drawnAt < redrawMs)) return;
-    drawnAt = now;
-    const lines = [...finished, ...[...active].map((state) => activeLine(verb, state, now, width))];
-    const up = rows > 0 ? `\x1b[${rows}A` : '';
-    put(`${up}\r${lines.map((line) => `${line.slice(0, width - 1)}\x1b[K\n`).join('')}\x1b[J`);
-    finished = [];
-    rows = active.size;
-  };
+    if (this.held || (!force && now - this.#drawnAt < redrawMs)) return;
+    this.#drawnAt = now;
+    const bars = [...this.#active].map((state) => activeLine(this.verb, state, now, this.#width));
+    const lines = [...this.#finished, ...bars].map((line) => `${line.slice(0, this.#width - 1)}\x1b[K\n`);
+    put(`${up(this.#rows)}\r${lines.join('')}\x1b[J`);
+    this.#finished = [];
+    this.#rows = this.#active.size;
+  }
 
-  makeRoomBy((print) => {
-    const drawn = rows;
-    if (drawn > 0) put(`\x1b[${drawn}A\r\x1b[J`);
-    rows = 0;
+  /** Takes the bars off the screen while a line is printed. */
+  #makeRoom(print: () => void): void {
+    const drawn = this.#rows;
+    if (drawn > 0) put(`${up(drawn)}\r\x1b[J`);
+    this.#rows = 0;
     print();
-    if (drawn > 0) draw(true);
-  });
+    if (drawn > 0) this.#draw(true);
+  }
+}
 
-  return {
-    bar: (label, total) => {
-      const state = newState(label, total);
-      active.add(state);
-      draw(true);
-      return {
-        at: (bytes) => {
-          state.bytes = bytes;
-          draw(false);
-        },
-        done: (note) => {
-          active.delete(state);
-          finished.push(finishedLine(verb, { ...state, note }));
-          draw(true);
-        },
-      };
-    },
-    release: () => {
-      held = false;
-      draw(true);
-    },
-    end: () => {
-      held = false;
-      if (finished.length > 0 || rows > 0) draw(true);
-      active.clear();
-      rows = 0;
-    },
-  };
+/** Moves the cursor up. */
+function up(rows: number): string {
+  return rows > 0 ? `\x1b[${rows}A` : '';
 }
 
 function activeLine(verb: string, { label, total, bytes, begun }: State, now: number, width: number): string {
