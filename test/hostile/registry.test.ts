@@ -21,8 +21,8 @@ import {
   mediaTypes,
   put,
 } from '../support/image.js';
-import { type Registry, type RegistryOptions, startRegistry } from '../support/registry.js';
-import { afterwards, type Result, scratch, shell } from '../support/run.js';
+import { type Registry, type RegistryOptions, registryFor } from '../support/registry.js';
+import { type Result, scratch, shell } from '../support/run.js';
 
 const repository = 'library/demo';
 const layers = ['a', 'b'].map((name) => layer([{ name, data: name.repeat(50_000) }]));
@@ -47,8 +47,7 @@ async function pull(t: TestContext, registry: Registry, { reference = '', line =
 }
 
 async function serve(t: TestContext, what: BuiltImage | BuiltIndex, options: RegistryOptions = {}): Promise<Registry> {
-  const registry = await startRegistry(options);
-  afterwards(t, () => registry.close());
+  const registry = await registryFor(t, options);
   await put(registry, repository, ['latest'], what);
   return registry;
 }

@@ -17,8 +17,8 @@ import { defaultLimits } from '../../lib/unpack/limits.js';
 import { unpackFiles } from '../../lib/unpack/unpack.js';
 import type { Fault } from '../support/faults.js';
 import { image, index, layer, put } from '../support/image.js';
-import { type Registry, startRegistry } from '../support/registry.js';
-import { afterwards, scratch } from '../support/run.js';
+import { type Registry, registryFor } from '../support/registry.js';
+import { scratch } from '../support/run.js';
 
 const rounds = 200;
 const lanes = 10;
@@ -146,8 +146,7 @@ test(`${rounds} pulls under random faults leave no wrong tree and no wrong blob,
   const directory = scratch(t);
   // Most of the time goes into waiting for what stalls. Each lane has a registry, and so faults, of its own.
   const lane = async (first: number) => {
-    const registry = await startRegistry({ auth: 'token', redirectBlobs: 307 });
-    afterwards(t, () => registry.close());
+    const registry = await registryFor(t, { auth: 'token', redirectBlobs: 307 });
     await put(registry, repository, ['latest'], index([image({ layers })]));
     for (let seed = first; seed < rounds; seed += lanes) await oneRound(registry, seed, join(directory, String(seed)));
     ranges += registry.requests.filter(({ headers }) => isPart(headers.range)).length;

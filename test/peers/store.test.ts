@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { image, index, layer, put } from '../support/image.js';
 import { peer } from '../support/peers.js';
-import { startRegistry } from '../support/registry.js';
-import { afterwards, needs, needsRoot, scratch, shell } from '../support/run.js';
+import { registryFor } from '../support/registry.js';
+import { needs, needsRoot, scratch, shell } from '../support/run.js';
 
 interface Pulled {
   /** The layout. */
@@ -21,8 +21,7 @@ interface Pulled {
 /** A multi-platform image, pulled for linux/amd64. */
 async function pulled(t: TestContext): Promise<Pulled> {
   const directory = scratch(t);
-  const registry = await startRegistry({ auth: 'token' });
-  afterwards(t, () => registry.close());
+  const registry = await registryFor(t, { auth: 'token' });
   const layers = [
     layer([
       { name: 'etc/', type: 'directory' },

@@ -9,17 +9,8 @@ import { freePort } from '../support/docker-registry.js';
 import { fileScratch } from '../support/file-scratch.js';
 import { image, layer, put } from '../support/image.js';
 import { startProxy } from '../support/proxy.js';
-import { type Registry, type RegistryOptions, startRegistry } from '../support/registry.js';
-import {
-  afterwards,
-  jsonLines,
-  killAfterwards,
-  needs,
-  needsRoot,
-  type Result,
-  scratch,
-  shell,
-} from '../support/run.js';
+import { type Registry, type RegistryOptions, registryFor } from '../support/registry.js';
+import { jsonLines, killAfterwards, needs, needsRoot, type Result, scratch, shell } from '../support/run.js';
 import { makeCa, type ServerTls, type TestCa } from '../support/tls.js';
 
 const repository = 'library/demo';
@@ -54,8 +45,7 @@ async function world(t: TestContext, options: RegistryOptions & { demands?: bool
   const ca = authorityOfAll();
   const { demands, ...rest } = options;
   const clientCa = demands ? { clientCa: readFileSync(ca.caFile, 'utf8') } : {};
-  const registry = await startRegistry({ tls: ca.server, ...clientCa, ...rest });
-  afterwards(t, () => registry.close());
+  const registry = await registryFor(t, { tls: ca.server, ...clientCa, ...rest });
   await put(registry, repository, ['latest'], image({ layers: [layer([{ name: 'a', data: 'a' }])] }));
   const name = `${registry.host}/${repository}`;
   const run: World['run'] = (script = pull, env = {}, user = {} as { uid: number; gid: number }) =>

@@ -7,13 +7,12 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { image, layer, put } from '../support/image.js';
-import { startRegistry } from '../support/registry.js';
+import { registryFor } from '../support/registry.js';
 import { until } from '../support/rootfs.js';
-import { afterwards, cleanEnv, jsonLines, killAfterwards, scratch, shell } from '../support/run.js';
+import { cleanEnv, jsonLines, killAfterwards, scratch, shell } from '../support/run.js';
 
 test('a layer that comes in ranges is resumed after kill -9, and is what it should be', async (t) => {
-  const registry = await startRegistry({ auth: 'token', redirectBlobs: 307 });
-  afterwards(t, () => registry.close());
+  const registry = await registryFor(t, { auth: 'token', redirectBlobs: 307 });
   const large = layer([{ name: 'large', data: randomBytes(50_000_000) }], { compression: 'none' });
   await put(registry, 'demo', ['latest'], image({ layers: [large] }));
   registry.faults.add({ on: /^cdn .*blobs/, bytesPerSecond: 5_000_000 });

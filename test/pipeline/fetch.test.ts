@@ -11,7 +11,7 @@ import { type TestContext, test } from 'node:test';
 import { filler } from '../support/content.js';
 import { attestation, type BuiltImage, hostArchitecture, image, index, layer, put } from '../support/image.js';
 import { startProxy } from '../support/proxy.js';
-import { type Registry, type RegistryOptions, startRegistry } from '../support/registry.js';
+import { type Registry, type RegistryOptions, registryFor, startRegistry } from '../support/registry.js';
 import { afterwards, cleanEnv, jsonLines, md, needs, needsRoot, type Result, scratch, shell } from '../support/run.js';
 import { TestTerminal } from '../support/terminal.js';
 import { makeCa } from '../support/tls.js';
@@ -28,8 +28,7 @@ interface World {
 }
 
 async function world(t: TestContext, options: RegistryOptions = {}): Promise<World> {
-  const registry = await startRegistry(options);
-  afterwards(t, () => registry.close());
+  const registry = await registryFor(t, options);
   const layers = ['a', 'b', 'c'].map((name) => layer([{ name, data: name.repeat(100_000) }]));
   const built = image({ layers, run: { Cmd: ['/bin/sh'], Env: ['A=1'] } });
   await put(
@@ -495,8 +494,7 @@ test('a redirect from https to http is refused', { skip: noOpenssl }, async (t) 
 
 test('a token service without TLS is refused to a registry with it', { skip: noOpenssl }, async (t) => {
   const ca = makeCa(scratch(t));
-  const plain = await startRegistry({ auth: 'token' });
-  afterwards(t, () => plain.close());
+  const plain = await registryFor(t, { auth: 'token' });
   const challenge = () => `Bearer realm="${plain.origin.token}/token",service="x"`;
   const { run } = await world(t, { auth: 'token', challenge, tls: ca.issue() });
   const result = await run(`md-token --ca-file ${ca.caFile} "$1"`);
@@ -558,8 +556,7 @@ for (const [what, fault] of [
 ] as const) {
   test(`behind a mirror that ${what} is the registry`, async (t) => {
     const { run } = await world(t);
-    const mirror = await startRegistry();
-    afterwards(t, () => mirror.close());
+    const mirror = await registryFor(t);
     mirror.faults.add({ on: /manifests|blobs/, ...fault });
     const result = await run(`md-token --retries 0 --mirror ${mirror.host} "$1" | md-manifest | md-fetch-layer`);
     assert.equal(succeeded(result).length, 4);
@@ -587,8 +584,7 @@ test('short warnings do not fill the screen of whoever waits for an image', asyn
 
 test('a mirror gets its own login, and never the one for the registry', async (t) => {
   const { run, registry, home } = await world(t, { auth: 'basic', users: { me: 'pass word' } });
-  const mirror = await startRegistry({ auth: 'basic', users: { other: 'secret' } });
-  afterwards(t, () => mirror.close());
+  const mirror = await registryFor(t, { auth: 'basic', users: { other: 'secret' } });
   const login = `echo 'pass word' | md-token -u me --password-stdin "$1"`;
   const config = (logins: [string, string][]) => {
     const auths = logins.map(([host, user]) => [host, { auth: Buffer.from(user).toString('base64') }]);
@@ -627,8 +623,7 @@ for (const [what, fault, flags] of [
 ] as const) {
   test(`a mirror that ${what} is not waited for, since the registry is at hand`, async (t) => {
     const { run } = await world(t);
-    const mirror = await startRegistry();
-    afterwards(t, () => mirror.close());
+    const mirror = await registryFor(t);
     mirror.faults.add({ on: /manifests|blobs/, ...fault });
     succeeded(await run(`md-token ${flags} --mirror ${mirror.host} "$1" | md-manifest | md-fetch-layer`));
     const { length } = mirror.requests.filter(({ url }) => url.includes('/manifests/'));

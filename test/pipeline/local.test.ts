@@ -29,9 +29,8 @@ import {
   zstd,
 } from '../support/image.js';
 import { peer } from '../support/peers.js';
-import { startRegistry } from '../support/registry.js';
+import { registryFor } from '../support/registry.js';
 import {
-  afterwards,
   binDir,
   jsonLines,
   needs,
@@ -95,8 +94,7 @@ async function pulledOnce(
   what: (built: BuiltImage) => BuiltImage | BuiltIndex = (it) => it,
 ): Promise<Online> {
   const home = join(scratch(t), 'home');
-  const registry = await startRegistry();
-  afterwards(t, () => registry.close());
+  const registry = await registryFor(t);
   const built = demo();
   await put(registry, 'library/demo', ['latest'], what(built));
   const name = registry.image('library/demo');
@@ -142,8 +140,7 @@ for (const [what, config, warning] of [
 ] as const) {
   test(`--offline finds an image for ${what} as a pull does`, async (t) => {
     const home = join(scratch(t), 'home');
-    const registry = await startRegistry();
-    afterwards(t, () => registry.close());
+    const registry = await registryFor(t);
     const built = image({ layers: demo().layers, config });
     await put(registry, 'library/demo', ['latest'], built);
     for (const flags of [[], ['--offline']]) {

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { filler } from '../support/content.js';
 import { jsonBlob, mediaTypes } from '../support/image.js';
-import { startRegistry } from '../support/registry.js';
+import { registryFor } from '../support/registry.js';
 import { afterwards, scratch, shell } from '../support/run.js';
 
 /** Bytes. `MD_TEST_LAYER=4000000000` shows it for what no registry would call small. */
@@ -63,8 +63,7 @@ test('a manifest that comes byte by byte needs no more memory than others', asyn
 
 test('no stage of a pull needs more than 120 MB, nor unpacking more than 150 MB, however large a layer is', async (t) => {
   const directory = scratch(t);
-  const registry = await startRegistry();
-  afterwards(t, () => registry.close());
+  const registry = await registryFor(t);
   // Blocks of zeros are an archive without entries.
   const { digest } = await registry.addBlob(filler(size));
   const config = jsonBlob({ rootfs: { type: 'layers', diff_ids: [digest] } }, mediaTypes.oci.config);

@@ -4,8 +4,8 @@ import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type BuiltImage, type BuiltIndex, hostArchitecture, image, index, layer, put } from '../support/image.js';
-import { type Registry, type RegistryOptions, startRegistry } from '../support/registry.js';
-import { afterwards, jsonLines, type Result, scratch, shell } from '../support/run.js';
+import { type Registry, type RegistryOptions, registryFor } from '../support/registry.js';
+import { jsonLines, type Result, scratch, shell } from '../support/run.js';
 
 const otherArchitecture = hostArchitecture === 's390x' ? 'amd64' : 's390x';
 
@@ -21,8 +21,7 @@ async function world(
   { architecture = hostArchitecture, ...options }: RegistryOptions & { architecture?: string } = {},
   what: (built: BuiltImage) => BuiltImage | BuiltIndex = (built) => index([built]),
 ): Promise<World> {
-  const registry = await startRegistry(options);
-  afterwards(t, () => registry.close());
+  const registry = await registryFor(t, options);
   const layers = ['a', 'b', 'c'].map((name) => layer([{ name, data: name.repeat(100_000) }]));
   const built = image({ layers, architecture, run: { Env: ['A=1'] } });
   await put(registry, 'library/demo', ['latest'], what(built));

@@ -8,7 +8,7 @@ import { after, before, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoName } from '../../lib/pipe/failure.js';
 import { image, layer, put } from '../support/image.js';
-import { type Registry, startRegistry } from '../support/registry.js';
+import { type Registry, registryFor, startRegistry } from '../support/registry.js';
 import { until } from '../support/rootfs.js';
 import { afterwards, binDir, cleanEnv, jsonLines, md, needs, run, scratch, shell } from '../support/run.js';
 
@@ -105,8 +105,7 @@ test('md-unpack names the directory that is missing above DIR', async (t) => {
 
 test('a stage whose reader has gone stops, though it has nothing to write yet', async (t) => {
   const cwd = scratch(t);
-  const stalling = await startRegistry();
-  afterwards(t, () => stalling.close());
+  const stalling = await registryFor(t);
   const built = image({ layers: [layer([{ name: 'a', data: 'x'.repeat(100_000) }], { compression: 'none' })] });
   await put(stalling, 'library/slow', ['latest'], built);
   stalling.faults.add({ on: new RegExp(`blobs/${built.layers[0]!.descriptor.digest}`), stallAfter: 512 });
@@ -120,8 +119,7 @@ test('a stage whose reader has gone stops, though it has nothing to write yet', 
 
 test('a wrapper that is killed takes its pull along', async (t) => {
   const cwd = scratch(t);
-  const stalling = await startRegistry();
-  afterwards(t, () => stalling.close());
+  const stalling = await registryFor(t);
   const built = image({ layers: [layer([{ name: 'a', data: 'x'.repeat(100_000) }], { compression: 'none' })] });
   await put(stalling, 'library/slow', ['latest'], built);
   const blob = new RegExp(`blobs/${built.layers[0]!.descriptor.digest}`);

@@ -17,10 +17,9 @@ import { type TestContext, test } from 'node:test';
 import { ownMark } from '../../lib/sys/process-mark.js';
 import { digestOf } from '../support/content.js';
 import { type BuiltImage, image, index, layer, mediaTypes, put } from '../support/image.js';
-import { type Registry, startRegistry } from '../support/registry.js';
+import { type Registry, registryFor } from '../support/registry.js';
 import { makeRoot, needsContainer, until } from '../support/rootfs.js';
 import {
-  afterwards,
   binDir,
   cleanEnv,
   jsonLines,
@@ -54,8 +53,7 @@ interface Site {
 
 async function site(t: TestContext): Promise<Site> {
   const home = join(scratch(t), 'home');
-  const registry = await startRegistry();
-  afterwards(t, () => registry.close());
+  const registry = await registryFor(t);
   const env = { MD_HOME: home };
   return {
     home,

@@ -13,8 +13,8 @@ import {
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type BuiltImage, image, layer, put } from '../support/image.js';
-import { startRegistry } from '../support/registry.js';
-import { afterwards, jsonLines, md, needs, type Result, scratch, shell } from '../support/run.js';
+import { registryFor } from '../support/registry.js';
+import { jsonLines, md, needs, type Result, scratch, shell } from '../support/run.js';
 
 interface Site {
   home: string;
@@ -30,8 +30,7 @@ const motd = (data: string) => image({ layers: [layer([{ name: 'motd', data }])]
 
 async function site(t: TestContext): Promise<Site> {
   const home = join(scratch(t), 'home');
-  const registry = await startRegistry();
-  afterwards(t, () => registry.close());
+  const registry = await registryFor(t);
   const built = motd('first\n');
   await put(registry, 'library/demo', ['latest'], built);
   const name = registry.image('library/demo');

@@ -8,9 +8,9 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type BuiltImage, image, index, layer, put } from '../support/image.js';
-import { type Registry, startRegistry } from '../support/registry.js';
+import { type Registry, registryFor } from '../support/registry.js';
 import { until } from '../support/rootfs.js';
-import { afterwards, cleanEnv, jsonLines, needs, needsRoot, type Result, run, scratch, shell } from '../support/run.js';
+import { cleanEnv, jsonLines, needs, needsRoot, type Result, run, scratch, shell } from '../support/run.js';
 
 const pipe = 'md-token "$1" | md-manifest | md-fetch-layer';
 /** 50 rounds of pulls that are killed take two minutes; a few find what is grossly wrong. */
@@ -25,8 +25,7 @@ interface Site {
 
 async function site(t: TestContext, layerSizes = [200_000, 50_000, 1000]): Promise<Site> {
   const home = join(scratch(t), 'home');
-  const registry = await startRegistry();
-  afterwards(t, () => registry.close());
+  const registry = await registryFor(t);
   const layers = layerSizes.map((size, i) => layer([{ name: `file${i}`, data: randomBytes(size) }]));
   const built = image({ layers });
   await put(registry, 'library/demo', ['latest'], index([built]));

@@ -3,8 +3,7 @@
  * that challenges like Docker Hub's, and a "CDN" on another one that answers 400 to anyone who brings an Authorization
  * header. It can be told to fail in the ways of `Fault`, and remembers what it was asked.
  *
- *     const registry = await startRegistry({ auth: 'token' });
- *     afterwards(t, () => registry.close());
+ *     const registry = await registryFor(t, { auth: 'token' });
  *     const { digest } = await registry.addManifest('library/demo', ['latest'], manifestBytes, mediaType);
  *     registry.faults.add({ on: /registry GET .*blobs/, times: 1, cutAfter: 1000 });
  *     await md('md-token', [`${registry.host}/library/demo`]);
@@ -20,9 +19,11 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import type { TestContext } from 'node:test';
 import { TLSSocket } from 'node:tls';
 import { type Content, digestOf, digestOfContent, inFile, inMemory, readAll } from './content.js';
 import { type Answer, FaultPlan, send } from './faults.js';
+import { afterwards } from './run.js';
 import type { ServerTls } from './tls.js';
 import { basicUser, type TokenOptions, TokenService } from './tokens.js';
 
@@ -81,6 +82,13 @@ interface ManifestEntry extends Stored {
 interface Upload {
   path: string;
   size: number;
+}
+
+/** A registry for one test, closed after it. */
+export async function registryFor(t: TestContext, options: RegistryOptions = {}): Promise<Registry> {
+  const registry = await startRegistry(options);
+  afterwards(t, () => registry.close());
+  return registry;
 }
 
 /** Starts all three services; they listen when the promise is fulfilled. */

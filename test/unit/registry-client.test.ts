@@ -13,7 +13,7 @@ import { RegistryClient, type RegistryOptions } from '../../lib/registry/client.
 import { Guard } from '../../lib/registry/guard.js';
 import { digestOf, filler } from '../support/content.js';
 import { image, layer, mediaTypes, put } from '../support/image.js';
-import { type Registry, type RegistryOptions as ServerOptions, startRegistry } from '../support/registry.js';
+import { type Registry, registryFor, type RegistryOptions as ServerOptions } from '../support/registry.js';
 import { afterwards, killAfterwards, needs, scratch } from '../support/run.js';
 import { makeCa } from '../support/tls.js';
 
@@ -22,8 +22,7 @@ const bytes = randomBytes(300_000);
 const blob = { digest: digestOf(bytes), size: bytes.length };
 
 async function serve(t: TestContext, options: ServerOptions = {}): Promise<Registry> {
-  const registry = await startRegistry(options);
-  afterwards(t, () => registry.close());
+  const registry = await registryFor(t, options);
   await put(registry, repository, ['latest'], image({ layers: [layer([{ name: 'a', data: 'a' }])] }));
   await registry.addBlob(bytes);
   return registry;

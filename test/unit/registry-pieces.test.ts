@@ -9,7 +9,7 @@ import { RegistryClient, type RegistryOptions } from '../../lib/registry/client.
 import { Connections } from '../../lib/registry/connections.js';
 import { type Content, digestOf, inMemory } from '../support/content.js';
 import type { Fault } from '../support/faults.js';
-import { type Registry, startRegistry } from '../support/registry.js';
+import { type Registry, registryFor } from '../support/registry.js';
 import { afterwards } from '../support/run.js';
 
 const bytes = randomBytes(10_000_000);
@@ -42,8 +42,7 @@ class Sink implements BlobSink {
 }
 
 async function serve(t: TestContext, faults: Fault[], content: Content = inMemory(bytes)): Promise<Registry> {
-  const registry = await startRegistry();
-  afterwards(t, () => registry.close());
+  const registry = await registryFor(t);
   await registry.addBlob(content, blob.digest);
   for (const fault of [...faults, slow]) registry.faults.add(fault);
   return registry;

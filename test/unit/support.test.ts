@@ -6,15 +6,14 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { digestOf, filler } from '../support/content.js';
 import { image, index, layer, put } from '../support/image.js';
-import { type Registry, type RegistryOptions, startRegistry } from '../support/registry.js';
+import { type Registry, type RegistryOptions, registryFor } from '../support/registry.js';
 import { afterwards, killAfterwards, needs, needsRoot, pipeStages, run, scratch, shell } from '../support/run.js';
 import { tarball } from '../support/tar.js';
 import { makeCa } from '../support/tls.js';
 import { describeTree } from '../support/tree.js';
 
 async function registryOf(t: TestContext, options: RegistryOptions = {}): Promise<Registry> {
-  const registry = await startRegistry(options);
-  afterwards(t, () => registry.close());
+  const registry = await registryFor(t, options);
   return registry;
 }
 
