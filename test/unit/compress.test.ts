@@ -16,6 +16,7 @@ import { libraryDecoder, nodeDecoder, unzstd } from '../../lib/compress/unzstd.j
 import { FrameWalker } from '../../lib/compress/zstd-frames.js';
 import { Failure, failureOf } from '../../lib/pipe/failure.js';
 import { digestOf } from '../support/content.js';
+import { failure } from '../support/failure.js';
 import { needsZstd, zstd } from '../support/image.js';
 import { root, scratch } from '../support/run.js';
 
@@ -91,12 +92,7 @@ async function readWithStream(path: string): Promise<Buffer> {
 }
 
 async function damaged(t: TestContext, data: Buffer, why: RegExp): Promise<void> {
-  await assert.rejects(read(t, data), (error) => {
-    assert.ok(error instanceof Failure, String(error));
-    assert.equal(error.status, 65);
-    assert.match(error.message, why);
-    return true;
-  });
+  await assert.rejects(read(t, data), failure(65, why));
 }
 
 /** Compressible and longer than several pieces, not a multiple of anything. */

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { DirectoryFiles } from '../../lib/image/files.js';
 import { Store } from '../../lib/image/store.js';
-import { Failure } from '../../lib/pipe/failure.js';
 import { digestOf } from '../support/content.js';
+import { failure } from '../support/failure.js';
 import { needsRoot, scratch } from '../support/run.js';
 
 const nobody = 65534;
@@ -14,7 +14,7 @@ const nobody = 65534;
 function denied(look: () => unknown): void {
   process.seteuid!(nobody);
   try {
-    assert.throws(look, (error) => error instanceof Failure && error.status === 77);
+    assert.throws(look, failure(77));
   } finally {
     process.seteuid!(0);
   }

@@ -3,8 +3,8 @@ import { test } from 'node:test';
 import { keepDocuments, type ResolvedImage, resolveImage } from '../../lib/image/manifest.js';
 import { parsePlatform } from '../../lib/image/platform.js';
 import type { Source } from '../../lib/image/source.js';
-import { Failure } from '../../lib/pipe/failure.js';
 import { digestOf } from '../support/content.js';
+import { failure } from '../support/failure.js';
 import {
   attestation,
   type Blob,
@@ -72,12 +72,7 @@ function resolve(
 const source = (top: BuiltImage | BuiltIndex, contentType?: string) => new FakeSource(top, contentType).add(top);
 
 async function refused(promise: Promise<ResolvedImage>, status: number, why: RegExp): Promise<void> {
-  await assert.rejects(promise, (error) => {
-    assert.ok(error instanceof Failure, String(error));
-    assert.match(error.message, why);
-    assert.equal(error.status, status);
-    return true;
-  });
+  await assert.rejects(promise, failure(status, why));
 }
 
 test('an index leads to the manifest of the platform, and that to its config', async () => {
@@ -423,10 +418,7 @@ test('a document from elsewhere does not make the store ask for a config of any 
   const { digest } = built.descriptor;
   const store = { read: () => undefined, put: () => {}, has: () => true };
   const document = { image: 'registry.test/demo', digest, manifest: { config, layers: [] } };
-  await assert.rejects(
-    keepDocuments(fake, store, document),
-    (error) => error instanceof Failure && error.status === 65 && /at most 4194304/.test(error.message),
-  );
+  await assert.rejects(keepDocuments(fake, store, document), failure(65, /at most 4194304/));
   assert.deepEqual(fake.asked, [digest]);
 });
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fitness, hostPlatform, normalize, parsePlatform } from '../../lib/image/platform.js';
-import { Failure } from '../../lib/pipe/failure.js';
 import { platformName } from '../../lib/pipe/oci.js';
+import { failure } from '../support/failure.js';
 
 function fits(wanted: string, offered: string): number | undefined {
   const [os = '', architecture = '', variant] = offered.split('/');
@@ -48,11 +48,7 @@ test('what is no platform is refused as wrong usage', () => {
     'linux/amd 64',
     'linux/amd64/',
   ])
-    assert.throws(
-      () => parsePlatform(text),
-      (error) => error instanceof Failure && error.status === 64,
-      text,
-    );
+    assert.throws(() => parsePlatform(text), failure(64), text);
 });
 
 test('arm64 without a variant is arm64/v8', () => {

@@ -4,8 +4,8 @@ import { mkdirSync, readdirSync, readlinkSync, rmSync, symlinkSync, writeFileSyn
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { findRootfs, nameRootfs, rootfsPath } from '../../lib/image/rootfs.js';
-import { Failure } from '../../lib/pipe/failure.js';
 import { digestOf } from '../support/content.js';
+import { failure } from '../support/failure.js';
 import { pidNamespace, scratch } from '../support/run.js';
 
 const digest = digestOf('a manifest');
@@ -63,11 +63,7 @@ test('a name that leads out of the names, or into a tree, is refused', (t) => {
     'docker.io/library/demo:1/out/evil:1',
     `docker.io/${'x'.repeat(256)}:1`,
   ])
-    assert.throws(
-      () => nameRootfs(name, tree),
-      (error) => error instanceof Failure && error.status === 65,
-      name,
-    );
+    assert.throws(() => nameRootfs(name, tree), failure(65), name);
   assert.deepEqual(readdirSync(outside), []);
   assert.deepEqual(readdirSync(tree), ['out']);
 });

@@ -27,6 +27,7 @@ import type { BlobSink } from '../../lib/pipe/blob-sink.js';
 import { Failure } from '../../lib/pipe/failure.js';
 import type { Descriptor } from '../../lib/pipe/oci.js';
 import { digestOf } from '../support/content.js';
+import { failure } from '../support/failure.js';
 import { afterwards, killAfterwards, needs, pidNamespace, scratch } from '../support/run.js';
 
 const bytes = randomBytes(100_000);
@@ -97,8 +98,7 @@ test('a damaged index.json is told with what helps, and that does help', (t) => 
   const { home } = newStore(t);
   const path = join(home, 'oci/index.json');
   writeFileSync(path, '{"manifests":');
-  const because = (error: unknown) =>
-    error instanceof Failure && error.status === 65 && /remove it/.test(error.message);
+  const because = failure(65, /remove it/);
   assert.throws(() => new Store(home).images('a:1'), because);
   rmSync(path);
   assert.deepEqual(new Store(home).images('a:1'), []);
@@ -147,7 +147,7 @@ for (const [what, content] of [
   test(`a blob of ${what} is refused, and leaves no file`, async (t) => {
     const store = newStore(t);
     const refused = store.fetch(blob, new FakeSource(content));
-    await assert.rejects(refused, (error) => error instanceof Failure && error.status === 65);
+    await assert.rejects(refused, failure(65));
     assert.ok(!existsSync(store.path(blob.digest)));
     assert.deepEqual(partials(store), []);
   });
@@ -426,11 +426,7 @@ test('a store that cannot be made is told with its path', (t) => {
 });
 
 test('so is one where nothing at all can be made, which the kernel tells as if something above it were missing', () => {
-  assert.throws(
-    () => new Store('/proc/not/there'),
-    (error) =>
-      error instanceof Failure && error.status === 74 && /^\/proc\/not\/there\/partial: .*ENOENT/.test(error.message),
-  );
+  assert.throws(() => new Store('/proc/not/there'), failure(74, /^\/proc\/not\/there\/partial: .*ENOENT/));
 });
 
 test('what dead processes left behind is swept once nobody will take it up', async (t) => {

@@ -12,10 +12,10 @@ import {
 } from '../../lib/isolate/user/capabilities.js';
 import { chooseMaps, ownerInside, ttyGroup } from '../../lib/isolate/user/userns.js';
 import { identify } from '../../lib/isolate/user/users.js';
-import { Failure } from '../../lib/pipe/failure.js';
 import { policyHint } from '../../lib/sys/confinement.js';
 import { refusal } from '../../lib/sys/refusals.js';
 import type { IdMaps } from '../../lib/sys/userns.js';
+import { failure } from '../support/failure.js';
 import { renameWithoutEnd } from '../support/renaming.js';
 import { needsRoot, run, scratch } from '../support/run.js';
 
@@ -79,11 +79,7 @@ test('unknown names and ids beyond 2^31-1 are refused', () => {
     'web2',
     'nul',
   ]) {
-    assert.throws(
-      () => identify(spec, files),
-      (error: unknown) => error instanceof Failure && error.status === 125,
-      spec,
-    );
+    assert.throws(() => identify(spec, files), failure(125), spec);
   }
   assert.equal(identify('2147483647', files).uid, 2147483647);
 });

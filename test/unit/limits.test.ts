@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { cgroupHost } from '../../lib/isolate/limits/cgroup-host.js';
 import { cgroupWrites, type LimitFlags, parseLimits, parseSize, parseUlimit } from '../../lib/isolate/limits/limits.js';
-import { Failure } from '../../lib/pipe/failure.js';
+import { failure } from '../support/failure.js';
 
 const none: LimitFlags = { memory: undefined, cpus: undefined, 'pids-limit': undefined, 'cpuset-cpus': undefined };
 
@@ -10,9 +10,7 @@ function limits(flags: Partial<LimitFlags>) {
   return parseLimits({ ...none, ...flags }, 4);
 }
 
-function isUsage(error: unknown): boolean {
-  return error instanceof Failure && error.status === 64;
-}
+const isUsage = failure(64);
 
 test("sizes have docker's units, all of them powers of 1024", () => {
   const sizes: Record<string, number> = {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Failure } from '../../lib/pipe/failure.js';
 import { type Flags, flagsHelp, parseFlags } from '../../lib/pipe/flags.js';
+import { failure } from '../support/failure.js';
 
 const declared = {
   env: { kind: 'list', alias: 'e', value: 'NAME=VALUE', help: 'set a variable' },
@@ -94,11 +94,7 @@ test('what is wrong on a command line is named and has status 64', () => {
     [['--jobs', '1000000000000000'], /--jobs: "1000000000000000" is no whole number/],
   ];
   for (const [argv, message] of cases) {
-    assert.throws(
-      () => parse(argv),
-      (error) => error instanceof Failure && error.status === 64 && message.test(error.message),
-      argv.join(' '),
-    );
+    assert.throws(() => parse(argv), failure(64, message), argv.join(' '));
   }
 });
 

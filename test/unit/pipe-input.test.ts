@@ -1,17 +1,14 @@
 import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
-import { Failure } from '../../lib/pipe/failure.js';
 import { maxLineBytes, readLines, UpstreamFailure } from '../../lib/pipe/input.js';
+import { failure } from '../support/failure.js';
 
 async function linesOf(...chunks: (string | Buffer)[]): Promise<unknown[]> {
   const out: unknown[] = [];
   for await (const value of readLines(Readable.from(chunks.map((chunk) => Buffer.from(chunk))))) out.push(value);
   return out;
 }
-
-const fails = (status: number, message: RegExp) => (error: unknown) =>
-  error instanceof Failure && error.status === status && message.test(error.message);
 
 test('lines are objects however the bytes are cut up', async () => {
   const text = Buffer.from('{"a":"é"}\n\n{"b":[1]}\n');
@@ -23,16 +20,16 @@ test('lines are objects however the bytes are cut up', async () => {
 });
 
 test('a line without its newline means that the writer was killed', async () => {
-  await assert.rejects(linesOf('{"a":1}\n{"b":2}'), fails(65, /line 2 of stdin: it is cut off/));
+  await assert.rejects(linesOf('{"a":1}\n{"b":2}'), failure(65, /line 2 of stdin: it is cut off/));
 });
 
 test('what is no JSON object is refused with the number of its line', async () => {
-  await assert.rejects(linesOf('{}\nnonsense\n'), fails(65, /line 2 of stdin: it is not JSON/));
-  await assert.rejects(linesOf('[1]\n'), fails(65, /line 1 of stdin: it is no JSON object/));
-  await assert.rejects(linesOf('null\n'), fails(65, /it is no JSON object/));
-  await assert.rejects(linesOf(Buffer.from([0x22, 0xff, 0x22, 0x0a])), fails(65, /line 1 of stdin: it is not UTF-8/));
+  await assert.rejects(linesOf('{}\nnonsense\n'), failure(65, /line 2 of stdin: it is not JSON/));
+  await assert.rejects(linesOf('[1]\n'), failure(65, /line 1 of stdin: it is no JSON object/));
+  await assert.rejects(linesOf('null\n'), failure(65, /it is no JSON object/));
+  await assert.rejects(linesOf(Buffer.from([0x22, 0xff, 0x22, 0x0a])), failure(65, /line 1 of stdin: it is not UTF-8/));
   const archive = Buffer.concat([Buffer.from('name\0\n'), Buffer.alloc(512)]);
-  await assert.rejects(linesOf(archive), fails(65, /it is not JSON; .*\{"layer":\{"path":"FILE"\}\}/));
+  await assert.rejects(linesOf(archive), failure(65, /it is not JSON; .*\{"layer":\{"path":"FILE"\}\}/));
 });
 
 test('a line of 10 MB is read, one beyond the limit is refused without being kept', async () => {
@@ -47,7 +44,7 @@ test('a line of 10 MB is read, one beyond the limit is refused without being kep
     async () => {
       for await (const _ of readLines(endless));
     },
-    fails(65, new RegExp(`longer than ${maxLineBytes} bytes`)),
+    failure(65, new RegExp(`longer than ${maxLineBytes} bytes`)),
   );
 });
 
@@ -60,8 +57,8 @@ test('an error line ends the reading with the report of the stage that failed', 
 });
 
 test('an error line that is no report is refused by the name of the wrong field', async () => {
-  await assert.rejects(linesOf('{"error":{"command":"a","code":0,"message":"m"}}\n'), fails(65, /error\.code/));
-  await assert.rejects(linesOf('{"error":{"command":"a","code":256,"message":"m"}}\n'), fails(65, /error\.code/));
-  await assert.rejects(linesOf('{"error":{"code":1,"message":"m"}}\n'), fails(65, /error\.command/));
-  await assert.rejects(linesOf('{"error":"text"}\n'), fails(65, /^error: expected an object/));
+  await assert.rejects(linesOf('{"error":{"command":"a","code":0,"message":"m"}}\n'), failure(65, /error\.code/));
+  await assert.rejects(linesOf('{"error":{"command":"a","code":256,"message":"m"}}\n'), failure(65, /error\.code/));
+  await assert.rejects(linesOf('{"error":{"code":1,"message":"m"}}\n'), failure(65, /error\.command/));
+  await assert.rejects(linesOf('{"error":"text"}\n'), failure(65, /^error: expected an object/));
 });

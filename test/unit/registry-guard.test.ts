@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import type { LookupFunction } from 'node:net';
 import { test } from 'node:test';
-import { Failure } from '../../lib/pipe/failure.js';
 import { Guard } from '../../lib/registry/guard.js';
 import { Http } from '../../lib/registry/http.js';
+import { failure } from '../support/failure.js';
 import { afterwards } from '../support/run.js';
 
 const publicGuard = (origin = 'https://registry.example') =>
@@ -55,11 +55,7 @@ test('a registry on the internet may not point to a private address', async () =
     'https://localhost/',
     'https://0x7f.1/',
   ])
-    await assert.rejects(
-      publicGuard().check(new URL(url)),
-      (error) => error instanceof Failure && error.status === 76,
-      url,
-    );
+    await assert.rejects(publicGuard().check(new URL(url)), failure(76), url);
 });
 
 test('nor to a name that leads to one', async () => {

@@ -12,11 +12,11 @@ import {
 import { type ProfileSource, seccompFilter } from '../../lib/isolate/seccomp/filter.js';
 import type { Target } from '../../lib/isolate/seccomp/profile.js';
 import { syscallNumbers } from '../../lib/isolate/seccomp/syscall-numbers.js';
-import { Failure } from '../../lib/pipe/failure.js';
 import { exit_group, prctl, seccomp, umask, unshare, wait4 } from '../../lib/sys/calls.js';
 import { PR, SECCOMP } from '../../lib/sys/constants.js';
 import { Block, Program, stepOf } from '../../lib/sys/program.js';
 import { checkFilter, verdict } from '../support/bpf.js';
+import { failure } from '../support/failure.js';
 
 const x64 = 0xc000003e;
 const x86 = 0x40000003;
@@ -145,10 +145,7 @@ test('rules that need more instructions than the kernel takes are a failure', ()
   for (let number = 0; number < 1200; number++) {
     rules.push({ number, action: RET.ALLOW, args: [comparison('EQ', BigInt(number))] });
   }
-  assert.throws(
-    () => compile([section(rules, { highest: 1200 })]),
-    (error) => error instanceof Failure && error.status === 65 && /4096 instructions/.test(error.message),
-  );
+  assert.throws(() => compile([section(rules, { highest: 1200 })]), failure(65, /4096 instructions/));
 });
 
 test('a call of another architecture kills the process', () => {
@@ -376,7 +373,7 @@ for (const [what, profile, message] of wrongProfiles) {
   test(`a profile ${what} is refused, and the message names the field`, () => {
     assert.throws(
       () => seccompFilter({ name: 'profile.json', text: JSON.stringify(profile) }, target),
-      (error) => error instanceof Failure && error.status === 65 && message.test(error.message),
+      failure(65, message),
     );
   });
 }
@@ -386,10 +383,7 @@ test('the flags of a profile are those of seccomp(2), and one that cannot be had
     seccompFilter(fromJson({ defaultAction: 'SCMP_ACT_ALLOW', ...(flags ? { flags } : {}) }), target).flags;
   assert.equal(flagsOf(), 0);
   assert.equal(flagsOf(['SECCOMP_FILTER_FLAG_TSYNC', 'SECCOMP_FILTER_FLAG_LOG', 'SECCOMP_FILTER_FLAG_SPEC_ALLOW']), 6);
-  assert.throws(
-    () => flagsOf(['SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV']),
-    (error) => error instanceof Failure && error.status === 65 && /flags\[0\]: expected one of/.test(error.message),
-  );
+  assert.throws(() => flagsOf(['SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV']), failure(65, /flags\[0\]: expected one of/));
 });
 
 test('a profile that is no JSON is refused', () => {

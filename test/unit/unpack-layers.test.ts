@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { lstatSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { Failure } from '../../lib/pipe/failure.js';
+import { failure } from '../support/failure.js';
 import { afterwards, needs, needsRoot, run } from '../support/run.js';
 import type { TarEntry } from '../support/tar.js';
 import { describeTree } from '../support/tree.js';
@@ -36,12 +36,7 @@ async function tree(t: TestContext, stack: Stack): Promise<string> {
 }
 
 async function fails(t: TestContext, stack: Stack, why: RegExp): Promise<void> {
-  await assert.rejects(unpack(t, stack), (error) => {
-    assert.ok(error instanceof Failure, String(error));
-    assert.equal(error.status, 65, error.message);
-    assert.match(error.message, why);
-    return true;
-  });
+  await assert.rejects(unpack(t, stack), failure(65, why));
 }
 
 const read = (rootfs: string, path: string) => readFileSync(join(rootfs, path), 'latin1');
