@@ -5,6 +5,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { statFields } from '../../lib/sys/proc-status.js';
+import { childrenOf } from '../support/processes.js';
 import { inside, makeRoot, needsContainer, output, until } from '../support/rootfs.js';
 import { binDir, cleanEnv, killAfterwards, md } from '../support/run.js';
 import { TestTerminal } from '../support/terminal.js';
@@ -16,12 +17,6 @@ function start(t: TestContext, ...args: string[]): ChildProcess {
   const child = spawn(isolate, args, { stdio: 'ignore', env: cleanEnv() });
   killAfterwards(t, child);
   return child;
-}
-
-/** The host's ids of the children of a process. */
-function childrenOf(pid: number): number[] {
-  const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1');
-  return text.trim().split(' ').filter(Boolean).map(Number);
 }
 
 test('--init: the command is process 2, and its status is that of the container', { skip }, async (t) => {

@@ -8,6 +8,7 @@ import { after, before, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoName } from '../../lib/pipe/failure.js';
 import { image, layer, put } from '../support/image.js';
+import { signal } from '../support/processes.js';
 import { type Registry, registryFor, startRegistry } from '../support/registry.js';
 import { until } from '../support/rootfs.js';
 import { afterwards, binDir, cleanEnv, jsonLines, md, needs, run, scratch, shell } from '../support/run.js';
@@ -131,21 +132,13 @@ test('a wrapper that is killed takes its pull along', async (t) => {
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
     });
-    afterwards(t, () => killGroup(child.pid!));
+    afterwards(t, () => signal(-child.pid!, 'SIGKILL'));
     await until(() => stalling.requests.slice(asked).some(({ url }) => blob.test(url)));
     child.kill('SIGTERM');
     // The stages have stderr open as long as they are there.
     await once(child, 'close', { signal: AbortSignal.timeout(20_000) });
   }
 });
-
-function killGroup(pid: number): void {
-  try {
-    process.kill(-pid, 'SIGKILL');
-  } catch (error) {
-    if (errnoName(error) !== 'ESRCH') throw error;
-  }
-}
 
 test('a stage whose reader has gone stops, though its document has not come yet', async (t) => {
   const script = 'mkfifo silent; exec 3<>silent; md-manifest <silent 3<&- | true; echo ended';

@@ -8,6 +8,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createCgroup, probeCgroups } from '../../lib/isolate/limits/cgroup.js';
+import { childrenOf, procText, signal } from '../support/processes.js';
 import { makeRoot, needsContainer, until } from '../support/rootfs.js';
 import { binDir, cleanEnv, killAfterwards } from '../support/run.js';
 
@@ -174,8 +175,7 @@ async function stopped(supervisor: ChildProcess): Promise<number | undefined> {
   await until(() => childrenOf(supervisor.pid!).length > 0, 1);
   const [child = 0] = childrenOf(supervisor.pid!);
   signal(child, 'SIGSTOP');
-  const making =
-    textOf(`/proc/${child}/cmdline`) === 'md-isolate\0' && textOf(`/proc/${child}/status`).includes('SigBlk:\tff');
+  const making = procText(child, 'cmdline') === 'md-isolate\0' && procText(child, 'status').includes('SigBlk:\tff');
   if (making) return child;
   signal(child, 'SIGCONT');
   return undefined;
@@ -199,7 +199,7 @@ for (const flags of [[], ['--init']]) {
           continue;
         }
         supervisor.kill('SIGTERM');
-        await until(() => /^ShdPnd:.*4...$/m.test(textOf(`/proc/${child}/status`)));
+        await until(() => /^ShdPnd:.*4...$/m.test(procText(child, 'status')));
         signal(child, 'SIGCONT');
         await until(() => supervisor.exitCode !== null);
         assert.equal((await ended).code, 143);
@@ -220,24 +220,3 @@ test('a terminated supervisor passes the signal on and leaves nothing', { skip }
     }
   });
 });
-
-function childrenOf(pid: number): number[] {
-  return textOf(`/proc/${pid}/task/${pid}/children`).trim().split(' ').filter(Boolean).map(Number);
-}
-
-/** Empty for a process that has ended. */
-function textOf(path: string): string {
-  try {
-    return readFileSync(path, 'latin1');
-  } catch {
-    return '';
-  }
-}
-
-function signal(pid: number, name: NodeJS.Signals): void {
-  try {
-    process.kill(pid, name);
-  } catch {
-    // It has ended already.
-  }
-}

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type BuiltImage, image, index, layer, put } from '../support/image.js';
+import { signal } from '../support/processes.js';
 import { type Registry, registryFor } from '../support/registry.js';
 import { until } from '../support/rootfs.js';
 import { cleanEnv, jsonLines, needs, needsRoot, type Result, run, scratch, shell } from '../support/run.js';
@@ -86,7 +87,7 @@ test('pulls that are killed at any moment leave a store that verifies, and the n
     const pulls = Array.from({ length: 8 }, () => startPull(it));
     // From before the first request to after the last layer.
     await sleep(Math.random() * 500);
-    for (const pull of pulls) killGroup(pull);
+    for (const pull of pulls) signal(-pull.pid!, 'SIGKILL');
     await Promise.all(pulls.map(gone));
     verify(it.home);
     if (round % 2 === 0) expectWhole(it, await it.pull());
@@ -102,20 +103,11 @@ function startPull({ registry, home }: Site): ChildProcess {
   return spawn('sh', ['-c', pipe, 'sh', registry.image('library/demo')], { env, detached: true, stdio: 'ignore' });
 }
 
-function killGroup({ pid }: ChildProcess, signal: 'SIGKILL' | 'SIGINT' = 'SIGKILL'): void {
-  try {
-    process.kill(-pid!, signal);
-  } catch (error) {
-    // It may have come to its end by itself.
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-  }
-}
-
 async function gone(child: ChildProcess): Promise<void> {
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
 }
 
-for (const [what, signal] of [
+for (const [what, name] of [
   ['a killed pull', 'SIGKILL'],
   ['a pull that Ctrl-C ended', 'SIGINT'],
 ] as const) {
@@ -124,7 +116,7 @@ for (const [what, signal] of [
     it.registry.faults.add({ on: /blobs/, after: 1, times: 1, stallAfter: 1_500_000 });
     const child = startPull(it);
     await until(() => left(it.home).some(({ size }) => size === 1_500_000));
-    killGroup(child, signal);
+    signal(-child.pid!, name);
     await gone(child);
     expectWhole(it, await it.pull());
     const ranges = it.registry.requests.map(({ headers }) => headers.range).filter((range) => range !== undefined);

@@ -1,6 +1,6 @@
 /** md-unpack --map: the image's own owners without root, in a user namespace with subordinate ids. */
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
@@ -15,6 +15,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { childrenOf, isRunning } from '../support/processes.js';
 import { busybox, needsBusybox, until } from '../support/rootfs.js';
 import { afterwards, cleanEnv, jsonLines, killAfterwards, md, needs, run } from '../support/run.js';
 import {
@@ -305,7 +306,7 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGKILL'] as const) {
     // Not the last layer, so that it waits.
     writeSync(fd, stdin.trimEnd().split('\n').slice(0, -1).join('\n').concat('\n'));
     await until(() => readdirSync(home).some((name) => existsSync(join(home, name, 'again'))));
-    const [inner] = childrenOf(child);
+    const [inner] = childrenOf(child.pid!);
     child.kill(signal);
     assert.equal(await ended, { SIGTERM: 143, SIGINT: 130, SIGKILL: 'SIGKILL' }[signal]);
     // Only the kernel tells the child of a death by SIGKILL, and nobody waits for it then.
@@ -313,16 +314,6 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGKILL'] as const) {
     assert.ok(!isRunning(inner!));
     assert.deepEqual(readdirSync(home), []);
   });
-}
-
-function childrenOf({ pid }: ChildProcess): string[] {
-  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ');
-}
-
-/** Neither gone nor a zombie, for which init may take its time. */
-function isRunning(pid: string): boolean {
-  const path = `/proc/${pid}/status`;
-  return existsSync(path) && !/^State:\tZ/m.test(readFileSync(path, 'latin1'));
 }
 
 test('what a killed process left in the namespace, the next run removes', { skip }, async (t) => {
