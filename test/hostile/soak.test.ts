@@ -17,6 +17,7 @@ import { defaultLimits } from '../../lib/unpack/limits.js';
 import { unpackFiles } from '../../lib/unpack/unpack.js';
 import type { Fault } from '../support/faults.js';
 import { image, index, layer, put } from '../support/image.js';
+import { Random } from '../support/random.js';
 import { type Registry, registryFor } from '../support/registry.js';
 import { scratch } from '../support/run.js';
 
@@ -25,30 +26,21 @@ const lanes = 10;
 const repository = 'library/demo';
 const documented = new Set([65, 69, 75, 76, 77]);
 
-/** A generator with a seed (Lehmer), so that a failure can be had again. */
-function generator(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (state * 48271) % 2147483647;
-    return state % below;
-  };
-}
-
-function randomFault(random: (below: number) => number): Fault {
-  const on = [/^registry/, /^token/, /^cdn/, /manifests/, /blobs/][random(5)]!;
+function randomFault(random: Random): Fault {
+  const on = random.pick([/^registry/, /^token/, /^cdn/, /manifests/, /blobs/]);
   const effects: Partial<Fault>[] = [
-    { cutAfter: random(60_000) },
+    { cutAfter: random.below(60_000) },
     { hangUp: true },
-    { stallAfter: random(60_000) },
-    { corruptAt: random(500) },
-    { extraBytes: 1 + random(100) },
-    { status: [400, 401, 403, 404, 418, 429, 500, 502, 503][random(9)]! },
-    { status: 429, headers: { 'retry-after': String(random(2)) } },
-    { range: (['ignored', 'wrong-start', 'wrong-total', 'refused'] as const)[random(4)]! },
+    { stallAfter: random.below(60_000) },
+    { corruptAt: random.below(500) },
+    { extraBytes: 1 + random.below(100) },
+    { status: random.pick([400, 401, 403, 404, 418, 429, 500, 502, 503]) },
+    { status: 429, headers: { 'retry-after': String(random.below(2)) } },
+    { range: random.pick(['ignored', 'wrong-start', 'wrong-total', 'refused'] as const) },
     { status: 302, headers: { location: '/v2/' } },
     { status: 200, body: '<html></html>' },
   ];
-  return { on, times: 1 + random(2), after: random(3), ...effects[random(effects.length)] };
+  return { on, times: 1 + random.below(2), after: random.below(3), ...random.pick(effects) };
 }
 
 /** A command ends at the first failure, and with it whatever is under way. Here that has to be waited for. */
@@ -126,8 +118,8 @@ async function fetchOnce(registry: Registry, home: string): Promise<Layer[]> {
 }
 
 async function oneRound(registry: Registry, seed: number, home: string): Promise<void> {
-  const random = generator(seed + 1);
-  for (let i = random(4); i >= 0; i--) registry.faults.add(randomFault(random));
+  const random = new Random(seed + 1);
+  for (let i = random.below(4); i >= 0; i--) registry.faults.add(randomFault(random));
   // So slow that large layers come in ranges.
   registry.faults.add({ on: /^cdn .*blobs/, bytesPerSecond: 500_000 });
   try {

@@ -14,6 +14,7 @@ import { type ProfileSource, seccompRules } from '../../lib/isolate/seccomp/filt
 import type { Target } from '../../lib/isolate/seccomp/profile.js';
 import { checkFilter, verdict } from '../support/bpf.js';
 import { needsLibseccomp, referenceFilter } from '../support/libseccomp.js';
+import { Random } from '../support/random.js';
 
 const skip = needsLibseccomp();
 const podmanProfile = '/usr/share/containers/seccomp.json';
@@ -21,22 +22,20 @@ const numbersTried = 520;
 /** `MD_TEST_PROFILES=60` compares more. */
 const randomProfiles = Number(process.env.MD_TEST_PROFILES ?? 10);
 
-/** A small generator of pseudo-random numbers, so that a failure can be repeated. */
-function generator(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
-}
-
 /** Arguments that are likely to matter: what the rules compare with, its neighbours, single bits, and anything. */
-function arguments_(rules: readonly Rule[], random: (below: number) => number): bigint[] {
+function arguments_(rules: readonly Rule[], random: Random): bigint[] {
   const compared = rules.flatMap(({ args }) => args.flatMap(({ value, valueTwo }) => [value, valueTwo]));
   return Array.from({ length: 6 }, () => {
-    const base = compared.length > 0 ? compared[random(compared.length)]! : 0n;
-    const choices = [base, base + 1n, base - 1n, base | (1n << 32n), 1n << BigInt(random(64)), BigInt(random(2 ** 32))];
-    return BigInt.asUintN(64, choices[random(choices.length)]!);
+    const base = compared.length > 0 ? random.pick(compared) : 0n;
+    const choices = [
+      base,
+      base + 1n,
+      base - 1n,
+      base | (1n << 32n),
+      1n << BigInt(random.below(64)),
+      BigInt(random.below(2 ** 32)),
+    ];
+    return BigInt.asUintN(64, random.pick(choices));
   });
 }
 
@@ -46,7 +45,7 @@ function sameVerdicts(section: Section, seed: number, tries: number): void {
   assert.deepEqual(refused, []);
   const ours = compile([{ ...section, auditArch: arch }]);
   checkFilter(ours);
-  const random = generator(seed);
+  const random = new Random(seed);
   for (let number = 0; number < numbersTried; number++) {
     const rules = section.rules.filter((rule) => rule.number === number);
     for (let i = 0; i < (rules.length > 0 ? tries : 1); i++) {
@@ -85,25 +84,25 @@ for (const [name, source, skip] of profiles) {
 }
 
 test('libseccomp compiles random rules to the same verdicts', { skip }, () => {
-  for (let seed = 1; seed <= randomProfiles; seed++) sameVerdicts(randomSection(generator(seed)), seed, 60);
+  for (let seed = 1; seed <= randomProfiles; seed++) sameVerdicts(randomSection(new Random(seed)), seed, 60);
 });
 
 /**
  * Random rules. For one call they compare different arguments with the same action, or are one rule: where rules with
  * different actions overlap, libseccomp's order is its own.
  */
-function randomSection(random: (below: number) => number): Section {
+function randomSection(random: Random): Section {
   const values = [0n, 1n, 0x7fn, 0xffffffffn, 1n << 32n, (1n << 32n) + 5n, (1n << 63n) + 1n, (1n << 64n) - 1n];
   const actions = [RET.ALLOW, RET.ERRNO | 22, RET.TRAP, RET.LOG];
   const rules: Rule[] = [];
-  for (let number = 0; number < 460; number += 1 + random(4)) {
-    const action = actions[random(actions.length)]!;
-    const chosen = Array.from({ length: random(3) }, () => random(6));
+  for (let number = 0; number < 460; number += 1 + random.below(4)) {
+    const action = random.pick(actions);
+    const chosen = Array.from({ length: random.below(3) }, () => random.below(6));
     const args: Comparison[] = [...new Set(chosen)].map((index) => ({
       index,
-      op: operators[random(operators.length)]!,
-      value: values[random(values.length)]!,
-      valueTwo: values[random(values.length)]!,
+      op: random.pick(operators),
+      value: random.pick(values),
+      valueTwo: random.pick(values),
     }));
     rules.push({ number, action, args });
   }
