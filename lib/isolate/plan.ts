@@ -123,13 +123,14 @@ export interface Plan {
 
 export function makePlan(settings: Settings, circumstances: Circumstances): Plan {
   const { host, maps, control, stub, filter, reporting } = circumstances;
+  const change = changeSteps(stub, control.child);
   const user = maps !== undefined;
   const exec = execSteps(settings.argv, environment(settings, circumstances.identity));
   const init = settings.init ? initSteps(settings) : undefined;
   const seccomp = filter && filterStep(filter, reporting);
   const calledOff = calledOffSteps();
   const steps = [
-    ...birthSteps(settings, circumstances),
+    ...birthSteps(settings, circumstances, change),
     ...treeSteps(settings, circumstances),
     ...stdioSteps(circumstances.stdio),
     ...ownerSteps(circumstances.outputs, circumstances.identity.uid),
@@ -155,7 +156,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     attempts: exec.attempts,
     gaveUp: exec.gaveUp,
     filter: seccomp,
-    resume: steps.find(({ call, args }) => call === stub.resume.call && args === stub.resume.args)!,
+    resume: change.at(-1)!,
     init,
     calledOff: calledOff.look,
   };
@@ -164,12 +165,12 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
 /** A program of its own, ids, cgroup, host name, loopback: everything that has nothing to do with files. */
 function birthSteps(
   { hostname, network, cgroup }: Settings,
-  { maps, control, stub, outputs }: Circumstances,
+  { maps, control, outputs }: Circumstances,
+  change: PlanStep[],
 ): PlanStep[] {
   const user = maps !== undefined;
   const moves = cgroup !== undefined;
   const gate = user || moves ? gateSteps(control, gateReason(user, moves)) : [];
-  const change = changeSteps(stub, control.child);
   return [
     ...controlSteps(control),
     // The next program gets no other descriptor of these pipes.

@@ -176,18 +176,14 @@ export function target(
   { links, why, optional = false, found }: TargetOptions,
   fd = new Result(`/${path}`),
 ): { fd: Result; steps: PlanStep[] } {
-  const open = (
-    at: string,
-    directory: boolean,
-    saves: Result,
-    because: string,
-    flow: Pick<StepOptions, 'next' | 'onError' | 'hint'> = {},
-  ) => step(openat2, [root, at, lookups[links][directory ? 'directory' : 'file'], 24], because, { saves, ...flow });
+  const open = (at: string, what: TargetKind, because: string, options: StepOptions) =>
+    step(openat2, [root, at, lookups[links][what], 24], because, options);
   const lenient = optional ? { onError: 'continue' as const } : {};
 
   const parts = path.split('/');
-  const reopen = open(path, kind === 'directory', fd, 'What was missing is there now.', {
+  const reopen = open(path, kind, 'What was missing is there now.', {
     ...lenient,
+    saves: fd,
     hint: hintAt(path, kind, links),
   });
   const making: PlanStep[] = [];
@@ -207,11 +203,11 @@ export function target(
     const above = parts.slice(0, i + 1).join('/');
     const next = new Result(`/${above}`);
     const hint = hintAt(above, 'directory', links);
-    making.push(open(above, true, next, 'The parent of what is made next.', { ...lenient, hint }));
+    making.push(open(above, 'directory', 'The parent of what is made next.', { ...lenient, saves: next, hint }));
     parent = next;
   });
   const retry = links === 'inside' ? [again(fd, making[0]!, () => first)] : [];
-  const first = open(path, kind === 'directory', fd, why, { onError: retry[0] ?? making[0]!, next: found });
+  const first = open(path, kind, why, { saves: fd, onError: retry[0] ?? making[0]!, next: found });
   return { fd, steps: [first, ...retry, ...making, reopen] };
 }
 
