@@ -3,6 +3,7 @@
  * V8 frees them only after some 64 MB. A minor garbage collection more often takes no time that could be measured, and
  * saves 30 to 60 MB.
  */
+
 /** Bytes between two collections. */
 const interval = 8 << 20;
 /** Bytes of freed memory that the process keeps for the next chunks. */

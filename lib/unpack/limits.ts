@@ -41,8 +41,8 @@ const leastLimit = 1024 * 1024;
  */
 export class NamesBudget {
   private held = 0;
-
-  constructor(private limit?: number) {}
+  /** Undefined as long as V8 was not asked. */
+  private limit: number | undefined;
 
   /** Throws `LimitExceeded` when there are too many. */
   hold(bytes: number): void {
