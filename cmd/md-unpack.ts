@@ -1,5 +1,4 @@
 #!/usr/bin/env node
-import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { ThreadDecompressor } from '../lib/compress/thread-decompressor.js';
 import { beginPulling } from '../lib/image/busy.js';
@@ -7,7 +6,7 @@ import { discardFromStore } from '../lib/image/discard.js';
 import { findRootfs, nameRootfs, rootfsPath } from '../lib/image/rootfs.js';
 import { storeMeaning } from '../lib/image/store-home.js';
 import { main } from '../lib/pipe/command.js';
-import { asManifestDocument, type Layer, type ManifestDocument, type RootfsDocument } from '../lib/pipe/document.js';
+import { asManifestDocument } from '../lib/pipe/document.js';
 import { Failure } from '../lib/pipe/failure.js';
 import { StdinLines } from '../lib/pipe/input.js';
 import { jsonLine, writeDocument, writeLine } from '../lib/pipe/output.js';
@@ -18,7 +17,8 @@ import { endProcess } from '../lib/sys/exit.js';
 import { announcedLayers, byHand, isByHand, type LayerFile, layersOf } from '../lib/unpack/announced.js';
 import { defaultLimits } from '../lib/unpack/limits.js';
 import { listLayers } from '../lib/unpack/list.js';
-import { rootfsDocument, type UnpackOptions, unpackFiles, unpackImage, verifyTree } from '../lib/unpack/unpack.js';
+import { type UnpackOptions, unpackFiles, unpackImage, verifyTree } from '../lib/unpack/unpack.js';
+import { unpackOnce } from '../lib/unpack/unpack-once.js';
 
 main(
   {
@@ -154,7 +154,8 @@ async function unpack(
   const document = asManifestDocument(first);
   if (dir !== undefined) return unpackImage(document, layersOf(lines), dir, options);
   if (options.only?.length) throw missing('a part of an image has no place in the store');
-  const stored = await unpackIntoStore(document, layersOf(lines), rootfsPath(document.digest), options);
+  const path = rootfsPath(document.digest);
+  const stored = await unpackOnce(document, layersOf(lines), path, findRootfs, options);
   nameRootfs(document.image, stored.rootfs);
   return stored;
 }
@@ -192,29 +193,4 @@ function placeInStore(first: unknown): string {
 
 function missing(why: string): Failure {
   return new Failure(Status.usage, 'command line', 'DIR is missing', { hint: why });
-}
-
-/** Uses a tree that is there. One without its document was left by a killed process, and is replaced. */
-async function unpackIntoStore(
-  document: ManifestDocument,
-  layers: AsyncGenerator<Layer>,
-  path: string,
-  options: Options,
-): Promise<RootfsDocument> {
-  if (!options.force && findRootfs(path)) return reuse(document, layers, path);
-  try {
-    const force = options.force || existsSync(path);
-    return await unpackImage(document, layers, path, { ...options, force, ownsDocument: true });
-  } catch (error) {
-    // Another process may have unpacked the same image meanwhile, and a container may be running in it.
-    const isTaken = error instanceof Failure && (error.status === Status.usage || error.status === Status.tryLater);
-    if (options.force || !isTaken || !findRootfs(path)) throw error;
-    return reuse(document, layers, path);
-  }
-}
-
-/** Reads the announced layers to the end, since otherwise the stages above would stop. */
-async function reuse(document: ManifestDocument, layers: AsyncIterable<Layer>, path: string): Promise<RootfsDocument> {
-  for await (const _ of layers);
-  return { ...findRootfs(path), ...rootfsDocument(document, path) };
 }

@@ -1,0 +1,37 @@
+/** A tree that several runs may want, and that is there for all of them once it is unpacked: one in the store. */
+import { existsSync } from 'node:fs';
+import type { Layer, ManifestDocument, RootfsDocument } from '../pipe/document.js';
+import { Failure } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
+import { rootfsDocument, type UnpackOptions, unpackImage } from './unpack.js';
+
+/** The document of the tree at a path, if that is complete. */
+export type FindTree = (path: string) => RootfsDocument | undefined;
+
+/**
+ * Unpacks an image at `path`, or uses the tree that is there. One without its document was left by a killed process, and
+ * is replaced. Throws as `unpackImage` does.
+ */
+export async function unpackOnce(
+  document: ManifestDocument,
+  layers: AsyncGenerator<Layer>,
+  path: string,
+  find: FindTree,
+  options: UnpackOptions,
+): Promise<RootfsDocument> {
+  const reuse = async () => {
+    // To the end, since otherwise the stages above would stop.
+    for await (const _ of layers);
+    return { ...find(path), ...rootfsDocument(document, path) };
+  };
+  if (!options.force && find(path)) return reuse();
+  try {
+    const force = options.force || existsSync(path);
+    return await unpackImage(document, layers, path, { ...options, force, ownsDocument: true });
+  } catch (error) {
+    // Another process may have unpacked the same image meanwhile, and a container may be running in it.
+    const isTaken = error instanceof Failure && (error.status === Status.usage || error.status === Status.tryLater);
+    if (options.force || !isTaken || !find(path)) throw error;
+    return reuse();
+  }
+}
