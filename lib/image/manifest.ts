@@ -104,8 +104,8 @@ class Resolver {
   readonly #offered = new Set<string>();
 
   constructor(
-    readonly source: Source,
-    readonly request: ResolveRequest,
+    private readonly source: Source,
+    private readonly request: ResolveRequest,
   ) {}
 
   async fetchTop(): Promise<Verified> {
@@ -295,7 +295,7 @@ class MemorySink implements BlobSink {
   offset = 0;
   readonly #bytes: Buffer;
 
-  constructor(readonly blob: Descriptor) {
+  constructor(private readonly blob: Descriptor) {
     this.#bytes = Buffer.alloc(blob.size);
   }
 

@@ -32,7 +32,7 @@ export class Signals {
   readonly #early: number[] = [];
   #pid: number | undefined;
 
-  constructor(readonly names: readonly NodeJS.Signals[] = forwarded) {
+  constructor(private readonly names: readonly NodeJS.Signals[] = forwarded) {
     for (const name of names) process.on(name, this.#forward);
   }
 

@@ -38,8 +38,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Incoming {
     private readonly request: Outgoing,
     private readonly proxy: string | undefined,
     private readonly least: LeastPace,
-    readonly resolve: (incoming: Incoming) => void,
-    readonly reject: (error: Error) => void,
+    private readonly resolve: (incoming: Incoming) => void,
+    private readonly reject: (error: Error) => void,
   ) {}
 
   get url(): URL {

@@ -31,7 +31,7 @@ function keyByte(key: string): number {
 export class DetachKeys {
   #held = 0;
 
-  constructor(readonly keys: Buffer) {}
+  constructor(private readonly keys: Buffer) {}
 
   /** Whether something is held back. */
   get waiting(): boolean {

@@ -29,7 +29,7 @@ export class Output {
   /** From one descriptor, which is non-blocking, to another. */
   constructor(
     readonly from: number,
-    readonly to: number,
+    private readonly to: number,
   ) {}
 
   /**

@@ -26,7 +26,7 @@ export class PtyMaster {
   readonly #typed: { bytes: Uint8Array; taken: () => void }[] = [];
 
   /** `master` is its descriptor. It stays open, unless `hangUp` closes it. */
-  constructor(readonly master: number) {
+  constructor(private readonly master: number) {
     this.#slave = ioctl(master, TIO.CGPTPEER, O.RDWR | O.NOCTTY | O.CLOEXEC);
     // A blocking write could wait for ever: for a container that does not read before its output has been read.
     fcntl(master, F.SETFL, O.RDWR | O.NONBLOCK);
