@@ -1,6 +1,6 @@
 /** Namespaces, and the first steps inside them: session, keyring, host name, loopback. */
 import { close, ioctlInterface, keyctl, prctl, sethostname, setsid, socket, umask, unshare } from '../sys/calls.js';
-import { CLONE, KEYCTL, PR, SIOC } from '../sys/constants.js';
+import { AF, CLONE, KEYCTL, PR, SIOC, SOCK } from '../sys/constants.js';
 import { Result } from '../sys/program.js';
 import { type PlanStep, step } from './step.js';
 
@@ -61,15 +61,13 @@ export function hostnameStep(hostname: string): PlanStep {
 /** A new network namespace has one interface, lo, and it is down. */
 export function loopbackSteps(): PlanStep[] {
   const fd = new Result('socket');
-  const AF_INET = 2;
-  const SOCK_DGRAM = 2;
   const IFF_UP_RUNNING = 0x41;
   // struct ifreq: the name in 16 bytes, then the flags.
   const request = Buffer.alloc(40);
   request.write('lo');
   request.writeInt16LE(IFF_UP_RUNNING, 16);
   return [
-    step(socket, [AF_INET, SOCK_DGRAM, 0], 'Any socket will do to configure the interfaces.', {
+    step(socket, [AF.INET, SOCK.DGRAM, 0], 'Any socket will do to configure the interfaces.', {
       saves: fd,
       man: 'netdevice(7)',
     }),

@@ -58,6 +58,9 @@ export const RESOLVE = {
   IN_ROOT: 0x10,
 } as const;
 
+/** lseek(2). */
+export const SEEK = { SET: 0, CUR: 1, DATA: 3 } as const;
+
 /** inode(7), file types in a mode. */
 export const S = {
   IFMT: 0o170000,
@@ -177,6 +180,15 @@ export const TIO = {
 
 /** memfd_create(2). */
 export const MFD = { CLOEXEC: 1, EXEC: 0x10 } as const;
+
+/** socket(2), address_families(7). */
+export const AF = { UNIX: 1, INET: 2 } as const;
+export const SOCK = { STREAM: 1, DGRAM: 2, CLOEXEC: O.CLOEXEC } as const;
+
+/** socket(7), and cmsg(3) with what it is about: unix(7). */
+export const SOL_SOCKET = 1;
+export const SO_TYPE = 3;
+export const SCM_RIGHTS = 1;
 
 /** recv(2). */
 export const MSG = { PEEK: 0x2, DONTWAIT: 0x40, CMSG_CLOEXEC: 0x40000000 } as const;

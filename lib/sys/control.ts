@@ -6,10 +6,7 @@
 import { closeSync, readSync, writeSync } from 'node:fs';
 import { ignoring } from '../pipe/failure.js';
 import { socketpair } from './calls.js';
-
-const AF_UNIX = 1;
-const SOCK_STREAM = 1;
-const SOCK_CLOEXEC = 0o2000000;
+import { AF, SOCK } from './constants.js';
 
 export interface ControlFds {
   supervisor: number;
@@ -18,7 +15,7 @@ export interface ControlFds {
 
 export function controlPair(): ControlFds {
   const fds = Buffer.alloc(8);
-  socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds);
+  socketpair(AF.UNIX, SOCK.STREAM | SOCK.CLOEXEC, 0, fds);
   return { supervisor: fds.readInt32LE(0), child: fds.readInt32LE(4) };
 }
 

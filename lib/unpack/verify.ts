@@ -1,7 +1,7 @@
 /** Comparing a tree on disk with what an image says it is. */
 import { failingAs } from '../pipe/failure.js';
 import { close, flistxattr, lgetxattr, llistxattr, lseek, openat, read, readlinkat } from '../sys/calls.js';
-import { AT, O, S } from '../sys/constants.js';
+import { AT, O, S, SEEK } from '../sys/constants.js';
 import { EACCES, ENXIO } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, joinPath, namedPath, shown, toBytes } from '../tar/bytes.js';
@@ -241,9 +241,6 @@ function firstName(names: Map<bigint, ByteString>, { nlink, inode }: Stat, path:
 
 const blockBytes = 256 * 1024;
 const blocks = [Buffer.alloc(blockBytes), Buffer.alloc(blockBytes)] as const;
-/** lseek(2). */
-const seekTo = 0;
-const seekData = 3;
 
 /** Skips what is a hole in both files: it may be terabytes. */
 function sameContent({ tree, image }: Sides<number>, size: number): boolean {
@@ -255,14 +252,14 @@ function sameContent({ tree, image }: Sides<number>, size: number): boolean {
 }
 
 function nextData(fd: number, at: number, size: number): number {
-  const found = lseek.try(fd, at, seekData);
+  const found = lseek.try(fd, at, SEEK.DATA);
   if (found === -ENXIO) return size;
   return found < 0 ? at : found;
 }
 
 /** A read may return less than there is. */
 function fill(fd: number, at: number, buffer: Buffer): Buffer {
-  lseek(fd, at, seekTo);
+  lseek(fd, at, SEEK.SET);
   let bytes = 0;
   for (let got = -1; got !== 0 && bytes < buffer.length; bytes += got) {
     got = read(fd, buffer.subarray(bytes), buffer.length - bytes);

@@ -1,13 +1,10 @@
 /** The child's side of a terminal: a pty of the container's own devpts. */
 import { dup3, fchown, ioctl, ioctlMemory, openat, sendmsg } from '../../sys/calls.js';
-import { O, TIO } from '../../sys/constants.js';
+import { O, SCM_RIGHTS, SOL_SOCKET, TIO } from '../../sys/constants.js';
 import type { ControlFds } from '../../sys/control.js';
 import { Block, Result } from '../../sys/program.js';
 import { attach, copyOfTree, target } from '../filesystem/mounts.js';
 import { type PlanStep, step } from '../step.js';
-
-const SOL_SOCKET = 1;
-const SCM_RIGHTS = 1;
 
 export interface ConsoleOptions {
   /** `struct winsize` of the terminal outside. */

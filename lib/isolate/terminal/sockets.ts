@@ -9,13 +9,9 @@
  */
 import { trace } from '../../pipe/trace.js';
 import { dup3, fchown, fcntl, getsockopt, pipe2 } from '../../sys/calls.js';
-import { F, O } from '../../sys/constants.js';
+import { F, O, SO_TYPE, SOCK, SOL_SOCKET } from '../../sys/constants.js';
 import { type PlanStep, step } from '../step.js';
 import { nameOf, type Stdio } from './stdio.js';
-
-const SOL_SOCKET = 1;
-const SO_TYPE = 3;
-const SOCK_STREAM = 1;
 
 /** A pipe in the place of a socket. */
 export interface OutputPipe {
@@ -42,7 +38,7 @@ function isStream(fd: number): boolean {
   const size = Buffer.alloc(4);
   size.writeInt32LE(type.length);
   getsockopt(fd, SOL_SOCKET, SO_TYPE, type, size);
-  return type.readInt32LE() === SOCK_STREAM;
+  return type.readInt32LE() === SOCK.STREAM;
 }
 
 function outputPipe(fds: readonly number[]): OutputPipe {

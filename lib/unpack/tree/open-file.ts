@@ -1,13 +1,11 @@
 /** A new file that is open while its content arrives, in pieces and with holes. */
 import { close, fchmod, ftruncate, lseek, utimensat, write } from '../../sys/calls.js';
+import { SEEK } from '../../sys/constants.js';
 import { EFBIG, EINVAL } from '../../sys/errno.js';
 import { SyscallError } from '../../sys/syscall.js';
 import { type ByteString, shown } from '../../tar/bytes.js';
 import type { Time } from '../../tar/pax.js';
 import { timespecs } from './timespec.js';
-
-/** lseek(2), SEEK_CUR. */
-const seekCurrent = 1;
 
 /** What a file is to be like when it is closed. */
 export interface FileEnd {
@@ -34,7 +32,7 @@ export class OpenFile {
   }
 
   hole(length: number): void {
-    const at = lseek.try(this.fd, length, seekCurrent);
+    const at = lseek.try(this.fd, length, SEEK.CUR);
     // Beyond the filesystem's largest file lseek(2) gives EINVAL, where write(2) gives EFBIG.
     if (at < 0) throw new SyscallError('lseek', at === -EINVAL ? EFBIG : -at, shown(this.path));
     this.endsInHole = true;
