@@ -23,7 +23,7 @@ import { chooseCapabilities, missingCapabilities } from './user/capabilities.js'
 import { chooseMaps, hasGroups, ttyGroup } from './user/userns.js';
 import { identify } from './user/users.js';
 
-export interface Found {
+export interface Findings {
   /** What the plan depends on. */
   circumstances: Circumstances;
   /** For the supervisor, with `--seccomp-report`, unless there is no filter. */
@@ -42,7 +42,7 @@ export async function findCircumstances(
   control: ControlFds,
   stub: Stub,
   layer: Layer | undefined,
-): Promise<Found> {
+): Promise<Findings> {
   const stdio = statStdio();
   refuseDirectories(stdio);
   const view = layer?.view ?? { lower: settings.root };

@@ -20,7 +20,7 @@ export interface IdMaps {
   helped: boolean;
 }
 
-export interface Caller {
+export interface CallerIds {
   uid: number;
   gid: number;
 }
@@ -33,7 +33,7 @@ const maxText = 4095;
  * Maps root to the caller, and ids from 1 on to all subordinate ids, range after range. Throws `Failure` 77 that names
  * `flag` when the system grants the caller none.
  */
-export function rangeMaps(caller: Caller, flag: string): IdMaps {
+export function rangeMaps(caller: CallerIds, flag: string): IdMaps {
   const lacking = missingForRange(caller);
   if (lacking) throw new Failure(Status.notPermitted, flag, lacking.why, { hint: lacking.hint });
   const [uid, gid] = (['uid', 'gid'] as const).map((kind) => mapOf(caller[kind], subordinate(kind, caller)));
@@ -73,7 +73,7 @@ function without(range: Range, map: IdMap): Range[] {
 }
 
 /** What is missing for `rangeMaps`, and how to get it; undefined when nothing is. */
-export function missingForRange(caller: Caller): { why: string; hint: string } | undefined {
+export function missingForRange(caller: CallerIds): { why: string; hint: string } | undefined {
   const name = userName(caller.uid);
   // PR_SET_NO_NEW_PRIVS(2const): newuidmap would not become root by its set-user-ID bit.
   if (caller.uid !== 0 && /^NoNewPrivs:\t1$/m.test(ownStatus())) {
@@ -100,7 +100,7 @@ export function missingForRange(caller: Caller): { why: string; hint: string } |
 type Range = [start: number, end: number];
 
 /** The ranges that subuid(5) or subgid(5) grants the caller. */
-function subordinate(kind: 'uid' | 'gid', { uid }: Caller): Range[] {
+function subordinate(kind: 'uid' | 'gid', { uid }: CallerIds): Range[] {
   const path = `/etc/sub${kind}`;
   if (!existsSync(path)) return [];
   const names = [String(uid), userName(uid)];

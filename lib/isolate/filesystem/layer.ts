@@ -47,7 +47,7 @@ export class Layer {
     readonly inside: string,
     /** The real path of the tree. */
     private readonly root: string,
-    readonly identity: Identity,
+    readonly identity: DirectoryIdentity,
   ) {
     this.missing = missingParts(path, inside);
     const upper = this.missing.includes('upper') ? undefined : join(inside, 'upper');
@@ -85,7 +85,7 @@ export class Layer {
 }
 
 /** `stx_ino`, and `stx_dev_major` with `stx_dev_minor`, of the directory that is locked. */
-export interface Identity {
+export interface DirectoryIdentity {
   inode: Uint8Array;
   device: Uint8Array;
 }
@@ -125,7 +125,7 @@ function whereabouts(path: string): string {
 }
 
 /** The identity of the directory, which has to be the caller's alone. */
-function own(path: string, fd: number): Identity {
+function own(path: string, fd: number): DirectoryIdentity {
   const { uid, mode } = fstatSync(fd);
   if (uid !== process.geteuid!()) throw refused(path, 'it belongs to another user');
   // A set-user-ID program that root of a container made would be one on the host for everybody who can reach it.

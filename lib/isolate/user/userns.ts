@@ -1,7 +1,7 @@
 /** Which user namespace a container gets. Without root it always needs one. */
 import { Failure } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
-import { type Caller, type IdMaps, isMapped, missingForRange, ownMap, rangeMaps } from '../../sys/userns.js';
+import { type CallerIds, type IdMaps, isMapped, missingForRange, ownMap, rangeMaps } from '../../sys/userns.js';
 
 /** `host`: none. `self`: the caller is root, the only user. `range`: there are also the subordinate ids, from 1 on. */
 export type UserNamespace = 'host' | 'self' | 'range';
@@ -10,7 +10,7 @@ export type UserNamespace = 'host' | 'self' | 'range';
  * The maps for a choice. By default root gets no namespace (undefined), others `range` if the system grants it, else
  * `self`.
  */
-export function chooseMaps(choice: UserNamespace | undefined, caller: Caller): IdMaps | undefined {
+export function chooseMaps(choice: UserNamespace | undefined, caller: CallerIds): IdMaps | undefined {
   if (choice === 'host' || (choice === undefined && caller.uid === 0)) {
     if (caller.uid === 0) return undefined;
     throw new Failure(Status.isolate, '--userns host', 'only root can do without a user namespace', {
