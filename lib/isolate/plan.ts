@@ -6,7 +6,7 @@ import { CLONE } from '../sys/constants.js';
 import type { ControlFds } from '../sys/control.js';
 import type { Result } from '../sys/program.js';
 import type { StubSteps } from '../sys/stub.js';
-import type { IdMaps } from '../sys/userns.js';
+import type { IdMap, IdMaps } from '../sys/userns.js';
 import { aliveSteps, controlSteps, gateSteps } from './control.js';
 import {
   calledOffSteps,
@@ -170,7 +170,7 @@ function birthSteps(
 ): PlanStep[] {
   const user = maps !== undefined;
   const moves = cgroup !== undefined;
-  const gate = user || moves ? gateSteps(control, gateReason(user, moves)) : [];
+  const gate = user || moves ? gateSteps(control, gateReason(maps, moves)) : [];
   return [
     ...controlSteps(control),
     // The next program gets no other descriptor of these pipes.
@@ -184,11 +184,18 @@ function birthSteps(
   ];
 }
 
-function gateReason(user: boolean, moves: boolean): string {
-  if (user && moves) return 'The supervisor writes the maps of ids, and moves this process to its cgroup.';
-  return user
-    ? 'A new user namespace maps no ids: until the supervisor has written the maps this process is nobody.'
-    : 'The supervisor moves this process to its cgroup, before it can start others.';
+function gateReason(maps: IdMaps | undefined, moves: boolean): string {
+  const moved = 'The supervisor moves this process to its cgroup, before it can start others.';
+  if (!maps) return moved;
+  const mapped =
+    'A new user namespace maps no ids: until the supervisor has written the maps this process is nobody. ' +
+    `First id inside, first id outside, how many: ${showMap(maps.uid)} for users, ${showMap(maps.gid)} for groups` +
+    `${maps.helped ? ', by newuidmap(1) and newgidmap(1)' : ''}.`;
+  return moves ? `${mapped} ${moved}` : mapped;
+}
+
+function showMap(map: IdMap): string {
+  return map.map((line) => line.join(' ')).join(', ');
 }
 
 /** From the mounts of the host to a root of the container's own, and to the working directory in it. */

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { realpathSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { needsControllers } from '../support/controllers.js';
 import { makeRoot, needsContainer } from '../support/rootfs.js';
 import { jsonLines, md } from '../support/run.js';
 
@@ -78,6 +79,15 @@ test('-x gives the reason of each call above it, and no reason twice', { skip: n
   const reasons = lines.filter((line) => line.startsWith('[child] # '));
   assert.ok(reasons.length > 60, stderr);
   assert.equal(new Set(reasons).size, reasons.length);
+});
+
+test('-x shows the cgroup that is made for a limit, and the limit', {
+  skip: needsContainer || needsControllers('pids'),
+}, async (t) => {
+  const { stderr } = await md('md-isolate', ['-x', '--pids-limit', '17', makeRoot(t), 'true']);
+  const [, cgroup = ''] = /^\* a new cgroup: (\/\S+)$/m.exec(stderr) ?? [];
+  assert.match(stderr, new RegExp(`^\\* 17 to ${cgroup}/pids\\.max$`, 'm'));
+  assert.match(stderr, new RegExp(`^\\* \\d+ to ${cgroup}/cgroup\\.procs$`, 'm'));
 });
 
 test('a step that fails is named with its errno and with what to do', { skip: needsContainer }, async (t) => {

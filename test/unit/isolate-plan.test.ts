@@ -216,6 +216,21 @@ test('in a user namespace the child waits for its maps first, makes no devices a
   assert.ok(list.some((call) => call.startsWith('open_tree(AT_FDCWD, "/dev/null"')));
 });
 
+test('the maps of ids and the places of mounts are told as they are', () => {
+  const map = [
+    [0, 1000, 1],
+    [1, 100000, 65536],
+  ] as [number, number, number][];
+  const maps = { uid: map, gid: map.slice(0, 1), helped: true };
+  for (const hierarchies of [[], ['pids']]) {
+    const reasons = plan({}, { maps, host: { ...host, hierarchies } }).steps.map(({ why }) => why);
+    assert.ok(reasons.includes('Now /sys/fs/cgroup shows it.'));
+    assert.ok(
+      reasons.some((why) => why.includes('0 1000 1, 1 100000 65536 for users, 0 1000 1 for groups, by newuidmap')),
+    );
+  }
+});
+
 test('--privileged leaves nothing masked, filtered or dropped', () => {
   const list = calls({ privileged: true }, { filter: undefined });
   assert.ok(!list.some((call) => /PR_CAPBSET_DROP|"kcore"|MOUNT_ATTR_RDONLY/.test(call)));

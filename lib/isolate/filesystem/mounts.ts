@@ -225,9 +225,16 @@ function again(opened: Result, otherwise: PlanStep, lookup: () => PlanStep): Pla
   };
 }
 
-/** Mounts a tree on a mount point of the image. */
-export function mountAt(root: Result, path: string, kind: TargetKind, tree: Tree, options: TargetOptions): PlanStep[] {
-  const place = new Result(`/${path}`);
-  const attached = attach(tree.fd, place, `Now /${path} shows it.`);
+/** Mounts a tree on a mount point below `root`: of the image, or of a mount of which `shown` says where it will be. */
+export function mountAt(
+  root: Result,
+  path: string,
+  kind: TargetKind,
+  tree: Tree,
+  options: TargetOptions,
+  shown = `/${path}`,
+): PlanStep[] {
+  const place = new Result(shown);
+  const attached = attach(tree.fd, place, `Now ${shown} shows it.`);
   return [...tree.steps, ...target(root, path, kind, { ...options, found: attached }, place).steps, attached];
 }

@@ -47,7 +47,7 @@ function cgroupSteps(sys: Result, { hierarchies, unified }: Host, readOnly: numb
   if (hierarchies.length > 0) return hierarchySteps(sys, hierarchies, readOnly);
   if (!unified) return [];
   const tree = newFileSystem('cgroup2', {}, plainAttributes | readOnly, 'Programs read their own limits here.');
-  return mountAt(sys, 'fs/cgroup', 'directory', tree, cgroupPlace);
+  return mountAt(sys, 'fs/cgroup', 'directory', tree, cgroupPlace, '/sys/fs/cgroup');
 }
 
 /** cgroup v1: a directory, in a tmpfs, for each hierarchy. */
@@ -61,7 +61,7 @@ function hierarchySteps(sys: Result, hierarchies: readonly string[], readOnly: n
   );
   const whyClosed = 'The directories are there, and nothing else has to be.';
   return [
-    ...mountAt(sys, 'fs/cgroup', 'directory', tmpfs, cgroupPlace),
+    ...mountAt(sys, 'fs/cgroup', 'directory', tmpfs, cgroupPlace, '/sys/fs/cgroup'),
     ...hierarchies.flatMap((name) => {
       const why = `The controller ${name}: programs read their own limits here.`;
       const tree = newFileSystem('cgroup', hierarchyOptions(name), plainAttributes | readOnly, why);

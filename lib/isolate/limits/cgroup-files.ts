@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoName, errnoText, Failure } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
+import { trace } from '../../pipe/trace.js';
 import type { CgroupWrite } from './limits.js';
 
 export function list(directory: string): string[] {
@@ -16,6 +17,7 @@ export function list(directory: string): string[] {
 
 /** Writes to a file that exists. By default `writeFileSync` would try to create a missing one. */
 export function put(directory: string, file: string, value: string): void {
+  trace(`* ${value} to ${join(directory, file)}`);
   writeFileSync(join(directory, file), value, { flag: 'r+' });
 }
 

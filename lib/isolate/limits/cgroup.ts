@@ -9,6 +9,7 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoName, Failure, ignoring } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
+import { trace } from '../../pipe/trace.js';
 import { attempt, put, read, words } from './cgroup-files.js';
 import { type CgroupHost, cgroupHost, type Hierarchy } from './cgroup-host.js';
 import { enable, parentFor } from './cgroup-parent.js';
@@ -103,6 +104,7 @@ function makeCgroup(parent: string, hierarchy: Hierarchy, writes: readonly Cgrou
       try {
         makeParent(parent, hierarchy, writes);
         mkdirSync(directory);
+        trace(`* a new cgroup: ${directory}`);
         return;
       } catch (error) {
         if (errnoName(error) !== 'ENOENT' || tries === 0) throw error;
