@@ -110,6 +110,12 @@ export function asRootfsDocument(value: unknown, path: string): RootfsDocument {
 
 export function asLayer(value: unknown): Layer {
   const it = asObject(asObject(value, 'line').layer, 'layer');
+  const missing = ['index', 'digest', 'diffID', 'mediaType', 'size', 'path'].find((key) => it[key] === undefined);
+  if (missing !== undefined) {
+    throw new Failure(Status.data, 'layer on stdin', `the field layer.${missing} is missing`, {
+      hint: 'below the document of an image every layer has index, digest, diffID, mediaType, size and path',
+    });
+  }
   asSize(it.index, 'layer.index');
   asDigest(it.digest, 'layer.digest');
   asDigest(it.diffID, 'layer.diffID');

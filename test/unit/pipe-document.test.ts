@@ -89,6 +89,10 @@ test('a document of an earlier stage is refused with the name of the stage that 
   assert.throws(() => asManifestDocument(token), /the field manifest is missing; md-manifest adds it/);
   assert.throws(() => asTokenDocument(layer), /the field image is missing; md-token adds it/);
   assert.throws(
+    () => asLayer({ layer: { path: '/blob', digest } }),
+    /^Failure: layer on stdin: the field layer\.index is missing; below the document of an image every layer has .* path$/,
+  );
+  assert.throws(
     () => asRootfsDocument(manifest, '/r.json'),
     /^Failure: \/r\.json: rootfs: expected a string, got nothing$/,
   );
