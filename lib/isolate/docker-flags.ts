@@ -3,9 +3,10 @@
  */
 
 const daemon = 'nothing runs beside the container that could do this';
-const kept = 'a container has no name or label; --layer LAYER keeps what it wrote';
+const kept = 'leave it out: a container has no name or label; --layer LAYER keeps what it wrote';
 const foreground = 'it runs in the foreground; the shell has & for the background';
-const ports = 'without --net none the network is that of the host: what the command listens on is open there';
+const ports =
+  'leave it out: the command listens on the network of the host, on its own port (below 1024 only root may)';
 /** What to use instead of docker's networks. */
 export const networks = 'there is the network of the host, and with --net none one without any other';
 const pulling = 'md-pull takes what is about pulling: run md-pull IMAGE first';

@@ -158,9 +158,9 @@ test('of what is about pulling, md-run says where it belongs', () => {
 
 test('md-run takes no value of an unknown flag for IMAGE, and says what to do in its place', async () => {
   for (const [words, message] of [
-    [['-p', '80:80'], /^md-run: -p: unknown flag; .*network/],
+    [['-p', '80:80'], /^md-run: -p: unknown flag; leave it out: .*network/],
     [['-itd'], /^md-run: -d: unknown flag; .*foreground/],
-    [['--name', 'box'], /^md-run: --name: unknown flag; a container has no name/],
+    [['--name', 'box'], /^md-run: --name: unknown flag; leave it out: a container has no name/],
     [['--stop-signal', 'TERM'], /^md-run: --stop-signal: unknown flag; .*kill\(1\)/],
     [['--plain-http', 'registry'], /^md-run: --plain-http: unknown flag; .*md-pull IMAGE first/],
     [['--timeout', '60'], /^md-run: --timeout: unknown flag; timeout -k 10 SECONDS .* --init/],
