@@ -128,7 +128,10 @@ function flagValue(name: string, kind: Flag['kind'], value: unknown): unknown {
   if (kind === 'list') return all;
   const last = all.at(-1);
   if (kind === 'string' || last === undefined) return last;
-  if (!/^[0-9]{1,15}$/.test(String(last))) throw usage(`--${name}`, `${JSON.stringify(last)} is no whole number`);
+  if (!/^[0-9]{1,15}$/.test(String(last))) {
+    const hint = /^[0-9]+ ?[a-z]+$/i.test(String(last)) ? 'it takes no unit: --help says what is counted' : undefined;
+    throw usage(`--${name}`, `${JSON.stringify(last)} is no whole number`, hint);
+  }
   return Number(last);
 }
 

@@ -89,6 +89,7 @@ test('what is wrong on a command line is named and has status 64', () => {
     [['-e'], /-e: a value is missing/],
     [['--jobs', '-1'], /--jobs: "-1" is no whole number/],
     [['--jobs', '1.5'], /--jobs: "1.5" is no whole number/],
+    [['--jobs', '2k'], /--jobs: "2k" is no whole number; it takes no unit/],
     [['-j', ''], /--jobs: "" is no whole number/],
     // One more digit, and JavaScript would not hold each number exactly.
     [['--jobs', '1000000000000000'], /--jobs: "1000000000000000" is no whole number/],
