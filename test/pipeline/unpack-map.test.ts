@@ -94,7 +94,7 @@ test('what even the namespace cannot have is on record: devices, and ids that ar
   ]);
   const { status, stderr } = await unpack([rootfs]);
   assert.equal(status, 0, stderr);
-  assert.match(stderr, /^md-unpack: not permitted and left out: 1 owners, 1 devices; .*\n$/);
+  assert.match(stderr, /^md-unpack: not permitted and left out: 1 owner, 1 device; .*\n$/);
   assert.deepEqual(jsonLines(readFileSync(`${rootfs}.unset.jsonl`, 'utf8')), [
     { path: 'far', uid: 70_000, gid: 0 },
     { path: 'null', uid: 0, gid: 0, mode: 0o666, device: { type: 'char', major: 1, minor: 3 } },

@@ -32,13 +32,15 @@ export function unsetLines(unset: Map<ByteString, Unset>): string[] {
 
 /** One line for people. Who is root, as with --map, gets no more owners by --map. */
 export function unsetSummary(unset: Map<ByteString, Unset>, record: string): string {
-  const owners = process.geteuid!() === 0 ? 'owners' : 'owners (--map --force sets them)';
+  const byMap = process.geteuid!() === 0 ? '' : ' (--map --force sets them)';
   const all = [...unset.values()];
-  const parts: [count: number, what: string][] = [
-    [all.filter(({ device, uid }) => uid !== undefined && !device).length, owners],
-    [all.filter(({ device }) => device).length, 'devices'],
-    [all.filter(({ xattrs }) => xattrs).length, 'sets of extended attributes'],
+  const parts: [count: number, what: string, more: string][] = [
+    [all.filter(({ device, uid }) => uid !== undefined && !device).length, 'owner', byMap],
+    [all.filter(({ device }) => device).length, 'device', ''],
+    [all.filter(({ xattrs }) => xattrs).length, 'set', ' of extended attributes'],
   ];
-  const counts = parts.filter(([count]) => count > 0).map(([count, what]) => `${count} ${what}`);
+  const counts = parts
+    .filter(([count]) => count > 0)
+    .map(([count, what, more]) => `${count} ${what}${count === 1 ? '' : 's'}${more}`);
   return `not permitted and left out: ${counts.join(', ')}; ${record} lists them`;
 }
