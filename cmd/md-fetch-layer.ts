@@ -53,6 +53,8 @@ main(
       storeMeaning,
       'Layers take a connection each. Those that are left over fetch parts of a large layer, if that makes',
       'it faster.',
+      '--progress json writes lines to stderr, up to ten a second for each layer:',
+      '{"progress":{"verb","label","bytes","total","done"}}, and "note" where there is one.',
     ].join('\n'),
   },
   async ({ flags, operands: [image] }) => {
