@@ -25,7 +25,7 @@ help: ## list the targets
 build: dist/.built ## compile; the commands are then in dist/bin
 
 node_modules/.package-lock.json: package.json package-lock.json
-	npm ci --engine-strict --no-audit --no-fund --loglevel=error
+	npm ci --ignore-scripts --engine-strict --no-audit --no-fund --loglevel=error
 	@touch $@
 
 dist/.built: $(sources) node_modules/.package-lock.json

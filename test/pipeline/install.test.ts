@@ -19,6 +19,11 @@ const documents = {
   'fish/vendor_completions.d': names.map((name) => `${name}.fish`),
 };
 
+test('npm runs no script of a package when this is built: none is needed', { skip: needs('make') }, async () => {
+  const { stdout } = await run(['make', '-n', '-W', 'package.json', 'node_modules/.package-lock.json'], { cwd: root });
+  assert.match(stdout, /^npm ci --ignore-scripts /);
+});
+
 test('make install puts working commands into DIR/bin, and make uninstall takes them away', {
   skip: needs('make'),
 }, async (t) => {
