@@ -6,7 +6,7 @@ import { tracing, warn } from '../pipe/trace.js';
 import type { ControlFds } from '../sys/control.js';
 import { isAtLeast, kernelVersion } from '../sys/kernel-version.js';
 import type { Stub } from '../sys/stub.js';
-import { type IdMaps, inUserNamespace } from '../sys/userns.js';
+import { type IdMaps, inUserNamespace, isMapped } from '../sys/userns.js';
 import { bindsDevices } from './filesystem/devices.js';
 import type { Layer } from './filesystem/layer.js';
 import { missing, placed } from './filesystem/volumes.js';
@@ -21,7 +21,7 @@ import { nullDevices, refuseDirectories, statStdio, stdioPipes } from './termina
 import { readAccountFiles } from './user/accounts.js';
 import { chooseCapabilities, missingCapabilities } from './user/capabilities.js';
 import { chooseMaps, hasGroups, ttyGroup } from './user/userns.js';
-import { identify } from './user/users.js';
+import { type Identity, identify } from './user/users.js';
 
 export interface Findings {
   /** What the plan depends on. */
@@ -54,6 +54,7 @@ export async function findCircumstances(
   const kept = keptCapabilities(settings, maps ? allCapabilities(host) : host.capabilities);
   if (maps && settings.overlay && settings.layer === undefined) warnOfMemory(release());
   const identity = identify(settings.user, readAccountFiles(view), groupsFor(settings, maps));
+  if (maps) warnOfNamesake(settings, identity, maps);
   const { filter, report } = await chooseFilter(settings, kept);
   const detachKeys = await detachKeysOf(settings);
   const circumstances: Circumstances = {
@@ -100,6 +101,13 @@ function warnOfMemory(kernel: string): void {
   if (isAtLeast(kernel, '6.6')) return;
   const why = `on Linux ${kernelVersion(kernel)?.join('.')} a directory of the image that is removed cannot be made again (EIO)`;
   warn(`${why}; with --layer LAYER it can, which keeps what is written on disk`);
+}
+
+/** `-u $(id -u)` is the caller to docker. Here that is another user, to whom the caller's own files are closed. */
+function warnOfNamesake({ volumes }: Settings, { uid }: Identity, maps: IdMaps): void {
+  if (uid === 0 || uid !== maps.uid[0]![1] || !isMapped(maps.uid, uid)) return;
+  if (!volumes.some(({ type }) => type === 'bind')) return;
+  warn(`user ${uid} is not the caller in this container, -u 0 is: it may not write to the caller's volumes`);
 }
 
 function groupsFor({ groups }: Settings, maps: IdMaps | undefined): string[] {

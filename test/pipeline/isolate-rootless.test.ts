@@ -132,7 +132,26 @@ test('with subordinate ids users from 1 on exist as well', { skip: skip || needs
   assert.equal(stderr, '');
   assert.equal(stdout, '1000\n1000\n2\nCapEff:\t0000000000000000\n');
   const beyond = await run(command('md-isolate', ['-u', '4000000', root, 'true']), { cwd: home });
-  assert.match(beyond.stderr, /has no such id: it has those of \/etc\/subuid and \/etc\/subgid\n$/);
+  assert.match(
+    beyond.stderr,
+    /has no such id: -u 0 is the caller, and it has those of \/etc\/subuid and \/etc\/subgid\n$/,
+  );
+});
+
+test('a user with the number of the caller is told to be another one, where a volume makes a difference', {
+  skip: skip || needsSubordinate,
+}, async (t) => {
+  const { home, command } = subordinateUser(t);
+  const root = makeRoot(t);
+  await run(['chown', '-R', `${user}:${user}`, root]);
+  const isolate = (...flags: string[]) => run(command('md-isolate', [...flags, root, 'true']), { cwd: home });
+  const { stderr } = await isolate('-u', `${user}`, '-v', `${home}:/src`);
+  assert.match(stderr, /^md-isolate: user \d+ is not the caller in this container, -u 0 is: .*\n$/);
+  for (const flags of [
+    ['-u', `${user}`],
+    ['-v', `${home}:/src`],
+  ])
+    assert.equal((await isolate(...flags)).stderr, '');
 });
 
 test('where no_new_privs takes the power of newuidmap, there is no other user, as without subordinate ids', {

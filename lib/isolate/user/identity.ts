@@ -17,7 +17,8 @@ export function identitySteps({ uid, gid, groups }: Identity, maps: IdMaps | und
 /** For an id that is not in the user namespace, which may be one around this process. */
 function absentHint(maps: IdMaps | undefined): Hint {
   const granted = `${maps && hasGroups(maps) ? '' : 'with --userns range '}it has those of /etc/subuid and /etc/subgid`;
-  return (code) => (code === 'EINVAL' ? `the user namespace has no such id: ${granted}` : undefined);
+  return (code) =>
+    code === 'EINVAL' ? `the user namespace has no such id: -u 0 is the caller, and ${granted}` : undefined;
 }
 
 function groupSteps(groups: readonly number[], maps: IdMaps | undefined, hint: Hint): PlanStep[] {
