@@ -36,6 +36,8 @@ main(
       'The defaults of the image (environment, user, directory, command) are read from DIR.json, which\n' +
       "md-unpack leaves beside DIR. The status is the command's own, 128 + n when signal n ended it, or one\n" +
       'of those below.\n\n' +
+      "To copy a LAYER, root runs cp -a, or tar --xattrs --xattrs-include='*', while nothing runs in it.\n" +
+      'Without the attributes what a container has removed comes back.\n\n' +
       '--dry-run writes step (a number), call, why and man (where to read on). A call that returns <NAME>\n' +
       'is followed by calls that take it. next and onError are the steps to go on with after success and\n' +
       'after an error; by default the next one, and none. A call of compare is no system call: with it the\n' +
