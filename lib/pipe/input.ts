@@ -144,6 +144,8 @@ function parseLine(decoder: TextDecoder, bytes: Buffer, line: number): unknown {
   try {
     value = JSON.parse(text);
   } catch {
+    if (text.trim() === '{')
+      throw bad(line, 'the document goes on below it', 'it has to be on one line, as jq -c writes it');
     throw bad(line, 'it is not JSON', noLines);
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw bad(line, 'it is no JSON object');

@@ -25,6 +25,7 @@ test('a line without its newline means that the writer was killed', async () => 
 
 test('what is no JSON object is refused with the number of its line', async () => {
   await assert.rejects(linesOf('{}\nnonsense\n'), failure(65, /line 2 of stdin: it is not JSON/));
+  await assert.rejects(linesOf('{\n  "image": "a"\n}\n'), failure(65, /line 1 of stdin: .*on one line, as jq -c/));
   await assert.rejects(linesOf('[1]\n'), failure(65, /line 1 of stdin: it is no JSON object/));
   await assert.rejects(linesOf('null\n'), failure(65, /it is no JSON object/));
   await assert.rejects(linesOf(Buffer.from([0x22, 0xff, 0x22, 0x0a])), failure(65, /line 1 of stdin: it is not UTF-8/));
