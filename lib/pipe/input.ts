@@ -40,6 +40,7 @@ export async function* readLines(input: AsyncIterable<Buffer>, lines = new Lines
     throw failureOf(error, 'reading stdin');
   }
   lines.end();
+  yield* lines.take();
 }
 
 /** This process's stdin: the document on its first line, and what follows. */
@@ -63,6 +64,8 @@ export class StdinLines {
       if (!done) return value;
     }
     this.#lines.end();
+    const { value, done } = this.#lines.take().next();
+    if (!done) return value;
     throw new Failure(Status.data, 'document on stdin', 'stdin ended before a document came', {
       hint: 'the command before this one is missing, was killed, or writes none',
     });
@@ -125,10 +128,24 @@ class Lines {
     }
   }
 
-  /** To be called at the end of the input. Throws `Failure` 65 when the last line is incomplete. */
+  /**
+   * To be called at the end of the input: a last line without a newline can be taken then. Throws `Failure` 65 when it is
+   * incomplete; an object that is cut off is never JSON.
+   */
   end(): void {
-    if (this.#tail.length === 0) return;
-    throw bad(this.#count + 1, 'it is cut off: the command before this one was killed or crashed');
+    const bytes = Buffer.concat(this.#tail.splice(0));
+    if (bytes.length === 0) return;
+    if (!isJson(bytes)) throw bad(this.#count + 1, 'it is cut off: the command before this one was killed or crashed');
+    this.#whole.push(bytes);
+  }
+}
+
+function isJson(bytes: Buffer): boolean {
+  try {
+    JSON.parse(bytes.toString());
+    return true;
+  } catch {
+    return false;
   }
 }
 

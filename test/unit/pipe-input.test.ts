@@ -19,8 +19,12 @@ test('lines are objects however the bytes are cut up', async () => {
   }
 });
 
-test('a line without its newline means that the writer was killed', async () => {
-  await assert.rejects(linesOf('{"a":1}\n{"b":2}'), failure(65, /line 2 of stdin: it is cut off/));
+test('the last line needs no newline; one that is cut off means that the writer was killed', async () => {
+  assert.deepEqual(await linesOf('{"a":1}\n{"b":2}'), [{ a: 1 }, { b: 2 }]);
+  for (const cut of ['{"b":2', '{"b":"é', '{']) {
+    await assert.rejects(linesOf(`{"a":1}\n${cut}`), failure(65, /line 2 of stdin: it is cut off/), cut);
+  }
+  await assert.rejects(linesOf('{"a":1}\n[2]'), failure(65, /line 2 of stdin: it is no JSON object/));
 });
 
 test('what is no JSON object is refused with the number of its line', async () => {
