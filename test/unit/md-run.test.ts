@@ -30,7 +30,11 @@ test('md-run knows every flag of md-isolate, and which of them have a value', as
     assert.match(script, new RegExp(`--${name} \\||--${name}\\) md_skip`), `--${name} VALUE`);
     assert.match(script, new RegExp(`--${name}=\\*`), `--${name}=VALUE`);
   }
-  for (const name of names(false)) assert.match(script, new RegExp(`--${name}[ )]`), `--${name}`);
+  for (const name of names(false)) {
+    assert.match(script, new RegExp(`--${name}[ )]`), `--${name}`);
+    if (['help', 'version'].includes(name!)) continue;
+    assert.match(script, new RegExp(`--${name}=(?:\\*|true)`), `--${name}=true`);
+  }
 });
 
 test('md-run qualifies names as md-token does', async (t) => {
@@ -99,6 +103,7 @@ test('md-run finds IMAGE behind letters that share a dash, with a value or befor
     ['-ith', 'box'],
     ['-hbox'],
     ['--rm=true', '-it=false', '-u='],
+    ['--dry-run=true', '--overlay=true', '--seccomp-report=false', '--trace=false'],
     ['-w=', '-e=A=1'],
     ['-it='],
   ]) {
