@@ -38,10 +38,10 @@ main(
       'of those below.\n\n' +
       "To copy a LAYER, root runs cp -a, or tar --xattrs --xattrs-include='*', while nothing runs in it.\n" +
       'Without the attributes what a container has removed comes back.\n\n' +
-      '--dry-run writes step (a number), call, why and man (where to read on). A call that returns <NAME>\n' +
-      'is followed by calls that take it. next and onError are the steps to go on with after success and\n' +
-      'after an error; by default the next one, and none. A call of compare is no system call: with it the\n' +
-      'child looks at what a call before it has left in memory, and goes on or stops.',
+      '--dry-run writes step (a number), call, why, and man (where to read on). returns names a result\n' +
+      'that later calls take. next and onError are the steps that follow a success and an error: without\n' +
+      'them the next one, and the end. compare is no system call: with it the child looks at what an\n' +
+      'earlier call has left in memory, and goes on or ends.',
   },
   async ({ flags, operands: [directory = '', ...command] }) => {
     const words = exactCommand(process.argv.slice(2), command.length);
