@@ -86,7 +86,7 @@ function plain(result: Result): void {
 function isolated(result: Result): void {
   process.stdout.write(result.stdout);
   if (result.status === 0) {
-    say('That is all. `md-token --help` and so on tell the rest, and -x on any command shows what it does.');
+    say('That is all. The commands are in dist/bin: --help on each tells the rest, and -x shows what it does.');
     return;
   }
   process.stderr.write(result.stderr);
