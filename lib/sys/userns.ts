@@ -153,9 +153,16 @@ function write(path: string, text: string): void {
     if (name === undefined) throw error;
     throw new Failure(Status.notPermitted, `writing ${path}`, errnoText(name), {
       cause: error,
-      hint: refusal() ?? 'user_namespaces(7) tells who may',
+      hint: refusal() ?? whoMayMap(),
     });
   }
+}
+
+/** Source: user_namespaces(7), "Defining user and group ID mappings". */
+function whoMayMap(): string {
+  return process.geteuid!() === 0
+    ? 'root needs CAP_SETUID, CAP_SETGID and CAP_SETFCAP for that, and an ordinary user none'
+    : 'user_namespaces(7) tells who may';
 }
 
 function runHelpers(pid: number, uid: IdMap, gid: IdMap, otherwise: string): void {

@@ -187,6 +187,13 @@ test('root may take a user namespace too', { skip }, async (t) => {
   assert.equal(stdout.trim().replace(/\s+/g, ' '), '0 0 1');
 });
 
+test('root is told which capabilities it needs to map ids', { skip }, async (t) => {
+  const isolate = ['setpriv', '--bounding-set=-setfcap', '--inh-caps=-all', 'md-isolate', '--userns', 'self'];
+  const { status, stderr } = await run([...isolate, makeRoot(t), 'true']);
+  assert.equal(status, 125);
+  assert.match(stderr, /uid_map: operation not permitted \(EPERM\); root needs CAP_SETUID, CAP_SETGID and CAP_SETFCAP/);
+});
+
 test('root with a user namespace of one id leaves its groups outside', { skip }, async (t) => {
   const root = makeRoot(t);
   const isolate = ['setpriv', '--groups', '0,6', 'md-isolate', '--userns', 'self', root];
