@@ -37,6 +37,11 @@ export class RegistryFailure extends Failure {
     return new RegistryFailure(this.status, what, `${this.what}: ${this.why}`, { ...this.options, cause: this });
   }
 
+  /** The same failure of something else, perhaps with another hint. */
+  of(what: string, hint = this.options.hint): RegistryFailure {
+    return new RegistryFailure(this.status, what, this.why, { ...this.options, hint });
+  }
+
   /** The same failure, with at most so many seconds to wait before a retry. */
   waitingAtMost(seconds: number): RegistryFailure {
     const { retryAfter } = this;

@@ -4,6 +4,7 @@ import connect from 'undici/lib/api/api-connect.js';
 import Pool from 'undici/lib/dispatcher/pool.js';
 import ProxyAgent from 'undici/lib/dispatcher/proxy-agent.js';
 import { loginOf } from './proxy-env.js';
+import { proxyFailure } from './transport-failures.js';
 
 /** How TLS is spoken: options of Node's. */
 export interface Tls {
@@ -29,7 +30,21 @@ export function proxyAgent(uri: string, requestTls: Tls, proxyTls: Tls, timeout:
     proxyTunnel: false,
     // `connect` has to be added, since undici does that only when all of it is loaded. And by default it would wait
     // five minutes for a proxy that does not answer CONNECT.
-    clientFactory: (origin, options) =>
-      Object.assign(new Pool(origin, { ...options, headersTimeout: timeout }), { connect }),
+    clientFactory: (origin, options) => {
+      const pool = new Pool(origin, { ...options, headersTimeout: timeout });
+      return Object.assign(pool, { connect: (tunnel: Dispatcher.ConnectOptions) => connectOnce(pool, tunnel, uri) });
+    },
   });
+}
+
+/**
+ * Makes a tunnel, or fails. undici's own error of a proxy that hangs up has a code by which undici would try again, for
+ * ever and without a pause.
+ */
+async function connectOnce(pool: Dispatcher, tunnel: Dispatcher.ConnectOptions, uri: string) {
+  try {
+    return await connect.call(pool, tunnel);
+  } catch (error) {
+    throw error instanceof Error ? proxyFailure(error, uri) : error;
+  }
 }

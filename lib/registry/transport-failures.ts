@@ -46,17 +46,31 @@ export function transportFailure(error: Error, url: URL, proxy?: string): Regist
   const cause = error;
   const answer = proxyAnswer.exec(error.message)?.[1];
   if (proxy !== undefined && answer !== undefined) return refusedByProxy(proxy, Number(answer), url, error);
+  // For plain http the proxy is what we connect to, and what may speak TLS. A tunnel to https fails by itself.
+  const isProxys = proxy !== undefined && url.protocol === 'http:' && (unreachableCodes.has(code) || isTls(code));
+  if (isProxys) return proxyFailure(error, proxy);
   if (code === 'UND_ERR_HEADERS_OVERFLOW') {
     return new RegistryFailure(Status.protocol, what, 'the response headers are too long', { cause });
   }
   if (error.name === 'HTTPParserError') return parserFailure(error, url);
   if (isTls(code)) return tlsFailure(error, code, what);
   const why = undiciTexts[code] ?? resolverTexts[code] ?? (errnoName(error) ? errnoText(code) : error.message);
-  const unconnected = unreachableCodes.has(code);
-  const unreachable = unconnected || code === 'UND_ERR_HEADERS_TIMEOUT';
-  // With a proxy, that is what we connect to.
-  const where = unconnected && proxy !== undefined ? `proxy ${originOf(new URL(proxy))}` : what;
-  return new RegistryFailure(Status.unavailable, where, why, { cause, retryable: code !== 'ENOTFOUND', unreachable });
+  const unreachable = unreachableCodes.has(code) || code === 'UND_ERR_HEADERS_TIMEOUT';
+  return new RegistryFailure(Status.unavailable, what, why, { cause, retryable: code !== 'ENOTFOUND', unreachable });
+}
+
+/** The failure for an error of the connection to a proxy. */
+export function proxyFailure(error: Error, proxy: string): RegistryFailure {
+  const url = new URL(proxy);
+  const failure = transportFailure(error, url);
+  return failure.of(`proxy ${failure.what}`, proxyHint(error, failure, url));
+}
+
+function proxyHint(error: Error, { untrusted }: RegistryFailure, { protocol, host }: URL): string | undefined {
+  if (withoutTls.has(codeOf(error))) return `name it as http://${host}`;
+  if (untrusted) return 'a private CA is given with --ca-file FILE';
+  const isClosed = codeOf(error) === 'UND_ERR_SOCKET';
+  return isClosed && protocol === 'http:' ? 'does it refuse tunnels (CONNECT), or want https?' : undefined;
 }
 
 function tlsFailure(error: Error, code: string, what: string): RegistryFailure {

@@ -764,6 +764,34 @@ test('a proxy that makes no tunnel and says nothing is given up', async (t) => {
   assert.match(result.stderr, /no answer in time/);
 });
 
+test('a proxy that hangs up instead of making a tunnel is asked once and named', async (t) => {
+  const { run } = await world(t);
+  let asked = 0;
+  const proxy = createTcpServer((socket) => {
+    asked += 1;
+    socket.on('error', () => {}).once('data', () => socket.destroy());
+  }).listen(0, '127.0.0.1');
+  await once(proxy, 'listening');
+  afterwards(t, () => proxy.close());
+  const url = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+  const result = await run('timeout 10 md-token --retries 0 registry.test/x/y', { https_proxy: url });
+  assert.equal(result.status, 69, result.stderr);
+  assert.ok(result.stderr.includes(`: proxy ${url}: the connection was closed; does it refuse tunnels`), result.stderr);
+  assert.equal(asked, 1);
+});
+
+test('a proxy that speaks no TLS and is named with https is taken for no registry without TLS', async (t) => {
+  const { run, registry } = await world(t);
+  const { url } = await startProxy(t, registry);
+  const https = url.replace('http:', 'https:');
+  for (const flag of ['', '--plain-http registry.test']) {
+    const env = { https_proxy: https, http_proxy: https };
+    const { status, stderr } = await run(`md-token --retries 0 ${flag} registry.test/x/y`, env);
+    assert.equal(status, 69, stderr);
+    assert.ok(stderr.includes(`: proxy ${https}: it speaks no TLS; name it as ${url}\n`), stderr);
+  }
+});
+
 test('https goes through a tunnel, and its certificate is checked', { skip: noOpenssl }, async (t) => {
   const ca = makeCa(scratch(t));
   const { run, registry } = await world(t, { tls: ca.issue(['registry.test']) });
