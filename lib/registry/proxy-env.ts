@@ -18,13 +18,18 @@ export function proxyFor(url: URL, env: NodeJS.ProcessEnv = process.env): string
   const text = env[name] || env[name.toUpperCase()];
   if (!text || isLoopback(url.host)) return undefined;
   if ((env.no_proxy || env.NO_PROXY || '').split(/[\s,]+/).some((entry) => isExempt(url, entry))) return undefined;
-  // Host and port without a scheme are accepted, as by curl and Go.
-  const proxy = text.includes('://') ? text : `http://${text}`;
+  // Host and port without a scheme are accepted, as by curl and Go. A backslash in a user name (DOMAIN\USER), which curl
+  // takes as it is, would be a slash for URL.
+  const proxy = (text.includes('://') ? text : `http://${text}`).replaceAll('\\', '%5C');
   // The value may hold a password, and is not shown.
   if (!/^https?:/i.test(proxy) || !URL.canParse(proxy)) {
-    throw new Failure(Status.usage, name, 'it names no proxy', { hint: 'http://HOST:PORT' });
+    throw new Failure(Status.usage, name, 'it names no proxy', {
+      hint: 'http://HOST:PORT, with a login http://USER:PASSWORD@HOST:PORT and %2F for a slash in it',
+    });
   }
-  return proxy;
+  // A path says nothing about a proxy. curl and Go pass over it, and undici would refuse it.
+  const { protocol, username, password, host } = new URL(proxy);
+  return `${protocol}//${username}${password && `:${password}`}${username || password ? '@' : ''}${host}`;
 }
 
 /**

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { proxyFor } from '../../lib/registry/proxy-env.js';
+import { loginOf, proxyFor } from '../../lib/registry/proxy-env.js';
 
 const env = { http_proxy: 'plain.test:3128', HTTPS_PROXY: 'http://tls.test:3128' };
 const isProxied = (url: string, NO_PROXY: string) => proxyFor(new URL(url), { ...env, NO_PROXY }) !== undefined;
@@ -14,6 +14,19 @@ test('each protocol has a variable of its own, and a proxy needs no scheme', () 
     'http://c.test:1',
   );
   assert.equal(proxyFor(new URL('http://127.0.0.1:5000/'), env), undefined);
+});
+
+test('of a proxy its path is passed over, and a backslash in its login is none', () => {
+  const named = (http_proxy: string) => proxyFor(new URL('http://a.test/'), { http_proxy });
+  assert.equal(named('http://b.test:1/path?query#fragment'), 'http://b.test:1');
+  assert.equal(named('b.test:1/'), 'http://b.test:1');
+  assert.equal(named('http://me:se%2Fcret@b.test:1/'), 'http://me:se%2Fcret@b.test:1');
+  for (const login of ['DOMAIN\\me:secret', 'DOMAIN\\me', ':se\\cret']) {
+    const proxy = named(`http://${login}@b.test:1`) ?? '';
+    assert.equal(new URL(proxy).host, 'b.test:1');
+    const [, sent = ''] = (loginOf(proxy) ?? '').split(' ');
+    assert.equal(Buffer.from(sent, 'base64').toString(), login.includes(':') ? login : `${login}:`);
+  }
 });
 
 test('NO_PROXY exempts what it names', () => {
