@@ -40,10 +40,14 @@ export async function openRegistry(
   const { registry, repository, authorization } = document;
   const shared = { ...sharedOptions(network), connections };
   const client = (place: Place, more: Partial<RegistryOptions>, login?: Credentials) => {
+    // Where there is no login it is not looked for again: each search warns, and asks helpers that may be slow.
+    let isNone = false;
     const credentials = async () => {
-      if (login) return login;
+      if (login || isNone) return login;
       const { findCredentials } = await import('./credentials.js');
-      return findCredentials(place.registry, place.repository);
+      const found = await findCredentials(place.registry, place.repository);
+      isNone = found === undefined;
+      return found;
     };
     const guard = new Guard(new URL(place.origin), network.allowPrivate);
     return new RegistryClient({ ...shared, ...more, ...place, credentials, guard });
