@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { beginPruning } from '../lib/image/busy.js';
-import { notThere, type Prunable, prunable, prune } from '../lib/image/prune.js';
+import { imageNames, notThere, type Prunable, prunable, prune } from '../lib/image/prune.js';
 import { Store } from '../lib/image/store.js';
 import { isThere, storeHome, storeMeaning } from '../lib/image/store-home.js';
 import { main } from '../lib/pipe/command.js';
@@ -8,7 +8,7 @@ import { Failure } from '../lib/pipe/failure.js';
 import { writeDocument } from '../lib/pipe/output.js';
 import { Status } from '../lib/pipe/status.js';
 import { warn } from '../lib/pipe/trace.js';
-import { formatReference, parseReference } from '../lib/registry/reference.js';
+import { formatReference, parseReference, tryReference } from '../lib/registry/reference.js';
 import { endProcess } from '../lib/sys/exit.js';
 import { runMapped } from '../lib/unpack/mapped.js';
 import { removeStored } from '../lib/unpack/remove-stored.js';
@@ -48,14 +48,15 @@ main(
       const status = await runMapped();
       if (status !== undefined) return status;
     }
-    const images = operands.map(nameOf);
     const home = storeHome();
     // Looking for what is not needed must not create a store.
     if (!isThere(home)) {
-      if (images[0] !== undefined) throw notThere(images[0]);
+      if (operands[0] !== undefined) throw notThere(nameOf(operands[0], new Set()));
       return undefined;
     }
     const store = new Store(home);
+    const known = imageNames(store);
+    const images = operands.map((image) => nameOf(image, known));
     const done = flags['dry-run'] ? () => {} : beginPruning(home);
     try {
       const found = prunable(store, { images, all: flags.all });
@@ -69,9 +70,11 @@ main(
   },
 );
 
-/** The full name of an image, as md-token writes it. */
-function nameOf(image: string): string {
-  return formatReference(parseReference(image));
+/** The full name of an image, as md-token writes it; or what another program has called it, where only that is known. */
+function nameOf(image: string, known: Set<string>): string {
+  const reference = tryReference(image);
+  const isAsGiven = known.has(image) && !(reference && known.has(formatReference(reference)));
+  return isAsGiven ? image : formatReference(parseReference(image));
 }
 
 function tell({ images, blobs, partials }: Prunable): void {

@@ -31,7 +31,7 @@ export interface Prunable {
 export function prunable(store: Store, { images, all }: { images: readonly string[]; all: boolean }): Prunable {
   const entries = store.entries();
   const names = rootfsNames(store.home);
-  const known = new Set([...entries.flatMap((entry) => imageOf(entry) ?? []), ...names.keys()]);
+  const known = imageNames(store);
   const unknown = images.find((image) => !known.has(image));
   if (unknown !== undefined) throw notThere(unknown);
   const going = new Set(all ? known : images);
@@ -46,6 +46,11 @@ export function prunable(store: Store, { images, all }: { images: readonly strin
       .filter((tree) => !named.has(tree))
       .map((tree) => join(store.home, 'rootfs', tree)),
   };
+}
+
+/** The names of all images: those in index.json, and those that lead to a tree. */
+export function imageNames(store: Store): Set<string> {
+  return new Set([...store.entries().flatMap((entry) => imageOf(entry) ?? []), ...rootfsNames(store.home).keys()]);
 }
 
 export function notThere(image: string): Failure {

@@ -162,8 +162,8 @@ export class Store {
   blobs(): { digest: string; path: string; size: number }[] {
     const directory = join(this.#oci, 'blobs');
     const digests = failingAs(directory, () =>
-      fs
-        .readdirSync(directory)
+      // Somebody may have removed them all.
+      (fs.statSync(directory, { throwIfNoEntry: false }) ? fs.readdirSync(directory) : [])
         // Other programs may leave files of their own here.
         .filter((algorithm) => ['sha256', 'sha512'].includes(algorithm))
         .flatMap((algorithm) => {

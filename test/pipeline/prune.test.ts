@@ -209,6 +209,31 @@ test('what others have put beside the blobs keeps nothing from being pruned, and
   assert.ok(paths.every((path) => existsSync(path)));
 });
 
+test('an image that another program has named goes by that name', async (t) => {
+  const it = await site(t);
+  const built = imageOf('demo\n');
+  await it.pull(await it.put('library/demo', built));
+  rmSync(join(it.home, 'rootfs'), { recursive: true });
+  const path = join(it.home, 'oci/index.json');
+  const { manifests, ...rest } = JSON.parse(readFileSync(path, 'utf8'));
+  const annotations = { 'org.opencontainers.image.ref.name': 'Mine' };
+  writeFileSync(path, JSON.stringify({ ...rest, manifests: [{ ...manifests[0], annotations }] }));
+  assert.deepEqual(
+    told(await it.prune('Mine')).sort(),
+    [...blobsOf(built), `blob ${base.descriptor.digest}`, 'image Mine'].sort(),
+  );
+  assert.equal((await it.prune('Mine')).status, 64);
+});
+
+test('where somebody has removed all blobs none is left to remove', async (t) => {
+  const it = await site(t);
+  const name = await it.put('library/demo', imageOf('demo\n'));
+  await it.pull(name);
+  rmSync(join(it.home, 'oci/blobs'), { recursive: true });
+  assert.deepEqual(told(await it.prune()), []);
+  await it.pull(name);
+});
+
 test('an image that has no name stays with what it leads to, unless all goes', async (t) => {
   const it = await site(t);
   const built = imageOf('demo\n');
