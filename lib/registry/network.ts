@@ -140,7 +140,7 @@ function given(flag: string, values: string[], check: (value: unknown, name: str
 function asHost(value: unknown, name: string): string {
   const text = asString(value, name);
   // docker.io is not the host that serves Docker Hub.
-  if (isOrigin(`https://${text}`) && /^[^\s/?#]+$/.test(text)) return apiHost(text.toLowerCase());
+  if (isOrigin(`https://${text}`) && /^[^\s/?#*]+$/.test(text)) return apiHost(text.toLowerCase());
   throw wrong(name, 'HOST or HOST:PORT', withoutLogin(text));
 }
 

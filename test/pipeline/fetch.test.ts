@@ -229,6 +229,18 @@ test("docker's login is used", async (t) => {
   assert.doesNotMatch(result.stdout, new RegExp(auth));
 });
 
+test('a login that is nowhere is looked for once', async (t) => {
+  const { run, home } = await world(t, { auth: 'basic', users: { me: 'secret' }, private: [repository] });
+  mkdirSync(join(home, 'docker'));
+  writeFileSync(join(home, 'docker/config.json'), JSON.stringify({ credsStore: 'of-nobody' }));
+  const { status, stderr } = await run('md-manifest "$1"', { DOCKER_CONFIG: join(home, 'docker') });
+  assert.equal(status, 77, stderr);
+  assert.match(
+    stderr,
+    /^.*docker-credential-of-nobody: it is not installed; .*\n.*wants a user name and a password; .*\n$/,
+  );
+});
+
 test("podman's directories for the logins of others are passed over without a word, and an own file is not", {
   skip: needsRoot || needs('unshare', 'setpriv'),
 }, async (t) => {
@@ -823,6 +835,7 @@ for (const [what, args, why] of [
   ['a password without a user', ['--password-stdin', 'a'], /needs --username/],
   ['a user without a password', ['--username', 'me', 'a'], /needs --password-stdin/],
   ['a host that is none', ['--plain-http', 'http://x/', 'a'], /--plain-http: expected HOST or HOST:PORT, got "http/],
+  ['a pattern for hosts', ['--insecure', '*.x', 'a'], /--insecure: expected HOST or HOST:PORT, got "\*.x"/],
   ['a mirror that is none', ['--mirror', 'x/Y', 'a'], /--mirror: expected HOST\[:PORT\]\[\/PATH\] or .*, got "x\/Y"/],
   ['a password in a mirror', ['--mirror', 'https://me:c2VjcmV0@x', 'a'], /got "https:\/\/\*\*\*@x"$/m],
   ['a password in a host', ['--insecure', 'me:c2VjcmV0@x', 'a'], /--insecure: .*, got "\*\*\*@x"$/m],
