@@ -2,6 +2,7 @@
 import type { buildConnector, Dispatcher } from 'undici';
 import { authorities, systemAuthorities } from './authorities.js';
 import { findCertificates, readCertificates } from './certificates.js';
+import { endPausesAtEnd } from './end-of-socket.js';
 import type { Guard } from './guard.js';
 import type { HttpOptions } from './http-options.js';
 import type { Tls } from './proxy.js';
@@ -69,6 +70,7 @@ export class Dispatchers {
     };
     const timeout = timeouts.connect * 1000;
     keepParserSimple();
+    await endPausesAtEnd();
     if (proxy !== undefined) {
       const { proxyAgent } = await import('./proxy.js');
       return proxyAgent(proxy, tls, trusting(shared), timeout);

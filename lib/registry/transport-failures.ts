@@ -4,12 +4,13 @@ import { Status } from '../pipe/status.js';
 import { RegistryFailure } from './failure.js';
 import { redactUrl } from './url.js';
 
+const cutShort = 'the transfer was cut short';
 const undiciTexts: Record<string, string> = {
   UND_ERR_CONNECT_TIMEOUT: 'no connection in time',
   UND_ERR_HEADERS_TIMEOUT: 'no answer in time',
   UND_ERR_BODY_TIMEOUT: 'the transfer stalled',
   UND_ERR_SOCKET: 'the connection was closed',
-  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'the transfer was cut short',
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: cutShort,
 };
 const unreachableCodes = new Set([
   'UND_ERR_CONNECT_TIMEOUT',
@@ -105,6 +106,10 @@ function certificateFile(host: string, name: string): string {
 function parserFailure(error: Error, url: URL): RegistryFailure {
   // What the parser objects to in an answer that begins as HTTP does. Other answers are of something else.
   const [, objection] = /\((?!Expected HTTP\/)(.+)\)$/.exec(error.message) ?? [];
+  // Of a body in chunks (RFC 9112, 7.1) the last one is missing.
+  if (objection === 'Invalid EOF state') {
+    return new RegistryFailure(Status.unavailable, originOf(url), cutShort, { cause: error, retryable: true });
+  }
   const why = objection ? `its answer is malformed HTTP: ${objection}` : 'what answers there speaks no HTTP';
   const hint = !objection && url.protocol === 'http:' ? 'does it speak https?' : undefined;
   return new RegistryFailure(Status.protocol, originOf(url), why, { cause: error, hint });
