@@ -60,9 +60,10 @@ export function main<F extends Flags>(
   run: (context: Context<F>) => Promise<number | undefined>,
 ): void {
   nameCommand(command.name);
-  start(command, run).then(command.end ?? ((status) => process.exit(status)), (error: unknown) =>
-    process.exit(report(command, error)),
-  );
+  const fail = (error: unknown) => process.exit(report(command, error));
+  // What a listener throws reaches no promise. Node would show a line of the bundle, which is long, and end with 1.
+  process.on('uncaughtException', fail);
+  start(command, run).then(command.end ?? ((status) => process.exit(status)), fail);
 }
 
 async function start<F extends Flags>(

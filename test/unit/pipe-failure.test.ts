@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { cleanUp, onFailure } from '../../lib/pipe/cleanup.js';
@@ -55,6 +56,24 @@ test('an error of the program itself is not dressed up as a failure of the disk'
     () => readFileSync('/proc/self/nonexistent'),
     (error) => failureOf(error, 'reading').status === 74,
   );
+});
+
+test('what a listener throws is told in one line, and to the next stage', () => {
+  const script = `
+    import { main } from ${JSON.stringify(new URL('../../lib/pipe/command.js', import.meta.url))};
+    const command = { name: 'md-x', flags: {}, operands: '', arity: { min: 0, max: 9 }, examples: [], statuses: [] };
+    main(command, async () => {
+      setImmediate(() => { throw new TypeError('bug'); });
+      await new Promise((resolve) => setTimeout(resolve, 5000));
+    });`;
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    ['--no-warnings', '--input-type=module', '--eval', script],
+    { encoding: 'utf8' },
+  );
+  assert.equal(stderr, 'md-x: a fault of this program: bug; MD_DEBUG=1 shows where\n');
+  assert.equal(status, 70);
+  assert.equal(JSON.parse(stdout).error.code, 70);
 });
 
 test('what was begun is undone once, the last first, and what was finished is kept', () => {
