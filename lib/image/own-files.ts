@@ -1,7 +1,8 @@
 /** Files in progress, named `NAME.MARK` after the process that writes them: sys/process-mark.ts. */
 import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
-import { errnoName } from '../pipe/failure.js';
+import { errnoName, Failure } from '../pipe/failure.js';
+import { Status } from '../pipe/status.js';
 import { type Life, lifeOf, markForm, ownMark } from '../sys/process-mark.js';
 
 /**
@@ -62,10 +63,23 @@ function makeOne(path: string, mode: number): void {
 export function moveInto(temporary: string, path: string): void {
   makeDirectory(dirname(path));
   try {
-    fs.renameSync(temporary, path);
+    renameInStore(temporary, path);
   } catch (error) {
     // Another process may have taken this one for dead, and finished its file.
     if (errnoName(error) !== 'ENOENT' || !fs.existsSync(path)) throw error;
+  }
+}
+
+/** rename(2), which needs both on one filesystem. People may have moved a part of the store elsewhere, and left a link. */
+export function renameInStore(from: string, to: string): void {
+  try {
+    fs.renameSync(from, to);
+  } catch (error) {
+    if (errnoName(error) !== 'EXDEV') throw error;
+    throw new Failure(Status.io, to, 'it is on another filesystem than the rest of the store', {
+      cause: error,
+      hint: 'move all of $MD_HOME there, and make MD_HOME or a link for the whole lead to it',
+    });
   }
 }
 

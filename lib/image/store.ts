@@ -25,7 +25,7 @@ import { type Descriptor, documentLimit, type IndexEntry, type Platform, platfor
 import { Status } from '../pipe/status.js';
 import { warn } from '../pipe/trace.js';
 import { imageOf, indexJson, named, readIndex, unnamed } from './index-json.js';
-import { isOld, makeDirectory, sweepAbandoned, writeWhole } from './own-files.js';
+import { isOld, makeDirectory, renameInStore, sweepAbandoned, writeWhole } from './own-files.js';
 import { Partial } from './partial.js';
 import type { Source } from './source.js';
 import { storeHint, storeHome } from './store-home.js';
@@ -239,10 +239,11 @@ export class Store {
     fs.mkdirSync(join(staged, 'blobs/sha256'), { recursive: true });
     for (const [name, text] of Object.entries(layoutFiles)) fs.writeFileSync(join(staged, name), text, { flush: true });
     try {
-      fs.renameSync(staged, this.#oci);
+      renameInStore(staged, this.#oci);
     } catch (error) {
       fs.rmSync(staged, { recursive: true, force: true });
-      if (!hasErrno(error, 'ENOTEMPTY', 'EEXIST')) throw error;
+      // ENOTDIR: a symbolic link to a directory.
+      if (!hasErrno(error, 'ENOTEMPTY', 'EEXIST', 'ENOTDIR')) throw error;
       for (const [name, text] of Object.entries(layoutFiles)) {
         const path = join(this.#oci, name);
         if (!fs.existsSync(path)) writeWhole(this.#partials, path, text);

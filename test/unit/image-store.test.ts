@@ -94,6 +94,25 @@ test('a store that lost what makes it a layout gets it back, and keeps its blobs
   assert.deepEqual(readdirSync(join(home, 'partial')), []);
 });
 
+test('a part of the store may be a link, but not to another filesystem', (t) => {
+  const { home } = newStore(t);
+  const elsewhere = join(scratch(t), 'elsewhere');
+  rmSync(join(home, 'oci'), { recursive: true });
+  mkdirSync(elsewhere);
+  symlinkSync(elsewhere, join(home, 'oci'));
+  const store = new Store(home);
+  store.put(digestOf('{}'), Buffer.from('{}'));
+  assert.deepEqual(readdirSync(elsewhere).sort(), ['blobs', 'index.json', 'oci-layout']);
+  const other = '/dev/shm';
+  if (!existsSync(other) || statSync(other).dev === statSync(home).dev) return;
+  rmSync(join(home, 'oci'));
+  symlinkSync(scratch(t, other), join(home, 'oci'));
+  assert.throws(
+    () => new Store(home),
+    /oci\/oci-layout: it is on another filesystem than the rest of the store; move all/,
+  );
+});
+
 test('a damaged index.json is told with what helps, and that does help', (t) => {
   const { home } = newStore(t);
   const path = join(home, 'oci/index.json');
