@@ -1,9 +1,13 @@
 /** Turns failed system calls into messages that say what to do. */
+import { release } from 'node:os';
 import { errnoText, Failure, shortageHint } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { confinedHint, orAsRoot, unmasking } from '../sys/confinement.js';
+import { confinedHint, orAsRoot, refusedHint, unmasking } from '../sys/confinement.js';
+import { type Capability, CLONE } from '../sys/constants.js';
+import { isAtLeast } from '../sys/kernel-version.js';
+import { namespaceLimitHint } from '../sys/namespace-limits.js';
 import type { Step } from '../sys/program.js';
-import { isChrooted, refusal, refusalHint, tooManyNamespaces, tooManyProcesses } from '../sys/refusals.js';
+import { isChrooted, refusal, refusalHint, tooManyProcesses } from '../sys/refusals.js';
 import { errnoNameOf, SyscallError } from '../sys/syscall.js';
 import { inUserNamespace } from '../sys/userns.js';
 import type { Plan } from './plan.js';
@@ -17,13 +21,14 @@ export function stepFailure(plan: Plan, { step, error }: { step: Step; error: Sy
 }
 
 function hintFor({ syscall, code, call }: SyscallError, user: boolean): string | undefined {
-  if (code === 'ENOSYS') return `this kernel has no ${syscall}: Linux 5.12 or later is needed`;
+  if (code === 'ENOSYS') return missingCallHint(syscall);
   const [, fileSystem] = /^fsopen\("(\w+)"/.exec(call) ?? [];
   if (code === 'ENODEV' && fileSystem) return `this kernel does not have it loaded: sudo modprobe ${fileSystem}`;
   if (code === 'EINVAL' && isChrooted())
     return 'the root of this process is no mount: mount --bind DIR DIR before chroot(8) makes it one';
+  if (code === 'ENOSPC' && syscall === 'unshare') return namespaceLimitHint(CLONE.NEWCGROUP);
   if (!notPermitted.includes(code)) return undefined;
-  if (!user) return powerlessHint();
+  if (!user) return powerlessHint(syscall);
   const known = refusal();
   if (known) return known;
   if (/^fsconfig.*CMD_CREATE|^fsmount/.test(call)) {
@@ -31,30 +36,41 @@ function hintFor({ syscall, code, call }: SyscallError, user: boolean): string |
   }
   if (/^(open_tree|openat2)/.test(call))
     return 'as an ordinary user you can only use files and directories that you may enter';
-  return confinedHint(user);
+  return confinedHint();
 }
 
 const notPermitted = ['EPERM', 'EACCES'];
 
-/** The hint when the kernel refuses something to root. */
-function powerlessHint(): string {
-  if (inUserNamespace()) return 'root here is only root of a user namespace: --userns self can work with that';
-  return confinedHint(false) ?? 'root is not enough here: a policy of this host takes its powers away';
+/** A filter may say so of a call that it does not know, as that of podman does. */
+function missingCallHint(syscall: string): string {
+  const filter = isAtLeast(release(), '5.12') ? refusedHint([]) : undefined;
+  return filter ?? `this kernel has no ${syscall}: Linux 5.12 or later is needed`;
 }
 
-/** The failure of clone(2) itself. */
-export function cloneFailure(error: unknown, user: boolean): Failure {
+/** What every container of root takes: docker takes no more than SYS_ADMIN away, unless it is told to. */
+const powers: readonly Capability[] = ['SYS_ADMIN', 'SETPCAP', 'SETGID', 'SETUID'];
+
+/** The hint when the kernel refuses a call to root. */
+function powerlessHint(syscall: string): string {
+  if (inUserNamespace()) return 'root here is only root of a user namespace: --userns self can work with that';
+  // The only ioctl(2) of a plan for which a capability is needed brings lo up.
+  const needed: readonly Capability[] = syscall === 'ioctl' ? [...powers, 'NET_ADMIN'] : powers;
+  return refusedHint(needed) ?? 'root is not enough here: a policy of this host takes its powers away';
+}
+
+/** The failure of clone(2) itself, which was to make namespaces by these flags. */
+export function cloneFailure(error: unknown, flags: number): Failure {
   if (!(error instanceof SyscallError)) throw error;
   const { code } = error;
-  const hint = cloneHint(code, user);
+  const hint = cloneHint(code, flags);
   return new Failure(Status.isolate, error.call, errnoText(code), { cause: error, hint });
 }
 
-function cloneHint(code: string, user: boolean): string | undefined {
+function cloneHint(code: string, flags: number): string | undefined {
   if (code === 'EAGAIN') return tooManyProcesses;
-  if (user) return refusalHint(code);
-  if (code === 'ENOSPC') return tooManyNamespaces;
-  return notPermitted.includes(code) ? powerlessHint() : undefined;
+  if ((flags & CLONE.NEWUSER) !== 0) return refusalHint(code, flags);
+  if (code === 'ENOSPC') return namespaceLimitHint(flags);
+  return notPermitted.includes(code) ? powerlessHint('clone') : undefined;
 }
 
 /** The failure when no execve(2) succeeded: the first error that says more than "not there" is the reason. */

@@ -9,8 +9,9 @@ import { Control, controlPair } from '../sys/control.js';
 import { receiveDescriptor } from '../sys/descriptor.js';
 import { tryLock } from '../sys/lock.js';
 import { Program } from '../sys/program.js';
+import { refusedCall } from '../sys/refusals.js';
 import { Stub } from '../sys/stub.js';
-import { type IdMaps, writeMaps } from '../sys/userns.js';
+import { writeMaps } from '../sys/userns.js';
 import { exitStatus, waitForEnd } from '../sys/wait.js';
 import { showChild } from './child-trace.js';
 import { findCircumstances } from './circumstances.js';
@@ -28,6 +29,14 @@ import type { OutputPipe } from './terminal/sockets.js';
  * cannot be executed or is not there, any other for a container that could not be made.
  */
 export async function isolate(settings: Settings): Promise<number> {
+  try {
+    return await run(settings);
+  } catch (error) {
+    throw refusedCall(error);
+  }
+}
+
+async function run(settings: Settings): Promise<number> {
   hold(settings.root);
   const fds = controlPair();
   const stub = new Stub();
@@ -43,7 +52,7 @@ export async function isolate(settings: Settings): Promise<number> {
   let cgroup: Cgroup | undefined;
   try {
     if (settings.cgroup) cgroup = (await import('./limits/cgroup.js')).createCgroup(settings.cgroup);
-    const pid = start(program, plan, circumstances.maps);
+    const pid = start(program, plan);
     signals.to(pid);
     layer?.leaveMark(pid);
     closeSync(fds.child);
@@ -94,12 +103,12 @@ function showRefused(refused: Map<string, number>): void {
   warn(`seccomp refused: ${names.join(', ') || 'nothing'}`);
 }
 
-function start(program: Program, plan: Plan, maps: IdMaps | undefined): number {
+function start(program: Program, plan: Plan): number {
   trace(`# ${cloneReason}`);
   try {
     return program.start(plan.cloneFlags);
   } catch (error) {
-    throw cloneFailure(error, maps !== undefined);
+    throw cloneFailure(error, plan.cloneFlags);
   }
 }
 

@@ -1,19 +1,29 @@
 /** What confines this process: a container around it, or a policy of this host. The hints say how to do without. */
-import { capabilities } from './constants.js';
+import { type Capability, capabilities } from './constants.js';
 import { kernelText, ownStatus, statusBits } from './proc-status.js';
 
+/** The hint for a user namespace, which needs no capability; undefined when nothing confines this process. */
+export function confinedHint(): string | undefined {
+  const hint = containerHint([]);
+  return hint ? `${hint}, and ${unmasking}` : policyHint(true);
+}
+
+/** The hint for a call that needs these capabilities, or none; undefined when nothing confines this process. */
+export function refusedHint(needed: readonly Capability[]): string | undefined {
+  return containerHint(needed) ?? policyHint(false);
+}
+
 /**
- * The hint when this process is confined; undefined when it is not. A container is told by the flags with which docker
- * and podman do without its confinement. `user`: for a user namespace, which needs no capability.
+ * A container around this process is told by the flags with which docker and podman do without its confinement.
+ * Undefined when it has the capabilities and no filter.
  */
-export function confinedHint(user: boolean): string | undefined {
-  const flags = liftingFlags(user);
-  if (flags.length === 0) return policyHint(user);
+function containerHint(needed: readonly Capability[]): string | undefined {
+  const flags = liftingFlags(needed);
+  if (flags.length === 0) return undefined;
   const profile = appArmorProfile();
   if (profile) flags.push('--security-opt apparmor=unconfined');
   const by = profile ? ` by the AppArmor profile ${profile}` : '';
-  const hint = `this process is confined${by}, as inside another container: start that one with ${flags.join(' ')}`;
-  return user ? `${hint}, and ${unmasking}` : hint;
+  return `this process is confined${by}, as inside another container: start that one with ${flags.join(' ')}`;
 }
 
 /** The hint when a policy of AppArmor or SELinux confines this process; undefined when none does. */
@@ -34,11 +44,10 @@ export function orAsRoot(): string {
   return process.geteuid!() === 0 ? '' : ', or run this as root';
 }
 
-function liftingFlags(user: boolean): string[] {
+function liftingFlags(needed: readonly Capability[]): string[] {
   const status = ownStatus();
-  const flags: string[] = [];
-  const admin = capabilities.indexOf('SYS_ADMIN');
-  if (!user && !statusBits(status, 'CapPrm').includes(admin)) flags.push('--cap-add SYS_ADMIN');
+  const has = statusBits(status, 'CapPrm');
+  const flags = needed.filter((name) => !has.includes(capabilities.indexOf(name))).map((name) => `--cap-add ${name}`);
   // 2 is SECCOMP_MODE_FILTER.
   if (/^Seccomp:\s*2$/m.test(status)) flags.push('--security-opt seccomp=unconfined');
   return flags;

@@ -273,3 +273,4 @@ export const capabilities = [
   'BPF',
   'CHECKPOINT_RESTORE',
 ] as const;
+export type Capability = (typeof capabilities)[number];

@@ -7,15 +7,21 @@ import { closeSync, readSync, writeSync } from 'node:fs';
 import { ignoring } from '../pipe/failure.js';
 import { socketpair } from './calls.js';
 import { AF, SOCK } from './constants.js';
+import { refusedCall } from './refusals.js';
 
 export interface ControlFds {
   supervisor: number;
   child: number;
 }
 
+/** Throws `Failure` where a filter or a policy refuses it. */
 export function controlPair(): ControlFds {
   const fds = Buffer.alloc(8);
-  socketpair(AF.UNIX, SOCK.STREAM | SOCK.CLOEXEC, 0, fds);
+  try {
+    socketpair(AF.UNIX, SOCK.STREAM | SOCK.CLOEXEC, 0, fds);
+  } catch (error) {
+    throw refusedCall(error);
+  }
   return { supervisor: fds.readInt32LE(0), child: fds.readInt32LE(4) };
 }
 

@@ -1,7 +1,10 @@
 /** Why the kernel refuses a namespace or a process, as hints that say what to do. */
-import { appArmorLabel, confinedHint, orAsRoot } from './confinement.js';
+import { failureOf } from '../pipe/failure.js';
+import { appArmorLabel, confinedHint, orAsRoot, refusedHint } from './confinement.js';
 import { mountPaths } from './mountinfo.js';
+import { namespaceLimitHint } from './namespace-limits.js';
 import { kernelText } from './proc-status.js';
+import { SyscallError } from './syscall.js';
 
 /** Settings that forbid user namespaces. */
 const appArmorSwitch = '/proc/sys/kernel/apparmor_restrict_unprivileged_userns';
@@ -28,22 +31,38 @@ function hasProfile(path: string, read: typeof kernelText): boolean {
   return path === appArmorSwitch && appArmorLabel(read).name !== undefined;
 }
 
-/** The hint when the kernel has refused a user namespace, or capabilities in it, with this errno. */
-export function refusalHint(code: string): string {
+/**
+ * The hint when the kernel has refused a user namespace, others together with it, or capabilities in it, with this
+ * errno. `flags` are those of clone(2).
+ */
+export function refusalHint(code: string, flags: number): string {
+  if (code === 'ENOSPC') return namespaceLimitHint(flags);
   const known = refusal();
   if (known) return known;
-  if (code === 'ENOSPC') return tooManyNamespaces;
   if (isChrooted())
     return `this process is in a chroot, where the kernel makes no user namespace: leave it${orAsRoot()}`;
-  return confinedHint(true) ?? `a policy of this host forbids user namespaces${orAsRoot()}`;
+  return confinedHint() ?? `a policy of this host forbids user namespaces${orAsRoot()}`;
+}
+
+/** Errors that tell of a mistake in the arguments. */
+const mistakes = ['EINVAL', 'EFAULT', 'EBADF', 'ENOTSOCK'];
+
+/**
+ * The error to throw in the place of that of a call which any process may make: a `Failure`, since a filter or a policy may
+ * refuse any. What tells of a fault of this program is returned unchanged.
+ */
+export function refusedCall(error: unknown): unknown {
+  if (!(error instanceof SyscallError) || mistakes.includes(error.code)) return error;
+  const isRefused = ['EPERM', 'EACCES', 'ENOSYS'].includes(error.code);
+  const hint = isRefused
+    ? (refusedHint([]) ?? 'a filter or a policy of this host refuses what any program may do')
+    : undefined;
+  return failureOf(error, error.call, { hint });
 }
 
 /** For EAGAIN from clone(2), also where Node calls it. */
 export const tooManyProcesses =
   'no more processes may be started: see ulimit -u, and pids.max of the cgroup of this process';
-
-/** For ENOSPC from clone(2). */
-export const tooManyNamespaces = 'too many namespaces exist, or they are nested too deep: see /proc/sys/user';
 
 /**
  * Whether this process is in a chroot(2) to a directory that is no mount point. A chroot to a mount point cannot be

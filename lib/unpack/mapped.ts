@@ -74,7 +74,7 @@ function start(program: Program): number {
 }
 
 function refused(error: SyscallError): Failure {
-  const hint = error.syscall === 'execve' ? {} : { hint: refusalHint(error.code) };
+  const hint = error.syscall === 'execve' ? {} : { hint: refusalHint(error.code, CLONE.NEWUSER) };
   return new Failure(Status.notPermitted, `--map: ${error.call}`, errnoText(error.code), { cause: error, ...hint });
 }
 

@@ -20,17 +20,25 @@ const chroot = `unshare -m sh -c '
 
 /** What has to be named, a script that has the command line in `$@`, and a file that only a kernel that can do this has. */
 const refusals: [who: string, script: string, flags: string[], named: RegExp, setting?: string][] = [
+  ...['user', 'pid', 'mnt', 'uts', 'ipc', 'cgroup', 'net'].map((kind): (typeof refusals)[number] => [
+    `a host that allows no ${kind} namespaces`,
+    `unshare -Ur sh -c 'echo 0 > /proc/sys/user/max_${kind}_namespaces; exec "$@"' sh "$@"`,
+    ['--userns', 'self', '--net', 'none'],
+    new RegExp(
+      `\\(ENOSPC\\); user\\.max_${kind}_namespaces is 0 on this host: sudo sysctl -w user\\.max_${kind}_namespaces=15000$`,
+    ),
+  ]),
   [
-    'a host that allows no user namespaces',
-    `unshare -Ur sh -c 'echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"' sh "$@"`,
+    'a host that allows no more namespaces of a kind than there are',
+    `unshare -Ur sh -c 'echo 1 > /proc/sys/user/max_uts_namespaces; exec unshare --uts "$@"' sh "$@"`,
     ['--userns', 'self'],
-    /\(ENOSPC\); user\.max_user_namespaces is 0 on this host: sudo sysctl -w user\.max_user_namespaces=/,
+    /\(ENOSPC\); user\.max_uts_namespaces is 1 on this host, and as many exist: sudo sysctl -w user\.max_uts_namespaces=2, or/,
   ],
   [
-    'a host that allows too few namespaces',
-    `unshare -Ur sh -c 'echo 0 > /proc/sys/user/max_pid_namespaces; exec "$@"' sh "$@"`,
-    [],
-    /\(ENOSPC\); too many namespaces exist, .* see \/proc\/sys\/user$/,
+    'a user namespace around this one that allows no more',
+    `unshare -Ur sh -c 'echo 0 > /proc/sys/user/max_uts_namespaces; exec unshare -Ur "$@"' sh "$@"`,
+    ['--userns', 'self'],
+    /\(ENOSPC\); user\.max_uts_namespaces of a user namespace around this one allows no more/,
   ],
   [
     'root of a user namespace',
@@ -49,6 +57,18 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp, se
     'setpriv --bounding-set=-sys_admin "$@"',
     [],
     /\(EPERM\); this process is confined, as inside another container: start that one with --cap-add SYS_ADMIN/,
+  ],
+  [
+    'root without the power to drop capabilities and to change ids',
+    'setpriv --bounding-set=-setpcap,-setuid,-setgid "$@"',
+    ['--cap-drop', 'SETPCAP', '--cap-drop', 'SETUID', '--cap-drop', 'SETGID'],
+    /\(EPERM\); this process is confined, .* with --cap-add SETPCAP --cap-add SETGID --cap-add SETUID$/,
+  ],
+  [
+    'root without the power over its network',
+    'setpriv --bounding-set=-net_admin "$@"',
+    ['--net', 'none'],
+    /^ioctl.* \(EPERM\); this process is confined, .* with --cap-add NET_ADMIN$/,
   ],
   [
     'the same where it cannot be known whether AppArmor confines',
@@ -127,6 +147,41 @@ for (const [who, script, flags, named, setting] of refusals) {
     assert.equal(status, 125);
   });
 }
+
+/** Calls that any program may make, so that only a filter or a policy can refuse them. */
+for (const [call, error] of [
+  ['socketpair', 'EACCES'],
+  ['memfd_create', 'EPERM'],
+  ['recvmsg', 'ENOSYS'],
+] as const) {
+  test(`a filter or a policy that refuses ${call} is blamed, and not this program`, {
+    skip: skip || needs('strace'),
+  }, async (t) => {
+    const strace = `strace -f -qq -o /dev/null -e inject=${call}:error=${error}`.split(' ');
+    const { status, stderr } = await run([...strace, 'md-isolate', '-t', makeRoot(t), 'true']);
+    const why = `^md-isolate: ${call}\\(.*\\(${error}\\); a filter or a policy of this host refuses what any program may do\n$`;
+    assert.match(stderr, new RegExp(why));
+    assert.equal(status, 125);
+  });
+}
+
+test('a call that a filter around this process says there is not is no call that the kernel lacks', {
+  skip: skip || needs('strace'),
+}, async (t) => {
+  const profile = {
+    defaultAction: 'SCMP_ACT_ALLOW',
+    syscalls: [{ names: ['pivot_root'], action: 'SCMP_ACT_ERRNO', errnoRet: 38 }],
+  };
+  const file = join(scratch(t), 'profile.json');
+  writeFileSync(file, JSON.stringify(profile));
+  const outer = ['md-isolate', '--privileged', '--seccomp', file, '--overlay', '-e', 'PATH', '/'];
+  const { status, stderr } = await run([...outer, 'md-isolate', makeRoot(t), 'true']);
+  assert.match(
+    stderr,
+    /^md-isolate: pivot_root.*\(ENOSYS\); this process is confined, .* with --security-opt seccomp=unconfined$/m,
+  );
+  assert.equal(status, 125);
+});
 
 const appArmor = '/sys/module/apparmor/parameters/enabled';
 const confinable = existsSync(appArmor) && readFileSync(appArmor, 'latin1').startsWith('Y');
