@@ -69,6 +69,38 @@ test('--cpuset-cpus: the command runs there and nowhere else', {
   assert.equal(await output(root, script, ['--cpuset-cpus', '0']), '0');
 });
 
+for (const error of ['EACCES', 'EROFS', 'ENODEV', 'EINVAL']) {
+  test(`a cgroup that cannot be removed (${error}) is told, and the status is that of the command`, {
+    skip: skip || needsControllers('pids') || needs('strace'),
+  }, async (t) => {
+    const strace = `strace -f -qq -o /dev/null -e inject=rmdir:error=${error}`;
+    const { status, stderr } = await shell(`${strace} md-isolate --pids-limit 9 "$1" sh -c "exit 3"`, [makeRoot(t)]);
+    assert.match(stderr, new RegExp(`^md-isolate: removing the cgroup /.*/md-\\d+-\\d+: .* \\(${error}\\)\n$`));
+    assert.equal(status, 3);
+    // The next one sweeps it.
+    assert.equal((await md('md-isolate', ['--pids-limit', '9', makeRoot(t), 'true'])).stderr, '');
+  });
+}
+
+test('a cgroup that somebody else has removed is no failure', {
+  skip: skip || needsControllers('pids') || needs('strace'),
+}, async (t) => {
+  const strace = 'strace -f -qq -o /dev/null -e inject=rmdir:error=ENOENT';
+  const { status, stderr } = await shell(`${strace} md-isolate --pids-limit 9 "$1" sh -c "exit 3"`, [makeRoot(t)]);
+  assert.deepEqual([status, stderr], [3, '']);
+  await md('md-isolate', ['--pids-limit', '9', makeRoot(t), 'true']);
+});
+
+test('cgroups that something else is mounted over are none', { skip: skip || needs('unshare') }, async (t) => {
+  const script = `unshare -m sh -c '
+    for at in $(grep -o " /sys/fs/cgroup[^ ]* .* - cgroup" /proc/self/mountinfo | cut -d " " -f 2 | sort -r); do umount -l $at; done
+    mount -t tmpfs tmpfs /mnt && mkdir /mnt/a && mount -t cgroup2 cgroup2 /mnt/a && mount -t tmpfs tmpfs /mnt/a || exit
+    exec md-isolate --pids-limit 9 "$1" true' sh "$1"`;
+  const { status, stderr } = await shell(script, [makeRoot(t)]);
+  assert.match(stderr, /^md-isolate: --pids-limit: this machine has no pids controller in its cgroups; /);
+  assert.equal(status, 125);
+});
+
 test('a step that fails before the cgroup is the reason that is told', {
   skip: skip || needsControllers('pids') || needs('strace'),
 }, async (t) => {

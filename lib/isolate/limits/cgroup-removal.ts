@@ -19,7 +19,7 @@ export function sweep(parent: string): void {
   for (const name of list(parent)) {
     const [, pid, started] = /^md-(?:supervisor-)?(\d+)-(\d+)$/.exec(name) ?? [];
     if (pid === undefined || startTime(pid) === started) continue;
-    ignoring(['EBUSY', 'ENOENT', 'EACCES', 'EPERM'], () => removeTree(join(parent, name)));
+    ignoring(['EBUSY', 'ENOENT', 'EACCES', 'EPERM', 'EROFS'], () => removeTree(join(parent, name)));
   }
 }
 
@@ -43,7 +43,8 @@ export function removeCgroup(directory: string): void {
   // A process that has been killed may take a moment to leave.
   for (let tries = 200; tries > 0; tries--) {
     try {
-      removeTree(directory);
+      // ENOENT: whoever has a part in the cgroups here has removed it.
+      ignoring(['ENOENT'], () => removeTree(directory));
       break;
     } catch (error) {
       if (errnoName(error) !== 'EBUSY') throw error;

@@ -5,12 +5,12 @@
  * As root the cgroups are `md/md-PID-STARTTIME` at the top of a hierarchy, as docker has its own below `docker`. An
  * ordinary user gets one below the own cgroup or one above it, where the system has delegated that (cgroup v2 only).
  */
-import { mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { errnoName, Failure, ignoring } from '../../pipe/failure.js';
+import { errnoName, Failure, failureOf, ignoring } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
-import { trace } from '../../pipe/trace.js';
-import { attempt, put, read, words } from './cgroup-files.js';
+import { trace, warn } from '../../pipe/trace.js';
+import { attempt, put, read } from './cgroup-files.js';
 import { type CgroupHost, cgroupHost, type Hierarchy } from './cgroup-host.js';
 import { enable, parentFor } from './cgroup-parent.js';
 import { ownName, removeCgroup, sweep } from './cgroup-removal.js';
@@ -33,11 +33,18 @@ export function createCgroup(limits: Limits): Cgroup {
 }
 
 export function probeCgroups(): CgroupHost {
-  return cgroupHost(
-    readFileSync('/proc/self/mountinfo', 'latin1'),
-    readFileSync('/proc/self/cgroup', 'latin1'),
-    (mount) => words(join(mount, 'cgroup.controllers')),
-  );
+  const textOf = (path: string) => {
+    try {
+      return readFileSync(path, 'latin1');
+    } catch (error) {
+      throw failureOf(error, path);
+    }
+  };
+  return cgroupHost(textOf('/proc/self/mountinfo'), textOf('/proc/self/cgroup'), (mount) => {
+    const file = join(mount, 'cgroup.controllers');
+    // Where something else is mounted on top of it, it is not there.
+    return existsSync(file) ? textOf(file).trim().split(/\s+/) : [];
+  });
 }
 
 /** Makes a cgroup in each hierarchy that has a controller of these writes, and makes them. Undoes all when one fails. */
@@ -45,14 +52,15 @@ export function cgroupOf(writes: readonly CgroupWrite[], host: CgroupHost): Cgro
   const directories: string[] = [];
   const leave: (() => void)[] = [];
   const remove = () => {
-    for (const directory of directories.splice(0)) removeCgroup(directory);
-    for (const goBack of leave.splice(0)) goBack();
+    for (const directory of directories.splice(0))
+      telling(`removing the cgroup ${directory}`, () => removeCgroup(directory));
+    for (const goBack of leave.splice(0)) telling('going back to the own cgroup', goBack);
   };
   try {
     for (const [hierarchy, mine] of byHierarchy(writes, host)) {
       const parent = parentFor(hierarchy, mine);
       leave.push(parent.leave);
-      sweep(parent.directory);
+      attempt(mine[0]!, `looking into ${parent.directory}`, () => sweep(parent.directory));
       directories.push(makeCgroup(parent.directory, hierarchy, mine));
       for (const write of mine) writeLimit(directories.at(-1)!, write);
     }
@@ -68,6 +76,15 @@ export function cgroupOf(writes: readonly CgroupWrite[], host: CgroupHost): Cgro
     },
     remove,
   };
+}
+
+/** Does `act`. A system error is told and no more: the command has ended, and its status stays that of the container. */
+function telling(what: string, act: () => void): void {
+  try {
+    act();
+  } catch (error) {
+    warn(failureOf(error, what).message);
+  }
 }
 
 function byHierarchy(writes: readonly CgroupWrite[], host: CgroupHost): Map<Hierarchy, CgroupWrite[]> {
