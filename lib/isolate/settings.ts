@@ -169,6 +169,10 @@ function named(line: string, flag: string): string {
 /** docker's format: a variable a line, `#` begins a comment, nothing is unquoted. */
 function envFile(path: string, text: string): string[] {
   const flag = `--env-file ${path}`;
+  if (text.includes('\0'))
+    throw new Failure(Status.data, flag, 'it has bytes that are 0, and no variable can have one', {
+      hint: "a variable is a line: tr '\\0' '\\n' makes that of /proc/PID/environ",
+    });
   const lines = text.split('\n').map((line) => line.replace(/\r$/, '').trimStart());
   return lines
     .filter((line) => line !== '' && !line.startsWith('#'))

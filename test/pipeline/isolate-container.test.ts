@@ -301,6 +301,8 @@ test('a volume that cannot be is refused with a reason', { skip }, async (t) => 
     [['-v', '/etc:/a/../sys'], /belongs to the kernel/],
     [['-v', '/etc:/'], /the root itself/],
     [['-v', '/etc:x'], /not absolute/],
+    [['-v', '/etc:/x', '-v', '/usr:/x/'], /the target \/x: it is named twice/],
+    [['--tmpfs', '/x', '--mount', 'type=bind,source=/etc,target=/x'], /the target \/x: it is named twice/],
     [['-v', '/etc'], /SOURCE:TARGET.*; --tmpfs TARGET/],
     [['-v', '/a:b:/x'], /unknown option "\/x"; --mount .* takes paths with a colon/],
     [['-v', '/etc:/x:color'], /unknown option "color"; ro, rw, .* are known/],

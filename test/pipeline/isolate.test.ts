@@ -222,6 +222,9 @@ test('Node itself takes no word of the command line, and does nothing that a fil
   writeFileSync(file, '=x\n');
   const nameless = await md('md-isolate', ['--env-file', file, root, 'true']);
   assert.equal(nameless.stderr, `md-isolate: --env-file ${file}: "=x" has no name\n`);
+  const environ = await md('md-isolate', ['--env-file', '/proc/self/environ', root, 'true']);
+  assert.match(environ.stderr, /^md-isolate: --env-file \/proc\/self\/environ: it has bytes that are 0, /);
+  assert.equal(environ.status, 125);
 });
 
 test('stdin, stdout and stderr are those of the caller, byte for byte', { skip }, async (t) => {

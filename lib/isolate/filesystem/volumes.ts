@@ -41,6 +41,7 @@ export type Volume = BindVolume | TmpfsVolume;
  * the image is not looked at, since the container gets a new /dev. Throws `Failure` 64.
  */
 export function placed(view: View, volumes: readonly Volume[], maps: IdMaps | undefined): Volume[] {
+  refuseTwice(volumes);
   return volumes.map((volume) => {
     const { path, kind } = volume.target.startsWith('dev/')
       ? { path: volume.target, kind: undefined }
@@ -59,6 +60,13 @@ export function placed(view: View, volumes: readonly Volume[], maps: IdMaps | un
     const covered = kind === undefined ? { mode: '1777' } : ownerOf(`${sideOf(view, path)}/${path}`, maps);
     return { ...volume, target: path, options: { ...covered, ...volume.options } };
   });
+}
+
+/** As docker: the one that is mounted last would hide the other without a word. */
+function refuseTwice(volumes: readonly Volume[]): void {
+  const targets = volumes.filter((volume) => !(volume.type === 'bind' && volume.isDevice)).map(({ target }) => target);
+  const twice = targets.find((target, i) => targets.indexOf(target) < i);
+  if (twice !== undefined) throw refused(`the target /${twice}`, 'it is named twice, and only one could be seen there');
 }
 
 /**
