@@ -119,6 +119,14 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp, se
     /\(ENOENT\); the tree lacks it, and it cannot be made there: --overlay helps.* room if the disk is full/,
   ],
   [
+    'a tree with a mount in it, for an overlay of an ordinary user',
+    `unshare -m sh -c '
+      for root; do [ ! -d "$root" ] || break; done
+      mount -t tmpfs tmpfs "$root/tmp" && exec "$@"' sh "$@"`,
+    ['--userns', 'self', '--overlay'],
+    /\(EINVAL\); .*\/root\/tmp is mounted, and in a user namespace no overlay .*: umount that$/,
+  ],
+  [
     'a file of the host at /dev/null, which a user namespace would get',
     `unshare -m sh -c 'mount -t tmpfs tmpfs /mnt; >/mnt/file; mount --bind /mnt/file /dev/null; exec "$@"' sh "$@"`,
     ['--userns', 'self'],

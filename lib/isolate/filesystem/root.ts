@@ -15,6 +15,7 @@ import {
 } from '../../sys/calls.js';
 import { AT, MNT, MOUNT_ATTR, MS, O, STATX, structStatx } from '../../sys/constants.js';
 import { EBUSY } from '../../sys/errno.js';
+import { mountPaths } from '../../sys/mountinfo.js';
 import { Block, compare, Result } from '../../sys/program.js';
 import { type Hint, type PlanStep, step } from '../step.js';
 import type { Layer } from './layer.js';
@@ -83,7 +84,8 @@ export function overlaySteps(directory: string, workshop: Result, options: Overl
     [directory, workshop, 'lower'],
     'The lower layer: fsconfig(2) takes up to 255 bytes, and /proc/mounts shows the container what it was told.',
   );
-  return overlayIn(workshop, 'in memory', [...upperSteps(workshop, options), lower], options);
+  const hint = (code: string) => mountedHint(code, directory, options);
+  return overlayIn(workshop, 'in memory', [...upperSteps(workshop, options), lower], options, { hint });
 }
 
 /** An overlay like that, of the three parts in the directory of a layer. */
@@ -97,7 +99,8 @@ export function layerSteps(layer: Layer, options: OverlayOptions): Root {
   ];
   // A directory that is renamed is copied, whatever the kernel's default is: view.ts does not look elsewhere for it.
   const parameters = { redirect_dir: 'nofollow' };
-  const { fd, steps } = overlayIn(place, 'in this directory', parts, options, { parameters, hint: unfit });
+  const hint = (code: string) => mountedHint(code, layer.view.lower, options) ?? unfit(code);
+  const { fd, steps } = overlayIn(place, 'in this directory', parts, options, { parameters, hint });
   return { fd, steps: options.user ? [...steps, emptiableStep(place)] : steps };
 }
 
@@ -176,6 +179,16 @@ function overlayIn(
       ...attachOverRoot(overlay.fd),
     ],
   };
+}
+
+/** In a user namespace an overlay would uncover what is below a mount of the host: kernel, clone_private_mount(). */
+function mountedHint(code: string, tree: string, { user }: OverlayOptions): string | undefined {
+  if (code !== 'EINVAL' || !user) return undefined;
+  const mounted = mountPaths().find((path) => path.startsWith(`${Buffer.from(tree).toString('latin1')}/`));
+  return (
+    mounted &&
+    `${mounted} is mounted, and in a user namespace no overlay can lie over a tree with a mount in it: umount that`
+  );
 }
 
 function unfit(code: string): string | undefined {
