@@ -36,7 +36,9 @@ export interface Command<F extends Flags> {
    * for `md-isolate`, as in docker. Such a command writes no error document, since stdout belongs to that command, too.
    */
   ownFailure?: number;
-  /** Ends the process after success; `process.exit` by default. */
+  /**
+   * Ends the process; `process.exit` by default, which aborts where a terminal that Node began with has hung up by then.
+   */
   end?: (status: number) => never;
 }
 
@@ -60,10 +62,11 @@ export function main<F extends Flags>(
   run: (context: Context<F>) => Promise<number | undefined>,
 ): void {
   nameCommand(command.name);
-  const fail = (error: unknown) => process.exit(report(command, error));
+  const end = command.end ?? ((status: number) => process.exit(status));
+  const fail = (error: unknown) => end(report(command, error));
   // What a listener throws reaches no promise. Node would show a line of the bundle, which is long, and end with 1.
   process.on('uncaughtException', fail);
-  start(command, run).then(command.end ?? ((status) => process.exit(status)), fail);
+  start(command, run).then(end, fail);
 }
 
 async function start<F extends Flags>(

@@ -1,7 +1,7 @@
 /** `md-isolate` at a real terminal: full-screen programs, job control, and the terminal afterwards. As root, in tmux. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -178,6 +178,25 @@ test('closing the window leaves a command that has a handler for it the time to 
   await until(() => existsSync(join(root, 'tmp/up')));
   terminal.end();
   await until(() => existsSync(join(root, 'tmp/over')));
+});
+
+test('closing the window while the command writes ends both without an abort of Node', {
+  skip: needsContainer,
+}, async (t) => {
+  const root = makeRoot(t);
+  const terminal = new TestTerminal(t);
+  await terminal.see('shell> ');
+  const [told, status] = [join(root, 'told'), join(root, 'status')];
+  const writing = `${isolate} ${root} sh -c 'while :; do echo in; done'`;
+  const script = join(root, 'script');
+  writeFileSync(script, `trap : HUP; ${writing} 2>${told}; echo $? >${status}\n`);
+  terminal.type(`sh ${script}\r`);
+  await terminal.see(/in\r\nin\r\n/);
+  terminal.end();
+  await until(() => existsSync(status) && readFileSync(status, 'latin1') !== '');
+  assert.equal(readFileSync(told, 'latin1'), '');
+  // 137 where SIGHUP came first, 141 where writing failed first.
+  assert.match(readFileSync(status, 'latin1'), /^(137|141)\n$/);
 });
 
 test('the exit status of the command comes back through a terminal', { skip: needsContainer }, async (t) => {

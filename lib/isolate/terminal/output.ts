@@ -2,7 +2,7 @@
  * What a container writes, on its way to a descriptor of the caller's: from its terminal, or from a pipe in the place
  * of a socket. Nothing here makes the whole process wait, since signals have to be passed on meanwhile.
  */
-import { closeSync, readSync, write } from 'node:fs';
+import { closeSync, fstatSync, readSync, write } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { errnoName, failureOf, hasErrno } from '../../pipe/failure.js';
 import { ReaderGone } from '../../pipe/output.js';
@@ -133,12 +133,17 @@ async function writeOut(to: number, bytes: Uint8Array): Promise<void> {
       at += await writePiece(to, bytes.subarray(at));
     } catch (error) {
       const name = errnoName(error);
-      if (name === 'EPIPE' || name === 'ECONNRESET') throw new ReaderGone();
+      if (name === 'EPIPE' || name === 'ECONNRESET' || (name === 'EIO' && hasHungUp(to))) throw new ReaderGone();
       if (name !== 'EAGAIN') throw failureOf(error, `writing to ${nameOf(to)}`);
       // Another process made it non-blocking, and it is full: wait as a blocking write would.
       await new Promise((resolve) => setTimeout(resolve, fullMs));
     }
   }
+}
+
+/** Whether an EIO tells of a terminal whose other side is closed, as by closing the window, and not of a disk. */
+function hasHungUp(to: number): boolean {
+  return fstatSync(to).isCharacterDevice();
 }
 
 function writePiece(to: number, bytes: Uint8Array): Promise<number> {
