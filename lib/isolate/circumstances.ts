@@ -21,7 +21,7 @@ import { nullDevices, refuseDirectories, statStdio, stdioPipes } from './termina
 import { readAccountFiles } from './user/accounts.js';
 import { chooseCapabilities, missingCapabilities } from './user/capabilities.js';
 import { chooseMaps, hasGroups, ttyGroup } from './user/userns.js';
-import { type Identity, identify } from './user/users.js';
+import { hasNames, type Identity, identify } from './user/users.js';
 
 export interface Findings {
   /** What the plan depends on. */
@@ -53,7 +53,9 @@ export async function findCircumstances(
   if (bindDevices) checkDevices();
   const kept = keptCapabilities(settings, maps ? allCapabilities(host) : host.capabilities);
   if (maps && settings.overlay && settings.layer === undefined) warnOfMemory(release());
-  const identity = identify(settings.user, readAccountFiles(view), groupsFor(settings, maps));
+  const groups = groupsFor(settings, maps);
+  const accounts = readAccountFiles(view, hasNames(settings.user, groups));
+  const identity = identify(settings.user, accounts, groups);
   if (maps) warnOfNamesake(settings, identity, maps);
   const { filter, report } = await chooseFilter(settings, kept);
   const detachKeys = await detachKeysOf(settings);

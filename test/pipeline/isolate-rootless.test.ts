@@ -65,14 +65,19 @@ test('an ordinary user gets a throwaway overlay as well', { skip }, async (t) =>
   assert.deepEqual(describeTree(root), before);
 });
 
-test('an account file of the image that an ordinary user may not read is named', { skip }, async (t) => {
+test('an account file of the image that an ordinary user may not read is a warning, and an error for a name', {
+  skip,
+}, async (t) => {
   const { root, isolate } = await prepare(t);
   const path = join(root, 'etc/passwd');
   chownSync(path, 0, 0);
   chmodSync(path, 0o600);
-  const { stderr, status } = await isolate(root, 'true');
-  assert.equal(status, 125);
-  assert.match(stderr, /^md-isolate: \/etc\/passwd of the image: permission denied \(EACCES\); .*chmod a\+r\n$/);
+  const { stdout, stderr } = await isolate(root, 'echo', 'in');
+  assert.equal(stdout, 'in\n');
+  assert.match(stderr, /^md-isolate: \/etc\/passwd of the image: permission denied \(EACCES\); the command runs .*\n$/);
+  const named = await isolate('-u', 'root', root, 'true');
+  assert.equal(named.status, 125);
+  assert.match(named.stderr, /^md-isolate: \/etc\/passwd of the image: permission denied \(EACCES\); .*chmod a\+r\n$/);
 });
 
 test('a file of the host that an ordinary user may not read is named', { skip }, async (t) => {

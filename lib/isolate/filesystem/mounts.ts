@@ -160,13 +160,15 @@ export interface TargetOptions {
 function hintAt(path: string, kind: TargetKind, links: TargetOptions['links']): Hint {
   const other = `the image has something else than a ${kind} at /${path}`;
   const refused = links === 'none' ? `${other}; a symbolic link there is refused, since it could lead anywhere` : other;
-  return (code) => (code === 'ENOENT' ? cannotBeMade : code === 'EAGAIN' ? renaming : refused);
+  return (code) => (Object.hasOwn(hints, code) ? hints[code] : refused);
 }
 
-const cannotBeMade =
-  "the tree lacks it, and it cannot be made there: --overlay helps if the tree is read-only, a tree of your own if it is another user's, and room if the disk is full";
-
-const renaming = 'something on this machine was renamed at that moment, and the path has a ".." in it: try again';
+const hints: Record<string, string> = {
+  ENOENT:
+    "the tree lacks it, and it cannot be made there: --overlay helps if the tree is read-only, a tree of your own if it is another user's, and room if the disk is full",
+  EACCES: 'a directory there is of an owner that the container does not have, and lets nobody else in',
+  EAGAIN: 'something on this machine was renamed at that moment, and the path has a ".." in it: try again',
+};
 
 /** Opens a mount point below `root`, making what is missing of it. */
 export function target(

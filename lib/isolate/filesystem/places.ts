@@ -47,17 +47,22 @@ export function placeInside(view: View, path: string): Place {
   return way.at(-1)!;
 }
 
+/**
+ * What the container may find at a place. Root of a user namespace may look where this process may not: into a directory
+ * of another of its ids, or one without permissions. Then it is taken for one without a link in it. The child sees whether
+ * that is so, since it follows none.
+ */
 function lookAt(view: View, place: string): { kind: Place['kind']; link?: string } {
-  const side = sideOf(view, place);
-  if (side === undefined) return { kind: undefined };
-  const path = `${side}/${place}`;
   try {
+    const side = sideOf(view, place);
+    if (side === undefined) return { kind: undefined };
+    const path = `${side}/${place}`;
     const stats = lstatSync(path);
     if (stats.isSymbolicLink()) return { kind: 'other', link: readlinkSync(path) };
     return { kind: stats.isDirectory() ? 'directory' : 'other' };
   } catch (error) {
-    if (hasErrno(error, 'ENOENT', 'ENOTDIR')) return { kind: undefined };
-    throw failureOf(error, path);
+    if (hasErrno(error, 'ENOENT', 'ENOTDIR', 'EACCES')) return { kind: undefined };
+    throw failureOf(error, `/${place} of the image`);
   }
 }
 

@@ -4,7 +4,6 @@
  * Source: kernel, Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories".
  */
 import { lstatSync, type Stats } from 'node:fs';
-import { failingAs } from '../../pipe/failure.js';
 import { lgetxattr } from '../../sys/calls.js';
 
 export interface View {
@@ -15,7 +14,7 @@ export interface View {
 
 /**
  * In which of the two directories the container finds `path`, which has no links in it; undefined when the upper one says
- * that it is in neither. It need not be in the lower one. Throws `Failure` where this user may not look.
+ * that it is in neither. It need not be in the lower one. Throws EACCES where this process may not look.
  */
 export function sideOf({ lower, upper }: View, path: string): string | undefined {
   if (upper === undefined) return lower;
@@ -23,20 +22,13 @@ export function sideOf({ lower, upper }: View, path: string): string | undefined
   let isHidden = false;
   for (let depth = 1; depth <= parts.length; depth++) {
     const above = `${upper}/${parts.slice(0, depth).join('/')}`;
-    const stat = statOf(above, path);
+    const stat = lstatSync(above, { throwIfNoEntry: false });
     if (stat === undefined) return isHidden ? undefined : lower;
     if (isWhiteout(stat)) return undefined;
     if (!stat.isDirectory()) return depth === parts.length ? upper : undefined;
     isHidden ||= isOpaque(above);
   }
   return upper;
-}
-
-function statOf(above: string, path: string): Stats | undefined {
-  // An ordinary user's container can have files of other owners, who keep their directories to themselves.
-  return failingAs(`/${path} of the layer`, () => lstatSync(above, { throwIfNoEntry: false }), {
-    hint: 'this user has to be able to enter its directories: chmod a+x',
-  });
 }
 
 function isWhiteout(stat: Stats): boolean {

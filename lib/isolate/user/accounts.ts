@@ -1,9 +1,11 @@
 /** Reads the image's account files, which may be as hostile as everything else in it. */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { Failure, failingAs, failureOf } from '../../pipe/failure.js';
+import { errnoText, Failure, failingAs, failureOf, hasErrno } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
+import { warn } from '../../pipe/trace.js';
 import { openHow } from '../../sys/calls.js';
 import { O, RESOLVE } from '../../sys/constants.js';
+import { EACCES } from '../../sys/errno.js';
 import { openIn } from '../../sys/open-in.js';
 import { isErrno } from '../../sys/syscall.js';
 import { whatRootIs } from '../document.js';
@@ -14,9 +16,29 @@ import type { AccountFiles } from './users.js';
 /** Ample: 10,000 users have 0.6 MB. A larger file is no account file. */
 const maxBytes = 4 * 1024 * 1024;
 
-/** The text of /etc/passwd and /etc/group; each empty when there is no such regular file in the image. */
-export function readAccountFiles(view: View): AccountFiles {
-  return { passwd: readIn(view, 'etc/passwd'), group: readIn(view, 'etc/group') };
+/**
+ * The text of /etc/passwd and /etc/group; each empty when there is no such regular file in the image. One that this user
+ * may not read is a warning, or a `Failure` where it is `needed`.
+ */
+export function readAccountFiles(view: View, needed: boolean): AccountFiles {
+  const closed: string[] = [];
+  const read = (path: string) => {
+    try {
+      return readIn(view, path);
+    } catch (error) {
+      if (!needed && hasErrno(error, 'EACCES')) {
+        closed.push(`/${path}`);
+        return '';
+      }
+      throw failureOf(error, `/${path} of the image`, { hint: 'this user has to be able to read it: chmod a+r' });
+    }
+  };
+  const files = { passwd: read('etc/passwd'), group: read('etc/group') };
+  if (closed.length > 0)
+    warn(
+      `${closed.join(' and ')} of the image: ${errnoText('EACCES')}; the command runs as a user without an entry there`,
+    );
+  return files;
 }
 
 function readIn(view: View, path: string): string {
@@ -39,6 +61,7 @@ function readIn(view: View, path: string): string {
  */
 function readInside(directory: number, path: string): string {
   const handle = openIn(directory, path, openHow(O.PATH | O.CLOEXEC, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS));
+  if (handle === -EACCES) throw Object.assign(new Error('it may not be looked up'), { code: 'EACCES' });
   if (isErrno(handle)) return '';
   try {
     if (!fstatSync(handle).isFile()) return '';
@@ -48,8 +71,6 @@ function readInside(directory: number, path: string): string {
     } finally {
       closeSync(fd);
     }
-  } catch (error) {
-    throw failureOf(error, `/${path} of the image`, { hint: 'this user has to be able to read it: chmod a+r' });
   } finally {
     closeSync(handle);
   }

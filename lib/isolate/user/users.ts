@@ -65,6 +65,11 @@ export function identify(spec: string, files: AccountFiles, added: readonly stri
   return { uid: account.uid, gid: account.gid, groups: [...gids], home: account.home };
 }
 
+/** Whether a user or a group is told by a name, which the files have to tell the number of. */
+export function hasNames(spec: string, added: readonly string[]): boolean {
+  return [...spec.split(/:(.*)/s), ...added].some((name) => /[^0-9]/.test(name));
+}
+
 function findAccount(spec: string, passwd: string): Account {
   const accounts = parseAccounts(passwd);
   const uid = asId(spec, '--user: user');
