@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { ioctlTermios, prlimit64 } from '../sys/calls.js';
 import { RLIMIT, TC } from '../sys/constants.js';
+import { refusedCall } from '../sys/refusals.js';
 import { isErrno } from '../sys/syscall.js';
 import type { ResourceLimit } from './limits/limits.js';
 
@@ -31,9 +32,13 @@ export function callerOf(): Caller {
  */
 function openFileLimit(): ResourceLimit {
   const value = Buffer.alloc(16);
-  const ask = (pid: number) => !isErrno(prlimit64.try(pid, RLIMIT.NOFILE, null, value));
-  const soft = ask(process.ppid) ? value.readBigUInt64LE(0) : 1024n;
-  if (!ask(0)) throw new Error('prlimit64 of the own process failed');
+  const known = !isErrno(prlimit64.try(process.ppid, RLIMIT.NOFILE, null, value));
+  const soft = known ? value.readBigUInt64LE(0) : 1024n;
+  try {
+    prlimit64(0, RLIMIT.NOFILE, null, value);
+  } catch (error) {
+    throw refusedCall(error);
+  }
   const hard = value.readBigUInt64LE(8);
   value.writeBigUInt64LE(soft < hard ? soft : hard, 0);
   return { resource: RLIMIT.NOFILE, value };

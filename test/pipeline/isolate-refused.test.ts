@@ -161,6 +161,7 @@ for (const [call, error] of [
   ['socketpair', 'EACCES'],
   ['memfd_create', 'EPERM'],
   ['recvmsg', 'ENOSYS'],
+  ['prlimit64', 'EPERM'],
 ] as const) {
   test(`a filter or a policy that refuses ${call} is blamed, and not this program`, {
     skip: skip || needs('strace'),
