@@ -51,7 +51,7 @@ export function probeHost(view: View, { devices }: ProbeOptions): Host {
     hint: 'the kernel answers most questions there: mount -t proc proc /proc',
   });
   return {
-    lastCapability: Number(readFileSync('/proc/sys/kernel/cap_last_cap', 'latin1')),
+    lastCapability: lastCapability(),
     capabilities: statusBits(status, 'CapPrm'),
     ignoredSignals: statusBits(status, 'SigIgn').map((bit) => bit + 1),
     present: new Set([...maskedPaths.map(([path]) => path), ...readOnlyPaths].filter((path) => existsSync(`/${path}`))),
@@ -65,6 +65,13 @@ export function probeHost(view: View, { devices }: ProbeOptions): Host {
     hosts: textOf('/etc/hosts'),
     resolvConf: textOf('/etc/resolv.conf'),
   };
+}
+
+function lastCapability(): number {
+  const path = '/proc/sys/kernel/cap_last_cap';
+  return failingAs(path, () => Number(readFileSync(path, 'latin1')), {
+    hint: 'the proc mounted here shows processes alone (subset=pid): mount it without that; in a unit of systemd it is called ProcSubset=pid',
+  });
 }
 
 function directoryStats(root: string) {

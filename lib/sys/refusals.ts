@@ -37,6 +37,9 @@ function hasProfile(path: string, read: typeof kernelText): boolean {
  */
 export function refusalHint(code: string, flags: number): string {
   if (code === 'ENOSPC') return namespaceLimitHint(flags);
+  if (code === 'ENOMEM') return tooLittleMemory;
+  if (kernelText('/proc/self/uid_map') === undefined)
+    return `this kernel is built without user namespaces${orAsRoot()}`;
   const known = refusal();
   if (known) return known;
   if (isChrooted())
@@ -59,6 +62,9 @@ export function refusedCall(error: unknown): unknown {
     : undefined;
   return failureOf(error, error.call, { hint });
 }
+
+const tooLittleMemory =
+  'there is no memory for one more process: see memory.max of the cgroup of this one, and vm.overcommit_memory';
 
 /** For EAGAIN from clone(2), also where Node calls it. */
 export const tooManyProcesses =

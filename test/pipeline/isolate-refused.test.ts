@@ -99,6 +99,12 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp, se
     /^\/proc\/self\/status: no such file or directory \(ENOENT\); .*mount -t proc proc \/proc$/,
   ],
   [
+    'a proc that shows processes alone, as with ProcSubset=pid of systemd',
+    `unshare -pf -m sh -c 'mount -t proc -o subset=pid proc /proc && "$@"' sh "$@"`,
+    [],
+    /^\/proc\/sys\/kernel\/cap_last_cap: no such file or directory \(ENOENT\); .* called ProcSubset=pid$/,
+  ],
+  [
     'a chroot, for an ordinary user',
     chroot,
     ['--userns', 'self'],
@@ -173,6 +179,15 @@ for (const [call, error] of [
     assert.equal(status, 125);
   });
 }
+
+test('too little memory for a user namespace is not blamed on a policy', {
+  skip: skip || needs('strace'),
+}, async (t) => {
+  const strace = 'strace -f -qq -o /dev/null -e inject=clone:error=ENOMEM'.split(' ');
+  const { status, stderr } = await run([...strace, 'md-isolate', '--userns', 'self', makeRoot(t), 'true']);
+  assert.match(stderr, /^md-isolate: clone.* \(ENOMEM\); there is no memory for one more process: .*\n$/);
+  assert.equal(status, 125);
+});
 
 test('a call that a filter around this process says there is not is no call that the kernel lacks', {
   skip: skip || needs('strace'),
