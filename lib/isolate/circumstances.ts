@@ -10,7 +10,7 @@ import { type IdMaps, inUserNamespace, isMapped } from '../sys/userns.js';
 import { bindsDevices } from './filesystem/devices.js';
 import type { Layer } from './filesystem/layer.js';
 import { missing, placed } from './filesystem/volumes.js';
-import { checkDevices, type Host, heatCounters, mountsInSys, probeHost } from './host.js';
+import { checkDevices, checkSys, type Host, heatCounters, mountsInSys, probeHost } from './host.js';
 import { networkSysctls } from './limits/sysctl.js';
 import type { Circumstances } from './plan.js';
 import { chooseFilter } from './seccomp/choose.js';
@@ -51,6 +51,7 @@ export async function findCircumstances(
   const host = probeHost(view, { devices: settings.privileged && maps === undefined });
   const bindDevices = bindsDevices(maps !== undefined, host.capabilities);
   if (bindDevices) checkDevices();
+  if (maps && settings.network === 'host') checkSys();
   const kept = keptCapabilities(settings, maps ? allCapabilities(host) : host.capabilities);
   if (maps && settings.overlay && settings.layer === undefined) warnOfMemory(release());
   const groups = groupsFor(settings, maps);

@@ -95,6 +95,14 @@ export function checkDevices(): void {
   }
 }
 
+/** Throws `Failure` when there is no sysfs of the host, which some containers get. */
+export function checkSys(): void {
+  if (existsSync('/sys/fs')) return;
+  throw new Failure(Status.isolate, '/sys', 'nothing is mounted there on this host', {
+    hint: 'sudo mount -t sysfs sysfs /sys, or run this as root',
+  });
+}
+
 /**
  * Directories with counters of how often each processor became too hot, which reveal what other users do. Virtual
  * machines have none. Source: moby, MaskedPaths.

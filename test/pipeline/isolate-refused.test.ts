@@ -99,6 +99,12 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp, se
     /^\/proc\/self\/status: no such file or directory \(ENOENT\); .*mount -t proc proc \/proc$/,
   ],
   [
+    'a host without /sys, which a user namespace would get',
+    `unshare -m sh -c 'umount -l /sys; exec "$@"' sh "$@"`,
+    ['--userns', 'self'],
+    /^\/sys: nothing is mounted there on this host; sudo mount -t sysfs sysfs \/sys/,
+  ],
+  [
     'a proc that shows processes alone, as with ProcSubset=pid of systemd',
     `unshare -pf -m sh -c 'mount -t proc -o subset=pid proc /proc && "$@"' sh "$@"`,
     [],
