@@ -50,11 +50,18 @@ function missingCallHint(syscall: string): string {
 /** What every container of root takes: docker takes no more than SYS_ADMIN away, unless it is told to. */
 const powers: readonly Capability[] = ['SYS_ADMIN', 'SETPCAP', 'SETGID', 'SETUID'];
 
+/** What some containers take besides. */
+const furtherPowers: Record<string, readonly Capability[]> = {
+  // --net none: the only ioctl(2) of a plan for which a capability is needed brings lo up.
+  ioctl: ['NET_ADMIN'],
+  // An overlay has a directory without permissions for its own work.
+  fsconfig: ['DAC_OVERRIDE'],
+};
+
 /** The hint when the kernel refuses a call to root. */
 function powerlessHint(syscall: string): string {
   if (inUserNamespace()) return 'root here is only root of a user namespace: --userns self can work with that';
-  // The only ioctl(2) of a plan for which a capability is needed brings lo up.
-  const needed: readonly Capability[] = syscall === 'ioctl' ? [...powers, 'NET_ADMIN'] : powers;
+  const needed = [...powers, ...(furtherPowers[syscall] ?? [])];
   return refusedHint(needed) ?? 'root is not enough here: a policy of this host takes its powers away';
 }
 

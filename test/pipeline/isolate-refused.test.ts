@@ -71,6 +71,12 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp, se
     /^ioctl.* \(EPERM\); this process is confined, .* with --cap-add NET_ADMIN$/,
   ],
   [
+    'root without the power over files that an overlay takes',
+    'setpriv --bounding-set=-dac_override "$@"',
+    ['--overlay', '--cap-drop', 'DAC_OVERRIDE'],
+    /^fsconfig.* \(EACCES\); this process is confined, .* with --cap-add DAC_OVERRIDE$/,
+  ],
+  [
     'the same where it cannot be known whether AppArmor confines',
     `unshare -m sh -c '
       mount -t tmpfs tmpfs /sys/module && mkdir -p /sys/module/apparmor/parameters || exit
