@@ -62,11 +62,13 @@ export function placed(view: View, volumes: readonly Volume[], maps: IdMaps | un
   });
 }
 
-/** As docker: the one that is mounted last would hide the other without a word. */
+/** As docker: of two at the same place the first would be hidden without a word. Two tmpfs are as good as one. */
 function refuseTwice(volumes: readonly Volume[]): void {
-  const targets = volumes.filter((volume) => !(volume.type === 'bind' && volume.isDevice)).map(({ target }) => target);
-  const twice = targets.find((target, i) => targets.indexOf(target) < i);
-  if (twice !== undefined) throw refused(`the target /${twice}`, 'it is named twice, and only one could be seen there');
+  const shown = volumes.filter((volume) => !(volume.type === 'bind' && volume.isDevice));
+  const twice = shown.find(({ type, target }, i) =>
+    shown.slice(0, i).some((other) => other.target === target && (type === 'bind' || other.type === 'bind')),
+  );
+  if (twice) throw refused(`the target /${twice.target}`, 'it is named twice, and only one could be seen there');
 }
 
 /**
