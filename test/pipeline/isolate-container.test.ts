@@ -297,6 +297,8 @@ test('a volume that cannot be is refused with a reason', { skip }, async (t) => 
   const cases: [string[], RegExp][] = [
     [['-v', '/nosuch:/x'], /\/nosuch: no such file or directory/],
     [['-v', 'name:/x'], /named volumes do not exist here/],
+    [['--volume=~/dir:/x'], /"~\/dir" is no path; the shell replaces ~ only .*: write \$HOME$/m],
+    [['--mount', 'type=bind,source=~/dir,target=/x'], /\/~\/dir: no such file .*; the shell replaces ~ only/],
     [['-v', '/etc:/proc/x'], /belongs to the kernel/],
     [['-v', '/etc:/a/../sys'], /belongs to the kernel/],
     [['-v', '/etc:/'], /the root itself/],

@@ -18,7 +18,7 @@ export function volumeOf(text: string): BindVolume {
     throw usage(
       flag,
       `${JSON.stringify(source)} is no path`,
-      'named volumes do not exist here; write ./NAME for a directory',
+      tildeHint(source) ?? 'named volumes do not exist here; write ./NAME for a directory',
     );
   }
   // The last three are for docker's desktop on a Mac, and have no meaning elsewhere.
@@ -164,8 +164,13 @@ function tmpfs(target: string, options: Record<string, string>, attributes: numb
 
 function bind(source: string, target: string, readOnly: boolean, flag: string): BindVolume {
   const path = onHost(flag, source, () => resolve(source));
-  const directory = onHost(flag, path, () => statSync(path).isDirectory());
+  const directory = onHost(flag, path, () => statSync(path).isDirectory(), tildeHint(source));
   return { type: 'bind', source: path, kind: directory ? 'directory' : 'file', target: inside(target, flag), readOnly };
+}
+
+/** For `--volume=~/DIR:...` and `source=~/DIR`. */
+function tildeHint(source: string): string | undefined {
+  return source.startsWith('~') ? 'the shell replaces ~ only at the beginning of a word: write $HOME' : undefined;
 }
 
 /** The target without its leading slash, normalized. Throws `Failure` 64 for one that is not absolute. */
@@ -175,11 +180,11 @@ export function inside(target: string, flag: string): string {
 }
 
 /** Does something with `path` on the host. Throws `Failure` 125 that names the flag and the path. */
-export function onHost<T>(flag: string, path: string, work: () => T): T {
+export function onHost<T>(flag: string, path: string, work: () => T, hint?: string): T {
   try {
     return work();
   } catch (error) {
-    throw new Failure(Status.isolate, flag, `${path}: ${failureOf(error, path).why}`, { cause: error });
+    throw new Failure(Status.isolate, flag, `${path}: ${failureOf(error, path).why}`, { cause: error, hint });
   }
 }
 
