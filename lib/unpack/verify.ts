@@ -8,7 +8,7 @@ import { type ByteString, fromBytes, joinPath, namedPath, shown, toBytes } from 
 import { chmodAt, entriesOf, openDirectory } from './tree/directory.js';
 import { type Stat, statAt, statOf } from './tree/stat.js';
 import type { Unset } from './tree/unset.js';
-import { namesFrom } from './tree/xattrs.js';
+import { isOfFilesystem, namesFrom } from './tree/xattrs.js';
 
 /**
  * One property of one path that differs. `missing` and `extra`: only one side has the path. `link`: a file with several
@@ -65,7 +65,10 @@ export function compareTree(dir: string, image: number, compared: Compared, repo
   });
   failingAs(dir, () => {
     const tree = openat(AT.FDCWD, dir, O.RDONLY | O.DIRECTORY | O.CLOEXEC, 0);
-    comparison.root({ tree, image });
+    // On btrfs a descriptor shows the entries that were there when it was opened, and this one was before the unpacking.
+    const filled = openat(image, '.', openDirectory, 0);
+    comparison.root({ tree, image: filled });
+    close(filled);
     close(tree);
   });
   return count;
@@ -304,7 +307,7 @@ function targetOf(dir: number, name: ByteString): ByteString {
   return fromBytes(buffer, 0, readlinkat(dir, toBytes(name), buffer, buffer.length));
 }
 
-/** The values in hexadecimal. The label of SELinux is left out: it is this machine's and not the image's. */
+/** The values in hexadecimal. The label of SELinux and the like are left out: they are this machine's and not the image's. */
 function xattrsOf(dir: number, name: ByteString): Map<string, string> {
   const path = toBytes(`/proc/self/fd/${dir}/${name}`);
   const names = namesFrom((list) =>
@@ -313,7 +316,9 @@ function xattrsOf(dir: number, name: ByteString): Map<string, string> {
   const value = Buffer.allocUnsafe(65536);
   const hex = (it: ByteString) =>
     value.toString('hex', 0, Math.max(0, lgetxattr.try(path, toBytes(it), value, value.length)));
-  return new Map(names.filter((it) => it !== 'security.selinux').map((it) => [shown(it), hex(it)]));
+  return new Map(
+    names.filter((it) => it !== 'security.selinux' && !isOfFilesystem(it)).map((it) => [shown(it), hex(it)]),
+  );
 }
 
 function xattrText(xattrs: Map<string, string>): string {

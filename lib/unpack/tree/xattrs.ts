@@ -37,7 +37,7 @@ export function applyXattrs(at: number | ByteString, xattrs: Xattrs, path: ByteS
 /** The same for a directory from a lower layer: attributes that the new entry does not have are removed. */
 export function replaceXattrs(fd: number, xattrs: Xattrs | undefined, path: ByteString): Unset {
   for (const name of namesFrom((list) => flistxattr.try(fd, list, list.length))) {
-    if (isLeftOut(name) || xattrs?.has(name)) continue;
+    if (isLeftOut(name) || isOfFilesystem(name) || xattrs?.has(name)) continue;
     const result = fremovexattr.try(fd, toBytes(name));
     if (result < 0 && result !== -ENODATA && !isTolerated(-result)) {
       throw new SyscallError('fremovexattr', -result, shown(name));
@@ -83,6 +83,14 @@ function notSet(path: ByteString, name: ByteString, errno: number): Failure {
  */
 function isLeftOut(name: ByteString): boolean {
   return name === 'security.selinux' || name.startsWith('trusted.overlay.') || name.startsWith('user.overlay.');
+}
+
+/**
+ * What some filesystems show as an attribute and no image brings: `system.nfs4_acl`, which is the mode in other words and
+ * cannot be removed, and `btrfs.compression`, which a directory has from the one around it.
+ */
+export function isOfFilesystem(name: ByteString): boolean {
+  return !/^(?:user\.|trusted\.|security\.|system\.posix_acl_(?:access|default)$)/.test(name);
 }
 
 function isTolerated(errno: number): boolean {

@@ -1,0 +1,38 @@
+/** Comparing a tree with an image, where filesystems have ways of their own. */
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { close, openat } from '../../lib/sys/calls.js';
+import { AT } from '../../lib/sys/constants.js';
+import { entriesOf, openDirectory } from '../../lib/unpack/tree/directory.js';
+import { isOfFilesystem } from '../../lib/unpack/tree/xattrs.js';
+import { compareTree, type Difference } from '../../lib/unpack/verify.js';
+import { scratch } from '../support/run.js';
+
+test("the image's root may have been opened before anything was in it, which on btrfs shows nothing later", (t) => {
+  const directory = scratch(t);
+  for (const name of ['tree', 'image']) {
+    mkdirSync(join(directory, name));
+    writeFileSync(join(directory, name, 'f'), 'x');
+  }
+  const image = openat(AT.FDCWD, join(directory, 'image'), openDirectory, 0);
+  // Its position is at the end then: on any filesystem there is nothing more to read.
+  assert.deepEqual(entriesOf(image), ['f']);
+  const found: Difference[] = [];
+  const compared = { isDescribed: () => false, isWanted: () => true, unset: () => undefined };
+  compareTree(join(directory, 'tree'), image, compared, (difference) => found.push(difference));
+  close(image);
+  assert.deepEqual(
+    found.filter(({ difference }) => difference !== 'mtime'),
+    [],
+  );
+});
+
+test('an attribute that a filesystem shows of its own accord is not taken for one of the image', () => {
+  const names = ['user.a', 'trusted.a', 'security.capability', 'system.posix_acl_default', 'system.posix_acl_access'];
+  assert.deepEqual(names.filter(isOfFilesystem), []);
+  // NFS, CIFS and btrfs. The first cannot be removed: EINVAL.
+  const own = ['system.nfs4_acl', 'system.cifs_acl', 'btrfs.compression'];
+  assert.deepEqual(own.filter(isOfFilesystem), own);
+});
