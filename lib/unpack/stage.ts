@@ -121,7 +121,7 @@ export class Stage {
       return new Stage(target, force);
     } catch (error) {
       close(target.parent);
-      throw failureOf(error, dir);
+      throw isForeign(error) ? notOwned(dir, error) : failureOf(error, dir);
     }
   }
 
@@ -210,6 +210,17 @@ export class Stage {
     if (result < 0) throw new SyscallError('renameat2', -result, path);
     return () => renameat2(parent, base, parent, name, 0);
   }
+}
+
+/** Whether what this user has just made belongs to somebody else, who alone may give it away. */
+function isForeign(error: unknown): boolean {
+  return error instanceof SyscallError && error.syscall === 'fchown' && error.code === 'EPERM';
+}
+
+function notOwned(dir: string, cause: unknown): Failure {
+  const why = 'its filesystem gives to another user what you make there, as NFS with root_squash does to root';
+  const hint = 'unpack as the user whom it belongs to then, or on a disk of this machine';
+  return new Failure(Status.notPermitted, dir, why, { cause, hint });
 }
 
 /** Whether nothing can be made in a directory, because of its mode, its mount or an attribute such as immutable. */

@@ -326,7 +326,22 @@ test('--layer: what a layer cannot lie on is said where the kernel refuses it', 
     mount -t tmpfs tmpfs /mnt && cd /mnt && mkdir upper work over &&
     mount -t overlay -o lowerdir="$0",upperdir=upper,workdir=work overlay over && exec md-isolate --layer over/l "$0" true`;
   const { status, stderr } = await run(['unshare', '-m', 'sh', '-c', script, makeRoot(t)]);
-  assert.match(stderr, /^md-isolate: fsconfig.*\(EINVAL\); a layer cannot be on another overlay or on NFS: ext4, /);
+  assert.match(
+    stderr,
+    /^md-isolate: fsconfig.*\(EINVAL\); a layer cannot be on another overlay, on NFS or on FUSE: ext4, /,
+  );
+  assert.equal(status, 125);
+});
+
+test('--layer: a filesystem without extended attributes is refused, where no directory could be removed', {
+  skip: skip || needs('unshare'),
+}, async (t) => {
+  const script = 'mount -t ramfs ramfs /mnt && exec md-isolate --layer /mnt/l "$0" true';
+  const { status, stderr } = await run(['unshare', '-m', 'sh', '-c', script, makeRoot(t)]);
+  assert.equal(
+    stderr,
+    'md-isolate: --layer /mnt/l: its filesystem has no extended attributes; ext4, xfs, btrfs and tmpfs have them\n',
+  );
   assert.equal(status, 125);
 });
 

@@ -178,7 +178,7 @@ test('a filesystem that takes no hard links makes no layer a bad one', { skip: n
   const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=linkat:error=EPERM'];
   const { status, stderr } = await run([...strace, 'md-unpack', rootfs], { stdin });
   assert.equal(status, 77, stderr);
-  assert.match(stderr, /l: operation not permitted \(EPERM\)/);
+  assert.match(stderr, /l: operation not permitted \(EPERM\); its filesystem lacks it, as FAT /);
 });
 
 test('a bad layer of an image goes from the store, to be fetched again; one from elsewhere, or made by hand, stays', async (t) => {
@@ -237,7 +237,24 @@ test('a FIFO that the filesystem cannot have is not left out without a word', { 
   const { directory, rootfs, stdin } = prepare(t, [[{ name: 'pipe', type: 'fifo' }]]);
   const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=mknodat:error=EPERM'];
   const { status, stderr } = await run([...strace, 'md-unpack', rootfs], { stdin });
-  assert.match(stderr, /^md-unpack: layer 0 .*: pipe: operation not permitted \(EPERM\)\n$/);
+  assert.match(
+    stderr,
+    /^md-unpack: layer 0 .*: pipe: operation not permitted \(EPERM\); its filesystem lacks it, .*\n$/,
+  );
+  assert.equal(status, 77);
+  assert.deepEqual(readdirSync(directory), ['layers']);
+});
+
+test('where a filesystem gives root what it makes to another user, as NFS may, the message says so', {
+  skip: needs('strace'),
+}, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, twoLayers);
+  const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=fchown:error=EPERM'];
+  const { status, stderr } = await run([...strace, 'md-unpack', rootfs], { stdin });
+  assert.match(
+    stderr,
+    /^md-unpack: \S+\/rootfs: its filesystem gives to another user what .*root_squash.*; unpack as .*\n$/,
+  );
   assert.equal(status, 77);
   assert.deepEqual(readdirSync(directory), ['layers']);
 });

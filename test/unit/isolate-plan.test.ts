@@ -5,6 +5,7 @@ import type { Caller } from '../../lib/isolate/caller.js';
 import { describePlan } from '../../lib/isolate/dry-run.js';
 import { stepFailure } from '../../lib/isolate/explain.js';
 import { bindsDevices } from '../../lib/isolate/filesystem/devices.js';
+import { layerAt } from '../../lib/isolate/filesystem/layer.js';
 import { type IsolateFlags, isolateFlags } from '../../lib/isolate/flags.js';
 import type { Host } from '../../lib/isolate/host.js';
 import { type Circumstances, makePlan } from '../../lib/isolate/plan.js';
@@ -13,6 +14,7 @@ import { manPageOf } from '../../lib/isolate/step.js';
 import { chooseCapabilities } from '../../lib/isolate/user/capabilities.js';
 import { parseFlags } from '../../lib/pipe/flags.js';
 import type { RunConfig } from '../../lib/pipe/oci.js';
+import { EACCES, EINVAL } from '../../lib/sys/errno.js';
 import { showStep } from '../../lib/sys/program.js';
 import { Stub } from '../../lib/sys/stub.js';
 import { SyscallError } from '../../lib/sys/syscall.js';
@@ -300,6 +302,19 @@ test('a file system that the kernel has no module loaded for is told with what l
   const made = plan();
   const error = new SyscallError('fsopen', 19, 'fsopen("overlay", FSOPEN_CLOEXEC)');
   assert.match(stepFailure(made, { step: made.steps[0]!, error }, false).message, /sudo modprobe overlay$/);
+});
+
+test('what the kernel refuses of an overlay is told by what it was told: the tree, or a directory of --layer', () => {
+  const said = (code: number, option: string, made: ReturnType<typeof plan>) => {
+    const told = made.steps.find((it) => showStep(it).startsWith('fsconfig(') && showStep(it).includes(option));
+    assert.ok(told);
+    return stepFailure(made, { step: told, error: new SyscallError('fsconfig', code, 'fsconfig()') }, true).message;
+  };
+  const over = plan({ overlay: true });
+  assert.match(said(EINVAL, '"lowerdir"', over), /no overlay can lie over its filesystem/);
+  const layered = plan({ layer: '/layer' }, { layer: layerAt('/layer', '/tree') });
+  assert.match(said(EINVAL, '"lowerdir"', layered), /no overlay can lie over its filesystem/);
+  for (const code of [EINVAL, EACCES]) assert.match(said(code, '"upperdir"', layered), /a layer cannot be on .* NFS/);
 });
 
 test('--network is --net by the name that docker gives it', () => {

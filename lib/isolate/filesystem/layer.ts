@@ -17,20 +17,24 @@ import {
   readdirSync,
   readlinkSync,
   realpathSync,
+  statfsSync,
   symlinkSync,
   unlinkSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { failingAs, failureOf, ignoring } from '../../pipe/failure.js';
 import { pause } from '../../pipe/pause.js';
-import { fchmod, fchown, fremovexattr, statx } from '../../sys/calls.js';
+import { fchmod, fchown, fremovexattr, fsetxattr, statx } from '../../sys/calls.js';
 import { AT, O, STATX, structStatx } from '../../sys/constants.js';
+import { EOPNOTSUPP } from '../../sys/errno.js';
 import { tryLock } from '../../sys/lock.js';
 import { lifeOf, markOf } from '../../sys/process-mark.js';
 import { readRootfsDocument } from '../document.js';
 import { checkSame, notesFile, notesOf, refused, wayBack, writeNotes } from './layer-notes.js';
 import type { View } from './view.js';
 
+/** statfs(2). */
+const tmpfsMagic = 0x01021994;
 const parts = ['upper', 'work'] as const;
 const processLink = 'process';
 const changed = 'something else than md-isolate changed it';
@@ -110,8 +114,10 @@ export function holdLayer(path: string, root: string): Layer {
     // By the descriptor: where others may exchange the directory, its path may lead to another one by now.
     const inside = `/proc/self/fd/${fd}`;
     accessSync(inside, constants.W_OK);
-    if (isUnbegun(inside)) disinherit(fd);
-    else checkTree(path, inside, root);
+    if (isUnbegun(inside)) {
+      disinherit(fd);
+      expectAttributes(path, fd);
+    } else checkTree(path, inside, root);
     awaitEnd(path, inside);
     return new Layer(path, inside, root, identity);
   } catch (error) {
@@ -153,6 +159,18 @@ function disinherit(fd: number): void {
   fchown(fd, process.geteuid!(), process.getegid!());
   fchmod(fd, 0o700);
   for (const acl of ['system.posix_acl_default', 'system.posix_acl_access']) fremovexattr.try(fd, acl);
+}
+
+/**
+ * Without extended attributes the kernel makes the overlay all the same, and then no directory of the image can be
+ * removed. Ordinary users have none on tmpfs before Linux 6.6, which they can live with.
+ */
+function expectAttributes(path: string, fd: number): void {
+  const name = `${process.geteuid!() === 0 ? 'trusted' : 'user'}.overlay.md`;
+  const result = fsetxattr.try(fd, name, Buffer.from('y'), 1, 0);
+  if (result >= 0) fremovexattr.try(fd, name);
+  else if (result === -EOPNOTSUPP && statfsSync(`/proc/self/fd/${fd}`).type !== tmpfsMagic)
+    throw refused(path, 'its filesystem has no extended attributes', 'ext4, xfs, btrfs and tmpfs have them');
 }
 
 function checkTree(path: string, inside: string, tree: string): void {

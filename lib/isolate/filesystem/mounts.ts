@@ -65,16 +65,16 @@ export function newFileSystem(
   attributes: number,
   why: string,
   fd = new Result(type),
-  hint?: Hint,
+  hintOf: (option?: string) => Hint | undefined = () => undefined,
 ): Tree {
   const context = new Result(`${type} context`);
   // The source is what mount(8) and df(1) show in the first column.
   const all: Record<string, string | true> = { source: type, ...options };
   // fsconfig(2) checks some options at once, and the rest when all are there.
-  const told: StepOptions = { man: 'fsconfig(2)', hint };
+  const told = (option?: string): StepOptions => ({ man: 'fsconfig(2)', hint: hintOf(option) });
   const configured = Object.entries(all).map(([key, value]) => {
     const [command, text] = value === true ? [FSCONFIG.SET_FLAG, null] : [FSCONFIG.SET_STRING, value];
-    return step(fsconfig, [context, command, key, text, 0], `An option of ${type}.`, told);
+    return step(fsconfig, [context, command, key, text, 0], `An option of ${type}.`, told(key));
   });
   return {
     fd,
@@ -85,7 +85,7 @@ export function newFileSystem(
         fsconfig,
         [context, FSCONFIG.CMD_CREATE, null, null, 0],
         `The ${type} comes into being, in the namespaces of this process.`,
-        told,
+        told(),
       ),
       step(fsmount, [context, FSMOUNT.CLOEXEC, attributes], 'A mount of it, detached: no path leads to it yet.', {
         saves: fd,

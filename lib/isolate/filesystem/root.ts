@@ -99,7 +99,7 @@ export function layerSteps(layer: Layer, options: OverlayOptions): Root {
   ];
   // A directory that is renamed is copied, whatever the kernel's default is: view.ts does not look elsewhere for it.
   const parameters = { redirect_dir: 'nofollow' };
-  const hint = (code: string) => mountedHint(code, layer.view.lower, options) ?? unfit(code);
+  const hint = (code: string) => mountedHint(code, layer.view.lower, options) ?? unfitLayer(code);
   const { fd, steps } = overlayIn(place, 'in this directory', parts, options, { parameters, hint });
   return { fd, steps: options.user ? [...steps, emptiableStep(place)] : steps };
 }
@@ -164,7 +164,7 @@ function overlayIn(
     nodev ? MOUNT_ATTR.NODEV : 0,
     `What is written lands in the upper layer, ${where}; the directory below stays as it is.`,
     new Result('root'),
-    hint,
+    (option) => (option === 'lowerdir' ? unfitTree : hint),
   );
   return {
     fd: overlay.fd,
@@ -191,9 +191,15 @@ function mountedHint(code: string, tree: string, { user }: OverlayOptions): stri
   );
 }
 
-function unfit(code: string): string | undefined {
+function unfitTree(code: string): string | undefined {
   if (code !== 'EINVAL') return undefined;
-  return 'a layer cannot be on another overlay or on NFS: ext4, xfs, btrfs and tmpfs can have it';
+  return 'no overlay can lie over its filesystem, such as one where A and a are the same name: ext4, xfs, btrfs and tmpfs are fit';
+}
+
+/** EACCES is what an ordinary user gets on NFS. */
+function unfitLayer(code: string): string | undefined {
+  if (code !== 'EINVAL' && code !== 'EACCES') return undefined;
+  return 'a layer cannot be on another overlay, on NFS or on FUSE: ext4, xfs, btrfs and tmpfs can have it';
 }
 
 /**
