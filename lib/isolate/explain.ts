@@ -1,10 +1,8 @@
 /** Turns failed system calls into messages that say what to do. */
-import { release } from 'node:os';
 import { errnoText, Failure, shortageHint } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { confinedHint, orAsRoot, refusedHint, unmasking } from '../sys/confinement.js';
+import { confinedHint, missingCallHint, orAsRoot, refusedHint, unmasking } from '../sys/confinement.js';
 import { type Capability, CLONE } from '../sys/constants.js';
-import { isAtLeast } from '../sys/kernel-version.js';
 import { namespaceLimitHint } from '../sys/namespace-limits.js';
 import type { Step } from '../sys/program.js';
 import { isChrooted, refusal, refusalHint, tooManyProcesses } from '../sys/refusals.js';
@@ -32,7 +30,7 @@ function hintFor({ syscall, code, call }: SyscallError, user: boolean): string |
   const known = refusal();
   if (known) return known;
   if (/^fsconfig.*CMD_CREATE|^fsmount/.test(call)) {
-    return `the kernel refuses a new proc or sysfs where the one outside is partly covered, as inside another container: start that one ${unmasking}${orAsRoot()}`;
+    return `the kernel refuses a new proc or sysfs where the one outside is partly covered, as inside another container: start that one ${unmasking}, a unit of systemd without ProtectKernelTunables${orAsRoot()}`;
   }
   if (/^(open_tree|openat2)/.test(call))
     return 'as an ordinary user you can only use files and directories that you may enter';
@@ -40,12 +38,6 @@ function hintFor({ syscall, code, call }: SyscallError, user: boolean): string |
 }
 
 const notPermitted = ['EPERM', 'EACCES'];
-
-/** A filter may say so of a call that it does not know, as that of podman does. */
-function missingCallHint(syscall: string): string {
-  const filter = isAtLeast(release(), '5.12') ? refusedHint([]) : undefined;
-  return filter ?? `this kernel has no ${syscall}: Linux 5.12 or later is needed`;
-}
 
 /** What every container of root takes: docker takes no more than SYS_ADMIN away, unless it is told to. */
 const powers: readonly Capability[] = ['SYS_ADMIN', 'SETPCAP', 'SETGID', 'SETUID'];

@@ -1,9 +1,11 @@
 /** Starts a container and stays with it until it has ended. */
 import { closeSync } from 'node:fs';
+import { constants } from 'node:os';
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
 import { trace, warn } from '../pipe/trace.js';
 import { openat } from '../sys/calls.js';
+import { refusedHint } from '../sys/confinement.js';
 import { AT, O } from '../sys/constants.js';
 import { Control, controlPair } from '../sys/control.js';
 import { receiveDescriptor } from '../sys/descriptor.js';
@@ -71,6 +73,7 @@ async function run(settings: Settings): Promise<number> {
     });
     if (report) showRefused(report.end());
     throwIfFailed(program, plan, settings, circumstances);
+    throwIfKilled(program, plan, status);
     const signal = program.result(plan.calledOff) ?? 0;
     if (signal > 0) return 128 + signal;
     return plan.init && status === 0 ? exitStatus(program.memory(plan.init.status).readInt32LE()) : status;
@@ -185,4 +188,14 @@ function throwIfFailed(program: Program, plan: Plan, settings: Settings, { maps 
   if (failed.step !== plan.gaveUp) throw stepFailure(plan, failed, maps !== undefined);
   const attempts = plan.attempts.map(({ path, step }) => ({ path, errno: -(program.result(step) ?? 0) }));
   throw execFailure(nameOf(settings.argv), attempts);
+}
+
+/** A filter may kill whoever makes a call, as SystemCallFilter does in a unit of systemd. execve(2) leaves no result. */
+function throwIfKilled(program: Program, plan: Plan, status: number): void {
+  if (status !== 128 + constants.signals.SIGSYS) return;
+  const step = program.unfinished();
+  if (!step || plan.attempts.some((attempt) => attempt.step === step)) return;
+  throw new Failure(Status.isolate, program.show(step), 'a seccomp filter kills whoever calls it (SIGSYS)', {
+    hint: refusedHint([]),
+  });
 }

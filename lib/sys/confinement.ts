@@ -1,5 +1,7 @@
 /** What confines this process: a container around it, or a policy of this host. The hints say how to do without. */
+import { release } from 'node:os';
 import { type Capability, capabilities } from './constants.js';
+import { isAtLeast } from './kernel-version.js';
 import { kernelText, ownStatus, statusBits } from './proc-status.js';
 
 /** The hint for a user namespace, which needs no capability; undefined when nothing confines this process. */
@@ -20,6 +22,7 @@ export function refusedHint(needed: readonly Capability[]): string | undefined {
 function containerHint(needed: readonly Capability[]): string | undefined {
   const flags = liftingFlags(needed);
   if (flags.length === 0) return undefined;
+  if (isUnit()) return unitHint;
   const profile = appArmorProfile();
   if (profile) flags.push('--security-opt apparmor=unconfined');
   const by = profile ? ` by the AppArmor profile ${profile}` : '';
@@ -48,9 +51,36 @@ function liftingFlags(needed: readonly Capability[]): string[] {
   const status = ownStatus();
   const has = statusBits(status, 'CapPrm');
   const flags = needed.filter((name) => !has.includes(capabilities.indexOf(name))).map((name) => `--cap-add ${name}`);
-  // 2 is SECCOMP_MODE_FILTER.
-  if (/^Seccomp:\s*2$/m.test(status)) flags.push('--security-opt seccomp=unconfined');
+  if (isFiltered(status)) flags.push('--security-opt seccomp=unconfined');
   return flags;
+}
+
+/**
+ * The hint for ENOSYS. A filter may say so of a call that it does not know, as that of podman does, and that of systemd of
+ * openat2(2): RestrictSUIDSGID cannot see the mode in its argument. DynamicUser implies that. systemd.exec(5)
+ */
+export function missingCallHint(syscall: string): string {
+  const filter = isAtLeast(release(), '5.12') ? filterHint(syscall) : undefined;
+  return filter ?? `this kernel has no ${syscall}: Linux 5.12 or later is needed`;
+}
+
+function filterHint(syscall: string): string | undefined {
+  if (!isUnit() || !isFiltered(ownStatus())) return refusedHint([]);
+  const settings = syscall === 'openat2' ? 'RestrictSUIDSGID and DynamicUser do' : 'SystemCallFilter does';
+  return `a seccomp filter refuses ${syscall} to this process, as ${settings} in a unit of systemd: start it without`;
+}
+
+/** systemd.exec(5): each unit has an invocation id, which those below it inherit unless they start with nothing of it. */
+function isUnit(): boolean {
+  return process.env.INVOCATION_ID !== undefined;
+}
+
+const unitHint =
+  'a unit of systemd confines this process: take RestrictNamespaces, SystemCallFilter, CapabilityBoundingSet and the like out of it';
+
+function isFiltered(status: string): boolean {
+  // 2 is SECCOMP_MODE_FILTER.
+  return /^Seccomp:\s*2$/m.test(status);
 }
 
 /** For a user namespace: see mount_namespaces(7) for what the kernel asks of the proc outside. */

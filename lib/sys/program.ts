@@ -196,6 +196,12 @@ export class Program {
     return undefined;
   }
 
+  /** The step after the last one that has ended: the one in which a child that was killed stopped. */
+  unfinished(): Step | undefined {
+    const last = this.steps.findLastIndex((_, i) => this.#result(i) !== undefined);
+    return this.steps[last + 1];
+  }
+
   /** A block as it is now, shared with the child. */
   memory(block: Block): Buffer {
     const at = this.#block(block);

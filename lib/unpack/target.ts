@@ -4,7 +4,8 @@ import { basename, dirname, resolve } from 'node:path';
 import { errnoName, Failure, failureOf } from '../pipe/failure.js';
 import { pause } from '../pipe/pause.js';
 import { Status } from '../pipe/status.js';
-import { close, openat } from '../sys/calls.js';
+import { close, openat, openat2, openHow } from '../sys/calls.js';
+import { missingCallHint } from '../sys/confinement.js';
 import { AT, O, S } from '../sys/constants.js';
 import { EACCES } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
@@ -18,6 +19,7 @@ import { type Stat, statAt } from './tree/stat.js';
 
 /** The user may name DIR and what is above it by a symlink. */
 export const openFollowing = O.RDONLY | O.DIRECTORY | O.CLOEXEC;
+const follow = openHow(openFollowing, 0);
 /** Configuration and manifest have 4 MiB each at most, and more when indented. */
 const maxDocumentBytes = 64 * 1024 * 1024;
 
@@ -42,10 +44,16 @@ export function openTarget(dir: string): Target {
 /** Opens the directory around the target. An error names this directory: the target itself is usually not there yet. */
 function openParent(path: string): number {
   try {
-    return openat(AT.FDCWD, path, openFollowing, 0);
+    // openat2: where it is refused, this is known before anything is made that only openat2 can remove again.
+    return openat2(AT.FDCWD, path, follow, follow.length);
   } catch (error) {
-    throw failureOf(error, path, errnoName(error) === 'ENOENT' ? { hint: 'mkdir -p makes it' } : {});
+    throw failureOf(error, path, { hint: hintOf(errnoName(error)) });
   }
+}
+
+function hintOf(code: string | undefined): string | undefined {
+  if (code === 'ENOENT') return 'mkdir -p makes it';
+  return code === 'ENOSYS' ? missingCallHint('openat2') : undefined;
 }
 
 /**

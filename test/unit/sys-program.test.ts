@@ -82,6 +82,15 @@ test('an error ends the child, and the parent knows which step and why', () => {
   assert.match(failure?.error.message ?? '', /^openat\(AT_FDCWD, "\/no\/such\/file", 0, 00\): no such file/);
 });
 
+test('the call is known for which a child was killed', () => {
+  // PR_SET_SECCOMP with SECCOMP_MODE_STRICT: four calls are left.
+  const killing = stepOf(sys.umask, [0]);
+  const program = new Program([stepOf(sys.prctl, [22, 1, 0, 0, 0]), killing, exit(0)]);
+  assert.equal(runChild(program), -9);
+  assert.equal(program.failure(), undefined);
+  assert.equal(program.unfinished(), killing);
+});
+
 test('an error may be passed over, or lead to another step, and success may lead elsewhere', () => {
   const there = exit(4);
   const bad = ['/no/such/file', O.RDONLY, 0] as const;

@@ -1,0 +1,58 @@
+/** Under a seccomp filter as a unit of systemd has it, the error names the call, and the settings that have to go. */
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { test } from 'node:test';
+import { makeRoot, needsContainer } from '../support/rootfs.js';
+import { run } from '../support/run.js';
+import { prepare, twoLayers } from '../support/unpacking.js';
+
+const [killing, missing] = [0x80000000, 0x00050026];
+const unit = { INVOCATION_ID: '1' };
+const numbers = { openat2: 437, sethostname: process.arch === 'arm64' ? 161 : 170 };
+
+/** A command line under a filter that answers one call in its own way. A child has the filter of the thread that starts it. */
+function filtered(call: keyof typeof numbers, action: number, command: string[]): string[] {
+  const script = `
+    const { addressOf } = await import('${new URL('../../lib/sys/ffi.js', import.meta.url)}');
+    const { prctl, seccomp } = await import('${new URL('../../lib/sys/calls.js', import.meta.url)}');
+    const { spawnSync } = await import('node:child_process');
+    // seccomp(2): load the number; is it this one?; the action; allow.
+    const code = Buffer.alloc(32);
+    [[0x20, 0, 0, 0], [0x15, 0, 1, ${numbers[call]}], [6, 0, 0, ${action}], [6, 0, 0, 0x7fff0000]].forEach(
+      ([op, yes, no, k], i) => { code.writeUInt16LE(op, 8 * i); code[8 * i + 2] = yes; code[8 * i + 3] = no; code.writeUInt32LE(k, 8 * i + 4); });
+    const filter = Buffer.alloc(16);
+    filter.writeUInt16LE(4);
+    filter.writeBigUInt64LE(BigInt(addressOf(code)), 8);
+    prctl(38, 1, 0, 0, 0);
+    seccomp(1, 0, filter);
+    process.exitCode = spawnSync(process.argv[1], process.argv.slice(2), { stdio: 'inherit' }).status;`;
+  return [process.execPath, '--input-type=module', '--eval', script, ...command];
+}
+
+test('a call for which a filter kills the child is no signal of the command, but named', {
+  skip: needsContainer,
+}, async (t) => {
+  const command = filtered('sethostname', killing, ['md-isolate', makeRoot(t), 'true']);
+  const { status, stderr } = await run(command, { env: unit });
+  assert.match(
+    stderr,
+    /^md-isolate: sethostname\(.*\): a seccomp filter kills whoever calls it \(SIGSYS\); a unit of systemd .* SystemCallFilter.*\n$/,
+  );
+  assert.equal(status, 125);
+});
+
+test('openat2 that a filter refuses is not taken for that of an old kernel', { skip: needsContainer }, async (t) => {
+  const { status, stderr } = await run(filtered('openat2', missing, ['md-isolate', makeRoot(t), 'true']), {
+    env: unit,
+  });
+  assert.match(stderr, /^md-isolate: openat2\(.*\(ENOSYS\); a seccomp filter refuses openat2 .*RestrictSUIDSGID.*\n$/);
+  assert.equal(status, 125);
+});
+
+test('without openat2 a tree is not begun, since nothing else may remove it', async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, twoLayers);
+  const { status, stderr } = await run(filtered('openat2', missing, ['md-unpack', rootfs]), { stdin, env: unit });
+  assert.match(stderr, /^md-unpack: \S+: .*\(ENOSYS\); a seccomp filter refuses openat2 .*RestrictSUIDSGID.*\n$/);
+  assert.equal(status, 74);
+  assert.deepEqual(readdirSync(directory), ['layers']);
+});
