@@ -3,11 +3,13 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { probeCgroups } from '../../lib/isolate/limits/cgroup.js';
+import { lsetxattr } from '../../lib/sys/calls.js';
 import { output, until } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
-import { afterwards, cleanEnv, run } from '../support/run.js';
+import { afterwards, binDir, cleanEnv, run } from '../support/run.js';
 
 /** A flag for each controller, and what it comes to. */
 const all = [
@@ -135,6 +137,25 @@ test('delegated: a killed supervisor takes its container along, and the next one
   assert.ok(existsSync(join(part, made)));
   await run(inCgroup(session, accompanied(...flags, root, 'true')), { cwd: home });
   assert.deepEqual(below(part), ['session']);
+});
+
+test('root, in a cgroup that systemd gave to the unit: the own cgroup is below that one, and not at the top', {
+  skip,
+}, async (t) => {
+  const { root } = await rootless(t);
+  const unit = join(delegate(t, 0), 'session');
+  writeFileSync(join(unit, '../cgroup.subtree_control'), limits.map(({ controller }) => `+${controller}`).join(' '));
+  lsetxattr(unit, 'trusted.delegate', Buffer.from('1'), 1, 0);
+  // It waits for a line.
+  const command = [join(binDir, 'md-isolate'), ...flags, root, 'sh', '-c', 'read x; cat /proc/self/cgroup'];
+  const [program, ...args] = inCgroup(unit, command) as [string, ...string[]];
+  const child = spawn(program, args, { env: cleanEnv(), stdio: ['pipe', 'pipe', 'inherit'] });
+  await until(() => below(unit).some((name) => /^md-[0-9]/.test(name)));
+  assert.equal(existsSync(join(top(), 'md')), false);
+  child.stdin.end('go\n');
+  assert.equal(await text(child.stdout), '0::/\n');
+  await until(() => child.exitCode !== null);
+  assert.deepEqual(below(unit), []);
 });
 
 test('an ordinary user without a delegated cgroup is told what gives one', { skip }, async (t) => {

@@ -1,11 +1,12 @@
 /**
- * Finds the cgroup below which a container's own is made: at the top for root, otherwise one that is delegated to the
- * user.
+ * Finds the cgroup below which a container's own is made: one that is delegated to the user; for root that of a unit with
+ * Delegate=yes, otherwise at the top.
  */
 import { accessSync, constants, existsSync, mkdirSync, rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoName, Failure, ignoring } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
+import { lgetxattr } from '../../sys/calls.js';
 import { attempt, put, read, words } from './cgroup-files.js';
 import type { Hierarchy } from './cgroup-host.js';
 import { ownName, parentName } from './cgroup-removal.js';
@@ -19,7 +20,7 @@ export interface Parent {
 
 /** Where to make the cgroup. Throws `Failure` when there is no place for it. */
 export function parentFor(hierarchy: Hierarchy, writes: readonly CgroupWrite[]): Parent {
-  if (process.geteuid?.() === 0) return atTop(hierarchy, writes);
+  if (process.geteuid?.() === 0) return inUnit(hierarchy, writes) ?? atTop(hierarchy, writes);
   const [{ flag, controller }] = writes as [CgroupWrite];
   if (hierarchy.version === 1) {
     throw new Failure(
@@ -36,9 +37,26 @@ export function parentFor(hierarchy: Hierarchy, writes: readonly CgroupWrite[]):
     flag,
     `no cgroup with the ${controller} controller is delegated to this user`,
     {
-      hint: 'put systemd-run --user --scope -p Delegate=yes in front, or run as root',
+      hint:
+        controller === 'cpuset'
+          ? 'sudo systemctl edit user@.service, with [Service] and Delegate=cpu cpuset memory pids, gives one, or run as root'
+          : 'put systemd-run --user --scope -p Delegate=yes in front, or run as root',
     },
   );
+}
+
+/**
+ * Our own cgroup, when systemd gave it away: then the limits of the unit hold as well, and what ends the unit ends all in
+ * it. systemd marks it with an attribute, by "Control Group APIs and Delegation".
+ */
+function inUnit({ version, own }: Hierarchy, writes: readonly CgroupWrite[]): Parent | undefined {
+  if (version !== 2 || own === undefined) return undefined;
+  const value = Buffer.alloc(1);
+  const isGiven = lgetxattr.try(own, 'trusted.delegate', value, value.length) === 1 && value.toString() === '1';
+  // Delegate= may name some controllers alone.
+  const there = words(join(own, 'cgroup.controllers'));
+  const hasAll = writes.every(({ controller }) => there.includes(controller));
+  return isGiven && hasAll && isAlone(own) ? stepAside(own, writes) : undefined;
 }
 
 function atTop({ version, mount }: Hierarchy, writes: readonly CgroupWrite[]): Parent {
