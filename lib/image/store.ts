@@ -25,7 +25,7 @@ import { type Descriptor, documentLimit, type IndexEntry, type Platform, platfor
 import { Status } from '../pipe/status.js';
 import { warn } from '../pipe/trace.js';
 import { imageOf, indexJson, named, readIndex, unnamed } from './index-json.js';
-import { isOld, makeDirectory, renameInStore, sweepAbandoned, writeWhole } from './own-files.js';
+import { isOld, makeDirectory, ownPath, renameInStore, sweepAbandoned, writeWhole } from './own-files.js';
 import { Partial } from './partial.js';
 import type { Source } from './source.js';
 import { storeHint, storeHome } from './store-home.js';
@@ -234,9 +234,9 @@ export class Store {
    */
   #ensureLayout(): void {
     if (Object.keys(layoutFiles).every((name) => fs.existsSync(join(this.#oci, name)))) return;
-    const staged = fs.mkdtempSync(join(this.#partials, 'oci-'));
-    fs.chmodSync(staged, 0o755);
+    const staged = ownPath(this.#partials, 'oci');
     fs.mkdirSync(join(staged, 'blobs/sha256'), { recursive: true });
+    fs.chmodSync(staged, 0o755);
     for (const [name, text] of Object.entries(layoutFiles)) fs.writeFileSync(join(staged, name), text, { flush: true });
     try {
       renameInStore(staged, this.#oci);

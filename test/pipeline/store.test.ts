@@ -211,3 +211,15 @@ test('an image that was pulled for two platforms is in the store for both', asyn
     ],
   );
 });
+
+test('a first pull that is killed as it makes the layout leaves nothing that stays', {
+  skip: needs('strace'),
+}, async (t) => {
+  const { registry, home, pull } = await site(t, [1000]);
+  const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=rename:signal=KILL:error=EIO'];
+  const killed = await run([...strace, 'md-fetch-layer', registry.image('library/demo')], { env: { MD_HOME: home } });
+  assert.notEqual(killed.status, 0);
+  assert.ok(readdirSync(join(home, 'partial')).some((name) => name.startsWith('oci')));
+  assert.equal((await pull()).status, 0);
+  assert.deepEqual(readdirSync(join(home, 'partial')), []);
+});
