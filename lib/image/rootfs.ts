@@ -103,7 +103,10 @@ function isTree(name: string): boolean {
 }
 
 function linkOf(path: string): string {
-  return resolve(dirname(path), fs.readlinkSync(path));
+  return resolve(
+    dirname(path),
+    failingAs(path, () => fs.readlinkSync(path)),
+  );
 }
 
 function entriesOf(directory: string): fs.Dirent[] {

@@ -133,6 +133,20 @@ test('an image that is named goes with its tree and the layers that no other has
   assert.equal(stderr, `md-prune: ${name}: it is not in the store\n`);
 });
 
+test('a name whose link the filesystem does not show, as sshfs, is no fault of the program', {
+  skip: needs('strace'),
+}, async (t) => {
+  const { home, put, pull } = await site(t);
+  const name = await put('demo', imageOf('first\n'));
+  await pull(name);
+  const link = join(home, 'rootfs', name);
+  const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-P', link, '-e', 'inject=readlink:error=EPERM'];
+  const { status, stderr } = await run([...strace, 'md-prune'], { env: { MD_HOME: home } });
+  // strace has a word on the path as well.
+  assert.ok(stderr.endsWith(`\nmd-prune: ${link}: operation not permitted (EPERM)\n`), stderr);
+  assert.equal(status, 77);
+});
+
 test('--all leaves an empty layout', async (t) => {
   const it = await site(t);
   const name = await it.put('library/demo', imageOf('demo\n'));

@@ -259,6 +259,22 @@ test('where a filesystem gives root what it makes to another user, as NFS may, t
   assert.deepEqual(readdirSync(directory), ['layers']);
 });
 
+test('an owner that the other side of a network refuses is put on record, as one that the kernel does', {
+  skip: needsRoot || needs('strace'),
+}, async (t) => {
+  const { rootfs, stdin } = prepare(t, [
+    [
+      { name: 'f', data: 'x', uid: 5 },
+      { name: 'g', data: 'x', uid: 5 },
+    ],
+  ]);
+  // The first one, of the root, is let through; strace counts by thread.
+  const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=fchown:error=EACCES:when=2+'];
+  const { status, stderr } = await run([...strace, 'md-unpack', rootfs], { stdin });
+  assert.match(stderr, /^md-unpack: not permitted and left out: [12] owners?; \S+ lists (it|them)\n$/);
+  assert.equal(status, 0);
+});
+
 test('a tree inherits neither the group nor an access control list of the directory around it', {
   skip: needsRoot || needs('setfattr'),
 }, async (t) => {

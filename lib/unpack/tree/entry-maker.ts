@@ -19,7 +19,7 @@ import {
 } from '../../sys/calls.js';
 import { AT, S } from '../../sys/constants.js';
 import { deviceNumber } from '../../sys/device-number.js';
-import { EEXIST, EINVAL, ENOENT, EPERM } from '../../sys/errno.js';
+import { EACCES, EEXIST, EINVAL, ENOENT, EPERM } from '../../sys/errno.js';
 import { SyscallError } from '../../sys/syscall.js';
 import { type ByteString, cleanPath, joinPath, shown, splitPath, toBytes } from '../../tar/bytes.js';
 import { type Entry, isDevice } from '../../tar/reader.js';
@@ -91,8 +91,15 @@ export class EntryMaker {
     const fd = this.create(place, (name) => openat.try(dir.fd, name, createFile, mode));
     if (fd < 0) throw new SyscallError('openat', -fd, shown(path));
     this.tree.noteUnset(path, {});
-    if (!this.owns(entry, dir.ownGroup)) this.chown(entry, path, () => fchown.try(fd, entry.uid, entry.gid));
-    return new OpenFile(fd, path);
+    const file = new OpenFile(fd, path);
+    try {
+      if (!this.owns(entry, dir.ownGroup)) this.chown(entry, path, () => fchown.try(fd, entry.uid, entry.gid));
+    } catch (error) {
+      // On NFS and FUSE an open file that is removed stays under another name, and keeps its directory.
+      file.letGo();
+      throw error;
+    }
+    return file;
   }
 
   /**
@@ -238,7 +245,9 @@ export class EntryMaker {
   private chown(entry: Entry, path: ByteString, call: () => number): void {
     const result = this.isRoot ? call() : -EPERM;
     if (result >= 0) return;
-    if (result !== -EPERM && result !== -EINVAL) throw new SyscallError('fchown', -result, shown(path));
+    // EACCES: sshfs, where the other side says no.
+    if (result !== -EPERM && result !== -EACCES && result !== -EINVAL)
+      throw new SyscallError('fchown', -result, shown(path));
     this.recordOwner(entry, path);
   }
 
