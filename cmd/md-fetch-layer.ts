@@ -1,10 +1,10 @@
 #!/usr/bin/env node
-import { beginPulling } from '../lib/image/busy.js';
 import { LayerFetch } from '../lib/image/layers.js';
 import { keepDocuments } from '../lib/image/manifest.js';
 import { choosePlatform, platformFlag } from '../lib/image/platform.js';
-import { Store } from '../lib/image/store.js';
-import { storeMeaning } from '../lib/image/store-home.js';
+import { beginPulling } from '../lib/image/store/busy.js';
+import { storeMeaning } from '../lib/image/store/home.js';
+import { Store } from '../lib/image/store/store.js';
 import { main } from '../lib/pipe/command.js';
 import { asManifestDocument } from '../lib/pipe/document.js';
 import { Failure } from '../lib/pipe/failure.js';
@@ -14,7 +14,7 @@ import { makeProgress, progressMode } from '../lib/pipe/progress.js';
 import { Status } from '../lib/pipe/status.js';
 import { pullingInstead } from '../lib/pull/instead.js';
 import { imageFlags, openImage, openPiped, resolveOpened } from '../lib/pull/open.js';
-import { Connections } from '../lib/registry/connections.js';
+import { Connections } from '../lib/registry/download/connections.js';
 import { networkFlags } from '../lib/registry/network.js';
 
 /**

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { choosePlatform, platformFlag } from '../lib/image/platform.js';
-import { Store } from '../lib/image/store.js';
-import { storeMeaning } from '../lib/image/store-home.js';
+import { storeMeaning } from '../lib/image/store/home.js';
+import { Store } from '../lib/image/store/store.js';
 import { main } from '../lib/pipe/command.js';
 import { asTokenDocument } from '../lib/pipe/document.js';
 import { writeDocument } from '../lib/pipe/output.js';

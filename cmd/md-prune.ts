@@ -1,8 +1,8 @@
 #!/usr/bin/env node
-import { beginPruning } from '../lib/image/busy.js';
-import { imageNames, notThere, type Prunable, prunable, prune } from '../lib/image/prune.js';
-import { Store } from '../lib/image/store.js';
-import { isThere, storeHome, storeMeaning } from '../lib/image/store-home.js';
+import { beginPruning } from '../lib/image/store/busy.js';
+import { isThere, storeHome, storeMeaning } from '../lib/image/store/home.js';
+import { imageNames, notThere, type Prunable, prunable, prune } from '../lib/image/store/prune.js';
+import { Store } from '../lib/image/store/store.js';
 import { main } from '../lib/pipe/command.js';
 import { Failure } from '../lib/pipe/failure.js';
 import { writeDocument } from '../lib/pipe/output.js';

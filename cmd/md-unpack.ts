@@ -1,10 +1,10 @@
 #!/usr/bin/env node
 import { dirname, join } from 'node:path';
 import { ThreadDecompressor } from '../lib/compress/thread-decompressor.js';
-import { beginPulling } from '../lib/image/busy.js';
-import { discardFromStore } from '../lib/image/discard.js';
-import { findRootfs, nameRootfs, rootfsPath } from '../lib/image/rootfs.js';
-import { storeMeaning } from '../lib/image/store-home.js';
+import { beginPulling } from '../lib/image/store/busy.js';
+import { discardFromStore } from '../lib/image/store/discard.js';
+import { storeMeaning } from '../lib/image/store/home.js';
+import { findRootfs, nameRootfs, rootfsPath } from '../lib/image/store/rootfs.js';
 import { main } from '../lib/pipe/command.js';
 import { asManifestDocument } from '../lib/pipe/document.js';
 import { Failure } from '../lib/pipe/failure.js';

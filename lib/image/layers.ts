@@ -4,7 +4,7 @@ import type { Layer } from '../pipe/document.js';
 import type { Descriptor, ImageConfig, Manifest } from '../pipe/oci.js';
 import type { Progress } from '../pipe/progress.js';
 import type { Source } from './source.js';
-import type { Store } from './store.js';
+import type { Store } from './store/store.js';
 
 export interface LayersRequest {
   manifest: Manifest;

@@ -5,7 +5,7 @@
 
 import { type Choice, choosePlatform } from '../image/platform.js';
 import type { Source } from '../image/source.js';
-import type { Store } from '../image/store.js';
+import type { Store } from '../image/store/store.js';
 import { asString, optional } from '../pipe/check.js';
 import type { ManifestDocument, TokenDocument } from '../pipe/document.js';
 import { Failure } from '../pipe/failure.js';
@@ -13,9 +13,9 @@ import type { Flags, FlagValues } from '../pipe/flags.js';
 import { StdinLines } from '../pipe/input.js';
 import type { Manifest } from '../pipe/oci.js';
 import { Status } from '../pipe/status.js';
-import type { Connections } from '../registry/connections.js';
-import { loadAgent } from '../registry/dispatchers.js';
-import { askedLogin, loginFlags } from '../registry/login.js';
+import { askedLogin, loginFlags } from '../registry/auth/login.js';
+import type { Connections } from '../registry/download/connections.js';
+import { loadAgent } from '../registry/http/dispatchers.js';
 import { networkFlags, networkOf } from '../registry/network.js';
 import { openRegistry } from '../registry/open.js';
 import {
@@ -90,7 +90,7 @@ async function openDocument<D extends TokenDocument>(
   if (place === undefined) {
     return { document, source: await openRegistry(document, networkOf(flags, document), wanted.connections) };
   }
-  const { openLocal } = await import('../image/local.js');
+  const { openLocal } = await import('../image/local/local.js');
   return { document, source: openLocal(place, document.image, wanted) };
 }
 
@@ -128,14 +128,17 @@ export async function resolveOpened(
 }
 
 async function layoutImage(text: string): Promise<TokenDocument> {
-  const { findLocal } = await import('../image/local.js');
+  const { findLocal } = await import('../image/local/local.js');
   const { source, reference, names } = await findLocal(text, isSameReference);
   const name = names.find(tryReference) ?? names.at(-1)!;
   return { ...nameFields(parseReference(name)), reference, source, authorization: null };
 }
 
 async function storedImage(text: string): Promise<TokenDocument> {
-  const [{ Store }, { Offline }] = await Promise.all([import('../image/store.js'), import('../image/offline.js')]);
+  const [{ Store }, { Offline }] = await Promise.all([
+    import('../image/store/store.js'),
+    import('../image/store/offline.js'),
+  ]);
   const named = nameFields(parseReference(text));
   new Offline(new Store(), named.image, choosePlatform(undefined)).check(named.reference);
   return { ...named, source: 'store', authorization: null };

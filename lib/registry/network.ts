@@ -7,9 +7,9 @@ import { arrayOf, asObject, asSize, asString, type JsonObject, optional, wrong }
 import { Failure } from '../pipe/failure.js';
 import type { Flags, FlagValues } from '../pipe/flags.js';
 import { Status } from '../pipe/status.js';
-import { defaultHttpOptions } from './http-options.js';
+import { defaultHttpOptions } from './http/options.js';
+import { defaultRetryPolicy } from './http/retry.js';
 import { apiHost, isRepository } from './reference.js';
-import { defaultRetryPolicy } from './retry.js';
 import { withoutLogin } from './url.js';
 
 /** The field of the document. It has only what was asked for. */

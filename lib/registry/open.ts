@@ -3,17 +3,17 @@ import { readFileSync } from 'node:fs';
 import { asObject, asString, type JsonObject, optional, secret } from '../pipe/check.js';
 import { Failure, failingAs } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import type { Credentials } from './auth.js';
-import { asAuthorities } from './authorities.js';
-import { findCertificates } from './certificates.js';
+import type { Credentials } from './auth/auth.js';
 import { RegistryClient, type RegistryOptions } from './client.js';
-import type { Connections } from './connections.js';
-import { Guard } from './guard.js';
-import { defaultHttpOptions, type HttpOptions } from './http-options.js';
+import type { Connections } from './download/connections.js';
+import { asAuthorities } from './http/authorities.js';
+import { findCertificates } from './http/certificates.js';
+import { Guard } from './http/guard.js';
+import { defaultHttpOptions, type HttpOptions } from './http/options.js';
+import { defaultRetryPolicy } from './http/retry.js';
 import type { Registry } from './mirrors.js';
 import { type Network, splitMirror } from './network.js';
 import { apiHost, isLoopback, isManifestName, tryReference } from './reference.js';
-import { defaultRetryPolicy } from './retry.js';
 import { isHost } from './url.js';
 
 export interface RegistryDocument extends JsonObject {
@@ -44,7 +44,7 @@ export async function openRegistry(
     let isNone = false;
     const credentials = async () => {
       if (login || isNone) return login;
-      const { findCredentials } = await import('./credentials.js');
+      const { findCredentials } = await import('./auth/credentials.js');
       const found = await findCredentials(place.registry, place.repository);
       isNone = found === undefined;
       return found;

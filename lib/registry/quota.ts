@@ -1,5 +1,5 @@
 /** Docker Hub's limit on pulls, as its headers tell. Source: Docker's documentation, "Usage and limits", "ratelimit-limit". */
-import type { Incoming } from './message.js';
+import type { Incoming } from './http/message.js';
 
 export interface Quota {
   /** Pulls in a window of time. */

@@ -3,7 +3,7 @@
  * other effect. Sources: distribution-spec, "Warnings"; RFC 7234, 5.5.
  */
 import { warn } from '../pipe/trace.js';
-import type { Incoming } from './message.js';
+import type { Incoming } from './http/message.js';
 
 /** The most characters that are shown of a registry, in all its lines. More could only hide what others say. */
 const maxShown = 4096;

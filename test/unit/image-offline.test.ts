@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { Offline } from '../../lib/image/offline.js';
 import { parsePlatform } from '../../lib/image/platform.js';
-import { Store } from '../../lib/image/store.js';
+import { Offline } from '../../lib/image/store/offline.js';
+import { Store } from '../../lib/image/store/store.js';
 import { digestOf } from '../support/content.js';
 import { scratch } from '../support/run.js';
 

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { findRootfs, nameRootfs, rootfsPath } from '../../lib/image/rootfs.js';
+import { findRootfs, nameRootfs, rootfsPath } from '../../lib/image/store/rootfs.js';
 import { digestOf } from '../support/content.js';
 import { failure } from '../support/failure.js';
 import { pidNamespace, scratch } from '../support/run.js';

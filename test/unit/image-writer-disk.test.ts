@@ -25,7 +25,7 @@ Object.assign(process.getBuiltinModule('node:fs'), {
   writev: Object.assign(() => {}, { [promisify.custom]: writev }),
 });
 syncBuiltinESMExports();
-const { Writer } = await import('../../lib/image/writer.js');
+const { Writer } = await import('../../lib/image/store/writer.js');
 
 function file(t: TestContext): { path: string; fd: number } {
   const path = join(scratch(t), 'file');

@@ -24,8 +24,8 @@ Object.assign(process.getBuiltinModule('node:fs'), {
   },
 });
 syncBuiltinESMExports();
-const { Writer } = await import('../../lib/image/writer.js');
-const { Store } = await import('../../lib/image/store.js');
+const { Writer } = await import('../../lib/image/store/writer.js');
+const { Store } = await import('../../lib/image/store/store.js');
 
 const broken = (call: string) => Object.assign(new Error(`EIO: i/o error, ${call}`), { code: 'EIO' });
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { Writer } from '../../lib/image/writer.js';
+import { Writer } from '../../lib/image/store/writer.js';
 import { afterwards, scratch } from '../support/run.js';
 
 function file(t: TestContext, content = ''): { path: string; fd: number } {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { storeHome } from '../../lib/image/store-home.js';
+import { storeHome } from '../../lib/image/store/home.js';
 import { insteadOf } from '../../lib/isolate/docker-flags.js';
 import { imageFlags } from '../../lib/pull/open.js';
 import { networkFlags } from '../../lib/registry/network.js';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseChallenges } from '../../lib/registry/challenge.js';
+import { parseChallenges } from '../../lib/registry/auth/challenge.js';
 
 function parsed(...headers: string[]) {
   return parseChallenges(headers).map(({ scheme, parameters }) => ({ scheme, ...Object.fromEntries(parameters) }));

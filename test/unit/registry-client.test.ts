@@ -10,7 +10,7 @@ import type { BlobSink } from '../../lib/pipe/blob-sink.js';
 import { Failure } from '../../lib/pipe/failure.js';
 import { documentLimit } from '../../lib/pipe/oci.js';
 import { RegistryClient, type RegistryOptions } from '../../lib/registry/client.js';
-import { Guard } from '../../lib/registry/guard.js';
+import { Guard } from '../../lib/registry/http/guard.js';
 import { digestOf, filler } from '../support/content.js';
 import { image, layer, mediaTypes, put } from '../support/image.js';
 import { type Registry, registryFor, type RegistryOptions as ServerOptions } from '../support/registry.js';

@@ -4,8 +4,8 @@ import fs, { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { Credentials } from '../../lib/registry/auth.js';
-import { credentialFiles, findCredentials } from '../../lib/registry/credentials.js';
+import type { Credentials } from '../../lib/registry/auth/auth.js';
+import { credentialFiles, findCredentials } from '../../lib/registry/auth/credentials.js';
 import { afterwards, scratch } from '../support/run.js';
 
 const basic = (user: string, password: string) => ({ auth: Buffer.from(`${user}:${password}`).toString('base64') });

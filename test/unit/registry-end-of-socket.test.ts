@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Http } from '../../lib/registry/http.js';
+import { Http } from '../../lib/registry/http/http.js';
 import { afterwards } from '../support/run.js';
 
 /** Long enough for what was sent to be there, its end included. */

@@ -6,7 +6,7 @@ import { describe, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BlobSink } from '../../lib/pipe/blob-sink.js';
 import { RegistryClient, type RegistryOptions } from '../../lib/registry/client.js';
-import { Connections } from '../../lib/registry/connections.js';
+import { Connections } from '../../lib/registry/download/connections.js';
 import { type Content, digestOf, inMemory } from '../support/content.js';
 import type { Fault } from '../support/faults.js';
 import { type Registry, registryFor } from '../support/registry.js';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { withoutSecrets } from '../../lib/registry/auth/secrets.js';
+import { parseRetryAfter } from '../../lib/registry/http/response-failures.js';
 import { quotaOf } from '../../lib/registry/quota.js';
-import { parseRetryAfter } from '../../lib/registry/response-failures.js';
-import { withoutSecrets } from '../../lib/registry/secrets.js';
 import { hiddenIn, redactPath, redactUrl } from '../../lib/registry/url.js';
 
 test('signatures, keys, users and passwords in a URL are not shown', () => {

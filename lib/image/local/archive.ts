@@ -1,0 +1,184 @@
+/**
+ * The files in a tar archive that holds an image: they are found once, and then read in place. (The reader of lib/tar takes
+ * a stream.) Such archives have plain files, and links between files with the same content. Source: POSIX pax, "ustar Interchange Format" and "pax
+ * Interchange Format"; GNU tar manual, "Tar Internals".
+ */
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { posix } from 'node:path';
+import { compressionOf } from '../../compress/magic.js';
+import { Failure, failureOf } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+import { blockSize, numberField, sumOf } from '../../tar/fields.js';
+import { decompressed } from './decompressed.js';
+import { bad, FilePart, type Files } from './files.js';
+
+const maxExtended = 1 << 20;
+/** An image has a few files for each layer. */
+const maxMembers = 100_000;
+const maxLinks = 16;
+
+type Member = { kind: 'file'; start: number; size: number } | { kind: 'link'; target: string };
+
+interface Header {
+  name: string;
+  linkname: string;
+  flag: string;
+  size: number;
+}
+
+export class ArchiveFiles implements Files {
+  readonly #members = new Map<string, Member>();
+
+  private constructor(
+    readonly place: string,
+    private readonly fd: number,
+    private readonly size: number,
+  ) {}
+
+  /** Opens an archive, decompresses it if need be, and finds its files. It stays open as long as the process. */
+  static async open(path: string): Promise<ArchiveFiles> {
+    let fd = openFile(path);
+    const head = Buffer.alloc(4);
+    readSync(fd, head, 0, head.length, 0);
+    if (compressionOf(head) !== 'none') {
+      closeSync(fd);
+      fd = await decompressed(path, (content) => {
+        // Checked at the first piece, before something large that is no archive, such as a disk image, fills the disk.
+        if (content.length >= blockSize && !isHeader(content)) throw noArchive(path);
+      });
+    }
+    const archive = new ArchiveFiles(path, fd, fstatSync(fd).size);
+    archive.#scan();
+    return archive;
+  }
+
+  open(path: string): FilePart | undefined {
+    let name = memberName(path);
+    for (let links = 0; links <= maxLinks; links++) {
+      const member = this.#members.get(name);
+      if (!member) return undefined;
+      if (member.kind === 'file') {
+        return new FilePart(`${this.place}: ${path}`, member.size, this.fd, member.start, false);
+      }
+      name = member.target;
+    }
+    throw bad(`${this.place}: ${path}`, 'its links lead nowhere');
+  }
+
+  #scan(): void {
+    let extended: Partial<Header> = {};
+    for (let at = 0; at + blockSize <= this.size; ) {
+      const block = this.#read(at, blockSize);
+      if (block.every((byte) => byte === 0)) return;
+      const own = this.#header(block, at);
+      const isExtended = 'xgLK'.includes(own.flag);
+      // What has been said about the next member is not about a header between.
+      const header = isExtended ? own : { ...own, ...extended };
+      // Links and directories have no content, whatever size they are said to have.
+      const size = '123456'.includes(header.flag) ? 0 : header.size;
+      const start = at + blockSize;
+      if (start + size > this.size) throw bad(this.place, `it is cut off within ${header.name}`);
+      if (isExtended) extended = { ...extended, ...this.#extended(header, start) };
+      else {
+        this.#add(header, start);
+        extended = {};
+      }
+      at = start + Math.ceil(size / blockSize) * blockSize;
+    }
+    if (this.#members.size === 0) throw noArchive(this.place);
+  }
+
+  #header(block: Buffer, at: number): Header {
+    if (!isHeader(block)) throw at > 0 ? bad(this.place, 'the checksum of a header is wrong') : noArchive(this.place);
+    const prefix = block.toString('latin1', 257, 263) === 'ustar\0' ? text(block, 345, 155) : '';
+    const name = text(block, 0, 100);
+    const size = numberField(block, 124, 12);
+    if (size === undefined) throw bad(this.place, `${name} has a size that is no number`);
+    const flag = String.fromCharCode(block[156]! || 0x30);
+    const linkname = text(block, 157, 100);
+    return { name: prefix === '' ? name : `${prefix}/${name}`, linkname, flag, size };
+  }
+
+  /** What an extended header says about the next member. */
+  #extended({ flag, size, name }: Header, start: number): Partial<Header> {
+    if (size > maxExtended) throw bad(this.place, `the extended header ${name} is too long`);
+    const body = this.#read(start, size);
+    if (flag === 'L') return { name: text(body, 0, size) };
+    if (flag === 'K') return { linkname: text(body, 0, size) };
+    // In archives of images a global header only holds comments.
+    return flag === 'g' ? {} : this.#pax(body);
+  }
+
+  #pax(body: Buffer): Partial<Header> {
+    const found: Partial<Header> = {};
+    for (let at = 0; at < body.length; ) {
+      const [, length = ''] = /^([0-9]{1,7}) /.exec(body.toString('latin1', at, at + 8)) ?? [];
+      const start = at + length.length + 1;
+      const end = at + Number(length);
+      // A record that ends before it begins would be read for ever.
+      if (length === '' || end <= start || end > body.length)
+        throw bad(this.place, 'a PAX record is not as long as it says');
+      const record = body.toString('utf8', start, end - 1);
+      const equals = record.indexOf('=');
+      const value = record.slice(equals + 1);
+      const key = record.slice(0, equals);
+      if (key === 'path') found.name = value;
+      if (key === 'linkpath') found.linkname = value;
+      if (key === 'size' && /^[0-9]{1,15}$/.test(value)) found.size = Number(value);
+      at = end;
+    }
+    return found;
+  }
+
+  #add({ name, linkname, flag, size }: Header, start: number): void {
+    const path = memberName(name);
+    if (flag === '0' || flag === '7') this.#members.set(path, { kind: 'file', start, size });
+    // The target of a hard link is relative to the archive, that of a symbolic link to its own directory.
+    if (flag === '1') this.#members.set(path, { kind: 'link', target: memberName(linkname) });
+    if (flag === '2')
+      this.#members.set(path, { kind: 'link', target: memberName(`${posix.dirname(path)}/${linkname}`) });
+    if (this.#members.size > maxMembers) throw bad(this.place, `it has more than ${maxMembers} files`);
+  }
+
+  #read(at: number, length: number): Buffer {
+    const buffer = Buffer.alloc(length);
+    try {
+      const bytes = readSync(this.fd, buffer, 0, length, at);
+      if (bytes === length) return buffer;
+    } catch (error) {
+      throw failureOf(error, this.place);
+    }
+    throw bad(this.place, 'it is cut off');
+  }
+}
+
+/** `./a`, `/a` and `a` are one file: a tool may use one form in the archive and another in its manifest. */
+function memberName(path: string): string {
+  return posix.normalize(path).replace(/^\/+/, '');
+}
+
+/** Whether the checksum is right. */
+function isHeader(block: Buffer): boolean {
+  return numberField(block, 148, 8) === sumOf(block, 0);
+}
+
+function noArchive(place: string): Failure {
+  return bad(place, 'it is no tar archive', 'one that is compressed with anything but gzip or zstd: decompress it');
+}
+
+function openFile(path: string): number {
+  try {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+    if (fstatSync(fd).isFile()) return fd;
+    closeSync(fd);
+    throw new Failure(Status.usage, path, 'it is no regular file', { hint: 'save it first' });
+  } catch (error) {
+    throw failureOf(error, path);
+  }
+}
+
+/** The text of a field, up to the first NUL. */
+function text(block: Buffer, at: number, length: number): string {
+  const end = block.indexOf(0, at);
+  return block.toString('utf8', at, end < 0 ? at + length : Math.min(end, at + length));
+}

@@ -1,0 +1,109 @@
+/** The files of a local image, in a directory or in an archive. They may be hostile. */
+import * as fs from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { errnoName, Failure, failingAs, failureOf, hasErrno } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+
+const read = promisify(fs.read);
+const chunkBytes = 1 << 20;
+
+export interface Files {
+  /** Where they are, for messages. */
+  readonly place: string;
+  /** A regular file by its path, undefined when there is none. Throws `Failure` 65 for anything but a regular file. */
+  open(path: string): FilePart | undefined;
+}
+
+/** A stretch of a file. */
+export class FilePart {
+  constructor(
+    readonly name: string,
+    readonly size: number,
+    private readonly fd: number,
+    private readonly start: number,
+    private readonly ownsFd: boolean,
+  ) {}
+
+  /** The bytes from `offset` on. */
+  async *chunks(offset = 0): AsyncGenerator<Buffer> {
+    for (let at = offset; at < this.size; ) {
+      const chunk = await this.#at(at, Buffer.allocUnsafe(Math.min(chunkBytes, this.size - at)));
+      at += chunk.length;
+      yield chunk;
+    }
+  }
+
+  /** The first bytes, `length` at most. */
+  async head(length: number): Promise<Buffer> {
+    return this.size === 0 ? Buffer.alloc(0) : this.#at(0, Buffer.alloc(Math.min(length, this.size)));
+  }
+
+  /** All of it. Throws `Failure` 65 when that is more than `limit` bytes. */
+  async whole(limit: number): Promise<Buffer> {
+    if (this.size > limit) throw bad(this.name, `it has ${this.size} bytes, and at most ${limit} are accepted`);
+    const chunks: Buffer[] = [];
+    for await (const chunk of this.chunks()) chunks.push(chunk);
+    return Buffer.concat(chunks);
+  }
+
+  close(): void {
+    if (this.ownsFd) fs.closeSync(this.fd);
+  }
+
+  async #at(offset: number, buffer: Buffer): Promise<Buffer> {
+    let bytesRead: number;
+    try {
+      ({ bytesRead } = await read(this.fd, buffer, 0, buffer.length, this.start + offset));
+    } catch (error) {
+      throw failureOf(error, this.name);
+    }
+    if (bytesRead === 0) throw bad(this.name, 'it is shorter than it was');
+    return buffer.subarray(0, bytesRead);
+  }
+}
+
+/** Opens a regular file that a stranger may have made: no symbolic link, no device, no pipe that would never end. */
+function openRegular(path: string): FilePart | undefined {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY } = fs.constants;
+  let fd: number;
+  try {
+    fd = fs.openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+  } catch (error) {
+    if (errnoName(error) === 'ENOENT') return undefined;
+    if (hasErrno(error, 'ELOOP', 'ENXIO')) throw bad(path, 'it is no regular file');
+    throw failureOf(error, path);
+  }
+  const stat = fs.fstatSync(fd);
+  if (!stat.isFile()) {
+    fs.closeSync(fd);
+    throw bad(path, 'it is no regular file');
+  }
+  return new FilePart(path, stat.size, fd, 0, true);
+}
+
+/** The files in a directory. No symbolic link in it is followed, since a stranger may have made it. */
+export class DirectoryFiles implements Files {
+  constructor(readonly place: string) {}
+
+  open(path: string): FilePart | undefined {
+    const directories = path.split('/').slice(0, -1);
+    directories.reduce((above, name) => {
+      const directory = join(above, name);
+      if (isOther(directory)) throw bad(directory, 'it is no directory');
+      return directory;
+    }, this.place);
+    return openRegular(join(this.place, path));
+  }
+}
+
+/** Whether something exists at a path and is not a directory. */
+function isOther(path: string): boolean {
+  const stat = failingAs(path, () => fs.lstatSync(path, { throwIfNoEntry: false }));
+  return stat !== undefined && !stat.isDirectory();
+}
+
+/** The failure for something missing or wrong in a local image. */
+export function bad(what: string, why: string, hint?: string): Failure {
+  return new Failure(Status.data, what, why, { hint });
+}

@@ -1,0 +1,109 @@
+/**
+ * An OCI image layout as a source of images, in a directory or in an archive. It is the user's own, and only read.
+ * Source: image-spec, image-layout.md.
+ */
+import type { BlobSink } from '../../pipe/blob-sink.js';
+import { asJson, asObject, asString, isDigest } from '../../pipe/check.js';
+import type { Failure } from '../../pipe/failure.js';
+import { type Descriptor, documentLimit, type IndexEntry } from '../../pipe/oci.js';
+import { namesImage } from '../media-types.js';
+import type { RawManifest } from '../source.js';
+import { imageOf, indexJson, parseIndex, tagOf } from '../store/index-json.js';
+import { bad, type FilePart, type Files } from './files.js';
+import { type Found, type LocalSource, noSuchImage } from './local-source.js';
+
+const damaged = 'the image layout is damaged';
+
+export class Layout implements LocalSource {
+  private constructor(
+    private readonly files: Files,
+    private readonly entries: IndexEntry[],
+  ) {}
+
+  /** Undefined when there is no layout in these files. */
+  static async open(files: Files): Promise<Layout | undefined> {
+    const marker = files.open('oci-layout');
+    if (!marker) return undefined;
+    checkVersion(await wholeOf(marker), `${files.place}: oci-layout`);
+    const file = files.open('index.json');
+    if (!file) throw bad(files.place, 'it has no index.json');
+    const { entries } = parseIndex(await wholeOf(file), `${files.place}: index.json`, damaged);
+    const checkable = entries.filter(({ digest }) => isDigest(digest));
+    return new Layout(files, checkable);
+  }
+
+  async find(selector: string | undefined, isNamed: (name: string) => boolean): Promise<Found> {
+    const { entries } = this;
+    const chosen = selector === undefined ? ownImages(entries) : this.#select(selector, isNamed);
+    const [entry, ...more] = chosen;
+    if (!entry) throw this.#choose(selector);
+    // The same image may have several names.
+    if (more.every(({ digest }) => digest === entry.digest)) return { reference: entry.digest, name: imageOf(entry) };
+    // Several entries of one name are one image for several platforms.
+    const reference = imageOf(entry);
+    if (more.some((it) => imageOf(it) !== reference) || reference === undefined) throw this.#choose(selector);
+    return { reference, name: reference };
+  }
+
+  async manifest(reference: string): Promise<RawManifest> {
+    if (isDigest(reference)) {
+      const entry = this.entries.find(({ digest }) => digest === reference);
+      return { bytes: await wholeOf(this.#blob(reference, entry?.size)), contentType: entry?.mediaType };
+    }
+    const entries = this.entries.filter((entry) => imageOf(entry) === reference);
+    return { bytes: Buffer.from(indexJson(entries)), contentType: undefined };
+  }
+
+  async blob({ digest, size }: Pick<Descriptor, 'digest' | 'size'>, sink: BlobSink): Promise<void> {
+    const file = this.#blob(digest, size);
+    try {
+      for await (const chunk of file.chunks(sink.offset)) await sink.write(chunk);
+    } finally {
+      file.close();
+    }
+  }
+
+  #select(selector: string, isNamed: (name: string) => boolean): IndexEntry[] {
+    if (isDigest(selector)) return this.entries.filter(({ digest }) => digest === selector).slice(0, 1);
+    const named = this.entries.filter((entry) => imageOf(entry) === selector || tagOf(entry) === selector);
+    return named.length > 0 ? named : this.entries.filter((entry) => isNamed(imageOf(entry) ?? ''));
+  }
+
+  /** A blob of a given size, if that is known. */
+  #blob(digest: string, size?: number): FilePart {
+    const file = this.files.open(`blobs/${digest.replace(':', '/')}`);
+    if (!file) throw bad(this.files.place, `blob ${digest} is missing`);
+    if (size === undefined || file.size === size) return file;
+    file.close();
+    throw bad(file.name, `it has ${file.size} bytes, not ${size}`);
+  }
+
+  #choose(selector: string | undefined): Failure {
+    return noSuchImage(
+      this.files.place,
+      selector,
+      ownImages(this.entries).map((entry) => imageOf(entry) ?? `@${entry.digest}`),
+    );
+  }
+}
+
+/** Without what only goes with an image: SBOMs, signatures, and whatever else a layout may list. */
+function ownImages(entries: IndexEntry[]): IndexEntry[] {
+  const images = entries.filter(namesImage);
+  return images.length > 0 ? images : entries;
+}
+
+/** image-spec, image-layout.md, "oci-layout file". A layout of the next version may keep its blobs anywhere. */
+function checkVersion(marker: Buffer, name: string): void {
+  const value = asObject(asJson(marker, name, damaged), name);
+  const version = asString(value.imageLayoutVersion, `${name}: imageLayoutVersion`);
+  if (!version.startsWith('1.')) throw bad(name, `the layout is of version ${version}, and only 1 is known`);
+}
+
+async function wholeOf(file: FilePart): Promise<Buffer> {
+  try {
+    return await file.whole(documentLimit);
+  } finally {
+    file.close();
+  }
+}

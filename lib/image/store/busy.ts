@@ -1,0 +1,82 @@
+/**
+ * Keeps pulling and pruning apart. Each first leaves a file with the mark of its process in $MD_HOME/partial, and then
+ * looks for files of the other kind: of two that begin at the same moment, at least one sees the other. The file of a
+ * killed process names a process that is no longer alive, and the next pull removes it. Where there is no store yet
+ * there is nothing to protect, and no file.
+ */
+
+import * as fs from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { monotonic } from '../../pipe/clock.js';
+import { Failure, failureOf, hasErrno } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+import { warn } from '../../pipe/trace.js';
+import { storeHome } from './home.js';
+import { isAbandoned, ownPath } from './own-files.js';
+
+const pollMs = 50;
+/** Most prunes take fewer milliseconds. After that there is a message, since somebody may wonder. */
+const patienceMs = 5000;
+
+/** Waits for a prune that is under way. Keeps others from starting until the returned function is called. */
+export async function beginPulling(home: string = storeHome()): Promise<() => void> {
+  const directory = join(home, 'partial');
+  const end = leaveMark(directory, 'pulling');
+  const since = monotonic();
+  for (let told = false; ; await sleep(pollMs)) {
+    const other = whoIsAtWork(directory, 'pruning');
+    if (other === undefined) return end;
+    if (told || monotonic() - since < patienceMs) continue;
+    warn(`${home}: waiting for md-prune, which has left ${join(directory, other)}`);
+    told = true;
+  }
+}
+
+/**
+ * Keeps pulls from starting until the returned function is called. Throws `Failure` 75 while a pull or prune is under
+ * way.
+ */
+export function beginPruning(home: string): () => void {
+  const directory = join(home, 'partial');
+  const end = leaveMark(directory, 'pruning');
+  if (!whoIsAtWork(directory, 'pulling') && !whoIsAtWork(directory, 'pruning')) return end;
+  end();
+  throw new Failure(Status.tryLater, home, 'an image is being pulled into it, or it is being pruned', {
+    hint: 'try again when that has ended',
+  });
+}
+
+function leaveMark(directory: string, kind: string): () => void {
+  const path = ownPath(directory, kind);
+  try {
+    fs.writeFileSync(path, '', { mode: 0o600 });
+  } catch (error) {
+    // A store that is not there, or is read-only, cannot be pruned.
+    if (isOutOfReach(error)) return () => {};
+    throw failureOf(error, path);
+  }
+  return () => fs.rmSync(path, { force: true });
+}
+
+/** The file of another process that is alive and at work. */
+function whoIsAtWork(directory: string, kind: string): string | undefined {
+  const own = ownPath('', kind);
+  return namesIn(directory).find(
+    (name) => name.startsWith(`${kind}.`) && name !== own && !isAbandoned(directory, name),
+  );
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return fs.readdirSync(directory);
+  } catch (error) {
+    if (isOutOfReach(error)) return [];
+    throw failureOf(error, directory);
+  }
+}
+
+/** The directory does not exist, or this user may not write or read there. */
+function isOutOfReach(error: unknown): boolean {
+  return hasErrno(error, 'ENOENT', 'ENOTDIR', 'EROFS', 'EACCES');
+}

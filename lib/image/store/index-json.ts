@@ -1,0 +1,55 @@
+/**
+ * index.json of an OCI image layout: which images it has, and under which names.
+ * Sources: image-spec, image-layout.md and annotations.md; `io.containerd.image.name` is where containerd, docker and
+ * podman look for the full name.
+ */
+import { readFileSync } from 'node:fs';
+import { asJson, asObject, type JsonObject } from '../../pipe/check.js';
+import { failingAs } from '../../pipe/failure.js';
+import { asIndexEntries, type IndexEntry, ociIndexType } from '../../pipe/oci.js';
+import { checkNesting } from '../verified.js';
+
+const refName = 'org.opencontainers.image.ref.name';
+const fullName = 'io.containerd.image.name';
+
+/** The index of the store, and its entries checked. Throws `Failure` 65 when it is no image index. */
+export function readIndex(path: string): { index: JsonObject; entries: IndexEntry[] } {
+  const bytes = failingAs(path, () => readFileSync(path));
+  return parseIndex(bytes, path, 'remove it: the next pull makes a new one, and blobs stay');
+}
+
+/** The same for one of a layout; `path` and `hint` are for messages. */
+export function parseIndex(bytes: Buffer, path: string, hint: string): { index: JsonObject; entries: IndexEntry[] } {
+  const value = asJson(bytes, path, hint);
+  checkNesting(bytes, path);
+  const index = asObject(value, path);
+  return { index, entries: asIndexEntries(index.manifests ?? null, `${path}.manifests`) };
+}
+
+export function indexJson(entries: IndexEntry[], index: JsonObject = {}): string {
+  return JSON.stringify({ schemaVersion: 2, mediaType: ociIndexType, ...index, manifests: entries });
+}
+
+/** The tag of an entry: `latest`, or a full image name. */
+export function tagOf({ annotations }: IndexEntry): string | undefined {
+  return annotations?.[refName];
+}
+
+/** The name of the image that an entry belongs to; undefined when the entry does not say. */
+export function imageOf({ annotations }: IndexEntry): string | undefined {
+  return annotations?.[fullName] ?? annotations?.[refName];
+}
+
+/** `entry` with the name of an image. */
+export function named(entry: IndexEntry, image: string): IndexEntry {
+  return { ...entry, annotations: { ...entry.annotations, [refName]: image, [fullName]: image } };
+}
+
+/**
+ * `entry` without its tag, for another platform of the same image: two entries with one tag would be ambiguous to
+ * readers.
+ */
+export function unnamed(entry: IndexEntry): IndexEntry {
+  const { [refName]: name, ...annotations } = entry.annotations ?? {};
+  return name === undefined ? entry : { ...entry, annotations: { [fullName]: name, ...annotations } };
+}

@@ -1,0 +1,63 @@
+/** `--offline`: the store itself is the source, so that nobody is asked for anything. */
+import { isDigest } from '../../pipe/check.js';
+import { Failure } from '../../pipe/failure.js';
+import { type IndexEntry, platformName } from '../../pipe/oci.js';
+import { Status } from '../../pipe/status.js';
+import { type Choice, fitness, unknownArchitecture } from '../platform.js';
+import type { RawManifest, Source } from '../source.js';
+import type { Store } from './store.js';
+
+export class Offline implements Source {
+  constructor(
+    private readonly store: Store,
+    private readonly image: string,
+    private readonly choice: Choice,
+  ) {}
+
+  /** Throws `Failure` 69 when the store has nothing of that name or digest. */
+  check(reference: string): void {
+    const isThere = isDigest(reference) ? this.store.read(reference) : this.store.images(this.image).length > 0;
+    if (!isThere) throw this.#missing(this.image);
+  }
+
+  /** By digest this always fails: callers have looked in the store before they ask. */
+  async manifest(reference: string): Promise<RawManifest> {
+    if (isDigest(reference)) throw this.#missing(`manifest ${reference} of ${this.image}`);
+    const entries = this.store.images(this.image);
+    if (entries.length === 0) throw this.#missing(this.image);
+    const chosen = this.#choose(entries);
+    if (!chosen) throw this.#otherPlatform(entries);
+    const bytes = this.store.read(chosen.digest);
+    if (!bytes) throw this.#missing(`manifest ${chosen.digest} of ${this.image}`);
+    return { bytes, contentType: chosen.mediaType };
+  }
+
+  /**
+   * The best entry for the platform. Otherwise what a pull would have accepted: an image with no platform of its own;
+   * or, when the user names no platform, the only image that there is.
+   */
+  #choose(entries: IndexEntry[]): IndexEntry | undefined {
+    const { wanted, strict } = this.choice;
+    const [best] = entries
+      .map((entry) => ({ entry, rank: entry.platform && fitness(wanted, entry.platform) }))
+      .filter(({ rank }) => rank !== undefined)
+      .sort((a, b) => a.rank! - b.rank!);
+    if (best) return best.entry;
+    const open = entries.find(({ platform }) => platform?.architecture === unknownArchitecture);
+    return open ?? (strict || entries.length > 1 ? undefined : entries[0]);
+  }
+
+  async blob({ digest }: { digest: string }): Promise<void> {
+    throw this.#missing(`blob ${digest} of ${this.image}`);
+  }
+
+  #otherPlatform(entries: IndexEntry[]): Failure {
+    const has = entries.map(({ platform }) => (platform ? platformName(platform) : 'no platform'));
+    const why = `it is not in the store for ${platformName(this.choice.wanted)}`;
+    return new Failure(Status.unavailable, this.image, why, { hint: `it is there for ${has.join(', ')}` });
+  }
+
+  #missing(what: string): Failure {
+    return new Failure(Status.unavailable, what, 'it is not in the store', { hint: 'pull it without --offline' });
+  }
+}

@@ -1,0 +1,97 @@
+/** Files in progress, named `NAME.MARK` after the process that writes them: sys/process-mark.ts. */
+import * as fs from 'node:fs';
+import { dirname, join } from 'node:path';
+import { errnoName, Failure } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+import { type Life, lifeOf, markForm, ownMark } from '../../sys/process-mark.js';
+
+/**
+ * The owner of a file may be in another PID namespace, where it cannot be seen. After so long without a write it counts
+ * as gone.
+ */
+const silenceMs = 60 * 60 * 1000;
+
+/** The path of this process's own file for `name`, which may be a digest. */
+export function ownPath(directory: string, name: string): string {
+  return join(directory, `${name.replace(':', '-')}.${ownMark()}`);
+}
+
+/** The state of the process that writes a file. */
+export function ownerOf(directory: string, name: string): Life {
+  const [, mark] = new RegExp(`\\.(${markForm})$`).exec(name) ?? [];
+  const life = mark === undefined ? 'unseen' : lifeOf(mark);
+  return life === 'unseen' && isOld(join(directory, name), silenceMs) ? 'gone' : life;
+}
+
+/** Whether the owner of a file is gone. */
+export function isAbandoned(directory: string, name: string): boolean {
+  return ownerOf(directory, name) === 'gone';
+}
+
+/** Removes the files whose owners are gone, if `mayGo` returns true for their names. */
+export function sweepAbandoned(directory: string, mayGo: (name: string) => boolean): void {
+  for (const name of fs.readdirSync(directory)) {
+    if (isAbandoned(directory, name) && mayGo(name)) fs.rmSync(join(directory, name), { recursive: true, force: true });
+  }
+}
+
+/**
+ * Makes a directory and those above it. Not by Node's `recursive`, which hides the reason of a failure behind ENOENT.
+ */
+export function makeDirectory(path: string, mode = 0o777): void {
+  try {
+    makeOne(path, mode);
+  } catch (error) {
+    if (errnoName(error) !== 'ENOENT' || dirname(path) === path) throw error;
+    makeDirectory(dirname(path), mode);
+    // Where nothing can be made, as in /proc, this throws ENOENT again, and the recursion ends.
+    makeOne(path, mode);
+  }
+}
+
+function makeOne(path: string, mode: number): void {
+  try {
+    fs.mkdirSync(path, { mode });
+  } catch (error) {
+    if (errnoName(error) !== 'EEXIST' || !fs.statSync(path).isDirectory()) throw error;
+  }
+}
+
+/**
+ * Renames a finished file to its place. It is no failure when another process has put the same content there already.
+ */
+export function moveInto(temporary: string, path: string): void {
+  makeDirectory(dirname(path));
+  try {
+    renameInStore(temporary, path);
+  } catch (error) {
+    // Another process may have taken this one for dead, and finished its file.
+    if (errnoName(error) !== 'ENOENT' || !fs.existsSync(path)) throw error;
+  }
+}
+
+/** rename(2), which needs both on one filesystem. People may have moved a part of the store elsewhere, and left a link. */
+export function renameInStore(from: string, to: string): void {
+  try {
+    fs.renameSync(from, to);
+  } catch (error) {
+    if (errnoName(error) !== 'EXDEV') throw error;
+    throw new Failure(Status.io, to, 'it is on another filesystem than the rest of the store', {
+      cause: error,
+      hint: 'move all of $MD_HOME there, and make MD_HOME or a link for the whole lead to it',
+    });
+  }
+}
+
+/** Writes a small file whole or not at all, even when the power fails. */
+export function writeWhole(directory: string, path: string, content: Buffer | string): void {
+  const temporary = ownPath(directory, path.slice(path.lastIndexOf('/') + 1));
+  fs.writeFileSync(temporary, content, { mode: 0o644, flush: true });
+  moveInto(temporary, path);
+}
+
+/** Whether nothing was written to a file for so many milliseconds. */
+export function isOld(path: string, ms: number): boolean {
+  const stat = fs.lstatSync(path, { throwIfNoEntry: false });
+  return stat !== undefined && Date.now() - stat.mtimeMs > ms;
+}

@@ -1,0 +1,79 @@
+/** Finds and removes what no image in the store needs. Trees are only found here: lib/unpack removes them. */
+import * as fs from 'node:fs';
+import { join } from 'node:path';
+import { Failure, failingAs } from '../../pipe/failure.js';
+import type { IndexEntry } from '../../pipe/oci.js';
+import { Status } from '../../pipe/status.js';
+import { storeHint } from './home.js';
+import { imageOf } from './index-json.js';
+import { isAbandoned } from './own-files.js';
+import { isIndexOf, reachable } from './reachable.js';
+import { rootfsNames, rootfsTrees, unnameRootfs } from './rootfs.js';
+import type { Store } from './store.js';
+
+export interface Prunable {
+  /** Names of images. */
+  images: string[];
+  /** The names that have a symbolic link to a tree. They come from the disk, since index.json may contain any name. */
+  links: string[];
+  blobs: { digest: string; path: string; size: number }[];
+  /** Incomplete blobs and other files that killed processes have left: absolute paths. */
+  partials: string[];
+  /** Root filesystems: absolute paths. */
+  trees: string[];
+}
+
+/**
+ * What is to be removed with the given images, or with all: their names, and everything that no other name leads to. An
+ * image without a name in index.json, which another program has put there, stays unless `all`. Throws `Failure` 69 for
+ * a name that is not there.
+ */
+export function prunable(store: Store, { images, all }: { images: readonly string[]; all: boolean }): Prunable {
+  const entries = store.entries();
+  const names = rootfsNames(store.home);
+  const known = imageNames(store);
+  const unknown = images.find((image) => !known.has(image));
+  if (unknown !== undefined) throw notThere(unknown);
+  const going = new Set(all ? known : images);
+  const staying = all ? [] : entries.filter((entry) => !going.has(imageOf(entry) ?? ''));
+  const named = new Set([...names].filter(([name]) => !going.has(name)).map(([, tree]) => tree));
+  return {
+    images: [...going].sort(),
+    links: [...names.keys()].filter((name) => going.has(name)),
+    blobs: unneededBlobs(store, staying),
+    partials: abandoned(join(store.home, 'partial')),
+    trees: rootfsTrees(store.home)
+      .filter((tree) => !named.has(tree))
+      .map((tree) => join(store.home, 'rootfs', tree)),
+  };
+}
+
+/** The names of all images: those in index.json, and those that lead to a tree. */
+export function imageNames(store: Store): Set<string> {
+  return new Set([...store.entries().flatMap((entry) => imageOf(entry) ?? []), ...rootfsNames(store.home).keys()]);
+}
+
+export function notThere(image: string): Failure {
+  return new Failure(Status.unavailable, image, 'it is not in the store');
+}
+
+/** Removes the names first, then what they lead to, except the trees. */
+export async function prune(store: Store, { images, links, blobs, partials }: Prunable, all: boolean): Promise<void> {
+  for (const link of links) unnameRootfs(link, store.home);
+  const going = new Set(images);
+  await store.forget((entry) => all || going.has(imageOf(entry) ?? ''));
+  for (const path of [...blobs.map((blob) => blob.path), ...partials])
+    failingAs(path, () => fs.rmSync(path, { recursive: true, force: true }));
+}
+
+function unneededBlobs(store: Store, staying: readonly IndexEntry[]): Prunable['blobs'] {
+  const read = (digest: string) => store.read(digest);
+  const manifests = new Set(staying.map(({ digest }) => digest));
+  const needed = reachable([...manifests], read);
+  return store.blobs().filter(({ digest }) => !needed.has(digest) && !isIndexOf(manifests, digest, read));
+}
+
+function abandoned(directory: string): string[] {
+  const find = () => fs.readdirSync(directory).filter((name) => isAbandoned(directory, name));
+  return failingAs(directory, find, { hint: storeHint }).map((name) => join(directory, name));
+}

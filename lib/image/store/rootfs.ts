@@ -1,0 +1,119 @@
+/**
+ * Root filesystems in the store: a tree for each manifest, and symbolic links to them with the names of images.
+ *
+ *     $MD_HOME/rootfs/sha256-HEX, sha256-HEX.json
+ *     $MD_HOME/rootfs/docker.io/library/alpine:latest -> ../../sha256-HEX
+ */
+import * as fs from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { wrong } from '../../pipe/check.js';
+import { asRootfsDocument, type RootfsDocument } from '../../pipe/document.js';
+import { errnoName, failingAs, failureOf, hasErrno } from '../../pipe/failure.js';
+import { storeHint, storeHome } from './home.js';
+import { makeDirectory, ownPath, sweepAbandoned } from './own-files.js';
+
+const nameLimit = 255;
+const temporaryName = '.link';
+
+/**
+ * The path of the tree of a manifest, which need not exist. The directory around it is made. Throws `Failure` 74 or 77.
+ */
+export function rootfsPath(digest: string, home: string = storeHome()): string {
+  const directory = join(home, 'rootfs');
+  failingAs(directory, () => makeDirectory(directory), { hint: storeHint });
+  return join(directory, digest.replace(':', '-'));
+}
+
+/** The document of a tree, if that is complete: the document is written last. */
+export function findRootfs(path: string): RootfsDocument | undefined {
+  try {
+    const document = asRootfsDocument(JSON.parse(fs.readFileSync(`${path}.json`, 'utf8')), `${path}.json`);
+    return fs.lstatSync(path).isDirectory() ? { ...document, rootfs: path } : undefined;
+  } catch (error) {
+    if (errnoName(error) === 'ENOENT' || error instanceof SyntaxError) return undefined;
+    throw failureOf(error, `${path}.json`);
+  }
+}
+
+/**
+ * Makes the name of an image a symbolic link to a tree, replacing an earlier link. Throws `Failure` 65 for an
+ * impossible name.
+ */
+export function nameRootfs(image: string, path: string): void {
+  const directory = dirname(path);
+  const parts = image.split('/');
+  // The name came from a pipe, and must not lead into a tree. The first part is a host, possibly with a port, and not a
+  // tree. Only the last part has a tag or a digest, so that no link is at the place of a directory.
+  const [host = '', ...names] = parts;
+  const isSafe =
+    parts.every((part) => !['', '.', '..'].includes(part) && Buffer.byteLength(part) <= nameLimit) &&
+    !/^sha(?:256|512)-/.test(host) &&
+    names.every((part, i) => /[:@]/.test(part) === (i === names.length - 1));
+  if (!isSafe || names.length === 0) throw wrong('image', 'a full image name', image);
+  const link = join(directory, image);
+  try {
+    makeDirectory(dirname(link));
+    sweepAbandoned(dirname(link), (name) => name.startsWith(`${temporaryName}.`));
+    const temporary = ownPath(dirname(link), temporaryName);
+    fs.rmSync(temporary, { force: true });
+    fs.symlinkSync(relative(dirname(link), path), temporary);
+    fs.renameSync(temporary, link);
+  } catch (error) {
+    throw failureOf(error, link);
+  }
+}
+
+/** The names of images, each with the name of its tree in the directory of all trees. */
+export function rootfsNames(home: string): Map<string, string> {
+  const directory = join(home, 'rootfs');
+  const names = new Map<string, string>();
+  const walk = (below: string) => {
+    for (const entry of entriesOf(join(directory, below))) {
+      const name = join(below, entry.name);
+      if (entry.isSymbolicLink()) names.set(name, relative(directory, linkOf(join(directory, name))));
+      else if (entry.isDirectory() && !(below === '' && isTree(entry.name))) walk(name);
+    }
+  };
+  walk('');
+  return names;
+}
+
+/** The names of all trees in their directory, including incomplete ones and those that no image name leads to. */
+export function rootfsTrees(home: string): string[] {
+  // A killed process may have left only files beside a tree: these count as the tree.
+  const names = entriesOf(join(home, 'rootfs')).map(
+    ({ name }) => /^\.?(sha(?:256|512)-[0-9a-f]+)(?:\.|$)/.exec(name)?.[1],
+  );
+  return [...new Set(names)].filter((name) => name !== undefined);
+}
+
+/** Removes the link for the name of an image, and the directories that are empty then. */
+export function unnameRootfs(image: string, home: string): void {
+  const directory = join(home, 'rootfs');
+  try {
+    fs.rmSync(join(directory, image), { force: true });
+    for (let above = dirname(image); above !== '.'; above = dirname(above)) fs.rmdirSync(join(directory, above));
+  } catch (error) {
+    if (!hasErrno(error, 'ENOTEMPTY', 'EEXIST', 'ENOENT')) throw failureOf(error, join(directory, image));
+  }
+}
+
+function isTree(name: string): boolean {
+  return /^\.?sha(?:256|512)-/.test(name);
+}
+
+function linkOf(path: string): string {
+  return resolve(
+    dirname(path),
+    failingAs(path, () => fs.readlinkSync(path)),
+  );
+}
+
+function entriesOf(directory: string): fs.Dirent[] {
+  try {
+    return fs.readdirSync(directory, { withFileTypes: true });
+  } catch (error) {
+    if (errnoName(error) === 'ENOENT') return [];
+    throw failureOf(error, directory);
+  }
+}

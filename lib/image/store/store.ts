@@ -1,0 +1,311 @@
+/**
+ * The store: an OCI image layout below $MD_HOME, and beside it the blobs that are not whole yet.
+ *
+ *     $MD_HOME/oci/       oci-layout, index.json, blobs/sha256/HEX: readable as `oci:` by skopeo, umoci, podman
+ *     $MD_HOME/partial/   sha256-HEX.PIDNS.PID.START: being written by that process, or left behind by it
+ *
+ * A blob is in the layout whole or not at all. A partial file survives its process: the next one that wants the same
+ * blob takes it over by renaming it, unless its owner is alive.
+ *
+ * index.json names the manifest that was resolved for a platform, not the index in which that was found: an index would
+ * promise images for other platforms, which are not here. The index is kept as a blob, for `--offline` with its digest.
+ *
+ * Source: image-spec, image-layout.md.
+ */
+
+import * as fs from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fill } from '../../pipe/blob-sink.js';
+import { isDigest } from '../../pipe/check.js';
+import { monotonic } from '../../pipe/clock.js';
+import { hasDigest } from '../../pipe/digest.js';
+import { errnoName, Failure, failingAs, failureOf, hasErrno } from '../../pipe/failure.js';
+import { type Descriptor, documentLimit, type IndexEntry, type Platform, platformName } from '../../pipe/oci.js';
+import { Status } from '../../pipe/status.js';
+import { warn } from '../../pipe/trace.js';
+import type { Source } from '../source.js';
+import { storeHint, storeHome } from './home.js';
+import { imageOf, indexJson, named, readIndex, unnamed } from './index-json.js';
+import { isOld, makeDirectory, ownPath, renameInStore, sweepAbandoned, writeWhole } from './own-files.js';
+import { Partial } from './partial.js';
+
+const pollMs = 50;
+/** How long an incomplete blob is kept when nobody asks for it. */
+const keptPartialMs = 7 * 24 * 60 * 60 * 1000;
+
+/** The files of a layout without images. */
+const layoutFiles = { 'oci-layout': '{"imageLayoutVersion":"1.0.0"}', 'index.json': indexJson([]) };
+
+export interface Fetched {
+  path: string;
+  /** It was in the store already. */
+  found: boolean;
+}
+
+/** An image whose manifest is in the store. */
+export interface ImageEntry {
+  /** Its name. */
+  image: string;
+  /** Of the manifest. */
+  digest: string;
+  mediaType: string;
+  platform: Platform;
+}
+
+export class Store {
+  readonly #oci: string;
+  readonly #partials: string;
+
+  /**
+   * Makes the layout if there is none. When another process that fetches the same blob makes no progress for
+   * `patienceMs`, there is a message. Throws `Failure` 74 or 77 when the disk does not permit it.
+   */
+  constructor(
+    readonly home: string = storeHome(),
+    private readonly patienceMs = 5000,
+  ) {
+    this.#oci = join(home, 'oci');
+    this.#partials = join(home, 'partial');
+    const hint = storeHint;
+    failingAs(this.#partials, () => makeDirectory(this.#partials, 0o700), { hint });
+    failingAs(this.#oci, () => this.#ensureLayout(), { hint });
+  }
+
+  /** The path of a blob, which need not exist. */
+  path(digest: string): string {
+    return join(this.#oci, 'blobs', digest.replace(':', '/'));
+  }
+
+  /**
+   * A document (manifest, index, config), or undefined when it is missing or does not have its digest: then it can be
+   * fetched again. A blob that is too large for a document is a layer, and is not read.
+   */
+  read(digest: string): Buffer | undefined {
+    // Another program may have entered an image by a digest that cannot be checked here.
+    if (!isDigest(digest)) return undefined;
+    let bytes: Buffer;
+    try {
+      const stat = fs.statSync(this.path(digest));
+      if (!stat.isFile() || stat.size > documentLimit) return undefined;
+      bytes = fs.readFileSync(this.path(digest));
+    } catch (error) {
+      if (errnoName(error) === 'ENOENT') return undefined;
+      throw failureOf(error, this.path(digest));
+    }
+    return hasDigest(bytes, digest) ? bytes : undefined;
+  }
+
+  /** Adds a blob whose digest was verified. */
+  put(digest: string, bytes: Buffer): void {
+    if (this.read(digest)) return;
+    failingAs(this.path(digest), () => writeWhole(this.#partials, this.path(digest), bytes));
+  }
+
+  /**
+   * Brings a blob into the store, unless it is there: downloads it, verifies size and digest, and only then gives it
+   * its name. `onBytes` is called with the number of bytes so far. Throws `Failure` 65 when the content is wrong, and
+   * removes it.
+   */
+  async fetch(blob: Descriptor, source: Source, onBytes: (bytes: number) => void = () => {}): Promise<Fetched> {
+    const path = this.path(blob.digest);
+    if (this.has(blob)) return { path, found: true };
+    const partial = await this.#claim(blob, onBytes);
+    if (!partial) return { path, found: true };
+    try {
+      if (!(await fill(partial, () => source.blob(blob, partial)))) {
+        // Wrong content is of no use to the next process. A part that was only cut short is, and stays.
+        partial.remove();
+        throw mismatch(blob, partial);
+      }
+      await partial.publish(path);
+    } finally {
+      await partial.close();
+    }
+    return { path, found: false };
+  }
+
+  /**
+   * Enters an image into index.json under its name. It replaces the one that had this name, except for other platforms.
+   */
+  async tag({ image, digest, mediaType, platform }: ImageEntry): Promise<void> {
+    this.#sweep();
+    if (this.images(image)[0]?.digest === digest) return;
+    const { size } = failingAs(this.path(digest), () => fs.statSync(this.path(digest)));
+    const entry = named({ mediaType, digest, size, platform }, image);
+    await this.#updateIndex((entries) => [
+      entry,
+      // The same image for another platform stays.
+      ...entries
+        .filter((it) => imageOf(it) !== image || !isSamePlatform(it, entry))
+        .map((it) => (imageOf(it) === image ? unnamed(it) : it)),
+    ]);
+  }
+
+  /** The entries of index.json that belong to an image, the last one pulled first: one for each platform. */
+  images(image: string): IndexEntry[] {
+    return this.entries().filter((it) => imageOf(it) === image);
+  }
+
+  /** All entries of index.json. */
+  entries(): IndexEntry[] {
+    return readIndex(this.#indexPath).entries;
+  }
+
+  /** Takes entries out of index.json. */
+  async forget(isForgotten: (entry: IndexEntry) => boolean): Promise<void> {
+    if (this.entries().some(isForgotten))
+      await this.#updateIndex((entries) => entries.filter((it) => !isForgotten(it)));
+  }
+
+  /** All blobs, needed or not, with their sizes in bytes. */
+  blobs(): { digest: string; path: string; size: number }[] {
+    const directory = join(this.#oci, 'blobs');
+    const digests = failingAs(directory, () =>
+      // Somebody may have removed them all.
+      (fs.statSync(directory, { throwIfNoEntry: false }) ? fs.readdirSync(directory) : [])
+        // Other programs may leave files of their own here.
+        .filter((algorithm) => ['sha256', 'sha512'].includes(algorithm))
+        .flatMap((algorithm) => {
+          const names = fs.readdirSync(join(directory, algorithm));
+          return names.map((name) => `${algorithm}:${name}`).filter(isDigest);
+        }),
+    );
+    return digests.map((digest) => {
+      const path = this.path(digest);
+      return { digest, path, size: failingAs(path, () => fs.lstatSync(path).size) };
+    });
+  }
+
+  /** Removes a layer whose content turned out to be wrong, and the entries of the images that have it. */
+  async discard(layerDigest: string): Promise<void> {
+    failingAs(this.path(layerDigest), () => fs.rmSync(this.path(layerDigest), { force: true }));
+    const isWhole = ({ digest }: IndexEntry) => !this.read(digest)?.includes(layerDigest);
+    if (this.entries().every(isWhole)) return;
+    await this.#updateIndex((entries) => entries.filter(isWhole));
+  }
+
+  /** Whether a blob is there, by its name and size. */
+  has({ digest, size }: Descriptor): boolean {
+    const path = this.path(digest);
+    const stat = failingAs(path, () => fs.statSync(path, { throwIfNoEntry: false }));
+    return stat?.isFile() === true && stat.size === size;
+  }
+
+  /** A partial file to download into; undefined when another process has brought the same blob by now. */
+  async #claim(blob: Descriptor, onBytes: (bytes: number) => void): Promise<Partial | undefined> {
+    for (let stuck = false; ; ) {
+      const partial = await Partial.claim(this.#partials, blob, onBytes);
+      const isThere = this.has(blob);
+      if (!isThere && (stuck || !partial.hasElder())) return partial;
+      partial.remove();
+      await partial.close();
+      if (isThere) return undefined;
+      stuck = await this.#isStuck(blob, onBytes);
+    }
+  }
+
+  /**
+   * Waits for another process that fetches the same blob, so that the registry is asked only once. Returns false when
+   * that has ended or the blob is there. A process that is running may make no progress for any time: the registry may
+   * have told it to wait, and would tell us the same. But one that is stopped, or in another PID namespace, may never
+   * go on: returns true when it makes no progress for a while.
+   */
+  async #isStuck(blob: Descriptor, onBytes: (bytes: number) => void): Promise<boolean> {
+    let most = -1;
+    let since = monotonic();
+    for (let told = false; ; await sleep(pollMs)) {
+      const other = Partial.elsewhere(this.#partials, blob.digest);
+      if (!other || this.has(blob)) return false;
+      if (other.bytes > most) {
+        most = other.bytes;
+        since = monotonic();
+        onBytes(most);
+      }
+      if (monotonic() - since < this.patienceMs) continue;
+      if (!other.isRunning) return true;
+      if (!told) warn(`blob ${blob.digest}: waiting for another process, which is fetching it`);
+      told = true;
+    }
+  }
+
+  /**
+   * Makes a new layout by one rename, so that nobody sees half of one. In an existing layout it adds the missing files.
+   */
+  #ensureLayout(): void {
+    if (Object.keys(layoutFiles).every((name) => fs.existsSync(join(this.#oci, name)))) return;
+    const staged = ownPath(this.#partials, 'oci');
+    fs.mkdirSync(join(staged, 'blobs/sha256'), { recursive: true });
+    fs.chmodSync(staged, 0o755);
+    for (const [name, text] of Object.entries(layoutFiles)) fs.writeFileSync(join(staged, name), text, { flush: true });
+    try {
+      renameInStore(staged, this.#oci);
+    } catch (error) {
+      fs.rmSync(staged, { recursive: true, force: true });
+      // ENOTDIR: a symbolic link to a directory.
+      if (!hasErrno(error, 'ENOTEMPTY', 'EEXIST', 'ENOTDIR')) throw error;
+      for (const [name, text] of Object.entries(layoutFiles)) {
+        const path = join(this.#oci, name);
+        if (!fs.existsSync(path)) writeWhole(this.#partials, path, text);
+      }
+    }
+  }
+
+  /** Removes what dead processes left and nobody will use again, if the disk permits it. */
+  #sweep(): void {
+    try {
+      sweepAbandoned(this.#partials, (name) => {
+        const [, algorithm, hex] = /^(sha256|sha512)-([0-9a-f]+)\./.exec(name) ?? [];
+        // An incomplete blob is of use as long as somebody may want the rest.
+        const isWanted = algorithm !== undefined && !fs.existsSync(this.path(`${algorithm}:${hex}`));
+        return !isWanted || isOld(join(this.#partials, name), keptPartialMs);
+      });
+    } catch (error) {
+      // A read-only store stays as it is.
+      if (errnoName(error) === undefined) throw error;
+    }
+  }
+
+  get #indexPath(): string {
+    return join(this.#oci, 'index.json');
+  }
+
+  async #updateIndex(change: (entries: IndexEntry[]) => IndexEntry[]): Promise<void> {
+    const unlock = await this.#lock();
+    try {
+      const { index, entries } = readIndex(this.#indexPath);
+      const text = indexJson(change(entries), index);
+      failingAs(this.#indexPath, () => writeWhole(this.#partials, this.#indexPath, text));
+    } finally {
+      unlock();
+    }
+  }
+
+  /** By flock(2): the kernel releases the lock however its process dies. */
+  async #lock(): Promise<() => void> {
+    const [{ flock }, { LOCK }] = await Promise.all([import('../../sys/calls.js'), import('../../sys/constants.js')]);
+    const path = join(this.home, 'lock');
+    const fd = failingAs(path, () => fs.openSync(path, 'a', 0o600));
+    for (;;) {
+      try {
+        flock(fd, LOCK.EX | LOCK.NB);
+        return () => fs.closeSync(fd);
+      } catch (error) {
+        if (errnoName(error) !== 'EAGAIN') {
+          fs.closeSync(fd);
+          throw failureOf(error, path);
+        }
+        await sleep(20);
+      }
+    }
+  }
+}
+
+function isSamePlatform(a: IndexEntry, b: IndexEntry): boolean {
+  return !a.platform || !b.platform || platformName(a.platform) === platformName(b.platform);
+}
+
+function mismatch({ digest, size }: Descriptor, { offset, digest: got }: Partial): Failure {
+  const why = offset === size ? `digest mismatch: its content has ${got}` : `it has ${offset} bytes, not ${size}`;
+  return new Failure(Status.data, `blob ${digest}`, why);
+}

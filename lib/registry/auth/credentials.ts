@@ -1,0 +1,250 @@
+/**
+ * Finds the credentials that docker and podman keep, so that their logins are valid here. Sources: docker's config.json
+ * ("auths", "credsStore", "credHelpers") and DOCKER_AUTH_CONFIG, the docker-credential-helpers protocol,
+ * containers-auth.json(5).
+ */
+import type { ChildProcess, ExecFileException } from 'node:child_process';
+import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { asFieldValue, asObject, asString, type JsonObject, optional, secret } from '../../pipe/check.js';
+import { errnoName, errnoText, Failure } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+import { warn } from '../../pipe/trace.js';
+import { userHome } from '../../pipe/user-home.js';
+import type { Credentials } from './auth.js';
+
+/** Docker Hub's name in docker's config, and for its credential helpers. */
+const hubKey = 'https://index.docker.io/v1/';
+const hubHosts = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io']);
+const helperTimeout = 60_000;
+const helperOutputLimit = 1024 * 1024;
+/** Milliseconds. When a helper has ended its output is there, but a child of it may keep its stdout open. */
+const helperGrace = 100;
+
+/**
+ * The credentials for a repository, or undefined when there are none. For a file that cannot be read, or a helper that
+ * fails, there is only a warning: most pulls need no login.
+ */
+export async function findCredentials(
+  registry: string,
+  repository: string,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<Credentials | undefined> {
+  for (const [name, config] of credentialConfigs(env)) {
+    if (!config) continue;
+    try {
+      const found = await searchConfig(config, registry, repository, name);
+      if (found) return found;
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      warn(`${error.message}; going on without`);
+    }
+  }
+  return undefined;
+}
+
+/**
+ * The configurations, in the order in which they are searched. CI services set the first, a variable with a whole
+ * config.json.
+ */
+function* credentialConfigs(env: NodeJS.ProcessEnv): Generator<[name: string, config: JsonObject | undefined]> {
+  const name = 'DOCKER_AUTH_CONFIG';
+  const text = env[name];
+  if (text) yield [name, parseConfig(text, name)];
+  for (const path of credentialFiles(env)) yield [path, readConfig(path, path === podmanFile(env))];
+}
+
+/** The files, in the order in which they are searched. What the environment names comes first. */
+export function credentialFiles(env: NodeJS.ProcessEnv): string[] {
+  const home = userHome(env);
+  return [
+    env.REGISTRY_AUTH_FILE,
+    join(env.DOCKER_CONFIG || join(home, '.docker'), 'config.json'),
+    podmanFile(env),
+    join(env.XDG_CONFIG_HOME || join(home, '.config'), 'containers/auth.json'),
+  ].filter((path): path is string => Boolean(path));
+}
+
+function podmanFile(env: NodeJS.ProcessEnv): string {
+  if (env.XDG_RUNTIME_DIR) return join(env.XDG_RUNTIME_DIR, 'containers/auth.json');
+  // podman's place when that variable is not set: below sudo, in cron, in CI.
+  return `/run/containers/${process.getuid?.() ?? 0}/auth.json`;
+}
+
+function readConfig(path: string, isPodmans: boolean): JsonObject | undefined {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    const name = errnoName(error);
+    if (name === undefined) throw error;
+    // podman's directory may belong to another user: to root, when only root has used podman, or to the user before su.
+    // Then it holds no login of this user, and that is no reason for a warning.
+    const isOthers = isPodmans && name === 'EACCES' && isOutOfSight(path);
+    if (name !== 'ENOENT' && name !== 'ENOTDIR' && !isOthers) warn(`${path}: ${errnoText(name)}; going on without`);
+    return undefined;
+  }
+  return parseConfig(text, path);
+}
+
+/** Whether a file is in a directory that this user may not search. */
+function isOutOfSight(path: string): boolean {
+  try {
+    statSync(path);
+    return false;
+  } catch (error) {
+    return errnoName(error) === 'EACCES';
+  }
+}
+
+function parseConfig(text: string, path: string): JsonObject | undefined {
+  try {
+    // docker and podman take an empty file for one without logins.
+    return text.trim() === '' ? undefined : asObject(JSON.parse(text), path);
+  } catch (error) {
+    if (!(error instanceof SyntaxError) && !(error instanceof Failure)) throw error;
+    // The text of a SyntaxError quotes the file, and the file holds passwords.
+    warn(`${path}: it is no JSON object; going on without`);
+    return undefined;
+  }
+}
+
+async function searchConfig(
+  config: JsonObject,
+  registry: string,
+  repository: string,
+  path: string,
+): Promise<Credentials | undefined> {
+  const helpers = optional(config.credHelpers, `${path}: credHelpers`, asObject) ?? {};
+  const own = mostSpecific(helpers, registry, repository);
+  const store = optional(config.credsStore, `${path}: credsStore`, asString);
+  const helper = own === undefined ? store : asString(own, `${path}: credHelpers`);
+  const serverKey = hubHosts.has(registry) ? hubKey : registry;
+  const fromHelper = helper ? await askHelper(helper, serverKey) : undefined;
+  if (fromHelper) return fromHelper;
+  const auths = optional(config.auths, `${path}: auths`, secret(asObject)) ?? {};
+  const entry = mostSpecific(auths, registry, repository);
+  const login = optional(entry, `${path}: auths`, secret(asObject));
+  return login && readEntry(login, path);
+}
+
+/** The value whose key is the longest prefix of the repository: `host/team/app`, then `host/team`, then `host`. */
+function mostSpecific(table: JsonObject, registry: string, repository: string): unknown {
+  const keys = Object.keys(table).sort((a, b) => authority(a) - authority(b));
+  const byName = new Map(keys.map((key) => [normalizeKey(key), table[key]]));
+  const parts = [hubHosts.has(registry) ? 'docker.io' : registry.toLowerCase(), ...repository.split('/')];
+  for (let length = parts.length; length > 0; length--) {
+    const value = byName.get(parts.slice(0, length).join('/'));
+    if (value !== undefined) return value;
+  }
+  return undefined;
+}
+
+/**
+ * Which of several keys for one name counts: the form that docker and podman write today. Others are from old logins.
+ */
+function authority(key: string): number {
+  if (key === hubKey) return 2;
+  return key === normalizeKey(key) ? 1 : 0;
+}
+
+/**
+ * A key in its present form. docker once wrote URLs (`https://host/v1/`), of which only the host counts; others may
+ * have a path.
+ */
+function normalizeKey(key: string): string {
+  const bare = key.replace(/^https?:\/\//, '');
+  const [host = '', ...path] = bare.replace(/\/+$/, '').split('/');
+  const name = hubHosts.has(host.toLowerCase()) ? 'docker.io' : host.toLowerCase();
+  const isApi = path.length === 1 && (path[0] === 'v1' || path[0] === 'v2');
+  return isApi || bare !== key ? name : [name, ...path].join('/');
+}
+
+function readEntry(entry: JsonObject, path: string): Credentials | undefined {
+  const field = (key: string) => optional(entry[key], `${path}: auths: ${key}`, secret(asString)) || undefined;
+  // docker pads the decoded text with NULs.
+  const decoded = Buffer.from(field('auth') ?? '', 'base64')
+    .toString()
+    .replace(/\0+$/, '');
+  const colon = decoded.indexOf(':');
+  const username = colon < 0 ? field('username') : decoded.slice(0, colon);
+  const password = colon < 0 ? field('password') : decoded.slice(colon + 1);
+  const identity = field('identitytoken');
+  if (identity) return { kind: 'refresh', username: username ?? '', token: identity };
+  const registryToken = optional(entry.registrytoken, `${path}: auths: registrytoken`, secret(asFieldValue));
+  if (registryToken) return { kind: 'bearer', token: registryToken };
+  if (username && password) return { kind: 'password', username, password };
+  // An entry without any of these means that a helper has the login.
+  if (field('auth'))
+    throw new Failure(Status.data, `${path}: auths: auth`, 'it is no user name and password in base64');
+  return undefined;
+}
+
+/** `docker-credential-NAME get`: the server on stdin, JSON on stdout. "Not found" is an answer, other failures are not. */
+async function askHelper(name: string, server: string): Promise<Credentials | undefined> {
+  const program = `docker-credential-${name}`;
+  if (!/^[A-Za-z0-9._-]+$/.test(name)) {
+    warn(`credential helper ${JSON.stringify(name)}: that is no name of a program; going on without`);
+    return undefined;
+  }
+  const { error, stdout } = await runHelper(program, server);
+  if (error) {
+    if (/credentials not found/i.test(stdout)) return undefined;
+    warn(`credential helper ${program}: ${whyHelperFailed(error, stdout)}; going on without`);
+    return undefined;
+  }
+  try {
+    const it = asObject(JSON.parse(stdout), program);
+    const username = asString(it.Username, 'Username');
+    const password = asString(it.Secret, 'Secret');
+    // Some helpers say "not found" by an empty secret.
+    if (password === '') return undefined;
+    return username === '<token>'
+      ? { kind: 'refresh', username: '', token: password }
+      : { kind: 'password', username, password };
+  } catch (problem) {
+    if (!(problem instanceof SyntaxError) && !(problem instanceof Failure)) throw problem;
+    warn(`credential helper ${program}: its answer makes no sense; going on without`);
+    return undefined;
+  }
+}
+
+/**
+ * Why a helper failed: by the protocol its stdout says so. A JSON object there may hold the secret, and is not shown.
+ */
+function whyHelperFailed(error: ExecFileException, stdout: string): string {
+  if (error.code === 'ENOENT') return 'it is not installed';
+  const name = errnoName(error);
+  if (name) return errnoText(name);
+  if (error.killed) return `it gave no answer in ${helperTimeout / 1000} s`;
+  const [line = ''] = stdout.trim().split('\n');
+  return line === '' || stdout.includes('{') ? 'it failed' : `it failed: ${line.slice(0, 200)}`;
+}
+
+function runHelper(program: string, server: string): Promise<{ error: ExecFileException | null; stdout: string }> {
+  // Loaded only now: it takes 7 ms, and few users have a helper.
+  const { execFile } = process.getBuiltinModule('node:child_process');
+  return new Promise((resolve) => {
+    const child = execFile(
+      program,
+      ['get'],
+      // A helper that waits for input may well ignore SIGTERM.
+      { timeout: helperTimeout, killSignal: 'SIGKILL', maxBuffer: helperOutputLimit },
+      (error, stdout) => resolve({ error, stdout }),
+    );
+    child.once('exit', () => {
+      // setImmediate comes after the streams have read what is there.
+      setTimeout(() => setImmediate(() => closeOutput(child)), helperGrace).unref();
+    });
+    // When the helper could not be started, writing fails as well. The error of the start is reported.
+    child.stdin?.on('error', () => {});
+    // Without a line break, as docker sends it: some helpers would take that for a part of the name.
+    child.stdin?.end(server);
+  });
+}
+
+/** Closes both outputs, so that execFile calls its callback. */
+function closeOutput({ stdout, stderr }: ChildProcess): void {
+  stdout?.destroy();
+  stderr?.destroy();
+}

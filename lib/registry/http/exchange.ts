@@ -1,0 +1,178 @@
+/** One request and its response: what undici tells of them, turned into `Incoming` or a failure. */
+import type { Dispatcher } from 'undici';
+import { Failure } from '../../pipe/failure.js';
+import { secretsIn, withoutSecrets } from '../auth/secrets.js';
+import { RegistryFailure } from '../failure.js';
+import { hiddenIn } from '../url.js';
+import type { Incoming, OnChunk, Outgoing } from './message.js';
+import { type LeastPace, Pace } from './pace.js';
+import { loginOf } from './proxy-env.js';
+import { bodyTooLarge, encodingFailure } from './response-failures.js';
+import { endlessInterim, tooSlow, transportFailure } from './transport-failures.js';
+
+/**
+ * Bytes of an unwanted body that are read, so that its connection can be used again. A longer body is not worth that.
+ */
+const dropLimit = 64 * 1024;
+
+/** Bytes for a body of unknown length, to begin with: most manifests are shorter. */
+const firstBytes = 16 * 1024;
+
+/** How many interim answers (1xx) may come. Each starts the time-out for the real answer anew. */
+const maxInterim = 20;
+
+/** One exchange, as undici reports it. No body is read before `stream`, `bytes` or `drop` is called. */
+export class Exchange implements Dispatcher.DispatchHandler, Incoming {
+  status = 0;
+  #interim = 0;
+  #headers: Record<string, string | string[] | undefined> = {};
+  #controller: Dispatcher.DispatchController | undefined;
+  #onChunk: OnChunk | undefined;
+  #pace: Pace | undefined;
+  readonly #early: Buffer[] = [];
+  #settle: { resolve: () => void; reject: (error: Error) => void } | undefined;
+  #thrown: Error | undefined;
+  #outcome: Error | 'complete' | undefined;
+
+  constructor(
+    private readonly request: Outgoing,
+    private readonly proxy: string | undefined,
+    private readonly least: LeastPace,
+    private readonly resolve: (incoming: Incoming) => void,
+    private readonly reject: (error: Error) => void,
+  ) {}
+
+  get url(): URL {
+    return this.request.url;
+  }
+
+  get hadLogin(): boolean {
+    return this.request.headers.authorization?.startsWith('Basic ') ?? false;
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+  }
+
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    headers: Record<string, string | string[] | undefined>,
+  ): void {
+    if (status < 200) {
+      this.#interim += 1;
+      if (this.#interim > maxInterim) controller.abort(endlessInterim(this.url));
+      return;
+    }
+    this.status = status;
+    this.#headers = headers;
+    controller.pause();
+    this.resolve(this);
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    // Through an http proxy undici does not pass on the pause, so a chunk may come before anybody wants it.
+    if (this.#onChunk) this.#hand(controller, chunk);
+    else this.#early.push(chunk);
+  }
+
+  #hand(controller: Dispatcher.DispatchController | undefined, chunk: Buffer): void {
+    this.#pace?.came(chunk.length);
+    try {
+      const wait = this.#onChunk?.(chunk);
+      if (!wait) return;
+      controller?.pause();
+      this.#pace?.hold();
+      wait.then(() => {
+        this.#pace?.goOn();
+        controller?.resume();
+      });
+    } catch (error) {
+      // An error of the receiver has nothing to do with the network: it is passed on unchanged.
+      this.#thrown = error instanceof Error ? error : new Error(String(error));
+      controller?.abort(this.#thrown);
+    }
+  }
+
+  onResponseEnd(): void {
+    this.#outcome = 'complete';
+    this.#pace?.stop();
+    // undici can use the connection again one turn of the event loop later. An earlier request would open a new one.
+    setImmediate(() => setImmediate(() => this.#settle?.resolve()));
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    const ours = this.#thrown ?? (error instanceof RegistryFailure ? error : undefined);
+    const failure = ours ?? transportFailure(error, this.url, this.proxy);
+    this.#outcome = failure;
+    this.#pace?.stop();
+    this.reject(failure);
+    this.#settle?.reject(failure);
+  }
+
+  header(name: string): string | undefined {
+    return this.headers(name)[0];
+  }
+
+  headers(name: string): string[] {
+    const value = Object.hasOwn(this.#headers, name) ? this.#headers[name] : undefined;
+    return value === undefined ? [] : Array.isArray(value) ? value : [value];
+  }
+
+  quote(text: string): string {
+    const { headers, secret = [], url } = this.request;
+    const proxyLogin = this.proxy === undefined ? undefined : loginOf(this.proxy);
+    const logins = [headers.authorization, proxyLogin].flatMap(secretsIn);
+    return withoutSecrets(text, [...logins, ...secret, ...hiddenIn(url)]);
+  }
+
+  stream(onChunk: OnChunk): Promise<void> {
+    this.#onChunk = onChunk;
+    const ended = new Promise<void>((resolve, reject) => {
+      this.#settle = { resolve, reject };
+      if (this.#outcome === 'complete') resolve();
+      else if (this.#outcome) reject(this.#outcome);
+    });
+    const stalled = (bytes: number) => this.#controller?.abort(tooSlow(this.url, bytes, this.least.over));
+    if (!this.#outcome) this.#pace = new Pace(this.least, stalled);
+    for (const chunk of this.#early) this.#hand(this.#controller, chunk);
+    this.#controller?.resume();
+    return ended;
+  }
+
+  async bytes(limit: number): Promise<Buffer> {
+    const encoded = encodingFailure(this);
+    if (encoded) {
+      await this.drop();
+      throw encoded;
+    }
+    // Copied at once: even a chunk of one byte keeps the whole read of the socket in memory.
+    let body = Buffer.allocUnsafe(Math.min(limit, firstBytes));
+    let length = 0;
+    await this.stream((chunk) => {
+      if (length + chunk.length > limit) throw bodyTooLarge(this.url, limit);
+      if (length + chunk.length > body.length) {
+        const larger = Buffer.allocUnsafe(Math.min(limit, 2 * (length + chunk.length)));
+        body.copy(larger, 0, 0, length);
+        body = larger;
+      }
+      length += chunk.copy(body, length);
+      return undefined;
+    });
+    return body.subarray(0, length);
+  }
+
+  async drop(): Promise<void> {
+    let length = 0;
+    try {
+      await this.stream((chunk) => {
+        length += chunk.length;
+        if (length > dropLimit) throw bodyTooLarge(this.url, dropLimit);
+        return undefined;
+      });
+    } catch (error) {
+      // Nobody wants this body, so nobody cares how it ends.
+      if (!(error instanceof Failure)) throw error;
+    }
+  }
+}

@@ -1,0 +1,145 @@
+/** Failures that an answer tells of, by its status, its headers and the registry's own words in its body. */
+import { asArray, asObject, optional } from '../../pipe/check.js';
+import { Failure } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+import { RegistryFailure } from '../failure.js';
+import { quotaOf } from '../quota.js';
+import { redactUrl } from '../url.js';
+import type { Incoming } from './message.js';
+import { clientHint } from './transport-failures.js';
+
+/** Error bodies longer than this are not read: a registry's JSON has a few hundred bytes. */
+const errorBodyLimit = 1024 * 1024;
+
+const noLoginHint = 'the repository does not exist or needs a login: run docker login or pass --username';
+/** For a login that has expired, too: then even public images are refused. */
+const refusedLoginHint = 'the login is not accepted: log in again, or log out where none is needed';
+
+const tlsHere = 'it speaks TLS: pass --ca-file FILE or --insecure HOST, and leave out --plain-http';
+
+/** The failure for a response that is no success. Reads the registry's own words from its body. */
+export async function responseFailure(response: Incoming): Promise<RegistryFailure> {
+  const { status } = response;
+  const words = shorten(response.quote(await errorWords(response)));
+  const why = `HTTP ${status}${words === '' ? '' : ` (${words})`}`;
+  const what = redactUrl(response.url);
+  if (status === 401 || status === 403) {
+    const hint = status === 401 && response.hadLogin ? refusedLoginHint : noLoginHint;
+    return new RegistryFailure(Status.notPermitted, what, `denied: ${why}`, { hint });
+  }
+  if (status === 400 && words.includes('SSL certificate')) {
+    return new RegistryFailure(Status.notPermitted, what, `denied: ${why}`, { hint: clientHint(response.url.host) });
+  }
+  if (status === 400 && response.url.protocol === 'http:' && words.includes('HTTPS')) {
+    return new RegistryFailure(Status.protocol, what, why, { hint: tlsHere });
+  }
+  if (status === 404 || status === 410) {
+    return new RegistryFailure(Status.unavailable, what, `not found: ${why}`, { hint: missingHint(words) });
+  }
+  const quota = quotaOf(response);
+  // The date of Retry-After is compared with the server's own clock, since ours may differ.
+  const now = Date.parse(response.header('date') ?? '') || Date.now();
+  const retryAfter = parseRetryAfter(response.header('retry-after'), now);
+  if (status === 429 || (status === 503 && retryAfter !== undefined)) {
+    return new RegistryFailure(
+      Status.tryLater,
+      what,
+      `${status === 429 ? 'too many requests' : 'overloaded'}: ${why}`,
+      {
+        retryable: true,
+        retryAfter,
+        hint: retryAfter === undefined ? undefined : `try again in ${retryAfter} s`,
+        details: { retryAfter, quota },
+      },
+    );
+  }
+  if (status >= 500 || status === 408) return new RegistryFailure(Status.unavailable, what, why, { retryable: true });
+  return new RegistryFailure(Status.protocol, what, why);
+}
+
+/** A registry explains in its body what is not there: distribution-spec, "Error Codes". */
+function missingHint(words: string): string | undefined {
+  if (words === '') return 'is this a registry, or something in front of it?';
+  return /^(?:MANIFEST|NAME)_UNKNOWN/.test(words)
+    ? 'check its name, and its tag, which is latest where none is given'
+    : undefined;
+}
+
+/** The failure when a host refuses the link that a registry has signed for it. No login there would help. */
+export async function linkFailure(response: Incoming, registry: string): Promise<RegistryFailure> {
+  const { status, why } = await responseFailure(response);
+  return new RegistryFailure(status, redactUrl(response.url), why, {
+    hint: `${response.url.host} does not take the link that ${registry} gave: does a proxy stand between, or is one of the clocks wrong?`,
+  });
+}
+
+/** Retry-After in whole seconds from `now` (milliseconds). RFC 9110, 10.2.3: seconds or a date. */
+export function parseRetryAfter(value: string | undefined, now: number): number | undefined {
+  if (value === undefined) return undefined;
+  if (/^[0-9]+$/.test(value)) return Math.min(Number(value), Number.MAX_SAFE_INTEGER);
+  // Date.parse would take -1 for a year.
+  const date = /^[A-Z][a-z]+,? /.test(value) ? Date.parse(value) : Number.NaN;
+  return Number.isNaN(date) ? undefined : Math.max(0, Math.ceil((date - now) / 1000));
+}
+
+/**
+ * distribution-spec, "Error Codes": `{"errors":[{"code","message","detail"}]}`; token services use it too. Object stores
+ * write XML: `<Error><Code>AccessDenied</Code><Message>Request has expired</Message>`.
+ */
+async function errorWords(response: Incoming): Promise<string> {
+  let body = '';
+  try {
+    body = (await response.bytes(errorBodyLimit)).toString();
+    return wordsOf(JSON.parse(body));
+  } catch (error) {
+    // Many error bodies are HTML, and some are cut. The HTTP status says what matters.
+    if (error instanceof SyntaxError) return /<Message>([^<]+)</.exec(body)?.[1] ?? pageWords(body);
+    if (error instanceof Failure) return '';
+    throw error;
+  }
+}
+
+/**
+ * The words of a web server itself: that it got no client certificate, does not trust it, or expects TLS. nginx has
+ * them in the title of a page, Go in plain text. Other pages give an empty string.
+ */
+function pageWords(page: string): string {
+  const [, title] = /<title>[0-9]+ ([^<]{1,200})</.exec(page) ?? [];
+  const words = title ?? /^[^<]{1,200}/.exec(page)?.[0].trim() ?? '';
+  return /SSL certificate|HTTPS (?:server|port)/.test(words) ? words : '';
+}
+
+function shorten(text: string): string {
+  return text.length > 200 ? `${text.slice(0, 197)}...` : text;
+}
+
+function wordsOf(body: unknown): string {
+  try {
+    const it = asObject(body, 'error');
+    const first = optional(it.errors, 'errors', asArray)?.[0];
+    const { code, message } = asObject(
+      first ?? { message: it.details ?? it.message ?? it.error_description ?? it.error },
+      'error',
+    );
+    return [code, message].filter((part) => typeof part === 'string' && part !== '').join(': ');
+  } catch (error) {
+    // A body of another shape has no words to quote.
+    if (error instanceof Failure) return '';
+    throw error;
+  }
+}
+
+/**
+ * The failure for a body that was compressed for the transfer although nobody asked for that: its digest would be
+ * wrong. Undefined for any other body.
+ */
+export function encodingFailure(response: Incoming): RegistryFailure | undefined {
+  const encoding = response.header('content-encoding')?.toLowerCase();
+  if (!encoding || encoding === 'identity') return undefined;
+  const why = `it comes compressed (Content-Encoding: ${encoding}), and nobody has asked for that`;
+  return new RegistryFailure(Status.protocol, redactUrl(response.url), why, { hint: 'does a proxy stand between?' });
+}
+
+export function bodyTooLarge(url: URL, limit: number): RegistryFailure {
+  return new RegistryFailure(Status.protocol, redactUrl(url), `the body is longer than ${limit} bytes`);
+}
