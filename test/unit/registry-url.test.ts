@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { withoutSecrets } from '../../lib/registry/auth/secrets.js';
 import { parseRetryAfter } from '../../lib/registry/http/response-failures.js';
+import { withoutSecrets } from '../../lib/registry/http/secrets.js';
 import { quotaOf } from '../../lib/registry/quota.js';
 import { hiddenIn, redactPath, redactUrl } from '../../lib/registry/url.js';
 

@@ -1,13 +1,13 @@
 /** One request and its response: what undici tells of them, turned into `Incoming` or a failure. */
 import type { Dispatcher } from 'undici';
 import { Failure } from '../../pipe/failure.js';
-import { secretsIn, withoutSecrets } from '../auth/secrets.js';
 import { RegistryFailure } from '../failure.js';
 import { hiddenIn } from '../url.js';
 import type { Incoming, OnChunk, Outgoing } from './message.js';
 import { type LeastPace, Pace } from './pace.js';
 import { loginOf } from './proxy-env.js';
 import { bodyTooLarge, encodingFailure } from './response-failures.js';
+import { secretsIn, withoutSecrets } from './secrets.js';
 import { endlessInterim, tooSlow, transportFailure } from './transport-failures.js';
 
 /**

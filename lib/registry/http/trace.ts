@@ -6,8 +6,8 @@
 import { channel } from 'node:diagnostics_channel';
 import type { DiagnosticsChannel } from 'undici';
 import { trace } from '../../pipe/trace.js';
-import { secretsIn, withoutSecrets } from '../auth/secrets.js';
 import { hiddenIn, redactPath } from '../url.js';
+import { secretsIn, withoutSecrets } from './secrets.js';
 
 const secretHeaders = new Set(['authorization', 'proxy-authorization', 'cookie', 'set-cookie']);
 const numbers = new WeakMap<object, number>();
