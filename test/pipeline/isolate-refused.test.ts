@@ -210,8 +210,21 @@ test('a call that a filter around this process says there is not is no call that
   };
   const file = join(scratch(t), 'profile.json');
   writeFileSync(file, JSON.stringify(profile));
-  const outer = ['md-isolate', '--privileged', '--seccomp', file, '--overlay', '-e', 'PATH', '/'];
-  const { status, stderr } = await run([...outer, 'md-isolate', makeRoot(t), 'true']);
+  const root = makeRoot(t);
+  // A volume, since it may be on another mount than /, which an overlay does not show.
+  const outer = [
+    'md-isolate',
+    '--privileged',
+    '--seccomp',
+    file,
+    '--overlay',
+    '-v',
+    `${root}:${root}`,
+    '-e',
+    'PATH',
+    '/',
+  ];
+  const { status, stderr } = await run([...outer, 'md-isolate', root, 'true']);
   assert.match(
     stderr,
     /^md-isolate: pivot_root.*\(ENOSYS\); this process is confined, .* with --security-opt seccomp=unconfined$/m,
