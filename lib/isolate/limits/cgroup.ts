@@ -7,7 +7,7 @@
  */
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { errnoName, Failure, failureOf, ignoring } from '../../pipe/failure.js';
+import { errnoName, Failure, failingAs, failureOf, ignoring } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
 import { trace, warn } from '../../pipe/trace.js';
 import { attempt, put, read } from './cgroup-files.js';
@@ -33,13 +33,7 @@ export function createCgroup(limits: Limits): Cgroup {
 }
 
 export function probeCgroups(): CgroupHost {
-  const textOf = (path: string) => {
-    try {
-      return readFileSync(path, 'latin1');
-    } catch (error) {
-      throw failureOf(error, path);
-    }
-  };
+  const textOf = (path: string) => failingAs(path, () => readFileSync(path, 'latin1'));
   return cgroupHost(textOf('/proc/self/mountinfo'), textOf('/proc/self/cgroup'), (mount) => {
     const file = join(mount, 'cgroup.controllers');
     // Where something else is mounted on top of it, it is not there.
