@@ -2,7 +2,7 @@
 import type { Gunzip } from 'node:zlib';
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { hasZlib, Inflater } from '../sys/zlib.js';
+import { hasZlib, Inflater } from '../sys/libraries/zlib.js';
 import { chunkBytes, type Input } from './input.js';
 import type { Output } from './output.js';
 

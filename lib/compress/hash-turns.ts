@@ -6,7 +6,7 @@
  * The state of the hash is in memory that both threads share. Blocks are hashed in order. The producer hashes a block
  * when it has time for it; the reader hashes every block that arrives without a hash.
  */
-import { contextBytes, Sha256 } from '../sys/sha256.js';
+import { contextBytes, Sha256 } from '../sys/libraries/sha256.js';
 
 /** With so many blocks waiting for the reader, the producer has time to hash. */
 const patience = 4;

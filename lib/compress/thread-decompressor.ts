@@ -3,7 +3,7 @@
  */
 import type { MessagePort, Worker } from 'node:worker_threads';
 import { Failure } from '../pipe/failure.js';
-import { hasSha256 } from '../sys/sha256.js';
+import { hasSha256 } from '../sys/libraries/sha256.js';
 import { Ahead } from './ahead.js';
 import type { ContentDigest, Decompressor, Source } from './decompress.js';
 import { HashTurns } from './hash-turns.js';

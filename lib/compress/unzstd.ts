@@ -9,7 +9,7 @@ import { finished } from 'node:stream/promises';
 import * as zlib from 'node:zlib';
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { hasZstd, ZstdContext } from '../sys/zstd.js';
+import { hasZstd, ZstdContext } from '../sys/libraries/zstd.js';
 import type { Ahead } from './ahead.js';
 import { chunkBytes, type Input } from './input.js';
 import { FrameWalker } from './zstd-frames.js';

@@ -2,7 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { ioctlTermios, prlimit64 } from '../sys/calls.js';
 import { RLIMIT, TC } from '../sys/constants.js';
-import { refusedCall } from '../sys/refusals.js';
+import { refusedCall } from '../sys/refusals/refusals.js';
 import { isErrno } from '../sys/syscall.js';
 import type { ResourceLimit } from './limits/limits.js';
 

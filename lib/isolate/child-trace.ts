@@ -1,7 +1,7 @@
 /** `-x` for the container's first process: its steps, read from the memory that it shares with the supervisor. */
 import { trace } from '../pipe/trace.js';
 import type { Control } from '../sys/control.js';
-import type { Program } from '../sys/program.js';
+import type { Program } from '../sys/native-code/program.js';
 import { formatResult } from '../sys/syscall.js';
 import type { Plan } from './plan.js';
 import type { Report } from './seccomp/report.js';

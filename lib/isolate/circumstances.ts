@@ -5,7 +5,7 @@ import { Status } from '../pipe/status.js';
 import { tracing, warn } from '../pipe/trace.js';
 import type { ControlFds } from '../sys/control.js';
 import { isAtLeast, kernelVersion } from '../sys/kernel-version.js';
-import type { Stub } from '../sys/stub.js';
+import type { Stub } from '../sys/native-code/stub.js';
 import { type IdMaps, inUserNamespace, isMapped } from '../sys/userns.js';
 import { bindsDevices } from './filesystem/devices.js';
 import type { Layer } from './filesystem/layer.js';

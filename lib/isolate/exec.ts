@@ -19,8 +19,8 @@ import {
 import { CLOSE_RANGE, F, PR, RLIMIT, SIG, SIGKILL } from '../sys/constants.js';
 import type { ControlFds } from '../sys/control.js';
 import { EACCES, ENOENT, ENOTDIR } from '../sys/errno.js';
-import { Block, compare, pointerArray, Result, returned } from '../sys/program.js';
-import type { StubSteps } from '../sys/stub.js';
+import { Block, compare, pointerArray, Result, returned } from '../sys/native-code/program.js';
+import type { StubSteps } from '../sys/native-code/stub.js';
 import type { Path } from '../sys/syscall.js';
 import type { Host } from './host.js';
 import type { ResourceLimit } from './limits/limits.js';

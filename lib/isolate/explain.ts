@@ -1,11 +1,11 @@
 /** Turns failed system calls into messages that say what to do. */
 import { errnoText, Failure, shortageHint } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { confinedHint, missingCallHint, orAsRoot, refusedHint, unmasking } from '../sys/confinement.js';
 import { type Capability, CLONE } from '../sys/constants.js';
-import { namespaceLimitHint } from '../sys/namespace-limits.js';
-import type { Step } from '../sys/program.js';
-import { isChrooted, refusal, refusalHint, tooManyProcesses } from '../sys/refusals.js';
+import type { Step } from '../sys/native-code/program.js';
+import { confinedHint, missingCallHint, orAsRoot, refusedHint, unmasking } from '../sys/refusals/confinement.js';
+import { namespaceLimitHint } from '../sys/refusals/namespace-limits.js';
+import { isChrooted, refusal, refusalHint, tooManyProcesses } from '../sys/refusals/refusals.js';
 import { errnoNameOf, SyscallError } from '../sys/syscall.js';
 import { inUserNamespace } from '../sys/userns.js';
 import type { Plan } from './plan.js';

@@ -1,6 +1,6 @@
 /**
  * `--init`: a process 1 of our own, with the command as its child. It reaps orphans, passes signals on, and ends with
- * the command. Its program is the stub that every container goes through (lib/sys/stub.ts): here it stays, and does
+ * the command. Its program is the stub that every container goes through (lib/sys/native-code/stub.ts): here it stays, and does
  * not give way to the command. It has no JavaScript, no memory but the table of calls, and no open file.
  *
  * Process 1 ends with the supervisor: it has asked for SIGKILL when the supervisor dies. Nothing in the container can
@@ -12,7 +12,7 @@
 import { clone, close_range, exit_group, kill, prctl, rt_sigtimedwait, setsid, wait4 } from '../sys/calls.js';
 import { CLONE, PR, SIGCHLD, W } from '../sys/constants.js';
 import { EAGAIN, EINTR, EPERM } from '../sys/errno.js';
-import { Block, compare, Result, returned } from '../sys/program.js';
+import { Block, compare, Result, returned } from '../sys/native-code/program.js';
 import { type PlanStep, step } from './step.js';
 import { controllingStep } from './terminal/console.js';
 

@@ -1,7 +1,7 @@
 /** Namespaces, and the first steps inside them: session, keyring, host name, loopback. */
 import { close, ioctlInterface, keyctl, prctl, sethostname, setsid, socket, umask, unshare } from '../sys/calls.js';
 import { AF, CLONE, KEYCTL, PR, SIOC, SOCK } from '../sys/constants.js';
-import { Result } from '../sys/program.js';
+import { Result } from '../sys/native-code/program.js';
 import { type PlanStep, step } from './step.js';
 
 /**

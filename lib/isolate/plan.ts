@@ -4,8 +4,8 @@
  */
 import { CLONE } from '../sys/constants.js';
 import type { ControlFds } from '../sys/control.js';
-import type { Result } from '../sys/program.js';
-import type { StubSteps } from '../sys/stub.js';
+import type { Result } from '../sys/native-code/program.js';
+import type { StubSteps } from '../sys/native-code/stub.js';
 import type { IdMap, IdMaps } from '../sys/userns.js';
 import { aliveSteps, controlSteps, gateSteps } from './control.js';
 import {

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { kill } from '../sys/calls.js';
 import { SIGHUP, SIGKILL } from '../sys/constants.js';
-import { statusBits } from '../sys/proc-status.js';
+import { statusBits } from '../sys/proc/proc-status.js';
 
 /**
  * Signals that a caller or a terminal sends. The others come from what this process does itself, or cannot be caught.

@@ -2,7 +2,7 @@
 import { isUtf8 } from 'node:buffer';
 import { Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { ownStrings } from '../sys/proc-status.js';
+import { ownStrings } from '../sys/proc/proc-status.js';
 import type { Path } from '../sys/syscall.js';
 
 /** Node puts this in the place of bytes that are not UTF-8. */

@@ -7,7 +7,7 @@ import { closeSync, readSync, writeSync } from 'node:fs';
 import { ignoring } from '../pipe/failure.js';
 import { socketpair } from './calls.js';
 import { AF, SOCK } from './constants.js';
-import { refusedCall } from './refusals.js';
+import { refusedCall } from './refusals/refusals.js';
 
 export interface ControlFds {
   supervisor: number;

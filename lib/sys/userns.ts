@@ -6,9 +6,9 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { errnoName, errnoText, Failure } from '../pipe/failure.js';
 import { Status } from '../pipe/status.js';
-import { policyHint } from './confinement.js';
-import { ownStatus } from './proc-status.js';
-import { refusal, tooManyProcesses } from './refusals.js';
+import { ownStatus } from './proc/proc-status.js';
+import { policyHint } from './refusals/confinement.js';
+import { refusal, tooManyProcesses } from './refusals/refusals.js';
 
 /** Lines of uid_map or gid_map: first id inside, first id outside, how many. */
 export type IdMap = [inside: number, outside: number, count: number][];

@@ -24,9 +24,18 @@ import {
 import { CLONE, F, PR, SIG, SIGTERM } from '../sys/constants.js';
 import { Control, type ControlFds, controlPair } from '../sys/control.js';
 import { EPIPE } from '../sys/errno.js';
-import { ownStatus, ownStrings, statusBits } from '../sys/proc-status.js';
-import { Block, compare, Program, pointerArray, Result, returned, type Step, stepOf } from '../sys/program.js';
-import { refusalHint } from '../sys/refusals.js';
+import {
+  Block,
+  compare,
+  Program,
+  pointerArray,
+  Result,
+  returned,
+  type Step,
+  stepOf,
+} from '../sys/native-code/program.js';
+import { ownStatus, ownStrings, statusBits } from '../sys/proc/proc-status.js';
+import { refusalHint } from '../sys/refusals/refusals.js';
 import { formatResult, SyscallError } from '../sys/syscall.js';
 import { rangeMaps, writeMaps } from '../sys/userns.js';
 import { waitForEnd } from '../sys/wait.js';

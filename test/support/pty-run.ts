@@ -18,7 +18,7 @@ import {
 } from '../../lib/sys/calls.js';
 import { SIG, TIO } from '../../lib/sys/constants.js';
 import { endProcess } from '../../lib/sys/exit.js';
-import { Program, pointerArray, stepOf } from '../../lib/sys/program.js';
+import { Program, pointerArray, stepOf } from '../../lib/sys/native-code/program.js';
 import { waitForEnd } from '../../lib/sys/wait.js';
 
 const master = openSync('/dev/ptmx', constants.O_RDWR | constants.O_NOCTTY);

@@ -9,7 +9,7 @@ import { gzipSync } from 'node:zlib';
 import { LayerBytes } from '../../lib/compress/decompress.js';
 import { HashTurns } from '../../lib/compress/hash-turns.js';
 import { ThreadDecompressor } from '../../lib/compress/thread-decompressor.js';
-import { hasSha256 } from '../../lib/sys/sha256.js';
+import { hasSha256 } from '../../lib/sys/libraries/sha256.js';
 import { Random } from '../support/random.js';
 import { root, scratch } from '../support/run.js';
 

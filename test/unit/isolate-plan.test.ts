@@ -15,8 +15,8 @@ import { chooseCapabilities } from '../../lib/isolate/user/capabilities.js';
 import { parseFlags } from '../../lib/pipe/flags.js';
 import type { RunConfig } from '../../lib/pipe/oci.js';
 import { EACCES, EINVAL } from '../../lib/sys/errno.js';
-import { showStep } from '../../lib/sys/program.js';
-import { Stub } from '../../lib/sys/stub.js';
+import { showStep } from '../../lib/sys/native-code/program.js';
+import { Stub } from '../../lib/sys/native-code/stub.js';
 import { SyscallError } from '../../lib/sys/syscall.js';
 
 const host: Host = {

@@ -12,8 +12,8 @@ import {
 } from '../../lib/isolate/user/capabilities.js';
 import { chooseMaps, ownerInside, ttyGroup } from '../../lib/isolate/user/userns.js';
 import { identify } from '../../lib/isolate/user/users.js';
-import { policyHint } from '../../lib/sys/confinement.js';
-import { refusal } from '../../lib/sys/refusals.js';
+import { policyHint } from '../../lib/sys/refusals/confinement.js';
+import { refusal } from '../../lib/sys/refusals/refusals.js';
 import type { IdMaps } from '../../lib/sys/userns.js';
 import { failure } from '../support/failure.js';
 import { renameWithoutEnd } from '../support/renaming.js';

@@ -7,7 +7,7 @@ import { workingDirectory } from '../../lib/isolate/filesystem/root.js';
 import { step } from '../../lib/isolate/step.js';
 import { exit_group, fchdir, openat, wait4 } from '../../lib/sys/calls.js';
 import { AT, O } from '../../lib/sys/constants.js';
-import { Program, Result } from '../../lib/sys/program.js';
+import { Program, Result } from '../../lib/sys/native-code/program.js';
 import { renameWithoutEnd } from '../support/renaming.js';
 import { scratch } from '../support/run.js';
 

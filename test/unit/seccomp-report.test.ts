@@ -22,7 +22,7 @@ import {
 } from '../../lib/sys/calls.js';
 import { PR, SECCOMP, SIGCHLD } from '../../lib/sys/constants.js';
 import { ENOSYS } from '../../lib/sys/errno.js';
-import { Block, Program, Result, type Step, stepOf } from '../../lib/sys/program.js';
+import { Block, Program, Result, type Step, stepOf } from '../../lib/sys/native-code/program.js';
 import { verdict } from '../support/bpf.js';
 import { afterwards } from '../support/run.js';
 

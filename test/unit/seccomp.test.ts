@@ -14,7 +14,7 @@ import type { Target } from '../../lib/isolate/seccomp/profile.js';
 import { syscallNumbers } from '../../lib/isolate/seccomp/syscall-numbers.js';
 import { exit_group, prctl, seccomp, umask, unshare, wait4 } from '../../lib/sys/calls.js';
 import { PR, SECCOMP } from '../../lib/sys/constants.js';
-import { Block, Program, stepOf } from '../../lib/sys/program.js';
+import { Block, Program, stepOf } from '../../lib/sys/native-code/program.js';
 import { checkFilter, verdict } from '../support/bpf.js';
 import { failure } from '../support/failure.js';
 

@@ -5,9 +5,9 @@ import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { exit_group, wait4 } from '../../lib/sys/calls.js';
-import { statFields } from '../../lib/sys/proc-status.js';
-import { lifeOf, ownMark } from '../../lib/sys/process-mark.js';
-import { Program, stepOf } from '../../lib/sys/program.js';
+import { Program, stepOf } from '../../lib/sys/native-code/program.js';
+import { statFields } from '../../lib/sys/proc/proc-status.js';
+import { lifeOf, ownMark } from '../../lib/sys/proc/process-mark.js';
 import { until } from '../support/rootfs.js';
 import { killAfterwards, scratch } from '../support/run.js';
 

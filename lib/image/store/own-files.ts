@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoName, Failure } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
-import { type Life, lifeOf, markForm, ownMark } from '../../sys/process-mark.js';
+import { type Life, lifeOf, markForm, ownMark } from '../../sys/proc/process-mark.js';
 
 /**
  * The owner of a file may be in another PID namespace, where it cannot be seen. After so long without a write it counts

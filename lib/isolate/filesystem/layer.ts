@@ -28,7 +28,7 @@ import { fchmod, fchown, fremovexattr, fsetxattr, statx } from '../../sys/calls.
 import { AT, O, STATX, structStatx } from '../../sys/constants.js';
 import { EOPNOTSUPP } from '../../sys/errno.js';
 import { tryLock } from '../../sys/lock.js';
-import { lifeOf, markOf } from '../../sys/process-mark.js';
+import { lifeOf, markOf } from '../../sys/proc/process-mark.js';
 import { readRootfsDocument } from '../document.js';
 import { checkSame, notesFile, notesOf, refused, wayBack, writeNotes } from './layer-notes.js';
 import type { View } from './view.js';

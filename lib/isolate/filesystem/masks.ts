@@ -3,7 +3,7 @@
  * and sysfs that this plan has mounted, so that no image can put something else in their place.
  */
 import { MOUNT_ATTR } from '../../sys/constants.js';
-import { Result } from '../../sys/program.js';
+import { Result } from '../../sys/native-code/program.js';
 import type { PlanStep } from '../step.js';
 import { attach, copyOfTree, newFileSystem, openOwn, plainAttributes } from './mounts.js';
 

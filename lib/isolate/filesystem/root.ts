@@ -15,8 +15,8 @@ import {
 } from '../../sys/calls.js';
 import { AT, MNT, MOUNT_ATTR, MS, O, STATX, structStatx } from '../../sys/constants.js';
 import { EBUSY } from '../../sys/errno.js';
-import { mountPaths } from '../../sys/mountinfo.js';
-import { Block, compare, Result } from '../../sys/program.js';
+import { Block, compare, Result } from '../../sys/native-code/program.js';
+import { mountPaths } from '../../sys/proc/mountinfo.js';
 import { type Hint, type PlanStep, step } from '../step.js';
 import type { Layer } from './layer.js';
 import { attach, copyOfTree, newFileSystem, plainAttributes, setAttributes, target } from './mounts.js';

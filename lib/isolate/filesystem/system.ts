@@ -1,6 +1,6 @@
 /** /proc, /sys and /sys/fs/cgroup. */
 import { AT, MOUNT_ATTR } from '../../sys/constants.js';
-import { Result } from '../../sys/program.js';
+import { Result } from '../../sys/native-code/program.js';
 import type { Host } from '../host.js';
 import type { PlanStep } from '../step.js';
 import { copyOfTree, mountAt, mountOnOwn, newFileSystem, plainAttributes, setAttributes } from './mounts.js';

@@ -3,7 +3,7 @@ import { lstatSync } from 'node:fs';
 import { Failure, failingAs } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
 import { AT, MOUNT_ATTR } from '../../sys/constants.js';
-import type { Result } from '../../sys/program.js';
+import type { Result } from '../../sys/native-code/program.js';
 import type { IdMaps } from '../../sys/userns.js';
 import type { PlanStep } from '../step.js';
 import { ownerInside } from '../user/userns.js';

@@ -3,7 +3,7 @@ import { readdirSync, rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoName, hasErrno, ignoring } from '../../pipe/failure.js';
 import { pause } from '../../pipe/pause.js';
-import { statFields } from '../../sys/proc-status.js';
+import { statFields } from '../../sys/proc/proc-status.js';
 import { list } from './cgroup-files.js';
 
 /** Where the cgroups of this program are, at the top of a hierarchy. */

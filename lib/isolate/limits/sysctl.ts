@@ -4,7 +4,7 @@ import { Failure } from '../../pipe/failure.js';
 import { Status } from '../../pipe/status.js';
 import { close, openat2, openHow, write } from '../../sys/calls.js';
 import { O, RESOLVE } from '../../sys/constants.js';
-import { Block, Result } from '../../sys/program.js';
+import { Block, Result } from '../../sys/native-code/program.js';
 import { type PlanStep, step } from '../step.js';
 
 export interface Sysctl {

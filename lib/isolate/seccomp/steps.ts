@@ -2,7 +2,7 @@
 import { seccomp } from '../../sys/calls.js';
 import { SECCOMP } from '../../sys/constants.js';
 import type { ControlFds } from '../../sys/control.js';
-import { Block } from '../../sys/program.js';
+import { Block } from '../../sys/native-code/program.js';
 import { gateSteps } from '../control.js';
 import { type PlanStep, step } from '../step.js';
 import type { Filter } from './filter.js';

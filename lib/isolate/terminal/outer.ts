@@ -6,7 +6,7 @@
 import { isatty } from 'node:tty';
 import { ioctlMemory, ioctlTermios } from '../../sys/calls.js';
 import { TC, TIO } from '../../sys/constants.js';
-import { statFields } from '../../sys/proc-status.js';
+import { statFields } from '../../sys/proc/proc-status.js';
 import { isErrno } from '../../sys/syscall.js';
 import { guardTerminal } from './guard.js';
 

@@ -9,11 +9,11 @@
  * Everything else that changes the tree calls `flush` first. The result is therefore that of the archive's own order.
  */
 import { tracing } from '../../pipe/trace.js';
-import { Batch } from '../../sys/batch.js';
 import { close, fchmod, fchown, openat, openat2, openHow, symlinkat, utimensat, write } from '../../sys/calls.js';
 import { AT, O, RESOLVE } from '../../sys/constants.js';
 import { addressOf } from '../../sys/ffi.js';
 import { refuseNul } from '../../sys/kinds.js';
+import { Batch } from '../../sys/native-code/batch.js';
 import type { ByteString } from '../../tar/bytes.js';
 import type { Time } from '../../tar/pax.js';
 import { timespecsBytes, writeTimespecs } from './timespec.js';

@@ -10,14 +10,14 @@
  * Sources: elf(5), memfd_create(2), execveat(2).
  */
 import { closeSync, writeSync } from 'node:fs';
-import { errnoText, Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
-import { close, execveat, fcntl, memfd_create } from './calls.js';
-import { AT, F, MFD } from './constants.js';
-import { EINVAL } from './errno.js';
+import { errnoText, Failure } from '../../pipe/failure.js';
+import { Status } from '../../pipe/status.js';
+import { close, execveat, fcntl, memfd_create } from '../calls.js';
+import { AT, F, MFD } from '../constants.js';
+import { EINVAL } from '../errno.js';
+import { isErrno, SyscallError } from '../syscall.js';
 import { stubCode } from './machine-code.js';
 import { type Program, pointerArray, type Step, stepOf } from './program.js';
-import { isErrno, SyscallError } from './syscall.js';
 
 /** The address of the stub in memory, and the offsets of its parts: after the header come parameters and code. */
 const base = 0x400000;

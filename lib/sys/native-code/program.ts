@@ -3,14 +3,14 @@
  * neither JavaScript nor malloc (machine-code.ts tells why). The child makes the calls one after the other, and leaves
  * each result in memory that the parent reads.
  */
-import { trace, tracing } from '../pipe/trace.js';
-import { exit_group, rt_sigprocmask } from './calls.js';
-import { CLONE, SIG, SIGCHLD } from './constants.js';
-import { callCode } from './ffi.js';
-import { cString, flags, hex, int, memory } from './kinds.js';
+import { trace, tracing } from '../../pipe/trace.js';
+import { exit_group, rt_sigprocmask } from '../calls.js';
+import { CLONE, SIG, SIGCHLD } from '../constants.js';
+import { callCode } from '../ffi.js';
+import { cString, flags, hex, int, memory } from '../kinds.js';
+import { Arena, mapCode } from '../memory.js';
+import { type Arg, formatResult, isErrno, type Syscall, SyscallError, type SyscallInfo, syscall } from '../syscall.js';
 import { compareNumber, entryLayout, headerLayout, machineCode } from './machine-code.js';
-import { Arena, mapCode } from './memory.js';
-import { type Arg, formatResult, isErrno, type Syscall, SyscallError, type SyscallInfo, syscall } from './syscall.js';
 
 /** A number that is known only in the child: the result of one of its calls, usually a file descriptor. */
 export class Result {

@@ -1,10 +1,10 @@
 /** Why the kernel refuses a namespace or a process, as hints that say what to do. */
-import { failureOf } from '../pipe/failure.js';
+import { failureOf } from '../../pipe/failure.js';
+import { mountPaths } from '../proc/mountinfo.js';
+import { kernelText } from '../proc/proc-status.js';
+import { SyscallError } from '../syscall.js';
 import { appArmorLabel, confinedHint, orAsRoot, refusedHint } from './confinement.js';
-import { mountPaths } from './mountinfo.js';
 import { namespaceLimitHint } from './namespace-limits.js';
-import { kernelText } from './proc-status.js';
-import { SyscallError } from './syscall.js';
 
 /** Settings that forbid user namespaces. */
 const appArmorSwitch = '/proc/sys/kernel/apparmor_restrict_unprivileged_userns';

@@ -2,11 +2,11 @@
  * Makes many system calls in one go, by a few instructions of machine code (machine-code.ts). In JavaScript each call
  * then only takes a few numbers in a table.
  */
-import { addressOf, callCode } from './ffi.js';
+import { addressOf, callCode } from '../ffi.js';
+import { mapCode } from '../memory.js';
+import { once } from '../once.js';
+import type { SyscallInfo } from '../syscall.js';
 import { batchCode } from './machine-code.js';
-import { mapCode } from './memory.js';
-import { once } from './once.js';
-import type { SyscallInfo } from './syscall.js';
 
 /** The sizes of an entry and of the header, and two places in an entry, in 32-bit words: see batchListings. */
 const entryWords = 16;

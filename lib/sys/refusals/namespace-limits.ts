@@ -1,10 +1,10 @@
 /** Which limit on namespaces is reached: namespaces(7), "The /proc/sys/user directory". */
-import { exit_group, wait4 } from './calls.js';
+import { exit_group, wait4 } from '../calls.js';
+import { CLONE } from '../constants.js';
+import { Program, stepOf } from '../native-code/program.js';
+import { kernelText } from '../proc/proc-status.js';
+import { SyscallError } from '../syscall.js';
 import { orAsRoot } from './confinement.js';
-import { CLONE } from './constants.js';
-import { kernelText } from './proc-status.js';
-import { Program, stepOf } from './program.js';
-import { SyscallError } from './syscall.js';
 
 const unlimited = 2 ** 31 - 1;
 
