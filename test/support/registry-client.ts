@@ -1,0 +1,74 @@
+/** A client of the embedded registry, with an image and a blob to ask for. */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import type { TestContext } from 'node:test';
+import type { BlobSink } from '../../lib/pipe/blob-sink.js';
+import { Failure } from '../../lib/pipe/failure.js';
+import { RegistryClient, type RegistryOptions } from '../../lib/registry/client.js';
+import { digestOf } from '../support/content.js';
+import { image, layer, put } from '../support/image.js';
+import { type Registry, registryFor, type RegistryOptions as ServerOptions } from '../support/registry.js';
+import { afterwards } from '../support/run.js';
+
+export const repository = 'library/demo';
+export const bytes = randomBytes(300_000);
+export const blob = { digest: digestOf(bytes), size: bytes.length };
+
+export async function serve(t: TestContext, options: ServerOptions = {}): Promise<Registry> {
+  const registry = await registryFor(t, options);
+  await put(registry, repository, ['latest'], image({ layers: [layer([{ name: 'a', data: 'a' }])] }));
+  await registry.addBlob(bytes);
+  return registry;
+}
+
+export function clientFor(t: TestContext, registry: Registry, options: Partial<RegistryOptions> = {}): RegistryClient {
+  const client = new RegistryClient({
+    registry: registry.host,
+    repository,
+    origin: registry.origin.registry,
+    retry: { firstDelay: 1, maxDelay: 5 },
+    ...options,
+  });
+  afterwards(t, () => client.close());
+  return client;
+}
+
+/** Holds what came; may begin with something. */
+export class Sink implements BlobSink {
+  constructor(
+    public data: Buffer = Buffer.alloc(0),
+    public restarts = 0,
+  ) {}
+
+  get offset(): number {
+    return this.data.length;
+  }
+
+  write(chunk: Buffer): Promise<void> | undefined {
+    this.data = Buffer.concat([this.data, chunk]);
+    return undefined;
+  }
+
+  restart(): void {
+    this.restarts += 1;
+    this.data = Buffer.alloc(0);
+  }
+
+  isVerified(): boolean {
+    return digestOf(this.data) === blob.digest;
+  }
+}
+
+export async function refused(promise: Promise<unknown>, status: number, why: RegExp): Promise<Failure> {
+  let failure: Failure | undefined;
+  await assert.rejects(promise, (error) => {
+    assert.ok(error instanceof Failure, String(error));
+    assert.match(error.message, why);
+    assert.equal(error.status, status, error.message);
+    failure = error;
+    return true;
+  });
+  return failure!;
+}
+
+export const blobRequests = (registry: Registry) => registry.requests.filter(({ url }) => url.includes(blob.digest));

@@ -1,0 +1,271 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { filler } from '../support/content.js';
+import { blob, clientFor, refused, repository, Sink, serve } from '../support/registry-client.js';
+
+test('an open registry needs no authorization', async (t) => {
+  assert.equal(await clientFor(t, await serve(t)).login(), null);
+});
+
+test('a registry that answers 404 when it is asked how it wants to be asked says so when it is asked for something', async (t) => {
+  const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
+  registry.faults.add({ on: /GET \/v2\/$/, status: 404, body: '<html><title>404 Not Found</title></html>' });
+  const credentials = async () => ({ kind: 'password' as const, username: 'me', password: 'secret' });
+  const client = clientFor(t, registry, { credentials });
+  assert.equal(await client.login(), null);
+  await client.manifest('latest');
+  const sink = new Sink();
+  await client.blob(blob, sink);
+  assert.ok(sink.isVerified());
+});
+
+for (const status of [403, 405, 500]) {
+  test(`a registry that answers ${status} when it is asked how it wants to be asked is asked for nothing more`, async (t) => {
+    const registry = await serve(t);
+    registry.faults.add({ on: /GET \/v2\/$/, status });
+    const failed = clientFor(t, registry, { retry: { retries: 0 } }).login();
+    await refused(failed, { 403: 77, 405: 76, 500: 69 }[status]!, new RegExp(`logging in for .*HTTP ${status}`));
+  });
+}
+
+for (const tokenField of ['token', 'access_token'] as const) {
+  test(`a token in the field ${tokenField} is taken, without expiry too`, async (t) => {
+    const registry = await serve(t, { auth: 'token', tokenField, sayExpiry: false });
+    const client = clientFor(t, registry);
+    const authorization = await client.login();
+    assert.match(authorization ?? '', /^Bearer /);
+    await clientFor(t, registry, { authorization }).manifest('latest');
+    assert.deepEqual(registry.lines('token'), [
+      'GET /token?service=registry.test&scope=repository%3Alibrary%2Fdemo%3Apull',
+    ]);
+  });
+}
+
+test('a token that is empty in one field is taken from the other', async (t) => {
+  const registry = await serve(t, { auth: 'token' });
+  registry.faults.add({ on: /^token/, status: 200, body: '{"token":"","access_token":"abc"}' });
+  assert.equal(await clientFor(t, registry).login(), 'Bearer abc');
+});
+
+test('the challenge is found behind others, in one header and in several', async (t) => {
+  for (const challenge of [
+    (normal: string) => `Negotiate, Digest realm="x", ${normal}`,
+    (normal: string) => ['Negotiate', 'Basic realm="x"', normal],
+  ]) {
+    const registry = await serve(t, { auth: 'token', challenge });
+    const client = clientFor(t, registry);
+    assert.match((await client.login()) ?? '', /^Bearer /);
+    await client.manifest('latest');
+  }
+});
+
+test('a registry may challenge under whichever form of its name it is asked', async (t) => {
+  const registry = await serve(t, { auth: 'token', hostname: 'localhost' });
+  const origin = registry.origin.registry.replace('localhost', 'LOCALHOST');
+  const client = clientFor(t, registry, { origin });
+  assert.match((await client.login()) ?? '', /^Bearer /);
+  await client.manifest('latest');
+});
+
+test('a challenge that asks for more than pulling gets a token for pulling', async (t) => {
+  const challenge = (normal: string) => normal.replace(/scope="[^"]*"/, 'scope="repository:other:push,pull"');
+  const registry = await serve(t, { auth: 'token', challenge });
+  await clientFor(t, registry).manifest('latest');
+  assert.match(registry.lines('token')[0]!, /scope=repository%3Alibrary%2Fdemo%3Apull$/);
+});
+
+test('a scope of a form that only the registry knows is asked for as it is', async (t) => {
+  const challenge = (normal: string) => normal.replace(/(?:,scope="[^"]*")?$/, ',scope="aws"');
+  const registry = await serve(t, { auth: 'token', challenge });
+  await clientFor(t, registry).login();
+  assert.deepEqual(registry.lines('token'), ['GET /token?service=registry.test&scope=aws']);
+});
+
+test('basic authentication uses the credentials', async (t) => {
+  const registry = await serve(t, { auth: 'basic', users: { me: 'secret' } });
+  const credentials = async () => ({ kind: 'password' as const, username: 'me', password: 'secret' });
+  const client = clientFor(t, registry, { credentials });
+  assert.equal(await client.login(), `Basic ${Buffer.from('me:secret').toString('base64')}`);
+  await client.manifest('latest');
+});
+
+test('basic authentication without credentials is denied when something is asked for, with what would help', async (t) => {
+  const registry = await serve(t, { auth: 'basic', users: { me: 'secret' } });
+  const client = clientFor(t, registry);
+  assert.equal(await client.login(), null);
+  await refused(client.manifest('latest'), 77, /wants a user name.*docker login or pass --username/);
+});
+
+test('what is public comes from a registry that wants a password from who asks how to ask', async (t) => {
+  const registry = await serve(t);
+  registry.faults.add({ on: /GET \/v2\/$/, status: 401, headers: { 'www-authenticate': 'Basic realm="x"' } });
+  const client = clientFor(t, registry);
+  assert.equal(await client.login(), null);
+  await client.manifest('latest');
+});
+
+test('a private repository is pulled with credentials, and denied without', async (t) => {
+  const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
+  await refused(clientFor(t, registry).manifest('latest'), 77, /denied.*does not exist or needs a login/);
+  const credentials = async () => ({ kind: 'password' as const, username: 'me', password: 'secret' });
+  await clientFor(t, registry, { credentials }).manifest('latest');
+});
+
+test('a token that a login has for the registry itself is used as it is', async (t) => {
+  const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
+  const password = async () => ({ kind: 'password' as const, username: 'me', password: 'secret' });
+  const token = (await clientFor(t, registry, { credentials: password }).login())!.replace('Bearer ', '');
+  const bearer = async () => ({ kind: 'bearer' as const, token });
+  await clientFor(t, registry, { credentials: bearer }).manifest('latest');
+  assert.equal(registry.lines('token').length, 1);
+});
+
+test('a wrong password is denied in the words of the token service', async (t) => {
+  const registry = await serve(t, { auth: 'token', users: { me: 'secret' } });
+  const credentials = async () => ({ kind: 'password' as const, username: 'me', password: 'guess' });
+  const { message } = await refused(
+    clientFor(t, registry, { credentials }).login(),
+    77,
+    /incorrect username or password\); the login is not accepted: log in again/,
+  );
+  assert.doesNotMatch(message, /guess/);
+});
+
+test('a registry that refuses a login is not said to need one', async (t) => {
+  const registry = await serve(t, { auth: 'basic', users: { me: 'secret' } });
+  const credentials = async () => ({ kind: 'password' as const, username: 'me', password: 'guess' });
+  const client = clientFor(t, registry, { credentials });
+  await refused(client.manifest('latest'), 77, /denied: HTTP 401 .*; the login is not accepted/);
+  registry.faults.add({ on: /manifests/, status: 403 });
+  const known = clientFor(t, registry, { authorization: `Basic ${Buffer.from('me:secret').toString('base64')}` });
+  await refused(known.manifest('latest'), 77, /denied: HTTP 403; the repository does not exist or needs a login/);
+});
+
+test('what a server quotes of the credentials is not shown', async (t) => {
+  const registry = await serve(t, { auth: 'token', users: { me: 'secret-password' } });
+  const authorization = (await clientFor(t, registry).login()) ?? '';
+  const secrets = [authorization.slice(7), Buffer.from('me:secret-password').toString('base64'), 'secret-password'];
+  const words = JSON.stringify({ errors: [{ code: 'DENIED', message: ['not', ...secrets, 'refresh-me'].join(' ') }] });
+  registry.faults.add({ on: /./, status: 403, body: words });
+  for (const [client, hidden] of [
+    [clientFor(t, registry, { authorization }), secrets.slice(0, 1)],
+    [clientFor(t, registry, { authorization: `Basic ${secrets[1]}` }), secrets.slice(1)],
+  ] as const) {
+    const { message } = await refused(client.manifest('latest'), 77, /denied: HTTP 403 \(DENIED: not /);
+    for (const secret of hidden) assert.ok(!message.includes(secret), message);
+  }
+  registry.faults.clear();
+  registry.faults.add({ on: /^token/, status: 403, body: words });
+  const credentials = async () => ({ kind: 'refresh' as const, username: 'me', token: 'refresh-me' });
+  const client = clientFor(t, registry, { credentials });
+  const { message } = await refused(client.manifest('latest'), 77, /denied: HTTP 403 \(DENIED: not /);
+  assert.doesNotMatch(message, /refresh-me/);
+});
+
+test('a refresh token is exchanged by POST', async (t) => {
+  const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
+  registry.tokens.refreshTokens.set('refresh-me', 'me');
+  const credentials = async () => ({ kind: 'refresh' as const, username: '', token: 'refresh-me' });
+  await clientFor(t, registry, { credentials }).manifest('latest');
+  assert.deepEqual(registry.lines('token'), ['POST /token']);
+});
+
+test('a refresh token does not follow a redirect', async (t) => {
+  const registry = await serve(t, { auth: 'token', users: { me: 'secret' } });
+  registry.faults.add({ on: /^token POST/, status: 307, headers: { location: `${registry.origin.cdn}/token` } });
+  const credentials = async () => ({ kind: 'refresh' as const, username: '', token: 'refresh-me' });
+  await refused(clientFor(t, registry, { credentials }).login(), 76, /HTTP 307/);
+  assert.deepEqual(registry.lines('cdn'), []);
+});
+
+test('a token service that knows no POST gets the refresh token by GET', async (t) => {
+  const registry = await serve(t, { auth: 'token', post: false, users: { me: 'refresh-me' }, private: [repository] });
+  const credentials = async () => ({ kind: 'refresh' as const, username: 'me', token: 'refresh-me' });
+  await clientFor(t, registry, { credentials }).manifest('latest');
+  assert.deepEqual(
+    registry.lines('token').map((line) => line.slice(0, 4)),
+    ['POST', 'GET '],
+  );
+});
+
+for (const status of [400, 401, 404]) {
+  test(`a token service that answers POST with ${status} gets the refresh token by GET`, async (t) => {
+    const registry = await serve(t, { auth: 'token', users: { me: 'refresh-me' }, private: [repository] });
+    registry.faults.add({ on: /^token POST/, status, body: '{"errors":[{"code":"UNSUPPORTED"}]}' });
+    const credentials = async () => ({ kind: 'refresh' as const, username: 'me', token: 'refresh-me' });
+    await clientFor(t, registry, { credentials }).manifest('latest');
+  });
+}
+
+test('a token that expires in mid-pull is renewed once for all that need it', async (t) => {
+  const registry = await serve(t, { auth: 'token' });
+  const client = clientFor(t, registry);
+  await client.manifest('latest');
+  registry.tokens.expireAll();
+  // The refusal of one comes when the others have the new token already.
+  registry.faults.add({ on: /manifests/, times: 1, delay: 300 });
+  await Promise.all([1, 2, 3, 4].map(() => client.manifest('latest')));
+  assert.equal(registry.lines('token').length, 2);
+});
+
+for (const [what, options, seconds] of [
+  ['as long as the service says', { lifetime: 300 }, 300],
+  ['for a minute when the service does not say', { sayExpiry: false }, 60],
+  ['for a minute when the service says what is no time', { sayExpiry: -1 }, 60],
+] as const) {
+  test(`a token is used ${what}, and renewed before it is refused`, async (t) => {
+    const registry = await serve(t, { auth: 'token', ...options });
+    let now = 0;
+    const client = clientFor(t, registry, { clock: () => now });
+    const manifests = () => Promise.all([1, 2, 3].map(() => client.manifest('latest')));
+    await client.manifest('latest');
+    now = seconds * 1000 * 0.85;
+    await manifests();
+    assert.equal(registry.lines('token').length, 1);
+    now = seconds * 1000 * 0.95;
+    registry.tokens.expireAll();
+    const before = registry.lines('registry').length;
+    await manifests();
+    assert.equal(registry.lines('token').length, 2);
+    assert.equal(registry.lines('registry').length - before, 3, 'no request was refused');
+  });
+}
+
+test('a token that is refused for ever is not renewed for ever', async (t) => {
+  const registry = await serve(t, { auth: 'token', private: [repository] });
+  await refused(clientFor(t, registry).manifest('latest'), 77, /denied/);
+  assert.equal(registry.lines('token').length, 1);
+});
+
+for (const [what, fault, status, why] of [
+  ['401', { status: 401, body: '{}' }, 77, /denied: HTTP 401/],
+  ['nonsense', { status: 200, body: 'hello' }, 76, /answer is not JSON/],
+  ['JSON without a token', { status: 200, body: '{"token":""}' }, 76, /no usable token/],
+  ['a token of the wrong type', { status: 200, body: '{"token":42}' }, 76, /no usable token/],
+  ['a token with a line break', { status: 200, body: '{"token":"a\\r\\nX-Evil: 1"}' }, 76, /no usable token/],
+  ['an endless body', { status: 200, body: filler(2 << 20, 32) }, 76, /longer than 1048576 bytes/],
+  ['HTTP 500', { status: 500, body: '' }, 69, /HTTP 500/],
+] as const) {
+  test(`a token service that answers ${what} ends with status ${status}`, async (t) => {
+    const registry = await serve(t, { auth: 'token' });
+    registry.faults.add({ on: /^token/, ...fault });
+    await refused(clientFor(t, registry).login(), status, why);
+  });
+}
+
+for (const realm of ['http://', 'ftp://x/token', 'token', 'file:///etc/passwd']) {
+  test(`a challenge with the realm ${realm} is a breach of the protocol`, async (t) => {
+    const registry = await serve(t, { auth: 'token', challenge: () => `Bearer realm="${realm}",service="x"` });
+    await refused(clientFor(t, registry).login(), 76, /token service|private network/);
+  });
+}
+
+test('a challenge that names no token service is called that', async (t) => {
+  const registry = await serve(t, { auth: 'token', challenge: () => 'Bearer service="x"' });
+  await refused(clientFor(t, registry).login(), 76, /its challenge names no token service/);
+});
+
+test('an unknown way to authenticate is named', async (t) => {
+  const registry = await serve(t, { auth: 'token', challenge: () => 'Negotiate' });
+  await refused(clientFor(t, registry).login(), 76, /by negotiate, not Bearer or Basic/);
+});

@@ -1,0 +1,205 @@
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { test } from 'node:test';
+import { digestOf } from '../support/content.js';
+import { blob, blobRequests, bytes, clientFor, refused, Sink, serve } from '../support/registry-client.js';
+import { afterwards, needs, scratch } from '../support/run.js';
+import { makeCa } from '../support/tls.js';
+
+test('a blob comes in one request, and one that is empty or there already in none', async (t) => {
+  const registry = await serve(t);
+  const client = clientFor(t, registry);
+  const sink = new Sink();
+  await client.blob(blob, sink);
+  assert.ok(sink.isVerified());
+  assert.equal(blobRequests(registry)[0]?.headers.range, undefined);
+  await client.blob({ digest: digestOf(''), size: 0 }, new Sink());
+  await client.blob(blob, sink);
+  assert.equal(sink.restarts, 0);
+  assert.equal(registry.requests.length, 1);
+});
+
+test('a blob that was begun is continued with a closed range', async (t) => {
+  const registry = await serve(t);
+  const sink = new Sink(bytes.subarray(0, 1000));
+  await clientFor(t, registry).blob(blob, sink);
+  assert.ok(sink.isVerified());
+  assert.deepEqual(
+    blobRequests(registry).map(({ headers }) => headers.range),
+    ['bytes=1000-299999'],
+  );
+});
+
+test('the unit of a range is one in capitals as well', async (t) => {
+  const registry = await serve(t);
+  registry.faults.add({ on: /blobs/, headers: { 'content-range': 'Bytes 100000-299999/300000' } });
+  const sink = new Sink(bytes.subarray(0, 100_000));
+  await clientFor(t, registry).blob(blob, sink);
+  assert.ok(sink.isVerified());
+  assert.equal(blobRequests(registry).length, 1);
+});
+
+test('a connection that breaks is taken up where it broke, at a new signed URL', async (t) => {
+  const registry = await serve(t, { redirectBlobs: 307 });
+  registry.faults.add({ on: /^cdn/, times: 6, cutAfter: 40_000 });
+  const sink = new Sink();
+  await clientFor(t, registry, { retry: { firstDelay: 1, maxDelay: 2, retries: 1 } }).blob(blob, sink);
+  assert.ok(sink.isVerified());
+  const asked = registry.requests.filter(({ service }) => service === 'registry').length;
+  assert.equal(asked, 7);
+});
+
+for (const [where, speed] of [
+  ['', {}],
+  [', where any pace will do as well', { minSpeed: 0 }],
+] as const) {
+  test(`a connection that breaks without any progress is given up${where}`, async (t) => {
+    const registry = await serve(t);
+    registry.faults.add({ on: /blobs/, times: 20, cutAfter: 0 });
+    const options = { ...speed, retry: { firstDelay: 1, maxDelay: 2, retries: 2 } };
+    await refused(clientFor(t, registry, options).blob(blob, new Sink()), 69, /connection|cut short/);
+    assert.equal(blobRequests(registry).length, 3);
+  });
+}
+
+test('a server that starts again at each cut makes no progress for ever', async (t) => {
+  const registry = await serve(t, { ranges: false });
+  registry.faults.add({ on: /blobs/, cutAfter: 100_000 });
+  await refused(
+    clientFor(t, registry, { retry: { firstDelay: 1, maxDelay: 2, retries: 2 } }).blob(blob, new Sink()),
+    69,
+    /connection|cut short/,
+  );
+  assert.ok(blobRequests(registry).length <= 4);
+});
+
+for (const range of ['ignored', 'wrong-start', 'wrong-total', 'refused'] as const) {
+  test(`a range that is ${range} is not taken for the right one`, async (t) => {
+    const registry = await serve(t);
+    registry.faults.add({ on: /blobs/, range });
+    const sink = new Sink(bytes.subarray(0, 1000));
+    await clientFor(t, registry).blob(blob, sink);
+    assert.ok(sink.isVerified());
+    assert.equal(sink.restarts, 1);
+  });
+}
+
+test('a beginning that is longer than the blob is dropped', async (t) => {
+  const registry = await serve(t);
+  const sink = new Sink(Buffer.concat([bytes, bytes]));
+  await clientFor(t, registry).blob(blob, sink);
+  assert.ok(sink.isVerified());
+});
+
+test('a blob of another length than its descriptor says is refused at once', async (t) => {
+  const registry = await serve(t);
+  await refused(
+    clientFor(t, registry).blob({ ...blob, size: 299_999 }, new Sink()),
+    65,
+    /offers 300000 bytes, not 299999/,
+  );
+  registry.faults.add({ on: /blobs/, extraBytes: 10 });
+  await refused(clientFor(t, registry).blob(blob, new Sink()), 65, /more bytes came than the 300000/);
+});
+
+test('a foreign layer that the registry does not have comes from its URL, without credentials', async (t) => {
+  const registry = await serve(t, { auth: 'token' });
+  const headers: unknown[] = [];
+  const elsewhere = createServer((req, res) => {
+    headers.push(req.headers.authorization);
+    res.end(bytes);
+  }).listen(0, '127.0.0.1');
+  await new Promise((listening) => elsewhere.once('listening', listening));
+  afterwards(t, () => {
+    elsewhere.closeAllConnections();
+    elsewhere.close();
+  });
+  registry.faults.add({ on: /blobs/, status: 404 });
+  const urls = ['file:///etc/passwd', `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}/layer`];
+  const sink = new Sink();
+  await clientFor(t, registry).blob({ ...blob, urls }, sink);
+  assert.ok(sink.isVerified());
+  assert.deepEqual(headers, [undefined]);
+  await refused(
+    clientFor(t, registry).blob({ ...blob, urls: urls.slice(0, 1) }, new Sink()),
+    69,
+    /not found: HTTP 404/,
+  );
+  registry.faults.clear();
+  registry.faults.add({ on: /blobs/, status: 403 });
+  await refused(clientFor(t, registry).blob({ ...blob, urls }, new Sink()), 77, /denied: HTTP 403/);
+  assert.equal(headers.length, 1, 'who is denied a layer does not get it elsewhere');
+});
+
+test('a foreign layer of a registry with TLS is not looked for without', { skip: needs('openssl') }, async (t) => {
+  const [registry, elsewhere] = [await serve(t, { tls: makeCa(scratch(t)).issue() }), await serve(t)];
+  registry.faults.add({ on: /blobs/, status: 404 });
+  const urls = [`${elsewhere.origin.registry}/v2/x/blobs/${blob.digest}`];
+  const client = clientFor(t, registry, { insecure: [registry.host] });
+  await refused(client.blob({ ...blob, urls }, new Sink()), 69, /not found: HTTP 404/);
+  assert.deepEqual(elsewhere.requests, []);
+});
+
+test('each URL of a foreign layer is tried in turn, and the failure names them all', async (t) => {
+  const asked: string[] = [];
+  const elsewhere = createServer((req, res) => {
+    asked.push(`${req.url} ${req.headers.authorization}`);
+    if (req.url === '/wrong') res.end(Buffer.alloc(blob.size));
+    else if (req.url === '/layer') res.end(bytes);
+    else res.writeHead(req.url === '/denied' ? 403 : 404).end();
+  }).listen(0, '127.0.0.1');
+  await new Promise((listening) => elsewhere.once('listening', listening));
+  afterwards(t, () => elsewhere.close());
+  const registry = await serve(t, { auth: 'token' });
+  registry.faults.add({ on: /blobs/, status: 404 });
+  const origin = `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}`;
+  const bad = ['missing', 'denied', 'wrong'].map((name) => `${origin}/${name}`);
+  const sink = new Sink();
+  const client = clientFor(t, registry);
+  await client.blob({ ...blob, urls: [...bad, `${origin}/layer`] }, sink);
+  assert.ok(sink.isVerified());
+  const all = ['/missing', '/denied', '/wrong'].map((path) => `${path} undefined`);
+  assert.deepEqual(asked, [...all, '/layer undefined']);
+  const { message } = await refused(client.blob({ ...blob, urls: bad }, new Sink()), 65, /not found: HTTP 404/);
+  for (const part of [`${origin}/missing: `, `${origin}/denied: `, `${origin}/wrong: digest mismatch`]) {
+    assert.ok(message.includes(part), message);
+  }
+  asked.length = 0;
+  const many = Array.from({ length: 20 }, (_, i) => `${origin}/${i}`);
+  await refused(client.blob({ ...blob, urls: many }, new Sink()), 69, /not found: HTTP 404/);
+  assert.equal(asked.length, 16, 'as many as honest layers never have');
+});
+
+test('of a foreign layer that broke off the beginning is kept, and a wrong beginning is not', async (t) => {
+  let asked = 0;
+  const elsewhere = createServer((req, res) => {
+    asked += 1;
+    const [, from = '0'] = /bytes=([0-9]+)-/.exec(req.headers.range ?? '') ?? [];
+    const rest = bytes.subarray(Number(from));
+    res.writeHead(req.headers.range ? 206 : 200, {
+      'content-length': rest.length,
+      'content-range': `bytes ${from}-${blob.size - 1}/${blob.size}`,
+    });
+    if (asked === 1) res.write(rest.subarray(0, 1000), () => setTimeout(() => res.destroy(), 20));
+    else res.end(rest);
+  }).listen(0, '127.0.0.1');
+  await new Promise((listening) => elsewhere.once('listening', listening));
+  afterwards(t, () => elsewhere.close());
+  const registry = await serve(t);
+  registry.faults.add({ on: /blobs/, status: 404 });
+  const urls = [`http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}/layer`];
+  const sink = new Sink();
+  const client = clientFor(t, registry, { retry: { retries: 0 } });
+  await refused(client.blob({ ...blob, urls }, sink), 69, /connection|cut short/);
+  assert.equal(sink.offset, 1000);
+  const spoilt = new Sink(Buffer.alloc(1000));
+  await client.blob({ ...blob, urls }, spoilt);
+  assert.ok(spoilt.isVerified());
+  assert.equal(asked, 3);
+  asked = 0;
+  const both = new Sink();
+  await client.blob({ ...blob, urls: [...urls, `${urls[0]}-as-well`] }, both);
+  assert.ok(both.isVerified());
+  assert.equal(both.restarts, 0, 'what one place has sent before it broke off is not asked for at the next one');
+});

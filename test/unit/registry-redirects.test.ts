@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { test } from 'node:test';
+import { mediaTypes } from '../support/image.js';
+import { blob, clientFor, refused, repository, Sink, serve } from '../support/registry-client.js';
+import { afterwards } from '../support/run.js';
+
+for (const status of [301, 302, 303, 307, 308]) {
+  test(`a ${status} to another origin is followed without the token`, async (t) => {
+    const registry = await serve(t, { auth: 'token', redirectBlobs: status, redirectManifests: status });
+    // That origin redirects to itself at first.
+    registry.faults.add({ on: /^cdn/, times: 1, status, headers: { location: '' } });
+    const client = clientFor(t, registry);
+    assert.equal((await client.manifest('latest')).contentType, mediaTypes.oci.manifest);
+    const sink = new Sink();
+    await client.blob(blob, sink);
+    assert.ok(sink.isVerified());
+    const cdn = registry.requests.filter(({ service }) => service === 'cdn');
+    assert.deepEqual(
+      cdn.map(({ headers }) => headers.authorization),
+      [undefined, undefined, undefined],
+    );
+  });
+}
+
+test('a redirect inside the origin keeps the token, and may be relative', async (t) => {
+  const registry = await serve(t, { auth: 'token' });
+  registry.faults.add({
+    on: /^registry GET .*manifests\/elsewhere/,
+    status: 302,
+    headers: { location: 'latest' },
+  });
+  await clientFor(t, registry).manifest('elsewhere');
+});
+
+test('a circle of redirects is left', async (t) => {
+  const registry = await serve(t);
+  registry.faults.add({ on: /manifests/, status: 302, headers: { location: `/v2/${repository}/manifests/latest` } });
+  await refused(clientFor(t, registry).manifest('latest'), 76, /more than 10 redirects/);
+});
+
+test('a redirect to another kind of URL is refused', async (t) => {
+  const registry = await serve(t);
+  registry.faults.add({ on: /manifests/, status: 302, headers: { location: 'file:///etc/passwd' } });
+  await refused(clientFor(t, registry).manifest('latest'), 76, /redirects to a file: URL/);
+});
+
+test('a host that a redirect leads to may not ask for credentials', async (t) => {
+  const stranger = createServer((_req, res) => {
+    res.writeHead(401, { 'www-authenticate': 'Basic realm="give"' }).end();
+  }).listen(0, '127.0.0.1');
+  await new Promise((listening) => stranger.once('listening', listening));
+  afterwards(t, () => stranger.close());
+  const registry = await serve(t);
+  const location = `http://127.0.0.1:${(stranger.address() as AddressInfo).port}/`;
+  registry.faults.add({ on: /manifests/, status: 307, headers: { location } });
+  let asked = 0;
+  const credentials = async () => {
+    asked += 1;
+    return { kind: 'password' as const, username: 'me', password: 'secret' };
+  };
+  const { message } = await refused(
+    clientFor(t, registry, { credentials }).manifest('latest'),
+    77,
+    /denied: HTTP 401; 127.0.0.1:[0-9]+ does not take the link that http/,
+  );
+  assert.doesNotMatch(message, /login/);
+  assert.equal(asked, 0);
+});
+
+test('a registry that points to another one is pulled from as anybody may, without the login for the first', async (t) => {
+  const other = await serve(t, { auth: 'token', users: { me: 'secret' } });
+  const front = createServer((req, res) => {
+    const location = other.origin.registry + req.url!.replace('/v2/short/', `/v2/${repository}/`);
+    res.writeHead(307, { location }).end();
+  }).listen(0, '127.0.0.1');
+  await once(front, 'listening');
+  afterwards(t, () => front.close());
+  const credentials = async () => assert.fail('credentials were asked for');
+  const origin = `http://127.0.0.1:${(front.address() as AddressInfo).port}`;
+  const client = clientFor(t, other, { repository: 'short', origin, credentials });
+  assert.equal(await client.login(), null);
+  await client.manifest('latest');
+  other.tokens.expireAll();
+  for (let i = 0; i < 2; i++) {
+    const sink = new Sink();
+    await client.blob(blob, sink);
+    assert.ok(sink.isVerified());
+  }
+  const asked = `GET /token?service=registry.test&scope=repository%3A${encodeURIComponent(repository)}%3Apull`;
+  assert.deepEqual(other.lines('token'), [asked, asked]);
+});
+
+test('a signed link that has expired on the way is asked for anew, once', async (t) => {
+  const registry = await serve(t, { auth: 'token', redirectBlobs: 307 });
+  const client = clientFor(t, registry);
+  for (const status of [400, 401, 403]) {
+    registry.faults.add({ on: /^cdn/, times: 1, status, body: 'expired' });
+    const sink = new Sink();
+    await client.blob(blob, sink);
+    assert.ok(sink.isVerified());
+    registry.faults.clear();
+  }
+  const body = '<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>';
+  registry.faults.add({ on: /^cdn/, status: 403, body });
+  const before = registry.lines('cdn').length;
+  const { message } = await refused(client.blob(blob, new Sink()), 77, /denied: HTTP 403 \(Request has expired\)/);
+  assert.ok(message.includes(`${new URL(registry.origin.cdn).host} does not take the link`), message);
+  assert.doesNotMatch(message, /login|signature=[^*]/);
+  assert.equal(registry.lines('cdn').length - before, 2);
+});
+
+test('what a server quotes of a signed link is not shown', async (t) => {
+  const registry = await serve(t, { redirectBlobs: 307 });
+  const client = clientFor(t, registry);
+  await client.blob(blob, new Sink());
+  const link = registry.lines('cdn')[0]?.replace('GET ', '') ?? '';
+  const signature = new URLSearchParams(link.slice(link.indexOf('?'))).get('signature') ?? '';
+  assert.notEqual(signature, '');
+  registry.faults.add({ on: /^cdn/, status: 404, body: JSON.stringify({ message: `no such object: ${signature}` }) });
+  const { message } = await refused(client.blob(blob, new Sink()), 69, /not found: HTTP 404 \(no such object: /);
+  assert.ok(!message.includes(signature), message);
+});

@@ -1,0 +1,136 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { RegistryClient } from '../../lib/registry/client.js';
+import { Guard } from '../../lib/registry/http/guard.js';
+import { clientFor, refused, repository, serve } from '../support/registry-client.js';
+import { afterwards, killAfterwards } from '../support/run.js';
+
+test('what cannot be reached is told with the reason', async (t) => {
+  const registry = await serve(t);
+  const origin = registry.origin.registry;
+  await registry.close();
+  const options = { registry: 'there', repository, origin, retry: { retries: 0 } };
+  await refused(new RegistryClient(options).manifest('latest'), 69, /connection refused \(ECONNREFUSED\)/);
+  const nowhere = { ...options, origin: 'https://nowhere.invalid' };
+  await refused(new RegistryClient(nowhere).manifest('latest'), 69, /no such host|name server/);
+});
+
+for (const [code, why, times] of [
+  ['ENOTFOUND', /no such host/, 1],
+  ['EAI_AGAIN', /the name server does not answer/, 3],
+] as const) {
+  test(`a name is looked up as often as it makes sense where that ends in ${code}`, async (t) => {
+    const dns = process.getBuiltinModule('node:dns');
+    const lookup = t.mock.method(dns, 'lookup', (_name: string, _options: object, done: (error: Error) => void) => {
+      done(Object.assign(new Error(code), { code }));
+    });
+    const origin = 'http://nowhere.test';
+    const guard = new Guard(new URL(origin));
+    const retry = { retries: 2, firstDelay: 1, maxDelay: 2 };
+    const client = new RegistryClient({ registry: 'x', repository, origin, guard, retry });
+    await refused(client.manifest('latest'), 69, why);
+    assert.equal(lookup.mock.callCount(), times);
+  });
+}
+
+/** A server that takes no connection for a moment: its queue is full, and the kernel drops what more comes. */
+async function startBusyServer(t: TestContext): Promise<number> {
+  const script = `
+    const server = require('node:http').createServer((_req, res) => res.end('{}'));
+    server.listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => console.log(server.address().port));
+    process.once('SIGUSR2', () => {
+      console.log('busy');
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 800);
+    });`;
+  const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+  killAfterwards(t, child);
+  const port = Number(await once(child.stdout, 'data'));
+  child.kill('SIGUSR2');
+  await once(child.stdout, 'data');
+  const [first, second] = [1, 2, 3, 4].map(() => {
+    const socket = connect(port, '127.0.0.1').on('error', () => {});
+    afterwards(t, () => socket.destroy());
+    return socket;
+  });
+  await Promise.all([once(first!, 'connect'), once(second!, 'connect')]);
+  return port;
+}
+
+test('a connection that is slow to come up is waited for, where the host has other addresses that do not answer', async (t) => {
+  const dns = process.getBuiltinModule('node:dns');
+  t.mock.method(dns, 'lookup', (_name: string, _options: object, done: (error: null, found: object[]) => void) => {
+    done(null, [
+      { address: '127.0.0.1', family: 4 },
+      { address: '100::1', family: 6 },
+    ]);
+  });
+  const origin = `http://slow.test:${await startBusyServer(t)}`;
+  const guard = new Guard(new URL(origin));
+  const client = new RegistryClient({ registry: 'x', repository, origin, guard, retry: { retries: 0 } });
+  afterwards(t, () => client.close());
+  assert.equal(await client.login(), null);
+});
+
+for (const [what, bytes, why] of [
+  ['no HTTP', 'SSH-2.0-OpenSSH_9.2\r\n', /what answers there speaks no HTTP; does it speak https\?$/],
+  [
+    'a length below 0',
+    'HTTP/1.1 200 OK\r\ncontent-length: -5\r\n\r\n',
+    /malformed HTTP: Invalid .* in Content-Length$/,
+  ],
+  [
+    'a length of letters',
+    'HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n',
+    /malformed HTTP: Invalid .* in Content-Length$/,
+  ],
+] as const) {
+  test(`what answers with ${what} is told so`, async (t) => {
+    const { createServer: createTcpServer } = await import('node:net');
+    const server = createTcpServer((socket) => socket.end(bytes)).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    afterwards(t, () => server.close());
+    const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const client = new RegistryClient({ registry: 'x', repository, origin, retry: { retries: 0 } });
+    await refused(client.manifest('latest'), 76, why);
+  });
+}
+
+for (const body of [
+  'Client sent an HTTP request to an HTTPS server.\n',
+  '<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\r\n</html>',
+]) {
+  test(`a registry that says ${body.slice(0, 30)} is told to speak TLS`, async (t) => {
+    const registry = await serve(t);
+    registry.faults.add({ on: /./, status: 400, body });
+    await refused(clientFor(t, registry).login(), 76, /HTTP 400 \(.*HTTPS .*\); it speaks TLS: pass --ca-file/);
+  });
+}
+
+test('interim answers are passed over, and not for ever', async (t) => {
+  let interim = 3;
+  const server = createServer(async (_req, res) => {
+    for (let i = 0; i < interim && !res.destroyed; i++) {
+      res.writeEarlyHints({ link: '</x>' });
+      await new Promise((next) => setTimeout(next, 10));
+    }
+    res.end('{}');
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  afterwards(t, () => server.close());
+  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const client = new RegistryClient({ registry: 'x', repository, origin, retry: { retries: 0 } });
+  afterwards(t, () => client.close());
+  await client.manifest('latest');
+  interim = 1000;
+  await refused(client.manifest('latest'), 76, /announces an answer again and again/);
+});
+
+test('headers without end are told', async (t) => {
+  const registry = await serve(t);
+  registry.faults.add({ on: /manifests/, status: 200, headers: { 'x-long': 'x'.repeat(100_000) } });
+  await refused(clientFor(t, registry).manifest('latest'), 76, /the response headers are too long$/);
+});
