@@ -1,4 +1,7 @@
 #!/usr/bin/env node
+import { Failure } from '../lib/base/failure.js';
+import type { Manifest } from '../lib/base/oci.js';
+import { Status } from '../lib/base/status.js';
 import { LayerFetch } from '../lib/image/layers.js';
 import { keepDocuments } from '../lib/image/manifest.js';
 import { choosePlatform, platformFlag } from '../lib/image/platform.js';
@@ -7,11 +10,8 @@ import { storeMeaning } from '../lib/image/store/home.js';
 import { Store } from '../lib/image/store/store.js';
 import { main } from '../lib/pipe/command.js';
 import { asManifestDocument } from '../lib/pipe/document.js';
-import { Failure } from '../lib/pipe/failure.js';
-import type { Manifest } from '../lib/pipe/oci.js';
 import { nextStageBegun, writeDocument } from '../lib/pipe/output.js';
 import { makeProgress, progressMode } from '../lib/pipe/progress.js';
-import { Status } from '../lib/pipe/status.js';
 import { pullingInstead } from '../lib/pull/instead.js';
 import { imageFlags, openImage, openPiped, resolveOpened } from '../lib/pull/open.js';
 import { Connections } from '../lib/registry/download/connections.js';

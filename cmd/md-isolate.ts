@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 import { realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { Failure, failingAs } from '../lib/base/failure.js';
+import { Status } from '../lib/base/status.js';
 import { callerOf } from '../lib/isolate/caller.js';
 import { insteadOf } from '../lib/isolate/docker-flags.js';
 import { readRootfsDocument, whatRootIs } from '../lib/isolate/document.js';
@@ -10,9 +12,7 @@ import { isolate, planOf } from '../lib/isolate/isolate.js';
 import { settingsOf } from '../lib/isolate/settings.js';
 import { exactCommand } from '../lib/isolate/words.js';
 import { main } from '../lib/pipe/command.js';
-import { Failure, failingAs } from '../lib/pipe/failure.js';
 import { writeDocument } from '../lib/pipe/output.js';
-import { Status } from '../lib/pipe/status.js';
 import { endProcess } from '../lib/sys/exit.js';
 
 main(

@@ -1,13 +1,13 @@
 #!/usr/bin/env node
+import { Failure } from '../lib/base/failure.js';
+import { Status } from '../lib/base/status.js';
+import { warn } from '../lib/base/trace.js';
 import { beginPruning } from '../lib/image/store/busy.js';
 import { isThere, storeHome, storeMeaning } from '../lib/image/store/home.js';
 import { imageNames, notThere, type Prunable, prunable, prune } from '../lib/image/store/prune.js';
 import { Store } from '../lib/image/store/store.js';
 import { main } from '../lib/pipe/command.js';
-import { Failure } from '../lib/pipe/failure.js';
 import { writeDocument } from '../lib/pipe/output.js';
-import { Status } from '../lib/pipe/status.js';
-import { warn } from '../lib/pipe/trace.js';
 import { formatReference, parseReference, tryReference } from '../lib/registry/reference.js';
 import { endProcess } from '../lib/sys/exit.js';
 import { runMapped } from '../lib/unpack/mapped.js';

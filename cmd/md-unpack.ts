@@ -1,5 +1,8 @@
 #!/usr/bin/env node
 import { dirname, join } from 'node:path';
+import { Failure } from '../lib/base/failure.js';
+import { Status } from '../lib/base/status.js';
+import { warn } from '../lib/base/trace.js';
 import { ThreadDecompressor } from '../lib/compress/thread-decompressor.js';
 import { beginPulling } from '../lib/image/store/busy.js';
 import { discardFromStore } from '../lib/image/store/discard.js';
@@ -7,12 +10,9 @@ import { storeMeaning } from '../lib/image/store/home.js';
 import { findRootfs, nameRootfs, rootfsPath } from '../lib/image/store/rootfs.js';
 import { main } from '../lib/pipe/command.js';
 import { asManifestDocument } from '../lib/pipe/document.js';
-import { Failure } from '../lib/pipe/failure.js';
 import { StdinLines } from '../lib/pipe/input.js';
 import { jsonLine, writeDocument, writeLine } from '../lib/pipe/output.js';
 import { makeProgress, progressMode } from '../lib/pipe/progress.js';
-import { Status } from '../lib/pipe/status.js';
-import { warn } from '../lib/pipe/trace.js';
 import { endProcess } from '../lib/sys/exit.js';
 import { announcedLayers, byHand, isByHand, type LayerFile, layersOf } from '../lib/unpack/announced.js';
 import { defaultLimits } from '../lib/unpack/limits.js';

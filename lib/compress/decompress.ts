@@ -5,8 +5,8 @@
  */
 import { createHash, type Hash } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { Failure, failureOf } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
+import { Failure, failureOf } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import { Ahead } from './ahead.js';
 import { gunzip } from './gunzip.js';
 import { chunkBytes, Input } from './input.js';

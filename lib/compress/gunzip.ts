@@ -1,7 +1,7 @@
 /** gzip data: RFC 1952. A file is one member or several in a row. Only NULs may follow the last one. */
 import type { Gunzip } from 'node:zlib';
-import { Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
+import { Failure } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import { hasZlib, Inflater } from '../sys/libraries/zlib.js';
 import { chunkBytes, type Input } from './input.js';
 import type { Output } from './output.js';

@@ -4,7 +4,7 @@
  */
 import { createHash, type Hash } from 'node:crypto';
 import { type MessagePort, parentPort } from 'node:worker_threads';
-import { failureOf } from '../pipe/failure.js';
+import { failureOf } from '../base/failure.js';
 import { gunzip } from './gunzip.js';
 import { HashTurns } from './hash-turns.js';
 import { Input } from './input.js';

@@ -2,7 +2,7 @@
  * Layers that are decompressed and hashed by another thread, `layer-thread.ts`: the side of the thread that unpacks.
  */
 import type { MessagePort, Worker } from 'node:worker_threads';
-import { Failure } from '../pipe/failure.js';
+import { Failure } from '../base/failure.js';
 import { hasSha256 } from '../sys/libraries/sha256.js';
 import { Ahead } from './ahead.js';
 import type { ContentDigest, Decompressor, Source } from './decompress.js';

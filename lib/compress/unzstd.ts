@@ -7,8 +7,8 @@
 import type { Transform } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import * as zlib from 'node:zlib';
-import { Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
+import { Failure } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import { hasZstd, ZstdContext } from '../sys/libraries/zstd.js';
 import type { Ahead } from './ahead.js';
 import { chunkBytes, type Input } from './input.js';

@@ -2,8 +2,8 @@
  * Finds where the frames of zstd data begin and end, without decompressing them: RFC 8878, section 3. So a decoder can
  * be given each frame by itself. It also detects a frame that is cut, which not every decoder does.
  */
-import { Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
+import { Failure } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import { isSkippable, zstdMagic } from './magic.js';
 
 const maxHeader = 18;

@@ -1,7 +1,7 @@
 /** Downloads the layers of an image: several at a time, and announced in order. */
 
+import type { Descriptor, ImageConfig, Manifest } from '../base/oci.js';
 import type { Layer } from '../pipe/document.js';
-import type { Descriptor, ImageConfig, Manifest } from '../pipe/oci.js';
 import type { Progress } from '../pipe/progress.js';
 import type { Source } from './source.js';
 import type { Store } from './store/store.js';

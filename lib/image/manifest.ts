@@ -2,10 +2,10 @@
  * Finds the image for a tag or a digest: through an index, perhaps nested ones, to the manifest for a platform and its
  * config. Nothing is used before its size and its digest are checked.
  */
-import type { BlobSink } from '../pipe/blob-sink.js';
-import { isDigest } from '../pipe/check.js';
-import { digestOf, hasDigest } from '../pipe/digest.js';
-import { Failure } from '../pipe/failure.js';
+import type { BlobSink } from '../base/blob-sink.js';
+import { isDigest } from '../base/check.js';
+import { digestOf, hasDigest } from '../base/digest.js';
+import { Failure } from '../base/failure.js';
 import {
   asImageConfig,
   asImageIndex,
@@ -18,9 +18,9 @@ import {
   type Manifest,
   type Platform,
   platformName,
-} from '../pipe/oci.js';
-import { Status } from '../pipe/status.js';
-import { warn } from '../pipe/trace.js';
+} from '../base/oci.js';
+import { Status } from '../base/status.js';
+import { warn } from '../base/trace.js';
 import { isIndexType, isManifestType, namesImage } from './media-types.js';
 import { type Choice, fitness, narrower, normalize, unknownArchitecture } from './platform.js';
 import type { Source } from './source.js';

@@ -1,5 +1,5 @@
 /** The media types of images. Sources: image-spec, media-types.md; distribution's manifest-v2-2 for Docker's. */
-import { type Descriptor, indexTypes, manifestTypes } from '../pipe/oci.js';
+import { type Descriptor, indexTypes, manifestTypes } from '../base/oci.js';
 
 export const ociConfigType = 'application/vnd.oci.image.config.v1+json';
 /** In early pushes to Docker Hub every blob was an octet-stream. */

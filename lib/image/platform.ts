@@ -2,10 +2,10 @@
  * Platforms: what this machine is, what `--platform` means, and which entry of an index fits.
  * Sources: image-spec, image-index.md, "Platform Variants"; the names and fall-backs that docker and containerd accept.
  */
-import { Failure } from '../pipe/failure.js';
+import { Failure } from '../base/failure.js';
+import type { Platform } from '../base/oci.js';
+import { Status } from '../base/status.js';
 import type { Flag } from '../pipe/flags.js';
-import type { Platform } from '../pipe/oci.js';
-import { Status } from '../pipe/status.js';
 
 const goNames = new Map([
   ['x64', 'amd64'],

@@ -1,6 +1,6 @@
 /** A source of images: a registry, or anything else that provides manifests and blobs by their digest. */
-import type { BlobSink } from '../pipe/blob-sink.js';
-import type { Descriptor } from '../pipe/oci.js';
+import type { BlobSink } from '../base/blob-sink.js';
+import type { Descriptor } from '../base/oci.js';
 
 export interface RawManifest {
   /** Unchanged, so that their hash is the digest. */

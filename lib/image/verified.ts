@@ -2,9 +2,9 @@
  * Checks the bytes of a manifest, an index or a config: they have the right size and digest, are JSON that is not
  * nested too deep, and have a media type on which the source, the document and its fields agree.
  */
-import { asObject, asString, type JsonObject, optional } from '../pipe/check.js';
-import { algorithmOf, digestOf } from '../pipe/digest.js';
-import { Failure } from '../pipe/failure.js';
+import { asObject, asString, type JsonObject, optional } from '../base/check.js';
+import { algorithmOf, digestOf } from '../base/digest.js';
+import { Failure } from '../base/failure.js';
 import {
   asImageIndex,
   type Descriptor,
@@ -13,8 +13,8 @@ import {
   type Manifest,
   ociIndexType,
   ociManifestType,
-} from '../pipe/oci.js';
-import { Status } from '../pipe/status.js';
+} from '../base/oci.js';
+import { Status } from '../base/status.js';
 import {
   bareType,
   isConfigType,

@@ -1,5 +1,5 @@
 /** `-x` for the container's first process: its steps, read from the memory that it shares with the supervisor. */
-import { trace } from '../pipe/trace.js';
+import { trace } from '../base/trace.js';
 import type { Control } from '../sys/control.js';
 import type { Program } from '../sys/native-code/program.js';
 import { formatResult } from '../sys/syscall.js';

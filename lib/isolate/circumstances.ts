@@ -1,8 +1,8 @@
 /** What a container depends on besides its settings, found out before the plan is made. */
 import { release } from 'node:os';
-import { Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
-import { tracing, warn } from '../pipe/trace.js';
+import { Failure } from '../base/failure.js';
+import { Status } from '../base/status.js';
+import { tracing, warn } from '../base/trace.js';
 import type { ControlFds } from '../sys/control.js';
 import { isAtLeast, kernelVersion } from '../sys/kernel-version.js';
 import type { Stub } from '../sys/native-code/stub.js';

@@ -1,5 +1,5 @@
 /** `--dry-run`: the plan as JSON lines, one for each system call. */
-import type { JsonObject } from '../pipe/check.js';
+import type { JsonObject } from '../base/check.js';
 import { type Step, showClone, showStep } from '../sys/native-code/program.js';
 import { cloneReason, type Plan } from './plan.js';
 import { manPageOf } from './step.js';

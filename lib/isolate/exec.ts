@@ -2,8 +2,8 @@
  * The steps around the two changes of program: from a copy of Node to the stub of sys/stub.ts, and in the end to the
  * command.
  */
-import { Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
+import { Failure } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import {
   close_range,
   execve,

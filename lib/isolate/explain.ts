@@ -1,6 +1,6 @@
 /** Turns failed system calls into messages that say what to do. */
-import { errnoText, Failure, shortageHint } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
+import { errnoText, Failure, shortageHint } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import { type Capability, CLONE } from '../sys/constants.js';
 import type { Step } from '../sys/native-code/program.js';
 import { confinedHint, missingCallHint, orAsRoot, refusedHint, unmasking } from '../sys/refusals/confinement.js';

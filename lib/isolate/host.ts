@@ -1,7 +1,7 @@
 /** What this host offers. It is found out before the plan is made, so that the plan is a function of it. */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { Failure, failingAs } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
+import { Failure, failingAs } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import { deviceNumber } from '../sys/device-number.js';
 import { mountPaths } from '../sys/proc/mountinfo.js';
 import { ownStatus, statusBits } from '../sys/proc/proc-status.js';

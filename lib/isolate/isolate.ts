@@ -1,9 +1,9 @@
 /** Starts a container and stays with it until it has ended. */
 import { closeSync } from 'node:fs';
 import { constants } from 'node:os';
-import { Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
-import { trace, warn } from '../pipe/trace.js';
+import { Failure } from '../base/failure.js';
+import { Status } from '../base/status.js';
+import { trace, warn } from '../base/trace.js';
 import { openat } from '../sys/calls.js';
 import { AT, O } from '../sys/constants.js';
 import { Control, controlPair } from '../sys/control.js';

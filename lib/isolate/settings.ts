@@ -1,8 +1,8 @@
 /** What the container is to be like: the defaults of the image, replaced by flags of the command line. */
 import { posix, resolve } from 'node:path';
-import { Failure } from '../pipe/failure.js';
-import type { RunConfig } from '../pipe/oci.js';
-import { Status } from '../pipe/status.js';
+import { Failure } from '../base/failure.js';
+import type { RunConfig } from '../base/oci.js';
+import { Status } from '../base/status.js';
 import type { Path } from '../sys/syscall.js';
 import type { Caller } from './caller.js';
 import { networks } from './docker-flags.js';

@@ -1,7 +1,7 @@
 /** The words of the command line as bytes: a file name, for example, need not be UTF-8. Source: proc_pid_cmdline(5). */
 import { isUtf8 } from 'node:buffer';
-import { Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
+import { Failure } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import { ownStrings } from '../sys/proc/proc-status.js';
 import type { Path } from '../sys/syscall.js';
 

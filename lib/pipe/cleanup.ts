@@ -1,5 +1,5 @@
 import { constants } from 'node:os';
-import { warn } from './trace.js';
+import { warn } from '../base/trace.js';
 
 /** What has to be undone when the process ends early: growing trees, temporary files, a child. */
 const pending = new Set<() => void>();

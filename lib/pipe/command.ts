@@ -3,14 +3,14 @@
  * stage and the exit status. Besides `cmd`, only this file prints help and ends the process.
  */
 import pkg from '../../package.json' with { type: 'json' };
+import { Failure, knownFailure } from '../base/failure.js';
+import { Status, statusMeaning } from '../base/status.js';
+import { isTerminal } from '../base/terminal.js';
+import { enableTrace, nameCommand, warn, warnLine } from '../base/trace.js';
 import { cleanUp } from './cleanup.js';
-import { Failure, knownFailure } from './failure.js';
 import { type Flag, type Flags, type FlagValues, flagsHelp, type HintFor, parseFlags } from './flags.js';
 import { UpstreamFailure } from './input.js';
 import { ReaderGone, watchReader, writeDocument, writeLine } from './output.js';
-import { Status, statusMeaning } from './status.js';
-import { isTerminal } from './terminal.js';
-import { enableTrace, nameCommand, warn, warnLine } from './trace.js';
 
 export interface Command<F extends Flags> {
   name: string;

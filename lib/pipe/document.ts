@@ -12,8 +12,8 @@ import {
   optional,
   secret,
   wrong,
-} from './check.js';
-import { Failure } from './failure.js';
+} from '../base/check.js';
+import { Failure } from '../base/failure.js';
 import {
   asImageConfig,
   asManifest,
@@ -22,8 +22,8 @@ import {
   type ImageConfig,
   type Manifest,
   type Platform,
-} from './oci.js';
-import { Status } from './status.js';
+} from '../base/oci.js';
+import { Status } from '../base/status.js';
 
 /** What `md-token` writes. */
 export interface TokenDocument extends JsonObject {

@@ -1,8 +1,8 @@
 /** The flags of a command: declared once, parsed with mri, and listed by `--help`. */
 import mri from 'mri';
-import { Failure } from './failure.js';
+import { Failure } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import { nearest } from './nearest.js';
-import { Status } from './status.js';
 
 export interface Flag {
   /** `boolean`: there or not. `string`: one value. `list`: may be given several times. `count`: a whole number from 0. */

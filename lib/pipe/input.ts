@@ -5,10 +5,10 @@
 import { read } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify, TextDecoder } from 'node:util';
+import { errnoName, Failure, failureOf } from '../base/failure.js';
+import { Status } from '../base/status.js';
+import { isTerminal } from '../base/terminal.js';
 import { asErrorReport, type ErrorReport } from './document.js';
-import { errnoName, Failure, failureOf } from './failure.js';
-import { Status } from './status.js';
-import { isTerminal } from './terminal.js';
 
 /** Ample: manifest and config are at most 4 MiB each, though JSON's escapes may make them longer. */
 export const maxLineBytes = 32 * 1024 * 1024;

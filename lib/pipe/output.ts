@@ -1,9 +1,9 @@
 /** Writes whole lines to stdout, in order, and notices when nobody reads them any more. */
 import { fstatSync, writeSync } from 'node:fs';
-import { monotonic } from './clock.js';
-import { controls, errnoName, failureOf } from './failure.js';
-import { pause } from './pause.js';
-import { withRoom } from './terminal.js';
+import { monotonic } from '../base/clock.js';
+import { controls, errnoName, failureOf } from '../base/failure.js';
+import { pause } from '../base/pause.js';
+import { withRoom } from '../base/terminal.js';
 
 /** Thrown when nobody reads stdout any more. The process ends without a message (status 141). */
 export class ReaderGone extends Error {

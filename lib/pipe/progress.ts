@@ -4,10 +4,10 @@
  */
 
 import { writeSync } from 'node:fs';
-import { monotonic } from './clock.js';
-import { Failure, oneLine } from './failure.js';
-import { Status } from './status.js';
-import { isTerminal, makeRoomBy, terminalColumns } from './terminal.js';
+import { monotonic } from '../base/clock.js';
+import { Failure, oneLine } from '../base/failure.js';
+import { Status } from '../base/status.js';
+import { isTerminal, makeRoomBy, terminalColumns } from '../base/terminal.js';
 
 export type ProgressMode = 'bar' | 'json' | 'none';
 

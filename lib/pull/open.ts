@@ -3,16 +3,16 @@
  * IMAGE does the work of the stages above it as well, in one process and over the same connections.
  */
 
+import { asString, optional } from '../base/check.js';
+import { Failure } from '../base/failure.js';
+import type { Manifest } from '../base/oci.js';
+import { Status } from '../base/status.js';
 import { type Choice, choosePlatform } from '../image/platform.js';
 import type { Source } from '../image/source.js';
 import type { Store } from '../image/store/store.js';
-import { asString, optional } from '../pipe/check.js';
 import type { ManifestDocument, TokenDocument } from '../pipe/document.js';
-import { Failure } from '../pipe/failure.js';
 import type { Flags, FlagValues } from '../pipe/flags.js';
 import { StdinLines } from '../pipe/input.js';
-import type { Manifest } from '../pipe/oci.js';
-import { Status } from '../pipe/status.js';
 import { askedLogin, loginFlags } from '../registry/auth/login.js';
 import type { Connections } from '../registry/download/connections.js';
 import { loadAgent } from '../registry/http/dispatchers.js';

@@ -3,12 +3,12 @@
  * failures tried again. Source: distribution-spec 1.1, "Pull".
  */
 
+import { type BlobSink, fill } from '../base/blob-sink.js';
+import { monotonic } from '../base/clock.js';
+import { documentLimit, indexTypes, manifestTypes } from '../base/oci.js';
+import { Status } from '../base/status.js';
+import { warn } from '../base/trace.js';
 import type { BlobRequest, RawManifest } from '../image/source.js';
-import { type BlobSink, fill } from '../pipe/blob-sink.js';
-import { monotonic } from '../pipe/clock.js';
-import { documentLimit, indexTypes, manifestTypes } from '../pipe/oci.js';
-import { Status } from '../pipe/status.js';
-import { warn } from '../pipe/trace.js';
 import { type AuthTarget, answerChallenges, type Credentials, wantsPassword } from './auth/auth.js';
 import { type Challenge, parseChallenges } from './auth/challenge.js';
 import { Strangers } from './auth/strangers.js';

@@ -1,5 +1,5 @@
 /** What goes wrong with a registry: a failure that knows whether trying again may help, or asking elsewhere. */
-import { Failure, type FailureOptions } from '../pipe/failure.js';
+import { Failure, type FailureOptions } from '../base/failure.js';
 
 export interface RegistryFailureOptions extends FailureOptions {
   /** Whether the same request may succeed when sent again. */

@@ -1,12 +1,13 @@
 /** A registry behind its mirrors: each is asked in turn, and the registry itself last. */
+
+import { type BlobSink, fill } from '../base/blob-sink.js';
+import { asObject, isDigest } from '../base/check.js';
+import { hasDigest } from '../base/digest.js';
+import { Failure } from '../base/failure.js';
+import { asImageIndex, asManifest } from '../base/oci.js';
+import { Status } from '../base/status.js';
+import { warn } from '../base/trace.js';
 import type { BlobRequest, RawManifest, Source } from '../image/source.js';
-import { type BlobSink, fill } from '../pipe/blob-sink.js';
-import { asObject, isDigest } from '../pipe/check.js';
-import { hasDigest } from '../pipe/digest.js';
-import { Failure } from '../pipe/failure.js';
-import { asImageIndex, asManifest } from '../pipe/oci.js';
-import { Status } from '../pipe/status.js';
-import { warn } from '../pipe/trace.js';
 import { RegistryFailure } from './failure.js';
 
 /** A registry, asked for one repository. */

@@ -3,10 +3,10 @@
  * (field `network`), so that the later stages know them, too.
  */
 import { resolve } from 'node:path';
-import { arrayOf, asObject, asSize, asString, type JsonObject, optional, wrong } from '../pipe/check.js';
-import { Failure } from '../pipe/failure.js';
+import { arrayOf, asObject, asSize, asString, type JsonObject, optional, wrong } from '../base/check.js';
+import { Failure } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import type { Flags, FlagValues } from '../pipe/flags.js';
-import { Status } from '../pipe/status.js';
 import { defaultHttpOptions } from './http/options.js';
 import { defaultRetryPolicy } from './http/retry.js';
 import { apiHost, isRepository } from './reference.js';

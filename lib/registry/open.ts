@@ -1,8 +1,8 @@
 /** Makes the client of a registry, with its mirrors, from a document and flags. */
 import { readFileSync } from 'node:fs';
-import { asObject, asString, type JsonObject, optional, secret } from '../pipe/check.js';
-import { Failure, failingAs } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
+import { asObject, asString, type JsonObject, optional, secret } from '../base/check.js';
+import { Failure, failingAs } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import type { Credentials } from './auth/auth.js';
 import { RegistryClient, type RegistryOptions } from './client.js';
 import type { Connections } from './download/connections.js';

@@ -2,9 +2,9 @@
  * Image references as people write them: `alpine`, `ghcr.io/owner/name:tag`, `localhost:5000/x@sha256:…`.
  * Source: the grammar of github.com/distribution/reference, and docker's defaults for a short name.
  */
-import { isDigest } from '../pipe/check.js';
-import { Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
+import { isDigest } from '../base/check.js';
+import { Failure } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import { withoutLogin } from './url.js';
 
 export interface Reference {

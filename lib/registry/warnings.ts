@@ -2,7 +2,7 @@
  * Warnings of a registry: that an image is deprecated, or that a service will end. They are shown to people and have no
  * other effect. Sources: distribution-spec, "Warnings"; RFC 7234, 5.5.
  */
-import { warn } from '../pipe/trace.js';
+import { warn } from '../base/trace.js';
 import type { Incoming } from './http/message.js';
 
 /** The most characters that are shown of a registry, in all its lines. More could only hide what others say. */

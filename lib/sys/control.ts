@@ -4,7 +4,7 @@
  * child's end.
  */
 import { closeSync, readSync, writeSync } from 'node:fs';
-import { ignoring } from '../pipe/failure.js';
+import { ignoring } from '../base/failure.js';
 import { socketpair } from './calls.js';
 import { AF, SOCK } from './constants.js';
 import { refusedCall } from './refusals/refusals.js';

@@ -1,6 +1,6 @@
 /** Memory outside of the JavaScript heap. It keeps its address, and a child can share it. */
-import { errnoText, Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
+import { errnoText, Failure } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import { ftruncate, mmap, mprotect } from './calls.js';
 import { MAP, PROT } from './constants.js';
 import { viewMemory } from './ffi.js';

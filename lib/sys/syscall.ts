@@ -3,8 +3,8 @@
  * The same definition is used for calls here and for those of a child (program.ts).
  */
 import { constants } from 'node:os';
-import { errnoText } from '../pipe/failure.js';
-import { trace, tracing } from '../pipe/trace.js';
+import { errnoText } from '../base/failure.js';
+import { trace, tracing } from '../base/trace.js';
 import { EAGAIN, EOPNOTSUPP } from './errno.js';
 import { type FfiArg, type FfiType, lastErrno, type NativeFunction, syscallFunction } from './ffi.js';
 

@@ -4,8 +4,8 @@
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
-import { errnoName, errnoText, Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
+import { errnoName, errnoText, Failure } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import { ownStatus } from './proc/proc-status.js';
 import { policyHint } from './refusals/confinement.js';
 import { refusal, tooManyProcesses } from './refusals/refusals.js';

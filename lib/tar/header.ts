@@ -6,8 +6,8 @@
  * be empty, and so its content for the next header.)
  */
 import { Header } from 'tar/header';
-import { Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
+import { Failure } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import type { ByteString } from './bytes.js';
 import { blockSize, numberField, sumOf, textField } from './fields.js';
 

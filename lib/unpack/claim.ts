@@ -5,9 +5,9 @@
  * lock nobody holds were left by a killed run.
  */
 import { randomBytes } from 'node:crypto';
-import { errnoName, Failure, statusOfErrno } from '../pipe/failure.js';
+import { errnoName, Failure, statusOfErrno } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import { interimName, interimPrefix, isBelievable } from '../pipe/interim.js';
-import { Status } from '../pipe/status.js';
 import { close, fchmod, fchown, flock, fremovexattr, mkdirat, openat, renameat2, unlinkat } from '../sys/calls.js';
 import { AT, LOCK, O } from '../sys/constants.js';
 import { EACCES, EAGAIN, ENOENT } from '../sys/errno.js';

@@ -2,8 +2,8 @@
  * Applies the entries of one layer to the tree, with the meaning that image-spec, layer.md gives them: a later entry
  * replaces an earlier one, whiteouts remove what lower layers left, and nothing is written through an existing file.
  */
-import { Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
+import { Failure } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import { ELOOP, ENOENT, ENOTDIR } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, joinPath, shown, splitPath } from '../tar/bytes.js';

@@ -3,11 +3,12 @@
  * namespace where the caller is root and the subordinate ids are the others, as `md-isolate --userns range` has them.
  * Node has threads, and a process with threads cannot move itself there: clone(2) makes one that begins there.
  */
+
+import { errnoText, Failure } from '../base/failure.js';
+import { Status } from '../base/status.js';
+import { trace, tracing } from '../base/trace.js';
+import { userHome } from '../base/user-home.js';
 import { onFailure } from '../pipe/cleanup.js';
-import { errnoText, Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
-import { trace, tracing } from '../pipe/trace.js';
-import { userHome } from '../pipe/user-home.js';
 import {
   close,
   execve,

@@ -5,8 +5,8 @@
  * tree, and linked from there.
  */
 
-import { Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
+import { Failure } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import { type ByteString, byteString, cleanPath, joinPath, shown, splitPath } from '../tar/bytes.js';
 import type { Entry, TarSink } from '../tar/reader.js';
 import { costOf, NamesBudget } from './limits.js';

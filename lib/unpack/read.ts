@@ -1,11 +1,11 @@
 /** Reads layers: they are decompressed in advance, hashed, parsed as tar, and passed to a sink entry by entry. */
 import { createHash, type Hash } from 'node:crypto';
 import { setImmediate as turn } from 'node:timers/promises';
+import { algorithmOf } from '../base/digest.js';
+import { Failure } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import { type Decompressor, LayerBytes } from '../compress/decompress.js';
-import { algorithmOf } from '../pipe/digest.js';
-import { Failure } from '../pipe/failure.js';
 import type { Progress } from '../pipe/progress.js';
-import { Status } from '../pipe/status.js';
 import { TarReader, type TarSink } from '../tar/reader.js';
 import { expectSame, type LayerFile } from './announced.js';
 import { LimitExceeded } from './limits.js';

@@ -1,7 +1,7 @@
 /** Removing a root filesystem of the store, with all files that go with it. */
 import { basename, dirname } from 'node:path';
-import { Failure, failureOf } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
+import { Failure, failureOf } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import { close, openat, unlinkat } from '../sys/calls.js';
 import { AT, O } from '../sys/constants.js';
 import { ENOENT } from '../sys/errno.js';

@@ -5,9 +5,9 @@
  */
 import { writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { errnoName, errnoText, Failure, failingAs, failureOf, hasErrno, statusOfErrno } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import { onFailure } from '../pipe/cleanup.js';
-import { errnoName, errnoText, Failure, failingAs, failureOf, hasErrno, statusOfErrno } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
 import { close, openat, renameat2 } from '../sys/calls.js';
 import { AT, RENAME } from '../sys/constants.js';
 import { EBUSY, EEXIST, EINVAL, ENOENT, ENOTDIR, ENOTEMPTY, EXDEV } from '../sys/errno.js';

@@ -1,9 +1,9 @@
 /** The place where a tree is to be, and what is there before: whether it may be replaced, and how that is said. */
 import { readFileSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
-import { errnoName, Failure, failureOf } from '../pipe/failure.js';
-import { pause } from '../pipe/pause.js';
-import { Status } from '../pipe/status.js';
+import { errnoName, Failure, failureOf } from '../base/failure.js';
+import { pause } from '../base/pause.js';
+import { Status } from '../base/status.js';
 import { close, openat, openat2, openHow } from '../sys/calls.js';
 import { AT, O, S } from '../sys/constants.js';
 import { EACCES } from '../sys/errno.js';

@@ -1,8 +1,8 @@
 /** A tree that several runs may want, and that is there for all of them once it is unpacked: one in the store. */
 import { existsSync } from 'node:fs';
+import { Failure } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import type { Layer, ManifestDocument, RootfsDocument } from '../pipe/document.js';
-import { Failure } from '../pipe/failure.js';
-import { Status } from '../pipe/status.js';
 import { rootfsDocument, type UnpackOptions, unpackImage } from './unpack.js';
 
 /** The document of the tree at a path, if that is complete. */

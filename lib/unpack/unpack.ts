@@ -1,6 +1,7 @@
 /** Unpacking an image: its layers, in order, into one tree. */
+
+import { Failure } from '../base/failure.js';
 import type { Layer, ManifestDocument, RootfsDocument } from '../pipe/document.js';
-import { Failure } from '../pipe/failure.js';
 import { close } from '../sys/calls.js';
 import { type LayerFile, ofImage } from './announced.js';
 import { LayerWriter } from './layer.js';

@@ -1,5 +1,5 @@
 /** Comparing a tree on disk with what an image says it is. */
-import { failingAs } from '../pipe/failure.js';
+import { failingAs } from '../base/failure.js';
 import { close, flistxattr, lgetxattr, llistxattr, lseek, openat, read, readlinkat } from '../sys/calls.js';
 import { AT, O, S, SEEK } from '../sys/constants.js';
 import { EACCES, ENXIO } from '../sys/errno.js';

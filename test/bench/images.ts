@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { asImageIndex, asManifest } from '../../lib/pipe/oci.js';
+import { asImageIndex, asManifest } from '../../lib/base/oci.js';
 import { startDockerRegistry } from '../support/docker-registry.js';
 import { peer, runScript, skopeoCopy, umociImage } from '../support/peers.js';
 import { needs, needsRoot, remove } from '../support/run.js';

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Failure } from '../../lib/pipe/failure.js';
+import { Failure } from '../../lib/base/failure.js';
 import { Canary } from '../support/canary.js';
 import { gnuLong, type TarEntry } from '../support/tar.js';
 import { prepare, type Stack, unpackPrepared } from '../support/unpacking.js';

@@ -7,7 +7,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import { Failure } from '../../lib/pipe/failure.js';
+import { Failure } from '../../lib/base/failure.js';
 import { defaultLimits } from '../../lib/unpack/limits.js';
 import { Canary } from '../support/canary.js';
 import { type BuiltLayer, layer, needsZstd, zstd } from '../support/image.js';

@@ -6,7 +6,7 @@ import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { errnoName } from '../../lib/pipe/failure.js';
+import { errnoName } from '../../lib/base/failure.js';
 import { image, layer, put } from '../support/image.js';
 import { signal } from '../support/processes.js';
 import { type Registry, registryFor, startRegistry } from '../support/registry.js';

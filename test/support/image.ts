@@ -10,7 +10,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import * as zlib from 'node:zlib';
-import type { Descriptor, Platform, RunConfig } from '../../lib/pipe/oci.js';
+import type { Descriptor, Platform, RunConfig } from '../../lib/base/oci.js';
 import { digestOf } from './content.js';
 import type { Registry } from './registry.js';
 import { has } from './run.js';

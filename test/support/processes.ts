@@ -1,6 +1,6 @@
 /** What tests ask of processes, which may have ended by then, and what they tell them. */
 import { readFileSync } from 'node:fs';
-import { errnoName } from '../../lib/pipe/failure.js';
+import { errnoName } from '../../lib/base/failure.js';
 
 /** A file of /proc; empty for a process that has ended. */
 export function procText(pid: number, file: string): string {

@@ -1,9 +1,9 @@
 /** A pull as processes, against the embedded registry. */
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
-import { attestation, type BuiltImage, image, index, layer, put } from '../support/image.js';
-import { type Registry, type RegistryOptions, registryFor } from '../support/registry.js';
-import { jsonLines, type Result, scratch, shell } from '../support/run.js';
+import { attestation, type BuiltImage, image, index, layer, put } from './image.js';
+import { type Registry, type RegistryOptions, registryFor } from './registry.js';
+import { jsonLines, type Result, scratch, shell } from './run.js';
 
 export const repository = 'library/demo';
 export const pull = 'md-token "$1" | md-manifest | md-fetch-layer';

@@ -2,13 +2,13 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import type { TestContext } from 'node:test';
-import type { BlobSink } from '../../lib/pipe/blob-sink.js';
-import { Failure } from '../../lib/pipe/failure.js';
+import type { BlobSink } from '../../lib/base/blob-sink.js';
+import { Failure } from '../../lib/base/failure.js';
 import { RegistryClient, type RegistryOptions } from '../../lib/registry/client.js';
-import { digestOf } from '../support/content.js';
-import { image, layer, put } from '../support/image.js';
-import { type Registry, registryFor, type RegistryOptions as ServerOptions } from '../support/registry.js';
-import { afterwards } from '../support/run.js';
+import { digestOf } from './content.js';
+import { image, layer, put } from './image.js';
+import { type Registry, registryFor, type RegistryOptions as ServerOptions } from './registry.js';
+import { afterwards } from './run.js';
 
 export const repository = 'library/demo';
 export const bytes = randomBytes(300_000);

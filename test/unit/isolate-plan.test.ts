@@ -1,6 +1,7 @@
 /** The plan of a container, made without making one. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { RunConfig } from '../../lib/base/oci.js';
 import type { Caller } from '../../lib/isolate/caller.js';
 import { describePlan } from '../../lib/isolate/dry-run.js';
 import { stepFailure } from '../../lib/isolate/explain.js';
@@ -13,7 +14,6 @@ import { settingsOf } from '../../lib/isolate/settings.js';
 import { manPageOf } from '../../lib/isolate/step.js';
 import { chooseCapabilities } from '../../lib/isolate/user/capabilities.js';
 import { parseFlags } from '../../lib/pipe/flags.js';
-import type { RunConfig } from '../../lib/pipe/oci.js';
 import { EACCES, EINVAL } from '../../lib/sys/errno.js';
 import { showStep } from '../../lib/sys/native-code/program.js';
 import { Stub } from '../../lib/sys/native-code/stub.js';

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Failure } from '../../lib/base/failure.js';
+import { asImageIndex } from '../../lib/base/oci.js';
 import {
   asErrorReport,
   asLayer,
@@ -7,8 +9,6 @@ import {
   asRootfsDocument,
   asTokenDocument,
 } from '../../lib/pipe/document.js';
-import { Failure } from '../../lib/pipe/failure.js';
-import { asImageIndex } from '../../lib/pipe/oci.js';
 
 const digest = `sha256:${'0'.repeat(64)}`;
 const token = {

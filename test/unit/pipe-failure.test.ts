@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { Failure, failingAs, failureOf, hasErrno, knownFailure, oneLine } from '../../lib/base/failure.js';
 import { cleanUp, onFailure } from '../../lib/pipe/cleanup.js';
-import { Failure, failingAs, failureOf, hasErrno, knownFailure, oneLine } from '../../lib/pipe/failure.js';
 import { size } from '../../lib/pipe/progress.js';
 
 test('a failure reads: what, why; hint', () => {

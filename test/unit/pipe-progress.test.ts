@@ -9,9 +9,9 @@ import { jsonLines, root, run } from '../support/run.js';
 async function written(statements: string): Promise<string> {
   const script = `
     const { writeSync } = await import('node:fs');
-    const { makeProgress } = await import('./progress.js');
-    const { withRoom } = await import('./terminal.js');
-    ${statements}`.replaceAll('./', pathToFileURL(join(root, 'dist/lib/pipe/')).href);
+    const { makeProgress } = await import('./pipe/progress.js');
+    const { withRoom } = await import('./base/terminal.js');
+    ${statements}`.replaceAll("'./", `'${pathToFileURL(join(root, 'dist/lib/'))}`);
   const { status, stderr } = await run([process.execPath, '--input-type=module', '-e', script]);
   assert.equal(status, 0, stderr);
   return stderr;

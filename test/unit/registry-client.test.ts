@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import { documentLimit } from '../../lib/pipe/oci.js';
+import { documentLimit } from '../../lib/base/oci.js';
 import { RegistryClient } from '../../lib/registry/client.js';
 import { filler } from '../support/content.js';
 import { blob, clientFor, refused, repository, Sink, serve } from '../support/registry-client.js';

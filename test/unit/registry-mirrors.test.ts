@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
+import type { BlobSink } from '../../lib/base/blob-sink.js';
 import type { BlobRequest, RawManifest } from '../../lib/image/source.js';
-import type { BlobSink } from '../../lib/pipe/blob-sink.js';
 import { RegistryFailure } from '../../lib/registry/failure.js';
 import { type Endpoint, Mirrored } from '../../lib/registry/mirrors.js';
 import { digestOf } from '../support/content.js';

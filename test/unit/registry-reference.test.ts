@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Failure } from '../../lib/pipe/failure.js';
+import { Failure } from '../../lib/base/failure.js';
 import { apiHost, formatReference, isLoopback, manifestName, parseReference } from '../../lib/registry/reference.js';
 import { failure } from '../support/failure.js';
 

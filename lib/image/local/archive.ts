@@ -5,9 +5,9 @@
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { posix } from 'node:path';
+import { Failure, failureOf } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { compressionOf } from '../../compress/magic.js';
-import { Failure, failureOf } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
 import { blockSize, numberField, sumOf } from '../../tar/fields.js';
 import { decompressed } from './decompressed.js';
 import { bad, FilePart, type Files } from './files.js';

@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { failureOf } from '../../pipe/failure.js';
+import { failureOf } from '../../base/failure.js';
 import { storeHome } from '../store/home.js';
 import { makeDirectory, ownPath } from '../store/own-files.js';
 

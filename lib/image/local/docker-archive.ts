@@ -5,11 +5,11 @@
  * Source: moby's image/spec, "Combined Image JSON + Filesystem Changeset Format".
  */
 import { createHash } from 'node:crypto';
+import type { BlobSink } from '../../base/blob-sink.js';
+import { arrayOf, asJson, asObject, asString, optional } from '../../base/check.js';
+import { digestOf } from '../../base/digest.js';
+import { asImageConfig, checkDiffIDs, type Descriptor, documentLimit, ociManifestType } from '../../base/oci.js';
 import { compressionOf } from '../../compress/magic.js';
-import type { BlobSink } from '../../pipe/blob-sink.js';
-import { arrayOf, asJson, asObject, asString, optional } from '../../pipe/check.js';
-import { digestOf } from '../../pipe/digest.js';
-import { asImageConfig, checkDiffIDs, type Descriptor, documentLimit, ociManifestType } from '../../pipe/oci.js';
 import { ociConfigType } from '../media-types.js';
 import type { RawManifest } from '../source.js';
 import { bad, type FilePart, type Files } from './files.js';

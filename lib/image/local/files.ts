@@ -2,8 +2,8 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { errnoName, Failure, failingAs, failureOf, hasErrno } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { errnoName, Failure, failingAs, failureOf, hasErrno } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 
 const read = promisify(fs.read);
 const chunkBytes = 1 << 20;

@@ -2,10 +2,10 @@
  * An OCI image layout as a source of images, in a directory or in an archive. It is the user's own, and only read.
  * Source: image-spec, image-layout.md.
  */
-import type { BlobSink } from '../../pipe/blob-sink.js';
-import { asJson, asObject, asString, isDigest } from '../../pipe/check.js';
-import type { Failure } from '../../pipe/failure.js';
-import { type Descriptor, documentLimit, type IndexEntry } from '../../pipe/oci.js';
+import type { BlobSink } from '../../base/blob-sink.js';
+import { asJson, asObject, asString, isDigest } from '../../base/check.js';
+import type { Failure } from '../../base/failure.js';
+import { type Descriptor, documentLimit, type IndexEntry } from '../../base/oci.js';
 import { namesImage } from '../media-types.js';
 import type { RawManifest } from '../source.js';
 import { imageOf, indexJson, parseIndex, tagOf } from '../store/index-json.js';

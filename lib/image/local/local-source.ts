@@ -1,6 +1,6 @@
 /** What a layout and an archive have in common as sources: an image in them is found by a name or a digest. */
-import { Failure } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import type { Source } from '../source.js';
 
 /** An image as it was found. */

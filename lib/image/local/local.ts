@@ -8,9 +8,9 @@
  */
 import { type Stats, statSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
-import { isDigest } from '../../pipe/check.js';
-import { Failure, failureOf, hasErrno } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { isDigest } from '../../base/check.js';
+import { Failure, failureOf, hasErrno } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import type { Choice } from '../platform.js';
 import type { Source } from '../source.js';
 import { Offline } from '../store/offline.js';

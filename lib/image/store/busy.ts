@@ -8,10 +8,10 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { monotonic } from '../../pipe/clock.js';
-import { Failure, failureOf, hasErrno } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
-import { warn } from '../../pipe/trace.js';
+import { monotonic } from '../../base/clock.js';
+import { Failure, failureOf, hasErrno } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
+import { warn } from '../../base/trace.js';
 import { storeHome } from './home.js';
 import { isAbandoned, ownPath } from './own-files.js';
 

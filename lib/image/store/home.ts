@@ -1,8 +1,8 @@
 /** Where the store is. */
 import { lstatSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
-import { errnoName, failureOf } from '../../pipe/failure.js';
-import { userHome } from '../../pipe/user-home.js';
+import { errnoName, failureOf } from '../../base/failure.js';
+import { userHome } from '../../base/user-home.js';
 
 /** $MD_HOME, by default ${XDG_DATA_HOME:-~/.local/share}/md. */
 export function storeHome(env: NodeJS.ProcessEnv = process.env): string {

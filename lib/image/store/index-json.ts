@@ -4,9 +4,9 @@
  * podman look for the full name.
  */
 import { readFileSync } from 'node:fs';
-import { asJson, asObject, type JsonObject } from '../../pipe/check.js';
-import { failingAs } from '../../pipe/failure.js';
-import { asIndexEntries, type IndexEntry, ociIndexType } from '../../pipe/oci.js';
+import { asJson, asObject, type JsonObject } from '../../base/check.js';
+import { failingAs } from '../../base/failure.js';
+import { asIndexEntries, type IndexEntry, ociIndexType } from '../../base/oci.js';
 import { checkNesting } from '../verified.js';
 
 const refName = 'org.opencontainers.image.ref.name';

@@ -1,8 +1,8 @@
 /** `--offline`: the store itself is the source, so that nobody is asked for anything. */
-import { isDigest } from '../../pipe/check.js';
-import { Failure } from '../../pipe/failure.js';
-import { type IndexEntry, platformName } from '../../pipe/oci.js';
-import { Status } from '../../pipe/status.js';
+import { isDigest } from '../../base/check.js';
+import { Failure } from '../../base/failure.js';
+import { type IndexEntry, platformName } from '../../base/oci.js';
+import { Status } from '../../base/status.js';
 import { type Choice, fitness, unknownArchitecture } from '../platform.js';
 import type { RawManifest, Source } from '../source.js';
 import type { Store } from './store.js';

@@ -1,8 +1,8 @@
 /** Files in progress, named `NAME.MARK` after the process that writes them: sys/process-mark.ts. */
 import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
-import { errnoName, Failure } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { errnoName, Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { type Life, lifeOf, markForm, ownMark } from '../../sys/proc/process-mark.js';
 
 /**

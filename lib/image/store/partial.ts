@@ -5,10 +5,10 @@ import { createHash, type Hash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import type { BlobSink } from '../../pipe/blob-sink.js';
-import { algorithmOf } from '../../pipe/digest.js';
-import { errnoName, failureOf } from '../../pipe/failure.js';
-import type { Descriptor } from '../../pipe/oci.js';
+import type { BlobSink } from '../../base/blob-sink.js';
+import { algorithmOf } from '../../base/digest.js';
+import { errnoName, failureOf } from '../../base/failure.js';
+import type { Descriptor } from '../../base/oci.js';
 import { isAbandoned, moveInto, ownerOf, ownPath } from './own-files.js';
 import { Writer } from './writer.js';
 

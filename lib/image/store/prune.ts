@@ -1,9 +1,9 @@
 /** Finds and removes what no image in the store needs. Trees are only found here: lib/unpack removes them. */
 import * as fs from 'node:fs';
 import { join } from 'node:path';
-import { Failure, failingAs } from '../../pipe/failure.js';
-import type { IndexEntry } from '../../pipe/oci.js';
-import { Status } from '../../pipe/status.js';
+import { Failure, failingAs } from '../../base/failure.js';
+import type { IndexEntry } from '../../base/oci.js';
+import { Status } from '../../base/status.js';
 import { storeHint } from './home.js';
 import { imageOf } from './index-json.js';
 import { isAbandoned } from './own-files.js';

@@ -1,5 +1,5 @@
 /** Finds the blobs of an image layout that its images consist of. */
-import { asObject, isDigest, type JsonObject } from '../../pipe/check.js';
+import { asObject, isDigest, type JsonObject } from '../../base/check.js';
 
 /** Returns the content of a document (manifest, index, config), or undefined when the blob is none or is missing. */
 type Read = (digest: string) => Buffer | undefined;

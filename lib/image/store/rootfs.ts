@@ -6,9 +6,9 @@
  */
 import * as fs from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
-import { wrong } from '../../pipe/check.js';
+import { wrong } from '../../base/check.js';
+import { errnoName, failingAs, failureOf, hasErrno } from '../../base/failure.js';
 import { asRootfsDocument, type RootfsDocument } from '../../pipe/document.js';
-import { errnoName, failingAs, failureOf, hasErrno } from '../../pipe/failure.js';
 import { storeHint, storeHome } from './home.js';
 import { makeDirectory, ownPath, sweepAbandoned } from './own-files.js';
 

@@ -5,7 +5,7 @@
 
 import * as fs from 'node:fs';
 import { promisify } from 'node:util';
-import { monotonic } from '../../pipe/clock.js';
+import { monotonic } from '../../base/clock.js';
 import { received } from '../../pipe/garbage.js';
 
 const writev = promisify(fs.writev);

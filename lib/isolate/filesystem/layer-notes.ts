@@ -4,9 +4,9 @@
  */
 import { constants, existsSync, readdirSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { asDigest, asJson, asObject, asString, optional } from '../../pipe/check.js';
-import { Failure, ignoring } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { asDigest, asJson, asObject, asString, optional } from '../../base/check.js';
+import { Failure, ignoring } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { readRegular } from '../files.js';
 
 export const notesFile = 'layer.json';

@@ -22,8 +22,8 @@ import {
   unlinkSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { failingAs, failureOf, ignoring } from '../../pipe/failure.js';
-import { pause } from '../../pipe/pause.js';
+import { failingAs, failureOf, ignoring } from '../../base/failure.js';
+import { pause } from '../../base/pause.js';
 import { fchmod, fchown, fremovexattr, fsetxattr, statx } from '../../sys/calls.js';
 import { AT, O, STATX, structStatx } from '../../sys/constants.js';
 import { EOPNOTSUPP } from '../../sys/errno.js';

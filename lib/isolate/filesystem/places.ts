@@ -3,8 +3,8 @@
  * nobody can lead it elsewhere. Links that an image has there on purpose are therefore resolved here, before.
  */
 import { lstatSync, readlinkSync } from 'node:fs';
-import { Failure, failureOf, hasErrno } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { Failure, failureOf, hasErrno } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { sideOf, type View } from './view.js';
 
 /** As the kernel: path_resolution(7). */

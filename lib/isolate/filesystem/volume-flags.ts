@@ -1,8 +1,8 @@
 /** The flags that name volumes: `-v`, `--mount` and `--tmpfs`. */
 import { statSync } from 'node:fs';
 import { posix, resolve } from 'node:path';
-import { Failure, failureOf } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { Failure, failureOf } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { MOUNT_ATTR } from '../../sys/constants.js';
 import { parseSize } from '../limits/limits.js';
 import type { BindVolume, TmpfsVolume, Volume } from './volumes.js';

@@ -1,7 +1,7 @@
 /** What the user adds to the container's tree: directories and files of the host, and temporary file systems. */
 import { lstatSync } from 'node:fs';
-import { Failure, failingAs } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { Failure, failingAs } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { AT, MOUNT_ATTR } from '../../sys/constants.js';
 import type { Result } from '../../sys/native-code/program.js';
 import type { IdMaps } from '../../sys/userns.js';

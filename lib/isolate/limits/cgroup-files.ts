@@ -1,9 +1,9 @@
 /** Reading and writing the files of cgroups, and what it means when that fails. */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { errnoName, errnoText, Failure } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
-import { trace } from '../../pipe/trace.js';
+import { errnoName, errnoText, Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
+import { trace } from '../../base/trace.js';
 import type { CgroupWrite } from './limits.js';
 
 export function list(directory: string): string[] {

@@ -4,8 +4,8 @@
  */
 import { accessSync, constants, existsSync, mkdirSync, rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { errnoName, Failure, ignoring } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { errnoName, Failure, ignoring } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { lgetxattr } from '../../sys/calls.js';
 import { attempt, put, read, words } from './cgroup-files.js';
 import type { Hierarchy } from './cgroup-host.js';

@@ -1,8 +1,8 @@
 /** Removes cgroups: our own, and those that killed supervisors have left. */
 import { readdirSync, rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { errnoName, hasErrno, ignoring } from '../../pipe/failure.js';
-import { pause } from '../../pipe/pause.js';
+import { errnoName, hasErrno, ignoring } from '../../base/failure.js';
+import { pause } from '../../base/pause.js';
 import { statFields } from '../../sys/proc/proc-status.js';
 import { list } from './cgroup-files.js';
 

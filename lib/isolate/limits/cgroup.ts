@@ -7,9 +7,9 @@
  */
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { errnoName, Failure, failingAs, failureOf, ignoring } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
-import { trace, warn } from '../../pipe/trace.js';
+import { errnoName, Failure, failingAs, failureOf, ignoring } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
+import { trace, warn } from '../../base/trace.js';
 import { attempt, put, read } from './cgroup-files.js';
 import { type CgroupHost, cgroupHost, type Hierarchy } from './cgroup-host.js';
 import { enable, parentFor } from './cgroup-parent.js';

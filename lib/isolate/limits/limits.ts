@@ -1,6 +1,6 @@
 /** Limits of a container: checks docker's flags, and translates them for the kernel. Nothing is changed here. */
-import { Failure } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { RLIMIT } from '../../sys/constants.js';
 import type { IsolateFlags } from '../flags.js';
 

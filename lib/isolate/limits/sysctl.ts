@@ -1,7 +1,7 @@
 /** Settings of the kernel that belong to a namespace of the container: `--sysctl`, and docker's own. */
 
-import { Failure } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { close, openat2, openHow, write } from '../../sys/calls.js';
 import { O, RESOLVE } from '../../sys/constants.js';
 import { Block, Result } from '../../sys/native-code/program.js';

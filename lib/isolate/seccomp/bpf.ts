@@ -5,8 +5,8 @@
  *
  * Sources: `include/uapi/linux/filter.h`, `bpf_common.h`, `seccomp.h`; Documentation/userspace-api/seccomp_filter.rst.
  */
-import { Failure } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { ENOSYS } from '../../sys/errno.js';
 
 export const operators = ['NE', 'LT', 'LE', 'EQ', 'GE', 'GT', 'MASKED_EQ'] as const;

@@ -14,7 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { errnoName } from '../../pipe/failure.js';
+import { errnoName } from '../../base/failure.js';
 
 export interface FilterKey {
   /** Of this program: another version may have another profile. */

@@ -6,9 +6,9 @@
  * Docker", whose format adds `archMap`, `includes` and `excludes`.
  */
 import { constants } from 'node:os';
-import { arrayOf, asArray, asObject, asSize, asString, type JsonObject, optional, wrong } from '../../pipe/check.js';
-import { Failure } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { arrayOf, asArray, asObject, asSize, asString, type JsonObject, optional, wrong } from '../../base/check.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { SECCOMP } from '../../sys/constants.js';
 import { ENOSYS, EPERM } from '../../sys/errno.js';
 import { isAtLeast, kernelVersion } from '../../sys/kernel-version.js';

@@ -1,6 +1,6 @@
 /** The keys that detach from a container's terminal, in docker's notation. */
-import { Failure } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 
 /** Named in the help text of md-isolate, too. */
 const defaultKeys = 'ctrl-p,ctrl-q';

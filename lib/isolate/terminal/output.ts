@@ -4,7 +4,7 @@
  */
 import { closeSync, fstatSync, readSync, write } from 'node:fs';
 import type { Readable } from 'node:stream';
-import { errnoName, failureOf, hasErrno } from '../../pipe/failure.js';
+import { errnoName, failureOf, hasErrno } from '../../base/failure.js';
 import { ReaderGone } from '../../pipe/output.js';
 import { fcntl } from '../../sys/calls.js';
 import { F } from '../../sys/constants.js';

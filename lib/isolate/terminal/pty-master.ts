@@ -5,7 +5,7 @@
  */
 import { closeSync, writeSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
-import { errnoName } from '../../pipe/failure.js';
+import { errnoName } from '../../base/failure.js';
 import { fcntl, ioctl, ioctlMemory } from '../../sys/calls.js';
 import { F, O, TIO } from '../../sys/constants.js';
 import { windowSize } from './outer.js';

@@ -7,7 +7,7 @@
  * the caller. So does one that is on stdin and an output: it is a connection, as from inetd, and the command may treat
  * it as one. So does one that is no stream: each write to it is a message, and a pipe would not keep them apart.
  */
-import { trace } from '../../pipe/trace.js';
+import { trace } from '../../base/trace.js';
 import { dup3, fchown, fcntl, getsockopt, pipe2 } from '../../sys/calls.js';
 import { F, O, SO_TYPE, SOCK, SOL_SOCKET } from '../../sys/constants.js';
 import { type PlanStep, step } from '../step.js';

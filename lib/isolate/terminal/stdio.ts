@@ -12,8 +12,8 @@
  * away nothing, since /proc/PID/fd is closed to everybody who does not have the pipe already.
  */
 import { fstatSync, readlinkSync, type Stats } from 'node:fs';
-import { Failure } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { dup3, fchmod, fcntl, openat2, openHow } from '../../sys/calls.js';
 import { F, O, RESOLVE } from '../../sys/constants.js';
 import { deviceNumber } from '../../sys/device-number.js';

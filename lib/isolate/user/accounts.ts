@@ -1,8 +1,8 @@
 /** Reads the image's account files, which may be as hostile as everything else in it. */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { errnoText, Failure, failingAs, failureOf, hasErrno } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
-import { warn } from '../../pipe/trace.js';
+import { errnoText, Failure, failingAs, failureOf, hasErrno } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
+import { warn } from '../../base/trace.js';
 import { openHow } from '../../sys/calls.js';
 import { O, RESOLVE } from '../../sys/constants.js';
 import { EACCES } from '../../sys/errno.js';

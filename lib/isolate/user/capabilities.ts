@@ -1,7 +1,7 @@
 /** The capabilities that the command keeps. */
 
-import { Failure } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { capset, prctl } from '../../sys/calls.js';
 import { capabilities, PR } from '../../sys/constants.js';
 import { type PlanStep, step } from '../step.js';

@@ -1,6 +1,6 @@
 /** Which user namespace a container gets. Without root it always needs one. */
-import { Failure } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { type CallerIds, type IdMaps, isMapped, missingForRange, ownMap, rangeMaps } from '../../sys/userns.js';
 
 /** `host`: none. `self`: the caller is root, the only user. `range`: there are also the subordinate ids, from 1 on. */

@@ -3,8 +3,8 @@
  * checked these: lines that make no sense are skipped, as the C library does. Sources: passwd(5), group(5), docker's
  * `--user`.
  */
-import { Failure } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 
 export interface Identity {
   uid: number;

@@ -2,9 +2,9 @@
  * Gets permission to pull. The registry's challenge says how: Bearer, a token from the service that it names, or Basic.
  * Sources: distribution's "Token Authentication Specification" and "OAuth2"; distribution-spec.
  */
-import { asObject, asString, optional } from '../../pipe/check.js';
-import { Failure } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { asObject, asString, optional } from '../../base/check.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { RegistryFailure } from '../failure.js';
 import type { Http } from '../http/http.js';
 import type { Incoming } from '../http/message.js';

@@ -6,11 +6,11 @@
 import type { ChildProcess, ExecFileException } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { asFieldValue, asObject, asString, type JsonObject, optional, secret } from '../../pipe/check.js';
-import { errnoName, errnoText, Failure } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
-import { warn } from '../../pipe/trace.js';
-import { userHome } from '../../pipe/user-home.js';
+import { asFieldValue, asObject, asString, type JsonObject, optional, secret } from '../../base/check.js';
+import { errnoName, errnoText, Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
+import { warn } from '../../base/trace.js';
+import { userHome } from '../../base/user-home.js';
 import type { Credentials } from './auth.js';
 
 /** Docker Hub's name in docker's config, and for its credential helpers. */

@@ -1,7 +1,7 @@
 /** `--username` and `--password-stdin`: a login for this pull only. A password on the command line would show in `ps`. */
-import { Failure } from '../../pipe/failure.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import type { Flags, FlagValues } from '../../pipe/flags.js';
-import { Status } from '../../pipe/status.js';
 
 export const loginFlags = {
   username: { kind: 'string', alias: 'u', value: 'NAME', help: 'log in as this user, with --password-stdin' },

@@ -3,9 +3,9 @@
  * long, spare connections fetch later parts in advance.
  */
 import type { EventLoopUtilization } from 'node:perf_hooks';
-import type { BlobSink } from '../../pipe/blob-sink.js';
-import { monotonic } from '../../pipe/clock.js';
-import { Status } from '../../pipe/status.js';
+import type { BlobSink } from '../../base/blob-sink.js';
+import { monotonic } from '../../base/clock.js';
+import { Status } from '../../base/status.js';
 import { RegistryFailure } from '../failure.js';
 import type { Incoming } from '../http/message.js';
 import { encodingFailure, responseFailure } from '../http/response-failures.js';

@@ -2,10 +2,10 @@
  * The rest of a large blob in pieces: several connections fetch one piece each, and they are passed on in order. A
  * piece is begun only when there is a buffer for it, and there are only a few, so that memory stays bounded.
  */
-import { monotonic } from '../../pipe/clock.js';
-import { Failure } from '../../pipe/failure.js';
+import { monotonic } from '../../base/clock.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { received } from '../../pipe/garbage.js';
-import { Status } from '../../pipe/status.js';
 import { RegistryFailure } from '../failure.js';
 import type { Incoming } from '../http/message.js';
 import { responseFailure } from '../http/response-failures.js';

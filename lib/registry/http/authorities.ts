@@ -3,8 +3,8 @@
  * where administrators add the authority of their registry or proxy.
  */
 import { readFileSync } from 'node:fs';
-import { errnoName } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { errnoName } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { RegistryFailure } from '../failure.js';
 
 /** Where systems keep their authorities: Debian, Fedora, SUSE, Alpine. The same as in Go's crypto/x509. */

@@ -5,10 +5,10 @@
  */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { errnoName, errnoText, statusOfErrno } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
-import { trace, warn } from '../../pipe/trace.js';
-import { userHome } from '../../pipe/user-home.js';
+import { errnoName, errnoText, statusOfErrno } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
+import { trace, warn } from '../../base/trace.js';
+import { userHome } from '../../base/user-home.js';
 import { RegistryFailure } from '../failure.js';
 import { apiHost } from '../reference.js';
 import { asAuthorities } from './authorities.js';

@@ -1,6 +1,6 @@
 /** One request and its response: what undici tells of them, turned into `Incoming` or a failure. */
 import type { Dispatcher } from 'undici';
-import { Failure } from '../../pipe/failure.js';
+import { Failure } from '../../base/failure.js';
 import { RegistryFailure } from '../failure.js';
 import { hiddenIn } from '../url.js';
 import type { Incoming, OnChunk, Outgoing } from './message.js';

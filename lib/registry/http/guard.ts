@@ -3,7 +3,7 @@
  * it names may have a private address only when the registry itself has one.
  */
 import { BlockList, isIP, type LookupFunction } from 'node:net';
-import { Status } from '../../pipe/status.js';
+import { Status } from '../../base/status.js';
 import { RegistryFailure } from '../failure.js';
 import { isLoopback } from '../reference.js';
 import { bareHost, isHost } from '../url.js';

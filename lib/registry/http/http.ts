@@ -4,8 +4,8 @@
  */
 import { setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net';
 import pkg from '../../../package.json' with { type: 'json' };
-import { errnoName } from '../../pipe/failure.js';
-import { tracing } from '../../pipe/trace.js';
+import { errnoName } from '../../base/failure.js';
+import { tracing } from '../../base/trace.js';
 import { once } from '../../sys/once.js';
 import { RegistryFailure } from '../failure.js';
 import { Dispatchers } from './dispatchers.js';

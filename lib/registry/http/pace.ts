@@ -1,5 +1,5 @@
 /** Watches whether a body comes fast enough. The idle time-out does not stop one that trickles for ever. */
-import { monotonic } from '../../pipe/clock.js';
+import { monotonic } from '../../base/clock.js';
 
 /** How fast a body has to come. */
 export interface LeastPace {

@@ -4,8 +4,8 @@
  * containers understand.
  */
 import { BlockList, isIP } from 'node:net';
-import { Failure } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { isLoopback } from '../reference.js';
 import { bareHost } from '../url.js';
 

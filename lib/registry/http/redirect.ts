@@ -1,5 +1,5 @@
 /** Redirects, followed by hand: undici's own would follow https to http, and a registry's token must not go along. */
-import { Status } from '../../pipe/status.js';
+import { Status } from '../../base/status.js';
 import { RegistryFailure } from '../failure.js';
 import { redactUrl } from '../url.js';
 import type { Http } from './http.js';

@@ -1,7 +1,7 @@
 /** Failures that an answer tells of, by its status, its headers and the registry's own words in its body. */
-import { asArray, asObject, optional } from '../../pipe/check.js';
-import { Failure } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { asArray, asObject, optional } from '../../base/check.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { RegistryFailure } from '../failure.js';
 import { quotaOf } from '../quota.js';
 import { redactUrl } from '../url.js';

@@ -1,6 +1,6 @@
 /** Retries with exponential back-off and jitter, or after the time in Retry-After. */
-import { Status } from '../../pipe/status.js';
-import { warn } from '../../pipe/trace.js';
+import { Status } from '../../base/status.js';
+import { warn } from '../../base/trace.js';
 import { RegistryFailure } from '../failure.js';
 
 export interface RetryPolicy {

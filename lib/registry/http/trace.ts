@@ -5,7 +5,7 @@
  */
 import { channel } from 'node:diagnostics_channel';
 import type { DiagnosticsChannel } from 'undici';
-import { trace } from '../../pipe/trace.js';
+import { trace } from '../../base/trace.js';
 import { hiddenIn, redactPath } from '../url.js';
 import { secretsIn, withoutSecrets } from './secrets.js';
 

@@ -1,6 +1,6 @@
 /** Failures before there is an answer: of the resolver, TCP, TLS, a proxy, and what undici's parser does not accept. */
-import { errnoName, errnoText } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { errnoName, errnoText } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { RegistryFailure } from '../failure.js';
 import { redactUrl } from '../url.js';
 

@@ -3,7 +3,7 @@
  * neither JavaScript nor malloc (machine-code.ts tells why). The child makes the calls one after the other, and leaves
  * each result in memory that the parent reads.
  */
-import { trace, tracing } from '../../pipe/trace.js';
+import { trace, tracing } from '../../base/trace.js';
 import { exit_group, rt_sigprocmask } from '../calls.js';
 import { CLONE, SIG, SIGCHLD } from '../constants.js';
 import { callCode } from '../ffi.js';

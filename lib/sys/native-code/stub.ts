@@ -10,8 +10,8 @@
  * Sources: elf(5), memfd_create(2), execveat(2).
  */
 import { closeSync, writeSync } from 'node:fs';
-import { errnoText, Failure } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { errnoText, Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { close, execveat, fcntl, memfd_create } from '../calls.js';
 import { AT, F, MFD } from '../constants.js';
 import { EINVAL } from '../errno.js';

@@ -1,6 +1,6 @@
 /** What the kernel says of processes in /proc: proc_pid_status(5), proc_pid_stat(5), proc_pid_cmdline(5). */
 import { readFileSync } from 'node:fs';
-import { errnoName } from '../../pipe/failure.js';
+import { errnoName } from '../../base/failure.js';
 
 export function ownStatus(): string {
   return readFileSync('/proc/self/status', 'latin1');

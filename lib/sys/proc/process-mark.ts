@@ -4,7 +4,7 @@
  * pid_namespaces(7); proc_pid_stat(5).
  */
 import { readlinkSync } from 'node:fs';
-import { errnoName } from '../../pipe/failure.js';
+import { errnoName } from '../../base/failure.js';
 import { statFields } from './proc-status.js';
 
 /** The state of a process. `unseen`: it is in another PID namespace, and may be alive. */

@@ -1,5 +1,5 @@
 /** Why the kernel refuses a namespace or a process, as hints that say what to do. */
-import { failureOf } from '../../pipe/failure.js';
+import { failureOf } from '../../base/failure.js';
 import { mountPaths } from '../proc/mountinfo.js';
 import { kernelText } from '../proc/proc-status.js';
 import { SyscallError } from '../syscall.js';

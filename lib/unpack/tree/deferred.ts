@@ -8,7 +8,7 @@
  *
  * Everything else that changes the tree calls `flush` first. The result is therefore that of the archive's own order.
  */
-import { tracing } from '../../pipe/trace.js';
+import { tracing } from '../../base/trace.js';
 import { close, fchmod, fchown, openat, openat2, openHow, symlinkat, utimensat, write } from '../../sys/calls.js';
 import { AT, O, RESOLVE } from '../../sys/constants.js';
 import { addressOf } from '../../sys/ffi.js';

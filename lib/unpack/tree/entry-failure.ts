@@ -1,5 +1,5 @@
-import { errnoName, Failure, failureOf } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { errnoName, Failure, failureOf } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { RLIMIT } from '../../sys/constants.js';
 import { softLimit } from '../../sys/rlimit.js';
 import { type ByteString, shown } from '../../tar/bytes.js';

@@ -3,8 +3,8 @@
  * extended attributes and times. Whatever stands at its name makes room. What the kernel does not permit is put on
  * record in the tree.
  */
-import { Failure } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import {
   close,
   fchmod,

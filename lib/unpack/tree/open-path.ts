@@ -1,5 +1,5 @@
-import { Failure } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { readlinkat } from '../../sys/calls.js';
 import { AT } from '../../sys/constants.js';
 import { ENOENT } from '../../sys/errno.js';

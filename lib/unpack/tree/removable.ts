@@ -2,7 +2,7 @@
  * Whether an ordinary user can remove a tree: to be known before a removal begins, which could otherwise stop halfway.
  */
 import { accessSync, constants } from 'node:fs';
-import { errnoName } from '../../pipe/failure.js';
+import { errnoName } from '../../base/failure.js';
 import { close, openat } from '../../sys/calls.js';
 import { EACCES } from '../../sys/errno.js';
 import { toBytes } from '../../tar/bytes.js';

@@ -3,8 +3,8 @@
  * RESOLVE_IN_ROOT), so that neither `..` nor a symlink leads out, whatever the tree holds. The result is an open
  * directory. Its entries are then named by their last component alone, in calls that do not follow symlinks.
  */
-import { Failure } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { close, mkdirat, openHow, readlinkat } from '../../sys/calls.js';
 import { O, RESOLVE, RLIMIT } from '../../sys/constants.js';
 import { EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR } from '../../sys/errno.js';

@@ -1,6 +1,6 @@
 /** Extended attributes of an entry: xattr(7). */
-import { errnoText, Failure, statusOfErrno } from '../../pipe/failure.js';
-import { Status } from '../../pipe/status.js';
+import { errnoText, Failure, statusOfErrno } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { flistxattr, fremovexattr, fsetxattr, lsetxattr } from '../../sys/calls.js';
 import { E2BIG, EACCES, EINVAL, ENODATA, EOPNOTSUPP, EPERM, ERANGE } from '../../sys/errno.js';
 import { errnoNameOf, SyscallError } from '../../sys/syscall.js';
