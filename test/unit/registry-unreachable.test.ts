@@ -87,6 +87,16 @@ for (const [what, bytes, why] of [
     'HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n',
     /malformed HTTP: Invalid .* in Content-Length$/,
   ],
+  [
+    'a length twice',
+    'HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\n12345',
+    /malformed HTTP: its headers cannot be parsed; is Content-Length there twice, or together with chunks\?$/,
+  ],
+  [
+    'a length and chunks',
+    'HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n5\r\n12345\r\n0\r\n\r\n',
+    /malformed HTTP: its headers cannot be parsed; is Content-Length there twice, or together with chunks\?$/,
+  ],
 ] as const) {
   test(`what answers with ${what} is told so`, async (t) => {
     const { createServer: createTcpServer } = await import('node:net');

@@ -103,7 +103,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Incoming {
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
     const ours = this.#thrown ?? (error instanceof RegistryFailure ? error : undefined);
-    const failure = ours ?? transportFailure(error, this.url, this.proxy);
+    const failure = ours ?? transportFailure(error, this.url, { proxy: this.proxy, isAnswered: this.status > 0 });
     this.#outcome = failure;
     this.#pace?.stop();
     this.reject(failure);

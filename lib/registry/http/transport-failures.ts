@@ -1,7 +1,7 @@
 /** Failures before there is an answer: of the resolver, TCP, TLS, a proxy, and what undici's parser does not accept. */
 import { errnoName, errnoText } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { RegistryFailure } from '../failure.js';
+import { RegistryFailure, type RegistryFailureOptions } from '../failure.js';
 import { redactUrl } from '../url.js';
 
 const cutShort = 'the transfer was cut short';
@@ -39,9 +39,19 @@ const resolverTexts: Record<string, string> = {
   EAI_AGAIN: 'the name server does not answer',
 };
 
-/** The failure for an error of undici, the resolver, TCP or TLS. `proxy` is the URL of the proxy, if there is one. */
-export function transportFailure(error: Error, url: URL, proxy?: string): RegistryFailure {
-  if (error.cause instanceof Error && isTls(codeOf(error.cause))) return transportFailure(error.cause, url, proxy);
+/** How far an exchange has come. */
+interface Progress {
+  /** The URL of the proxy, if there is one. */
+  proxy?: string | undefined;
+  /** The headers of the answer are there. */
+  isAnswered?: boolean;
+}
+
+/** The failure for an error of undici, the resolver, TCP or TLS. */
+export function transportFailure(error: Error, url: URL, progress: Progress = {}): RegistryFailure {
+  if (error.cause instanceof Error && isTls(codeOf(error.cause))) return transportFailure(error.cause, url, progress);
+  if (isShortOfAddresses(error)) return shortOfAddresses(error);
+  const { proxy, isAnswered = false } = progress;
   const code = codeOf(error);
   const what = originOf(url);
   const cause = error;
@@ -52,6 +62,11 @@ export function transportFailure(error: Error, url: URL, proxy?: string): Regist
   if (isProxys) return proxyFailure(error, proxy);
   if (code === 'UND_ERR_HEADERS_OVERFLOW') {
     return new RegistryFailure(Status.protocol, what, 'the response headers are too long', { cause });
+  }
+  // Where the parser objects to headers behind a length, undici compares that with the body, of which nothing has come.
+  if (code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH' && !isAnswered) {
+    const hint = 'is Content-Length there twice, or together with chunks?';
+    return malformed(url, 'its headers cannot be parsed', { cause, hint });
   }
   if (error.name === 'HTTPParserError') return parserFailure(error, url);
   if (isTls(code)) return tlsFailure(error, code, what);
@@ -110,9 +125,16 @@ function parserFailure(error: Error, url: URL): RegistryFailure {
   if (objection === 'Invalid EOF state') {
     return new RegistryFailure(Status.unavailable, originOf(url), cutShort, { cause: error, retryable: true });
   }
-  const why = objection ? `its answer is malformed HTTP: ${objection}` : 'what answers there speaks no HTTP';
-  const hint = !objection && url.protocol === 'http:' ? 'does it speak https?' : undefined;
-  return new RegistryFailure(Status.protocol, originOf(url), why, { cause: error, hint });
+  if (objection) return malformed(url, objection, { cause: error });
+  const hint = url.protocol === 'http:' ? 'does it speak https?' : undefined;
+  return new RegistryFailure(Status.protocol, originOf(url), 'what answers there speaks no HTTP', {
+    cause: error,
+    hint,
+  });
+}
+
+function malformed(url: URL, why: string, options: RegistryFailureOptions): RegistryFailure {
+  return new RegistryFailure(Status.protocol, originOf(url), `its answer is malformed HTTP: ${why}`, options);
 }
 
 /** A proxy's own answer. undici has it only in the text of its message. */
@@ -147,4 +169,15 @@ export function tooSlow(url: URL, bytes: number, seconds: number): RegistryFailu
 
 export function endlessInterim(url: URL): RegistryFailure {
   return new RegistryFailure(Status.protocol, redactUrl(url), 'it announces an answer again and again, and sends none');
+}
+
+/** Whether V8 could not reserve the 10 GB of addresses that it wants for WebAssembly, in which undici's parser is. */
+function isShortOfAddresses(error: Error): boolean {
+  return error instanceof RangeError && /Wasm memory/.test(error.message);
+}
+
+function shortOfAddresses(cause: Error): RegistryFailure {
+  const why = 'there are too few addresses (ulimit -v) for the parser of HTTP';
+  const hint = 'with NODE_OPTIONS=--disable-wasm-trap-handler it needs 10 GB less';
+  return new RegistryFailure(Status.io, 'this process', why, { cause, hint });
 }
