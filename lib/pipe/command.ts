@@ -63,10 +63,22 @@ export function main<F extends Flags>(
 ): void {
   nameCommand(command.name);
   const end = command.end ?? ((status: number) => process.exit(status));
-  const fail = (error: unknown) => end(report(command, error));
   // What a listener throws reaches no promise. Node would show a line of the bundle, which is long, and end with 1.
-  process.on('uncaughtException', fail);
-  start(command, run).then(end, fail);
+  process.on('uncaughtException', (error) => end(report(command, error)));
+  start(command, run).then(end, async (error) => (await quickEnd())(report(command, error)));
+}
+
+/**
+ * What ends the process without waiting for its threads, as process.exit does: one of them may be reading stdin, or asking
+ * a name server that never answers. It is loaded before anything is said, so that nothing comes behind the message.
+ */
+async function quickEnd(): Promise<(status: number) => never> {
+  try {
+    return (await import('../sys/exit.js')).endProcess;
+  } catch {
+    // Where no file can be opened, for example. The failure that is to be told matters more.
+    return (status) => process.exit(status);
+  }
 }
 
 async function start<F extends Flags>(
@@ -87,11 +99,7 @@ async function start<F extends Flags>(
   checkArity(command, operands);
   if (flags.trace) enableTrace();
   if (command.ownFailure === undefined) {
-    watchReader(async () => {
-      const { endProcess } = await import('../sys/exit.js');
-      // process.exit would wait for a read of stdin that has begun.
-      return endProcess(report(command, new ReaderGone()));
-    });
+    watchReader(async () => (await quickEnd())(report(command, new ReaderGone())));
   }
   return (await run({ flags: flags as FlagValues<F>, operands })) ?? Status.ok;
 }

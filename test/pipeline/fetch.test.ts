@@ -1,6 +1,7 @@
 /** `md-token | md-manifest | md-fetch-layer` as processes, against the embedded registry. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,7 +9,18 @@ import { test } from 'node:test';
 import { image, layer, put } from '../support/image.js';
 import { errorOf, pull, repository, succeeded, type World, world } from '../support/pull.js';
 import type { RegistryOptions } from '../support/registry.js';
-import { cleanEnv, jsonLines, md, needs, needsRoot, type Result, scratch, shell } from '../support/run.js';
+import {
+  afterwards,
+  cleanEnv,
+  jsonLines,
+  md,
+  needs,
+  needsRoot,
+  type Result,
+  run,
+  scratch,
+  shell,
+} from '../support/run.js';
 
 test('each stage adds its fields and passes on those that it does not know', async (t) => {
   const { run, built, registry, image: name } = await world(t, { auth: 'token' });
@@ -220,6 +232,40 @@ test("podman's directories for the logins of others are passed over without a wo
   const { status, stderr } = await run(script, { ...env, XDG_RUNTIME_DIR: '/run/own' });
   assert.equal(stderr, 'md-token: /run/own/containers/auth.json: permission denied (EACCES); going on without\n');
   assert.equal(status, 0);
+});
+
+test('nothing waits for a name server that never answers once that has been told', {
+  skip: needsRoot || needs('unshare'),
+}, async (t) => {
+  const server = createSocket('udp4').bind(53, '127.53.0.1');
+  await once(server, 'listening');
+  afterwards(t, () => server.close());
+  const directory = scratch(t);
+  writeFileSync(join(directory, 'resolv.conf'), 'nameserver 127.53.0.1\noptions timeout:10\n');
+  const script = `mount --bind resolv.conf /etc/resolv.conf; md-token --retries 0 --connect-timeout 1 registry.test/x/y`;
+  const begun = Date.now();
+  const result = await run(['unshare', '--mount', 'sh', '-c', script], { cwd: directory });
+  assert.match(result.stderr, /registry\.test: no connection in time$/m);
+  assert.ok(Date.now() - begun < 6000);
+});
+
+test('a command that may open few files fails with one line', async (t) => {
+  const { run } = await world(t);
+  for (const files of [21, 22, 23, 24]) {
+    const { stderr } = await run(`ulimit -n ${files} && md-fetch-layer "$1"`, { MD_HOME: scratch(t) });
+    assert.match(stderr, /^(?:md-fetch-layer: (?!a fault).*\n)?$/);
+  }
+});
+
+test('a limit on addresses that leaves no room for the parser of HTTP is told, and is no fault of the registry', async (t) => {
+  const { run } = await world(t);
+  const { status, stderr } = await run('ulimit -v 8000000 && md-token "$1"');
+  // Node 24 does with less.
+  const fits = await run('ulimit -v 8000000 && node -e "new WebAssembly.Memory({ initial: 1 })"');
+  assert.equal(status, fits.status === 0 ? 0 : 74);
+  const told = /^md-token: .*\(ulimit -v\).*; with NODE_OPTIONS=--disable-wasm-trap-handler .*\n$/;
+  assert.match(stderr, fits.status === 0 ? /^$/ : told);
+  succeeded(await run('ulimit -v 8000000 && NODE_OPTIONS=--disable-wasm-trap-handler md-token "$1"'));
 });
 
 test('a pull stops within a second when nobody reads any more', async (t) => {
