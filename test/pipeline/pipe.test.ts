@@ -36,6 +36,16 @@ for (const command of [...commands, ...wrappers]) {
   }
 }
 
+for (const [command, status] of [
+  ['md-pull', 64],
+  ['md-run', 125],
+] as const) {
+  test(`${command} ends with its own status where stdout and stderr are closed`, async () => {
+    const { stdout } = await shell(`(${command} --no-such-flag <&- >&- 2>&-) || echo $?`);
+    assert.equal(stdout, `${status}\n`);
+  });
+}
+
 for (const command of stages.slice(1)) {
   const operands = command === 'md-unpack' ? ['rootfs'] : [];
 
