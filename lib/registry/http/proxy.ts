@@ -1,8 +1,11 @@
 /** Requests through a proxy. Loaded only when the environment names one. */
-import type { Dispatcher } from 'undici';
+import { isIP } from 'node:net';
+import type { buildConnector, Dispatcher } from 'undici';
 import connect from 'undici/lib/api/api-connect.js';
+import build from 'undici/lib/core/connect.js';
 import Pool from 'undici/lib/dispatcher/pool.js';
 import ProxyAgent from 'undici/lib/dispatcher/proxy-agent.js';
+import { bareHost } from '../url.js';
 import { loginOf } from './proxy-env.js';
 import { proxyFailure } from './transport-failures.js';
 
@@ -22,6 +25,7 @@ export interface Tls {
  */
 export function proxyAgent(uri: string, requestTls: Tls, proxyTls: Tls, timeout: number): Dispatcher {
   const login = loginOf(uri);
+  const toProxy = connector({ ...proxyTls, timeout });
   return new ProxyAgent({
     uri,
     ...(login === undefined ? {} : { token: login }),
@@ -31,10 +35,19 @@ export function proxyAgent(uri: string, requestTls: Tls, proxyTls: Tls, timeout:
     // `connect` has to be added, since undici does that only when all of it is loaded. And by default it would wait
     // five minutes for a proxy that does not answer CONNECT.
     clientFactory: (origin, options) => {
-      const pool = new Pool(origin, { ...options, headersTimeout: timeout });
+      const pool = new Pool(origin, { ...options, connect: toProxy, headersTimeout: timeout });
       return Object.assign(pool, { connect: (tunnel: Dispatcher.ConnectOptions) => connectOnce(pool, tunnel, uri) });
     },
   });
+}
+
+/** Makes connections to the proxy. undici would send its address as the name that TLS asks for, which RFC 6066, 3 forbids. */
+function connector(options: buildConnector.BuildOptions): buildConnector.connector {
+  const connectTo = build(options);
+  return (where, callback) => {
+    const servername = where.servername && !isIP(bareHost(where.servername)) ? where.servername : '';
+    connectTo({ ...where, servername }, callback);
+  };
 }
 
 /**
