@@ -12,8 +12,8 @@ import { LimitExceeded } from './limits.js';
 
 export interface ReadOptions<L extends LayerFile> {
   progress: Progress;
-  /** Called with a layer whose content is wrong, before the failure is thrown. */
-  onBadLayer?: (layer: L) => Promise<void>;
+  /** Called with a layer whose content is wrong, before the failure is thrown. Returns a hint for that, if there is one. */
+  onBadLayer?: (layer: L) => Promise<string | undefined>;
   /** Decompresses large layers in a thread of its own. Without it this thread decompresses and hashes. */
   decompressor?: Decompressor | undefined;
   /** Called before the memory of a piece is used again: nothing may refer to it any more. */
@@ -126,10 +126,12 @@ function nameOf({ digest, path }: LayerFile): string {
 /**
  * Calls `discard` for a bad layer. When that fails, as in a read-only store, the reason becomes a hint of the failure.
  */
-async function discarded<L>(layer: L, discard?: (layer: L) => Promise<void>): Promise<string | undefined> {
+async function discarded<L extends LayerFile>(
+  layer: L,
+  discard: ReadOptions<L>['onBadLayer'],
+): Promise<string | undefined> {
   try {
-    await discard?.(layer);
-    return undefined;
+    return await discard?.(layer);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     return `it stays where it is: ${error.why}`;

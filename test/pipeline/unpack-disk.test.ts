@@ -16,6 +16,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
+import { digestOf } from '../support/content.js';
 import { makeRoot, needsContainer, until } from '../support/rootfs.js';
 import { binDir, cleanEnv, killAfterwards, md, needs, needsRoot, run } from '../support/run.js';
 import { describeTree } from '../support/tree.js';
@@ -202,7 +203,14 @@ test('a bad layer of an image goes from the store, to be fetched again; one from
     const { status, stderr } = await md('md-unpack', [rootfs], { stdin: input, env: { MD_HOME: home } });
     assert.equal(status, 65, stderr);
     assert.deepEqual(all.filter(existsSync), files);
+    assert.equal(/it was damaged in the store, and is removed: pull the image again$/m.test(stderr), files.length < 3);
   }
+  // One that came so from the registry would come so again.
+  writeFileSync(inStore, good);
+  const forged = from(inStore).replaceAll(announced[0]!.diffID, digestOf('other content'));
+  const { stderr } = await md('md-unpack', [rootfs], { stdin: forged, env: { MD_HOME: home } });
+  assert.match(stderr, /: diffID: expected sha256:\w+, got sha256:\w+$/m);
+  assert.ok(!existsSync(inStore));
   // Nothing is wrong with one that is more than the user allows.
   writeFileSync(inStore, good);
   const limited = await md('md-unpack', ['--max-entries', '0', rootfs], {
