@@ -107,8 +107,8 @@ export class RegistryClient implements Endpoint {
       const url = new URL('/v2/', this.#target.origin);
       const response = await exchangeFollowing(this.#http, { method: 'GET', url, headers: {} });
       // A host that the registry redirects to will say what it wants when it is asked for something. So will a registry
-      // behind a proxy that lets only repositories through (404): docker goes on then, and containerd never asks here.
-      if (response.status === 200 || response.status === 404 || this.#isStranger(response)) {
+      // behind a proxy that lets only repositories through: docker goes on then, and containerd never asks here.
+      if ([200, 403, 404].includes(response.status) || this.#isStranger(response)) {
         await response.drop();
         return null;
       }

@@ -90,7 +90,7 @@ export function networkOf(flags: FlagValues<typeof networkFlags>, document: Json
     insecure: given('--insecure', flags.insecure, asHost),
     allowPrivate: given('--allow-private', flags['allow-private'], asHost),
     mirrors: given('--mirror', flags.mirror, asMirror),
-    caFile: flags['ca-file'] === undefined ? undefined : resolve(flags['ca-file']),
+    caFile: askedFile(flags['ca-file']),
     connectTimeout: flags['connect-timeout'],
     headerTimeout: flags['header-timeout'],
     idleTimeout: flags['idle-timeout'],
@@ -135,6 +135,12 @@ function given(flag: string, values: string[], check: (value: unknown, name: str
   } catch (error) {
     throw error instanceof Failure ? new Failure(Status.usage, error.what, error.why) : error;
   }
+}
+
+/** The absolute path for --ca-file. An empty one, perhaps of a variable that is not set, would be the current directory. */
+function askedFile(path: string | undefined): string | undefined {
+  if (path === '') throw new Failure(Status.usage, '--ca-file', 'its value is empty');
+  return path === undefined ? undefined : resolve(path);
 }
 
 function asHost(value: unknown, name: string): string {

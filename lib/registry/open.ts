@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { asObject, asString, type JsonObject, optional, secret } from '../base/check.js';
 import { Failure, failingAs } from '../base/failure.js';
 import { Status } from '../base/status.js';
-import type { Credentials } from './auth/auth.js';
+import { type Credentials, passwordLogin } from './auth/auth.js';
 import { RegistryClient, type RegistryOptions } from './client.js';
 import type { Connections } from './download/connections.js';
 import { asAuthorities } from './http/authorities.js';
@@ -120,5 +120,5 @@ function asLogin(value: unknown, name: string): Credentials | undefined {
   const it = optional(value, name, secret(asObject));
   if (!it) return undefined;
   const username = secret(asString)(it.username, `${name}.username`);
-  return { kind: 'password', username, password: secret(asString)(it.password, `${name}.password`) };
+  return passwordLogin(username, secret(asString)(it.password, `${name}.password`));
 }

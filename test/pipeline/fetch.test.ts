@@ -290,6 +290,7 @@ for (const [what, args, why] of [
   ['a user without a password', ['--username', 'me', 'a'], /needs --password-stdin/],
   ['a host that is none', ['--plain-http', 'http://x/', 'a'], /--plain-http: expected HOST or HOST:PORT, got "http/],
   ['a pattern for hosts', ['--insecure', '*.x', 'a'], /--insecure: expected HOST or HOST:PORT, got "\*.x"/],
+  ['no file of authorities', ['--ca-file=', 'a'], /--ca-file: its value is empty$/m],
   ['a mirror that is none', ['--mirror', 'x/Y', 'a'], /--mirror: expected HOST\[:PORT\]\[\/PATH\] or .*, got "x\/Y"/],
   ['a password in a mirror', ['--mirror', 'https://me:c2VjcmV0@x', 'a'], /got "https:\/\/\*\*\*@x"$/m],
   ['a password in a host', ['--insecure', 'me:c2VjcmV0@x', 'a'], /--insecure: .*, got "\*\*\*@x"$/m],
@@ -305,6 +306,7 @@ for (const [what, args, why] of [
 
 for (const [what, user, password, why] of [
   ['an empty password', 'me', '\n', /--password-stdin: stdin is empty$/m],
+  ['a password in Latin-1', 'me', Buffer.from('gr\xfc\xdfe', 'latin1'), /--password-stdin: it is not UTF-8/],
   ['a file as its password', 'me', 'x'.repeat(65_537), /--password-stdin: it is longer than 65536 bytes$/m],
   ['a colon in the name', 'me:too', 'x', /--username: a user name is not empty and has no colon$/m],
 ] as const) {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { passwordLogin } from '../../lib/registry/auth/auth.js';
 import { filler } from '../support/content.js';
 import { blob, clientFor, refused, repository, Sink, serve } from '../support/registry-client.js';
 
@@ -7,24 +8,26 @@ test('an open registry needs no authorization', async (t) => {
   assert.equal(await clientFor(t, await serve(t)).login(), null);
 });
 
-test('a registry that answers 404 when it is asked how it wants to be asked says so when it is asked for something', async (t) => {
-  const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
-  registry.faults.add({ on: /GET \/v2\/$/, status: 404, body: '<html><title>404 Not Found</title></html>' });
-  const credentials = async () => ({ kind: 'password' as const, username: 'me', password: 'secret' });
-  const client = clientFor(t, registry, { credentials });
-  assert.equal(await client.login(), null);
-  await client.manifest('latest');
-  const sink = new Sink();
-  await client.blob(blob, sink);
-  assert.ok(sink.isVerified());
-});
+for (const status of [403, 404]) {
+  test(`a registry that answers ${status} when it is asked how it wants to be asked says so when it is asked for something`, async (t) => {
+    const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
+    registry.faults.add({ on: /GET \/v2\/$/, status, body: '<html><title>Not here</title></html>' });
+    const credentials = async () => passwordLogin('me', 'secret');
+    const client = clientFor(t, registry, { credentials });
+    assert.equal(await client.login(), null);
+    await client.manifest('latest');
+    const sink = new Sink();
+    await client.blob(blob, sink);
+    assert.ok(sink.isVerified());
+  });
+}
 
-for (const status of [403, 405, 500]) {
+for (const status of [405, 500]) {
   test(`a registry that answers ${status} when it is asked how it wants to be asked is asked for nothing more`, async (t) => {
     const registry = await serve(t);
     registry.faults.add({ on: /GET \/v2\/$/, status });
     const failed = clientFor(t, registry, { retry: { retries: 0 } }).login();
-    await refused(failed, { 403: 77, 405: 76, 500: 69 }[status]!, new RegExp(`logging in for .*HTTP ${status}`));
+    await refused(failed, { 405: 76, 500: 69 }[status]!, new RegExp(`logging in for .*HTTP ${status}`));
   });
 }
 
@@ -83,7 +86,7 @@ test('a scope of a form that only the registry knows is asked for as it is', asy
 
 test('basic authentication uses the credentials', async (t) => {
   const registry = await serve(t, { auth: 'basic', users: { me: 'secret' } });
-  const credentials = async () => ({ kind: 'password' as const, username: 'me', password: 'secret' });
+  const credentials = async () => passwordLogin('me', 'secret');
   const client = clientFor(t, registry, { credentials });
   assert.equal(await client.login(), `Basic ${Buffer.from('me:secret').toString('base64')}`);
   await client.manifest('latest');
@@ -107,13 +110,13 @@ test('what is public comes from a registry that wants a password from who asks h
 test('a private repository is pulled with credentials, and denied without', async (t) => {
   const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
   await refused(clientFor(t, registry).manifest('latest'), 77, /denied.*does not exist or needs a login/);
-  const credentials = async () => ({ kind: 'password' as const, username: 'me', password: 'secret' });
+  const credentials = async () => passwordLogin('me', 'secret');
   await clientFor(t, registry, { credentials }).manifest('latest');
 });
 
 test('a token that a login has for the registry itself is used as it is', async (t) => {
   const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
-  const password = async () => ({ kind: 'password' as const, username: 'me', password: 'secret' });
+  const password = async () => passwordLogin('me', 'secret');
   const token = (await clientFor(t, registry, { credentials: password }).login())!.replace('Bearer ', '');
   const bearer = async () => ({ kind: 'bearer' as const, token });
   await clientFor(t, registry, { credentials: bearer }).manifest('latest');
@@ -122,7 +125,7 @@ test('a token that a login has for the registry itself is used as it is', async 
 
 test('a wrong password is denied in the words of the token service', async (t) => {
   const registry = await serve(t, { auth: 'token', users: { me: 'secret' } });
-  const credentials = async () => ({ kind: 'password' as const, username: 'me', password: 'guess' });
+  const credentials = async () => passwordLogin('me', 'guess');
   const { message } = await refused(
     clientFor(t, registry, { credentials }).login(),
     77,
@@ -133,7 +136,7 @@ test('a wrong password is denied in the words of the token service', async (t) =
 
 test('a registry that refuses a login is not said to need one', async (t) => {
   const registry = await serve(t, { auth: 'basic', users: { me: 'secret' } });
-  const credentials = async () => ({ kind: 'password' as const, username: 'me', password: 'guess' });
+  const credentials = async () => passwordLogin('me', 'guess');
   const client = clientFor(t, registry, { credentials });
   await refused(client.manifest('latest'), 77, /denied: HTTP 401 .*; the login is not accepted/);
   registry.faults.add({ on: /manifests/, status: 403 });

@@ -4,12 +4,11 @@ import fs, { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { Credentials } from '../../lib/registry/auth/auth.js';
+import { passwordLogin as login } from '../../lib/registry/auth/auth.js';
 import { credentialFiles, findCredentials } from '../../lib/registry/auth/credentials.js';
 import { afterwards, scratch } from '../support/run.js';
 
 const basic = (user: string, password: string) => ({ auth: Buffer.from(`${user}:${password}`).toString('base64') });
-const login = (username: string, password: string): Credentials => ({ kind: 'password', username, password });
 
 function home(t: TestContext, files: Record<string, unknown>): NodeJS.ProcessEnv {
   const directory = scratch(t);
@@ -54,6 +53,12 @@ test('no file, no credentials', async () => {
     await findCredentials('ghcr.io', 'a/b', { HOME: '/nonexistent', XDG_RUNTIME_DIR: '/nonexistent' }),
     undefined,
   );
+});
+
+test("docker's login is sent as it is, in whatever encoding the password may be", async (t) => {
+  const auth = Buffer.from('me:gr\xfc\xdfe', 'latin1').toString('base64');
+  const env = home(t, { [docker]: { auths: { 'ghcr.io': { auth } } } });
+  assert.deepEqual(await findCredentials('ghcr.io', 'a/b', env), { kind: 'password', basic: auth });
 });
 
 test("docker's login is found, with colons in the password and NULs behind it", async (t) => {
@@ -103,7 +108,7 @@ test('the longest prefix of the repository wins, and only whole names count', as
   const env = home(t, { [docker]: { auths } });
   const user = async (repository: string) => {
     const found = await findCredentials('quay.io', repository, env);
-    return found?.kind === 'password' && found.username;
+    return found?.kind === 'password' && Buffer.from(found.basic, 'base64').toString().replace(/:.*/, '');
   };
   assert.equal(await user('team/app'), 'app');
   assert.equal(await user('team/other'), 'team');

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
+import { passwordLogin } from '../../lib/registry/auth/auth.js';
 import { mediaTypes } from '../support/image.js';
 import { blob, clientFor, refused, repository, Sink, serve } from '../support/registry-client.js';
 import { afterwards } from '../support/run.js';
@@ -59,7 +60,7 @@ test('a host that a redirect leads to may not ask for credentials', async (t) =>
   let asked = 0;
   const credentials = async () => {
     asked += 1;
-    return { kind: 'password' as const, username: 'me', password: 'secret' };
+    return passwordLogin('me', 'secret');
   };
   const { message } = await refused(
     clientFor(t, registry, { credentials }).manifest('latest'),

@@ -15,11 +15,16 @@ import type { Challenge } from './challenge.js';
 
 /** A user's credentials for one registry. A secret. */
 export type Credentials =
-  | { kind: 'password'; username: string; password: string }
+  /** User name, colon and password in base64, as in a Basic header: docker's `auth`, in whatever encoding that is. */
+  | { kind: 'password'; basic: string }
   /** An OAuth2 refresh token, docker's `identitytoken`. The user name may be empty. */
   | { kind: 'refresh'; username: string; token: string }
   /** A token for the registry itself, docker's `registrytoken`. */
   | { kind: 'bearer'; token: string };
+
+export function passwordLogin(username: string, password: string): Credentials & { kind: 'password' } {
+  return { kind: 'password', basic: Buffer.from(`${username}:${password}`).toString('base64') };
+}
 
 export interface AuthTarget {
   /** Origin of the registry's API. */
@@ -88,14 +93,10 @@ export function isBearer({ scheme, parameters }: Challenge): boolean {
 }
 
 function basicOrDenied({ origin }: AuthTarget, credentials: Credentials | undefined): string {
-  if (credentials?.kind === 'password') return basic(credentials);
+  if (credentials?.kind === 'password') return `Basic ${credentials.basic}`;
   throw new RegistryFailure(Status.notPermitted, origin, 'the registry wants a user name and a password', {
     hint: 'run docker login or pass --username',
   });
-}
-
-function basic({ username, password }: { username: string; password: string }): string {
-  return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
 }
 
 async function fetchToken(
@@ -113,7 +114,7 @@ async function fetchToken(
     response = await postRefreshToken(http, url, wish, credentials.token);
     if (knowsNoPost.has(response.status)) {
       await response.drop();
-      response = await getToken(http, url, wish, { username: credentials.username, password: credentials.token });
+      response = await getToken(http, url, wish, passwordLogin(credentials.username, credentials.token));
     }
   } else {
     response = await getToken(http, url, wish, credentials?.kind === 'password' ? credentials : undefined);
@@ -126,11 +127,11 @@ function getToken(
   http: Http,
   realm: URL,
   wish: Record<string, string>,
-  login: { username: string; password: string } | undefined,
+  login: { basic: string } | undefined,
 ): Promise<Incoming> {
   const url = new URL(realm);
   for (const [name, value] of Object.entries(wish)) url.searchParams.set(name, value);
-  const headers = { accept: 'application/json', ...(login ? { authorization: basic(login) } : {}) };
+  const headers = { accept: 'application/json', ...(login ? { authorization: `Basic ${login.basic}` } : {}) };
   return exchangeFollowing(http, { method: 'GET', url, headers });
 }
 

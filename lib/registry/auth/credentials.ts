@@ -11,7 +11,7 @@ import { errnoName, errnoText, Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
 import { userHome } from '../../base/user-home.js';
-import type { Credentials } from './auth.js';
+import { type Credentials, passwordLogin } from './auth.js';
 
 /** Docker Hub's name in docker's config, and for its credential helpers. */
 const hubKey = 'https://index.docker.io/v1/';
@@ -162,22 +162,25 @@ function normalizeKey(key: string): string {
 
 function readEntry(entry: JsonObject, path: string): Credentials | undefined {
   const field = (key: string) => optional(entry[key], `${path}: auths: ${key}`, secret(asString)) || undefined;
-  // docker pads the decoded text with NULs.
-  const decoded = Buffer.from(field('auth') ?? '', 'base64')
-    .toString()
-    .replace(/\0+$/, '');
-  const colon = decoded.indexOf(':');
-  const username = colon < 0 ? field('username') : decoded.slice(0, colon);
-  const password = colon < 0 ? field('password') : decoded.slice(colon + 1);
+  const auth = unpadded(Buffer.from(field('auth') ?? '', 'base64'));
+  const colon = auth.indexOf(':');
+  const username = colon < 0 ? field('username') : auth.toString('utf8', 0, colon);
   const identity = field('identitytoken');
   if (identity) return { kind: 'refresh', username: username ?? '', token: identity };
   const registryToken = optional(entry.registrytoken, `${path}: auths: registrytoken`, secret(asFieldValue));
   if (registryToken) return { kind: 'bearer', token: registryToken };
-  if (username && password) return { kind: 'password', username, password };
+  if (colon > 0 && colon < auth.length - 1) return { kind: 'password', basic: auth.toString('base64') };
+  const password = field('password');
+  if (colon < 0 && username && password) return passwordLogin(username, password);
   // An entry without any of these means that a helper has the login.
   if (field('auth'))
     throw new Failure(Status.data, `${path}: auths: auth`, 'it is no user name and password in base64');
   return undefined;
+}
+
+/** docker pads what it decodes with NULs. */
+function unpadded(bytes: Buffer): Buffer {
+  return bytes.subarray(0, bytes.findLastIndex((byte) => byte !== 0) + 1);
 }
 
 /** `docker-credential-NAME get`: the server on stdin, JSON on stdout. "Not found" is an answer, other failures are not. */
@@ -201,7 +204,7 @@ async function askHelper(name: string, server: string): Promise<Credentials | un
     if (password === '') return undefined;
     return username === '<token>'
       ? { kind: 'refresh', username: '', token: password }
-      : { kind: 'password', username, password };
+      : passwordLogin(username, password);
   } catch (problem) {
     if (!(problem instanceof SyntaxError) && !(problem instanceof Failure)) throw problem;
     warn(`credential helper ${program}: its answer makes no sense; going on without`);

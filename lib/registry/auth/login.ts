@@ -1,4 +1,5 @@
 /** `--username` and `--password-stdin`: a login for this pull only. A password on the command line would show in `ps`. */
+import { isUtf8 } from 'node:buffer';
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import type { Flags, FlagValues } from '../../pipe/flags.js';
@@ -38,5 +39,8 @@ async function readStdin(): Promise<string> {
       throw new Failure(Status.usage, '--password-stdin', `it is longer than ${passwordLimit} bytes`);
     }
   }
-  return Buffer.concat(chunks).toString();
+  const bytes = Buffer.concat(chunks);
+  if (!isUtf8(bytes))
+    throw new Failure(Status.usage, '--password-stdin', 'it is not UTF-8, which the document has to be');
+  return bytes.toString();
 }
