@@ -58,7 +58,8 @@ function commit<T extends RootfsDocument | undefined>(
 ): T {
   const whole = stage.commit(document, unset);
   // The line names the record, so it comes after that is written.
-  if (unset.size > 0) warn?.(unsetSummary(unset, stage.unsetPath));
+  const left = unset.size > 0 ? unsetSummary(unset, stage.unsetPath) : undefined;
+  if (left !== undefined) warn?.(left);
   return whole;
 }
 

@@ -83,6 +83,17 @@ test('an ordinary user with subordinate ids gets the owners that root gets', { s
   assert.deepEqual(readdirSync(home).sort(), ['rootfs', 'rootfs.json']);
 });
 
+test('an ordinary user with subordinate ids is told how to have owners', { skip }, async (t) => {
+  const { home, command, rootfs, stdin } = mapped(t, image);
+  const { status, stderr } = await run(command('md-unpack', [rootfs]), { stdin, cwd: home });
+  const record = `${rootfs}.unset.jsonl`;
+  assert.equal(
+    stderr,
+    `md-unpack: not permitted and left out: 10 owners (--map --force sets them); ${record} lists them\n`,
+  );
+  assert.equal(status, 0);
+});
+
 test('what even the namespace cannot have is on record: devices, and ids that are not in it', { skip }, async (t) => {
   const xattrs = { 'security.capability': Buffer.from('0100000200200000000000000000000000000000', 'hex') };
   const { rootfs, unpack } = mapped(t, [

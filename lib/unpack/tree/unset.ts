@@ -4,6 +4,8 @@
  * belong to root in the image are not listed when an ordinary user owns them: in that user's containers they belong to
  * root.
  */
+
+import { missingForRange } from '../../sys/userns.js';
 import { type ByteString, namedPath } from '../../tar/bytes.js';
 import { costOf } from '../limits.js';
 
@@ -30,17 +32,23 @@ export function unsetLines(unset: Map<ByteString, Unset>): string[] {
     .map(([path, what]) => JSON.stringify({ ...namedPath(path || '.'), ...what }));
 }
 
-/** One line for people. Who is root, as with --map, gets no more owners by --map. */
-export function unsetSummary(unset: Map<ByteString, Unset>, record: string): string {
-  const byMap = process.geteuid!() === 0 ? '' : ' (--map --force sets them)';
+/**
+ * One line for people, undefined when there is nothing to say. Who is root, as with --map, gets no more owners by --map. An
+ * ordinary user without subordinate ids can have no other owners at all, and knows that from tar.
+ */
+export function unsetSummary(unset: Map<ByteString, Unset>, record: string): string | undefined {
+  const [uid, gid] = [process.geteuid!(), process.getegid!()];
+  const canHaveOwners = uid === 0 || missingForRange({ uid, gid }) === undefined;
+  const byMap = uid === 0 ? '' : ' (--map --force sets them)';
   const all = [...unset.values()];
+  const owners = canHaveOwners ? all.filter((it) => it.uid !== undefined && !it.device).length : 0;
   const parts: [count: number, what: string, more: string][] = [
-    [all.filter(({ device, uid }) => uid !== undefined && !device).length, 'owner', byMap],
+    [owners, 'owner', byMap],
     [all.filter(({ device }) => device).length, 'device', ''],
     [all.filter(({ xattrs }) => xattrs).length, 'set', ' of extended attributes'],
   ];
   const counts = parts
     .filter(([count]) => count > 0)
     .map(([count, what, more]) => `${count} ${what}${count === 1 ? '' : 's'}${more}`);
-  return `not permitted and left out: ${counts.join(', ')}; ${record} lists them`;
+  return counts.length === 0 ? undefined : `not permitted and left out: ${counts.join(', ')}; ${record} lists them`;
 }
