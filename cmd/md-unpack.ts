@@ -7,7 +7,7 @@ import { ThreadDecompressor } from '../lib/compress/thread-decompressor.js';
 import { beginPulling } from '../lib/image/store/busy.js';
 import { discardFromStore } from '../lib/image/store/discard.js';
 import { storeMeaning } from '../lib/image/store/home.js';
-import { findRootfs, nameRootfs, rootfsPath } from '../lib/image/store/rootfs.js';
+import { checkRootfsName, findRootfs, nameRootfs, rootfsPath } from '../lib/image/store/rootfs.js';
 import { main } from '../lib/pipe/command.js';
 import { asManifestDocument } from '../lib/pipe/document.js';
 import { StdinLines } from '../lib/pipe/input.js';
@@ -163,6 +163,8 @@ async function unpack(
   const document = asManifestDocument(first);
   if (dir !== undefined) return unpackImage(document, layersOf(lines), dir, options);
   if (options.only?.length) throw missing('a part of an image has no place in the store');
+  // At once, since the layers are still to come.
+  checkRootfsName(document.image);
   const path = rootfsPath(document.digest);
   const stored = await unpackOnce(document, layersOf(lines), path, findRootfs, options);
   nameRootfs(document.image, stored.rootfs);

@@ -1,6 +1,7 @@
 /** md-unpack without DIR: root filesystems in the store, and the names that lead to them. */
 import assert from 'node:assert/strict';
 import {
+  chmodSync,
   existsSync,
   lstatSync,
   readFileSync,
@@ -10,7 +11,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type BuiltImage, image, layer, put } from '../support/image.js';
 import { registryFor } from '../support/registry.js';
@@ -77,6 +78,18 @@ test('a tree that is there is used again', async (t) => {
   assert.equal(statSync(tree).ino, ino);
   assert.deepEqual([document.unset, document.image], ['record', name]);
   assert.deepEqual([document.rootfs, (document.config as { config: object }).config], [tree, { Cmd: ['/bin/true'] }]);
+});
+
+test('a tree that is there is used again by whoever may only read the store', async (t) => {
+  const { home, name, tree, pull } = await site(t);
+  succeeded(await pull());
+  const directories = (await shell('find "$1" -type d', [home])).stdout.trim().split('\n');
+  for (const directory of directories) chmodSync(directory, 0o555);
+  chmodSync(dirname(home), 0o755);
+  const user = process.getuid!() === 0 ? { uid: 65534, gid: 65534 } : {};
+  const result = await shell('md-fetch-layer "$1" | md-unpack --path', [name], { env: { MD_HOME: home }, ...user });
+  assert.deepEqual([result.status, result.stdout, result.stderr], [0, `${tree}\n`, '']);
+  for (const directory of directories) chmodSync(directory, 0o755);
 });
 
 test('--force unpacks again what is there', async (t) => {
@@ -156,4 +169,17 @@ test('an image name in a document that is none makes no link', async (t) => {
     assert.match(stderr, /image: expected a full image name/);
     assert.ok(!existsSync(join(home, 'rootfs', image)), image);
   }
+});
+
+test('a name that no link can have is refused before a layer comes', { skip: needs('jq') }, async (t) => {
+  const { home, name } = await site(t);
+  const script = 'md-token "$1" | md-manifest | jq -c ".image = \\"$2\\"" | md-unpack';
+  const long = `registry.test/a/${'n'.repeat(120)}:${'t'.repeat(128)}@sha256:${'0'.repeat(64)}`;
+  const { status, stderr } = await shell(script, [name, long], { env: { MD_HOME: home } });
+  assert.match(
+    stderr,
+    /^md-unpack: image \S+: a part of its name is longer than 255 bytes, .*; name DIR to unpack it .*\n$/,
+  );
+  assert.equal(status, 65);
+  assert.equal(existsSync(join(home, 'rootfs')), false);
 });

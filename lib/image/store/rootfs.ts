@@ -7,7 +7,8 @@
 import * as fs from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { wrong } from '../../base/check.js';
-import { errnoName, failingAs, failureOf, hasErrno } from '../../base/failure.js';
+import { errnoName, Failure, failingAs, failureOf, hasErrno } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { asRootfsDocument, type RootfsDocument } from '../../pipe/document.js';
 import { storeHint, storeHome } from './home.js';
 import { makeDirectory, ownPath, sweepAbandoned } from './own-files.js';
@@ -35,32 +36,52 @@ export function findRootfs(path: string): RootfsDocument | undefined {
   }
 }
 
+/** Throws `Failure` 65 unless the name of an image can be that of a link beside the trees. */
+export function checkRootfsName(image: string): void {
+  const parts = image.split('/');
+  const long = parts.find((part) => Buffer.byteLength(part) > nameLimit);
+  if (long !== undefined) {
+    const why = `a part of its name is longer than ${nameLimit} bytes, which no file name may be`;
+    throw new Failure(Status.data, `image ${image}`, why, {
+      hint: 'name DIR to unpack it elsewhere than in the store',
+    });
+  }
+  // The name came from a pipe, and must not lead into a tree. The first part is a host, possibly with a port, and not a
+  // tree. Only the last part has a tag or a digest, so that no link is at the place of a directory.
+  const [host = '', ...names] = parts;
+  const isSafe =
+    parts.every((part) => !['', '.', '..'].includes(part)) &&
+    !/^sha(?:256|512)-/.test(host) &&
+    names.every((part, i) => /[:@]/.test(part) === (i === names.length - 1));
+  if (!isSafe || names.length === 0) throw wrong('image', 'a full image name', image);
+}
+
 /**
  * Makes the name of an image a symbolic link to a tree, replacing an earlier link. Throws `Failure` 65 for an
  * impossible name.
  */
 export function nameRootfs(image: string, path: string): void {
+  checkRootfsName(image);
   const directory = dirname(path);
-  const parts = image.split('/');
-  // The name came from a pipe, and must not lead into a tree. The first part is a host, possibly with a port, and not a
-  // tree. Only the last part has a tag or a digest, so that no link is at the place of a directory.
-  const [host = '', ...names] = parts;
-  const isSafe =
-    parts.every((part) => !['', '.', '..'].includes(part) && Buffer.byteLength(part) <= nameLimit) &&
-    !/^sha(?:256|512)-/.test(host) &&
-    names.every((part, i) => /[:@]/.test(part) === (i === names.length - 1));
-  if (!isSafe || names.length === 0) throw wrong('image', 'a full image name', image);
   const link = join(directory, image);
+  const target = relative(dirname(link), path);
   try {
+    // The store may be read-only, or another user's.
+    if (isLinkTo(link, target)) return;
     makeDirectory(dirname(link));
     sweepAbandoned(dirname(link), (name) => name.startsWith(`${temporaryName}.`));
     const temporary = ownPath(dirname(link), temporaryName);
     fs.rmSync(temporary, { force: true });
-    fs.symlinkSync(relative(dirname(link), path), temporary);
+    fs.symlinkSync(target, temporary);
     fs.renameSync(temporary, link);
   } catch (error) {
     throw failureOf(error, link);
   }
+}
+
+function isLinkTo(link: string, target: string): boolean {
+  const stat = fs.lstatSync(link, { throwIfNoEntry: false });
+  return stat?.isSymbolicLink() === true && fs.readlinkSync(link) === target;
 }
 
 /** The names of images, each with the name of its tree in the directory of all trees. */
