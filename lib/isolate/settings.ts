@@ -3,6 +3,7 @@ import { posix, resolve } from 'node:path';
 import { Failure } from '../base/failure.js';
 import type { RunConfig } from '../base/oci.js';
 import { Status } from '../base/status.js';
+import { exactValue } from '../pipe/exact.js';
 import type { Path } from '../sys/syscall.js';
 import type { Caller } from './caller.js';
 import { networks } from './docker-flags.js';
@@ -16,7 +17,6 @@ import { parseSysctl, type Sysctl } from './limits/sysctl.js';
 import { type Names, namesOf } from './names.js';
 import { securityOf } from './security-opt.js';
 import type { UserNamespace } from './user/userns.js';
-import { exactValue } from './words.js';
 
 export interface Settings {
   /** Real path of the root filesystem. */
@@ -155,7 +155,7 @@ function environment(image: RunConfig, flags: IsolateFlags, hostname: string, ca
   const ofFiles = flags['env-file'].flatMap((path) => envFile(path, readText(path, '--env-file')));
   for (const line of [...ofFiles, ...flags.env.map((text) => named(text, '--env'))]) {
     if (line.includes('=')) put(line);
-    else if (caller.env[line] !== undefined) variables.set(line, exactValue(line, caller.env[line]));
+    else if (caller.env[line] !== undefined) variables.set(line, exactValue(line, caller.env[line], `--env ${line}`));
     else variables.delete(line);
   }
   return [...variables].map(([name, value]) => `${name}=${value}`);

@@ -2,11 +2,9 @@
 import { isUtf8 } from 'node:buffer';
 import { Failure } from '../base/failure.js';
 import { Status } from '../base/status.js';
+import { replacement } from '../pipe/exact.js';
 import { ownStrings } from '../sys/proc/proc-status.js';
 import type { Path } from '../sys/syscall.js';
-
-/** Node puts this in the place of bytes that are not UTF-8. */
-const replacement = '\ufffd';
 
 /**
  * The last `count` words of the command line, which are the container's command. Node made `argv` of all words; those of
@@ -27,11 +25,4 @@ function exactWords(words: readonly string[]): Path[] {
   if (!words.some((word) => word.includes(replacement))) return [...words];
   const exact = ownStrings('cmdline').slice(-words.length);
   return words.map((word, i) => (word.includes(replacement) ? exact[i]! : word));
-}
-
-/** The value of a variable of this process, which Node read as `value`. Throws `Failure` 64 for one that is not UTF-8. */
-export function exactValue(name: string, value: string): string {
-  const line = Buffer.from(`${name}=${value}`);
-  if (!value.includes(replacement) || ownStrings('environ').some((known) => line.equals(known))) return value;
-  throw new Failure(Status.usage, `--env ${name}`, 'its value is not UTF-8');
 }

@@ -8,6 +8,7 @@ import { Status, statusMeaning } from '../base/status.js';
 import { isTerminal } from '../base/terminal.js';
 import { enableTrace, nameCommand, warn, warnLine } from '../base/trace.js';
 import { cleanUp } from './cleanup.js';
+import { checkWords } from './exact.js';
 import { type Flag, type Flags, type FlagValues, flagsHelp, type HintFor, parseFlags } from './flags.js';
 import { UpstreamFailure } from './input.js';
 import { ReaderGone, watchReader, writeDocument, writeLine } from './output.js';
@@ -88,6 +89,8 @@ async function start<F extends Flags>(
   const argv = process.argv.slice(2);
   // Even where -h is another flag, as docker's --hostname, it asks for help when it is alone.
   if (argv.length === 1 && argv[0] === '-h') return print(helpText(command));
+  // Only the command of a container may be anything else.
+  if (!command.stopAtOperand) checkWords(argv);
   const { flags, operands } = parseFlags(
     { ...command.flags, ...commonFlags },
     argv,

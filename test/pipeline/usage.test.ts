@@ -1,8 +1,9 @@
 /** What every command says of itself, and of a command line or a document that is wrong. */
 import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { jsonLines, md, run, scratch } from '../support/run.js';
+import { jsonLines, md, run, scratch, shell } from '../support/run.js';
 
 const stages = ['md-token', 'md-manifest', 'md-fetch-layer', 'md-unpack'];
 const commands = [...stages, 'md-isolate', 'md-prune', 'md-pull', 'md-run'];
@@ -49,6 +50,22 @@ test('a missing operand is a usage error that names it', async () => {
     assert.equal(status, expected, command);
     assert.match(stderr, new RegExp(`^${command}: .*${operand} is missing.*\\n$`));
   }
+});
+
+test('a word or a store that is not UTF-8 is refused: Node would make it the name of another file', async (t) => {
+  const cwd = scratch(t);
+  for (const [script, what] of [
+    ['echo \'{"layer":{"path":"/dev/null"}}\' | md-unpack "$byte"', 'command line: "\ufffd"'],
+    ['md-token "oci:$byte"', 'command line: "oci:\ufffd"'],
+    ['MD_HOME=/$byte md-token --offline a', 'MD_HOME: its value'],
+    ['XDG_DATA_HOME=/$byte md-prune', 'XDG_DATA_HOME: its value'],
+    ['HOME=/$byte md-token --offline a', 'HOME: its value'],
+  ] as const) {
+    const { status, stderr } = await shell(`byte=$(printf '\\377') && ${script}`, [], { cwd });
+    assert.ok(stderr.includes(`: ${what} is not UTF-8\n`), stderr);
+    assert.equal(status, 64);
+  }
+  assert.deepEqual(readdirSync(cwd), []);
 });
 
 for (const command of stages.slice(1)) {

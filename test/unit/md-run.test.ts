@@ -74,6 +74,7 @@ test('md-run looks for images where the commands have their store', async (t) =>
   });
   for (const env of [
     { MD_HOME: '/store', HOME: '/h' },
+    { MD_HOME: '-store', HOME: '/h' },
     { HOME: '/h' },
     { HOME: '/h', XDG_DATA_HOME: '/data' },
     { HOME: '/h', XDG_DATA_HOME: 'relative' },

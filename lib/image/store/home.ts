@@ -3,14 +3,15 @@ import { lstatSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
 import { errnoName, failureOf } from '../../base/failure.js';
 import { userHome } from '../../base/user-home.js';
+import { exactValue } from '../../pipe/exact.js';
 
-/** $MD_HOME, by default ${XDG_DATA_HOME:-~/.local/share}/md. */
+/** $MD_HOME, by default ${XDG_DATA_HOME:-~/.local/share}/md. Throws `Failure` 64 when that is not UTF-8. */
 export function storeHome(env: NodeJS.ProcessEnv = process.env): string {
-  if (env.MD_HOME) return resolve(env.MD_HOME);
+  const { MD_HOME: home, XDG_DATA_HOME: data = '' } = env;
+  if (home) return resolve(exactValue('MD_HOME', home));
   // The XDG base directory specification says that relative paths are ignored.
-  const data =
-    env.XDG_DATA_HOME && isAbsolute(env.XDG_DATA_HOME) ? env.XDG_DATA_HOME : join(userHome(env), '.local/share');
-  return join(data, 'md');
+  if (isAbsolute(data)) return join(exactValue('XDG_DATA_HOME', data), 'md');
+  return join(exactValue('HOME', userHome(env)), '.local/share/md');
 }
 
 /** The same for `--help`. */
