@@ -36,6 +36,13 @@ test('a redirect inside the origin keeps the token, and may be relative', async 
   await clientFor(t, registry).manifest('elsewhere');
 });
 
+test('a redirect that is not ASCII is taken as UTF-8', async (t) => {
+  const registry = await serve(t);
+  const utf8 = Buffer.from('/v2/é/manifests/latest').toString('latin1');
+  registry.faults.add({ on: /manifests/, status: 302, headers: { location: utf8 }, times: 1 });
+  await refused(clientFor(t, registry).manifest('latest'), 69, /\/v2\/%C3%A9\/manifests\/latest: not found/);
+});
+
 test('a circle of redirects is left', async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /manifests/, status: 302, headers: { location: `/v2/${repository}/manifests/latest` } });

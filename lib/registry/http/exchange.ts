@@ -1,4 +1,5 @@
 /** One request and its response: what undici tells of them, turned into `Incoming` or a failure. */
+import { isUtf8 } from 'node:buffer';
 import type { Dispatcher } from 'undici';
 import { Failure } from '../../base/failure.js';
 import { RegistryFailure } from '../failure.js';
@@ -116,7 +117,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Incoming {
 
   headers(name: string): string[] {
     const value = Object.hasOwn(this.#headers, name) ? this.#headers[name] : undefined;
-    return value === undefined ? [] : Array.isArray(value) ? value : [value];
+    const values = value === undefined ? [] : Array.isArray(value) ? value : [value];
+    return values.map(asText);
   }
 
   quote(text: string): string {
@@ -175,4 +177,10 @@ export class Exchange implements Dispatcher.DispatchHandler, Incoming {
       if (!(error instanceof Failure)) throw error;
     }
   }
+}
+
+/** The text of a header, of which undici makes a character of each byte. Where it is not ASCII it is UTF-8 as a rule. */
+function asText(header: string): string {
+  const bytes = Buffer.from(header, 'latin1');
+  return isUtf8(bytes) ? bytes.toString() : header;
 }
