@@ -28,6 +28,8 @@ main(
     notes: [
       'IMAGE is a name, or for an image on this machine oci:DIR[:NAME|@DIGEST],',
       'oci-archive:FILE[:NAME|@DIGEST] or docker-archive:FILE[:NAME:TAG|@DIGEST].',
+      'A compressed archive is decompressed each time that it is named; once it is pulled, the name of its',
+      'image will do.',
       'Writes the document that md-manifest reads. Its fields "authorization" and "login" are secrets.',
       'Logins made with docker login or podman login are used, also where DOCKER_CONFIG or',
       'REGISTRY_AUTH_FILE says that they are, and those in DOCKER_AUTH_CONFIG.',
