@@ -6,7 +6,7 @@ import { Status } from '../base/status.js';
 import { trace, warn } from '../base/trace.js';
 import { openat } from '../sys/calls.js';
 import { AT, O } from '../sys/constants.js';
-import { Control, controlPair } from '../sys/control.js';
+import { Control, type ControlFds, controlPair } from '../sys/control.js';
 import { receiveDescriptor } from '../sys/descriptor.js';
 import { tryLock } from '../sys/lock.js';
 import { Program } from '../sys/native-code/program.js';
@@ -16,9 +16,10 @@ import { refusedCall } from '../sys/refusals/refusals.js';
 import { writeMaps } from '../sys/userns.js';
 import { exitStatus, waitForEnd } from '../sys/wait.js';
 import { showChild } from './child-trace.js';
-import { findCircumstances } from './circumstances.js';
+import { type Findings, findCircumstances } from './circumstances.js';
 import { nameOf } from './exec.js';
 import { cloneFailure, execFailure, stepFailure } from './explain.js';
+import type { Layer } from './filesystem/layer.js';
 import type { Cgroup } from './limits/cgroup.js';
 import { type Circumstances, cloneReason, makePlan, type Plan } from './plan.js';
 import type { Report } from './seccomp/report.js';
@@ -44,8 +45,7 @@ async function run(settings: Settings): Promise<number> {
   const stub = new Stub();
   const { layer: path, root } = settings;
   const layer = path === undefined ? undefined : (await import('./filesystem/layer.js')).holdLayer(path, root);
-  const { circumstances, report, detachKeys } = await findCircumstances(settings, fds, stub, layer);
-  layer?.begin(circumstances.maps !== undefined);
+  const { circumstances, report, detachKeys } = await prepare(settings, fds, stub, layer);
   const plan = makePlan(settings, circumstances);
   const program = new Program(plan.steps, stub.memory);
   stub.write(program, plan.resume);
@@ -80,6 +80,18 @@ async function run(settings: Settings): Promise<number> {
   } finally {
     signals.end();
     cgroup?.remove();
+  }
+}
+
+/** Finds out what the container depends on and begins the layer: the last that settings may be refused for. */
+async function prepare(settings: Settings, fds: ControlFds, stub: Stub, layer: Layer | undefined): Promise<Findings> {
+  try {
+    const findings = await findCircumstances(settings, fds, stub, layer);
+    layer?.begin(findings.circumstances.maps !== undefined);
+    return findings;
+  } catch (error) {
+    layer?.giveUp();
+    throw error;
   }
 }
 

@@ -142,6 +142,20 @@ test('--layer: a directory that is something else, or lies over another tree, is
   assert.ok(!existsSync(join(root, 'inner')));
 });
 
+test('--layer: of a container that could not begin no directory is left, and one that was there stays', {
+  skip,
+}, async (t) => {
+  const root = makeRoot(t);
+  const [made, there] = ['made', 'there'].map((name) => join(root, '..', name)) as [string, string];
+  mkdirSync(there, { mode: 0o700 });
+  for (const layer of [made, there]) {
+    const { status, stderr } = await inside(root, 'true', ['--layer', layer, '-u', 'nobody-here']);
+    assert.match(stderr, /the image has no such name/);
+    assert.equal(status, 125);
+  }
+  assert.deepEqual([existsSync(made), readdirSync(there)], [false, []]);
+});
+
 test('--layer: a layer whose beginning was interrupted is begun to the end', { skip }, async (t) => {
   const root = makeRoot(t);
   chownSync(root, 0, 50);

@@ -17,12 +17,14 @@ import {
   readdirSync,
   readlinkSync,
   realpathSync,
+  rmdirSync,
+  rmSync,
   statfsSync,
   symlinkSync,
   unlinkSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { failingAs, failureOf, ignoring } from '../../base/failure.js';
+import { failingAs, failureOf, hasErrno, ignoring } from '../../base/failure.js';
 import { pause } from '../../base/pause.js';
 import { fchmod, fchown, fremovexattr, fsetxattr, statx } from '../../sys/calls.js';
 import { AT, O, STATX, structStatx } from '../../sys/constants.js';
@@ -52,6 +54,8 @@ export class Layer {
     /** The real path of the tree. */
     private readonly root: string,
     readonly identity: DirectoryIdentity,
+    /** It was made for this container, and nothing is in it yet. */
+    private readonly isNew: boolean,
   ) {
     this.missing = missingParts(path, inside);
     const upper = this.missing.includes('upper') ? undefined : join(inside, 'upper');
@@ -76,6 +80,13 @@ export class Layer {
     }
   }
 
+  /** Removes a directory that was made for a container which there will not be. The layer has not begun. */
+  giveUp(): void {
+    if (!this.isNew) return;
+    rmSync(join(this.inside, notesFile), { force: true });
+    removeEmpty(this.path);
+  }
+
   /** Leaves word of the first process of the container, as a link to its mark. */
   leaveMark(pid: number): void {
     try {
@@ -96,7 +107,7 @@ export interface DirectoryIdentity {
 
 /** For `--dry-run`: nothing is made or locked, and `path` need not be there. */
 export function layerAt(path: string, root: string): Layer {
-  return new Layer(path, path, root, { inode: new Uint8Array(8), device: new Uint8Array(8) });
+  return new Layer(path, path, root, { inode: new Uint8Array(8), device: new Uint8Array(8) }, false);
 }
 
 /**
@@ -107,22 +118,46 @@ export function holdLayer(path: string, root: string): Layer {
   try {
     if (`${whereabouts(path)}/`.startsWith(`${root}/`))
       throw refused(path, `it lies in ${root}`, 'name a directory beside that');
-    ignoring(['EEXIST'], () => mkdirSync(path, 0o700));
-    const fd = openSync(path, O.RDONLY | O.DIRECTORY);
-    const identity = own(path, fd);
-    if (!tryLock(fd, 'exclusive')) throw refused(path, 'another container writes to it');
-    // By the descriptor: where others may exchange the directory, its path may lead to another one by now.
-    const inside = `/proc/self/fd/${fd}`;
-    accessSync(inside, constants.W_OK);
-    if (isUnbegun(inside)) {
-      disinherit(fd);
-      expectAttributes(path, fd);
-    } else checkTree(path, inside, root);
-    awaitEnd(path, inside);
-    return new Layer(path, inside, root, identity);
+    const isNew = makeDirectory(path);
+    try {
+      return heldLayer(path, root, isNew);
+    } catch (error) {
+      if (isNew) removeEmpty(path);
+      throw error;
+    }
   } catch (error) {
     throw failureOf(error, `--layer ${path}`);
   }
+}
+
+/** Returns whether it was not there before. */
+function makeDirectory(path: string): boolean {
+  try {
+    mkdirSync(path, 0o700);
+    return true;
+  } catch (error) {
+    if (!hasErrno(error, 'EEXIST')) throw error;
+    return false;
+  }
+}
+
+function removeEmpty(path: string): void {
+  ignoring(['ENOENT', 'ENOTEMPTY'], () => rmdirSync(path));
+}
+
+function heldLayer(path: string, root: string, isNew: boolean): Layer {
+  const fd = openSync(path, O.RDONLY | O.DIRECTORY);
+  const identity = own(path, fd);
+  if (!tryLock(fd, 'exclusive')) throw refused(path, 'another container writes to it');
+  // By the descriptor: where others may exchange the directory, its path may lead to another one by now.
+  const inside = `/proc/self/fd/${fd}`;
+  accessSync(inside, constants.W_OK);
+  if (isUnbegun(inside)) {
+    disinherit(fd);
+    expectAttributes(path, fd);
+  } else checkTree(path, inside, root);
+  awaitEnd(path, inside);
+  return new Layer(path, inside, root, identity, isNew);
 }
 
 /** The real path, also when only the directory around it is there. */
