@@ -2,7 +2,7 @@
  * User namespaces: in one of its own, the caller is root, with power over its own files and those of its subordinate
  * ids. Sources: user_namespaces(7), subuid(5), newuidmap(1).
  */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { errnoName, errnoText, Failure } from '../base/failure.js';
 import { Status } from '../base/status.js';
@@ -153,16 +153,24 @@ function write(path: string, text: string): void {
     if (name === undefined) throw error;
     throw new Failure(Status.notPermitted, `writing ${path}`, errnoText(name), {
       cause: error,
-      hint: refusal() ?? whoMayMap(),
+      hint: refusal() ?? whoMayMap(path),
     });
   }
 }
 
 /** Source: user_namespaces(7), "Defining user and group ID mappings". */
-function whoMayMap(): string {
-  return process.geteuid!() === 0
-    ? 'root needs CAP_SETUID, CAP_SETGID and CAP_SETFCAP for that, and an ordinary user none'
-    : 'user_namespaces(7) tells who may';
+function whoMayMap(path: string): string {
+  if (process.geteuid!() === 0)
+    return 'root needs CAP_SETUID, CAP_SETGID and CAP_SETFCAP for that, and an ordinary user none';
+  return statSync(path).uid === process.geteuid!() ? 'user_namespaces(7) tells who may' : whyOfRoot();
+}
+
+/** Why root has the files of this process in /proc, and of those that it makes: proc_pid(5), PR_SET_DUMPABLE(2const). */
+function whyOfRoot(): string {
+  const differs = process.getuid!() !== process.geteuid!() || process.getgid!() !== process.getegid!();
+  return differs
+    ? 'the real user and group of this process are not the effective ones, as in a set-group-ID program, and so that file is of root: setpriv --keep-groups --regid $(id -g) in front of it makes them the same'
+    : 'that file is of root, since this user may not read the executable of node: chmod a+r';
 }
 
 function runHelpers(pid: number, uid: IdMap, gid: IdMap, otherwise: string): void {

@@ -50,6 +50,22 @@ test('the container of an ordinary user has the same devices, masks, filter and 
   assert.match(stdout, /Operation not permitted/);
 });
 
+test('below a set-group-ID program the message says why the maps cannot be written', { skip }, async (t) => {
+  const { root, home, command } = await rootless(t);
+  const [, user = '', group = '', ...rest] = command(root, 'id', '-u');
+  const start = (...more: string[]) =>
+    run(
+      ['setpriv', user, group.replace('regid', 'rgid'), '--egid=50', ...rest.slice(0, 2), ...more, ...rest.slice(2)],
+      {
+        cwd: home,
+      },
+    );
+  const { status, stderr } = await start();
+  assert.match(stderr, /setgroups: permission denied \(EACCES\); the real user and group of this process are not the /);
+  assert.equal(status, 125);
+  assert.equal((await start('setpriv', '--keep-groups', '--regid=50')).stdout, '0\n');
+});
+
 test('an ordinary user gets a throwaway overlay as well', { skip }, async (t) => {
   const { root, isolate } = await prepare(t);
   const before = describeTree(root);
