@@ -81,11 +81,11 @@ export class LayerWriter implements TarSink {
   }
 
   /** Does one step for an entry; a failure names that entry. */
-  private attempt(step: () => void, { path } = this.current!): void {
+  private attempt(step: () => void, { path, size } = this.current!): void {
     try {
       step();
     } catch (error) {
-      throw entryFailure(error, path);
+      throw entryFailure(error, path, size);
     }
   }
 

@@ -16,6 +16,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { chmodAt } from '../../lib/unpack/tree/directory.js';
+import { entryFailure } from '../../lib/unpack/tree/entry-failure.js';
 import { digestOf } from '../support/content.js';
 import { hasOverlay } from '../support/peers.js';
 import { until } from '../support/rootfs.js';
@@ -152,6 +153,14 @@ test('a hole beyond what any file has is the fault of the archive', async (t) =>
     assert.match(stderr, /: vast: file too large \(EFBIG\)$/m);
     assert.deepEqual(readdirSync(directory), ['layers']);
   }
+});
+
+test('a file too large for the disk alone is the fault of the disk', () => {
+  const error = Object.assign(new Error('m'), { code: 'EFBIG' });
+  assert.deepEqual(
+    [2 ** 32, 2 ** 45].map((size) => entryFailure(error, 'f', size).status),
+    [74, 65],
+  );
 });
 
 test('a name too long for the kernel is refused', async (t) => {

@@ -15,6 +15,14 @@ export function refusedHint(needed: readonly Capability[]): string | undefined {
   return containerHint(needed) ?? policyHint(false);
 }
 
+/** The hint when root is refused something for want of some of these capabilities; undefined when it has them all. */
+export function lackingHint(needed: readonly Capability[]): string | undefined {
+  const lacking = process.geteuid!() === 0 ? lackingOf(needed, ownStatus()) : [];
+  if (lacking.length === 0) return undefined;
+  const names = lacking.map((name) => `CAP_${name}`).join(' and ');
+  return `root is without ${names} here: ${isUnit() ? unitHint : `--cap-add ${lacking.join(',')} gives it to a container of docker or podman`}`;
+}
+
 /**
  * A container around this process is told by the flags with which docker and podman do without its confinement.
  * Undefined when it has the capabilities and no filter.
@@ -49,10 +57,14 @@ export function orAsRoot(): string {
 
 function liftingFlags(needed: readonly Capability[]): string[] {
   const status = ownStatus();
-  const has = statusBits(status, 'CapPrm');
-  const flags = needed.filter((name) => !has.includes(capabilities.indexOf(name))).map((name) => `--cap-add ${name}`);
+  const flags = lackingOf(needed, status).map((name) => `--cap-add ${name}`);
   if (isFiltered(status)) flags.push('--security-opt seccomp=unconfined');
   return flags;
+}
+
+function lackingOf(needed: readonly Capability[], status: string): Capability[] {
+  const has = statusBits(status, 'CapPrm');
+  return needed.filter((name) => !has.includes(capabilities.indexOf(name)));
 }
 
 /**

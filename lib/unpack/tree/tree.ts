@@ -2,7 +2,6 @@
  * The tree under construction, and what has to be remembered of it until it is complete: the mode and times that each
  * directory gets in the end, and what could not be set as the image wants it. Removing takes both off the account.
  */
-import { failureOf } from '../../base/failure.js';
 import { close, fchmod, openat, utimensat } from '../../sys/calls.js';
 import { SyscallError } from '../../sys/syscall.js';
 import { type ByteString, shown, splitPath } from '../../tar/bytes.js';
@@ -10,6 +9,7 @@ import type { Time, Xattrs } from '../../tar/pax.js';
 import { costOf, NamesBudget } from '../limits.js';
 import type { Deferred } from './deferred.js';
 import { openDirectory } from './directory.js';
+import { entryFailure } from './entry-failure.js';
 import { clearDirectory, type Kept, type Removal, removeEntry } from './remove.js';
 import { type Dir, Root } from './rooted.js';
 import { timespecs } from './timespec.js';
@@ -169,7 +169,7 @@ export class Tree {
       if (acls) this.addUnset(path, applyXattrs(dir.fd, acls, path));
       utimensat(dir.fd, null, timespecs(mtime), 0);
     } catch (error) {
-      throw failureOf(error, shown(path));
+      throw entryFailure(error, path);
     }
   }
 }
