@@ -8,16 +8,17 @@ import { dirname, join, resolve } from 'node:path';
 import { errnoName, errnoText, Failure, failingAs, failureOf, hasErrno, statusOfErrno } from '../base/failure.js';
 import { Status } from '../base/status.js';
 import { onFailure } from '../pipe/cleanup.js';
-import { close, openat, renameat2 } from '../sys/calls.js';
+import { close, openat, renameat2, unlinkat } from '../sys/calls.js';
 import { AT, RENAME } from '../sys/constants.js';
 import { EBUSY, EEXIST, EINVAL, ENOENT, ENOTDIR, ENOTEMPTY, EXDEV } from '../sys/errno.js';
 import { errnoNameOf, SyscallError } from '../sys/syscall.js';
-import type { ByteString } from '../tar/bytes.js';
+import { type ByteString, byteString } from '../tar/bytes.js';
 import { type Claim, claim, clearLeftovers, makeSpare, placeFile, release, sideFiles } from './claim.js';
 import {
   checkDocument,
   checkFile,
   checkTarget,
+  isFilled,
   mountInTheWay,
   occupied,
   openFollowing,
@@ -26,6 +27,7 @@ import {
   type Target,
   whoCan,
 } from './target.js';
+import { statAt, statOf } from './tree/stat.js';
 import { type Unset, unsetLines } from './tree/unset.js';
 
 export interface StageOptions {
@@ -65,10 +67,12 @@ export class Stage {
    * be removed.
    */
   static begin(dir: string, { force, ownsDocument }: StageOptions): Stage {
-    return Stage.beside(dir, force, (target) => {
+    const stage = Stage.beside(dir, force, (target) => {
       checkTarget(target, force);
       if (!ownsDocument) checkDocument(target);
     });
+    if (force) stage.expectExchange();
+    return stage;
   }
 
   /**
@@ -135,6 +139,12 @@ export class Stage {
     return this.claim.fd;
   }
 
+  /** Whether names that differ only in case are one name here, as on FAT, or in a directory of ext4 with chattr +F. */
+  get foldsCase(): boolean {
+    const other = this.claim.name.replace('md-unpack', 'MD-UNPACK');
+    return statAt(this.target.parent, byteString(other))?.inode === statOf(this.fd).inode;
+  }
+
   /** The root of another empty tree on the same filesystem, open; the caller closes it, and the stage removes it. */
   spare(): number {
     return makeSpare(this.target.parent, this.claim);
@@ -191,6 +201,25 @@ export class Stage {
     this.around?.discard();
   }
 
+  /** Tries with an empty tree what `putTree` will need: better now than when all is unpacked. */
+  private expectExchange(): void {
+    const { parent, base } = this.target;
+    if (!isFilled(parent, base)) return;
+    const { name } = this.claim;
+    const spare = `${name}.spare`;
+    close(this.spare());
+    const exchange = () => renameat2.try(parent, name, parent, spare, RENAME.EXCHANGE);
+    const result = exchange();
+    if (result === 0) exchange();
+    unlinkat.try(parent, spare, AT.REMOVEDIR);
+    if (result === -EINVAL) throw this.cannotExchange(result);
+  }
+
+  private cannotExchange(result: number): Failure {
+    const why = `its filesystem cannot exchange it for the new tree: ${errnoText(errnoNameOf(-result))}`;
+    return new Failure(Status.io, this.path, why, { hint: 'remove it first' });
+  }
+
   /** Exchanges the new tree for what is at the target, or moves it there. Returns a function that undoes it. */
   private putTree(): () => void {
     const { path, parent, base } = this.target;
@@ -201,10 +230,7 @@ export class Stage {
     if (exchanged === 0) return () => renameat2(parent, name, parent, base, RENAME.EXCHANGE);
     const result = renameat2.try(parent, name, parent, base, 0);
     // EXDEV: an overlay, for a directory of its lower layers. EINVAL: a filesystem that has no exchange.
-    if (result < 0 && (exchanged === -EXDEV || exchanged === -EINVAL)) {
-      const why = `its filesystem cannot exchange it for the new tree: ${errnoText(errnoNameOf(-exchanged))}`;
-      throw new Failure(Status.io, path, why, { hint: 'remove it first' });
-    }
+    if (result < 0 && (exchanged === -EXDEV || exchanged === -EINVAL)) throw this.cannotExchange(exchanged);
     if (result === -ENOTEMPTY || result === -EEXIST || result === -ENOTDIR) throw occupied(path);
     if (result === -EBUSY) throw mountInTheWay(path);
     if (result < 0) throw new SyscallError('renameat2', -result, path);

@@ -92,6 +92,15 @@ export function checkTarget(target: Target, force: boolean): void {
   if (unheld >= 0) close(unheld);
 }
 
+/** Whether something is in the directory of this name. False where it cannot be looked into. */
+export function isFilled(parent: number, base: string): boolean {
+  const fd = openat.try(parent, base, openDirectory, 0);
+  if (fd < 0) return false;
+  const entries = entriesOf(fd);
+  close(fd);
+  return entries.length > 0;
+}
+
 /**
  * Opens the directory at the target, and locks it; returns a negative errno when that fails. Throws `Failure` 75 when a
  * container runs in it. Another run holds the lock only for a moment, so it is tried a few times.

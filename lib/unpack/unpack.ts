@@ -85,6 +85,9 @@ export async function verifyTree<L extends LayerFile>(
   });
 }
 
+const foldedNames =
+  'on its filesystem names that differ only in case are one: of README and readme only the later one will be there';
+
 /** Unpacks the layers into the tree of `stage` and calls `finish` with it. After a failure the tree is removed. */
 async function onStage<L extends LayerFile, T>(
   layers: AsyncIterable<L>,
@@ -94,6 +97,7 @@ async function onStage<L extends LayerFile, T>(
 ): Promise<T> {
   const umask = process.umask(0);
   let tree: Tree | undefined;
+  if (stage.foldsCase) options.warn?.(`${stage.path}: ${foldedNames}`);
   try {
     tree = await treeOf(layers, stage, options);
     options.progress.release();

@@ -267,6 +267,53 @@ test('where a filesystem gives root what it makes to another user, as NFS may, t
   assert.deepEqual(readdirSync(directory), ['layers']);
 });
 
+test('a capability that root lacks to give a tree its owners and modes is named', {
+  skip: needsRoot || needs('setpriv'),
+}, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [
+    [
+      { name: 'd', type: 'directory', uid: 7, mode: 0o755 },
+      { name: 'd/f', data: 'x' },
+    ],
+  ]);
+  for (const lacking of ['FOWNER', 'DAC_OVERRIDE']) {
+    const flags = ['--bounding-set', '--inh-caps'].map((flag) => `${flag}=-${lacking.toLowerCase()}`);
+    const { status, stderr } = await run(['setpriv', ...flags, 'md-unpack', rootfs], { stdin });
+    assert.match(stderr, new RegExp(`: d.*; root is without CAP_${lacking} here: --cap-add ${lacking} gives it to `));
+    assert.equal(status, 77);
+    assert.deepEqual(readdirSync(directory), ['layers']);
+  }
+});
+
+test('where a tree cannot take the place of another one, --force says so before it unpacks', {
+  skip: needs('strace'),
+}, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[{ name: 'pipe', type: 'fifo' }]]);
+  mkdirSync(rootfs);
+  const before = readdirSync(directory);
+  // The first rename gives the growing tree its name.
+  const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=renameat2:error=EINVAL:when=2'];
+  const forced = () => run([...strace, '-e', 'inject=mknodat:error=EIO', 'md-unpack', '--force', rootfs], { stdin });
+  assert.match((await forced()).stderr, /: pipe: .*\(EIO\)\n$/, 'an empty one needs no exchange');
+  writeFileSync(join(rootfs, 'old'), '');
+  const { status, stderr } = await forced();
+  assert.match(stderr, /rootfs: its filesystem cannot exchange it .*\(EINVAL\); remove it first\n$/);
+  assert.equal(status, 74);
+  assert.deepEqual([readdirSync(directory), readdirSync(rootfs)], [before, ['old']]);
+});
+
+test('where names that differ only in case are one, a warning says so', {
+  skip: needsRoot || needs('mkntfs', 'lowntfs-3g', 'unshare'),
+}, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[{ name: 'README' }, { name: 'readme' }]]);
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).stderr, '');
+  const script = `cd "$1" && truncate -s 2M disk && mkntfs -q -F disk >/dev/null 2>&1 && mkdir on &&
+    lowntfs-3g -o ignore_case disk on && md-unpack on/tree && ls on/tree; umount on`;
+  const { stdout, stderr } = await run(['unshare', '-m', 'sh', '-c', script, 'sh', directory], { stdin });
+  assert.match(stderr, /^md-unpack: .*\/on\/tree: on its filesystem names that differ only in case are one: .*\n$/);
+  assert.match(stdout, /\nreadme\n$/);
+});
+
 test('an owner that the other side of a network refuses is put on record, as one that the kernel does', {
   skip: needsRoot || needs('strace'),
 }, async (t) => {
