@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  chmodSync,
   closeSync,
   existsSync,
   lstatSync,
@@ -372,6 +373,17 @@ test('a file of an old tree that the kernel keeps is named, and stands in the wa
   }
   assert.equal((await md('md-unpack', ['--force', rootfs], { stdin })).status, 0);
   assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
+});
+
+test('a tree is removed however deep a container has made it', async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[file('a', 1)]]);
+  mkdirSync(join(rootfs, 'closed', ...Array.from({ length: 300 }, () => 'd')), { recursive: true });
+  writeFileSync(join(rootfs, 'closed', ...Array.from({ length: 300 }, () => 'd'), 'file'), '');
+  chmodSync(join(rootfs, 'closed'), 0o500);
+  const { status, stderr } = await shell('ulimit -n 256; md-unpack --force "$1"', [rootfs], { stdin });
+  assert.equal(stderr, '');
+  assert.equal(status, 0);
+  assert.deepEqual([readdirSync(directory), readdirSync(rootfs)], [['layers', 'rootfs', 'rootfs.json'], ['a']]);
 });
 
 test('a tree that its filesystem cannot exchange stays, and the error says that it is no matter of --force', {

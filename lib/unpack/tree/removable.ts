@@ -7,6 +7,7 @@ import { close, openat } from '../../sys/calls.js';
 import { EACCES } from '../../sys/errno.js';
 import { toBytes } from '../../tar/bytes.js';
 import { entriesOf, openDirectory } from './directory.js';
+import { deepest } from './remove.js';
 import { statAt, statOf } from './stat.js';
 
 /** Why `isRemovable` is false, for a message. */
@@ -14,22 +15,24 @@ export const notRemovable = 'it holds directories of other users, which you may 
 
 /**
  * False when the open directory, or one below it, belongs to another user and cannot be read, or has entries that this
- * process may not remove. Its own directories are no obstacle: it can change their modes.
+ * process may not remove. Its own directories are no obstacle: it can change their modes. It is not looked deeper than
+ * `deepest`, where no image has anything.
  */
 export function isRemovable(fd: number): boolean {
   const user = process.geteuid!();
-  return user === 0 || canEmpty(fd, user);
+  return user === 0 || canEmpty(fd, user, 0);
 }
 
-function canEmpty(fd: number, user: number): boolean {
+function canEmpty(fd: number, user: number, depth: number): boolean {
   const names = entriesOf(fd);
   if (names.length > 0 && statOf(fd).uid !== user && !isChangeable(fd)) return false;
+  if (depth === deepest) return true;
   for (const name of names) {
     const below = openat.try(fd, toBytes(name), openDirectory, 0);
     // When even the status cannot be read, `fd` is its own directory, which it may read but not search.
     if (below === -EACCES && (statAt(fd, name)?.uid ?? user) !== user) return false;
     if (below < 0) continue;
-    const can = canEmpty(below, user);
+    const can = canEmpty(below, user, depth + 1);
     close(below);
     if (!can) return false;
   }

@@ -1,6 +1,7 @@
 /** Removing what is in a directory, by descriptor and name alone, so that no symlink and no mount leads elsewhere. */
-import { close, fchmod, openat2, openHow, unlinkat } from '../../sys/calls.js';
-import { AT, O, RESOLVE } from '../../sys/constants.js';
+import { randomBytes } from 'node:crypto';
+import { close, fchmod, lseek, openat2, openHow, renameat2, unlinkat } from '../../sys/calls.js';
+import { AT, O, RESOLVE, SEEK } from '../../sys/constants.js';
 import { EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR, EPERM } from '../../sys/errno.js';
 import { SyscallError } from '../../sys/syscall.js';
 import { type ByteString, joinPath, shown, toBytes } from '../../tar/bytes.js';
@@ -19,43 +20,77 @@ export interface Removal {
   gone(path: ByteString): void;
   /** Names in a directory that were left out, so that they are not on the disk: they count as removed all the same. */
   leftOut(path: ByteString): Iterable<ByteString>;
+  /** Nothing has bounded how deep the directories are. Then nothing of the entry may be kept. */
+  isUnbounded?: boolean;
+  /** Takes a directory that lies too deep out of the way, for later. Returns 0 or a negative errno. */
+  lift?(dirfd: number, name: Buffer): number;
 }
+
+/**
+ * Directories inside each other that are open at once while a tree is removed. Images have fewer; a container may have
+ * made any number of them.
+ */
+export const deepest = 64;
 
 /** RESOLVE_NO_XDEV: what somebody has mounted in a tree is not part of it, and must not be emptied with it. */
 const inside = openHow(O.RDONLY | O.DIRECTORY | O.CLOEXEC, RESOLVE.NO_SYMLINKS | RESOLVE.NO_XDEV);
 
 /** Removes a whole tree that no `Tree` keeps account of: an old one, or what an interrupted run left. */
 export function removeTree(dirfd: number, name: ByteString): void {
-  removeEntry(dirfd, '', name, { kept: () => 'nothing', gone: () => {}, leftOut: () => [] });
+  removeEntry(dirfd, '', name, { kept: () => 'nothing', gone: () => {}, leftOut: () => [], isUnbounded: true });
+}
+
+/** Empties a directory. What lies too deep is moved to its top, until nothing is deep any more. */
+function emptyInSteps(top: number, path: ByteString, how: Removal): void {
+  let lifted = false;
+  const lift = (dirfd: number, name: Buffer) => {
+    lifted = true;
+    // The one that is moved has to be writable too: rename(2) changes its `..`.
+    chmodAt(dirfd, name, 0o700);
+    for (const directory of [dirfd, top]) fchmod.try(directory, 0o700);
+    return renameat2.try(dirfd, name, top, randomBytes(8).toString('hex'), 0);
+  };
+  do {
+    lifted = false;
+    lseek(top, 0, SEEK.SET);
+    clearDirectory(top, path, { ...how, lift }, 1);
+  } while (lifted);
 }
 
 /** Empties an open directory, whose path is `path`, except for what `how` keeps. Throws `SyscallError`. */
-export function clearDirectory(fd: number, path: ByteString, how: Removal): void {
-  for (const name of entriesOf(fd)) removeEntry(fd, path, name, how, true);
-  for (const name of how.leftOut(path)) removeEntry(fd, path, name, how, true);
+export function clearDirectory(fd: number, path: ByteString, how: Removal, depth = 1): void {
+  for (const name of entriesOf(fd)) removeEntry(fd, path, name, how, depth);
+  for (const name of how.leftOut(path)) removeEntry(fd, path, name, how, depth);
 }
 
 /**
- * Removes one entry with everything below it, except for what `how` keeps. Returns whether it was a directory. `ours`:
- * the directory that holds it is being emptied as well, and may be made writable for that. Throws `SyscallError`.
+ * Removes one entry with everything below it, except for what `how` keeps. Returns whether it was a directory. `depth`
+ * tells how many of the directories around it are being emptied as well: the nearest may be made writable for that.
+ * Throws `SyscallError`.
  */
-export function removeEntry(dirfd: number, dirPath: ByteString, name: ByteString, how: Removal, ours = false): boolean {
+export function removeEntry(dirfd: number, dirPath: ByteString, name: ByteString, how: Removal, depth = 0): boolean {
   const path = joinPath(dirPath, name);
   const bytes = toBytes(name);
   const keep = how.kept(dirPath, name);
   if (keep === 'all') return false;
-  const result = keep === 'nothing' ? unlink(dirfd, bytes, ours) : -EISDIR;
+  const result = keep === 'nothing' ? unlink(dirfd, bytes, depth > 0) : -EISDIR;
   if (result === 0 || result === -ENOENT) {
     how.gone(path);
     return false;
   }
   if (result !== -EISDIR && result !== -EPERM) throw notRemoved('unlinkat', -result, path);
+  if (depth > deepest && how.lift) {
+    const moved = how.lift(dirfd, bytes);
+    if (moved < 0) throw notRemoved('renameat2', -moved, path);
+    return true;
+  }
   const fd = enter(dirfd, bytes, path);
   // Not a directory, so EPERM meant the file: it is immutable, or another user's in a directory with the sticky bit.
   if ((fd === -ENOTDIR || fd === -ELOOP) && result === -EPERM) throw notRemoved('unlinkat', EPERM, path);
   if (fd < 0) return false;
   try {
-    clearDirectory(fd, path, how);
+    if (depth === 0 && how.isUnbounded) emptyInSteps(fd, path, how);
+    else clearDirectory(fd, path, how, depth + 1);
   } finally {
     close(fd);
   }
