@@ -2,7 +2,7 @@
  * User namespaces: in one of its own, the caller is root, with power over its own files and those of its subordinate
  * ids. Sources: user_namespaces(7), subuid(5), newuidmap(1).
  */
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { errnoName, errnoText, Failure } from '../base/failure.js';
 import { Status } from '../base/status.js';
@@ -131,6 +131,11 @@ function onPath(program: string): boolean {
  * `Failure` 77.
  */
 export function writeMaps(pid: number, { uid, gid, helped }: IdMaps, otherwise: string): void {
+  // Otherwise the files would be those of another process.
+  if (readlinkSync('/proc/self') !== String(process.pid))
+    throw new Failure(Status.notPermitted, '/proc', 'it shows another PID namespace than that of this process', {
+      hint: 'mount -t proc proc /proc, or unshare --mount-proc',
+    });
   if (helped) {
     runHelpers(pid, uid, gid, otherwise);
     return;

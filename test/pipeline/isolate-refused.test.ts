@@ -312,3 +312,13 @@ test('root of a user namespace makes a container with --userns self', { skip }, 
   const { stdout } = await run(['unshare', '-Ur', 'md-isolate', '--userns', 'self', root, 'cat', '/file']);
   assert.equal(stdout, 'in\n');
 });
+
+test('where /proc is that of another PID namespace, no map is written for a stranger', {
+  skip: needsContainer || needs('unshare'),
+}, async (t) => {
+  const command = ['md-isolate', '--userns', 'self', makeRoot(t), 'true'];
+  const { status, stderr } = await run(['unshare', '-p', '-f', ...command]);
+  assert.match(stderr, /^md-isolate: \/proc: it shows another PID namespace than that of this process; .*\n$/);
+  assert.equal(status, 125);
+  assert.equal((await run(['unshare', '-p', '-f', '--mount-proc', ...command])).status, 0);
+});
