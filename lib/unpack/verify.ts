@@ -1,8 +1,9 @@
 /** Comparing a tree on disk with what an image says it is. */
-import { failingAs } from '../base/failure.js';
+import { Failure, failingAs } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import { close, flistxattr, lgetxattr, llistxattr, lseek, openat, read, readlinkat } from '../sys/calls.js';
 import { AT, O, S, SEEK } from '../sys/constants.js';
-import { EACCES, ENXIO } from '../sys/errno.js';
+import { EACCES, ELOOP, ENOENT, ENOTDIR, ENXIO } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
 import { type ByteString, fromBytes, joinPath, namedPath, shown, toBytes } from '../tar/bytes.js';
 import { chmodAt, entriesOf, openDirectory } from './tree/directory.js';
@@ -37,8 +38,6 @@ export interface Difference {
 }
 
 type Report = (difference: Difference) => void;
-
-const openFile = O.RDONLY | O.NOFOLLOW | O.CLOEXEC;
 
 /** What has to be known about the image's tree besides what is on the disk. */
 export interface Compared {
@@ -130,7 +129,8 @@ class Comparison {
     else if (typeName(tree) !== type) this.same(path, 'type', typeName(tree), type);
     else {
       this.attributes(path, { tree, image });
-      if (type === 'directory') this.opened(at, openDirectory, (directories) => this.directory(path, directories));
+      if (type === 'directory')
+        this.opened(at, openDirectoryAt, 0o500, (directories) => this.directory(path, directories));
       else this.leaf(at, { tree, image });
     }
   }
@@ -160,7 +160,7 @@ class Comparison {
       return;
     }
     this.same(path, 'size', String(tree.size), String(image.size));
-    this.opened(at, openFile, (files) => {
+    this.opened(at, openFile, 0o400, (files) => {
       this.xattrs(at);
       if (tree.size === image.size && !sameContent(files, image.size))
         this.report({ ...namedPath(path), difference: 'content' });
@@ -168,22 +168,32 @@ class Comparison {
   }
 
   /**
-   * Opens the path on both sides. On the image's side it is made readable for that, since that tree is only temporary.
+   * Opens the path on both sides. On the image's side it is made readable for that, with the permissions `needed`, since
+   * that tree is only temporary.
    */
-  private opened({ path, name, ...directories }: At, flags: number, use: (opened: Sides<number>) => void): void {
+  private opened(
+    { path, name, ...directories }: At,
+    open: (dir: number, name: Buffer) => number,
+    needed: number,
+    use: (opened: Sides<number>) => void,
+  ): void {
     const bytes = toBytes(name);
-    const tree = openat.try(directories.tree, bytes, flags, 0);
+    const tree = open(directories.tree, bytes);
     if (tree === -EACCES) {
       this.unreadable(path);
       return;
     }
+    if (exchanged.includes(-tree))
+      throw new Failure(Status.tryLater, shown(path), 'it was exchanged just now', {
+        hint: 'end what changes the tree first',
+      });
     if (tree < 0) throw new SyscallError('openat', -tree, shown(path));
     const { mode } = statAt(directories.image, name)!;
     // Only when needed, since a change of the mode changes an access control list as well.
-    const needed = flags === openDirectory ? 0o500 : 0o400;
     const isClosed = process.geteuid!() !== 0 && (mode & needed) !== needed;
     if (isClosed) chmodAt(directories.image, bytes, mode | needed);
-    const image = openat(directories.image, bytes, flags, 0);
+    const image = open(directories.image, bytes);
+    if (image < 0) throw new SyscallError('openat', -image, shown(path));
     try {
       use({ tree, image });
     } finally {
@@ -232,6 +242,26 @@ class Comparison {
   private same(path: ByteString, difference: Difference['difference'], tree: string, image: string): void {
     if (tree !== image) this.report({ ...namedPath(path || '.'), difference, tree, image });
   }
+}
+
+/** What opening gives when something else is at the name than a moment ago. */
+const exchanged = [ENOENT, ENOTDIR, ELOOP, ENXIO];
+
+function openDirectoryAt(dir: number, name: Buffer): number {
+  return openat.try(dir, name, openDirectory, 0);
+}
+
+/**
+ * Opens a regular file, for anything else ENXIO. A container that runs in the tree may have put a device or a FIFO in
+ * its place: to open one may have an effect, or wait for ever.
+ */
+function openFile(dir: number, name: Buffer): number {
+  const handle = openat.try(dir, name, O.PATH | O.NOFOLLOW | O.CLOEXEC, 0);
+  if (handle < 0) return handle;
+  const isFile = typeName(statOf(handle)) === 'file';
+  const fd = isFile ? openat.try(AT.FDCWD, `/proc/self/fd/${handle}`, O.RDONLY | O.CLOEXEC, 0) : -ENXIO;
+  close(handle);
+  return fd;
 }
 
 /** The first name of a file, by which hard links are told from copies. */

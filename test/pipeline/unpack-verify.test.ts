@@ -1,4 +1,7 @@
-/** md-unpack --verify of a tree beside which nothing can be made: the image is unpacked in $TMPDIR. */
+/**
+ * md-unpack --verify of a tree beside which nothing can be made, so that the image is unpacked in $TMPDIR; and of one that
+ * changes meanwhile.
+ */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -189,4 +192,28 @@ test('where $TMPDIR is closed too, the error says what it is needed for', { skip
   chownSync(rootfs, 0, 0);
   const result = await md('md-unpack', ['--verify', rootfs], { stdin: first, env, ...user });
   assert.deepEqual([result.status, result.stderr], [77, `md-unpack: ${rootfs}: permission denied (EACCES)\n`]);
+});
+
+test('a FIFO that a container puts in the place of a file at that moment is not opened', {
+  skip: needs('mkfifo'),
+}, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[{ name: 'file', data: 'x' }]]);
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
+  const [hook, fifo] = [join(directory, 'hook.cjs'), join(directory, 'fifo')];
+  await run(['mkfifo', fifo]);
+  // The name becomes bytes for each call: the first asks what it is in the tree, the second what it is in the image.
+  writeFileSync(
+    hook,
+    `const { renameSync } = require('node:fs');
+    const { from } = Buffer;
+    let calls = 0;
+    Buffer.from = (...args) => {
+      if (args[0] === 'file' && args[1] === 'latin1' && ++calls === 2) renameSync('${fifo}', '${join(rootfs, 'file')}');
+      return from(...args);
+    };`,
+  );
+  const env = { NODE_OPTIONS: `--require=${hook}` };
+  const { status, stderr } = await md('md-unpack', ['--verify', rootfs], { stdin, env, timeout: 20_000 });
+  assert.match(stderr, /^md-unpack: file: it was exchanged just now; end what changes the tree first\n$/);
+  assert.equal(status, 75);
 });
