@@ -386,6 +386,19 @@ test('a tree is removed however deep a container has made it', async (t) => {
   assert.deepEqual([readdirSync(directory), readdirSync(rootfs)], [['layers', 'rootfs', 'rootfs.json'], ['a']]);
 });
 
+test('a tree is removed however full a container has made it: names go as they are read', async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[file('a', 1)]]);
+  mkdirSync(join(rootfs, 'full'), { recursive: true });
+  for (let i = 0; i < 300; i++) writeFileSync(join(rootfs, 'full', String(i).padEnd(255, 'n')), '');
+  const { status, stderr } = await md('md-unpack', ['-x', '--force', rootfs], { stdin });
+  assert.equal(status, 0);
+  const calls = stderr
+    .split('\n')
+    .flatMap((line) => /^(getdents64|unlinkat)\(.*(?:n{200}|= [1-9])/.exec(line)?.[1] ?? []);
+  assert.match(calls.join(' '), /getdents64( unlinkat){50,} getdents64( unlinkat){50,}/);
+  assert.deepEqual([readdirSync(directory), readdirSync(rootfs)], [['layers', 'rootfs', 'rootfs.json'], ['a']]);
+});
+
 test('a tree that its filesystem cannot exchange stays, and the error says that it is no matter of --force', {
   skip: needsRoot || needs('unshare') || (!hasOverlay() && 'the kernel has no overlay filesystem'),
 }, async (t) => {

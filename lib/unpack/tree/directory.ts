@@ -8,15 +8,19 @@ export const openDirectory = O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
 
 /** The names in an open directory, without `.` and `..`. Throws `SyscallError`. */
 export function entriesOf(fd: number): ByteString[] {
-  const names: ByteString[] = [];
+  return [...readEntries(fd)];
+}
+
+/** The same, while they are read: a container may have made millions. What changes meanwhile may or may not be there. */
+export function* readEntries(fd: number): Generator<ByteString> {
   const buffer = Buffer.allocUnsafe(32 * 1024);
   for (;;) {
     const bytes = getdents64(fd, buffer, buffer.length);
-    if (bytes === 0) return names;
+    if (bytes === 0) return;
     // getdents(2), struct linux_dirent64: inode and offset (8 bytes each), record length (2), type (1), name.
     for (let at = 0; at < bytes; at += buffer.readUInt16LE(at + 16)) {
       const name = fromBytes(buffer, at + 19, buffer.indexOf(0, at + 19));
-      if (name !== '.' && name !== '..') names.push(name);
+      if (name !== '.' && name !== '..') yield name;
     }
   }
 }

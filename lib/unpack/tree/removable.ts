@@ -6,7 +6,7 @@ import { errnoName } from '../../base/failure.js';
 import { close, openat } from '../../sys/calls.js';
 import { EACCES } from '../../sys/errno.js';
 import { toBytes } from '../../tar/bytes.js';
-import { entriesOf, openDirectory } from './directory.js';
+import { openDirectory, readEntries } from './directory.js';
 import { deepest } from './remove.js';
 import { statAt, statOf } from './stat.js';
 
@@ -24,10 +24,10 @@ export function isRemovable(fd: number): boolean {
 }
 
 function canEmpty(fd: number, user: number, depth: number): boolean {
-  const names = entriesOf(fd);
-  if (names.length > 0 && statOf(fd).uid !== user && !isChangeable(fd)) return false;
-  if (depth === deepest) return true;
-  for (const name of names) {
+  const isMine = statOf(fd).uid === user || isChangeable(fd);
+  for (const name of readEntries(fd)) {
+    if (!isMine) return false;
+    if (depth === deepest) return true;
     const below = openat.try(fd, toBytes(name), openDirectory, 0);
     // When even the status cannot be read, `fd` is its own directory, which it may read but not search.
     if (below === -EACCES && (statAt(fd, name)?.uid ?? user) !== user) return false;

@@ -2,10 +2,10 @@
 import { randomBytes } from 'node:crypto';
 import { close, fchmod, lseek, openat2, openHow, renameat2, unlinkat } from '../../sys/calls.js';
 import { AT, O, RESOLVE, SEEK } from '../../sys/constants.js';
-import { EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR, EPERM } from '../../sys/errno.js';
+import { EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR, ENOTEMPTY, EPERM } from '../../sys/errno.js';
 import { SyscallError } from '../../sys/syscall.js';
 import { type ByteString, joinPath, shown, toBytes } from '../../tar/bytes.js';
-import { chmodAt, entriesOf } from './directory.js';
+import { chmodAt, entriesOf, readEntries } from './directory.js';
 
 /**
  * How much of an entry a removal keeps: `nothing`; the entry itself (`itself`), while it asks again for each entry
@@ -20,10 +20,10 @@ export interface Removal {
   gone(path: ByteString): void;
   /** Names in a directory that were left out, so that they are not on the disk: they count as removed all the same. */
   leftOut(path: ByteString): Iterable<ByteString>;
-  /** Nothing has bounded how deep the directories are. Then nothing of the entry may be kept. */
+  /** Nothing has bounded how deep the directories are, nor how full. Then nothing of the entry may be kept. */
   isUnbounded?: boolean;
-  /** Takes a directory that lies too deep out of the way, for later. Returns 0 or a negative errno. */
-  lift?(dirfd: number, name: Buffer): number;
+  /** Takes a directory that lies too deep out of the way, for later. False where that cannot be done. */
+  lift?(dirfd: number, name: Buffer): boolean;
 }
 
 /**
@@ -44,11 +44,12 @@ export function removeTree(dirfd: number, name: ByteString): void {
 function emptyInSteps(top: number, path: ByteString, how: Removal): void {
   let lifted = false;
   const lift = (dirfd: number, name: Buffer) => {
-    lifted = true;
     // The one that is moved has to be writable too: rename(2) changes its `..`.
     chmodAt(dirfd, name, 0o700);
     for (const directory of [dirfd, top]) fchmod.try(directory, 0o700);
-    return renameat2.try(dirfd, name, top, randomBytes(8).toString('hex'), 0);
+    const isMoved = renameat2.try(dirfd, name, top, randomBytes(8).toString('hex'), 0) === 0;
+    lifted ||= isMoved;
+    return isMoved;
   };
   do {
     lifted = false;
@@ -59,7 +60,7 @@ function emptyInSteps(top: number, path: ByteString, how: Removal): void {
 
 /** Empties an open directory, whose path is `path`, except for what `how` keeps. Throws `SyscallError`. */
 export function clearDirectory(fd: number, path: ByteString, how: Removal, depth = 1): void {
-  for (const name of entriesOf(fd)) removeEntry(fd, path, name, how, depth);
+  for (const name of how.isUnbounded ? readEntries(fd) : entriesOf(fd)) removeEntry(fd, path, name, how, depth);
   for (const name of how.leftOut(path)) removeEntry(fd, path, name, how, depth);
 }
 
@@ -79,27 +80,34 @@ export function removeEntry(dirfd: number, dirPath: ByteString, name: ByteString
     return false;
   }
   if (result !== -EISDIR && result !== -EPERM) throw notRemoved('unlinkat', -result, path);
-  if (depth > deepest && how.lift) {
-    const moved = how.lift(dirfd, bytes);
-    if (moved < 0) throw notRemoved('renameat2', -moved, path);
-    return true;
-  }
+  // An overlay does not move a directory of its lower layers: then that is entered after all.
+  if (depth > deepest && how.lift?.(dirfd, bytes)) return true;
   const fd = enter(dirfd, bytes, path);
   // Not a directory, so EPERM meant the file: it is immutable, or another user's in a directory with the sticky bit.
   if ((fd === -ENOTDIR || fd === -ELOOP) && result === -EPERM) throw notRemoved('unlinkat', EPERM, path);
   if (fd < 0) return false;
   try {
-    if (depth === 0 && how.isUnbounded) emptyInSteps(fd, path, how);
-    else clearDirectory(fd, path, how, depth + 1);
+    const removed = emptied(fd, path, how, depth, () =>
+      keep === 'nothing' ? unlinkat.try(dirfd, bytes, AT.REMOVEDIR) : 0,
+    );
+    if (removed < 0) throw notRemoved('unlinkat', -removed, path);
   } finally {
     close(fd);
   }
-  if (keep === 'nothing') {
-    const removed = unlinkat.try(dirfd, bytes, AT.REMOVEDIR);
-    if (removed < 0) throw notRemoved('unlinkat', -removed, path);
-    how.gone(path);
-  }
+  if (keep === 'nothing') how.gone(path);
   return true;
+}
+
+/** Empties a directory and then calls `remove`, whose result it returns. */
+function emptied(fd: number, path: ByteString, how: Removal, depth: number, remove: () => number): number {
+  for (let tries = 10; ; tries--) {
+    if (depth === 0 && how.isUnbounded) emptyInSteps(fd, path, how);
+    else clearDirectory(fd, path, how, depth + 1);
+    const result = remove();
+    // readdir(3): while entries are removed, others may be passed over.
+    if (result !== -ENOTEMPTY || !how.isUnbounded || tries === 0) return result;
+    lseek(fd, 0, SEEK.SET);
+  }
 }
 
 function notRemoved(syscall: string, errno: number, path: ByteString): SyscallError {
