@@ -1,8 +1,9 @@
 /** Namespaces, and the first steps inside them: session, keyring, host name, loopback. */
 import { close, ioctlInterface, keyctl, prctl, sethostname, setsid, socket, umask, unshare } from '../sys/calls.js';
 import { AF, CLONE, KEYCTL, PR, SIOC, SOCK } from '../sys/constants.js';
-import { Result } from '../sys/native-code/program.js';
-import { type PlanStep, step } from './step.js';
+import { EDQUOT } from '../sys/errno.js';
+import { compare, Result, returned } from '../sys/native-code/program.js';
+import { type PlanStep, type StepOptions, step } from './step.js';
 
 /**
  * The flags for clone(2). With `moves` the child first has to change its cgroup, and makes the cgroup namespace itself
@@ -28,22 +29,40 @@ export function cgroupNamespaceStep(): PlanStep {
 }
 
 export function beginningSteps(): PlanStep[] {
+  const session = step(
+    setsid,
+    [],
+    "A session without the caller's terminal: nothing here can push input into it (TIOCSTI), and Ctrl-C reaches the supervisor.",
+  );
   return [
     step(umask, [0], 'Modes are given in full from here on; the usual mask comes back at the end.'),
-    step(
-      setsid,
-      [],
-      "A session without the caller's terminal: nothing here can push input into it (TIOCSTI), and Ctrl-C reaches the supervisor.",
-    ),
-    step(
-      keyctl,
-      [KEYCTL.JOIN_SESSION_KEYRING, 0, 0, 0, 0],
-      "A session keyring of its own: the caller's keys stay outside.",
-      {
-        man: 'session-keyring(7)',
-        onError: 'continue',
-      },
-    ),
+    ...keyringSteps(session),
+    session,
+  ];
+}
+
+/** A kernel without keys is no failure, nor is a filter around this process, which keeps the command from them as well. */
+function keyringSteps(after: PlanStep): PlanStep[] {
+  const keyring = new Result('keyring');
+  const man = 'session-keyring(7)';
+  const join = (why: string, options: StepOptions) =>
+    step(keyctl, [KEYCTL.JOIN_SESSION_KEYRING, 0, 0, 0, 0], why, { man, ...options });
+  const full = step(
+    compare,
+    returned(keyring, -EDQUOT, EDQUOT),
+    'Has the user too many keys for one more? Otherwise there are none here, or this process may not ask for them.',
+    { onError: after, man },
+  );
+  return [
+    join("A session keyring of its own: the caller's keys stay outside.", {
+      saves: keyring,
+      next: after,
+      onError: full,
+    }),
+    full,
+    join("Without one of its own the container would have the caller's.", {
+      hint: 'each container has a keyring, and kernel.keys.maxkeys says how many a user may have: see /proc/key-users',
+    }),
   ];
 }
 

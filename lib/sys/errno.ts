@@ -9,6 +9,7 @@ export const {
   EAGAIN,
   EACCES,
   EBUSY,
+  EDQUOT,
   EEXIST,
   EXDEV,
   ENOTDIR,

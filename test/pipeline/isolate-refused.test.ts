@@ -322,3 +322,18 @@ test('where /proc is that of another PID namespace, no map is written for a stra
   assert.equal(status, 125);
   assert.equal((await run(['unshare', '-p', '-f', '--mount-proc', ...command])).status, 0);
 });
+
+test('a container does without a keyring of its own only where there are no keys', {
+  skip: needsContainer || needs('strace'),
+}, async (t) => {
+  const root = makeRoot(t);
+  const start = (error: string) =>
+    run(['strace', '-f', '-qq', '-o', '/dev/null', '-e', `inject=keyctl:error=${error}`, 'md-isolate', root, 'true']);
+  const { status, stderr } = await start('EDQUOT');
+  assert.match(
+    stderr,
+    /^md-isolate: keyctl\(KEYCTL_JOIN_SESSION_KEYRING, .*\): EDQUOT; .* kernel\.keys\.maxkeys says how /,
+  );
+  assert.equal(status, 125);
+  assert.equal((await start('ENOSYS')).status, 0);
+});
