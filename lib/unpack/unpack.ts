@@ -3,6 +3,7 @@
 import { Failure } from '../base/failure.js';
 import type { Layer, ManifestDocument, RootfsDocument } from '../pipe/document.js';
 import { close } from '../sys/calls.js';
+import { lackingHint } from '../sys/refusals/confinement.js';
 import { type LayerFile, ofImage } from './announced.js';
 import { LayerWriter } from './layer.js';
 import type { Limits } from './limits.js';
@@ -85,6 +86,10 @@ export async function verifyTree<L extends LayerFile>(
   });
 }
 
+/** chmod(2): that is no error. */
+const lostBits =
+  'programs that are set-group-ID, of another group than that of this process, will not be so in the tree';
+
 const foldedNames =
   'on its filesystem names that differ only in case are one: of README and readme only the later one will be there';
 
@@ -98,6 +103,8 @@ async function onStage<L extends LayerFile, T>(
   const umask = process.umask(0);
   let tree: Tree | undefined;
   if (stage.foldsCase) options.warn?.(`${stage.path}: ${foldedNames}`);
+  const lacking = lackingHint(['FSETID']);
+  if (lacking) options.warn?.(`${lostBits}: ${lacking}`);
   try {
     tree = await treeOf(layers, stage, options);
     options.progress.release();

@@ -10,6 +10,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   unlinkSync,
   writeFileSync,
@@ -283,6 +284,16 @@ test('a capability that root lacks to give a tree its owners and modes is named'
     assert.equal(status, 77);
     assert.deepEqual(readdirSync(directory), ['layers']);
   }
+});
+
+test('where root cannot make files of other groups set-group-ID a warning says so', {
+  skip: needsRoot || needs('setpriv'),
+}, async (t) => {
+  const { rootfs, stdin } = prepare(t, [[{ name: 'f', data: 'x', gid: 7, mode: 0o2755 }]]);
+  const command = ['setpriv', '--bounding-set=-fsetid', '--inh-caps=-fsetid', 'md-unpack', rootfs];
+  const { status, stderr } = await run(command, { stdin });
+  assert.match(stderr, /^md-unpack: programs that are set-group-ID, .* root is without CAP_FSETID here: .*\n$/);
+  assert.deepEqual([status, statSync(join(rootfs, 'f')).mode & 0o7777], [0, 0o755]);
 });
 
 test('where a tree cannot take the place of another one, --force says so before it unpacks', {

@@ -17,7 +17,8 @@ export function refusedHint(needed: readonly Capability[]): string | undefined {
 
 /** The hint when root is refused something for want of some of these capabilities; undefined when it has them all. */
 export function lackingHint(needed: readonly Capability[]): string | undefined {
-  const lacking = process.geteuid!() === 0 ? lackingOf(needed, ownStatus()) : [];
+  const status = kernelText('/proc/self/status');
+  const lacking = status !== undefined && process.geteuid!() === 0 ? lackingOf(needed, status) : [];
   if (lacking.length === 0) return undefined;
   const names = lacking.map((name) => `CAP_${name}`).join(' and ');
   return `root is without ${names} here: ${isUnit() ? unitHint : `--cap-add ${lacking.join(',')} gives it to a container of docker or podman`}`;
