@@ -20,8 +20,8 @@ import { outputPipes } from './terminal/sockets.js';
 import { nullDevices, refuseDirectories, statStdio, stdioPipes } from './terminal/stdio.js';
 import { readAccountFiles } from './user/accounts.js';
 import { chooseCapabilities, missingCapabilities } from './user/capabilities.js';
+import { hasNames, type Identity, identify } from './user/identity.js';
 import { chooseMaps, hasGroups, ttyGroup } from './user/userns.js';
-import { hasNames, type Identity, identify } from './user/users.js';
 
 export interface Findings {
   /** What the plan depends on. */

@@ -56,9 +56,9 @@ import { consoleSteps } from './terminal/console.js';
 import { type OutputPipe, ownerSteps, pipeSteps } from './terminal/sockets.js';
 import { nullSteps, type StdioPipe, stdioSteps } from './terminal/stdio.js';
 import { boundingSteps, capabilityStep } from './user/capabilities.js';
-import { identitySteps } from './user/identity.js';
+import { identitySteps } from './user/change-user.js';
+import type { Identity } from './user/identity.js';
 import { ownerInside } from './user/userns.js';
-import type { Identity } from './user/users.js';
 
 /** What has been found out, decided and opened for this container. */
 export interface Circumstances {

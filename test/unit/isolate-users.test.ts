@@ -10,8 +10,8 @@ import {
   defaultCapabilities,
   missingCapabilities,
 } from '../../lib/isolate/user/capabilities.js';
+import { identify } from '../../lib/isolate/user/identity.js';
 import { chooseMaps, ownerInside, ttyGroup } from '../../lib/isolate/user/userns.js';
-import { identify } from '../../lib/isolate/user/users.js';
 import { policyHint } from '../../lib/sys/refusals/confinement.js';
 import { refusal } from '../../lib/sys/refusals/refusals.js';
 import type { IdMaps } from '../../lib/sys/userns.js';

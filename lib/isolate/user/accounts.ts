@@ -11,7 +11,7 @@ import { isErrno } from '../../sys/syscall.js';
 import { whatRootIs } from '../document.js';
 import { placeInside } from '../filesystem/places.js';
 import { sideOf, type View } from '../filesystem/view.js';
-import type { AccountFiles } from './users.js';
+import type { AccountFiles } from './identity.js';
 
 /** Ample: 10,000 users have 0.6 MB. A larger file is no account file. */
 const maxBytes = 4 * 1024 * 1024;

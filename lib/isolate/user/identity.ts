@@ -1,41 +1,124 @@
-/** The change from root to the user that the command runs as: credentials(7). */
-import { setgroups, setresgid, setresuid } from '../../sys/calls.js';
-import type { IdMaps } from '../../sys/userns.js';
-import { type Hint, type PlanStep, step } from '../step.js';
-import { hasGroups, isOfRoot } from './userns.js';
-import type { Identity } from './users.js';
+/**
+ * The user that the command runs as. Names are looked up in the image's own /etc/passwd and /etc/group. Nobody has
+ * checked these: lines that make no sense are skipped, as the C library does. Sources: passwd(5), group(5), docker's
+ * `--user`.
+ */
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 
-export function identitySteps({ uid, gid, groups }: Identity, maps: IdMaps | undefined): PlanStep[] {
-  const hint = absentHint(maps);
-  return [
-    ...groupSteps(groups, maps, hint),
-    step(setresgid, [gid, gid, gid], 'Real, effective and saved: none is left to go back to.', { hint }),
-    step(setresuid, [uid, uid, uid], 'The user last, since it takes along the power to change the rest.', { hint }),
-  ];
+export interface Identity {
+  uid: number;
+  gid: number;
+  /** Supplementary groups, the primary one included: a file may deny a group, and giving that up must not help. */
+  groups: number[];
+  /** Home directory, `/` when there is no entry. */
+  home: string;
 }
 
-/** For an id that is not in the user namespace, which may be one around this process. */
-function absentHint(maps: IdMaps | undefined): Hint {
-  const granted = `${maps && hasGroups(maps) ? '' : 'with --userns range '}it has those of /etc/subuid and /etc/subgid`;
-  return (code) =>
-    code === 'EINVAL' ? `the user namespace has no such id: -u 0 is the caller, and ${granted}` : undefined;
+/** The text of the image's files; empty when there is none. */
+export interface AccountFiles {
+  passwd: string;
+  group: string;
 }
 
-function groupSteps(groups: readonly number[], maps: IdMaps | undefined, hint: Hint): PlanStep[] {
-  if (hasGroups(maps)) {
-    const why = "The caller's groups go; those that the image gives the user come.";
-    return [step(setgroups, [groups.length, listOf(groups)], why, { hint })];
+interface Account {
+  name: string;
+  uid: number;
+  gid: number;
+  home: string;
+}
+
+interface Group {
+  name: string;
+  gid: number;
+  members: string[];
+}
+
+/** The highest id that docker takes; the kernel's own limit is 2^32-2, and -1 has a meaning of its own. */
+const maxId = 2 ** 31 - 1;
+/** NGROUPS_MAX: setgroups(2). */
+const maxGroups = 65_536;
+
+/**
+ * The identity for `user`, `uid`, `user:group`, `uid:gid` or a mixture; empty means uid 0. A number is always an id,
+ * never a name. Without a group, the user has its primary group and all groups that list it. The groups in `added`
+ * always come on top. Throws `Failure` 125 for a name that the image does not know, and for
+ * more groups than there can be.
+ */
+export function identify(spec: string, files: AccountFiles, added: readonly string[] = []): Identity {
+  const [userSpec = '', groupSpec = ''] = spec.split(/:(.*)/s);
+  const account = findAccount(userSpec === '' ? '0' : userSpec, files.passwd);
+  const groups = parseGroups(files.group);
+  const further = added.map((name) => findGroup(name, groups, '--group-add'));
+  if (groupSpec !== '') {
+    const gid = findGroup(groupSpec, groups, '--user');
+    return { uid: account.uid, gid, groups: [...new Set([gid, ...further])], home: account.home };
   }
-  if (!isOfRoot(maps)) return [];
-  const why = "The caller's groups go; the user namespace has a name for none but the first.";
-  // It fails when root itself is in a user namespace that does not permit it. Then the groups stay.
-  return [step(setgroups, [1, listOf([0])], why, { onError: 'continue' })];
+  const listed = account.name === '' ? [] : groups.filter(({ members }) => members.includes(account.name));
+  const gids = new Set([account.gid, ...listed.map(({ gid }) => gid), ...further]);
+  if (gids.size > maxGroups) {
+    const why = `it has ${account.name} in ${gids.size} groups, and the kernel knows ${maxGroups} of a process`;
+    throw new Failure(Status.isolate, '/etc/group of the image', why, {
+      hint: '--user USER:GROUP takes that one alone',
+    });
+  }
+  return { uid: account.uid, gid: account.gid, groups: [...gids], home: account.home };
 }
 
-function listOf(groups: readonly number[]): Buffer {
-  const list = Buffer.alloc(4 * groups.length);
-  groups.forEach((group, i) => {
-    list.writeUInt32LE(group, 4 * i);
+/** Whether a user or a group is told by a name, which the files have to tell the number of. */
+export function hasNames(spec: string, added: readonly string[]): boolean {
+  return [...spec.split(/:(.*)/s), ...added].some((name) => /[^0-9]/.test(name));
+}
+
+function findAccount(spec: string, passwd: string): Account {
+  const accounts = parseAccounts(passwd);
+  const uid = asId(spec, '--user: user');
+  const found = accounts.find((account) => (uid === undefined ? account.name === spec : account.uid === uid));
+  if (found) return found;
+  if (uid === undefined) throw unknown('--user: user', spec, '/etc/passwd');
+  return { name: '', uid, gid: 0, home: '/' };
+}
+
+function findGroup(spec: string, groups: Group[], flag: string): number {
+  const gid = asId(spec, `${flag}: group`);
+  if (gid !== undefined) return gid;
+  const found = groups.find(({ name }) => name === spec);
+  if (!found) throw unknown(`${flag}: group`, spec, '/etc/group');
+  return found.gid;
+}
+
+function unknown(kind: string, name: string, file: string): Failure {
+  return new Failure(Status.isolate, `${kind} ${JSON.stringify(name)}`, `the image has no such name in ${file}`, {
+    hint: 'a number needs no entry there',
   });
-  return list;
+}
+
+function asId(text: string, kind: string): number | undefined {
+  if (!/^[0-9]+$/.test(text)) return undefined;
+  const id = Number(text);
+  if (id > maxId) throw new Failure(Status.isolate, `${kind} ${text}`, `ids end at ${maxId}`);
+  return id;
+}
+
+function parseAccounts(text: string): Account[] {
+  return lines(text).flatMap(([name = '', , uid = '', gid = '', , home = '']) =>
+    isId(uid) && isId(gid) ? [{ name, uid: Number(uid), gid: Number(gid), home: home === '' ? '/' : home }] : [],
+  );
+}
+
+function parseGroups(text: string): Group[] {
+  return lines(text).flatMap(([name = '', , gid = '', members = '']) =>
+    isId(gid) ? [{ name, gid: Number(gid), members: members.split(',') }] : [],
+  );
+}
+
+function lines(text: string): string[][] {
+  return text
+    .split('\n')
+    .filter((line) => line.trim() !== '' && !line.startsWith('#') && !line.includes('\0'))
+    .map((line) => line.split(':'));
+}
+
+function isId(text: string): boolean {
+  return /^[0-9]{1,10}$/.test(text) && Number(text) <= maxId;
 }

@@ -1,0 +1,41 @@
+/** The change from root to the user that the command runs as: credentials(7). */
+import { setgroups, setresgid, setresuid } from '../../sys/calls.js';
+import type { IdMaps } from '../../sys/userns.js';
+import { type Hint, type PlanStep, step } from '../step.js';
+import type { Identity } from './identity.js';
+import { hasGroups, isOfRoot } from './userns.js';
+
+export function identitySteps({ uid, gid, groups }: Identity, maps: IdMaps | undefined): PlanStep[] {
+  const hint = absentHint(maps);
+  return [
+    ...groupSteps(groups, maps, hint),
+    step(setresgid, [gid, gid, gid], 'Real, effective and saved: none is left to go back to.', { hint }),
+    step(setresuid, [uid, uid, uid], 'The user last, since it takes along the power to change the rest.', { hint }),
+  ];
+}
+
+/** For an id that is not in the user namespace, which may be one around this process. */
+function absentHint(maps: IdMaps | undefined): Hint {
+  const granted = `${maps && hasGroups(maps) ? '' : 'with --userns range '}it has those of /etc/subuid and /etc/subgid`;
+  return (code) =>
+    code === 'EINVAL' ? `the user namespace has no such id: -u 0 is the caller, and ${granted}` : undefined;
+}
+
+function groupSteps(groups: readonly number[], maps: IdMaps | undefined, hint: Hint): PlanStep[] {
+  if (hasGroups(maps)) {
+    const why = "The caller's groups go; those that the image gives the user come.";
+    return [step(setgroups, [groups.length, listOf(groups)], why, { hint })];
+  }
+  if (!isOfRoot(maps)) return [];
+  const why = "The caller's groups go; the user namespace has a name for none but the first.";
+  // It fails when root itself is in a user namespace that does not permit it. Then the groups stay.
+  return [step(setgroups, [1, listOf([0])], why, { onError: 'continue' })];
+}
+
+function listOf(groups: readonly number[]): Buffer {
+  const list = Buffer.alloc(4 * groups.length);
+  groups.forEach((group, i) => {
+    list.writeUInt32LE(group, 4 * i);
+  });
+  return list;
+}
