@@ -101,6 +101,28 @@ for (const op of Object.keys(truth) as Operator[]) {
   });
 }
 
+test('the high word of an argument opens nothing to a 32-bit call, for which the kernel drops it', () => {
+  const high = 1n << 32n;
+  const rules = (compared: Comparison) => [
+    section([{ number: 7, action: RET.ALLOW, args: [compared] }], { auditArch: x86 }),
+  ];
+  for (const op of Object.keys(truth) as Operator[]) {
+    for (const value of [0n, 40n, 0xffffffffn, 40n | high]) {
+      const sections = rules(comparison(op, value, 40n));
+      const filter = compile(sections);
+      checkFilter(filter);
+      for (const low of [0n, 39n, 40n, 41n, 0xffffffffn]) {
+        const expected = truth[op](low, BigInt.asUintN(32, value), 40n) ? RET.ALLOW : EPERM;
+        for (const args of [[low], [low | high]]) {
+          const told = `${args[0]} ${op} ${value}`;
+          assert.equal(verdict(filter, { number: 7, arch: x86, args }), expected, told);
+          assert.equal(verdictOf(sections, { number: 7, auditArch: x86, args }), expected, `by the rules: ${told}`);
+        }
+      }
+    }
+  }
+});
+
 test('all comparisons of a rule must hold', () => {
   const args = [comparison('EQ', 1n, 0n, 0), comparison('GT', 2n, 0n, 5)];
   const filter = compile([section([{ number: 7, action: RET.ALLOW, args }])]);

@@ -12,7 +12,7 @@ import { ENOSYS } from '../../sys/errno.js';
 export const operators = ['NE', 'LT', 'LE', 'EQ', 'GE', 'GT', 'MASKED_EQ'] as const;
 export type Operator = (typeof operators)[number];
 
-/** A condition on one argument, all 64 bits of it. MASKED_EQ: `(argument & value) == (valueTwo & value)`. */
+/** A condition on one argument, all bits that the architecture has. MASKED_EQ: `(argument & value) == (valueTwo & value)`. */
 export interface Comparison {
   /** 0 to 5. */
   index: number;
@@ -44,14 +44,26 @@ export interface Section {
   highest: number;
 }
 
+/**
+ * Whether an architecture has arguments of 32 bits, as libseccomp takes it. The kernel drops the high words of such a
+ * call, but shows them to a filter: a program of 64 bits that makes the call may have anything in them.
+ */
+function isNarrow({ auditArch }: Section): boolean {
+  return (auditArch & audit64Bit) === 0;
+}
+
+/** __AUDIT_ARCH_64BIT, `linux/audit.h`. */
+const audit64Bit = 0x80000000;
+
 /** What a filter made of these sections returns for a call; undefined for an architecture without a section. */
 export function verdictOf(sections: readonly Section[], call: Call): number | undefined {
   const section = sections.find(({ auditArch }) => auditArch === call.auditArch);
   if (!section) return undefined;
   if (call.number > section.highest) return section.newerAction;
   const mine = section.rules.filter(({ number }) => number === call.number);
+  const bits = isNarrow(section) ? 32 : 64;
   const rule =
-    mine.find(({ args }) => args.length === 0) ?? mine.find(({ args }) => args.every((arg) => holds(arg, call)));
+    mine.find(({ args }) => args.length === 0) ?? mine.find(({ args }) => args.every((arg) => holds(arg, call, bits)));
   return rule?.action ?? section.defaultAction;
 }
 
@@ -62,8 +74,10 @@ export interface Call {
   args: readonly bigint[];
 }
 
-function holds({ index, op: operator, value, valueTwo }: Comparison, { args }: Call): boolean {
-  const argument = args[index]!;
+function holds({ index, op: operator, ...full }: Comparison, { args }: Call, bits: number): boolean {
+  const argument = BigInt.asUintN(bits, args[index]!);
+  const value = BigInt.asUintN(bits, full.value);
+  const valueTwo = BigInt.asUintN(bits, full.valueTwo);
   switch (operator) {
     case 'EQ':
       return argument === value;
@@ -194,7 +208,7 @@ export function compile(sections: readonly Section[]): Buffer {
 }
 
 function compileSection(out: Assembler, section: Section): Label {
-  const entry = search(out, rangesOf(section));
+  const entry = search(out, rangesOf(section), isNarrow(section));
   // No profile has rules for the numbers of x32. The filter answers as a kernel without x32 would.
   if (section.auditArch === x64Audit) out.branch(op.ge, x32Bit, out.returns(RET.ERRNO | ENOSYS), entry);
   else out.goOn(entry);
@@ -234,26 +248,27 @@ function rangesOf({ rules, defaultAction, newerAction, highest }: Section): Rang
 const none: readonly Rule[] = [];
 
 /** Binary search with the number in the accumulator. */
-function search(out: Assembler, ranges: Range[], from = 0, to = ranges.length): Label {
-  if (to - from === 1) return decide(out, ranges[from]!);
+function search(out: Assembler, ranges: Range[], narrow: boolean, from = 0, to = ranges.length): Label {
+  if (to - from === 1) return decide(out, ranges[from]!, narrow);
   const half = (from + to) >> 1;
-  const above = search(out, ranges, half, to);
-  const below = search(out, ranges, from, half);
+  const above = search(out, ranges, narrow, half, to);
+  const below = search(out, ranges, narrow, from, half);
   return out.branch(op.ge, ranges[half]!.start, above, below);
 }
 
-function decide(out: Assembler, { rules, otherwise }: Range): Label {
+function decide(out: Assembler, { rules, otherwise }: Range, narrow: boolean): Label {
   let next = out.returns(otherwise);
   for (const { args, action } of rules.toReversed()) {
     let holds = out.returns(action);
-    for (const arg of args.toReversed()) holds = compare(out, arg, holds, next);
+    for (const arg of args.toReversed()) holds = compare(out, arg, narrow, holds, next);
     next = holds;
   }
   return next;
 }
 
-/** BPF compares 32 bits at a time: the high words decide, and where they are equal the low ones. */
-function compare(out: Assembler, { index, op: operator, value, valueTwo }: Comparison, yes: Label, no: Label): Label {
+/** BPF compares 32 bits at a time: the high words decide, and where they are equal, or `narrow`, the low ones. */
+function compare(out: Assembler, comparison: Comparison, narrow: boolean, yes: Label, no: Label): Label {
+  const { index, op: operator, value, valueTwo } = comparison;
   const low = data.args + 8 * index;
   const high = low + 4;
   const [valueHigh, valueLow] = words(value);
@@ -261,12 +276,14 @@ function compare(out: Assembler, { index, op: operator, value, valueTwo }: Compa
   const equal = (yes: Label, no: Label) => {
     out.branch(op.eq, valueLow, yes, no);
     const lowWord = out.emit(op.load, low);
+    if (narrow) return lowWord;
     out.branch(op.eq, valueHigh, lowWord, no);
     return out.emit(op.load, high);
   };
   const ordered = (code: number, yes: Label, no: Label) => {
     out.branch(code, valueLow, yes, no);
     const lowWord = out.emit(op.load, low);
+    if (narrow) return lowWord;
     const notGreater = out.branch(op.eq, valueHigh, lowWord, no);
     out.branch(op.gt, valueHigh, yes, notGreater);
     return out.emit(op.load, high);
@@ -276,7 +293,7 @@ function compare(out: Assembler, { index, op: operator, value, valueTwo }: Compa
     out.branch(op.eq, wantLow, yes, no);
     out.emit(op.and, valueLow);
     const lowWord = out.emit(op.load, low);
-    if (valueHigh === 0) return lowWord;
+    if (narrow || valueHigh === 0) return lowWord;
     out.branch(op.eq, wantHigh, lowWord, no);
     out.emit(op.and, valueHigh);
     return out.emit(op.load, high);
