@@ -8,6 +8,7 @@
  * no Node, which under sudo is so for one below /home, and start it with `--`. Without that, Node would look for
  * `--env-file` and similar flags in the whole command line, the words for a container's command included, and obey
  * NODE_OPTIONS in such a file. `#!/usr/bin/env -S node --` does not work with busybox's env.
+ * They also tell md-isolate the soft limit of open files, which Node raises before the first line of JavaScript.
  */
 
 function cannotStart(why: string): never {

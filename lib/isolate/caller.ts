@@ -27,13 +27,13 @@ export function callerOf(): Caller {
 }
 
 /**
- * RLIMIT_NOFILE for the command. Node raises its own soft limit to the hard one at its start. The old value is taken
- * from the parent process, usually a shell; where that may not be asked, it is 1024, as systemd and docker set it.
+ * RLIMIT_NOFILE for the command. Node raises its own soft limit to the hard one at its start. The old value is what the
+ * shell in front of Node saw (cmd/build/launcher-head).
  */
 function openFileLimit(): ResourceLimit {
+  const soft = softBefore(process.env.MD_OPEN_FILES);
+  delete process.env.MD_OPEN_FILES;
   const value = Buffer.alloc(16);
-  const known = !isErrno(prlimit64.try(process.ppid, RLIMIT.NOFILE, null, value));
-  const soft = known ? value.readBigUInt64LE(0) : 1024n;
   try {
     prlimit64(0, RLIMIT.NOFILE, null, value);
   } catch (error) {
@@ -42,6 +42,18 @@ function openFileLimit(): ResourceLimit {
   const hard = value.readBigUInt64LE(8);
   value.writeBigUInt64LE(soft < hard ? soft : hard, 0);
   return { resource: RLIMIT.NOFILE, value };
+}
+
+/**
+ * Without that shell it is the limit of the parent process, which may be another: systemd has a higher one than its
+ * services. Where the parent may not be asked, it is 1024, as systemd and docker set it.
+ */
+function softBefore(seen: string | undefined): bigint {
+  if (seen === 'unlimited') return BigInt.asUintN(64, -1n);
+  if (seen && /^\d+$/.test(seen)) return BigInt(seen);
+  const value = Buffer.alloc(16);
+  const known = !isErrno(prlimit64.try(process.ppid, RLIMIT.NOFILE, null, value));
+  return known ? value.readBigUInt64LE(0) : 1024n;
 }
 
 /** Whether a descriptor is a terminal, tested as isatty(3) does it. Node's own function would load several modules. */

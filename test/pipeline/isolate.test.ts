@@ -73,6 +73,14 @@ test('the soft limit of open files is that of the caller, not the one that Node 
   assert.deepEqual([soft, hard], ['321', callers]);
 });
 
+test('the soft limit of open files may be lower than that of the parent, as in a unit of systemd', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const line = '(ulimit -Sn 321; exec md-isolate -e MD_OPEN_FILES "$1" sh -c "ulimit -Sn; env"); ulimit -Sn';
+  const { stdout } = await shell(line, [root]);
+  assert.match(stdout, /^321\n/);
+  assert.doesNotMatch(stdout, /MD_OPEN_FILES|\n321\n/);
+});
+
 test('the status is that of the command, and 128 + n for a signal', { skip }, async (t) => {
   const root = makeRoot(t);
   assert.equal((await inside(root, 'exit 7')).status, 7);
