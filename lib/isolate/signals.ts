@@ -15,6 +15,7 @@ const forwarded: readonly NodeJS.Signals[] = [
   'SIGUSR1',
   'SIGUSR2',
   'SIGALRM',
+  'SIGPWR',
   'SIGCONT',
   'SIGWINCH',
 ];

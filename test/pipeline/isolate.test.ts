@@ -73,7 +73,9 @@ test('the soft limit of open files is that of the caller, not the one that Node 
   assert.deepEqual([soft, hard], ['321', callers]);
 });
 
-test('the soft limit of open files may be lower than that of the parent, as in a unit of systemd', { skip }, async (t) => {
+test('the soft limit of open files may be lower than that of the parent, as in a unit of systemd', {
+  skip,
+}, async (t) => {
   const root = makeRoot(t);
   const line = '(ulimit -Sn 321; exec md-isolate -e MD_OPEN_FILES "$1" sh -c "ulimit -Sn; env"); ulimit -Sn';
   const { stdout } = await shell(line, [root]);
@@ -100,14 +102,16 @@ test('a current directory that was removed stands in the way of relative paths o
   assert.match((await there('-v', './a:/a', root, 'true')).stderr, /^md-isolate: --volume .*: \.\/a: no such file/m);
 });
 
-test('SIGTERM reaches the command, and its handler decides the status', { skip }, async (t) => {
-  const root = makeRoot(t);
-  const script = 'trap "echo caught; exit 9" TERM; echo ready; while :; do sleep 0.05; done';
-  const line =
-    'md-isolate "$1" sh -c "$2" > "$3" & p=$!; while ! grep -q ready "$3"; do sleep 0.05; done; kill -TERM $p; wait $p; echo $?; cat "$3"';
-  const { stdout } = await shell(line, [root, script, join(root, '../out')]);
-  assert.equal(stdout, '9\nready\ncaught\n');
-});
+for (const signal of ['TERM', 'PWR']) {
+  test(`SIG${signal} reaches the command, and its handler decides the status`, { skip }, async (t) => {
+    const root = makeRoot(t);
+    const script = `trap "echo caught; exit 9" ${signal}; echo ready; while :; do sleep 0.05; done`;
+    const line =
+      'md-isolate "$1" sh -c "$2" > "$3" & p=$!; while ! grep -q ready "$3"; do sleep 0.05; done; kill -$4 $p; wait $p; echo $?; cat "$3"';
+    const { stdout } = await shell(line, [root, script, join(root, '../out'), signal]);
+    assert.equal(stdout, '9\nready\ncaught\n');
+  });
+}
 
 test('the host sees nothing of the mounts: before, during, after', { skip }, async (t) => {
   const root = makeRoot(t);
