@@ -1,8 +1,10 @@
 /** The filter of a real container: what it refuses, and that it can be named afterwards. As root. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { narrowProgram } from '../support/narrow-program.js';
 import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
 import { md, scratch } from '../support/run.js';
 
@@ -16,6 +18,19 @@ test('the default filter is there, unconfined and privileged have none', { skip 
   assert.equal(await output(root, mode, ['-u', 'user']), '2');
   assert.equal(await output(root, mode, ['--seccomp', 'unconfined']), '0');
   assert.equal(await output(root, mode, ['--privileged']), '0');
+});
+
+test('a program of 32 bits runs behind the default filter, and behind one for 64 bits alone it is killed', {
+  skip,
+}, async (t) => {
+  const root = makeRoot(t);
+  const program = join(root, 'bin/narrow');
+  writeFileSync(program, narrowProgram(process.arch === 'arm64' ? 'arm64' : 'x64'), { mode: 0o755 });
+  if (spawnSync(program).error) return t.skip('this processor or kernel runs no programs of 32 bits');
+  assert.equal(await output(root, 'narrow'), '32 bits');
+  const profile = join(scratch(t), 'profile.json');
+  writeFileSync(profile, JSON.stringify({ defaultAction: 'SCMP_ACT_ALLOW' }));
+  assert.equal((await inside(root, 'narrow', ['--seccomp', profile])).status, 128 + 31);
 });
 
 test('a profile in a file refuses with its own error', { skip }, async (t) => {

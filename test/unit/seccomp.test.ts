@@ -9,7 +9,7 @@ import {
   type Section,
   verdictOf,
 } from '../../lib/isolate/seccomp/bpf.js';
-import { type ProfileSource, seccompFilter } from '../../lib/isolate/seccomp/filter.js';
+import { type ProfileSource, seccompFilter, seccompRules } from '../../lib/isolate/seccomp/filter.js';
 import type { Target } from '../../lib/isolate/seccomp/profile.js';
 import { syscallNumbers } from '../../lib/isolate/seccomp/syscall-numbers.js';
 import { exit_group, prctl, seccomp, umask, unshare, wait4 } from '../../lib/sys/calls.js';
@@ -21,6 +21,7 @@ import { failure } from '../support/failure.js';
 const x64 = 0xc000003e;
 const x86 = 0x40000003;
 const arm64 = 0xc00000b7;
+const arm32 = 0x40000028;
 const EPERM = RET.ERRNO | 1;
 const ENOSYS = RET.ERRNO | 38;
 const EINVAL = RET.ERRNO | 22;
@@ -198,6 +199,23 @@ test('the default profile allows everyday calls on each architecture', () => {
     assert.equal(on(filter, name), RET.ALLOW, name);
     assert.equal(verdict(filter, { number: syscallNumbers('x86').get(name)!, arch: x86 }), RET.ALLOW, name);
     assert.equal(verdict(arm, { number: syscallNumbers('arm64').get(name)!, arch: arm64 }), RET.ALLOW, name);
+    assert.equal(verdict(arm, { number: syscallNumbers('arm').get(name)!, arch: arm32 }), RET.ALLOW, name);
+  }
+});
+
+test('calls that arm alone has, by numbers far above, do not make newer calls old ones', () => {
+  const rules = seccompRules('default', { ...target, arch: 'arm64' }).sections;
+  const filter = compile(rules);
+  const expected: [number: number, action: number][] = [
+    [472, ENOSYS],
+    [0xf0001, RET.ALLOW], // breakpoint
+    [0xf0003, ENOSYS], // usr26
+    [0xf0005, RET.ALLOW], // set_tls
+    [0xf0006, ENOSYS],
+  ];
+  for (const [number, action] of expected) {
+    assert.equal(verdict(filter, { number, arch: arm32 }), action, String(number));
+    assert.equal(verdictOf(rules, { number, auditArch: arm32, args: [] }), action, String(number));
   }
 });
 
@@ -356,6 +374,13 @@ test('x86 programs run on x64 only when the profile has their architecture', () 
   assert.equal(verdict(filterOf(fromJson(rules)), x86Read), RET.KILL_PROCESS);
   assert.equal(verdict(filterOf(fromJson({ ...rules, archMap: map })), x86Read), RET.ALLOW);
   assert.equal(verdict(filterOf(fromJson({ ...rules, architectures: ['SCMP_ARCH_X86'] })), x86Read), RET.ALLOW);
+});
+
+test('arm programs run on arm64 only when the profile has their architecture', () => {
+  const rules = { defaultAction: 'SCMP_ACT_ERRNO', syscalls: [{ names: ['read'], action: 'SCMP_ACT_ALLOW' }] };
+  const on = (profile: object) => verdict(filterOf(fromJson(profile), { arch: 'arm64' }), { number: 3, arch: arm32 });
+  assert.equal(on({ ...rules, architectures: ['SCMP_ARCH_X86'] }), RET.KILL_PROCESS);
+  assert.equal(on({ ...rules, architectures: ['SCMP_ARCH_ARM'] }), RET.ALLOW);
 });
 
 const wrongProfiles: [what: string, profile: unknown, message: RegExp][] = [

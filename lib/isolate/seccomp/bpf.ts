@@ -39,7 +39,7 @@ export interface Section {
    */
   rules: readonly Rule[];
   defaultAction: number;
-  /** For the numbers above `highest`: calls that are newer than the profile. */
+  /** For the numbers above `highest` that have no rule: calls that are newer than the profile. */
   newerAction: number;
   highest: number;
 }
@@ -59,12 +59,11 @@ const audit64Bit = 0x80000000;
 export function verdictOf(sections: readonly Section[], call: Call): number | undefined {
   const section = sections.find(({ auditArch }) => auditArch === call.auditArch);
   if (!section) return undefined;
-  if (call.number > section.highest) return section.newerAction;
   const mine = section.rules.filter(({ number }) => number === call.number);
   const bits = isNarrow(section) ? 32 : 64;
   const rule =
     mine.find(({ args }) => args.length === 0) ?? mine.find(({ args }) => args.every((arg) => holds(arg, call, bits)));
-  return rule?.action ?? section.defaultAction;
+  return rule?.action ?? (call.number > section.highest ? section.newerAction : section.defaultAction);
 }
 
 export interface Call {
@@ -224,16 +223,17 @@ interface Range {
 
 /** All numbers in ascending ranges. Neighbours with the same outcome share a range, which keeps the search short. */
 function rangesOf({ rules, defaultAction, newerAction, highest }: Section): Range[] {
-  const byNumber: Rule[][] = [];
+  const byNumber = new Map<number, Rule[]>();
   for (const rule of rules) {
-    const known = byNumber[rule.number];
+    const known = byNumber.get(rule.number);
     if (known) known.push(rule);
-    else byNumber[rule.number] = [rule];
+    else byNumber.set(rule.number, [rule]);
   }
+  const starts = new Set([0, highest + 1, ...[...byNumber.keys()].flatMap((number) => [number, number + 1])]);
   const ranges: Range[] = [];
   let last: Range | undefined;
-  for (let start = 0; start <= highest + 1; start++) {
-    const mine = byNumber[start] ?? none;
+  for (const start of [...starts].sort((a, b) => a - b)) {
+    const mine = byNumber.get(start) ?? none;
     const always =
       mine.length === 1 && mine[0]!.args.length === 0 ? mine[0] : mine.find(({ args }) => args.length === 0);
     const otherwise = always ? always.action : start > highest ? newerAction : defaultAction;

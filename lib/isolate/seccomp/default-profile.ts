@@ -3,7 +3,7 @@
  *
  * Which calls docker allows, with which capability and which arguments, is a fact that its users rely on, so this
  * profile agrees with docker's on it. Source: moby/profiles, seccomp v0.2.3 (June 2026), the profile of Docker 29; a
- * change there is worth following. Names that only exist on 32-bit machines are for x86 programs on x64.
+ * change there is worth following. Names that only exist on 32-bit machines are for x86 programs on x64, and for arm programs on arm64.
  */
 import { ENOSYS, EPERM } from '../../sys/errno.js';
 import { type Comparison, RET } from './bpf.js';
@@ -143,7 +143,7 @@ function allow(names: string, more: Omit<Entry, 'names' | 'action'> = {}): Entry
 
 export const defaultProfile: Profile = {
   defaultAction: RET.ERRNO | EPERM,
-  architectures: ['SCMP_ARCH_X86'],
+  architectures: ['SCMP_ARCH_X86', 'SCMP_ARCH_ARM'],
   entries: [
     ...harmless.map(([, names]) => allow(names)),
     ...privileged.map(([capability, names]) => allow(names, { includes: { caps: [capability] } })),

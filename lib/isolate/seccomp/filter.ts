@@ -2,10 +2,15 @@
 import { type Comparison, compile, type Rule, type Section, x64Audit } from './bpf.js';
 import { defaultProfile } from './default-profile.js';
 import { type Entry, entriesFor, newerAction, type Profile, parseProfile, type Target } from './profile.js';
-import { type SyscallArch, syscallNumbers } from './syscall-numbers.js';
+import { firstPrivate, type SyscallArch, syscallNumbers } from './syscall-numbers.js';
 
 /** AUDIT_ARCH_* of `linux/audit.h`. */
-export const auditArch: Record<SyscallArch, number> = { x64: x64Audit, arm64: 0xc00000b7, x86: 0x40000003 };
+export const auditArch: Record<SyscallArch, number> = {
+  x64: x64Audit,
+  arm64: 0xc00000b7,
+  x86: 0x40000003,
+  arm: 0x40000028,
+};
 
 /** `default`, or a profile file's text with its name for messages. */
 export type ProfileSource = 'default' | { name: string; text: string };
@@ -37,9 +42,13 @@ export function seccompRules(source: ProfileSource, target: Target): Rules {
   return { sections, flags: profile.flags };
 }
 
-/** The machine's own architecture, and those beside it that the profile names and this program knows. */
+/** Whose programs, of 32 bits, the processor and the kernel may run beside their own. */
+const narrow = { x64: ['SCMP_ARCH_X86', 'x86'], arm64: ['SCMP_ARCH_ARM', 'arm'] } as const;
+
+/** The machine's own architecture, and the one of 32 bits when the profile names it. */
 function architectures(profile: Profile, { arch }: Target): SyscallArch[] {
-  return arch === 'x64' && profile.architectures.includes('SCMP_ARCH_X86') ? ['x64', 'x86'] : [arch];
+  const [name, beside] = narrow[arch];
+  return profile.architectures.includes(name) ? [arch, beside] : [arch];
 }
 
 function section(profile: Profile, entries: Entry[], arch: SyscallArch): Section {
@@ -59,7 +68,7 @@ function section(profile: Profile, entries: Entry[], arch: SyscallArch): Section
     rules,
     defaultAction: profile.defaultAction,
     newerAction: newerAction(profile),
-    highest: Math.max(0, ...rules.map(({ number }) => number)),
+    highest: Math.max(0, ...rules.map(({ number }) => number).filter((number) => number < firstPrivate)),
   };
 }
 
