@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { probeCgroups } from '../../lib/isolate/limits/cgroup.js';
 import { needsControllers } from '../support/controllers.js';
+import { callOf } from '../support/injected-call.js';
 import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
 import { killAfterwards, md, needs, run, shell } from '../support/run.js';
 
@@ -73,7 +74,7 @@ for (const error of ['EACCES', 'EROFS', 'ENODEV', 'EINVAL']) {
   test(`a cgroup that cannot be removed (${error}) is told, and the status is that of the command`, {
     skip: skip || needsControllers('pids') || needs('strace'),
   }, async (t) => {
-    const strace = `strace -f -qq -o /dev/null -e inject=rmdir:error=${error}`;
+    const strace = `strace -f -qq -o /dev/null -e inject=${callOf('rmdir')}:error=${error}`;
     const { status, stderr } = await shell(`${strace} md-isolate --pids-limit 9 "$1" sh -c "exit 3"`, [makeRoot(t)]);
     assert.match(stderr, new RegExp(`^md-isolate: removing the cgroup /.*/md-\\d+-\\d+: .* \\(${error}\\)\n$`));
     assert.equal(status, 3);
@@ -85,7 +86,7 @@ for (const error of ['EACCES', 'EROFS', 'ENODEV', 'EINVAL']) {
 test('a cgroup that somebody else has removed is no failure', {
   skip: skip || needsControllers('pids') || needs('strace'),
 }, async (t) => {
-  const strace = 'strace -f -qq -o /dev/null -e inject=rmdir:error=ENOENT';
+  const strace = `strace -f -qq -o /dev/null -e inject=${callOf('rmdir')}:error=ENOENT`;
   const { status, stderr } = await shell(`${strace} md-isolate --pids-limit 9 "$1" sh -c "exit 3"`, [makeRoot(t)]);
   assert.deepEqual([status, stderr], [3, '']);
   await md('md-isolate', ['--pids-limit', '9', makeRoot(t), 'true']);

@@ -17,6 +17,7 @@ import { type TestContext, test } from 'node:test';
 import { ownMark } from '../../lib/sys/proc/process-mark.js';
 import { digestOf } from '../support/content.js';
 import { type BuiltImage, image, index, layer, mediaTypes, put } from '../support/image.js';
+import { callOf } from '../support/injected-call.js';
 import { type Registry, registryFor } from '../support/registry.js';
 import { makeRoot, needsContainer, until } from '../support/rootfs.js';
 import {
@@ -140,7 +141,8 @@ test('a name whose link the filesystem does not show, as sshfs, is no fault of t
   const name = await put('demo', imageOf('first\n'));
   await pull(name);
   const link = join(home, 'rootfs', name);
-  const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-P', link, '-e', 'inject=readlink:error=EPERM'];
+  const inject = `inject=${callOf('readlink')}:error=EPERM`;
+  const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-P', link, '-e', inject];
   const { status, stderr } = await run([...strace, 'md-prune'], { env: { MD_HOME: home } });
   // strace has a word on the path as well.
   assert.ok(stderr.endsWith(`\nmd-prune: ${link}: operation not permitted (EPERM)\n`), stderr);
