@@ -66,7 +66,8 @@ test-nodes: build ## these on other releases of Node, which npm fetches
 			$(node-tests:%=dist/test/%.test.js) || exit; \
 	done
 
-# What depends on the kernel and on systemd: cgroup v2, AppArmor, all capabilities, sessions of users.
+# What depends on the kernel and on systemd: cgroup v2, AppArmor, all capabilities, sessions of users. With ARCH=arm64 it
+# also tells what differs by processor.
 machine-tests := pipeline/cgroup-v2 pipeline/cgroup pipeline/isolate pipeline/isolate-container pipeline/isolate-layer \
 	pipeline/isolate-limits pipeline/isolate-refused pipeline/isolate-rootless pipeline/isolate-seccomp \
 	pipeline/isolate-trace hostile/isolate
