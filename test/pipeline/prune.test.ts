@@ -355,7 +355,9 @@ test('the layers of a pull stay until the next stage has begun, however late tha
   const it = await site(t);
   const name = await it.put('library/demo', imageOf('demo\n'));
   const tree = join(it.home, '../tree');
-  const script = 'md-fetch-layer "$1" | { sleep 0.7; md-prune --all >&2; echo "prune: $?"; md-unpack --path "$2"; }';
+  const script = `md-fetch-layer "$1" | {
+      for _ in $(seq 999); do ls "$MD_HOME"/partial/pulling.* && break; sleep 0.05; done >&2; sleep 0.7
+      md-prune --all >&2; echo "prune: $?"; md-unpack --path "$2"; }`;
   const { status, stdout, stderr } = await shell(script, [name, tree], { env: { MD_HOME: it.home } });
   assert.equal(status, 0, stderr);
   assert.equal(stdout, `prune: 75\n${tree}\n`);
