@@ -70,7 +70,9 @@ main(
   },
 );
 
-/** The full name of an image, as md-token writes it; or what another program has called it, where only that is known. */
+/**
+ * The full name of an image, as md-token writes it; or what another program has called it, where only that is known.
+ */
 function nameOf(image: string, known: Set<string>): string {
   const reference = tryReference(image);
   const isAsGiven = known.has(image) && !(reference && known.has(formatReference(reference)));

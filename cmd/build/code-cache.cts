@@ -1,6 +1,6 @@
 /**
- * A step of the build: for each bundle given (NAME.js) writes V8's code cache (NAME.ARCH.cache) for the Node that runs this.
- * Functions are compiled eagerly, so that the cache holds them all and not only what a first run would reach.
+ * A step of the build: for each bundle given (NAME.js) writes V8's code cache (NAME.ARCH.cache) for the Node that runs
+ * this. Functions are compiled eagerly, so that the cache holds them all and not only what a first run would reach.
  */
 import fs = require('node:fs');
 import v8 = require('node:v8');

@@ -1,6 +1,6 @@
 /**
- * Starts the bundle beside it: NAME.cjs runs NAME.js. With NAME.ARCH.cache, which the build makes, V8 need not parse and
- * compile it again, which saves 8 to 12 ms. V8 refuses a cache that another version of V8 has made, or that is for
+ * Starts the bundle beside it: NAME.cjs runs NAME.js. With NAME.ARCH.cache, which the build makes, V8 need not parse
+ * and compile it again, which saves 8 to 12 ms. V8 refuses a cache that another version of V8 has made, or that is for
  * another source; then the command starts as without one. It takes one that was made on another architecture, and
  * crashes. Therefore the name says for which one it is.
  *
@@ -17,8 +17,8 @@ function cannotStart(why: string): never {
   process.exit(name === 'md-isolate' ? 125 : 70);
 }
 
-// Stable distributions have older ones, which would fail later and call it a fault of the program. This comes first, since
-// some of them do not know `node:fs`.
+// Stable distributions have older ones, which would fail later and call it a fault of the program. This comes first,
+// since some of them do not know `node:fs`.
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 if (major < 20 || (major === 20 && minor < 18)) {
   cannotStart(`Node.js ${process.versions.node} is too old; 20.18 or later is needed`);
@@ -37,8 +37,8 @@ type Bundle = (
 ) => void;
 
 /**
- * Both files are read into the same memory, since the first touch of a page takes the kernel longer than filling it. The
- * size is more than twice that of the largest file; pages that are never touched cost nothing.
+ * Both files are read into the same memory, since the first touch of a page takes the kernel longer than filling it.
+ * The size is more than twice that of the largest file; pages that are never touched cost nothing.
  */
 const memory = Buffer.allocUnsafeSlow(4 << 20);
 

@@ -30,7 +30,9 @@ export function fishCompletion({ name, operands, flags }: Command): string {
   ].join('\n');
 }
 
-/** A function that says whether the words before the cursor have no operand yet. What argparse refuses ends in a flag. */
+/**
+ * A function that says whether the words before the cursor have no operand yet. What argparse refuses ends in a flag.
+ */
 function isBefore(name: string, flags: Flag[]): string {
   const specs = flags.map(({ name, alias, value }) => `${alias ? `${alias}/` : ''}${name}${value ? '=+' : ''}`);
   return [

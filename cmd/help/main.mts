@@ -1,6 +1,6 @@
 /**
- * A step of the build: writes what belongs below share, man pages and completions, into the directory that is named first,
- * for the commands that are named behind it by their paths.
+ * A step of the build: writes what belongs below share, man pages and completions, into the directory that is named
+ * first, for the commands that are named behind it by their paths.
  */
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';

@@ -1,4 +1,7 @@
-/** Digests of content, as the image specification writes them: `sha256:HEX`. Source: image-spec, descriptor.md, "Digests". */
+/**
+ * Digests of content, as the image specification writes them: `sha256:HEX`. Source: image-spec, descriptor.md,
+ * "Digests".
+ */
 import { createHash } from 'node:crypto';
 
 /** The algorithm of a digest, by the name that Node has for it. */

@@ -13,44 +13,44 @@ const patience = 4;
 const [hashed, taken, countBytes] = [0, 1, 8];
 
 export class HashTurns {
-  readonly #counts: Int32Array;
-  readonly #hash: Sha256;
-  #offered = 0;
+  private readonly counts: Int32Array;
+  private readonly sha256: Sha256;
+  private offered = 0;
 
   /** The same turns in the other thread, given their memory. Only where `hasSha256()`. */
   constructor(readonly memory: SharedArrayBuffer) {
-    this.#counts = new Int32Array(memory, 0, 2);
-    this.#hash = new Sha256(Buffer.from(memory, countBytes, contextBytes));
+    this.counts = new Int32Array(memory, 0, 2);
+    this.sha256 = new Sha256(Buffer.from(memory, countBytes, contextBytes));
   }
 
   static begin(): HashTurns {
     const turns = new HashTurns(new SharedArrayBuffer(countBytes + contextBytes));
-    turns.#hash.begin();
+    turns.sha256.begin();
     return turns;
   }
 
   /** Called by the producer with each block. Hashes it if there is time and it is its turn; returns whether it did. */
   offer(block: Buffer): boolean {
-    const before = this.#offered++;
-    const isBehind = before - Atomics.load(this.#counts, taken) >= patience;
-    if (!isBehind || Atomics.load(this.#counts, hashed) !== before) return false;
+    const before = this.offered++;
+    const isBehind = before - Atomics.load(this.counts, taken) >= patience;
+    if (!isBehind || Atomics.load(this.counts, hashed) !== before) return false;
     this.hash(block);
     return true;
   }
 
   /** Hashes a block. All blocks before it have to be hashed already. */
   hash(block: Buffer): void {
-    this.#hash.update(block);
-    Atomics.add(this.#counts, hashed, 1);
+    this.sha256.update(block);
+    Atomics.add(this.counts, hashed, 1);
   }
 
   /** Called by the reader when it is done with a block. */
   took(): void {
-    Atomics.add(this.#counts, taken, 1);
+    Atomics.add(this.counts, taken, 1);
   }
 
   /** The digest in hexadecimal. To be called once, when all blocks are hashed. */
   digest(): string {
-    return this.#hash.end();
+    return this.sha256.end();
   }
 }

@@ -124,7 +124,9 @@ export class FrameWalker {
     else throw this.damaged('other data follows the zstd data');
   }
 
-  /** RFC 8878, 3.1.1.2: last block (1 bit), type (2 bits), size (21 bits); a block of one repeated byte has that byte. */
+  /**
+   * RFC 8878, 3.1.1.2: last block (1 bit), type (2 bits), size (21 bits); a block of one repeated byte has that byte.
+   */
   private blockComplete(header: number): void {
     const type = (header >> 1) & 3;
     if (type === 3) throw this.damaged('the zstd data is damaged');

@@ -18,18 +18,18 @@ export interface LayersRequest {
 /** Fetches the layers of an image into the store. */
 export class LayerFetch {
   /** The path of each layer that is verified and on disk, by digest. */
-  readonly #paths = new Map<string, string>();
-  readonly #queue: Iterator<Descriptor>;
-  readonly #workers: Promise<void>[] = [];
-  #tell = () => {};
+  private readonly paths = new Map<string, string>();
+  private readonly queue: Iterator<Descriptor>;
+  private readonly workers: Promise<void>[] = [];
+  private tell = () => {};
 
   /** Begins with one download fewer than `jobs`, since the config is still being fetched. */
   constructor(private readonly request: LayersRequest) {
     const { manifest, jobs } = request;
     // The same layer may come twice in one image: it is fetched once.
     const wanted = new Map(manifest.layers.map((layer) => [layer.digest, layer]));
-    this.#queue = wanted.values();
-    for (let others = Math.min(jobs - 1, wanted.size); others > 0; others--) this.#work();
+    this.queue = wanted.values();
+    for (let others = Math.min(jobs - 1, wanted.size); others > 0; others--) this.work();
   }
 
   /**
@@ -40,31 +40,31 @@ export class LayerFetch {
     const { layers } = this.request.manifest;
     const diffIDs = config.rootfs.diff_ids;
     let announced = 0;
-    this.#tell = () => {
+    this.tell = () => {
       for (; announced < layers.length; announced++) {
         const { digest, mediaType, size } = layers[announced]!;
-        const path = this.#paths.get(digest);
+        const path = this.paths.get(digest);
         if (path === undefined) return;
         announce({ index: announced, digest, diffID: diffIDs[announced]!, mediaType, size, path });
       }
     };
-    this.#tell();
-    this.#work();
-    await Promise.all(this.#workers);
+    this.tell();
+    this.work();
+    await Promise.all(this.workers);
   }
 
-  #work(): void {
-    const work = this.#fetchAll();
+  private work(): void {
+    const work = this.fetchAll();
     // `end` awaits it. A failure before that must not count as unhandled.
     work.catch(() => {});
-    this.#workers.push(work);
+    this.workers.push(work);
   }
 
-  async #fetchAll(): Promise<void> {
+  private async fetchAll(): Promise<void> {
     // The workers share one queue: each takes what is next.
-    for (let next = this.#queue.next(); !next.done; next = this.#queue.next()) {
-      this.#paths.set(next.value.digest, await fetchLayer(this.request, next.value));
-      this.#tell();
+    for (let next = this.queue.next(); !next.done; next = this.queue.next()) {
+      this.paths.set(next.value.digest, await fetchLayer(this.request, next.value));
+      this.tell();
     }
   }
 }

@@ -100,8 +100,8 @@ export async function keepDocuments(
 }
 
 class Resolver {
-  #indexes = 0;
-  readonly #offered = new Set<string>();
+  private indexes = 0;
+  private readonly offered = new Set<string>();
 
   constructor(
     private readonly source: Source,
@@ -128,25 +128,25 @@ class Resolver {
   async search(index: Verified): Promise<Found> {
     const { wanted, strict } = this.request;
     for (const platform of strict ? [wanted] : [wanted, ...narrower(wanted)]) {
-      this.#indexes = 0;
-      const found = await this.#searchIn(index, platform, 1);
+      this.indexes = 0;
+      const found = await this.searchIn(index, platform, 1);
       if (found) return found;
     }
-    const offered = [...this.#offered];
+    const offered = [...this.offered];
     throw new Failure(Status.unavailable, this.request.image, `it has no image for ${platformName(wanted)}`, {
       hint: offered.length > 0 ? `it has ${offered.join(', ')}` : 'it has no images at all',
     });
   }
 
-  async #searchIn(index: Verified, wanted: Platform, depth: number): Promise<Found | undefined> {
-    const found = await this.#descend(index, wanted, depth);
+  private async searchIn(index: Verified, wanted: Platform, depth: number): Promise<Found | undefined> {
+    const found = await this.descend(index, wanted, depth);
     if (found) this.request.store.put(index.digest, index.bytes);
     return found;
   }
 
-  async #descend(index: Verified, wanted: Platform, depth: number): Promise<Found | undefined> {
-    this.#indexes += 1;
-    if (depth > maxDepth || this.#indexes > maxIndexes) {
+  private async descend(index: Verified, wanted: Platform, depth: number): Promise<Found | undefined> {
+    this.indexes += 1;
+    if (depth > maxDepth || this.indexes > maxIndexes) {
       throw new Failure(
         Status.data,
         `index ${index.digest}`,
@@ -154,28 +154,28 @@ class Resolver {
       );
     }
     const { manifests } = asImageIndex(index.value, `index ${index.digest}`);
-    const entry = this.#choose(manifests, wanted);
-    if (entry) return { document: await this.#fetchEntry(entry), entry };
+    const entry = this.choose(manifests, wanted);
+    if (entry) return { document: await this.fetchEntry(entry), entry };
     for (const nested of manifests) {
       if (!isIndexType(nested.mediaType) || (nested.platform && fitness(wanted, nested.platform) === undefined)) {
         continue;
       }
-      const found = await this.#searchIn(await this.#fetchEntry(nested), wanted, depth + 1);
+      const found = await this.searchIn(await this.fetchEntry(nested), wanted, depth + 1);
       if (found) return found;
     }
     return undefined;
   }
 
   /** What is plainly an image comes before artifacts, and before images that need what this machine may not have. */
-  #choose(manifests: IndexEntry[], wanted: Platform): IndexEntry | undefined {
+  private choose(manifests: IndexEntry[], wanted: Platform): IndexEntry | undefined {
     const images = manifests.filter((entry) => isManifestType(entry.mediaType) && !isAttestation(entry));
     for (const { platform } of images)
-      this.#offered.add(platform ? platformName(platform) : 'images that name no platform');
+      this.offered.add(platform ? platformName(platform) : 'images that name no platform');
     const plain = images.filter((entry) => namesImage(entry) && !needsFeatures(entry));
     return bestOf(plain, wanted) ?? bestOf(images, wanted);
   }
 
-  async #fetchEntry(entry: Descriptor): Promise<Verified> {
+  private async fetchEntry(entry: Descriptor): Promise<Verified> {
     const name = `manifest ${entry.digest}`;
     if (entry.size > documentLimit) throw tooLarge(name, entry.size);
     const bytes =
@@ -193,8 +193,8 @@ class Resolver {
     const configName = `config ${manifest.config.digest}`;
     const config = asImageConfig(parseJson(configBytes, configName), configName);
     checkDiffIDs(manifest, config, name);
-    const platform = this.#platformOf(config, entry);
-    this.#checkPlatform(platform);
+    const platform = this.platformOf(config, entry);
+    this.checkPlatform(platform);
     this.request.store.put(manifest.config.digest, configBytes);
     this.request.store.put(document.digest, document.bytes);
     return {
@@ -210,7 +210,7 @@ class Resolver {
    * The platform of an image: what its config says, otherwise what the index entry says, otherwise unknown. When the
    * two contradict each other the index counts, as for other tools: the config is often wrong after cross-compiling.
    */
-  #platformOf(config: ImageConfig, entry: IndexEntry | undefined): Platform {
+  private platformOf(config: ImageConfig, entry: IndexEntry | undefined): Platform {
     const inIndex = entry?.platform && normalize(entry.platform);
     const own = platformIn(config, inIndex);
     if (!own || !inIndex) return own ?? inIndex ?? { os: 'linux', architecture: unknownArchitecture };
@@ -224,7 +224,7 @@ class Resolver {
    * An image without an index may be for any platform. Like docker, this only warns, unless the user named the
    * platform.
    */
-  #checkPlatform(platform: Platform): void {
+  private checkPlatform(platform: Platform): void {
     const { image, wanted, strict } = this.request;
     if (platform.architecture === unknownArchitecture || fitness(wanted, platform) !== undefined) return;
     const why = `it is for ${platformName(platform)}, not ${platformName(wanted)}`;
@@ -293,14 +293,14 @@ async function readBlob(source: Source, descriptor: Descriptor): Promise<Buffer>
 
 class MemorySink implements BlobSink {
   offset = 0;
-  readonly #bytes: Buffer;
+  private readonly memory: Buffer;
 
   constructor(private readonly blob: Descriptor) {
-    this.#bytes = Buffer.alloc(blob.size);
+    this.memory = Buffer.alloc(blob.size);
   }
 
   write(chunk: Buffer): undefined {
-    chunk.copy(this.#bytes, this.offset);
+    chunk.copy(this.memory, this.offset);
     this.offset += chunk.length;
   }
 
@@ -314,6 +314,6 @@ class MemorySink implements BlobSink {
   }
 
   bytes(): Buffer {
-    return this.#bytes.subarray(0, this.offset);
+    return this.memory.subarray(0, this.offset);
   }
 }

@@ -33,9 +33,9 @@ export interface Findings {
 }
 
 /**
- * Finds out what a container depends on: the host, the image's users and places, the filter. Nothing on the host is changed.
- * Throws `Failure` for settings that cannot be had here. `control` is the line to the child, `stub` what the child
- * becomes first.
+ * Finds out what a container depends on: the host, the image's users and places, the filter. Nothing on the host is
+ * changed. Throws `Failure` for settings that cannot be had here. `control` is the line to the child, `stub` what the
+ * child becomes first.
  */
 export async function findCircumstances(
   settings: Settings,
@@ -99,7 +99,10 @@ function keptCapabilities({ capAdd, capDrop }: Settings, available: readonly num
   return kept;
 }
 
-/** Before Linux 6.6 tmpfs has no user.* attributes, in which the overlay of an ordinary user notes that a directory is new. */
+/**
+ * Before Linux 6.6 tmpfs has no user.* attributes, in which the overlay of an ordinary user notes that a directory is
+ * new.
+ */
 function warnOfMemory(kernel: string): void {
   if (isAtLeast(kernel, '6.6')) return;
   const why = `on Linux ${kernelVersion(kernel)?.join('.')} a directory of the image that is removed cannot be made again (EIO)`;

@@ -28,8 +28,8 @@ import { type PlanStep, step } from './step.js';
 
 /**
  * The child becomes another program, which goes on with this plan. From then on nothing in the child leads to the
- * executable of the supervisor, which a command could otherwise overwrite (CVE-2019-5736). The last step is the first that
- * the next program makes.
+ * executable of the supervisor, which a command could otherwise overwrite (CVE-2019-5736). The last step is the first
+ * that the next program makes.
  */
 export function changeSteps({ prepare, change, resume }: StubSteps, control: number): PlanStep[] {
   return [

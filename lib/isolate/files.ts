@@ -4,7 +4,10 @@ import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs
 import { Failure, failingAs } from '../base/failure.js';
 import { Status } from '../base/status.js';
 
-/** Reads a regular file, which messages call `name`. Anything else is refused: opening a FIFO, for example, would wait for ever. */
+/**
+ * Reads a regular file, which messages call `name`. Anything else is refused: opening a FIFO, for example, would wait
+ * for ever.
+ */
 export function readRegular(path: string, flags: number, name = path): string {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | flags);
   try {

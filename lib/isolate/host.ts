@@ -21,7 +21,9 @@ export interface Host {
   ignoredSignals: number[];
   /** Those of the masked and read-only paths that exist. */
   present: Set<string>;
-  /** Hierarchies of cgroup v1, as the options that mount(2) takes (`cpu,cpuacct`, `name=systemd`), empty for pure v2. */
+  /**
+   * Hierarchies of cgroup v1, as the options that mount(2) takes (`cpu,cpuacct`, `name=systemd`), empty for pure v2.
+   */
   hierarchies: string[];
   /** Whether cgroup v2 is there. */
   unified: boolean;

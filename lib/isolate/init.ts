@@ -1,7 +1,7 @@
 /**
  * `--init`: a process 1 of our own, with the command as its child. It reaps orphans, passes signals on, and ends with
- * the command. Its program is the stub that every container goes through (lib/sys/native-code/stub.ts): here it stays, and does
- * not give way to the command. It has no JavaScript, no memory but the table of calls, and no open file.
+ * the command. Its program is the stub that every container goes through (lib/sys/native-code/stub.ts): here it stays,
+ * and does not give way to the command. It has no JavaScript, no memory but the table of calls, and no open file.
  *
  * Process 1 ends with the supervisor: it has asked for SIGKILL when the supervisor dies. Nothing in the container can
  * undo that, since process 1 never executes another program and cannot be traced. When it ends, the kernel kills all

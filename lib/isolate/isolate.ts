@@ -28,8 +28,8 @@ import { endUnlessHandled, forwardedWithTerminal, Signals } from './signals.js';
 import type { OutputPipe } from './terminal/sockets.js';
 
 /**
- * Runs a command in a container; returns its exit status, 128 + n for a signal. Throws `Failure`: 126 or 127 when the command
- * cannot be executed or is not there, any other for a container that could not be made.
+ * Runs a command in a container; returns its exit status, 128 + n for a signal. Throws `Failure`: 126 or 127 when the
+ * command cannot be executed or is not there, any other for a container that could not be made.
  */
 export async function isolate(settings: Settings): Promise<number> {
   try {
@@ -202,7 +202,9 @@ function throwIfFailed(program: Program, plan: Plan, settings: Settings, { maps 
   throw execFailure(nameOf(settings.argv), attempts);
 }
 
-/** A filter may kill whoever makes a call, as SystemCallFilter does in a unit of systemd. execve(2) leaves no result. */
+/**
+ * A filter may kill whoever makes a call, as SystemCallFilter does in a unit of systemd. execve(2) leaves no result.
+ */
 function throwIfKilled(program: Program, plan: Plan, status: number): void {
   if (status !== 128 + constants.signals.SIGSYS) return;
   const step = program.unfinished();

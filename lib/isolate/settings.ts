@@ -141,7 +141,9 @@ function commandLine(image: RunConfig, entrypoint: string | undefined, command: 
   });
 }
 
-/** In docker's order: PATH, HOSTNAME, the image's variables, files, flags. A later value wins and keeps the first place. */
+/**
+ * In docker's order: PATH, HOSTNAME, the image's variables, files, flags. A later value wins and keeps the first place.
+ */
 function environment(image: RunConfig, flags: IsolateFlags, hostname: string, caller: Caller): string[] {
   const variables = new Map<string, string>([
     ['PATH', defaultPath],

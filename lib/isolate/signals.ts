@@ -30,27 +30,27 @@ export const forwardedWithTerminal: readonly NodeJS.Signals[] = forwarded.filter
  * passed on once the child is there.
  */
 export class Signals {
-  readonly #early: number[] = [];
-  #pid: number | undefined;
+  private readonly early: number[] = [];
+  private pid: number | undefined;
 
   constructor(private readonly names: readonly NodeJS.Signals[] = forwarded) {
-    for (const name of names) process.on(name, this.#forward);
+    for (const name of names) process.on(name, this.forward);
   }
 
   /** Passes all signals on to the process `pid`, those that came before included. */
   to(pid: number): void {
-    this.#pid = pid;
-    for (const number of this.#early.splice(0)) kill.try(pid, number);
+    this.pid = pid;
+    for (const number of this.early.splice(0)) kill.try(pid, number);
   }
 
   end(): void {
-    for (const name of this.names) process.off(name, this.#forward);
+    for (const name of this.names) process.off(name, this.forward);
   }
 
-  readonly #forward = (_name: string, number: number) => {
+  private readonly forward = (_name: string, number: number) => {
     // The child may have ended already: then this fails, and that is no error.
-    if (this.#pid === undefined) this.#early.push(number);
-    else kill.try(this.#pid, number);
+    if (this.pid === undefined) this.early.push(number);
+    else kill.try(this.pid, number);
   };
 }
 

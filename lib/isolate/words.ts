@@ -7,9 +7,9 @@ import { ownStrings } from '../sys/proc/proc-status.js';
 import type { Path } from '../sys/syscall.js';
 
 /**
- * The last `count` words of the command line, which are the container's command. Node made `argv` of all words; those of
- * the command that it has changed are returned as bytes. Throws `Failure` 64 for any other that it has changed: it would
- * name another file.
+ * The last `count` words of the command line, which are the container's command. Node made `argv` of all words; those
+ * of the command that it has changed are returned as bytes. Throws `Failure` 64 for any other that it has changed: it
+ * would name another file.
  */
 export function exactCommand(argv: readonly string[], count: number): Path[] {
   const words = exactWords(argv);

@@ -38,7 +38,8 @@ export interface Command<F extends Flags> {
    */
   ownFailure?: number;
   /**
-   * Ends the process; `process.exit` by default, which aborts where a terminal that Node began with has hung up by then.
+   * Ends the process; `process.exit` by default, which aborts where a terminal that Node began with has hung up by
+   * then.
    */
   end?: (status: number) => never;
 }
@@ -70,8 +71,9 @@ export function main<F extends Flags>(
 }
 
 /**
- * What ends the process without waiting for its threads, as process.exit does: one of them may be reading stdin, or asking
- * a name server that never answers. It is loaded before anything is said, so that nothing comes behind the message.
+ * What ends the process without waiting for its threads, as process.exit does: one of them may be reading stdin, or
+ * asking a name server that never answers. It is loaded before anything is said, so that nothing comes behind the
+ * message.
  */
 async function quickEnd(): Promise<(status: number) => never> {
   try {

@@ -138,8 +138,8 @@ export function asErrorReport(value: unknown): ErrorReport {
 }
 
 /**
- * Checks the fields that `writer` adds. Without one of them the document comes from another stage or was made by hand, and
- * the message says which is missing.
+ * Checks the fields that `writer` adds. Without one of them the document comes from another stage or was made by hand,
+ * and the message says which is missing.
  */
 function asStage(value: unknown, fields: string[], writer: string): JsonObject {
   const it = asObject(value, 'document on stdin');

@@ -1,6 +1,6 @@
 /**
- * What this process was given that is not UTF-8. Node puts a replacement character in the place of such bytes, so that a
- * word or a variable would name another file. Source: proc_pid_cmdline(5).
+ * What this process was given that is not UTF-8. Node puts a replacement character in the place of such bytes, so that
+ * a word or a variable would name another file. Source: proc_pid_cmdline(5).
  */
 import { isUtf8 } from 'node:buffer';
 import { Failure } from '../base/failure.js';

@@ -5,7 +5,9 @@ import { Status } from '../base/status.js';
 import { nearest } from './nearest.js';
 
 export interface Flag {
-  /** `boolean`: there or not. `string`: one value. `list`: may be given several times. `count`: a whole number from 0. */
+  /**
+   * `boolean`: there or not. `string`: one value. `list`: may be given several times. `count`: a whole number from 0.
+   */
   kind: 'boolean' | 'string' | 'list' | 'count';
   /** One letter. */
   alias?: string;

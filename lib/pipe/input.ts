@@ -45,7 +45,7 @@ export async function* readLines(input: AsyncIterable<Buffer>, lines = new Lines
 
 /** This process's stdin: the document on its first line, and what follows. */
 export class StdinLines {
-  readonly #lines = new Lines();
+  private readonly lines = new Lines();
 
   /**
    * The document. When stdin is empty, the stage above has failed to write one (65). A terminal is wrong usage (64),
@@ -59,12 +59,12 @@ export class StdinLines {
     }
     const buffer = Buffer.allocUnsafe(64 * 1024);
     for (let bytes = await readSome(buffer); bytes > 0; bytes = await readSome(buffer)) {
-      this.#lines.add(Buffer.from(buffer.subarray(0, bytes)));
-      const { value, done } = this.#lines.take().next();
+      this.lines.add(Buffer.from(buffer.subarray(0, bytes)));
+      const { value, done } = this.lines.take().next();
       if (!done) return value;
     }
-    this.#lines.end();
-    const { value, done } = this.#lines.take().next();
+    this.lines.end();
+    const { value, done } = this.lines.take().next();
     if (!done) return value;
     throw new Failure(Status.data, 'document on stdin', 'stdin ended before a document came', {
       hint: 'the command before this one is missing, was killed, or writes none',
@@ -73,7 +73,7 @@ export class StdinLines {
 
   /** The lines after the first. */
   rest(): AsyncGenerator<unknown> {
-    return readLines(process.stdin, this.#lines);
+    return readLines(process.stdin, this.lines);
   }
 }
 
@@ -97,46 +97,46 @@ async function readSome(buffer: Buffer): Promise<number> {
 
 /** Assembles lines from chunks that may end anywhere. */
 class Lines {
-  readonly #decoder = new TextDecoder('utf-8', { fatal: true });
-  readonly #whole: Buffer[] = [];
+  private readonly decoder = new TextDecoder('utf-8', { fatal: true });
+  private readonly whole: Buffer[] = [];
   /** The first part of a line whose end has not come yet. */
-  #tail: Buffer[] = [];
-  #tailBytes = 0;
-  #count = 0;
+  private tail: Buffer[] = [];
+  private tailBytes = 0;
+  private count = 0;
 
   add(chunk: Buffer): void {
     let start = 0;
     for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
-      this.#whole.push(Buffer.concat([...this.#tail, chunk.subarray(start, end)]));
-      this.#tail = [];
-      this.#tailBytes = 0;
+      this.whole.push(Buffer.concat([...this.tail, chunk.subarray(start, end)]));
+      this.tail = [];
+      this.tailBytes = 0;
       start = end + 1;
     }
     if (start === chunk.length) return;
-    this.#tail.push(chunk.subarray(start));
-    this.#tailBytes += chunk.length - start;
-    if (this.#tailBytes <= maxLineBytes) return;
-    throw bad(this.#count + this.#whole.length + 1, `it is longer than ${maxLineBytes} bytes`);
+    this.tail.push(chunk.subarray(start));
+    this.tailBytes += chunk.length - start;
+    if (this.tailBytes <= maxLineBytes) return;
+    throw bad(this.count + this.whole.length + 1, `it is longer than ${maxLineBytes} bytes`);
   }
 
   /** The objects of the complete lines that were not taken yet. */
   *take(): Generator<unknown> {
-    for (let bytes = this.#whole.shift(); bytes; bytes = this.#whole.shift()) {
-      this.#count += 1;
-      const value = parseLine(this.#decoder, bytes, this.#count);
+    for (let bytes = this.whole.shift(); bytes; bytes = this.whole.shift()) {
+      this.count += 1;
+      const value = parseLine(this.decoder, bytes, this.count);
       if (value !== undefined) yield value;
     }
   }
 
   /**
-   * To be called at the end of the input: a last line without a newline can be taken then. Throws `Failure` 65 when it is
-   * incomplete; an object that is cut off is never JSON.
+   * To be called at the end of the input: a last line without a newline can be taken then. Throws `Failure` 65 when it
+   * is incomplete; an object that is cut off is never JSON.
    */
   end(): void {
-    const bytes = Buffer.concat(this.#tail.splice(0));
+    const bytes = Buffer.concat(this.tail.splice(0));
     if (bytes.length === 0) return;
-    if (!isJson(bytes)) throw bad(this.#count + 1, 'it is cut off: the command before this one was killed or crashed');
-    this.#whole.push(bytes);
+    if (!isJson(bytes)) throw bad(this.count + 1, 'it is cut off: the command before this one was killed or crashed');
+    this.whole.push(bytes);
   }
 }
 

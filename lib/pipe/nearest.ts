@@ -1,8 +1,8 @@
 /** Guesses which word was meant. */
 
 /**
- * The one of `words` that was probably meant by `typed`: the only one that begins with it, or else the nearest that is one
- * or two typing errors away; undefined when none is.
+ * The one of `words` that was probably meant by `typed`: the only one that begins with it, or else the nearest that is
+ * one or two typing errors away; undefined when none is.
  */
 export function nearest(typed: string, words: string[]): string | undefined {
   const [whole, ...others] = typed.length > 2 ? words.filter((word) => word.startsWith(typed)) : [];

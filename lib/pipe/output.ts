@@ -19,8 +19,8 @@ export function writeDocument(value: object): void {
 }
 
 /**
- * JSON on one line. JSON.stringify escapes control characters up to U+001F alone; among those above is one that begins an
- * escape sequence (U+009B), and stdout may be a terminal. Whoever parses it finds the same.
+ * JSON on one line. JSON.stringify escapes control characters up to U+001F alone; among those above is one that begins
+ * an escape sequence (U+009B), and stdout may be a terminal. Whoever parses it finds the same.
  */
 export function jsonLine(value: object): string {
   return JSON.stringify(value).replace(controls, (c) =>
@@ -72,8 +72,8 @@ export function watchReader(gone: () => Promise<never>): void {
 const startMs = 2000;
 
 /**
- * Waits until the next stage of the pipe has begun: what is in the pipe on stdout has been read by then, or has no reader
- * any more.
+ * Waits until the next stage of the pipe has begun: what is in the pipe on stdout has been read by then, or has no
+ * reader any more.
  */
 export async function nextStageBegun(): Promise<void> {
   if (!fstatSync(1).isFIFO()) return;

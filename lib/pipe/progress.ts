@@ -86,68 +86,68 @@ function jsonProgress(verb: string): Progress {
 }
 
 class BarProgress implements Progress {
-  readonly #active = new Set<State>();
+  private readonly active = new Set<State>();
   /** Lines that are shown once more, and then stay. */
-  #finished: string[] = [];
+  private finished: string[] = [];
   /** How many bars are on the screen. */
-  #rows = 0;
-  #drawnAt = 0;
-  readonly #width = terminalColumns(2);
+  private rows = 0;
+  private drawnAt = 0;
+  private readonly width = terminalColumns(2);
 
   constructor(
     private readonly verb: string,
     private held: boolean,
   ) {
-    makeRoomBy((print) => this.#makeRoom(print));
+    makeRoomBy((print) => this.makeRoom(print));
   }
 
   bar(label: string, total: number): Bar {
     const state = newState(label, total);
-    this.#active.add(state);
-    this.#draw(true);
+    this.active.add(state);
+    this.draw(true);
     return {
       at: (bytes) => {
         state.bytes = bytes;
-        this.#draw(false);
+        this.draw(false);
       },
       done: (note) => {
-        this.#active.delete(state);
-        this.#finished.push(finishedLine(this.verb, { ...state, note }));
-        this.#draw(true);
+        this.active.delete(state);
+        this.finished.push(finishedLine(this.verb, { ...state, note }));
+        this.draw(true);
       },
     };
   }
 
   release(): void {
     this.held = false;
-    this.#draw(true);
+    this.draw(true);
   }
 
   end(): void {
     this.held = false;
-    if (this.#finished.length > 0 || this.#rows > 0) this.#draw(true);
-    this.#active.clear();
-    this.#rows = 0;
+    if (this.finished.length > 0 || this.rows > 0) this.draw(true);
+    this.active.clear();
+    this.rows = 0;
   }
 
-  #draw(force: boolean): void {
+  private draw(force: boolean): void {
     const now = monotonic();
-    if (this.held || (!force && now - this.#drawnAt < redrawMs)) return;
-    this.#drawnAt = now;
-    const bars = [...this.#active].map((state) => activeLine(this.verb, state, now, this.#width));
-    const lines = [...this.#finished, ...bars].map((line) => `${line.slice(0, this.#width - 1)}\x1b[K\n`);
-    put(`${up(this.#rows)}\r${lines.join('')}\x1b[J`);
-    this.#finished = [];
-    this.#rows = this.#active.size;
+    if (this.held || (!force && now - this.drawnAt < redrawMs)) return;
+    this.drawnAt = now;
+    const bars = [...this.active].map((state) => activeLine(this.verb, state, now, this.width));
+    const lines = [...this.finished, ...bars].map((line) => `${line.slice(0, this.width - 1)}\x1b[K\n`);
+    put(`${up(this.rows)}\r${lines.join('')}\x1b[J`);
+    this.finished = [];
+    this.rows = this.active.size;
   }
 
   /** Takes the bars off the screen while a line is printed. */
-  #makeRoom(print: () => void): void {
-    const drawn = this.#rows;
+  private makeRoom(print: () => void): void {
+    const drawn = this.rows;
     if (drawn > 0) put(`${up(drawn)}\r\x1b[J`);
-    this.#rows = 0;
+    this.rows = 0;
     print();
-    if (drawn > 0) this.#draw(true);
+    if (drawn > 0) this.draw(true);
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * What to do in the place of flags and sources that `podman pull`, `docker pull` or `skopeo copy` has, for who types them
- * by habit.
+ * What to do in the place of flags and sources that `podman pull`, `docker pull` or `skopeo copy` has, for who types
+ * them by habit.
  */
 
 const login = '--username NAME with --password-stdin; on a command line everybody sees a password';
@@ -34,8 +34,8 @@ export function pullingInstead(flag: string): string | undefined {
 
 /**
  * skopeo's names for images of this machine that are not read here. `docker-daemon:x` could also be a tag of
- * docker.io/library/docker-daemon: for that image, the full name can be written. `dir:x` is a tag, `dir:PATH` is none, and
- * with a port each is a host.
+ * docker.io/library/docker-daemon: for that image, the full name can be written. `dir:x` is a tag, `dir:PATH` is none,
+ * and with a port each is a host.
  */
 const otherSource = /^(docker-daemon|containers-storage|dir(?=:.*\/)):(?![0-9]+\/)/;
 const otherSources: Record<string, string> = {

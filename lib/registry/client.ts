@@ -1,6 +1,6 @@
 /**
- * The pull side of the registry API for one repository: manifests and blobs, with tokens renewed, redirects followed and
- * failures tried again. Source: distribution-spec 1.1, "Pull".
+ * The pull side of the registry API for one repository: manifests and blobs, with tokens renewed, redirects followed
+ * and failures tried again. Source: distribution-spec 1.1, "Pull".
  */
 
 import { type BlobSink, fill } from '../base/blob-sink.js';
@@ -61,40 +61,40 @@ const maxUrls = 16;
 
 export class RegistryClient implements Endpoint {
   readonly name: string;
-  readonly #http: Http;
-  readonly #strangers: Strangers;
-  readonly #target: AuthTarget;
-  readonly #retry: RetryPolicy;
-  readonly #connections: Connections;
-  readonly #pieces: PiecePolicy;
-  readonly #credentials: () => Promise<Credentials | undefined>;
-  readonly #clock: () => number;
-  #authorization: string | null;
+  private readonly http: Http;
+  private readonly strangers: Strangers;
+  private readonly target: AuthTarget;
+  private readonly retry: RetryPolicy;
+  private readonly connections: Connections;
+  private readonly pieces: PiecePolicy;
+  private readonly credentials: () => Promise<Credentials | undefined>;
+  private readonly clock: () => number;
+  private authorization: string | null;
   /** How the registry asked for the token that is in use, and when it should be renewed. */
-  #renewal: { challenges: Challenge[]; at: number } | undefined;
-  #renewing: Promise<void> | undefined;
+  private renewal: { challenges: Challenge[]; at: number } | undefined;
+  private renewing: Promise<void> | undefined;
 
   constructor(options: RegistryOptions) {
     const { registry, repository, origin, authorization, credentials, retry, connections, pieces, clock, ...http } =
       options;
     this.name = `${registry}/${repository}`;
     // In the form of URL.origin, as for responses: lower case, and without the default port.
-    this.#target = { origin: new URL(origin).origin, repository };
+    this.target = { origin: new URL(origin).origin, repository };
     const warnings = new Warnings(this.name);
     const onResponse = (response: Incoming) => {
-      if (response.url.origin === this.#target.origin) warnings.tell(response);
+      if (response.url.origin === this.target.origin) warnings.tell(response);
     };
-    this.#http = new Http({ ...http, onResponse });
-    this.#strangers = new Strangers(this.#http);
+    this.http = new Http({ ...http, onResponse });
+    this.strangers = new Strangers(this.http);
     // A server that sends a byte and breaks off, again and again, must not count as making progress.
     const { timeouts, minSpeed } = { ...defaultHttpOptions, ...http };
     const leastProgress = Math.max(1, leastBytes({ speed: minSpeed, over: timeouts.idle }));
-    this.#retry = { ...defaultRetryPolicy, leastProgress, ...retry };
-    this.#connections = connections ?? new Connections(1);
-    this.#pieces = { ...defaultPiecePolicy, maxWait: this.#retry.maxRetryAfter, ...pieces };
-    this.#credentials = credentials ?? (async () => undefined);
-    this.#clock = clock ?? monotonic;
-    this.#authorization = authorization ?? null;
+    this.retry = { ...defaultRetryPolicy, leastProgress, ...retry };
+    this.connections = connections ?? new Connections(1);
+    this.pieces = { ...defaultPiecePolicy, maxWait: this.retry.maxRetryAfter, ...pieces };
+    this.credentials = credentials ?? (async () => undefined);
+    this.clock = clock ?? monotonic;
+    this.authorization = authorization ?? null;
   }
 
   /**
@@ -103,32 +103,32 @@ export class RegistryClient implements Endpoint {
    * succeed then. Throws `Failure` 77 when a login is refused.
    */
   async login(): Promise<string | null> {
-    return this.#trying(`logging in for ${this.name}`, async () => {
-      const url = new URL('/v2/', this.#target.origin);
-      const response = await exchangeFollowing(this.#http, { method: 'GET', url, headers: {} });
+    return this.trying(`logging in for ${this.name}`, async () => {
+      const url = new URL('/v2/', this.target.origin);
+      const response = await exchangeFollowing(this.http, { method: 'GET', url, headers: {} });
       // A host that the registry redirects to will say what it wants when it is asked for something. So will a registry
       // behind a proxy that lets only repositories through: docker goes on then, and containerd never asks here.
-      if ([200, 403, 404].includes(response.status) || this.#isStranger(response)) {
+      if ([200, 403, 404].includes(response.status) || this.isStranger(response)) {
         await response.drop();
         return null;
       }
-      const challenges = this.#challengesOf(response);
+      const challenges = this.challengesOf(response);
       if (challenges.length === 0) throw await responseFailure(response);
       await response.drop();
       const isPassword = wantsPassword(challenges);
-      const login = isPassword ? await this.#credentials() : undefined;
+      const login = isPassword ? await this.credentials() : undefined;
       // Some registries want a password here from everybody, and still give public images without one, as podman knows.
       if (isPassword && !login) return null;
-      await this.#askFor(challenges, login ? async () => login : this.#credentials);
-      return this.#authorization;
+      await this.askFor(challenges, login ? async () => login : this.credentials);
+      return this.authorization;
     });
   }
 
   async manifest(reference: string): Promise<RawManifest> {
-    return this.#trying(`manifest ${reference} of ${this.name}`, async () => {
-      const response = await this.#get(`manifests/${reference}`, { accept: acceptedManifests });
+    return this.trying(`manifest ${reference} of ${this.name}`, async () => {
+      const response = await this.get(`manifests/${reference}`, { accept: acceptedManifests });
       if (response.status !== 200) throw await responseFailure(response);
-      this.#warnOfQuota(response);
+      this.warnOfQuota(response);
       return { bytes: await response.bytes(documentLimit), contentType: response.header('content-type') };
     });
   }
@@ -139,13 +139,13 @@ export class RegistryClient implements Endpoint {
    */
   async blob(blob: BlobRequest, sink: BlobSink): Promise<void> {
     try {
-      await this.#blobFrom(this.name, blob, sink, (headers) => this.#get(`blobs/${blob.digest}`, headers));
+      await this.blobFrom(this.name, blob, sink, (headers) => this.get(`blobs/${blob.digest}`, headers));
     } catch (error) {
       // A foreign layer may not be in the registry: it was asked first, since some do have it.
       if (!(error instanceof RegistryFailure) || error.status !== Status.unavailable) throw error;
       const failures = [error];
-      for (const url of (blob.urls ?? []).filter((it) => this.#mayFetch(it)).slice(0, maxUrls)) {
-        const failure = await this.#foreign(new URL(url), blob, sink);
+      for (const url of (blob.urls ?? []).filter((it) => this.mayFetch(it)).slice(0, maxUrls)) {
+        const failure = await this.foreign(new URL(url), blob, sink);
         if (!failure) return;
         failures.push(failure);
       }
@@ -153,37 +153,37 @@ export class RegistryClient implements Endpoint {
     }
   }
 
-  async #blobFrom(place: string, { digest, size }: BlobRequest, sink: BlobSink, get: GetPart): Promise<void> {
+  private async blobFrom(place: string, { digest, size }: BlobRequest, sink: BlobSink, get: GetPart): Promise<void> {
     const what = `blob ${digest}`;
-    const download = new Download({ what, size, sink, get, connections: this.#connections, pieces: this.#pieces });
+    const download = new Download({ what, size, sink, get, connections: this.connections, pieces: this.pieces });
     const whole = () =>
-      this.#trying(
+      this.trying(
         `${what} of ${place}`,
         () => download.attempt(),
         () => download.reached,
       );
-    this.#connections.take();
+    this.connections.take();
     try {
       await whole();
       if (download.hadPieces && !sink.isVerified()) {
         // The registry may send wrong parts and still the right whole.
-        this.#connections.refuse();
+        this.connections.refuse();
         sink.restart();
         await whole();
       }
     } finally {
-      this.#connections.give();
+      this.connections.give();
     }
   }
 
   /**
    * Fetches a foreign layer, without credentials. Returns the failure, if any. Wrong content does not stay in `sink`.
    */
-  async #foreign(url: URL, blob: BlobRequest, sink: BlobSink): Promise<RegistryFailure | undefined> {
+  private async foreign(url: URL, blob: BlobRequest, sink: BlobSink): Promise<RegistryFailure | undefined> {
     const place = redactUrl(url);
     const attempt = () =>
-      this.#blobFrom(place, blob, sink, async (headers) => {
-        const response = await exchangeFollowing(this.#http, { method: 'GET', url, headers });
+      this.blobFrom(place, blob, sink, async (headers) => {
+        const response = await exchangeFollowing(this.http, { method: 'GET', url, headers });
         if (!refusedLink.has(response.status)) return response;
         throw await linkFailure(response, 'the manifest');
       });
@@ -198,19 +198,19 @@ export class RegistryClient implements Endpoint {
   }
 
   /** image-spec, descriptor.md, "urls": http or https; from a registry with TLS only the latter. */
-  #mayFetch(url: string): boolean {
+  private mayFetch(url: string): boolean {
     const protocol = URL.canParse(url) ? new URL(url).protocol : '';
-    return protocol === 'https:' || (protocol === 'http:' && this.#target.origin.startsWith('http:'));
+    return protocol === 'https:' || (protocol === 'http:' && this.target.origin.startsWith('http:'));
   }
 
   /** Closes all connections. Requests that are under way fail. */
   close(): Promise<void> {
-    return this.#http.close();
+    return this.http.close();
   }
 
-  async #trying<T>(what: string, attempt: () => Promise<T>, progress?: () => number): Promise<T> {
+  private async trying<T>(what: string, attempt: () => Promise<T>, progress?: () => number): Promise<T> {
     try {
-      return await retrying(this.#retry, attempt, progress);
+      return await retrying(this.retry, attempt, progress);
     } catch (error) {
       throw error instanceof RegistryFailure ? error.during(what) : error;
     }
@@ -220,72 +220,72 @@ export class RegistryClient implements Endpoint {
    * One GET below the repository. When it redirects to a host that refuses the link, that may have expired: the
    * registry is asked for a fresh link, once.
    */
-  async #get(path: string, headers: Record<string, string>): Promise<Incoming> {
-    const first = await this.#getWithToken(path, headers);
-    if (!this.#isRefusedLink(first)) return first;
+  private async get(path: string, headers: Record<string, string>): Promise<Incoming> {
+    const first = await this.getWithToken(path, headers);
+    if (!this.isRefusedLink(first)) return first;
     await first.drop();
-    const second = await this.#getWithToken(path, headers);
-    if (this.#isRefusedLink(second)) throw await linkFailure(second, this.#target.origin);
+    const second = await this.getWithToken(path, headers);
+    if (this.isRefusedLink(second)) throw await linkFailure(second, this.target.origin);
     return second;
   }
 
-  #isRefusedLink({ status, url }: Incoming): boolean {
-    return refusedLink.has(status) && url.origin !== this.#target.origin;
+  private isRefusedLink({ status, url }: Incoming): boolean {
+    return refusedLink.has(status) && url.origin !== this.target.origin;
   }
 
   /** A token is renewed shortly before it expires, and once when it is refused. */
-  async #getWithToken(path: string, headers: Record<string, string>): Promise<Incoming> {
-    if (this.#renewal && this.#clock() >= this.#renewal.at) {
-      await this.#renew(this.#authorization, this.#renewal.challenges);
+  private async getWithToken(path: string, headers: Record<string, string>): Promise<Incoming> {
+    if (this.renewal && this.clock() >= this.renewal.at) {
+      await this.renew(this.authorization, this.renewal.challenges);
     }
-    const used = this.#authorization;
-    const first = await this.#send(path, headers, used);
+    const used = this.authorization;
+    const first = await this.send(path, headers, used);
     if (first.status !== 401) return first;
-    const challenges = this.#challengesOf(first);
+    const challenges = this.challengesOf(first);
     if (challenges.length === 0) return first;
     await first.drop();
-    await this.#renew(used, challenges);
-    return this.#send(path, headers, this.#authorization);
+    await this.renew(used, challenges);
+    return this.send(path, headers, this.authorization);
   }
 
-  async #send(path: string, headers: Record<string, string>, authorization: string | null): Promise<Incoming> {
-    const url = new URL(`/v2/${this.#target.repository}/${path}`, this.#target.origin);
+  private async send(path: string, headers: Record<string, string>, authorization: string | null): Promise<Incoming> {
+    const url = new URL(`/v2/${this.target.repository}/${path}`, this.target.origin);
     const all = authorization === null ? headers : { ...headers, authorization };
-    const response = await exchangeFollowing(this.#http, { method: 'GET', url, headers: all });
-    return this.#isStranger(response) ? this.#strangers.askAgain(response, headers) : response;
+    const response = await exchangeFollowing(this.http, { method: 'GET', url, headers: all });
+    return this.isStranger(response) ? this.strangers.askAgain(response, headers) : response;
   }
 
   /** Whether the registry redirected to another host, and that one wants credentials. */
-  #isStranger({ status, url }: Incoming): boolean {
-    return status === 401 && url.origin !== this.#target.origin;
+  private isStranger({ status, url }: Incoming): boolean {
+    return status === 401 && url.origin !== this.target.origin;
   }
 
   /** Only the registry itself may ask for credentials: a host that it redirects to may not. */
-  #challengesOf(response: Incoming) {
-    const own = response.status === 401 && response.url.origin === this.#target.origin;
+  private challengesOf(response: Incoming) {
+    const own = response.status === 401 && response.url.origin === this.target.origin;
     return own ? parseChallenges(response.headers('www-authenticate')) : [];
   }
 
-  #warnOfQuota(response: Incoming): void {
+  private warnOfQuota(response: Incoming): void {
     const quota = quotaOf(response);
     if (!quota || quota.remaining > Math.max(3, quota.limit / 20)) return;
     warn(`${this.name}: ${quota.remaining} of ${quota.limit} pulls are left; a login may give more`);
   }
 
   /** Renews the authorization. When several requests are refused at the same time, one renews it for all. */
-  async #renew(old: string | null, challenges: Challenge[]): Promise<void> {
-    if (this.#authorization !== old) return;
-    this.#renewing ??= this.#askFor(challenges, this.#credentials).finally(() => {
-      this.#renewing = undefined;
+  private async renew(old: string | null, challenges: Challenge[]): Promise<void> {
+    if (this.authorization !== old) return;
+    this.renewing ??= this.askFor(challenges, this.credentials).finally(() => {
+      this.renewing = undefined;
     });
-    await this.#renewing;
+    await this.renewing;
   }
 
   /** Asks for a grant, and uses it from now on. */
-  async #askFor(challenges: Challenge[], credentials: () => Promise<Credentials | undefined>): Promise<void> {
-    const { authorization, lifetime } = await answerChallenges(this.#http, challenges, this.#target, credentials);
-    this.#authorization = authorization;
-    this.#renewal =
-      lifetime === undefined ? undefined : { challenges, at: this.#clock() + lifetime * renewalPart * 1000 };
+  private async askFor(challenges: Challenge[], credentials: () => Promise<Credentials | undefined>): Promise<void> {
+    const { authorization, lifetime } = await answerChallenges(this.http, challenges, this.target, credentials);
+    this.authorization = authorization;
+    this.renewal =
+      lifetime === undefined ? undefined : { challenges, at: this.clock() + lifetime * renewalPart * 1000 };
   }
 }

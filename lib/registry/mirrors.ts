@@ -25,18 +25,18 @@ export interface Endpoint extends Registry {
 const aboutItself: number[] = [Status.unavailable, Status.tryLater, Status.notPermitted];
 
 export class Mirrored implements Registry {
-  readonly #mirrors: Set<Endpoint>;
+  private readonly mirrors: Set<Endpoint>;
 
   constructor(
     mirrors: Endpoint[],
     private readonly origin: Registry,
   ) {
-    this.#mirrors = new Set(mirrors);
+    this.mirrors = new Set(mirrors);
   }
 
   /** Only if no mirror answers, the registry itself has to: when asked later, it says what it wants. */
   async login(): Promise<string | null> {
-    const answers = await this.#first(async (mirror) => {
+    const answers = await this.first(async (mirror) => {
       await mirror.login();
       return true;
     });
@@ -44,7 +44,7 @@ export class Mirrored implements Registry {
   }
 
   async manifest(reference: string): Promise<RawManifest> {
-    const found = await this.#first(async (mirror) => {
+    const found = await this.first(async (mirror) => {
       const manifest = await mirror.manifest(reference);
       if (matches(manifest.bytes, reference)) return manifest;
       throw wrongContent(mirror, `manifest ${reference}`, 'it is not what was asked for');
@@ -55,7 +55,7 @@ export class Mirrored implements Registry {
   async blob(blob: BlobRequest, sink: BlobSink): Promise<void> {
     // Mirrors get no URLs of foreign layers: only the registry itself looks there, when no mirror has the layer.
     const { urls: _, ...own } = blob;
-    const done = await this.#first(async (mirror) => {
+    const done = await this.first(async (mirror) => {
       if (await fill(sink, () => mirror.blob(own, sink))) return true;
       sink.restart();
       throw wrongContent(mirror, `blob ${blob.digest}`, 'digest mismatch');
@@ -65,17 +65,17 @@ export class Mirrored implements Registry {
   }
 
   /**
-   * What the first mirror gives that does not fail; undefined when all do. For each that does there is a warning. One that
-   * cannot be reached, does not have the image or refuses it is not asked again.
+   * What the first mirror gives that does not fail; undefined when all do. For each that does there is a warning. One
+   * that cannot be reached, does not have the image or refuses it is not asked again.
    */
-  async #first<T>(attempt: (mirror: Endpoint) => Promise<T>): Promise<T | undefined> {
-    for (const mirror of this.#mirrors) {
+  private async first<T>(attempt: (mirror: Endpoint) => Promise<T>): Promise<T | undefined> {
+    for (const mirror of this.mirrors) {
       try {
         return await attempt(mirror);
       } catch (error) {
         // Anything else, such as a full disk, is no fault of the mirror.
         if (!(error instanceof RegistryFailure)) throw error;
-        if (aboutItself.includes(error.status)) this.#mirrors.delete(mirror);
+        if (aboutItself.includes(error.status)) this.mirrors.delete(mirror);
         warn(`mirror ${mirror.name}: ${error.message}; going on to the next`);
       }
     }

@@ -137,7 +137,9 @@ function given(flag: string, values: string[], check: (value: unknown, name: str
   }
 }
 
-/** The absolute path for --ca-file. An empty one, perhaps of a variable that is not set, would be the current directory. */
+/**
+ * The absolute path for --ca-file. An empty one, perhaps of a variable that is not set, would be the current directory.
+ */
 function askedFile(path: string | undefined): string | undefined {
   if (path === '') throw new Failure(Status.usage, '--ca-file', 'its value is empty');
   return path === undefined ? undefined : resolve(path);

@@ -1,4 +1,7 @@
-/** Docker Hub's limit on pulls, as its headers tell. Source: Docker's documentation, "Usage and limits", "ratelimit-limit". */
+/**
+ * Docker Hub's limit on pulls, as its headers tell. Source: Docker's documentation, "Usage and limits",
+ * "ratelimit-limit".
+ */
 import type { Incoming } from './http/message.js';
 
 export interface Quota {

@@ -24,7 +24,10 @@ const pathPart = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;
 const tagForm = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 const nameLimit = 255;
 
-/** Parses a reference; throws `Failure` 64 that says which part is wrong. A reference without tag and digest has the tag `latest`. */
+/**
+ * Parses a reference; throws `Failure` 64 that says which part is wrong. A reference without tag and digest has the tag
+ * `latest`.
+ */
 export function parseReference(text: string): Reference {
   const isUrl = /^[a-z]+:\/\//i.test(text);
   // An @ before a slash is no digest.

@@ -12,8 +12,8 @@ const maxShown = 4096;
 const form = /(?:^|,)[ \t]*299[ \t]+-[ \t]+"((?:[^"\\]|\\.)*)"/g;
 
 export class Warnings {
-  readonly #told = new Set<string>();
-  #left = maxShown;
+  private readonly told = new Set<string>();
+  private left = maxShown;
 
   /** `name` is that of the repository, for messages. */
   constructor(private readonly name: string) {}
@@ -21,16 +21,16 @@ export class Warnings {
   /** Shows the warnings of a response that were not shown before. */
   tell(response: Pick<Incoming, 'headers' | 'quote'>): void {
     for (const header of response.headers('warning')) {
-      for (const [, text = ''] of header.matchAll(form)) this.#show(response.quote(text.replace(/\\(.)/g, '$1')));
+      for (const [, text = ''] of header.matchAll(form)) this.show(response.quote(text.replace(/\\(.)/g, '$1')));
     }
   }
 
-  #show(text: string): void {
-    if (text === '' || this.#told.has(text)) return;
+  private show(text: string): void {
+    if (text === '' || this.told.has(text)) return;
     const line = `${this.name}: the registry says: ${text}`;
-    if (line.length > this.#left) return;
-    this.#told.add(text);
-    this.#left -= line.length;
+    if (line.length > this.left) return;
+    this.told.add(text);
+    this.left -= line.length;
     warn(line);
   }
 }

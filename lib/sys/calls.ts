@@ -218,7 +218,8 @@ export const rt_sigaction = syscall('rt_sigaction', { x64: 13, arm64: 134 }, int
 export const rt_sigtimedwait = syscall('rt_sigtimedwait', { x64: 128, arm64: 137 }, memory, memory, memory, int);
 export const ppoll = syscall('ppoll', { x64: 271, arm64: 73 }, memory, int, memory, memory, int);
 
-// Sockets: what brings a network namespace's loopback up, passes a terminal's fd out of the container, and tells of stdout
+// Sockets: what brings a network namespace's loopback up, passes a terminal's fd out of the container, and tells of
+// stdout
 export const socket = syscall('socket', { x64: 41, arm64: 198 }, int, int, int);
 export const socketpair = syscall('socketpair', { x64: 53, arm64: 199 }, int, int, int, memory);
 export const getsockopt = syscall('getsockopt', { x64: 55, arm64: 209 }, fd, int, int, memory, memory);

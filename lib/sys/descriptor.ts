@@ -3,7 +3,10 @@ import { recvmsg } from './calls.js';
 import { MSG } from './constants.js';
 import { Arena } from './memory.js';
 
-/** Waits for one byte with a descriptor; undefined when the other side has gone, or has sent none. Throws `SyscallError`. */
+/**
+ * Waits for one byte with a descriptor; undefined when the other side has gone, or has sent none. Throws
+ * `SyscallError`.
+ */
 export function receiveDescriptor(socket: number): number | undefined {
   const arena = new Arena(4096);
   const at = (size: number) => arena.allocate(size);

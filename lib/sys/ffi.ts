@@ -10,8 +10,8 @@ let libc: ReturnType<typeof koffi.load> | undefined;
 const syscallFunctions = new Map<string, NativeFunction>();
 
 /**
- * `syscall(2)` of the C library for arguments of these types. Variadic and plain calls pass integers alike here. Calls of
- * the same types share a function: making one takes longer than most calls.
+ * `syscall(2)` of the C library for arguments of these types. Variadic and plain calls pass integers alike here. Calls
+ * of the same types share a function: making one takes longer than most calls.
  */
 export function syscallFunction(types: FfiType[]): NativeFunction {
   const key = types.join();
@@ -49,7 +49,9 @@ type KoffiFunction = ReturnType<ReturnType<typeof koffi.load>['func']>;
 let codeType: ReturnType<typeof koffi.proto> | undefined;
 const codeFunctions = new Map<number, KoffiFunction>();
 
-/** Machine code at an address as `int64_t code(void *argument)`. Making the function takes longer than most calls of it. */
+/**
+ * Machine code at an address as `int64_t code(void *argument)`. Making the function takes longer than most calls of it.
+ */
 function codeFunction(address: number): KoffiFunction {
   let native = codeFunctions.get(address);
   if (!native) {

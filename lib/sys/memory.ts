@@ -16,7 +16,7 @@ const quietPlace = 0x10_0000_0000;
 export class Arena {
   readonly address: number;
   readonly bytes: Buffer;
-  #used = 0;
+  private used = 0;
 
   /** `file` is a memory file for the region; without one the region is anonymous memory. */
   constructor(size: number, file?: number) {
@@ -31,9 +31,9 @@ export class Arena {
 
   /** Zeroed memory of `size` bytes, aligned to 16; returns its offset. Throws RangeError when the arena is full. */
   allocate(size: number): number {
-    const offset = this.#used;
-    this.#used += (size + 15) & ~15;
-    if (this.#used > this.bytes.length) throw new RangeError(`arena of ${this.bytes.length} bytes is full`);
+    const offset = this.used;
+    this.used += (size + 15) & ~15;
+    if (this.used > this.bytes.length) throw new RangeError(`arena of ${this.bytes.length} bytes is full`);
     return offset;
   }
 }
@@ -53,7 +53,10 @@ export function mapCode(code: Buffer): number {
   return address;
 }
 
-/** Node itself lives only with --jitless where this is refused. A caller may take EACCES for that of a file, but no `Failure`. */
+/**
+ * Node itself lives only with --jitless where this is refused. A caller may take EACCES for that of a file, but no
+ * `Failure`.
+ */
 function unexecutable(error: SyscallError): Failure {
   return new Failure(Status.notPermitted, error.call, errnoText(error.code), {
     cause: error,

@@ -8,8 +8,8 @@ import { isErrno, SyscallError } from './syscall.js';
 export const POLL = { IN: 1, ERR: 8, HUP: 16 } as const;
 
 /**
- * Waits, up to `timeoutNs` or for ever, until one of the descriptors can be read, or has an error or an end. Returns the
- * POLL* of each; 0 when a signal has ended the wait. Throws `SyscallError`.
+ * Waits, up to `timeoutNs` or for ever, until one of the descriptors can be read, or has an error or an end. Returns
+ * the POLL* of each; 0 when a signal has ended the wait. Throws `SyscallError`.
  */
 export function poll(fds: readonly number[], timeoutNs?: number): number[] {
   const asked = Buffer.alloc(8 * fds.length);

@@ -25,7 +25,10 @@ export interface CallerIds {
   gid: number;
 }
 
-/** How many lines of a map the kernel takes, and how many bytes: less than a page, which is 4096 or more. user_namespaces(7) */
+/**
+ * How many lines of a map the kernel takes, and how many bytes: less than a page, which is 4096 or more.
+ * user_namespaces(7)
+ */
 const maxExtents = 340;
 const maxText = 4095;
 
@@ -41,8 +44,8 @@ export function rangeMaps(caller: CallerIds, flag: string): IdMaps {
 }
 
 /**
- * One map. No id outside may be mapped twice, so ids that are in several ranges are used only once. Ranges that the kernel
- * has no room for are left out.
+ * One map. No id outside may be mapped twice, so ids that are in several ranges are used only once. Ranges that the
+ * kernel has no room for are left out.
  */
 function mapOf(own: number, ranges: Range[]): IdMap {
   const map: IdMap = [[0, own, 1]];
@@ -170,7 +173,9 @@ function whoMayMap(path: string): string {
   return statSync(path).uid === process.geteuid!() ? 'user_namespaces(7) tells who may' : whyOfRoot();
 }
 
-/** Why root has the files of this process in /proc, and of those that it makes: proc_pid(5), PR_SET_DUMPABLE(2const). */
+/**
+ * Why root has the files of this process in /proc, and of those that it makes: proc_pid(5), PR_SET_DUMPABLE(2const).
+ */
 function whyOfRoot(): string {
   const differs = process.getuid!() !== process.geteuid!() || process.getgid!() !== process.getegid!();
   return differs

@@ -1,6 +1,7 @@
 /**
- * Names, link targets and xattr names are bytes, not text. In `lib/tar` and `lib/unpack` they are strings of one character a byte
- * (latin1), since those are cheap to split, compare and keep in maps; at a system call they become bytes again.
+ * Names, link targets and xattr names are bytes, not text. In `lib/tar` and `lib/unpack` they are strings of one
+ * character a byte (latin1), since those are cheap to split, compare and keep in maps; at a system call they become
+ * bytes again.
  */
 export type ByteString = string;
 

@@ -67,7 +67,10 @@ export function isByHand(first: unknown): boolean {
   return 'layer' in line && !('image' in line);
 }
 
-/** Layers in the order in which they are named: `{"layer":{"path":"layer.tar.gz"}}`, with or without `digest`, `diffID` and `size`. */
+/**
+ * Layers in the order in which they are named: `{"layer":{"path":"layer.tar.gz"}}`, with or without `digest`, `diffID`
+ * and `size`.
+ */
 export async function* byHand(first: unknown, rest: AsyncIterable<unknown>): AsyncGenerator<LayerFile> {
   let index = 0;
   yield asLayerFile(first, index);

@@ -32,8 +32,8 @@ export class LayerWriter implements TarSink {
   private open: { file: OpenFile; path: ByteString } | undefined;
 
   /**
-   * `isBase`: there is no lower layer, so that whiteouts have nothing to hide. `left` is what is left of the limits, which
-   * all layers share. `sourceOf` returns the tree with the target of a hard link, when that is not this one.
+   * `isBase`: there is no lower layer, so that whiteouts have nothing to hide. `left` is what is left of the limits,
+   * which all layers share. `sourceOf` returns the tree with the target of a hard link, when that is not this one.
    */
   constructor(
     private readonly tree: Tree,

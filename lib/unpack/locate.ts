@@ -1,5 +1,6 @@
 /**
- * Where an entry goes, by its name alone. Unpacking and listing refuse what cannot be made on any disk in the same words.
+ * Where an entry goes, by its name alone. Unpacking and listing refuse what cannot be made on any disk in the same
+ * words.
  */
 import { Failure } from '../base/failure.js';
 import { Status } from '../base/status.js';

@@ -1,7 +1,7 @@
 /**
- * `--map`: a tree with the image's own owners, unpacked by an ordinary user. This command line runs once more, in a user
- * namespace where the caller is root and the subordinate ids are the others, as `md-isolate --userns range` has them.
- * Node has threads, and a process with threads cannot move itself there: clone(2) makes one that begins there.
+ * `--map`: a tree with the image's own owners, unpacked by an ordinary user. This command line runs once more, in a
+ * user namespace where the caller is root and the subordinate ids are the others, as `md-isolate --userns range` has
+ * them. Node has threads, and a process with threads cannot move itself there: clone(2) makes one that begins there.
  */
 
 import { errnoText, Failure } from '../base/failure.js';

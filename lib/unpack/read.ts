@@ -12,7 +12,9 @@ import { LimitExceeded } from './limits.js';
 
 export interface ReadOptions<L extends LayerFile> {
   progress: Progress;
-  /** Called with a layer whose content is wrong, before the failure is thrown. Returns a hint for that, if there is one. */
+  /**
+   * Called with a layer whose content is wrong, before the failure is thrown. Returns a hint for that, if there is one.
+   */
   onBadLayer?: (layer: L) => Promise<string | undefined>;
   /** Decompresses large layers in a thread of its own. Without it this thread decompresses and hashes. */
   decompressor?: Decompressor | undefined;

@@ -15,8 +15,8 @@ import { isRemovable, notRemovable } from './tree/removable.js';
 import { removeTree } from './tree/remove.js';
 
 /**
- * Removes a tree. False when it is in use: a container runs in it, or something is mounted there. Throws `Failure` 77 when
- * it holds what this user may not remove; then it is still whole.
+ * Removes a tree. False when it is in use: a container runs in it, or something is mounted there. Throws `Failure` 77
+ * when it holds what this user may not remove; then it is still whole.
  */
 export function removeStored(path: string): boolean {
   const base = basename(path);

@@ -31,7 +31,9 @@ export interface Target {
   base: string;
 }
 
-/** Throws `Failure` 64 for what cannot be the place of a tree, 74 or 77 when the directory around it cannot be opened. */
+/**
+ * Throws `Failure` 64 for what cannot be the place of a tree, 74 or 77 when the directory around it cannot be opened.
+ */
 export function openTarget(dir: string): Target {
   // resolve() would make it the working directory, and an unset variable must not replace that.
   if (dir === '') throw new Failure(Status.usage, 'command line', 'DIR is empty');
@@ -142,8 +144,8 @@ function isRootfsDocument(text: string): boolean {
 }
 
 /**
- * The status of a file that goes with the tree and is to be replaced; `undefined` when there is none. Throws `Failure` 64
- * for anything but a file.
+ * The status of a file that goes with the tree and is to be replaced; `undefined` when there is none. Throws `Failure`
+ * 64 for anything but a file.
  */
 export function checkFile({ path, parent, base }: Target, ending: (typeof sideFiles)[number]): Stat | undefined {
   const stat = statAt(parent, byteString(`${base}${ending}`));

@@ -9,8 +9,8 @@ import { rootfsDocument, type UnpackOptions, unpackImage } from './unpack.js';
 export type FindTree = (path: string) => RootfsDocument | undefined;
 
 /**
- * Unpacks an image at `path`, or uses the tree that is there. One without its document was left by a killed process, and
- * is replaced. Throws as `unpackImage` does.
+ * Unpacks an image at `path`, or uses the tree that is there. One without its document was left by a killed process,
+ * and is replaced. Throws as `unpackImage` does.
  */
 export async function unpackOnce(
   document: ManifestDocument,

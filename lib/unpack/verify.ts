@@ -53,8 +53,8 @@ export interface Compared {
 }
 
 /**
- * Reports how the tree at `dir` differs from the one at `image`, an open directory that is the caller's own; returns the
- * number of differences.
+ * Reports how the tree at `dir` differs from the one at `image`, an open directory that is the caller's own; returns
+ * the number of differences.
  */
 export function compareTree(dir: string, image: number, compared: Compared, report: Report): number {
   let count = 0;
@@ -64,7 +64,8 @@ export function compareTree(dir: string, image: number, compared: Compared, repo
   });
   failingAs(dir, () => {
     const tree = openat(AT.FDCWD, dir, O.RDONLY | O.DIRECTORY | O.CLOEXEC, 0);
-    // On btrfs a descriptor shows the entries that were there when it was opened, and this one was before the unpacking.
+    // On btrfs a descriptor shows the entries that were there when it was opened, and this one was before the
+    // unpacking.
     const filled = openat(image, '.', openDirectory, 0);
     comparison.root({ tree, image: filled });
     close(filled);
@@ -168,8 +169,8 @@ class Comparison {
   }
 
   /**
-   * Opens the path on both sides. On the image's side it is made readable for that, with the permissions `needed`, since
-   * that tree is only temporary.
+   * Opens the path on both sides. On the image's side it is made readable for that, with the permissions `needed`,
+   * since that tree is only temporary.
    */
   private opened(
     { path, name, ...directories }: At,
@@ -337,7 +338,10 @@ function targetOf(dir: number, name: ByteString): ByteString {
   return fromBytes(buffer, 0, readlinkat(dir, toBytes(name), buffer, buffer.length));
 }
 
-/** The values in hexadecimal. The label of SELinux and the like are left out: they are this machine's and not the image's. */
+/**
+ * The values in hexadecimal. The label of SELinux and the like are left out: they are this machine's and not the
+ * image's.
+ */
 function xattrsOf(dir: number, name: ByteString): Map<string, string> {
   const path = toBytes(`/proc/self/fd/${dir}/${name}`);
   const names = namesFrom((list) =>

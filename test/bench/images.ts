@@ -33,7 +33,8 @@ export const single = 'one-large-layer:it';
 
 /**
  * Makes what is not there yet: `big`, Debian with a C toolchain, Python, kernel and Boost headers (650 MB and 45,000
- * entries in six layers, 210 MB of gzip), and `small` and `single`, one layer of 2 MB and of 150 MB that does not compress.
+ * entries in six layers, 210 MB of gzip), and `small` and `single`, one layer of 2 MB and of 150 MB that does not
+ * compress.
  */
 export async function prepareImages(): Promise<void> {
   await prepare('ready', async (work, registry) => {

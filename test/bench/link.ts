@@ -1,4 +1,6 @@
-/** Fetching over links of 200 Mbit/s with a round trip of 40 ms, one of which gives each connection a quarter of that. */
+/**
+ * Fetching over links of 200 Mbit/s with a round trip of 40 ms, one of which gives each connection a quarter of that.
+ */
 import { join } from 'node:path';
 import { startDockerRegistry } from '../support/docker-registry.js';
 import { fetchers, pullers } from './contenders.js';

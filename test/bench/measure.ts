@@ -121,8 +121,8 @@ function median(times: number[]): number {
 }
 
 /**
- * Prints the peak memory (VmHWM of proc(5)) of every process that a contender starts, by the name of its program. One run
- * that is not timed: /proc is read a hundred times a second.
+ * Prints the peak memory (VmHWM of proc(5)) of every process that a contender starts, by the name of its program. One
+ * run that is not timed: /proc is read a hundred times a second.
  */
 export async function memory(contenders: Contender[], { title, place }: RaceOptions): Promise<void> {
   console.log(`\n${title}: peak memory of each process, in MB`);
@@ -191,7 +191,9 @@ export function workDirectory(): string {
   return directory;
 }
 
-/** Fresh directories below `parent`, kept: deleting much makes the next files slower on ext4. The caller removes them. */
+/**
+ * Fresh directories below `parent`, kept: deleting much makes the next files slower on ext4. The caller removes them.
+ */
 export function keptPlaces(parent: string): RaceOptions['place'] {
   let count = 0;
   return () => {
@@ -201,7 +203,9 @@ export function keptPlaces(parent: string): RaceOptions['place'] {
   };
 }
 
-/** The same on a disk that is at rest; what all contenders read, below `inputs`, is in memory for each of them alike. */
+/**
+ * The same on a disk that is at rest; what all contenders read, below `inputs`, is in memory for each of them alike.
+ */
 export function settledPlaces(parent: string, inputs: string): RaceOptions['place'] {
   const place = keptPlaces(parent);
   return () => {
@@ -213,8 +217,8 @@ export function settledPlaces(parent: string, inputs: string): RaceOptions['plac
 
 /**
  * Has what earlier runs wrote go to the disk and out of memory, which is then free to be used again. Otherwise one
- * contender's files are written back on the next one's time; and memory that a virtual machine has never used before costs
- * several times as much as what is written to it, for whoever comes to it first. As root.
+ * contender's files are written back on the next one's time; and memory that a virtual machine has never used before
+ * costs several times as much as what is written to it, for whoever comes to it first. As root.
  */
 function settle(inputs: string): void {
   execFileSync('sync');

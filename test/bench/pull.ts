@@ -9,8 +9,8 @@ import { big, bigLayers, cache, prepareImages, small } from './images.js';
 import { type Contender, memory, type RaceOptions, race, settledPlaces, workDirectory } from './measure.js';
 
 /**
- * A tmpfs of its own for each run, in memory that the machine has just used: what a virtual machine has given back to its
- * host costs several times as much as what is written to it, for whoever comes to it first.
+ * A tmpfs of its own for each run, in memory that the machine has just used: what a virtual machine has given back to
+ * its host costs several times as much as what is written to it, for whoever comes to it first.
  */
 function tmpfsPlaces(parent: string): RaceOptions['place'] {
   const directory = join(parent, 'tmpfs');
@@ -37,8 +37,8 @@ async function withRegistry(
 }
 
 /**
- * Registry to tree, on tmpfs and on disk, with the peak memory of each process. The disk comes last, here and below: what
- * was written to it is written back for a while, which takes processors from whoever comes next.
+ * Registry to tree, on tmpfs and on disk, with the peak memory of each process. The disk comes last, here and below:
+ * what was written to it is written back for a while, which takes processors from whoever comes next.
  */
 export async function benchPull(): Promise<void> {
   await withRegistry(async (host, disk, tmpfs) => {

@@ -82,7 +82,8 @@ class Direction {
           if (underWay < windowBytes) from.resume();
           to.write(chunk);
         });
-      // What one connection may send only later takes nothing from the others until then, and nothing once it is broken.
+      // What one connection may send only later takes nothing from the others until then, and nothing once it is
+      // broken.
       if (limited) atOwnRate.at(own.sent(chunk.length), () => to.destroyed || pass());
       else pass();
     });

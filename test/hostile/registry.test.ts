@@ -1,7 +1,7 @@
 /**
- * Registries that lie, break and mislead, met by the whole pipe: one line, the documented status, no file left. Where there
- * is a list of ways to end in one place, the first of them is met by the whole pipe, and the others by the stages down to
- * that place: what the later stages do with an error does not depend on which one it is.
+ * Registries that lie, break and mislead, met by the whole pipe: one line, the documented status, no file left. Where
+ * there is a list of ways to end in one place, the first of them is met by the whole pipe, and the others by the stages
+ * down to that place: what the later stages do with an error does not depend on which one it is.
  */
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';

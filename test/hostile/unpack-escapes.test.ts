@@ -1,6 +1,6 @@
 /**
- * Layers that try to leave the root: each attack of an advisory that some unpacker had, against a tree around the target
- * that must stay as it is. Whether the layer is refused or lands inside, nothing outside is touched.
+ * Layers that try to leave the root: each attack of an advisory that some unpacker had, against a tree around the
+ * target that must stay as it is. Whether the layer is refused or lands inside, nothing outside is touched.
  */
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';

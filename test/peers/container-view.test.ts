@@ -1,6 +1,6 @@
 /**
- * What a container looks like from inside, against podman and docker: every difference has to be in the list below, with
- * its reason. README has the same list.
+ * What a container looks like from inside, against podman and docker: every difference has to be in the list below,
+ * with its reason. README has the same list.
  */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
@@ -97,7 +97,8 @@ const known: Difference[] = [
 ];
 
 function explain(peer: 'docker' | 'podman', ours: View, theirs: View): void {
-  // The peers hand on what the caller of this test ignores, which may be anything; ours is none, as another test has it.
+  // The peers hand on what the caller of this test ignores, which may be anything; ours is none, as another test has
+  // it.
   const found = differences(ours, theirs).filter(({ fact }) => fact !== 'ignored signals');
   assert.ok(ours.size > 60 && theirs.size > 60, 'both views have their facts');
   const unexplained = found.filter(

@@ -1,4 +1,6 @@
-/** Inside a container of podman: what README says it takes is enough, and where it is less, the error says what to add. */
+/**
+ * Inside a container of podman: what README says it takes is enough, and where it is less, the error says what to add.
+ */
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';

@@ -1,4 +1,6 @@
-/** Pulls from registries that nobody here wrote: Debian's docker-registry, open, with logins, with tokens, behind nginx. */
+/**
+ * Pulls from registries that nobody here wrote: Debian's docker-registry, open, with logins, with tokens, behind nginx.
+ */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createPrivateKey, randomBytes, sign } from 'node:crypto';
@@ -36,7 +38,9 @@ const built = image({ layers, run: { Cmd: ['/bin/sh'] } });
 const base = fileScratch();
 const stored = new Map<string, Promise<string>>();
 
-/** Where a docker-registry has an image that skopeo put there. It is made once for all tests, since that takes a second. */
+/**
+ * Where a docker-registry has an image that skopeo put there. It is made once for all tests, since that takes a second.
+ */
 function storage(format: string): Promise<string> {
   const made = stored.get(format) ?? fill(join(base, format), format);
   stored.set(format, made);
@@ -225,8 +229,8 @@ test('a token that docker-registry takes for expired is renewed once, and then g
 });
 
 /**
- * nginx with TLS in front of a registry. What `locations` says of it comes first, and `cdn` is another server that it may
- * redirect to: one that answers 400 to who brings credentials, as object stores do.
+ * nginx with TLS in front of a registry. What `locations` says of it comes first, and `cdn` is another server that it
+ * may redirect to: one that answers 400 to who brings credentials, as object stores do.
  */
 async function startNginx(
   t: TestContext,

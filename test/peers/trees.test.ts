@@ -1,7 +1,7 @@
 /**
  * Our tree against the reference's: images that buildah, GNU tar, umoci and mmdebstrap made are pulled from Debian's
- * docker-registry by the pipe, and by `skopeo copy` and `umoci unpack`, and compared in every property. A difference that is right is
- * named with its reason; any other fails the test.
+ * docker-registry by the pipe, and by `skopeo copy` and `umoci unpack`, and compared in every property. A difference
+ * that is right is named with its reason; any other fails the test.
  */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync } from 'node:fs';

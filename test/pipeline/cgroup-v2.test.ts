@@ -1,4 +1,7 @@
-/** Limits in cgroup v2, as root and where a part of it is delegated to an ordinary user. As root; what is changed is put back. */
+/**
+ * Limits in cgroup v2, as root and where a part of it is delegated to an ordinary user. As root; what is changed is put
+ * back.
+ */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';

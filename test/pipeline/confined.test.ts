@@ -10,7 +10,10 @@ const [killing, missing] = [0x80000000, 0x00050026];
 const unit = { INVOCATION_ID: '1' };
 const numbers = { openat2: 437, sethostname: process.arch === 'arm64' ? 161 : 170 };
 
-/** A command line under a filter that answers one call in its own way. A child has the filter of the thread that starts it. */
+/**
+ * A command line under a filter that answers one call in its own way. A child has the filter of the thread that starts
+ * it.
+ */
 function filtered(call: keyof typeof numbers, action: number, command: string[]): string[] {
   const script = `
     const { addressOf } = await import('${new URL('../../lib/sys/ffi.js', import.meta.url)}');

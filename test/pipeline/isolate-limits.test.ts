@@ -16,7 +16,8 @@ test('a signal that comes while the cgroup is made leaves none behind', {
   skip: skip || needsControllers('pids') || needs('strace'),
 }, async (t) => {
   const root = makeRoot(t);
-  // -D: the command keeps the number of the shell. The first directory is that of all our cgroups, where no filter is kept.
+  // -D: the command keeps the number of the shell. The first directory is that of all our cgroups, where no filter is
+  // kept.
   const strace = 'strace -D -qq -o /dev/null -e inject=/^mkdir:signal=TERM:when=2+';
   // --init: the signal ends the command even if it comes when that runs already.
   const line = `echo $$; exec ${strace} md-isolate --init --seccomp unconfined --pids-limit 9 "$1" sleep 1000`;

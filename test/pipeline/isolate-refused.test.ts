@@ -1,4 +1,7 @@
-/** Where a host or its surroundings forbid a container, the error names the cause and what to do. As root, in namespaces that are changed. */
+/**
+ * Where a host or its surroundings forbid a container, the error names the cause and what to do. As root, in namespaces
+ * that are changed.
+ */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -18,7 +21,9 @@ const chroot = `unshare -m sh -c '
   done
   exec chroot /mnt/root "$@"' sh "$@"`;
 
-/** What has to be named, a script that has the command line in `$@`, and a file that only a kernel that can do this has. */
+/**
+ * What has to be named, a script that has the command line in `$@`, and a file that only a kernel that can do this has.
+ */
 const refusals: [who: string, script: string, flags: string[], named: RegExp, setting?: string][] = [
   ...['user', 'pid', 'mnt', 'uts', 'ipc', 'cgroup', 'net'].map((kind): (typeof refusals)[number] => [
     `a host that allows no ${kind} namespaces`,

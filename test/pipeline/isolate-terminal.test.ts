@@ -1,4 +1,6 @@
-/** `md-isolate` at a real terminal: full-screen programs, job control, and the terminal afterwards. As root, in tmux. */
+/**
+ * `md-isolate` at a real terminal: full-screen programs, job control, and the terminal afterwards. As root, in tmux.
+ */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';

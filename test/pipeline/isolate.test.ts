@@ -1,6 +1,7 @@
 /**
- * What a container gets of its caller through Node, and gives back: descriptors, signals, limits, words, streams, the status.
- * As root. `make test-nodes` runs this on other releases of Node, and of the rest what shows that there is a container.
+ * What a container gets of its caller through Node, and gives back: descriptors, signals, limits, words, streams, the
+ * status. As root. `make test-nodes` runs this on other releases of Node, and of the rest what shows that there is a
+ * container.
  */
 import assert from 'node:assert/strict';
 import {

@@ -1,14 +1,14 @@
 /**
  * Every command line that the README shows, run as it stands there.
  *
- * The convention: fenced blocks with the info string `sh`. A block in which lines start with `$ ` is a transcript: those
- * lines are commands, the others are their output (not compared). In any other `sh` block each line is a command.
- * Comments and empty lines are passed over; a line that ends with a backslash goes on in the next one. A command ends with
- * status 0, unless a comment behind it says `# exit status N`. Blocks that are not to be run have another info string
- * (`text`, `console`, `json`).
+ * The convention: fenced blocks with the info string `sh`. A block in which lines start with `$ ` is a transcript:
+ * those lines are commands, the others are their output (not compared). In any other `sh` block each line is a command.
+ * Comments and empty lines are passed over; a line that ends with a backslash goes on in the next one. A command ends
+ * with status 0, unless a comment behind it says `# exit status N`. Blocks that are not to be run have another info
+ * string (`text`, `console`, `json`).
  *
- * All lines run from top to bottom in one empty directory, each by a shell of its own, with an empty stdin, as root, in a
- * network where every registry that the README names is the embedded one and serves the image of the demo under every
+ * All lines run from top to bottom in one empty directory, each by a shell of its own, with an empty stdin, as root, in
+ * a network where every registry that the README names is the embedded one and serves the image of the demo under every
  * name and tag. `sudo` runs what follows it. Lines that start with `make`, `npm`, `git` or `cd` are about the checkout:
  * for `make` the targets must exist, and the others are not run.
  */

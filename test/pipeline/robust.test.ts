@@ -16,7 +16,10 @@ const skip = needsContainer;
 const share = process.env.MD_ROBUST === '1' ? 1 : 0.1;
 const isolate = join(binDir, 'md-isolate');
 
-/** What a container could leave on the host; its supervisor's temporary directory is the container's own /tmp here. A namespace lives as long as a process or a mount of it. */
+/**
+ * What a container could leave on the host; its supervisor's temporary directory is the container's own /tmp here. A
+ * namespace lives as long as a process or a mount of it.
+ */
 interface Traces {
   mounts: string[];
   cgroups: string[];
@@ -55,7 +58,10 @@ function cgroupsHere(): string[] {
     .filter((path) => supervisors.has(Number(/md-(\d+)-/.exec(path)?.[1])));
 }
 
-/** Processes of our containers, which have the mark in their environment, and their supervisors, which have it as an argument. */
+/**
+ * Processes of our containers, which have the mark in their environment, and their supervisors, which have it as an
+ * argument.
+ */
 function processes(mark: string): string[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
@@ -170,7 +176,10 @@ test('commands killed at random moments end their supervisors with 137 and leave
   });
 });
 
-/** Stops a child while it makes the container, after it has left Node behind: then all signals are blocked there, and that is its name. */
+/**
+ * Stops a child while it makes the container, after it has left Node behind: then all signals are blocked there, and
+ * that is its name.
+ */
 async function stopped(supervisor: ChildProcess): Promise<number | undefined> {
   await until(() => childrenOf(supervisor.pid!).length > 0, 1);
   const [child = 0] = childrenOf(supervisor.pid!);

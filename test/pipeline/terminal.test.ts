@@ -128,7 +128,8 @@ test('kill -9 of the supervisor leaves the terminal as it was, in a shell that r
   const before = terminal.settings();
   await innerShell(terminal);
   await terminal.run('kill -9 $PPID', 'shell> ');
-  // The shell and the guard learn of the death at the same moment. To a shell that was quicker, Enter would be no end of line.
+  // The shell and the guard learn of the death at the same moment. To a shell that was quicker, Enter would be no end
+  // of line.
   await until(() => terminal.settings() === before);
   await backAtShell(terminal, before);
 });

@@ -1,4 +1,6 @@
-/** What md-unpack finds on the disk: at DIR and beside it, in the store, and of a filesystem that has ways of its own. */
+/**
+ * What md-unpack finds on the disk: at DIR and beside it, in the store, and of a filesystem that has ways of its own.
+ */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -162,7 +164,8 @@ test('another run that looks at the tree, or is about to replace it, is not take
 }, async (t) => {
   const { rootfs, stdin } = prepare(t, twoLayers);
   assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
-  // Of the locks, the first is asked for at the start, the second is the run's own, the third comes before the exchange.
+  // Of the locks, the first is asked for at the start, the second is the run's own, the third comes before the
+  // exchange.
   for (const which of [1, 3]) {
     const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', `inject=flock:error=EAGAIN:when=${which}`];
     const { status, stderr } = await run([...strace, 'md-unpack', '--force', rootfs], { stdin });

@@ -112,7 +112,9 @@ test('what even the namespace cannot have is on record: devices, and ids that ar
   ]);
 });
 
-/** An access control list by which its owner, and users or groups by their ids, read and write: linux/posix_acl_xattr.h. */
+/**
+ * An access control list by which its owner, and users or groups by their ids, read and write: linux/posix_acl_xattr.h.
+ */
 function acl(...named: [tag: 'user' | 'group', id: number][]): Buffer {
   const none = 0xffffffff;
   const of = (tag: 'user' | 'group') => named.filter(([it]) => it === tag).map(([, id]): number[] => [tags[tag], id]);

@@ -1,6 +1,6 @@
 /**
- * md-unpack --verify of a tree beside which nothing can be made, so that the image is unpacked in $TMPDIR; and of one that
- * changes meanwhile.
+ * md-unpack --verify of a tree beside which nothing can be made, so that the image is unpacked in $TMPDIR; and of one
+ * that changes meanwhile.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -23,7 +23,9 @@ const stack: TarEntry[][] = [
   [{ name: 'd/g', data: 'x' }],
 ];
 
-/** A tree that the user has unpacked, in a directory that is root's since then, and an empty directory of the user's. */
+/**
+ * A tree that the user has unpacked, in a directory that is root's since then, and an empty directory of the user's.
+ */
 async function closedTree(t: TestContext, layers: Stack = stack) {
   const prepared = prepare(t, layers);
   const { directory, rootfs, stdin } = prepared;

@@ -1,4 +1,7 @@
-/** A tree around the target that must be the same before and after: nothing outside the target is read, written or removed. */
+/**
+ * A tree around the target that must be the same before and after: nothing outside the target is read, written or
+ * removed.
+ */
 import assert from 'node:assert/strict';
 import {
   chmodSync,

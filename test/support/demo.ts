@@ -1,6 +1,6 @@
 /**
- * `make demo`: pulls and runs a container with nothing but this checkout. Starts the embedded registry, puts a small image
- * into it, runs the pipe a stage at a time and prints what each command wrote. Leaves nothing behind.
+ * `make demo`: pulls and runs a container with nothing but this checkout. Starts the embedded registry, puts a small
+ * image into it, runs the pipe a stage at a time and prints what each command wrote. Leaves nothing behind.
  */
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,6 +1,6 @@
 /**
- * Builders of test images. Layers, then an image, then an index, each with its bytes and digests; `put` stores them in the
- * embedded registry.
+ * Builders of test images. Layers, then an image, then an index, each with its bytes and digests; `put` stores them in
+ * the embedded registry.
  *
  *     const base = layer([{ name: 'etc/', type: 'directory' }, { name: 'etc/motd', data: 'hello\n' }]);
  *     const built = image({ layers: [base, layer([{ name: 'etc/.wh.motd' }])], run: { Cmd: ['/bin/sh'] } });

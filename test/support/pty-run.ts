@@ -1,6 +1,6 @@
 /**
- * Runs a command on a new pty and carries it to this process's terminal: what `md-isolate -t` does, without a container.
- * `MD_TEST_CRASH=1` in the environment: an exception after the first output.
+ * Runs a command on a new pty and carries it to this process's terminal: what `md-isolate -t` does, without a
+ * container. `MD_TEST_CRASH=1` in the environment: an exception after the first output.
  */
 import { constants, openSync } from 'node:fs';
 import { parseDetachKeys } from '../../lib/isolate/terminal/keys.js';

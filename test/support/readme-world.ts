@@ -4,8 +4,9 @@
  *
  *     unshare --mount --net node dist/test/support/readme-world.js SCRIPT.json
  *
- * SCRIPT.json: `{ "lines": [...], "hosts": [...] }`. Runs the lines in order in one directory, and writes a line of JSON
- * for each: `{ "line", "status", "stdout", "stderr" }`. The namespaces end with it, and with them all that it mounted.
+ * SCRIPT.json: `{ "lines": [...], "hosts": [...] }`. Runs the lines in order in one directory, and writes a line of
+ * JSON for each: `{ "line", "status", "stdout", "stderr" }`. The namespaces end with it, and with them all that it
+ * mounted.
  */
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';

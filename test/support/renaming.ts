@@ -1,4 +1,6 @@
-/** Somebody who renames a file without end. The kernel then cannot be sure of where a `..` leads: openat2(2), EAGAIN. */
+/**
+ * Somebody who renames a file without end. The kernel then cannot be sure of where a `..` leads: openat2(2), EAGAIN.
+ */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';

@@ -16,7 +16,9 @@ export const needsBusybox: string | false = !existsSync(busybox) && 'not install
 /** The `skip` of a test that makes a container as root. */
 export const needsContainer: string | false = needsRoot || needsBusybox;
 
-/** Makes a root filesystem below a scratch directory, removed after the test. `links` replaces directories by symlinks. */
+/**
+ * Makes a root filesystem below a scratch directory, removed after the test. `links` replaces directories by symlinks.
+ */
 export function makeRoot(t: TestContext, { links = {} }: { links?: Record<string, string> } = {}): string {
   const base = scratch(t);
   chmodSync(base, 0o755);

@@ -1,6 +1,6 @@
 /**
- * An ordinary user with subordinate ids, who exists for one test alone: in a mount namespace, files of the test's own are
- * mounted over those in /etc, so that nothing on the machine changes.
+ * An ordinary user with subordinate ids, who exists for one test alone: in a mount namespace, files of the test's own
+ * are mounted over those in /etc, so that nothing on the machine changes.
  */
 import { chmodSync, chownSync, cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

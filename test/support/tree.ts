@@ -26,7 +26,10 @@ export interface FileDescription {
 
 export type Tree = Map<string, FileDescription>;
 
-/** The tree under `root`, by path relative to it; the root itself is `.`. Of many small trees, xattrs take most of the time. */
+/**
+ * The tree under `root`, by path relative to it; the root itself is `.`. Of many small trees, xattrs take most of the
+ * time.
+ */
 export function describeTree(root: string, { xattrs: withXattrs = true } = {}): Tree {
   const tree: Tree = new Map();
   const names = new Map<string, string[]>();

@@ -23,7 +23,10 @@ import { root, scratch } from '../support/run.js';
 /** The program that the commands run, for layers of any size. */
 const thread = new ThreadDecompressor(join(root, 'dist/bundle/layer-thread.cjs'), 0);
 
-/** Reads a layer in each way that there is, by this thread, by the other, and by Node's stream: all must come to the same. */
+/**
+ * Reads a layer in each way that there is, by this thread, by the other, and by Node's stream: all must come to the
+ * same.
+ */
 async function read(t: TestContext, data: Buffer): Promise<Buffer> {
   const path = join(scratch(t), 'layer');
   writeFileSync(path, data);
@@ -207,7 +210,8 @@ test('skippable frames are skipped, before, between and behind others', { skip: 
 });
 
 test('a zstd frame that needs a dictionary is refused for that', { skip: needsZstd }, async (t) => {
-  // Magic number; descriptor of a single segment with an id of 1, 2 or 4 bytes; id; content size; a last block of nothing.
+  // Magic number; descriptor of a single segment with an id of 1, 2 or 4 bytes; id; content size; a last block of
+  // nothing.
   const frame = (flag: number, id: number[]) => Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x20 + flag, ...id, 0, 1, 0, 0]);
   for (const [flag, id] of [
     [1, [7]],

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { type LeastPace, Pace } from '../../lib/registry/http/pace.js';
 
-/** A pace by a clock of the test's own; `wait` lets seconds go by, at the end of which the timer is due if it should be. */
+/**
+ * A pace by a clock of the test's own; `wait` lets seconds go by, at the end of which the timer is due if it should be.
+ */
 function paced(t: TestContext, least: LeastPace) {
   let now = 0;
   let due: (() => void) | undefined;

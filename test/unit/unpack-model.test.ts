@@ -101,7 +101,10 @@ function randomSource(random: Random, view: Model): string {
   return random.chance(4) ? `/${path}` : path;
 }
 
-/** Each path with its type and, where an entry has said it, mode; content or target; and its names, where it has several. */
+/**
+ * Each path with its type and, where an entry has said it, mode; content or target; and its names, where it has
+ * several.
+ */
 function expected(model: Model): [string, string][] {
   const namesOf = new Map<Node, string[]>();
   for (const [path, node] of model) namesOf.set(node, [...(namesOf.get(node) ?? []), path].sort());

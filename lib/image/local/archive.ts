@@ -1,7 +1,7 @@
 /**
- * The files in a tar archive that holds an image: they are found once, and then read in place. (The reader of lib/tar takes
- * a stream.) Such archives have plain files, and links between files with the same content. Source: POSIX pax, "ustar Interchange Format" and "pax
- * Interchange Format"; GNU tar manual, "Tar Internals".
+ * The files in a tar archive that holds an image: they are found once, and then read in place. (The reader of lib/tar
+ * takes a stream.) Such archives have plain files, and links between files with the same content. Source: POSIX pax,
+ * "ustar Interchange Format" and "pax Interchange Format"; GNU tar manual, "Tar Internals".
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { posix } from 'node:path';
@@ -27,7 +27,7 @@ interface Header {
 }
 
 export class ArchiveFiles implements Files {
-  readonly #members = new Map<string, Member>();
+  private readonly members = new Map<string, Member>();
 
   private constructor(
     readonly place: string,
@@ -48,14 +48,14 @@ export class ArchiveFiles implements Files {
       });
     }
     const archive = new ArchiveFiles(path, fd, fstatSync(fd).size);
-    archive.#scan();
+    archive.scan();
     return archive;
   }
 
   open(path: string): FilePart | undefined {
     let name = memberName(path);
     for (let links = 0; links <= maxLinks; links++) {
-      const member = this.#members.get(name);
+      const member = this.members.get(name);
       if (!member) return undefined;
       if (member.kind === 'file') {
         return new FilePart(`${this.place}: ${path}`, member.size, this.fd, member.start, false);
@@ -65,12 +65,12 @@ export class ArchiveFiles implements Files {
     throw bad(`${this.place}: ${path}`, 'its links lead nowhere');
   }
 
-  #scan(): void {
+  private scan(): void {
     let extended: Partial<Header> = {};
     for (let at = 0; at + blockSize <= this.size; ) {
-      const block = this.#read(at, blockSize);
+      const block = this.read(at, blockSize);
       if (block.every((byte) => byte === 0)) return;
-      const own = this.#header(block, at);
+      const own = this.header(block, at);
       const isExtended = 'xgLK'.includes(own.flag);
       // What has been said about the next member is not about a header between.
       const header = isExtended ? own : { ...own, ...extended };
@@ -78,17 +78,17 @@ export class ArchiveFiles implements Files {
       const size = '123456'.includes(header.flag) ? 0 : header.size;
       const start = at + blockSize;
       if (start + size > this.size) throw bad(this.place, `it is cut off within ${header.name}`);
-      if (isExtended) extended = { ...extended, ...this.#extended(header, start) };
+      if (isExtended) extended = { ...extended, ...this.extended(header, start) };
       else {
-        this.#add(header, start);
+        this.add(header, start);
         extended = {};
       }
       at = start + Math.ceil(size / blockSize) * blockSize;
     }
-    if (this.#members.size === 0) throw this.size === 0 ? nothing(this.place) : noArchive(this.place);
+    if (this.members.size === 0) throw this.size === 0 ? nothing(this.place) : noArchive(this.place);
   }
 
-  #header(block: Buffer, at: number): Header {
+  private header(block: Buffer, at: number): Header {
     if (!isHeader(block)) throw at > 0 ? bad(this.place, 'the checksum of a header is wrong') : noArchive(this.place);
     const prefix = block.toString('latin1', 257, 263) === 'ustar\0' ? text(block, 345, 155) : '';
     const name = text(block, 0, 100);
@@ -100,16 +100,16 @@ export class ArchiveFiles implements Files {
   }
 
   /** What an extended header says about the next member. */
-  #extended({ flag, size, name }: Header, start: number): Partial<Header> {
+  private extended({ flag, size, name }: Header, start: number): Partial<Header> {
     if (size > maxExtended) throw bad(this.place, `the extended header ${name} is too long`);
-    const body = this.#read(start, size);
+    const body = this.read(start, size);
     if (flag === 'L') return { name: text(body, 0, size) };
     if (flag === 'K') return { linkname: text(body, 0, size) };
     // In archives of images a global header only holds comments.
-    return flag === 'g' ? {} : this.#pax(body);
+    return flag === 'g' ? {} : this.pax(body);
   }
 
-  #pax(body: Buffer): Partial<Header> {
+  private pax(body: Buffer): Partial<Header> {
     const found: Partial<Header> = {};
     for (let at = 0; at < body.length; ) {
       const [, length = ''] = /^([0-9]{1,7}) /.exec(body.toString('latin1', at, at + 8)) ?? [];
@@ -130,17 +130,17 @@ export class ArchiveFiles implements Files {
     return found;
   }
 
-  #add({ name, linkname, flag, size }: Header, start: number): void {
+  private add({ name, linkname, flag, size }: Header, start: number): void {
     const path = memberName(name);
-    if (flag === '0' || flag === '7') this.#members.set(path, { kind: 'file', start, size });
+    if (flag === '0' || flag === '7') this.members.set(path, { kind: 'file', start, size });
     // The target of a hard link is relative to the archive, that of a symbolic link to its own directory.
-    if (flag === '1') this.#members.set(path, { kind: 'link', target: memberName(linkname) });
+    if (flag === '1') this.members.set(path, { kind: 'link', target: memberName(linkname) });
     if (flag === '2')
-      this.#members.set(path, { kind: 'link', target: memberName(`${posix.dirname(path)}/${linkname}`) });
-    if (this.#members.size > maxMembers) throw bad(this.place, `it has more than ${maxMembers} files`);
+      this.members.set(path, { kind: 'link', target: memberName(`${posix.dirname(path)}/${linkname}`) });
+    if (this.members.size > maxMembers) throw bad(this.place, `it has more than ${maxMembers} files`);
   }
 
-  #read(at: number, length: number): Buffer {
+  private read(at: number, length: number): Buffer {
     const buffer = Buffer.alloc(length);
     try {
       const bytes = readSync(this.fd, buffer, 0, length, at);

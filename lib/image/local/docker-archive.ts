@@ -36,8 +36,8 @@ interface Made {
 }
 
 export class DockerArchive implements LocalSource {
-  #made: Promise<Made[]> | undefined;
-  readonly #described = new Map<string, Descriptor>();
+  private made: Promise<Made[]> | undefined;
+  private readonly described = new Map<string, Descriptor>();
 
   private constructor(
     private readonly files: Files,
@@ -56,41 +56,41 @@ export class DockerArchive implements LocalSource {
 
   async find(selector: string | undefined, isNamed: (name: string) => boolean): Promise<Found> {
     const fits = ({ item, digest }: Made) => selector === undefined || digest === selector || item.tags.some(isNamed);
-    const [found, ...more] = (await this.#images()).filter(fits);
+    const [found, ...more] = (await this.images()).filter(fits);
     if (!found || (more.length > 0 && selector === undefined)) {
-      throw noSuchImage(this.files.place, selector, (await this.#images()).flatMap(namesOf));
+      throw noSuchImage(this.files.place, selector, (await this.images()).flatMap(namesOf));
     }
     return { reference: found.digest, name: found.item.tags.find(isNamed) ?? found.item.tags[0] };
   }
 
   async manifest(reference: string): Promise<RawManifest> {
-    const found = (await this.#images()).find(({ digest }) => digest === reference);
+    const found = (await this.images()).find(({ digest }) => digest === reference);
     if (!found) throw bad(this.files.place, `image ${reference} is not in it any more`);
     return { bytes: found.bytes, contentType: ociManifestType };
   }
 
   async blob({ digest, size }: Pick<Descriptor, 'digest' | 'size'>, sink: BlobSink): Promise<void> {
-    const path = (await this.#images()).flatMap(({ blobs }) => blobs.get(digest) ?? [])[0];
+    const path = (await this.images()).flatMap(({ blobs }) => blobs.get(digest) ?? [])[0];
     const file = path === undefined ? undefined : this.files.open(path);
     if (!file) throw bad(this.files.place, `blob ${digest} is not in it any more`);
     if (file.size !== size) throw bad(file.name, `it has ${file.size} bytes, not ${size}`);
     for await (const chunk of file.chunks(sink.offset)) await sink.write(chunk);
   }
 
-  #images(): Promise<Made[]> {
-    this.#made ??= this.#makeAll();
-    return this.#made;
+  private images(): Promise<Made[]> {
+    this.made ??= this.makeAll();
+    return this.made;
   }
 
   /** Makes the manifests one after the other. Each file is hashed once, since many images may share a large one. */
-  async #makeAll(): Promise<Made[]> {
+  private async makeAll(): Promise<Made[]> {
     const made: Made[] = [];
-    for (const item of this.items) made.push(await this.#make(item));
+    for (const item of this.items) made.push(await this.make(item));
     return made;
   }
 
-  async #make(item: Item): Promise<Made> {
-    const bytes = await this.#file(item.config).whole(documentLimit);
+  private async make(item: Item): Promise<Made> {
+    const bytes = await this.file(item.config).whole(documentLimit);
     const name = `${this.files.place}: ${item.config}`;
     const config = { mediaType: ociConfigType, digest: digestOf(bytes), size: bytes.length };
     const [, promised] = /([0-9a-f]{64})(?:\.json)?$/.exec(item.config) ?? [];
@@ -99,33 +99,33 @@ export class DockerArchive implements LocalSource {
     checkDiffIDs(item, parsed, this.files.place);
     const { diff_ids } = parsed.rootfs;
     const layers: Descriptor[] = [];
-    for (const [i, path] of item.layers.entries()) layers.push(await this.#layer(path, diff_ids[i]!));
+    for (const [i, path] of item.layers.entries()) layers.push(await this.layer(path, diff_ids[i]!));
     const manifest = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: ociManifestType, config, layers }));
     const blobs = new Map([[config.digest, item.config]]);
     for (const [i, { digest }] of layers.entries()) blobs.set(digest, item.layers[i]!);
     return { item, bytes: manifest, digest: digestOf(manifest), blobs };
   }
 
-  async #layer(path: string, diffID: string): Promise<Descriptor> {
-    const file = this.#file(path);
+  private async layer(path: string, diffID: string): Promise<Descriptor> {
+    const file = this.file(path);
     const compression = compressionOf(await file.head(4));
-    if (compression !== 'none') return this.#describe(path, `${layerType}+${compression}`);
+    if (compression !== 'none') return this.describe(path, `${layerType}+${compression}`);
     // The digest is the one that the config claims. It is verified when the layer is read.
     return { mediaType: layerType, digest: diffID, size: file.size };
   }
 
-  async #describe(path: string, mediaType: string): Promise<Descriptor> {
-    const known = this.#described.get(path);
+  private async describe(path: string, mediaType: string): Promise<Descriptor> {
+    const known = this.described.get(path);
     if (known) return known;
-    const file = this.#file(path);
+    const file = this.file(path);
     const hash = createHash('sha256');
     for await (const chunk of file.chunks()) hash.update(chunk);
     const descriptor = { mediaType, digest: `sha256:${hash.digest('hex')}`, size: file.size };
-    this.#described.set(path, descriptor);
+    this.described.set(path, descriptor);
     return descriptor;
   }
 
-  #file(path: string): FilePart {
+  private file(path: string): FilePart {
     const file = this.files.open(path);
     if (!file) throw bad(this.files.place, `${path} is missing`);
     return file;

@@ -28,7 +28,7 @@ export class FilePart {
   /** The bytes from `offset` on. */
   async *chunks(offset = 0): AsyncGenerator<Buffer> {
     for (let at = offset; at < this.size; ) {
-      const chunk = await this.#at(at, Buffer.allocUnsafe(Math.min(chunkBytes, this.size - at)));
+      const chunk = await this.at(at, Buffer.allocUnsafe(Math.min(chunkBytes, this.size - at)));
       at += chunk.length;
       yield chunk;
     }
@@ -36,7 +36,7 @@ export class FilePart {
 
   /** The first bytes, `length` at most. */
   async head(length: number): Promise<Buffer> {
-    return this.size === 0 ? Buffer.alloc(0) : this.#at(0, Buffer.alloc(Math.min(length, this.size)));
+    return this.size === 0 ? Buffer.alloc(0) : this.at(0, Buffer.alloc(Math.min(length, this.size)));
   }
 
   /** All of it. Throws `Failure` 65 when that is more than `limit` bytes. */
@@ -51,7 +51,7 @@ export class FilePart {
     if (this.ownsFd) fs.closeSync(this.fd);
   }
 
-  async #at(offset: number, buffer: Buffer): Promise<Buffer> {
+  private async at(offset: number, buffer: Buffer): Promise<Buffer> {
     let bytesRead: number;
     try {
       ({ bytesRead } = await read(this.fd, buffer, 0, buffer.length, this.start + offset));

@@ -34,28 +34,28 @@ export class Layout implements LocalSource {
 
   async find(selector: string | undefined, isNamed: (name: string) => boolean): Promise<Found> {
     const { entries } = this;
-    const chosen = selector === undefined ? ownImages(entries) : this.#select(selector, isNamed);
+    const chosen = selector === undefined ? ownImages(entries) : this.select(selector, isNamed);
     const [entry, ...more] = chosen;
-    if (!entry) throw this.#choose(selector);
+    if (!entry) throw this.choose(selector);
     // The same image may have several names.
     if (more.every(({ digest }) => digest === entry.digest)) return { reference: entry.digest, name: imageOf(entry) };
     // Several entries of one name are one image for several platforms.
     const reference = imageOf(entry);
-    if (more.some((it) => imageOf(it) !== reference) || reference === undefined) throw this.#choose(selector);
+    if (more.some((it) => imageOf(it) !== reference) || reference === undefined) throw this.choose(selector);
     return { reference, name: reference };
   }
 
   async manifest(reference: string): Promise<RawManifest> {
     if (isDigest(reference)) {
       const entry = this.entries.find(({ digest }) => digest === reference);
-      return { bytes: await wholeOf(this.#blob(reference, entry?.size)), contentType: entry?.mediaType };
+      return { bytes: await wholeOf(this.blobFile(reference, entry?.size)), contentType: entry?.mediaType };
     }
     const entries = this.entries.filter((entry) => imageOf(entry) === reference);
     return { bytes: Buffer.from(indexJson(entries)), contentType: undefined };
   }
 
   async blob({ digest, size }: Pick<Descriptor, 'digest' | 'size'>, sink: BlobSink): Promise<void> {
-    const file = this.#blob(digest, size);
+    const file = this.blobFile(digest, size);
     try {
       for await (const chunk of file.chunks(sink.offset)) await sink.write(chunk);
     } finally {
@@ -63,14 +63,14 @@ export class Layout implements LocalSource {
     }
   }
 
-  #select(selector: string, isNamed: (name: string) => boolean): IndexEntry[] {
+  private select(selector: string, isNamed: (name: string) => boolean): IndexEntry[] {
     if (isDigest(selector)) return this.entries.filter(({ digest }) => digest === selector).slice(0, 1);
     const named = this.entries.filter((entry) => imageOf(entry) === selector || tagOf(entry) === selector);
     return named.length > 0 ? named : this.entries.filter((entry) => isNamed(imageOf(entry) ?? ''));
   }
 
   /** A blob of a given size, if that is known. */
-  #blob(digest: string, size?: number): FilePart {
+  private blobFile(digest: string, size?: number): FilePart {
     const file = this.files.open(`blobs/${digest.replace(':', '/')}`);
     if (!file) throw bad(this.files.place, `blob ${digest} is missing`);
     if (size === undefined || file.size === size) return file;
@@ -78,7 +78,7 @@ export class Layout implements LocalSource {
     throw bad(file.name, `it has ${file.size} bytes, not ${size}`);
   }
 
-  #choose(selector: string | undefined): Failure {
+  private choose(selector: string | undefined): Failure {
     return noSuchImage(
       this.files.place,
       selector,

@@ -1,6 +1,6 @@
 /**
- * Images that need no registry: in an OCI image layout, in an archive of a layout or of `docker save`, or already in the
- * store. The field `source` of the document tells all stages where:
+ * Images that need no registry: in an OCI image layout, in an archive of a layout or of `docker save`, or already in
+ * the store. The field `source` of the document tells all stages where:
  *
  *     oci:/absolute/directory    oci-archive:/absolute/file    docker-archive:/absolute/file    store
  *
@@ -30,14 +30,14 @@ export interface LocalImage {
 }
 
 /**
- * `oci:DIR[:NAME|@DIGEST]`, `oci-archive:FILE[:NAME|@DIGEST]` or `docker-archive:FILE[:NAME:TAG|@DIGEST]`, as skopeo has
- * them. Archives are told by what is in them, so either name will do.
+ * `oci:DIR[:NAME|@DIGEST]`, `oci-archive:FILE[:NAME|@DIGEST]` or `docker-archive:FILE[:NAME:TAG|@DIGEST]`, as skopeo
+ * has them. Archives are told by what is in them, so either name will do.
  */
 const localForm = /^(oci|oci-archive|docker-archive):([^:@]+|[^:]+?)(?::(.+)|@(sha(?:256|512):[0-9a-f]+))?$/s;
 
 /**
- * Finds the image that a command line names. `sameName` tells whether two texts name the same image. Throws `Failure` 64
- * for what is not of the form, 65 for what is no image or damaged, 69 when it is not there.
+ * Finds the image that a command line names. `sameName` tells whether two texts name the same image. Throws `Failure`
+ * 64 for what is not of the form, 65 for what is no image or damaged, 69 when it is not there.
  */
 export async function findLocal(text: string, sameName: (a: string, b: string) => boolean): Promise<LocalImage> {
   const [, kind, place = '', name, digest] = localForm.exec(text) ?? [];
@@ -53,8 +53,8 @@ export async function findLocal(text: string, sameName: (a: string, b: string) =
 }
 
 /**
- * The source that a document names in its field `source`, for the image that it is about. Throws `Failure` 65 for one that
- * is none, and when it is asked for something as `findLocal` does.
+ * The source that a document names in its field `source`, for the image that it is about. Throws `Failure` 65 for one
+ * that is none, and when it is asked for something as `findLocal` does.
  */
 export function openLocal(place: string, image: string, choice: Choice): Source {
   if (place === 'store') return new Offline(new Store(), image, choice);

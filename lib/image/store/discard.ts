@@ -11,8 +11,8 @@ interface BadLayer {
 }
 
 /**
- * Removes a layer whose content is wrong, so that it is fetched again next time. Returns what to do when that will help:
- * the file has changed since its digest was checked.
+ * Removes a layer whose content is wrong, so that it is fetched again next time. Returns what to do when that will
+ * help: the file has changed since its digest was checked.
  */
 export async function discardFromStore({ digest, path }: BadLayer): Promise<string | undefined> {
   // A layer from elsewhere is not ours to remove. Making a Store would also create one where there is none.

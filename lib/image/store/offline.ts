@@ -17,18 +17,18 @@ export class Offline implements Source {
   /** Throws `Failure` 69 when the store has nothing of that name or digest. */
   check(reference: string): void {
     const isThere = isDigest(reference) ? this.store.read(reference) : this.store.images(this.image).length > 0;
-    if (!isThere) throw this.#missing(this.image);
+    if (!isThere) throw this.missing(this.image);
   }
 
   /** By digest this always fails: callers have looked in the store before they ask. */
   async manifest(reference: string): Promise<RawManifest> {
-    if (isDigest(reference)) throw this.#missing(`manifest ${reference} of ${this.image}`);
+    if (isDigest(reference)) throw this.missing(`manifest ${reference} of ${this.image}`);
     const entries = this.store.images(this.image);
-    if (entries.length === 0) throw this.#missing(this.image);
-    const chosen = this.#choose(entries);
-    if (!chosen) throw this.#otherPlatform(entries);
+    if (entries.length === 0) throw this.missing(this.image);
+    const chosen = this.choose(entries);
+    if (!chosen) throw this.otherPlatform(entries);
     const bytes = this.store.read(chosen.digest);
-    if (!bytes) throw this.#missing(`manifest ${chosen.digest} of ${this.image}`);
+    if (!bytes) throw this.missing(`manifest ${chosen.digest} of ${this.image}`);
     return { bytes, contentType: chosen.mediaType };
   }
 
@@ -36,7 +36,7 @@ export class Offline implements Source {
    * The best entry for the platform. Otherwise what a pull would have accepted: an image with no platform of its own;
    * or, when the user names no platform, the only image that there is.
    */
-  #choose(entries: IndexEntry[]): IndexEntry | undefined {
+  private choose(entries: IndexEntry[]): IndexEntry | undefined {
     const { wanted, strict } = this.choice;
     const [best] = entries
       .map((entry) => ({ entry, rank: entry.platform && fitness(wanted, entry.platform) }))
@@ -48,16 +48,16 @@ export class Offline implements Source {
   }
 
   async blob({ digest }: { digest: string }): Promise<void> {
-    throw this.#missing(`blob ${digest} of ${this.image}`);
+    throw this.missing(`blob ${digest} of ${this.image}`);
   }
 
-  #otherPlatform(entries: IndexEntry[]): Failure {
+  private otherPlatform(entries: IndexEntry[]): Failure {
     const has = entries.map(({ platform }) => (platform ? platformName(platform) : 'no platform'));
     const why = `it is not in the store for ${platformName(this.choice.wanted)}`;
     return new Failure(Status.unavailable, this.image, why, { hint: `it is there for ${has.join(', ')}` });
   }
 
-  #missing(what: string): Failure {
+  private missing(what: string): Failure {
     return new Failure(Status.unavailable, what, 'it is not in the store', { hint: 'pull it without --offline' });
   }
 }

@@ -70,7 +70,9 @@ export function moveInto(temporary: string, path: string): void {
   }
 }
 
-/** rename(2), which needs both on one filesystem. People may have moved a part of the store elsewhere, and left a link. */
+/**
+ * rename(2), which needs both on one filesystem. People may have moved a part of the store elsewhere, and left a link.
+ */
 export function renameInStore(from: string, to: string): void {
   try {
     fs.renameSync(from, to);

@@ -24,10 +24,10 @@ export interface Elsewhere {
 
 export class Partial implements BlobSink {
   offset = 0;
-  readonly #algorithm: string;
-  #hash: Hash;
-  #verdict: string | undefined;
-  #writer: Writer;
+  private readonly algorithm: string;
+  private hash: Hash;
+  private verdict: string | undefined;
+  private writer: Writer;
 
   private constructor(
     private readonly path: string,
@@ -35,9 +35,9 @@ export class Partial implements BlobSink {
     private readonly blob: Descriptor,
     private readonly onBytes: (bytes: number) => void,
   ) {
-    this.#algorithm = algorithmOf(blob.digest);
-    this.#hash = createHash(this.#algorithm);
-    this.#writer = new Writer(fd, 0);
+    this.algorithm = algorithmOf(blob.digest);
+    this.hash = createHash(this.algorithm);
+    this.writer = new Writer(fd, 0);
   }
 
   /** Takes over the longest part that a dead process has left, or begins a new file. */
@@ -47,7 +47,7 @@ export class Partial implements BlobSink {
       takeOver(directory, blob.digest, path);
       const fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_NOFOLLOW, 0o644);
       const partial = new Partial(path, fd, blob, onBytes);
-      await partial.#rehash();
+      await partial.rehash();
       return partial;
     } catch (error) {
       throw failureOf(error, path);
@@ -80,27 +80,27 @@ export class Partial implements BlobSink {
   write(chunk: Buffer): Promise<void> | undefined {
     let wait: Promise<void> | undefined;
     try {
-      wait = this.#writer.write(chunk);
+      wait = this.writer.write(chunk);
     } catch (error) {
       throw failureOf(error, this.path);
     }
-    this.#hash.update(chunk);
+    this.hash.update(chunk);
     this.offset += chunk.length;
     this.onBytes(this.offset);
     return wait;
   }
 
   restart(): void {
-    this.#writer.restart();
-    this.#hash = createHash(this.#algorithm);
-    this.#verdict = undefined;
+    this.writer.restart();
+    this.hash = createHash(this.algorithm);
+    this.verdict = undefined;
     this.offset = 0;
   }
 
   /** The digest of the content. Only to be asked for when no more bytes come. */
   get digest(): string {
-    this.#verdict ??= `${this.#algorithm}:${this.#hash.digest('hex')}`;
-    return this.#verdict;
+    this.verdict ??= `${this.algorithm}:${this.hash.digest('hex')}`;
+    return this.verdict;
   }
 
   /** Whether it holds the whole blob, by size and digest. */
@@ -111,7 +111,7 @@ export class Partial implements BlobSink {
   /** Gives a verified blob its name, after a sync: even a power failure leaves no incomplete blob under that name. */
   async publish(path: string): Promise<void> {
     try {
-      await this.#writer.done();
+      await this.writer.done();
       await sync(this.fd);
       moveInto(this.path, path);
     } catch (error) {
@@ -126,7 +126,7 @@ export class Partial implements BlobSink {
   /** Closes the file. It stays for the next process, unless it is empty. */
   async close(): Promise<void> {
     try {
-      await this.#writer.done();
+      await this.writer.done();
     } catch (error) {
       throw failureOf(error, this.path);
     } finally {
@@ -135,7 +135,7 @@ export class Partial implements BlobSink {
     }
   }
 
-  async #rehash(): Promise<void> {
+  private async rehash(): Promise<void> {
     const { size } = fs.fstatSync(this.fd);
     if (size > this.blob.size) {
       this.restart();
@@ -145,10 +145,10 @@ export class Partial implements BlobSink {
     while (this.offset < size) {
       const { bytesRead } = await read(this.fd, buffer, 0, buffer.length, this.offset);
       if (bytesRead === 0) break;
-      this.#hash.update(buffer.subarray(0, bytesRead));
+      this.hash.update(buffer.subarray(0, bytesRead));
       this.offset += bytesRead;
     }
-    this.#writer = new Writer(this.fd, this.offset);
+    this.writer = new Writer(this.fd, this.offset);
     if (this.offset > 0) this.onBytes(this.offset);
   }
 }

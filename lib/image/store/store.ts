@@ -54,8 +54,8 @@ export interface ImageEntry {
 }
 
 export class Store {
-  readonly #oci: string;
-  readonly #partials: string;
+  private readonly oci: string;
+  private readonly partials: string;
 
   /**
    * Makes the layout if there is none. When another process that fetches the same blob makes no progress for
@@ -65,16 +65,16 @@ export class Store {
     readonly home: string = storeHome(),
     private readonly patienceMs = 5000,
   ) {
-    this.#oci = join(home, 'oci');
-    this.#partials = join(home, 'partial');
+    this.oci = join(home, 'oci');
+    this.partials = join(home, 'partial');
     const hint = storeHint;
-    failingAs(this.#partials, () => makeDirectory(this.#partials, 0o700), { hint });
-    failingAs(this.#oci, () => this.#ensureLayout(), { hint });
+    failingAs(this.partials, () => makeDirectory(this.partials, 0o700), { hint });
+    failingAs(this.oci, () => this.ensureLayout(), { hint });
   }
 
   /** The path of a blob, which need not exist. */
   path(digest: string): string {
-    return join(this.#oci, 'blobs', digest.replace(':', '/'));
+    return join(this.oci, 'blobs', digest.replace(':', '/'));
   }
 
   /**
@@ -99,7 +99,7 @@ export class Store {
   /** Adds a blob whose digest was verified. */
   put(digest: string, bytes: Buffer): void {
     if (this.read(digest)) return;
-    failingAs(this.path(digest), () => writeWhole(this.#partials, this.path(digest), bytes));
+    failingAs(this.path(digest), () => writeWhole(this.partials, this.path(digest), bytes));
   }
 
   /**
@@ -110,7 +110,7 @@ export class Store {
   async fetch(blob: Descriptor, source: Source, onBytes: (bytes: number) => void = () => {}): Promise<Fetched> {
     const path = this.path(blob.digest);
     if (this.has(blob)) return { path, found: true };
-    const partial = await this.#claim(blob, onBytes);
+    const partial = await this.claim(blob, onBytes);
     if (!partial) return { path, found: true };
     try {
       if (!(await fill(partial, () => source.blob(blob, partial)))) {
@@ -129,11 +129,11 @@ export class Store {
    * Enters an image into index.json under its name. It replaces the one that had this name, except for other platforms.
    */
   async tag({ image, digest, mediaType, platform }: ImageEntry): Promise<void> {
-    this.#sweep();
+    this.sweep();
     if (this.images(image)[0]?.digest === digest) return;
     const { size } = failingAs(this.path(digest), () => fs.statSync(this.path(digest)));
     const entry = named({ mediaType, digest, size, platform }, image);
-    await this.#updateIndex((entries) => [
+    await this.updateIndex((entries) => [
       entry,
       // The same image for another platform stays.
       ...entries
@@ -149,18 +149,17 @@ export class Store {
 
   /** All entries of index.json. */
   entries(): IndexEntry[] {
-    return readIndex(this.#indexPath).entries;
+    return readIndex(this.indexPath).entries;
   }
 
   /** Takes entries out of index.json. */
   async forget(isForgotten: (entry: IndexEntry) => boolean): Promise<void> {
-    if (this.entries().some(isForgotten))
-      await this.#updateIndex((entries) => entries.filter((it) => !isForgotten(it)));
+    if (this.entries().some(isForgotten)) await this.updateIndex((entries) => entries.filter((it) => !isForgotten(it)));
   }
 
   /** All blobs, needed or not, with their sizes in bytes. */
   blobs(): { digest: string; path: string; size: number }[] {
-    const directory = join(this.#oci, 'blobs');
+    const directory = join(this.oci, 'blobs');
     const digests = failingAs(directory, () =>
       // Somebody may have removed them all.
       (fs.statSync(directory, { throwIfNoEntry: false }) ? fs.readdirSync(directory) : [])
@@ -182,7 +181,7 @@ export class Store {
     failingAs(this.path(layerDigest), () => fs.rmSync(this.path(layerDigest), { force: true }));
     const isWhole = ({ digest }: IndexEntry) => !this.read(digest)?.includes(layerDigest);
     if (this.entries().every(isWhole)) return;
-    await this.#updateIndex((entries) => entries.filter(isWhole));
+    await this.updateIndex((entries) => entries.filter(isWhole));
   }
 
   /** Whether a blob is there, by its name and size. */
@@ -193,15 +192,15 @@ export class Store {
   }
 
   /** A partial file to download into; undefined when another process has brought the same blob by now. */
-  async #claim(blob: Descriptor, onBytes: (bytes: number) => void): Promise<Partial | undefined> {
+  private async claim(blob: Descriptor, onBytes: (bytes: number) => void): Promise<Partial | undefined> {
     for (let stuck = false; ; ) {
-      const partial = await Partial.claim(this.#partials, blob, onBytes);
+      const partial = await Partial.claim(this.partials, blob, onBytes);
       const isThere = this.has(blob);
       if (!isThere && (stuck || !partial.hasElder())) return partial;
       partial.remove();
       await partial.close();
       if (isThere) return undefined;
-      stuck = await this.#isStuck(blob, onBytes);
+      stuck = await this.isStuck(blob, onBytes);
     }
   }
 
@@ -211,11 +210,11 @@ export class Store {
    * have told it to wait, and would tell us the same. But one that is stopped, or in another PID namespace, may never
    * go on: returns true when it makes no progress for a while.
    */
-  async #isStuck(blob: Descriptor, onBytes: (bytes: number) => void): Promise<boolean> {
+  private async isStuck(blob: Descriptor, onBytes: (bytes: number) => void): Promise<boolean> {
     let most = -1;
     let since = monotonic();
     for (let told = false; ; await sleep(pollMs)) {
-      const other = Partial.elsewhere(this.#partials, blob.digest);
+      const other = Partial.elsewhere(this.partials, blob.digest);
       if (!other || this.has(blob)) return false;
       if (other.bytes > most) {
         most = other.bytes;
@@ -232,33 +231,33 @@ export class Store {
   /**
    * Makes a new layout by one rename, so that nobody sees half of one. In an existing layout it adds the missing files.
    */
-  #ensureLayout(): void {
-    if (Object.keys(layoutFiles).every((name) => fs.existsSync(join(this.#oci, name)))) return;
-    const staged = ownPath(this.#partials, 'oci');
+  private ensureLayout(): void {
+    if (Object.keys(layoutFiles).every((name) => fs.existsSync(join(this.oci, name)))) return;
+    const staged = ownPath(this.partials, 'oci');
     fs.mkdirSync(join(staged, 'blobs/sha256'), { recursive: true });
     fs.chmodSync(staged, 0o755);
     for (const [name, text] of Object.entries(layoutFiles)) fs.writeFileSync(join(staged, name), text, { flush: true });
     try {
-      renameInStore(staged, this.#oci);
+      renameInStore(staged, this.oci);
     } catch (error) {
       fs.rmSync(staged, { recursive: true, force: true });
       // ENOTDIR: a symbolic link to a directory.
       if (!hasErrno(error, 'ENOTEMPTY', 'EEXIST', 'ENOTDIR')) throw error;
       for (const [name, text] of Object.entries(layoutFiles)) {
-        const path = join(this.#oci, name);
-        if (!fs.existsSync(path)) writeWhole(this.#partials, path, text);
+        const path = join(this.oci, name);
+        if (!fs.existsSync(path)) writeWhole(this.partials, path, text);
       }
     }
   }
 
   /** Removes what dead processes left and nobody will use again, if the disk permits it. */
-  #sweep(): void {
+  private sweep(): void {
     try {
-      sweepAbandoned(this.#partials, (name) => {
+      sweepAbandoned(this.partials, (name) => {
         const [, algorithm, hex] = /^(sha256|sha512)-([0-9a-f]+)\./.exec(name) ?? [];
         // An incomplete blob is of use as long as somebody may want the rest.
         const isWanted = algorithm !== undefined && !fs.existsSync(this.path(`${algorithm}:${hex}`));
-        return !isWanted || isOld(join(this.#partials, name), keptPartialMs);
+        return !isWanted || isOld(join(this.partials, name), keptPartialMs);
       });
     } catch (error) {
       // A read-only store stays as it is.
@@ -266,23 +265,23 @@ export class Store {
     }
   }
 
-  get #indexPath(): string {
-    return join(this.#oci, 'index.json');
+  private get indexPath(): string {
+    return join(this.oci, 'index.json');
   }
 
-  async #updateIndex(change: (entries: IndexEntry[]) => IndexEntry[]): Promise<void> {
-    const unlock = await this.#lock();
+  private async updateIndex(change: (entries: IndexEntry[]) => IndexEntry[]): Promise<void> {
+    const unlock = await this.lock();
     try {
-      const { index, entries } = readIndex(this.#indexPath);
+      const { index, entries } = readIndex(this.indexPath);
       const text = indexJson(change(entries), index);
-      failingAs(this.#indexPath, () => writeWhole(this.#partials, this.#indexPath, text));
+      failingAs(this.indexPath, () => writeWhole(this.partials, this.indexPath, text));
     } finally {
       unlock();
     }
   }
 
   /** By flock(2): the kernel releases the lock however its process dies. */
-  async #lock(): Promise<() => void> {
+  private async lock(): Promise<() => void> {
     const [{ flock }, { LOCK }] = await Promise.all([import('../../sys/calls.js'), import('../../sys/constants.js')]);
     const path = join(this.home, 'lock');
     const fd = failingAs(path, () => fs.openSync(path, 'a', 0o600));

@@ -22,14 +22,14 @@ const syncInterval = 1000;
 let isSyncing = false;
 
 export class Writer {
-  #queue: Buffer[] = [];
-  #queued = 0;
-  #inFlight = 0;
-  #cut = false;
-  #work: Promise<void> | undefined;
-  #sync: Promise<void> | undefined;
-  #synced = monotonic();
-  #error: unknown;
+  private queue: Buffer[] = [];
+  private queued = 0;
+  private inFlight = 0;
+  private cut = false;
+  private work: Promise<void> | undefined;
+  private sync: Promise<void> | undefined;
+  private synced = monotonic();
+  private error: unknown;
 
   /** Writes from `position` on, in bytes. */
   constructor(
@@ -42,72 +42,72 @@ export class Writer {
    * that. Throws the error of an earlier write.
    */
   write(chunk: Buffer): Promise<void> | undefined {
-    if (this.#error) throw this.#error;
-    this.#queue.push(chunk);
-    this.#queued += chunk.length;
-    this.#work ??= this.#drain();
-    return this.#queued + this.#inFlight > waitingLimit ? this.#work : undefined;
+    if (this.error) throw this.error;
+    this.queue.push(chunk);
+    this.queued += chunk.length;
+    this.work ??= this.drain();
+    return this.queued + this.inFlight > waitingLimit ? this.work : undefined;
   }
 
   /** Empties the file, and goes on at its beginning. */
   restart(): void {
-    this.#queue = [];
-    this.#queued = 0;
-    this.#cut = true;
-    this.#work ??= this.#drain();
+    this.queue = [];
+    this.queued = 0;
+    this.cut = true;
+    this.work ??= this.drain();
   }
 
   /** Resolves when everything is written. Rejects with the error of a write. */
   async done(): Promise<void> {
-    await this.#work;
-    await this.#sync;
-    if (this.#error) throw this.#error;
+    await this.work;
+    await this.sync;
+    if (this.error) throw this.error;
   }
 
   /** Never rejects: the next call throws the error. */
-  async #drain(): Promise<void> {
+  private async drain(): Promise<void> {
     try {
       // All chunks of one turn of the event loop are written by one call.
       await nextTurn();
-      while (this.#queue.length > 0 || this.#cut) await this.#writeOnce();
-      if (!isSyncing && monotonic() - this.#synced > syncInterval) this.#sync = this.#syncOnce();
+      while (this.queue.length > 0 || this.cut) await this.writeOnce();
+      if (!isSyncing && monotonic() - this.synced > syncInterval) this.sync = this.syncOnce();
     } catch (error) {
-      this.#error = error;
+      this.error = error;
     } finally {
-      this.#work = undefined;
+      this.work = undefined;
     }
   }
 
   /** Never rejects. The kernel reports a failure only once, so it is kept. */
-  async #syncOnce(): Promise<void> {
+  private async syncOnce(): Promise<void> {
     isSyncing = true;
     try {
       await sync(this.fd);
     } catch (error) {
-      this.#error ??= error;
+      this.error ??= error;
     } finally {
       isSyncing = false;
-      this.#synced = monotonic();
+      this.synced = monotonic();
     }
   }
 
-  async #writeOnce(): Promise<void> {
-    if (this.#cut) {
-      this.#cut = false;
+  private async writeOnce(): Promise<void> {
+    if (this.cut) {
+      this.cut = false;
       fs.ftruncateSync(this.fd, 0);
       this.position = 0;
     }
-    let chunks = this.#queue;
-    this.#inFlight = this.#queued;
-    this.#queue = [];
-    this.#queued = 0;
+    let chunks = this.queue;
+    this.inFlight = this.queued;
+    this.queue = [];
+    this.queued = 0;
     while (chunks.length > 0) {
       const { bytesWritten } = await writev(this.fd, chunks, this.position);
       this.position += bytesWritten;
       chunks = rest(chunks, bytesWritten);
     }
-    received(this.#inFlight);
-    this.#inFlight = 0;
+    received(this.inFlight);
+    this.inFlight = 0;
   }
 }
 

@@ -19,8 +19,9 @@ export function deviceNodes(directory: string, below = ''): HostDevice[] {
 }
 
 /**
- * `--device HOST[:TARGET][:rwm]`: the device, or all that a directory has, as mounts of the host's nodes. Who may open them
- * is for their modes and owners to say. Source: docker's `--device`. Throws `Failure` 64, or 125 for what is not there.
+ * `--device HOST[:TARGET][:rwm]`: the device, or all that a directory has, as mounts of the host's nodes. Who may open
+ * them is for their modes and owners to say. Source: docker's `--device`. Throws `Failure` 64, or 125 for what is not
+ * there.
  */
 export function devicesOf(text: string): BindVolume[] {
   const flag = `--device ${text}`;

@@ -178,8 +178,8 @@ function own(path: string, fd: number): DirectoryIdentity {
 }
 
 /**
- * What a container that can write to its own LAYER, in a volume, may have put there must not lead to other places of the
- * host the next time.
+ * What a container that can write to its own LAYER, in a volume, may have put there must not lead to other places of
+ * the host the next time.
  */
 function missingParts(path: string, inside: string): Layer['missing'] {
   return parts.filter((part) => {
@@ -189,7 +189,10 @@ function missingParts(path: string, inside: string): Layer['missing'] {
   });
 }
 
-/** A group, a set-group-ID bit and a default ACL of the directory around it would be those of all that a container makes. */
+/**
+ * A group, a set-group-ID bit and a default ACL of the directory around it would be those of all that a container
+ * makes.
+ */
 function disinherit(fd: number): void {
   fchown(fd, process.geteuid!(), process.getegid!());
   fchmod(fd, 0o700);

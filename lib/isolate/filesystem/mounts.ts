@@ -214,8 +214,8 @@ export function target(
 }
 
 /**
- * Back to a lookup that failed with EAGAIN, as openat2(2) asks for: links may have a `..`, and the kernel is not sure of
- * where that leads when anybody on the machine renames something meanwhile. Any other error leads on to `otherwise`.
+ * Back to a lookup that failed with EAGAIN, as openat2(2) asks for: links may have a `..`, and the kernel is not sure
+ * of where that leads when anybody on the machine renames something meanwhile. Any other error leads on to `otherwise`.
  */
 function again(opened: Result, otherwise: PlanStep, lookup: () => PlanStep): PlanStep {
   const why = 'Only because something was renamed meanwhile, anywhere on this machine? Then it is looked up again.';

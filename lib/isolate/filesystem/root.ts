@@ -77,7 +77,9 @@ export interface OverlayOptions {
   nodev: boolean;
 }
 
-/** The directory as the lower layer of an overlay: the tree itself never changes. The upper layer lies in the workshop. */
+/**
+ * The directory as the lower layer of an overlay: the tree itself never changes. The upper layer lies in the workshop.
+ */
 export function overlaySteps(directory: string, workshop: Result, options: OverlayOptions): Root {
   const lower = step(
     symlinkat,
@@ -235,7 +237,10 @@ export function pivotSteps(root: Result): PlanStep[] {
   ];
 }
 
-/** Opens the directory where the command starts. It is made when it is missing, as docker does. `next`: the step after it. */
+/**
+ * Opens the directory where the command starts. It is made when it is missing, as docker does. `next`: the step after
+ * it.
+ */
 export function workingDirectory(root: Result, path: string, next: PlanStep): { fd: Result; steps: PlanStep[] } {
   const below = path.replace(/^\/+|\/+$/g, '');
   if (below === '') return { fd: root, steps: [] };

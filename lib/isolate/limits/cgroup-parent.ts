@@ -1,6 +1,6 @@
 /**
- * Finds the cgroup below which a container's own is made: one that is delegated to the user; for root that of a unit with
- * Delegate=yes, otherwise at the top.
+ * Finds the cgroup below which a container's own is made: one that is delegated to the user; for root that of a unit
+ * with Delegate=yes, otherwise at the top.
  */
 import { accessSync, constants, existsSync, mkdirSync, rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -46,8 +46,8 @@ export function parentFor(hierarchy: Hierarchy, writes: readonly CgroupWrite[]):
 }
 
 /**
- * Our own cgroup, when systemd gave it away: then the limits of the unit hold as well, and what ends the unit ends all in
- * it. systemd marks it with an attribute, by "Control Group APIs and Delegation".
+ * Our own cgroup, when systemd gave it away: then the limits of the unit hold as well, and what ends the unit ends all
+ * in it. systemd marks it with an attribute, by "Control Group APIs and Delegation".
  */
 function inUnit({ version, own }: Hierarchy, writes: readonly CgroupWrite[]): Parent | undefined {
   if (version !== 2 || own === undefined) return undefined;
@@ -94,7 +94,9 @@ function passOn(directory: string, writes: readonly CgroupWrite[]): void {
   enable(directory, writes);
 }
 
-/** Lets the cgroups below `directory` have the controllers (cgroup v2, cgroup.subtree_control). Returns the new ones. */
+/**
+ * Lets the cgroups below `directory` have the controllers (cgroup v2, cgroup.subtree_control). Returns the new ones.
+ */
 export function enable(directory: string, writes: readonly CgroupWrite[]): string[] {
   const there = words(join(directory, 'cgroup.subtree_control'));
   const missing = [...new Set(writes.map(({ controller }) => controller))].filter((name) => !there.includes(name));

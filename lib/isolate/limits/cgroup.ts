@@ -41,7 +41,9 @@ export function probeCgroups(): CgroupHost {
   });
 }
 
-/** Makes a cgroup in each hierarchy that has a controller of these writes, and makes them. Undoes all when one fails. */
+/**
+ * Makes a cgroup in each hierarchy that has a controller of these writes, and makes them. Undoes all when one fails.
+ */
 export function cgroupOf(writes: readonly CgroupWrite[], host: CgroupHost): Cgroup {
   const directories: string[] = [];
   const leave: (() => void)[] = [];
@@ -72,7 +74,9 @@ export function cgroupOf(writes: readonly CgroupWrite[], host: CgroupHost): Cgro
   };
 }
 
-/** Does `act`. A system error is told and no more: the command has ended, and its status stays that of the container. */
+/**
+ * Does `act`. A system error is told and no more: the command has ended, and its status stays that of the container.
+ */
 function telling(what: string, act: () => void): void {
   try {
     act();

@@ -22,7 +22,10 @@ const cpuPeriod = 100_000;
 /** Bytes, as in docker: with less not even a program can start. */
 const leastMemory = 6 * 1024 * 1024;
 
-/** Reads the flags; undefined when they set no limit. `processors` is the number that this machine has. Throws `Failure` 64. */
+/**
+ * Reads the flags; undefined when they set no limit. `processors` is the number that this machine has. Throws `Failure`
+ * 64.
+ */
 export function parseLimits(flags: LimitFlags, processors: number): Limits | undefined {
   const limits: Limits = {};
   const memory = flags.memory === undefined ? 0 : memoryLimit(flags.memory);
@@ -42,7 +45,10 @@ function memoryLimit(text: string): number {
   throw wrong('--memory', text, 'less than 6m', 'a program does not even start in so little');
 }
 
-/** A size in bytes, with docker's units: `64m`, `1g`, `512k`, `1.5GiB`, `1024`. All are powers of 1024. Throws `Failure` 64. */
+/**
+ * A size in bytes, with docker's units: `64m`, `1g`, `512k`, `1.5GiB`, `1024`. All are powers of 1024. Throws `Failure`
+ * 64.
+ */
 export function parseSize(text: string, flag: string): number {
   const [, number, unit = ''] = /^(\d+(?:\.\d+)?) ?([kmgtp]?)(?:i?b)?$/i.exec(text) ?? [];
   const bytes = Math.floor(Number(number) * 1024 ** ' kmgtp'.indexOf(unit.toLowerCase() || ' '));

@@ -12,7 +12,10 @@ import { ENOSYS } from '../../sys/errno.js';
 export const operators = ['NE', 'LT', 'LE', 'EQ', 'GE', 'GT', 'MASKED_EQ'] as const;
 export type Operator = (typeof operators)[number];
 
-/** A condition on one argument, all bits that the architecture has. MASKED_EQ: `(argument & value) == (valueTwo & value)`. */
+/**
+ * A condition on one argument, all bits that the architecture has. MASKED_EQ: `(argument & value) == (valueTwo &
+ * value)`.
+ */
 export interface Comparison {
   /** 0 to 5. */
   index: number;
@@ -113,7 +116,9 @@ const capacity = 4096;
 export const x64Audit = 0xc000003e;
 const x32Bit = 0x40000000;
 
-/** Offsets in `struct seccomp_data`; both architectures are little-endian, so the low word of an argument comes first. */
+/**
+ * Offsets in `struct seccomp_data`; both architectures are little-endian, so the low word of an argument comes first.
+ */
 const data = { number: 0, arch: 4, args: 16 };
 
 const op = { load: 0x20, and: 0x54, jump: 0x05, eq: 0x15, gt: 0x25, ge: 0x35, ret: 0x06 };
@@ -127,28 +132,28 @@ type Label = number;
  */
 class Assembler {
   /** Two words an instruction, as `struct sock_filter` has them, filled from the end. */
-  readonly #words = new Uint32Array(2 * capacity);
-  readonly #returns = new Map<number, Label>();
-  #count = 0;
+  private readonly words = new Uint32Array(2 * capacity);
+  private readonly returnLabels = new Map<number, Label>();
+  private count = 0;
 
   get here(): Label {
-    return this.#count;
+    return this.count;
   }
 
   emit(code: number, k: number, yes = 0, no = 0): Label {
-    const at = 2 * (capacity - ++this.#count);
+    const at = 2 * (capacity - ++this.count);
     if (at < 0) throw tooLarge();
-    this.#words[at] = code | (yes << 16) | (no << 24);
-    this.#words[at + 1] = k;
-    return this.#count;
+    this.words[at] = code | (yes << 16) | (no << 24);
+    this.words[at + 1] = k;
+    return this.count;
   }
 
   /** An instruction that returns `action`: an existing one if a jump reaches it, otherwise a new one. */
   returns(action: number): Label {
-    const known = this.#returns.get(action);
-    if (known !== undefined && this.#reaches(known)) return known;
+    const known = this.returnLabels.get(action);
+    if (known !== undefined && this.reaches(known)) return known;
     const label = this.emit(op.ret, action);
-    this.#returns.set(action, label);
+    this.returnLabels.set(action, label);
     return label;
   }
 
@@ -156,8 +161,8 @@ class Assembler {
    * A conditional jump. It has 8 bits for each distance; a target further away is reached through a long jump after it.
    */
   branch(code: number, k: number, yes: Label, no: Label): Label {
-    const nearNo = this.#near(no);
-    const nearYes = this.#near(yes);
+    const nearNo = this.near(no);
+    const nearYes = this.near(yes);
     return this.emit(code, k, this.here - nearYes, this.here - nearNo);
   }
 
@@ -166,19 +171,19 @@ class Assembler {
     if (label !== this.here) this.emit(op.jump, this.here - label);
   }
 
-  #near(label: Label): Label {
-    return this.#reaches(label) ? label : this.emit(op.jump, this.here - label);
+  private near(label: Label): Label {
+    return this.reaches(label) ? label : this.emit(op.jump, this.here - label);
   }
 
   /** One less than 8 bits hold, since the long jump of the other branch may still come in between. */
-  #reaches(label: Label): boolean {
+  private reaches(label: Label): boolean {
     return this.here - label <= 254;
   }
 
   /** The program as an array of `struct sock_filter`. */
   finish(): Buffer {
-    const { buffer, byteLength } = this.#words;
-    return Buffer.from(buffer, byteLength - 8 * this.#count);
+    const { buffer, byteLength } = this.words;
+    return Buffer.from(buffer, byteLength - 8 * this.count);
   }
 }
 

@@ -27,7 +27,9 @@ export interface FilterKey {
   capabilities: readonly number[];
 }
 
-/** Filters of earlier builds and kernels would stay for ever. One that is still used is compiled again after that time. */
+/**
+ * Filters of earlier builds and kernels would stay for ever. One that is still used is compiled again after that time.
+ */
 const keptMs = 30 * 24 * 60 * 60 * 1000;
 
 /** For root a place that only root can write; otherwise the user's own. */

@@ -3,7 +3,8 @@
  *
  * Which calls docker allows, with which capability and which arguments, is a fact that its users rely on, so this
  * profile agrees with docker's on it. Source: moby/profiles, seccomp v0.2.3 (June 2026), the profile of Docker 29; a
- * change there is worth following. Names that only exist on 32-bit machines are for x86 programs on x64, and for arm programs on arm64.
+ * change there is worth following. Names that only exist on 32-bit machines are for x86 programs on x64, and for arm
+ * programs on arm64.
  */
 import { ENOSYS, EPERM } from '../../sys/errno.js';
 import { type Comparison, RET } from './bpf.js';
@@ -118,9 +119,10 @@ const privileged: [capability: string, names: string][] = [
 ];
 
 /**
- * Address families that socket(2) may make, by number: those with a user in a container. Left out are AF_VSOCK (40), which
- * reaches the hypervisor past the network namespace; AF_ALG (38), the way of CVE-2026-31431; and families that are dead
- * or have no user but attackers: DECnet (12), Econet (19), ATM SVC (20), IrDA (23), Wanpipe (25), ISDN (34), CAIF (37).
+ * Address families that socket(2) may make, by number: those with a user in a container. Left out are AF_VSOCK (40),
+ * which reaches the hypervisor past the network namespace; AF_ALG (38), the way of CVE-2026-31431; and families that
+ * are dead or have no user but attackers: DECnet (12), Econet (19), ATM SVC (20), IrDA (23), Wanpipe (25), ISDN (34),
+ * CAIF (37).
  */
 const firstFamilies = 12n;
 const furtherFamilies = [
@@ -151,7 +153,8 @@ export const defaultProfile: Profile = {
     // Tracing one's own children is what debuggers do. Before Linux 4.8 a tracer could get past the filter.
     allow('ptrace process_vm_readv process_vm_writev', { includes: { minKernel: '4.8' } }),
 
-    // A new namespace gives a process capabilities in it, and with them code of the kernel that otherwise only root reaches.
+    // A new namespace gives a process capabilities in it, and with them code of the kernel that otherwise only root
+    // reaches.
     allow('clone', { args: when('MASKED_EQ', namespaceFlags), excludes: { caps: ['SYS_ADMIN'] } }),
     // The flags of clone3 are in memory, where a filter cannot look. On ENOSYS the C library uses clone.
     { names: ['clone3'], action: RET.ERRNO | ENOSYS, excludes: { caps: ['SYS_ADMIN'] } },

@@ -2,8 +2,9 @@
  * The numbers of the system calls, by architecture.
  *
  * Source: the kernel's `asm/unistd_64.h` (x64), `asm/unistd_32.h` (x86), `asm/unistd-eabi.h` with `asm/unistd.h` (arm,
- * 32 bits) and `asm-generic/unistd.h` (arm64, with the __ARCH_WANT_* of `arch/arm64/include/uapi/asm/unistd.h`) of Linux 6.1; the calls that came after, up to Linux 6.18,
- * from the `syscall.tbl` files, where a new call has the same number on all architectures.
+ * 32 bits) and `asm-generic/unistd.h` (arm64, with the __ARCH_WANT_* of `arch/arm64/include/uapi/asm/unistd.h`) of
+ * Linux 6.1; the calls that came after, up to Linux 6.18, from the `syscall.tbl` files, where a new call has the same
+ * number on all architectures.
  */
 
 /** A number, then the names from there on. */

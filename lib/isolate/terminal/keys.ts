@@ -29,13 +29,13 @@ function keyByte(key: string): number {
  * Looks for the detach keys in what is typed. The first ones are held back until it is clear whether the rest follows.
  */
 export class DetachKeys {
-  #held = 0;
+  private held = 0;
 
   constructor(private readonly keys: Buffer) {}
 
   /** Whether something is held back. */
   get waiting(): boolean {
-    return this.#held > 0;
+    return this.held > 0;
   }
 
   /**
@@ -46,18 +46,18 @@ export class DetachKeys {
     if (this.keys.length === 0) return { forward: bytes, detached: false };
     const found = bytes.indexOf(this.keys);
     if (found >= 0) return { forward: bytes.subarray(0, found), detached: true };
-    this.#held = this.#beginningAtEnd(bytes);
-    return { forward: bytes.subarray(0, bytes.length - this.#held), detached: false };
+    this.held = this.beginningAtEnd(bytes);
+    return { forward: bytes.subarray(0, bytes.length - this.held), detached: false };
   }
 
   /** Gives back what was held: the rest of the keys did not come in time. */
   release(): Buffer {
-    const held = this.keys.subarray(0, this.#held);
-    this.#held = 0;
+    const held = this.keys.subarray(0, this.held);
+    this.held = 0;
     return held;
   }
 
-  #beginningAtEnd(bytes: Buffer): number {
+  private beginningAtEnd(bytes: Buffer): number {
     for (let n = Math.min(this.keys.length - 1, bytes.length); n > 0; n--) {
       if (bytes.subarray(bytes.length - n).equals(this.keys.subarray(0, n))) return n;
     }

@@ -24,26 +24,26 @@ export function windowSize(): Buffer | undefined {
 
 /** The terminal on descriptor 0, and whether it is in raw mode. */
 export class OuterTerminal {
-  #cooked: Buffer = Buffer.alloc(0);
-  #unguard: (() => void) | undefined;
+  private cooked: Buffer = Buffer.alloc(0);
+  private unguard: (() => void) | undefined;
 
   enterRaw(): void {
-    if (this.#unguard || inBackground()) return;
+    if (this.unguard || inBackground()) return;
     const cooked = getTermios();
     if (!cooked) return;
     const raw = rawTermios(cooked);
-    this.#cooked = cooked;
-    this.#unguard = guardTerminal(cooked, raw);
+    this.cooked = cooked;
+    this.unguard = guardTerminal(cooked, raw);
     // It fails when the terminal has hung up by now. Then SIGHUP is on its way, and the supervisor deals with that.
     ioctlTermios.try(0, TC.SETSW, raw);
   }
 
   leaveRaw(): void {
-    if (!this.#unguard) return;
+    if (!this.unguard) return;
     // It fails when the terminal has hung up, and then there is nothing to put back.
-    ioctlTermios.try(0, TC.SETSW, this.#cooked);
-    this.#unguard();
-    this.#unguard = undefined;
+    ioctlTermios.try(0, TC.SETSW, this.cooked);
+    this.unguard();
+    this.unguard = undefined;
   }
 
   /** Stops this process as a job of the shell; returns once it is continued. No handler for SIGTSTP may be set. */

@@ -19,12 +19,12 @@ const soonMs = 5;
 const highWaterMark = 256 * 1024;
 
 export class Output {
-  #stream: Readable | undefined;
+  private stream: Readable | undefined;
   /** Set by `finish`: what was still to be read then. */
-  #rest: Buffer[] | undefined;
-  #closed = false;
+  private rest: Buffer[] | undefined;
+  private closed = false;
   /** Tells `carry` that there is more to read, or no more to come. */
-  #wake: () => void = () => undefined;
+  private wake: () => void = () => undefined;
 
   /** From one descriptor, which is non-blocking, to another. */
   constructor(
@@ -37,24 +37,24 @@ export class Output {
    * then. The end of a pipe would never come when a process outside has got hold of the other side.
    */
   finish(): void {
-    if (this.#closed) return;
+    if (this.closed) return;
     const rest: Buffer[] = [];
-    for (let chunk = this.#read(); chunk; chunk = this.#read()) rest.push(chunk);
-    this.#stream?.destroy();
+    for (let chunk = this.read(); chunk; chunk = this.read()) rest.push(chunk);
+    this.stream?.destroy();
     for (let chunk = readSome(this.from); chunk; chunk = readSome(this.from)) rest.push(chunk);
-    this.#rest = rest;
-    this.#wake();
+    this.rest = rest;
+    this.wake();
   }
 
   /** Closes this side: the container's writes fail from then on. */
   close(): void {
-    this.#closed = true;
-    this.#stream?.destroy();
+    this.closed = true;
+    this.stream?.destroy();
     closeSync(this.from);
   }
 
-  #read(): Buffer | null {
-    return this.#stream?.read() ?? null;
+  private read(): Buffer | null {
+    return this.stream?.read() ?? null;
   }
 
   /**
@@ -63,21 +63,21 @@ export class Output {
    */
   async carry(stream?: Readable): Promise<void> {
     let failed: unknown;
-    this.#stream = stream;
-    stream?.on('readable', () => this.#wake());
+    this.stream = stream;
+    stream?.on('readable', () => this.wake());
     stream?.on('error', (error) => {
       // pty(7): no descriptor of the other side is open any more.
       if (errnoName(error) === 'EIO') return;
       failed = failureOf(error, 'reading what the container writes');
-      this.#wake();
+      this.wake();
     });
-    while (!this.#rest) {
-      const chunk = this.#read();
+    while (!this.rest) {
+      const chunk = this.read();
       if (chunk) await writeOut(this.to, chunk);
-      else await new Promise<void>((wake) => (this.#wake = wake));
+      else await new Promise<void>((wake) => (this.wake = wake));
       if (failed) throw failed;
     }
-    for (const chunk of this.#rest) await writeOut(this.to, chunk);
+    for (const chunk of this.rest) await writeOut(this.to, chunk);
   }
 }
 

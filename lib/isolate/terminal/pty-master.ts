@@ -15,50 +15,50 @@ import { Output } from './output.js';
 const fullMs = 5;
 
 export class PtyMaster {
-  readonly #output: Output;
+  private readonly output: Output;
   /**
    * The other side of the pty, kept open. A command may close its last descriptor and open /dev/tty later: without this
    * one the master would have failed with EIO by then (pty(7)).
    */
-  #slave: number | undefined;
-  #hungUp = false;
+  private slave: number | undefined;
+  private hungUp = false;
   /** What was typed and has not been written yet. */
-  readonly #typed: { bytes: Uint8Array; taken: () => void }[] = [];
+  private readonly typed: { bytes: Uint8Array; taken: () => void }[] = [];
 
   /** `master` is its descriptor. It stays open, unless `hangUp` closes it. */
   constructor(private readonly master: number) {
-    this.#slave = ioctl(master, TIO.CGPTPEER, O.RDWR | O.NOCTTY | O.CLOEXEC);
+    this.slave = ioctl(master, TIO.CGPTPEER, O.RDWR | O.NOCTTY | O.CLOEXEC);
     // A blocking write could wait for ever: for a container that does not read before its output has been read.
     fcntl(master, F.SETFL, O.RDWR | O.NONBLOCK);
-    this.#output = new Output(master, 1);
+    this.output = new Output(master, 1);
   }
 
   /** The container has ended: reads what it left. */
   finish(): void {
-    if (this.#slave === undefined) return;
-    this.#closeSlave();
-    this.#output.finish();
+    if (this.slave === undefined) return;
+    this.closeSlave();
+    this.output.finish();
   }
 
-  #closeSlave(): void {
-    if (this.#slave !== undefined) closeSync(this.#slave);
-    this.#slave = undefined;
+  private closeSlave(): void {
+    if (this.slave !== undefined) closeSync(this.slave);
+    this.slave = undefined;
   }
 
   /** Writes what was typed, as soon as there is room. `taken` is called then. */
   write(bytes: Uint8Array, taken: () => void): void {
-    this.#typed.push({ bytes, taken });
-    if (this.#typed.length === 1) this.#feed();
+    this.typed.push({ bytes, taken });
+    if (this.typed.length === 1) this.feed();
   }
 
-  #feed(): void {
-    for (let [next] = this.#typed; next; [next] = this.#typed) {
-      next.bytes = next.bytes.subarray(this.#hungUp ? next.bytes.length : writeSome(this.master, next.bytes));
+  private feed(): void {
+    for (let [next] = this.typed; next; [next] = this.typed) {
+      next.bytes = next.bytes.subarray(this.hungUp ? next.bytes.length : writeSome(this.master, next.bytes));
       if (next.bytes.length > 0) {
-        setTimeout(() => this.#feed(), fullMs).unref();
+        setTimeout(() => this.feed(), fullMs).unref();
         return;
       }
-      this.#typed.shift();
+      this.typed.shift();
       next.taken();
     }
   }
@@ -66,20 +66,20 @@ export class PtyMaster {
   copyWindowSize(): void {
     const size = windowSize();
     // It fails when the container has ended, and nobody needs the size any more.
-    if (size && !this.#hungUp) ioctlMemory.try(this.master, TIO.CSWINSZ, size);
+    if (size && !this.hungUp) ioctlMemory.try(this.master, TIO.CSWINSZ, size);
   }
 
   /** Closes the pty. For the container its terminal is gone: its session gets SIGHUP, and writing to it fails. */
   hangUp(): void {
-    this.#hungUp = true;
-    this.#closeSlave();
-    this.#output.close();
+    this.hungUp = true;
+    this.closeSlave();
+    this.output.close();
   }
 
   /** Writes the container's output to descriptor 1, until `finish`. Throws `Failure`, or `ReaderGone`. */
   carryOutput(): Promise<void> {
     // A copy, since the stream closes its descriptor and the master is needed longer.
-    return this.#output.carry(new ReadStream(fcntl(this.master, F.DUPFD_CLOEXEC, 3)));
+    return this.output.carry(new ReadStream(fcntl(this.master, F.DUPFD_CLOEXEC, 3)));
   }
 }
 

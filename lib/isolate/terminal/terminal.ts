@@ -25,9 +25,9 @@ export interface Terminal {
   /** The container has ended: nobody writes to the pty any more. */
   finish(): void;
   /**
-   * Resolves after `finish` when all that the container wrote is written out. Rejects when writing fails, with a `Failure`,
-   * or `ReaderGone` when nobody reads descriptor 1 any more; the pty hangs up then. A caller may wait for other things
-   * first and look at it later.
+   * Resolves after `finish` when all that the container wrote is written out. Rejects when writing fails, with a
+   * `Failure`, or `ReaderGone` when nobody reads descriptor 1 any more; the pty hangs up then. A caller may wait for
+   * other things first and look at it later.
    */
   ended: Promise<void>;
   /** Gives the outer terminal back as it was. May be called more than once. Also done when the process exits. */

@@ -17,8 +17,8 @@ import type { AccountFiles } from './identity.js';
 const maxBytes = 4 * 1024 * 1024;
 
 /**
- * The text of /etc/passwd and /etc/group; each empty when there is no such regular file in the image. One that this user
- * may not read is a warning, or a `Failure` where it is `needed`.
+ * The text of /etc/passwd and /etc/group; each empty when there is no such regular file in the image. One that this
+ * user may not read is a warning, or a `Failure` where it is `needed`.
  */
 export function readAccountFiles(view: View, needed: boolean): AccountFiles {
   const closed: string[] = [];

@@ -25,8 +25,8 @@ export const defaultCapabilities: readonly string[] = [
 ];
 
 /**
- * The numbers of the capabilities that the command gets: the defaults, with `--cap-add` and `--cap-drop` over them, of those
- * that are `available`. Throws `Failure` for one that is added and unknown, or not there to give.
+ * The numbers of the capabilities that the command gets: the defaults, with `--cap-add` and `--cap-drop` over them, of
+ * those that are `available`. Throws `Failure` for one that is added and unknown, or not there to give.
  */
 export function chooseCapabilities(
   add: readonly string[],

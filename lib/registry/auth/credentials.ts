@@ -183,7 +183,9 @@ function unpadded(bytes: Buffer): Buffer {
   return bytes.subarray(0, bytes.findLastIndex((byte) => byte !== 0) + 1);
 }
 
-/** `docker-credential-NAME get`: the server on stdin, JSON on stdout. "Not found" is an answer, other failures are not. */
+/**
+ * `docker-credential-NAME get`: the server on stdin, JSON on stdout. "Not found" is an answer, other failures are not.
+ */
 async function askHelper(name: string, server: string): Promise<Credentials | undefined> {
   const program = `docker-credential-${name}`;
   if (!/^[A-Za-z0-9._-]+$/.test(name)) {

@@ -1,4 +1,6 @@
-/** `--username` and `--password-stdin`: a login for this pull only. A password on the command line would show in `ps`. */
+/**
+ * `--username` and `--password-stdin`: a login for this pull only. A password on the command line would show in `ps`.
+ */
 import { isUtf8 } from 'node:buffer';
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';

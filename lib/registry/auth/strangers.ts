@@ -12,7 +12,7 @@ import { parseChallenges } from './challenge.js';
 
 export class Strangers {
   /** Authorization headers by origin and repository. */
-  readonly #tokens = new Map<string, string | null>();
+  private readonly tokens = new Map<string, string | null>();
 
   constructor(private readonly http: Http) {}
 
@@ -29,7 +29,7 @@ export class Strangers {
     const ask = (authorization: string) =>
       exchangeFollowing(this.http, { method: 'GET', url, headers: { ...headers, authorization } });
     const name = `${url.origin}/${repository}`;
-    const known = this.#tokens.get(name);
+    const known = this.tokens.get(name);
     if (known) {
       const again = await ask(known);
       if (again.status !== 401) return again;
@@ -37,7 +37,7 @@ export class Strangers {
     }
     const nobody = async () => undefined;
     const { authorization } = await answerChallenges(this.http, challenges, { origin: url.origin, repository }, nobody);
-    this.#tokens.set(name, authorization);
+    this.tokens.set(name, authorization);
     return ask(authorization ?? '');
   }
 }

@@ -7,42 +7,42 @@ export class Connections {
   received = 0;
   /** Whether spare connections are helping a download. That download sets it. */
   areHelping = false;
-  #taken = 0;
-  #refused = false;
+  private used = 0;
+  private refused = false;
   /** The highest rate seen so far, in bytes per millisecond, by the number of connections. */
-  readonly #rates: number[] = [];
+  private readonly rates: number[] = [];
 
   /** `limit` is how many there may be. */
   constructor(private readonly limit: number) {}
 
   /** Takes the connection of a download. There is always one. */
   take(): void {
-    this.#taken += 1;
+    this.used += 1;
   }
 
   give(): void {
-    this.#taken -= 1;
+    this.used -= 1;
   }
 
   /** Takes a spare connection. False when there is none, or the registry does not want more. */
   takeSpare(): boolean {
-    if (this.#refused || this.#taken >= this.limit) return false;
+    if (this.refused || this.used >= this.limit) return false;
     this.take();
     return true;
   }
 
   /** Whether new downloads need the connections that help another one. */
   get areScarce(): boolean {
-    return this.#taken > this.limit;
+    return this.used > this.limit;
   }
 
   get taken(): number {
-    return this.#taken;
+    return this.used;
   }
 
   /** Notes a rate in bytes per millisecond over `taken` connections together. */
   noteRate(taken: number, rate: number): void {
-    this.#rates[taken] = Math.max(this.#rates[taken] ?? 0, rate);
+    this.rates[taken] = Math.max(this.rates[taken] ?? 0, rate);
   }
 
   /**
@@ -50,12 +50,12 @@ export class Connections {
    * help.
    */
   isMost(rate: number): boolean {
-    const most = this.#rates.slice(this.#taken + 1).reduce((a, b) => Math.max(a, b ?? 0), 0);
+    const most = this.rates.slice(this.used + 1).reduce((a, b) => Math.max(a, b ?? 0), 0);
     return rate > 0.85 * most && rate < 1.2 * most;
   }
 
   /** No download is helped from now on, since the registry refuses ranges or further connections. */
   refuse(): void {
-    this.#refused = true;
+    this.refused = true;
   }
 }

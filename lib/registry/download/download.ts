@@ -35,59 +35,59 @@ export class Download {
   reached: number;
   /** Whether some of it came in pieces. */
   hadPieces = false;
-  readonly #request: DownloadRequest;
-  #useRanges = true;
-  #pieces: Pieces | undefined;
-  #interval: number;
+  private readonly request: DownloadRequest;
+  private useRanges = true;
+  private pieces: Pieces | undefined;
+  private interval: number;
   /**
-   * Whether the rest is longer than one piece: no other can come in pieces. Only then the pace is measured, since it takes
-   * a module of Node that takes 2 ms to load.
+   * Whether the rest is longer than one piece: no other can come in pieces. Only then the pace is measured, since it
+   * takes a module of Node that takes 2 ms to load.
    */
-  #isLong = false;
+  private isLong = false;
   /** The figures when the pace was last measured. */
-  #last = { time: 0, offset: 0, received: 0, taken: 0, loop: undefined as EventLoopUtilization | undefined };
+  private last = { time: 0, offset: 0, received: 0, taken: 0, loop: undefined as EventLoopUtilization | undefined };
 
   constructor(request: DownloadRequest) {
-    this.#request = request;
+    this.request = request;
     this.reached = request.sink.offset;
-    this.#interval = request.pieces.after;
+    this.interval = request.pieces.after;
   }
 
   /** Downloads the rest. Throws `RegistryFailure` when it breaks off; then it can be called again. */
   async attempt(): Promise<void> {
-    const { sink, size } = this.#request;
-    if (sink.offset > size || (!this.#useRanges && sink.offset > 0)) sink.restart();
+    const { sink, size } = this.request;
+    if (sink.offset > size || (!this.useRanges && sink.offset > 0)) sink.restart();
     try {
-      while (sink.offset < size) await this.#goOn();
+      while (sink.offset < size) await this.goOn();
     } finally {
       this.reached = Math.max(this.reached, sink.offset);
     }
   }
 
   /** One response, and the pieces that follow it if there are any. */
-  async #goOn(): Promise<void> {
-    const { sink, size, get, what, pieces } = this.#request;
+  private async goOn(): Promise<void> {
+    const { sink, size, get, what, pieces } = this.request;
     const from = sink.offset;
     const response = await get(from > 0 ? rangeHeader(from, size) : {});
-    await this.#accept(response, from);
-    this.#isLong = size - sink.offset > pieces.size;
-    if (this.#isLong) this.#look();
+    await this.accept(response, from);
+    this.isLong = size - sink.offset > pieces.size;
+    if (this.isLong) this.look();
     const enough = new RegistryFailure(Status.unavailable, what, 'the rest comes in ranges over several connections');
     try {
-      await response.stream((chunk) => this.#take(chunk, response, enough));
-      if (sink.offset < size) throw this.#cutShort();
+      await response.stream((chunk) => this.take(chunk, response, enough));
+      if (sink.offset < size) throw this.cutShort();
     } catch (error) {
-      if (error !== enough || !this.#pieces) throw error;
+      if (error !== enough || !this.pieces) throw error;
       this.hadPieces = true;
-      await this.#pieces.handOn((chunk) => this.#write(chunk));
+      await this.pieces.handOn((chunk) => this.write(chunk));
     } finally {
-      this.#pieces?.cancel();
-      this.#pieces = undefined;
+      this.pieces?.cancel();
+      this.pieces = undefined;
     }
   }
 
-  async #accept(response: Incoming, from: number): Promise<void> {
-    const { what, size, sink, connections } = this.#request;
+  private async accept(response: Incoming, from: number): Promise<void> {
+    const { what, size, sink, connections } = this.request;
     if (response.status === 200) {
       const header = response.header('content-length');
       const length = Number(header ?? size);
@@ -107,32 +107,32 @@ export class Download {
     if (response.status !== 206 && response.status !== 416) throw await responseFailure(response);
     // The server gets ranges wrong. The next attempt asks for the whole blob.
     await response.drop();
-    const again = this.#useRanges;
-    this.#useRanges = false;
+    const again = this.useRanges;
+    this.useRanges = false;
     const asked = from > 0 ? 'a request for a range' : 'a request for all';
     const why = `the registry answers ${asked} with HTTP ${response.status} and the wrong range`;
     throw new RegistryFailure(Status.protocol, what, why, { retryable: again });
   }
 
   /** Throws `enough` where the first piece begins. */
-  #take(chunk: Buffer, response: Incoming, enough: RegistryFailure): Promise<void> | undefined {
-    const { sink } = this.#request;
-    const ahead = this.#pieces;
+  private take(chunk: Buffer, response: Incoming, enough: RegistryFailure): Promise<void> | undefined {
+    const { sink } = this.request;
+    const ahead = this.pieces;
     if (ahead && sink.offset + chunk.length >= ahead.start) {
       if (ahead.arePromised) {
-        this.#write(chunk.subarray(0, ahead.start - sink.offset));
+        this.write(chunk.subarray(0, ahead.start - sink.offset));
         throw enough;
       }
       ahead.cancel();
-      this.#pieces = undefined;
+      this.pieces = undefined;
     }
-    const wait = this.#write(chunk);
-    if (this.#isLong && monotonic() - this.#last.time >= this.#interval) this.#considerHelp(response);
+    const wait = this.write(chunk);
+    if (this.isLong && monotonic() - this.last.time >= this.interval) this.considerHelp(response);
     return wait;
   }
 
-  #write(chunk: Buffer): Promise<void> | undefined {
-    const { sink, size, what, connections } = this.#request;
+  private write(chunk: Buffer): Promise<void> | undefined {
+    const { sink, size, what, connections } = this.request;
     if (sink.offset + chunk.length > size) {
       // This is other content, so all of it is wrong.
       sink.restart();
@@ -143,15 +143,15 @@ export class Download {
   }
 
   /** Tries a spare connection, when the rest would take long at the pace of this one. */
-  #considerHelp(response: Incoming): void {
-    const { size, sink, what, get, connections, pieces: policy } = this.#request;
-    const { rate, total, utilization, isSteady } = this.#look();
+  private considerHelp(response: Incoming): void {
+    const { size, sink, what, get, connections, pieces: policy } = this.request;
+    const { rate, total, utilization, isSteady } = this.look();
     const remaining = size - sink.offset;
     // This connection goes on until the first piece has come, so that begins further on by `lead`.
     const trial = Math.ceil(Math.min(rate * policy.lead * trialTime, policy.size * trialPart));
     const lead = Math.ceil(rate * policy.lead) + trial;
     const pays = remaining > rate * policy.remaining && remaining > lead + policy.size;
-    if (!pays || !this.#useRanges || utilization > policy.busy || total > policy.fast || this.#pieces) return;
+    if (!pays || !this.useRanges || utilization > policy.busy || total > policy.fast || this.pieces) return;
     // While other downloads begin and end, rates cannot be compared.
     if (!isSteady || connections.isMost(total)) return;
     if (connections.areHelping || !connections.takeSpare()) return;
@@ -159,36 +159,36 @@ export class Download {
     const start = sink.offset + lead;
     const etag = response.header('etag');
     const ahead = new Pieces({ what, size, start, trial, etag, get, connections, policy });
-    this.#pieces = ahead;
+    this.pieces = ahead;
     void ahead.tryOut(total).then((verdict) => {
       if (verdict === 'pays') return;
-      if (verdict === 'does not pay') this.#interval *= patience;
-      if (this.#pieces === ahead) this.#pieces = undefined;
+      if (verdict === 'does not pay') this.interval *= patience;
+      if (this.pieces === ahead) this.pieces = undefined;
     });
   }
 
   /** Measures since the last call: `rate` of this download and `total` of all, in bytes per millisecond. */
-  #look() {
-    const { sink, connections } = this.#request;
-    const { time: since, offset, received, taken, loop } = this.#last;
+  private look() {
+    const { sink, connections } = this.request;
+    const { time: since, offset, received, taken, loop } = this.last;
     const { utilization } = performance.eventLoopUtilization(loop);
-    this.#last = {
+    this.last = {
       time: monotonic(),
       offset: sink.offset,
       received: connections.received,
       taken: connections.taken,
       loop: performance.eventLoopUtilization(),
     };
-    const time = this.#last.time - since;
+    const time = this.last.time - since;
     const total = (connections.received - received) / time;
     const isSteady = taken === connections.taken;
     // Pieces count as received when they are passed on. Until then more connections would seem to be no faster.
-    if (isSteady && !this.#pieces) connections.noteRate(taken, total);
+    if (isSteady && !this.pieces) connections.noteRate(taken, total);
     return { utilization, total, isSteady, rate: (sink.offset - offset) / time };
   }
 
-  #cutShort(): RegistryFailure {
-    const { what, size, sink } = this.#request;
+  private cutShort(): RegistryFailure {
+    const { what, size, sink } = this.request;
     return new RegistryFailure(Status.unavailable, what, `it was cut short at ${sink.offset} of ${size} bytes`, {
       retryable: true,
     });

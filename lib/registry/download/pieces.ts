@@ -82,33 +82,33 @@ interface Piece {
 const copyBytes = 64 << 10;
 
 export class Pieces {
-  readonly #request: PiecesRequest;
+  private readonly request: PiecesRequest;
   /** Pieces that have been begun and not been passed on completely, in order. */
-  readonly #pieces: Piece[] = [];
-  readonly #free: Buffer[] = [];
-  #buffers = 0;
-  #next: number;
-  #helpers = 0;
-  #own = false;
-  #pays = false;
-  #isOver = false;
+  private readonly pieces: Piece[] = [];
+  private readonly free: Buffer[] = [];
+  private buffers = 0;
+  private next: number;
+  private helpers = 0;
+  private own = false;
+  private pays = false;
+  private isOver = false;
   /** Why the download's own connection has failed. */
-  #failure: unknown;
-  readonly #change = new Change();
+  private failure: unknown;
+  private readonly change = new Change();
 
   /** The caller has taken one spare connection and set `areHelping`. This object gives back both. */
   constructor(request: PiecesRequest) {
-    this.#request = request;
-    this.#next = request.start;
+    this.request = request;
+    this.next = request.start;
   }
 
   get start(): number {
-    return this.#request.start;
+    return this.request.start;
   }
 
   /** Whether everything from `start` on comes in pieces, so that the download's own connection can stop there. */
   get arePromised(): boolean {
-    return this.#pays && this.#helpers > 0;
+    return this.pays && this.helpers > 0;
   }
 
   /**
@@ -117,9 +117,9 @@ export class Pieces {
    * does not pay. If another download begins or ends meanwhile, the result is unclear.
    */
   async tryOut(rate: number): Promise<Verdict> {
-    const { connections, trial, policy } = this.#request;
-    this.#helpers += 1;
-    const piece = taken(this.#begin(trial));
+    const { connections, trial, policy } = this.request;
+    this.helpers += 1;
+    const piece = taken(this.begin(trial));
     const before = { time: 0, others: 0, own: 0, taken: connections.taken };
     const note = () => {
       if (before.own > 0) return;
@@ -129,21 +129,21 @@ export class Pieces {
     };
     let verdict: Verdict = 'does not pay';
     try {
-      await this.#fill(piece, note);
+      await this.fill(piece, note);
       const lost = rate * (monotonic() - before.time) - (connections.received - before.others);
-      if (this.#isOver || connections.taken !== before.taken) verdict = 'unclear';
+      if (this.isOver || connections.taken !== before.taken) verdict = 'unclear';
       else if (lost < (piece.filled - before.own) * (1 - policy.gain)) verdict = 'pays';
       else connections.noteRate(connections.taken, rate);
     } catch (error) {
-      this.#judge(error);
+      this.judge(error);
     }
     if (verdict === 'pays') {
-      this.#pays = true;
-      void this.#help();
-      this.#hire();
+      this.pays = true;
+      void this.help();
+      this.hire();
       return verdict;
     }
-    this.#dismiss();
+    this.dismiss();
     return verdict;
   }
 
@@ -152,87 +152,87 @@ export class Pieces {
    * Throws the error of the download's own connection, if a retry may help.
    */
   async handOn(write: Write): Promise<void> {
-    void this.#workOn();
+    void this.workOn();
     try {
       for (;;) {
-        const [piece] = this.#pieces;
+        const [piece] = this.pieces;
         if (piece && piece.handedOn < piece.filled) await write(copyOf(piece));
-        else if (piece && piece.filled === piece.bytes.length) this.#release(piece);
-        else if (this.#helpers > 0 || this.#own) await this.#change.wait();
+        else if (piece && piece.filled === piece.bytes.length) this.release(piece);
+        else if (this.helpers > 0 || this.own) await this.change.wait();
         else break;
       }
     } finally {
       this.cancel();
     }
-    const isWhole = this.#pieces.length === 0 && this.#next === this.#request.size;
-    if (!isWhole && this.#failure) throw this.#failure;
+    const isWhole = this.pieces.length === 0 && this.next === this.request.size;
+    if (!isWhole && this.failure) throw this.failure;
   }
 
   /** Ends everything. What is under way is dropped. */
   cancel(): void {
-    this.#isOver = true;
-    this.#change.tell();
+    this.isOver = true;
+    this.change.tell();
   }
 
   /** Lets spare connections help, as many as there are. */
-  #hire(): void {
-    const { connections, policy } = this.#request;
-    while (!this.#isOver && this.#helpers + 2 < policy.count && connections.takeSpare()) {
-      this.#helpers += 1;
-      void this.#help();
+  private hire(): void {
+    const { connections, policy } = this.request;
+    while (!this.isOver && this.helpers + 2 < policy.count && connections.takeSpare()) {
+      this.helpers += 1;
+      void this.help();
     }
   }
 
   /** The work of one spare connection. It is given back when new downloads need it. */
-  async #help(): Promise<void> {
+  private async help(): Promise<void> {
     try {
-      const { connections } = this.#request;
+      const { connections } = this.request;
       for (;;) {
-        const piece = connections.areScarce ? undefined : await this.#take(() => true);
+        const piece = connections.areScarce ? undefined : await this.take(() => true);
         if (!piece) break;
-        await this.#fill(piece);
-        this.#hire();
+        await this.fill(piece);
+        this.hire();
       }
     } catch (error) {
-      this.#judge(error);
+      this.judge(error);
     }
-    this.#dismiss();
+    this.dismiss();
   }
 
   /**
    * The work of the download's own connection. When it is alone it begins no pieces: one long response is better then.
    */
-  async #workOn(): Promise<void> {
-    this.#own = true;
+  private async workOn(): Promise<void> {
+    this.own = true;
     try {
       for (;;) {
-        this.#hire();
-        const piece = await this.#take(() => this.#helpers > 0);
+        this.hire();
+        const piece = await this.take(() => this.helpers > 0);
         if (!piece) break;
-        await this.#fill(piece);
+        await this.fill(piece);
       }
     } catch (error) {
-      this.#judge(error);
-      if (!(error instanceof RegistryFailure)) this.#failure = error;
-      else if (error.retryable) this.#failure = error.waitingAtMost(this.#request.policy.maxWait);
+      this.judge(error);
+      if (!(error instanceof RegistryFailure)) this.failure = error;
+      else if (error.retryable) this.failure = error.waitingAtMost(this.request.policy.maxWait);
     }
-    this.#own = false;
-    this.#settle();
+    this.own = false;
+    this.settle();
   }
 
   /** A piece to fetch: one that another connection gave up, or a new one if `mayBegin`. Undefined when none is left. */
-  async #take(mayBegin: () => boolean): Promise<Piece | undefined> {
-    const { size, policy } = this.#request;
+  private async take(mayBegin: () => boolean): Promise<Piece | undefined> {
+    const { size, policy } = this.request;
     for (;;) {
-      if (this.#isOver) return undefined;
+      if (this.isOver) return undefined;
       const isFilled = ({ bytes, filled }: Piece) => filled === bytes.length;
-      const left = this.#pieces.find((piece) => !piece.isBusy && !isFilled(piece));
+      const left = this.pieces.find((piece) => !piece.isBusy && !isFilled(piece));
       if (left) return taken(left);
-      if (this.#next === size && this.#pieces.every(isFilled)) return undefined;
+      if (this.next === size && this.pieces.every(isFilled)) return undefined;
       if (!mayBegin()) return undefined;
-      const hasRoom = this.#free.length > 0 || this.#buffers < policy.count;
-      if (this.#next < size && hasRoom) return taken(this.#begin(this.#nextLength()));
-      await this.#change.wait();
+      const hasRoom = this.free.length > 0 || this.buffers < policy.count;
+      if (this.next < size && hasRoom) return taken(this.begin(this.nextLength()));
+      await this.change.wait();
     }
   }
 
@@ -240,50 +240,50 @@ export class Pieces {
    * The length of the next piece. Towards the end they become smaller, so that all connections end at about the same
    * time.
    */
-  #nextLength(): number {
-    const { size, policy } = this.#request;
-    const share = Math.ceil((size - this.#next) / (this.#helpers + 2));
+  private nextLength(): number {
+    const { size, policy } = this.request;
+    const share = Math.ceil((size - this.next) / (this.helpers + 2));
     return Math.min(policy.size, Math.max(share, policy.size >> 2));
   }
 
-  #begin(length: number): Piece {
-    const { size } = this.#request;
-    const start = this.#next;
-    const buffer = this.#free.pop() ?? this.#newBuffer();
+  private begin(length: number): Piece {
+    const { size } = this.request;
+    const start = this.next;
+    const buffer = this.free.pop() ?? this.newBuffer();
     const bytes = buffer.subarray(0, Math.min(length, size - start));
-    this.#next += bytes.length;
+    this.next += bytes.length;
     const piece = { start, bytes, filled: 0, handedOn: 0, isBusy: false };
-    this.#pieces.push(piece);
+    this.pieces.push(piece);
     return piece;
   }
 
-  #newBuffer(): Buffer {
-    this.#buffers += 1;
-    return Buffer.allocUnsafeSlow(this.#request.policy.size);
+  private newBuffer(): Buffer {
+    this.buffers += 1;
+    return Buffer.allocUnsafeSlow(this.request.policy.size);
   }
 
-  #release(piece: Piece): void {
-    this.#pieces.shift();
-    this.#free.push(Buffer.from(piece.bytes.buffer));
-    this.#change.tell();
+  private release(piece: Piece): void {
+    this.pieces.shift();
+    this.free.push(Buffer.from(piece.bytes.buffer));
+    this.change.tell();
   }
 
   /** Fetches the rest of a piece. What has come of it stays when the connection breaks. */
-  async #fill(piece: Piece, onChunk: () => void = () => {}): Promise<void> {
-    const { get, what } = this.#request;
+  private async fill(piece: Piece, onChunk: () => void = () => {}): Promise<void> {
+    const { get, what } = this.request;
     try {
       const from = piece.start + piece.filled;
       const to = piece.start + piece.bytes.length;
       const response = await get(rangeHeader(from, to));
-      await this.#check(response, from);
+      await this.check(response, from);
       await response.stream((chunk) => {
-        if (this.#isOver) throw new RegistryFailure(Status.unavailable, what, 'this piece is not needed any more');
+        if (this.isOver) throw new RegistryFailure(Status.unavailable, what, 'this piece is not needed any more');
         if (chunk.length > piece.bytes.length - piece.filled)
-          throw this.#wrong('more than the range that it was asked for');
+          throw this.wrong('more than the range that it was asked for');
         piece.filled += chunk.copy(piece.bytes, piece.filled);
         received(chunk.length);
         onChunk();
-        this.#change.tell();
+        this.change.tell();
         return undefined;
       });
       if (piece.filled < piece.bytes.length) {
@@ -291,42 +291,42 @@ export class Pieces {
       }
     } finally {
       piece.isBusy = false;
-      this.#change.tell();
+      this.change.tell();
     }
   }
 
-  async #check(response: Incoming, from: number): Promise<void> {
-    const { etag, size } = this.#request;
+  private async check(response: Incoming, from: number): Promise<void> {
+    const { etag, size } = this.request;
     const its = response.header('etag');
     if (response.status === 206) {
       const isSame = etag === undefined || its === undefined || etag === its;
       if (isSame && isRange(response.header('content-range'), from, size)) return;
     } else if (response.status >= 300 && response.status !== 416) throw await responseFailure(response);
     await response.drop();
-    throw this.#wrong(`HTTP ${response.status} and not the range that it was asked for`);
+    throw this.wrong(`HTTP ${response.status} and not the range that it was asked for`);
   }
 
-  #wrong(sent: string): RegistryFailure {
-    return new RegistryFailure(Status.protocol, this.#request.what, `the registry sends ${sent}`);
+  private wrong(sent: string): RegistryFailure {
+    return new RegistryFailure(Status.protocol, this.request.what, `the registry sends ${sent}`);
   }
 
   /** Judges an error. Unless it is a temporary one, the registry does not want further connections. */
-  #judge(error: unknown): void {
-    if (this.#isOver) return;
-    if (!(error instanceof Failure)) this.#failure = error;
+  private judge(error: unknown): void {
+    if (this.isOver) return;
+    if (!(error instanceof Failure)) this.failure = error;
     const isPassing = error instanceof RegistryFailure && error.retryable && error.status !== Status.tryLater;
-    if (!isPassing) this.#request.connections.refuse();
+    if (!isPassing) this.request.connections.refuse();
   }
 
-  #dismiss(): void {
-    this.#helpers -= 1;
-    this.#request.connections.give();
-    this.#settle();
+  private dismiss(): void {
+    this.helpers -= 1;
+    this.request.connections.give();
+    this.settle();
   }
 
-  #settle(): void {
-    if (this.#helpers === 0 && !this.#own) this.#request.connections.areHelping = false;
-    this.#change.tell();
+  private settle(): void {
+    if (this.helpers === 0 && !this.own) this.request.connections.areHelping = false;
+    this.change.tell();
   }
 }
 
@@ -346,15 +346,15 @@ function copyOf(piece: Piece): Buffer {
 
 /** Lets several waiters wait until something has changed. */
 class Change {
-  #waiting: (() => void)[] = [];
+  private waiting: (() => void)[] = [];
 
   wait(): Promise<void> {
-    return new Promise((resolve) => this.#waiting.push(resolve));
+    return new Promise((resolve) => this.waiting.push(resolve));
   }
 
   tell(): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
+    const waiting = this.waiting;
+    this.waiting = [];
     for (const wake of waiting) wake();
   }
 }

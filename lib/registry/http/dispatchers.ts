@@ -22,9 +22,9 @@ interface Way {
 }
 
 export class Dispatchers {
-  readonly #dispatchers = new Map<string, Promise<Dispatcher>>();
+  private readonly dispatchers = new Map<string, Promise<Dispatcher>>();
   /** The directories with certificates, by origin; undefined when an origin has none. */
-  readonly #certificates = new Map<string, string | undefined>();
+  private readonly certificates = new Map<string, string | undefined>();
 
   constructor(private readonly options: HttpOptions) {}
 
@@ -34,32 +34,32 @@ export class Dispatchers {
     const way: Way = {
       insecure: insecure.some((host) => isHost(url, host)),
       trustsSystem: trustsSystem && url.protocol === 'https:',
-      certificates: url.protocol === 'https:' ? this.#certificatesFor(url) : undefined,
+      certificates: url.protocol === 'https:' ? this.certificatesFor(url) : undefined,
       proxy,
       lookup: guard?.lookupFor(url),
     };
     const key = JSON.stringify(way);
-    const known = this.#dispatchers.get(key);
+    const known = this.dispatchers.get(key);
     if (known) return known;
-    const made = this.#make(way);
-    this.#dispatchers.set(key, made);
+    const made = this.make(way);
+    this.dispatchers.set(key, made);
     return made;
   }
 
   /** Looked up on the disk once for each origin. */
-  #certificatesFor(url: URL): string | undefined {
-    if (!this.#certificates.has(url.origin)) this.#certificates.set(url.origin, findCertificates(url));
-    return this.#certificates.get(url.origin);
+  private certificatesFor(url: URL): string | undefined {
+    if (!this.certificates.has(url.origin)) this.certificates.set(url.origin, findCertificates(url));
+    return this.certificates.get(url.origin);
   }
 
   /** Closes all connections. Exchanges that are under way fail. */
   async close(): Promise<void> {
-    for (const made of await Promise.allSettled(this.#dispatchers.values())) {
+    for (const made of await Promise.allSettled(this.dispatchers.values())) {
       if (made.status === 'fulfilled') await made.value.destroy();
     }
   }
 
-  async #make({ insecure, trustsSystem, certificates, proxy, lookup }: Way): Promise<Dispatcher> {
+  private async make({ insecure, trustsSystem, certificates, proxy, lookup }: Way): Promise<Dispatcher> {
     const { timeouts, ca, guard } = this.options;
     const shared = [...(ca === undefined ? [] : [ca]), ...(trustsSystem ? systemAuthorities() : [])];
     const own = certificates === undefined ? undefined : readCertificates(certificates);

@@ -1,7 +1,7 @@
 /**
- * What undici 7 gets wrong, and undici 8, which needs a newer Node, gets right: a server that closes its connection while
- * the parser is paused makes it throw where nobody can catch that (https://github.com/nodejs/undici/issues/5360). At the
- * end of a socket nothing more comes that would have to wait, so the pause ends as well.
+ * What undici 7 gets wrong, and undici 8, which needs a newer Node, gets right: a server that closes its connection
+ * while the parser is paused makes it throw where nobody can catch that (https://github.com/nodejs/undici/issues/5360).
+ * At the end of a socket nothing more comes that would have to wait, so the pause ends as well.
  */
 import { channel } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';

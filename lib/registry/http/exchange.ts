@@ -25,15 +25,15 @@ const maxInterim = 20;
 /** One exchange, as undici reports it. No body is read before `stream`, `bytes` or `drop` is called. */
 export class Exchange implements Dispatcher.DispatchHandler, Incoming {
   status = 0;
-  #interim = 0;
-  #headers: Record<string, string | string[] | undefined> = {};
-  #controller: Dispatcher.DispatchController | undefined;
-  #onChunk: OnChunk | undefined;
-  #pace: Pace | undefined;
-  readonly #early: Buffer[] = [];
-  #settle: { resolve: () => void; reject: (error: Error) => void } | undefined;
-  #thrown: Error | undefined;
-  #outcome: Error | 'complete' | undefined;
+  private interim = 0;
+  private fields: Record<string, string | string[] | undefined> = {};
+  private controller: Dispatcher.DispatchController | undefined;
+  private onChunk: OnChunk | undefined;
+  private pace: Pace | undefined;
+  private readonly early: Buffer[] = [];
+  private settle: { resolve: () => void; reject: (error: Error) => void } | undefined;
+  private thrown: Error | undefined;
+  private outcome: Error | 'complete' | undefined;
 
   constructor(
     private readonly request: Outgoing,
@@ -52,7 +52,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Incoming {
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.#controller = controller;
+    this.controller = controller;
   }
 
   onResponseStart(
@@ -61,54 +61,54 @@ export class Exchange implements Dispatcher.DispatchHandler, Incoming {
     headers: Record<string, string | string[] | undefined>,
   ): void {
     if (status < 200) {
-      this.#interim += 1;
-      if (this.#interim > maxInterim) controller.abort(endlessInterim(this.url));
+      this.interim += 1;
+      if (this.interim > maxInterim) controller.abort(endlessInterim(this.url));
       return;
     }
     this.status = status;
-    this.#headers = headers;
+    this.fields = headers;
     controller.pause();
     this.resolve(this);
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     // Through an http proxy undici does not pass on the pause, so a chunk may come before anybody wants it.
-    if (this.#onChunk) this.#hand(controller, chunk);
-    else this.#early.push(chunk);
+    if (this.onChunk) this.hand(controller, chunk);
+    else this.early.push(chunk);
   }
 
-  #hand(controller: Dispatcher.DispatchController | undefined, chunk: Buffer): void {
-    this.#pace?.came(chunk.length);
+  private hand(controller: Dispatcher.DispatchController | undefined, chunk: Buffer): void {
+    this.pace?.came(chunk.length);
     try {
-      const wait = this.#onChunk?.(chunk);
+      const wait = this.onChunk?.(chunk);
       if (!wait) return;
       controller?.pause();
-      this.#pace?.hold();
+      this.pace?.hold();
       wait.then(() => {
-        this.#pace?.goOn();
+        this.pace?.goOn();
         controller?.resume();
       });
     } catch (error) {
       // An error of the receiver has nothing to do with the network: it is passed on unchanged.
-      this.#thrown = error instanceof Error ? error : new Error(String(error));
-      controller?.abort(this.#thrown);
+      this.thrown = error instanceof Error ? error : new Error(String(error));
+      controller?.abort(this.thrown);
     }
   }
 
   onResponseEnd(): void {
-    this.#outcome = 'complete';
-    this.#pace?.stop();
+    this.outcome = 'complete';
+    this.pace?.stop();
     // undici can use the connection again one turn of the event loop later. An earlier request would open a new one.
-    setImmediate(() => setImmediate(() => this.#settle?.resolve()));
+    setImmediate(() => setImmediate(() => this.settle?.resolve()));
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    const ours = this.#thrown ?? (error instanceof RegistryFailure ? error : undefined);
+    const ours = this.thrown ?? (error instanceof RegistryFailure ? error : undefined);
     const failure = ours ?? transportFailure(error, this.url, { proxy: this.proxy, isAnswered: this.status > 0 });
-    this.#outcome = failure;
-    this.#pace?.stop();
+    this.outcome = failure;
+    this.pace?.stop();
     this.reject(failure);
-    this.#settle?.reject(failure);
+    this.settle?.reject(failure);
   }
 
   header(name: string): string | undefined {
@@ -116,7 +116,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Incoming {
   }
 
   headers(name: string): string[] {
-    const value = Object.hasOwn(this.#headers, name) ? this.#headers[name] : undefined;
+    const value = Object.hasOwn(this.fields, name) ? this.fields[name] : undefined;
     const values = value === undefined ? [] : Array.isArray(value) ? value : [value];
     return values.map(asText);
   }
@@ -129,16 +129,16 @@ export class Exchange implements Dispatcher.DispatchHandler, Incoming {
   }
 
   stream(onChunk: OnChunk): Promise<void> {
-    this.#onChunk = onChunk;
+    this.onChunk = onChunk;
     const ended = new Promise<void>((resolve, reject) => {
-      this.#settle = { resolve, reject };
-      if (this.#outcome === 'complete') resolve();
-      else if (this.#outcome) reject(this.#outcome);
+      this.settle = { resolve, reject };
+      if (this.outcome === 'complete') resolve();
+      else if (this.outcome) reject(this.outcome);
     });
-    const stalled = (bytes: number) => this.#controller?.abort(tooSlow(this.url, bytes, this.least.over));
-    if (!this.#outcome) this.#pace = new Pace(this.least, stalled);
-    for (const chunk of this.#early) this.#hand(this.#controller, chunk);
-    this.#controller?.resume();
+    const stalled = (bytes: number) => this.controller?.abort(tooSlow(this.url, bytes, this.least.over));
+    if (!this.outcome) this.pace = new Pace(this.least, stalled);
+    for (const chunk of this.early) this.hand(this.controller, chunk);
+    this.controller?.resume();
     return ended;
   }
 
@@ -179,7 +179,9 @@ export class Exchange implements Dispatcher.DispatchHandler, Incoming {
   }
 }
 
-/** The text of a header, of which undici makes a character of each byte. Where it is not ASCII it is UTF-8 as a rule. */
+/**
+ * The text of a header, of which undici makes a character of each byte. Where it is not ASCII it is UTF-8 as a rule.
+ */
 function asText(header: string): string {
   const bytes = Buffer.from(header, 'latin1');
   return isUtf8(bytes) ? bytes.toString() : header;

@@ -33,8 +33,8 @@ const privateNets6: [address: string, prefix: number][] = [
 ];
 
 export class Guard {
-  #homeIsPrivate: boolean | undefined;
-  #blocked: BlockList | undefined;
+  private homeIsPrivate: boolean | undefined;
+  private blocked: BlockList | undefined;
 
   /**
    * `home` is the registry's own origin. `allowed` are hosts, possibly with a port, that the user trusts at any
@@ -48,9 +48,9 @@ export class Guard {
   ) {}
 
   isPrivate(address: string): boolean {
-    this.#blocked ??= blockList();
+    this.blocked ??= blockList();
     // BlockList also matches an IPv4 address that is written as IPv6 (::ffff:10.0.0.1).
-    return this.#blocked.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
+    return this.blocked.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
   }
 
   /** Which of the two look-ups below is for a socket to this host; undefined for the system's own. */
@@ -67,7 +67,7 @@ export class Guard {
     if (this.lookupFor(url) !== 'lookup') return;
     const host = bareHost(url.hostname);
     const isPrivate = isIP(host) ? this.isPrivate(host) : isLoopback(host);
-    if (isPrivate && !(await this.#sharesPrivateNet())) throw this.#refusal(url.hostname);
+    if (isPrivate && !(await this.sharesPrivateNet())) throw this.refusal(url.hostname);
   }
 
   /** For sockets to hosts other than the registry: resolves a name, and refuses a private address. */
@@ -77,10 +77,10 @@ export class Guard {
         answer(callback, options.all, error, found);
         return;
       }
-      this.#sharesPrivateNet().then(
+      this.sharesPrivateNet().then(
         (shares) => {
           if (shares) answer(callback, options.all, null, found);
-          else callback(this.#refusal(hostname), '');
+          else callback(this.refusal(hostname), '');
         },
         callback as (error: Error) => void,
       );
@@ -90,25 +90,25 @@ export class Guard {
   /** For sockets to the registry itself: resolves its name, and remembers whether its address is private. */
   readonly homeLookup: LookupFunction = (hostname, options, callback) => {
     resolveAll(hostname, options, (error, found) => {
-      if (!error) this.#sawHome(found.map(({ address }) => address));
+      if (!error) this.sawHome(found.map(({ address }) => address));
       answer(callback, options.all, error, found);
     });
   };
 
-  async #sharesPrivateNet(): Promise<boolean> {
+  private async sharesPrivateNet(): Promise<boolean> {
     const host = bareHost(this.home.hostname);
     if (isIP(host)) return this.isPrivate(host);
-    if (this.#homeIsPrivate === undefined) this.#sawHome(await this.resolve(host));
-    return this.#homeIsPrivate ?? false;
+    if (this.homeIsPrivate === undefined) this.sawHome(await this.resolve(host));
+    return this.homeIsPrivate ?? false;
   }
 
   /** Once seen at a public address, a registry counts as public, whatever its name server says later. */
-  #sawHome(addresses: string[]): void {
+  private sawHome(addresses: string[]): void {
     const isPrivate = addresses.length > 0 && addresses.every((address) => this.isPrivate(address));
-    this.#homeIsPrivate = isPrivate && this.#homeIsPrivate !== false;
+    this.homeIsPrivate = isPrivate && this.homeIsPrivate !== false;
   }
 
-  #refusal(host: string): RegistryFailure {
+  private refusal(host: string): RegistryFailure {
     return new RegistryFailure(
       Status.protocol,
       this.home.origin,

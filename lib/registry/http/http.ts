@@ -25,13 +25,13 @@ const userAgent = `md/${pkg.version}`;
 const beginTrace = once(async () => (await import('./trace.js')).traceHttp());
 
 export class Http {
-  readonly #options: HttpOptions;
-  readonly #dispatchers: Dispatchers;
-  #known = { needsPatience: false, needsSystem: false };
+  private readonly options: HttpOptions;
+  private readonly dispatchers: Dispatchers;
+  private known = { needsPatience: false, needsSystem: false };
 
   constructor(options: Partial<HttpOptions> = {}) {
-    this.#options = { ...defaultHttpOptions, ...options };
-    this.#dispatchers = new Dispatchers(this.#options);
+    this.options = { ...defaultHttpOptions, ...options };
+    this.dispatchers = new Dispatchers(this.options);
   }
 
   /**
@@ -40,28 +40,28 @@ export class Http {
    */
   async exchange(request: Outgoing): Promise<Incoming> {
     if (tracing()) await beginTrace();
-    await this.#options.guard?.check(request.url);
-    const known = this.#known;
+    await this.options.guard?.check(request.url);
+    const known = this.known;
     try {
-      const response = await this.#dispatch(request);
-      this.#options.onResponse?.(response);
+      const response = await this.dispatch(request);
+      this.options.onResponse?.(response);
       return response;
     } catch (error) {
       const lesson = error instanceof RegistryFailure ? lessonOf(error) : undefined;
       if (!lesson || known[lesson]) throw error;
       // When several requests fail at the same time, the first one sets this for all of them.
-      this.#known = { ...this.#known, [lesson]: true };
+      this.known = { ...this.known, [lesson]: true };
       if (lesson === 'needsPatience') setDefaultAutoSelectFamilyAttemptTimeout(addressTimeout);
       return this.exchange(request);
     }
   }
 
-  async #dispatch(request: Outgoing): Promise<Incoming> {
+  private async dispatch(request: Outgoing): Promise<Incoming> {
     const { url, method, body } = request;
     // With a proxy the guard does not look at addresses: the proxy resolves the names.
     const proxy = proxyFor(url);
-    const dispatcher = await this.#dispatchers.for(url, proxy, this.#known.needsSystem);
-    const { minSpeed, timeouts } = this.#options;
+    const dispatcher = await this.dispatchers.for(url, proxy, this.known.needsSystem);
+    const { minSpeed, timeouts } = this.options;
     const { headers, idle } = timeouts;
     return new Promise((resolve, reject) => {
       dispatcher.dispatch(
@@ -81,7 +81,7 @@ export class Http {
 
   /** Closes all connections. Exchanges that are under way fail. */
   close(): Promise<void> {
-    return this.#dispatchers.close();
+    return this.dispatchers.close();
   }
 }
 

@@ -18,8 +18,8 @@ export function proxyFor(url: URL, env: NodeJS.ProcessEnv = process.env): string
   const text = env[name] || env[name.toUpperCase()];
   if (!text || isLoopback(url.host)) return undefined;
   if ((env.no_proxy || env.NO_PROXY || '').split(/[\s,]+/).some((entry) => isExempt(url, entry))) return undefined;
-  // Host and port without a scheme are accepted, as by curl and Go. A backslash in a user name (DOMAIN\USER), which curl
-  // takes as it is, would be a slash for URL.
+  // Host and port without a scheme are accepted, as by curl and Go. A backslash in a user name (DOMAIN\USER), which
+  // curl takes as it is, would be a slash for URL.
   const proxy = (text.includes('://') ? text : `http://${text}`).replaceAll('\\', '%5C');
   // The value may hold a password, and is not shown.
   if (!/^https?:/i.test(proxy) || !URL.canParse(proxy)) {
@@ -33,9 +33,9 @@ export function proxyFor(url: URL, env: NodeJS.ProcessEnv = process.env): string
 }
 
 /**
- * The login in the URL of a proxy, as a Proxy-Authorization header has it, read as curl does: a percent sign that begins no
- * escape stands for itself, escapes may be any bytes, and the password may be missing. undici would throw, or ignore the
- * login.
+ * The login in the URL of a proxy, as a Proxy-Authorization header has it, read as curl does: a percent sign that
+ * begins no escape stands for itself, escapes may be any bytes, and the password may be missing. undici would throw, or
+ * ignore the login.
  */
 export function loginOf(proxy: string): string | undefined {
   const { username, password } = new URL(proxy);

@@ -41,7 +41,10 @@ export function proxyAgent(uri: string, requestTls: Tls, proxyTls: Tls, timeout:
   });
 }
 
-/** Makes connections to the proxy. undici would send its address as the name that TLS asks for, which RFC 6066, 3 forbids. */
+/**
+ * Makes connections to the proxy. undici would send its address as the name that TLS asks for, which RFC 6066, 3
+ * forbids.
+ */
 function connector(options: buildConnector.BuildOptions): buildConnector.connector {
   const connectTo = build(options);
   return (where, callback) => {

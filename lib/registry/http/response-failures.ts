@@ -83,8 +83,8 @@ export function parseRetryAfter(value: string | undefined, now: number): number 
 }
 
 /**
- * distribution-spec, "Error Codes": `{"errors":[{"code","message","detail"}]}`; token services use it too. Object stores
- * write XML: `<Error><Code>AccessDenied</Code><Message>Request has expired</Message>`.
+ * distribution-spec, "Error Codes": `{"errors":[{"code","message","detail"}]}`; token services use it too. Object
+ * stores write XML: `<Error><Code>AccessDenied</Code><Message>Request has expired</Message>`.
  */
 async function errorWords(response: Incoming): Promise<string> {
   let body = '';

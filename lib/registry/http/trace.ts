@@ -80,7 +80,9 @@ function redactCredentials(value: string): string {
   return scheme ? `${scheme} ***` : '***';
 }
 
-/** Hides the secrets in a URL, which may lack its scheme or its host, and in links, of which a header may have several. */
+/**
+ * Hides the secrets in a URL, which may lack its scheme or its host, and in links, of which a header may have several.
+ */
 function redactLocation(value: string): string {
   return redactPath(value.replace(/\/\/[^/?#]*@/g, '//***@').replace(/#.*/, '#***'));
 }

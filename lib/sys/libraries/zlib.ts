@@ -42,7 +42,10 @@ export class Inflater {
   private readonly functions: Library;
   private readonly stream = Buffer.alloc(streamBytes);
 
-  /** Only where `hasZlib()`. Without `checks` the checksums of the members are passed over. Throws when there is no memory. */
+  /**
+   * Only where `hasZlib()`. Without `checks` the checksums of the members are passed over. Throws when there is no
+   * memory.
+   */
   constructor(checks: boolean) {
     const functions = library();
     if (!functions) throw new Error('this Node.js has no zlib that can be called');

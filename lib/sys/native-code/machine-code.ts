@@ -2,8 +2,9 @@
  * The machine code that a forked child runs: it walks a table of system calls (laid out by program.ts) and makes them.
  *
  * Node cannot fork: of its threads only the calling one exists in the child, so a lock that another thread held stays
- * taken for ever, and V8 keeps its heap out of the child (MADV_DONTFORK). JavaScript, koffi and malloc are therefore out
- * of reach there. These few instructions need none of them: no stack, no heap, no library, only registers and the table.
+ * taken for ever, and V8 keeps its heap out of the child (MADV_DONTFORK). JavaScript, koffi and malloc are therefore
+ * out of reach there. These few instructions need none of them: no stack, no heap, no library, only registers and the
+ * table.
  *
  * An entry is eleven words of 8 bytes:
  *    0  call number, or -1 for a comparison     56  result, written for the parent to read

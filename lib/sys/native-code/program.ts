@@ -14,7 +14,7 @@ import { compareNumber, entryLayout, headerLayout, machineCode } from './machine
 
 /** A number that is known only in the child: the result of one of its calls, usually a file descriptor. */
 export class Result {
-  #memory: Block | undefined;
+  private block: Block | undefined;
 
   constructor(
     /** Shown in a dry run in the place of the number. */
@@ -23,8 +23,8 @@ export class Result {
 
   /** Where the child finds it, for `compare`. */
   get memory(): Block {
-    this.#memory ??= new Block(new Uint8Array(8), [{ offset: 0, value: this }]);
-    return this.#memory;
+    this.block ??= new Block(new Uint8Array(8), [{ offset: 0, value: this }]);
+    return this.block;
   }
 }
 
@@ -92,31 +92,31 @@ const shortJump = 64;
 let code: number | undefined;
 
 export class Program {
-  readonly #arena: Arena;
-  readonly #blocks = new Map<Block, number>();
-  readonly #cells = new Map<Result | number | bigint, number>();
+  private readonly arena: Arena;
+  private readonly blocks = new Map<Block, number>();
+  private readonly cells = new Map<Result | number | bigint, number>();
   /**
    * A view of the arena. Numbers are written in two halves, since a BigInt for each would take longer than the calls.
    */
-  readonly #words: Int32Array;
-  readonly #strings = new Map<string, number>();
-  readonly #structures = new Map<Uint8Array, number>();
+  private readonly words: Int32Array;
+  private readonly strings = new Map<string, number>();
+  private readonly structures = new Map<Uint8Array, number>();
   /**
-   * The address of the arena in two halves, the lower one as a signed number, and the offset from which on the upper half
-   * is one more. V8 puts each number beyond 32 bits on the heap, and thousands of them cause a garbage collection.
+   * The address of the arena in two halves, the lower one as a signed number, and the offset from which on the upper
+   * half is one more. V8 puts each number beyond 32 bits on the heap, and thousands of them cause a garbage collection.
    */
-  readonly #lower: number;
-  readonly #upper: number;
-  readonly #carry: number;
+  private readonly lower: number;
+  private readonly upper: number;
+  private readonly carry: number;
   /** Scratch space for `#write`: what belongs in `otherPlaces`, as offsets in the arena. */
-  readonly #others: number[] = [0, 0, 0];
+  private readonly others: number[] = [0, 0, 0];
   /** The offset of the entries: one for each step, and a last one that ends the child. */
-  readonly #first: number;
-  readonly #scratch: number;
-  readonly #header: number;
+  private readonly first: number;
+  private readonly scratch: number;
+  private readonly header: number;
   /** The index of each step; made when it is first needed. */
-  #places: Map<Step, number> | undefined;
-  #started = false;
+  private places: Map<Step, number> | undefined;
+  private started = false;
 
   /** Compiles the steps, into a memory file when one is given. */
   constructor(
@@ -124,25 +124,25 @@ export class Program {
     file?: number,
   ) {
     const { size, blocks } = survey(steps);
-    this.#arena = new Arena(size, file);
-    this.#words = new Int32Array(this.#arena.bytes.buffer, this.#arena.bytes.byteOffset, size / 4);
-    this.#lower = this.#arena.address | 0;
-    this.#upper = Math.floor(this.#arena.address / 2 ** 32);
-    this.#carry = 2 ** 32 - (this.#lower >>> 0);
-    this.#header = this.#arena.allocate(headerLayout.size);
-    this.#scratch = this.#arena.allocate(8);
-    this.#first = this.#arena.allocate(entrySize * (steps.length + 1));
+    this.arena = new Arena(size, file);
+    this.words = new Int32Array(this.arena.bytes.buffer, this.arena.bytes.byteOffset, size / 4);
+    this.lower = this.arena.address | 0;
+    this.upper = Math.floor(this.arena.address / 2 ** 32);
+    this.carry = 2 ** 32 - (this.lower >>> 0);
+    this.header = this.arena.allocate(headerLayout.size);
+    this.scratch = this.arena.allocate(8);
+    this.first = this.arena.allocate(entrySize * (steps.length + 1));
     // Blocks come first, since a result that is a part of a block has its place there.
-    for (const block of blocks) this.#block(block);
+    for (const block of blocks) this.block(block);
     const end = steps.length;
-    this.#writeBlank(this.#entry(end));
+    this.writeBlank(this.entry(end));
     steps.forEach((step, i) => {
       const { next, onError } = step;
-      const afterError = typeof onError === 'object' ? this.#index(onError, i) : onError === 'continue' ? i + 1 : end;
-      this.#write(i, step, next ? this.#index(next, i) : i + 1, afterError);
+      const afterError = typeof onError === 'object' ? this.index(onError, i) : onError === 'continue' ? i + 1 : end;
+      this.write(i, step, next ? this.index(next, i) : i + 1, afterError);
     });
-    this.#write(end, stepOf(exit_group, [stoppedStatus]), end, end);
-    this.#put(this.#header + headerLayout.first, this.#address(this.#first));
+    this.write(end, stepOf(exit_group, [stoppedStatus]), end, end);
+    this.put(this.header + headerLayout.first, this.address(this.first));
   }
 
   /**
@@ -153,13 +153,13 @@ export class Program {
    * clone.
    */
   start(flags: number): number {
-    if (this.#started) throw new Error('a program runs once');
-    this.#started = true;
+    if (this.started) throw new Error('a program runs once');
+    this.started = true;
     code ??= mapCode(machineCode());
-    this.#put(this.#header + headerLayout.flags, (flags | SIGCHLD) >>> 0);
+    this.put(this.header + headerLayout.flags, (flags | SIGCHLD) >>> 0);
     const old = Buffer.alloc(8);
     rt_sigprocmask(SIG.SETMASK, Buffer.alloc(8, 0xff), old, 8);
-    const pid = callCode(code, this.#arena.address + this.#header);
+    const pid = callCode(code, this.arena.address + this.header);
     rt_sigprocmask(SIG.SETMASK, old, null, 8);
     if (tracing()) trace(`${showClone(flags)} = ${formatResult(pid)}`);
     if (isErrno(pid)) throw new SyscallError('clone', -pid, showClone(flags));
@@ -169,19 +169,19 @@ export class Program {
   /** The address and size of the table, and the address of a step in it, for the stub (stub.ts). */
   location(step: Step): { address: number; size: number; entry: number } {
     return {
-      address: this.#arena.address,
-      size: this.#arena.bytes.length,
-      entry: this.#address(this.#entry(this.#index(step))),
+      address: this.arena.address,
+      size: this.arena.bytes.length,
+      entry: this.address(this.entry(this.index(step))),
     };
   }
 
   /** What a step returned, or undefined when it has not been reached (or, of execve, when it succeeded). */
   result(step: Step): number | undefined {
-    return this.#result(this.#index(step));
+    return this.resultAt(this.index(step));
   }
 
-  #result(i: number): number | undefined {
-    const value = this.#get(this.#entry(i) + entryLayout.result);
+  private resultAt(i: number): number | undefined {
+    const value = this.get(this.entry(i) + entryLayout.result);
     return value === notRun ? undefined : value;
   }
 
@@ -189,7 +189,7 @@ export class Program {
   failure(): { step: Step; error: SyscallError } | undefined {
     for (let i = 0; i < this.steps.length; i++) {
       const step = this.steps[i]!;
-      const result = this.#result(i);
+      const result = this.resultAt(i);
       if (result === undefined || !isErrno(result) || (step.onError ?? 'stop') !== 'stop') continue;
       return { step, error: new SyscallError(step.call.callName, -result, this.show(step)) };
     }
@@ -198,30 +198,30 @@ export class Program {
 
   /** The step after the last one that has ended: the one in which a child that was killed stopped. */
   unfinished(): Step | undefined {
-    const last = this.steps.findLastIndex((_, i) => this.#result(i) !== undefined);
+    const last = this.steps.findLastIndex((_, i) => this.resultAt(i) !== undefined);
     return this.steps[last + 1];
   }
 
   /** A block as it is now, shared with the child. */
   memory(block: Block): Buffer {
-    const at = this.#block(block);
-    return this.#arena.bytes.subarray(at, at + block.content.length);
+    const at = this.block(block);
+    return this.arena.bytes.subarray(at, at + block.content.length);
   }
 
   /** A step in the notation of strace, with numbers in the place of the results that are known by now. */
   show(step: Step): string {
     return showStep(step, (result) => {
-      const at = this.#cells.get(result);
+      const at = this.cells.get(result);
       const saved = this.steps.find(({ saves }) => saves === result);
-      return at !== undefined && saved && this.result(saved) !== undefined ? this.#get(at) : undefined;
+      return at !== undefined && saved && this.result(saved) !== undefined ? this.get(at) : undefined;
     });
   }
 
   /** Writes an entry whose arguments are all 0, for a step that has not been reached. */
-  #writeBlank(at: number): void {
-    const zero = this.#address(this.#cell(0));
-    for (let j = 0; j < 6; j++) this.#put(at + entryLayout.args + 8 * j, zero);
-    this.#put(at + entryLayout.result, notRun);
+  private writeBlank(at: number): void {
+    const zero = this.address(this.cell(0));
+    for (let j = 0; j < 6; j++) this.put(at + entryLayout.args + 8 * j, zero);
+    this.put(at + entryLayout.result, notRun);
   }
 
   /**
@@ -229,25 +229,25 @@ export class Program {
    * that would cost a start more than it saves. So what is the same in all entries is copied from the last one, which
    * is blank until then; and there are loops, since small functions are optimized early.
    */
-  #write(i: number, { args, call, saves }: Step, next: number, afterError: number): void {
-    const at = this.#entry(i);
-    const words = this.#words;
-    const blank = this.#entry(this.steps.length) / 4;
+  private write(i: number, { args, call, saves }: Step, next: number, afterError: number): void {
+    const at = this.entry(i);
+    const words = this.words;
+    const blank = this.entry(this.steps.length) / 4;
     words.copyWithin(at / 4, blank, blank + entrySize / 4);
-    this.#put(at + entryLayout.number, call.number);
-    const lower = this.#lower;
-    const upper = this.#upper;
-    const carry = this.#carry;
+    this.put(at + entryLayout.number, call.number);
+    const lower = this.lower;
+    const upper = this.upper;
+    const carry = this.carry;
     const count = args.length;
     for (let j = 0, word = (at + entryLayout.args) >> 2; j < count; j++, word += 2) {
-      const pointer = this.#argument(call, j, args[j]!);
+      const pointer = this.argument(call, j, args[j]!);
       words[word] = lower + pointer;
       words[word + 1] = pointer < carry ? upper : upper + 1;
     }
-    const others = this.#others;
-    others[0] = saves ? this.#cell(saves) : this.#scratch;
-    others[1] = this.#entry(next);
-    others[2] = this.#entry(afterError);
+    const others = this.others;
+    others[0] = saves ? this.cell(saves) : this.scratch;
+    others[1] = this.entry(next);
+    others[2] = this.entry(afterError);
     for (let j = 0; j < 3; j++) {
       const word = (at + otherPlaces[j]!) >> 2;
       const pointer = others[j]!;
@@ -257,99 +257,99 @@ export class Program {
   }
 
   /** The offset of the 8 bytes that hold an argument. */
-  #argument(call: SyscallInfo, i: number, arg: StepArg): number {
-    if (arg instanceof Result) return this.#cell(arg);
-    if (arg instanceof Block) return this.#cell(this.#address(this.#block(arg)));
-    if (typeof arg === 'string') return this.#string(arg);
+  private argument(call: SyscallInfo, i: number, arg: StepArg): number {
+    if (arg instanceof Result) return this.cell(arg);
+    if (arg instanceof Block) return this.cell(this.address(this.block(arg)));
+    if (typeof arg === 'string') return this.string(arg);
     const lowered = call.kinds[i]?.lower(arg) ?? arg;
-    if (lowered === null) return this.#cell(0);
-    if (lowered instanceof Uint8Array) return this.#memory(lowered);
+    if (lowered === null) return this.cell(0);
+    if (lowered instanceof Uint8Array) return this.contentAt(lowered);
     if (typeof lowered === 'string') throw new TypeError(`${call.callName}: argument ${i} cannot be a string`);
-    return this.#cell(lowered);
+    return this.cell(lowered);
   }
 
   /** Many are the same: file system types, options, the empty path. */
-  #string(text: string): number {
-    let at = this.#strings.get(text);
+  private string(text: string): number {
+    let at = this.strings.get(text);
     if (at === undefined) {
-      at = this.#cell(this.#address(this.#bytes(cString(text))));
-      this.#strings.set(text, at);
+      at = this.cell(this.address(this.bytes(cString(text))));
+      this.strings.set(text, at);
     }
     return at;
   }
 
   /** The same structure may be the argument of many calls. */
-  #memory(content: Uint8Array): number {
-    let at = this.#structures.get(content);
+  private contentAt(content: Uint8Array): number {
+    let at = this.structures.get(content);
     if (at === undefined) {
-      at = this.#cell(this.#address(this.#bytes(content)));
-      this.#structures.set(content, at);
+      at = this.cell(this.address(this.bytes(content)));
+      this.structures.set(content, at);
     }
     return at;
   }
 
-  #cell(value: Result | number | bigint): number {
-    let at = this.#cells.get(value);
+  private cell(value: Result | number | bigint): number {
+    let at = this.cells.get(value);
     if (at === undefined) {
-      at = this.#arena.allocate(8);
-      this.#cells.set(value, at);
-      if (!(value instanceof Result)) this.#put(at, value);
+      at = this.arena.allocate(8);
+      this.cells.set(value, at);
+      if (!(value instanceof Result)) this.put(at, value);
     }
     return at;
   }
 
-  #block(block: Block): number {
-    const known = this.#blocks.get(block);
+  private block(block: Block): number {
+    const known = this.blocks.get(block);
     if (known !== undefined) return known;
-    const at = this.#bytes(block.content);
-    this.#blocks.set(block, at);
+    const at = this.bytes(block.content);
+    this.blocks.set(block, at);
     for (const { offset, value } of block.parts) {
       if (offset % 4 !== 0) throw new Error(`a part of a block at ${offset} is not aligned`);
-      if (value instanceof Block) this.#put(at + offset, this.#address(this.#block(value)));
-      else if (this.#cells.has(value)) throw new Error(`the result ${value.name} has two places`);
-      else this.#cells.set(value, at + offset);
+      if (value instanceof Block) this.put(at + offset, this.address(this.block(value)));
+      else if (this.cells.has(value)) throw new Error(`the result ${value.name} has two places`);
+      else this.cells.set(value, at + offset);
     }
     return at;
   }
 
-  #bytes(content: Uint8Array): number {
-    const at = this.#arena.allocate(content.length);
-    this.#arena.bytes.set(content, at);
+  private bytes(content: Uint8Array): number {
+    const at = this.arena.allocate(content.length);
+    this.arena.bytes.set(content, at);
     return at;
   }
 
-  #entry(i: number): number {
-    return this.#first + entrySize * i;
+  private entry(i: number): number {
+    return this.first + entrySize * i;
   }
 
   /** The index of a step. The search begins at `from`, since most jumps are short and lead forward. */
-  #index(step: Step, from = 0): number {
+  private index(step: Step, from = 0): number {
     const end = Math.min(from + shortJump, this.steps.length);
     for (let i = from; i < end; i++) {
       if (this.steps[i] === step) return i;
     }
-    this.#places ??= new Map(this.steps.map((known, i) => [known, i]));
-    const i = this.#places.get(step);
+    this.places ??= new Map(this.steps.map((known, i) => [known, i]));
+    const i = this.places.get(step);
     if (i === undefined) throw new Error(`${step.call.callName} is no step of this program`);
     return i;
   }
 
-  #address(offset: number): number {
-    return this.#arena.address + offset;
+  private address(offset: number): number {
+    return this.arena.address + offset;
   }
 
-  #put(at: number, value: number | bigint): void {
+  private put(at: number, value: number | bigint): void {
     if (typeof value === 'bigint') {
-      this.#arena.bytes.writeBigInt64LE(BigInt.asIntN(64, value), at);
+      this.arena.bytes.writeBigInt64LE(BigInt.asIntN(64, value), at);
       return;
     }
     // Storing into an Int32Array keeps the low 32 bits.
-    this.#words[at >> 2] = value;
-    this.#words[(at >> 2) + 1] = value === (value | 0) ? value >> 31 : Math.floor(value / 2 ** 32);
+    this.words[at >> 2] = value;
+    this.words[(at >> 2) + 1] = value === (value | 0) ? value >> 31 : Math.floor(value / 2 ** 32);
   }
 
-  #get(at: number): number {
-    return this.#words[at / 4 + 1]! * 2 ** 32 + (this.#words[at / 4]! >>> 0);
+  private get(at: number): number {
+    return this.words[at / 4 + 1]! * 2 ** 32 + (this.words[at / 4]! >>> 0);
   }
 }
 

@@ -43,10 +43,10 @@ export interface StubSteps {
 export class Stub {
   /** The memory file with the program's table: shared with the supervisor before and after the change. */
   readonly memory = memfd('md table');
-  readonly #file = memfd('md');
+  private readonly file = memfd('md');
   readonly steps: StubSteps = {
     prepare: stepOf(fcntl, [this.memory, F.SETFD, 0]),
-    change: stepOf(execveat, [this.#file, '', pointerArray(['md-isolate']), pointerArray([]), AT.EMPTY_PATH]),
+    change: stepOf(execveat, [this.file, '', pointerArray(['md-isolate']), pointerArray([]), AT.EMPTY_PATH]),
     resume: stepOf(close, [this.memory]),
   };
 
@@ -64,13 +64,13 @@ export class Stub {
     // Size in the file and size in memory.
     whole.writeBigUInt64LE(BigInt(whole.length), 64 + 32);
     whole.writeBigUInt64LE(BigInt(whole.length), 64 + 40);
-    writeSync(this.#file, whole);
+    writeSync(this.file, whole);
   }
 
   /** Closes the supervisor's copies, once the child is started. */
   close(): void {
     closeSync(this.memory);
-    closeSync(this.#file);
+    closeSync(this.file);
   }
 }
 

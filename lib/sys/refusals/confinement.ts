@@ -69,8 +69,8 @@ function lackingOf(needed: readonly Capability[], status: string): Capability[] 
 }
 
 /**
- * The hint for ENOSYS. A filter may say so of a call that it does not know, as that of podman does, and that of systemd of
- * openat2(2): RestrictSUIDSGID cannot see the mode in its argument. DynamicUser implies that. systemd.exec(5)
+ * The hint for ENOSYS. A filter may say so of a call that it does not know, as that of podman does, and that of systemd
+ * of openat2(2): RestrictSUIDSGID cannot see the mode in its argument. DynamicUser implies that. systemd.exec(5)
  */
 export function missingCallHint(syscall: string): string {
   const filter = isAtLeast(release(), '5.12') ? filterHint(syscall) : undefined;
@@ -83,7 +83,9 @@ function filterHint(syscall: string): string | undefined {
   return `a seccomp filter refuses ${syscall} to this process, as ${settings} in a unit of systemd: start it without`;
 }
 
-/** systemd.exec(5): each unit has an invocation id, which those below it inherit unless they start with nothing of it. */
+/**
+ * systemd.exec(5): each unit has an invocation id, which those below it inherit unless they start with nothing of it.
+ */
 function isUnit(): boolean {
   return process.env.INVOCATION_ID !== undefined;
 }
@@ -106,8 +108,8 @@ function appArmorProfile(read = kernelText): string | undefined {
 }
 
 /**
- * A name and a mode, as in `docker-default (enforce)`. What no profile is for has neither; a profile that allows all has the
- * mode `unconfined`.
+ * A name and a mode, as in `docker-default (enforce)`. What no profile is for has neither; a profile that allows all
+ * has the mode `unconfined`.
  */
 export function appArmorLabel(read = kernelText): { name?: string | undefined; mode?: string | undefined } {
   if (!read('/sys/module/apparmor/parameters/enabled')?.startsWith('Y')) return {};

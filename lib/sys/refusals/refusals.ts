@@ -26,7 +26,9 @@ export function refusal(read: (path: string) => string | undefined = kernelText)
   return `${path.slice('/proc/sys/'.length).replaceAll('/', '.')} is ${value} on this host: ${remedy}, or run this as root`;
 }
 
-/** The switch of AppArmor is for programs without a profile. One for node says itself whether it may: Ubuntu's way out. */
+/**
+ * The switch of AppArmor is for programs without a profile. One for node says itself whether it may: Ubuntu's way out.
+ */
 function hasProfile(path: string, read: typeof kernelText): boolean {
   return path === appArmorSwitch && appArmorLabel(read).name !== undefined;
 }
@@ -51,8 +53,8 @@ export function refusalHint(code: string, flags: number): string {
 const mistakes = ['EINVAL', 'EFAULT', 'EBADF', 'ENOTSOCK'];
 
 /**
- * The error to throw in the place of that of a call which any process may make: a `Failure`, since a filter or a policy may
- * refuse any. What tells of a fault of this program is returned unchanged.
+ * The error to throw in the place of that of a call which any process may make: a `Failure`, since a filter or a policy
+ * may refuse any. What tells of a fault of this program is returned unchanged.
  */
 export function refusedCall(error: unknown): unknown {
   if (!(error instanceof SyscallError) || mistakes.includes(error.code)) return error;

@@ -11,7 +11,9 @@ export function entriesOf(fd: number): ByteString[] {
   return [...readEntries(fd)];
 }
 
-/** The same, while they are read: a container may have made millions. What changes meanwhile may or may not be there. */
+/**
+ * The same, while they are read: a container may have made millions. What changes meanwhile may or may not be there.
+ */
 export function* readEntries(fd: number): Generator<ByteString> {
   const buffer = Buffer.allocUnsafe(32 * 1024);
   for (;;) {

@@ -15,8 +15,8 @@ export function entryFailure(error: unknown, path: ByteString, size = 0): Failur
 }
 
 /**
- * Bytes that a file of ext4 may have, the least of the filesystems that have all that an image needs. FAT ends at 4 GiB,
- * and RLIMIT_FSIZE where it likes.
+ * Bytes that a file of ext4 may have, the least of the filesystems that have all that an image needs. FAT ends at 4
+ * GiB, and RLIMIT_FSIZE where it likes.
  */
 const largestFile = 2 ** 44;
 

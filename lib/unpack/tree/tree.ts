@@ -40,7 +40,9 @@ export class Tree {
     readonly fd: number,
     /** Directories inside each other, at most. */
     readonly maxDepth: number,
-    /** Where entries are put off to, those of other trees too. It is made before the kernel is asked where a path leads. */
+    /**
+     * Where entries are put off to, those of other trees too. It is made before the kernel is asked where a path leads.
+     */
     readonly deferred: Deferred | undefined,
   ) {
     this.root = new Root(fd, {

@@ -33,8 +33,8 @@ export function unsetLines(unset: Map<ByteString, Unset>): string[] {
 }
 
 /**
- * One line for people, undefined when there is nothing to say. Who is root, as with --map, gets no more owners by --map. An
- * ordinary user without subordinate ids can have no other owners at all, and knows that from tar.
+ * One line for people, undefined when there is nothing to say. Who is root, as with --map, gets no more owners by
+ * --map. An ordinary user without subordinate ids can have no other owners at all, and knows that from tar.
  */
 export function unsetSummary(unset: Map<ByteString, Unset>, record: string): string | undefined {
   const [uid, gid] = [process.geteuid!(), process.getegid!()];

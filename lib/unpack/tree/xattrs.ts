@@ -66,7 +66,10 @@ export function withoutAcls(xattrs: Xattrs | undefined): { plain: Xattrs | undef
   return { plain: new Map(all.filter((it) => !isAcl(it))), acls: new Map(acls) };
 }
 
-/** setxattr(2): EINVAL for a value that its namespace does not understand, ERANGE for a name, E2BIG for a value too long. */
+/**
+ * setxattr(2): EINVAL for a value that its namespace does not understand, ERANGE for a name, E2BIG for a value too
+ * long.
+ */
 function notSet(path: ByteString, name: ByteString, errno: number): Failure {
   const code = errnoNameOf(errno);
   const isArchives = errno === EINVAL || errno === ERANGE || errno === E2BIG;
@@ -86,8 +89,8 @@ function isLeftOut(name: ByteString): boolean {
 }
 
 /**
- * What some filesystems show as an attribute and no image brings: `system.nfs4_acl`, which is the mode in other words and
- * cannot be removed, and `btrfs.compression`, which a directory has from the one around it.
+ * What some filesystems show as an attribute and no image brings: `system.nfs4_acl`, which is the mode in other words
+ * and cannot be removed, and `btrfs.compression`, which a directory has from the one around it.
  */
 export function isOfFilesystem(name: ByteString): boolean {
   return !/^(?:user\.|trusted\.|security\.|system\.posix_acl_(?:access|default)$)/.test(name);
