@@ -45,12 +45,13 @@ function openFileLimit(): ResourceLimit {
 }
 
 /**
+ * `seen` is a line of /proc/self/limits (proc(5)); a shell reads that without a fork, which may not be permitted.
  * Without that shell it is the limit of the parent process, which may be another: systemd has a higher one than its
  * services. Where the parent may not be asked, it is 1024, as systemd and docker set it.
  */
 function softBefore(seen: string | undefined): bigint {
-  if (seen === 'unlimited') return BigInt.asUintN(64, -1n);
-  if (seen && /^\d+$/.test(seen)) return BigInt(seen);
+  const [, soft] = /^Max open files +(\d+)/.exec(seen ?? '') ?? [];
+  if (soft !== undefined) return BigInt(soft);
   const value = Buffer.alloc(16);
   const known = !isErrno(prlimit64.try(process.ppid, RLIMIT.NOFILE, null, value));
   return known ? value.readBigUInt64LE(0) : 1024n;
