@@ -102,10 +102,8 @@ async function onStage<L extends LayerFile, T>(
 ): Promise<T> {
   const umask = process.umask(0);
   let tree: Tree | undefined;
-  if (stage.foldsCase) options.warn?.(`${stage.path}: ${foldedNames}`);
-  const lacking = lackingHint(['FSETID']);
-  if (lacking) options.warn?.(`${lostBits}: ${lacking}`);
   try {
+    warnOfLosses(stage, options);
     tree = await treeOf(layers, stage, options);
     options.progress.release();
     tree.finish();
@@ -117,6 +115,13 @@ async function onStage<L extends LayerFile, T>(
   } finally {
     process.umask(umask);
   }
+}
+
+/** Tells what the filesystem or the kernel will not keep, before anything is unpacked. */
+function warnOfLosses(stage: Stage, { warn }: Pick<UnpackOptions, 'warn'>): void {
+  if (stage.foldsCase) warn?.(`${stage.path}: ${foldedNames}`);
+  const lacking = lackingHint(['FSETID']);
+  if (lacking) warn?.(`${lostBits}: ${lacking}`);
 }
 
 /** When the tree cannot be removed that is a warning: the failure that led here is the one to report. */
