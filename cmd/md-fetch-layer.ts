@@ -29,7 +29,7 @@ const ofImage = { platform: platformFlag, ...imageFlags };
 main(
   {
     name: 'md-fetch-layer',
-    summary: 'Download the layers of an image into the store, and tell of each as soon as it is verified',
+    summary: 'Download the layers of an image into the store, and announce each as soon as it is verified',
     operands: '[IMAGE]',
     arity: { min: 0, max: 1 },
     hintFor: pullingInstead,

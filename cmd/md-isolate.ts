@@ -40,7 +40,7 @@ main(
       'Without the attributes what a container has removed comes back.\n\n' +
       '--dry-run writes step (a number), call, why, and man (where to read on). returns names a result\n' +
       'that later calls take. next and onError are the steps that follow a success and an error: without\n' +
-      'them the next one, and the end. compare is no system call: with it the child looks at what an\n' +
+      'them the next one, and the end. compare is not a system call: with it the child looks at what an\n' +
       'earlier call has left in memory, and goes on or ends.',
   },
   async ({ flags, operands: [directory = '', ...command] }) => {

@@ -58,7 +58,7 @@ function sectionOf(block: string): Section {
 export function flagsOf({ name, flags }: Help): Flag[] {
   return flags.rows.map(({ left, right }) => {
     const [, alias, flag, value] = /^(?:-(\w), )?--([a-z-]+)(?: (\S+))?$/.exec(left) ?? [];
-    if (flag === undefined) throw new Error(`${name} --help: ${JSON.stringify(left)} is no flag`);
+    if (flag === undefined) throw new Error(`${name} --help: ${JSON.stringify(left)} is not a flag`);
     return { name: flag, alias, value, help: right };
   });
 }

@@ -49,7 +49,7 @@ export function oneLine(text: string): string {
   );
 }
 
-/** The errno name of a Node error ("ENOENT"), or undefined when it is no system error. */
+/** The errno name of a Node error ("ENOENT"), or undefined when it is not a system error. */
 export function errnoName(error: unknown): string | undefined {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
@@ -81,7 +81,7 @@ export function shortageHint(name: string | undefined): string | undefined {
 
 /**
  * A system error as a `Failure`: `WHAT: no space left on device`.
- * A `Failure` is returned unchanged. What is no system error is a fault of this program, and is thrown again.
+ * A `Failure` is returned unchanged. What is not a system error is a fault of this program, and is thrown again.
  */
 export function failureOf(error: unknown, what: string, options: FailureOptions = {}): Failure {
   if (error instanceof Failure) return error;
@@ -100,7 +100,7 @@ export function failingAs<T>(what: string, act: () => T, options?: FailureOption
   }
 }
 
-/** Does `act`. System errors of these names are no failure. */
+/** Does `act`. System errors of these names are not a failure. */
 export function ignoring(names: string[], act: () => void): void {
   try {
     act();

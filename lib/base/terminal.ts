@@ -30,7 +30,7 @@ function mayBeTerminal(fd: number): boolean {
   try {
     return fstatSync(fd).isCharacterDevice();
   } catch {
-    // A closed descriptor is no terminal. Reading or writing it will fail with the reason.
+    // A closed descriptor is not a terminal. Reading or writing it will fail with the reason.
     return false;
   }
 }

@@ -56,7 +56,7 @@ export function verified(bytes: Buffer, digest: string, claimed: string | undefi
   const mediaType = isGenericType(declared) ? (inBody ?? typeByShape(value, name)) : declared;
   if (isIndexType(mediaType)) asImageIndex(value, name);
   else if (!isManifestType(mediaType)) {
-    throw new Failure(Status.data, name, `it is no image but ${mediaType}`, { hint: 'only images can be unpacked' });
+    throw new Failure(Status.data, name, `it is ${mediaType}, not an image`, { hint: 'only images can be unpacked' });
   }
   return { digest, mediaType, bytes, value };
 }
@@ -115,10 +115,12 @@ function schema1(name: string): Failure {
 export function checkIsImage({ config, layers, artifactType }: Manifest, { mediaType }: Verified, name: string): void {
   if (!isConfigType(config.mediaType)) {
     const kind = typeof artifactType === 'string' ? artifactType : config.mediaType;
-    throw new Failure(Status.data, name, `it is an artifact (${kind}), no image`, { hint: `its type is ${mediaType}` });
+    throw new Failure(Status.data, name, `it is an artifact (${kind}), not an image`, {
+      hint: `its type is ${mediaType}`,
+    });
   }
   const odd = layers.find((layer) => !isLayerType(layer.mediaType));
-  if (odd) throw new Failure(Status.data, name, `its layer ${odd.digest} is ${odd.mediaType}, no tar archive`);
+  if (odd) throw new Failure(Status.data, name, `its layer ${odd.digest} is ${odd.mediaType}, not a tar archive`);
 }
 
 /**

@@ -8,14 +8,14 @@ const foreground = 'it runs in the foreground; the shell has & for the backgroun
 const ports =
   'leave it out: the command listens on the network of the host, on its own port (below 1024 only root may)';
 /** What to use instead of docker's networks. */
-export const networks = 'there is the network of the host, and with --net none one without any other';
+export const networks = 'the network is that of the host, or with --net none one of its own with lo only';
 const pulling = 'md-pull takes what is about pulling: run md-pull IMAGE first';
 const own = 'this namespace is always of its own';
 const streams = 'streams and signals (no real-time ones) are passed on as they are';
 const cpus = '--cpus says how much processor time there is';
 const limits = 'the limits are --memory, --cpus, --cpuset-cpus and --pids-limit';
 const accounts = 'the image has its own /etc/passwd and /etc/group: -u takes numbers that they lack';
-const stop = 'there is no docker stop for it: kill(1) and timeout(1) send the signal that they are told';
+const stop = 'there is no docker stop: kill(1) and timeout(1) send any signal';
 
 /** The hints, by the long name or the letter of the flag. */
 const instead: Record<string, string> = {

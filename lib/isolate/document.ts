@@ -13,7 +13,7 @@ export const whatRootIs =
 
 /**
  * The document beside a root filesystem, which is named by its real path: beside a link to it there is none. Undefined
- * when there is no document. Throws `Failure` when it is no such document.
+ * when there is no document. Throws `Failure` when it is not such a document.
  */
 export function readRootfsDocument(tree: string): RootfsDocument | undefined {
   let path = interimDocument(tree);

@@ -23,7 +23,7 @@ function hintFor({ syscall, code, call }: SyscallError, user: boolean): string |
   const [, fileSystem] = /^fsopen\("(\w+)"/.exec(call) ?? [];
   if (code === 'ENODEV' && fileSystem) return `this kernel does not have it loaded: sudo modprobe ${fileSystem}`;
   if (code === 'EINVAL' && isChrooted())
-    return 'the root of this process is no mount: mount --bind DIR DIR before chroot(8) makes it one';
+    return 'the root of this process is not a mount: mount --bind DIR DIR before chroot(8) makes it one';
   if (code === 'ENOSPC' && syscall === 'unshare') return namespaceLimitHint(CLONE.NEWCGROUP);
   if (!notPermitted.includes(code)) return undefined;
   if (!user) return powerlessHint(syscall);
@@ -83,11 +83,11 @@ export function execFailure(command: string, attempts: { path: string; errno: nu
   const [only] = attempts;
   if (only && command.includes('/')) {
     return new Failure(Status.notFound, command, errnoText(errnoNameOf(only.errno)), {
-      hint: 'when the file is there, the interpreter that it names is not',
+      hint: 'if the file is there, the interpreter that it names is not',
     });
   }
   return new Failure(Status.notFound, command || '""', `not found in the container's PATH`, {
-    hint: command.startsWith('-') ? 'flags go before the image or directory, the command behind it' : undefined,
+    hint: command.startsWith('-') ? 'flags go before the image or directory, the command after it' : undefined,
   });
 }
 
@@ -97,6 +97,6 @@ function execHint(code: string): { hint: string } | undefined {
     return {
       hint: 'the user has more processes than --ulimit nproc says: those outside of the container count as well',
     };
-  if (code === 'ENOEXEC') return { hint: "it is no program for this machine's processor, or a script without #!" };
+  if (code === 'ENOEXEC') return { hint: "it is not a program for this machine's processor, or a script without #!" };
   return undefined;
 }

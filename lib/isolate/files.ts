@@ -11,7 +11,7 @@ import { Status } from '../base/status.js';
 export function readRegular(path: string, flags: number, name = path): string {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | flags);
   try {
-    if (!fstatSync(fd).isFile()) throw new Failure(Status.data, name, 'it is no regular file');
+    if (!fstatSync(fd).isFile()) throw new Failure(Status.data, name, 'it is not a regular file');
     return readFileSync(fd, 'utf8');
   } finally {
     closeSync(fd);

@@ -45,7 +45,7 @@ export interface ProbeOptions {
   devices: boolean;
 }
 
-/** Throws `Failure` when `root` is no directory. */
+/** Throws `Failure` when `root` is not a directory. */
 export function probeHost(view: View, { devices }: ProbeOptions): Host {
   const { mode, uid, gid } = directoryStats(view.lower);
   const cgroups = cgroupLines();

@@ -40,7 +40,7 @@ function hostLine(text: string, network: 'host' | 'none'): string {
 function address(text: string, flag: string): string {
   // Loading it for every start would take milliseconds.
   if (process.getBuiltinModule('node:net').isIP(text) !== 0) return text;
-  throw new Failure(Status.usage, flag, `${JSON.stringify(text)} is no IP address`);
+  throw new Failure(Status.usage, flag, `${JSON.stringify(text)} is not an IP address`);
 }
 
 function word(text: string, flag: string): string {

@@ -130,7 +130,7 @@ function commandLine(image: RunConfig, entrypoint: string | undefined, command: 
   // podman's other form. No program has such a name, and "not found" would not say what is wrong.
   if (/^\[\s*"/.test(entrypoint ?? ''))
     throw new Failure(Status.usage, '--entrypoint', `${entrypoint} is a list`, {
-      hint: 'name the program alone, and its arguments behind the image or directory',
+      hint: 'name the program alone, and its arguments after the image or directory',
     });
   const first = entrypoint === undefined ? (image.Entrypoint ?? []) : entrypoint === '' ? [] : [entrypoint];
   const rest = command.length > 0 || entrypoint !== undefined ? command : (image.Cmd ?? []);
@@ -211,7 +211,7 @@ function checkHostname(name: string): string {
   throw new Failure(
     Status.usage,
     '--hostname',
-    `${JSON.stringify(name)} is no hostname of up to 64 letters, digits, "-", "." and "_"`,
+    `${JSON.stringify(name)} is not a hostname of up to 64 letters, digits, "-", "." and "_"`,
   );
 }
 
@@ -223,7 +223,7 @@ function randomName(): string {
 function umaskOf(text: string | undefined): number {
   if (text === undefined) return 0o022;
   if (/^0?[0-7]{1,3}$/.test(text)) return Number.parseInt(text, 8);
-  throw new Failure(Status.usage, '--umask', `${JSON.stringify(text)} is no octal number up to 0777`);
+  throw new Failure(Status.usage, '--umask', `${JSON.stringify(text)} is not an octal number up to 0777`);
 }
 
 /** The last one counts of several for the same resource. There is always one for the number of open files. */

@@ -48,7 +48,7 @@ export class Signals {
   }
 
   private readonly forward = (_name: string, number: number) => {
-    // The child may have ended already: then this fails, and that is no error.
+    // The child may have ended already: then this fails, and that is not an error.
     if (this.pid === undefined) this.early.push(number);
     else kill.try(this.pid, number);
   };

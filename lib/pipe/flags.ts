@@ -96,7 +96,7 @@ function longFlag({ declared, hintFor, on }: Known, word: string, rest: string[]
   if (flag.kind !== 'boolean') return [`--${name}=${value ?? next(`--${name}`, rest)}`];
   if (value === undefined || value === 'true') on.add(name);
   else if (value === 'false') on.delete(name);
-  else throw usage(`--${name}`, 'it takes no value but true or false');
+  else throw usage(`--${name}`, 'it takes no value except true or false');
   return [];
 }
 
@@ -132,7 +132,7 @@ function flagValue(name: string, kind: Flag['kind'], value: unknown): unknown {
   if (kind === 'string' || last === undefined) return last;
   if (!/^[0-9]{1,15}$/.test(String(last))) {
     const hint = /^[0-9]+ ?[a-z]+$/i.test(String(last)) ? 'it takes no unit: --help says what is counted' : undefined;
-    throw usage(`--${name}`, `${JSON.stringify(last)} is no whole number`, hint);
+    throw usage(`--${name}`, `${JSON.stringify(last)} is not a whole number`, hint);
   }
   return Number(last);
 }

@@ -27,7 +27,7 @@ export class UpstreamFailure extends Error {
 
 /**
  * The JSON objects of a stream, one a line. Empty lines are skipped.
- * Throws `UpstreamFailure` at an error line, `Failure` (65) at what is no JSON, no UTF-8, cut or too long.
+ * Throws `UpstreamFailure` at an error line, `Failure` (65) at what is not JSON, no UTF-8, cut or too long.
  */
 export async function* readLines(input: AsyncIterable<Buffer>, lines = new Lines()): AsyncGenerator<unknown> {
   yield* lines.take();
@@ -165,13 +165,14 @@ function parseLine(decoder: TextDecoder, bytes: Buffer, line: number): unknown {
       throw bad(line, 'the document goes on below it', 'it has to be on one line, as jq -c writes it');
     throw bad(line, 'it is not JSON', noLines);
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw bad(line, 'it is no JSON object');
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw bad(line, 'it is not a JSON object');
   if ('error' in value) throw new UpstreamFailure(asErrorReport(value.error), text);
   return value;
 }
 
 /** For somebody who pipes an archive into a stage. */
-const noLines = 'stdin has lines of JSON, from the stage above or by hand; for an archive: {"layer":{"path":"FILE"}}';
+const noLines =
+  'it has to be the output of the command before this one; md-unpack takes an archive as {"layer":{"path":"FILE"}}';
 
 function bad(line: number, why: string, hint?: string): Failure {
   return new Failure(Status.data, `line ${line} of stdin`, why, { hint: line === 1 ? hint : undefined });

@@ -42,7 +42,7 @@ const silent: Progress = { bar: () => ({ at() {}, done() {} }), release() {}, en
 export function progressMode(flag: string | undefined): ProgressMode {
   if (flag === undefined) return process.env.TERM !== 'dumb' && isTerminal(2) ? 'bar' : 'none';
   if (flag === 'bar' || flag === 'json' || flag === 'none') return flag;
-  throw new Failure(Status.usage, '--progress', `${JSON.stringify(flag)} is no mode`, { hint: 'bar, json or none' });
+  throw new Failure(Status.usage, '--progress', `${JSON.stringify(flag)} is not a mode`, { hint: 'bar, json or none' });
 }
 
 /** With `held` nothing is drawn until `release`. */

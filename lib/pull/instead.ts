@@ -3,14 +3,14 @@
  * them by habit.
  */
 
-const login = '--username NAME with --password-stdin; on a command line everybody sees a password';
+const login = '--username NAME with --password-stdin; everybody can see a password on a command line';
 const platform = 'it is --platform OS/ARCH[/VARIANT]';
 const tls = '--plain-http HOST speaks http, --insecure HOST checks no certificate';
 
 /** Long names and single letters. */
 const instead: Record<string, string> = {
-  a: 'an image at a time is pulled',
-  'all-tags': 'an image at a time is pulled',
+  a: 'one image is pulled at a time',
+  'all-tags': 'one image is pulled at a time',
   arch: platform,
   authfile: 'REGISTRY_AUTH_FILE in the environment names the file',
   'cert-dir': 'md-token --help tells where certificates are looked for; --ca-file FILE adds authorities',

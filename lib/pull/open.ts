@@ -30,7 +30,7 @@ import { sourceInstead } from './instead.js';
 
 /** Flags that are only valid together with IMAGE. */
 export const imageFlags = {
-  offline: { kind: 'boolean', help: 'ask nobody: the image is in the store already' },
+  offline: { kind: 'boolean', help: 'use no network: the image is in the store already' },
   ...loginFlags,
 } as const satisfies Flags;
 

@@ -103,7 +103,7 @@ export class RegistryClient implements Endpoint {
    * succeed then. Throws `Failure` 77 when a login is refused.
    */
   async login(): Promise<string | null> {
-    return this.trying(`logging in for ${this.name}`, async () => {
+    return this.trying(`authorization for ${this.name}`, async () => {
       const url = new URL('/v2/', this.target.origin);
       const response = await exchangeFollowing(this.http, { method: 'GET', url, headers: {} });
       // A host that the registry redirects to will say what it wants when it is asked for something. So will a registry

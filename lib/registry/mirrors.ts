@@ -73,7 +73,7 @@ export class Mirrored implements Registry {
       try {
         return await attempt(mirror);
       } catch (error) {
-        // Anything else, such as a full disk, is no fault of the mirror.
+        // Anything else, such as a full disk, is not a fault of the mirror.
         if (!(error instanceof RegistryFailure)) throw error;
         if (aboutItself.includes(error.status)) this.mirrors.delete(mirror);
         warn(`mirror ${mirror.name}: ${error.message}; going on to the next`);

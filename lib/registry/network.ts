@@ -36,47 +36,47 @@ export interface Network {
 const { timeouts, minSpeed } = defaultHttpOptions;
 
 export const networkFlags = {
-  'plain-http': { kind: 'list', value: 'HOST', help: 'speak http without TLS to this registry (loopback: always)' },
-  insecure: { kind: 'list', value: 'HOST', help: 'speak TLS to this registry and do not check its certificate' },
+  'plain-http': { kind: 'list', value: 'HOST', help: 'use http without TLS for this registry (loopback: always)' },
+  insecure: { kind: 'list', value: 'HOST', help: 'use TLS for this registry and do not check its certificate' },
   'allow-private': {
     kind: 'list',
     value: 'HOST',
-    help: 'let a public registry send us to this host in a private network',
+    help: 'let a public registry redirect to this host in a private network',
   },
   'ca-file': {
     kind: 'string',
     value: 'FILE',
-    help: 'trust these certificates (PEM) as well; loopback then speaks TLS',
+    help: 'trust these certificates (PEM) as well; loopback then uses TLS',
   },
   mirror: {
     kind: 'list',
     value: 'HOST[/PATH]',
-    help: 'ask this mirror first, with PATH before the repository; digests are checked as ever',
+    help: 'ask this mirror first, with PATH before the repository; digests are still checked',
   },
   'connect-timeout': {
     kind: 'count',
     value: 'SECONDS',
-    help: `until a connection is up (default ${timeouts.connect}, 0: no limit)`,
+    help: `for a connection to be made (default ${timeouts.connect}, 0: no limit)`,
   },
   'header-timeout': {
     kind: 'count',
     value: 'SECONDS',
-    help: `until an answer begins (default ${timeouts.headers}, 0: no limit)`,
+    help: `for an answer to begin (default ${timeouts.headers}, 0: no limit)`,
   },
   'idle-timeout': {
     kind: 'count',
     value: 'SECONDS',
-    help: `without a byte in mid-transfer (default ${timeouts.idle}, 0: no limit)`,
+    help: `without a byte during a transfer (default ${timeouts.idle}, 0: no limit)`,
   },
   'min-speed': {
     kind: 'count',
     value: 'BYTES',
-    help: `a second, on average over the idle time-out, or a transfer has stalled (default ${minSpeed}, 0: no limit)`,
+    help: `give up a transfer that is slower than this in a second, on average over the idle timeout (default ${minSpeed}, 0: no limit)`,
   },
   retries: {
     kind: 'count',
     value: 'N',
-    help: `how often to try again without any progress (default ${defaultRetryPolicy.retries}, 0: never)`,
+    help: `retries in a row without progress (default ${defaultRetryPolicy.retries}, 0: none)`,
   },
 } as const satisfies Flags;
 

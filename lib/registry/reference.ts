@@ -53,7 +53,7 @@ export function parseReference(text: string): Reference {
   const { registry, repository } = splitName(name);
   // The grammar alone would allow ports up to 99999 and addresses such as 256.1.1.1.
   if (!domain.test(registry) || !URL.canParse(`https://${registry}`))
-    throw wrong(`${JSON.stringify(registry)} is no registry host`);
+    throw wrong(`${JSON.stringify(registry)} is not a registry host`);
   if (!isRepository(repository)) {
     throw wrong(
       'its repository name is malformed',

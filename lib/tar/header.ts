@@ -54,7 +54,7 @@ export function decodeHeader(block: Buffer, at: number): RawHeader | undefined {
   };
 }
 
-/** -1 when it is not a number, which is no error here: entries that are no devices may have anything in this field. */
+/** -1 when it is not a number, which is not an error here: entries that are no devices may have anything in this field. */
 function deviceField(block: Buffer, at: number): number {
   const plain = octal(block, at, 8);
   return plain >= 0 ? plain : (numberField(block, at, 8) ?? (isBlank(block, at, 8) ? 0 : -1));
@@ -107,7 +107,7 @@ function oddNumbers(block: Buffer, at: number): Numbers | undefined {
 /** 0 for a field that is left empty. */
 function numberIn(block: Buffer, at: number, length: number, what: string): number {
   const value = numberField(block, at, length);
-  if (value === undefined && !isBlank(block, at, length)) throw damaged(`a header has a ${what} that is no number`);
+  if (value === undefined && !isBlank(block, at, length)) throw damaged(`a header has a ${what} that is not a number`);
   return value ?? 0;
 }
 

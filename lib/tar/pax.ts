@@ -104,7 +104,7 @@ function record(body: Buffer, at: number): { key: ByteString; value: Buffer; end
 export function paxNumber(records: PaxRecords, key: string): number | undefined {
   const text = paxText(records, key);
   if (text === undefined) return undefined;
-  if (!/^[0-9]{1,16}$/.test(text) || !Number.isSafeInteger(Number(text))) throw damaged(`PAX ${key} is no number`);
+  if (!/^[0-9]{1,16}$/.test(text) || !Number.isSafeInteger(Number(text))) throw damaged(`PAX ${key} is not a number`);
   return Number(text);
 }
 
@@ -127,7 +127,7 @@ export function paxTime(records: PaxRecords, key: string): Time | undefined {
   const text = paxText(records, key);
   if (text === undefined) return undefined;
   const [, sign, whole = '', fraction = ''] = /^(-?)([0-9]{1,15})(?:\.([0-9]*))?$/.exec(text) ?? [];
-  if (sign === undefined) throw damaged(`PAX ${key} is no time`);
+  if (sign === undefined) throw damaged(`PAX ${key} is not a time`);
   const nanoseconds = Number(fraction.slice(0, 9).padEnd(9, '0'));
   if (sign === '') return { seconds: Number(whole), nanoseconds };
   return nanoseconds === 0

@@ -114,7 +114,7 @@ export class TarReader {
     if (this.state !== 'header' || !whole) throw damaged('it is cut inside a file');
     if (this.partialBytes > 0) throw damaged('its last block is short');
     if (this.local || this.longName !== undefined || this.longTarget !== undefined) {
-      throw damaged('it ends behind an extended header');
+      throw damaged('it ends after an extended header');
     }
   }
 

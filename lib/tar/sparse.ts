@@ -62,7 +62,7 @@ export class Sparse10Reader {
       if (this.numbers.length === this.wanted) return true;
     }
     // A number has at most 16 digits: a block without a line end holds none.
-    if (this.text.length > 512) throw damaged('a sparse map is no list of numbers');
+    if (this.text.length > 512) throw damaged('a sparse map is not a list of numbers');
     return false;
   }
 
@@ -84,7 +84,7 @@ export function oldStretches(block: Buffer, at: number, count: number): Stretch[
     if (block[at] === 0) break;
     const offset = numberField(block, at, 12);
     const length = numberField(block, at + 12, 12);
-    if (offset === undefined || length === undefined) throw damaged('a sparse map holds what is no number');
+    if (offset === undefined || length === undefined) throw damaged('a sparse map holds what is not a number');
     found.push({ offset, length });
   }
   return found;
@@ -110,6 +110,6 @@ function pairs(numbers: number[]): Stretch[] {
 }
 
 function decimal(text: string): number {
-  if (!/^[0-9]{1,16}$/.test(text)) throw damaged('a sparse map holds what is no number');
+  if (!/^[0-9]{1,16}$/.test(text)) throw damaged('a sparse map holds what is not a number');
   return Number(text);
 }

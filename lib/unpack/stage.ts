@@ -62,7 +62,7 @@ export class Stage {
 
   /**
    * Begins a tree that is to be at `dir`. Throws `Failure` 64 when something is there that `force` does not allow to
-   * replace: a directory that is not empty is replaced with `force` only, what is no directory never, nor a `DIR.json`
+   * replace: a directory that is not empty is replaced with `force` only, what is not a directory never, nor a `DIR.json`
    * that is something else than the document of a tree; 75 when a container runs in it; and 77 when what is there
    * cannot be removed.
    */

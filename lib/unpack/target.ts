@@ -59,7 +59,7 @@ function hintOf(code: string | undefined): string | undefined {
 }
 
 /**
- * Throws `Failure` for what stands there and cannot be replaced: 64 for what is no directory, and without `force` for a
+ * Throws `Failure` for what stands there and cannot be replaced: 64 for what is not a directory, and without `force` for a
  * directory that is not empty; 75 when a container runs in it; 77 when it cannot be removed.
  */
 export function checkTarget(target: Target, force: boolean): void {
@@ -69,7 +69,7 @@ export function checkTarget(target: Target, force: boolean): void {
   const type = stat.mode & S.IFMT;
   if (type === S.IFLNK)
     throw new Failure(Status.usage, path, 'it is a symbolic link', { hint: 'name what it leads to, or remove it' });
-  if (type !== S.IFDIR) throw new Failure(Status.usage, path, 'it is there, and is no directory');
+  if (type !== S.IFDIR) throw new Failure(Status.usage, path, 'it is there, and is not a directory');
   const fd = openat.try(parent, base, openDirectory, 0);
   // An empty directory can be replaced whatever its mode, and the user's own be made accessible. Other cases fail
   // later.
@@ -150,7 +150,7 @@ function isRootfsDocument(text: string): boolean {
 export function checkFile({ path, parent, base }: Target, ending: (typeof sideFiles)[number]): Stat | undefined {
   const stat = statAt(parent, byteString(`${base}${ending}`));
   if (stat && (stat.mode & S.IFMT) !== S.IFREG) {
-    throw new Failure(Status.usage, `${path}${ending}`, 'it is there, and is no regular file');
+    throw new Failure(Status.usage, `${path}${ending}`, 'it is there, and is not a regular file');
   }
   return stat;
 }

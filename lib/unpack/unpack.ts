@@ -86,7 +86,7 @@ export async function verifyTree<L extends LayerFile>(
   });
 }
 
-/** chmod(2): that is no error. */
+/** chmod(2): that is not an error. */
 const lostBits =
   'programs that are set-group-ID, of another group than that of this process, will not be so in the tree';
 

@@ -82,7 +82,7 @@ for (const [link, to] of [
     ]) {
       const { status, stderr } = await inside(root, 'true', flags);
       assert.equal(status, 125, flags.join(' '));
-      assert.match(stderr, /^md-isolate: the target \/data: .*(cannot be covered|is no target).*\n$/);
+      assert.match(stderr, /^md-isolate: the target \/data: .*(cannot be covered|is not a target).*\n$/);
     }
   });
 }
@@ -130,5 +130,5 @@ test('a document beside the tree that is none is refused by its own name', { ski
   const { status, stderr, timedOut } = await inside(root, 'true');
   assert.equal(timedOut, false);
   assert.equal(status, 125);
-  assert.match(stderr, /root\.json: it is no regular file\n$/);
+  assert.match(stderr, /root\.json: it is not a regular file\n$/);
 });

@@ -86,7 +86,7 @@ for (const [what, entry, why] of [
   ['a device whose major number is too large', device(4096, 0), /: dev: device numbers 4096, 0 are out of range\n$/],
   ['a device whose minor number is too large', device(0, 2 ** 20), /: dev: device numbers 0, 1048576 are out of/],
   [
-    'a root that is no directory',
+    'a root that is not a directory',
     { name: './', type: 'symlink', linkname: 'x' },
     /root of the tree: the layer makes it a symlink/,
   ],

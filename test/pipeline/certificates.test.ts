@@ -150,8 +150,12 @@ for (const [what, files, why] of [
     ({ cert, encrypted }: Material) => pair({ cert, key: encrypted }),
     /client\.key: it is encrypted, and there is nobody to ask; openssl pkey -in FILE makes one that is not$/m,
   ],
-  ['with an empty key', ({ cert }: Material) => pair({ cert, key: '' }), /client\.key: it is no private key in PEM$/m],
-  ['that is none', ({ key }: Material) => pair({ cert: '', key }), /client\.cert: it is no certificate in PEM$/m],
+  [
+    'with an empty key',
+    ({ cert }: Material) => pair({ cert, key: '' }),
+    /client\.key: it is not a private key in PEM$/m,
+  ],
+  ['that is none', ({ key }: Material) => pair({ cert: '', key }), /client\.cert: it is not a certificate in PEM$/m],
 ] as const) {
   test(`a client certificate ${what} ends a pull from that registry, and no other`, { skip }, async (t) => {
     const it = await world(t);
@@ -219,7 +223,7 @@ test('a key that the user may not read is an error, and a directory that he may 
   chmodSync(join(directory, 'client.key'), 0o600);
   const key = await it.run(pull, {}, user);
   assert.equal(key.status, 77, key.stderr);
-  assert.match(key.stderr, /^md-token: logging in for .*\/client\.key: permission denied \(EACCES\)\n$/);
+  assert.match(key.stderr, /^md-token: authorization for .*\/client\.key: permission denied \(EACCES\)\n$/);
   chmodSync(directory, 0o700);
   const env = { FLAGS: `--ca-file ${it.ca.caFile}` };
   chmodSync(join(it.ca.caFile, '..'), 0o755);

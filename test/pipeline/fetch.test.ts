@@ -61,7 +61,7 @@ test('each stage adds its fields and passes on those that it does not know', asy
   for (const [i, it] of layers.entries()) assert.deepEqual(readFileSync(String(it.path)), built.layers[i]!.bytes);
 });
 
-test('nothing is written to stderr when nothing is wrong and it is no terminal', async (t) => {
+test('nothing is written to stderr when nothing is wrong and it is not a terminal', async (t) => {
   const { run } = await world(t, { auth: 'token' });
   assert.equal((await run()).stderr, '');
 });
@@ -257,7 +257,7 @@ test('a command that may open few files fails with one line', async (t) => {
   }
 });
 
-test('a limit on addresses that leaves no room for the parser of HTTP is told, and is no fault of the registry', async (t) => {
+test('a limit on addresses that leaves no room for the parser of HTTP is told, and is not a fault of the registry', async (t) => {
   const { run } = await world(t);
   const { status, stderr } = await run('ulimit -v 8000000 && md-token "$1"');
   // Node 24 does with less.
@@ -323,7 +323,7 @@ test('md-fetch-layer with no connection at all is wrong usage', async () => {
   assert.equal(result.status, 64);
 });
 
-test('a time-out of 0 is no limit, and 0 retries are none', async (t) => {
+test('a timeout of 0 is no limit, and 0 retries are none', async (t) => {
   const { registry, image: name } = await world(t);
   registry.faults.add({ on: /registry GET/, times: 2, delay: 3000 });
   const limited = await md('md-token', ['--header-timeout', '1', '--retries', '0', name]);
@@ -336,7 +336,7 @@ test('a time-out of 0 is no limit, and 0 retries are none', async (t) => {
   assert.equal(registry.lines('registry').length, 2);
 });
 
-test('a time-out that is longer than a timer can be is not none at all', async (t) => {
+test('a timeout that is longer than a timer can be is not none at all', async (t) => {
   const { registry, image: name } = await world(t);
   registry.faults.add({ on: /registry GET/, delay: 100 });
   const flags = ['--connect-timeout', '--header-timeout', '--idle-timeout'].flatMap((flag) => [flag, '999999999']);

@@ -67,7 +67,7 @@ test('a command that is not there is 127, one that cannot be executed 126, a con
     ],
     [['--nosuch', root, 'true'], 125, /^md-isolate: --nosuch: unknown flag.*\n$/],
     [[join(root, 'missing'), 'true'], 125, /^md-isolate: .*missing: no such file or directory.*\n$/],
-    [['--detach-keys', 'ctrl-1', root, 'true'], 125, /^md-isolate: --detach-keys: "ctrl-1" is no key; .*\n$/],
+    [['--detach-keys', 'ctrl-1', root, 'true'], 125, /^md-isolate: --detach-keys: "ctrl-1" is not a key; .*\n$/],
     [['', 'true'], 125, /^md-isolate: DIR: it is empty; write \. for the current directory\n$/],
     [['-u', 'stranger', root, 'true'], 125, /^md-isolate: --user: user "stranger": .*\n$/],
   ];
@@ -218,7 +218,7 @@ test("a VOLUME that the image lacks is made, where its links lead, and never amo
   const { stdout } = await inside(root, script, ['--overlay', '-v', `${root}/etc:/var/lib/app/below`]);
   const made = '/data/deep/lib/app 755 0\n/tmp 1777 0\n/relative 755 0\n/up 755 0\nroot:x:0:0:root:/root:/bin/sh\n';
   assert.equal(stdout, made);
-  // In a tree that cannot be written to there is none, and that is no failure.
+  // In a tree that cannot be written to there is none, and that is not a failure.
   for (const name of ['hosts', 'hostname', 'resolv.conf']) writeFileSync(join(root, 'etc', name), '');
   const readOnly = 'mount --bind -o ro "$1" "$1" && exec md-isolate "$1" ls -d /relative';
   const { stderr, status } = await shell('unshare -m sh -c "$2" sh "$1"', [root, readOnly]);
@@ -297,7 +297,7 @@ test('a volume that cannot be is refused with a reason', { skip }, async (t) => 
   const cases: [string[], RegExp][] = [
     [['-v', '/nosuch:/x'], /\/nosuch: no such file or directory/],
     [['-v', 'name:/x'], /named volumes do not exist here/],
-    [['--volume=~/dir:/x'], /"~\/dir" is no path; the shell replaces ~ only .*: write \$HOME$/m],
+    [['--volume=~/dir:/x'], /"~\/dir" is not a path; the shell replaces ~ only .*: write \$HOME$/m],
     [['--mount', 'type=bind,source=~/dir,target=/x'], /\/~\/dir: no such file .*; the shell replaces ~ only/],
     [['-v', '/etc:/proc/x'], /belongs to the kernel/],
     [['-v', '/etc:/a/../sys'], /belongs to the kernel/],
@@ -319,10 +319,10 @@ test('a volume that cannot be is refused with a reason', { skip }, async (t) => 
     [['--tmpfs', '/x:dev'], /unknown option "dev"/],
     [['--mount', 'type=bind,"source=/etc,target=/x'], /a quote is not closed/],
     [['--mount', 'type=bind,"source=/etc"x,target=/x'], /a quote is not closed, or followed by more/],
-    [['--tmpfs', '/x:size=zz'], /"zz" is no size/],
+    [['--tmpfs', '/x:size=zz'], /"zz" is not a size/],
     [['--mount', 'type=bind,src,target=/x'], /the field "src" has no value/],
-    [['--mount', 'type=tmpfs,target=/x,tmpfs-size=big'], /"big" is no size/],
-    [['--mount', 'type=tmpfs,target=/x,tmpfs-mode=rwx'], /"rwx" is no mode/],
+    [['--mount', 'type=tmpfs,target=/x,tmpfs-size=big'], /"big" is not a size/],
+    [['--mount', 'type=tmpfs,target=/x,tmpfs-mode=rwx'], /"rwx" is not a mode/],
   ];
   for (const [flags, reason] of cases) {
     const { status, stderr } = await inside(root, 'true', flags);

@@ -101,13 +101,13 @@ test('--device that cannot be is refused with a reason', { skip }, async (t) => 
   mkdirSync(empty);
   const cases: [string, RegExp][] = [
     ['/dev/nosuch', /--device \/dev\/nosuch: \/dev\/nosuch: no such file or directory/],
-    ['/etc/passwd:/dev/x', /it is no device; -v shows files/],
+    ['/etc/passwd:/dev/x', /it is not a device; -v shows files/],
     [`${empty}:/dev/x`, /there is no device in it/],
     ['/dev/zero:/dev/x:r', /could read and write it all the same/],
     ['/dev/zero:/dev/x:rwx', /it is not HOST/],
     ['/dev/zero:x', /the target "x" is not absolute/],
     ['/dev/zero:/proc/x', /belongs to the kernel/],
-    ['vendor.test/gpu=all', /is no path/],
+    ['vendor.test/gpu=all', /is not a path/],
     ['', /it is not HOST/],
   ];
   for (const [device, reason] of cases) {

@@ -190,7 +190,10 @@ test('--layer: no part of it leads to another place of the host', { skip }, asyn
     rmSync(join(layer, part), { recursive: true });
     symlinkSync(elsewhere, join(layer, part));
     const { status, stdout, stderr } = await inside(root, 'cat /work/file', ['--layer', layer]);
-    assert.match(stderr, new RegExp(`: its ${part} is no directory; something else than md-isolate changed it$`, 'm'));
+    assert.match(
+      stderr,
+      new RegExp(`: its ${part} is not a directory; something else than md-isolate changed it$`, 'm'),
+    );
     assert.deepEqual([status, stdout], [125, '']);
   }
   const layer = join(root, '../notes');

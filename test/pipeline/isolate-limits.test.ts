@@ -84,7 +84,7 @@ for (const error of ['EACCES', 'EROFS', 'ENODEV', 'EINVAL']) {
   });
 }
 
-test('a cgroup that somebody else has removed is no failure', {
+test('a cgroup that somebody else has removed is not a failure', {
   skip: skip || needsControllers('pids') || needs('strace'),
 }, async (t) => {
   const strace = `strace -f -qq -o /dev/null -e inject=${callOf('rmdir')}:error=ENOENT`;

@@ -131,7 +131,7 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp, se
     'a chroot, for root',
     chroot,
     [],
-    /\(EINVAL\); the root of this process is no mount: mount --bind DIR DIR before chroot\(8\) makes it one$/,
+    /\(EINVAL\); the root of this process is not a mount: mount --bind DIR DIR before chroot\(8\) makes it one$/,
   ],
   [
     'a tree that is read-only and lacks a mount point',

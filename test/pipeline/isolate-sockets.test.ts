@@ -101,7 +101,7 @@ test('when nobody reads any more, writing fails for the command, and its status 
   assert.equal(await ended, 7);
 });
 
-test('a connection on stdin and stdout stays a socket, as does one that is no stream', { skip }, async (t) => {
+test('a connection on stdin and stdout stays a socket, as does one that is not a stream', { skip }, async (t) => {
   const root = makeRoot(t);
   const script = 'readlink /proc/self/fd/0; readlink /proc/self/fd/1; readlink /proc/self/fd/2 >&2';
   const { stdout, stderr } = await shell('exec md-isolate "$1" sh -c "$2" <&1', [root, script]);

@@ -334,7 +334,7 @@ const hostileLayouts: Record<string, (path: string, built: BuiltImage) => void> 
     const file = join(path, 'index.json');
     writeFileSync(file, readFileSync(file, 'utf8').padEnd((4 << 20) + 1));
   },
-  'an index.json that is no JSON': (path) => writeFileSync(join(path, 'index.json'), 'no'),
+  'an index.json that is not JSON': (path) => writeFileSync(join(path, 'index.json'), 'no'),
   'a version that nobody knows': (path) => writeFileSync(join(path, 'oci-layout'), '{"imageLayoutVersion":"2.0.0"}'),
   'an oci-layout that is empty': (path) => writeFileSync(join(path, 'oci-layout'), ''),
   'an oci-layout that says nothing': (path) => writeFileSync(join(path, 'oci-layout'), '{}'),
@@ -357,13 +357,13 @@ test('what is no layout, and what is not there, are told apart', async (t) => {
   const file = join(directory, 'file');
   writeFileSync(file, '');
   expectFailure(await pull(directory, [`oci:${directory}`]), 65, /it has no oci-layout/);
-  expectFailure(await pull(directory, [`oci:${file}`]), 65, /it is no directory; .* docker-archive:FILE/);
+  expectFailure(await pull(directory, [`oci:${file}`]), 65, /it is not a directory; .* docker-archive:FILE/);
   expectFailure(await pull(directory, [`docker-archive:${directory}`]), 65, /it is a directory; .* oci:DIR/);
   spawnSync('mkfifo', [join(directory, 'pipe')]);
   expectFailure(
     await pull(directory, [`docker-archive:${directory}/pipe`]),
     64,
-    /it is no regular file; save it first/,
+    /it is not a regular file; save it first/,
   );
   expectFailure(await pull(directory, [`oci:${directory}/none`]), 69, /it is not there/);
   expectFailure(await pull(directory, [`oci:${file}/none`]), 69, /it is not there/);
@@ -705,13 +705,13 @@ const hostileArchives: Record<string, [expected: RegExp, make: (path: string) =>
   ],
   // Of which the end is damaged, and never seen.
   'the image of a disk, compressed': [
-    /it is no tar archive/,
+    /it is not a tar archive/,
     (path) => writeFileSync(path, gzipSync(randomBytes(8 << 20)).subarray(0, -1000)),
   ],
   nothing: [/it is empty; what should have written it may have failed/, (path) => writeFileSync(path, '')],
   'compressed nothing': [/it is empty/, (path) => writeFileSync(path, gzipSync(''))],
   'compression that nobody knows': [
-    /it is no tar archive; one that is compressed with anything but gzip or zstd/,
+    /it is not a tar archive; one that is compressed with anything but gzip or zstd/,
     (path) => writeFileSync(path, Buffer.concat([Buffer.from('fd377a585a00', 'hex'), Buffer.alloc(1000, 1)])),
   ],
   'no manifest.json': [

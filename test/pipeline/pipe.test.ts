@@ -232,5 +232,5 @@ test('md-pull prints the path, and takes what follows two dashes for operands', 
 test('a mode of progress that there is not is told once, though two stages have it', async (t) => {
   const result = await md('md-pull', ['--progress', 'foo', 'x'], { env: { MD_HOME: scratch(t) } });
   assert.equal(result.status, 64);
-  assert.equal(result.stderr, 'md-pull: --progress: foo is no mode; bar, json or none; see --help\n');
+  assert.equal(result.stderr, 'md-pull: --progress: foo is not a mode; bar, json or none; see --help\n');
 });

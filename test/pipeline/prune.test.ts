@@ -134,7 +134,7 @@ test('an image that is named goes with its tree and the layers that no other has
   assert.equal(stderr, `md-prune: ${name}: it is not in the store\n`);
 });
 
-test('a name whose link the filesystem does not show, as sshfs, is no fault of the program', {
+test('a name whose link the filesystem does not show, as sshfs, is not a fault of the program', {
   skip: needs('strace'),
 }, async (t) => {
   const { home, put, pull } = await site(t);

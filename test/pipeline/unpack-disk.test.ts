@@ -99,7 +99,7 @@ test('a directory in the place of a file beside the tree is refused before anyth
     mkdirSync(join(directory, name));
     const result = await md('md-unpack', ['--force', rootfs], { stdin });
     assert.equal(result.status, 64, result.stderr);
-    assert.match(result.stderr, new RegExp(`/${name}: it is there, and is no regular file`));
+    assert.match(result.stderr, new RegExp(`/${name}: it is there, and is not a regular file`));
     assert.deepEqual(readdirSync(directory).sort(), ['layers', name]);
   }
 });
@@ -119,7 +119,7 @@ test('a document that cannot be put in its place takes the tree back, and the ol
     const stderr = child.stderr.setEncoding('utf8').toArray();
     const [status] = await once(child, 'close');
     assert.equal(status, 64);
-    assert.match((await stderr).join(''), /^md-unpack: \S+rootfs\.json: it is there, and is no regular file\n$/);
+    assert.match((await stderr).join(''), /^md-unpack: \S+rootfs\.json: it is there, and is not a regular file\n$/);
     assert.deepEqual(readdirSync(directory).sort(), ['layers', ...(old ? ['rootfs'] : []), 'rootfs.json']);
     if (old) assert.deepEqual(readdirSync(rootfs), ['old']);
     rmSync(`${rootfs}.json`, { recursive: true });
@@ -340,7 +340,7 @@ test('an owner that the other side of a network refuses is put on record, as one
   // The first one, of the root, is let through; strace counts by thread.
   const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=fchown:error=EACCES:when=2+'];
   const { status, stderr } = await run([...strace, 'md-unpack', rootfs], { stdin });
-  assert.match(stderr, /^md-unpack: not permitted and left out: [12] owners?; \S+ lists (it|them)\n$/);
+  assert.match(stderr, /^md-unpack: not permitted, so left out: [12] owners?; \S+ lists (it|them)\n$/);
   assert.equal(status, 0);
 });
 

@@ -89,7 +89,7 @@ test('an ordinary user with subordinate ids is told how to have owners', { skip 
   const record = `${rootfs}.unset.jsonl`;
   assert.equal(
     stderr,
-    `md-unpack: not permitted and left out: 10 owners (--map --force sets them); ${record} lists them\n`,
+    `md-unpack: not permitted, so left out: 10 owners (--map --force sets them); ${record} lists them\n`,
   );
   assert.equal(status, 0);
 });
@@ -105,7 +105,7 @@ test('what even the namespace cannot have is on record: devices, and ids that ar
   ]);
   const { status, stderr } = await unpack([rootfs]);
   assert.equal(status, 0, stderr);
-  assert.match(stderr, /^md-unpack: not permitted and left out: 1 owner, 1 device; .*\n$/);
+  assert.match(stderr, /^md-unpack: not permitted, so left out: 1 owner, 1 device; .*\n$/);
   assert.deepEqual(jsonLines(readFileSync(`${rootfs}.unset.jsonl`, 'utf8')), [
     { path: 'far', uid: 70_000, gid: 0 },
     { path: 'null', uid: 0, gid: 0, mode: 0o666, device: { type: 'char', major: 1, minor: 3 } },
@@ -153,7 +153,7 @@ test('attributes that name ids which are not in the namespace are on record, the
   ]);
   const { status, stderr } = await unpack([rootfs]);
   assert.equal(status, 0, stderr);
-  assert.match(stderr, /^md-unpack: not permitted and left out: 3 sets of extended attributes; .*\n$/);
+  assert.match(stderr, /^md-unpack: not permitted, so left out: 3 sets of extended attributes; .*\n$/);
   assert.deepEqual(jsonLines(readFileSync(`${rootfs}.unset.jsonl`, 'utf8')), [
     { path: 'd', xattrs: { 'system.posix_acl_default': acl(['group', far]).toString('base64'), 'trusted.a': 'Yg==' } },
     { path: 'far', xattrs: { 'system.posix_acl_access': acl(['user', 5], ['user', far]).toString('base64') } },

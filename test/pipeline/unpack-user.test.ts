@@ -73,7 +73,7 @@ test('devices are left out and listed, FIFOs are made', { skip: needsRoot }, asy
     { path: 'null', ...device },
     { path: '\\xe9', pathBase64: '6Q==', ...device },
   ]);
-  assert.match(result.stderr, /: not permitted and left out: 3 devices; /);
+  assert.match(result.stderr, /: not permitted, so left out: 3 devices; /);
   const part = await md('md-unpack', ['--force', '--only', 'null', rootfs], { stdin, ...user });
   assert.equal(part.status, 0, part.stderr);
 });

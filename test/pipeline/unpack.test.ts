@@ -108,7 +108,7 @@ test('a process that may open too few files says so, and leaves nothing', async 
   assert.ok(statuses.has(74));
 });
 
-test('a working directory that was removed is no fault of this program', async (t) => {
+test('a working directory that was removed is not a fault of this program', async (t) => {
   const { directory, stdin } = prepare(t, twoLayers);
   mkdirSync(join(directory, 'gone'));
   const { status, stderr } = await shell('cd "$1" && rmdir "$1" && exec md-unpack tree', [join(directory, 'gone')], {
@@ -122,7 +122,7 @@ test('a working directory that was removed is no fault of this program', async (
   assert.equal(status, 74);
 });
 
-test('a limit on the size of files is no fault of the archive, nor of this program', async (t) => {
+test('a limit on the size of files is not a fault of the archive, nor of this program', async (t) => {
   const { directory, rootfs, stdin } = prepare(t, [[{ name: 'f', data: 'x' }]]);
   const { status, stderr } = await shell('ulimit -f 0 && exec md-unpack "$1"', [rootfs], { stdin });
   assert.match(stderr, /^md-unpack: layer 0 .* f: file too large \(EFBIG\); ulimit -f, or the filesystem, .*\n$/);

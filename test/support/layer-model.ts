@@ -148,7 +148,7 @@ export class LayerModel {
     return new LayerModel(this.lower, own, this.hides);
   }
 
-  /** Whether something above the path is no directory any more. */
+  /** Whether something above the path is not a directory any more. */
   private covers(path: string): boolean {
     for (let at = parentOf(path); at !== ''; at = parentOf(at)) {
       const above = this.own.get(at);

@@ -341,9 +341,9 @@ test('an image with an artifactType is an image as long as its config is one', a
   assert.equal((await resolve(source(typed))).digest, typed.descriptor.digest);
 });
 
-test('a layer that is no tar archive is refused by name', async () => {
+test('a layer that is not a tar archive is refused by name', async () => {
   const sealed = layer([], { mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip+encrypted' });
-  await refused(resolve(source(build('amd64', { layers: [sealed] }))), 65, /encrypted, no tar archive/);
+  await refused(resolve(source(build('amd64', { layers: [sealed] }))), 65, /encrypted, not a tar archive/);
 });
 
 test('a web page is called one', async () => {

@@ -21,7 +21,7 @@ test("--add-host takes docker's forms of an address, and refuses what is none", 
   for (const text of ['a', 'a:', 'a:b', 'a:1.2.3', 'a:1.2.3.4\n5.6.7.8 b', 'a b:1.2.3.4', ':1.2.3.4', 'a:[::1', '']) {
     assert.throws(
       () => names({ 'add-host': [text] }),
-      /--add-host .*: (it is not NAME:ADDRESS|.* is no IP address)/,
+      /--add-host .*: (it is not NAME:ADDRESS|.* is not an IP address)/,
       text,
     );
   }
@@ -48,7 +48,7 @@ test('--dns, --dns-search and --dns-option replace the lines of their kind and l
     '# comment\nnameserver 192.0.2.1\nsearch a.test b.test\noptions ndots:1\n',
   );
   assert.equal(resolverFile('search old\n', names({ 'dns-search': ['.'] })), '');
-  assert.throws(() => names({ dns: ['dns.test'] }), /--dns dns.test: "dns.test" is no IP address/);
+  assert.throws(() => names({ dns: ['dns.test'] }), /--dns dns.test: "dns.test" is not an IP address/);
   for (const word of ['', 'a\nnameserver 192.0.2.9', 'a b']) {
     assert.throws(() => names({ 'dns-search': [word] }), /--dns-search: .* is not one word/);
   }

@@ -285,7 +285,7 @@ test('flags that make no sense are refused by name', () => {
     [{ workdir: 'relative' }, /--workdir/],
     [{ hostname: 'a b' }, /--hostname/],
     [{ net: 'bridge' }, /--net: /],
-    [{ network: 'bridge' }, /--network: .* neither host nor none; there is the network of the host/],
+    [{ network: 'bridge' }, /--network: .* neither host nor none; the network is that of the host/],
     [{ net: 'none', network: 'host' }, /--network: it says host, and --net says none/],
     [{ umask: '999' }, /--umask/],
     [{ userns: 'all' }, /--userns/],

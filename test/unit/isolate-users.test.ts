@@ -106,7 +106,7 @@ test('capabilities are a bit each in two words, for the effective and the permit
 });
 
 test('a capability that is unknown, or not there to give, is refused', () => {
-  assert.throws(() => chooseCapabilities(['FLY'], [], all), /no capability/);
+  assert.throws(() => chooseCapabilities(['FLY'], [], all), /not a capability/);
   assert.throws(() => chooseCapabilities(['SYS_ADMIN'], [], [0]), /does not have it itself/);
   assert.deepEqual(chooseCapabilities([], [], [0]), [0]);
 });

@@ -30,7 +30,7 @@ test("sizes have docker's units, all of them powers of 1024", () => {
 });
 
 for (const text of ['', 'm', '-1', '1x', '1mm', '0x10', '1e3', '1..5m', ' 1m', '99999999p', 'NaN', 'Infinity']) {
-  test(`${JSON.stringify(text)} is no size`, () => {
+  test(`${JSON.stringify(text)} is not a size`, () => {
     assert.throws(() => parseSize(text, '--memory'), isUsage);
   });
 }
@@ -116,7 +116,7 @@ for (const text of [
   'nofile=-2',
   '__proto__=1',
 ]) {
-  test(`${JSON.stringify(text)} is no ulimit`, () => {
+  test(`${JSON.stringify(text)} is not a ulimit`, () => {
     assert.throws(() => parseUlimit(text), isUsage);
   });
 }

@@ -224,9 +224,9 @@ test('--pull says when md-run pulls, and is not for md-isolate', async (t) => {
   assert.equal(await md('--pull=missing', 'gone:1'), '/tree\n');
   assert.match(
     await md('--pull', 'never', 'gone:1'),
-    /^md-run: gone:1: it is not there, and --pull never leaves it so; md-pull --offline/,
+    /^md-run: gone:1: it is not there, and --pull never forbids pulling it; md-pull --offline/,
   );
-  assert.match(await md('--pull', 'newer', 'gone:1'), /^md-run: --pull: newer is neither always, missing nor never/);
+  assert.match(await md('--pull', 'newer', 'gone:1'), /^md-run: --pull: newer is not always, missing or never/);
   assert.match(await md('--pull'), /^md-run: --pull: a value is missing/);
 });
 

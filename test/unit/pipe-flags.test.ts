@@ -83,16 +83,16 @@ test('what is wrong on a command line is named and has status 64', () => {
     [['-z'], /-z: unknown flag/],
     [['-tz'], /-z: unknown flag/],
     [['--toString'], /--toString: unknown flag/],
-    [['--tty=yes'], /--tty: it takes no value but true or false/],
-    [['-it=yes'], /--tty: it takes no value but true or false/],
+    [['--tty=yes'], /--tty: it takes no value except true or false/],
+    [['-it=yes'], /--tty: it takes no value except true or false/],
     [['--user'], /--user: a value is missing/],
     [['-e'], /-e: a value is missing/],
-    [['--jobs', '-1'], /--jobs: "-1" is no whole number/],
-    [['--jobs', '1.5'], /--jobs: "1.5" is no whole number/],
-    [['--jobs', '2k'], /--jobs: "2k" is no whole number; it takes no unit/],
-    [['-j', ''], /--jobs: "" is no whole number/],
+    [['--jobs', '-1'], /--jobs: "-1" is not a whole number/],
+    [['--jobs', '1.5'], /--jobs: "1.5" is not a whole number/],
+    [['--jobs', '2k'], /--jobs: "2k" is not a whole number; it takes no unit/],
+    [['-j', ''], /--jobs: "" is not a whole number/],
     // One more digit, and JavaScript would not hold each number exactly.
-    [['--jobs', '1000000000000000'], /--jobs: "1000000000000000" is no whole number/],
+    [['--jobs', '1000000000000000'], /--jobs: "1000000000000000" is not a whole number/],
   ];
   for (const [argv, message] of cases) {
     assert.throws(() => parse(argv), failure(64, message), argv.join(' '));

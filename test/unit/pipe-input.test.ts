@@ -24,14 +24,14 @@ test('the last line needs no newline; one that is cut off means that the writer 
   for (const cut of ['{"b":2', '{"b":"é', '{']) {
     await assert.rejects(linesOf(`{"a":1}\n${cut}`), failure(65, /line 2 of stdin: it is cut off/), cut);
   }
-  await assert.rejects(linesOf('{"a":1}\n[2]'), failure(65, /line 2 of stdin: it is no JSON object/));
+  await assert.rejects(linesOf('{"a":1}\n[2]'), failure(65, /line 2 of stdin: it is not a JSON object/));
 });
 
-test('what is no JSON object is refused with the number of its line', async () => {
+test('what is not a JSON object is refused with the number of its line', async () => {
   await assert.rejects(linesOf('{}\nnonsense\n'), failure(65, /line 2 of stdin: it is not JSON/));
   await assert.rejects(linesOf('{\n  "image": "a"\n}\n'), failure(65, /line 1 of stdin: .*on one line, as jq -c/));
-  await assert.rejects(linesOf('[1]\n'), failure(65, /line 1 of stdin: it is no JSON object/));
-  await assert.rejects(linesOf('null\n'), failure(65, /it is no JSON object/));
+  await assert.rejects(linesOf('[1]\n'), failure(65, /line 1 of stdin: it is not a JSON object/));
+  await assert.rejects(linesOf('null\n'), failure(65, /it is not a JSON object/));
   await assert.rejects(linesOf(Buffer.from([0x22, 0xff, 0x22, 0x0a])), failure(65, /line 1 of stdin: it is not UTF-8/));
   const archive = Buffer.concat([Buffer.from('name\0\n'), Buffer.alloc(512)]);
   await assert.rejects(linesOf(archive), failure(65, /it is not JSON; .*\{"layer":\{"path":"FILE"\}\}/));

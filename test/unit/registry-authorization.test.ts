@@ -27,7 +27,7 @@ for (const status of [405, 500]) {
     const registry = await serve(t);
     registry.faults.add({ on: /GET \/v2\/$/, status });
     const failed = clientFor(t, registry, { retry: { retries: 0 } }).login();
-    await refused(failed, { 405: 76, 500: 69 }[status]!, new RegExp(`logging in for .*HTTP ${status}`));
+    await refused(failed, { 405: 76, 500: 69 }[status]!, new RegExp(`authorization for .*HTTP ${status}`));
   });
 }
 
@@ -214,7 +214,7 @@ test('a token that expires in mid-pull is renewed once for all that need it', as
 for (const [what, options, seconds] of [
   ['as long as the service says', { lifetime: 300 }, 300],
   ['for a minute when the service does not say', { sayExpiry: false }, 60],
-  ['for a minute when the service says what is no time', { sayExpiry: -1 }, 60],
+  ['for a minute when the service says what is not a time', { sayExpiry: -1 }, 60],
 ] as const) {
   test(`a token is used ${what}, and renewed before it is refused`, async (t) => {
     const registry = await serve(t, { auth: 'token', ...options });

@@ -156,14 +156,14 @@ test('files are asked in order: what the environment names, docker, podman', asy
   assert.deepEqual(credentialFiles({ HOME: '/h', DOCKER_CONFIG: '/d' })[0], '/d/config.json');
 });
 
-test('a login in DOCKER_AUTH_CONFIG comes first, and what is no JSON there is not shown', async (t) => {
+test('a login in DOCKER_AUTH_CONFIG comes first, and what is not JSON there is not shown', async (t) => {
   const env = home(t, { [docker]: { auths: { 'a.io': basic('file', 'x'), 'b.io': basic('file', 'x') } } });
   const set = (text: string) => findCredentials('a.io', 'x', { ...env, DOCKER_AUTH_CONFIG: text });
   const own = JSON.stringify({ auths: { 'a.io': basic('own', 'x') } });
   assert.deepEqual(await set(own), login('own', 'x'));
   assert.deepEqual(await findCredentials('b.io', 'x', { ...env, DOCKER_AUTH_CONFIG: own }), login('file', 'x'));
   const shown = await stderrOf(t, async () => assert.deepEqual(await set('{"c2VjcmV0'), login('file', 'x')));
-  assert.match(shown, /^md: DOCKER_AUTH_CONFIG: it is no JSON object; going on without\n$/);
+  assert.match(shown, /^md: DOCKER_AUTH_CONFIG: it is not a JSON object; going on without\n$/);
 });
 
 test("podman's logins are found without XDG_RUNTIME_DIR as well", () => {
@@ -212,7 +212,10 @@ test('a helper is asked as docker asks it, without a line break', async (t) => {
 test('a helper with a path for a name is not run', async (t) => {
   const env = home(t, { [docker]: { credsStore: 'x/../../bin/sh' } });
   const shown = await stderrOf(t, async () => assert.equal(await findCredentials('a.io', 'x', env), undefined));
-  assert.match(shown, /credential helper "x\/\.\.\/\.\.\/bin\/sh": that is no name of a program; going on without/);
+  assert.match(
+    shown,
+    /credential helper "x\/\.\.\/\.\.\/bin\/sh": that is not the name of a program; going on without/,
+  );
 });
 
 test('a helper that never answers is ended, though it ignores SIGTERM', { timeout: 10_000 }, async (t) => {
@@ -273,7 +276,7 @@ for (const [what, content] of [
   ['a login without a user', { auths: { 'a.io': { auth: 'c2VjcmV0' } } }],
   ['a helper that is not installed', { credsStore: 'md-no-such-helper' }],
   ['a helper of the wrong type', { credsStore: 42 }],
-  ['a file that is no JSON', '{"auths":{"a.io":{"auth":"c2VjcmV0'],
+  ['a file that is not JSON', '{"auths":{"a.io":{"auth":"c2VjcmV0'],
   ['a file that is no object', '[]'],
   ['a text in place of an entry', { auths: { 'a.io': 'c2VjcmV0' } }],
   ['a text in place of all entries', { auths: 'c2VjcmV0' }],

@@ -71,7 +71,7 @@ test('nonsense of a mirror that broke off does not spoil what the registry sends
   assert.deepEqual(origin.offsets, [400, 0]);
 });
 
-test('nonsense that an earlier run has left is no fault of a mirror', async () => {
+test('nonsense that an earlier run has left is not a fault of a mirror', async () => {
   const [mirror, origin, sink] = [new Fake(bytes), new Fake(bytes), new Sink()];
   sink.write(Buffer.alloc(400));
   await new Mirrored([mirror], origin).blob(blob, sink);
@@ -103,7 +103,7 @@ test('a manifest of a mirror has the digest that was asked for, or comes from th
   assert.equal((await mirrored.manifest(digestOf(own))).bytes, own);
 });
 
-test('a disk that is full is no fault of a mirror', async () => {
+test('a disk that is full is not a fault of a mirror', async () => {
   class FullSink extends Sink {
     override write(): undefined {
       throw new Error('full');

@@ -433,6 +433,6 @@ test('the flags of a profile are those of seccomp(2), and one that cannot be had
   assert.throws(() => flagsOf(['SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV']), failure(65, /flags\[0\]: expected one of/));
 });
 
-test('a profile that is no JSON is refused', () => {
+test('a profile that is not JSON is refused', () => {
   assert.throws(() => seccompFilter({ name: 'profile.json', text: '{' }, target), /profile\.json: it is not JSON/);
 });

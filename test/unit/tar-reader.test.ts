@@ -448,7 +448,7 @@ test('an empty long name or target is none, as Go has it', () => {
 });
 
 for (const [what, data, why] of [
-  ['has no end of a line', Buffer.alloc(2048, '1'), /a sparse map is no list of numbers/],
+  ['has no end of a line', Buffer.alloc(2048, '1'), /a sparse map is not a list of numbers/],
   ['goes on behind its file', Buffer.from('3\n0\n1\n'.padEnd(512, '0')), /a sparse map is longer than its file/],
 ] as const) {
   test(`a map of format 1.0 that ${what} is damage, and nothing more is read`, () => {
@@ -526,7 +526,7 @@ for (const [what, at, end] of [
   ['group id', 116, 124],
   ['time', 136, 148],
 ] as const) {
-  test(`a ${what} that is no number is damage, as it is to Go and Python, and an empty one is 0`, () => {
+  test(`a ${what} that is not a number is damage, as it is to Go and Python, and an empty one is 0`, () => {
     const having = (text: string): TarEntry => ({
       name: 'a',
       uid: 1,
@@ -534,7 +534,7 @@ for (const [what, at, end] of [
       patch: (block) => void block.fill(0, at, end).write(text, at, 'latin1'),
     });
     for (const text of ['x', '12x', '8', '-1'])
-      damaged(tarball([having(text)]), new RegExp(`a ${what} that is no number`));
+      damaged(tarball([having(text)]), new RegExp(`a ${what} that is not a number`));
     for (const text of ['', '   ', ' 0 ']) {
       const { mode, uid, gid, mtime } = first([having(text)]);
       assert.ok([mode, uid, gid, mtime.seconds].includes(0));

@@ -206,7 +206,7 @@ test('a file takes the place of a directory that is full', async (t) => {
   assert.deepEqual(paths(rootfs), ['a']);
 });
 
-// An entry under what is no directory
+// An entry under what is not a directory
 
 test('a file above an entry gives way to a directory', async (t) => {
   const rootfs = await tree(t, [[file('a')], [file('a/b/c')]]);

@@ -93,7 +93,7 @@ export class ArchiveFiles implements Files {
     const prefix = block.toString('latin1', 257, 263) === 'ustar\0' ? text(block, 345, 155) : '';
     const name = text(block, 0, 100);
     const size = numberField(block, 124, 12);
-    if (size === undefined) throw bad(this.place, `${name} has a size that is no number`);
+    if (size === undefined) throw bad(this.place, `${name} has a size that is not a number`);
     const flag = String.fromCharCode(block[156]! || 0x30);
     const linkname = text(block, 157, 100);
     return { name: prefix === '' ? name : `${prefix}/${name}`, linkname, flag, size };
@@ -168,7 +168,7 @@ function nothing(place: string): Failure {
 }
 
 function noArchive(place: string): Failure {
-  return bad(place, 'it is no tar archive', 'one that is compressed with anything but gzip or zstd: decompress it');
+  return bad(place, 'it is not a tar archive', 'one that is compressed with anything but gzip or zstd: decompress it');
 }
 
 function openFile(path: string): number {
@@ -176,7 +176,7 @@ function openFile(path: string): number {
     const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
     if (fstatSync(fd).isFile()) return fd;
     closeSync(fd);
-    throw new Failure(Status.usage, path, 'it is no regular file', { hint: 'save it first' });
+    throw new Failure(Status.usage, path, 'it is not a regular file', { hint: 'save it first' });
   } catch (error) {
     throw failureOf(error, path);
   }

@@ -71,13 +71,13 @@ function openRegular(path: string): FilePart | undefined {
     fd = fs.openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
   } catch (error) {
     if (errnoName(error) === 'ENOENT') return undefined;
-    if (hasErrno(error, 'ELOOP', 'ENXIO')) throw bad(path, 'it is no regular file');
+    if (hasErrno(error, 'ELOOP', 'ENXIO')) throw bad(path, 'it is not a regular file');
     throw failureOf(error, path);
   }
   const stat = fs.fstatSync(fd);
   if (!stat.isFile()) {
     fs.closeSync(fd);
-    throw bad(path, 'it is no regular file');
+    throw bad(path, 'it is not a regular file');
   }
   return new FilePart(path, stat.size, fd, 0, true);
 }
@@ -90,7 +90,7 @@ export class DirectoryFiles implements Files {
     const directories = path.split('/').slice(0, -1);
     directories.reduce((above, name) => {
       const directory = join(above, name);
-      if (isOther(directory)) throw bad(directory, 'it is no directory');
+      if (isOther(directory)) throw bad(directory, 'it is not a directory');
       return directory;
     }, this.place);
     return openRegular(join(this.place, path));

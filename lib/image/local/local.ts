@@ -79,7 +79,7 @@ async function open(kind: string, path: string): Promise<LocalSource> {
 
 async function openDirectory(path: string): Promise<LocalSource> {
   if (!statOf(path).isDirectory()) {
-    throw bad(path, 'it is no directory', 'of an archive say oci-archive:FILE or docker-archive:FILE');
+    throw bad(path, 'it is not a directory', 'of an archive say oci-archive:FILE or docker-archive:FILE');
   }
   const found = await Layout.open(new DirectoryFiles(path));
   if (found) return found;

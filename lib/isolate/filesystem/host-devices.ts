@@ -32,7 +32,7 @@ export function devicesOf(text: string): BindVolume[] {
   if (stats.isCharacterDevice() || stats.isBlockDevice()) return [mountOfDevice(path, place)];
   const nodes = stats.isDirectory() ? onHost(flag, path, () => deviceNodes(path)) : [];
   if (nodes.length > 0) return nodes.map((node) => mountOfDevice(`${path}/${node.path}`, `${place}/${node.path}`));
-  const why = stats.isDirectory() ? 'there is no device in it' : 'it is no device';
+  const why = stats.isDirectory() ? 'there is no device in it' : 'it is not a device';
   throw usage(flag, why, '-v shows files and directories');
 }
 
@@ -48,7 +48,7 @@ function splitDevice(text: string, flag: string): { source: string; target: stri
   const target = rest[0] ?? source;
   if (rest.length > 1 || target === '') throw usage(flag, 'it is not HOST[:TARGET][:rwm]');
   if (!/^[./]/.test(source))
-    throw usage(flag, `${JSON.stringify(source)} is no path`, 'a device is named by its node in /dev');
+    throw usage(flag, `${JSON.stringify(source)} is not a path`, 'a device is named by its node in /dev');
   if (!rights.includes('r') || !rights.includes('w')) {
     throw usage(
       flag,

@@ -184,7 +184,7 @@ function own(path: string, fd: number): DirectoryIdentity {
 function missingParts(path: string, inside: string): Layer['missing'] {
   return parts.filter((part) => {
     const stat = lstatSync(join(inside, part), { throwIfNoEntry: false });
-    if (stat && !stat.isDirectory()) throw refused(path, `its ${part} is no directory`, changed);
+    if (stat && !stat.isDirectory()) throw refused(path, `its ${part} is not a directory`, changed);
     return stat === undefined;
   });
 }

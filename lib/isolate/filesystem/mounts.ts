@@ -150,7 +150,7 @@ export interface TargetOptions {
    */
   links: 'inside' | 'none';
   why: string;
-  /** It is no failure when the mount point cannot be made. */
+  /** It is not a failure when the mount point cannot be made. */
   optional?: boolean;
   /** Where to go on when it was there already; by default it is looked up once more, like one that was made. */
   found?: PlanStep;

@@ -17,7 +17,7 @@ export function volumeOf(text: string): BindVolume {
   if (!/^[./]/.test(source)) {
     throw usage(
       flag,
-      `${JSON.stringify(source)} is no path`,
+      `${JSON.stringify(source)} is not a path`,
       tildeHint(source) ?? 'named volumes do not exist here; write ./NAME for a directory',
     );
   }
@@ -157,7 +157,7 @@ const tmpfsValues: Record<string, RegExp> = {
 
 function tmpfs(target: string, options: Record<string, string>, attributes: number, flag: string): TmpfsVolume {
   for (const [name, value] of Object.entries(options)) {
-    if (!tmpfsValues[name]!.test(value)) throw usage(flag, `${JSON.stringify(value)} is no ${name} as in tmpfs(5)`);
+    if (!tmpfsValues[name]!.test(value)) throw usage(flag, `${JSON.stringify(value)} is not a ${name} as in tmpfs(5)`);
   }
   return { type: 'tmpfs', target: inside(target, flag), options, attributes };
 }

@@ -47,7 +47,7 @@ export function placed(view: View, volumes: readonly Volume[], maps: IdMaps | un
       ? { path: volume.target, kind: undefined }
       : placeInside(view, volume.target);
     const what = `the target /${volume.target}`;
-    if (path === '') throw refused(what, 'the root itself is no target');
+    if (path === '') throw refused(what, 'the root itself is not a target');
     if (/^(proc|sys)(\/|$)/.test(path)) throw refused(what, `/${path} belongs to the kernel and cannot be covered`);
     const wanted = volume.type === 'bind' ? volume.kind : 'directory';
     if (kind !== undefined && (kind === 'directory') !== (wanted === 'directory')) {

@@ -53,7 +53,7 @@ export function parseSize(text: string, flag: string): number {
   const [, number, unit = ''] = /^(\d+(?:\.\d+)?) ?([kmgtp]?)(?:i?b)?$/i.exec(text) ?? [];
   const bytes = Math.floor(Number(number) * 1024 ** ' kmgtp'.indexOf(unit.toLowerCase() || ' '));
   if (number !== undefined && Number.isSafeInteger(bytes)) return bytes;
-  throw wrong(flag, text, 'no size', 'for example 64m or 1g');
+  throw wrong(flag, text, 'not a size', 'for example 64m or 1g');
 }
 
 /** A number of processors, down to hundredths: `1.5`. 0 stands for no limit, as in docker. Throws `Failure` 64. */
@@ -67,14 +67,14 @@ function parseCpus(text: string, processors: number): number {
 function pidsLimit(text: string): number | undefined {
   if (text === '-1' || text === '0') return undefined;
   if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
-  throw wrong('--pids-limit', text, 'no number of processes', 'a whole number, or -1 for no limit');
+  throw wrong('--pids-limit', text, 'not a number of processes', 'a whole number, or -1 for no limit');
 }
 
 function cpuset(text: string): string {
   const ranges = text.split(',').map((range) => /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(range));
   const right = ranges.every((range) => range !== null && Number(range[1]) <= Number(range[2] ?? range[1]));
   if (right) return text;
-  throw wrong('--cpuset-cpus', text, 'no list of processors', 'for example 0-3 or 0,2');
+  throw wrong('--cpuset-cpus', text, 'not a list of processors', 'for example 0-3 or 0,2');
 }
 
 /** A write to a file of a cgroup. */
@@ -141,7 +141,7 @@ export function parseUlimit(text: string): ResourceLimit {
     throw wrong(
       '--ulimit',
       text,
-      'no limit',
+      'not a limit',
       'NAME=SOFT:HARD, for example nofile=1024:4096; the names are those of docker',
     );
   }

@@ -25,7 +25,7 @@ export function parseSysctl(text: string, network: 'host' | 'none'): Sysctl {
   if (name === '') throw new Failure(Status.usage, flag, 'it is not NAME=VALUE');
   const path = name.replaceAll('.', '/');
   if (path.split('/').some((part) => part === ''))
-    throw new Failure(Status.usage, flag, `${name} is no name of a sysctl`);
+    throw new Failure(Status.usage, flag, `${name} is not the name of a sysctl`);
   const net = name.startsWith('net.');
   if (net && network === 'host') {
     throw new Failure(Status.usage, flag, "the network is the host's, and so is this setting", {

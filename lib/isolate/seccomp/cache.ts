@@ -50,7 +50,7 @@ function nameOf({ version, built, arch, kernel, capabilities }: FilterKey): stri
 
 /**
  * The filter for a key: from the cache, or from `compile`, whose result is then kept. A cache that cannot be read or
- * written is no error. A file that another user could have written is not used.
+ * written is not an error. A file that another user could have written is not used.
  */
 export async function cachedFilter(
   key: FilterKey,

@@ -20,7 +20,7 @@ function keyByte(key: string): number {
   if (letter !== undefined) return letter.charCodeAt(0) & 0x1f;
   if (key === 'DEL') return 0x7f;
   if (key.length === 1 && key >= ' ' && key <= '~') return key.charCodeAt(0);
-  throw new Failure(Status.usage, '--detach-keys', `${JSON.stringify(key)} is no key`, {
+  throw new Failure(Status.usage, '--detach-keys', `${JSON.stringify(key)} is not a key`, {
     hint: 'a character, or ctrl- and one of a to z @ [ \\ ] ^ _, with commas between them: ctrl-p,ctrl-q',
   });
 }

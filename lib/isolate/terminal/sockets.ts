@@ -5,7 +5,7 @@
  *
  * A socket on stdin stays what it is: whoever copies has to read ahead, and what the command does not read belongs to
  * the caller. So does one that is on stdin and an output: it is a connection, as from inetd, and the command may treat
- * it as one. So does one that is no stream: each write to it is a message, and a pipe would not keep them apart.
+ * it as one. So does one that is not a stream: each write to it is a message, and a pipe would not keep them apart.
  */
 import { trace } from '../../base/trace.js';
 import { dup3, fchown, fcntl, getsockopt, pipe2 } from '../../sys/calls.js';

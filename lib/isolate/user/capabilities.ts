@@ -69,7 +69,7 @@ function named(text: string, flag: string): number | 'all' {
   if (name === 'ALL') return 'all';
   const number = numberOf(name);
   if (number < 0)
-    throw new Failure(Status.usage, flag, `${JSON.stringify(text)} is no capability`, {
+    throw new Failure(Status.usage, flag, `${JSON.stringify(text)} is not a capability`, {
       hint: 'capabilities(7) lists them',
     });
   return number;

@@ -150,7 +150,7 @@ function postRefreshToken(http: Http, url: URL, wish: Record<string, string>, to
 function realmUrl(challenge: Challenge, { origin }: AuthTarget): URL {
   const realm = challenge.parameters.get('realm') ?? '';
   const refuse = (why: string) => new RegistryFailure(Status.protocol, origin, why);
-  if (!URL.canParse(realm)) throw refuse('its challenge names a token service that is no URL');
+  if (!URL.canParse(realm)) throw refuse('its challenge names a token service that is not a URL');
   const url = new URL(realm);
   const plain = url.protocol === 'http:';
   if (!plain && url.protocol !== 'https:') throw refuse(`its challenge names a ${url.protocol} URL as token service`);

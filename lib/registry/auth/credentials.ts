@@ -104,7 +104,7 @@ function parseConfig(text: string, path: string): JsonObject | undefined {
   } catch (error) {
     if (!(error instanceof SyntaxError) && !(error instanceof Failure)) throw error;
     // The text of a SyntaxError quotes the file, and the file holds passwords.
-    warn(`${path}: it is no JSON object; going on without`);
+    warn(`${path}: it is not a JSON object; going on without`);
     return undefined;
   }
 }
@@ -174,7 +174,7 @@ function readEntry(entry: JsonObject, path: string): Credentials | undefined {
   if (colon < 0 && username && password) return passwordLogin(username, password);
   // An entry without any of these means that a helper has the login.
   if (field('auth'))
-    throw new Failure(Status.data, `${path}: auths: auth`, 'it is no user name and password in base64');
+    throw new Failure(Status.data, `${path}: auths: auth`, 'it is not a user name and password in base64');
   return undefined;
 }
 
@@ -189,7 +189,7 @@ function unpadded(bytes: Buffer): Buffer {
 async function askHelper(name: string, server: string): Promise<Credentials | undefined> {
   const program = `docker-credential-${name}`;
   if (!/^[A-Za-z0-9._-]+$/.test(name)) {
-    warn(`credential helper ${JSON.stringify(name)}: that is no name of a program; going on without`);
+    warn(`credential helper ${JSON.stringify(name)}: that is not the name of a program; going on without`);
     return undefined;
   }
   const { error, stdout } = await runHelper(program, server);

@@ -108,7 +108,7 @@ function parsed<T>(path: string, what: string, parse: () => T): T {
   try {
     return parse();
   } catch {
-    throw wrong(path, `it is no ${what} in PEM`);
+    throw wrong(path, `it is not a ${what} in PEM`);
   }
 }
 

@@ -19,7 +19,7 @@ const dropLimit = 64 * 1024;
 /** Bytes for a body of unknown length, to begin with: most manifests are shorter. */
 const firstBytes = 16 * 1024;
 
-/** How many interim answers (1xx) may come. Each starts the time-out for the real answer anew. */
+/** How many interim answers (1xx) may come. Each starts the timeout for the real answer anew. */
 const maxInterim = 20;
 
 /** One exchange, as undici reports it. No body is read before `stream`, `bytes` or `drop` is called. */

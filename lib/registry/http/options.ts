@@ -14,7 +14,7 @@ export interface Timeouts {
 
 export interface HttpOptions {
   timeouts: Timeouts;
-  /** Bytes of a body in a second, on average over the idle time-out, below which it has stalled; 0 for no limit. */
+  /** Bytes of a body in a second, on average over the idle timeout, below which it has stalled; 0 for no limit. */
   minSpeed: number;
   /** Certificates (PEM) that are trusted beside the system's. */
   ca: string | undefined;

@@ -1,4 +1,4 @@
-/** Watches whether a body comes fast enough. The idle time-out does not stop one that trickles for ever. */
+/** Watches whether a body comes fast enough. The idle timeout does not stop one that trickles for ever. */
 import { monotonic } from '../../base/clock.js';
 
 /** How fast a body has to come. */

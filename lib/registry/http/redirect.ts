@@ -29,7 +29,7 @@ export async function exchangeFollowing(http: Http, first: Outgoing): Promise<In
 function redirected(request: Outgoing, location: string): Outgoing {
   const { url: from } = request;
   const refuse = (why: string) => new RegistryFailure(Status.protocol, redactUrl(from), why);
-  if (!URL.canParse(location, from.href)) throw refuse('it redirects to what is no URL');
+  if (!URL.canParse(location, from.href)) throw refuse('it redirects to what is not a URL');
   const url = new URL(location, from);
   if (url.protocol !== 'https:' && url.protocol !== 'http:') throw refuse(`it redirects to a ${url.protocol} URL`);
   if (from.protocol === 'https:' && url.protocol === 'http:') {

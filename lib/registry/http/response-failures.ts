@@ -61,7 +61,7 @@ export async function responseFailure(response: Incoming): Promise<RegistryFailu
 function missingHint(words: string): string | undefined {
   if (words === '') return 'is this a registry, or something in front of it?';
   return /^(?:MANIFEST|NAME)_UNKNOWN/.test(words)
-    ? 'check its name, and its tag, which is latest where none is given'
+    ? 'check the name, and the tag, which is latest unless given'
     : undefined;
 }
 

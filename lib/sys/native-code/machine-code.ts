@@ -55,7 +55,7 @@ export const listings = {
   488b4d30          mov rcx, [rbp+48]
   4c8b09            mov r9, [rcx]
   488b4500          mov rax, [rbp]              ; its call number
-  4883f8ff          cmp rax, -1                 ; -1 is no system call: compare memory
+  4883f8ff          cmp rax, -1                 ; -1 is not a system call: compare memory
   7421              je compare
   0f05              syscall
                   store:
@@ -107,7 +107,7 @@ export const listings = {
   891a40f9          ldr x9, [x20, #48]
   250140f9          ldr x5, [x9]
   880240f9          ldr x8, [x20]               ; its call number
-  1f0500b1          cmn x8, #1                  ; -1 is no system call: compare memory
+  1f0500b1          cmn x8, #1                  ; -1 is not a system call: compare memory
   60010054          b.eq compare
   010000d4          svc #0
                   store:

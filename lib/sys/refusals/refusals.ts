@@ -73,7 +73,7 @@ export const tooManyProcesses =
   'no more processes may be started: see ulimit -u, and pids.max of the cgroup of this process';
 
 /**
- * Whether this process is in a chroot(2) to a directory that is no mount point. A chroot to a mount point cannot be
+ * Whether this process is in a chroot(2) to a directory that is not a mount point. A chroot to a mount point cannot be
  * recognized.
  */
 export function isChrooted(): boolean {

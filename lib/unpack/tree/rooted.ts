@@ -87,7 +87,7 @@ export class Root {
   }
 
   /**
-   * The directory at a clean path, made when it is not there. What stands in its way and is no directory is removed.
+   * The directory at a clean path, made when it is not there. What stands in its way and is not a directory is removed.
    * A symlink that leads nowhere is followed, and what it names is made. Throws `Failure` 65 for a loop of symlinks.
    */
   ensure(path: ByteString): Dir {

@@ -50,5 +50,5 @@ export function unsetSummary(unset: Map<ByteString, Unset>, record: string): str
   const counts = parts
     .filter(([count]) => count > 0)
     .map(([count, what, more]) => `${count} ${what}${count === 1 ? '' : 's'}${more}`);
-  return counts.length === 0 ? undefined : `not permitted and left out: ${counts.join(', ')}; ${record} lists them`;
+  return counts.length === 0 ? undefined : `not permitted, so left out: ${counts.join(', ')}; ${record} lists them`;
 }
