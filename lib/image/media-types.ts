@@ -24,14 +24,23 @@ export function namesImage({ mediaType, artifactType }: Descriptor): boolean {
 export const isSchema1Type = (type: string): boolean =>
   /^application\/vnd\.docker\.distribution\.manifest\.v1\+(?:json|prettyjws)$/.test(type);
 
+/** An uncompressed layer; a suffix says how it is compressed. */
+const layerTypes = [
+  'application/vnd.oci.image.layer.v1.tar',
+  'application/vnd.oci.image.layer.nondistributable.v1.tar',
+  'application/vnd.docker.image.rootfs.diff.tar',
+  'application/vnd.docker.image.rootfs.foreign.diff.tar',
+];
+
 /**
  * Whether a layer is a tar archive that can be unpacked. Any suffix for a compression is accepted, since the content
  * itself tells which it is; an encrypted layer is not, since nobody has its key here.
  */
-export const isLayerType = (type: string): boolean =>
-  /^application\/vnd\.(?:oci\.image\.layer(?:\.nondistributable)?\.v1\.tar|docker\.image\.rootfs(?:\.foreign)?\.diff\.tar)(?:[.+][a-z0-9]+)?$/.test(
-    type,
-  ) || type === 'application/octet-stream';
+export function isLayerType(type: string): boolean {
+  if (type === 'application/octet-stream') return true;
+  const tar = layerTypes.find((it) => type.startsWith(it));
+  return tar !== undefined && /^(?:[.+](?!encrypted$)[a-z0-9]+)?$/.test(type.slice(tar.length));
+}
 
 /** The type in a Content-Type header, without its parameters. */
 export function bareType(header: string | undefined): string | undefined {

@@ -342,8 +342,10 @@ test('an image with an artifactType is an image as long as its config is one', a
 });
 
 test('a layer that is not a tar archive is refused by name', async () => {
-  const sealed = layer([], { mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip+encrypted' });
-  await refused(resolve(source(build('amd64', { layers: [sealed] }))), 65, /encrypted, not a tar archive/);
+  for (const suffix of ['+gzip+encrypted', '+encrypted', 's']) {
+    const odd = layer([], { mediaType: `application/vnd.oci.image.layer.v1.tar${suffix}` });
+    await refused(resolve(source(build('amd64', { layers: [odd] }))), 65, /\.tar\S+, not a tar archive/);
+  }
 });
 
 test('a web page is called one', async () => {
