@@ -59,7 +59,7 @@ node-tests := pipeline/isolate pipeline/isolate-sockets pipeline/isolate-termina
 npm-node = npm install --force --no-save --no-audit --no-fund --loglevel=error --prefix dist/nodes/$(2) \
 	node-linux-$(1)@$(2) $(3)
 
-test-nodes: build ## these on other releases of Node, which npm fetches
+test-nodes: build ## a part of the tests on other releases of Node, which npm fetches
 	for v in $(NODES); do \
 		$(call npm-node,$(arch),$$v) && \
 		PATH="$(CURDIR)/dist/nodes/$$v/node_modules/node-linux-$(arch)/bin:$$PATH" node --test --test-concurrency=2 \
@@ -74,7 +74,7 @@ machine-tests := pipeline/cgroup-v2 pipeline/cgroup pipeline/isolate pipeline/is
 
 koffi = @koromix/koffi-linux-$(ARCH)@$(shell node -p 'require("./node_modules/koffi/package.json").version')
 
-test-machine: build ## these in a virtual machine with Debian, systemd and cgroup v2; as root, with qemu and mmdebstrap
+test-machine: build ## another part in a virtual machine with systemd and cgroup v2; as root, with qemu and mmdebstrap
 	$(call npm-node,$(ARCH),22,$(koffi))
 	ARCH=$(ARCH) test/machine/run $(MACHINE) dist/nodes/22/node_modules $(machine-tests)
 

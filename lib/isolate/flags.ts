@@ -1,4 +1,4 @@
-/** The flags of md-isolate. settings.ts says what they make of a container. */
+/** The flags of md-isolate. settings.ts says what they make of a container; cmd/md-run repeats their names. */
 import type { Flags, FlagValues } from '../pipe/flags.js';
 
 export const isolateFlags = {

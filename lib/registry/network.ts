@@ -1,6 +1,6 @@
 /**
  * How the network is used: flags of every command that talks to a registry. `md-token` writes them into the document
- * (field `network`), so that the later stages know them, too.
+ * (field `network`), so that the later stages know them, too. cmd/md-pull repeats their names.
  */
 import { resolve } from 'node:path';
 import { arrayOf, asObject, asSize, asString, type JsonObject, optional, wrong } from '../base/check.js';
