@@ -166,7 +166,7 @@ test('a proxy that speaks no TLS and is named with https is taken for no registr
     const env = { https_proxy: https, http_proxy: https };
     const { status, stderr } = await run(`md-token --retries 0 ${flag} registry.test/x/y`, env);
     assert.equal(status, 69, stderr);
-    assert.ok(stderr.includes(`: proxy ${https}: it speaks no TLS; name it as ${url}\n`), stderr);
+    assert.ok(stderr.includes(`: proxy ${https}: it does not speak TLS; name it as ${url}\n`), stderr);
   }
 });
 

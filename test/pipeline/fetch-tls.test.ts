@@ -90,7 +90,7 @@ test('--plain-http is for the registry that it names', async (t) => {
   succeeded(await run(script(`--plain-http ${name}`)));
   const result = await run(script('--plain-http other.example --retries 0'));
   assert.equal(result.status, 69);
-  assert.match(result.stderr, new RegExp(`it speaks no TLS; .* --plain-http ${name}\n|connection`));
+  assert.match(result.stderr, new RegExp(`it does not speak TLS; .* --plain-http ${name}\n|connection`));
 });
 
 test('a registry is the one that a flag names, in capitals and other forms as well', async (t) => {

@@ -76,7 +76,7 @@ test('a connection that is slow to come up is waited for, where the host has oth
 });
 
 for (const [what, bytes, why] of [
-  ['no HTTP', 'SSH-2.0-OpenSSH_9.2\r\n', /what answers there speaks no HTTP; does it speak https\?$/],
+  ['no HTTP', 'SSH-2.0-OpenSSH_9.2\r\n', /what answers there does not speak HTTP; does it speak https\?$/],
   [
     'a length below 0',
     'HTTP/1.1 200 OK\r\ncontent-length: -5\r\n\r\n',

@@ -95,7 +95,7 @@ function tlsFailure(error: Error, code: string, what: string): RegistryFailure {
   // OpenSSL's own messages contain names of its source files, so only its reason is shown.
   const isOpenssl = 'library' in error && 'reason' in error;
   const why = isOpenssl ? String(error.reason) : error.message;
-  return new RegistryFailure(Status.unavailable, what, plain ? 'it speaks no TLS' : `TLS: ${why}`, {
+  return new RegistryFailure(Status.unavailable, what, plain ? 'it does not speak TLS' : `TLS: ${why}`, {
     cause: error,
     untrusted,
     hint: tlsHint(code, new URL(what).host),
@@ -127,7 +127,7 @@ function parserFailure(error: Error, url: URL): RegistryFailure {
   }
   if (objection) return malformed(url, objection, { cause: error });
   const hint = url.protocol === 'http:' ? 'does it speak https?' : undefined;
-  return new RegistryFailure(Status.protocol, originOf(url), 'what answers there speaks no HTTP', {
+  return new RegistryFailure(Status.protocol, originOf(url), 'what answers there does not speak HTTP', {
     cause: error,
     hint,
   });
