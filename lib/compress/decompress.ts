@@ -7,7 +7,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { Failure, failureOf } from '../base/failure.js';
 import { Status } from '../base/status.js';
-import { Ahead } from './ahead.js';
+import { BoundedQueue } from './bounded-queue.js';
 import { gunzip } from './gunzip.js';
 import { chunkBytes, Input } from './input.js';
 import { type Compression, compressionOf, foreignCompressionOf, foreignHeadBytes } from './magic.js';
@@ -18,7 +18,7 @@ import { unzstd } from './unzstd.js';
 const aheadBytes = 4 * 1024 * 1024;
 
 /** Decompresses all of `input` into `output`. Without `checks` the format's own checksums need not be checked. */
-export type Decoder = (input: Input, output: Ahead, checks: boolean) => Promise<void>;
+export type Decoder = (input: Input, output: BoundedQueue, checks: boolean) => Promise<void>;
 
 const decoders: Record<Compression, Decoder> = {
   gzip: (input, output, checks) => gunzip(input, new AheadOutput(output), checks),
@@ -131,7 +131,7 @@ class AheadOutput implements Output {
   private memory: Buffer = Buffer.of();
   private full = false;
 
-  constructor(private readonly ahead: Ahead) {}
+  constructor(private readonly ahead: BoundedQueue) {}
 
   room(): Buffer | Promise<Buffer> {
     if (this.memory.length === 0) this.memory = Buffer.allocUnsafeSlow(chunkBytes);
@@ -150,7 +150,7 @@ class AheadOutput implements Output {
 
 /** Decompressed and hashed here, with Node's thread pool for zstd. */
 class OwnSource implements Source {
-  private readonly ahead = new Ahead(aheadBytes);
+  private readonly ahead = new BoundedQueue(aheadBytes);
   private readonly hash: Hash;
 
   constructor(
@@ -185,7 +185,7 @@ class OwnSource implements Source {
   }
 }
 
-async function copy(input: Input, output: Ahead): Promise<void> {
+async function copy(input: Input, output: BoundedQueue): Promise<void> {
   for (let chunk = await input.read(); chunk.length > 0 && !output.closed; chunk = await input.read()) {
     // A copy: the input uses its memory again.
     if (!output.offer(Buffer.from(chunk))) await output.room();

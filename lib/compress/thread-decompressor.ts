@@ -4,7 +4,7 @@
 import type { MessagePort, Worker } from 'node:worker_threads';
 import { Failure } from '../base/failure.js';
 import { hasSha256 } from '../sys/libraries/sha256.js';
-import { Ahead } from './ahead.js';
+import { BoundedQueue } from './bounded-queue.js';
 import type { ContentDigest, Decompressor, Source } from './decompress.js';
 import { HashTurns } from './hash-turns.js';
 import type { Job, Report } from './layer-thread.js';
@@ -52,7 +52,7 @@ export class ThreadDecompressor implements Decompressor {
 }
 
 class ThreadSource implements Source {
-  private readonly ready = new Ahead(Number.POSITIVE_INFINITY);
+  private readonly ready = new BoundedQueue(Number.POSITIVE_INFINITY);
   private readonly positions: number[] = [];
   private current: Buffer | undefined;
   private hex = '';

@@ -10,7 +10,7 @@ import * as zlib from 'node:zlib';
 import { Failure } from '../base/failure.js';
 import { Status } from '../base/status.js';
 import { hasZstd, ZstdContext } from '../sys/libraries/zstd.js';
-import type { Ahead } from './ahead.js';
+import type { BoundedQueue } from './bounded-queue.js';
 import { chunkBytes, type Input } from './input.js';
 import { FrameWalker } from './zstd-frames.js';
 
@@ -20,10 +20,14 @@ export interface FrameDecoder {
   close(): void;
 }
 
-export type MakeDecoder = (path: string, output: Ahead) => FrameDecoder;
+export type MakeDecoder = (path: string, output: BoundedQueue) => FrameDecoder;
 
 /** Decompresses all of `input` into `output`. Throws `Failure` 65 for damaged data, and where there is no decoder. */
-export async function unzstd(input: Input, output: Ahead, make = libraryDecoder() ?? nodeDecoder()): Promise<void> {
+export async function unzstd(
+  input: Input,
+  output: BoundedQueue,
+  make = libraryDecoder() ?? nodeDecoder(),
+): Promise<void> {
   if (!make) {
     throw new Failure(Status.data, input.path, 'this Node.js has no zstd, and libzstd.so.1 is not there', {
       hint: 'install libzstd, or Node.js 22.15 or later',
@@ -62,7 +66,7 @@ class NodeDecoder implements FrameDecoder {
   constructor(
     private readonly create: () => Transform,
     private readonly path: string,
-    private readonly output: Ahead,
+    private readonly output: BoundedQueue,
   ) {}
 
   async write(bytes: Buffer, last: boolean): Promise<void> {
@@ -104,7 +108,7 @@ class LibraryDecoder implements FrameDecoder {
 
   constructor(
     private readonly path: string,
-    private readonly output: Ahead,
+    private readonly output: BoundedQueue,
   ) {}
 
   async write(bytes: Buffer, last: boolean): Promise<void> {

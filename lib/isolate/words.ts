@@ -2,7 +2,7 @@
 import { isUtf8 } from 'node:buffer';
 import { Failure } from '../base/failure.js';
 import { Status } from '../base/status.js';
-import { replacement } from '../pipe/exact.js';
+import { replacement } from '../pipe/utf8.js';
 import { ownStrings } from '../sys/proc/proc-status.js';
 import type { Path } from '../sys/syscall.js';
 

@@ -8,10 +8,10 @@ import { Status, statusMeaning } from '../base/status.js';
 import { isTerminal } from '../base/terminal.js';
 import { enableTrace, nameCommand, warn, warnLine } from '../base/trace.js';
 import { cleanUp } from './cleanup.js';
-import { checkWords } from './exact.js';
 import { type Flag, type Flags, type FlagValues, flagsHelp, type HintFor, parseFlags } from './flags.js';
 import { UpstreamFailure } from './input.js';
 import { ReaderGone, watchReader, writeDocument, writeLine } from './output.js';
+import { checkWords } from './utf8.js';
 
 export interface Command<F extends Flags> {
   name: string;

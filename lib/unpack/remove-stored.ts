@@ -8,7 +8,7 @@ import { ENOENT } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
 import { byteString } from '../tar/bytes.js';
 import { clearLeftovers, sideFiles } from './claim.js';
-import { isHeld } from './held.js';
+import { hasContainer } from './container-lock.js';
 import { openDirectory } from './tree/directory.js';
 import { mountPoints } from './tree/mounts.js';
 import { isRemovable, notRemovable } from './tree/removable.js';
@@ -43,5 +43,5 @@ export function removeStored(path: string): boolean {
 }
 
 function isInUse(fd: number): boolean {
-  return isHeld(fd) || mountPoints(fd).length > 0;
+  return hasContainer(fd) || mountPoints(fd).length > 0;
 }

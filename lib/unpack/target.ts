@@ -11,7 +11,7 @@ import { missingCallHint } from '../sys/refusals/confinement.js';
 import { SyscallError } from '../sys/syscall.js';
 import { byteString, shown } from '../tar/bytes.js';
 import type { sideFiles } from './claim.js';
-import { isHeld } from './held.js';
+import { hasContainer } from './container-lock.js';
 import { entriesOf, openDirectory } from './tree/directory.js';
 import { mountPoints } from './tree/mounts.js';
 import { isRemovable, notRemovable } from './tree/removable.js';
@@ -111,7 +111,7 @@ export function openUnheld({ path, parent, base }: Target): number {
   for (let tries = 0; tries < 5; tries++) {
     if (tries > 0) pause(20);
     const fd = openat.try(parent, base, openDirectory, 0);
-    if (fd < 0 || !isHeld(fd)) return fd;
+    if (fd < 0 || !hasContainer(fd)) return fd;
     close(fd);
   }
   throw new Failure(Status.tryLater, path, 'a container runs in it', {

@@ -7,7 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { Failure, failureOf } from '../../lib/base/failure.js';
-import { Ahead } from '../../lib/compress/ahead.js';
+import { BoundedQueue } from '../../lib/compress/bounded-queue.js';
 import { type Decompressor, LayerBytes } from '../../lib/compress/decompress.js';
 import { gunzipByStream } from '../../lib/compress/gunzip.js';
 import { Input } from '../../lib/compress/input.js';
@@ -293,7 +293,7 @@ for (const [name, decoder] of [
     const decode = async (data: Buffer) => {
       writeFileSync(path, data);
       const input = new Input(openSync(path, 'r'), path);
-      const ahead = new Ahead(1 << 30);
+      const ahead = new BoundedQueue(1 << 30);
       try {
         await unzstd(input, ahead, decoder);
       } finally {
@@ -329,7 +329,7 @@ test('a file is not closed while it is read for the first time', async (t) => {
 });
 
 test('pieces that lie side by side are handed on as one, and of others few wait, however small they are', async () => {
-  const ahead = new Ahead(1 << 20);
+  const ahead = new BoundedQueue(1 << 20);
   const memory = Buffer.allocUnsafeSlow(3000);
   for (let at = 0; at < memory.length; at++) assert.ok(ahead.offer(memory.subarray(at, at + 1)));
   assert.deepEqual(await ahead.next(), memory);
@@ -341,7 +341,7 @@ test('pieces that lie side by side are handed on as one, and of others few wait,
 });
 
 test('the reason of an end comes behind the pieces before it, and a reader that goes lets the producer go', async () => {
-  const ahead = new Ahead(1);
+  const ahead = new BoundedQueue(1);
   // Side by side by their numbers, and in different memory.
   const [one, two] = [Buffer.allocUnsafeSlow(4).fill(1).subarray(0, 2), Buffer.allocUnsafeSlow(4).fill(2).subarray(2)];
   for (const piece of [one, two]) ahead.offer(piece);
@@ -350,7 +350,7 @@ test('the reason of an end comes behind the pieces before it, and a reader that 
   ahead.end();
   for (const piece of [one, two]) assert.deepEqual(await ahead.next(), piece);
   await assert.rejects(ahead.next(), reason);
-  const left = new Ahead(1);
+  const left = new BoundedQueue(1);
   left.offer(one);
   const room = left.room();
   left.close();

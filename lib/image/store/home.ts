@@ -3,7 +3,7 @@ import { lstatSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
 import { errnoName, failureOf } from '../../base/failure.js';
 import { userHome } from '../../base/user-home.js';
-import { exactValue } from '../../pipe/exact.js';
+import { exactValue } from '../../pipe/utf8.js';
 
 /** $MD_HOME, by default ${XDG_DATA_HOME:-~/.local/share}/md. Throws `Failure` 64 when that is not UTF-8. */
 export function storeHome(env: NodeJS.ProcessEnv = process.env): string {

@@ -5,7 +5,7 @@
 import { monotonic } from '../../base/clock.js';
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { received } from '../../pipe/garbage.js';
+import { received } from '../../pipe/garbage-collection.js';
 import { RegistryFailure } from '../failure.js';
 import type { Incoming } from '../http/message.js';
 import { responseFailure } from '../http/response-failures.js';

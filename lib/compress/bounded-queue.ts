@@ -2,7 +2,7 @@
 const pieceBytes = 4096;
 
 /** A queue of pieces between a producer and a reader, with a bound on the bytes that wait in it. */
-export class Ahead {
+export class BoundedQueue {
   private readonly ready: Buffer[] = [];
   private waitingBytes = 0;
   private ended = false;

@@ -4,6 +4,6 @@ import { tryLock } from '../sys/lock.js';
  * Whether a container runs in the tree at an open directory: `md-isolate` holds a shared lock on its tree as long as it
  * lives. When none does, this locks the tree, so that none can start until the directory is closed.
  */
-export function isHeld(fd: number): boolean {
+export function hasContainer(fd: number): boolean {
   return !tryLock(fd, 'exclusive');
 }
