@@ -21,7 +21,7 @@ main(
     arity: { min: 0, max: Number.POSITIVE_INFINITY },
     end: endProcess,
     // docker's and podman's ask without it.
-    hintFor: (flag) => (flag === 'f' || flag === 'force' ? 'leave it out: nothing is asked' : undefined),
+    hintFor: (flag) => (flag === 'f' || flag === 'force' ? 'leave it out: md-prune never asks' : undefined),
     flags: {
       all: { kind: 'boolean', alias: 'a', help: 'every image' },
       'dry-run': { kind: 'boolean', help: 'write what would go, and remove nothing' },

@@ -2,15 +2,15 @@
  * Hints for flags that `docker run`, `podman run` or `md-pull` has and `md-isolate` does not have: what to do instead.
  */
 
-const daemon = 'nothing runs beside the container that could do this';
+const daemon = 'there is no daemon that could do this';
 const kept = 'leave it out: a container has no name or label; --layer LAYER keeps what it wrote';
 const foreground = 'it runs in the foreground; the shell has & for the background';
 const ports =
   'leave it out: the command listens on the network of the host, on its own port (below 1024 only root may)';
 /** What to use instead of docker's networks. */
 export const networks = 'the network is that of the host, or with --net none one of its own with lo only';
-const pulling = 'md-pull takes what is about pulling: run md-pull IMAGE first';
-const own = 'this namespace is always of its own';
+const pulling = 'run md-pull IMAGE first: it has the flags for pulling';
+const own = 'the container always has its own namespace';
 const streams = 'streams and signals (no real-time ones) are passed on as they are';
 const cpus = '--cpus says how much processor time there is';
 const limits = 'the limits are --memory, --cpus, --cpuset-cpus and --pids-limit';
@@ -104,7 +104,7 @@ const instead: Record<string, string> = {
   pull: 'md-run has it',
   q: 'leave it out: progress is shown on a terminal only',
   quiet: 'leave it out: progress is shown on a terminal only',
-  'read-only-tmpfs': '--tmpfs TARGET makes what can be written to',
+  'read-only-tmpfs': '--tmpfs TARGET makes a directory that can be written to',
   replace: kept,
   restart: daemon,
   retries: pulling,
@@ -119,7 +119,7 @@ const instead: Record<string, string> = {
   timeout:
     'timeout -k 10 SECONDS in front of it; without -k only a command that heeds SIGTERM ends, or one with --init',
   'tls-verify': pulling,
-  tz: '-e TZ=NAME says so to the command',
+  tz: '-e TZ=NAME sets the time zone',
   uidmap: '--userns range maps all of /etc/subuid',
   unsetenv: '-e NAME without a value unsets what the caller does not have',
   username: pulling,

@@ -288,10 +288,10 @@ test('a store of another user, who lets nobody look into it, is not permitted', 
   }
 });
 
-test('who is used to -f is told that nothing is asked', async () => {
+test('who is used to -f is told that md-prune never asks', async () => {
   for (const flag of ['-f', '--force']) {
     const { status, stderr } = await md('md-prune', [flag]);
-    assert.deepEqual([status, stderr], [64, `md-prune: ${flag}: unknown flag; leave it out: nothing is asked\n`]);
+    assert.deepEqual([status, stderr], [64, `md-prune: ${flag}: unknown flag; leave it out: md-prune never asks\n`]);
   }
 });
 

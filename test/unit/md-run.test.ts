@@ -159,7 +159,7 @@ test("md-run leaves its own directory in PATH where md-isolate would not find no
 
 test('of what is about pulling, md-run says where it belongs', () => {
   for (const flag of ['platform', 'jobs', 'progress', 'map', ...Object.keys({ ...imageFlags, ...networkFlags })])
-    assert.match(insteadOf(flag) ?? '', /^md-pull /, flag);
+    assert.match(insteadOf(flag) ?? '', /\bmd-pull /, flag);
 });
 
 test('md-run takes no value of an unknown flag for IMAGE, and says what to do in its place', async () => {

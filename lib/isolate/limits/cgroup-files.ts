@@ -37,11 +37,11 @@ export function attempt(write: CgroupWrite, what: string, act: () => void): void
     const name = errnoName(error);
     if (name === undefined) throw error;
     const status = name === 'EACCES' || name === 'EPERM' || name === 'EROFS' ? Status.notPermitted : Status.isolate;
-    throw new Failure(status, write.flag, `${what}: ${errnoText(name)}`, { cause: error, ...hintFor(name) });
+    throw new Failure(status, write.flag, `${what}: ${errnoText(name)}`, { cause: error, ...hintFor(name, write) });
   }
 }
 
-function hintFor(name: string): { hint?: string } {
+function hintFor(name: string, { flag }: CgroupWrite): { hint?: string } {
   switch (name) {
     case 'EBUSY':
       return { hint: 'the cgroup at the top has processes of its own, as inside a container: move them to one below' };
@@ -52,6 +52,7 @@ function hintFor(name: string): { hint?: string } {
       return { hint: 'run as root, or in a delegated cgroup: systemd-run --user --scope -p Delegate=yes' };
     case 'EINVAL':
     case 'ERANGE':
+      if (flag === '--cpuset-cpus') return { hint: '/sys/devices/system/cpu/online has the processors that there are' };
       return { hint: 'the kernel does not take this value' };
     default:
       return {};
