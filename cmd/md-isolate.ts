@@ -36,12 +36,12 @@ main(
       'The defaults of the image (environment, user, directory, command) are read from DIR.json, which\n' +
       "md-unpack leaves beside DIR. The status is the command's own, 128 + n when signal n ended it, or one\n" +
       'of those below.\n\n' +
-      "To copy a LAYER, root runs cp -a, or tar --xattrs --xattrs-include='*', while nothing runs in it.\n" +
-      'Without the attributes what a container has removed comes back.\n\n' +
-      '--dry-run writes step (a number), call, why, and man (where to read on). returns names a result\n' +
-      'that later calls take. next and onError are the steps that follow a success and an error: without\n' +
-      'them the next one, and the end. compare is not a system call: with it the child looks at what an\n' +
-      'earlier call has left in memory, and goes on or ends.',
+      "To copy the directory of --layer, root runs cp -a, or tar --xattrs --xattrs-include='*', while\n" +
+      'nothing runs in it. Without the attributes what a container has removed comes back.\n\n' +
+      '--dry-run writes step (a number), call, why, and man (where to read on); returns, which names a\n' +
+      'result that later calls take; next and onError, the steps after a success and an error, where these\n' +
+      'are not simply the next step and the end. compare is not a system call: with it the child looks at\n' +
+      'what an earlier call has left in memory, and goes on or ends.',
   },
   async ({ flags, operands: [directory = '', ...command] }) => {
     const words = exactCommand(process.argv.slice(2), command.length);
