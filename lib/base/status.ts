@@ -7,7 +7,7 @@ export const Status = {
   usage: 64,
   /** EX_DATAERR: bad data; a digest, a size, an archive or a document that is not what it claims to be. */
   data: 65,
-  /** EX_UNAVAILABLE: the registry cannot be reached, or it or the store does not have what was asked for. */
+  /** EX_UNAVAILABLE: the registry cannot be reached, or what was asked for is neither there nor in the store. */
   unavailable: 69,
   /** EX_SOFTWARE: a fault of this program. */
   software: 70,

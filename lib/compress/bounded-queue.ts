@@ -1,4 +1,4 @@
-/** What each piece counts besides its bytes, for its object. Without it millions of tiny pieces could wait. */
+/** Bytes that a piece counts for its object, besides its content. Without them millions of tiny pieces could wait. */
 const pieceBytes = 4096;
 
 /** A queue of pieces between a producer and a reader, with a bound on the bytes that wait in it. */

@@ -98,9 +98,9 @@ export class RegistryClient implements Endpoint {
   }
 
   /**
-   * Asks the registry how it wants to be asked, and returns the Authorization header for pulls from this repository. It
-   * is null when the registry is open to all, or does not say, or wants a password and there is none: a pull may still
-   * succeed then. Throws `Failure` 77 when a login is refused.
+   * Asks the registry for its challenge, answers that, and returns the Authorization header for pulls from this
+   * repository. It is null when the registry is open to all, or does not say, or wants a password and there is none: a
+   * pull may still succeed then. Throws `Failure` 77 when a login is refused.
    */
   async login(): Promise<string | null> {
     return this.trying(`authorization for ${this.name}`, async () => {

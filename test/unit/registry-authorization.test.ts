@@ -9,7 +9,7 @@ test('an open registry needs no authorization', async (t) => {
 });
 
 for (const status of [403, 404]) {
-  test(`a registry that answers ${status} when it is asked how it wants to be asked says so when it is asked for something`, async (t) => {
+  test(`a registry that answers ${status} in place of a challenge says so when it is asked for something`, async (t) => {
     const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
     registry.faults.add({ on: /GET \/v2\/$/, status, body: '<html><title>Not here</title></html>' });
     const credentials = async () => passwordLogin('me', 'secret');
@@ -23,7 +23,7 @@ for (const status of [403, 404]) {
 }
 
 for (const status of [405, 500]) {
-  test(`a registry that answers ${status} when it is asked how it wants to be asked is asked for nothing more`, async (t) => {
+  test(`a registry that answers ${status} in place of a challenge is asked for nothing more`, async (t) => {
     const registry = await serve(t);
     registry.faults.add({ on: /GET \/v2\/$/, status });
     const failed = clientFor(t, registry, { retry: { retries: 0 } }).login();
