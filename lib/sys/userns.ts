@@ -85,18 +85,17 @@ export function missingForRange(caller: CallerIds): { why: string; hint: string 
       hint: 'start without it; in a unit of systemd it is called NoNewPrivileges',
     };
   }
-  for (const kind of ['uid', 'gid'] as const) {
-    if (caller.uid !== 0 && !onPath(`new${kind}map`)) {
-      return { why: `the program new${kind}map is not installed`, hint: 'it is in the package uidmap' };
-    }
-    if (subordinate(kind, caller).length === 0) {
-      return {
-        why: `/etc/sub${kind} grants ${name} no ids`,
-        hint: `sudo usermod --add-sub${kind}s 100000-165535 ${name}`,
-      };
-    }
+  const kinds = ['uid', 'gid'] as const;
+  const uninstalled = kinds.find((kind) => caller.uid !== 0 && !onPath(`new${kind}map`));
+  if (uninstalled) {
+    return { why: `the program new${uninstalled}map is not installed`, hint: 'it is in the package uidmap' };
   }
-  return undefined;
+  const lacking = kinds.filter((kind) => subordinate(kind, caller).length === 0);
+  if (lacking.length === 0) return undefined;
+  const files = lacking.map((kind) => `/etc/sub${kind}`).join(' and ');
+  const flags = lacking.map((kind) => `--add-sub${kind}s ${freeRange(kind)}`).join(' ');
+  const grant = lacking.length === 1 ? 'grants' : 'grant';
+  return { why: `${files} ${grant} ${name} no ids`, hint: `sudo usermod ${flags} ${name}` };
 }
 
 /** A range of ids outside: the first one, and the one after the last. */
@@ -104,16 +103,34 @@ type Range = [start: number, end: number];
 
 /** The ranges that subuid(5) or subgid(5) grants the caller. */
 function subordinate(kind: 'uid' | 'gid', { uid }: CallerIds): Range[] {
+  const names = [String(uid), userName(uid)];
+  return grants(kind)
+    .filter(({ name }) => names.includes(name))
+    .map(({ range }) => range);
+}
+
+/** All that subuid(5) or subgid(5) grants, to whomever. */
+function grants(kind: 'uid' | 'gid'): { name: string; range: Range }[] {
   const path = `/etc/sub${kind}`;
   if (!existsSync(path)) return [];
-  const names = [String(uid), userName(uid)];
-  const ranges: Range[] = [];
+  const found: { name: string; range: Range }[] = [];
   for (const line of readFileSync(path, 'utf8').split('\n')) {
     const [name = '', start = '', count = ''] = line.split(':');
-    const isGrant = names.includes(name) && /^\d+$/.test(start) && /^\d+$/.test(count) && Number(count) > 0;
-    if (isGrant) ranges.push([Number(start), Number(start) + Number(count)]);
+    const isGrant = /^\d+$/.test(start) && /^\d+$/.test(count) && Number(count) > 0;
+    if (isGrant) found.push({ name, range: [Number(start), Number(start) + Number(count)] });
   }
-  return ranges;
+  return found;
+}
+
+/** 65536 ids that nobody has, as useradd(8) would choose them: two users with the same could change each other's files. */
+function freeRange(kind: 'uid' | 'gid'): string {
+  let first = 100_000;
+  const taken = grants(kind).map(({ range }) => range);
+  for (const [start, end] of taken.sort(([a], [b]) => a - b)) {
+    if (start >= first + 65_536) break;
+    first = Math.max(first, end);
+  }
+  return `${first}-${first + 65_535}`;
 }
 
 function userName(uid: number): string {

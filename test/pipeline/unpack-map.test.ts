@@ -337,13 +337,16 @@ test('what a killed process left in the namespace, the next run removes', { skip
   assert.deepEqual(readdirSync(home).sort(), ['rootfs', 'rootfs.json']);
 });
 
-test('without subordinate ids --map fails with the cause and the remedy', { skip }, async (t) => {
+test('without subordinate ids --map fails with the cause, and a remedy that takes no ids of others', {
+  skip,
+}, async (t) => {
   const { rootfs, home, unpack } = mapped(t, image, { ranges: [] });
   const { status, stdout, stderr } = await unpack([rootfs]);
   assert.equal(status, 77);
   assert.equal(
     stderr,
-    'md-unpack: --map: /etc/subuid grants md-test-user no ids; sudo usermod --add-subuids 100000-165535 md-test-user\n',
+    'md-unpack: --map: /etc/subuid and /etc/subgid grant md-test-user no ids; ' +
+      'sudo usermod --add-subuids 165536-231071 --add-subgids 165536-231071 md-test-user\n',
   );
   assert.match(stdout, /^\{"error":\{"command":"md-unpack","code":77,/);
   assert.deepEqual(readdirSync(home), []);

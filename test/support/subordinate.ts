@@ -47,7 +47,7 @@ export function subordinateUser(t: TestContext, { ranges = [[firstId, 65_536]] }
   );
   for (const file of ['subuid', 'subgid']) {
     const lines = ranges.map(([start, count]) => `${name}:${start}:${count}\n`);
-    writeFileSync(join(etc, file), `other:1400000000:65536\n${lines.join('')}`);
+    writeFileSync(join(etc, file), `other:100000:65536\n${lines.join('')}`);
   }
   cpSync(join(binDir, '../bundle'), join(base, 'bundle'), { recursive: true });
   cpSync(join(root, 'node_modules/@koromix'), join(base, 'node_modules/@koromix'), {

@@ -1,6 +1,6 @@
 /** The change from root to the user that the command runs as: credentials(7). */
 import { setgroups, setresgid, setresuid } from '../../sys/calls.js';
-import type { IdMaps } from '../../sys/userns.js';
+import { type IdMaps, missingForRange } from '../../sys/userns.js';
 import { type Hint, type PlanStep, step } from '../step.js';
 import type { Identity } from './identity.js';
 import { hasGroups, isOfRoot } from './userns.js';
@@ -16,9 +16,17 @@ export function identitySteps({ uid, gid, groups }: Identity, maps: IdMaps | und
 
 /** For an id that is not in the user namespace, which may be one around this process. */
 function absentHint(maps: IdMaps | undefined): Hint {
-  const granted = `${maps && hasGroups(maps) ? '' : 'with --userns range '}it has those of /etc/subuid and /etc/subgid`;
   return (code) =>
-    code === 'EINVAL' ? `the user namespace has no such id: -u 0 is the caller, and ${granted}` : undefined;
+    code === 'EINVAL' ? `the user namespace has no such id: -u 0 is the caller, and ${othersOf(maps)}` : undefined;
+}
+
+/** Which other ids there are, or how to get them. */
+function othersOf(maps: IdMaps | undefined): string {
+  const granted = 'it has those of /etc/subuid and /etc/subgid';
+  if (maps && hasGroups(maps)) return granted;
+  const [uid, gid] = [maps?.uid[0]?.[1], maps?.gid[0]?.[1]];
+  const missing = uid === undefined || gid === undefined ? undefined : missingForRange({ uid, gid });
+  return missing ? `${missing.why}: ${missing.hint}` : `with --userns range ${granted}`;
 }
 
 function groupSteps(groups: readonly number[], maps: IdMaps | undefined, hint: Hint): PlanStep[] {
