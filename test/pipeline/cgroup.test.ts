@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -95,6 +95,19 @@ test('what the container has made in its cgroup goes with it', { skip: needsCont
   const cgroup = createCgroup({ pids: 10 });
   assert.equal(existsSync(dead), false);
   mkdirSync(join(parent, ours('pids')[0]!, 'below/deeper'), { recursive: true });
+  cgroup.remove();
+  assert.deepEqual(ours('pids'), []);
+});
+
+test('what the container has made goes however deep it is, and under whatever name', {
+  skip: needsControllers('pids'),
+}, () => {
+  const cgroup = createCgroup({ pids: 10 });
+  const own = join(probeCgroups().find('pids')!.mount, 'md', ours('pids')[0]!);
+  const script = `cd "$1" && mkdir "$2" && for i in $(seq 20); do mkdir "$3" a && cd -P "$3" || exit; done`;
+  const name = Buffer.from('n\xe9', 'latin1');
+  execFileSync('sh', ['-c', script, 'sh', own, 'aside', 'n'.repeat(250)]);
+  mkdirSync(Buffer.concat([Buffer.from(`${own}/aside/`), name]));
   cgroup.remove();
   assert.deepEqual(ours('pids'), []);
 });

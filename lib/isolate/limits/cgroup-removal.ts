@@ -1,10 +1,11 @@
 /** Removes cgroups: our own, and those that killed supervisors have left. */
-import { readdirSync, rmdirSync } from 'node:fs';
+import { rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoName, hasErrno, ignoring } from '../../base/failure.js';
 import { pause } from '../../base/pause.js';
 import { statFields } from '../../sys/proc/proc-status.js';
 import { list } from './cgroup-files.js';
+import { removeCgroupTree } from './cgroup-tree.js';
 
 /** Where the cgroups of this program are, at the top of a hierarchy. */
 export const parentName = 'md';
@@ -19,22 +20,7 @@ export function sweep(parent: string): void {
   for (const name of list(parent)) {
     const [, pid, started] = /^md-(?:supervisor-)?(\d+)-(\d+)$/.exec(name) ?? [];
     if (pid === undefined || startTime(pid) === started) continue;
-    ignoring(['EBUSY', 'ENOENT', 'EACCES', 'EPERM', 'EROFS'], () => removeTree(join(parent, name)));
-  }
-}
-
-/**
- * Removes a cgroup with those below it, which the container may have made. Throws EBUSY when there are processes in it.
- */
-function removeTree(directory: string): void {
-  try {
-    rmdirSync(directory);
-  } catch (error) {
-    if (errnoName(error) !== 'EBUSY') throw error;
-    for (const entry of readdirSync(directory, { withFileTypes: true })) {
-      if (entry.isDirectory()) removeTree(join(directory, entry.name));
-    }
-    rmdirSync(directory);
+    ignoring(['EBUSY', 'ENOENT', 'EACCES', 'EPERM', 'EROFS'], () => removeCgroupTree(join(parent, name)));
   }
 }
 
@@ -44,7 +30,7 @@ export function removeCgroup(directory: string): void {
   for (let tries = 200; tries > 0; tries--) {
     try {
       // ENOENT: whoever has a part in the cgroups here has removed it.
-      ignoring(['ENOENT'], () => removeTree(directory));
+      ignoring(['ENOENT'], () => removeCgroupTree(directory));
       break;
     } catch (error) {
       if (errnoName(error) !== 'EBUSY') throw error;

@@ -1,0 +1,55 @@
+/**
+ * Removing a cgroup with those below it, which the container may have made: under any name, and deeper than a path can
+ * tell. So each is removed from within the one around it.
+ */
+import { readdirSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
+import { close, openat, unlinkat } from '../../sys/calls.js';
+import { AT, O } from '../../sys/constants.js';
+import { EBUSY } from '../../sys/errno.js';
+import { SyscallError } from '../../sys/syscall.js';
+
+/** Throws `SyscallError`: EBUSY when there are processes in it. */
+export function removeCgroupTree(directory: string): void {
+  // What has to go, by name: in the directory that is open the last list, in the one around it the one before.
+  const left: string[][] = [[basename(directory)]];
+  let at = openat(AT.FDCWD, dirname(directory), openDirectory, 0);
+  const goTo = (name: string) => {
+    const next = openat(at, Buffer.from(name, 'latin1'), openDirectory, 0);
+    close(at);
+    at = next;
+  };
+  try {
+    for (let names = left[0]; names; names = left.at(-1)) {
+      const name = names.at(-1);
+      if (name === undefined) {
+        left.pop();
+        if (left.length > 0) goTo('..');
+      } else if (isRemoved(at, name)) {
+        names.pop();
+      } else {
+        goTo(name);
+        left.push(cgroupsIn(at));
+        if (left.at(-1)!.length === 0) throw new SyscallError('unlinkat', EBUSY, directory);
+      }
+    }
+  } finally {
+    close(at);
+  }
+}
+
+const openDirectory = O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
+
+/** False when there are processes in it, or cgroups. */
+function isRemoved(dirfd: number, name: string): boolean {
+  const result = unlinkat.try(dirfd, Buffer.from(name, 'latin1'), AT.REMOVEDIR);
+  if (result < 0 && result !== -EBUSY) throw new SyscallError('unlinkat', -result, name);
+  return result === 0;
+}
+
+/** The names, a character for each byte. */
+function cgroupsIn(fd: number): string[] {
+  return readdirSync(`/proc/self/fd/${fd}`, { encoding: 'latin1', withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => name);
+}
