@@ -7,6 +7,7 @@ import assert from 'node:assert/strict';
 import {
   chmodSync,
   chownSync,
+  copyFileSync,
   existsSync,
   mkdirSync,
   readFileSync,
@@ -17,7 +18,7 @@ import {
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { inside, makeRoot, needsContainer, output, until } from '../support/rootfs.js';
-import { md, shell } from '../support/run.js';
+import { binDir, cleanEnv, md, needs, needsRoot, run, scratch, shell } from '../support/run.js';
 import { describeTree } from '../support/tree.js';
 
 const skip = needsContainer;
@@ -82,6 +83,20 @@ test('the soft limit of open files may be lower than that of the parent, as in a
   const { stdout } = await shell(line, [root]);
   assert.match(stdout, /^321\n/);
   assert.doesNotMatch(stdout, /MD_OPEN_FILES|\n321\n/);
+});
+
+test('the soft limit of open files is read where no process more is allowed', {
+  skip: needsRoot || needs('setpriv'),
+}, async (t) => {
+  const directory = scratch(t);
+  chmodSync(directory, 0o755);
+  copyFileSync(join(binDir, 'md-isolate'), join(directory, 'md-isolate'));
+  writeFileSync(join(directory, 'node'), '#!/bin/sh\necho "$MD_OPEN_FILES"\n', { mode: 0o755 });
+  const user = ['setpriv', '--reuid=12345', '--regid=12345', '--clear-groups'];
+  const line = 'ulimit -u 0; ulimit -Sn 321; exec ./md-isolate';
+  const env = { ...cleanEnv(), PATH: `${directory}:${process.env.PATH}` };
+  const { stdout } = await run([...user, 'sh', '-c', line], { cwd: directory, env });
+  assert.match(stdout, /^Max open files +321 /);
 });
 
 test('the status is that of the command, and 128 + n for a signal', { skip }, async (t) => {
