@@ -12,7 +12,7 @@ import { SyscallError } from '../sys/syscall.js';
 import { byteString, shown } from '../tar/bytes.js';
 import type { sideFiles } from './claim.js';
 import { hasContainer } from './container-lock.js';
-import { entriesOf, openDirectory } from './tree/directory.js';
+import { openDirectory, readEntries } from './tree/directory.js';
 import { mountPoints } from './tree/mounts.js';
 import { isRemovable, notRemovable } from './tree/removable.js';
 import { type Stat, statAt } from './tree/stat.js';
@@ -78,7 +78,7 @@ export function checkTarget(target: Target, force: boolean): void {
   try {
     const [mounted] = mountPoints(fd);
     if (mounted === '') throw mountInTheWay(path);
-    if (!force && entriesOf(fd).length > 0) throw occupied(path);
+    if (!force && hasEntries(fd)) throw occupied(path);
     // It would be emptied with the old tree, and it might be somebody's home.
     if (mounted)
       throw new Failure(Status.usage, path, `something is mounted at ${shown(mounted)} in it`, {
@@ -98,9 +98,13 @@ export function checkTarget(target: Target, force: boolean): void {
 export function isFilled(parent: number, base: string): boolean {
   const fd = openat.try(parent, base, openDirectory, 0);
   if (fd < 0) return false;
-  const entries = entriesOf(fd);
+  const filled = hasEntries(fd);
   close(fd);
-  return entries.length > 0;
+  return filled;
+}
+
+function hasEntries(fd: number): boolean {
+  return !readEntries(fd).next().done;
 }
 
 /**

@@ -399,6 +399,21 @@ test('a tree is removed however full a container has made it: names go as they a
   assert.deepEqual([readdirSync(directory), readdirSync(rootfs)], [['layers', 'rootfs', 'rootfs.json'], ['a']]);
 });
 
+test('of a tree that stands in the way no more names are read than one call gives, however many a container has made', {
+  // An ordinary user has to look whether they can be removed.
+  skip: needsRoot,
+}, async (t) => {
+  const { rootfs, stdin } = prepare(t, [[file('a', 1)]]);
+  mkdirSync(rootfs);
+  for (let i = 0; i < 300; i++) writeFileSync(join(rootfs, String(i).padEnd(255, 'n')), '');
+  const refused = await md('md-unpack', ['-x', rootfs], { stdin });
+  assert.match(refused.stderr, /it is there and not empty/);
+  const forced = await md('md-unpack', ['-x', '--force', rootfs], { stdin });
+  const [before = ''] = forced.stderr.split('unlinkat(');
+  // The buffer has 32 KiB, and the names 80.
+  for (const trace of [refused.stderr, before]) assert.equal(trace.match(/^getdents64.* = 3[0-9]{4}$/gm)?.length, 1);
+});
+
 test('a tree that its filesystem cannot exchange stays, and the error says that it is no matter of --force', {
   skip: needsRoot || needs('unshare') || (!hasOverlay() && 'the kernel has no overlay filesystem'),
 }, async (t) => {
