@@ -3,11 +3,16 @@
 /** Shorter secrets may be parts of common words: hiding them there would reveal them. */
 const shortest = 6;
 
-/** The secrets in an Authorization header: all that follows the scheme, and the password in it. */
+/**
+ * The secrets in an Authorization header: all that follows the scheme, and the password in it. A server may read that
+ * as UTF-8 or as Latin-1, whichever the user has meant (RFC 7617, 2.1).
+ */
 export function secretsIn(authorization: string | undefined): string[] {
   const [, scheme = '', value = ''] = /^(\S+) +(.+)$/.exec(authorization ?? '') ?? [];
-  const login = scheme.toLowerCase() === 'basic' ? Buffer.from(value, 'base64').toString() : '';
-  return [value, login.slice(login.indexOf(':') + 1)];
+  if (scheme.toLowerCase() !== 'basic') return [value];
+  const login = Buffer.from(value, 'base64');
+  const password = login.subarray(login.indexOf(':') + 1);
+  return [value, password.toString(), password.toString('latin1')];
 }
 
 /** `text` with `***` in the place of each secret that is long enough. */
