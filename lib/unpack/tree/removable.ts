@@ -6,8 +6,8 @@ import { errnoName } from '../../base/failure.js';
 import { close, openat } from '../../sys/calls.js';
 import { EACCES } from '../../sys/errno.js';
 import { toBytes } from '../../tar/bytes.js';
+import { defaultLimits } from '../limits.js';
 import { openDirectory, readEntries } from './directory.js';
-import { deepest } from './remove.js';
 import { statAt, statOf } from './stat.js';
 
 /** Why `isRemovable` is false, for a message. */
@@ -16,7 +16,7 @@ export const notRemovable = 'it holds directories of other users, which you may 
 /**
  * False when the open directory, or one below it, belongs to another user and cannot be read, or has entries that this
  * process may not remove. Its own directories are no obstacle: it can change their modes. It is not looked deeper than
- * `deepest`, where no image has anything.
+ * images reach by default.
  */
 export function isRemovable(fd: number): boolean {
   const user = process.geteuid!();
@@ -27,7 +27,7 @@ function canEmpty(fd: number, user: number, depth: number): boolean {
   const isMine = statOf(fd).uid === user || isChangeable(fd);
   for (const name of readEntries(fd)) {
     if (!isMine) return false;
-    if (depth === deepest) return true;
+    if (depth === defaultLimits.depth) return true;
     const below = openat.try(fd, toBytes(name), openDirectory, 0);
     // When even the status cannot be read, `fd` is its own directory, which it may read but not search.
     if (below === -EACCES && (statAt(fd, name)?.uid ?? user) !== user) return false;

@@ -27,10 +27,10 @@ export interface Removal {
 }
 
 /**
- * Directories inside each other that are open at once while a tree is removed. Images have fewer; a container may have
- * made any number of them.
+ * Directories inside each other that are open at once while a tree is removed. Most images have fewer; a container may
+ * have made any number of them.
  */
-export const deepest = 64;
+const deepest = 64;
 
 /** RESOLVE_NO_XDEV: what somebody has mounted in a tree is not part of it, and must not be emptied with it. */
 const inside = openHow(O.RDONLY | O.DIRECTORY | O.CLOEXEC, RESOLVE.NO_SYMLINKS | RESOLVE.NO_XDEV);
