@@ -14,7 +14,7 @@ import { EACCES, EAGAIN, ENOENT } from '../sys/errno.js';
 import { SyscallError } from '../sys/syscall.js';
 import { byteString } from '../tar/bytes.js';
 import { entriesOf, openDirectory } from './tree/directory.js';
-import { removeTree } from './tree/remove.js';
+import { removeTree } from './tree/remove-tree.js';
 import { statAt, statOf } from './tree/stat.js';
 
 /** The files that go with a tree. The document comes last: when it is in its place, everything is. */

@@ -12,7 +12,7 @@ import { hasContainer } from './container-lock.js';
 import { openDirectory } from './tree/directory.js';
 import { mountPoints } from './tree/mounts.js';
 import { isRemovable, notRemovable } from './tree/removable.js';
-import { removeTree } from './tree/remove.js';
+import { removeTree } from './tree/remove-tree.js';
 
 /**
  * Removes a tree. False when it is in use: a container runs in it, or something is mounted there. Throws `Failure` 77

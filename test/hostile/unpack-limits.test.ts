@@ -10,18 +10,21 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  renameSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { byteString } from '../../lib/tar/bytes.js';
 import { chmodAt } from '../../lib/unpack/tree/directory.js';
 import { entryFailure } from '../../lib/unpack/tree/entry-failure.js';
+import { removeTree } from '../../lib/unpack/tree/remove-tree.js';
 import { digestOf } from '../support/content.js';
 import { hasOverlay } from '../support/peers.js';
 import { until } from '../support/rootfs.js';
-import { binDir, cleanEnv, jsonLines, md, needs, needsRoot, run, scratch, shell } from '../support/run.js';
+import { afterwards, binDir, cleanEnv, jsonLines, md, needs, needsRoot, run, scratch, shell } from '../support/run.js';
 import type { TarEntry } from '../support/tar.js';
 import { prepare } from '../support/unpacking.js';
 
@@ -384,6 +387,41 @@ test('a tree is removed however deep a container has made it', async (t) => {
   assert.equal(stderr, '');
   assert.equal(status, 0);
   assert.deepEqual([readdirSync(directory), readdirSync(rootfs)], [['layers', 'rootfs', 'rootfs.json'], ['a']]);
+});
+
+test('a tree is removed however deep it is where no directory of it can be moved', {
+  skip: needsRoot || needs('unshare') || (!hasOverlay() && 'the kernel has no overlay filesystem'),
+}, async (t) => {
+  const { directory, stdin } = prepare(t, [[file('a', 1)]]);
+  mkdirSync(join(directory, 'disk'));
+  // On btrfs a container can make a subvolume, out of which nothing can be moved either.
+  const script = `cd "$1"; mount -t tmpfs none .; cd "$1"
+    mkdir -p "lower/.in.md-unpack-5/$2" upper work on
+    mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work,redirect_dir=off none on
+    ulimit -n 256; md-unpack on/in >/dev/null; echo $?; ls -A on`;
+  const args = [join(directory, 'disk'), 'd/'.repeat(300)];
+  const { stdout, stderr } = await shell(`unshare -m sh -c '${script}' sh "$@"`, args, { stdin });
+  assert.deepEqual([stderr, stdout], ['', '0\nin\nin.json\n']);
+});
+
+test('where a directory is moved away while it is emptied, nothing is removed in the place where it is then', (t) => {
+  const directory = scratch(t);
+  const names = Array.from({ length: 100 }, (_, i) => `d${i}`);
+  mkdirSync(join(directory, 'tree', ...names), { recursive: true });
+  writeFileSync(join(directory, 'tree', ...names, 'last'), '');
+  mkdirSync(join(directory, 'elsewhere'));
+  writeFileSync(join(directory, 'elsewhere/precious'), '');
+  const fd = openSync(directory, 'r');
+  afterwards(t, () => closeSync(fd));
+  // The name becomes bytes when the file is to be removed.
+  const { from } = Buffer;
+  t.mock.method(Buffer, 'from', (...args: Parameters<typeof from>) => {
+    if (String(args[0]) === 'last')
+      renameSync(join(directory, 'tree', ...names.slice(0, 20)), join(directory, 'elsewhere/d19'));
+    return from(...args);
+  });
+  assert.throws(() => removeTree(fd, byteString('tree')), /removing tree\/d0.*: directory not empty/);
+  assert.deepEqual(readdirSync(join(directory, 'elsewhere')).sort(), ['d19', 'precious']);
 });
 
 test('a tree is removed however full a container has made it: names go as they are read', async (t) => {

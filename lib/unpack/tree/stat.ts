@@ -22,6 +22,10 @@ export class Stat {
   get inode(): bigint {
     return this.bytes.readBigUInt64LE(at.ino);
   }
+  /** Where it is: an inode's number is unique there. */
+  get device(): bigint {
+    return this.bytes.readBigUInt64LE(at.dev);
+  }
   get size(): number {
     return Number(this.bytes.readBigUInt64LE(at.size));
   }
