@@ -5,7 +5,7 @@
  * lock nobody holds were left by a killed run.
  */
 import { randomBytes } from 'node:crypto';
-import { errnoName, Failure, statusOfErrno } from '../base/failure.js';
+import { errnoName, Failure, hasErrno, statusOfErrno } from '../base/failure.js';
 import { Status } from '../base/status.js';
 import { interimName, interimPrefix, isBelievable } from '../pipe/interim.js';
 import { close, fchmod, fchown, flock, fremovexattr, mkdirat, openat, renameat2, unlinkat } from '../sys/calls.js';
@@ -65,7 +65,7 @@ export function release(parent: number, { name, fd, lock }: Claim): void {
 
 /**
  * Removes what killed runs have left for `base`. When one had already put its tree in place, but not the files that go
- * with it, those are put in place now. What another user left stays.
+ * with it, those are put in place now. What cannot be removed stays, such as what another user left.
  */
 export function clearLeftovers(parent: number, base: string): void {
   for (const name of namesOf(parent, base)) {
@@ -75,7 +75,8 @@ export function clearLeftovers(parent: number, base: string): void {
       complete(parent, base, name);
       removeAll(parent, name);
     } catch (error) {
-      if (statusOfErrno(errnoName(error)) !== Status.notPermitted) throw error;
+      // EROFS: on btrfs a container can make a subvolume, and that read-only.
+      if (statusOfErrno(errnoName(error)) !== Status.notPermitted && !hasErrno(error, 'EROFS')) throw error;
     } finally {
       // The lock file may have been created just now, and nobody else would remove it.
       unlock(parent, name, lock);

@@ -377,3 +377,17 @@ test('where files take the group of their directory, they have their own all the
   if (status === 99) return t.skip('no file can be mounted here');
   assert.deepEqual([status, stdout], [0, '5\n0\n0\n0\n6\n0\n0\n']);
 });
+
+test('a read-only subvolume of btrfs in an old tree stands in the way once', {
+  skip: needsRoot || needs('unshare', 'mkfs.btrfs', 'btrfs'),
+}, async (t) => {
+  const { directory, stdin } = prepare(t, [[{ name: 'new', data: 'x' }]]);
+  const script = `cd "$1" && truncate -s 120M disk && mkfs.btrfs -q disk >/dev/null 2>&1 && mkdir on &&
+    mount -o loop disk on 2>/dev/null || exit 99
+    mkdir on/t && btrfs -q subvolume create on/t/s && touch on/t/s/f && btrfs property set on/t/s ro true || exit 98
+    cat >lines; for run in 1 2; do md-unpack --force on/t <lines >/dev/null; echo $?; done; ls on/t`;
+  const { status, stdout, stderr } = await run(['unshare', '-m', 'sh', '-c', script, 'sh', directory], { stdin });
+  if (status === 99) return t.skip('no btrfs can be mounted here');
+  assert.deepEqual([status, stdout], [0, '74\n0\nnew\n']);
+  assert.match(stderr, /^md-unpack: .*on\/t: removing .*\/s\/f: read-only file system \(EROFS\)\n$/);
+});
