@@ -15,16 +15,16 @@ import { refusedHint } from '../sys/refusals/confinement.js';
 import { refusedCall } from '../sys/refusals/refusals.js';
 import { writeMaps } from '../sys/userns.js';
 import { exitStatus, waitForEnd } from '../sys/wait.js';
-import { showChild } from './child-trace.js';
-import { type Findings, findCircumstances } from './circumstances.js';
-import { nameOf } from './exec.js';
-import { cloneFailure, execFailure, stepFailure } from './explain.js';
+import type { Cgroup } from './cgroup/cgroup.js';
+import { nameOf } from './child/exec.js';
 import type { Layer } from './filesystem/layer.js';
-import type { Cgroup } from './limits/cgroup.js';
-import { type Circumstances, cloneReason, makePlan, type Plan } from './plan.js';
+import { type Findings, findCircumstances } from './plan/circumstances.js';
+import { type Circumstances, cloneReason, makePlan, type Plan } from './plan/plan.js';
 import type { Report } from './seccomp/report.js';
-import type { Settings } from './settings.js';
-import { endUnlessHandled, forwardedWithTerminal, Signals } from './signals.js';
+import type { Settings } from './settings/settings.js';
+import { showChild } from './supervisor/child-trace.js';
+import { cloneFailure, execFailure, stepFailure } from './supervisor/explain.js';
+import { endUnlessHandled, forwardedWithTerminal, Signals } from './supervisor/signals.js';
 import type { OutputPipe } from './terminal/sockets.js';
 
 /**
@@ -53,7 +53,7 @@ async function run(settings: Settings): Promise<number> {
   const signals = new Signals(settings.terminal ? forwardedWithTerminal : undefined);
   let cgroup: Cgroup | undefined;
   try {
-    if (settings.cgroup) cgroup = (await import('./limits/cgroup.js')).createCgroup(settings.cgroup);
+    if (settings.cgroup) cgroup = (await import('./cgroup/cgroup.js')).createCgroup(settings.cgroup);
     const pid = start(program, plan);
     signals.to(pid);
     layer?.leaveMark(pid);

@@ -8,7 +8,7 @@ import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync,
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
-import { probeCgroups } from '../../lib/isolate/limits/cgroup.js';
+import { probeCgroups } from '../../lib/isolate/cgroup/cgroup.js';
 import { lsetxattr } from '../../lib/sys/calls.js';
 import { output, until } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';

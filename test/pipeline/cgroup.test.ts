@@ -4,9 +4,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileS
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Failure } from '../../lib/base/failure.js';
-import { type Cgroup, cgroupOf, createCgroup, probeCgroups } from '../../lib/isolate/limits/cgroup.js';
-import type { CgroupHost } from '../../lib/isolate/limits/cgroup-host.js';
-import type { Limits } from '../../lib/isolate/limits/limits.js';
+import { type Cgroup, cgroupOf, createCgroup, probeCgroups } from '../../lib/isolate/cgroup/cgroup.js';
+import type { CgroupHost } from '../../lib/isolate/cgroup/hierarchies.js';
+import type { Limits } from '../../lib/isolate/settings/limits.js';
 import { needsControllers } from '../support/controllers.js';
 import { makeRoot } from '../support/rootfs.js';
 import { afterwards, killAfterwards, run } from '../support/run.js';

@@ -5,7 +5,7 @@ import fs, { chmodSync, mkdirSync, statSync, symlinkSync, writeFileSync } from '
 import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { deviceNodes } from '../../lib/isolate/filesystem/host-devices.js';
+import { deviceNodes } from '../../lib/isolate/settings/devices.js';
 import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
 import { afterwards, run, shell } from '../support/run.js';

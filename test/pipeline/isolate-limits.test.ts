@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { probeCgroups } from '../../lib/isolate/limits/cgroup.js';
+import { probeCgroups } from '../../lib/isolate/cgroup/cgroup.js';
 import { needsControllers } from '../support/controllers.js';
 import { callOf } from '../support/injected-call.js';
 import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';

@@ -7,7 +7,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { createCgroup, probeCgroups } from '../../lib/isolate/limits/cgroup.js';
+import { createCgroup, probeCgroups } from '../../lib/isolate/cgroup/cgroup.js';
 import { childrenOf, procText, signal } from '../support/processes.js';
 import { makeRoot, needsContainer, until } from '../support/rootfs.js';
 import { binDir, cleanEnv, killAfterwards } from '../support/run.js';

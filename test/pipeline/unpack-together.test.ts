@@ -15,7 +15,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { readRootfsDocument } from '../../lib/isolate/document.js';
+import { readRootfsDocument } from '../../lib/isolate/settings/document.js';
 import { until } from '../support/rootfs.js';
 import { cleanEnv, killAfterwards, md, needs, needsRoot, run } from '../support/run.js';
 import { prepare } from '../support/unpacking.js';

@@ -1,5 +1,5 @@
 /** Which controllers the cgroups of this machine have, of whichever version. */
-import { probeCgroups } from '../../lib/isolate/limits/cgroup.js';
+import { probeCgroups } from '../../lib/isolate/cgroup/cgroup.js';
 import { needsRoot } from './run.js';
 
 /** The `skip` of a test that needs controllers. */

@@ -1,8 +1,8 @@
 /** /etc/hosts and /etc/resolv.conf of a container, and --security-opt: pure functions of flags. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { hostsFile, type NameFlags, namesOf, resolverFile } from '../../lib/isolate/names.js';
-import { securityOf } from '../../lib/isolate/security-opt.js';
+import { hostsFile, type NameFlags, namesOf, resolverFile } from '../../lib/isolate/settings/names.js';
+import { securityOf } from '../../lib/isolate/settings/security-opt.js';
 
 function names(flags: Partial<NameFlags>, network: 'host' | 'none' = 'host') {
   return namesOf({ 'add-host': [], dns: [], 'dns-search': [], 'dns-option': [], ...flags }, network);

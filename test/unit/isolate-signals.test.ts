@@ -4,7 +4,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { endUnlessHandled } from '../../lib/isolate/signals.js';
+import { endUnlessHandled } from '../../lib/isolate/supervisor/signals.js';
 import { exitStatus } from '../../lib/sys/wait.js';
 import { until } from '../support/rootfs.js';
 import { killAfterwards } from '../support/run.js';

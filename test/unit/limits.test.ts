@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { cgroupHost } from '../../lib/isolate/limits/cgroup-host.js';
-import { cgroupWrites, type LimitFlags, parseLimits, parseSize, parseUlimit } from '../../lib/isolate/limits/limits.js';
+import { cgroupHost } from '../../lib/isolate/cgroup/hierarchies.js';
+import {
+  cgroupWrites,
+  type LimitFlags,
+  parseLimits,
+  parseSize,
+  parseUlimit,
+} from '../../lib/isolate/settings/limits.js';
 import { failure } from '../support/failure.js';
 
 const none: LimitFlags = { memory: undefined, cpus: undefined, 'pids-limit': undefined, 'cpuset-cpus': undefined };

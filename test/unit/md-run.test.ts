@@ -4,7 +4,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { storeHome } from '../../lib/image/store/home.js';
-import { insteadOf } from '../../lib/isolate/docker-flags.js';
+import { insteadOf } from '../../lib/isolate/settings/docker-flags.js';
 import { imageFlags } from '../../lib/pull/open.js';
 import { networkFlags } from '../../lib/registry/network.js';
 import { formatReference, parseReference } from '../../lib/registry/reference.js';

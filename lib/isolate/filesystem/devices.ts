@@ -3,7 +3,7 @@ import { mkdirat, mknodat, symlinkat } from '../../sys/calls.js';
 import { AT, capabilities, MOUNT_ATTR, S } from '../../sys/constants.js';
 import { deviceNumber } from '../../sys/device-number.js';
 import type { Result } from '../../sys/native-code/program.js';
-import { type PlanStep, step } from '../step.js';
+import { type PlanStep, step } from '../child/step.js';
 import {
   attach,
   copyOfTree,

@@ -2,9 +2,9 @@
 import { close, openat, write } from '../../sys/calls.js';
 import { MOUNT_ATTR, O } from '../../sys/constants.js';
 import { Block, Result } from '../../sys/native-code/program.js';
-import type { Host } from '../host.js';
-import { hostsFile, type Names, resolverFile } from '../names.js';
-import { type PlanStep, step } from '../step.js';
+import { type PlanStep, step } from '../child/step.js';
+import type { Host } from '../plan/host.js';
+import { hostsFile, type Names, resolverFile } from '../settings/names.js';
 import { copyOfTree, mountAt } from './mounts.js';
 
 export function fileSteps(

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { asDigest, asJson, asObject, asString, optional } from '../../base/check.js';
 import { Failure, ignoring } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { readRegular } from '../files.js';
+import { readRegular } from '../settings/files.js';
 
 export const notesFile = 'layer.json';
 

@@ -31,7 +31,7 @@ import { AT, O, STATX, structStatx } from '../../sys/constants.js';
 import { EOPNOTSUPP } from '../../sys/errno.js';
 import { tryLock } from '../../sys/lock.js';
 import { lifeOf, markOf } from '../../sys/proc/process-mark.js';
-import { readRootfsDocument } from '../document.js';
+import { readRootfsDocument } from '../settings/document.js';
 import { checkSame, notesFile, notesOf, refused, wayBack, writeNotes } from './layer-notes.js';
 import type { View } from './view.js';
 

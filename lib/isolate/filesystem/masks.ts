@@ -4,7 +4,7 @@
  */
 import { MOUNT_ATTR } from '../../sys/constants.js';
 import { Result } from '../../sys/native-code/program.js';
-import type { PlanStep } from '../step.js';
+import type { PlanStep } from '../child/step.js';
 import { attach, copyOfTree, newFileSystem, openOwn, plainAttributes } from './mounts.js';
 
 /** Hidden. Source: moby, oci/defaults.go, MaskedPaths; whether each is a file or a directory is the kernel's. */

@@ -32,7 +32,7 @@ import {
 import { EAGAIN } from '../../sys/errno.js';
 import { compare, Result, returned } from '../../sys/native-code/program.js';
 import type { Path } from '../../sys/syscall.js';
-import { type Hint, type PlanStep, type StepOptions, step } from '../step.js';
+import { type Hint, type PlanStep, type StepOptions, step } from '../child/step.js';
 
 const { NOSUID, NODEV, NOEXEC } = MOUNT_ATTR;
 /** Attributes of every mount in the container that needs neither programs nor devices. */

@@ -17,7 +17,7 @@ import { AT, MNT, MOUNT_ATTR, MS, O, STATX, structStatx } from '../../sys/consta
 import { EBUSY } from '../../sys/errno.js';
 import { Block, compare, Result } from '../../sys/native-code/program.js';
 import { mountPaths } from '../../sys/proc/mountinfo.js';
-import { type Hint, type PlanStep, step } from '../step.js';
+import { type Hint, type PlanStep, step } from '../child/step.js';
 import type { Layer } from './layer.js';
 import { attach, copyOfTree, newFileSystem, plainAttributes, setAttributes, target } from './mounts.js';
 

@@ -1,8 +1,8 @@
 /** /proc, /sys and /sys/fs/cgroup. */
 import { AT, MOUNT_ATTR } from '../../sys/constants.js';
 import { Result } from '../../sys/native-code/program.js';
-import type { Host } from '../host.js';
-import type { PlanStep } from '../step.js';
+import type { PlanStep } from '../child/step.js';
+import type { Host } from '../plan/host.js';
 import { copyOfTree, mountAt, mountOnOwn, newFileSystem, plainAttributes, setAttributes } from './mounts.js';
 
 export interface SystemOptions {

@@ -5,7 +5,7 @@ import { Status } from '../../base/status.js';
 import { AT, MOUNT_ATTR } from '../../sys/constants.js';
 import type { Result } from '../../sys/native-code/program.js';
 import type { IdMaps } from '../../sys/userns.js';
-import type { PlanStep } from '../step.js';
+import type { PlanStep } from '../child/step.js';
 import { ownerInside } from '../user/userns.js';
 import { nodeAttributes } from './devices.js';
 import { copyOfTree, mountAt, newFileSystem, type TargetKind, type Tree, target } from './mounts.js';

@@ -2,8 +2,8 @@
 import { release } from 'node:os';
 import { version } from '../../pipe/command.js';
 import { capabilities } from '../../sys/constants.js';
-import { readText } from '../files.js';
-import type { Settings } from '../settings.js';
+import { readText } from '../settings/files.js';
+import type { Settings } from '../settings/settings.js';
 import type { Filter, ProfileSource } from './filter.js';
 import type { Target } from './profile.js';
 import type { Report } from './report.js';

@@ -3,8 +3,8 @@ import { seccomp } from '../../sys/calls.js';
 import { SECCOMP } from '../../sys/constants.js';
 import type { ControlFds } from '../../sys/control.js';
 import { Block } from '../../sys/native-code/program.js';
-import { gateSteps } from '../control.js';
-import { type PlanStep, step } from '../step.js';
+import { gateSteps } from '../child/gates.js';
+import { type PlanStep, step } from '../child/step.js';
 import type { Filter } from './filter.js';
 
 /** struct sock_fprog: the number of instructions in 16 bits, and at offset 8 where they are. */

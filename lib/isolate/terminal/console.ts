@@ -3,8 +3,8 @@ import { dup3, fchown, ioctl, ioctlMemory, openat, sendmsg } from '../../sys/cal
 import { O, SCM_RIGHTS, SOL_SOCKET, TIO } from '../../sys/constants.js';
 import type { ControlFds } from '../../sys/control.js';
 import { Block, Result } from '../../sys/native-code/program.js';
+import { type PlanStep, step } from '../child/step.js';
 import { attach, copyOfTree, target } from '../filesystem/mounts.js';
-import { type PlanStep, step } from '../step.js';
 
 export interface ConsoleOptions {
   /** `struct winsize` of the terminal outside. */

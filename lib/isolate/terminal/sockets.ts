@@ -10,7 +10,7 @@
 import { trace } from '../../base/trace.js';
 import { dup3, fchown, fcntl, getsockopt, pipe2 } from '../../sys/calls.js';
 import { F, O, SO_TYPE, SOCK, SOL_SOCKET } from '../../sys/constants.js';
-import { type PlanStep, step } from '../step.js';
+import { type PlanStep, step } from '../child/step.js';
 import { nameOf, type Stdio } from './stdio.js';
 
 /** A pipe in the place of a socket. */

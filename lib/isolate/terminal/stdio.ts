@@ -18,7 +18,7 @@ import { dup3, fchmod, fcntl, openat2, openHow } from '../../sys/calls.js';
 import { F, O, RESOLVE } from '../../sys/constants.js';
 import { deviceNumber } from '../../sys/device-number.js';
 import { Result } from '../../sys/native-code/program.js';
-import { type PlanStep, step } from '../step.js';
+import { type PlanStep, step } from '../child/step.js';
 
 /** Of each of the descriptors 0, 1 and 2, in this order. */
 export type Stdio = readonly [Stats, Stats, Stats];

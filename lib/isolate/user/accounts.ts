@@ -8,9 +8,9 @@ import { O, RESOLVE } from '../../sys/constants.js';
 import { EACCES } from '../../sys/errno.js';
 import { openIn } from '../../sys/open-in.js';
 import { isErrno } from '../../sys/syscall.js';
-import { whatRootIs } from '../document.js';
 import { placeInside } from '../filesystem/places.js';
 import { sideOf, type View } from '../filesystem/view.js';
+import { whatRootIs } from '../settings/document.js';
 import type { AccountFiles } from './identity.js';
 
 /** Ample: 10,000 users have 0.6 MB. A larger file is no account file. */

@@ -4,7 +4,7 @@ import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { capset, prctl } from '../../sys/calls.js';
 import { capabilities, PR } from '../../sys/constants.js';
-import { type PlanStep, step } from '../step.js';
+import { type PlanStep, step } from '../child/step.js';
 
 /** What root in a container has by default, as in docker. Source: moby, oci/caps/defaults.go. */
 export const defaultCapabilities: readonly string[] = [

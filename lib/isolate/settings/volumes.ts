@@ -4,8 +4,8 @@ import { posix, resolve } from 'node:path';
 import { Failure, failureOf } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { MOUNT_ATTR } from '../../sys/constants.js';
-import { parseSize } from '../limits/limits.js';
-import type { BindVolume, TmpfsVolume, Volume } from './volumes.js';
+import type { BindVolume, TmpfsVolume, Volume } from '../filesystem/volumes.js';
+import { parseSize } from './limits.js';
 
 /** `-v SOURCE:TARGET[:ro|rw]`. Source: docker's `--volume`, without named volumes, which need a daemon's store. */
 export function volumeOf(text: string): BindVolume {

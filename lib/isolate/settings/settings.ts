@@ -1,22 +1,22 @@
 /** What the container is to be like: the defaults of the image, replaced by flags of the command line. */
 import { posix, resolve } from 'node:path';
-import { Failure } from '../base/failure.js';
-import type { RunConfig } from '../base/oci.js';
-import { Status } from '../base/status.js';
-import { exactValue } from '../pipe/utf8.js';
-import type { Path } from '../sys/syscall.js';
+import { Failure } from '../../base/failure.js';
+import type { RunConfig } from '../../base/oci.js';
+import { Status } from '../../base/status.js';
+import { exactValue } from '../../pipe/utf8.js';
+import type { Path } from '../../sys/syscall.js';
+import { parseSysctl, type Sysctl } from '../filesystem/sysctl.js';
+import type { Volume } from '../filesystem/volumes.js';
+import type { UserNamespace } from '../user/userns.js';
 import type { Caller } from './caller.js';
+import { devicesOf } from './devices.js';
 import { networks } from './docker-flags.js';
 import { readText } from './files.js';
-import { devicesOf } from './filesystem/host-devices.js';
-import { mountOf, tmpfsOf, volumeOf } from './filesystem/volume-flags.js';
-import type { Volume } from './filesystem/volumes.js';
 import type { IsolateFlags } from './flags.js';
-import { type Limits, parseLimits, parseSize, parseUlimit, type ResourceLimit } from './limits/limits.js';
-import { parseSysctl, type Sysctl } from './limits/sysctl.js';
+import { type Limits, parseLimits, parseSize, parseUlimit, type ResourceLimit } from './limits.js';
 import { type Names, namesOf } from './names.js';
 import { securityOf } from './security-opt.js';
-import type { UserNamespace } from './user/userns.js';
+import { mountOf, tmpfsOf, volumeOf } from './volumes.js';
 
 export interface Settings {
   /** Real path of the root filesystem. */

@@ -1,5 +1,5 @@
 /** The flags of md-isolate. settings.ts says what they make of a container; cmd/md-run repeats their names. */
-import type { Flags, FlagValues } from '../pipe/flags.js';
+import type { Flags, FlagValues } from '../../pipe/flags.js';
 
 export const isolateFlags = {
   env: { kind: 'list', alias: 'e', value: 'NAME[=VALUE]', help: "set a variable, or pass on the caller's" },

@@ -1,8 +1,8 @@
 /**
  * How names are resolved in the container: its /etc/hosts and /etc/resolv.conf are the host's with changes by flags.
  */
-import { Failure } from '../base/failure.js';
-import { Status } from '../base/status.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import type { IsolateFlags } from './flags.js';
 
 export type NameFlags = Pick<IsolateFlags, 'add-host' | 'dns' | 'dns-search' | 'dns-option'>;

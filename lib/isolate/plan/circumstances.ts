@@ -1,27 +1,27 @@
 /** What a container depends on besides its settings, found out before the plan is made. */
 import { release } from 'node:os';
-import { Failure } from '../base/failure.js';
-import { Status } from '../base/status.js';
-import { tracing, warn } from '../base/trace.js';
-import type { ControlFds } from '../sys/control.js';
-import { isAtLeast, kernelVersion } from '../sys/kernel-version.js';
-import type { Stub } from '../sys/native-code/stub.js';
-import { type IdMaps, inUserNamespace, isMapped } from '../sys/userns.js';
-import { bindsDevices } from './filesystem/devices.js';
-import type { Layer } from './filesystem/layer.js';
-import { missing, placed } from './filesystem/volumes.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
+import { tracing, warn } from '../../base/trace.js';
+import type { ControlFds } from '../../sys/control.js';
+import { isAtLeast, kernelVersion } from '../../sys/kernel-version.js';
+import type { Stub } from '../../sys/native-code/stub.js';
+import { type IdMaps, inUserNamespace, isMapped } from '../../sys/userns.js';
+import { bindsDevices } from '../filesystem/devices.js';
+import type { Layer } from '../filesystem/layer.js';
+import { networkSysctls } from '../filesystem/sysctl.js';
+import { missing, placed } from '../filesystem/volumes.js';
+import { chooseFilter } from '../seccomp/choose.js';
+import type { Report } from '../seccomp/report.js';
+import type { Settings } from '../settings/settings.js';
+import { outputPipes } from '../terminal/sockets.js';
+import { nullDevices, refuseDirectories, statStdio, stdioPipes } from '../terminal/stdio.js';
+import { readAccountFiles } from '../user/accounts.js';
+import { chooseCapabilities, missingCapabilities } from '../user/capabilities.js';
+import { hasNames, type Identity, identify } from '../user/identity.js';
+import { chooseMaps, hasGroups, ttyGroup } from '../user/userns.js';
 import { checkDevices, checkSys, type Host, heatCounters, mountsInSys, probeHost } from './host.js';
-import { networkSysctls } from './limits/sysctl.js';
 import type { Circumstances } from './plan.js';
-import { chooseFilter } from './seccomp/choose.js';
-import type { Report } from './seccomp/report.js';
-import type { Settings } from './settings.js';
-import { outputPipes } from './terminal/sockets.js';
-import { nullDevices, refuseDirectories, statStdio, stdioPipes } from './terminal/stdio.js';
-import { readAccountFiles } from './user/accounts.js';
-import { chooseCapabilities, missingCapabilities } from './user/capabilities.js';
-import { hasNames, type Identity, identify } from './user/identity.js';
-import { chooseMaps, hasGroups, ttyGroup } from './user/userns.js';
 
 export interface Findings {
   /** What the plan depends on. */
@@ -75,7 +75,7 @@ export async function findCircumstances(
     layer,
     stub: stub.steps,
     showing: tracing(),
-    windowSize: settings.terminal ? (await import('./terminal/outer.js')).windowSize() : undefined,
+    windowSize: settings.terminal ? (await import('../terminal/outer.js')).windowSize() : undefined,
     stdio: identity.uid === 0 || settings.terminal ? [] : stdioPipes(stdio),
     outputs: settings.terminal ? [] : outputPipes(stdio),
     nulls: nullDevices(stdio),
@@ -124,5 +124,5 @@ function groupsFor({ groups }: Settings, maps: IdMaps | undefined): string[] {
 
 async function detachKeysOf({ terminal, detachKeys }: Settings): Promise<Buffer | undefined> {
   if (!terminal && detachKeys === undefined) return undefined;
-  return (await import('./terminal/keys.js')).parseDetachKeys(detachKeys);
+  return (await import('../terminal/keys.js')).parseDetachKeys(detachKeys);
 }

@@ -5,7 +5,7 @@ import { Status } from '../../base/status.js';
 import { close, openat2, openHow, write } from '../../sys/calls.js';
 import { O, RESOLVE } from '../../sys/constants.js';
 import { Block, Result } from '../../sys/native-code/program.js';
-import { type PlanStep, step } from '../step.js';
+import { type PlanStep, step } from '../child/step.js';
 
 export interface Sysctl {
   /** Below /proc/sys. */

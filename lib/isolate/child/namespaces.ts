@@ -1,8 +1,8 @@
 /** Namespaces, and the first steps inside them: session, keyring, host name, loopback. */
-import { close, ioctlInterface, keyctl, prctl, sethostname, setsid, socket, umask, unshare } from '../sys/calls.js';
-import { AF, CLONE, KEYCTL, PR, SIOC, SOCK } from '../sys/constants.js';
-import { EDQUOT } from '../sys/errno.js';
-import { compare, Result, returned } from '../sys/native-code/program.js';
+import { close, ioctlInterface, keyctl, prctl, sethostname, setsid, socket, umask, unshare } from '../../sys/calls.js';
+import { AF, CLONE, KEYCTL, PR, SIOC, SOCK } from '../../sys/constants.js';
+import { EDQUOT } from '../../sys/errno.js';
+import { compare, Result, returned } from '../../sys/native-code/program.js';
 import { type PlanStep, type StepOptions, step } from './step.js';
 
 /**

@@ -2,7 +2,7 @@
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { RLIMIT } from '../../sys/constants.js';
-import type { IsolateFlags } from '../flags.js';
+import type { IsolateFlags } from './flags.js';
 
 export type LimitFlags = Pick<IsolateFlags, 'memory' | 'cpus' | 'pids-limit' | 'cpuset-cpus'>;
 

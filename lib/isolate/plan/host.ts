@@ -1,16 +1,16 @@
 /** What this host offers. It is found out before the plan is made, so that the plan is a function of it. */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { Failure, failingAs } from '../base/failure.js';
-import { Status } from '../base/status.js';
-import { deviceNumber } from '../sys/device-number.js';
-import { mountPaths } from '../sys/proc/mountinfo.js';
-import { ownStatus, statusBits } from '../sys/proc/proc-status.js';
-import { whatRootIs } from './document.js';
-import { type HostDevice, devices as ownDevices } from './filesystem/devices.js';
-import { deviceNodes } from './filesystem/host-devices.js';
-import { maskedPaths, readOnlyPaths } from './filesystem/masks.js';
-import { placeOfFile } from './filesystem/places.js';
-import type { View } from './filesystem/view.js';
+import { Failure, failingAs } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
+import { deviceNumber } from '../../sys/device-number.js';
+import { mountPaths } from '../../sys/proc/mountinfo.js';
+import { ownStatus, statusBits } from '../../sys/proc/proc-status.js';
+import { type HostDevice, devices as ownDevices } from '../filesystem/devices.js';
+import { maskedPaths, readOnlyPaths } from '../filesystem/masks.js';
+import { placeOfFile } from '../filesystem/places.js';
+import type { View } from '../filesystem/view.js';
+import { deviceNodes } from '../settings/devices.js';
+import { whatRootIs } from '../settings/document.js';
 
 export interface Host {
   /** The last capability that the kernel knows. */

@@ -7,10 +7,10 @@ import { dirname, join } from 'node:path';
 import { errnoName, Failure, ignoring } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { lgetxattr } from '../../sys/calls.js';
-import { attempt, put, read, words } from './cgroup-files.js';
-import type { Hierarchy } from './cgroup-host.js';
-import { ownName, parentName } from './cgroup-removal.js';
-import type { CgroupWrite } from './limits.js';
+import type { CgroupWrite } from '../settings/limits.js';
+import { attempt, put, read, words } from './files.js';
+import type { Hierarchy } from './hierarchies.js';
+import { ownName, parentName } from './removal.js';
 
 export interface Parent {
   directory: string;

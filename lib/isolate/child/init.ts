@@ -9,12 +9,12 @@
  *
  * Sources: pid_namespaces(7), credentials(7), wait(2), PR_SET_DUMPABLE(2const).
  */
-import { clone, close_range, exit_group, kill, prctl, rt_sigtimedwait, setsid, wait4 } from '../sys/calls.js';
-import { CLONE, PR, SIGCHLD, W } from '../sys/constants.js';
-import { EAGAIN, EINTR, EPERM } from '../sys/errno.js';
-import { Block, compare, Result, returned } from '../sys/native-code/program.js';
+import { clone, close_range, exit_group, kill, prctl, rt_sigtimedwait, setsid, wait4 } from '../../sys/calls.js';
+import { CLONE, PR, SIGCHLD, W } from '../../sys/constants.js';
+import { EAGAIN, EINTR, EPERM } from '../../sys/errno.js';
+import { Block, compare, Result, returned } from '../../sys/native-code/program.js';
+import { controllingStep } from '../terminal/console.js';
 import { type PlanStep, step } from './step.js';
-import { controllingStep } from './terminal/console.js';
 
 export interface Init {
   /** Process 1 starts its child here. The steps after these are the child's, which becomes the command. */

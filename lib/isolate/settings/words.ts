@@ -1,10 +1,10 @@
 /** The words of the command line as bytes: a file name, for example, need not be UTF-8. Source: proc_pid_cmdline(5). */
 import { isUtf8 } from 'node:buffer';
-import { Failure } from '../base/failure.js';
-import { Status } from '../base/status.js';
-import { replacement } from '../pipe/utf8.js';
-import { ownStrings } from '../sys/proc/proc-status.js';
-import type { Path } from '../sys/syscall.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
+import { replacement } from '../../pipe/utf8.js';
+import { ownStrings } from '../../sys/proc/proc-status.js';
+import type { Path } from '../../sys/syscall.js';
 
 /**
  * The last `count` words of the command line, which are the container's command. Node made `argv` of all words; those

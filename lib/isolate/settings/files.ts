@@ -1,8 +1,8 @@
 /** Reading files whole: those beside a tree, which a stranger may have made, and those that flags name. */
 import { isUtf8 } from 'node:buffer';
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
-import { Failure, failingAs } from '../base/failure.js';
-import { Status } from '../base/status.js';
+import { Failure, failingAs } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 
 /**
  * Reads a regular file, which messages call `name`. Anything else is refused: opening a FIFO, for example, would wait

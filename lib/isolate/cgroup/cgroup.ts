@@ -10,11 +10,11 @@ import { dirname, join } from 'node:path';
 import { errnoName, Failure, failingAs, failureOf, ignoring } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { trace, warn } from '../../base/trace.js';
-import { attempt, put, read } from './cgroup-files.js';
-import { type CgroupHost, cgroupHost, type Hierarchy } from './cgroup-host.js';
-import { enable, parentFor } from './cgroup-parent.js';
-import { ownName, removeCgroup, sweep } from './cgroup-removal.js';
-import { type CgroupWrite, cgroupWrites, type Limits } from './limits.js';
+import { type CgroupWrite, cgroupWrites, type Limits } from '../settings/limits.js';
+import { attempt, put, read } from './files.js';
+import { type CgroupHost, cgroupHost, type Hierarchy } from './hierarchies.js';
+import { enable, parentFor } from './parent.js';
+import { ownName, removeCgroup, sweep } from './removal.js';
 
 export interface Cgroup {
   /** Moves a process into it. The process must not have started others yet. */

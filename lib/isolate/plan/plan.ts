@@ -2,12 +2,11 @@
  * The plan: every system call between clone(2) and execve(2), in order, each with its reason. It is a pure function of
  * the settings and of what was found out before; nothing is done here.
  */
-import { CLONE } from '../sys/constants.js';
-import type { ControlFds } from '../sys/control.js';
-import type { Result } from '../sys/native-code/program.js';
-import type { StubSteps } from '../sys/native-code/stub.js';
-import type { IdMap, IdMaps } from '../sys/userns.js';
-import { aliveSteps, controlSteps, gateSteps } from './control.js';
+import { CLONE } from '../../sys/constants.js';
+import type { ControlFds } from '../../sys/control.js';
+import type { Result } from '../../sys/native-code/program.js';
+import type { StubSteps } from '../../sys/native-code/stub.js';
+import type { IdMap, IdMaps } from '../../sys/userns.js';
 import {
   calledOffSteps,
   changeSteps,
@@ -18,11 +17,22 @@ import {
   limitSteps,
   restoreSteps,
   signalStep,
-} from './exec.js';
-import { deviceSteps } from './filesystem/devices.js';
-import { fileSteps } from './filesystem/etc-files.js';
-import type { Layer } from './filesystem/layer.js';
-import { maskSteps } from './filesystem/masks.js';
+} from '../child/exec.js';
+import { aliveSteps, controlSteps, gateSteps } from '../child/gates.js';
+import { type Init, initSteps } from '../child/init.js';
+import {
+  beginningSteps,
+  cgroupNamespaceStep,
+  hostnameStep,
+  loopbackSteps,
+  namespacesOf,
+  noNewPrivilegesStep,
+} from '../child/namespaces.js';
+import type { PlanStep } from '../child/step.js';
+import { deviceSteps } from '../filesystem/devices.js';
+import { fileSteps } from '../filesystem/etc-files.js';
+import type { Layer } from '../filesystem/layer.js';
+import { maskSteps } from '../filesystem/masks.js';
 import {
   enterSteps,
   layerSteps,
@@ -34,31 +44,21 @@ import {
   rootSteps,
   workingDirectory,
   workshopSteps,
-} from './filesystem/root.js';
-import { procAndSys } from './filesystem/system.js';
-import { directorySteps, type Volume, volumeSteps, volumeTrees } from './filesystem/volumes.js';
+} from '../filesystem/root.js';
+import { type Sysctl, sysctlSteps } from '../filesystem/sysctl.js';
+import { procAndSys } from '../filesystem/system.js';
+import { directorySteps, type Volume, volumeSteps, volumeTrees } from '../filesystem/volumes.js';
+import type { Filter } from '../seccomp/filter.js';
+import { filterStep, reportingSteps } from '../seccomp/steps.js';
+import type { Settings } from '../settings/settings.js';
+import { consoleSteps } from '../terminal/console.js';
+import { type OutputPipe, ownerSteps, pipeSteps } from '../terminal/sockets.js';
+import { nullSteps, type StdioPipe, stdioSteps } from '../terminal/stdio.js';
+import { boundingSteps, capabilityStep } from '../user/capabilities.js';
+import { identitySteps } from '../user/change-user.js';
+import type { Identity } from '../user/identity.js';
+import { ownerInside } from '../user/userns.js';
 import type { Host } from './host.js';
-import { type Init, initSteps } from './init.js';
-import { type Sysctl, sysctlSteps } from './limits/sysctl.js';
-import {
-  beginningSteps,
-  cgroupNamespaceStep,
-  hostnameStep,
-  loopbackSteps,
-  namespacesOf,
-  noNewPrivilegesStep,
-} from './namespaces.js';
-import type { Filter } from './seccomp/filter.js';
-import { filterStep, reportingSteps } from './seccomp/steps.js';
-import type { Settings } from './settings.js';
-import type { PlanStep } from './step.js';
-import { consoleSteps } from './terminal/console.js';
-import { type OutputPipe, ownerSteps, pipeSteps } from './terminal/sockets.js';
-import { nullSteps, type StdioPipe, stdioSteps } from './terminal/stdio.js';
-import { boundingSteps, capabilityStep } from './user/capabilities.js';
-import { identitySteps } from './user/change-user.js';
-import type { Identity } from './user/identity.js';
-import { ownerInside } from './user/userns.js';
 
 /** What has been found out, decided and opened for this container. */
 export interface Circumstances {

@@ -4,8 +4,8 @@ import { dirname, join } from 'node:path';
 import { errnoName, hasErrno, ignoring } from '../../base/failure.js';
 import { pause } from '../../base/pause.js';
 import { statFields } from '../../sys/proc/proc-status.js';
-import { list } from './cgroup-files.js';
-import { removeCgroupTree } from './cgroup-tree.js';
+import { list } from './files.js';
+import { removeCgroupTree } from './tree.js';
 
 /** Where the cgroups of this program are, at the top of a hierarchy. */
 export const parentName = 'md';

@@ -2,8 +2,8 @@
  * The steps around the two changes of program: from a copy of Node to the stub of sys/stub.ts, and in the end to the
  * command.
  */
-import { Failure } from '../base/failure.js';
-import { Status } from '../base/status.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import {
   close_range,
   execve,
@@ -15,15 +15,15 @@ import {
   rt_sigprocmask,
   rt_sigtimedwait,
   umask,
-} from '../sys/calls.js';
-import { CLOSE_RANGE, F, PR, RLIMIT, SIG, SIGKILL } from '../sys/constants.js';
-import type { ControlFds } from '../sys/control.js';
-import { EACCES, ENOENT, ENOTDIR } from '../sys/errno.js';
-import { Block, compare, pointerArray, Result, returned } from '../sys/native-code/program.js';
-import type { StubSteps } from '../sys/native-code/stub.js';
-import type { Path } from '../sys/syscall.js';
-import type { Host } from './host.js';
-import type { ResourceLimit } from './limits/limits.js';
+} from '../../sys/calls.js';
+import { CLOSE_RANGE, F, PR, RLIMIT, SIG, SIGKILL } from '../../sys/constants.js';
+import type { ControlFds } from '../../sys/control.js';
+import { EACCES, ENOENT, ENOTDIR } from '../../sys/errno.js';
+import { Block, compare, pointerArray, Result, returned } from '../../sys/native-code/program.js';
+import type { StubSteps } from '../../sys/native-code/stub.js';
+import type { Path } from '../../sys/syscall.js';
+import type { Host } from '../plan/host.js';
+import type { ResourceLimit } from '../settings/limits.js';
 import { type PlanStep, step } from './step.js';
 
 /**

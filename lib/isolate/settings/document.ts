@@ -1,10 +1,10 @@
 /** `DIR.json`: what md-unpack knew of the image, kept beside the tree. */
 import { constants, lstatSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { asJson } from '../base/check.js';
-import { failureOf, hasErrno } from '../base/failure.js';
-import { asRootfsDocument, type RootfsDocument } from '../pipe/document.js';
-import { interimDocument, isBelievable } from '../pipe/interim.js';
+import { asJson } from '../../base/check.js';
+import { failureOf, hasErrno } from '../../base/failure.js';
+import { asRootfsDocument, type RootfsDocument } from '../../pipe/document.js';
+import { interimDocument, isBelievable } from '../../pipe/interim.js';
 import { readRegular } from './files.js';
 
 /** What DIR is: a hint for somebody who has named something else. */

@@ -1,9 +1,9 @@
 /** Device nodes of the host: all of them for `--privileged`, those that `--device` names otherwise. */
 import { readdirSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import type { HostDevice } from './devices.js';
-import { inside, onHost, usage } from './volume-flags.js';
-import type { BindVolume } from './volumes.js';
+import type { HostDevice } from '../filesystem/devices.js';
+import type { BindVolume } from '../filesystem/volumes.js';
+import { inside, onHost, usage } from './volumes.js';
 
 /** All character and block devices below a directory of the host; terminals and what is mounted there are left out. */
 export function deviceNodes(directory: string, below = ''): HostDevice[] {

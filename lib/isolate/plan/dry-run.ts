@@ -1,8 +1,8 @@
 /** `--dry-run`: the plan as JSON lines, one for each system call. */
-import type { JsonObject } from '../base/check.js';
-import { type Step, showClone, showStep } from '../sys/native-code/program.js';
+import type { JsonObject } from '../../base/check.js';
+import { type Step, showClone, showStep } from '../../sys/native-code/program.js';
+import { manPageOf } from '../child/step.js';
 import { cloneReason, type Plan } from './plan.js';
-import { manPageOf } from './step.js';
 
 /** The lines. `<NAME>` in a call stands for what an earlier step returns. */
 export function describePlan({ cloneFlags, steps }: Plan): JsonObject[] {

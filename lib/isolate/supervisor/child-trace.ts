@@ -1,11 +1,11 @@
 /** `-x` for the container's first process: its steps, read from the memory that it shares with the supervisor. */
-import { trace } from '../base/trace.js';
-import type { Control } from '../sys/control.js';
-import type { Program } from '../sys/native-code/program.js';
-import { formatResult } from '../sys/syscall.js';
-import type { Plan } from './plan.js';
-import type { Report } from './seccomp/report.js';
-import type { PlanStep } from './step.js';
+import { trace } from '../../base/trace.js';
+import type { Control } from '../../sys/control.js';
+import type { Program } from '../../sys/native-code/program.js';
+import { formatResult } from '../../sys/syscall.js';
+import type { PlanStep } from '../child/step.js';
+import type { Plan } from '../plan/plan.js';
+import type { Report } from '../seccomp/report.js';
 
 /**
  * Shows the steps that the child has made, once it has come to its last gate or has ended. It waits there, so that

@@ -1,6 +1,6 @@
 /** `--security-opt`, as docker and podman have it, for command lines that were written for them. */
-import { Failure } from '../base/failure.js';
-import { Status } from '../base/status.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 
 export interface SecurityOptions {
   noNewPrivileges: boolean;

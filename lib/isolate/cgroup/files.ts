@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { errnoName, errnoText, Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { trace } from '../../base/trace.js';
-import type { CgroupWrite } from './limits.js';
+import type { CgroupWrite } from '../settings/limits.js';
 
 export function list(directory: string): string[] {
   try {
