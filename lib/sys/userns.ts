@@ -236,3 +236,16 @@ export function ownMap(kind: 'uid' | 'gid'): IdMap {
 export function isMapped(map: IdMap, id: number): boolean {
   return map.some(([inside, , count]) => id >= inside && id < inside + count);
 }
+
+/** A directory with its owner as seen inside. An owner that is not mapped has no id there, and is replaced by root. */
+export function ownerInside<Directory extends { uid: number; gid: number }>(
+  directory: Directory,
+  maps: IdMaps | undefined,
+): Directory {
+  if (!maps) return directory;
+  const map = (id: number, lines: IdMaps['uid']) => {
+    const line = lines.find(([, outside, count]) => id >= outside && id < outside + count);
+    return line ? id - line[1] + line[0] : 0;
+  };
+  return { ...directory, uid: map(directory.uid, maps.uid), gid: map(directory.gid, maps.gid) };
+}

@@ -1,7 +1,9 @@
 /** /etc/hosts and /etc/resolv.conf of a container, and --security-opt: pure functions of flags. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { hostsFile, type NameFlags, namesOf, resolverFile } from '../../lib/isolate/settings/names.js';
+import { hostsFile, resolverFile } from '../../lib/isolate/filesystem/etc-files.js';
+import { type NameFlags, namesOf } from '../../lib/isolate/settings/names.js';
 import { securityOf } from '../../lib/isolate/settings/security-opt.js';
 
 function names(flags: Partial<NameFlags>, network: 'host' | 'none' = 'host') {

@@ -11,10 +11,10 @@ import {
   missingCapabilities,
 } from '../../lib/isolate/user/capabilities.js';
 import { identify } from '../../lib/isolate/user/identity.js';
-import { chooseMaps, ownerInside, ttyGroup } from '../../lib/isolate/user/userns.js';
+import { chooseMaps, ttyGroup } from '../../lib/isolate/user/userns.js';
 import { policyHint } from '../../lib/sys/refusals/confinement.js';
 import { refusal } from '../../lib/sys/refusals/refusals.js';
-import type { IdMaps } from '../../lib/sys/userns.js';
+import { type IdMaps, ownerInside } from '../../lib/sys/userns.js';
 import { failure } from '../support/failure.js';
 import { renameWithoutEnd } from '../support/renaming.js';
 import { needsRoot, run, scratch } from '../support/run.js';

@@ -1,13 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { cgroupHost } from '../../lib/isolate/cgroup/hierarchies.js';
-import {
-  cgroupWrites,
-  type LimitFlags,
-  parseLimits,
-  parseSize,
-  parseUlimit,
-} from '../../lib/isolate/settings/limits.js';
+import { cgroupWrites } from '../../lib/isolate/cgroup/writes.js';
+import { type LimitFlags, parseLimits, parseSize, parseUlimit } from '../../lib/isolate/settings/limits.js';
 import { failure } from '../support/failure.js';
 
 const none: LimitFlags = { memory: undefined, cpus: undefined, 'pids-limit': undefined, 'cpuset-cpus': undefined };

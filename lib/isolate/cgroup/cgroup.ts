@@ -5,16 +5,18 @@
  * As root the cgroups are `md/md-PID-STARTTIME` at the top of a hierarchy, as docker has its own below `docker`. An
  * ordinary user gets one below the own cgroup or one above it, where the system has delegated that (cgroup v2 only).
  */
+
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoName, Failure, failingAs, failureOf, ignoring } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { trace, warn } from '../../base/trace.js';
-import { type CgroupWrite, cgroupWrites, type Limits } from '../settings/limits.js';
+import type { Limits } from '../settings/limits.js';
 import { attempt, put, read } from './files.js';
 import { type CgroupHost, cgroupHost, type Hierarchy } from './hierarchies.js';
 import { enable, parentFor } from './parent.js';
 import { ownName, removeCgroup, sweep } from './removal.js';
+import { type CgroupWrite, cgroupWrites } from './writes.js';
 
 export interface Cgroup {
   /** Moves a process into it. The process must not have started others yet. */

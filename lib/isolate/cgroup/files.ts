@@ -1,10 +1,11 @@
 /** Reading and writing the files of cgroups, and what it means when that fails. */
+
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoName, errnoText, Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { trace } from '../../base/trace.js';
-import type { CgroupWrite } from '../settings/limits.js';
+import type { CgroupWrite } from './writes.js';
 
 export function list(directory: string): string[] {
   try {

@@ -2,15 +2,16 @@
  * Finds the cgroup below which a container's own is made: one that is delegated to the user; for root that of a unit
  * with Delegate=yes, otherwise at the top.
  */
+
 import { accessSync, constants, existsSync, mkdirSync, rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoName, Failure, ignoring } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { lgetxattr } from '../../sys/calls.js';
-import type { CgroupWrite } from '../settings/limits.js';
 import { attempt, put, read, words } from './files.js';
 import type { Hierarchy } from './hierarchies.js';
 import { ownName, parentName } from './removal.js';
+import type { CgroupWrite } from './writes.js';
 
 export interface Parent {
   directory: string;

@@ -1,6 +1,5 @@
 /**
- * The steps around the two changes of program: from a copy of Node to the stub of sys/stub.ts, and in the end to the
- * command.
+ * The steps around the two changes of program: from a copy of Node to the stub (stub.ts), and in the end to the command.
  */
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
@@ -22,7 +21,6 @@ import { EACCES, ENOENT, ENOTDIR } from '../../sys/errno.js';
 import { Block, compare, pointerArray, Result, returned } from '../../sys/native-code/program.js';
 import type { StubSteps } from '../../sys/native-code/stub.js';
 import type { Path } from '../../sys/syscall.js';
-import type { Host } from '../plan/host.js';
 import type { ResourceLimit } from '../settings/limits.js';
 import { type PlanStep, step } from './step.js';
 
@@ -91,7 +89,7 @@ export function limitSteps(limits: readonly ResourceLimit[]): PlanStep[] {
 }
 
 /** Undoes what Node has changed in this process for its own use. */
-export function restoreSteps({ ignoredSignals }: Host, mask: number): PlanStep[] {
+export function restoreSteps(ignoredSignals: readonly number[], mask: number): PlanStep[] {
   const byDefault = Buffer.alloc(32);
   return [
     step(umask, [mask], 'The usual mask for the files that the command makes.'),
@@ -157,6 +155,8 @@ export interface ExecSteps {
   attempts: { path: string; step: PlanStep }[];
   /** Reached when all attempts failed. */
   gaveUp: PlanStep;
+  /** The command as text, for messages; empty when there is none. */
+  name: string;
 }
 
 /**
@@ -190,11 +190,10 @@ export function execSteps(argv: readonly Path[], env: readonly string[]): ExecSt
     reversed.push(attempt);
     attempts.push({ path, step: attempt });
   }
-  return { steps: reversed.reverse(), attempts: attempts.reverse(), gaveUp };
+  return { steps: reversed.reverse(), attempts: attempts.reverse(), gaveUp, name };
 }
 
-/** The name of the command as text; empty when there is none. */
-export function nameOf([name = '']: readonly Path[]): string {
+function nameOf([name = '']: readonly Path[]): string {
   return typeof name === 'string' ? name : Buffer.from(name).toString();
 }
 

@@ -13,7 +13,6 @@ import { clone, close_range, exit_group, kill, prctl, rt_sigtimedwait, setsid, w
 import { CLONE, PR, SIGCHLD, W } from '../../sys/constants.js';
 import { EAGAIN, EINTR, EPERM } from '../../sys/errno.js';
 import { Block, compare, Result, returned } from '../../sys/native-code/program.js';
-import { controllingStep } from '../terminal/console.js';
 import { type PlanStep, step } from './step.js';
 
 export interface Init {
@@ -25,8 +24,8 @@ export interface Init {
   status: Block;
 }
 
-/** The steps for `--init`. `terminal`: the terminal on descriptor 0 becomes the controlling one of the command. */
-export function initSteps({ terminal }: { terminal: boolean }): Init {
+/** The steps for `--init`. `ofCommand` are those that the command makes first, in its own session. */
+export function initSteps(ofCommand: readonly PlanStep[]): Init {
   const command = new Result('command');
   const status = new Block(new Uint8Array(8));
   const loop = loopSteps(command, status);
@@ -53,7 +52,7 @@ export function initSteps({ terminal }: { terminal: boolean }): Init {
           onError: loop[0]!,
         },
       ),
-      ...(terminal ? [controllingStep(0)] : []),
+      ...ofCommand,
     ],
     loop,
     status,

@@ -1,9 +1,14 @@
 /** The container's own /dev, with the few harmless devices that every program expects. */
+
+import { statSync } from 'node:fs';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { mkdirat, mknodat, symlinkat } from '../../sys/calls.js';
 import { AT, capabilities, MOUNT_ATTR, S } from '../../sys/constants.js';
 import { deviceNumber } from '../../sys/device-number.js';
 import type { Result } from '../../sys/native-code/program.js';
 import { type PlanStep, step } from '../child/step.js';
+import type { HostDevice } from '../settings/devices.js';
 import {
   attach,
   copyOfTree,
@@ -16,7 +21,7 @@ import {
 } from './mounts.js';
 
 /** Name, major, minor. Source: kernel, Documentation/admin-guide/devices.txt; runtime-spec, "Default Devices". */
-export const devices: readonly [name: string, major: number, minor: number][] = [
+const devices: readonly [name: string, major: number, minor: number][] = [
   ['null', 1, 3],
   ['zero', 1, 5],
   ['full', 1, 7],
@@ -44,16 +49,6 @@ export interface DeviceOptions {
   all: readonly HostDevice[] | undefined;
 }
 
-/** A device node of the host. */
-export interface HostDevice {
-  /** Below /dev. */
-  path: string;
-  /** Type and permissions. */
-  mode: number;
-  /** As stat(2) has it. */
-  device: number;
-}
-
 /**
  * Attributes for a mount of one of the host's nodes. Read-only does not keep anybody from writing to the device. It
  * keeps root of the container from changing the node's mode, owner and times, which root of the host could do.
@@ -66,6 +61,20 @@ export const nodeAttributes = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOEXEC | MOUNT_ATTR
  */
 export function bindsDevices(user: boolean, available: readonly number[]): boolean {
   return user || !available.includes(capabilities.indexOf('MKNOD'));
+}
+
+/**
+ * Throws `Failure` when the host's device nodes are not what they should be: some containers get these. A regular file at /dev/null would collect what containers throw away, and it would be what is mounted over
+ * secrets.
+ */
+export function checkDevices(): void {
+  for (const [name, major, minor] of devices) {
+    const stats = statSync(`/dev/${name}`, { throwIfNoEntry: false });
+    if (stats?.isCharacterDevice() && stats.rdev === deviceNumber(major, minor)) continue;
+    throw new Failure(Status.isolate, `/dev/${name}`, `it is not the device ${major}:${minor} on this host`, {
+      hint: `sudo rm -f /dev/${name}; sudo mknod -m 666 /dev/${name} c ${major} ${minor}`,
+    });
+  }
 }
 
 const whyNodev = 'CAP_MKNOD lets root make a node of any disk; on a mount with nodev such a node opens nothing.';

@@ -1,30 +1,53 @@
 /** /etc/hostname, /etc/hosts and /etc/resolv.conf: of the container, not of the image. */
+
 import { close, openat, write } from '../../sys/calls.js';
 import { MOUNT_ATTR, O } from '../../sys/constants.js';
 import { Block, Result } from '../../sys/native-code/program.js';
 import { type PlanStep, step } from '../child/step.js';
-import type { Host } from '../plan/host.js';
-import { hostsFile, type Names, resolverFile } from '../settings/names.js';
+import { hostText } from '../settings/files.js';
+import type { Names } from '../settings/names.js';
+import type { Settings } from '../settings/settings.js';
 import { copyOfTree, mountAt } from './mounts.js';
+import { placeOfFile } from './places.js';
+import type { View } from './view.js';
+
+export interface EtcFiles {
+  /** Text of the host's /etc/hosts and /etc/resolv.conf; empty when there is none. */
+  hosts: string;
+  resolvConf: string;
+  /** Where the files of the image really are, or would be, with its links resolved. */
+  places: { hostname: string; hosts: string; 'resolv.conf': string };
+}
+
+export function findEtcFiles(view: View): EtcFiles {
+  const place = (name: string) => placeOfFile(view, `etc/${name}`);
+  return {
+    places: { hostname: place('hostname'), hosts: place('hosts'), 'resolv.conf': place('resolv.conf') },
+    hosts: hostText('/etc/hosts'),
+    resolvConf: hostText('/etc/resolv.conf'),
+  };
+}
 
 export function fileSteps(
   workshop: Result,
   root: Result,
-  { hostname, readOnly, names }: { hostname: string; readOnly: boolean; names: Names },
-  host: Host,
+  { hostname, readOnly, names }: Settings,
+  { hosts, resolvConf, places }: EtcFiles,
 ): PlanStep[] {
-  const files: [name: string, content: string][] = [
-    ['hostname', `${hostname}\n`],
-    ['hosts', hostsFile(host.hosts, hostname, names.hosts)],
-    ['resolv.conf', resolverFile(host.resolvConf, names)],
-  ];
-  return files.flatMap(([name, content]) => {
-    const place = host.etcFiles[name] ?? `etc/${name}`;
-    const attributes = readOnly ? MOUNT_ATTR.RDONLY : 0;
-    const tree = copyOfTree({ fd: workshop, path: name }, attributes, 'A mount of this one file.');
+  const contents = {
+    hostname: `${hostname}\n`,
+    hosts: hostsFile(hosts, hostname, names.hosts),
+    'resolv.conf': resolverFile(resolvConf, names),
+  };
+  return (['hostname', 'hosts', 'resolv.conf'] as const).flatMap((name) => {
+    const tree = copyOfTree(
+      { fd: workshop, path: name },
+      readOnly ? MOUNT_ATTR.RDONLY : 0,
+      'A mount of this one file.',
+    );
     return [
-      ...fileStepsOf(workshop, name, content),
-      ...mountAt(root, place, 'file', tree, { links: 'none', why: `Where the command will find /etc/${name}.` }),
+      ...fileStepsOf(workshop, name, contents[name]),
+      ...mountAt(root, places[name], 'file', tree, { links: 'none', why: `Where the command will find /etc/${name}.` }),
     ];
   });
 }
@@ -38,4 +61,23 @@ function fileStepsOf(workshop: Result, name: string, content: string): PlanStep[
     ...(bytes.length > 0 ? [step(write, [fd, new Block(bytes), bytes.length], 'Its content.')] : []),
     step(close, [fd], 'It is written.'),
   ];
+}
+
+/** The text of /etc/hosts: the host's names, since its network is usually shared, then the container's own. */
+export function hostsFile(hosts: string, hostname: string, added: readonly string[]): string {
+  const base = hosts === '' ? '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n' : hosts;
+  return [base.replace(/\n$/, ''), `127.0.1.1\t${hostname}`, ...added, ''].join('\n');
+}
+
+/** The text of /etc/resolv.conf. `--dns-search .` means no search at all, as in docker. */
+export function resolverFile(text: string, { nameservers, search, options }: Names): string {
+  const replaced: [kind: RegExp, lines: string[], given: number][] = [
+    [/^(search|domain)\b/, search.includes('.') ? [] : [`search ${search.join(' ')}`], search.length],
+    [/^nameserver\b/, nameservers.map((server) => `nameserver ${server}`), nameservers.length],
+    [/^options\b/, [`options ${options.join(' ')}`], options.length],
+  ];
+  const inForce = replaced.filter(([, , given]) => given > 0);
+  if (inForce.length === 0) return text;
+  const kept = text.split('\n').filter((line) => line !== '' && !inForce.some(([kind]) => kind.test(line)));
+  return [...kept, ...inForce.flatMap(([, lines]) => lines), ''].join('\n');
 }

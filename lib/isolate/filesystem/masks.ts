@@ -2,29 +2,71 @@
  * Hides parts of /proc and /sys, and makes others read-only. The paths are looked up below the descriptors of the proc
  * and sysfs that this plan has mounted, so that no image can put something else in their place.
  */
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { MOUNT_ATTR } from '../../sys/constants.js';
 import { Result } from '../../sys/native-code/program.js';
+import { mountPaths } from '../../sys/proc/mountinfo.js';
 import type { PlanStep } from '../child/step.js';
 import { attach, copyOfTree, newFileSystem, openOwn, plainAttributes } from './mounts.js';
 
-/** Hidden. Source: moby, oci/defaults.go, MaskedPaths; whether each is a file or a directory is the kernel's. */
-export const maskedPaths: readonly [path: string, kind: 'file' | 'directory'][] = [
-  ['proc/acpi', 'directory'],
-  ['proc/asound', 'directory'],
-  ['proc/interrupts', 'file'],
-  ['proc/kcore', 'file'],
-  ['proc/keys', 'file'],
-  ['proc/latency_stats', 'file'],
-  ['proc/sched_debug', 'file'],
-  ['proc/scsi', 'directory'],
-  ['proc/timer_list', 'file'],
-  ['proc/timer_stats', 'file'],
-  ['sys/devices/virtual/powercap', 'directory'],
-  ['sys/firmware', 'directory'],
-];
+/** Parts of /proc and /sys, without the leading slash. */
+export interface Masks {
+  /** Seen, but not written. */
+  readOnly: readonly string[];
+  /** They read as empty. */
+  files: readonly string[];
+  directories: readonly string[];
+}
 
-/** Seen, but not written. Source: moby, oci/defaults.go, ReadonlyPaths. */
-export const readOnlyPaths: readonly string[] = ['proc/bus', 'proc/fs', 'proc/irq', 'proc/sys', 'proc/sysrq-trigger'];
+/** Source: moby, oci/defaults.go, ReadonlyPaths and MaskedPaths; what is a file or a directory is the kernel's. */
+const docker: Masks = {
+  readOnly: ['proc/bus', 'proc/fs', 'proc/irq', 'proc/sys', 'proc/sysrq-trigger'],
+  files: [
+    'proc/interrupts',
+    'proc/kcore',
+    'proc/keys',
+    'proc/latency_stats',
+    'proc/sched_debug',
+    'proc/timer_list',
+    'proc/timer_stats',
+  ],
+  directories: ['proc/acpi', 'proc/asound', 'proc/scsi', 'sys/devices/virtual/powercap', 'sys/firmware'],
+};
+
+/** What this kernel has of them. `bindSys`: the container's /sys is a copy of the host's. */
+export function findMasks(bindSys: boolean): Masks {
+  const present = (paths: readonly string[]) => paths.filter((path) => existsSync(`/${path}`));
+  return {
+    readOnly: present(docker.readOnly),
+    files: present(docker.files),
+    directories: [...present(docker.directories), ...heatCounters(), ...(bindSys ? mountsInSys() : [])],
+  };
+}
+
+/**
+ * Directories with counters of how often each processor became too hot, which reveal what other users do. Virtual
+ * machines have none. Source: moby, MaskedPaths.
+ */
+function heatCounters(): string[] {
+  const processors = 'sys/devices/system/cpu';
+  if (!existsSync(`/${processors}/cpu0/thermal_throttle`)) return [];
+  return readdirSync(`/${processors}`)
+    .map((name) => `${processors}/${name}/thermal_throttle`)
+    .filter((path) => existsSync(`/${path}`));
+}
+
+/**
+ * Directories below /sys where the host has mounted something, such as debugfs, tracefs or bpf: a copy of /sys includes
+ * these. When root of the user namespace is root outside, it may open them. The cgroups are not listed: they are always
+ * covered.
+ */
+function mountsInSys(): string[] {
+  const places = mountPaths().filter((path) => /^\/sys\/(?!fs\/cgroup(\/|$))/.test(path));
+  const within = (path: string) => places.some((other) => path.startsWith(`${other}/`));
+  return [...new Set(places)]
+    .filter((path) => !within(path) && statSync(path, { throwIfNoEntry: false })?.isDirectory())
+    .map((path) => path.slice(1));
+}
 
 /** Descriptors of what the plan has mounted. */
 export interface Mounted {
@@ -33,23 +75,16 @@ export interface Mounted {
   dev: Result;
 }
 
-/** `present` tells which of the paths this kernel has; `further` are directories that are hidden as well. */
-export function maskSteps(mounted: Mounted, present: ReadonlySet<string>, further: readonly string[]): PlanStep[] {
-  const { proc, sys } = mounted;
+export function maskSteps({ proc, sys, dev }: Mounted, { readOnly, files, directories }: Masks): PlanStep[] {
   const locate = (path: string): Place => ({
     path,
     fd: path.startsWith('proc/') ? proc : sys,
     below: path.slice(path.indexOf('/') + 1),
   });
-  const masks = maskedPaths.filter(([path]) => present.has(path));
-  const files = masks.filter(([, kind]) => kind === 'file').map(([path]) => locate(path));
-  const named = masks.filter(([, kind]) => kind === 'directory').map(([path]) => path);
-  const directories = [...named, ...further].map(locate);
-  const writable = readOnlyPaths.filter((path) => present.has(path)).map(locate);
   return [
-    ...writable.flatMap(makeReadOnly),
-    ...files.flatMap((place) => hideFile(place, mounted.dev)),
-    ...hideDirectories(directories),
+    ...readOnly.map(locate).flatMap(makeReadOnly),
+    ...files.map(locate).flatMap((place) => hideFile(place, dev)),
+    ...hideDirectories(directories.map(locate)),
   ];
 }
 

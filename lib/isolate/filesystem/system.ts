@@ -1,9 +1,30 @@
 /** /proc, /sys and /sys/fs/cgroup. */
+
+import { existsSync } from 'node:fs';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 import { AT, MOUNT_ATTR } from '../../sys/constants.js';
 import { Result } from '../../sys/native-code/program.js';
 import type { PlanStep } from '../child/step.js';
-import type { Host } from '../plan/host.js';
+import { hostText } from '../settings/files.js';
 import { copyOfTree, mountAt, mountOnOwn, newFileSystem, plainAttributes, setAttributes } from './mounts.js';
+
+/** Throws `Failure` when there is no sysfs of the host, which some containers get. */
+export function checkSys(): void {
+  if (existsSync('/sys/fs')) return;
+  throw new Failure(Status.isolate, '/sys', 'nothing is mounted there on this host', {
+    hint: 'sudo mount -t sysfs sysfs /sys, or run this as root',
+  });
+}
+
+/**
+ * The hierarchies of cgroups that this process is in: those of v1 as the options that mount(2) takes (`cpu,cpuacct`,
+ * `name=systemd`), and '' for v2. Source: cgroups(7), /proc/[pid]/cgroup.
+ */
+export function cgroupHierarchies(): string[] {
+  const lines = hostText('/proc/self/cgroup').split('\n');
+  return lines.filter((line) => line !== '').map((line) => line.split(':')[1] ?? '');
+}
 
 export interface SystemOptions {
   /** Bind the host's sysfs: a new one can only be made by the owner of the network namespace. */
@@ -14,7 +35,7 @@ export interface SystemOptions {
 
 export function procAndSys(
   root: Result,
-  host: Host,
+  hierarchies: readonly string[],
   { bindSys, writable }: SystemOptions,
 ): { steps: PlanStep[]; proc: Result; sys: Result } {
   const proc = newFileSystem(
@@ -35,7 +56,7 @@ export function procAndSys(
     steps: [
       ...mountAt(root, 'proc', 'directory', proc, links),
       ...mountAt(root, 'sys', 'directory', sys, links),
-      ...cgroupSteps(sys.fd, host, readOnly),
+      ...cgroupSteps(sys.fd, hierarchies, readOnly),
     ],
   };
 }
@@ -43,9 +64,10 @@ export function procAndSys(
 const cgroupPlace = { links: 'none' as const, why: 'The place that sysfs has for it.' };
 
 /** /sys/fs/cgroup. In the cgroup namespace each hierarchy begins at the container's own cgroup. */
-function cgroupSteps(sys: Result, { hierarchies, unified }: Host, readOnly: number): PlanStep[] {
-  if (hierarchies.length > 0) return hierarchySteps(sys, hierarchies, readOnly);
-  if (!unified) return [];
+function cgroupSteps(sys: Result, hierarchies: readonly string[], readOnly: number): PlanStep[] {
+  if (hierarchies.length === 0) return [];
+  const ofV1 = hierarchies.filter((name) => name !== '');
+  if (ofV1.length > 0) return hierarchySteps(sys, ofV1, readOnly);
   const tree = newFileSystem('cgroup2', {}, plainAttributes | readOnly, 'Programs read their own limits here.');
   return mountAt(sys, 'fs/cgroup', 'directory', tree, cgroupPlace, '/sys/fs/cgroup');
 }

@@ -1,39 +1,18 @@
 /** What the user adds to the container's tree: directories and files of the host, and temporary file systems. */
+
 import { lstatSync } from 'node:fs';
 import { Failure, failingAs } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { AT, MOUNT_ATTR } from '../../sys/constants.js';
 import type { Result } from '../../sys/native-code/program.js';
-import type { IdMaps } from '../../sys/userns.js';
+import { type IdMaps, ownerInside } from '../../sys/userns.js';
 import type { PlanStep } from '../child/step.js';
-import { ownerInside } from '../user/userns.js';
+import { usage } from '../settings/usage.js';
+import type { Volume } from '../settings/volumes.js';
 import { nodeAttributes } from './devices.js';
-import { copyOfTree, mountAt, newFileSystem, type TargetKind, type Tree, target } from './mounts.js';
+import { copyOfTree, mountAt, newFileSystem, type Tree, target } from './mounts.js';
 import { placeInside } from './places.js';
 import { sideOf, type View } from './view.js';
-
-export interface BindVolume {
-  type: 'bind';
-  /** Absolute path on the host. */
-  source: string;
-  kind: TargetKind;
-  /** Normalized path in the container, without the leading slash. */
-  target: string;
-  readOnly: boolean;
-  /** `--device`: a node that works as a device. Nodes inside other volumes do not. */
-  isDevice?: boolean;
-}
-
-export interface TmpfsVolume {
-  type: 'tmpfs';
-  target: string;
-  /** Options of tmpfs(5), over the mode and owner of the directory that the image has there. */
-  options: Record<string, string>;
-  /** MOUNT_ATTR_* */
-  attributes: number;
-}
-
-export type Volume = BindVolume | TmpfsVolume;
 
 /**
  * The volumes with their links resolved in the image. Nothing may be mounted over the root, /proc or /sys, whatever
@@ -47,11 +26,11 @@ export function placed(view: View, volumes: readonly Volume[], maps: IdMaps | un
       ? { path: volume.target, kind: undefined }
       : placeInside(view, volume.target);
     const what = `the target /${volume.target}`;
-    if (path === '') throw refused(what, 'the root itself is not a target');
-    if (/^(proc|sys)(\/|$)/.test(path)) throw refused(what, `/${path} belongs to the kernel and cannot be covered`);
+    if (path === '') throw usage(what, 'the root itself is not a target');
+    if (/^(proc|sys)(\/|$)/.test(path)) throw usage(what, `/${path} belongs to the kernel and cannot be covered`);
     const wanted = volume.type === 'bind' ? volume.kind : 'directory';
     if (kind !== undefined && (kind === 'directory') !== (wanted === 'directory')) {
-      throw refused(
+      throw usage(
         what,
         `a ${wanted} is to be mounted there, and the image has ${kind === 'directory' ? 'a directory' : 'none'}`,
       );
@@ -68,7 +47,7 @@ function refuseTwice(volumes: readonly Volume[]): void {
   const twice = shown.find(({ type, target }, i) =>
     shown.slice(0, i).some((other) => other.target === target && (type === 'bind' || other.type === 'bind')),
   );
-  if (twice) throw refused(`the target /${twice.target}`, 'it is named twice, and only one could be seen there');
+  if (twice) throw usage(`the target /${twice.target}`, 'it is named twice, and only one could be seen there');
 }
 
 /**
@@ -82,10 +61,6 @@ function ownerOf(path: string, maps: IdMaps | undefined): Record<string, string>
     maps,
   );
   return { mode: (mode & 0o7777).toString(8), uid: String(uid), gid: String(gid) };
-}
-
-function refused(what: string, why: string): Failure {
-  return new Failure(Status.usage, what, why);
 }
 
 /** Ample: an image has a few VOLUMEs, each a few directories deep. Each directory takes several steps of the plan. */

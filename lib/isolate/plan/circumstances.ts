@@ -1,35 +1,94 @@
 /** What a container depends on besides its settings, found out before the plan is made. */
+
+import { statSync } from 'node:fs';
 import { release } from 'node:os';
-import { Failure } from '../../base/failure.js';
+import { Failure, failingAs } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { tracing, warn } from '../../base/trace.js';
 import type { ControlFds } from '../../sys/control.js';
 import { isAtLeast, kernelVersion } from '../../sys/kernel-version.js';
-import type { Stub } from '../../sys/native-code/stub.js';
+import type { Stub, StubSteps } from '../../sys/native-code/stub.js';
+import { ownStatus, statusBits } from '../../sys/proc/proc-status.js';
 import { type IdMaps, inUserNamespace, isMapped } from '../../sys/userns.js';
-import { bindsDevices } from '../filesystem/devices.js';
+import { bindsDevices, checkDevices } from '../filesystem/devices.js';
+import { type EtcFiles, findEtcFiles } from '../filesystem/etc-files.js';
 import type { Layer } from '../filesystem/layer.js';
+import { findMasks, type Masks } from '../filesystem/masks.js';
 import { networkSysctls } from '../filesystem/sysctl.js';
+import { cgroupHierarchies, checkSys } from '../filesystem/system.js';
 import { missing, placed } from '../filesystem/volumes.js';
 import { chooseFilter } from '../seccomp/choose.js';
+import type { Filter } from '../seccomp/filter.js';
 import type { Report } from '../seccomp/report.js';
+import { deviceNodes, type HostDevice } from '../settings/devices.js';
+import { whatRootIs } from '../settings/document.js';
 import type { Settings } from '../settings/settings.js';
-import { outputPipes } from '../terminal/sockets.js';
-import { nullDevices, refuseDirectories, statStdio, stdioPipes } from '../terminal/stdio.js';
+import type { Sysctl } from '../settings/sysctl.js';
+import type { Volume } from '../settings/volumes.js';
+import { type OutputPipe, outputPipes } from '../terminal/sockets.js';
+import { nullDevices, refuseDirectories, type StdioPipe, statStdio, stdioPipes } from '../terminal/stdio.js';
 import { readAccountFiles } from '../user/accounts.js';
-import { chooseCapabilities, missingCapabilities } from '../user/capabilities.js';
+import { chooseCapabilities, lastCapability, missingCapabilities } from '../user/capabilities.js';
 import { hasNames, type Identity, identify } from '../user/identity.js';
 import { chooseMaps, hasGroups, ttyGroup } from '../user/userns.js';
-import { checkDevices, checkSys, type Host, heatCounters, mountsInSys, probeHost } from './host.js';
-import type { Circumstances } from './plan.js';
 
-export interface Findings {
-  /** What the plan depends on. */
-  circumstances: Circumstances;
-  /** For the supervisor, with `--seccomp-report`, unless there is no filter. */
+/** What has been found out, decided and opened for a container. */
+export interface Circumstances {
+  /** The line between supervisor and child. */
+  control: ControlFds;
+  /** The program that the child becomes first. */
+  stub: StubSteps;
+  /** The child stops before execve(2) until all before it has been shown. */
+  showing: boolean;
+  /** Signals that this process ignores, perhaps because its caller does. The command would inherit that. */
+  ignoredSignals: readonly number[];
+
+  /** Undefined without a user namespace. */
+  maps: IdMaps | undefined;
+  identity: Identity;
+  /** The last capability that the kernel knows. */
+  lastCapability: number;
+  /** The numbers of the capabilities that remain in the bounding set. */
+  kept: readonly number[];
+  /** Undefined for none. */
+  filter: Filter | undefined;
+  /** With `--seccomp-report`, unless there is no filter: the filter asks the supervisor about what it would refuse. */
   report: Report | undefined;
+
+  /** Undefined for one in memory, or no overlay. */
+  layer: Layer | undefined;
+  /** Mode and owner of the root directory itself. */
+  rootDirectory: { mode: number; uid: number; gid: number };
+  etcFiles: EtcFiles;
+  /** The volumes, with the links of the image resolved. */
+  volumes: readonly Volume[];
+  /** The VOLUMEs that the image lacks, likewise. */
+  directories: readonly string[];
+  /** /sys is a copy of the host's, since a new one can only be made by the owner of the network namespace. */
+  bindSys: boolean;
+  /** Of cgroups, '' for v2. */
+  hierarchies: readonly string[];
+  /** Settings of the kernel that docker makes. Those of the caller come after them. */
+  usualSysctls: readonly Sysctl[];
+  /** What is hidden of /proc and /sys; undefined with `--privileged`. */
+  masks: Masks | undefined;
+  /** The devices are the host's, since no new node can be made. */
+  bindDevices: boolean;
+  /** All devices of the host, with `--privileged`. */
+  devices: readonly HostDevice[] | undefined;
+
+  /** The group of terminals; undefined where no such group is mapped. */
+  ttyGroup: number | undefined;
+  /** `struct winsize` of the terminal outside. */
+  windowSize: Buffer | undefined;
   /** The bytes that detach. Undefined when there is no terminal and the command line names none. */
   detachKeys: Buffer | undefined;
+  /** Pipes on descriptors 0, 1 and 2 that the user has to be able to open by name. */
+  stdio: readonly StdioPipe[];
+  /** Pipes in the place of sockets on descriptors 1 and 2. */
+  outputs: readonly OutputPipe[];
+  /** Those of descriptors 0, 1 and 2 that are the host's null device. */
+  nulls: readonly number[];
 }
 
 /**
@@ -42,52 +101,67 @@ export async function findCircumstances(
   control: ControlFds,
   stub: Stub,
   layer: Layer | undefined,
-): Promise<Findings> {
+): Promise<Circumstances> {
+  const { network, privileged, terminal } = settings;
   const stdio = statStdio();
   refuseDirectories(stdio);
   const view = layer?.view ?? { lower: settings.root };
   const maps = chooseMaps(settings.userns, { uid: process.geteuid!(), gid: process.getegid!() });
-  // In a user namespace none of them could be made.
-  const host = probeHost(view, { devices: settings.privileged && maps === undefined });
-  const bindDevices = bindsDevices(maps !== undefined, host.capabilities);
+  const rootDirectory = directoryAt(view.lower);
+  const status = failingAs('/proc/self/status', ownStatus, {
+    hint: 'the kernel answers most questions there: mount -t proc proc /proc',
+  });
+  const capabilities = statusBits(status, 'CapPrm');
+  const last = lastCapability();
+  const etcFiles = findEtcFiles(view);
+  const bindDevices = bindsDevices(maps !== undefined, capabilities);
   if (bindDevices) checkDevices();
-  if (maps && settings.network === 'host') checkSys();
-  const kept = keptCapabilities(settings, maps ? allCapabilities(host) : host.capabilities);
-  if (maps && settings.overlay && settings.layer === undefined) warnOfMemory(release());
+  const bindSys = maps !== undefined && network === 'host';
+  if (bindSys) checkSys();
+  // Whoever makes a user namespace has all of them in it.
+  const kept = keptCapabilities(settings, maps ? Array.from({ length: last + 1 }, (_, i) => i) : capabilities);
+  if (maps && settings.overlay && layer === undefined) warnOfMemory(release());
   const groups = groupsFor(settings, maps);
-  const accounts = readAccountFiles(view, hasNames(settings.user, groups));
-  const identity = identify(settings.user, accounts, groups);
+  const identity = identify(settings.user, readAccountFiles(view, hasNames(settings.user, groups)), groups);
   if (maps) warnOfNamesake(settings, identity, maps);
   const { filter, report } = await chooseFilter(settings, kept);
-  const detachKeys = await detachKeysOf(settings);
-  const circumstances: Circumstances = {
-    host,
-    kept,
-    identity,
-    maps,
-    bindDevices,
-    ttyGroup: ttyGroup(maps),
-    hidden: [...heatCounters(), ...(maps && settings.network === 'host' ? mountsInSys() : [])],
-    usualSysctls: settings.network === 'none' ? networkSysctls(maps !== undefined || inUserNamespace()) : [],
-    filter,
-    reporting: report !== undefined,
+  return {
     control,
-    layer,
     stub: stub.steps,
     showing: tracing(),
-    windowSize: settings.terminal ? (await import('../terminal/outer.js')).windowSize() : undefined,
-    stdio: identity.uid === 0 || settings.terminal ? [] : stdioPipes(stdio),
-    outputs: settings.terminal ? [] : outputPipes(stdio),
-    nulls: nullDevices(stdio),
+    ignoredSignals: statusBits(status, 'SigIgn').map((bit) => bit + 1),
+    maps,
+    identity,
+    lastCapability: last,
+    kept,
+    filter,
+    report,
+    layer,
+    rootDirectory,
+    etcFiles,
     volumes: placed(view, settings.volumes, maps),
     directories: missing(view, settings.directories),
+    bindSys,
+    hierarchies: cgroupHierarchies(),
+    usualSysctls: network === 'none' ? networkSysctls(maps !== undefined || inUserNamespace()) : [],
+    masks: privileged ? undefined : findMasks(bindSys),
+    bindDevices,
+    // In a user namespace none of them could be made.
+    devices: privileged && maps === undefined ? deviceNodes('/dev') : undefined,
+    ttyGroup: ttyGroup(maps),
+    windowSize: terminal ? (await import('../terminal/outer.js')).windowSize() : undefined,
+    detachKeys: await detachKeysOf(settings),
+    stdio: identity.uid === 0 || terminal ? [] : stdioPipes(stdio),
+    outputs: terminal ? [] : outputPipes(stdio),
+    nulls: nullDevices(stdio),
   };
-  return { circumstances, report, detachKeys };
 }
 
-/** Whoever makes a user namespace has all of them in it. */
-function allCapabilities({ lastCapability }: Host): number[] {
-  return Array.from({ length: lastCapability + 1 }, (_, number) => number);
+/** Mode and owner of a directory. Throws `Failure` for anything else. */
+function directoryAt(root: string): Circumstances['rootDirectory'] {
+  const stats = failingAs(root, () => statSync(root), { hint: whatRootIs });
+  if (!stats.isDirectory()) throw new Failure(Status.isolate, root, 'it is not a directory', { hint: whatRootIs });
+  return { mode: stats.mode & 0o7777, uid: stats.uid, gid: stats.gid };
 }
 
 /** Chooses of those that are `available`, and tells of those that are missed. */

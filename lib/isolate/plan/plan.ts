@@ -2,11 +2,10 @@
  * The plan: every system call between clone(2) and execve(2), in order, each with its reason. It is a pure function of
  * the settings and of what was found out before; nothing is done here.
  */
+
 import { CLONE } from '../../sys/constants.js';
-import type { ControlFds } from '../../sys/control.js';
 import type { Result } from '../../sys/native-code/program.js';
-import type { StubSteps } from '../../sys/native-code/stub.js';
-import type { IdMap, IdMaps } from '../../sys/userns.js';
+import { type IdMap, type IdMaps, ownerInside } from '../../sys/userns.js';
 import {
   calledOffSteps,
   changeSteps,
@@ -31,7 +30,6 @@ import {
 import type { PlanStep } from '../child/step.js';
 import { deviceSteps } from '../filesystem/devices.js';
 import { fileSteps } from '../filesystem/etc-files.js';
-import type { Layer } from '../filesystem/layer.js';
 import { maskSteps } from '../filesystem/masks.js';
 import {
   enterSteps,
@@ -45,61 +43,18 @@ import {
   workingDirectory,
   workshopSteps,
 } from '../filesystem/root.js';
-import { type Sysctl, sysctlSteps } from '../filesystem/sysctl.js';
+import { sysctlSteps } from '../filesystem/sysctl.js';
 import { procAndSys } from '../filesystem/system.js';
-import { directorySteps, type Volume, volumeSteps, volumeTrees } from '../filesystem/volumes.js';
-import type { Filter } from '../seccomp/filter.js';
+import { directorySteps, volumeSteps, volumeTrees } from '../filesystem/volumes.js';
 import { filterStep, reportingSteps } from '../seccomp/steps.js';
 import type { Settings } from '../settings/settings.js';
-import { consoleSteps } from '../terminal/console.js';
-import { type OutputPipe, ownerSteps, pipeSteps } from '../terminal/sockets.js';
-import { nullSteps, type StdioPipe, stdioSteps } from '../terminal/stdio.js';
+import { consoleSteps, controllingStep } from '../terminal/console.js';
+import { ownerSteps, pipeSteps } from '../terminal/sockets.js';
+import { nullSteps, stdioSteps } from '../terminal/stdio.js';
 import { boundingSteps, capabilityStep } from '../user/capabilities.js';
 import { identitySteps } from '../user/change-user.js';
 import type { Identity } from '../user/identity.js';
-import { ownerInside } from '../user/userns.js';
-import type { Host } from './host.js';
-
-/** What has been found out, decided and opened for this container. */
-export interface Circumstances {
-  host: Host;
-  /** The numbers of the capabilities that remain in the bounding set. */
-  kept: readonly number[];
-  identity: Identity;
-  /** Undefined without a user namespace. */
-  maps: IdMaps | undefined;
-  /** The devices are the host's, since no new node can be made. */
-  bindDevices: boolean;
-  /** The group of terminals; undefined where no such group is mapped. */
-  ttyGroup: number | undefined;
-  /** Undefined for none. */
-  filter: Filter | undefined;
-  /** Further directories to hide, besides those that are always hidden. */
-  hidden: readonly string[];
-  /** Settings of the kernel that docker makes. Those of the caller come after them. */
-  usualSysctls: readonly Sysctl[];
-  /** The filter asks the supervisor about what it would refuse. */
-  reporting: boolean;
-  control: ControlFds;
-  /** Undefined for one in memory, or no overlay. */
-  layer: Layer | undefined;
-  /** The program that the child becomes first: see sys/stub.ts. */
-  stub: StubSteps;
-  /** The child stops before execve(2) until all before it has been shown. */
-  showing: boolean;
-  /** `struct winsize` of the terminal outside. */
-  windowSize: Buffer | undefined;
-  /** Pipes on descriptors 0, 1 and 2 that the user has to be able to open by name. */
-  stdio: readonly StdioPipe[];
-  /** Pipes in the place of sockets on descriptors 1 and 2. */
-  outputs: readonly OutputPipe[];
-  /** Those of descriptors 0, 1 and 2 that are the host's null device. */
-  nulls: readonly number[];
-  /** The volumes, with the links of the image resolved. */
-  volumes: readonly Volume[];
-  /** The VOLUMEs that the image lacks, likewise. */
-  directories: readonly string[];
-}
+import type { Circumstances } from './circumstances.js';
 
 /** Why the clone is made that comes before all steps. */
 export const cloneReason =
@@ -109,9 +64,9 @@ export interface Plan {
   /** Flags of the clone that starts the child. */
   cloneFlags: number;
   steps: PlanStep[];
-  attempts: ExecSteps['attempts'];
-  gaveUp: PlanStep;
-  /** The step that installs the filter. With `reporting` its result is the descriptor on which the filter asks. */
+  /** Those around execve(2). */
+  exec: ExecSteps;
+  /** The step that installs the filter. With a report its result is the descriptor on which the filter asks. */
   filter: PlanStep | undefined;
   /** The first step that the stub makes. */
   resume: PlanStep;
@@ -122,12 +77,12 @@ export interface Plan {
 }
 
 export function makePlan(settings: Settings, circumstances: Circumstances): Plan {
-  const { host, maps, control, stub, filter, reporting } = circumstances;
+  const { maps, control, stub, filter, report } = circumstances;
   const change = changeSteps(stub, control.child);
   const user = maps !== undefined;
   const exec = execSteps(settings.argv, environment(settings, circumstances.identity));
-  const init = settings.init ? initSteps(settings) : undefined;
-  const seccomp = filter && filterStep(filter, reporting);
+  const init = settings.init ? initSteps(settings.terminal ? [controllingStep(0)] : []) : undefined;
+  const seccomp = filter && filterStep(filter, report !== undefined);
   const calledOff = calledOffSteps();
   const steps = [
     ...birthSteps(settings, circumstances, change),
@@ -138,7 +93,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     // Before the filter, which need not let these pass.
     calledOff.look,
     ...limitSteps(settings.limits),
-    ...restoreSteps(host, settings.umask),
+    ...restoreSteps(circumstances.ignoredSignals, settings.umask),
     ...powerSteps(settings, circumstances, seccomp),
     ...(init?.divide ?? []),
     signalStep(),
@@ -153,8 +108,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     cloneFlags:
       namespacesOf(settings.network, user, settings.cgroup !== undefined) | (user ? 0 : CLONE.VM | CLONE.VFORK),
     steps,
-    attempts: exec.attempts,
-    gaveUp: exec.gaveUp,
+    exec,
     filter: seccomp,
     resume: change.at(-1)!,
     init,
@@ -200,7 +154,6 @@ function showMap(map: IdMap): string {
 
 /** From the mounts of the host to a root of the container's own, and to the working directory in it. */
 function treeSteps(settings: Settings, circumstances: Circumstances): PlanStep[] {
-  const { host, directories } = circumstances;
   const nodev = !settings.privileged;
   const volumes = volumeTrees(circumstances.volumes, nodev);
   const workshop = workshopSteps();
@@ -215,8 +168,8 @@ function treeSteps(settings: Settings, circumstances: Circumstances): PlanStep[]
     ...workshop.steps,
     ...root.steps,
     ...kernelSteps(root.fd, settings, circumstances),
-    ...fileSteps(workshop.fd, root.fd, settings, host),
-    ...directorySteps(root.fd, directories),
+    ...fileSteps(workshop.fd, root.fd, settings, circumstances.etcFiles),
+    ...directorySteps(root.fd, circumstances.directories),
     ...volumeSteps(root.fd, volumes),
     ...directory.steps,
     ...pivot,
@@ -224,22 +177,22 @@ function treeSteps(settings: Settings, circumstances: Circumstances): PlanStep[]
   ];
 }
 
-function overlaid(directory: string, workshop: Result, { host, maps, layer }: Circumstances, nodev: boolean): Root {
-  const options = { ...ownerInside(host.rootDirectory, maps), user: maps !== undefined, nodev };
+function overlaid(directory: string, workshop: Result, circumstances: Circumstances, nodev: boolean): Root {
+  const { maps, layer, rootDirectory } = circumstances;
+  const options = { ...ownerInside(rootDirectory, maps), user: maps !== undefined, nodev };
   return layer ? layerSteps(layer, options) : overlaySteps(directory, workshop, options);
 }
 
 /** The file systems of the kernel: /proc, /sys and /dev, with the terminal in it, and what is hidden of them. */
 function kernelSteps(root: Result, settings: Settings, circumstances: Circumstances): PlanStep[] {
-  const { host, identity, maps, bindDevices, ttyGroup, control, hidden, windowSize, nulls } = circumstances;
-  const { privileged, network, init, terminal, shmSize, sysctls } = settings;
-  const bindSys = maps !== undefined && network === 'host';
-  const { proc, sys, steps } = procAndSys(root, host, { bindSys, writable: privileged });
+  const { identity, bindSys, bindDevices, devices: all, ttyGroup, control, masks, windowSize, nulls } = circumstances;
+  const { privileged, init, terminal, shmSize, sysctls } = settings;
+  const { proc, sys, steps } = procAndSys(root, circumstances.hierarchies, { bindSys, writable: privileged });
   const devices = deviceSteps(root, {
     bind: bindDevices,
     ttyGroup,
     shmSize,
-    all: privileged ? host.devices : undefined,
+    all,
   });
   const { dev, pts } = devices;
   const pty = { size: windowSize, uid: identity.uid, controlling: !init };
@@ -248,19 +201,19 @@ function kernelSteps(root: Result, settings: Settings, circumstances: Circumstan
     ...sysctlSteps(proc, [...circumstances.usualSysctls, ...sysctls]),
     ...devices.steps,
     ...(terminal ? consoleSteps(dev, pts, control, pty) : nullSteps(dev, nulls)),
-    ...(privileged ? [] : maskSteps({ proc, sys, dev }, host.present, hidden)),
+    ...(masks ? maskSteps({ proc, sys, dev }, masks) : []),
   ];
 }
 
 /** Gives up capabilities and, for another user, root. From here on this process dies with the supervisor. */
 function powerSteps(
   { noNewPrivileges }: Settings,
-  { host, kept, identity, maps, reporting, control }: Circumstances,
+  { lastCapability, kept, identity, maps, report, control }: Circumstances,
   seccomp: PlanStep | undefined,
 ): PlanStep[] {
-  const filter = seccomp ? [seccomp, ...(reporting ? reportingSteps(control) : [])] : [];
+  const filter = seccomp ? [seccomp, ...(report ? reportingSteps(control) : [])] : [];
   return [
-    ...boundingSteps(kept, host.lastCapability),
+    ...boundingSteps(kept, lastCapability),
     ...(noNewPrivileges ? [] : filter),
     ...identitySteps(identity, maps),
     capabilityStep(identity.uid === 0 ? kept : []),

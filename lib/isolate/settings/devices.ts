@@ -1,9 +1,19 @@
 /** Device nodes of the host: all of them for `--privileged`, those that `--device` names otherwise. */
+
 import { readdirSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import type { HostDevice } from '../filesystem/devices.js';
-import type { BindVolume } from '../filesystem/volumes.js';
-import { inside, onHost, usage } from './volumes.js';
+import { usage } from './usage.js';
+import { type BindVolume, inside, onHost } from './volumes.js';
+
+/** A device node of the host. */
+export interface HostDevice {
+  /** Below /dev. */
+  path: string;
+  /** Type and permissions. */
+  mode: number;
+  /** As stat(2) has it. */
+  device: number;
+}
 
 /** All character and block devices below a directory of the host; terminals and what is mounted there are left out. */
 export function deviceNodes(directory: string, below = ''): HostDevice[] {

@@ -1,6 +1,6 @@
-/** Reading files whole: those beside a tree, which a stranger may have made, and those that flags name. */
+/** Reading files whole: those beside a tree, which a stranger may have made, those that flags name, and the host's. */
 import { isUtf8 } from 'node:buffer';
-import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, constants, existsSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { Failure, failingAs } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 
@@ -24,4 +24,9 @@ export function readText(path: string, flag: string): string {
   // Decoding would silently replace bytes that are not UTF-8.
   if (isUtf8(bytes)) return bytes.toString();
   throw new Failure(Status.data, `${flag} ${path}`, 'it is not UTF-8');
+}
+
+/** The text of a file of the host; empty when there is none. Throws `Failure`. */
+export function hostText(path: string): string {
+  return failingAs(path, () => (existsSync(path) ? readFileSync(path, 'utf8') : ''));
 }

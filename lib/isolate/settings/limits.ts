@@ -1,8 +1,9 @@
-/** Limits of a container: checks docker's flags, and translates them for the kernel. Nothing is changed here. */
-import { Failure } from '../../base/failure.js';
-import { Status } from '../../base/status.js';
+/** Limits of a container, as docker's flags have them. */
+
+import type { Failure } from '../../base/failure.js';
 import { RLIMIT } from '../../sys/constants.js';
 import type { IsolateFlags } from './flags.js';
+import { usage } from './usage.js';
 
 export type LimitFlags = Pick<IsolateFlags, 'memory' | 'cpus' | 'pids-limit' | 'cpuset-cpus'>;
 
@@ -18,7 +19,7 @@ export interface Limits {
 }
 
 /** Microseconds; the kernel's own default. */
-const cpuPeriod = 100_000;
+export const cpuPeriod = 100_000;
 /** Bytes, as in docker: with less not even a program can start. */
 const leastMemory = 6 * 1024 * 1024;
 
@@ -77,52 +78,6 @@ function cpuset(text: string): string {
   throw wrong('--cpuset-cpus', text, 'not a list of processors', 'for example 0-3 or 0,2');
 }
 
-/** A write to a file of a cgroup. */
-export interface CgroupWrite {
-  /** The controller that the file belongs to, by its name in v2. */
-  controller: string;
-  /** The flag that wants it. */
-  flag: string;
-  file: string;
-  value: string;
-  /** Skipped when the file is missing: a kernel may have been built without accounting of swap. */
-  optional?: boolean;
-}
-
-/**
- * The limits as writes, in the order in which they have to be made.
- * Sources: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/{memory,cpusets,pids}.rst, scheduler/sched-bwc.rst.
- */
-export function cgroupWrites(limits: Limits, versionOf: (controller: string) => 1 | 2): CgroupWrite[] {
-  const writes: CgroupWrite[] = [];
-  const { memory, cpuQuota, pids, cpus } = limits;
-  if (memory !== undefined) {
-    const base = { controller: 'memory', flag: '--memory' };
-    // As much swap as memory, docker's default. v1 counts both together.
-    const [limit, swap, swapValue] =
-      versionOf('memory') === 2
-        ? ['memory.max', 'memory.swap.max', memory]
-        : ['memory.limit_in_bytes', 'memory.memsw.limit_in_bytes', 2 * memory];
-    writes.push({ ...base, file: limit, value: String(memory) });
-    writes.push({ ...base, file: swap, value: String(swapValue), optional: true });
-  }
-  if (cpuQuota !== undefined) {
-    const base = { controller: 'cpu', flag: '--cpus' };
-    if (versionOf('cpu') === 2) writes.push({ ...base, file: 'cpu.max', value: `${cpuQuota} ${cpuPeriod}` });
-    else {
-      writes.push({ ...base, file: 'cpu.cfs_period_us', value: String(cpuPeriod) });
-      writes.push({ ...base, file: 'cpu.cfs_quota_us', value: String(cpuQuota) });
-    }
-  }
-  if (pids !== undefined) {
-    writes.push({ controller: 'pids', flag: '--pids-limit', file: 'pids.max', value: String(pids) });
-  }
-  if (cpus !== undefined) {
-    writes.push({ controller: 'cpuset', flag: '--cpuset-cpus', file: 'cpuset.cpus', value: cpus });
-  }
-  return writes;
-}
-
 /** A limit of getrlimit(2). */
 export interface ResourceLimit {
   /** RLIMIT_*, the number. */
@@ -156,5 +111,5 @@ export function parseUlimit(text: string): ResourceLimit {
 }
 
 function wrong(flag: string, text: string, why: string, hint?: string): Failure {
-  return new Failure(Status.usage, flag, `${JSON.stringify(text)} is ${why}`, { hint });
+  return usage(flag, `${JSON.stringify(text)} is ${why}`, hint);
 }

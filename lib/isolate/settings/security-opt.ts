@@ -1,6 +1,5 @@
 /** `--security-opt`, as docker and podman have it, for command lines that were written for them. */
-import { Failure } from '../../base/failure.js';
-import { Status } from '../../base/status.js';
+import { usage } from './usage.js';
 
 export interface SecurityOptions {
   noNewPrivileges: boolean;
@@ -20,9 +19,11 @@ export function securityOf(texts: readonly string[]): SecurityOptions {
       options.noNewPrivileges = value !== 'false';
     else if (name === 'seccomp' && value) options.seccomp = value;
     else if (!already.includes(`${name}=${value}`)) {
-      throw new Failure(Status.usage, `--security-opt ${text}`, 'it is not offered', {
-        hint: `no-new-privileges and seccomp=FILE|unconfined are; ${already.join(' and ')} are so in any case`,
-      });
+      throw usage(
+        `--security-opt ${text}`,
+        'it is not offered',
+        `no-new-privileges and seccomp=FILE|unconfined are; ${already.join(' and ')} are so in any case`,
+      );
     }
   }
   return options;

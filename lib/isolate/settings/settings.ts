@@ -1,13 +1,11 @@
 /** What the container is to be like: the defaults of the image, replaced by flags of the command line. */
+
 import { posix, resolve } from 'node:path';
 import { Failure } from '../../base/failure.js';
 import type { RunConfig } from '../../base/oci.js';
 import { Status } from '../../base/status.js';
 import { exactValue } from '../../pipe/utf8.js';
 import type { Path } from '../../sys/syscall.js';
-import { parseSysctl, type Sysctl } from '../filesystem/sysctl.js';
-import type { Volume } from '../filesystem/volumes.js';
-import type { UserNamespace } from '../user/userns.js';
 import type { Caller } from './caller.js';
 import { devicesOf } from './devices.js';
 import { networks } from './docker-flags.js';
@@ -16,7 +14,12 @@ import type { IsolateFlags } from './flags.js';
 import { type Limits, parseLimits, parseSize, parseUlimit, type ResourceLimit } from './limits.js';
 import { type Names, namesOf } from './names.js';
 import { securityOf } from './security-opt.js';
-import { mountOf, tmpfsOf, volumeOf } from './volumes.js';
+import { parseSysctl, type Sysctl } from './sysctl.js';
+import { usage } from './usage.js';
+import { mountOf, tmpfsOf, type Volume, volumeOf } from './volumes.js';
+
+/** `host`: none. `self`: the caller is root, the only user. `range`: there are also the subordinate ids, from 1 on. */
+export type UserNamespace = 'host' | 'self' | 'range';
 
 export interface Settings {
   /** Real path of the root filesystem. */
@@ -129,9 +132,11 @@ export function settingsOf(
 function commandLine(image: RunConfig, entrypoint: string | undefined, command: Path[]): Path[] {
   // podman's other form. No program has such a name, and "not found" would not say what is wrong.
   if (/^\[\s*"/.test(entrypoint ?? ''))
-    throw new Failure(Status.usage, '--entrypoint', `${entrypoint} is a list`, {
-      hint: 'name the program alone, and its arguments after the image or directory',
-    });
+    throw usage(
+      '--entrypoint',
+      `${entrypoint} is a list`,
+      'name the program alone, and its arguments after the image or directory',
+    );
   const first = entrypoint === undefined ? (image.Entrypoint ?? []) : entrypoint === '' ? [] : [entrypoint];
   const rest = command.length > 0 || entrypoint !== undefined ? command : (image.Cmd ?? []);
   const argv = [...first, ...rest];
@@ -165,7 +170,7 @@ function environment(image: RunConfig, flags: IsolateFlags, hostname: string, ca
 
 function named(line: string, flag: string): string {
   if (line !== '' && !line.startsWith('=')) return line;
-  throw new Failure(Status.usage, flag, `${JSON.stringify(line)} has no name`);
+  throw usage(flag, `${JSON.stringify(line)} has no name`);
 }
 
 /** docker's format: a variable a line, `#` begins a comment, nothing is unquoted. */
@@ -180,39 +185,34 @@ function envFile(path: string, text: string): string[] {
     .filter((line) => line !== '' && !line.startsWith('#'))
     .map((line) => {
       const name = line.split('=', 1)[0]!;
-      if (/\s/.test(name))
-        throw new Failure(Status.usage, flag, `the name ${JSON.stringify(name)} has white space in it`);
+      if (/\s/.test(name)) throw usage(flag, `the name ${JSON.stringify(name)} has white space in it`);
       return named(line, flag);
     });
 }
 
 function absolute(path: string, flag: string): string {
-  if (!path.startsWith('/')) throw new Failure(Status.usage, flag, `${JSON.stringify(path)} is not absolute`);
+  if (!path.startsWith('/')) throw usage(flag, `${JSON.stringify(path)} is not absolute`);
   return posix.normalize(path);
 }
 
 function networkOf({ net, network }: IsolateFlags): 'host' | 'none' {
   if (net !== undefined && network !== undefined && net !== network) {
-    throw new Failure(Status.usage, '--network', `it says ${network}, and --net says ${net}`);
+    throw usage('--network', `it says ${network}, and --net says ${net}`);
   }
   const [flag, value] = network === undefined ? ['--net', net ?? 'host'] : ['--network', network];
   if (value === 'host' || value === 'none') return value;
-  throw new Failure(Status.usage, flag, `${JSON.stringify(value)} is neither host nor none`, { hint: networks });
+  throw usage(flag, `${JSON.stringify(value)} is neither host nor none`, networks);
 }
 
 function layerOf(path: string | undefined): string | undefined {
-  if (path === '') throw new Failure(Status.usage, '--layer', 'the path is empty');
+  if (path === '') throw usage('--layer', 'the path is empty');
   return path === undefined ? undefined : resolve(path);
 }
 
 /** hostname(7): up to 64 bytes on Linux. */
 function checkHostname(name: string): string {
   if (/^[A-Za-z0-9_.-]{1,64}$/.test(name)) return name;
-  throw new Failure(
-    Status.usage,
-    '--hostname',
-    `${JSON.stringify(name)} is not a hostname of up to 64 letters, digits, "-", "." and "_"`,
-  );
+  throw usage('--hostname', `${JSON.stringify(name)} is not a hostname of up to 64 letters, digits, "-", "." and "_"`);
 }
 
 /** Twelve hexadecimal digits, as a docker container has for a name. Nothing depends on it being hard to guess. */
@@ -223,7 +223,7 @@ function randomName(): string {
 function umaskOf(text: string | undefined): number {
   if (text === undefined) return 0o022;
   if (/^0?[0-7]{1,3}$/.test(text)) return Number.parseInt(text, 8);
-  throw new Failure(Status.usage, '--umask', `${JSON.stringify(text)} is not an octal number up to 0777`);
+  throw usage('--umask', `${JSON.stringify(text)} is not an octal number up to 0777`);
 }
 
 /** The last one counts of several for the same resource. There is always one for the number of open files. */
@@ -234,7 +234,9 @@ function ulimits(texts: string[], openFiles: ResourceLimit): ResourceLimit[] {
 
 function userNamespace(text: string | undefined): UserNamespace | undefined {
   if (text === undefined || text === 'host' || text === 'self' || text === 'range') return text;
-  throw new Failure(Status.usage, '--userns', `${JSON.stringify(text)} is none of host, self and range`, {
-    hint: "without root, root inside is the caller, and what it writes to a volume is the caller's",
-  });
+  throw usage(
+    '--userns',
+    `${JSON.stringify(text)} is none of host, self and range`,
+    "without root, root inside is the caller, and what it writes to a volume is the caller's",
+  );
 }

@@ -1,11 +1,35 @@
-/** The flags that name volumes: `-v`, `--mount` and `--tmpfs`. */
+/** Volumes, and the flags that name them: `-v`, `--mount` and `--tmpfs`. */
+
 import { statSync } from 'node:fs';
 import { posix, resolve } from 'node:path';
 import { Failure, failureOf } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { MOUNT_ATTR } from '../../sys/constants.js';
-import type { BindVolume, TmpfsVolume, Volume } from '../filesystem/volumes.js';
 import { parseSize } from './limits.js';
+import { usage } from './usage.js';
+
+export interface BindVolume {
+  type: 'bind';
+  /** Absolute path on the host. */
+  source: string;
+  kind: 'directory' | 'file';
+  /** Normalized path in the container, without the leading slash. */
+  target: string;
+  readOnly: boolean;
+  /** `--device`: a node that works as a device. Nodes inside other volumes do not. */
+  isDevice?: boolean;
+}
+
+export interface TmpfsVolume {
+  type: 'tmpfs';
+  target: string;
+  /** Options of tmpfs(5), over the mode and owner of the directory that the image has there. */
+  options: Record<string, string>;
+  /** MOUNT_ATTR_* */
+  attributes: number;
+}
+
+export type Volume = BindVolume | TmpfsVolume;
 
 /** `-v SOURCE:TARGET[:ro|rw]`. Source: docker's `--volume`, without named volumes, which need a daemon's store. */
 export function volumeOf(text: string): BindVolume {
@@ -186,8 +210,4 @@ export function onHost<T>(flag: string, path: string, work: () => T, hint?: stri
   } catch (error) {
     throw new Failure(Status.isolate, flag, `${path}: ${failureOf(error, path).why}`, { cause: error, hint });
   }
-}
-
-export function usage(what: string, why: string, hint?: string): Failure {
-  return new Failure(Status.usage, what, why, { hint });
 }

@@ -12,7 +12,7 @@ import type { Report } from '../seccomp/report.js';
  * these lines come before the output of the command; then it is let go, and what it did after that is shown as well.
  */
 export function showChild(program: Program, plan: Plan, control: Control, report: Report | undefined): void {
-  const later = new Set<PlanStep>([...plan.attempts.map(({ step }) => step), ...(plan.init?.loop ?? [])]);
+  const later = new Set<PlanStep>([...plan.exec.attempts.map(({ step }) => step), ...(plan.init?.loop ?? [])]);
   report?.answerUntil(control.fd);
   const reached = control.arrived();
   const show = stepShower(program);
@@ -24,7 +24,7 @@ export function showChild(program: Program, plan: Plan, control: Control, report
   // The end of the line: execve has closed it, or the child has ended.
   report?.answerUntil(control.fd);
   control.arrived();
-  for (const { step } of plan.attempts) {
+  for (const { step } of plan.exec.attempts) {
     const result = program.result(step);
     show(step, result ?? 0);
     if (result === undefined) break;

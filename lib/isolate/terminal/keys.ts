@@ -1,6 +1,5 @@
 /** The keys that detach from a container's terminal, in docker's notation. */
-import { Failure } from '../../base/failure.js';
-import { Status } from '../../base/status.js';
+import { usage } from '../settings/usage.js';
 
 /** Named in the help text of md-isolate, too. */
 const defaultKeys = 'ctrl-p,ctrl-q';
@@ -20,9 +19,11 @@ function keyByte(key: string): number {
   if (letter !== undefined) return letter.charCodeAt(0) & 0x1f;
   if (key === 'DEL') return 0x7f;
   if (key.length === 1 && key >= ' ' && key <= '~') return key.charCodeAt(0);
-  throw new Failure(Status.usage, '--detach-keys', `${JSON.stringify(key)} is not a key`, {
-    hint: 'a character, or ctrl- and one of a to z @ [ \\ ] ^ _, with commas between them: ctrl-p,ctrl-q',
-  });
+  throw usage(
+    '--detach-keys',
+    `${JSON.stringify(key)} is not a key`,
+    'a character, or ctrl- and one of a to z @ [ \\ ] ^ _, with commas between them: ctrl-p,ctrl-q',
+  );
 }
 
 /**

@@ -11,14 +11,14 @@
  * are changed, and only as far as needed: others may open the input for reading and the outputs for writing. That gives
  * away nothing, since /proc/PID/fd is closed to everybody who does not have the pipe already.
  */
+
 import { fstatSync, readlinkSync, type Stats } from 'node:fs';
-import { Failure } from '../../base/failure.js';
-import { Status } from '../../base/status.js';
 import { dup3, fchmod, fcntl, openat2, openHow } from '../../sys/calls.js';
 import { F, O, RESOLVE } from '../../sys/constants.js';
 import { deviceNumber } from '../../sys/device-number.js';
 import { Result } from '../../sys/native-code/program.js';
 import { type PlanStep, step } from '../child/step.js';
+import { usage } from '../settings/usage.js';
 
 /** Of each of the descriptors 0, 1 and 2, in this order. */
 export type Stdio = readonly [Stats, Stats, Stats];
@@ -34,9 +34,11 @@ export function statStdio(): Stdio {
 export function refuseDirectories(stdio: Stdio): void {
   const fd = stdio.findIndex((stats) => stats.isDirectory());
   if (fd < 0) return;
-  throw new Failure(Status.usage, nameOf(fd), 'it is a directory of the host, and would be open to the container', {
-    hint: 'mount it: -v SOURCE:TARGET',
-  });
+  throw usage(
+    nameOf(fd),
+    'it is a directory of the host, and would be open to the container',
+    'mount it: -v SOURCE:TARGET',
+  );
 }
 
 /** An anonymous pipe on descriptor 0, 1 or 2. */

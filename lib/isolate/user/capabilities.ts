@@ -1,10 +1,11 @@
 /** The capabilities that the command keeps. */
-
-import { Failure } from '../../base/failure.js';
+import { readFileSync } from 'node:fs';
+import { Failure, failingAs } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { capset, prctl } from '../../sys/calls.js';
 import { capabilities, PR } from '../../sys/constants.js';
 import { type PlanStep, step } from '../child/step.js';
+import { usage } from '../settings/usage.js';
 
 /** What root in a container has by default, as in docker. Source: moby, oci/caps/defaults.go. */
 export const defaultCapabilities: readonly string[] = [
@@ -68,15 +69,20 @@ function named(text: string, flag: string): number | 'all' {
   const name = text.toUpperCase().replace(/^CAP_/, '');
   if (name === 'ALL') return 'all';
   const number = numberOf(name);
-  if (number < 0)
-    throw new Failure(Status.usage, flag, `${JSON.stringify(text)} is not a capability`, {
-      hint: 'capabilities(7) lists them',
-    });
+  if (number < 0) throw usage(flag, `${JSON.stringify(text)} is not a capability`, 'capabilities(7) lists them');
   return number;
 }
 
 function numberOf(name: string): number {
   return (capabilities as readonly string[]).indexOf(name);
+}
+
+/** The last capability that the kernel knows. */
+export function lastCapability(): number {
+  const path = '/proc/sys/kernel/cap_last_cap';
+  return failingAs(path, () => Number(readFileSync(path, 'latin1')), {
+    hint: 'the proc mounted here shows processes alone (subset=pid): mount it without that; in a unit of systemd it is called ProcSubset=pid',
+  });
 }
 
 /** Takes all others out of the bounding set: no program that the command executes can get them back. */

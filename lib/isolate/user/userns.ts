@@ -1,10 +1,9 @@
 /** Which user namespace a container gets. Without root it always needs one. */
+
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { type CallerIds, type IdMaps, isMapped, missingForRange, ownMap, rangeMaps } from '../../sys/userns.js';
-
-/** `host`: none. `self`: the caller is root, the only user. `range`: there are also the subordinate ids, from 1 on. */
-export type UserNamespace = 'host' | 'self' | 'range';
+import type { UserNamespace } from '../settings/settings.js';
 
 /**
  * The maps for a choice. By default root gets no namespace (undefined), others `range` if the system grants it, else
@@ -21,19 +20,6 @@ export function chooseMaps(choice: UserNamespace | undefined, caller: CallerIds)
     return rangeMaps(caller, '--userns range');
   }
   return { uid: [[0, caller.uid, 1]], gid: [[0, caller.gid, 1]], helped: false };
-}
-
-/** A directory with its owner as seen inside. An owner that is not mapped has no id there, and is replaced by root. */
-export function ownerInside<Directory extends { uid: number; gid: number }>(
-  directory: Directory,
-  maps: IdMaps | undefined,
-): Directory {
-  if (!maps) return directory;
-  const map = (id: number, lines: IdMaps['uid']) => {
-    const line = lines.find(([, outside, count]) => id >= outside && id < outside + count);
-    return line ? id - line[1] + line[0] : 0;
-  };
-  return { ...directory, uid: map(directory.uid, maps.uid), gid: map(directory.gid, maps.gid) };
 }
 
 /** Whether groups can be set: not when only one id is mapped, since setgroups(2) is forbidden then. */

@@ -1,0 +1,83 @@
+/** What the supervisor does for the container's first process, from its birth to its end. */
+
+import type { Control } from '../../sys/control.js';
+import { receiveDescriptor } from '../../sys/descriptor.js';
+import type { Program } from '../../sys/native-code/program.js';
+import { writeMaps } from '../../sys/userns.js';
+import { waitForEnd } from '../../sys/wait.js';
+import type { Cgroup } from '../cgroup/cgroup.js';
+import type { Circumstances } from '../plan/circumstances.js';
+import type { Plan } from '../plan/plan.js';
+import type { Settings } from '../settings/settings.js';
+import type { OutputPipe } from '../terminal/sockets.js';
+import { showChild } from './child-trace.js';
+import { endUnlessHandled, type Signals } from './signals.js';
+
+/** A container whose first process runs. */
+export interface Running {
+  pid: number;
+  settings: Settings;
+  circumstances: Circumstances;
+  plan: Plan;
+  program: Program;
+  control: Control;
+  signals: Signals;
+  cgroup: Cgroup | undefined;
+}
+
+/** Does it in the order in which the child needs it. Returns the child's status. */
+export async function attend(running: Running): Promise<number> {
+  const { pid, settings, circumstances, plan, program, control, signals } = running;
+  const { report, detachKeys, outputs, showing } = circumstances;
+  await letIn(running);
+  const master = settings.terminal ? receiveDescriptor(control.fd) : undefined;
+  if (report && plan.filter && control.arrived()) {
+    report.listen(pid, program.result(plan.filter)!);
+    control.open();
+  }
+  if (showing) showChild(program, plan, control, report);
+  if (master !== undefined) return attendTerminal(pid, master, detachKeys!, signals);
+  if (outputs.length > 0) return attendOutputs(pid, outputs, signals);
+  return waitForEnd(pid);
+}
+
+/** Gives the child its ids and its cgroup, for which it waits at its first gate. */
+async function letIn({ pid, circumstances: { maps }, control, cgroup }: Running): Promise<void> {
+  try {
+    if (maps) writeMaps(pid, maps, '--userns self does without it');
+    cgroup?.add(pid);
+    if (maps || cgroup) control.open();
+  } catch (error) {
+    // When this line is closed the child ends.
+    control.close();
+    await waitForEnd(pid);
+    throw error;
+  }
+}
+
+async function attendTerminal(pid: number, master: number, detachKeys: Buffer, signals: Signals): Promise<number> {
+  const { attachTerminal } = await import('../terminal/terminal.js');
+  const terminal = attachTerminal(master, detachKeys);
+  const hungUp = () => endUnlessHandled(pid);
+  process.on('SIGHUP', hungUp);
+  try {
+    const status = await waitForEnd(pid);
+    // From here on the child's pid may be another process's, so no signals are passed on: they end this process.
+    signals.end();
+    process.off('SIGHUP', hungUp);
+    terminal.finish();
+    await terminal.ended;
+    return status;
+  } finally {
+    terminal.restore();
+    process.off('SIGHUP', hungUp);
+  }
+}
+
+async function attendOutputs(pid: number, outputs: readonly OutputPipe[], signals: Signals): Promise<number> {
+  const { copyOutputs } = await import('../terminal/output.js');
+  // As with a terminal, signals end this process from then on, also while it waits for a slow reader.
+  const ended = waitForEnd(pid).finally(() => signals.end());
+  await copyOutputs(outputs, ended);
+  return ended;
+}

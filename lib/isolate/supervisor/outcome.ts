@@ -1,0 +1,45 @@
+/** How a container has ended, once its first process is gone: as a status, or as the failure to report. */
+import { constants } from 'node:os';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
+import { warn } from '../../base/trace.js';
+import { refusedHint } from '../../sys/refusals/confinement.js';
+import { exitStatus } from '../../sys/wait.js';
+import type { Running } from './attend.js';
+import { execFailure, stepFailure } from './explain.js';
+
+/** The status of the command, given that of the first process. Throws `Failure` when there was no command. */
+export function outcomeOf(running: Running, status: number): number {
+  const { circumstances, plan, program } = running;
+  if (circumstances.report) showRefused(circumstances.report.end());
+  throwIfFailed(running);
+  throwIfKilled(running, status);
+  const signal = program.result(plan.calledOff) ?? 0;
+  if (signal > 0) return 128 + signal;
+  return plan.init && status === 0 ? exitStatus(program.memory(plan.init.status).readInt32LE()) : status;
+}
+
+function showRefused(refused: Map<string, number>): void {
+  const names = [...refused].map(([name, times]) => (times === 1 ? name : `${name} (${times} times)`));
+  warn(`seccomp refused: ${names.join(', ') || 'nothing'}`);
+}
+
+function throwIfFailed({ circumstances: { maps }, plan, program }: Running): void {
+  const failed = program.failure();
+  if (!failed) return;
+  if (failed.step !== plan.exec.gaveUp) throw stepFailure(plan, failed, maps !== undefined);
+  const attempts = plan.exec.attempts.map(({ path, step }) => ({ path, errno: -(program.result(step) ?? 0) }));
+  throw execFailure(plan.exec.name, attempts);
+}
+
+/**
+ * A filter may kill whoever makes a call, as SystemCallFilter does in a unit of systemd. execve(2) leaves no result.
+ */
+function throwIfKilled({ plan, program }: Running, status: number): void {
+  if (status !== 128 + constants.signals.SIGSYS) return;
+  const step = program.unfinished();
+  if (!step || plan.exec.attempts.some((attempt) => attempt.step === step)) return;
+  throw new Failure(Status.isolate, program.show(step), 'a seccomp filter kills whoever calls it (SIGSYS)', {
+    hint: refusedHint([]),
+  });
+}
