@@ -10,9 +10,9 @@ import { insteadOf } from '../lib/isolate/settings/docker-flags.js';
 import { readRootfsDocument, whatRootIs } from '../lib/isolate/settings/document.js';
 import { isolateFlags } from '../lib/isolate/settings/flags.js';
 import { settingsOf } from '../lib/isolate/settings/settings.js';
-import { exactCommand } from '../lib/isolate/settings/words.js';
 import { main } from '../lib/pipe/command.js';
 import { writeDocument } from '../lib/pipe/output.js';
+import { exactWords } from '../lib/pipe/utf8.js';
 import { endProcess } from '../lib/sys/exit.js';
 
 main(
@@ -44,7 +44,8 @@ main(
       'what an earlier call has left in memory, and goes on or ends.',
   },
   async ({ flags, operands: [directory = '', ...command] }) => {
-    const words = exactCommand(process.argv.slice(2), command.length);
+    const argv = process.argv.slice(2);
+    const words = exactWords(argv, command.length).slice(argv.length - command.length);
     const root = rootOf(directory);
     const image = readRootfsDocument(root)?.config.config ?? {};
     const settings = settingsOf(root, image, flags, words, callerOf());

@@ -22,7 +22,7 @@ import type { Settings } from './settings/settings.js';
 import { attend } from './supervisor/attend.js';
 import { cloneFailure } from './supervisor/explain.js';
 import { outcomeOf } from './supervisor/outcome.js';
-import { forwardedWithTerminal, Signals } from './supervisor/signals.js';
+import { Signals } from './supervisor/signals.js';
 
 /**
  * Runs a command in a container; returns its exit status, 128 + n for a signal. Throws `Failure`: 126 or 127 when the
@@ -47,7 +47,7 @@ async function run(settings: Settings): Promise<number> {
   const program = new Program(plan.steps, stub.memory);
   stub.write(program, plan.resume);
   // Before there is anything that must not stay behind.
-  const signals = new Signals(settings.terminal ? forwardedWithTerminal : undefined);
+  const signals = new Signals(settings.terminal);
   let cgroup: Cgroup | undefined;
   try {
     if (settings.cgroup) cgroup = (await import('./cgroup/cgroup.js')).createCgroup(settings.cgroup);

@@ -11,7 +11,7 @@ import { cleanUp } from './cleanup.js';
 import { type Flag, type Flags, type FlagValues, flagsHelp, type HintFor, parseFlags } from './flags.js';
 import { UpstreamFailure } from './input.js';
 import { ReaderGone, watchReader, writeDocument, writeLine } from './output.js';
-import { checkWords } from './utf8.js';
+import { exactWords } from './utf8.js';
 
 export interface Command<F extends Flags> {
   name: string;
@@ -92,7 +92,7 @@ async function start<F extends Flags>(
   // Even where -h is another flag, as docker's --hostname, it asks for help when it is alone.
   if (argv.length === 1 && argv[0] === '-h') return print(helpText(command));
   // Only the command of a container may be anything else.
-  if (!command.stopAtOperand) checkWords(argv);
+  if (!command.stopAtOperand) exactWords(argv);
   const { flags, operands } = parseFlags(
     { ...command.flags, ...commonFlags },
     argv,

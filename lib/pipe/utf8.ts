@@ -6,16 +6,25 @@ import { isUtf8 } from 'node:buffer';
 import { Failure } from '../base/failure.js';
 import { Status } from '../base/status.js';
 import { ownStrings } from '../sys/proc/proc-status.js';
+import type { Path } from '../sys/syscall.js';
 
 /** What Node puts there. */
-export const replacement = '\ufffd';
+const replacement = '\ufffd';
 
-/** Throws `Failure` 64 for a word of the command line, of which Node made `argv`, that is not UTF-8. */
-export function checkWords(argv: readonly string[]): void {
-  if (!argv.some((word) => word.includes(replacement))) return;
+/**
+ * The words of the command line, of which Node made `argv`. Of the last `free` ones, those that are not UTF-8 are
+ * returned as bytes. Throws `Failure` 64 for any other that is not UTF-8.
+ */
+export function exactWords(argv: readonly string[], free?: number): Path[] {
+  if (!argv.some((word) => word.includes(replacement))) return [...argv];
   const exact = ownStrings('cmdline').slice(-argv.length);
-  const changed = argv.find((word, i) => word.includes(replacement) && !isUtf8(exact[i]!));
-  if (changed !== undefined) throw new Failure(Status.usage, 'command line', `${JSON.stringify(changed)} is not UTF-8`);
+  return argv.map((word, i) => {
+    if (!word.includes(replacement) || isUtf8(exact[i]!)) return word;
+    if (i >= argv.length - (free ?? 0)) return exact[i]!;
+    throw new Failure(Status.usage, 'command line', `${JSON.stringify(word)} is not UTF-8`, {
+      hint: free === undefined ? undefined : 'only words of the command itself may be anything else',
+    });
+  });
 }
 
 /**

@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { compile } from '../../lib/isolate/seccomp/bpf.js';
+import { type ProfileSource, seccompRules } from '../../lib/isolate/seccomp/filter.js';
+import type { Target } from '../../lib/isolate/seccomp/profile.js';
 import {
   type Comparison,
-  compile,
   operators,
   RET,
   type Rule,
   type Section,
   verdictOf,
-} from '../../lib/isolate/seccomp/bpf.js';
-import { type ProfileSource, seccompRules } from '../../lib/isolate/seccomp/filter.js';
-import type { Target } from '../../lib/isolate/seccomp/profile.js';
+} from '../../lib/isolate/seccomp/rules.js';
 import { checkFilter, verdict } from '../support/bpf.js';
 import { needsLibseccomp, referenceFilter } from '../support/libseccomp.js';
 import { Random } from '../support/random.js';

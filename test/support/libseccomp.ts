@@ -1,9 +1,10 @@
 /** libseccomp as a reference: it compiles the same rules, and tests compare the verdicts of both programs. */
+
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import koffi from 'koffi';
-import { operators, type Rule } from '../../lib/isolate/seccomp/bpf.js';
+import { operators, type Rule } from '../../lib/isolate/seccomp/rules.js';
 
 type Library = ReturnType<typeof koffi.load>;
 let library: Library | undefined;

@@ -3,8 +3,8 @@
  * container. `MD_TEST_CRASH=1` in the environment: an exception after the first output.
  */
 import { constants, openSync } from 'node:fs';
-import { parseDetachKeys } from '../../lib/isolate/terminal/keys.js';
-import { attachTerminal } from '../../lib/isolate/terminal/terminal.js';
+import { parseDetachKeys } from '../../lib/isolate/stdio/keys.js';
+import { attachTerminal } from '../../lib/isolate/stdio/terminal.js';
 import {
   close,
   close_range,

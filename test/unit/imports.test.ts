@@ -34,11 +34,11 @@ const isolateMayImport: Record<string, string[]> = {
   child: ['settings'],
   filesystem: ['settings', 'child'],
   user: ['settings', 'child', 'filesystem'],
-  terminal: ['settings', 'child', 'filesystem'],
+  stdio: ['settings', 'child', 'filesystem'],
   seccomp: ['settings', 'child'],
   cgroup: ['settings'],
-  plan: ['settings', 'child', 'filesystem', 'user', 'terminal', 'seccomp'],
-  supervisor: ['settings', 'child', 'terminal', 'seccomp', 'cgroup', 'plan'],
+  plan: ['settings', 'child', 'filesystem', 'user', 'stdio', 'seccomp'],
+  supervisor: ['settings', 'child', 'stdio', 'seccomp', 'cgroup', 'plan'],
 };
 
 /** The runtime dependencies and the one folder that each is used in. */

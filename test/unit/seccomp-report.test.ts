@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { RET } from '../../lib/isolate/seccomp/bpf.js';
 import { auditArch } from '../../lib/isolate/seccomp/filter.js';
 import { seccompReport } from '../../lib/isolate/seccomp/report.js';
+import { RET } from '../../lib/isolate/seccomp/rules.js';
 import { syscallNumbers } from '../../lib/isolate/seccomp/syscall-numbers.js';
 import {
   clone,

@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { compile } from '../../lib/isolate/seccomp/bpf.js';
+import { type ProfileSource, seccompFilter, seccompRules } from '../../lib/isolate/seccomp/filter.js';
+import type { Target } from '../../lib/isolate/seccomp/profile.js';
 import {
   type Comparison,
-  compile,
   type Operator,
   RET,
   type Rule,
   type Section,
   verdictOf,
-} from '../../lib/isolate/seccomp/bpf.js';
-import { type ProfileSource, seccompFilter, seccompRules } from '../../lib/isolate/seccomp/filter.js';
-import type { Target } from '../../lib/isolate/seccomp/profile.js';
+} from '../../lib/isolate/seccomp/rules.js';
 import { syscallNumbers } from '../../lib/isolate/seccomp/syscall-numbers.js';
 import { exit_group, prctl, seccomp, umask, unshare, wait4 } from '../../lib/sys/calls.js';
 import { PR, SECCOMP } from '../../lib/sys/constants.js';

@@ -5,7 +5,6 @@
  * As root the cgroups are `md/md-PID-STARTTIME` at the top of a hierarchy, as docker has its own below `docker`. An
  * ordinary user gets one below the own cgroup or one above it, where the system has delegated that (cgroup v2 only).
  */
-
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoName, Failure, failingAs, failureOf, ignoring } from '../../base/failure.js';

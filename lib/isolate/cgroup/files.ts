@@ -1,5 +1,4 @@
 /** Reading and writing the files of cgroups, and what it means when that fails. */
-
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoName, errnoText, Failure } from '../../base/failure.js';

@@ -2,7 +2,6 @@
  * Finds the cgroup below which a container's own is made: one that is delegated to the user; for root that of a unit
  * with Delegate=yes, otherwise at the top.
  */
-
 import { accessSync, constants, existsSync, mkdirSync, rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoName, Failure, ignoring } from '../../base/failure.js';

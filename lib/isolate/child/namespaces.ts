@@ -1,6 +1,6 @@
 /** Namespaces, and the first steps inside them: session, keyring, host name, loopback. */
-import { close, ioctlInterface, keyctl, prctl, sethostname, setsid, socket, umask, unshare } from '../../sys/calls.js';
-import { AF, CLONE, KEYCTL, PR, SIOC, SOCK } from '../../sys/constants.js';
+import { close, ioctlInterface, keyctl, sethostname, setsid, socket, umask, unshare } from '../../sys/calls.js';
+import { AF, CLONE, KEYCTL, SIOC, SOCK } from '../../sys/constants.js';
 import { EDQUOT } from '../../sys/errno.js';
 import { compare, Result, returned } from '../../sys/native-code/program.js';
 import { type PlanStep, type StepOptions, step } from './step.js';
@@ -102,10 +102,4 @@ export function loopbackSteps(): PlanStep[] {
     ),
     step(close, [fd], 'It is not needed any more.'),
   ];
-}
-
-export function noNewPrivilegesStep(): PlanStep {
-  return step(prctl, [PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0], 'From here on no set-user-ID program raises anything.', {
-    man: 'PR_SET_NO_NEW_PRIVS(2const)',
-  });
 }

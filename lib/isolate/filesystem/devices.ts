@@ -1,5 +1,4 @@
 /** The container's own /dev, with the few harmless devices that every program expects. */
-
 import { statSync } from 'node:fs';
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';

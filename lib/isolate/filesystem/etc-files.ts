@@ -1,5 +1,4 @@
 /** /etc/hostname, /etc/hosts and /etc/resolv.conf: of the container, not of the image. */
-
 import { close, openat, write } from '../../sys/calls.js';
 import { MOUNT_ATTR, O } from '../../sys/constants.js';
 import { Block, Result } from '../../sys/native-code/program.js';

@@ -1,5 +1,4 @@
 /** /proc, /sys and /sys/fs/cgroup. */
-
 import { existsSync } from 'node:fs';
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';

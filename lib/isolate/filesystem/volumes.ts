@@ -1,5 +1,4 @@
 /** What the user adds to the container's tree: directories and files of the host, and temporary file systems. */
-
 import { lstatSync } from 'node:fs';
 import { Failure, failingAs } from '../../base/failure.js';
 import { Status } from '../../base/status.js';

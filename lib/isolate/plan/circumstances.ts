@@ -1,5 +1,4 @@
 /** What a container depends on besides its settings, found out before the plan is made. */
-
 import { statSync } from 'node:fs';
 import { release } from 'node:os';
 import { Failure, failingAs } from '../../base/failure.js';
@@ -25,8 +24,8 @@ import { whatRootIs } from '../settings/document.js';
 import type { Settings } from '../settings/settings.js';
 import type { Sysctl } from '../settings/sysctl.js';
 import type { Volume } from '../settings/volumes.js';
-import { type OutputPipe, outputPipes } from '../terminal/sockets.js';
-import { nullDevices, refuseDirectories, type StdioPipe, statStdio, stdioPipes } from '../terminal/stdio.js';
+import { type OutputPipe, outputPipes } from '../stdio/sockets.js';
+import { nullDevices, refuseDirectories, type StdioPipe, statStdio, stdioPipes } from '../stdio/stdio.js';
 import { readAccountFiles } from '../user/accounts.js';
 import { chooseCapabilities, lastCapability, missingCapabilities } from '../user/capabilities.js';
 import { hasNames, type Identity, identify } from '../user/identity.js';
@@ -149,7 +148,7 @@ export async function findCircumstances(
     // In a user namespace none of them could be made.
     devices: privileged && maps === undefined ? deviceNodes('/dev') : undefined,
     ttyGroup: ttyGroup(maps),
-    windowSize: terminal ? (await import('../terminal/outer.js')).windowSize() : undefined,
+    windowSize: terminal ? (await import('../stdio/outer.js')).windowSize() : undefined,
     detachKeys: await detachKeysOf(settings),
     stdio: identity.uid === 0 || terminal ? [] : stdioPipes(stdio),
     outputs: terminal ? [] : outputPipes(stdio),
@@ -198,5 +197,5 @@ function groupsFor({ groups }: Settings, maps: IdMaps | undefined): string[] {
 
 async function detachKeysOf({ terminal, detachKeys }: Settings): Promise<Buffer | undefined> {
   if (!terminal && detachKeys === undefined) return undefined;
-  return (await import('../terminal/keys.js')).parseDetachKeys(detachKeys);
+  return (await import('../stdio/keys.js')).parseDetachKeys(detachKeys);
 }

@@ -2,31 +2,22 @@
  * The plan: every system call between clone(2) and execve(2), in order, each with its reason. It is a pure function of
  * the settings and of what was found out before; nothing is done here.
  */
-
 import { CLONE } from '../../sys/constants.js';
 import type { Result } from '../../sys/native-code/program.js';
 import { type IdMap, type IdMaps, ownerInside } from '../../sys/userns.js';
-import {
-  calledOffSteps,
-  changeSteps,
-  closeSteps,
-  deathStep,
-  type ExecSteps,
-  execSteps,
-  limitSteps,
-  restoreSteps,
-  signalStep,
-} from '../child/exec.js';
+import { changeSteps, type ExecSteps, execSteps } from '../child/exec.js';
 import { aliveSteps, controlSteps, gateSteps } from '../child/gates.js';
 import { type Init, initSteps } from '../child/init.js';
+import { beginningSteps, cgroupNamespaceStep, hostnameStep, loopbackSteps, namespacesOf } from '../child/namespaces.js';
 import {
-  beginningSteps,
-  cgroupNamespaceStep,
-  hostnameStep,
-  loopbackSteps,
-  namespacesOf,
+  calledOffSteps,
+  closeSteps,
+  deathStep,
+  limitSteps,
   noNewPrivilegesStep,
-} from '../child/namespaces.js';
+  restoreSteps,
+  signalStep,
+} from '../child/process.js';
 import type { PlanStep } from '../child/step.js';
 import { deviceSteps } from '../filesystem/devices.js';
 import { fileSteps } from '../filesystem/etc-files.js';
@@ -48,9 +39,9 @@ import { procAndSys } from '../filesystem/system.js';
 import { directorySteps, volumeSteps, volumeTrees } from '../filesystem/volumes.js';
 import { filterStep, reportingSteps } from '../seccomp/steps.js';
 import type { Settings } from '../settings/settings.js';
-import { consoleSteps, controllingStep } from '../terminal/console.js';
-import { ownerSteps, pipeSteps } from '../terminal/sockets.js';
-import { nullSteps, stdioSteps } from '../terminal/stdio.js';
+import { consoleSteps, controllingStep } from '../stdio/console.js';
+import { ownerSteps, pipeSteps } from '../stdio/sockets.js';
+import { nullSteps, stdioSteps } from '../stdio/stdio.js';
 import { boundingSteps, capabilityStep } from '../user/capabilities.js';
 import { identitySteps } from '../user/change-user.js';
 import type { Identity } from '../user/identity.js';

@@ -7,8 +7,8 @@
  * programs on arm64.
  */
 import { ENOSYS, EPERM } from '../../sys/errno.js';
-import { type Comparison, RET } from './bpf.js';
 import type { Entry, Profile } from './profile.js';
+import { type Comparison, RET } from './rules.js';
 
 /** Calls that only affect what the process has already, or that the kernel checks against file modes and ids. */
 const harmless: [reason: string, names: string][] = [

@@ -1,7 +1,8 @@
 /** The seccomp filter of a container: a profile, compiled for its capabilities, this machine and this kernel. */
-import { type Comparison, compile, type Rule, type Section, x64Audit } from './bpf.js';
+import { compile, x64Audit } from './bpf.js';
 import { defaultProfile } from './default-profile.js';
 import { type Entry, entriesFor, newerAction, type Profile, parseProfile, type Target } from './profile.js';
+import type { Comparison, Rule, Section } from './rules.js';
 import { firstPrivate, type SyscallArch, syscallNumbers } from './syscall-numbers.js';
 
 /** AUDIT_ARCH_* of `linux/audit.h`. */

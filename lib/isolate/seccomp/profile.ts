@@ -12,7 +12,7 @@ import { Status } from '../../base/status.js';
 import { SECCOMP } from '../../sys/constants.js';
 import { ENOSYS, EPERM } from '../../sys/errno.js';
 import { isAtLeast, kernelVersion } from '../../sys/kernel-version.js';
-import { type Comparison, operators, RET } from './bpf.js';
+import { type Comparison, operators, RET } from './rules.js';
 
 export interface Profile {
   /** What the filter returns for a call that no entry names: a SECCOMP_RET_* value with its data. */

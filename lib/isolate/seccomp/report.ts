@@ -10,9 +10,10 @@ import { SECCOMP_IOCTL } from '../../sys/constants.js';
 import { ENOSYS, EPERM } from '../../sys/errno.js';
 import { POLL, poll } from '../../sys/poll.js';
 import { isErrno } from '../../sys/syscall.js';
-import { type Call, compile, RET, type Section, verdictOf } from './bpf.js';
+import { compile } from './bpf.js';
 import { auditArch, type Filter, type ProfileSource, seccompRules } from './filter.js';
 import type { Target } from './profile.js';
+import { type Call, RET, type Section, verdictOf } from './rules.js';
 import { type SyscallArch, syscallName } from './syscall-numbers.js';
 
 /** How often this looks for questions. A refused call waits up to that long, an allowed one not at all. */

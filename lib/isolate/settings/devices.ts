@@ -1,5 +1,4 @@
 /** Device nodes of the host: all of them for `--privileged`, those that `--device` names otherwise. */
-
 import { readdirSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { usage } from './usage.js';

@@ -1,5 +1,4 @@
 /** Limits of a container, as docker's flags have them. */
-
 import type { Failure } from '../../base/failure.js';
 import { RLIMIT } from '../../sys/constants.js';
 import type { IsolateFlags } from './flags.js';

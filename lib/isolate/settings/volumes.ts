@@ -1,5 +1,4 @@
 /** Volumes, and the flags that name them: `-v`, `--mount` and `--tmpfs`. */
-
 import { statSync } from 'node:fs';
 import { posix, resolve } from 'node:path';
 import { Failure, failureOf } from '../../base/failure.js';

@@ -1,5 +1,4 @@
 /** What the supervisor does for the container's first process, from its birth to its end. */
-
 import type { Control } from '../../sys/control.js';
 import { receiveDescriptor } from '../../sys/descriptor.js';
 import type { Program } from '../../sys/native-code/program.js';
@@ -9,7 +8,7 @@ import type { Cgroup } from '../cgroup/cgroup.js';
 import type { Circumstances } from '../plan/circumstances.js';
 import type { Plan } from '../plan/plan.js';
 import type { Settings } from '../settings/settings.js';
-import type { OutputPipe } from '../terminal/sockets.js';
+import type { OutputPipe } from '../stdio/sockets.js';
 import { showChild } from './child-trace.js';
 import { endUnlessHandled, type Signals } from './signals.js';
 
@@ -56,7 +55,7 @@ async function letIn({ pid, circumstances: { maps }, control, cgroup }: Running)
 }
 
 async function attendTerminal(pid: number, master: number, detachKeys: Buffer, signals: Signals): Promise<number> {
-  const { attachTerminal } = await import('../terminal/terminal.js');
+  const { attachTerminal } = await import('../stdio/terminal.js');
   const terminal = attachTerminal(master, detachKeys);
   const hungUp = () => endUnlessHandled(pid);
   process.on('SIGHUP', hungUp);
@@ -75,7 +74,7 @@ async function attendTerminal(pid: number, master: number, detachKeys: Buffer, s
 }
 
 async function attendOutputs(pid: number, outputs: readonly OutputPipe[], signals: Signals): Promise<number> {
-  const { copyOutputs } = await import('../terminal/output.js');
+  const { copyOutputs } = await import('../stdio/output.js');
   // As with a terminal, signals end this process from then on, also while it waits for a slow reader.
   const ended = waitForEnd(pid).finally(() => signals.end());
   await copyOutputs(outputs, ended);

@@ -16,14 +16,10 @@ const forwarded: readonly NodeJS.Signals[] = [
   'SIGUSR2',
   'SIGALRM',
   'SIGPWR',
-  'SIGCONT',
-  'SIGWINCH',
 ];
 
 /** With a terminal of the container's own, terminal.ts deals with Ctrl-Z and the size of the window. */
-export const forwardedWithTerminal: readonly NodeJS.Signals[] = forwarded.filter(
-  (signal) => signal !== 'SIGCONT' && signal !== 'SIGWINCH',
-);
+const ofTerminal: readonly NodeJS.Signals[] = ['SIGCONT', 'SIGWINCH'];
 
 /**
  * Catches the signals from now on, before there is a child, so that none ends this process. Those that come early are
@@ -31,10 +27,12 @@ export const forwardedWithTerminal: readonly NodeJS.Signals[] = forwarded.filter
  */
 export class Signals {
   private readonly early: number[] = [];
+  private readonly names: readonly NodeJS.Signals[];
   private pid: number | undefined;
 
-  constructor(private readonly names: readonly NodeJS.Signals[] = forwarded) {
-    for (const name of names) process.on(name, this.forward);
+  constructor(hasTerminal: boolean) {
+    this.names = hasTerminal ? forwarded : [...forwarded, ...ofTerminal];
+    for (const name of this.names) process.on(name, this.forward);
   }
 
   /** Passes all signals on to the process `pid`, those that came before included. */

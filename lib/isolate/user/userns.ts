@@ -1,5 +1,4 @@
 /** Which user namespace a container gets. Without root it always needs one. */
-
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { type CallerIds, type IdMaps, isMapped, missingForRange, ownMap, rangeMaps } from '../../sys/userns.js';

@@ -11,7 +11,6 @@
  * are changed, and only as far as needed: others may open the input for reading and the outputs for writing. That gives
  * away nothing, since /proc/PID/fd is closed to everybody who does not have the pipe already.
  */
-
 import { fstatSync, readlinkSync, type Stats } from 'node:fs';
 import { dup3, fchmod, fcntl, openat2, openHow } from '../../sys/calls.js';
 import { F, O, RESOLVE } from '../../sys/constants.js';

@@ -12,7 +12,7 @@ import type { OutputPipe } from './sockets.js';
 import { keepStderrBlocking, nameOf } from './stdio.js';
 
 /** How long to wait before the next attempt to write, after one that found no room. */
-const fullMs = 5;
+export const fullMs = 5;
 /** How long nobody looks at the pipes of a container that has begun. They hold 64 KiB. */
 const soonMs = 5;
 /** Bytes of a pipe that may wait to be written: with fewer, a fast command waits for each of our writes. */

@@ -9,10 +9,7 @@ import { errnoName } from '../../base/failure.js';
 import { fcntl, ioctl, ioctlMemory } from '../../sys/calls.js';
 import { F, O, TIO } from '../../sys/constants.js';
 import { windowSize } from './outer.js';
-import { Output } from './output.js';
-
-/** How long to wait before the next attempt to write, after one that found no room. */
-const fullMs = 5;
+import { fullMs, Output } from './output.js';
 
 export class PtyMaster {
   private readonly output: Output;
