@@ -25,16 +25,8 @@ import {
 import { CLONE, F, PR, SIG, SIGTERM } from '../sys/constants.js';
 import { Control, type ControlFds, controlPair } from '../sys/control.js';
 import { EPIPE } from '../sys/errno.js';
-import {
-  Block,
-  compare,
-  Program,
-  pointerArray,
-  Result,
-  returned,
-  type Step,
-  stepOf,
-} from '../sys/native-code/program.js';
+import { Program } from '../sys/native-code/program.js';
+import { Block, compare, pointerArray, Result, returned, type Step, stepOf } from '../sys/native-code/step.js';
 import { ownStatus, ownStrings, statusBits } from '../sys/proc/proc-status.js';
 import { refusalHint } from '../sys/refusals/refusals.js';
 import { formatResult, SyscallError } from '../sys/syscall.js';

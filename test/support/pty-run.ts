@@ -2,6 +2,7 @@
  * Runs a command on a new pty and carries it to this process's terminal: what `md-isolate -t` does, without a
  * container. `MD_TEST_CRASH=1` in the environment: an exception after the first output.
  */
+
 import { constants, openSync } from 'node:fs';
 import { parseDetachKeys } from '../../lib/isolate/stdio/keys.js';
 import { attachTerminal } from '../../lib/isolate/stdio/terminal.js';
@@ -18,7 +19,8 @@ import {
 } from '../../lib/sys/calls.js';
 import { SIG, TIO } from '../../lib/sys/constants.js';
 import { endProcess } from '../../lib/sys/exit.js';
-import { Program, pointerArray, stepOf } from '../../lib/sys/native-code/program.js';
+import { Program } from '../../lib/sys/native-code/program.js';
+import { pointerArray, stepOf } from '../../lib/sys/native-code/step.js';
 import { waitForEnd } from '../../lib/sys/wait.js';
 
 const master = openSync('/dev/ptmx', constants.O_RDWR | constants.O_NOCTTY);

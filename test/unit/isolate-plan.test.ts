@@ -18,7 +18,7 @@ import { stepFailure } from '../../lib/isolate/supervisor/explain.js';
 import { chooseCapabilities } from '../../lib/isolate/user/capabilities.js';
 import { parseFlags } from '../../lib/pipe/flags.js';
 import { EACCES, EINVAL } from '../../lib/sys/errno.js';
-import { showStep } from '../../lib/sys/native-code/program.js';
+import { showStep } from '../../lib/sys/native-code/step.js';
 import { Stub } from '../../lib/sys/native-code/stub.js';
 import { SyscallError } from '../../lib/sys/syscall.js';
 

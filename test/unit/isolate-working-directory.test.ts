@@ -1,4 +1,5 @@
 /** The steps that open the working directory, without a container around them. */
+
 import assert from 'node:assert/strict';
 import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,7 +8,8 @@ import { step } from '../../lib/isolate/child/step.js';
 import { workingDirectory } from '../../lib/isolate/filesystem/root.js';
 import { exit_group, fchdir, openat, wait4 } from '../../lib/sys/calls.js';
 import { AT, O } from '../../lib/sys/constants.js';
-import { Program, Result } from '../../lib/sys/native-code/program.js';
+import { Program } from '../../lib/sys/native-code/program.js';
+import { Result } from '../../lib/sys/native-code/step.js';
 import { renameWithoutEnd } from '../support/renaming.js';
 import { scratch } from '../support/run.js';
 

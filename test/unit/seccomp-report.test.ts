@@ -22,7 +22,8 @@ import {
 } from '../../lib/sys/calls.js';
 import { PR, SECCOMP, SIGCHLD } from '../../lib/sys/constants.js';
 import { ENOSYS } from '../../lib/sys/errno.js';
-import { Block, Program, Result, type Step, stepOf } from '../../lib/sys/native-code/program.js';
+import { Program } from '../../lib/sys/native-code/program.js';
+import { Block, Result, type Step, stepOf } from '../../lib/sys/native-code/step.js';
 import { verdict } from '../support/bpf.js';
 import { afterwards } from '../support/run.js';
 

@@ -1,11 +1,13 @@
 /** What /proc says of processes. */
+
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { exit_group, wait4 } from '../../lib/sys/calls.js';
-import { Program, stepOf } from '../../lib/sys/native-code/program.js';
+import { Program } from '../../lib/sys/native-code/program.js';
+import { stepOf } from '../../lib/sys/native-code/step.js';
 import { statFields } from '../../lib/sys/proc/proc-status.js';
 import { lifeOf, ownMark } from '../../lib/sys/proc/process-mark.js';
 import { until } from '../support/rootfs.js';

@@ -8,7 +8,8 @@ import { Worker } from 'node:worker_threads';
 import * as sys from '../../lib/sys/calls.js';
 import { AT, F, O, SIG } from '../../lib/sys/constants.js';
 import { batchListings, entrances, listings } from '../../lib/sys/native-code/machine-code.js';
-import { Block, compare, Program, pointerArray, Result, stepOf } from '../../lib/sys/native-code/program.js';
+import { Program } from '../../lib/sys/native-code/program.js';
+import { Block, compare, pointerArray, Result, stepOf } from '../../lib/sys/native-code/step.js';
 import { needs, scratch } from '../support/run.js';
 
 const exit = (status: number) => stepOf(sys.exit_group, [status]);

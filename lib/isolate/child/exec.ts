@@ -6,7 +6,7 @@ import { Status } from '../../base/status.js';
 import { execve, fcntl } from '../../sys/calls.js';
 import { F } from '../../sys/constants.js';
 import { EACCES, ENOENT, ENOTDIR } from '../../sys/errno.js';
-import { Block, compare, pointerArray, Result, returned } from '../../sys/native-code/program.js';
+import { Block, compare, pointerArray, Result, returned } from '../../sys/native-code/step.js';
 import type { StubSteps } from '../../sys/native-code/stub.js';
 import type { Path } from '../../sys/syscall.js';
 import { type PlanStep, step } from './step.js';

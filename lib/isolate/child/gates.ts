@@ -3,7 +3,7 @@ import { close, read, recvfrom, write } from '../../sys/calls.js';
 import { MSG } from '../../sys/constants.js';
 import type { ControlFds } from '../../sys/control.js';
 import { EPIPE } from '../../sys/errno.js';
-import { Block, compare, Result, returned } from '../../sys/native-code/program.js';
+import { Block, compare, Result, returned } from '../../sys/native-code/step.js';
 import { type PlanStep, step } from './step.js';
 
 /** The bit of a 32-bit result that tells an error: errors are negative. */

@@ -12,7 +12,7 @@
 import { clone, close_range, exit_group, kill, prctl, rt_sigtimedwait, setsid, wait4 } from '../../sys/calls.js';
 import { CLONE, PR, SIGCHLD, W } from '../../sys/constants.js';
 import { EAGAIN, EINTR, EPERM } from '../../sys/errno.js';
-import { Block, compare, Result, returned } from '../../sys/native-code/program.js';
+import { Block, compare, Result, returned } from '../../sys/native-code/step.js';
 import { type PlanStep, step } from './step.js';
 
 export interface Init {

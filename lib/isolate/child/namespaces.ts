@@ -2,7 +2,7 @@
 import { close, ioctlInterface, keyctl, sethostname, setsid, socket, umask, unshare } from '../../sys/calls.js';
 import { AF, CLONE, KEYCTL, SIOC, SOCK } from '../../sys/constants.js';
 import { EDQUOT } from '../../sys/errno.js';
-import { compare, Result, returned } from '../../sys/native-code/program.js';
+import { compare, Result, returned } from '../../sys/native-code/step.js';
 import { type PlanStep, type StepOptions, step } from './step.js';
 
 /**

@@ -5,7 +5,7 @@ import { Status } from '../../base/status.js';
 import { mkdirat, mknodat, symlinkat } from '../../sys/calls.js';
 import { AT, capabilities, MOUNT_ATTR, S } from '../../sys/constants.js';
 import { deviceNumber } from '../../sys/device-number.js';
-import type { Result } from '../../sys/native-code/program.js';
+import type { Result } from '../../sys/native-code/step.js';
 import { type PlanStep, step } from '../child/step.js';
 import type { HostDevice } from '../settings/devices.js';
 import {

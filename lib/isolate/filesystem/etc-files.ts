@@ -1,7 +1,7 @@
 /** /etc/hostname, /etc/hosts and /etc/resolv.conf: of the container, not of the image. */
 import { close, openat, write } from '../../sys/calls.js';
 import { MOUNT_ATTR, O } from '../../sys/constants.js';
-import { Block, Result } from '../../sys/native-code/program.js';
+import { Block, Result } from '../../sys/native-code/step.js';
 import { type PlanStep, step } from '../child/step.js';
 import { hostText } from '../settings/files.js';
 import type { Names } from '../settings/names.js';

@@ -4,7 +4,7 @@
  */
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { MOUNT_ATTR } from '../../sys/constants.js';
-import { Result } from '../../sys/native-code/program.js';
+import { Result } from '../../sys/native-code/step.js';
 import { mountPaths } from '../../sys/proc/mountinfo.js';
 import type { PlanStep } from '../child/step.js';
 import { attach, copyOfTree, newFileSystem, openOwn, plainAttributes } from './mounts.js';

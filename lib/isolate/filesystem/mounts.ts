@@ -30,7 +30,7 @@ import {
   S,
 } from '../../sys/constants.js';
 import { EAGAIN } from '../../sys/errno.js';
-import { compare, Result, returned } from '../../sys/native-code/program.js';
+import { compare, Result, returned } from '../../sys/native-code/step.js';
 import type { Path } from '../../sys/syscall.js';
 import { type Hint, type PlanStep, type StepOptions, step } from '../child/step.js';
 

@@ -3,7 +3,7 @@ import { lstatSync } from 'node:fs';
 import { Failure, failingAs } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { AT, MOUNT_ATTR } from '../../sys/constants.js';
-import type { Result } from '../../sys/native-code/program.js';
+import type { Result } from '../../sys/native-code/step.js';
 import { type IdMaps, ownerInside } from '../../sys/userns.js';
 import type { PlanStep } from '../child/step.js';
 import { usage } from '../settings/usage.js';
@@ -27,14 +27,13 @@ export function placed(view: View, volumes: readonly Volume[], maps: IdMaps | un
     const what = `the target /${volume.target}`;
     if (path === '') throw usage(what, 'the root itself is not a target');
     if (/^(proc|sys)(\/|$)/.test(path)) throw usage(what, `/${path} belongs to the kernel and cannot be covered`);
-    const wanted = volume.type === 'bind' ? volume.kind : 'directory';
-    if (kind !== undefined && (kind === 'directory') !== (wanted === 'directory')) {
+    if (kind !== undefined && (kind === 'directory') !== (volume.kind === 'directory')) {
       throw usage(
         what,
-        `a ${wanted} is to be mounted there, and the image has ${kind === 'directory' ? 'a directory' : 'none'}`,
+        `a ${volume.kind} is to be mounted there, and the image has ${kind === 'directory' ? 'a directory' : 'none'}`,
       );
     }
-    if (volume.type === 'bind') return { ...volume, target: path };
+    if (volume.type !== 'tmpfs') return { ...volume, target: path };
     const covered = kind === undefined ? { mode: '1777' } : ownerOf(`${sideOf(view, path)}/${path}`, maps);
     return { ...volume, target: path, options: { ...covered, ...volume.options } };
   });
@@ -42,7 +41,7 @@ export function placed(view: View, volumes: readonly Volume[], maps: IdMaps | un
 
 /** As docker: of two at the same place the first would be hidden without a word. Two tmpfs are as good as one. */
 function refuseTwice(volumes: readonly Volume[]): void {
-  const shown = volumes.filter((volume) => !(volume.type === 'bind' && volume.isDevice));
+  const shown = volumes.filter(({ type }) => type !== 'device');
   const twice = shown.find(({ type, target }, i) =>
     shown.slice(0, i).some((other) => other.target === target && (type === 'bind' || other.type === 'bind')),
   );
@@ -109,12 +108,12 @@ function treeOf(volume: Volume, nodev: boolean): Tree {
     const why = 'Memory that the command may fill, gone with the container.';
     return newFileSystem('tmpfs', volume.options, volume.attributes, why);
   }
-  const { source, readOnly } = volume;
-  if (volume.isDevice) {
+  const { source } = volume;
+  if (volume.type === 'device') {
     const why = 'A device of the host that the user shares: the mount of this one node lets it be opened.';
     return copyOfTree({ fd: AT.FDCWD, path: source }, nodeAttributes, why, { name: source });
   }
-  const attributes = (nodev ? MOUNT_ATTR.NODEV : 0) | (readOnly ? MOUNT_ATTR.RDONLY : 0);
+  const attributes = (nodev ? MOUNT_ATTR.NODEV : 0) | (volume.readOnly ? MOUNT_ATTR.RDONLY : 0);
   const why = nodev ? 'What the user shares; device nodes in it open nothing.' : 'What the user shares.';
   return copyOfTree({ fd: AT.FDCWD, path: source }, attributes, why, { recursive: true, name: source });
 }
@@ -126,6 +125,6 @@ export function volumeSteps(root: Result, trees: readonly VolumeTree[]): PlanSte
     why: 'Where the user wants it; the links that the image had there were resolved before, and must not have changed.',
   };
   return trees.flatMap(({ volume, tree: { fd } }) =>
-    mountAt(root, volume.target, volume.type === 'bind' ? volume.kind : 'directory', { fd, steps: [] }, place),
+    mountAt(root, volume.target, volume.kind, { fd, steps: [] }, place),
   );
 }

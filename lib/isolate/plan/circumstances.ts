@@ -185,7 +185,7 @@ function warnOfMemory(kernel: string): void {
 /** `-u $(id -u)` is the caller to docker. Here that is another user, to whom the caller's own files are closed. */
 function warnOfNamesake({ volumes }: Settings, { uid }: Identity, maps: IdMaps): void {
   if (uid === 0 || uid !== maps.uid[0]![1] || !isMapped(maps.uid, uid)) return;
-  if (!volumes.some(({ type }) => type === 'bind')) return;
+  if (!volumes.some(({ type }) => type !== 'tmpfs')) return;
   warn(`user ${uid} is not the caller in this container, -u 0 is: it may not write to the caller's volumes`);
 }
 

@@ -1,6 +1,6 @@
 /** `--dry-run`: the plan as JSON lines, one for each system call. */
 import type { JsonObject } from '../../base/check.js';
-import { type Step, showClone, showStep } from '../../sys/native-code/program.js';
+import { type Step, showClone, showStep } from '../../sys/native-code/step.js';
 import { manPageOf } from '../child/step.js';
 import { cloneReason, type Plan } from './plan.js';
 

@@ -3,7 +3,7 @@
  * the settings and of what was found out before; nothing is done here.
  */
 import { CLONE } from '../../sys/constants.js';
-import type { Result } from '../../sys/native-code/program.js';
+import type { Result } from '../../sys/native-code/step.js';
 import { type IdMap, type IdMaps, ownerInside } from '../../sys/userns.js';
 import { changeSteps, type ExecSteps, execSteps } from '../child/exec.js';
 import { aliveSteps, controlSteps, gateSteps } from '../child/gates.js';
@@ -22,10 +22,9 @@ import type { PlanStep } from '../child/step.js';
 import { deviceSteps } from '../filesystem/devices.js';
 import { fileSteps } from '../filesystem/etc-files.js';
 import { maskSteps } from '../filesystem/masks.js';
+import { layerSteps, overlaySteps } from '../filesystem/overlay.js';
 import {
   enterSteps,
-  layerSteps,
-  overlaySteps,
   pivotSteps,
   privateStep,
   type Root,

@@ -17,10 +17,9 @@ export interface ChosenFilter {
 
 /** `kept` are the numbers of the capabilities in the bounding set. Throws `Failure` for a profile that is wrong. */
 export async function chooseFilter(
-  { privileged, seccomp, seccompReport }: Settings,
+  { seccomp: profile, seccompReport }: Settings,
   kept: readonly number[],
 ): Promise<ChosenFilter> {
-  const profile = seccomp ?? (privileged ? 'unconfined' : 'default');
   if (profile === 'unconfined') return { filter: undefined, report: undefined };
   const source = profile === 'default' ? profile : { name: profile, text: readText(profile, '--seccomp') };
   const target: Target = {

@@ -2,7 +2,7 @@
 import { seccomp } from '../../sys/calls.js';
 import { SECCOMP } from '../../sys/constants.js';
 import type { ControlFds } from '../../sys/control.js';
-import { Block } from '../../sys/native-code/program.js';
+import { Block } from '../../sys/native-code/step.js';
 import { gateSteps } from '../child/gates.js';
 import { type PlanStep, step } from '../child/step.js';
 import type { Filter } from './filter.js';

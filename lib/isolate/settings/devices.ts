@@ -2,7 +2,7 @@
 import { readdirSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { usage } from './usage.js';
-import { type BindVolume, inside, onHost } from './volumes.js';
+import { type DeviceVolume, inside, onHost } from './volumes.js';
 
 /** A device node of the host. */
 export interface HostDevice {
@@ -32,21 +32,18 @@ export function deviceNodes(directory: string, below = ''): HostDevice[] {
  * them is for their modes and owners to say. Source: docker's `--device`. Throws `Failure` 64, or 125 for what is not
  * there.
  */
-export function devicesOf(text: string): BindVolume[] {
+export function devicesOf(text: string): DeviceVolume[] {
   const flag = `--device ${text}`;
   const { source, target } = splitDevice(text, flag);
   const path = onHost(flag, source, () => resolve(source));
   const stats = onHost(flag, path, () => statSync(path));
   const place = inside(target, flag);
-  if (stats.isCharacterDevice() || stats.isBlockDevice()) return [mountOfDevice(path, place)];
+  const device = (source: string, target: string): DeviceVolume => ({ type: 'device', source, target, kind: 'file' });
+  if (stats.isCharacterDevice() || stats.isBlockDevice()) return [device(path, place)];
   const nodes = stats.isDirectory() ? onHost(flag, path, () => deviceNodes(path)) : [];
-  if (nodes.length > 0) return nodes.map((node) => mountOfDevice(`${path}/${node.path}`, `${place}/${node.path}`));
+  if (nodes.length > 0) return nodes.map((node) => device(`${path}/${node.path}`, `${place}/${node.path}`));
   const why = stats.isDirectory() ? 'there is no device in it' : 'it is not a device';
   throw usage(flag, why, '-v shows files and directories');
-}
-
-function mountOfDevice(source: string, target: string): BindVolume {
-  return { type: 'bind', source, kind: 'file', target, readOnly: false, isDevice: true };
 }
 
 /** The parts of the flag. With two fields the second is either the target or the rights. */

@@ -50,8 +50,8 @@ export interface Settings {
   sysctls: Sysctl[];
   /** A size as tmpfs(5) takes it. */
   shmSize: string;
-  /** `default`, `unconfined`, or a file. Undefined: `unconfined` with `--privileged`, otherwise `default`. */
-  seccomp: string | undefined;
+  /** `default`, `unconfined`, or a file. */
+  seccomp: string;
   /** Name the system calls that the filter refused, at the end. */
   seccompReport: boolean;
   privileged: boolean;
@@ -114,7 +114,7 @@ export function settingsOf(
     cgroup: parseLimits(flags, caller.processors),
     sysctls: flags.sysctl.map((text) => parseSysctl(text, network)),
     shmSize: String(flags['shm-size'] === undefined ? 64 * 1024 * 1024 : parseSize(flags['shm-size'], '--shm-size')),
-    seccomp: flags.seccomp ?? security.seccomp,
+    seccomp: flags.seccomp ?? security.seccomp ?? (flags.privileged ? 'unconfined' : 'default'),
     seccompReport: flags['seccomp-report'],
     privileged: flags.privileged,
     userns: userNamespace(flags.userns),

@@ -7,28 +7,35 @@ import { MOUNT_ATTR } from '../../sys/constants.js';
 import { parseSize } from './limits.js';
 import { usage } from './usage.js';
 
-export interface BindVolume {
+interface Place {
+  /** Normalized path in the container, without the leading slash. */
+  target: string;
+  /** What is there then. */
+  kind: 'directory' | 'file';
+}
+
+export interface BindVolume extends Place {
   type: 'bind';
   /** Absolute path on the host. */
   source: string;
-  kind: 'directory' | 'file';
-  /** Normalized path in the container, without the leading slash. */
-  target: string;
   readOnly: boolean;
-  /** `--device`: a node that works as a device. Nodes inside other volumes do not. */
-  isDevice?: boolean;
 }
 
-export interface TmpfsVolume {
+/** `--device`: a node that works as a device. Nodes inside other volumes do not. */
+export interface DeviceVolume extends Place {
+  type: 'device';
+  source: string;
+}
+
+export interface TmpfsVolume extends Place {
   type: 'tmpfs';
-  target: string;
   /** Options of tmpfs(5), over the mode and owner of the directory that the image has there. */
   options: Record<string, string>;
   /** MOUNT_ATTR_* */
   attributes: number;
 }
 
-export type Volume = BindVolume | TmpfsVolume;
+export type Volume = BindVolume | DeviceVolume | TmpfsVolume;
 
 /** `-v SOURCE:TARGET[:ro|rw]`. Source: docker's `--volume`, without named volumes, which need a daemon's store. */
 export function volumeOf(text: string): BindVolume {
@@ -182,7 +189,7 @@ function tmpfs(target: string, options: Record<string, string>, attributes: numb
   for (const [name, value] of Object.entries(options)) {
     if (!tmpfsValues[name]!.test(value)) throw usage(flag, `${JSON.stringify(value)} is not a ${name} as in tmpfs(5)`);
   }
-  return { type: 'tmpfs', target: inside(target, flag), options, attributes };
+  return { type: 'tmpfs', target: inside(target, flag), kind: 'directory', options, attributes };
 }
 
 function bind(source: string, target: string, readOnly: boolean, flag: string): BindVolume {

@@ -2,7 +2,7 @@
 import { dup3, fchown, ioctl, ioctlMemory, openat, sendmsg } from '../../sys/calls.js';
 import { O, SCM_RIGHTS, SOL_SOCKET, TIO } from '../../sys/constants.js';
 import type { ControlFds } from '../../sys/control.js';
-import { Block, Result } from '../../sys/native-code/program.js';
+import { Block, Result } from '../../sys/native-code/step.js';
 import { type PlanStep, step } from '../child/step.js';
 import { attach, copyOfTree, target } from '../filesystem/mounts.js';
 

@@ -6,7 +6,8 @@ import { closeSync } from 'node:fs';
 import { close_range, dup3, ioctlTermios, kill, pipe2, read, wait4 } from '../../sys/calls.js';
 import { O, SIGKILL, TC } from '../../sys/constants.js';
 import { EBUSY } from '../../sys/errno.js';
-import { Block, compare, Program, stepOf } from '../../sys/native-code/program.js';
+import { Program } from '../../sys/native-code/program.js';
+import { Block, compare, stepOf } from '../../sys/native-code/step.js';
 
 /**
  * Guards the terminal on descriptor 0. When this process dies, the terminal gets the settings `cooked`, unless they are

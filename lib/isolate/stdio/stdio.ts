@@ -15,7 +15,7 @@ import { fstatSync, readlinkSync, type Stats } from 'node:fs';
 import { dup3, fchmod, fcntl, openat2, openHow } from '../../sys/calls.js';
 import { F, O, RESOLVE } from '../../sys/constants.js';
 import { deviceNumber } from '../../sys/device-number.js';
-import { Result } from '../../sys/native-code/program.js';
+import { Result } from '../../sys/native-code/step.js';
 import { type PlanStep, step } from '../child/step.js';
 import { usage } from '../settings/usage.js';
 

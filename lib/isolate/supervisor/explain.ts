@@ -2,7 +2,7 @@
 import { errnoText, Failure, shortageHint } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { type Capability, CLONE } from '../../sys/constants.js';
-import type { Step } from '../../sys/native-code/program.js';
+import type { Step } from '../../sys/native-code/step.js';
 import { confinedHint, missingCallHint, orAsRoot, refusedHint, unmasking } from '../../sys/refusals/confinement.js';
 import { namespaceLimitHint } from '../../sys/refusals/namespace-limits.js';
 import { isChrooted, refusal, refusalHint, tooManyProcesses } from '../../sys/refusals/refusals.js';

@@ -17,7 +17,8 @@ import { AT, F, MFD } from '../constants.js';
 import { EINVAL } from '../errno.js';
 import { isErrno, SyscallError } from '../syscall.js';
 import { stubCode } from './machine-code.js';
-import { type Program, pointerArray, type Step, stepOf } from './program.js';
+import type { Program } from './program.js';
+import { pointerArray, type Step, stepOf } from './step.js';
 
 /** The address of the stub in memory, and the offsets of its parts: after the header come parameters and code. */
 const base = 0x400000;

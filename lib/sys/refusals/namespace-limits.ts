@@ -1,7 +1,8 @@
 /** Which limit on namespaces is reached: namespaces(7), "The /proc/sys/user directory". */
 import { exit_group, wait4 } from '../calls.js';
 import { CLONE } from '../constants.js';
-import { Program, stepOf } from '../native-code/program.js';
+import { Program } from '../native-code/program.js';
+import { stepOf } from '../native-code/step.js';
 import { kernelText } from '../proc/proc-status.js';
 import { SyscallError } from '../syscall.js';
 import { orAsRoot } from './confinement.js';

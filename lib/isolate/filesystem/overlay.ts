@@ -1,0 +1,150 @@
+/** The tree as the lower layer of an overlay, which keeps what is written in memory or in the directory of a layer. */
+import { fchdir, fchmodat, fchownat, mkdirat, statx, symlinkat } from '../../sys/calls.js';
+import { AT, MOUNT_ATTR, STATX, structStatx } from '../../sys/constants.js';
+import { EBUSY } from '../../sys/errno.js';
+import { Block, compare, Result } from '../../sys/native-code/step.js';
+import { mountPaths } from '../../sys/proc/mountinfo.js';
+import { type Hint, type PlanStep, step } from '../child/step.js';
+import type { Layer } from './layer.js';
+import { newFileSystem } from './mounts.js';
+import { attachOverRoot, opened, type Root } from './root.js';
+
+/** What the tree of an overlay is made of. */
+export interface OverlayOptions {
+  /**
+   * Mode and owner of the directory. The upper layer gets the same, since in an overlay its own are the visible ones.
+   */
+  mode: number;
+  uid: number;
+  gid: number;
+  /** In a user namespace: overlayfs then has to keep its notes in user.* attributes. */
+  user: boolean;
+  nodev: boolean;
+}
+
+/**
+ * The directory as the lower layer of an overlay: the tree itself never changes. The upper layer lies in the workshop.
+ */
+export function overlaySteps(directory: string, workshop: Result, options: OverlayOptions): Root {
+  const lower = step(
+    symlinkat,
+    [directory, workshop, 'lower'],
+    'The lower layer: fsconfig(2) takes up to 255 bytes, and /proc/mounts shows the container what it was told.',
+  );
+  const hint = (code: string) => mountedHint(code, directory, options);
+  return overlayIn(workshop, 'in memory', [...upperSteps(workshop, options), lower], options, { hint });
+}
+
+/** An overlay like that, of the three parts in the directory of a layer. */
+export function layerSteps(layer: Layer, options: OverlayOptions): Root {
+  const place = new Result('layer');
+  const why = 'The directory of --layer, with the parts of an overlay: lower, a link to the tree, upper and work.';
+  const parts = [
+    opened(layer.path, why, place),
+    ...sameSteps(place, layer),
+    ...upperSteps(place, options, layer.missing),
+  ];
+  // A directory that is renamed is copied, whatever the kernel's default is: view.ts does not look elsewhere for it.
+  const parameters = { redirect_dir: 'nofollow' };
+  const hint = (code: string) => mountedHint(code, layer.view.lower, options) ?? unfitLayer(code);
+  const { fd, steps } = overlayIn(place, 'in this directory', parts, options, { parameters, hint });
+  return { fd, steps: options.user ? [...steps, emptiableStep(place)] : steps };
+}
+
+/** Whether it is the directory that the supervisor has checked: whoever can rename it may have exchanged it since. */
+function sameSteps(place: Result, layer: Layer): PlanStep[] {
+  const [inode, device] = [new Result('inode'), new Result('device')];
+  const stat = new Block(new Uint8Array(structStatx.length), [
+    { offset: structStatx.ino, value: inode },
+    { offset: structStatx.dev, value: device },
+  ]);
+  const same = (checked: Uint8Array, found: Result, what: string) =>
+    step(
+      compare,
+      [new Block(checked), 0xffffffffffffffffn, found, EBUSY],
+      `It has the ${what} of the one that was checked.`,
+      {
+        man: 'statx(2)',
+        hint: 'the directory of --layer was exchanged just now: choose a place where nobody else can rename it',
+      },
+    );
+  return [
+    step(statx, [place, '', AT.EMPTY_PATH, STATX.INO, stat], 'By now the path may lead to another one.'),
+    same(layer.identity.inode, inode, 'inode number'),
+    same(layer.identity.device, device, 'device'),
+  ];
+}
+
+/** For its owner, whom permissions bind when the container has ended. */
+function emptiableStep(place: Result): PlanStep {
+  const why = 'The kernel made it with no permissions, and keeps files in it: so that rm -r can remove the layer.';
+  return step(fchmodat, [place, 'work/work', 0o700], why, { onError: 'continue' });
+}
+
+function upperSteps(
+  place: Result,
+  { mode, uid, gid }: OverlayOptions,
+  missing: Layer['missing'] = ['upper', 'work'],
+): PlanStep[] {
+  if (missing.length === 0) return [];
+  const [upper, work] = [missing.includes('upper'), missing.includes('work')];
+  return [
+    ...(upper ? [step(mkdirat, [place, 'upper', mode], 'The upper layer.')] : []),
+    ...(uid === 0 && gid === 0
+      ? []
+      : [step(fchownat, [place, 'upper', uid, gid, 0], 'Its owner is that of the root.')]),
+    // Last: where it is there, nothing was left undone.
+    ...(work ? [step(mkdirat, [place, 'work', 0o700], 'The overlay prepares changes here before they appear.')] : []),
+  ];
+}
+
+function overlayIn(
+  place: Result,
+  where: string,
+  parts: PlanStep[],
+  { user, nodev }: OverlayOptions,
+  { parameters = {}, hint }: { parameters?: Record<string, string>; hint: Hint },
+): Root {
+  const overlay = newFileSystem(
+    'overlay',
+    { lowerdir: 'lower', upperdir: 'upper', workdir: 'work', ...parameters, ...(user ? { userxattr: true } : {}) },
+    nodev ? MOUNT_ATTR.NODEV : 0,
+    `What is written lands in the upper layer, ${where}; the directory below stays as it is.`,
+    new Result('root'),
+    (option) => (option === 'lowerdir' ? unfitTree : hint),
+  );
+  return {
+    fd: overlay.fd,
+    steps: [
+      ...parts,
+      step(
+        fchdir,
+        [place],
+        'An overlay takes its layers as paths; relative ones can name what no path from the root reaches.',
+      ),
+      ...overlay.steps,
+      ...attachOverRoot(overlay.fd),
+    ],
+  };
+}
+
+/** In a user namespace an overlay would uncover what is below a mount of the host: kernel, clone_private_mount(). */
+function mountedHint(code: string, tree: string, { user }: OverlayOptions): string | undefined {
+  if (code !== 'EINVAL' || !user) return undefined;
+  const mounted = mountPaths().find((path) => path.startsWith(`${Buffer.from(tree).toString('latin1')}/`));
+  return (
+    mounted &&
+    `${mounted} is mounted, and in a user namespace no overlay can lie over a tree with a mount in it: umount that`
+  );
+}
+
+function unfitTree(code: string): string | undefined {
+  if (code !== 'EINVAL') return undefined;
+  return 'no overlay can lie over its filesystem, such as one where A and a are the same name: ext4, xfs, btrfs and tmpfs are fit';
+}
+
+/** EACCES is what an ordinary user gets on NFS. */
+function unfitLayer(code: string): string | undefined {
+  if (code !== 'EINVAL' && code !== 'EACCES') return undefined;
+  return 'a layer cannot be on another overlay, on NFS or on FUSE: ext4, xfs, btrfs and tmpfs can have it';
+}
