@@ -95,9 +95,7 @@ function byHierarchy(writes: readonly CgroupWrite[], host: CgroupHost): Map<Hier
         Status.isolate,
         write.flag,
         `this machine has no ${write.controller} controller in its cgroups`,
-        {
-          hint: missingHint(write.controller),
-        },
+        { hint: missingHint(write.controller) },
       );
     }
     const known = groups.get(hierarchy.mount);

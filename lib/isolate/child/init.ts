@@ -48,9 +48,7 @@ export function initSteps(ofCommand: readonly PlanStep[]): Init {
         setsid,
         [],
         'Both processes come here. For process 1 this fails, since it leads a session already: it goes on with steps of its own.',
-        {
-          onError: loop[0]!,
-        },
+        { onError: loop[0]! },
       ),
       ...ofCommand,
     ],
@@ -91,11 +89,7 @@ function loopSteps(command: Result, status: Block): PlanStep[] {
     compare,
     returned(ended, 0, EAGAIN),
     'No child has ended: wait for signals. One has: look for the next one.',
-    {
-      next: listen,
-      onError: reap,
-      man,
-    },
+    { next: listen, onError: reap, man },
   );
   const main = step(compare, returned(ended, command, EAGAIN), 'Was it the command?', {
     next: end,
@@ -110,11 +104,7 @@ function loopSteps(command: Result, status: Block): PlanStep[] {
     compare,
     returned(signal, SIGCHLD, EAGAIN),
     'Has a child ended? Any other signal is for the command.',
-    {
-      next: reap,
-      onError: forward,
-      man: 'signal(7)',
-    },
+    { next: reap, onError: forward, man: 'signal(7)' },
   );
   const alone = step(
     close_range,

@@ -73,9 +73,7 @@ export function hostnameStep(hostname: string): PlanStep {
     sethostname,
     [hostname, Buffer.byteLength(hostname)],
     'The name of this UTS namespace; the host keeps its own.',
-    {
-      man: 'uts_namespaces(7)',
-    },
+    { man: 'uts_namespaces(7)' },
   );
 }
 
@@ -96,9 +94,7 @@ export function loopbackSteps(): PlanStep[] {
       ioctlInterface,
       [fd, SIOC.SIFFLAGS, request],
       'The only interface of a new network namespace is lo, and it is down. With this 127.0.0.1 answers.',
-      {
-        man: 'netdevice(7)',
-      },
+      { man: 'netdevice(7)' },
     ),
     step(close, [fd], 'It is not needed any more.'),
   ];

@@ -35,9 +35,7 @@ export function deathStep(): PlanStep {
     prctl,
     [PR.SET_PDEATHSIG, SIGKILL, 0, 0, 0],
     'When the supervisor dies, this process is killed as well. The command can undo that, by changing its user for example; with --init it cannot.',
-    {
-      man: 'PR_SET_PDEATHSIG(2const)',
-    },
+    { man: 'PR_SET_PDEATHSIG(2const)' },
   );
 }
 
@@ -63,9 +61,7 @@ export function restoreSteps(ignoredSignals: readonly number[], mask: number): P
         rt_sigaction,
         [signal, byDefault, null, 8],
         `Signal ${signal} gets its default action back: Node or its caller ignores it, and execve(2) would keep that.`,
-        {
-          man: 'sigaction(2)',
-        },
+        { man: 'sigaction(2)' },
       ),
     ),
     step(
@@ -108,9 +104,7 @@ export function signalStep(): PlanStep {
     rt_sigprocmask,
     [SIG.SETMASK, Buffer.alloc(8), null, 8],
     'All signals were blocked until here, so that no handler of Node could run in this process.',
-    {
-      man: 'sigprocmask(2)',
-    },
+    { man: 'sigprocmask(2)' },
   );
 }
 

@@ -10,9 +10,7 @@ export function privateStep(): PlanStep {
     mount,
     [null, '/', null, MS.REC | MS.PRIVATE, null],
     "Mounts of the host are shared as a rule: without this the host would see the container's.",
-    {
-      man: 'mount_namespaces(7)',
-    },
+    { man: 'mount_namespaces(7)' },
   );
 }
 

@@ -35,15 +35,9 @@ export function sysctlSteps(proc: Result, sysctls: readonly Sysctl[]): PlanStep[
         openat2,
         [proc, `sys/${path}`, how, 24],
         'The setting as this process sees it: that of its own namespaces.',
-        {
-          saves: fd,
-          hint: 'this kernel has no such setting',
-          man: 'sysctl(8)',
-        },
+        { saves: fd, hint: 'this kernel has no such setting', man: 'sysctl(8)' },
       ),
-      step(write, [fd, new Block(bytes), bytes.length], why, {
-        hint: 'the kernel does not take this value',
-      }),
+      step(write, [fd, new Block(bytes), bytes.length], why, { hint: 'the kernel does not take this value' }),
       step(close, [fd], 'It is written.'),
     ];
   });

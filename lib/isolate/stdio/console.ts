@@ -56,9 +56,7 @@ export function consoleSteps(
       sendmsg,
       [child, message(master), 0],
       'The supervisor gets the master: it carries what is typed and what is written.',
-      {
-        man: 'unix(7)',
-      },
+      { man: 'unix(7)' },
     ),
     ...bind.steps,
     ...place.steps,
