@@ -11,7 +11,7 @@ import { writeDocument } from '../lib/pipe/output.js';
 import { formatReference, parseReference, tryReference } from '../lib/registry/reference.js';
 import { endProcess } from '../lib/sys/exit.js';
 import { runMapped } from '../lib/unpack/mapped.js';
-import { removeStored } from '../lib/unpack/remove-stored.js';
+import { removeStored } from '../lib/unpack/place/remove-stored.js';
 
 main(
   {

@@ -14,9 +14,9 @@ import { StdinLines } from '../lib/pipe/input.js';
 import { jsonLine, writeDocument, writeLine } from '../lib/pipe/output.js';
 import { makeProgress, progressMode } from '../lib/pipe/progress.js';
 import { endProcess } from '../lib/sys/exit.js';
-import { announcedLayers, byHand, isByHand, type LayerFile, layersOf } from '../lib/unpack/announced.js';
-import { defaultLimits } from '../lib/unpack/limits.js';
+import { announcedLayers, byHand, isByHand, type LayerFile, layersOf } from '../lib/unpack/layers/announced.js';
 import { listLayers } from '../lib/unpack/list.js';
+import { defaultLimits } from '../lib/unpack/tree/limits.js';
 import { type UnpackOptions, unpackFiles, unpackImage, verifyTree } from '../lib/unpack/unpack.js';
 import { unpackOnce } from '../lib/unpack/unpack-once.js';
 

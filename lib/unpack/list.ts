@@ -2,11 +2,11 @@
 import { createHash, type Hash } from 'node:crypto';
 import { type ByteString, joinPath, namedPath, shown } from '../tar/bytes.js';
 import { type Entry, type EntryType, isDevice, type TarSink } from '../tar/reader.js';
-import type { LayerFile } from './announced.js';
-import { countBytes, countEntry, type Limits } from './limits.js';
-import { type Located, locate } from './locate.js';
-import { Selection } from './only.js';
-import { type ReadOptions, readLayers } from './read.js';
+import type { LayerFile } from './layers/announced.js';
+import { type Located, locate } from './layers/locate.js';
+import { Selection } from './layers/only.js';
+import { type ReadOptions, readLayers } from './layers/read.js';
+import { countBytes, countEntry, type Limits } from './tree/limits.js';
 import { tooDeep } from './tree/rooted.js';
 
 /** One entry of a layer. `whiteout` removes `path`; `opaque` removes everything that lower layers have in it. */

@@ -13,7 +13,7 @@ import type { Layer } from '../../lib/pipe/document.js';
 import { makeProgress } from '../../lib/pipe/progress.js';
 import { RegistryClient } from '../../lib/registry/client.js';
 import { Connections } from '../../lib/registry/download/connections.js';
-import { defaultLimits } from '../../lib/unpack/limits.js';
+import { defaultLimits } from '../../lib/unpack/tree/limits.js';
 import { unpackFiles } from '../../lib/unpack/unpack.js';
 import type { Fault } from '../support/faults.js';
 import { image, index, layer, put } from '../support/image.js';

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { Failure } from '../../lib/base/failure.js';
-import { defaultLimits } from '../../lib/unpack/limits.js';
+import { defaultLimits } from '../../lib/unpack/tree/limits.js';
 import { Canary } from '../support/canary.js';
 import { type BuiltLayer, layer, needsZstd, zstd } from '../support/image.js';
 import { Random } from '../support/random.js';

@@ -5,7 +5,7 @@ import type { TestContext } from 'node:test';
 import { cleanUp } from '../../lib/pipe/cleanup.js';
 import type { Layer, ManifestDocument, RootfsDocument } from '../../lib/pipe/document.js';
 import { makeProgress } from '../../lib/pipe/progress.js';
-import { defaultLimits } from '../../lib/unpack/limits.js';
+import { defaultLimits } from '../../lib/unpack/tree/limits.js';
 import { type UnpackOptions, unpackImage } from '../../lib/unpack/unpack.js';
 import { type BuiltImage, type BuiltLayer, image, layer } from './image.js';
 import { scratch } from './run.js';

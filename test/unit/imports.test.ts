@@ -28,17 +28,27 @@ const mayImport: Record<string, string[]> = {
   'lib/isolate': ['lib/base', 'lib/pipe', 'lib/sys'],
 };
 
-/** The folders of `lib/isolate` likewise, in the order in which a container comes about; here for types as well. */
-const isolateMayImport: Record<string, string[]> = {
-  settings: [],
-  child: ['settings'],
-  filesystem: ['settings', 'child'],
-  user: ['settings', 'child', 'filesystem'],
-  stdio: ['settings', 'child', 'filesystem'],
-  seccomp: ['settings', 'child'],
-  cgroup: ['settings'],
-  plan: ['settings', 'child', 'filesystem', 'user', 'stdio', 'seccomp'],
-  supervisor: ['settings', 'child', 'stdio', 'seccomp', 'cgroup', 'plan'],
+/**
+ * Likewise the folders inside of these, for types as well. The files above them may import from all. Those of
+ * `lib/isolate` stand in the order in which a container comes about.
+ */
+const mayImportInside: Record<string, Record<string, string[]>> = {
+  'lib/isolate': {
+    settings: [],
+    child: ['settings'],
+    filesystem: ['settings', 'child'],
+    user: ['settings', 'child', 'filesystem'],
+    stdio: ['settings', 'child', 'filesystem'],
+    seccomp: ['settings', 'child'],
+    cgroup: ['settings'],
+    plan: ['settings', 'child', 'filesystem', 'user', 'stdio', 'seccomp'],
+    supervisor: ['settings', 'child', 'stdio', 'seccomp', 'cgroup', 'plan'],
+  },
+  'lib/unpack': {
+    tree: [],
+    layers: ['tree'],
+    place: ['tree'],
+  },
 };
 
 /** The runtime dependencies and the one folder that each is used in. */
@@ -111,15 +121,18 @@ test('every folder of lib has a rule', () => {
   );
 });
 
-test('a folder of lib/isolate imports from the folders before it only', () => {
-  const inside = (file: string) => /^lib\/isolate\/(\w+)\//.exec(file)?.[1];
-  const wrong = product.filter(({ from, to }) => {
-    const folder = inside(from);
-    if (folder === undefined || !to.startsWith('lib/isolate/') || inside(to) === folder) return false;
-    return !isolateMayImport[folder]?.includes(inside(to) ?? '');
+for (const [above, rules] of Object.entries(mayImportInside)) {
+  test(`a folder of ${above} imports from those of its rule only, and each has one`, () => {
+    const inside = (file: string) => file.slice(above.length + 1).split('/', 1)[0]!;
+    const within = product.filter(({ from }) => from.startsWith(`${above}/`) && from.split('/').length > 3);
+    const wrong = within.filter(({ from, to }) => {
+      if (!to.startsWith(`${above}/`) || inside(to) === inside(from)) return false;
+      return !rules[inside(from)]?.includes(inside(to));
+    });
+    assert.deepEqual(wrong.map(show), []);
+    assert.deepEqual([...new Set(within.map(({ from }) => inside(from)))].sort(), Object.keys(rules).sort());
   });
-  assert.deepEqual(wrong.map(show), []);
-});
+}
 
 test('lib and cmd import nothing from test, and lib nothing from cmd', () => {
   const wrong = product.filter(

@@ -6,7 +6,7 @@
 import { channel } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
 import type { DiagnosticsChannel } from 'undici';
-import { once } from '../../sys/once.js';
+import { once } from '../../base/once.js';
 
 /** undici's parser of a socket. */
 interface Parser {

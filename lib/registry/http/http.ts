@@ -5,8 +5,8 @@
 import { setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net';
 import pkg from '../../../package.json' with { type: 'json' };
 import { errnoName } from '../../base/failure.js';
+import { once } from '../../base/once.js';
 import { tracing } from '../../base/trace.js';
-import { once } from '../../sys/once.js';
 import { RegistryFailure } from '../failure.js';
 import { Dispatchers } from './dispatchers.js';
 import { Exchange } from './exchange.js';

@@ -2,8 +2,9 @@
  * SHA-256 with its state in memory of the caller, so that threads can share it. (An object of node:crypto belongs to
  * one thread.) The functions are those of the libcrypto inside Node. Source: openssl/sha.h, SHA256_Init(3).
  */
+
+import { once } from '../../base/once.js';
 import { libraryFunctions, type NativeFunction } from '../ffi.js';
-import { once } from '../once.js';
 
 /** `SHA256_CTX`: 28 words of 32 bits. */
 export const contextBytes = 112;

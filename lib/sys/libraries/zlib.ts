@@ -2,8 +2,9 @@
  * Calls the zlib inside Node to decompress into memory of the caller. The stream of node:zlib allocates new memory for
  * each piece of output, which takes as long as hashing it. Source: zlib.h.
  */
+
+import { once } from '../../base/once.js';
 import { addressOf, libraryFunctions, type NativeFunction, textAt } from '../ffi.js';
-import { once } from '../once.js';
 
 /** `struct z_stream` where pointers and `unsigned long` have 8 bytes, and where its fields are. */
 const streamBytes = 112;

@@ -4,8 +4,8 @@
  * another version. zstd.h documents it.
  */
 import * as zlib from 'node:zlib';
+import { once } from '../../base/once.js';
 import { type AsyncFunction, type FfiType, libraryFunctions, type NativeFunction } from '../ffi.js';
-import { once } from '../once.js';
 
 interface Library {
   create: NativeFunction;

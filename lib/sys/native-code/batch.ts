@@ -2,9 +2,10 @@
  * Makes many system calls in one go, by a few instructions of machine code (machine-code.ts). In JavaScript each call
  * then only takes a few numbers in a table.
  */
+
+import { once } from '../../base/once.js';
 import { addressOf, callCode } from '../ffi.js';
 import { mapCode } from '../memory.js';
-import { once } from '../once.js';
 import type { SyscallInfo } from '../syscall.js';
 import { batchCode } from './machine-code.js';
 

@@ -6,8 +6,8 @@ import { errnoName } from '../../base/failure.js';
 import { close, openat } from '../../sys/calls.js';
 import { EACCES } from '../../sys/errno.js';
 import { toBytes } from '../../tar/bytes.js';
-import { defaultLimits } from '../limits.js';
 import { openDirectory, readEntries } from './directory.js';
+import { defaultLimits } from './limits.js';
 import { statAt, statOf } from './stat.js';
 
 /** Why `isRemovable` is false, for a message. */

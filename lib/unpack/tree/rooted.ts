@@ -12,8 +12,8 @@ import { openIn } from '../../sys/open-in.js';
 import { softLimit } from '../../sys/rlimit.js';
 import { errnoNameOf, SyscallError } from '../../sys/syscall.js';
 import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from '../../tar/bytes.js';
-import { LimitExceeded } from '../limits.js';
 import { directHow } from './deferred.js';
+import { LimitExceeded } from './limits.js';
 import { openPath } from './open-path.js';
 import { statOf } from './stat.js';
 

@@ -7,7 +7,7 @@
 
 import { missingForRange } from '../../sys/userns.js';
 import { type ByteString, namedPath } from '../../tar/bytes.js';
-import { costOf } from '../limits.js';
+import { costOf } from './limits.js';
 
 /** What an entry should have and has not, since the kernel did not permit it. */
 export interface Unset {

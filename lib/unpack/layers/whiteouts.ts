@@ -2,11 +2,11 @@
  * Whiteouts: image-spec, layer.md, "Whiteouts". A file `.wh.NAME` hides NAME of the layers below, `.wh..wh..opq` hides
  * all that the layers below have in its directory. Neither touches what its own layer brings, before or after it.
  */
-import { Failure } from '../base/failure.js';
-import { Status } from '../base/status.js';
-import { type ByteString, joinPath, shown, splitPath } from '../tar/bytes.js';
-import { costOf, type NamesBudget } from './limits.js';
-import type { Kept } from './tree/remove.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
+import { type ByteString, joinPath, shown, splitPath } from '../../tar/bytes.js';
+import { costOf, type NamesBudget } from '../tree/limits.js';
+import type { Kept } from '../tree/remove.js';
 
 const prefix = '.wh.';
 const opaque = '.wh..wh..opq';

@@ -1,18 +1,18 @@
 /** Removing a root filesystem of the store, with all files that go with it. */
 import { basename, dirname } from 'node:path';
-import { Failure, failureOf } from '../base/failure.js';
-import { Status } from '../base/status.js';
-import { close, openat, unlinkat } from '../sys/calls.js';
-import { AT, O } from '../sys/constants.js';
-import { ENOENT } from '../sys/errno.js';
-import { SyscallError } from '../sys/syscall.js';
-import { byteString } from '../tar/bytes.js';
+import { Failure, failureOf } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
+import { close, openat, unlinkat } from '../../sys/calls.js';
+import { AT, O } from '../../sys/constants.js';
+import { ENOENT } from '../../sys/errno.js';
+import { SyscallError } from '../../sys/syscall.js';
+import { byteString } from '../../tar/bytes.js';
+import { openDirectory } from '../tree/directory.js';
+import { mountPoints } from '../tree/mounts.js';
+import { isRemovable, notRemovable } from '../tree/removable.js';
+import { removeTree } from '../tree/remove-tree.js';
 import { clearLeftovers, sideFiles } from './claim.js';
 import { hasContainer } from './container-lock.js';
-import { openDirectory } from './tree/directory.js';
-import { mountPoints } from './tree/mounts.js';
-import { isRemovable, notRemovable } from './tree/removable.js';
-import { removeTree } from './tree/remove-tree.js';
 
 /**
  * Removes a tree. False when it is in use: a container runs in it, or something is mounted there. Throws `Failure` 77

@@ -1,14 +1,14 @@
 /** Reads layers: they are decompressed in advance, hashed, parsed as tar, and passed to a sink entry by entry. */
 import { createHash, type Hash } from 'node:crypto';
 import { setImmediate as turn } from 'node:timers/promises';
-import { algorithmOf } from '../base/digest.js';
-import { Failure } from '../base/failure.js';
-import { Status } from '../base/status.js';
-import { type Decompressor, LayerBytes } from '../compress/decompress.js';
-import type { Progress } from '../pipe/progress.js';
-import { TarReader, type TarSink } from '../tar/reader.js';
+import { algorithmOf } from '../../base/digest.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
+import { type Decompressor, LayerBytes } from '../../compress/decompress.js';
+import type { Progress } from '../../pipe/progress.js';
+import { TarReader, type TarSink } from '../../tar/reader.js';
+import { LimitExceeded } from '../tree/limits.js';
 import { expectSame, type LayerFile } from './announced.js';
-import { LimitExceeded } from './limits.js';
 
 export interface ReadOptions<L extends LayerFile> {
   progress: Progress;

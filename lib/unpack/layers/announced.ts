@@ -1,10 +1,10 @@
 /**
  * The layers that stdin announces: those of an image, compared with its manifest, or files that somebody names by hand.
  */
-import { asDigest, asObject, asSize, asString, optional } from '../base/check.js';
-import { Failure } from '../base/failure.js';
-import { Status } from '../base/status.js';
-import { asLayer, asManifestDocument, type Layer, type ManifestDocument } from '../pipe/document.js';
+import { asDigest, asObject, asSize, asString, optional } from '../../base/check.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
+import { asLayer, asManifestDocument, type Layer, type ManifestDocument } from '../../pipe/document.js';
 
 /** A layer to be read. What is known of it is checked. */
 export interface LayerFile {

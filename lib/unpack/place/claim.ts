@@ -5,17 +5,17 @@
  * lock nobody holds were left by a killed run.
  */
 import { randomBytes } from 'node:crypto';
-import { errnoName, Failure, hasErrno, statusOfErrno } from '../base/failure.js';
-import { Status } from '../base/status.js';
-import { interimName, interimPrefix, isBelievable } from '../pipe/interim.js';
-import { close, fchmod, fchown, flock, fremovexattr, mkdirat, openat, renameat2, unlinkat } from '../sys/calls.js';
-import { AT, LOCK, O } from '../sys/constants.js';
-import { EACCES, EAGAIN, ENOENT } from '../sys/errno.js';
-import { SyscallError } from '../sys/syscall.js';
-import { byteString } from '../tar/bytes.js';
-import { entriesOf, openDirectory } from './tree/directory.js';
-import { removeTree } from './tree/remove-tree.js';
-import { statAt, statOf } from './tree/stat.js';
+import { errnoName, Failure, hasErrno, statusOfErrno } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
+import { interimName, interimPrefix, isBelievable } from '../../pipe/interim.js';
+import { close, fchmod, fchown, flock, fremovexattr, mkdirat, openat, renameat2, unlinkat } from '../../sys/calls.js';
+import { AT, LOCK, O } from '../../sys/constants.js';
+import { EACCES, EAGAIN, ENOENT } from '../../sys/errno.js';
+import { SyscallError } from '../../sys/syscall.js';
+import { byteString } from '../../tar/bytes.js';
+import { entriesOf, openDirectory } from '../tree/directory.js';
+import { removeTree } from '../tree/remove-tree.js';
+import { statAt, statOf } from '../tree/stat.js';
 
 /** The files that go with a tree. The document comes last: when it is in its place, everything is. */
 export const sideFiles = ['.unset.jsonl', '.json'] as const;

@@ -1,5 +1,5 @@
-import { Failure } from '../base/failure.js';
-import { Status } from '../base/status.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 
 /** How large an image may become: some archives are made to fill a disk. */
 export interface Limits {

@@ -1,21 +1,21 @@
 /** The place where a tree is to be, and what is there before: whether it may be replaced, and how that is said. */
 import { readFileSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
-import { errnoName, Failure, failureOf } from '../base/failure.js';
-import { pause } from '../base/pause.js';
-import { Status } from '../base/status.js';
-import { close, openat, openat2, openHow } from '../sys/calls.js';
-import { AT, O, S } from '../sys/constants.js';
-import { EACCES } from '../sys/errno.js';
-import { missingCallHint } from '../sys/refusals/confinement.js';
-import { SyscallError } from '../sys/syscall.js';
-import { byteString, shown } from '../tar/bytes.js';
+import { errnoName, Failure, failureOf } from '../../base/failure.js';
+import { pause } from '../../base/pause.js';
+import { Status } from '../../base/status.js';
+import { close, openat, openat2, openHow } from '../../sys/calls.js';
+import { AT, O, S } from '../../sys/constants.js';
+import { EACCES } from '../../sys/errno.js';
+import { missingCallHint } from '../../sys/refusals/confinement.js';
+import { SyscallError } from '../../sys/syscall.js';
+import { byteString, shown } from '../../tar/bytes.js';
+import { openDirectory, readEntries } from '../tree/directory.js';
+import { mountPoints } from '../tree/mounts.js';
+import { isRemovable, notRemovable } from '../tree/removable.js';
+import { type Stat, statAt } from '../tree/stat.js';
 import type { sideFiles } from './claim.js';
 import { hasContainer } from './container-lock.js';
-import { openDirectory, readEntries } from './tree/directory.js';
-import { mountPoints } from './tree/mounts.js';
-import { isRemovable, notRemovable } from './tree/removable.js';
-import { type Stat, statAt } from './tree/stat.js';
 
 /** The user may name DIR and what is above it by a symlink. */
 export const openFollowing = O.RDONLY | O.DIRECTORY | O.CLOEXEC;

@@ -2,19 +2,19 @@
  * Applies the entries of one layer to the tree, with the meaning that image-spec, layer.md gives them: a later entry
  * replaces an earlier one, whiteouts remove what lower layers left, and nothing is written through an existing file.
  */
-import { Failure } from '../base/failure.js';
-import { Status } from '../base/status.js';
-import { ELOOP, ENOENT, ENOTDIR } from '../sys/errno.js';
-import { SyscallError } from '../sys/syscall.js';
-import { type ByteString, joinPath, shown, splitPath } from '../tar/bytes.js';
-import type { Entry, TarSink } from '../tar/reader.js';
-import { countBytes, countEntry, type Limits } from './limits.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
+import { ELOOP, ENOENT, ENOTDIR } from '../../sys/errno.js';
+import { SyscallError } from '../../sys/syscall.js';
+import { type ByteString, joinPath, shown, splitPath } from '../../tar/bytes.js';
+import type { Entry, TarSink } from '../../tar/reader.js';
+import { entryFailure } from '../tree/entry-failure.js';
+import { EntryMaker, type Place } from '../tree/entry-maker.js';
+import { countBytes, countEntry, type Limits } from '../tree/limits.js';
+import type { OpenFile } from '../tree/open-file.js';
+import type { Kept } from '../tree/remove.js';
+import type { Tree } from '../tree/tree.js';
 import { type Located, locate } from './locate.js';
-import { entryFailure } from './tree/entry-failure.js';
-import { EntryMaker, type Place } from './tree/entry-maker.js';
-import type { OpenFile } from './tree/open-file.js';
-import type { Kept } from './tree/remove.js';
-import type { Tree } from './tree/tree.js';
 import { type Whiteout, Written } from './whiteouts.js';
 
 export class LayerWriter implements TarSink {

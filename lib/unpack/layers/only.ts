@@ -5,14 +5,14 @@
  * tree, and linked from there.
  */
 
-import { Failure } from '../base/failure.js';
-import { Status } from '../base/status.js';
-import { type ByteString, byteString, cleanPath, joinPath, shown, splitPath } from '../tar/bytes.js';
-import type { Entry, TarSink } from '../tar/reader.js';
-import { costOf, NamesBudget } from './limits.js';
-import { MissingTarget } from './tree/entry-maker.js';
-import { statAt } from './tree/stat.js';
-import type { Tree } from './tree/tree.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
+import { type ByteString, byteString, cleanPath, joinPath, shown, splitPath } from '../../tar/bytes.js';
+import type { Entry, TarSink } from '../../tar/reader.js';
+import { MissingTarget } from '../tree/entry-maker.js';
+import { costOf, NamesBudget } from '../tree/limits.js';
+import { statAt } from '../tree/stat.js';
+import type { Tree } from '../tree/tree.js';
 import { hiddenBy } from './whiteouts.js';
 
 export type ClosableSink = TarSink & { close?(): void };

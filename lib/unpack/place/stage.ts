@@ -5,14 +5,16 @@
  */
 import { writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { errnoName, errnoText, Failure, failingAs, failureOf, hasErrno, statusOfErrno } from '../base/failure.js';
-import { Status } from '../base/status.js';
-import { onFailure } from '../pipe/cleanup.js';
-import { close, openat, renameat2, unlinkat } from '../sys/calls.js';
-import { AT, RENAME } from '../sys/constants.js';
-import { EBUSY, EEXIST, EINVAL, ENOENT, ENOTDIR, ENOTEMPTY, EXDEV } from '../sys/errno.js';
-import { errnoNameOf, SyscallError } from '../sys/syscall.js';
-import { type ByteString, byteString } from '../tar/bytes.js';
+import { errnoName, errnoText, Failure, failingAs, failureOf, hasErrno, statusOfErrno } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
+import { onFailure } from '../../pipe/cleanup.js';
+import { close, openat, renameat2, unlinkat } from '../../sys/calls.js';
+import { AT, RENAME } from '../../sys/constants.js';
+import { EBUSY, EEXIST, EINVAL, ENOENT, ENOTDIR, ENOTEMPTY, EXDEV } from '../../sys/errno.js';
+import { errnoNameOf, SyscallError } from '../../sys/syscall.js';
+import { type ByteString, byteString } from '../../tar/bytes.js';
+import { statAt, statOf } from '../tree/stat.js';
+import { type Unset, unsetLines } from '../tree/unset.js';
 import { type Claim, claim, clearLeftovers, makeSpare, placeFile, release, sideFiles } from './claim.js';
 import {
   checkDocument,
@@ -27,8 +29,6 @@ import {
   type Target,
   whoCan,
 } from './target.js';
-import { statAt, statOf } from './tree/stat.js';
-import { type Unset, unsetLines } from './tree/unset.js';
 
 export interface StageOptions {
   /** Replace a directory that is not empty. */

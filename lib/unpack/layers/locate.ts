@@ -2,10 +2,10 @@
  * Where an entry goes, by its name alone. Unpacking and listing refuse what cannot be made on any disk in the same
  * words.
  */
-import { Failure } from '../base/failure.js';
-import { Status } from '../base/status.js';
-import { type ByteString, cleanPath, shown, splitPath } from '../tar/bytes.js';
-import { type Entry, isDevice } from '../tar/reader.js';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
+import { type ByteString, cleanPath, shown, splitPath } from '../../tar/bytes.js';
+import { type Entry, isDevice } from '../../tar/reader.js';
 import { parseWhiteout, type Whiteout } from './whiteouts.js';
 
 /** An entry, and where it goes. */
