@@ -7,7 +7,7 @@ import { userInfo } from 'node:os';
 import { errnoName, errnoText, Failure } from '../base/failure.js';
 import { Status } from '../base/status.js';
 import { ownStatus } from './proc/proc-status.js';
-import { policyHint } from './refusals/confinement.js';
+import { missingCallHint, policyHint } from './refusals/confinement.js';
 import { refusal, tooManyProcesses } from './refusals/refusals.js';
 
 /** Lines of uid_map or gid_map: first id inside, first id outside, how many. */
@@ -39,7 +39,7 @@ const maxText = 4095;
 export function rangeMaps(caller: CallerIds, flag: string): IdMaps {
   const lacking = missingForRange(caller);
   if (lacking) throw new Failure(Status.notPermitted, flag, lacking.why, { hint: lacking.hint });
-  const [uid, gid] = (['uid', 'gid'] as const).map((kind) => mapOf(caller[kind], subordinate(kind, caller)));
+  const [uid, gid] = (['uid', 'gid'] as const).map((kind) => mapOf(caller[kind], present(kind, subordinate(kind, caller))));
   return { uid: uid!, gid: gid!, helped: caller.uid !== 0 };
 }
 
@@ -91,15 +91,36 @@ export function missingForRange(caller: CallerIds): { why: string; hint: string 
     return { why: `the program new${uninstalled}map is not installed`, hint: 'it is in the package uidmap' };
   }
   const lacking = kinds.filter((kind) => subordinate(kind, caller).length === 0);
-  if (lacking.length === 0) return undefined;
+  if (lacking.length === 0) return missingHere(caller);
   const files = lacking.map((kind) => `/etc/sub${kind}`).join(' and ');
   const flags = lacking.map((kind) => `--add-sub${kind}s ${freeRange(kind)}`).join(' ');
   const grant = lacking.length === 1 ? 'grants' : 'grant';
   return { why: `${files} ${grant} ${name} no ids`, hint: `sudo usermod ${flags} ${name}` };
 }
 
+/** What of the granted ids the user namespace lacks that this process is in. */
+function missingHere(caller: CallerIds): { why: string; hint: string } | undefined {
+  const kind = (['uid', 'gid'] as const).find((kind) => present(kind, subordinate(kind, caller)).length === 0);
+  if (!kind) return undefined;
+  const name = userName(caller.uid);
+  return {
+    why: `the user namespace around this process has none of the ids that /etc/sub${kind} grants ${name}`,
+    hint: 'start outside of it; in a unit of systemd it is called PrivateUsers',
+  };
+}
+
 /** A range of ids outside: the first one, and the one after the last. */
 type Range = [start: number, end: number];
+
+/** The parts of these ranges that there are here: not all, where this process is in a user namespace itself. */
+function present(kind: 'uid' | 'gid', ranges: Range[]): Range[] {
+  const here = ownMap(kind);
+  return ranges.flatMap(([start, end]) =>
+    here
+      .map(([first, , count]): Range => [Math.max(start, first), Math.min(end, first + count)])
+      .filter(([from, to]) => from < to),
+  );
+}
 
 /** The ranges that subuid(5) or subgid(5) grants the caller. */
 function subordinate(kind: 'uid' | 'gid', { uid }: CallerIds): Range[] {
@@ -208,14 +229,20 @@ function runHelpers(pid: number, uid: IdMap, gid: IdMap, otherwise: string): voi
   ] as const) {
     const { status, stderr, error } = spawnSync(program, [String(pid), ...map.flat().map(String)], {
       encoding: 'utf8',
+      env: { ...process.env, LC_ALL: 'C' },
     });
     if (status === 0) continue;
     const code = errnoName(error);
     const why = code ? errnoText(code) : stderr.trim() || `it ended with status ${status}`;
-    const refused = policyHint(true) ?? `it has to be set-user-ID root; ${otherwise}`;
-    const hint = code === 'EAGAIN' ? tooManyProcesses : refused;
+    const hint = code === 'EAGAIN' ? tooManyProcesses : helperHint(why, otherwise);
     throw new Failure(Status.notPermitted, program, why, { cause: error, hint });
   }
+}
+
+/** The helpers open the map with openat2(2), in the words of C's strerror(3) for ENOSYS. */
+function helperHint(why: string, otherwise: string): string {
+  if (why.endsWith('Function not implemented')) return missingCallHint('openat2');
+  return policyHint(true) ?? `it has to be set-user-ID root; ${otherwise}`;
 }
 
 /** Whether this process is in a user namespace other than the initial one, which maps every id to itself. */

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { makeRoot } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
-import { run } from '../support/run.js';
-import { needsSubordinate, subordinateUser, user } from '../support/subordinate.js';
+import { needs, run, scratch, shell } from '../support/run.js';
+import { firstId, needsSubordinate, subordinateUser, user } from '../support/subordinate.js';
 import { describeTree } from '../support/tree.js';
 
 const skip = needsRootless;
@@ -190,6 +190,31 @@ test('where no_new_privs takes the power of newuidmap, there is no other user, a
   assert.match(range.stderr, /^md-isolate: --userns range: no_new_privs is set, .*systemd .*\n$/);
 });
 
+test('of the subordinate ids those are used that the user namespace around has: none with PrivateUsers of systemd', {
+  skip: skip || needsSubordinate || needs('mkfifo'),
+}, async (t) => {
+  const { home, command } = subordinateUser(t);
+  const root = makeRoot(t);
+  await run(['chown', '-R', `${user}:${user}`, root]);
+  const script = `mkfifo go; unshare -U sh -c 'read x <go; exec "$@"' sh "$@" &
+    until [ "$(readlink /proc/$!/ns/user)" != "$(readlink /proc/self/ns/user)" ]; do sleep 0.05; done
+    for map in uid_map gid_map; do printf "$MAP" >/proc/$!/$map; done
+    echo >go; wait $!`;
+  const isolate = (further: string, ...flags: string[]) =>
+    shell(script, command('md-isolate', [...flags, root, 'cat', '/proc/self/uid_map']), {
+      cwd: scratch(t),
+      env: { MAP: `0 0 1\n${user} ${user} 1\n${further}`, HOME: home },
+    });
+  const mapOf = ({ stdout }: { stdout: string }) => stdout.trim().split(/\s+/).map(Number);
+  const some = await isolate(`${firstId + 10} ${firstId + 10} 20\n`);
+  assert.deepEqual(mapOf(some), [0, user, 1, 1, firstId + 10, 20], some.stderr);
+  const none = await isolate('');
+  assert.deepEqual(mapOf(none), [0, user, 1], none.stderr);
+  const range = await isolate('', '--userns', 'range');
+  assert.match(range.stderr, /^md-isolate: --userns range: the user namespace around .* called PrivateUsers\n$/);
+  assert.equal(range.status, 125);
+});
+
 test('a newuidmap that fails ends the container before it has begun', { skip: skip || needsSubordinate }, async (t) => {
   const { home, command } = subordinateUser(t);
   const root = makeRoot(t);
@@ -198,6 +223,19 @@ test('a newuidmap that fails ends the container before it has begun', { skip: sk
   const result = await run(command('md-isolate', [root, 'true']), { env: { PATH: `${home}:${process.env.PATH}` } });
   assert.equal(result.status, 125);
   assert.match(result.stderr, /^md-isolate: newuidmap: not today; it has to be set-user-ID root; --userns self .*\n$/);
+});
+
+test('a newuidmap that a filter keeps from openat2 is not said to lack its powers', {
+  skip: skip || needsSubordinate,
+}, async (t) => {
+  const { home, command } = subordinateUser(t);
+  const root = makeRoot(t);
+  await run(['chown', '-R', `${user}:${user}`, root]);
+  const said = 'newuidmap: open of uid_map failed: Function not implemented';
+  writeFileSync(join(home, 'newuidmap'), `#!/bin/sh\necho ${said} >&2; exit 1\n`, { mode: 0o755 });
+  const result = await run(command('md-isolate', [root, 'true']), { env: { PATH: `${home}:${process.env.PATH}` } });
+  assert.match(result.stderr, /^md-isolate: newuidmap: newuidmap: open .* implemented; .*openat2.*\n$/);
+  assert.equal(result.status, 125);
 });
 
 test('root may take a user namespace too', { skip }, async (t) => {
