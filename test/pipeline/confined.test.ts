@@ -6,7 +6,7 @@ import { makeRoot, needsContainer } from '../support/rootfs.js';
 import { run } from '../support/run.js';
 import { prepare, twoLayers } from '../support/unpacking.js';
 
-const [killing, missing] = [0x80000000, 0x00050026];
+const [killing, missing, forbidden] = [0x80000000, 0x00050026, 0x00050001];
 const unit = { INVOCATION_ID: '1' };
 const numbers = { openat2: 437, sethostname: process.arch === 'arm64' ? 161 : 170 };
 
@@ -40,6 +40,18 @@ test('a call for which a filter kills the child is no signal of the command, but
   assert.match(
     stderr,
     /^md-isolate: sethostname\(.*\): a seccomp filter kills whoever calls it \(SIGSYS\); a unit of systemd .* SystemCallFilter.*\n$/,
+  );
+  assert.equal(status, 125);
+});
+
+test('a user namespace in a unit is told of the unit alone, and of no flags of docker', {
+  skip: needsContainer,
+}, async (t) => {
+  const command = filtered('sethostname', forbidden, ['md-isolate', '--userns', 'self', makeRoot(t), 'true']);
+  const { status, stderr } = await run(command, { env: unit });
+  assert.match(
+    stderr,
+    /^md-isolate: sethostname\(.*\(EPERM\); a unit of systemd confines this process: .* out of it\n$/,
   );
   assert.equal(status, 125);
 });

@@ -7,7 +7,8 @@ import { kernelText, ownStatus, statusBits } from '../proc/proc-status.js';
 /** The hint for a user namespace, which needs no capability; undefined when nothing confines this process. */
 export function confinedHint(): string | undefined {
   const hint = containerHint([]);
-  return hint ? `${hint}, and ${unmasking}` : policyHint(true);
+  if (!hint) return policyHint(true);
+  return isUnit() ? hint : `${hint}, and ${unmasking}`;
 }
 
 /** The hint for a call that needs these capabilities, or none; undefined when nothing confines this process. */
