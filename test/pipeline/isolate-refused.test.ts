@@ -197,6 +197,22 @@ for (const [call, error] of [
   });
 }
 
+const tracing = '/proc/sys/kernel/yama/ptrace_scope';
+test('a host where nobody may trace is named, since what was refused cannot be reported there', {
+  skip: skip || needs('strace') || (!existsSync(tracing) && `the kernel has no ${tracing}`),
+}, async (t) => {
+  const value = join(scratch(t), 'value');
+  writeFileSync(value, '3\n');
+  const strace = 'strace -f -qq -o /dev/null -e inject=pidfd_getfd:error=EPERM';
+  const script = `mount --bind "$VALUE" ${tracing} && exec ${strace} "$@"`;
+  const command = ['md-isolate', '--seccomp-report', makeRoot(t), 'true'];
+  const { status, stderr } = await run(['unshare', '-m', 'sh', '-c', script, 'sh', ...command], {
+    env: { VALUE: value },
+  });
+  assert.match(stderr, /^md-isolate: pidfd_getfd.* \(EPERM\); kernel\.yama\.ptrace_scope is 3 .* --seccomp-report\n$/);
+  assert.equal(status, 125);
+});
+
 test('too little memory for a user namespace is not blamed on a policy', {
   skip: skip || needs('strace'),
 }, async (t) => {

@@ -60,9 +60,15 @@ export function refusedCall(error: unknown): unknown {
   if (!(error instanceof SyscallError) || mistakes.includes(error.code)) return error;
   const isRefused = ['EPERM', 'EACCES', 'ENOSYS'].includes(error.code);
   const hint = isRefused
-    ? (refusedHint([]) ?? 'a filter or a policy of this host refuses what any program may do')
+    ? (tracingHint(error) ?? refusedHint([]) ?? 'a filter or a policy of this host refuses what any program may do')
     : undefined;
   return failureOf(error, error.call, { hint });
+}
+
+/** Another process's descriptor is for those who may trace it: kernel, Documentation/admin-guide/LSM/Yama.rst. */
+function tracingHint({ syscall }: SyscallError): string | undefined {
+  if (syscall !== 'pidfd_getfd' || kernelText('/proc/sys/kernel/yama/ptrace_scope')?.trim() !== '3') return undefined;
+  return 'kernel.yama.ptrace_scope is 3 on this host, until it is restarted with another value: leave out --seccomp-report';
 }
 
 const tooLittleMemory =
