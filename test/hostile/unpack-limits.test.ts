@@ -150,6 +150,9 @@ test('--list hashes holes, up to a bound for the whole image: beyond it a file h
 });
 
 test('a hole beyond what any file has is the fault of the archive', async (t) => {
+  // ext4 has files of up to 16 TiB; tmpfs, which is /tmp on Debian 13, XFS and btrfs have them of up to 8 EiB.
+  const { status } = await run(['truncate', '-s', String(2 ** 53 - 1), join(scratch(t), 'probe')]);
+  if (status === 0) return t.skip('this filesystem has such files');
   for (const stretches of [[], [[2 ** 53 - 2, 1]]] as [number, number][][]) {
     const { directory, rootfs, stdin } = prepare(t, [[sparse('vast', stretches, 2 ** 53 - 1)]]);
     const { status, stderr } = await md('md-unpack', [rootfs], { stdin });
