@@ -146,5 +146,5 @@ function unfitTree(code: string): string | undefined {
 /** EACCES is what an ordinary user gets on NFS. */
 function unfitLayer(code: string): string | undefined {
   if (code !== 'EINVAL' && code !== 'EACCES') return undefined;
-  return 'a layer cannot be on another overlay, on NFS or on FUSE: ext4, xfs, btrfs and tmpfs can have it';
+  return 'a layer cannot be on another overlay, on NFS or on FUSE, nor where A and a are the same name: ext4, xfs, btrfs and tmpfs are fit';
 }
