@@ -162,8 +162,15 @@ test('root, in a cgroup that systemd gave to the unit: the own cgroup is below t
 });
 
 test('an ordinary user without a delegated cgroup is told what gives one', { skip }, async (t) => {
-  const { root, home, command } = await rootless(t);
-  const { status, stderr } = await run(command(...flags, root, 'true'), { cwd: home });
-  assert.equal(status, 125);
-  assert.match(stderr, /is delegated to this user; put systemd-run --user --scope -p Delegate=yes in front/);
+  const { uid, root, home, command } = await rootless(t);
+  const isolate = (env: Record<string, string>) => run(command(...flags, root, 'true'), { cwd: home, env });
+  const inSession = await isolate({ XDG_RUNTIME_DIR: `/run/user/${uid}` });
+  assert.equal(inSession.status, 125);
+  assert.match(inSession.stderr, /is delegated to this user; put systemd-run --user --scope -p Delegate=yes in front/);
+  // As from cron, where systemd-run does not find the systemd of the user by itself.
+  const { stderr } = await isolate({});
+  assert.match(
+    stderr,
+    new RegExp(`put XDG_RUNTIME_DIR=/run/user/${uid} systemd-run .* \\(after sudo loginctl enable-linger ${uid}\\) in`),
+  );
 });

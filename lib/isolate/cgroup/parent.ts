@@ -40,9 +40,20 @@ export function parentFor(hierarchy: Hierarchy, writes: readonly CgroupWrite[]):
       hint:
         controller === 'cpuset'
           ? 'sudo systemctl edit user@.service, with [Service] and Delegate=cpu cpuset memory pids, gives one, or run as root'
-          : 'put systemd-run --user --scope -p Delegate=yes in front, or run as root',
+          : `put ${scopeCommand()} in front, or run as root`,
     },
   );
+}
+
+/**
+ * From cron, at, su and sudo there is no session, and systemd-run finds the user's systemd by the variable alone:
+ * pam_systemd(8).
+ */
+function scopeCommand(): string {
+  const command = 'systemd-run --user --scope -p Delegate=yes';
+  if (process.env.XDG_RUNTIME_DIR) return command;
+  const uid = process.geteuid!();
+  return `XDG_RUNTIME_DIR=/run/user/${uid} ${command} (after sudo loginctl enable-linger ${uid})`;
 }
 
 /**
