@@ -6,7 +6,8 @@ import { existsSync, readFileSync, readlinkSync, statSync, writeFileSync } from 
 import { userInfo } from 'node:os';
 import { errnoName, errnoText, Failure } from '../base/failure.js';
 import { Status } from '../base/status.js';
-import { ownStatus } from './proc/proc-status.js';
+import { capabilities } from './constants.js';
+import { ownStatus, statusBits } from './proc/proc-status.js';
 import { missingCallHint, policyHint } from './refusals/confinement.js';
 import { refusal, tooManyProcesses } from './refusals/refusals.js';
 
@@ -39,7 +40,9 @@ const maxText = 4095;
 export function rangeMaps(caller: CallerIds, flag: string): IdMaps {
   const lacking = missingForRange(caller);
   if (lacking) throw new Failure(Status.notPermitted, flag, lacking.why, { hint: lacking.hint });
-  const [uid, gid] = (['uid', 'gid'] as const).map((kind) => mapOf(caller[kind], present(kind, subordinate(kind, caller))));
+  const [uid, gid] = (['uid', 'gid'] as const).map((kind) =>
+    mapOf(caller[kind], present(kind, subordinate(kind, caller))),
+  );
   return { uid: uid!, gid: gid!, helped: caller.uid !== 0 };
 }
 
@@ -239,10 +242,17 @@ function runHelpers(pid: number, uid: IdMap, gid: IdMap, otherwise: string): voi
   }
 }
 
-/** The helpers open the map with openat2(2), in the words of C's strerror(3) for ENOSYS. */
-function helperHint(why: string, otherwise: string): string {
-  if (why.endsWith('Function not implemented')) return missingCallHint('openat2');
-  return policyHint(true) ?? `it has to be set-user-ID root; ${otherwise}`;
+/**
+ * Why a helper failed that said this. It opens the map with openat2(2), and some, such as Debian's, as root, for whom
+ * the kernel asks for CAP_SYS_ADMIN: user_namespaces(7), "Defining user and group ID mappings".
+ */
+export function helperHint(said: string, otherwise: string, status = ownStatus()): string {
+  if (said.endsWith('Function not implemented')) return missingCallHint('openat2');
+  const policy = policyHint(true);
+  if (policy) return policy;
+  if (!statusBits(status, 'CapBnd').includes(capabilities.indexOf('SYS_ADMIN')))
+    return `nobody gets CAP_SYS_ADMIN here, as in a container of docker; ${otherwise}`;
+  return `it has to be set-user-ID root; ${otherwise}`;
 }
 
 /** Whether this process is in a user namespace other than the initial one, which maps every id to itself. */

@@ -14,7 +14,7 @@ import { identify } from '../../lib/isolate/user/identity.js';
 import { chooseMaps, ttyGroup } from '../../lib/isolate/user/userns.js';
 import { policyHint } from '../../lib/sys/refusals/confinement.js';
 import { refusal } from '../../lib/sys/refusals/refusals.js';
-import { type IdMaps, ownerInside } from '../../lib/sys/userns.js';
+import { helperHint, type IdMaps, ownerInside } from '../../lib/sys/userns.js';
 import { failure } from '../support/failure.js';
 import { renameWithoutEnd } from '../support/renaming.js';
 import { needsRoot, run, scratch } from '../support/run.js';
@@ -193,6 +193,12 @@ test('a policy that confines this process is named, and one that allows all is n
   );
   assert.equal(linux('0', 'user_u:user_r:user_t:s0'), undefined);
   assert.equal(linux('1', 'unconfined_u:unconfined_r:unconfined_t:s0-s0:c0.c1023'), undefined);
+});
+
+test('a newuidmap that fails where nobody gets CAP_SYS_ADMIN is not said to lack its set-user-ID bit', () => {
+  const hint = (bounding: string) => helperHint('not permitted', 'do without', `CapBnd:\t${bounding}\n`);
+  assert.match(hint('00000000a80425fb'), /^nobody gets CAP_SYS_ADMIN here, .*; do without$/);
+  assert.equal(hint('000001ffffffffff'), 'it has to be set-user-ID root; do without');
 });
 
 test('--group-add takes names and numbers, in addition to what the user has, each once', () => {
