@@ -142,7 +142,11 @@ test('a command says in one line that there is no Node, or that it is too old', 
     ['md-isolate', 125],
   ] as const) {
     const command = join(binDir, name);
-    const none = await run(['/bin/sh', command, 'tree'], { env: { PATH: directory } });
+    // The name of the command counts, and not that of a directory above it.
+    const below = join(directory, `md-isolate-${name}`, name);
+    mkdirSync(dirname(below));
+    symlinkSync(command, below);
+    const none = await run(['/bin/sh', below, 'tree'], { env: { PATH: directory } });
     assert.equal(none.status, code);
     assert.equal(
       none.stderr,
