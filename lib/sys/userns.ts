@@ -33,16 +33,48 @@ export interface CallerIds {
 const maxExtents = 340;
 const maxText = 4095;
 
+/** What is missing for `rangeMaps`, and how to get it. */
+export interface Missing {
+  why: string;
+  hint: string;
+}
+
+const kinds = ['uid', 'gid'] as const;
+type Kind = (typeof kinds)[number];
+
 /**
  * Maps root to the caller, and ids from 1 on to all subordinate ids, range after range. Throws `Failure` 77 that names
  * `flag` when the system grants the caller none.
  */
 export function rangeMaps(caller: CallerIds, flag: string): IdMaps {
-  const lacking = missingForRange(caller);
-  if (lacking) throw new Failure(Status.notPermitted, flag, lacking.why, { hint: lacking.hint });
-  const [uid, gid] = (['uid', 'gid'] as const).map((kind) =>
-    mapOf(caller[kind], present(kind, subordinate(kind, caller))),
-  );
+  const found = findRangeMaps(caller);
+  if ('why' in found) throw new Failure(Status.notPermitted, flag, found.why, { hint: found.hint });
+  return found;
+}
+
+/** What is missing for `rangeMaps`; undefined when nothing is. */
+export function missingForRange(caller: CallerIds): Missing | undefined {
+  const found = findRangeMaps(caller);
+  return 'why' in found ? found : undefined;
+}
+
+/** The maps of `rangeMaps`, or what is missing for them. */
+export function findRangeMaps(caller: CallerIds): IdMaps | Missing {
+  const unhelped = caller.uid === 0 ? undefined : missingHelper();
+  if (unhelped) return unhelped;
+  const name = userName(caller.uid);
+  const granted = kinds.map((kind) => ({ kind, ranges: subordinate(kind, [String(caller.uid), name]) }));
+  const ungranted = granted.filter(({ ranges }) => ranges.length === 0).map(({ kind }) => kind);
+  if (ungranted.length > 0) return missingGrant(name, ungranted);
+  const here = granted.map(({ kind, ranges }) => ({ kind, ranges: present(kind, ranges) }));
+  const absent = here.find(({ ranges }) => ranges.length === 0);
+  if (absent) {
+    return {
+      why: `the user namespace around this process has none of the ids that /etc/sub${absent.kind} grants ${name}`,
+      hint: 'start outside of it; in a unit of systemd it is called PrivateUsers',
+    };
+  }
+  const [uid, gid] = here.map(({ kind, ranges }) => mapOf(caller[kind], ranges));
   return { uid: uid!, gid: gid!, helped: caller.uid !== 0 };
 }
 
@@ -78,45 +110,32 @@ function without(range: Range, map: IdMap): Range[] {
   return parts;
 }
 
-/** What is missing for `rangeMaps`, and how to get it; undefined when nothing is. */
-export function missingForRange(caller: CallerIds): { why: string; hint: string } | undefined {
-  const name = userName(caller.uid);
+/** Whether something keeps newuidmap and newgidmap from helping. */
+function missingHelper(): Missing | undefined {
   // PR_SET_NO_NEW_PRIVS(2const): newuidmap would not become root by its set-user-ID bit.
-  if (caller.uid !== 0 && /^NoNewPrivs:\t1$/m.test(ownStatus())) {
+  if (/^NoNewPrivs:\t1$/m.test(ownStatus())) {
     return {
       why: 'no_new_privs is set, so newuidmap gets no powers',
       hint: 'start without it; in a unit of systemd it is called NoNewPrivileges',
     };
   }
-  const kinds = ['uid', 'gid'] as const;
-  const uninstalled = kinds.find((kind) => caller.uid !== 0 && !onPath(`new${kind}map`));
-  if (uninstalled) {
-    return { why: `the program new${uninstalled}map is not installed`, hint: 'it is in the package uidmap' };
-  }
-  const lacking = kinds.filter((kind) => subordinate(kind, caller).length === 0);
-  if (lacking.length === 0) return missingHere(caller);
+  const uninstalled = kinds.find((kind) => !onPath(`new${kind}map`));
+  if (!uninstalled) return undefined;
+  return { why: `the program new${uninstalled}map is not installed`, hint: 'it is in the package uidmap' };
+}
+
+function missingGrant(name: string, lacking: Kind[]): Missing {
   const files = lacking.map((kind) => `/etc/sub${kind}`).join(' and ');
   const flags = lacking.map((kind) => `--add-sub${kind}s ${freeRange(kind)}`).join(' ');
   const grant = lacking.length === 1 ? 'grants' : 'grant';
   return { why: `${files} ${grant} ${name} no ids`, hint: `sudo usermod ${flags} ${name}` };
 }
 
-/** What of the granted ids the user namespace lacks that this process is in. */
-function missingHere(caller: CallerIds): { why: string; hint: string } | undefined {
-  const kind = (['uid', 'gid'] as const).find((kind) => present(kind, subordinate(kind, caller)).length === 0);
-  if (!kind) return undefined;
-  const name = userName(caller.uid);
-  return {
-    why: `the user namespace around this process has none of the ids that /etc/sub${kind} grants ${name}`,
-    hint: 'start outside of it; in a unit of systemd it is called PrivateUsers',
-  };
-}
-
 /** A range of ids outside: the first one, and the one after the last. */
 type Range = [start: number, end: number];
 
 /** The parts of these ranges that there are here: not all, where this process is in a user namespace itself. */
-function present(kind: 'uid' | 'gid', ranges: Range[]): Range[] {
+function present(kind: Kind, ranges: Range[]): Range[] {
   const here = ownMap(kind);
   return ranges.flatMap(([start, end]) =>
     here
@@ -125,16 +144,15 @@ function present(kind: 'uid' | 'gid', ranges: Range[]): Range[] {
   );
 }
 
-/** The ranges that subuid(5) or subgid(5) grants the caller. */
-function subordinate(kind: 'uid' | 'gid', { uid }: CallerIds): Range[] {
-  const names = [String(uid), userName(uid)];
+/** The ranges that subuid(5) or subgid(5) grants a user, by any of these names. */
+function subordinate(kind: Kind, names: string[]): Range[] {
   return grants(kind)
     .filter(({ name }) => names.includes(name))
     .map(({ range }) => range);
 }
 
 /** All that subuid(5) or subgid(5) grants, to whomever. */
-function grants(kind: 'uid' | 'gid'): { name: string; range: Range }[] {
+function grants(kind: Kind): { name: string; range: Range }[] {
   const path = `/etc/sub${kind}`;
   if (!existsSync(path)) return [];
   const found: { name: string; range: Range }[] = [];
@@ -147,7 +165,7 @@ function grants(kind: 'uid' | 'gid'): { name: string; range: Range }[] {
 }
 
 /** 65536 ids that nobody has, as useradd(8) would choose them: two users with the same could change each other's files. */
-function freeRange(kind: 'uid' | 'gid'): string {
+function freeRange(kind: Kind): string {
   let first = 100_000;
   const taken = grants(kind).map(({ range }) => range);
   for (const [start, end] of taken.sort(([a], [b]) => a - b)) {
@@ -261,7 +279,7 @@ export function inUserNamespace(): boolean {
 }
 
 /** The map of the user namespace that this process is in. */
-export function ownMap(kind: 'uid' | 'gid'): IdMap {
+export function ownMap(kind: Kind): IdMap {
   const lines = readFileSync(`/proc/self/${kind}_map`, 'latin1').trim().split('\n');
   return lines.map((line) => {
     const [inside = 0, outside = 0, count = 0] = line.trim().split(/\s+/).map(Number);

@@ -1,7 +1,7 @@
 /** Which user namespace a container gets. Without root it always needs one. */
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { type CallerIds, type IdMaps, isMapped, missingForRange, ownMap, rangeMaps } from '../../sys/userns.js';
+import { type CallerIds, findRangeMaps, type IdMaps, isMapped, ownMap, rangeMaps } from '../../sys/userns.js';
 import type { UserNamespace } from '../settings/settings.js';
 
 /**
@@ -15,9 +15,9 @@ export function chooseMaps(choice: UserNamespace | undefined, caller: CallerIds)
       hint: 'sudo, or leave the flag out',
     });
   }
-  if (choice === 'range' || (choice === undefined && !missingForRange(caller))) {
-    return rangeMaps(caller, '--userns range');
-  }
+  if (choice === 'range') return rangeMaps(caller, '--userns range');
+  const found = choice === undefined ? findRangeMaps(caller) : undefined;
+  if (found && 'uid' in found) return found;
   return { uid: [[0, caller.uid, 1]], gid: [[0, caller.gid, 1]], helped: false };
 }
 
