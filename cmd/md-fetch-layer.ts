@@ -2,9 +2,8 @@
 import { Failure } from '../lib/base/failure.js';
 import type { Manifest } from '../lib/base/oci.js';
 import { Status } from '../lib/base/status.js';
-import { LayerFetch } from '../lib/image/layers.js';
-import { keepDocuments } from '../lib/image/manifest.js';
-import { choosePlatform, platformFlag } from '../lib/image/platform.js';
+import { keepDocuments } from '../lib/image/manifest/documents.js';
+import { choosePlatform, platformFlag } from '../lib/image/manifest/platform.js';
 import { beginPulling } from '../lib/image/store/busy.js';
 import { storeMeaning } from '../lib/image/store/home.js';
 import { Store } from '../lib/image/store/store.js';
@@ -12,8 +11,9 @@ import { main } from '../lib/pipe/command.js';
 import { asManifestDocument } from '../lib/pipe/document.js';
 import { nextStageBegun, writeDocument } from '../lib/pipe/output.js';
 import { makeProgress, progressMode } from '../lib/pipe/progress.js';
+import { LayerFetch } from '../lib/pull/fetch-layers.js';
 import { pullingInstead } from '../lib/pull/instead.js';
-import { imageFlags, openImage, openPiped, resolveOpened } from '../lib/pull/open.js';
+import { imageFlags, openImage, openPiped, resolveOpened } from '../lib/pull/open-image.js';
 import { Connections } from '../lib/registry/download/connections.js';
 import { networkFlags } from '../lib/registry/network.js';
 

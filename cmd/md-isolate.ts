@@ -13,7 +13,7 @@ import { settingsOf } from '../lib/isolate/settings/settings.js';
 import { main } from '../lib/pipe/command.js';
 import { writeDocument } from '../lib/pipe/output.js';
 import { exactWords } from '../lib/pipe/utf8.js';
-import { endProcess } from '../lib/sys/exit.js';
+import { endProcess } from '../lib/sys/process/exit.js';
 
 main(
   {

@@ -1,12 +1,12 @@
 #!/usr/bin/env node
-import { choosePlatform, platformFlag } from '../lib/image/platform.js';
+import { choosePlatform, platformFlag } from '../lib/image/manifest/platform.js';
 import { storeMeaning } from '../lib/image/store/home.js';
 import { Store } from '../lib/image/store/store.js';
 import { main } from '../lib/pipe/command.js';
 import { asTokenDocument } from '../lib/pipe/document.js';
 import { writeDocument } from '../lib/pipe/output.js';
 import { pullingInstead } from '../lib/pull/instead.js';
-import { imageFlags, openImage, openPiped, resolveOpened } from '../lib/pull/open.js';
+import { imageFlags, openImage, openPiped, resolveOpened } from '../lib/pull/open-image.js';
 import { networkFlags } from '../lib/registry/network.js';
 
 main(

@@ -8,8 +8,8 @@ import { imageNames, notThere, type Prunable, prunable, prune } from '../lib/ima
 import { Store } from '../lib/image/store/store.js';
 import { main } from '../lib/pipe/command.js';
 import { writeDocument } from '../lib/pipe/output.js';
-import { formatReference, parseReference, tryReference } from '../lib/registry/reference.js';
-import { endProcess } from '../lib/sys/exit.js';
+import { formatReference, parseReference, tryReference } from '../lib/registry/names/reference.js';
+import { endProcess } from '../lib/sys/process/exit.js';
 import { runMapped } from '../lib/unpack/mapped.js';
 import { removeStored } from '../lib/unpack/place/remove-stored.js';
 

@@ -2,7 +2,7 @@
 import { main } from '../lib/pipe/command.js';
 import { writeDocument } from '../lib/pipe/output.js';
 import { pullingInstead } from '../lib/pull/instead.js';
-import { imageFlags, nameLocal, openNamed } from '../lib/pull/open.js';
+import { imageFlags, nameLocal, openNamed } from '../lib/pull/open-image.js';
 import { networkFlags } from '../lib/registry/network.js';
 
 main(

@@ -13,7 +13,7 @@ import { asManifestDocument } from '../lib/pipe/document.js';
 import { StdinLines } from '../lib/pipe/input.js';
 import { jsonLine, writeDocument, writeLine } from '../lib/pipe/output.js';
 import { makeProgress, progressMode } from '../lib/pipe/progress.js';
-import { endProcess } from '../lib/sys/exit.js';
+import { endProcess } from '../lib/sys/process/exit.js';
 import { announcedLayers, byHand, isByHand, type LayerFile, layersOf } from '../lib/unpack/layers/announced.js';
 import { listLayers } from '../lib/unpack/list.js';
 import { defaultLimits } from '../lib/unpack/tree/limits.js';

@@ -11,16 +11,16 @@ import { build, type Plugin } from 'esbuild';
 
 /** Modules, and the files that replace them. */
 const standIns: Record<string, string> = {
-  koffi: 'lib/sys/koffi-addon.cts',
-  'node:http': 'lib/registry/http/no-http.cts',
-  'node:assert': 'lib/registry/http/no-assert.cts',
+  koffi: 'lib/sys/ffi/koffi-addon.cts',
+  'node:http': 'lib/registry/undici/no-http.cts',
+  'node:assert': 'lib/registry/undici/no-assert.cts',
 };
 
 /** Files of undici, by the way they are imported there, and the files that replace them. */
 const undiciStandIns: Record<string, string> = {
-  './client-h2.js': 'lib/registry/http/left-out.cts',
-  './socks5-proxy-agent': 'lib/registry/http/left-out.cts',
-  '../web/fetch/body.js': 'lib/registry/http/left-out.cts',
+  './client-h2.js': 'lib/registry/undici/left-out.cts',
+  './socks5-proxy-agent': 'lib/registry/undici/left-out.cts',
+  '../web/fetch/body.js': 'lib/registry/undici/left-out.cts',
   // undici has its parser twice: this one uses instructions that some processors lack, and the other one suffices.
   '../llhttp/llhttp_simd-wasm.js': 'node_modules/undici/lib/llhttp/llhttp-wasm.js',
 };

@@ -77,7 +77,7 @@ export function main<F extends Flags>(
  */
 async function quickEnd(): Promise<(status: number) => never> {
   try {
-    return (await import('../sys/exit.js')).endProcess;
+    return (await import('../sys/process/exit.js')).endProcess;
   } catch {
     // Where no file can be opened, for example. The failure that is to be told matters more.
     return (status) => process.exit(status);

@@ -60,7 +60,7 @@ function writeSome(bytes: Buffer, at: number): number {
 export function watchReader(gone: () => Promise<never>): void {
   if (!fstatSync(1).isFIFO()) return;
   const timer = setInterval(async () => {
-    const { hasReader } = await import('../sys/poll.js');
+    const { hasReader } = await import('../sys/files/poll.js');
     if (hasReader(1)) return;
     clearInterval(timer);
     await gone();
@@ -77,7 +77,7 @@ const startMs = 2000;
  */
 export async function nextStageBegun(): Promise<void> {
   if (!fstatSync(1).isFIFO()) return;
-  const { hasReader, isRead } = await import('../sys/poll.js');
+  const { hasReader, isRead } = await import('../sys/files/poll.js');
   const since = monotonic();
   while (!isRead(1) && hasReader(1) && monotonic() - since < startMs) {
     await new Promise((resolve) => setTimeout(resolve, 5));

@@ -5,8 +5,8 @@
 import { isUtf8 } from 'node:buffer';
 import { Failure } from '../base/failure.js';
 import { Status } from '../base/status.js';
-import { ownStrings } from '../sys/proc/proc-status.js';
-import type { Path } from '../sys/syscall.js';
+import { ownStrings } from '../sys/procfs/status.js';
+import type { Path } from '../sys/syscalls/syscall.js';
 
 /** What Node puts there. */
 const replacement = '\ufffd';

@@ -6,9 +6,9 @@
 import { type BlobSink, fill } from '../base/blob-sink.js';
 import { monotonic } from '../base/clock.js';
 import { documentLimit, indexTypes, manifestTypes } from '../base/oci.js';
+import type { BlobRequest, RawManifest } from '../base/source.js';
 import { Status } from '../base/status.js';
 import { warn } from '../base/trace.js';
-import type { BlobRequest, RawManifest } from '../image/source.js';
 import { type AuthTarget, answerChallenges, type Credentials, wantsPassword } from './auth/auth.js';
 import { type Challenge, parseChallenges } from './auth/challenge.js';
 import { Strangers } from './auth/strangers.js';
@@ -16,18 +16,18 @@ import { Connections } from './download/connections.js';
 import { Download } from './download/download.js';
 import { defaultPiecePolicy, type PiecePolicy } from './download/pieces.js';
 import type { GetPart } from './download/range.js';
-import { RegistryFailure } from './failure.js';
 import { Http } from './http/http.js';
 import type { Incoming } from './http/message.js';
 import { defaultHttpOptions, type HttpOptions } from './http/options.js';
 import { leastBytes } from './http/pace.js';
+import { quotaOf } from './http/quota.js';
 import { exchangeFollowing } from './http/redirect.js';
 import { linkFailure, responseFailure } from './http/response-failures.js';
 import { defaultRetryPolicy, type RetryPolicy, retrying } from './http/retry.js';
+import { Warnings } from './http/warnings.js';
 import type { Endpoint } from './mirrors.js';
-import { quotaOf } from './quota.js';
-import { redactUrl } from './url.js';
-import { Warnings } from './warnings.js';
+import { redactUrl } from './names/url.js';
+import { RegistryFailure } from './transport/failure.js';
 
 export interface RegistryOptions extends Partial<Omit<HttpOptions, 'onResponse'>> {
   /** As users write it. */

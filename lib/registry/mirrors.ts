@@ -5,10 +5,10 @@ import { asObject, isDigest } from '../base/check.js';
 import { hasDigest } from '../base/digest.js';
 import { Failure } from '../base/failure.js';
 import { asImageIndex, asManifest } from '../base/oci.js';
+import type { BlobRequest, RawManifest, Source } from '../base/source.js';
 import { Status } from '../base/status.js';
 import { warn } from '../base/trace.js';
-import type { BlobRequest, RawManifest, Source } from '../image/source.js';
-import { RegistryFailure } from './failure.js';
+import { RegistryFailure } from './transport/failure.js';
 
 /** A registry, asked for one repository. */
 export interface Registry extends Source {

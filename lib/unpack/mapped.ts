@@ -9,6 +9,12 @@ import { Status } from '../base/status.js';
 import { trace, tracing } from '../base/trace.js';
 import { userHome } from '../base/user-home.js';
 import { onFailure } from '../pipe/cleanup.js';
+import { Program } from '../sys/native-code/program.js';
+import { Block, compare, pointerArray, Result, returned, type Step, stepOf } from '../sys/native-code/step.js';
+import { Control, type ControlFds, controlPair } from '../sys/process/control.js';
+import { waitForEnd } from '../sys/process/wait.js';
+import { ownStatus, ownStrings, statusBits } from '../sys/procfs/status.js';
+import { refusalHint } from '../sys/refusals/refusals.js';
 import {
   close,
   execve,
@@ -21,17 +27,12 @@ import {
   setresgid,
   setresuid,
   wait4,
-} from '../sys/calls.js';
-import { CLONE, F, PR, SIG, SIGTERM } from '../sys/constants.js';
-import { Control, type ControlFds, controlPair } from '../sys/control.js';
-import { EPIPE } from '../sys/errno.js';
-import { Program } from '../sys/native-code/program.js';
-import { Block, compare, pointerArray, Result, returned, type Step, stepOf } from '../sys/native-code/step.js';
-import { ownStatus, ownStrings, statusBits } from '../sys/proc/proc-status.js';
-import { refusalHint } from '../sys/refusals/refusals.js';
-import { formatResult, SyscallError } from '../sys/syscall.js';
-import { rangeMaps, writeMaps } from '../sys/userns.js';
-import { waitForEnd } from '../sys/wait.js';
+} from '../sys/syscalls/calls.js';
+import { CLONE, F, PR, SIG, SIGTERM } from '../sys/syscalls/constants.js';
+import { EPIPE } from '../sys/syscalls/errno.js';
+import { formatResult, SyscallError } from '../sys/syscalls/syscall.js';
+import { rangeMaps } from '../sys/user-namespace/subordinate-ids.js';
+import { writeMaps } from '../sys/user-namespace/write-maps.js';
 
 /** Holds the process id of the parent, so that a variable that was inherited from elsewhere does not count. */
 const marker = 'MD_UNPACK_MAPPED_BY';

@@ -2,8 +2,8 @@
 
 import { Failure } from '../base/failure.js';
 import type { Layer, ManifestDocument, RootfsDocument } from '../pipe/document.js';
-import { close } from '../sys/calls.js';
 import { lackingHint } from '../sys/refusals/confinement.js';
+import { close } from '../sys/syscalls/calls.js';
 import { type LayerFile, ofImage } from './layers/announced.js';
 import { LayerWriter } from './layers/layer.js';
 import { Selection } from './layers/only.js';

@@ -1,10 +1,10 @@
 /** Comparing a tree on disk with what an image says it is. */
 import { Failure, failingAs } from '../base/failure.js';
 import { Status } from '../base/status.js';
-import { close, flistxattr, lgetxattr, llistxattr, lseek, openat, read, readlinkat } from '../sys/calls.js';
-import { AT, O, S, SEEK } from '../sys/constants.js';
-import { EACCES, ELOOP, ENOENT, ENOTDIR, ENXIO } from '../sys/errno.js';
-import { SyscallError } from '../sys/syscall.js';
+import { close, flistxattr, lgetxattr, llistxattr, lseek, openat, read, readlinkat } from '../sys/syscalls/calls.js';
+import { AT, O, S, SEEK } from '../sys/syscalls/constants.js';
+import { EACCES, ELOOP, ENOENT, ENOTDIR, ENXIO } from '../sys/syscalls/errno.js';
+import { SyscallError } from '../sys/syscalls/syscall.js';
 import { type ByteString, fromBytes, joinPath, namedPath, shown, toBytes } from '../tar/bytes.js';
 import { chmodAt, entriesOf, openDirectory } from './tree/directory.js';
 import { type Stat, statAt, statOf } from './tree/stat.js';

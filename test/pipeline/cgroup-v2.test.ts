@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { probeCgroups } from '../../lib/isolate/cgroup/cgroup.js';
-import { lsetxattr } from '../../lib/sys/calls.js';
+import { lsetxattr } from '../../lib/sys/syscalls/calls.js';
 import { output, until } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
 import { afterwards, binDir, cleanEnv, run } from '../support/run.js';

@@ -16,8 +16,8 @@ const numbers = { openat2: 437, sethostname: process.arch === 'arm64' ? 161 : 17
  */
 function filtered(call: keyof typeof numbers, action: number, command: string[]): string[] {
   const script = `
-    const { addressOf } = await import('${new URL('../../lib/sys/ffi.js', import.meta.url)}');
-    const { prctl, seccomp } = await import('${new URL('../../lib/sys/calls.js', import.meta.url)}');
+    const { addressOf } = await import('${new URL('../../lib/sys/ffi/ffi.js', import.meta.url)}');
+    const { prctl, seccomp } = await import('${new URL('../../lib/sys/syscalls/calls.js', import.meta.url)}');
     const { spawnSync } = await import('node:child_process');
     // seccomp(2): load the number; is it this one?; the action; allow.
     const code = Buffer.alloc(32);

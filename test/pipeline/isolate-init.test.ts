@@ -4,7 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { statFields } from '../../lib/sys/proc/proc-status.js';
+import { statFields } from '../../lib/sys/procfs/status.js';
 import { childrenOf } from '../support/processes.js';
 import { inside, makeRoot, needsContainer, output, until } from '../support/rootfs.js';
 import { binDir, cleanEnv, killAfterwards, md } from '../support/run.js';

@@ -17,7 +17,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { lsetxattr } from '../../lib/sys/calls.js';
+import { lsetxattr } from '../../lib/sys/syscalls/calls.js';
 import { inside, makeRoot, needsContainer, output, until } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
 import { afterwards, cleanEnv, md, needs, run } from '../support/run.js';

@@ -8,8 +8,8 @@ import { once } from 'node:events';
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { fcntl, socketpair } from '../../lib/sys/calls.js';
-import { F, O } from '../../lib/sys/constants.js';
+import { fcntl, socketpair } from '../../lib/sys/syscalls/calls.js';
+import { F, O } from '../../lib/sys/syscalls/constants.js';
 import { inside, makeRoot, needsContainer, until } from '../support/rootfs.js';
 import { afterwards, binDir, cleanEnv, jsonLines, killAfterwards, md, shell } from '../support/run.js';
 

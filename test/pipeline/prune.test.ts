@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { ownMark } from '../../lib/sys/proc/process-mark.js';
+import { ownMark } from '../../lib/sys/procfs/process-mark.js';
 import { digestOf } from '../support/content.js';
 import { type BuiltImage, image, index, layer, mediaTypes, put } from '../support/image.js';
 import { callOf } from '../support/injected-call.js';

@@ -6,6 +6,10 @@
 import { constants, openSync } from 'node:fs';
 import { parseDetachKeys } from '../../lib/isolate/stdio/keys.js';
 import { attachTerminal } from '../../lib/isolate/stdio/terminal.js';
+import { Program } from '../../lib/sys/native-code/program.js';
+import { pointerArray, stepOf } from '../../lib/sys/native-code/step.js';
+import { endProcess } from '../../lib/sys/process/exit.js';
+import { waitForEnd } from '../../lib/sys/process/wait.js';
 import {
   close,
   close_range,
@@ -16,12 +20,8 @@ import {
   rt_sigaction,
   rt_sigprocmask,
   setsid,
-} from '../../lib/sys/calls.js';
-import { SIG, TIO } from '../../lib/sys/constants.js';
-import { endProcess } from '../../lib/sys/exit.js';
-import { Program } from '../../lib/sys/native-code/program.js';
-import { pointerArray, stepOf } from '../../lib/sys/native-code/step.js';
-import { waitForEnd } from '../../lib/sys/wait.js';
+} from '../../lib/sys/syscalls/calls.js';
+import { SIG, TIO } from '../../lib/sys/syscalls/constants.js';
 
 const master = openSync('/dev/ptmx', constants.O_RDWR | constants.O_NOCTTY);
 ioctlMemory(master, TIO.CSPTLCK, Buffer.alloc(4));

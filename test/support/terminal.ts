@@ -3,8 +3,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, constants, openSync } from 'node:fs';
 import type { TestContext } from 'node:test';
 import { ReadStream } from 'node:tty';
-import { close, ioctl, ioctlMemory, ioctlTermios } from '../../lib/sys/calls.js';
-import { TC, TIO } from '../../lib/sys/constants.js';
+import { close, ioctl, ioctlMemory, ioctlTermios } from '../../lib/sys/syscalls/calls.js';
+import { TC, TIO } from '../../lib/sys/syscalls/constants.js';
 import { afterwards, cleanEnv } from './run.js';
 
 export class TestTerminal {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { keepDocuments, type ResolvedImage, resolveImage } from '../../lib/image/manifest.js';
-import { parsePlatform } from '../../lib/image/platform.js';
-import type { Source } from '../../lib/image/source.js';
+import type { Source } from '../../lib/base/source.js';
+import { keepDocuments } from '../../lib/image/manifest/documents.js';
+import { parsePlatform } from '../../lib/image/manifest/platform.js';
+import { type ResolvedImage, resolveImage } from '../../lib/image/manifest/resolve.js';
 import { digestOf } from '../support/content.js';
 import { failure } from '../support/failure.js';
 import {

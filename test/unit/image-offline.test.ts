@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { parsePlatform } from '../../lib/image/platform.js';
+import { parsePlatform } from '../../lib/image/manifest/platform.js';
 import { Offline } from '../../lib/image/store/offline.js';
 import { Store } from '../../lib/image/store/store.js';
 import { digestOf } from '../support/content.js';

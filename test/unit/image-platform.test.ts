@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { platformName } from '../../lib/base/oci.js';
-import { fitness, hostPlatform, normalize, parsePlatform } from '../../lib/image/platform.js';
+import { fitness, hostPlatform, normalize, parsePlatform } from '../../lib/image/manifest/platform.js';
 import { failure } from '../support/failure.js';
 
 function fits(wanted: string, offered: string): number | undefined {

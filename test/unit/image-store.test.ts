@@ -21,7 +21,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { BlobSink } from '../../lib/base/blob-sink.js';
 import { Failure } from '../../lib/base/failure.js';
 import type { Descriptor } from '../../lib/base/oci.js';
-import type { Source } from '../../lib/image/source.js';
+import type { Source } from '../../lib/base/source.js';
 import { discardFromStore } from '../../lib/image/store/discard.js';
 import { storeHome } from '../../lib/image/store/home.js';
 import { ownPath } from '../../lib/image/store/own-files.js';

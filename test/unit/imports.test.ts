@@ -11,10 +11,9 @@ interface Import {
   from: string;
   /** A file of the project, as a path relative to the checkout, or the name of a package. */
   to: string;
-  typeOnly: boolean;
 }
 
-/** Folders of `lib` and the folders that each may import from; types may come from anywhere in `lib`. */
+/** Folders of `lib` and the folders that each may import from, for types as well. */
 const mayImport: Record<string, string[]> = {
   'lib/base': [],
   'lib/sys': ['lib/base'],
@@ -29,10 +28,34 @@ const mayImport: Record<string, string[]> = {
 };
 
 /**
- * Likewise the folders inside of these, for types as well. The files above them may import from all. Those of
+ * Likewise the folders inside of these. The files above them may import from all. Those of
  * `lib/isolate` stand in the order in which a container comes about.
  */
 const mayImportInside: Record<string, Record<string, string[]>> = {
+  'lib/sys': {
+    ffi: [],
+    syscalls: ['ffi'],
+    libraries: ['ffi'],
+    files: ['syscalls'],
+    procfs: [],
+    'native-code': ['ffi', 'syscalls'],
+    refusals: ['syscalls', 'procfs', 'native-code'],
+    process: ['syscalls', 'refusals'],
+    'user-namespace': ['syscalls', 'procfs', 'refusals'],
+  },
+  'lib/registry': {
+    names: [],
+    undici: [],
+    transport: ['names'],
+    http: ['names', 'transport'],
+    auth: ['names', 'transport', 'http'],
+    download: ['transport', 'http'],
+  },
+  'lib/image': {
+    manifest: [],
+    store: ['manifest'],
+    local: ['manifest', 'store'],
+  },
   'lib/isolate': {
     settings: [],
     child: ['settings'],
@@ -51,11 +74,11 @@ const mayImportInside: Record<string, Record<string, string[]>> = {
   },
 };
 
-/** The runtime dependencies and the one folder that each is used in. */
+/** The runtime dependencies and the one folder that each is used in, or in those below it. */
 const packages: Record<string, string> = {
   undici: 'lib/registry',
   tar: 'lib/tar',
-  koffi: 'lib/sys',
+  koffi: 'lib/sys/ffi',
   mri: 'lib/pipe',
 };
 
@@ -75,18 +98,16 @@ function sources(folder: string): string[] {
     .map((name) => join(folder, name));
 }
 
-const statement = /^(?:import|export)\s+(type\s)?(?:([^'";]*?)\s*from\s+)?'([^']+)'/gm;
+const statement = /^(?:import|export)\s+(?:[^'";]*?\s*from\s+)?'([^']+)'/gm;
 
 function importsOf(file: string): Import[] {
   const text = readFileSync(join(root, file), 'utf8').replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '');
   const found: Import[] = [];
-  for (const [, type, names = '', specifier = ''] of text.matchAll(statement)) {
-    const listed = /^\{([^}]*)\}$/.exec(names)?.[1]?.split(',');
-    const onlyTypes = listed?.every((name) => /^\s*(type\s|$)/.test(name)) ?? false;
-    found.push({ from: file, to: target(file, specifier), typeOnly: type !== undefined || onlyTypes });
+  for (const [, specifier = ''] of text.matchAll(statement)) {
+    found.push({ from: file, to: target(file, specifier) });
   }
   for (const [, specifier = ''] of text.matchAll(/\b(?:import|require)\('([^']+)'\)/g)) {
-    found.push({ from: file, to: target(file, specifier), typeOnly: false });
+    found.push({ from: file, to: target(file, specifier) });
   }
   return found;
 }
@@ -106,8 +127,8 @@ const isOwn = ({ to }: Import) => to.includes('/') && !to.startsWith('@') && !to
 const show = ({ from, to }: Import) => `${from} imports ${to}`;
 
 test('a folder of lib imports from the folders below it only', () => {
-  const wrong = product.filter(isOwn).filter(({ from, to, typeOnly }) => {
-    if (!from.startsWith('lib/') || folderOf(to) === folderOf(from) || typeOnly) return false;
+  const wrong = product.filter(isOwn).filter(({ from, to }) => {
+    if (!from.startsWith('lib/') || folderOf(to) === folderOf(from)) return false;
     return to !== 'package.json' && !mayImport[folderOf(from)]?.includes(folderOf(to));
   });
   assert.deepEqual(wrong.map(show), []);
@@ -124,15 +145,23 @@ test('every folder of lib has a rule', () => {
 for (const [above, rules] of Object.entries(mayImportInside)) {
   test(`a folder of ${above} imports from those of its rule only, and each has one`, () => {
     const inside = (file: string) => file.slice(above.length + 1).split('/', 1)[0]!;
-    const within = product.filter(({ from }) => from.startsWith(`${above}/`) && from.split('/').length > 3);
-    const wrong = within.filter(({ from, to }) => {
+    const within = sources(above).filter((file) => file.split('/').length > 3);
+    const wrong = within.flatMap(importsOf).filter(({ from, to }) => {
       if (!to.startsWith(`${above}/`) || inside(to) === inside(from)) return false;
       return !rules[inside(from)]?.includes(inside(to));
     });
     assert.deepEqual(wrong.map(show), []);
-    assert.deepEqual([...new Set(within.map(({ from }) => inside(from)))].sort(), Object.keys(rules).sort());
+    assert.deepEqual([...new Set(within.map(inside))].sort(), Object.keys(rules).sort());
   });
 }
+
+test('each rule names folders only that stand before its own, so that no two import from each other', () => {
+  const wrong = [mayImport, ...Object.values(mayImportInside)].flatMap((rules) => {
+    const folders = Object.keys(rules);
+    return folders.filter((folder, at) => rules[folder]!.some((other) => !folders.slice(0, at).includes(other)));
+  });
+  assert.deepEqual(wrong, []);
+});
 
 test('lib and cmd import nothing from test, and lib nothing from cmd', () => {
   const wrong = product.filter(
@@ -145,7 +174,8 @@ test('each runtime dependency is imported in its one folder, and nothing else is
   const builtins = new Set(builtinModules);
   const wrong = product.filter((it) => {
     if (isOwn(it) || it.to === 'package.json' || it.to.startsWith('node:')) return false;
-    return builtins.has(it.to) || folderOf(it.from) !== packages[it.to.startsWith('@koromix/') ? 'koffi' : it.to];
+    const folder = packages[it.to.startsWith('@koromix/') ? 'koffi' : it.to];
+    return builtins.has(it.to) || folder === undefined || !it.from.startsWith(`${folder}/`);
   });
   assert.deepEqual(wrong.map(show), []);
 });

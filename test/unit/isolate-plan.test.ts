@@ -17,10 +17,10 @@ import { settingsOf } from '../../lib/isolate/settings/settings.js';
 import { stepFailure } from '../../lib/isolate/supervisor/explain.js';
 import { chooseCapabilities } from '../../lib/isolate/user/capabilities.js';
 import { parseFlags } from '../../lib/pipe/flags.js';
-import { EACCES, EINVAL } from '../../lib/sys/errno.js';
 import { showStep } from '../../lib/sys/native-code/step.js';
 import { Stub } from '../../lib/sys/native-code/stub.js';
-import { SyscallError } from '../../lib/sys/syscall.js';
+import { EACCES, EINVAL } from '../../lib/sys/syscalls/errno.js';
+import { SyscallError } from '../../lib/sys/syscalls/syscall.js';
 
 const capabilities = Array.from({ length: 41 }, (_, number) => number);
 

@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { endUnlessHandled } from '../../lib/isolate/supervisor/signals.js';
-import { exitStatus } from '../../lib/sys/wait.js';
+import { exitStatus } from '../../lib/sys/process/wait.js';
 import { until } from '../support/rootfs.js';
 import { killAfterwards } from '../support/run.js';
 

@@ -14,7 +14,8 @@ import { identify } from '../../lib/isolate/user/identity.js';
 import { chooseMaps, ttyGroup } from '../../lib/isolate/user/userns.js';
 import { policyHint } from '../../lib/sys/refusals/confinement.js';
 import { refusal } from '../../lib/sys/refusals/refusals.js';
-import { helperHint, type IdMaps, ownerInside } from '../../lib/sys/userns.js';
+import { type IdMaps, ownerInside } from '../../lib/sys/user-namespace/id-map.js';
+import { helperHint } from '../../lib/sys/user-namespace/write-maps.js';
 import { failure } from '../support/failure.js';
 import { renameWithoutEnd } from '../support/renaming.js';
 import { needsRoot, run, scratch } from '../support/run.js';
@@ -223,8 +224,8 @@ test('a newuidmap that cannot be started for want of processes is not blamed for
 }, async () => {
   const lib = join(import.meta.dirname, '../../lib/sys');
   const script = `
-    const { prlimit64 } = await import('${lib}/calls.js');
-    const { writeMaps } = await import('${lib}/userns.js');
+    const { prlimit64 } = await import('${lib}/syscalls/calls.js');
+    const { writeMaps } = await import('${lib}/user-namespace/write-maps.js');
     const NPROC = 6;
     prlimit64(0, NPROC, Buffer.alloc(16), null);
     process.setuid(61234);

@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { step } from '../../lib/isolate/child/step.js';
 import { workingDirectory } from '../../lib/isolate/filesystem/root.js';
-import { exit_group, fchdir, openat, wait4 } from '../../lib/sys/calls.js';
-import { AT, O } from '../../lib/sys/constants.js';
 import { Program } from '../../lib/sys/native-code/program.js';
 import { Result } from '../../lib/sys/native-code/step.js';
+import { exit_group, fchdir, openat, wait4 } from '../../lib/sys/syscalls/calls.js';
+import { AT, O } from '../../lib/sys/syscalls/constants.js';
 import { renameWithoutEnd } from '../support/renaming.js';
 import { scratch } from '../support/run.js';
 

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { storeHome } from '../../lib/image/store/home.js';
 import { insteadOf } from '../../lib/isolate/settings/docker-flags.js';
-import { imageFlags } from '../../lib/pull/open.js';
+import { imageFlags } from '../../lib/pull/open-image.js';
+import { formatReference, parseReference } from '../../lib/registry/names/reference.js';
 import { networkFlags } from '../../lib/registry/network.js';
-import { formatReference, parseReference } from '../../lib/registry/reference.js';
 import { cleanEnv, md, root, run, scratch } from '../support/run.js';
 
 const script = readFileSync(join(root, 'cmd/md-run'), 'utf8');

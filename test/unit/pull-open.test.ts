@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { nameLocal } from '../../lib/pull/open.js';
+import { nameLocal } from '../../lib/pull/open-image.js';
 
 for (const [image, hint] of [
   ['docker-daemon:alpine', 'docker save NAME >FILE writes what docker-archive:FILE reads'],

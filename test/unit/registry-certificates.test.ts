@@ -3,8 +3,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { rootCertificates } from 'node:tls';
-import { authorities } from '../../lib/registry/http/authorities.js';
-import { certificateDirectories } from '../../lib/registry/http/certificates.js';
+import { authorities } from '../../lib/registry/transport/authorities.js';
+import { certificateDirectories } from '../../lib/registry/transport/certificates.js';
 import { afterwards, scratch } from '../support/run.js';
 
 const directories = (url: string) => certificateDirectories(new URL(url), { HOME: '/h' });

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import type { LookupFunction } from 'node:net';
 import { test } from 'node:test';
-import { Guard } from '../../lib/registry/http/guard.js';
 import { Http } from '../../lib/registry/http/http.js';
+import { Guard } from '../../lib/registry/transport/guard.js';
 import { failure } from '../support/failure.js';
 import { afterwards } from '../support/run.js';
 

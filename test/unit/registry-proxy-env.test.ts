@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { loginOf, proxyFor } from '../../lib/registry/http/proxy-env.js';
+import { loginOf, proxyFor } from '../../lib/registry/transport/proxy-env.js';
 
 const env = { http_proxy: 'plain.test:3128', HTTPS_PROXY: 'http://tls.test:3128' };
 const isProxied = (url: string, NO_PROXY: string) => proxyFor(new URL(url), { ...env, NO_PROXY }) !== undefined;

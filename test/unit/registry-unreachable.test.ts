@@ -5,7 +5,7 @@ import { createServer } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { RegistryClient } from '../../lib/registry/client.js';
-import { Guard } from '../../lib/registry/http/guard.js';
+import { Guard } from '../../lib/registry/transport/guard.js';
 import { clientFor, refused, repository, serve } from '../support/registry-client.js';
 import { afterwards, killAfterwards } from '../support/run.js';
 

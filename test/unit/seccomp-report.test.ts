@@ -6,6 +6,8 @@ import { auditArch } from '../../lib/isolate/seccomp/filter.js';
 import { seccompReport } from '../../lib/isolate/seccomp/report.js';
 import { RET } from '../../lib/isolate/seccomp/rules.js';
 import { syscallNumbers } from '../../lib/isolate/seccomp/syscall-numbers.js';
+import { Program } from '../../lib/sys/native-code/program.js';
+import { Block, Result, type Step, stepOf } from '../../lib/sys/native-code/step.js';
 import {
   clone,
   exit_group,
@@ -19,11 +21,9 @@ import {
   unshare,
   wait4,
   write,
-} from '../../lib/sys/calls.js';
-import { PR, SECCOMP, SIGCHLD } from '../../lib/sys/constants.js';
-import { ENOSYS } from '../../lib/sys/errno.js';
-import { Program } from '../../lib/sys/native-code/program.js';
-import { Block, Result, type Step, stepOf } from '../../lib/sys/native-code/step.js';
+} from '../../lib/sys/syscalls/calls.js';
+import { PR, SECCOMP, SIGCHLD } from '../../lib/sys/syscalls/constants.js';
+import { ENOSYS } from '../../lib/sys/syscalls/errno.js';
 import { verdict } from '../support/bpf.js';
 import { afterwards } from '../support/run.js';
 

@@ -12,10 +12,10 @@ import {
   verdictOf,
 } from '../../lib/isolate/seccomp/rules.js';
 import { syscallNumbers } from '../../lib/isolate/seccomp/syscall-numbers.js';
-import { exit_group, prctl, seccomp, umask, unshare, wait4 } from '../../lib/sys/calls.js';
-import { PR, SECCOMP } from '../../lib/sys/constants.js';
 import { Program } from '../../lib/sys/native-code/program.js';
 import { Block, stepOf } from '../../lib/sys/native-code/step.js';
+import { exit_group, prctl, seccomp, umask, unshare, wait4 } from '../../lib/sys/syscalls/calls.js';
+import { PR, SECCOMP } from '../../lib/sys/syscalls/constants.js';
 import { checkFilter, verdict } from '../support/bpf.js';
 import { failure } from '../support/failure.js';
 

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import * as sys from '../../lib/sys/calls.js';
-import { AT, O } from '../../lib/sys/constants.js';
-import { addressOf } from '../../lib/sys/ffi.js';
+import { addressOf } from '../../lib/sys/ffi/ffi.js';
 import { Batch } from '../../lib/sys/native-code/batch.js';
+import * as sys from '../../lib/sys/syscalls/calls.js';
+import { AT, O } from '../../lib/sys/syscalls/constants.js';
 import { scratch } from '../support/run.js';
 
 const at = (memory: Buffer) => Number(addressOf(memory));

@@ -5,11 +5,11 @@ import { spawn } from 'node:child_process';
 import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { exit_group, wait4 } from '../../lib/sys/calls.js';
 import { Program } from '../../lib/sys/native-code/program.js';
 import { stepOf } from '../../lib/sys/native-code/step.js';
-import { statFields } from '../../lib/sys/proc/proc-status.js';
-import { lifeOf, ownMark } from '../../lib/sys/proc/process-mark.js';
+import { lifeOf, ownMark } from '../../lib/sys/procfs/process-mark.js';
+import { statFields } from '../../lib/sys/procfs/status.js';
+import { exit_group, wait4 } from '../../lib/sys/syscalls/calls.js';
 import { until } from '../support/rootfs.js';
 import { killAfterwards, scratch } from '../support/run.js';
 

@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import * as sys from '../../lib/sys/calls.js';
-import { AT, F, O, SIG } from '../../lib/sys/constants.js';
 import { batchListings, entrances, listings } from '../../lib/sys/native-code/machine-code.js';
 import { Program } from '../../lib/sys/native-code/program.js';
 import { Block, compare, pointerArray, Result, stepOf } from '../../lib/sys/native-code/step.js';
+import * as sys from '../../lib/sys/syscalls/calls.js';
+import { AT, F, O, SIG } from '../../lib/sys/syscalls/constants.js';
 import { needs, scratch } from '../support/run.js';
 
 const exit = (status: number) => stepOf(sys.exit_group, [status]);
@@ -26,8 +26,8 @@ function runChild(program: Program): number {
 test('where memory may not become executable, the message says what forbids it', (t) => {
   // PR_SET_MDWE with PR_MDWE_REFUSE_EXEC_GAIN, what MemoryDenyWriteExecute of a unit sets; of Linux 6.3.
   const script = `
-    const { prctl } = await import('${new URL('../../lib/sys/calls.js', import.meta.url)}');
-    const { mapCode } = await import('${new URL('../../lib/sys/memory.js', import.meta.url)}');
+    const { prctl } = await import('${new URL('../../lib/sys/syscalls/calls.js', import.meta.url)}');
+    const { mapCode } = await import('${new URL('../../lib/sys/native-code/map-code.js', import.meta.url)}');
     if (prctl.try(65, 1, 0, 0, 0) < 0) process.stdout.write('not there');
     else try { mapCode(Buffer.alloc(16)); } catch (error) { process.stdout.write(error.message); }`;
   const node = ['--jitless', '--no-warnings', '--input-type=module', '--eval', script];

@@ -9,9 +9,9 @@ import type { BlobSink } from '../../base/blob-sink.js';
 import { arrayOf, asJson, asObject, asString, optional } from '../../base/check.js';
 import { digestOf } from '../../base/digest.js';
 import { asImageConfig, checkDiffIDs, type Descriptor, documentLimit, ociManifestType } from '../../base/oci.js';
+import type { RawManifest } from '../../base/source.js';
 import { compressionOf } from '../../compress/magic.js';
-import { ociConfigType } from '../media-types.js';
-import type { RawManifest } from '../source.js';
+import { ociConfigType } from '../manifest/media-types.js';
 import { bad, type FilePart, type Files } from './files.js';
 import { type Found, type LocalSource, noSuchImage } from './local-source.js';
 

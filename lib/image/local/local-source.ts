@@ -1,7 +1,7 @@
 /** What a layout and an archive have in common as sources: an image in them is found by a name or a digest. */
 import { Failure } from '../../base/failure.js';
+import type { Source } from '../../base/source.js';
 import { Status } from '../../base/status.js';
-import type { Source } from '../source.js';
 
 /** An image as it was found. */
 export interface Found {

@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { asJson, asObject, type JsonObject } from '../../base/check.js';
 import { failingAs } from '../../base/failure.js';
 import { asIndexEntries, type IndexEntry, ociIndexType } from '../../base/oci.js';
-import { checkNesting } from '../verified.js';
+import { checkNesting } from '../manifest/verified.js';
 
 const refName = 'org.opencontainers.image.ref.name';
 const fullName = 'io.containerd.image.name';

@@ -2,9 +2,9 @@
 import { isDigest } from '../../base/check.js';
 import { Failure } from '../../base/failure.js';
 import { type IndexEntry, platformName } from '../../base/oci.js';
+import type { RawManifest, Source } from '../../base/source.js';
 import { Status } from '../../base/status.js';
-import { type Choice, fitness, unknownArchitecture } from '../platform.js';
-import type { RawManifest, Source } from '../source.js';
+import { type Choice, fitness, unknownArchitecture } from '../manifest/platform.js';
 import type { Store } from './store.js';
 
 export class Offline implements Source {

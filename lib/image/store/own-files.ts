@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoName, Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { type Life, lifeOf, markForm, ownMark } from '../../sys/proc/process-mark.js';
+import { type Life, lifeOf, markForm, ownMark } from '../../sys/procfs/process-mark.js';
 
 /**
  * The owner of a file may be in another PID namespace, where it cannot be seen. After so long without a write it counts

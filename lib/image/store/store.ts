@@ -22,9 +22,9 @@ import { monotonic } from '../../base/clock.js';
 import { hasDigest } from '../../base/digest.js';
 import { errnoName, Failure, failingAs, failureOf, hasErrno } from '../../base/failure.js';
 import { type Descriptor, documentLimit, type IndexEntry, type Platform, platformName } from '../../base/oci.js';
+import type { Source } from '../../base/source.js';
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
-import type { Source } from '../source.js';
 import { storeHint, storeHome } from './home.js';
 import { imageOf, indexJson, named, readIndex, unnamed } from './index-json.js';
 import { isOld, makeDirectory, ownPath, renameInStore, sweepAbandoned, writeWhole } from './own-files.js';
@@ -282,7 +282,10 @@ export class Store {
 
   /** By flock(2): the kernel releases the lock however its process dies. */
   private async lock(): Promise<() => void> {
-    const [{ flock }, { LOCK }] = await Promise.all([import('../../sys/calls.js'), import('../../sys/constants.js')]);
+    const [{ flock }, { LOCK }] = await Promise.all([
+      import('../../sys/syscalls/calls.js'),
+      import('../../sys/syscalls/constants.js'),
+    ]);
     const path = join(this.home, 'lock');
     const fd = failingAs(path, () => fs.openSync(path, 'a', 0o600));
     for (;;) {

@@ -1,5 +1,5 @@
 /** Where this machine has its cgroups, and which controllers are in which hierarchy: cgroups(7). Read only. */
-import { decodeMountPath } from '../../sys/proc/mountinfo.js';
+import { decodeMountPath } from '../../sys/procfs/mountinfo.js';
 
 /** A mounted hierarchy, and the cgroup in it that this process is in. */
 export interface Hierarchy {

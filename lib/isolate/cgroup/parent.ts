@@ -6,7 +6,7 @@ import { accessSync, constants, existsSync, mkdirSync, rmdirSync } from 'node:fs
 import { dirname, join } from 'node:path';
 import { errnoName, Failure, ignoring } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { lgetxattr } from '../../sys/calls.js';
+import { lgetxattr } from '../../sys/syscalls/calls.js';
 import { attempt, put, read, words } from './files.js';
 import type { Hierarchy } from './hierarchies.js';
 import { ownName, parentName } from './removal.js';

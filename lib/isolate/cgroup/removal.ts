@@ -3,7 +3,7 @@ import { rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoName, hasErrno, ignoring } from '../../base/failure.js';
 import { pause } from '../../base/pause.js';
-import { statFields } from '../../sys/proc/proc-status.js';
+import { statFields } from '../../sys/procfs/status.js';
 import { list } from './files.js';
 import { removeCgroupTree } from './tree.js';
 

@@ -4,10 +4,10 @@
  */
 import { readdirSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { close, openat, unlinkat } from '../../sys/calls.js';
-import { AT, O } from '../../sys/constants.js';
-import { EBUSY } from '../../sys/errno.js';
-import { SyscallError } from '../../sys/syscall.js';
+import { close, openat, unlinkat } from '../../sys/syscalls/calls.js';
+import { AT, O } from '../../sys/syscalls/constants.js';
+import { EBUSY } from '../../sys/syscalls/errno.js';
+import { SyscallError } from '../../sys/syscalls/syscall.js';
 
 /** Throws `SyscallError`: EBUSY when there are processes in it. */
 export function removeCgroupTree(directory: string): void {

@@ -3,12 +3,12 @@
  */
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { execve, fcntl } from '../../sys/calls.js';
-import { F } from '../../sys/constants.js';
-import { EACCES, ENOENT, ENOTDIR } from '../../sys/errno.js';
 import { Block, compare, pointerArray, Result, returned } from '../../sys/native-code/step.js';
 import type { StubSteps } from '../../sys/native-code/stub.js';
-import type { Path } from '../../sys/syscall.js';
+import { execve, fcntl } from '../../sys/syscalls/calls.js';
+import { F } from '../../sys/syscalls/constants.js';
+import { EACCES, ENOENT, ENOTDIR } from '../../sys/syscalls/errno.js';
+import type { Path } from '../../sys/syscalls/syscall.js';
 import { type PlanStep, step } from './step.js';
 
 /**

@@ -1,9 +1,10 @@
-/** The child's side of the line between supervisor and child: sys/control.ts has the other. */
-import { close, read, recvfrom, write } from '../../sys/calls.js';
-import { MSG } from '../../sys/constants.js';
-import type { ControlFds } from '../../sys/control.js';
-import { EPIPE } from '../../sys/errno.js';
+/** The child's side of the line between supervisor and child: sys/process/control.ts has the other. */
+
 import { Block, compare, Result, returned } from '../../sys/native-code/step.js';
+import type { ControlFds } from '../../sys/process/control.js';
+import { close, read, recvfrom, write } from '../../sys/syscalls/calls.js';
+import { MSG } from '../../sys/syscalls/constants.js';
+import { EPIPE } from '../../sys/syscalls/errno.js';
 import { type PlanStep, step } from './step.js';
 
 /** The bit of a 32-bit result that tells an error: errors are negative. */

@@ -9,10 +9,20 @@
  *
  * Sources: pid_namespaces(7), credentials(7), wait(2), PR_SET_DUMPABLE(2const).
  */
-import { clone, close_range, exit_group, kill, prctl, rt_sigtimedwait, setsid, wait4 } from '../../sys/calls.js';
-import { CLONE, PR, SIGCHLD, W } from '../../sys/constants.js';
-import { EAGAIN, EINTR, EPERM } from '../../sys/errno.js';
+
 import { Block, compare, Result, returned } from '../../sys/native-code/step.js';
+import {
+  clone,
+  close_range,
+  exit_group,
+  kill,
+  prctl,
+  rt_sigtimedwait,
+  setsid,
+  wait4,
+} from '../../sys/syscalls/calls.js';
+import { CLONE, PR, SIGCHLD, W } from '../../sys/syscalls/constants.js';
+import { EAGAIN, EINTR, EPERM } from '../../sys/syscalls/errno.js';
 import { type PlanStep, step } from './step.js';
 
 export interface Init {

@@ -1,8 +1,18 @@
 /** Namespaces, and the first steps inside them: session, keyring, host name, loopback. */
-import { close, ioctlInterface, keyctl, sethostname, setsid, socket, umask, unshare } from '../../sys/calls.js';
-import { AF, CLONE, KEYCTL, SIOC, SOCK } from '../../sys/constants.js';
-import { EDQUOT } from '../../sys/errno.js';
+
 import { compare, Result, returned } from '../../sys/native-code/step.js';
+import {
+  close,
+  ioctlInterface,
+  keyctl,
+  sethostname,
+  setsid,
+  socket,
+  umask,
+  unshare,
+} from '../../sys/syscalls/calls.js';
+import { AF, CLONE, KEYCTL, SIOC, SOCK } from '../../sys/syscalls/constants.js';
+import { EDQUOT } from '../../sys/syscalls/errno.js';
 import { type PlanStep, type StepOptions, step } from './step.js';
 
 /**

@@ -1,4 +1,6 @@
 /** What the process is to be like when the command gets it: its descriptors, limits, signals and mask. */
+
+import type { ControlFds } from '../../sys/process/control.js';
 import {
   close_range,
   exit_group,
@@ -8,9 +10,8 @@ import {
   rt_sigprocmask,
   rt_sigtimedwait,
   umask,
-} from '../../sys/calls.js';
-import { CLOSE_RANGE, PR, RLIMIT, SIG, SIGKILL } from '../../sys/constants.js';
-import type { ControlFds } from '../../sys/control.js';
+} from '../../sys/syscalls/calls.js';
+import { CLOSE_RANGE, PR, RLIMIT, SIG, SIGKILL } from '../../sys/syscalls/constants.js';
 import type { ResourceLimit } from '../settings/limits.js';
 import { type PlanStep, step } from './step.js';
 

@@ -1,6 +1,6 @@
 /** A step of the plan: a system call of the container's first process, and why it is made. */
 import type { Step, StepArgs } from '../../sys/native-code/step.js';
-import type { Arg, Syscall } from '../../sys/syscall.js';
+import type { Arg, Syscall } from '../../sys/syscalls/syscall.js';
 
 export type Hint = string | ((code: string) => string | undefined);
 

@@ -2,10 +2,10 @@
 import { statSync } from 'node:fs';
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { mkdirat, mknodat, symlinkat } from '../../sys/calls.js';
-import { AT, capabilities, MOUNT_ATTR, S } from '../../sys/constants.js';
-import { deviceNumber } from '../../sys/device-number.js';
+import { deviceNumber } from '../../sys/files/device-number.js';
 import type { Result } from '../../sys/native-code/step.js';
+import { mkdirat, mknodat, symlinkat } from '../../sys/syscalls/calls.js';
+import { AT, capabilities, MOUNT_ATTR, S } from '../../sys/syscalls/constants.js';
 import { type PlanStep, step } from '../child/step.js';
 import type { HostDevice } from '../settings/devices.js';
 import {

@@ -1,7 +1,8 @@
 /** /etc/hostname, /etc/hosts and /etc/resolv.conf: of the container, not of the image. */
-import { close, openat, write } from '../../sys/calls.js';
-import { MOUNT_ATTR, O } from '../../sys/constants.js';
+
 import { Block, Result } from '../../sys/native-code/step.js';
+import { close, openat, write } from '../../sys/syscalls/calls.js';
+import { MOUNT_ATTR, O } from '../../sys/syscalls/constants.js';
 import { type PlanStep, step } from '../child/step.js';
 import { hostText } from '../settings/files.js';
 import type { Names } from '../settings/names.js';

@@ -26,11 +26,11 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { failingAs, failureOf, hasErrno, ignoring } from '../../base/failure.js';
 import { pause } from '../../base/pause.js';
-import { fchmod, fchown, fremovexattr, fsetxattr, statx } from '../../sys/calls.js';
-import { AT, O, STATX, structStatx } from '../../sys/constants.js';
-import { EOPNOTSUPP } from '../../sys/errno.js';
-import { tryLock } from '../../sys/lock.js';
-import { lifeOf, markOf } from '../../sys/proc/process-mark.js';
+import { tryLock } from '../../sys/files/lock.js';
+import { lifeOf, markOf } from '../../sys/procfs/process-mark.js';
+import { fchmod, fchown, fremovexattr, fsetxattr, statx } from '../../sys/syscalls/calls.js';
+import { AT, O, STATX, structStatx } from '../../sys/syscalls/constants.js';
+import { EOPNOTSUPP } from '../../sys/syscalls/errno.js';
 import { readRootfsDocument } from '../settings/document.js';
 import { checkSame, notesFile, notesOf, refused, wayBack, writeNotes } from './layer-notes.js';
 import type { View } from './view.js';

@@ -3,9 +3,9 @@
  * and sysfs that this plan has mounted, so that no image can put something else in their place.
  */
 import { existsSync, readdirSync, statSync } from 'node:fs';
-import { MOUNT_ATTR } from '../../sys/constants.js';
 import { Result } from '../../sys/native-code/step.js';
-import { mountPaths } from '../../sys/proc/mountinfo.js';
+import { mountPaths } from '../../sys/procfs/mountinfo.js';
+import { MOUNT_ATTR } from '../../sys/syscalls/constants.js';
 import type { PlanStep } from '../child/step.js';
 import { attach, copyOfTree, newFileSystem, openOwn, plainAttributes } from './mounts.js';
 

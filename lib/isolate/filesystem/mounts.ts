@@ -4,6 +4,8 @@
  * container's root. So nothing in a hostile image leads out of that root, and no path is looked up twice with two
  * results.
  */
+
+import { compare, Result, returned } from '../../sys/native-code/step.js';
 import {
   fsconfig,
   fsmount,
@@ -16,7 +18,7 @@ import {
   open_tree,
   openat2,
   openHow,
-} from '../../sys/calls.js';
+} from '../../sys/syscalls/calls.js';
 import {
   AT,
   FSCONFIG,
@@ -28,10 +30,9 @@ import {
   OPEN_TREE,
   RESOLVE,
   S,
-} from '../../sys/constants.js';
-import { EAGAIN } from '../../sys/errno.js';
-import { compare, Result, returned } from '../../sys/native-code/step.js';
-import type { Path } from '../../sys/syscall.js';
+} from '../../sys/syscalls/constants.js';
+import { EAGAIN } from '../../sys/syscalls/errno.js';
+import type { Path } from '../../sys/syscalls/syscall.js';
 import { type Hint, type PlanStep, type StepOptions, step } from '../child/step.js';
 
 const { NOSUID, NODEV, NOEXEC } = MOUNT_ATTR;

@@ -1,9 +1,10 @@
 /** The tree as the lower layer of an overlay, which keeps what is written in memory or in the directory of a layer. */
-import { fchdir, fchmodat, fchownat, mkdirat, statx, symlinkat } from '../../sys/calls.js';
-import { AT, MOUNT_ATTR, STATX, structStatx } from '../../sys/constants.js';
-import { EBUSY } from '../../sys/errno.js';
+
 import { Block, compare, Result } from '../../sys/native-code/step.js';
-import { mountPaths } from '../../sys/proc/mountinfo.js';
+import { mountPaths } from '../../sys/procfs/mountinfo.js';
+import { fchdir, fchmodat, fchownat, mkdirat, statx, symlinkat } from '../../sys/syscalls/calls.js';
+import { AT, MOUNT_ATTR, STATX, structStatx } from '../../sys/syscalls/constants.js';
+import { EBUSY } from '../../sys/syscalls/errno.js';
 import { type Hint, type PlanStep, step } from '../child/step.js';
 import type { Layer } from './layer.js';
 import { newFileSystem } from './mounts.js';

@@ -1,7 +1,8 @@
 /** The root filesystem: how the directory becomes the root, and the host's root disappears. */
-import { fchdir, getcwd, mount, openat2, openHow, pivot_root, umount2 } from '../../sys/calls.js';
-import { AT, MNT, MOUNT_ATTR, MS, O } from '../../sys/constants.js';
+
 import { Block, compare, Result } from '../../sys/native-code/step.js';
+import { fchdir, getcwd, mount, openat2, openHow, pivot_root, umount2 } from '../../sys/syscalls/calls.js';
+import { AT, MNT, MOUNT_ATTR, MS, O } from '../../sys/syscalls/constants.js';
 import { type PlanStep, step } from '../child/step.js';
 import { attach, copyOfTree, newFileSystem, plainAttributes, setAttributes, target } from './mounts.js';
 

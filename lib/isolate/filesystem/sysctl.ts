@@ -1,7 +1,8 @@
 /** Writes settings of the kernel that belong to a namespace of the container, and knows those that docker makes. */
-import { close, openat2, openHow, write } from '../../sys/calls.js';
-import { O, RESOLVE } from '../../sys/constants.js';
+
 import { Block, Result } from '../../sys/native-code/step.js';
+import { close, openat2, openHow, write } from '../../sys/syscalls/calls.js';
+import { O, RESOLVE } from '../../sys/syscalls/constants.js';
 import { type PlanStep, step } from '../child/step.js';
 import type { Sysctl } from '../settings/sysctl.js';
 

@@ -2,8 +2,8 @@
 import { existsSync } from 'node:fs';
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { AT, MOUNT_ATTR } from '../../sys/constants.js';
 import { Result } from '../../sys/native-code/step.js';
+import { AT, MOUNT_ATTR } from '../../sys/syscalls/constants.js';
 import type { PlanStep } from '../child/step.js';
 import { hostText } from '../settings/files.js';
 import { copyOfTree, mountAt, mountOnOwn, newFileSystem, plainAttributes, setAttributes } from './mounts.js';

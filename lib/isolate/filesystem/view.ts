@@ -4,7 +4,7 @@
  * Source: kernel, Documentation/filesystems/overlayfs.rst, "whiteouts and opaque directories".
  */
 import { lstatSync, type Stats } from 'node:fs';
-import { lgetxattr } from '../../sys/calls.js';
+import { lgetxattr } from '../../sys/syscalls/calls.js';
 
 export interface View {
   readonly lower: string;

@@ -2,9 +2,9 @@
 import { lstatSync } from 'node:fs';
 import { Failure, failingAs } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { AT, MOUNT_ATTR } from '../../sys/constants.js';
 import type { Result } from '../../sys/native-code/step.js';
-import { type IdMaps, ownerInside } from '../../sys/userns.js';
+import { AT, MOUNT_ATTR } from '../../sys/syscalls/constants.js';
+import { type IdMaps, ownerInside } from '../../sys/user-namespace/id-map.js';
 import type { PlanStep } from '../child/step.js';
 import { usage } from '../settings/usage.js';
 import type { Volume } from '../settings/volumes.js';

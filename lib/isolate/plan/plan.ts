@@ -2,9 +2,10 @@
  * The plan: every system call between clone(2) and execve(2), in order, each with its reason. It is a pure function of
  * the settings and of what was found out before; nothing is done here.
  */
-import { CLONE } from '../../sys/constants.js';
+
 import type { Result } from '../../sys/native-code/step.js';
-import { type IdMap, type IdMaps, ownerInside } from '../../sys/userns.js';
+import { CLONE } from '../../sys/syscalls/constants.js';
+import { type IdMap, type IdMaps, ownerInside } from '../../sys/user-namespace/id-map.js';
 import { changeSteps, type ExecSteps, execSteps } from '../child/exec.js';
 import { aliveSteps, controlSteps, gateSteps } from '../child/gates.js';
 import { type Init, initSteps } from '../child/init.js';

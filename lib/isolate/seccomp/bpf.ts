@@ -7,7 +7,7 @@
  */
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { ENOSYS } from '../../sys/errno.js';
+import { ENOSYS } from '../../sys/syscalls/errno.js';
 import { type Comparison, isNarrow, RET, type Rule, type Section } from './rules.js';
 
 /** The kernel's limit, BPF_MAXINSNS. */

@@ -1,7 +1,7 @@
 /** Which filter a container gets, by its settings. What makes a filter is loaded only where one has to be made. */
 import { release } from 'node:os';
 import { version } from '../../pipe/command.js';
-import { capabilities } from '../../sys/constants.js';
+import { capabilities } from '../../sys/syscalls/constants.js';
 import { readText } from '../settings/files.js';
 import type { Settings } from '../settings/settings.js';
 import type { Filter, ProfileSource } from './filter.js';

@@ -6,7 +6,7 @@
  * change there is worth following. Names that only exist on 32-bit machines are for x86 programs on x64, and for arm
  * programs on arm64.
  */
-import { ENOSYS, EPERM } from '../../sys/errno.js';
+import { ENOSYS, EPERM } from '../../sys/syscalls/errno.js';
 import type { Entry, Profile } from './profile.js';
 import { type Comparison, RET } from './rules.js';
 

@@ -9,9 +9,9 @@ import { constants } from 'node:os';
 import { arrayOf, asArray, asObject, asSize, asString, type JsonObject, optional, wrong } from '../../base/check.js';
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { SECCOMP } from '../../sys/constants.js';
-import { ENOSYS, EPERM } from '../../sys/errno.js';
-import { isAtLeast, kernelVersion } from '../../sys/kernel-version.js';
+import { SECCOMP } from '../../sys/syscalls/constants.js';
+import { ENOSYS, EPERM } from '../../sys/syscalls/errno.js';
+import { isAtLeast, kernelVersion } from '../../sys/syscalls/kernel-version.js';
 import { type Comparison, operators, RET } from './rules.js';
 
 export interface Profile {

@@ -5,11 +5,12 @@
  *
  * Source: seccomp_unotify(2).
  */
-import { close, ioctlSeccomp, pidfd_getfd, pidfd_open } from '../../sys/calls.js';
-import { SECCOMP_IOCTL } from '../../sys/constants.js';
-import { ENOSYS, EPERM } from '../../sys/errno.js';
-import { POLL, poll } from '../../sys/poll.js';
-import { isErrno } from '../../sys/syscall.js';
+
+import { POLL, poll } from '../../sys/files/poll.js';
+import { close, ioctlSeccomp, pidfd_getfd, pidfd_open } from '../../sys/syscalls/calls.js';
+import { SECCOMP_IOCTL } from '../../sys/syscalls/constants.js';
+import { ENOSYS, EPERM } from '../../sys/syscalls/errno.js';
+import { isErrno } from '../../sys/syscalls/syscall.js';
 import { compile } from './bpf.js';
 import { auditArch, type Filter, type ProfileSource, seccompRules } from './filter.js';
 import type { Target } from './profile.js';

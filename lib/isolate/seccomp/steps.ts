@@ -1,8 +1,9 @@
 /** The steps that install a filter: seccomp(2). */
-import { seccomp } from '../../sys/calls.js';
-import { SECCOMP } from '../../sys/constants.js';
-import type { ControlFds } from '../../sys/control.js';
+
 import { Block } from '../../sys/native-code/step.js';
+import type { ControlFds } from '../../sys/process/control.js';
+import { seccomp } from '../../sys/syscalls/calls.js';
+import { SECCOMP } from '../../sys/syscalls/constants.js';
 import { gateSteps } from '../child/gates.js';
 import { type PlanStep, step } from '../child/step.js';
 import type { Filter } from './filter.js';

@@ -1,9 +1,9 @@
 /** Who starts a container: what the settings take from there. */
 import { availableParallelism } from 'node:os';
-import { ioctlTermios, prlimit64 } from '../../sys/calls.js';
-import { RLIMIT, TC } from '../../sys/constants.js';
 import { refusedCall } from '../../sys/refusals/refusals.js';
-import { isErrno } from '../../sys/syscall.js';
+import { ioctlTermios, prlimit64 } from '../../sys/syscalls/calls.js';
+import { RLIMIT, TC } from '../../sys/syscalls/constants.js';
+import { isErrno } from '../../sys/syscalls/syscall.js';
 import type { ResourceLimit } from './limits.js';
 
 export interface Caller {

@@ -1,6 +1,6 @@
 /** Limits of a container, as docker's flags have them. */
 import type { Failure } from '../../base/failure.js';
-import { RLIMIT } from '../../sys/constants.js';
+import { RLIMIT } from '../../sys/syscalls/constants.js';
 import type { IsolateFlags } from './flags.js';
 import { usage } from './usage.js';
 

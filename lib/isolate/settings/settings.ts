@@ -3,7 +3,7 @@ import { posix, resolve } from 'node:path';
 import { Failure } from '../../base/failure.js';
 import type { RunConfig } from '../../base/oci.js';
 import { Status } from '../../base/status.js';
-import type { Path } from '../../sys/syscall.js';
+import type { Path } from '../../sys/syscalls/syscall.js';
 import type { Caller } from './caller.js';
 import { devicesOf } from './devices.js';
 import { networks } from './docker-flags.js';

@@ -3,7 +3,7 @@ import { statSync } from 'node:fs';
 import { posix, resolve } from 'node:path';
 import { Failure, failureOf } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { MOUNT_ATTR } from '../../sys/constants.js';
+import { MOUNT_ATTR } from '../../sys/syscalls/constants.js';
 import { parseSize } from './limits.js';
 import { usage } from './usage.js';
 

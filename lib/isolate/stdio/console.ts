@@ -1,8 +1,9 @@
 /** The child's side of a terminal: a pty of the container's own devpts. */
-import { dup3, fchown, ioctl, ioctlMemory, openat, sendmsg } from '../../sys/calls.js';
-import { O, SCM_RIGHTS, SOL_SOCKET, TIO } from '../../sys/constants.js';
-import type { ControlFds } from '../../sys/control.js';
+
 import { Block, Result } from '../../sys/native-code/step.js';
+import type { ControlFds } from '../../sys/process/control.js';
+import { dup3, fchown, ioctl, ioctlMemory, openat, sendmsg } from '../../sys/syscalls/calls.js';
+import { O, SCM_RIGHTS, SOL_SOCKET, TIO } from '../../sys/syscalls/constants.js';
 import { type PlanStep, step } from '../child/step.js';
 import { attach, copyOfTree, target } from '../filesystem/mounts.js';
 

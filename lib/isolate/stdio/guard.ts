@@ -3,11 +3,11 @@
  * JavaScript: it waits on a pipe whose other end only the supervisor has, makes one ioctl, and ends.
  */
 import { closeSync } from 'node:fs';
-import { close_range, dup3, ioctlTermios, kill, pipe2, read, wait4 } from '../../sys/calls.js';
-import { O, SIGKILL, TC } from '../../sys/constants.js';
-import { EBUSY } from '../../sys/errno.js';
 import { Program } from '../../sys/native-code/program.js';
 import { Block, compare, stepOf } from '../../sys/native-code/step.js';
+import { close_range, dup3, ioctlTermios, kill, pipe2, read, wait4 } from '../../sys/syscalls/calls.js';
+import { O, SIGKILL, TC } from '../../sys/syscalls/constants.js';
+import { EBUSY } from '../../sys/syscalls/errno.js';
 
 /**
  * Guards the terminal on descriptor 0. When this process dies, the terminal gets the settings `cooked`, unless they are

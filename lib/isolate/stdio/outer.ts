@@ -4,10 +4,10 @@
  * Sources: termios(3), ioctl_tty(2), credentials(7) on sessions and process groups.
  */
 import { isatty } from 'node:tty';
-import { ioctlMemory, ioctlTermios } from '../../sys/calls.js';
-import { TC, TIO } from '../../sys/constants.js';
-import { statFields } from '../../sys/proc/proc-status.js';
-import { isErrno } from '../../sys/syscall.js';
+import { statFields } from '../../sys/procfs/status.js';
+import { ioctlMemory, ioctlTermios } from '../../sys/syscalls/calls.js';
+import { TC, TIO } from '../../sys/syscalls/constants.js';
+import { isErrno } from '../../sys/syscalls/syscall.js';
 import { guardTerminal } from './guard.js';
 
 /** `struct termios` of the kernel, the same on x64 and arm64: four words of flags, a byte, 19 control characters. */

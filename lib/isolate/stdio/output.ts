@@ -6,8 +6,8 @@ import { closeSync, fstatSync, readSync, write } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { errnoName, failureOf, hasErrno } from '../../base/failure.js';
 import { ReaderGone } from '../../pipe/output.js';
-import { fcntl } from '../../sys/calls.js';
-import { F } from '../../sys/constants.js';
+import { fcntl } from '../../sys/syscalls/calls.js';
+import { F } from '../../sys/syscalls/constants.js';
 import type { OutputPipe } from './sockets.js';
 import { keepStderrBlocking, nameOf } from './stdio.js';
 

@@ -6,8 +6,8 @@
 import { closeSync, writeSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
 import { errnoName } from '../../base/failure.js';
-import { fcntl, ioctl, ioctlMemory } from '../../sys/calls.js';
-import { F, O, TIO } from '../../sys/constants.js';
+import { fcntl, ioctl, ioctlMemory } from '../../sys/syscalls/calls.js';
+import { F, O, TIO } from '../../sys/syscalls/constants.js';
 import { windowSize } from './outer.js';
 import { fullMs, Output } from './output.js';
 

@@ -8,8 +8,8 @@
  * it as one. So does one that is not a stream: each write to it is a message, and a pipe would not keep them apart.
  */
 import { trace } from '../../base/trace.js';
-import { dup3, fchown, fcntl, getsockopt, pipe2 } from '../../sys/calls.js';
-import { F, O, SO_TYPE, SOCK, SOL_SOCKET } from '../../sys/constants.js';
+import { dup3, fchown, fcntl, getsockopt, pipe2 } from '../../sys/syscalls/calls.js';
+import { F, O, SO_TYPE, SOCK, SOL_SOCKET } from '../../sys/syscalls/constants.js';
 import { type PlanStep, step } from '../child/step.js';
 import { nameOf, type Stdio } from './stdio.js';
 

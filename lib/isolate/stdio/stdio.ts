@@ -12,10 +12,10 @@
  * away nothing, since /proc/PID/fd is closed to everybody who does not have the pipe already.
  */
 import { fstatSync, readlinkSync, type Stats } from 'node:fs';
-import { dup3, fchmod, fcntl, openat2, openHow } from '../../sys/calls.js';
-import { F, O, RESOLVE } from '../../sys/constants.js';
-import { deviceNumber } from '../../sys/device-number.js';
+import { deviceNumber } from '../../sys/files/device-number.js';
 import { Result } from '../../sys/native-code/step.js';
+import { dup3, fchmod, fcntl, openat2, openHow } from '../../sys/syscalls/calls.js';
+import { F, O, RESOLVE } from '../../sys/syscalls/constants.js';
 import { type PlanStep, step } from '../child/step.js';
 import { usage } from '../settings/usage.js';
 

@@ -1,9 +1,10 @@
 /** What the supervisor does for the container's first process, from its birth to its end. */
-import type { Control } from '../../sys/control.js';
-import { receiveDescriptor } from '../../sys/descriptor.js';
+
+import { receiveDescriptor } from '../../sys/files/receive-descriptor.js';
 import type { Program } from '../../sys/native-code/program.js';
-import { writeMaps } from '../../sys/userns.js';
-import { waitForEnd } from '../../sys/wait.js';
+import type { Control } from '../../sys/process/control.js';
+import { waitForEnd } from '../../sys/process/wait.js';
+import { writeMaps } from '../../sys/user-namespace/write-maps.js';
 import type { Cgroup } from '../cgroup/cgroup.js';
 import type { Circumstances } from '../plan/circumstances.js';
 import type { Plan } from '../plan/plan.js';

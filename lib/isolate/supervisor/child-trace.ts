@@ -1,8 +1,8 @@
 /** `-x` for the container's first process: its steps, read from the memory that it shares with the supervisor. */
 import { trace } from '../../base/trace.js';
-import type { Control } from '../../sys/control.js';
 import type { Program } from '../../sys/native-code/program.js';
-import { formatResult } from '../../sys/syscall.js';
+import type { Control } from '../../sys/process/control.js';
+import { formatResult } from '../../sys/syscalls/syscall.js';
 import type { PlanStep } from '../child/step.js';
 import type { Plan } from '../plan/plan.js';
 import type { Report } from '../seccomp/report.js';

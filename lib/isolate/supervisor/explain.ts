@@ -1,13 +1,13 @@
 /** Turns failed system calls into messages that say what to do. */
 import { errnoText, Failure, shortageHint } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { type Capability, CLONE } from '../../sys/constants.js';
 import type { Step } from '../../sys/native-code/step.js';
 import { confinedHint, missingCallHint, orAsRoot, refusedHint, unmasking } from '../../sys/refusals/confinement.js';
 import { namespaceLimitHint } from '../../sys/refusals/namespace-limits.js';
 import { isChrooted, refusal, refusalHint, tooManyProcesses } from '../../sys/refusals/refusals.js';
-import { errnoNameOf, SyscallError } from '../../sys/syscall.js';
-import { inUserNamespace } from '../../sys/userns.js';
+import { type Capability, CLONE } from '../../sys/syscalls/constants.js';
+import { errnoNameOf, SyscallError } from '../../sys/syscalls/syscall.js';
+import { inUserNamespace } from '../../sys/user-namespace/id-map.js';
 import type { Plan } from '../plan/plan.js';
 
 /** The failure of a step of the plan. `user`: the container is in a user namespace. */

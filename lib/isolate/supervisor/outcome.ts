@@ -3,8 +3,8 @@ import { constants } from 'node:os';
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
+import { exitStatus } from '../../sys/process/wait.js';
 import { refusedHint } from '../../sys/refusals/confinement.js';
-import { exitStatus } from '../../sys/wait.js';
 import type { Running } from './attend.js';
 import { execFailure, stepFailure } from './explain.js';
 

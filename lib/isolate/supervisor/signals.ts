@@ -1,8 +1,8 @@
 /** Signals on their way from the supervisor, which stays outside of the container, to its first process. */
 import { readFileSync } from 'node:fs';
-import { kill } from '../../sys/calls.js';
-import { SIGHUP, SIGKILL } from '../../sys/constants.js';
-import { statusBits } from '../../sys/proc/proc-status.js';
+import { statusBits } from '../../sys/procfs/status.js';
+import { kill } from '../../sys/syscalls/calls.js';
+import { SIGHUP, SIGKILL } from '../../sys/syscalls/constants.js';
 
 /**
  * Signals that a caller or a terminal sends. The others come from what this process does itself, or cannot be caught.

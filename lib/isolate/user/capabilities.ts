@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { Failure, failingAs } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { capset, prctl } from '../../sys/calls.js';
-import { capabilities, PR } from '../../sys/constants.js';
+import { capset, prctl } from '../../sys/syscalls/calls.js';
+import { capabilities, PR } from '../../sys/syscalls/constants.js';
 import { type PlanStep, step } from '../child/step.js';
 import { usage } from '../settings/usage.js';
 

@@ -1,6 +1,7 @@
 /** The change from root to the user that the command runs as: credentials(7). */
-import { setgroups, setresgid, setresuid } from '../../sys/calls.js';
-import { type IdMaps, missingForRange } from '../../sys/userns.js';
+import { setgroups, setresgid, setresuid } from '../../sys/syscalls/calls.js';
+import type { IdMaps } from '../../sys/user-namespace/id-map.js';
+import { missingForRange } from '../../sys/user-namespace/subordinate-ids.js';
 import { type Hint, type PlanStep, step } from '../child/step.js';
 import type { Identity } from './identity.js';
 import { hasGroups, isOfRoot } from './userns.js';

@@ -1,7 +1,8 @@
 /** Which user namespace a container gets. Without root it always needs one. */
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { type CallerIds, findRangeMaps, type IdMaps, isMapped, ownMap, rangeMaps } from '../../sys/userns.js';
+import { type CallerIds, type IdMaps, isMapped, ownMap } from '../../sys/user-namespace/id-map.js';
+import { findRangeMaps, rangeMaps } from '../../sys/user-namespace/subordinate-ids.js';
 import type { UserNamespace } from '../settings/settings.js';
 
 /**

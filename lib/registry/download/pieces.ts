@@ -6,9 +6,9 @@ import { monotonic } from '../../base/clock.js';
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { received } from '../../pipe/garbage-collection.js';
-import { RegistryFailure } from '../failure.js';
 import type { Incoming } from '../http/message.js';
 import { responseFailure } from '../http/response-failures.js';
+import { RegistryFailure } from '../transport/failure.js';
 import type { Connections } from './connections.js';
 import { type GetPart, isRange, rangeHeader } from './range.js';
 

@@ -2,14 +2,14 @@
 import { isUtf8 } from 'node:buffer';
 import type { Dispatcher } from 'undici';
 import { Failure } from '../../base/failure.js';
-import { RegistryFailure } from '../failure.js';
-import { hiddenIn } from '../url.js';
+import { hiddenIn } from '../names/url.js';
+import { RegistryFailure } from '../transport/failure.js';
+import { loginOf } from '../transport/proxy-env.js';
+import { endlessInterim, tooSlow, transportFailure } from '../transport/transport-failures.js';
 import type { Incoming, OnChunk, Outgoing } from './message.js';
 import { type LeastPace, Pace } from './pace.js';
-import { loginOf } from './proxy-env.js';
 import { bodyTooLarge, encodingFailure } from './response-failures.js';
 import { secretsIn, withoutSecrets } from './secrets.js';
-import { endlessInterim, tooSlow, transportFailure } from './transport-failures.js';
 
 /**
  * Bytes of an unwanted body that are read, so that its connection can be used again. A longer body is not worth that.

@@ -7,12 +7,12 @@ import pkg from '../../../package.json' with { type: 'json' };
 import { errnoName } from '../../base/failure.js';
 import { once } from '../../base/once.js';
 import { tracing } from '../../base/trace.js';
-import { RegistryFailure } from '../failure.js';
-import { Dispatchers } from './dispatchers.js';
+import { Dispatchers } from '../transport/dispatchers.js';
+import { RegistryFailure } from '../transport/failure.js';
+import { proxyFor } from '../transport/proxy-env.js';
 import { Exchange } from './exchange.js';
 import type { Incoming, Outgoing } from './message.js';
 import { defaultHttpOptions, type HttpOptions } from './options.js';
-import { proxyFor } from './proxy-env.js';
 
 /**
  * Milliseconds to try one address of a host with several, on a slow network: long enough for a lost SYN to be sent

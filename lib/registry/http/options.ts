@@ -1,5 +1,5 @@
 /** How HTTP is spoken: what the user can set, and what it is otherwise. */
-import type { Guard } from './guard.js';
+import type { TransportOptions } from '../transport/dispatchers.js';
 import type { Incoming } from './message.js';
 
 /** Seconds; 0 waits for ever. */
@@ -12,16 +12,10 @@ export interface Timeouts {
   idle: number;
 }
 
-export interface HttpOptions {
+export interface HttpOptions extends TransportOptions {
   timeouts: Timeouts;
   /** Bytes of a body in a second, on average over the idle timeout, below which it has stalled; 0 for no limit. */
   minSpeed: number;
-  /** Certificates (PEM) that are trusted beside the system's. */
-  ca: string | undefined;
-  /** Hosts, with port where they have one, whose certificate is not checked. */
-  insecure: string[];
-  /** Decides where else than to the registry itself requests may go. */
-  guard: Guard | undefined;
   /** Is told of each response, before anybody reads it. */
   onResponse: ((response: Incoming) => void) | undefined;
 }

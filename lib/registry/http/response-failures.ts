@@ -2,11 +2,11 @@
 import { asArray, asObject, optional } from '../../base/check.js';
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { RegistryFailure } from '../failure.js';
-import { quotaOf } from '../quota.js';
-import { redactUrl } from '../url.js';
+import { redactUrl } from '../names/url.js';
+import { RegistryFailure } from '../transport/failure.js';
+import { clientHint } from '../transport/transport-failures.js';
 import type { Incoming } from './message.js';
-import { clientHint } from './transport-failures.js';
+import { quotaOf } from './quota.js';
 
 /** Error bodies longer than this are not read: a registry's JSON has a few hundred bytes. */
 const errorBodyLimit = 1024 * 1024;

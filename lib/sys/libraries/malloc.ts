@@ -1,5 +1,5 @@
 /** Settings of the C library's malloc. */
-import { libraryFunctions } from '../ffi.js';
+import { libraryFunctions } from '../ffi/ffi.js';
 
 /** malloc.h of the GNU C library. */
 const trimThreshold = -1;

@@ -4,7 +4,7 @@
  */
 
 import { once } from '../../base/once.js';
-import { libraryFunctions, type NativeFunction } from '../ffi.js';
+import { libraryFunctions, type NativeFunction } from '../ffi/ffi.js';
 
 /** `SHA256_CTX`: 28 words of 32 bits. */
 export const contextBytes = 112;

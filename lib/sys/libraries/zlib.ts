@@ -4,7 +4,7 @@
  */
 
 import { once } from '../../base/once.js';
-import { addressOf, libraryFunctions, type NativeFunction, textAt } from '../ffi.js';
+import { addressOf, libraryFunctions, type NativeFunction, textAt } from '../ffi/ffi.js';
 
 /** `struct z_stream` where pointers and `unsigned long` have 8 bytes, and where its fields are. */
 const streamBytes = 112;

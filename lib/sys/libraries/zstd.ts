@@ -5,7 +5,7 @@
  */
 import * as zlib from 'node:zlib';
 import { once } from '../../base/once.js';
-import { type AsyncFunction, type FfiType, libraryFunctions, type NativeFunction } from '../ffi.js';
+import { type AsyncFunction, type FfiType, libraryFunctions, type NativeFunction } from '../ffi/ffi.js';
 
 interface Library {
   create: NativeFunction;

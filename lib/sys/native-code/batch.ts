@@ -4,10 +4,10 @@
  */
 
 import { once } from '../../base/once.js';
-import { addressOf, callCode } from '../ffi.js';
-import { mapCode } from '../memory.js';
-import type { SyscallInfo } from '../syscall.js';
+import { addressOf, callCode } from '../ffi/ffi.js';
+import type { SyscallInfo } from '../syscalls/syscall.js';
 import { batchCode } from './machine-code.js';
+import { mapCode } from './map-code.js';
 
 /** The sizes of an entry and of the header, and two places in an entry, in 32-bit words: see batchListings. */
 const entryWords = 16;

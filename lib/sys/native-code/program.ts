@@ -4,13 +4,14 @@
  * each result in memory that the parent reads.
  */
 import { trace, tracing } from '../../base/trace.js';
-import { exit_group, rt_sigprocmask } from '../calls.js';
-import { SIG, SIGCHLD } from '../constants.js';
-import { callCode } from '../ffi.js';
-import { cString } from '../kinds.js';
-import { Arena, mapCode } from '../memory.js';
-import { formatResult, isErrno, SyscallError, type SyscallInfo } from '../syscall.js';
+import { callCode } from '../ffi/ffi.js';
+import { Arena } from '../syscalls/arena.js';
+import { exit_group, rt_sigprocmask } from '../syscalls/calls.js';
+import { SIG, SIGCHLD } from '../syscalls/constants.js';
+import { cString } from '../syscalls/kinds.js';
+import { formatResult, isErrno, SyscallError, type SyscallInfo } from '../syscalls/syscall.js';
 import { entryLayout, headerLayout, machineCode } from './machine-code.js';
+import { mapCode } from './map-code.js';
 import { Block, Result, type Step, type StepArg, showClone, showStep, stepOf } from './step.js';
 
 /** The exit status of the child after a failed step. The parent looks at the results instead. */

@@ -1,7 +1,7 @@
 /** The steps of a child's program (program.ts): system calls, with what only the child will know in their arguments. */
-import { CLONE } from '../constants.js';
-import { cString, flags, hex, int, memory } from '../kinds.js';
-import { type Arg, type Syscall, type SyscallInfo, syscall } from '../syscall.js';
+import { CLONE } from '../syscalls/constants.js';
+import { cString, flags, hex, int, memory } from '../syscalls/kinds.js';
+import { type Arg, type Syscall, type SyscallInfo, syscall } from '../syscalls/syscall.js';
 import { compareNumber } from './machine-code.js';
 
 /** A number that is known only in the child: the result of one of its calls, usually a file descriptor. */

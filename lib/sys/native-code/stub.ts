@@ -12,10 +12,10 @@
 import { closeSync, writeSync } from 'node:fs';
 import { errnoText, Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { close, execveat, fcntl, memfd_create } from '../calls.js';
-import { AT, F, MFD } from '../constants.js';
-import { EINVAL } from '../errno.js';
-import { isErrno, SyscallError } from '../syscall.js';
+import { close, execveat, fcntl, memfd_create } from '../syscalls/calls.js';
+import { AT, F, MFD } from '../syscalls/constants.js';
+import { EINVAL } from '../syscalls/errno.js';
+import { isErrno, SyscallError } from '../syscalls/syscall.js';
 import { stubCode } from './machine-code.js';
 import type { Program } from './program.js';
 import { pointerArray, type Step, stepOf } from './step.js';

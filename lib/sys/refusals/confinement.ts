@@ -1,8 +1,8 @@
 /** What confines this process: a container around it, or a policy of this host. The hints say how to do without. */
 import { release } from 'node:os';
-import { type Capability, capabilities } from '../constants.js';
-import { isAtLeast } from '../kernel-version.js';
-import { kernelText, ownStatus, statusBits } from '../proc/proc-status.js';
+import { kernelText, ownStatus, statusBits } from '../procfs/status.js';
+import { type Capability, capabilities } from '../syscalls/constants.js';
+import { isAtLeast } from '../syscalls/kernel-version.js';
 
 /** The hint for a user namespace, which needs no capability; undefined when nothing confines this process. */
 export function confinedHint(): string | undefined {

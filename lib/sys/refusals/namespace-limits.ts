@@ -1,10 +1,11 @@
 /** Which limit on namespaces is reached: namespaces(7), "The /proc/sys/user directory". */
-import { exit_group, wait4 } from '../calls.js';
-import { CLONE } from '../constants.js';
+
 import { Program } from '../native-code/program.js';
 import { stepOf } from '../native-code/step.js';
-import { kernelText } from '../proc/proc-status.js';
-import { SyscallError } from '../syscall.js';
+import { kernelText } from '../procfs/status.js';
+import { exit_group, wait4 } from '../syscalls/calls.js';
+import { CLONE } from '../syscalls/constants.js';
+import { SyscallError } from '../syscalls/syscall.js';
 import { orAsRoot } from './confinement.js';
 
 const unlimited = 2 ** 31 - 1;

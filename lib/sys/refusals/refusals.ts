@@ -1,8 +1,8 @@
 /** Why the kernel refuses a namespace or a process, as hints that say what to do. */
 import { failureOf } from '../../base/failure.js';
-import { mountPaths } from '../proc/mountinfo.js';
-import { kernelText } from '../proc/proc-status.js';
-import { SyscallError } from '../syscall.js';
+import { mountPaths } from '../procfs/mountinfo.js';
+import { kernelText } from '../procfs/status.js';
+import { SyscallError } from '../syscalls/syscall.js';
 import { appArmorLabel, confinedHint, orAsRoot, refusedHint } from './confinement.js';
 import { namespaceLimitHint } from './namespace-limits.js';
 

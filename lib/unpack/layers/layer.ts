@@ -4,8 +4,8 @@
  */
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { ELOOP, ENOENT, ENOTDIR } from '../../sys/errno.js';
-import { SyscallError } from '../../sys/syscall.js';
+import { ELOOP, ENOENT, ENOTDIR } from '../../sys/syscalls/errno.js';
+import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, joinPath, shown, splitPath } from '../../tar/bytes.js';
 import type { Entry, TarSink } from '../../tar/reader.js';
 import { entryFailure } from '../tree/entry-failure.js';

@@ -8,10 +8,20 @@ import { randomBytes } from 'node:crypto';
 import { errnoName, Failure, hasErrno, statusOfErrno } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { interimName, interimPrefix, isBelievable } from '../../pipe/interim.js';
-import { close, fchmod, fchown, flock, fremovexattr, mkdirat, openat, renameat2, unlinkat } from '../../sys/calls.js';
-import { AT, LOCK, O } from '../../sys/constants.js';
-import { EACCES, EAGAIN, ENOENT } from '../../sys/errno.js';
-import { SyscallError } from '../../sys/syscall.js';
+import {
+  close,
+  fchmod,
+  fchown,
+  flock,
+  fremovexattr,
+  mkdirat,
+  openat,
+  renameat2,
+  unlinkat,
+} from '../../sys/syscalls/calls.js';
+import { AT, LOCK, O } from '../../sys/syscalls/constants.js';
+import { EACCES, EAGAIN, ENOENT } from '../../sys/syscalls/errno.js';
+import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { byteString } from '../../tar/bytes.js';
 import { entriesOf, openDirectory } from '../tree/directory.js';
 import { removeTree } from '../tree/remove-tree.js';

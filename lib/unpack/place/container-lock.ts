@@ -1,4 +1,4 @@
-import { tryLock } from '../../sys/lock.js';
+import { tryLock } from '../../sys/files/lock.js';
 
 /**
  * Whether a container runs in the tree at an open directory: `md-isolate` holds a shared lock on its tree as long as it

@@ -2,10 +2,10 @@
 import { basename, dirname } from 'node:path';
 import { Failure, failureOf } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { close, openat, unlinkat } from '../../sys/calls.js';
-import { AT, O } from '../../sys/constants.js';
-import { ENOENT } from '../../sys/errno.js';
-import { SyscallError } from '../../sys/syscall.js';
+import { close, openat, unlinkat } from '../../sys/syscalls/calls.js';
+import { AT, O } from '../../sys/syscalls/constants.js';
+import { ENOENT } from '../../sys/syscalls/errno.js';
+import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { byteString } from '../../tar/bytes.js';
 import { openDirectory } from '../tree/directory.js';
 import { mountPoints } from '../tree/mounts.js';

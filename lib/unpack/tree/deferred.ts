@@ -9,11 +9,21 @@
  * Everything else that changes the tree calls `flush` first. The result is therefore that of the archive's own order.
  */
 import { tracing } from '../../base/trace.js';
-import { close, fchmod, fchown, openat, openat2, openHow, symlinkat, utimensat, write } from '../../sys/calls.js';
-import { AT, O, RESOLVE } from '../../sys/constants.js';
-import { addressOf } from '../../sys/ffi.js';
-import { refuseNul } from '../../sys/kinds.js';
+import { addressOf } from '../../sys/ffi/ffi.js';
 import { Batch } from '../../sys/native-code/batch.js';
+import {
+  close,
+  fchmod,
+  fchown,
+  openat,
+  openat2,
+  openHow,
+  symlinkat,
+  utimensat,
+  write,
+} from '../../sys/syscalls/calls.js';
+import { AT, O, RESOLVE } from '../../sys/syscalls/constants.js';
+import { refuseNul } from '../../sys/syscalls/kinds.js';
 import type { ByteString } from '../../tar/bytes.js';
 import type { Time } from '../../tar/pax.js';
 import { timespecsBytes, writeTimespecs } from './timespec.js';

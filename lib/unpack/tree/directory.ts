@@ -1,6 +1,6 @@
 /** Open directories, and their entries by name: what is in one, and the mode of what may be a symlink. */
-import { close, fchmodat, getdents64, openat } from '../../sys/calls.js';
-import { AT, O } from '../../sys/constants.js';
+import { close, fchmodat, getdents64, openat } from '../../sys/syscalls/calls.js';
+import { AT, O } from '../../sys/syscalls/constants.js';
 import { type ByteString, fromBytes } from '../../tar/bytes.js';
 
 /** Flags of openat(2) for a directory that is one itself, and no symlink to one. */

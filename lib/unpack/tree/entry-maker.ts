@@ -5,6 +5,7 @@
  */
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
+import { deviceNumber } from '../../sys/files/device-number.js';
 import {
   close,
   fchmod,
@@ -16,11 +17,10 @@ import {
   openat,
   symlinkat,
   utimensat,
-} from '../../sys/calls.js';
-import { AT, S } from '../../sys/constants.js';
-import { deviceNumber } from '../../sys/device-number.js';
-import { EACCES, EEXIST, EINVAL, ENOENT, EPERM } from '../../sys/errno.js';
-import { SyscallError } from '../../sys/syscall.js';
+} from '../../sys/syscalls/calls.js';
+import { AT, S } from '../../sys/syscalls/constants.js';
+import { EACCES, EEXIST, EINVAL, ENOENT, EPERM } from '../../sys/syscalls/errno.js';
+import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, cleanPath, joinPath, shown, splitPath, toBytes } from '../../tar/bytes.js';
 import { type Entry, isDevice } from '../../tar/reader.js';
 import { createFile } from './deferred.js';

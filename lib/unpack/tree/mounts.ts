@@ -1,5 +1,5 @@
 /** What is mounted in a directory, and so is no part of it. */
-import { mountPaths } from '../../sys/proc/mountinfo.js';
+import { mountPaths } from '../../sys/procfs/mountinfo.js';
 import type { ByteString } from '../../tar/bytes.js';
 import { openPath } from './open-path.js';
 

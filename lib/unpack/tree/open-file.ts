@@ -1,8 +1,8 @@
 /** A new file that is open while its content arrives, in pieces and with holes. */
-import { close, fchmod, ftruncate, lseek, utimensat, write } from '../../sys/calls.js';
-import { SEEK } from '../../sys/constants.js';
-import { EFBIG, EINVAL } from '../../sys/errno.js';
-import { SyscallError } from '../../sys/syscall.js';
+import { close, fchmod, ftruncate, lseek, utimensat, write } from '../../sys/syscalls/calls.js';
+import { SEEK } from '../../sys/syscalls/constants.js';
+import { EFBIG, EINVAL } from '../../sys/syscalls/errno.js';
+import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, shown } from '../../tar/bytes.js';
 import type { Time } from '../../tar/pax.js';
 import { timespecs } from './timespec.js';

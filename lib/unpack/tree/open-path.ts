@@ -1,9 +1,9 @@
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { readlinkat } from '../../sys/calls.js';
-import { AT } from '../../sys/constants.js';
-import { ENOENT } from '../../sys/errno.js';
-import { SyscallError } from '../../sys/syscall.js';
+import { readlinkat } from '../../sys/syscalls/calls.js';
+import { AT } from '../../sys/syscalls/constants.js';
+import { ENOENT } from '../../sys/syscalls/errno.js';
+import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, fromBytes } from '../../tar/bytes.js';
 
 /** The path of an open file, as the kernel knows it: proc_pid_fd(5). Throws `Failure` 74 where /proc is not mounted. */

@@ -3,8 +3,8 @@
  */
 import { accessSync, constants } from 'node:fs';
 import { errnoName } from '../../base/failure.js';
-import { close, openat } from '../../sys/calls.js';
-import { EACCES } from '../../sys/errno.js';
+import { close, openat } from '../../sys/syscalls/calls.js';
+import { EACCES } from '../../sys/syscalls/errno.js';
 import { toBytes } from '../../tar/bytes.js';
 import { openDirectory, readEntries } from './directory.js';
 import { defaultLimits } from './limits.js';

@@ -2,9 +2,9 @@
  * Removing a whole tree that no `Tree` keeps account of, however deep and full a container has made it: an old one, or
  * what an interrupted run has left.
  */
-import { close, fchmod, openat, unlinkat } from '../../sys/calls.js';
-import { AT } from '../../sys/constants.js';
-import { EACCES, ENOTEMPTY } from '../../sys/errno.js';
+import { close, fchmod, openat, unlinkat } from '../../sys/syscalls/calls.js';
+import { AT } from '../../sys/syscalls/constants.js';
+import { EACCES, ENOTEMPTY } from '../../sys/syscalls/errno.js';
 import { type ByteString, joinPath, toBytes } from '../../tar/bytes.js';
 import { openDirectory, readEntries } from './directory.js';
 import { notRemoved, unlinkOrEnter } from './remove.js';

@@ -1,8 +1,8 @@
 /** Removing what is in a directory, by descriptor and name alone, so that no symlink and no mount leads elsewhere. */
-import { close, fchmod, openat2, openHow, unlinkat } from '../../sys/calls.js';
-import { AT, O, RESOLVE } from '../../sys/constants.js';
-import { EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR, EPERM } from '../../sys/errno.js';
-import { SyscallError } from '../../sys/syscall.js';
+import { close, fchmod, openat2, openHow, unlinkat } from '../../sys/syscalls/calls.js';
+import { AT, O, RESOLVE } from '../../sys/syscalls/constants.js';
+import { EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR, EPERM } from '../../sys/syscalls/errno.js';
+import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, joinPath, shown, toBytes } from '../../tar/bytes.js';
 import { chmodAt, entriesOf } from './directory.js';
 

@@ -5,12 +5,12 @@
  */
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { close, mkdirat, openHow, readlinkat } from '../../sys/calls.js';
-import { O, RESOLVE, RLIMIT } from '../../sys/constants.js';
-import { EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR } from '../../sys/errno.js';
-import { openIn } from '../../sys/open-in.js';
-import { softLimit } from '../../sys/rlimit.js';
-import { errnoNameOf, SyscallError } from '../../sys/syscall.js';
+import { openIn } from '../../sys/files/open-in.js';
+import { softLimit } from '../../sys/process/rlimit.js';
+import { close, mkdirat, openHow, readlinkat } from '../../sys/syscalls/calls.js';
+import { O, RESOLVE, RLIMIT } from '../../sys/syscalls/constants.js';
+import { EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR } from '../../sys/syscalls/errno.js';
+import { errnoNameOf, SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from '../../tar/bytes.js';
 import { directHow } from './deferred.js';
 import { LimitExceeded } from './limits.js';

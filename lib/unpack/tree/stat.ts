@@ -1,5 +1,5 @@
-import { statx } from '../../sys/calls.js';
-import { AT, structStatx as at, STATX } from '../../sys/constants.js';
+import { statx } from '../../sys/syscalls/calls.js';
+import { AT, structStatx as at, STATX } from '../../sys/syscalls/constants.js';
 import { type ByteString, toBytes } from '../../tar/bytes.js';
 
 /** What statx(2) says of a file: the fields of `struct statx` that are used here. */

@@ -2,8 +2,8 @@
  * The tree under construction, and what has to be remembered of it until it is complete: the mode and times that each
  * directory gets in the end, and what could not be set as the image wants it. Removing takes both off the account.
  */
-import { close, fchmod, openat, utimensat } from '../../sys/calls.js';
-import { SyscallError } from '../../sys/syscall.js';
+import { close, fchmod, openat, utimensat } from '../../sys/syscalls/calls.js';
+import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, shown, splitPath } from '../../tar/bytes.js';
 import type { Time, Xattrs } from '../../tar/pax.js';
 import type { Deferred } from './deferred.js';

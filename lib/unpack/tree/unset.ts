@@ -5,7 +5,7 @@
  * root.
  */
 
-import { missingForRange } from '../../sys/userns.js';
+import { missingForRange } from '../../sys/user-namespace/subordinate-ids.js';
 import { type ByteString, namedPath } from '../../tar/bytes.js';
 import { costOf } from './limits.js';
 

@@ -1,9 +1,9 @@
 /** Extended attributes of an entry: xattr(7). */
 import { errnoText, Failure, statusOfErrno } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { flistxattr, fremovexattr, fsetxattr, lsetxattr } from '../../sys/calls.js';
-import { E2BIG, EACCES, EINVAL, ENODATA, EOPNOTSUPP, EPERM, ERANGE } from '../../sys/errno.js';
-import { errnoNameOf, SyscallError } from '../../sys/syscall.js';
+import { flistxattr, fremovexattr, fsetxattr, lsetxattr } from '../../sys/syscalls/calls.js';
+import { E2BIG, EACCES, EINVAL, ENODATA, EOPNOTSUPP, EPERM, ERANGE } from '../../sys/syscalls/errno.js';
+import { errnoNameOf, SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, fromBytes, shown, toBytes } from '../../tar/bytes.js';
 import type { Xattrs } from '../../tar/pax.js';
 import { hasForeignId } from './foreign-ids.js';

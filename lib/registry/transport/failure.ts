@@ -1,0 +1,60 @@
+/** What goes wrong with a registry: a failure that knows whether trying again may help, or asking elsewhere. */
+import { Failure, type FailureOptions } from '../../base/failure.js';
+
+export interface RegistryFailureOptions extends FailureOptions {
+  /** Whether the same request may succeed when sent again. */
+  retryable?: boolean;
+  /** No connection came up, or no answer. */
+  unreachable?: boolean;
+  /** The certificate was issued by an unknown authority. */
+  untrusted?: boolean;
+  /** What the registry asked for with Retry-After, in seconds. */
+  retryAfter?: number | undefined;
+}
+
+/** A `Failure` that knows whether trying again may help. */
+export class RegistryFailure extends Failure {
+  readonly retryable: boolean;
+  readonly unreachable: boolean;
+  readonly untrusted: boolean;
+  readonly retryAfter: number | undefined;
+
+  constructor(
+    status: number,
+    what: string,
+    why: string,
+    private readonly options: RegistryFailureOptions = {},
+  ) {
+    super(status, what, why, options);
+    this.retryable = options.retryable ?? false;
+    this.unreachable = options.unreachable ?? false;
+    this.untrusted = options.untrusted ?? false;
+    this.retryAfter = options.retryAfter;
+  }
+
+  /** The same failure, told about `what`, which is what the user asked for. */
+  during(what: string): RegistryFailure {
+    return new RegistryFailure(this.status, what, `${this.what}: ${this.why}`, { ...this.options, cause: this });
+  }
+
+  /** The same failure of something else, perhaps with another hint. */
+  of(what: string, hint = this.options.hint): RegistryFailure {
+    return new RegistryFailure(this.status, what, this.why, { ...this.options, hint });
+  }
+
+  /** The same failure, with at most so many seconds to wait before a retry. */
+  waitingAtMost(seconds: number): RegistryFailure {
+    const { retryAfter } = this;
+    if (retryAfter === undefined || retryAfter <= seconds) return this;
+    return new RegistryFailure(this.status, this.what, this.why, { ...this.options, retryAfter: seconds, cause: this });
+  }
+
+  /**
+   * One failure for several places where the same was looked for. It names all of them; the last one gives the status.
+   */
+  among(failures: RegistryFailure[]): RegistryFailure {
+    const others = failures.filter((it) => it !== this).map(({ what, why }) => `${what}: ${why}`);
+    const status = failures.at(-1)?.status ?? this.status;
+    return new RegistryFailure(status, this.what, [this.why, ...others].join('; '), { cause: this });
+  }
+}

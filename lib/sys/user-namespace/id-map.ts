@@ -1,0 +1,57 @@
+/** Which ids a user namespace has, and which they are outside of it: user_namespaces(7). */
+import { readFileSync } from 'node:fs';
+
+/** Lines of uid_map or gid_map: first id inside, first id outside, how many. */
+export type IdMap = [inside: number, outside: number, count: number][];
+
+export interface IdMaps {
+  uid: IdMap;
+  gid: IdMap;
+  /** To be written by newuidmap and newgidmap, since the map has ids that are not the caller's own. */
+  helped: boolean;
+}
+
+export interface CallerIds {
+  uid: number;
+  gid: number;
+}
+
+export const idKinds = ['uid', 'gid'] as const;
+export type IdKind = (typeof idKinds)[number];
+
+/** Whether this process is in a user namespace other than the initial one, which maps every id to itself. */
+export function inUserNamespace(): boolean {
+  return ownMap('uid').join() !== '0,0,4294967295';
+}
+
+/** The map of the user namespace that this process is in. */
+export function ownMap(kind: IdKind): IdMap {
+  const lines = readFileSync(`/proc/self/${kind}_map`, 'latin1').trim().split('\n');
+  return lines.map((line) => {
+    const [inside = 0, outside = 0, count = 0] = line.trim().split(/\s+/).map(Number);
+    return [inside, outside, count];
+  });
+}
+
+/** Whether a user namespace with this map has an id. */
+export function isMapped(map: IdMap, id: number): boolean {
+  return map.some(([inside, , count]) => id >= inside && id < inside + count);
+}
+
+/** A directory with its owner as seen inside. An owner that is not mapped has no id there, and is replaced by root. */
+export function ownerInside<Directory extends { uid: number; gid: number }>(
+  directory: Directory,
+  maps: IdMaps | undefined,
+): Directory {
+  if (!maps) return directory;
+  const map = (id: number, lines: IdMaps['uid']) => {
+    const line = lines.find(([, outside, count]) => id >= outside && id < outside + count);
+    return line ? id - line[1] + line[0] : 0;
+  };
+  return { ...directory, uid: map(directory.uid, maps.uid), gid: map(directory.gid, maps.gid) };
+}
+
+/** The lines as uid_map and gid_map take them. */
+export function mapText(map: IdMap): string {
+  return map.map((line) => `${line.join(' ')}\n`).join('');
+}

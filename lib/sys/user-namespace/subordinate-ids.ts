@@ -1,0 +1,169 @@
+/**
+ * The ids that an ordinary user may have in a user namespace beside one's own, as root grants them. Sources: subuid(5),
+ * newuidmap(1).
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { userInfo } from 'node:os';
+import { Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
+import { ownStatus } from '../procfs/status.js';
+import { type CallerIds, type IdKind, type IdMap, type IdMaps, idKinds, mapText, ownMap } from './id-map.js';
+
+/**
+ * How many lines of a map the kernel takes, and how many bytes: less than a page, which is 4096 or more.
+ * user_namespaces(7)
+ */
+const maxExtents = 340;
+const maxText = 4095;
+
+/** What is missing for `rangeMaps`, and how to get it. */
+export interface Missing {
+  why: string;
+  hint: string;
+}
+
+/**
+ * Maps root to the caller, and ids from 1 on to all subordinate ids, range after range. Throws `Failure` 77 that names
+ * `flag` when the system grants the caller none.
+ */
+export function rangeMaps(caller: CallerIds, flag: string): IdMaps {
+  const found = findRangeMaps(caller);
+  if ('why' in found) throw new Failure(Status.notPermitted, flag, found.why, { hint: found.hint });
+  return found;
+}
+
+/** What is missing for `rangeMaps`; undefined when nothing is. */
+export function missingForRange(caller: CallerIds): Missing | undefined {
+  const found = findRangeMaps(caller);
+  return 'why' in found ? found : undefined;
+}
+
+/** The maps of `rangeMaps`, or what is missing for them. */
+export function findRangeMaps(caller: CallerIds): IdMaps | Missing {
+  const unhelped = caller.uid === 0 ? undefined : missingHelper();
+  if (unhelped) return unhelped;
+  const name = userName(caller.uid);
+  const granted = idKinds.map((kind) => ({ kind, ranges: subordinate(kind, [String(caller.uid), name]) }));
+  const ungranted = granted.filter(({ ranges }) => ranges.length === 0).map(({ kind }) => kind);
+  if (ungranted.length > 0) return missingGrant(name, ungranted);
+  const here = granted.map(({ kind, ranges }) => ({ kind, ranges: present(kind, ranges) }));
+  const absent = here.find(({ ranges }) => ranges.length === 0);
+  if (absent) {
+    return {
+      why: `the user namespace around this process has none of the ids that /etc/sub${absent.kind} grants ${name}`,
+      hint: 'start outside of it; in a unit of systemd it is called PrivateUsers',
+    };
+  }
+  const [uid, gid] = here.map(({ kind, ranges }) => mapOf(caller[kind], ranges));
+  return { uid: uid!, gid: gid!, helped: caller.uid !== 0 };
+}
+
+/**
+ * One map. No id outside may be mapped twice, so ids that are in several ranges are used only once. Ranges that the
+ * kernel has no room for are left out.
+ */
+function mapOf(own: number, ranges: Range[]): IdMap {
+  const map: IdMap = [[0, own, 1]];
+  let text = mapText(map).length;
+  for (const range of ranges) {
+    for (const [start, end] of without(range, map)) {
+      const [inside, , count] = map.at(-1)!;
+      const line: IdMap[number] = [inside + count, start, end - start];
+      text += mapText([line]).length;
+      if (map.length === maxExtents || text > maxText) return map;
+      map.push(line);
+    }
+  }
+  return map;
+}
+
+/** The parts of a range that the map does not have yet, in order. */
+function without(range: Range, map: IdMap): Range[] {
+  let parts = [range];
+  for (const [, taken, count] of map) {
+    parts = parts.flatMap(([start, end]): Range[] => [
+      [start, Math.min(end, taken)],
+      [Math.max(start, taken + count), end],
+    ]);
+    parts = parts.filter(([start, end]) => start < end);
+  }
+  return parts;
+}
+
+/** Whether something keeps newuidmap and newgidmap from helping. */
+function missingHelper(): Missing | undefined {
+  // PR_SET_NO_NEW_PRIVS(2const): newuidmap would not become root by its set-user-ID bit.
+  if (/^NoNewPrivs:\t1$/m.test(ownStatus())) {
+    return {
+      why: 'no_new_privs is set, so newuidmap gets no powers',
+      hint: 'start without it; in a unit of systemd it is called NoNewPrivileges',
+    };
+  }
+  const uninstalled = idKinds.find((kind) => !onPath(`new${kind}map`));
+  if (!uninstalled) return undefined;
+  return { why: `the program new${uninstalled}map is not installed`, hint: 'it is in the package uidmap' };
+}
+
+function missingGrant(name: string, lacking: IdKind[]): Missing {
+  const files = lacking.map((kind) => `/etc/sub${kind}`).join(' and ');
+  const flags = lacking.map((kind) => `--add-sub${kind}s ${freeRange(kind)}`).join(' ');
+  const grant = lacking.length === 1 ? 'grants' : 'grant';
+  return { why: `${files} ${grant} ${name} no ids`, hint: `sudo usermod ${flags} ${name}` };
+}
+
+/** A range of ids outside: the first one, and the one after the last. */
+type Range = [start: number, end: number];
+
+/** The parts of these ranges that there are here: not all, where this process is in a user namespace itself. */
+function present(kind: IdKind, ranges: Range[]): Range[] {
+  const here = ownMap(kind);
+  return ranges.flatMap(([start, end]) =>
+    here
+      .map(([first, , count]): Range => [Math.max(start, first), Math.min(end, first + count)])
+      .filter(([from, to]) => from < to),
+  );
+}
+
+/** The ranges that subuid(5) or subgid(5) grants a user, by any of these names. */
+function subordinate(kind: IdKind, names: string[]): Range[] {
+  return grants(kind)
+    .filter(({ name }) => names.includes(name))
+    .map(({ range }) => range);
+}
+
+/** All that subuid(5) or subgid(5) grants, to whomever. */
+function grants(kind: IdKind): { name: string; range: Range }[] {
+  const path = `/etc/sub${kind}`;
+  if (!existsSync(path)) return [];
+  const found: { name: string; range: Range }[] = [];
+  for (const line of readFileSync(path, 'utf8').split('\n')) {
+    const [name = '', start = '', count = ''] = line.split(':');
+    const isGrant = /^\d+$/.test(start) && /^\d+$/.test(count) && Number(count) > 0;
+    if (isGrant) found.push({ name, range: [Number(start), Number(start) + Number(count)] });
+  }
+  return found;
+}
+
+/** 65536 ids that nobody has, as useradd(8) would choose them: two users with the same could change each other's files. */
+function freeRange(kind: IdKind): string {
+  let first = 100_000;
+  const taken = grants(kind).map(({ range }) => range);
+  for (const [start, end] of taken.sort(([a], [b]) => a - b)) {
+    if (start >= first + 65_536) break;
+    first = Math.max(first, end);
+  }
+  return `${first}-${first + 65_535}`;
+}
+
+function userName(uid: number): string {
+  try {
+    return userInfo().username;
+  } catch {
+    // No entry for this user in the host's /etc/passwd: the number will do.
+    return String(uid);
+  }
+}
+
+function onPath(program: string): boolean {
+  return (process.env.PATH ?? '').split(':').some((directory) => existsSync(`${directory}/${program}`));
+}

@@ -1,0 +1,90 @@
+/** Gives a new user namespace its ids: user_namespaces(7), newuidmap(1). */
+import { readlinkSync, statSync, writeFileSync } from 'node:fs';
+import { errnoName, errnoText, Failure } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
+import { ownStatus, statusBits } from '../procfs/status.js';
+import { missingCallHint, policyHint } from '../refusals/confinement.js';
+import { refusal, tooManyProcesses } from '../refusals/refusals.js';
+import { capabilities } from '../syscalls/constants.js';
+import { type IdMap, type IdMaps, mapText } from './id-map.js';
+
+/**
+ * Writes the maps for the waiting child. `otherwise` is a hint for the case that the helper programs fail. Throws
+ * `Failure` 77.
+ */
+export function writeMaps(pid: number, { uid, gid, helped }: IdMaps, otherwise: string): void {
+  // Otherwise the files would be those of another process.
+  if (readlinkSync('/proc/self') !== String(process.pid))
+    throw new Failure(Status.notPermitted, '/proc', 'it shows another PID namespace than that of this process', {
+      hint: 'mount -t proc proc /proc, or unshare --mount-proc',
+    });
+  if (helped) {
+    runHelpers(pid, uid, gid, otherwise);
+    return;
+  }
+  // Without this the kernel does not let an ordinary user write gid_map: user_namespaces(7), "setgroups".
+  if (process.geteuid!() !== 0) write(`/proc/${pid}/setgroups`, 'deny');
+  write(`/proc/${pid}/uid_map`, mapText(uid));
+  write(`/proc/${pid}/gid_map`, mapText(gid));
+}
+
+function write(path: string, text: string): void {
+  try {
+    writeFileSync(path, text);
+  } catch (error) {
+    const name = errnoName(error);
+    if (name === undefined) throw error;
+    throw new Failure(Status.notPermitted, `writing ${path}`, errnoText(name), {
+      cause: error,
+      hint: refusal() ?? whoMayMap(path),
+    });
+  }
+}
+
+/** Source: user_namespaces(7), "Defining user and group ID mappings". */
+function whoMayMap(path: string): string {
+  if (process.geteuid!() === 0)
+    return 'root needs CAP_SETUID, CAP_SETGID and CAP_SETFCAP for that, and an ordinary user none';
+  return statSync(path).uid === process.geteuid!() ? 'user_namespaces(7) tells who may' : whyOfRoot();
+}
+
+/**
+ * Why root has the files of this process in /proc, and of those that it makes: proc_pid(5), PR_SET_DUMPABLE(2const).
+ */
+function whyOfRoot(): string {
+  const differs = process.getuid!() !== process.geteuid!() || process.getgid!() !== process.getegid!();
+  return differs
+    ? 'the real user and group of this process are not the effective ones, as in a set-group-ID program, and so that file is of root: setpriv --keep-groups --regid $(id -g) in front of it makes them the same'
+    : 'that file is of root, since this user may not read the executable of node: chmod a+r';
+}
+
+function runHelpers(pid: number, uid: IdMap, gid: IdMap, otherwise: string): void {
+  const { spawnSync } = process.getBuiltinModule('node:child_process');
+  for (const [program, map] of [
+    ['newuidmap', uid],
+    ['newgidmap', gid],
+  ] as const) {
+    const { status, stderr, error } = spawnSync(program, [String(pid), ...map.flat().map(String)], {
+      encoding: 'utf8',
+      env: { ...process.env, LC_ALL: 'C' },
+    });
+    if (status === 0) continue;
+    const code = errnoName(error);
+    const why = code ? errnoText(code) : stderr.trim() || `it ended with status ${status}`;
+    const hint = code === 'EAGAIN' ? tooManyProcesses : helperHint(why, otherwise);
+    throw new Failure(Status.notPermitted, program, why, { cause: error, hint });
+  }
+}
+
+/**
+ * Why a helper failed that said this. It opens the map with openat2(2), and some, such as Debian's, as root, for whom
+ * the kernel asks for CAP_SYS_ADMIN: user_namespaces(7), "Defining user and group ID mappings".
+ */
+export function helperHint(said: string, otherwise: string, status = ownStatus()): string {
+  if (said.endsWith('Function not implemented')) return missingCallHint('openat2');
+  const policy = policyHint(true);
+  if (policy) return policy;
+  if (!statusBits(status, 'CapBnd').includes(capabilities.indexOf('SYS_ADMIN')))
+    return `nobody gets CAP_SYS_ADMIN here, as in a container of docker; ${otherwise}`;
+  return `it has to be set-user-ID root; ${otherwise}`;
+}
