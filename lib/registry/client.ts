@@ -9,8 +9,9 @@ import { documentLimit, indexTypes, manifestTypes } from '../base/oci.js';
 import type { BlobRequest, RawManifest } from '../base/source.js';
 import { Status } from '../base/status.js';
 import { warn } from '../base/trace.js';
-import { type AuthTarget, answerChallenges, type Credentials, wantsPassword } from './auth/auth.js';
-import { type Challenge, parseChallenges } from './auth/challenge.js';
+import { type AuthTarget, type Credentials, wantsPassword } from './auth/auth.js';
+import { Authorization } from './auth/authorization.js';
+import { parseChallenges } from './auth/challenge.js';
 import { Strangers } from './auth/strangers.js';
 import { Connections } from './download/connections.js';
 import { Download } from './download/download.js';
@@ -52,8 +53,6 @@ export interface RegistryOptions extends Partial<Omit<HttpOptions, 'onResponse'>
 
 const acceptedManifests = [...indexTypes, ...manifestTypes].join(', ');
 
-/** The part of a token's lifetime after which it is renewed: the rest is for requests that are slow to arrive. */
-const renewalPart = 0.9;
 /** Answers of object stores to a signed link that has expired. S3 gives 400 for one that was signed with a token. */
 const refusedLink = new Set([400, 401, 403]);
 /** How many URLs of a foreign layer are tried. Honest layers have fewer, and each takes its time. */
@@ -68,11 +67,7 @@ export class RegistryClient implements Endpoint {
   private readonly connections: Connections;
   private readonly pieces: PiecePolicy;
   private readonly credentials: () => Promise<Credentials | undefined>;
-  private readonly clock: () => number;
-  private authorization: string | null;
-  /** How the registry asked for the token that is in use, and when it should be renewed. */
-  private renewal: { challenges: Challenge[]; at: number } | undefined;
-  private renewing: Promise<void> | undefined;
+  private readonly authorization: Authorization;
 
   constructor(options: RegistryOptions) {
     const { registry, repository, origin, authorization, credentials, retry, connections, pieces, clock, ...http } =
@@ -93,8 +88,8 @@ export class RegistryClient implements Endpoint {
     this.connections = connections ?? new Connections(1);
     this.pieces = { ...defaultPiecePolicy, maxWait: this.retry.maxRetryAfter, ...pieces };
     this.credentials = credentials ?? (async () => undefined);
-    this.clock = clock ?? monotonic;
-    this.authorization = authorization ?? null;
+    const first = authorization ?? null;
+    this.authorization = new Authorization(this.http, this.target, first, this.credentials, clock ?? monotonic);
   }
 
   /**
@@ -119,8 +114,8 @@ export class RegistryClient implements Endpoint {
       const login = isPassword ? await this.credentials() : undefined;
       // Some registries want a password here from everybody, and still give public images without one, as podman knows.
       if (isPassword && !login) return null;
-      await this.askFor(challenges, login ? async () => login : this.credentials);
-      return this.authorization;
+      await this.authorization.askFor(challenges, login ? async () => login : this.credentials);
+      return this.authorization.header;
     });
   }
 
@@ -235,17 +230,15 @@ export class RegistryClient implements Endpoint {
 
   /** A token is renewed shortly before it expires, and once when it is refused. */
   private async getWithToken(path: string, headers: Record<string, string>): Promise<Incoming> {
-    if (this.renewal && this.clock() >= this.renewal.at) {
-      await this.renew(this.authorization, this.renewal.challenges);
-    }
-    const used = this.authorization;
+    await this.authorization.renewIfDue();
+    const used = this.authorization.header;
     const first = await this.send(path, headers, used);
     if (first.status !== 401) return first;
     const challenges = this.challengesOf(first);
     if (challenges.length === 0) return first;
     await first.drop();
-    await this.renew(used, challenges);
-    return this.send(path, headers, this.authorization);
+    await this.authorization.renew(used, challenges);
+    return this.send(path, headers, this.authorization.header);
   }
 
   private async send(path: string, headers: Record<string, string>, authorization: string | null): Promise<Incoming> {
@@ -270,22 +263,5 @@ export class RegistryClient implements Endpoint {
     const quota = quotaOf(response);
     if (!quota || quota.remaining > Math.max(3, quota.limit / 20)) return;
     warn(`${this.name}: ${quota.remaining} of ${quota.limit} pulls are left; a login may give more`);
-  }
-
-  /** Renews the authorization. When several requests are refused at the same time, one renews it for all. */
-  private async renew(old: string | null, challenges: Challenge[]): Promise<void> {
-    if (this.authorization !== old) return;
-    this.renewing ??= this.askFor(challenges, this.credentials).finally(() => {
-      this.renewing = undefined;
-    });
-    await this.renewing;
-  }
-
-  /** Asks for a grant, and uses it from now on. */
-  private async askFor(challenges: Challenge[], credentials: () => Promise<Credentials | undefined>): Promise<void> {
-    const { authorization, lifetime } = await answerChallenges(this.http, challenges, this.target, credentials);
-    this.authorization = authorization;
-    this.renewal =
-      lifetime === undefined ? undefined : { challenges, at: this.clock() + lifetime * renewalPart * 1000 };
   }
 }

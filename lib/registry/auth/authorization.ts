@@ -1,0 +1,48 @@
+/** The Authorization header for one repository: it is kept, and renewed before it expires and when it is refused. */
+import type { Http } from '../http/http.js';
+import { type AuthTarget, answerChallenges, type Credentials } from './auth.js';
+import type { Challenge } from './challenge.js';
+
+/** The part of a token's lifetime after which it is renewed: the rest is for requests that are slow to arrive. */
+const renewalPart = 0.9;
+
+type FindCredentials = () => Promise<Credentials | undefined>;
+
+export class Authorization {
+  /** How the registry asked for the token that is in use, and when it should be renewed. */
+  private renewal: { challenges: Challenge[]; at: number } | undefined;
+  private renewing: Promise<void> | undefined;
+
+  /**
+   * `header` is the one to begin with. `credentials` is called when a challenge needs them. `clock` has milliseconds,
+   * and never goes back.
+   */
+  constructor(
+    private readonly http: Http,
+    private readonly target: AuthTarget,
+    public header: string | null,
+    private readonly credentials: FindCredentials,
+    private readonly clock: () => number,
+  ) {}
+
+  async renewIfDue(): Promise<void> {
+    if (this.renewal && this.clock() >= this.renewal.at) await this.renew(this.header, this.renewal.challenges);
+  }
+
+  /** Renews the header `old`. When several requests are refused at the same time, one renews it for all. */
+  async renew(old: string | null, challenges: Challenge[]): Promise<void> {
+    if (this.header !== old) return;
+    this.renewing ??= this.askFor(challenges).finally(() => {
+      this.renewing = undefined;
+    });
+    await this.renewing;
+  }
+
+  /** Asks for a grant, and uses it from now on. */
+  async askFor(challenges: Challenge[], credentials: FindCredentials = this.credentials): Promise<void> {
+    const { authorization, lifetime } = await answerChallenges(this.http, challenges, this.target, credentials);
+    this.header = authorization;
+    this.renewal =
+      lifetime === undefined ? undefined : { challenges, at: this.clock() + lifetime * renewalPart * 1000 };
+  }
+}
