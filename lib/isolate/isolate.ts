@@ -53,7 +53,6 @@ async function run(settings: Settings): Promise<number> {
     if (settings.cgroup) cgroup = (await import('./cgroup/cgroup.js')).createCgroup(settings.cgroup);
     const pid = start(program, plan);
     signals.to(pid);
-    layer?.leaveMark(pid);
     closeSync(fds.child);
     for (const { write } of circumstances.outputs) closeSync(write);
     stub.close();

@@ -369,3 +369,9 @@ test('--layer with --dry-run makes nothing', { skip }, async (t) => {
   assert.match(stdout, /mkdirat\([^\n]*upper/);
   assert.ok(!existsSync(layer));
 });
+
+test('--layer: the first process waits until its name has been noted down', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const { stdout } = await md('md-isolate', ['--dry-run', '--layer', join(root, '../layer'), root, 'true']);
+  assert.match(stdout, /"call":"read\([^\n]*notes down who writes to the layer.*"call":"mount\(/s);
+});

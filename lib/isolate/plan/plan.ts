@@ -110,12 +110,13 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
 /** A program of its own, ids, cgroup, host name, loopback: everything that has nothing to do with files. */
 function birthSteps(
   { hostname, network, cgroup }: Settings,
-  { maps, control, outputs }: Circumstances,
+  { maps, control, outputs, layer }: Circumstances,
   change: PlanStep[],
 ): PlanStep[] {
   const user = maps !== undefined;
   const moves = cgroup !== undefined;
-  const gate = user || moves ? gateSteps(control, gateReason(maps, moves)) : [];
+  const reasons = gateReasons(maps, moves, layer !== undefined);
+  const gate = reasons.length > 0 ? gateSteps(control, reasons.join(' ')) : [];
   return [
     ...controlSteps(control),
     // The next program gets no other descriptor of these pipes.
@@ -129,14 +130,17 @@ function birthSteps(
   ];
 }
 
-function gateReason(maps: IdMaps | undefined, moves: boolean): string {
-  const moved = 'The supervisor moves this process to its cgroup, before it can start others.';
-  if (!maps) return moved;
-  const mapped =
-    'A new user namespace maps no ids: until the supervisor has written the maps this process is nobody. ' +
-    `First id inside, first id outside, how many: ${showMap(maps.uid)} for users, ${showMap(maps.gid)} for groups` +
-    `${maps.helped ? ', by newuidmap(1) and newgidmap(1)' : ''}.`;
-  return moves ? `${mapped} ${moved}` : mapped;
+function gateReasons(maps: IdMaps | undefined, moves: boolean, layered: boolean): string[] {
+  const reasons = [];
+  if (maps)
+    reasons.push(
+      'A new user namespace maps no ids: until the supervisor has written the maps this process is nobody. ' +
+        `First id inside, first id outside, how many: ${showMap(maps.uid)} for users, ${showMap(maps.gid)} for groups` +
+        `${maps.helped ? ', by newuidmap(1) and newgidmap(1)' : ''}.`,
+    );
+  if (moves) reasons.push('The supervisor moves this process to its cgroup, before it can start others.');
+  if (layered) reasons.push('The supervisor notes down who writes to the layer, before anything is written to it.');
+  return reasons;
 }
 
 function showMap(map: IdMap): string {

@@ -41,12 +41,13 @@ export async function attend(running: Running): Promise<number> {
   return waitForEnd(pid);
 }
 
-/** Gives the child its ids and its cgroup, for which it waits at its first gate. */
-async function letIn({ pid, circumstances: { maps }, control, cgroup }: Running): Promise<void> {
+/** Gives the child its ids and its cgroup, and notes down its name in its layer. For these it waits at its first gate. */
+async function letIn({ pid, circumstances: { maps, layer }, control, cgroup }: Running): Promise<void> {
   try {
     if (maps) writeMaps(pid, maps, '--userns self does without it');
     cgroup?.add(pid);
-    if (maps || cgroup) control.open();
+    layer?.leaveMark(pid);
+    if (maps || cgroup || layer) control.open();
   } catch (error) {
     // When this line is closed the child ends.
     control.close();
