@@ -204,6 +204,8 @@ const refusals: [string, Partial<Fault>][] = [
   ['wants no second connection', { status: 429, headers: { 'retry-after': '3600' } }],
   ['is overloaded', { status: 503, headers: { 'retry-after': '3600' } }],
   ['denies ranges', { status: 403 }],
+  // By then the download's own connection has reached the piece.
+  ['denies ranges late', { status: 403, delay: 2 * pieces.lead }],
   ['answers with a range of something else', { headers: { etag: '"other"' } }],
 ];
 describe('the blob comes as if no ranges had been tried, and no more are asked for', { concurrency: 4 }, () => {
@@ -212,9 +214,11 @@ describe('the blob comes as if no ranges had been tried, and no more are asked f
       const own: Fault = { ...slow, times: 1, headers: { etag: '"this"' } };
       const registry = await serve(t, [own, { on: /blobs/, ...fault }]);
       const sink = new Sink();
-      await download(t, registry, sink);
+      const connections = new Connections(limit);
+      await download(t, registry, sink, { connections });
       assert.equal(sink.restarts, 0);
       assert.deepEqual([registry.requests.length, parts(registry).length], [2, 1]);
+      assert.equal(connections.takeSpare(), false);
     });
   }
 });

@@ -94,12 +94,15 @@ export class Pieces {
   private isOver = false;
   /** Why the download's own connection has failed. */
   private failure: unknown;
+  /** Thrown into what is under way when this object wants no more: nothing that the registry has done. */
+  private readonly cancelled: RegistryFailure;
   private readonly change = new Change();
 
   /** The caller has taken one spare connection and set `areHelping`. This object gives back both. */
   constructor(request: PiecesRequest) {
     this.request = request;
     this.next = request.start;
+    this.cancelled = new RegistryFailure(Status.unavailable, request.what, 'this piece is not needed any more');
   }
 
   get start(): number {
@@ -277,7 +280,7 @@ export class Pieces {
       const response = await get(rangeHeader(from, to));
       await this.check(response, from);
       await response.stream((chunk) => {
-        if (this.isOver) throw new RegistryFailure(Status.unavailable, what, 'this piece is not needed any more');
+        if (this.isOver) throw this.cancelled;
         if (chunk.length > piece.bytes.length - piece.filled)
           throw this.wrong('more than the range that it was asked for');
         piece.filled += chunk.copy(piece.bytes, piece.filled);
@@ -310,9 +313,12 @@ export class Pieces {
     return new RegistryFailure(Status.protocol, this.request.what, `the registry sends ${sent}`);
   }
 
-  /** Judges an error. Unless it is a temporary one, the registry does not want further connections. */
+  /**
+   * Judges an error. Unless it is a temporary one, the registry does not want further connections. A refusal counts
+   * also when nobody waits for that piece any more, since the next trial would get the same.
+   */
   private judge(error: unknown): void {
-    if (this.isOver) return;
+    if (error === this.cancelled) return;
     if (!(error instanceof Failure)) this.failure = error;
     const isPassing = error instanceof RegistryFailure && error.retryable && error.status !== Status.tryLater;
     if (!isPassing) this.request.connections.refuse();
