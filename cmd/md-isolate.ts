@@ -47,8 +47,7 @@ main(
     const argv = process.argv.slice(2);
     const words = exactWords(argv, command.length).slice(argv.length - command.length);
     const root = rootOf(directory);
-    const image = readRootfsDocument(root)?.config.config ?? {};
-    const settings = settingsOf(root, image, flags, words, callerOf());
+    const settings = settingsOf(root, readRootfsDocument(root), flags, words, callerOf());
     if (!flags['dry-run']) return isolate(settings);
     for (const line of describePlan(await planOf(settings))) writeDocument(line);
     return 0;

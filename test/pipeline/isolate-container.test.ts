@@ -79,6 +79,26 @@ test('a command that is not there is 127, one that cannot be executed 126, a con
   }
 });
 
+test('of a program for another machine the platform of its image is told', { skip }, async (t) => {
+  const root = makeRoot(t);
+  // The beginning of an ELF program for SPARC.
+  const header = Buffer.alloc(64);
+  header.set([0x7f, 0x45, 0x4c, 0x46, 2, 2, 1]);
+  header.writeUInt16BE(2, 16);
+  header.writeUInt16BE(43, 18);
+  writeFileSync(join(root, 'bin/foreign'), header, { mode: 0o755 });
+  writeFileSync(join(root, 'bin/script'), '#!/bin/foreign\n', { mode: 0o755 });
+  const config = { rootfs: { type: 'layers', diff_ids: [] } };
+  const platform = { os: 'linux', architecture: 'sparc64' };
+  const document = { image: 'demo', digest: `sha256:${'0'.repeat(64)}`, platform, config, rootfs: root };
+  writeFileSync(`${root}.json`, JSON.stringify(document));
+  for (const command of ['foreign', 'script']) {
+    const { status, stderr } = await md('md-isolate', [root, command]);
+    assert.equal(status, 126);
+    assert.match(stderr, /exec format error \(ENOEXEC\); the image is for linux\/sparc64, this machine is linux\/a/);
+  }
+});
+
 test('the command is looked up along PATH as by a shell, but never in the working directory', { skip }, async (t) => {
   const root = makeRoot(t);
   writeFileSync(join(root, 'tmp/pwd'), 'not executable\n', { mode: 0o644 });

@@ -40,7 +40,9 @@ const caller: Caller = {
 const { flags: noFlags } = parseFlags(isolateFlags, [], true);
 
 function settings(flags: Partial<IsolateFlags> = {}, command = ['true'], image: RunConfig = {}) {
-  return settingsOf('/srv/root', image, { ...noFlags, ...flags }, command, caller);
+  const config = { config: image, rootfs: { type: 'layers' as const, diff_ids: [] } };
+  const document = { config, platform: { os: 'linux', architecture: 'amd64' } };
+  return settingsOf('/srv/root', document, { ...noFlags, ...flags }, command, caller);
 }
 
 function plan(flags: Partial<IsolateFlags> = {}, circumstances: Partial<Circumstances> = {}) {
@@ -334,7 +336,7 @@ test('--network is --net by the name that docker gives it', () => {
 
 test('a terminal is the default on a terminal, unless only -i is given', () => {
   const at = (terminal: boolean, flags: Partial<IsolateFlags>) =>
-    settingsOf('/r', {}, { ...noFlags, ...flags }, ['sh'], { ...caller, terminal }).terminal;
+    settingsOf('/r', undefined, { ...noFlags, ...flags }, ['sh'], { ...caller, terminal }).terminal;
   assert.equal(at(true, {}), true);
   assert.equal(at(false, {}), false);
   assert.equal(at(true, { interactive: true }), false);

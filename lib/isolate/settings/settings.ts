@@ -1,8 +1,9 @@
 /** What the container is to be like: the defaults of the image, replaced by flags of the command line. */
 import { posix, resolve } from 'node:path';
 import { Failure } from '../../base/failure.js';
-import type { RunConfig } from '../../base/oci.js';
+import type { Platform, RunConfig } from '../../base/oci.js';
 import { Status } from '../../base/status.js';
+import type { RootfsDocument } from '../../pipe/document.js';
 import type { Path } from '../../sys/syscalls/syscall.js';
 import type { Caller } from './caller.js';
 import { devicesOf } from './devices.js';
@@ -22,6 +23,8 @@ export type UserNamespace = 'host' | 'self' | 'range';
 export interface Settings {
   /** Real path of the root filesystem. */
   root: string;
+  /** What the programs in it are built for, if that is known. */
+  platform: Platform | undefined;
   /** A word that is not UTF-8 comes as bytes. */
   argv: Path[];
   /** `NAME=value`. HOME is added once the user is known. */
@@ -69,21 +72,23 @@ export interface Settings {
 }
 
 /**
- * Combines image and flags. An empty user, directory or hostname counts as none, as in docker: `-u "$NAME"` with an
+ * Combines image and flags. `document` is that of the tree, if it has one. An empty user, directory or hostname counts as none, as in docker: `-u "$NAME"` with an
  * empty NAME must not turn the image's user into root.
  */
 export function settingsOf(
   root: string,
-  image: RunConfig,
+  document: Pick<RootfsDocument, 'config' | 'platform'> | undefined,
   flags: IsolateFlags,
   command: Path[],
   caller: Caller,
 ): Settings {
+  const image = document?.config.config ?? {};
   const hostname = flags.hostname || randomName();
   const network = networkOf(flags);
   const security = securityOf(flags['security-opt']);
   return {
     root,
+    platform: document?.platform,
     argv: commandLine(image, flags.entrypoint, command),
     env: environment(image, flags, hostname, caller),
     user: flags.user || image.User || '',

@@ -1,5 +1,6 @@
 /** Turns failed system calls into messages that say what to do. */
 import { errnoText, Failure, shortageHint } from '../../base/failure.js';
+import { type Platform, platformName } from '../../base/oci.js';
 import { Status } from '../../base/status.js';
 import type { Step } from '../../sys/native-code/step.js';
 import { confinedHint, missingCallHint, orAsRoot, refusedHint, unmasking } from '../../sys/refusals/confinement.js';
@@ -72,13 +73,20 @@ function cloneHint(code: string, flags: number): string | undefined {
   return notPermitted.includes(code) ? powerlessHint('clone') : undefined;
 }
 
-/** The failure when no execve(2) succeeded: the first error that says more than "not there" is the reason. */
-export function execFailure(command: string, attempts: { path: string; errno: number }[]): Failure {
+/**
+ * The failure when no execve(2) succeeded: the first error that says more than "not there" is the reason. `platform` is
+ * that of the image.
+ */
+export function execFailure(
+  command: string,
+  attempts: { path: string; errno: number }[],
+  platform: Platform | undefined,
+): Failure {
   const telling = attempts.find(({ errno }) => !['ENOENT', 'ENOTDIR'].includes(errnoNameOf(errno)));
   if (telling) {
     const code = errnoNameOf(telling.errno);
     const why = code === 'ENOEXEC' ? 'exec format error (ENOEXEC)' : errnoText(code);
-    return new Failure(Status.notExecutable, telling.path, why, execHint(code));
+    return new Failure(Status.notExecutable, telling.path, why, { hint: execHint(code, platform) });
   }
   const [only] = attempts;
   if (only && command.includes('/')) {
@@ -91,12 +99,17 @@ export function execFailure(command: string, attempts: { path: string; errno: nu
   });
 }
 
-function execHint(code: string): { hint: string } | undefined {
-  if (code === 'EACCES') return { hint: 'it is a directory, not executable for this user, or on a mount without exec' };
+function execHint(code: string, platform: Platform | undefined): string | undefined {
+  if (code === 'EACCES') return 'it is a directory, not executable for this user, or on a mount without exec';
   if (code === 'EAGAIN')
-    return {
-      hint: 'the user has more processes than --ulimit nproc says: those outside of the container count as well',
-    };
-  if (code === 'ENOEXEC') return { hint: "it is not a program for this machine's processor, or a script without #!" };
-  return undefined;
+    return 'the user has more processes than --ulimit nproc says: those outside of the container count as well';
+  return code === 'ENOEXEC' ? formatHint(platform) : undefined;
+}
+
+function formatHint(platform: Platform | undefined): string {
+  const { architecture } = platform ?? {};
+  const own = process.arch === 'x64' ? 'amd64' : process.arch;
+  if (!platform || architecture === own || architecture === 'unknown')
+    return "it is not a program for this machine's processor, or a script without #!";
+  return `the image is for ${platformName(platform)}, this machine is linux/${own}: pull it without --platform, or install qemu-user-static`;
 }
