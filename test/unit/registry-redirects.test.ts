@@ -36,11 +36,18 @@ test('a redirect inside the origin keeps the token, and may be relative', async 
   await clientFor(t, registry).manifest('elsewhere');
 });
 
-test('a redirect that is not ASCII is taken as UTF-8', async (t) => {
+test('a redirect that is not ASCII is followed byte by byte, in whatever encoding it is', async (t) => {
   const registry = await serve(t);
-  const utf8 = Buffer.from('/v2/é/manifests/latest').toString('latin1');
-  registry.faults.add({ on: /manifests/, status: 302, headers: { location: utf8 }, times: 1 });
-  await refused(clientFor(t, registry).manifest('latest'), 69, /\/v2\/%C3%A9\/manifests\/latest: not found/);
+  for (const [encoding, path] of [
+    ['utf8', '%C3%A9'],
+    ['latin1', '%E9'],
+  ] as const) {
+    const location = Buffer.from(`${registry.origin.token}/é?é`, encoding).toString('latin1');
+    registry.faults.add({ on: /manifests/, status: 302, headers: { location }, times: 1 });
+    await refused(clientFor(t, registry).manifest('latest'), 69, /not found/);
+    assert.equal(registry.lines('token').at(-1), `GET /${path}?${path}`);
+    registry.faults.clear();
+  }
 });
 
 test('a circle of redirects is left', async (t) => {

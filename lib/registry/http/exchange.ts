@@ -116,9 +116,17 @@ export class Exchange implements Dispatcher.DispatchHandler, Incoming {
   }
 
   headers(name: string): string[] {
+    return this.received(name).map(asText);
+  }
+
+  get location(): string | undefined {
+    return this.received('location')[0]?.replace(/[\x80-\xff]/g, encodeByte);
+  }
+
+  /** The values of a header as undici has them: it makes a character of each byte. */
+  private received(name: string): string[] {
     const value = Object.hasOwn(this.fields, name) ? this.fields[name] : undefined;
-    const values = value === undefined ? [] : Array.isArray(value) ? value : [value];
-    return values.map(asText);
+    return value === undefined ? [] : Array.isArray(value) ? value : [value];
   }
 
   quote(text: string): string {
@@ -179,10 +187,13 @@ export class Exchange implements Dispatcher.DispatchHandler, Incoming {
   }
 }
 
-/**
- * The text of a header, of which undici makes a character of each byte. Where it is not ASCII it is UTF-8 as a rule.
- */
+/** The text of a header. Where it is not ASCII it is UTF-8 as a rule. */
 function asText(header: string): string {
   const bytes = Buffer.from(header, 'latin1');
   return isUtf8(bytes) ? bytes.toString() : header;
+}
+
+/** RFC 3986, 2.1: `%` and the byte in hex. */
+function encodeByte(character: string): string {
+  return `%${character.charCodeAt(0).toString(16).toUpperCase()}`;
 }

@@ -16,7 +16,7 @@ export async function exchangeFollowing(http: Http, first: Outgoing): Promise<In
   let request = first;
   for (let count = 0; ; count++) {
     const response = await http.exchange(request);
-    const location = redirects.has(response.status) ? response.header('location') : undefined;
+    const location = redirects.has(response.status) ? response.location : undefined;
     if (location === undefined) return response;
     await response.drop();
     if (count === maxRedirects) {
