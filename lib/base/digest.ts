@@ -13,6 +13,13 @@ export function digestOf(bytes: Buffer, algorithm = 'sha256'): string {
   return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`;
 }
 
+/** The digest of content that comes in chunks. */
+export async function digestOfChunks(chunks: AsyncIterable<Buffer>, algorithm = 'sha256'): Promise<string> {
+  const hash = createHash(algorithm);
+  for await (const chunk of chunks) hash.update(chunk);
+  return `${algorithm}:${hash.digest('hex')}`;
+}
+
 /** Whether content has a digest, which is one of a known algorithm. */
 export function hasDigest(bytes: Buffer, digest: string): boolean {
   return digestOf(bytes, algorithmOf(digest)) === digest;

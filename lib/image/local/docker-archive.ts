@@ -4,10 +4,9 @@
  * time. Layers are usually plain tar archives, whose digest is the diffID in the config; some tools compress them.
  * Source: moby's image/spec, "Combined Image JSON + Filesystem Changeset Format".
  */
-import { createHash } from 'node:crypto';
 import type { BlobSink } from '../../base/blob-sink.js';
 import { arrayOf, asJson, asObject, asString, optional } from '../../base/check.js';
-import { digestOf } from '../../base/digest.js';
+import { digestOf, digestOfChunks } from '../../base/digest.js';
 import { asImageConfig, checkDiffIDs, type Descriptor, documentLimit, ociManifestType } from '../../base/oci.js';
 import type { RawManifest } from '../../base/source.js';
 import { compressionOf } from '../../compress/magic.js';
@@ -118,9 +117,7 @@ export class DockerArchive implements LocalSource {
     const known = this.described.get(path);
     if (known) return known;
     const file = this.file(path);
-    const hash = createHash('sha256');
-    for await (const chunk of file.chunks()) hash.update(chunk);
-    const descriptor = { mediaType, digest: `sha256:${hash.digest('hex')}`, size: file.size };
+    const descriptor = { mediaType, digest: await digestOfChunks(file.chunks()), size: file.size };
     this.described.set(path, descriptor);
     return descriptor;
   }

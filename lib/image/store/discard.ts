@@ -1,7 +1,6 @@
 /** Removes a bad layer from the store. A file of its own, so that md-unpack loads the store only when it needs it. */
-import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { algorithmOf } from '../../base/digest.js';
+import { algorithmOf, digestOfChunks } from '../../base/digest.js';
 import { failureOf } from '../../base/failure.js';
 import { storeHome } from './home.js';
 
@@ -26,11 +25,9 @@ export async function discardFromStore({ digest, path }: BadLayer): Promise<stri
 }
 
 async function digestOfFile(path: string, algorithm: string): Promise<string> {
-  const hash = createHash(algorithm);
   try {
-    for await (const chunk of createReadStream(path)) hash.update(chunk);
+    return await digestOfChunks(createReadStream(path), algorithm);
   } catch (error) {
     throw failureOf(error, path);
   }
-  return `${algorithm}:${hash.digest('hex')}`;
 }
