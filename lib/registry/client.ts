@@ -101,15 +101,13 @@ export class RegistryClient implements Endpoint {
     return this.trying(`authorization for ${this.name}`, async () => {
       const url = new URL('/v2/', this.target.origin);
       const response = await exchangeFollowing(this.http, { method: 'GET', url, headers: {} });
+      const challenges = this.challengesOf(response);
       // A host that the registry redirects to will say what it wants when it is asked for something. So will a registry
       // behind a proxy that lets only repositories through: docker goes on then, and containerd never asks here.
-      if ([200, 403, 404].includes(response.status) || this.isStranger(response)) {
-        await response.drop();
-        return null;
-      }
-      const challenges = this.challengesOf(response);
-      if (challenges.length === 0) throw await responseFailure(response);
+      if (challenges.length === 0 && ![200, 401, 403, 404].includes(response.status))
+        throw await responseFailure(response);
       await response.drop();
+      if (challenges.length === 0) return null;
       const isPassword = wantsPassword(challenges);
       const login = isPassword ? await this.credentials() : undefined;
       // Some registries want a password here from everybody, and still give public images without one, as podman knows.

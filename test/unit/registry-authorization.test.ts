@@ -8,8 +8,8 @@ test('an open registry needs no authorization', async (t) => {
   assert.equal(await clientFor(t, await serve(t)).login(), null);
 });
 
-for (const status of [403, 404]) {
-  test(`a registry that answers ${status} in place of a challenge says so when it is asked for something`, async (t) => {
+for (const status of [401, 403, 404]) {
+  test(`a registry that answers ${status} without a challenge says so when it is asked for something`, async (t) => {
     const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
     registry.faults.add({ on: /GET \/v2\/$/, status, body: '<html><title>Not here</title></html>' });
     const credentials = async () => passwordLogin('me', 'secret');

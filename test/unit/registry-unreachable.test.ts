@@ -97,6 +97,11 @@ for (const [what, bytes, why] of [
     'HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n5\r\n12345\r\n0\r\n\r\n',
     /malformed HTTP: its headers cannot be parsed; is Content-Length there twice, or together with chunks\?$/,
   ],
+  [
+    'a wish to go on',
+    'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n',
+    /malformed HTTP: it begins with 100 Continue, which was not asked for$/,
+  ],
 ] as const) {
   test(`what answers with ${what} is told so`, async (t) => {
     const { createServer: createTcpServer } = await import('node:net');

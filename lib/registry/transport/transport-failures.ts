@@ -68,6 +68,10 @@ export function transportFailure(error: Error, url: URL, progress: Progress = {}
     const hint = 'is Content-Length there twice, or together with chunks?';
     return malformed(url, 'its headers cannot be parsed', { cause, hint });
   }
+  // undici does not take 100 from a server that was not asked to go on, though RFC 9110, 15.2, would have it ignored.
+  if (code === 'UND_ERR_SOCKET' && error.message === 'bad response') {
+    return malformed(url, 'it begins with 100 Continue, which was not asked for', { cause });
+  }
   if (error.name === 'HTTPParserError') return parserFailure(error, url);
   if (isTls(code)) return tlsFailure(error, code, what);
   const why = undiciTexts[code] ?? resolverTexts[code] ?? (errnoName(error) ? errnoText(code) : error.message);
