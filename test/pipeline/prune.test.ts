@@ -448,6 +448,20 @@ test('a tree that a container runs in stays until that has ended', { skip: needs
   assert.deepEqual(told(await it.prune()), [`tree ${tree}`]);
 });
 
+test('a full disk is pruned: there is no room for a new index before something has gone', {
+  skip: needsRoot || needs('unshare'),
+}, async (t) => {
+  const it = await site(t);
+  const name = await it.put('a', imageOf('a\n'));
+  await it.pull(name);
+  const script = `mount -t tmpfs -o size=1m none "$1" && cp -r "$MD_HOME" "$1/home" && cat /dev/zero >"$1/zero" 2>/dev/null
+    MD_HOME="$1/home" && export MD_HOME && md-prune "$2" >/dev/null && cd "$1/home" && find . -type f`;
+  const argv = ['unshare', '-m', 'sh', '-c', script, 'sh', scratch(t), name];
+  const { status, stdout, stderr } = await run(argv, { env: { MD_HOME: it.home } });
+  assert.equal(status, 0, stderr);
+  assert.deepEqual(stdout.trim().split('\n').sort(), ['./lock', './oci/index.json', './oci/oci-layout']);
+});
+
 test('a tree in which something is mounted stays whole', { skip: needsRoot || needs('unshare') }, async (t) => {
   const it = await site(t);
   const tree = (await it.pull(await it.put('library/demo', imageOf('demo\n')))).stdout.trim();

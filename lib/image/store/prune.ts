@@ -1,7 +1,7 @@
 /** Finds and removes what no image in the store needs. Trees are only found here: lib/unpack removes them. */
 import * as fs from 'node:fs';
 import { join } from 'node:path';
-import { Failure, failingAs } from '../../base/failure.js';
+import { Failure, failingAs, hasErrno } from '../../base/failure.js';
 import type { IndexEntry } from '../../base/oci.js';
 import { Status } from '../../base/status.js';
 import { storeHint } from './home.js';
@@ -60,10 +60,28 @@ export function notThere(image: string): Failure {
 /** Removes the names first, then what they lead to, except the trees. */
 export async function prune(store: Store, { images, links, blobs, partials }: Prunable, all: boolean): Promise<void> {
   for (const link of links) unnameRootfs(link, store.home);
+  remove(partials);
   const going = new Set(images);
-  await store.forget((entry) => all || going.has(imageOf(entry) ?? ''));
-  for (const path of [...blobs.map((blob) => blob.path), ...partials])
-    failingAs(path, () => fs.rmSync(path, { recursive: true, force: true }));
+  const forget = () => store.forget((entry) => all || going.has(imageOf(entry) ?? ''));
+  const paths = blobs.map(({ path }) => path);
+  try {
+    await forget();
+  } catch (error) {
+    if (!isFull(error) || paths.length === 0) throw error;
+    // On a full disk there is room for the new index only when they have gone.
+    remove(paths);
+    await forget();
+  }
+  remove(paths);
+}
+
+function remove(paths: string[]): void {
+  for (const path of paths) failingAs(path, () => fs.rmSync(path, { recursive: true, force: true }));
+}
+
+/** Whether a write failed for want of space. */
+function isFull(error: unknown): boolean {
+  return error instanceof Failure && hasErrno(error.cause, 'ENOSPC', 'EDQUOT');
 }
 
 function unneededBlobs(store: Store, staying: readonly IndexEntry[]): Prunable['blobs'] {
