@@ -16,6 +16,7 @@ import {
 import { basename, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
+import { digestOf } from '../support/content.js';
 import {
   type BuiltImage,
   type BuiltIndex,
@@ -564,6 +565,16 @@ test('md-run unpacks an image of a layout once, and again when it is another one
   // An index stands for an image of each platform: only md-manifest knows which.
   layout(path, [one, demo('other', 's390x')], [entry(one, 'a'), entry(demo('other', 's390x'), 'a')]);
   assert.equal((await runIt()).stdout, first.stdout);
+  // image-spec, descriptor.md, "Registered algorithms".
+  const digest = digestOf(two.bytes, 'sha512');
+  layout(path, [two], [{ ...entry(two), digest }]);
+  mkdirSync(join(path, 'blobs/sha512'));
+  writeFileSync(blobPath(path, digest), two.bytes);
+  for (const stderr of ['pulled\n', ''])
+    assert.deepEqual(
+      { ...(await runIt()) },
+      { ...first, stderr, stdout: `${env.MD_HOME}/rootfs/${digest.replace(':', '-')}\n` },
+    );
   const missing = await runIt('oci:/nowhere');
   assert.equal(missing.status, 125);
   assert.equal(missing.stderr, 'md-token: /nowhere: it is not there\n');
