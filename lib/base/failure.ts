@@ -35,7 +35,7 @@ export class Failure extends Error {
 }
 
 /** Limits the length: a hostile document may have names of megabytes, or an index with countless platforms to list. */
-function shorten(message: string): string {
+export function shorten(message: string): string {
   return message.length > messageLimit ? `${message.slice(0, messageLimit)}...` : message;
 }
 

@@ -1,5 +1,5 @@
 import { writeSync } from 'node:fs';
-import { oneLine } from './failure.js';
+import { oneLine, shorten } from './failure.js';
 import { withRoom } from './terminal.js';
 
 let command = 'md';
@@ -27,7 +27,7 @@ export function trace(line: string): void {
 
 /** What the user should know, though the work goes on. */
 export function warn(line: string): void {
-  warnLine(`${command}: ${line}`);
+  warnLine(shorten(`${command}: ${line}`));
 }
 
 /** One line on stderr, with control characters made visible. */

@@ -22,6 +22,13 @@ test('a name of megabytes does not make a line of megabytes', () => {
   assert.match(new Failure(65, 'x'.repeat(1 << 20), 'is wrong').message, /^x{10000}\.\.\.$/);
 });
 
+test('nor does a warning of it', () => {
+  const trace = JSON.stringify(new URL('../../lib/base/trace.js', import.meta.url));
+  const script = `import { warn } from ${trace}; warn('x'.repeat(1 << 20));`;
+  const { stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', script], { encoding: 'utf8' });
+  assert.match(stderr, /^md: x{9996}\.\.\.\n$/);
+});
+
 test('a system error becomes the status that fits it', () => {
   const of = (code: string) => failureOf(Object.assign(new Error('m'), { code }), 'writing blob');
   assert.equal(of('ENOSPC').status, 74);
