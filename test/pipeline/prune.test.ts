@@ -448,13 +448,14 @@ test('a tree that a container runs in stays until that has ended', { skip: needs
   assert.deepEqual(told(await it.prune()), [`tree ${tree}`]);
 });
 
-test('a full disk is pruned: there is no room for a new index before something has gone', {
+test('a full disk is pruned: there is no room for a mark or a new index before something has gone', {
   skip: needsRoot || needs('unshare'),
 }, async (t) => {
   const it = await site(t);
   const name = await it.put('a', imageOf('a\n'));
   await it.pull(name);
-  const script = `mount -t tmpfs -o size=1m none "$1" && cp -r "$MD_HOME" "$1/home" && cat /dev/zero >"$1/zero" 2>/dev/null
+  const script = `mount -t tmpfs -o size=1m,nr_inodes=200 none "$1" && cp -r "$MD_HOME" "$1/home"
+    cat /dev/zero >"$1/zero" 2>/dev/null; touch $(seq -f "$1/%g" 200) 2>/dev/null
     MD_HOME="$1/home" && export MD_HOME && md-prune "$2" >/dev/null && cd "$1/home" && find . -type f`;
   const argv = ['unshare', '-m', 'sh', '-c', script, 'sh', scratch(t), name];
   const { status, stdout, stderr } = await run(argv, { env: { MD_HOME: it.home } });

@@ -13,7 +13,7 @@ import { Failure, failureOf, hasErrno } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
 import { storeHome } from './home.js';
-import { isAbandoned, ownPath } from './own-files.js';
+import { isAbandoned, noSpace, ownPath } from './own-files.js';
 
 const pollMs = 50;
 /** Most prunes take fewer milliseconds. After that there is a message, since somebody may wonder. */
@@ -39,7 +39,9 @@ export async function beginPulling(home: string = storeHome()): Promise<() => vo
  */
 export function beginPruning(home: string): () => void {
   const directory = join(home, 'partial');
-  const end = leaveMark(directory, 'pruning');
+  // On a full disk of btrfs or XFS there may be no room even for that. It is better to go on: there is none for the mark
+  // of a pull, either, and one that begins when something has gone will at worst miss a layer and have to be repeated.
+  const end = leaveMark(directory, 'pruning', noSpace);
   if (!whoIsAtWork(directory, 'pulling') && !whoIsAtWork(directory, 'pruning')) return end;
   end();
   throw new Failure(Status.tryLater, home, 'an image is being pulled into it, or it is being pruned', {
@@ -47,13 +49,14 @@ export function beginPruning(home: string): () => void {
   });
 }
 
-function leaveMark(directory: string, kind: string): () => void {
+/** Goes on without a mark after one of the errors `bearable`, by errno names. */
+function leaveMark(directory: string, kind: string, bearable: readonly string[] = []): () => void {
   const path = ownPath(directory, kind);
   try {
     fs.writeFileSync(path, '', { mode: 0o600 });
   } catch (error) {
     // A store that is not there, or is read-only, cannot be pruned.
-    if (isOutOfReach(error)) return () => {};
+    if (isOutOfReach(error) || hasErrno(error, ...bearable)) return () => {};
     throw failureOf(error, path);
   }
   return () => fs.rmSync(path, { force: true });

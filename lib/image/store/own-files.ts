@@ -11,6 +11,9 @@ import { type Life, lifeOf, markForm, ownMark } from '../../sys/procfs/process-m
  */
 const silenceMs = 60 * 60 * 1000;
 
+/** Errors of a write for want of space, by errno names. */
+export const noSpace = ['ENOSPC', 'EDQUOT'];
+
 /** The path of this process's own file for `name`, which may be a digest. */
 export function ownPath(directory: string, name: string): string {
   return join(directory, `${name.replace(':', '-')}.${ownMark()}`);

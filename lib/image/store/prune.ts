@@ -6,7 +6,7 @@ import type { IndexEntry } from '../../base/oci.js';
 import { Status } from '../../base/status.js';
 import { storeHint } from './home.js';
 import { imageOf } from './index-json.js';
-import { isAbandoned } from './own-files.js';
+import { isAbandoned, noSpace } from './own-files.js';
 import { isIndexOf, reachable } from './reachable.js';
 import { rootfsNames, rootfsTrees, unnameRootfs } from './rootfs.js';
 import type { Store } from './store.js';
@@ -71,6 +71,7 @@ export async function prune(store: Store, { images, links, blobs, partials }: Pr
     // On a full disk there is room for the new index only when they have gone.
     remove(paths);
     await forget();
+    return;
   }
   remove(paths);
 }
@@ -81,7 +82,7 @@ function remove(paths: string[]): void {
 
 /** Whether a write failed for want of space. */
 function isFull(error: unknown): boolean {
-  return error instanceof Failure && hasErrno(error.cause, 'ENOSPC', 'EDQUOT');
+  return error instanceof Failure && hasErrno(error.cause, ...noSpace);
 }
 
 function unneededBlobs(store: Store, staying: readonly IndexEntry[]): Prunable['blobs'] {
