@@ -39,7 +39,7 @@ export async function beginPulling(home: string = storeHome()): Promise<() => vo
  */
 export function beginPruning(home: string): () => void {
   const directory = join(home, 'partial');
-  // On a full disk of btrfs or XFS there may be no room even for that. It is better to go on: there is none for the mark
+  // A full disk of btrfs or XFS may have no room for a mark. It is better to go on without: there is none for the mark
   // of a pull, either, and one that begins when something has gone will at worst miss a layer and have to be repeated.
   const end = leaveMark(directory, 'pruning', noSpace);
   if (!whoIsAtWork(directory, 'pulling') && !whoIsAtWork(directory, 'pruning')) return end;
