@@ -8,7 +8,7 @@ import { beginPulling } from '../lib/image/store/busy.js';
 import { storeMeaning } from '../lib/image/store/home.js';
 import { Store } from '../lib/image/store/store.js';
 import { main } from '../lib/pipe/command.js';
-import { asManifestDocument } from '../lib/pipe/document.js';
+import { asManifestDocument, withoutSecrets } from '../lib/pipe/document.js';
 import { nextStageBegun, writeDocument } from '../lib/pipe/output.js';
 import { makeProgress, progressMode } from '../lib/pipe/progress.js';
 import { LayerFetch } from '../lib/pull/fetch-layers.js';
@@ -73,8 +73,7 @@ main(
         return layers;
       };
       const document = piped?.document ?? (await resolveOpened(opened, wanted, store, begin));
-      const { authorization: _, login: __, ...open } = document;
-      writeDocument(open);
+      writeDocument(withoutSecrets(document));
       await begin(document.manifest).end(document.config, (layer) => writeDocument({ layer }));
       if (await keepDocuments(opened.source, store, document)) await store.tag(document);
       // From then on md-unpack itself keeps md-prune away from the layers.

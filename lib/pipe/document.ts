@@ -97,6 +97,12 @@ export function asManifestDocument(value: unknown): ManifestDocument {
   return { ...it, manifest, config } as ManifestDocument;
 }
 
+/** The document without its secrets, for the stages and files that have no need of them. */
+export function withoutSecrets(document: ManifestDocument) {
+  const { authorization, login, ...open } = document;
+  return open;
+}
+
 /** A document that was read from the file at `path`. */
 export function asRootfsDocument(value: unknown, path: string): RootfsDocument {
   const it = asObject(value, path);

@@ -1,7 +1,7 @@
 /** Unpacking an image: its layers, in order, into one tree. */
 
 import { Failure } from '../base/failure.js';
-import type { Layer, ManifestDocument, RootfsDocument } from '../pipe/document.js';
+import { type Layer, type ManifestDocument, type RootfsDocument, withoutSecrets } from '../pipe/document.js';
 import { lackingHint } from '../sys/refusals/confinement.js';
 import { close } from '../sys/syscalls/calls.js';
 import { type LayerFile, ofImage } from './layers/announced.js';
@@ -215,6 +215,6 @@ function repeatable<L>(layers: AsyncIterable<L>): AsyncIterable<L> {
  * identifies.
  */
 export function rootfsDocument(document: ManifestDocument, rootfs: string): RootfsDocument {
-  const { authorization, manifest, ...rest } = document;
+  const { manifest, ...rest } = withoutSecrets(document);
   return { ...rest, rootfs };
 }

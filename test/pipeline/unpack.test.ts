@@ -19,16 +19,18 @@ test('md-unpack puts the tree at DIR and its document on stdout and beside it', 
   assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
 });
 
-test('the document keeps unknown fields, and loses the authorization and the manifest', async (t) => {
+test('the document keeps unknown fields, and loses all secrets and the manifest', async (t) => {
   const { rootfs, stdin } = prepare(t, twoLayers);
   const [first = '', ...rest] = stdin.split('\n');
-  const changed = JSON.stringify({ ...JSON.parse(first), authorization: 'Bearer s3cret', note: 'of my own' });
+  // As md-manifest writes it, with layers from elsewhere than md-fetch-layer.
+  const secrets = { authorization: 'Bearer s3cret', login: { username: 'me', password: 's3cret' } };
+  const changed = JSON.stringify({ ...JSON.parse(first), ...secrets, note: 'of my own' });
   // That of a layer has the name of something of this program's own.
   const layers = rest.join('\n').replaceAll('{"layer":{', '{"layer":{"blobDigest":5,');
   const result = await md('md-unpack', [rootfs], { stdin: `${changed}\n${layers}` });
   assert.equal(result.status, 0, result.stderr);
   assert.equal(jsonLines(result.stdout)[0]?.note, 'of my own');
-  assert.doesNotMatch(result.stdout + readFileSync(`${rootfs}.json`, 'utf8'), /s3cret|authorization|"manifest"/);
+  assert.doesNotMatch(result.stdout + readFileSync(`${rootfs}.json`, 'utf8'), /s3cret|authorization|login|"manifest"/);
 });
 
 test('an upstream that was killed after some of the layers leaves no tree', async (t) => {
