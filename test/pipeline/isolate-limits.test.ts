@@ -27,17 +27,32 @@ test('a signal that comes while the cgroup is made leaves none behind', {
   assert.deepEqual([status, left], [143, []]);
 });
 
+const told = 'md-isolate: --memory: the limit was reached, and the kernel killed a process\n';
+
 for (const flags of [[], ['--init'], ['--overlay']]) {
-  test(`--memory: a command that takes more ends with 137 ${flags.join(' ')}`, {
+  test(`--memory: a command that takes more ends with 137, and is told why ${flags.join(' ')}`, {
     skip: skip || needsControllers('memory'),
   }, async (t) => {
     const root = makeRoot(t);
     const hungry = ['tail', '-c', '150000000', '/dev/zero'];
-    const { status, stdout } = await md('md-isolate', ['--memory', '32m', ...flags, root, ...hungry]);
+    const { status, stdout, stderr } = await md('md-isolate', ['--memory', '32m', ...flags, root, ...hungry]);
     assert.equal(status, 137);
     assert.equal(stdout, '');
+    assert.equal(stderr, told);
   });
 }
+
+test('--memory: a command that goes on without the process that took more keeps its status', {
+  skip: skip || needsControllers('memory'),
+}, async (t) => {
+  const root = makeRoot(t);
+  // The shell takes much less than what it starts, so the kernel does not choose it.
+  const { status, stderr } = await inside(root, 'tail -c 150000000 /dev/zero; exit 3', ['--memory', '32m']);
+  assert.equal(status, 3);
+  assert.ok(stderr.endsWith(told), stderr);
+  const { stderr: none } = await inside(root, 'exit 137', ['--memory', '32m']);
+  assert.equal(none, '');
+});
 
 test('--memory: files in /dev/shm and in the layer of --overlay count as well', {
   skip: skip || needsControllers('memory'),

@@ -20,6 +20,8 @@ import { type CgroupWrite, cgroupWrites } from './writes.js';
 export interface Cgroup {
   /** Moves a process into it. The process must not have started others yet. */
   add(pid: number): void;
+  /** Whether the kernel has killed a process in it, since the limit on memory was reached. */
+  ranOutOfMemory(): boolean;
   /** Removes it. Waits up to a second for processes that are about to end. */
   remove(): void;
 }
@@ -48,6 +50,7 @@ export function probeCgroups(): CgroupHost {
 export function cgroupOf(writes: readonly CgroupWrite[], host: CgroupHost): Cgroup {
   const directories: string[] = [];
   const leave: (() => void)[] = [];
+  let memory: string | undefined;
   const remove = () => {
     for (const directory of directories.splice(0))
       telling(`removing the cgroup ${directory}`, () => removeCgroup(directory));
@@ -60,6 +63,7 @@ export function cgroupOf(writes: readonly CgroupWrite[], host: CgroupHost): Cgro
       attempt(mine[0]!, `looking into ${parent.directory}`, () => sweep(parent.directory));
       directories.push(makeCgroup(parent.directory, hierarchy, mine));
       for (const write of mine) writeLimit(directories.at(-1)!, write);
+      if (mine.some(({ controller }) => controller === 'memory')) memory = directories.at(-1);
     }
   } catch (error) {
     remove();
@@ -71,8 +75,21 @@ export function cgroupOf(writes: readonly CgroupWrite[], host: CgroupHost): Cgro
         attempt(writes[0]!, `moving process ${pid} to ${directory}`, () => put(directory, 'cgroup.procs', String(pid)));
       }
     },
+    ranOutOfMemory: () => memory !== undefined && hasKilled(memory),
     remove,
   };
+}
+
+/** Sources: cgroup-v2.rst, "memory.events"; cgroup-v1/memory.rst, "memory.oom_control". */
+function hasKilled(directory: string): boolean {
+  let counts = '';
+  // ENOENT: the file is that of the other version. Both: others have removed the cgroup.
+  for (const file of ['memory.events', 'memory.oom_control']) {
+    ignoring(['ENOENT', 'ENODEV'], () => {
+      counts = read(directory, file);
+    });
+  }
+  return /^oom_kill [1-9]/m.test(counts);
 }
 
 /**

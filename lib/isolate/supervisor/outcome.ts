@@ -10,10 +10,12 @@ import { execFailure, stepFailure } from './explain.js';
 
 /** The status of the command, given that of the first process. Throws `Failure` when there was no command. */
 export function outcomeOf(running: Running, status: number): number {
-  const { circumstances, plan, program } = running;
+  const { cgroup, circumstances, plan, program } = running;
   if (circumstances.report) showRefused(circumstances.report.end());
   throwIfFailed(running);
   throwIfKilled(running, status);
+  // SIGKILL leaves no other sign of its reason.
+  if (cgroup?.ranOutOfMemory()) warn('--memory: the limit was reached, and the kernel killed a process');
   const signal = program.result(plan.calledOff) ?? 0;
   if (signal > 0) return 128 + signal;
   return plan.init && status === 0 ? exitStatus(program.memory(plan.init.status).readInt32LE()) : status;
