@@ -4,6 +4,7 @@
  */
 
 import { type BlobSink, fill } from '../base/blob-sink.js';
+import { isDigest } from '../base/check.js';
 import { monotonic } from '../base/clock.js';
 import { documentLimit, indexTypes, manifestTypes } from '../base/oci.js';
 import type { BlobRequest, RawManifest } from '../base/source.js';
@@ -118,7 +119,7 @@ export class RegistryClient implements Endpoint {
   }
 
   async manifest(reference: string): Promise<RawManifest> {
-    return this.trying(`manifest ${reference} of ${this.name}`, async () => {
+    return this.trying(`manifest of ${this.name}${isDigest(reference) ? '@' : ':'}${reference}`, async () => {
       const response = await this.get(`manifests/${reference}`, { accept: acceptedManifests });
       if (response.status !== 200) throw await responseFailure(response);
       this.warnOfQuota(response);

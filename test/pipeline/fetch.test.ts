@@ -179,7 +179,7 @@ test('--username and --password-stdin log in, and the password goes no further t
   assert.equal(denied.status, 77);
   assert.match(
     denied.stderr,
-    /^md-manifest: manifest latest of .*: denied: HTTP 401 .*docker login or pass --username\n$/,
+    /^md-manifest: manifest of \S+:latest: .*: denied: HTTP 401 .*docker login or pass --username\n$/,
   );
   const login = `printf 'pass word\\r\\n' | md-token --username me --password-stdin "$1"`;
   const document = (await run(login)).stdout;
@@ -287,7 +287,11 @@ for (const [what, args, why] of [
   ['an unknown flag', ['--nope', 'a'], /--nope: unknown flag/],
   ['a flag that is only what objects have', ['--constructor', 'a'], /--constructor: unknown flag(?!.*native code)/],
   ['a password without a user', ['--password-stdin', 'a'], /needs --username/],
-  ['a user without a password', ['--username', 'me', 'a'], /needs --password-stdin/],
+  [
+    'a user without a password',
+    ['--username', 'me', 'a'],
+    /needs --password-stdin; which reads the password from stdin/,
+  ],
   ['a host that is none', ['--plain-http', 'http://x/', 'a'], /--plain-http: expected HOST or HOST:PORT, got "http/],
   ['a pattern for hosts', ['--insecure', '*.x', 'a'], /--insecure: expected HOST or HOST:PORT, got "\*.x"/],
   ['no file of authorities', ['--ca-file=', 'a'], /--ca-file: its value is empty$/m],
@@ -360,7 +364,7 @@ test('a failure goes down the pipe as one line and one status', async (t) => {
   const { run } = await world(t);
   const result = await run('md-token "$1:nope" | md-manifest | md-fetch-layer');
   assert.equal(result.status, 69);
-  assert.match(result.stderr, /^md-manifest: manifest nope of .*not found: HTTP 404.*\n$/);
+  assert.match(result.stderr, /^md-manifest: manifest of \S+:nope: .*not found: HTTP 404.*\n$/);
   assert.equal(errorOf(result).command, 'md-manifest');
   assert.equal(errorOf(result).code, 69);
 });

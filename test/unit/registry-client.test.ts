@@ -58,7 +58,7 @@ test("a missing manifest is told in the registry's words", async (t) => {
   await refused(
     clientFor(t, registry).manifest('nope'),
     69,
-    /manifest nope of 127.0.0.1:[0-9]+\/library\/demo: .*not found: HTTP 404 \(MANIFEST_UNKNOWN: manifest unknown\); check the name, and the tag, which is latest unless given$/,
+    /manifest of 127.0.0.1:[0-9]+\/library\/demo:nope: .*not found: HTTP 404 \(MANIFEST_UNKNOWN: manifest unknown\); check the name, and the tag, which is latest unless given$/,
   );
   const body = JSON.stringify({ errors: [{ code: 'GONE', message: 'x'.repeat(1000) }] });
   registry.faults.add({ on: /manifests/, status: 410, body });

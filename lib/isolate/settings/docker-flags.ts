@@ -2,7 +2,8 @@
  * Hints for flags that `docker run`, `podman run` or `md-pull` has and `md-isolate` does not have: what to do instead.
  */
 
-const daemon = 'there is no daemon that could do this';
+const health = 'leave it out: nobody checks the health of the command';
+const log = 'leave it out: stdout and stderr are those of the caller, and the shell has > and | for them';
 const kept = 'leave it out: a container has no name or label; --layer LAYER keeps what it wrote';
 const foreground = 'it runs in the foreground; the shell has & for the background';
 const ports =
@@ -55,12 +56,12 @@ const instead: Record<string, string> = {
   gidmap: '--userns range maps all of /etc/subgid',
   gpus: '--device /dev/NODE gives a device of the host, -v its libraries',
   'header-timeout': pulling,
-  'health-cmd': daemon,
-  'health-interval': daemon,
-  'health-retries': daemon,
-  'health-start-interval': daemon,
-  'health-start-period': daemon,
-  'health-timeout': daemon,
+  'health-cmd': health,
+  'health-interval': health,
+  'health-retries': health,
+  'health-start-interval': health,
+  'health-start-period': health,
+  'health-timeout': health,
   'idle-timeout': pulling,
   'image-volume': 'a VOLUME of the image is a directory like others; -v or --tmpfs for one that is not',
   insecure: pulling,
@@ -75,8 +76,8 @@ const instead: Record<string, string> = {
   'label-file': kept,
   link: networks,
   'link-local-ip': networks,
-  'log-driver': daemon,
-  'log-opt': daemon,
+  'log-driver': log,
+  'log-opt': log,
   'mac-address': networks,
   map: pulling,
   'memory-reservation': limits,
@@ -86,7 +87,7 @@ const instead: Record<string, string> = {
   mirror: pulling,
   name: kept,
   'network-alias': networks,
-  'no-healthcheck': daemon,
+  'no-healthcheck': health,
   offline: pulling,
   'oom-kill-disable': limits,
   'oom-score-adj': 'it is passed on: choom -n N in front of the command sets it',
@@ -106,7 +107,7 @@ const instead: Record<string, string> = {
   quiet: 'leave it out: progress is shown on a terminal only',
   'read-only-tmpfs': '--tmpfs TARGET makes a directory that can be written to',
   replace: kept,
-  restart: daemon,
+  restart: 'there is no daemon that could: a unit of systemd with Restart= starts it again',
   retries: pulling,
   rmi: 'md-prune IMAGE removes an image',
   rootfs: 'md-isolate DIR runs a directory',

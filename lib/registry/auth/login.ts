@@ -21,7 +21,9 @@ export async function askedLogin(
   if (username === undefined && !fromStdin) return undefined;
   if (username === undefined) throw new Failure(Status.usage, '--password-stdin', 'it needs --username');
   if (!fromStdin) {
-    throw new Failure(Status.usage, '--username', 'it needs --password-stdin', { hint: 'with the password on stdin' });
+    throw new Failure(Status.usage, '--username', 'it needs --password-stdin', {
+      hint: 'which reads the password from stdin, for example < FILE',
+    });
   }
   if (username === '' || username.includes(':')) {
     throw new Failure(Status.usage, '--username', 'a user name is not empty and has no colon');
