@@ -6,6 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { Failure } from '../../lib/base/failure.js';
 import { type Cgroup, cgroupOf, createCgroup, probeCgroups } from '../../lib/isolate/cgroup/cgroup.js';
 import type { CgroupHost } from '../../lib/isolate/cgroup/hierarchies.js';
+import { cgroupWrites } from '../../lib/isolate/cgroup/writes.js';
 import type { Limits } from '../../lib/isolate/settings/limits.js';
 import { needsControllers } from '../support/controllers.js';
 import { makeRoot } from '../support/rootfs.js';
@@ -77,6 +78,21 @@ test('a process runs on the processors that it may use', { skip: needsController
   const cgroup = make(t, { cpus: '0' });
   const { stdout } = await runIn(cgroup, 'grep Cpus_allowed_list /proc/self/status');
   assert.equal(stdout, 'Cpus_allowed_list:\t0\n');
+});
+
+test('where a kernel accounts no swap, the limit on memory holds without one on swap', {
+  skip: needsControllers('pids'),
+}, () => {
+  for (const version of [1, 2] as const) {
+    const writes = cgroupWrites({ memory: 32 * 1024 ** 2 }, () => version);
+    assert.deepEqual(
+      writes.filter(({ optional }) => optional).map(({ file }) => file),
+      [version === 1 ? 'memory.memsw.limit_in_bytes' : 'memory.swap.max'],
+    );
+  }
+  const write = { controller: 'pids', flag: '--pids-limit', file: 'pids.none', value: '1' };
+  cgroupOf([{ ...write, optional: true }], probeCgroups()).remove();
+  assert.throws(() => cgroupOf([write], probeCgroups()), /--pids-limit: writing 1 to .*\(ENOENT\)/);
 });
 
 test('the cgroups are gone after the end', { skip: needsControllers('memory', 'pids') }, async () => {

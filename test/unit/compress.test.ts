@@ -363,6 +363,17 @@ test('a layer that is not there or no file is a failure of the disk or of the do
   await assert.rejects(LayerBytes.open(directory), { status: 65 });
 });
 
+test('the compressed file is hashed when that is asked for, whatever its size', async (t) => {
+  const path = join(scratch(t), 'layer');
+  const blob = gzipSync(noise);
+  writeFileSync(path, blob);
+  const blobHash = createHash('sha256');
+  const bytes = await LayerBytes.open(path, { decompressor: thread, blobHash });
+  while (await bytes.next());
+  await bytes.close();
+  assert.equal(`sha256:${blobHash.digest('hex')}`, digestOf(blob));
+});
+
 test('a thread that cannot be started or dies fails the layers that it had', async (t) => {
   const path = join(scratch(t), 'layer');
   writeFileSync(path, gzipSync(noise));

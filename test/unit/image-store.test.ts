@@ -3,6 +3,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import {
+  appendFileSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -252,6 +253,22 @@ test('nor is one that cannot be seen, in another PID namespace', async (t) => {
   await store.fetch(blob, source);
   assert.deepEqual(source.offsets, [0]);
   assert.deepEqual(partials(store), [part]);
+});
+
+test('one that cannot be seen is waited for as long as its part grows', async (t) => {
+  const patience = 800;
+  const store = new Store(join(scratch(t), 'md'), patience);
+  const part = join(store.home, 'partial', `${name}.1.1.1`);
+  writeFileSync(part, '');
+  const source = new FakeSource();
+  const fetched = store.fetch(blob, source);
+  for (let at = 0; at < 20; at++) {
+    await sleep(patience / 15);
+    appendFileSync(part, bytes.subarray(at * 5000, (at + 1) * 5000));
+  }
+  assert.deepEqual(source.offsets, []);
+  renameSync(part, store.path(blob.digest));
+  assert.equal((await fetched).found, true);
 });
 
 test('but when it has written nothing for an hour its part is taken over', async (t) => {

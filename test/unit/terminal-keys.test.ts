@@ -22,8 +22,8 @@ for (const wrong of ['ctrl-', 'ctrl-1', 'ctrl-P', 'ab', 'ctrl-p,,ctrl-q', '\x01'
 }
 
 /** What the container gets of pieces of typing, up to the detach keys. */
-function typed(pieces: string[]): { forward: string; detached: boolean; waiting: boolean } {
-  const keys = new DetachKeys(Buffer.from('\x10\x11'));
+function typed(pieces: string[], of = '\x10\x11'): { forward: string; detached: boolean; waiting: boolean } {
+  const keys = new DetachKeys(Buffer.from(of));
   let forward = '';
   let detached = false;
   for (const piece of pieces) {
@@ -37,6 +37,13 @@ function typed(pieces: string[]): { forward: string; detached: boolean; waiting:
 test('the keys detach, whole or in pieces, and the container does not see them', () => {
   assert.deepEqual(typed(['ls\r\x10\x11']), { forward: 'ls\r', detached: true, waiting: false });
   assert.deepEqual(typed(['ls\r\x10', '\x11']), { forward: 'ls\r', detached: true, waiting: false });
+  for (const pieces of [
+    ['aXY', 'Z'],
+    ['aX', 'YZ'],
+    ['aX', 'Y', 'Z'],
+  ]) {
+    assert.deepEqual(typed(pieces, 'XYZ'), { forward: 'a', detached: true, waiting: false });
+  }
 });
 
 test('the first of the keys alone is held back, and given out with what follows', () => {

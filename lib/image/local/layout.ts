@@ -64,7 +64,7 @@ export class Layout implements LocalSource {
   }
 
   private select(selector: string, isNamed: (name: string) => boolean): IndexEntry[] {
-    if (isDigest(selector)) return this.entries.filter(({ digest }) => digest === selector).slice(0, 1);
+    if (isDigest(selector)) return this.entries.filter(({ digest }) => digest === selector);
     const named = this.entries.filter((entry) => imageOf(entry) === selector || tagOf(entry) === selector);
     return named.length > 0 ? named : this.entries.filter((entry) => isNamed(imageOf(entry) ?? ''));
   }
