@@ -2,9 +2,10 @@
 import { Failure } from '../lib/base/failure.js';
 import { Status } from '../lib/base/status.js';
 import { warn } from '../lib/base/trace.js';
+import { isPlace } from '../lib/image/local/local-source.js';
 import { beginPruning } from '../lib/image/store/busy.js';
 import { isThere, storeHome, storeMeaning } from '../lib/image/store/home.js';
-import { imageNames, notThere, type Prunable, prunable, prune } from '../lib/image/store/prune.js';
+import { imageNames, namesHint, notThere, type Prunable, prunable, prune } from '../lib/image/store/prune.js';
 import { Store } from '../lib/image/store/store.js';
 import { main } from '../lib/pipe/command.js';
 import { writeDocument } from '../lib/pipe/output.js';
@@ -76,7 +77,11 @@ main(
 function nameOf(image: string, known: Set<string>): string {
   const reference = tryReference(image);
   const isAsGiven = known.has(image) && !(reference && known.has(formatReference(reference)));
-  return isAsGiven ? image : formatReference(parseReference(image));
+  if (isAsGiven) return image;
+  if (isPlace(image)) {
+    throw new Failure(Status.usage, JSON.stringify(image), 'it is no name', { hint: namesHint });
+  }
+  return formatReference(parseReference(image));
 }
 
 function tell({ images, blobs, partials }: Prunable): void {

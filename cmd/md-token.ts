@@ -28,7 +28,8 @@ main(
     notes: [
       'IMAGE is a name, or for an image on this machine oci:DIR[:NAME|@DIGEST],',
       'oci-archive:FILE[:NAME|@DIGEST] or docker-archive:FILE[:NAME:TAG|@DIGEST]. A compressed archive is',
-      'decompressed each time; after a pull the name of its image is enough.',
+      'decompressed each time; after a pull the name of its image is enough. Where that is no more than a',
+      'tag, it is localhost/DIR:TAG.',
       '',
       'Writes the document that md-manifest reads. Its fields "authorization" and "login" are secrets. The',
       'network flags go down the pipe with it: no later stage needs them again.',

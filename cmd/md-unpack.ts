@@ -62,7 +62,7 @@ main(
       ['md-token alpine | md-manifest | md-fetch-layer | md-unpack rootfs', 'pull an image into ./rootfs'],
       ['... | md-unpack --path', 'into the store, for md-run'],
       ['... | md-unpack --list | jq -r .path', 'what is in it'],
-      ['... | md-unpack --only etc/os-release part', 'one file of it'],
+      ['... | md-unpack --only usr/lib/os-release part', 'one file of it'],
       ['... | md-unpack --verify rootfs', 'what has changed since'],
       ['... | md-unpack --map rootfs', 'with its owners'],
       [`echo '{"layer":{"path":"a.tar.gz"}}' | md-unpack tree`, 'layers without an image'],

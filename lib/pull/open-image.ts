@@ -8,6 +8,7 @@ import { Failure } from '../base/failure.js';
 import type { Manifest } from '../base/oci.js';
 import type { Source } from '../base/source.js';
 import { Status } from '../base/status.js';
+import { isPlace } from '../image/local/local-source.js';
 import { type Choice, choosePlatform } from '../image/manifest/platform.js';
 import type { Store } from '../image/store/store.js';
 import type { ManifestDocument, TokenDocument } from '../pipe/document.js';
@@ -54,8 +55,7 @@ export interface Wanted extends Choice {
 export async function nameLocal(image: string, offline: boolean): Promise<TokenDocument | undefined> {
   const hint = sourceInstead(image);
   if (hint !== undefined) throw new Failure(Status.usage, JSON.stringify(image), 'it is not read here', { hint });
-  // `oci:1` could also be a tag of docker.io/library/oci. For that image, the full name can be written.
-  if (/^(?:oci|oci-archive|docker-archive):/.test(image)) return layoutImage(image);
+  if (isPlace(image)) return layoutImage(image);
   return offline ? storedImage(image) : undefined;
 }
 

@@ -131,7 +131,10 @@ test('an image that is named goes with its tree and the layers that no other has
   assert.deepEqual(it.list(), before);
   const { status, stderr } = await it.prune(name);
   assert.equal(status, 69);
-  assert.equal(stderr, `md-prune: ${name}: it is not in the store\n`);
+  const hint = 'md-prune --all --dry-run lists the names that are in the store';
+  assert.equal(stderr, `md-prune: ${name}: it is not in the store; ${hint}\n`);
+  const place = await it.prune('oci:layout:latest');
+  assert.deepEqual([place.status, place.stderr], [64, `md-prune: "oci:layout:latest": it is no name; ${hint}\n`]);
 });
 
 test('a name whose link the filesystem does not show, as sshfs, is not a fault of the program', {

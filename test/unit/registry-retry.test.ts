@@ -73,3 +73,9 @@ test('each wait is twice the one before, up to a limit, and a random part of it 
   await assert.rejects(retrying(slow, fail));
   assert.deepEqual(waits, [100, 200, 400, 500]);
 });
+
+test('a wait can be made shorter, and never longer', () => {
+  assert.equal(failure({ retryAfter: 2 }).waitingAtMost(30).retryAfter, 2);
+  assert.equal(failure({ retryAfter: 60 }).waitingAtMost(30).retryAfter, 30);
+  assert.equal(failure().waitingAtMost(30).retryAfter, undefined);
+});

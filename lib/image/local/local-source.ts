@@ -3,6 +3,12 @@ import { Failure } from '../../base/failure.js';
 import type { Source } from '../../base/source.js';
 import { Status } from '../../base/status.js';
 
+/** Whether IMAGE is a place on this machine, and no name. */
+export function isPlace(image: string): boolean {
+  // `oci:1` could also be a tag of docker.io/library/oci. For that image, the full name can be written.
+  return /^(?:oci|oci-archive|docker-archive):/.test(image);
+}
+
 /** An image as it was found. */
 export interface Found {
   /** The digest of its manifest or index, or the name that several entries have. */

@@ -53,8 +53,11 @@ export function imageNames(store: Store): Set<string> {
   return new Set([...store.entries().flatMap((entry) => imageOf(entry) ?? []), ...rootfsNames(store.home).keys()]);
 }
 
+/** Where a user sees what images are called. */
+export const namesHint = 'md-prune --all --dry-run lists the names that are in the store';
+
 export function notThere(image: string): Failure {
-  return new Failure(Status.unavailable, image, 'it is not in the store');
+  return new Failure(Status.unavailable, image, 'it is not in the store', { hint: namesHint });
 }
 
 /** Removes the names first, then what they lead to, except the trees. */

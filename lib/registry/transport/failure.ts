@@ -44,9 +44,9 @@ export class RegistryFailure extends Failure {
 
   /** The same failure, with at most so many seconds to wait before a retry. */
   waitingAtMost(seconds: number): RegistryFailure {
-    const { retryAfter } = this;
-    if (retryAfter === undefined || retryAfter <= seconds) return this;
-    return new RegistryFailure(this.status, this.what, this.why, { ...this.options, retryAfter: seconds, cause: this });
+    if (this.retryAfter === undefined) return this;
+    const retryAfter = Math.min(this.retryAfter, seconds);
+    return new RegistryFailure(this.status, this.what, this.why, { ...this.options, retryAfter, cause: this });
   }
 
   /**
