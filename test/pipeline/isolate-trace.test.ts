@@ -39,6 +39,17 @@ test('--dry-run prints every step with its reason and man page, and does nothing
     [...places].sort((a, b) => a - b),
   );
   assert.ok(!places.includes(-1));
+  // A number that stands for a name tells a reader nothing.
+  for (const call of [
+    'seccomp(SECCOMP_SET_MODE_FILTER, 0, ',
+    'rt_sigaction(SIGPIPE, ',
+    'socket(AF_INET, SOCK_DGRAM, 0)',
+  ]) {
+    assert.ok(
+      calls.some((it) => it.startsWith(call)),
+      call,
+    );
+  }
 });
 
 test('-x shows the calls of the child in order, each with its result, before the command speaks', {

@@ -218,6 +218,10 @@ test('what is not UTF-8 is refused elsewhere: a flag would name another file, a 
     ],
     [`md-isolate "$1/tmp/${byte}" true`, /^md-isolate: command line: ".*" is not UTF-8; only words of the/],
     [`A=${byte} md-isolate -e A "$1" true`, /^md-isolate: --env A: its value is not UTF-8\n$/],
+    [
+      `printf 'A=\\377\\n' >"$1/tmp/variables" && md-isolate --env-file "$1/tmp/variables" "$1" true`,
+      /^md-isolate: --env-file .*variables: it is not UTF-8\n$/,
+    ],
     // Another variable ends with what Node makes of this one.
     [`A=${byte} B='A=\ufffd' md-isolate -e A "$1" true`, /^md-isolate: --env A: its value is not UTF-8\n$/],
   ] as const) {

@@ -163,8 +163,8 @@ test('the flags of a seccomp profile go to the kernel', () => {
   const filter = { program: Buffer.alloc(8), flags: 6 };
   const report = { filter, listen() {}, answerUntil() {}, end: () => new Map() };
   const flags = 'SECCOMP_FILTER_FLAG_LOG|SECCOMP_FILTER_FLAG_SPEC_ALLOW';
-  before(calls({}, { filter }), `seccomp(1, ${flags}, `);
-  before(calls({}, { filter, report }), `seccomp(1, ${flags}|SECCOMP_FILTER_FLAG_NEW_LISTENER, `);
+  before(calls({}, { filter }), `seccomp(SECCOMP_SET_MODE_FILTER, ${flags}, `);
+  before(calls({}, { filter, report }), `seccomp(SECCOMP_SET_MODE_FILTER, ${flags}|SECCOMP_FILTER_FLAG_NEW_LISTENER, `);
 });
 
 test('a hard limit is raised while there is CAP_SYS_RESOURCE, which no user and no container has by default', () => {

@@ -61,7 +61,7 @@ export function restoreSteps(ignoredSignals: readonly number[], mask: number): P
       step(
         rt_sigaction,
         [signal, byDefault, null, 8],
-        `Signal ${signal} gets its default action back: Node or its caller ignores it, and execve(2) would keep that.`,
+        'This signal gets its default action back: Node or its caller ignores it, and execve(2) would keep that.',
         { man: 'sigaction(2)' },
       ),
     ),

@@ -3,7 +3,9 @@
  * asm/unistd_64.h for x64 and asm-generic/unistd.h for arm64. Calls return what the kernel returns and throw
  * `SyscallError`; `.try` returns a negative errno in its place.
  */
+import { constants } from 'node:os';
 import {
+  AF,
   AT,
   CLONE,
   CLOSE_RANGE,
@@ -31,6 +33,7 @@ import {
   SIG,
   SIGCHLD,
   SIOC,
+  SOCK,
   TC,
   TIO,
   W,
@@ -54,6 +57,7 @@ import { syscall } from './syscall.js';
 
 const oflags = flags(['O_', O]);
 const atFlags = flags(['AT_', AT]);
+const signal = choice('', constants.signals);
 
 // Files and directories
 export const read = syscall('read', { x64: 0, arm64: 63 }, fd, memory, int);
@@ -187,7 +191,7 @@ export const clone = syscall(
 );
 export const unshare = syscall('unshare', { x64: 272, arm64: 97 }, cloneFlags);
 export const wait4 = syscall('wait4', { x64: 61, arm64: 260 }, int, memory, flags(['W', W]), memory);
-export const kill = syscall('kill', { x64: 62, arm64: 129 }, int, int);
+export const kill = syscall('kill', { x64: 62, arm64: 129 }, int, signal);
 export const pidfd_open = syscall('pidfd_open', { x64: 434, arm64: 434 }, int, int);
 export const pidfd_getfd = syscall('pidfd_getfd', { x64: 438, arm64: 438 }, fd, int, int);
 export const exit_group = syscall('exit_group', { x64: 231, arm64: 94 }, int);
@@ -198,7 +202,13 @@ export const execveat = syscall('execveat', { x64: 322, arm64: 281 }, fd, path, 
 export const memfd_create = syscall('memfd_create', { x64: 319, arm64: 279 }, path, flags(['MFD_', MFD]));
 export const prctl = syscall('prctl', { x64: 157, arm64: 167 }, choice('PR_', PR), long, long, long, long);
 export const capset = syscall('capset', { x64: 126, arm64: 91 }, memory, memory);
-export const seccomp = syscall('seccomp', { x64: 317, arm64: 277 }, int, flags(['SECCOMP_', SECCOMP]), memory);
+export const seccomp = syscall(
+  'seccomp',
+  { x64: 317, arm64: 277 },
+  choice('SECCOMP_', SECCOMP),
+  flags(['SECCOMP_', SECCOMP]),
+  memory,
+);
 export const setresuid = syscall('setresuid', { x64: 117, arm64: 147 }, long, long, long);
 export const setresgid = syscall('setresgid', { x64: 119, arm64: 149 }, long, long, long);
 export const setgroups = syscall('setgroups', { x64: 116, arm64: 159 }, int, memory);
@@ -214,14 +224,21 @@ export const rt_sigprocmask = syscall(
   memory,
   int,
 );
-export const rt_sigaction = syscall('rt_sigaction', { x64: 13, arm64: 134 }, int, memory, memory, int);
+export const rt_sigaction = syscall('rt_sigaction', { x64: 13, arm64: 134 }, signal, memory, memory, int);
 export const rt_sigtimedwait = syscall('rt_sigtimedwait', { x64: 128, arm64: 137 }, memory, memory, memory, int);
 export const ppoll = syscall('ppoll', { x64: 271, arm64: 73 }, memory, int, memory, memory, int);
 
 // Sockets: what brings a network namespace's loopback up, passes a terminal's fd out of the container, and tells of
 // stdout
-export const socket = syscall('socket', { x64: 41, arm64: 198 }, int, int, int);
-export const socketpair = syscall('socketpair', { x64: 53, arm64: 199 }, int, int, int, memory);
+export const socket = syscall('socket', { x64: 41, arm64: 198 }, choice('AF_', AF), flags(['SOCK_', SOCK]), int);
+export const socketpair = syscall(
+  'socketpair',
+  { x64: 53, arm64: 199 },
+  choice('AF_', AF),
+  flags(['SOCK_', SOCK]),
+  int,
+  memory,
+);
 export const getsockopt = syscall('getsockopt', { x64: 55, arm64: 209 }, fd, int, int, memory, memory);
 export const sendmsg = syscall('sendmsg', { x64: 46, arm64: 211 }, fd, memory, int);
 export const recvfrom = syscall(
@@ -234,7 +251,7 @@ export const recvfrom = syscall(
   memory,
   memory,
 );
-export const recvmsg = syscall('recvmsg', { x64: 47, arm64: 212 }, fd, memory, int);
+export const recvmsg = syscall('recvmsg', { x64: 47, arm64: 212 }, fd, memory, flags(['MSG_', MSG]));
 
 // Memory of this process
 export const mmap = syscall(
