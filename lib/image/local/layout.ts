@@ -36,12 +36,12 @@ export class Layout implements LocalSource {
     const { entries } = this;
     const chosen = selector === undefined ? ownImages(entries) : this.select(selector, isNamed);
     const [entry, ...more] = chosen;
-    if (!entry) throw this.choose(selector);
+    if (!entry) throw this.notOne(selector);
     // The same image may have several names.
     if (more.every(({ digest }) => digest === entry.digest)) return { reference: entry.digest, name: imageOf(entry) };
     // Several entries of one name are one image for several platforms.
     const reference = imageOf(entry);
-    if (more.some((it) => imageOf(it) !== reference) || reference === undefined) throw this.choose(selector);
+    if (more.some((it) => imageOf(it) !== reference) || reference === undefined) throw this.notOne(selector);
     return { reference, name: reference };
   }
 
@@ -78,7 +78,7 @@ export class Layout implements LocalSource {
     throw bad(file.name, `it has ${file.size} bytes, not ${size}`);
   }
 
-  private choose(selector: string | undefined): Failure {
+  private notOne(selector: string | undefined): Failure {
     return noSuchImage(
       this.files.place,
       selector,

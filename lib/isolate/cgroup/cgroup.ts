@@ -75,6 +75,7 @@ export function cgroupOf(writes: readonly CgroupWrite[], host: CgroupHost): Cgro
         attempt(writes[0]!, `moving process ${pid} to ${directory}`, () => put(directory, 'cgroup.procs', String(pid)));
       }
     },
+    // Counted in v2 without a limit of ours as well, for that of a cgroup above.
     ranOutOfMemory: () => memory !== undefined && hasKilled(memory),
     remove,
   };
