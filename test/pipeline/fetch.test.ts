@@ -189,14 +189,17 @@ test('--username and --password-stdin log in, and the password goes no further t
   assert.doesNotMatch(fetched.stdout, /pass word/);
 });
 
-test("docker's login is used", async (t) => {
+test("docker's login is used, and -x tells where it was", async (t) => {
   const { run, registry, home } = await world(t, { auth: 'basic', users: { me: 'secret' } });
   const auth = Buffer.from('me:secret').toString('base64');
   mkdirSync(join(home, 'docker'));
   writeFileSync(join(home, 'docker/config.json'), JSON.stringify({ auths: { [registry.host]: { auth } } }));
-  const result = await run(pull, { DOCKER_CONFIG: join(home, 'docker') });
+  const env = { DOCKER_CONFIG: join(home, 'docker') };
+  const result = await run(pull, env);
   succeeded(result);
   assert.doesNotMatch(result.stdout, new RegExp(auth));
+  const { stderr } = await run('md-token -x "$1"', env);
+  assert.ok(stderr.includes(`* the login for ${registry.host} is from ${join(home, 'docker/config.json')}\n`), stderr);
 });
 
 test('a login that is nowhere is looked for once', async (t) => {

@@ -129,7 +129,7 @@ test('a wrong password is denied in the words of the token service', async (t) =
   const { message } = await refused(
     clientFor(t, registry, { credentials }).login(),
     77,
-    /incorrect username or password\); the login is not accepted: log in again/,
+    /incorrect username or password\); the login is not accepted \(-x tells where it is from\): log in again/,
   );
   assert.doesNotMatch(message, /guess/);
 });

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { asFieldValue, asObject, asString, type JsonObject, optional, secret } from '../../base/check.js';
 import { errnoName, errnoText, Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { warn } from '../../base/trace.js';
+import { trace, warn } from '../../base/trace.js';
 import { userHome } from '../../base/user-home.js';
 import { type Credentials, passwordLogin } from './auth.js';
 
@@ -34,7 +34,9 @@ export async function findCredentials(
     if (!config) continue;
     try {
       const found = await searchConfig(config, registry, repository, name);
-      if (found) return found;
+      if (!found) continue;
+      trace(`* the login for ${registry} is from ${name}`);
+      return found;
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       warn(`${error.message}; going on without`);

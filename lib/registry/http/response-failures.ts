@@ -13,7 +13,8 @@ const errorBodyLimit = 1024 * 1024;
 
 const noLoginHint = 'the repository does not exist or needs a login: run docker login or pass --username';
 /** For a login that has expired, too: then even public images are refused. */
-const refusedLoginHint = 'the login is not accepted: log in again, or log out where none is needed';
+const refusedLoginHint =
+  'the login is not accepted (-x tells where it is from): log in again, or log out where none is needed';
 
 const tlsHere = 'it speaks TLS: pass --ca-file FILE or --insecure HOST, and leave out --plain-http';
 
