@@ -106,6 +106,7 @@ test('ulimits are struct rlimit64, -1 for no limit, the soft one for both when i
 });
 
 for (const text of [
+  'as=1',
   '',
   'nofile',
   'nofile=',

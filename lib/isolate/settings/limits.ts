@@ -91,7 +91,7 @@ export function parseUlimit(text: string): ResourceLimit {
     /^([a-z]+)=(-1|\d{1,19})(?::(-1|\d{1,19}))?$/.exec(text) ?? [];
   const known: Record<string, number> = RLIMIT;
   const resource = known[name.toUpperCase()];
-  if (resource === undefined || name === 'as') {
+  if (resource === undefined) {
     throw wrong(
       '--ulimit',
       text,

@@ -209,7 +209,7 @@ export const SIG = { SETMASK: 2 } as const;
 export const PROT = { READ: 1, WRITE: 2, EXEC: 4 } as const;
 export const MAP = { SHARED: 1, PRIVATE: 2, ANONYMOUS: 0x20 } as const;
 
-/** getrlimit(2), resources. */
+/** getrlimit(2), resources: those that docker has a name for. */
 export const RLIMIT = {
   CPU: 0,
   FSIZE: 1,
@@ -220,7 +220,6 @@ export const RLIMIT = {
   NPROC: 6,
   NOFILE: 7,
   MEMLOCK: 8,
-  AS: 9,
   LOCKS: 10,
   SIGPENDING: 11,
   MSGQUEUE: 12,
