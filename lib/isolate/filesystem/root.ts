@@ -71,7 +71,11 @@ export function pivotSteps(root: Result): PlanStep[] {
   return [
     step(fchdir, [root], 'pivot_root(2) is told both places as ".".'),
     step(pivot_root, ['.', '.'], 'The new root takes the place of the old one, which now lies on top of it.'),
-    step(umount2, ['.', MNT.DETACH], 'On top of the old root is the workshop, which is not needed any more.'),
+    step(
+      umount2,
+      ['.', MNT.DETACH],
+      'On top of the old root is the tmpfs that was mounted first, which is not needed any more.',
+    ),
     step(
       umount2,
       ['.', MNT.DETACH],
