@@ -260,7 +260,7 @@ export class Store {
         return !isWanted || isOld(join(this.partials, name), keptPartialMs);
       });
     } catch (error) {
-      // A read-only store stays as it is.
+      // What may not be removed, as in a read-only store, stays: the pull needs none of it.
       if (errnoName(error) === undefined) throw error;
     }
   }
