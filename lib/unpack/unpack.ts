@@ -184,7 +184,8 @@ async function writeLayers<L extends LayerFile>(
       ({ index }) =>
         selection.sink(
           new LayerWriter(tree, index === 0, left, sourceOf),
-          spare && new LayerWriter(spare, index === 0, left),
+          // Also what the spare tree links may be wanted itself: then there must not be a second file of it.
+          spare && new LayerWriter(spare, index === 0, left, sourceOf),
         ),
       { ...options, flush: () => deferred?.flush() },
     );

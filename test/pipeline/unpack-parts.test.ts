@@ -308,6 +308,19 @@ test('--only of two names of a file makes one file of them, with the attributes 
   assert.deepEqual([statSync(rootfs).mode & 0o777, statSync(rootfs).mtimeMs], [0o711, 77_000]);
 });
 
+test('--only of two names of a file makes one file of them where a third lies between', async (t) => {
+  const { rootfs, stdin } = prepare(t, [
+    [
+      { name: 'in/one', data: content },
+      { name: 'out', type: 'link', linkname: 'in/one' },
+    ],
+    [{ name: 'in/two', type: 'link', linkname: 'out' }],
+  ]);
+  const { status, stderr } = await md('md-unpack', ['--only', 'in', rootfs], { stdin });
+  assert.equal(status, 0, stderr);
+  assert.equal(statSync(join(rootfs, 'in/two')).ino, statSync(join(rootfs, 'in/one')).ino);
+});
+
 test('--only reads the layers as often as hard links need, with no more files open each time', async (t) => {
   const link = (name: string, linkname: string): TarEntry => ({ name, type: 'link', linkname });
   const steps = Array.from({ length: 8 }, (_, i) => link(`step/${7 - i}`, `step/${8 - i}`));
