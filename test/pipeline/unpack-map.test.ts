@@ -112,6 +112,14 @@ test('what even the namespace cannot have is on record: devices, and ids that ar
   ]);
 });
 
+test('a directory whose owner cannot be had does not stay with the one of an earlier layer', { skip }, async (t) => {
+  const directory = (uid: number): TarEntry => ({ name: 'd/', type: 'directory', uid });
+  const { rootfs, unpack } = mapped(t, [[directory(7)], [directory(70_000)]]);
+  assert.equal((await unpack([rootfs])).status, 0);
+  assert.equal(describeTree(rootfs).get('d')?.owner, outside('0:0'));
+  assert.deepEqual(jsonLines(readFileSync(`${rootfs}.unset.jsonl`, 'utf8')), [{ path: 'd', uid: 70_000, gid: 0 }]);
+});
+
 /**
  * An access control list by which its owner, and users or groups by their ids, read and write: linux/posix_acl_xattr.h.
  */
@@ -274,6 +282,26 @@ test('without --map a mapped tree cannot be replaced: the error says so before a
   assert.equal((await unpack(['--verify', rootfs])).status, 0);
   assert.equal((await unpack(['--force', rootfs])).status, 0);
   assert.deepEqual(readdirSync(join(rootfs, '..')).sort(), ['rootfs', 'rootfs.json']);
+});
+
+test('without --map a mapped tree that lets nobody look into it is not exchanged first and refused then', {
+  skip,
+}, async (t) => {
+  const { rootfs, home, command, stdin, unpack } = mapped(t, [
+    [
+      { name: './', type: 'directory', uid: 7, gid: 8, mode: 0o700 },
+      { name: 'd/file', data: 'x', uid: 9 },
+    ],
+  ]);
+  assert.equal((await unpack([rootfs])).status, 0);
+  const { status, stderr } = await run(command('md-unpack', ['--force', rootfs]), { stdin });
+  assert.equal(status, 77);
+  assert.match(
+    stderr,
+    /^md-unpack: .*\/rootfs: it holds directories of other users.*; what --map has unpacked, only --map removes\n$/,
+  );
+  assert.equal(describeTree(rootfs).get('.')?.owner, outside('7:8'));
+  assert.deepEqual(readdirSync(home).sort(), ['rootfs', 'rootfs.json']);
 });
 
 test('without --map a mapped tree of which all can be removed is replaced', { skip }, async (t) => {

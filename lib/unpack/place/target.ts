@@ -71,9 +71,12 @@ export function checkTarget(target: Target, force: boolean): void {
     throw new Failure(Status.usage, path, 'it is a symbolic link', { hint: 'name what it leads to, or remove it' });
   if (type !== S.IFDIR) throw new Failure(Status.usage, path, 'it is there, and is not a directory');
   const fd = openat.try(parent, base, openDirectory, 0);
-  // An empty directory can be replaced whatever its mode, and the user's own be made accessible. Other cases fail
-  // later.
-  if (fd === -EACCES && force) return;
+  if (fd === -EACCES && force) {
+    // The user's own can be made accessible. Of somebody else's nobody knows whether it is empty.
+    const user = process.geteuid!();
+    if (stat.uid === user || user === 0) return;
+    throw new Failure(Status.notPermitted, path, notRemovable, { hint: whoCan });
+  }
   if (fd < 0) throw new SyscallError('openat', -fd, path);
   try {
     const [mounted] = mountPoints(fd);

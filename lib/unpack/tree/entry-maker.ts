@@ -163,7 +163,7 @@ export class EntryMaker {
   setDirectory(fd: number, entry: Entry, path: ByteString): void {
     this.tree.noteUnset(path, {});
     // As root, an earlier entry may have given it to somebody else.
-    if (this.isRoot || !this.owns(entry, true)) this.chown(entry, path, () => fchown.try(fd, entry.uid, entry.gid));
+    if (this.isRoot || !this.owns(entry, true)) this.chown(entry, path, () => this.rechown(fd, entry));
     if (this.isRoot && entry.gid !== this.group) this.tree.root.regrouped();
     // The root stays closed until the tree is complete.
     if (path !== '') fchmod(fd, usableMode(entry.mode));
@@ -249,6 +249,13 @@ export class EntryMaker {
     if (result !== -EPERM && result !== -EACCES && result !== -EINVAL)
       throw new SyscallError('fchown', -result, shown(path));
     this.recordOwner(entry, path);
+  }
+
+  /** Changes the owner of what has one: where that cannot be, it is this process's as if it were new. */
+  private rechown(fd: number, { uid, gid }: Entry): number {
+    const result = fchown.try(fd, uid, gid);
+    if (result < 0) fchown.try(fd, this.user, this.group);
+    return result;
   }
 
   /**
