@@ -149,7 +149,9 @@ export function asIndexEntries(value: unknown, name: string): IndexEntry[] {
  */
 function isOfUnknownAlgorithm(entry: unknown, name: string): boolean {
   const { digest } = asObject(entry, name);
-  const [, algorithm] = /^([a-z0-9]+(?:[+._-][a-z0-9]+)*):[A-Za-z0-9=_-]+$/.exec(String(digest)) ?? [];
+  // An object of JSON may have a `toString` that is no function: then String() of it throws.
+  if (typeof digest !== 'string') return false;
+  const [, algorithm] = /^([a-z0-9]+(?:[+._-][a-z0-9]+)*):[A-Za-z0-9=_-]+$/.exec(digest) ?? [];
   return algorithm !== undefined && algorithm !== 'sha256' && algorithm !== 'sha512';
 }
 

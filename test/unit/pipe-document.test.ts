@@ -125,6 +125,14 @@ test('an entry of an index that is no object is named by its place', () => {
   });
 });
 
+test('a digest that is an object is told, also when it can be no text', () => {
+  const entry = { mediaType: 'a/b', digest: { toString: 2 }, size: 3 };
+  assert.throws(
+    () => asImageIndex({ manifests: [entry] }, 'index'),
+    /index\.manifests\[0\]\.digest: expected a digest/,
+  );
+});
+
 test('a document has a diffID for each layer', () => {
   assert.throws(
     () => asManifestDocument(withValue(manifest, 'config.rootfs.diff_ids', [])),
