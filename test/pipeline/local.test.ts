@@ -696,6 +696,13 @@ const hostileArchives: Record<string, [expected: RegExp, make: (path: string) =>
     /the extended header x is too long/,
     (path) => writeFileSync(path, tarball([{ name: 'x', type: 'pax', data: Buffer.alloc(2 << 20) }])),
   ],
+  'names that are too long to be kept': [
+    /the names of its files are too long/,
+    (path) => {
+      const name = '/x'.repeat(500_000);
+      writeFileSync(path, tarball(Array.from({ length: 17 }, (_, i) => ({ name: `${i}${name}` }))));
+    },
+  ],
   'a layer that is cut off': [
     /it is cut off/,
     (path) => {

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { DirectoryFiles } from '../../lib/image/local/files.js';
+import { gzipSync } from 'node:zlib';
+import { DockerArchive } from '../../lib/image/local/docker-archive.js';
+import { DirectoryFiles, FilePart } from '../../lib/image/local/files.js';
 import { Store } from '../../lib/image/store/store.js';
 import { digestOf } from '../support/content.js';
 import { failure } from '../support/failure.js';
@@ -38,4 +40,33 @@ test('a file that is cut while it is read is told as that, and does not keep its
   truncateSync(join(directory, 'index.json'), 50);
   await assert.rejects(file.whole(100), failure(65, /index\.json: it is shorter than it was$/));
   file.close();
+});
+
+test('a layer of an archive is read once for its digest, however many names it has', async (t) => {
+  const directory = scratch(t);
+  const layer = gzipSync('content');
+  const contents: [name: string, content: Buffer | string][] = [
+    ['manifest.json', JSON.stringify([{ Config: 'config', RepoTags: null, Layers: ['layer', './layer'] }])],
+    ['config', JSON.stringify({ rootfs: { type: 'layers', diff_ids: [digestOf('content'), digestOf('content')] } })],
+    ['layer', layer],
+  ];
+  for (const [name, content] of contents) writeFileSync(join(directory, name), content);
+  let reads = 0;
+  class Counted extends FilePart {
+    override chunks(offset?: number): AsyncGenerator<Buffer> {
+      reads += 1;
+      return super.chunks(offset);
+    }
+  }
+  const fd = openSync(join(directory, 'layer'), 'r');
+  t.after(() => closeSync(fd));
+  const files = new DirectoryFiles(directory);
+  const archive = await DockerArchive.open({
+    place: directory,
+    open: (path) => (path.endsWith('layer') ? new Counted(path, layer.length, fd, 0, false) : files.open(path)),
+  });
+  const { reference } = await archive!.find(undefined, () => false);
+  const { bytes } = await archive!.manifest(reference);
+  const { layers } = JSON.parse(bytes.toString());
+  assert.deepEqual([layers[0].digest, layers[1].digest, reads], [digestOf(layer), digestOf(layer), 1]);
 });

@@ -13,8 +13,9 @@ import { decompressed } from './decompressed.js';
 import { bad, FilePart, type Files } from './files.js';
 
 const maxExtended = 1 << 20;
-/** An image has a few files for each layer. */
+/** An image has a few files for each layer, with short names. These are kept in memory. */
 const maxMembers = 100_000;
+const maxNameBytes = 16 * 1024 * 1024;
 const maxLinks = 16;
 
 type Member = { kind: 'file'; start: number; size: number } | { kind: 'link'; target: string };
@@ -28,6 +29,7 @@ interface Header {
 
 export class ArchiveFiles implements Files {
   private readonly members = new Map<string, Member>();
+  private nameBytes = 0;
 
   private constructor(
     readonly place: string,
@@ -131,6 +133,8 @@ export class ArchiveFiles implements Files {
   }
 
   private add({ name, linkname, flag, size }: Header, start: number): void {
+    this.nameBytes += name.length + linkname.length;
+    if (this.nameBytes > maxNameBytes) throw bad(this.place, 'the names of its files are too long');
     const path = memberName(name);
     if (flag === '0' || flag === '7') this.members.set(path, { kind: 'file', start, size });
     // The target of a hard link is relative to the archive, that of a symbolic link to its own directory.

@@ -36,7 +36,11 @@ interface Made {
 
 export class DockerArchive implements LocalSource {
   private made: Promise<Made[]> | undefined;
-  private readonly described = new Map<string, Descriptor>();
+  /**
+   * Layers that were looked at, by where they begin, since one may have any number of names; undefined for one that is
+   * not compressed.
+   */
+  private readonly described = new Map<number, Descriptor | undefined>();
 
   private constructor(
     private readonly files: Files,
@@ -107,19 +111,10 @@ export class DockerArchive implements LocalSource {
 
   private async layer(path: string, diffID: string): Promise<Descriptor> {
     const file = this.file(path);
-    const compression = compressionOf(await file.head(4));
-    if (compression !== 'none') return this.describe(path, `${layerType}+${compression}`);
+    const { described } = this;
+    if (!described.has(file.start)) described.set(file.start, await describe(file));
     // The digest is the one that the config claims. It is verified when the layer is read.
-    return { mediaType: layerType, digest: diffID, size: file.size };
-  }
-
-  private async describe(path: string, mediaType: string): Promise<Descriptor> {
-    const known = this.described.get(path);
-    if (known) return known;
-    const file = this.file(path);
-    const descriptor = { mediaType, digest: await digestOfChunks(file.chunks()), size: file.size };
-    this.described.set(path, descriptor);
-    return descriptor;
+    return described.get(file.start) ?? { mediaType: layerType, digest: diffID, size: file.size };
   }
 
   private file(path: string): FilePart {
@@ -136,6 +131,13 @@ function asItem(value: unknown, name: string): Item {
     tags: optional(it.RepoTags, `${name}.RepoTags`, arrayOf(asString)) ?? [],
     layers: optional(it.Layers, `${name}.Layers`, arrayOf(asString)) ?? [],
   };
+}
+
+/** The descriptor of a compressed layer, whose digest no config has; undefined for any other. */
+async function describe(file: FilePart): Promise<Descriptor | undefined> {
+  const compression = compressionOf(await file.head(4));
+  if (compression === 'none') return undefined;
+  return { mediaType: `${layerType}+${compression}`, digest: await digestOfChunks(file.chunks()), size: file.size };
 }
 
 function namesOf({ item, digest }: Made): string[] {

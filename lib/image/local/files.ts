@@ -21,7 +21,8 @@ export class FilePart {
     readonly name: string,
     readonly size: number,
     private readonly fd: number,
-    private readonly start: number,
+    /** Where it begins in the file. */
+    readonly start: number,
     private readonly ownsFd: boolean,
   ) {}
 
