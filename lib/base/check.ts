@@ -29,6 +29,19 @@ export function asJson(text: Buffer | string, name: string, hint?: string): unkn
   }
 }
 
+/**
+ * A document as JSON. Throws `Failure` 65 where a field that nobody checks, and that is only passed on, is nested deeper
+ * than can be written.
+ */
+export function jsonOf(value: object, indent?: number): string {
+  try {
+    return JSON.stringify(value, null, indent);
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new Failure(Status.data, 'document', 'its objects are nested too deep to be passed on', { cause });
+  }
+}
+
 export function asObject(value: unknown, name: string): JsonObject {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong(name, 'an object', value);
   return value as JsonObject;

@@ -1,5 +1,6 @@
 /** Writes whole lines to stdout, in order, and notices when nobody reads them any more. */
 import { fstatSync, writeSync } from 'node:fs';
+import { jsonOf } from '../base/check.js';
 import { monotonic } from '../base/clock.js';
 import { controls, errnoName, failureOf } from '../base/failure.js';
 import { pause } from '../base/pause.js';
@@ -23,7 +24,7 @@ export function writeDocument(value: object): void {
  * an escape sequence (U+009B), and stdout may be a terminal. Whoever parses it finds the same.
  */
 export function jsonLine(value: object): string {
-  return JSON.stringify(value).replace(controls, (c) =>
+  return jsonOf(value).replace(controls, (c) =>
     c
       .split('')
       .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)

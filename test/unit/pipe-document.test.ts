@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { jsonOf } from '../../lib/base/check.js';
 import { Failure } from '../../lib/base/failure.js';
 import { asImageIndex } from '../../lib/base/oci.js';
 import {
@@ -123,6 +124,18 @@ test('an entry of an index that is no object is named by its place', () => {
   assert.throws(() => asImageIndex({ manifests: [{ mediaType: 'a/b', digest, size: 3 }, 5] }, 'index'), {
     message: 'index.manifests[1]: expected an object, got 5',
   });
+});
+
+test('what is nested deeper than can be passed on is bad data', () => {
+  const text = `{"mine":${'['.repeat(200_000)}${']'.repeat(200_000)}}`;
+  let outcome: unknown;
+  try {
+    outcome = jsonOf(JSON.parse(text));
+  } catch (error) {
+    outcome = error;
+  }
+  // A later V8 may go as deep as it likes.
+  assert.ok(outcome === text || (outcome instanceof Failure && outcome.status === 65), String(outcome).slice(0, 200));
 });
 
 test('a digest that is an object is told, also when it can be no text', () => {

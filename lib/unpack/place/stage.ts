@@ -5,6 +5,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { jsonOf } from '../../base/check.js';
 import { errnoName, errnoText, Failure, failingAs, failureOf, hasErrno, statusOfErrno } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { onFailure } from '../../pipe/cleanup.js';
@@ -167,7 +168,7 @@ export class Stage {
     try {
       // Before the tree, since on a full disk there must be no tree without its document.
       this.writeFile('.unset.jsonl', unsetLines(unset));
-      this.writeFile('.json', whole ? [JSON.stringify(whole, null, 2)] : []);
+      this.writeFile('.json', whole ? [jsonOf(whole, 2)] : []);
       for (const ending of sideFiles) checkFile(this.target, ending);
       takeBack = this.putTree();
       // If this run is killed from here on, the next one completes what is missing (clearLeftovers).
