@@ -29,6 +29,10 @@ export function numberField(block: Buffer, at: number, length: number): number |
     // A negative number has its second bit set as well, and is far beyond that.
     return Number.isSafeInteger(value) ? value : undefined;
   }
-  const text = textField(block, at, length).trim();
+  const end = at + length;
+  let start = at;
+  // An old tar wrote the NUL of a field that was full into the next one: GNU tar and Go pass over it as well.
+  while (start < end && block[start] === 0) start += 1;
+  const text = textField(block, start, end - start).trim();
   return /^[0-7]+$/.test(text) ? Number.parseInt(text, 8) : undefined;
 }

@@ -542,6 +542,21 @@ for (const [what, at, end] of [
   });
 }
 
+test('a NUL in front of a number, from the field before, is passed over, as GNU tar, Go and libarchive do', () => {
+  const { entry, content } = readAll(
+    tarball([
+      {
+        name: 'a',
+        data: 'abc',
+        uid: 0o123,
+        patch: (block) => void [108, 124, 136].map((at) => block.fill(0, at, at + 1)),
+      },
+    ]),
+  )[0]!;
+  assert.deepEqual([entry.uid, entry.size, entry.mtime.seconds], [0o123, 3, 1_000_000_000]);
+  assert.equal(String(content), 'abc');
+});
+
 test('a size beyond what JavaScript holds exactly is damage', () =>
   damaged(tarball([{ name: 'a', size: 2 ** 60 }]), /range|size/));
 
