@@ -177,6 +177,8 @@ async function writeLayers<L extends LayerFile>(
 ): Promise<void> {
   const { deferred } = tree;
   const left = { ...options.limits };
+  // What is in both trees must not count twice.
+  const spareLeft = { ...options.limits };
   const sourceOf = selection.isAll ? undefined : (target: string) => selection.sourceOf(target, tree, spare);
   try {
     await readLayers(
@@ -185,7 +187,7 @@ async function writeLayers<L extends LayerFile>(
         selection.sink(
           new LayerWriter(tree, index === 0, left, sourceOf),
           // Also what the spare tree links may be wanted itself: then there must not be a second file of it.
-          spare && new LayerWriter(spare, index === 0, left, sourceOf),
+          spare && new LayerWriter(spare, index === 0, spareLeft, sourceOf),
         ),
       { ...options, flush: () => deferred?.flush() },
     );

@@ -269,6 +269,17 @@ const linkCases: [what: string, stack: TarEntry[][]][] = [
     ],
   ],
   [
+    'that comes by a name through a symlink',
+    [
+      [
+        { name: 'usr/lib/', type: 'directory' },
+        { name: 'lib', type: 'symlink', linkname: 'usr/lib' },
+        { name: 'lib/out', data: content },
+        { name: 'in/link', type: 'link', linkname: 'usr/lib/out' },
+      ],
+    ],
+  ],
+  [
     'that an earlier layer had with other content',
     [
       [{ name: 'out', data: 'earlier' }],
@@ -335,6 +346,20 @@ test('--only reads the layers as often as hard links need, with no more files op
   const { status, stderr } = await shell('ulimit -n 600 && exec md-unpack --only in "$1"', [rootfs], { stdin });
   assert.deepEqual([status, stderr], [0, '']);
   assert.equal(readFileSync(join(rootfs, 'in/link'), 'utf8'), 'the end');
+});
+
+test('what --only has to look at once more for a hard link does not count twice', async (t) => {
+  const { rootfs, stdin } = prepare(t, [
+    [
+      { name: 'usr/lib/', type: 'directory' },
+      { name: 'lib', type: 'symlink', linkname: 'usr/lib' },
+      { name: 'lib/out', data: content },
+      { name: 'in/link', type: 'link', linkname: 'usr/lib/out' },
+    ],
+  ]);
+  const flags = ['--only', 'in', '--max-entries', '4', '--max-bytes', String(content.length)];
+  const { status, stderr } = await md('md-unpack', [...flags, rootfs], { stdin });
+  assert.equal(status, 0, stderr);
 });
 
 test('--only finds the target of a link where a lower layer has a directory', async (t) => {

@@ -29,6 +29,8 @@ export class Selection {
   private readonly ways = new Set<ByteString>();
   private readonly names = new NamesBudget();
   private hasGrown = false;
+  /** Everything is a source, since one was not there under its own name. */
+  private isAnySource = false;
   private passes = 0;
 
   /**
@@ -110,12 +112,18 @@ export class Selection {
     } catch (error) {
       if (!(error instanceof MissingTarget)) throw error;
       this.addSource(cleanPath(entry.target));
-      if (!this.hasGrown) throw error;
+      if (!this.hasGrown) {
+        if (this.isAnySource) throw error;
+        // It may have come under another name, through a symlink: where that led, the whole image tells.
+        this.isAnySource = true;
+        this.hasGrown = true;
+      }
       return false;
     }
   }
 
   private isSource(entry: Entry): boolean {
+    if (this.isAnySource) return true;
     const path = hiddenBy(cleanPath(entry.path));
     if (entry.type === 'symlink' && this.ways.has(path)) this.follow(path, entry.target);
     return this.sources.has(path) || this.ways.has(path);
