@@ -402,6 +402,10 @@ test('content in the descriptor itself saves a request, and is checked', async (
   assert.deepEqual(fake.asked, ['latest']);
   const lying = build('amd64', { manifest: { config: { ...descriptor, data: bytes.toString('hex') } } });
   await refused(resolve(source(lying)), 65, /bytes, not/);
+  // As Go writes that there is none.
+  const none = source(build('amd64', { manifest: { config: { ...descriptor, data: null } } }));
+  await resolve(none);
+  assert.deepEqual(none.asked, ['latest', descriptor.digest]);
 });
 
 test('as many layers as diffIDs, or none of it', async () => {

@@ -44,7 +44,8 @@ export async function fetchConfig(source: Source, store: DocumentStore, descript
 
 /** image-spec, descriptor.md, "data": the content itself. The caller checks its size and digest like any other's. */
 export function embedded({ data }: Descriptor): Buffer | undefined {
-  return data === undefined ? undefined : Buffer.from(data, 'base64');
+  // Go writes an absent one as null.
+  return typeof data === 'string' ? Buffer.from(data, 'base64') : undefined;
 }
 
 /** Reads a small blob into memory. */
