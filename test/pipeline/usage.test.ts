@@ -1,9 +1,9 @@
 /** What every command says of itself, and of a command line or a document that is wrong. */
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { jsonLines, md, run, scratch, shell } from '../support/run.js';
+import { has, jsonLines, md, needsRoot, root, run, scratch, shell } from '../support/run.js';
 
 const stages = ['md-token', 'md-manifest', 'md-fetch-layer', 'md-unpack'];
 const commands = [...stages, 'md-isolate', 'md-prune', 'md-pull', 'md-run'];
@@ -98,4 +98,21 @@ for (const command of stages.slice(1)) {
       assert.equal(stdout, '');
     });
   }
+}
+
+const needsLimit = needsRoot || (!(has('setpriv') && has('prlimit')) && 'not installed: setpriv, prlimit');
+
+for (const [command, expected] of [
+  ['md-pull', 75],
+  ['md-run', 125],
+] as const) {
+  test(`${command} of a user who may have no more processes says so: status ${expected}`, {
+    skip: needsLimit,
+  }, async () => {
+    const script = readFileSync(join(root, 'cmd', command), 'utf8');
+    const asUser = ['setpriv', '--reuid=61235', '--regid=61235', '--clear-groups', '--inh-caps=-all'];
+    const { status, stderr } = await run([...asUser, 'prlimit', '--nproc=1', 'sh', '-c', script, command, 'alpine']);
+    assert.match(stderr, new RegExp(`\n${command}: no more processes may be started: see ulimit -u.*\n$`));
+    assert.equal(status, expected);
+  });
 }

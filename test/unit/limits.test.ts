@@ -64,9 +64,10 @@ test('a memory limit in which nothing can start is refused', () => {
   assert.throws(() => limits({ memory: '1' }), isUsage);
 });
 
-test('a list of processors is numbers and ranges', () => {
+test('a list of processors is numbers and ranges, and an empty one no limit', () => {
   for (const cpus of ['0', '0-3', '0,2,4-6']) assert.equal(limits({ 'cpuset-cpus': cpus })!.cpus, cpus);
-  for (const cpus of ['', '3-1', 'a', '0,', '0-', '0 1', '0-1-2']) {
+  assert.equal(limits({ 'cpuset-cpus': '' }), undefined);
+  for (const cpus of ['3-1', 'a', '0,', '0-', '0 1', '0-1-2']) {
     assert.throws(() => limits({ 'cpuset-cpus': cpus }), isUsage, cpus);
   }
 });

@@ -34,7 +34,8 @@ export function parseLimits(flags: LimitFlags, processors: number): Limits | und
   if (cpus > 0) limits.cpuQuota = Math.round(cpus * cpuPeriod);
   const pids = flags['pids-limit'] === undefined ? undefined : pidsLimit(flags['pids-limit']);
   if (pids !== undefined) limits.pids = pids;
-  if (flags['cpuset-cpus'] !== undefined) limits.cpus = cpuset(flags['cpuset-cpus']);
+  // Empty stands for no limit, as in docker.
+  if (flags['cpuset-cpus']) limits.cpus = cpuset(flags['cpuset-cpus']);
   return Object.keys(limits).length > 0 ? limits : undefined;
 }
 
