@@ -134,7 +134,7 @@ test('delegated: a killed supervisor takes its container along, and the next one
   });
   await until(() => existsSync(join(root, 'tmp/up')));
   const [made = ''] = below(part).filter((name) => name !== 'session');
-  assert.match(made, /^md-\d+-\d+$/);
+  assert.match(made, /^md-\d+\.\d+\.\d+$/);
   process.kill(Number(pid), 'SIGKILL');
   await until(() => readFileSync(join(part, made, 'cgroup.procs'), 'latin1') === '');
   assert.ok(existsSync(join(part, made)));

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Failure } from '../../lib/base/failure.js';
@@ -8,9 +8,12 @@ import { type Cgroup, cgroupOf, createCgroup, probeCgroups } from '../../lib/iso
 import type { CgroupHost } from '../../lib/isolate/cgroup/hierarchies.js';
 import { cgroupWrites } from '../../lib/isolate/cgroup/writes.js';
 import type { Limits } from '../../lib/isolate/settings/limits.js';
+import { markOf, ownMark } from '../../lib/sys/procfs/process-mark.js';
 import { needsControllers } from '../support/controllers.js';
 import { makeRoot } from '../support/rootfs.js';
-import { afterwards, killAfterwards, run } from '../support/run.js';
+import { afterwards, killAfterwards, needsRoot, run, scratch } from '../support/run.js';
+
+const [namespace] = ownMark().split('.');
 
 /** A shell that waits for a line on stdin and runs `script` then; in the cgroup by that time. */
 async function runIn(
@@ -37,7 +40,7 @@ function make(t: TestContext, limits: Limits): Cgroup {
 function ours(controller: string): string[] {
   const parent = join(probeCgroups().find(controller)!.mount, 'md');
   if (!existsSync(parent)) return [];
-  return readdirSync(parent).filter((name) => name.startsWith(`md-${process.pid}-`));
+  return readdirSync(parent).filter((name) => name.includes(`.${process.pid}.`));
 }
 
 test('a process over its memory limit is killed', { skip: needsControllers('memory') }, async (t) => {
@@ -65,7 +68,7 @@ test('no more processes than the limit can be there at once', { skip: needsContr
 
 test('processor time is limited', { skip: needsControllers('cpu') }, async (t) => {
   const cgroup = make(t, { cpuQuota: 10_000 });
-  const own = `md-${process.pid}-*`;
+  const own = `md-*.${process.pid}.*`;
   const busy = "awk 'BEGIN { for (i = 0; i < 2000000; i++) x += i }'";
   const { stdout } = await runIn(
     cgroup,
@@ -106,7 +109,7 @@ test('the cgroups are gone after the end', { skip: needsControllers('memory', 'p
 
 test('what the container has made in its cgroup goes with it', { skip: needsControllers('pids') }, () => {
   const parent = join(probeCgroups().find('pids')!.mount, 'md');
-  const dead = join(parent, 'md-4194999-12345');
+  const dead = join(parent, `md-${namespace}.4194999.12345`);
   mkdirSync(join(dead, 'below'), { recursive: true });
   const cgroup = createCgroup({ pids: 10 });
   assert.equal(existsSync(dead), false);
@@ -134,10 +137,9 @@ test('what a killed supervisor has left is swept, what belongs to a living one s
   const parent = join(probeCgroups().find('pids')!.mount, 'md');
   const child: ChildProcess = spawn('sleep', ['100']);
   killAfterwards(t, child);
-  const stat = readFileSync(`/proc/${child.pid}/stat`, 'latin1').split(' ');
-  const living = join(parent, `md-${child.pid}-${stat[21]}`);
-  const reused = join(parent, `md-${child.pid}-1`);
-  const dead = join(parent, 'md-4194999-12345');
+  const living = join(parent, `md-${markOf(child.pid!)}`);
+  const reused = join(parent, `md-${namespace}.${child.pid}.1`);
+  const dead = join(parent, `md-${namespace}.4194999.12345`);
   const foreign = join(parent, 'something-else');
   for (const directory of [living, reused, dead, foreign]) mkdirSync(directory, { recursive: true });
   afterwards(t, () => {
@@ -145,6 +147,20 @@ test('what a killed supervisor has left is swept, what belongs to a living one s
   });
   createCgroup({ pids: 10 }).remove();
   assert.deepEqual([living, reused, dead, foreign].map(existsSync), [true, false, false, true]);
+});
+
+test('a cgroup whose supervisor cannot be seen, in another PID namespace, stays as long as it may be just being made', {
+  skip: needsControllers('pids'),
+}, (t) => {
+  const parent = join(probeCgroups().find('pids')!.mount, 'md');
+  const [young, old] = [join(parent, 'md-1.4194999.12345'), join(parent, 'md-1.4194999.12346')];
+  for (const directory of [young, old]) mkdirSync(directory, { recursive: true });
+  afterwards(t, () => {
+    for (const directory of [young, parent]) if (existsSync(directory)) rmdirSync(directory);
+  });
+  utimesSync(old, 1, 1);
+  createCgroup({ pids: 10 }).remove();
+  assert.deepEqual([young, old].map(existsSync), [true, false]);
 });
 
 test('when one limit cannot be set, nothing is left', { skip: needsControllers('pids', 'cpuset') }, () => {
@@ -174,6 +190,24 @@ test('a controller that the machine does not have is named with the flag', () =>
   );
 });
 
+test('in a container, whose topmost cgroup has its processes, the message says how to move them', {
+  skip: needsRoot,
+}, (t) => {
+  const mount = scratch(t);
+  for (const [name, text] of [
+    ['type', 'domain'],
+    ['procs', '1'],
+    ['subtree_control', ''],
+  ] as const)
+    writeFileSync(join(mount, `cgroup.${name}`), text);
+  const host: CgroupHost = { find: () => ({ version: 2, mount, own: undefined }) };
+  const move = `mkdir -p ${mount}/init && xargs -n1 <${mount}/cgroup.procs >${mount}/init/cgroup.procs`;
+  assert.throws(
+    () => cgroupOf([{ controller: 'memory', flag: '--memory', file: 'memory.max', value: '1' }], host),
+    (error) => error instanceof Failure && error.message.includes('(EBUSY)') && error.message.endsWith(move),
+  );
+});
+
 test('in cgroup v2 the controller is passed on and the process moved', {
   skip: needsControllers('hugetlb'),
 }, async (t) => {
@@ -188,7 +222,7 @@ test('in cgroup v2 the controller is passed on and the process moved', {
   });
   const { stdout } = await runIn(cgroup, 'grep ^0: /proc/self/cgroup');
   const path = stdout.trim().slice('0::'.length);
-  assert.match(path, /^\/md\/md-\d+-\d+$/);
+  assert.match(path, /^\/md\/md-\d+\.\d+\.\d+$/);
   assert.equal(readFileSync(join(mount, path, 'hugetlb.2MB.max'), 'latin1'), '4194304\n');
   cgroup.remove();
   assert.equal(existsSync(dirname(join(mount, path))), false);

@@ -23,7 +23,7 @@ test('a signal that comes while the cgroup is made leaves none behind', {
   const line = `echo $$; exec ${strace} md-isolate --init --seccomp unconfined --pids-limit 9 "$1" sleep 1000`;
   const { status, stdout } = await run(['sh', '-c', line, 'sh', root]);
   const parent = join(probeCgroups().find('pids')!.mount, 'md');
-  const left = existsSync(parent) ? readdirSync(parent).filter((name) => name.startsWith(`md-${stdout.trim()}-`)) : [];
+  const left = existsSync(parent) ? readdirSync(parent).filter((name) => name.includes(`.${stdout.trim()}.`)) : [];
   assert.deepEqual([status, left], [143, []]);
 });
 

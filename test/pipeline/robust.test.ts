@@ -55,7 +55,7 @@ function cgroupsHere(): string[] {
         .filter((name) => name.startsWith('md-'))
         .map((name) => join(parent, name)),
     )
-    .filter((path) => supervisors.has(Number(/md-(\d+)-/.exec(path)?.[1])));
+    .filter((path) => supervisors.has(Number(/md-\d+\.(\d+)\./.exec(path)?.[1])));
 }
 
 /**

@@ -2,7 +2,7 @@
  * The cgroup of a container: made before the command starts, and removed after it. When the host cannot enforce a
  * limit, that is a failure that says why.
  *
- * As root the cgroups are `md/md-PID-STARTTIME` at the top of a hierarchy, as docker has its own below `docker`. An
+ * As root the cgroups are `md/md-MARK` (sys/procfs/process-mark.ts) at the top of a hierarchy, as docker has its own below `docker`. An
  * ordinary user gets one below the own cgroup or one above it, where the system has delegated that (cgroup v2 only).
  */
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
@@ -113,7 +113,7 @@ function byHierarchy(writes: readonly CgroupWrite[], host: CgroupHost): Map<Hier
         Status.isolate,
         write.flag,
         `this machine has no ${write.controller} controller in its cgroups`,
-        { hint: missingHint(write.controller) },
+        { hint: missingHint(write) },
       );
     }
     const known = groups.get(hierarchy.mount);
@@ -123,7 +123,10 @@ function byHierarchy(writes: readonly CgroupWrite[], host: CgroupHost): Map<Hier
   return new Map(groups.values());
 }
 
-function missingHint(controller: string): string {
+function missingHint({ controller, flag }: CgroupWrite): string {
+  // The topmost cgroup of all has no type: this is that of a container.
+  if (existsSync('/sys/fs/cgroup/cgroup.type'))
+    return `the container around this process has no such limit to pass on: start that one with ${flag} as well`;
   if (controller === 'memory') return 'boot with cgroup_enable=memory, or leave the flag out';
   return 'mount cgroup2 on /sys/fs/cgroup, or leave the flag out';
 }

@@ -29,22 +29,25 @@ export function words(path: string): string[] {
   return readFileSync(path, 'latin1').trim().split(/\s+/);
 }
 
-/** Does `act`, which serves `write`. Throws `Failure` that names the flag of that. */
-export function attempt(write: CgroupWrite, what: string, act: () => void): void {
+/** Does `act`, which serves `write`. Throws `Failure` that names the flag of that. `busy`: the hint for EBUSY. */
+export function attempt(write: CgroupWrite, what: string, act: () => void, busy?: string): void {
   try {
     act();
   } catch (error) {
     const name = errnoName(error);
     if (name === undefined) throw error;
     const status = name === 'EACCES' || name === 'EPERM' || name === 'EROFS' ? Status.notPermitted : Status.isolate;
-    throw new Failure(status, write.flag, `${what}: ${errnoText(name)}`, { cause: error, ...hintFor(name, write) });
+    throw new Failure(status, write.flag, `${what}: ${errnoText(name)}`, {
+      cause: error,
+      ...hintFor(name, write, busy),
+    });
   }
 }
 
-function hintFor(name: string, { flag }: CgroupWrite): { hint?: string } {
+function hintFor(name: string, { flag }: CgroupWrite, busy: string | undefined): { hint?: string } {
   switch (name) {
     case 'EBUSY':
-      return { hint: 'the cgroup at the top has processes of its own, as inside a container: move them to one below' };
+      return busy === undefined ? {} : { hint: busy };
     case 'EROFS':
       return { hint: '/sys/fs/cgroup is read-only here, as inside a container: mount it writable' };
     case 'EACCES':

@@ -1,27 +1,44 @@
 /** Removes cgroups: our own, and those that killed supervisors have left. */
-import { rmdirSync } from 'node:fs';
+import { rmdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { errnoName, hasErrno, ignoring } from '../../base/failure.js';
+import { errnoName, ignoring } from '../../base/failure.js';
 import { pause } from '../../base/pause.js';
-import { statFields } from '../../sys/procfs/status.js';
+import { lifeOf, markForm, ownMark } from '../../sys/procfs/process-mark.js';
 import { list } from './files.js';
 import { removeCgroupTree } from './tree.js';
 
 /** Where the cgroups of this program are, at the top of a hierarchy. */
 export const parentName = 'md';
 
+/** As long as this a cgroup may be without a process because it is just being made. */
+const makingMs = 60_000;
+
+const nameForm = new RegExp(`^md-(?:supervisor-)?(${markForm})$`);
+
 /** The name of a cgroup of this supervisor. */
 export function ownName(prefix = 'md'): string {
-  return `${prefix}-${process.pid}-${startTime('self')}`;
+  return `${prefix}-${ownMark()}`;
 }
 
 /** Removes the cgroups whose supervisor has died without doing so. One that still has processes stays. */
 export function sweep(parent: string): void {
   for (const name of list(parent)) {
-    const [, pid, started] = /^md-(?:supervisor-)?(\d+)-(\d+)$/.exec(name) ?? [];
-    if (pid === undefined || startTime(pid) === started) continue;
-    ignoring(['EBUSY', 'ENOENT', 'EACCES', 'EPERM', 'EROFS'], () => removeCgroupTree(join(parent, name)));
+    const [, mark] = nameForm.exec(name) ?? [];
+    if (mark === undefined) continue;
+    const directory = join(parent, name);
+    ignoring(['EBUSY', 'ENOENT', 'EACCES', 'EPERM', 'EROFS'], () => {
+      if (isLeft(mark, directory)) removeCgroupTree(directory);
+    });
   }
+}
+
+/**
+ * Whether the supervisor of a cgroup needs it no more. A container with the same hierarchy has supervisors that cannot
+ * be seen here: theirs will not move a process to a cgroup that is old and has none.
+ */
+function isLeft(mark: string, directory: string): boolean {
+  const life = lifeOf(mark);
+  return life === 'gone' || (life === 'unseen' && Date.now() - statSync(directory).mtimeMs > makingMs);
 }
 
 /** Waits up to a second for processes that are about to end. */
@@ -40,17 +57,4 @@ export function removeCgroup(directory: string): void {
   const parent = dirname(directory);
   // Others may be using it.
   if (parent.endsWith(`/${parentName}`)) ignoring(['EBUSY', 'ENOENT', 'ENOTEMPTY'], () => rmdirSync(parent));
-}
-
-/**
- * The start time of a process in clock ticks; with its pid it identifies the process for good. Undefined when there is
- * none.
- */
-function startTime(pid: string): string | undefined {
-  try {
-    return statFields(pid)[22 - 3];
-  } catch (error) {
-    if (hasErrno(error, 'ENOENT', 'ESRCH')) return undefined;
-    throw error;
-  }
 }
