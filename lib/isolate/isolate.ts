@@ -59,6 +59,9 @@ async function run(settings: Settings): Promise<number> {
     const control = new Control(fds.supervisor);
     const running = { pid, settings, circumstances, plan, program, control, signals, cgroup };
     return outcomeOf(running, await attend(running));
+  } catch (error) {
+    layer?.giveUp();
+    throw error;
   } finally {
     signals.end();
     cgroup?.remove();

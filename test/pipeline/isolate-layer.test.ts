@@ -336,18 +336,19 @@ test('--layer: a container that outlives its md-isolate keeps it', { skip }, asy
   assert.equal(await output(root, 'ls /tmp', ['--layer', layer]), 'up');
 });
 
-test('--layer: what a layer cannot lie on is said where the kernel refuses it', {
+test('--layer: what a layer cannot lie on is said where the kernel refuses it, and no directory is left', {
   skip: skip || needs('unshare'),
 }, async (t) => {
   const script = `
     mount -t tmpfs tmpfs /mnt && cd /mnt && mkdir upper work over &&
-    mount -t overlay -o lowerdir="$0",upperdir=upper,workdir=work overlay over && exec md-isolate --layer over/l "$0" true`;
-  const { status, stderr } = await run(['unshare', '-m', 'sh', '-c', script, makeRoot(t)]);
+    mount -t overlay -o lowerdir="$0",upperdir=upper,workdir=work overlay over &&
+    if md-isolate --layer over/l "$0" true; then exit; else status=$?; ls -d over/l 2>/dev/null; exit "$status"; fi`;
+  const { status, stdout, stderr } = await run(['unshare', '-m', 'sh', '-c', script, makeRoot(t)]);
   assert.match(
     stderr,
     /^md-isolate: fsconfig.*\(EINVAL\); a layer cannot be on another overlay, on NFS or on FUSE, nor .*: ext4, /,
   );
-  assert.equal(status, 125);
+  assert.deepEqual([status, stdout], [125, '']);
 });
 
 test('--layer: a filesystem without extended attributes is refused, where no directory could be removed', {

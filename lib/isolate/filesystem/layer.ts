@@ -24,7 +24,7 @@ import {
   unlinkSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { failingAs, failureOf, hasErrno, ignoring } from '../../base/failure.js';
+import { errnoName, failingAs, failureOf, hasErrno, ignoring } from '../../base/failure.js';
 import { pause } from '../../base/pause.js';
 import { tryLock } from '../../sys/files/lock.js';
 import { lifeOf, markOf } from '../../sys/procfs/process-mark.js';
@@ -80,10 +80,11 @@ export class Layer {
     }
   }
 
-  /** Removes a directory that was made for a container which there will not be. The layer has not begun. */
+  /** Removes a directory that was made for a container which there will not be, unless something is in it already. */
   giveUp(): void {
     if (!this.isNew) return;
-    rmSync(join(this.inside, notesFile), { force: true });
+    for (const part of ['work/work', ...parts.toReversed()]) if (!isGone(join(this.inside, part))) return;
+    for (const name of ['lower', notesFile, processLink]) rmSync(join(this.inside, name), { force: true });
     removeEmpty(this.path);
   }
 
@@ -143,6 +144,17 @@ function makeDirectory(path: string): boolean {
 
 function removeEmpty(path: string): void {
   ignoring(['ENOENT', 'ENOTEMPTY'], () => rmdirSync(path));
+}
+
+/** Removes an empty directory. Returns whether nothing is there then. */
+function isGone(path: string): boolean {
+  try {
+    ignoring(['ENOENT'], () => rmdirSync(path));
+    return true;
+  } catch (error) {
+    if (errnoName(error) === undefined) throw error;
+    return false;
+  }
 }
 
 function heldLayer(path: string, root: string, isNew: boolean): Layer {
