@@ -363,6 +363,18 @@ test('--layer: a filesystem without extended attributes is refused, where no dir
   assert.equal(status, 125);
 });
 
+test('--layer: a filesystem without device nodes is refused, where nothing could be removed', {
+  skip: skip || needs('strace'),
+}, async (t) => {
+  const root = makeRoot(t);
+  const layer = join(root, '../box');
+  // As on 9p.
+  const strace = ['strace', '-qq', '-o', '/dev/null', '-e', 'inject=mknodat:error=ENXIO:when=1'];
+  const { status, stderr } = await run([...strace, 'md-isolate', '--layer', layer, root, 'true']);
+  assert.match(stderr, /^md-isolate: --layer \/.*box: its filesystem has no device nodes, .*; ext4, .* have them\n$/);
+  assert.deepEqual([status, existsSync(layer)], [125, false]);
+});
+
 test('--layer with --dry-run makes nothing', { skip }, async (t) => {
   const root = makeRoot(t);
   const layer = join(root, '../layer');

@@ -28,9 +28,9 @@ import { errnoName, failingAs, failureOf, hasErrno, ignoring } from '../../base/
 import { pause } from '../../base/pause.js';
 import { tryLock } from '../../sys/files/lock.js';
 import { lifeOf, markOf } from '../../sys/procfs/process-mark.js';
-import { fchmod, fchown, fremovexattr, fsetxattr, statx } from '../../sys/syscalls/calls.js';
-import { AT, O, STATX, structStatx } from '../../sys/syscalls/constants.js';
-import { EOPNOTSUPP } from '../../sys/syscalls/errno.js';
+import { fchmod, fchown, fremovexattr, fsetxattr, mknodat, statx, unlinkat } from '../../sys/syscalls/calls.js';
+import { AT, O, S, STATX, structStatx } from '../../sys/syscalls/constants.js';
+import { EINVAL, ENXIO, EOPNOTSUPP } from '../../sys/syscalls/errno.js';
 import { readRootfsDocument } from '../settings/document.js';
 import { checkSame, notesFile, notesOf, refused, wayBack, writeNotes } from './layer-notes.js';
 import type { View } from './view.js';
@@ -40,6 +40,7 @@ const tmpfsMagic = 0x01021994;
 const parts = ['upper', 'work'] as const;
 const processLink = 'process';
 const changed = 'something else than md-isolate changed it';
+const fit = 'ext4, xfs, btrfs and tmpfs have them';
 
 export class Layer {
   /** The layer over the tree. */
@@ -167,6 +168,7 @@ function heldLayer(path: string, root: string, isNew: boolean): Layer {
   if (isUnbegun(inside)) {
     disinherit(fd);
     expectAttributes(path, fd);
+    expectWhiteouts(path, fd);
   } else checkTree(path, inside, root);
   awaitEnd(path, inside);
   return new Layer(path, inside, root, identity, isNew);
@@ -220,7 +222,20 @@ function expectAttributes(path: string, fd: number): void {
   const result = fsetxattr.try(fd, name, Buffer.from('y'), 1, 0);
   if (result >= 0) fremovexattr.try(fd, name);
   else if (result === -EOPNOTSUPP && statfsSync(`/proc/self/fd/${fd}`).type !== tmpfsMagic)
-    throw refused(path, 'its filesystem has no extended attributes', 'ext4, xfs, btrfs and tmpfs have them');
+    throw refused(path, 'its filesystem has no extended attributes', fit);
+}
+
+/**
+ * Without whiteouts, too, the kernel makes the overlay, and then nothing of the image can be removed: on 9p for example.
+ * Anyone may make one, a device with the number 0. The notes, which are not written yet, lend it their name, which may be
+ * left behind.
+ */
+function expectWhiteouts(path: string, fd: number): void {
+  unlinkat.try(fd, notesFile, 0);
+  const result = mknodat.try(fd, notesFile, S.IFCHR, 0);
+  if ([-ENXIO, -EINVAL, -EOPNOTSUPP].includes(result))
+    throw refused(path, 'its filesystem has no device nodes, which stand for what was removed', fit);
+  unlinkat.try(fd, notesFile, 0);
 }
 
 function checkTree(path: string, inside: string, tree: string): void {
