@@ -179,7 +179,11 @@ test('where the hierarchy is read-only, the message says so', { skip: needsContr
   const { mount } = probeCgroups().find('memory')!;
   const { status, stderr } = await run(['unshare', '-m', 'sh', '-c', script, 'sh', mount, makeRoot(t)]);
   assert.equal(status, 125);
-  assert.match(stderr, /^md-isolate: --memory: making .*: read-only file system \(EROFS\); .* mount it writable\n$/);
+  assert.match(
+    stderr,
+    /^md-isolate: --memory: making .*: read-only file system \(EROFS\); .*: mount -o remount,bind,rw /,
+  );
+  assert.ok(stderr.endsWith(` ${mount}\n`));
 });
 
 test('a controller that the machine does not have is named with the flag', () => {

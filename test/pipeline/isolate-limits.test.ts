@@ -92,7 +92,7 @@ for (const error of ['EACCES', 'EROFS', 'ENODEV', 'EINVAL']) {
   }, async (t) => {
     const strace = `strace -f -qq -o /dev/null -e inject=${callOf('rmdir')}:error=${error}`;
     const { status, stderr } = await shell(`${strace} md-isolate --pids-limit 9 "$1" sh -c "exit 3"`, [makeRoot(t)]);
-    assert.match(stderr, new RegExp(`^md-isolate: removing the cgroup /.*/md-\\d+-\\d+: .* \\(${error}\\)\n$`));
+    assert.match(stderr, new RegExp(`^md-isolate: removing the cgroup /.*/md-[\\d.]+: .* \\(${error}\\)\n$`));
     assert.equal(status, 3);
     // The next one sweeps it.
     assert.equal((await md('md-isolate', ['--pids-limit', '9', makeRoot(t), 'true'])).stderr, '');

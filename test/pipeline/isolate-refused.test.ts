@@ -40,6 +40,12 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp, se
     /\(ENOSPC\); user\.max_uts_namespaces is 1 on this host, and as many exist: sudo sysctl -w user\.max_uts_namespaces=2, or/,
   ],
   [
+    'a user namespace around this one that maps no ids',
+    'unshare -U "$@"',
+    [],
+    /clone\(.*\(EPERM\); the user namespace around this process maps no ids, .*: unshare -r maps one$/,
+  ],
+  [
     'a user namespace around this one that allows no more',
     `unshare -Ur sh -c 'echo 0 > /proc/sys/user/max_uts_namespaces; exec unshare -Ur "$@"' sh "$@"`,
     ['--userns', 'self'],

@@ -133,7 +133,7 @@ function missingHint({ controller, flag }: CgroupWrite): string {
 
 function makeCgroup(parent: string, hierarchy: Hierarchy, writes: readonly CgroupWrite[]): string {
   const directory = join(parent, ownName());
-  attempt(writes[0]!, `making the cgroup ${directory}`, () => {
+  const make = () => {
     // Another run may remove the empty parent between the two calls.
     for (let tries = 3; ; tries--) {
       try {
@@ -145,7 +145,8 @@ function makeCgroup(parent: string, hierarchy: Hierarchy, writes: readonly Cgrou
         if (errnoName(error) !== 'ENOENT' || tries === 0) throw error;
       }
     }
-  });
+  };
+  attempt(writes[0]!, `making the cgroup ${directory}`, make, hierarchy.mount);
   if (hierarchy.version === 1 && writes.some(({ controller }) => controller === 'cpuset')) inheritCpuset(directory);
   return directory;
 }

@@ -29,8 +29,11 @@ export function words(path: string): string[] {
   return readFileSync(path, 'latin1').trim().split(/\s+/);
 }
 
-/** Does `act`, which serves `write`. Throws `Failure` that names the flag of that. `busy`: the hint for EBUSY. */
-export function attempt(write: CgroupWrite, what: string, act: () => void, busy?: string): void {
+/**
+ * Does `act`, which serves `write`, perhaps at the top of the hierarchy at `mount`. Throws `Failure` that names the flag
+ * of that.
+ */
+export function attempt(write: CgroupWrite, what: string, act: () => void, mount?: string): void {
   try {
     act();
   } catch (error) {
@@ -39,17 +42,19 @@ export function attempt(write: CgroupWrite, what: string, act: () => void, busy?
     const status = name === 'EACCES' || name === 'EPERM' || name === 'EROFS' ? Status.notPermitted : Status.isolate;
     throw new Failure(status, write.flag, `${what}: ${errnoText(name)}`, {
       cause: error,
-      ...hintFor(name, write, busy),
+      ...hintFor(name, write, mount),
     });
   }
 }
 
-function hintFor(name: string, { flag }: CgroupWrite, busy: string | undefined): { hint?: string } {
+function hintFor(name: string, { flag }: CgroupWrite, mount: string | undefined): { hint?: string } {
   switch (name) {
     case 'EBUSY':
-      return busy === undefined ? {} : { hint: busy };
+      return mount === undefined ? {} : { hint: emptyingHint(mount) };
     case 'EROFS':
-      return { hint: '/sys/fs/cgroup is read-only here, as inside a container: mount it writable' };
+      return {
+        hint: `cgroups are read-only here, as inside a container: mount -o remount,bind,rw ${mount ?? '/sys/fs/cgroup'}`,
+      };
     case 'EACCES':
     case 'EPERM':
       return { hint: 'run as root, or in a delegated cgroup: systemd-run --user --scope -p Delegate=yes' };
@@ -60,4 +65,13 @@ function hintFor(name: string, { flag }: CgroupWrite, busy: string | undefined):
     default:
       return {};
   }
+}
+
+/**
+ * The top has processes where it is that of a container around this process: cgroups(7), the "no internal processes"
+ * rule.
+ */
+function emptyingHint(mount: string): string {
+  const move = `mkdir -p ${mount}/init && xargs -n1 <${mount}/cgroup.procs >${mount}/init/cgroup.procs`;
+  return `a cgroup with processes passes no limits on, and those of the container around this one are there: ${move}`;
 }

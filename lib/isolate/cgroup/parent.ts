@@ -71,18 +71,8 @@ function inUnit({ version, own }: Hierarchy, writes: readonly CgroupWrite[]): Pa
 }
 
 function atTop({ version, mount }: Hierarchy, writes: readonly CgroupWrite[]): Parent {
-  if (version === 2)
-    attempt(writes[0]!, `passing on controllers in ${mount}`, () => passOn(mount, writes), emptyingHint(mount));
+  if (version === 2) attempt(writes[0]!, `passing on controllers in ${mount}`, () => passOn(mount, writes), mount);
   return { directory: join(mount, parentName), leave: () => undefined };
-}
-
-/**
- * The top has processes where it is that of a container around this process: cgroups(7), the "no internal processes"
- * rule.
- */
-function emptyingHint(mount: string): string {
-  const move = `mkdir -p ${mount}/init && xargs -n1 <${mount}/cgroup.procs >${mount}/init/cgroup.procs`;
-  return `a cgroup with processes passes no limits on, and those of the container around this one are there: ${move}`;
 }
 
 /** The nearest cgroup, from our own upwards, that may be written to and can pass the controllers on. */

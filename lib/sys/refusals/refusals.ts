@@ -40,8 +40,10 @@ function hasProfile(path: string, read: typeof kernelText): boolean {
 export function refusalHint(code: string, flags: number): string {
   if (code === 'ENOSPC') return namespaceLimitHint(flags);
   if (code === 'ENOMEM') return tooLittleMemory;
-  if (kernelText('/proc/self/uid_map') === undefined)
-    return `this kernel is built without user namespaces${orAsRoot()}`;
+  const map = kernelText('/proc/self/uid_map');
+  if (map === undefined) return `this kernel is built without user namespaces${orAsRoot()}`;
+  if (map === '')
+    return 'the user namespace around this process maps no ids, and who has none makes no other: unshare -r maps one';
   const known = refusal();
   if (known) return known;
   if (isChrooted())
