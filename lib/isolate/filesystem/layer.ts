@@ -47,6 +47,8 @@ export class Layer {
   readonly view: View;
   /** Parts that are not there yet: the child makes them, since they may belong to an id of the container's. */
   readonly missing: readonly (typeof parts)[number][];
+  /** Of the first process of the container. */
+  private mark: string | undefined;
 
   constructor(
     readonly path: string,
@@ -83,7 +85,7 @@ export class Layer {
 
   /** Removes a directory that was made for a container which there will not be, unless something is in it already. */
   giveUp(): void {
-    if (!this.isNew) return;
+    if (!this.isNew || (this.mark !== undefined && lifeOf(this.mark) !== 'gone')) return;
     for (const part of ['work/work', ...parts.toReversed()]) if (!isGone(join(this.inside, part))) return;
     for (const name of ['lower', notesFile, processLink]) rmSync(join(this.inside, name), { force: true });
     removeEmpty(this.path);
@@ -94,7 +96,8 @@ export class Layer {
     try {
       const link = join(this.inside, processLink);
       ignoring(['ENOENT'], () => unlinkSync(link));
-      symlinkSync(markOf(pid), link);
+      this.mark = markOf(pid);
+      symlinkSync(this.mark, link);
     } catch (error) {
       throw failureOf(error, `--layer ${this.path}`);
     }
