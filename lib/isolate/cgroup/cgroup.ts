@@ -2,8 +2,9 @@
  * The cgroup of a container: made before the command starts, and removed after it. When the host cannot enforce a
  * limit, that is a failure that says why.
  *
- * As root the cgroups are `md/md-MARK` (sys/procfs/process-mark.ts) at the top of a hierarchy, as docker has its own below `docker`. An
- * ordinary user gets one below the own cgroup or one above it, where the system has delegated that (cgroup v2 only).
+ * As root the cgroups are `md/md-MARK` (sys/procfs/process-mark.ts) at the top of a hierarchy, as docker has its own
+ * below `docker`. An ordinary user gets one below the own cgroup or one above it, where the system has delegated that
+ * (cgroup v2 only).
  */
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
