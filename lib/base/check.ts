@@ -30,8 +30,8 @@ export function asJson(text: Buffer | string, name: string, hint?: string): unkn
 }
 
 /**
- * A document as JSON. Throws `Failure` 65 where a field that nobody checks, and that is only passed on, is nested deeper
- * than can be written.
+ * A document as JSON. Throws `Failure` 65 where a field that nobody checks, and that is only passed on, is nested
+ * deeper than can be written.
  */
 export function jsonOf(value: object, indent?: number): string {
   try {

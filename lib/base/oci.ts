@@ -144,8 +144,8 @@ export function asIndexEntries(value: unknown, name: string): IndexEntry[] {
 }
 
 /**
- * Whether the digest of an entry has an unknown algorithm. By image-spec, descriptor.md, "Digests", that is not an error.
- * Where images are looked for, such an entry is skipped, since its manifest could not be checked.
+ * Whether the digest of an entry has an unknown algorithm. By image-spec, descriptor.md, "Digests", that is not an
+ * error. Where images are looked for, such an entry is skipped, since its manifest could not be checked.
  */
 function isOfUnknownAlgorithm(entry: unknown, name: string): boolean {
   const { digest } = asObject(entry, name);

@@ -54,7 +54,9 @@ export function decodeHeader(block: Buffer, at: number): RawHeader | undefined {
   };
 }
 
-/** -1 when it is not a number, which is not an error here: entries that are no devices may have anything in this field. */
+/**
+ * -1 when it is not a number, which is not an error here: entries that are no devices may have anything in this field.
+ */
 function deviceField(block: Buffer, at: number): number {
   const plain = octal(block, at, 8);
   return plain >= 0 ? plain : (numberField(block, at, 8) ?? (isBlank(block, at, 8) ? 0 : -1));

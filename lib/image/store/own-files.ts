@@ -61,7 +61,8 @@ function makeOne(path: string, mode: number): void {
 }
 
 /**
- * Renames a finished file to its place. It is not a failure when another process has put the same content there already.
+ * Renames a finished file to its place. It is not a failure when another process has put the same content there
+ * already.
  */
 export function moveInto(temporary: string, path: string): void {
   makeDirectory(dirname(path));

@@ -30,8 +30,8 @@ export function words(path: string): string[] {
 }
 
 /**
- * Does `act`, which serves `write`, perhaps at the top of the hierarchy at `mount`. Throws `Failure` that names the flag
- * of that.
+ * Does `act`, which serves `write`, perhaps at the top of the hierarchy at `mount`. Throws `Failure` that names the
+ * flag of that.
  */
 export function attempt(write: CgroupWrite, what: string, act: () => void, mount?: string): void {
   try {

@@ -1,5 +1,6 @@
 /**
- * The steps around the two changes of program: from a copy of Node to the stub (stub.ts), and in the end to the command.
+ * The steps around the two changes of program: from a copy of Node to the stub (stub.ts), and in the end to the
+ * command.
  */
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';

@@ -52,7 +52,8 @@ export function beginningSteps(): PlanStep[] {
 }
 
 /**
- * A kernel without keys is not a failure, nor is a filter around this process, which keeps the command from them as well.
+ * A kernel without keys is not a failure, nor is a filter around this process, which keeps the command from them as
+ * well.
  */
 function keyringSteps(after: PlanStep): PlanStep[] {
   const keyring = new Result('keyring');

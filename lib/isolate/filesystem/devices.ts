@@ -63,8 +63,8 @@ export function bindsDevices(user: boolean, available: readonly number[]): boole
 }
 
 /**
- * Throws `Failure` when the host's device nodes are not what they should be: some containers get these. A regular file at /dev/null would collect what containers throw away, and it would be what is mounted over
- * secrets.
+ * Throws `Failure` when the host's device nodes are not what they should be: some containers get these. A regular file
+ * at /dev/null would collect what containers throw away, and it would be what is mounted over secrets.
  */
 export function checkDevices(): void {
   for (const [name, major, minor] of devices) {

@@ -229,9 +229,9 @@ function expectAttributes(path: string, fd: number): void {
 }
 
 /**
- * Without whiteouts, too, the kernel makes the overlay, and then nothing of the image can be removed: on 9p for example.
- * Anyone may make one, a device with the number 0. The notes, which are not written yet, lend it their name, which may be
- * left behind.
+ * Without whiteouts, too, the kernel makes the overlay, and then nothing of the image can be removed: on 9p for
+ * example. Anyone may make one, a device with the number 0. The notes, which are not written yet, lend it their name,
+ * which may be left behind.
  */
 function expectWhiteouts(path: string, fd: number): void {
   unlinkat.try(fd, notesFile, 0);

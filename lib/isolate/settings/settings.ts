@@ -72,8 +72,8 @@ export interface Settings {
 }
 
 /**
- * Combines image and flags. `document` is that of the tree, if it has one. An empty user, directory or hostname counts as none, as in docker: `-u "$NAME"` with an
- * empty NAME must not turn the image's user into root.
+ * Combines image and flags. `document` is that of the tree, if it has one. An empty user, directory or hostname counts
+ * as none, as in docker: `-u "$NAME"` with an empty NAME must not turn the image's user into root.
  */
 export function settingsOf(
   root: string,

@@ -41,7 +41,9 @@ export async function attend(running: Running): Promise<number> {
   return waitForEnd(pid);
 }
 
-/** Gives the child its ids and its cgroup, and notes down its name in its layer. For these it waits at its first gate. */
+/**
+ * Gives the child its ids and its cgroup, and notes down its name in its layer. For these it waits at its first gate.
+ */
 async function letIn({ pid, circumstances: { maps, layer }, control, cgroup }: Running): Promise<void> {
   try {
     if (maps) writeMaps(pid, maps, '--userns self does without it');

@@ -21,8 +21,8 @@ export interface Incoming {
   /** All values of a header. */
   headers(name: string): string[];
   /**
-   * Where it redirects to. Bytes that are not ASCII are percent-encoded as they came, as by browsers and Go: the path may
-   * be in any encoding.
+   * Where it redirects to. Bytes that are not ASCII are percent-encoded as they came, as by browsers and Go: the path
+   * may be in any encoding.
    */
   readonly location: string | undefined;
   /** Passes on the body as it comes. Exactly one of `stream`, `bytes` and `drop` has to be called, and only once. */

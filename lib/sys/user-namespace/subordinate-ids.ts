@@ -144,7 +144,9 @@ function grants(kind: IdKind): { name: string; range: Range }[] {
   return found;
 }
 
-/** 65536 ids that nobody has, as useradd(8) would choose them: two users with the same could change each other's files. */
+/**
+ * 65536 ids that nobody has, as useradd(8) would choose them: two users with the same could change each other's files.
+ */
 function freeRange(kind: IdKind): string {
   let first = 100_000;
   const taken = grants(kind).map(({ range }) => range);

@@ -63,9 +63,9 @@ export class Stage {
 
   /**
    * Begins a tree that is to be at `dir`. Throws `Failure` 64 when something is there that `force` does not allow to
-   * replace: a directory that is not empty is replaced with `force` only, what is not a directory never, nor a `DIR.json`
-   * that is something else than the document of a tree; 75 when a container runs in it; and 77 when what is there
-   * cannot be removed.
+   * replace: a directory that is not empty is replaced with `force` only, what is not a directory never, nor a
+   * `DIR.json` that is something else than the document of a tree; 75 when a container runs in it; and 77 when what is
+   * there cannot be removed.
    */
   static begin(dir: string, { force, ownsDocument }: StageOptions): Stage {
     const stage = Stage.beside(dir, force, (target) => {

@@ -25,6 +25,8 @@ function hintFor(errno: string | undefined): string | undefined {
   return errno === 'EPERM' ? (lackingHint(['FOWNER']) ?? unable) : undefined;
 }
 
-/** symlink(2), link(2), mknod(2), and chmod(2) of setuid. What a privilege is needed for is not a failure (unset.ts). */
+/**
+ * symlink(2), link(2), mknod(2), and chmod(2) of setuid. What a privilege is needed for is not a failure (unset.ts).
+ */
 const unable =
   'its filesystem lacks it, as FAT has no links and modes: ext4, xfs, btrfs and tmpfs have all that an image needs';
