@@ -68,8 +68,9 @@ test-nodes: build ## a part of the tests on other releases of Node, which npm fe
 
 # What depends on the kernel and on systemd: cgroup v2, AppArmor, all capabilities, sessions of users. With ARCH=arm64 it
 # also tells what differs by processor.
-machine-tests := pipeline/cgroup-v2 pipeline/cgroup pipeline/isolate pipeline/isolate-container pipeline/isolate-layer \
-	pipeline/isolate-limits pipeline/isolate-refused pipeline/isolate-rootless pipeline/isolate-seccomp \
+machine-tests := pipeline/service pipeline/cgroup-v2 pipeline/cgroup pipeline/isolate \
+	pipeline/isolate-container pipeline/isolate-layer pipeline/isolate-limits \
+	pipeline/isolate-refused pipeline/isolate-rootless pipeline/isolate-seccomp \
 	pipeline/isolate-trace hostile/isolate
 
 koffi = @koromix/koffi-linux-$(ARCH)@$(shell node -p 'require("./node_modules/koffi/package.json").version')
