@@ -17,10 +17,11 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { holdLayer } from '../../lib/isolate/filesystem/layer.js';
 import { lsetxattr } from '../../lib/sys/syscalls/calls.js';
 import { inside, makeRoot, needsContainer, output, until } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
-import { afterwards, cleanEnv, md, needs, run } from '../support/run.js';
+import { afterwards, cleanEnv, md, needs, run, scratch } from '../support/run.js';
 import { describeTree } from '../support/tree.js';
 
 const overlayfs = 0x794c7630;
@@ -361,6 +362,24 @@ test('--layer: a filesystem without extended attributes is refused, where no dir
     'md-isolate: --layer /mnt/l: its filesystem has no extended attributes; ext4, xfs, btrfs and tmpfs have them\n',
   );
   assert.equal(status, 125);
+});
+
+test('--layer: of a directory that is given up nothing is removed that another process has put there', (t) => {
+  const home = scratch(t);
+  const [tree, path, elsewhere] = ['tree', 'box', 'elsewhere'].map((name) => join(home, name)) as [
+    string,
+    string,
+    string,
+  ];
+  for (const directory of [tree, elsewhere, join(elsewhere, 'work')]) mkdirSync(directory);
+  const layer = holdLayer(path, tree);
+  symlinkSync(elsewhere, join(path, 'work'));
+  layer.giveUp();
+  assert.deepEqual([readdirSync(elsewhere), readdirSync(path)], [['work'], ['work']]);
+  rmSync(join(path, 'work'));
+  mkdirSync(join(path, 'work/work'), { recursive: true });
+  layer.giveUp();
+  assert.equal(existsSync(path), false);
 });
 
 test('--layer: a filesystem without device nodes is refused, where nothing could be removed', {

@@ -18,19 +18,28 @@ import {
   readlinkSync,
   realpathSync,
   rmdirSync,
-  rmSync,
   statfsSync,
   symlinkSync,
   unlinkSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { errnoName, failingAs, failureOf, hasErrno, ignoring } from '../../base/failure.js';
+import { failingAs, failureOf, hasErrno, ignoring } from '../../base/failure.js';
 import { pause } from '../../base/pause.js';
 import { tryLock } from '../../sys/files/lock.js';
 import { lifeOf, markOf } from '../../sys/procfs/process-mark.js';
-import { fchmod, fchown, fremovexattr, fsetxattr, mknodat, statx, unlinkat } from '../../sys/syscalls/calls.js';
+import {
+  close,
+  fchmod,
+  fchown,
+  fremovexattr,
+  fsetxattr,
+  mknodat,
+  openat,
+  statx,
+  unlinkat,
+} from '../../sys/syscalls/calls.js';
 import { AT, O, S, STATX, structStatx } from '../../sys/syscalls/constants.js';
-import { EINVAL, ENXIO, EOPNOTSUPP } from '../../sys/syscalls/errno.js';
+import { EINVAL, ENOENT, ENXIO, EOPNOTSUPP } from '../../sys/syscalls/errno.js';
 import { readRootfsDocument } from '../settings/document.js';
 import { checkSame, notesFile, notesOf, refused, wayBack, writeNotes } from './layer-notes.js';
 import type { View } from './view.js';
@@ -86,9 +95,18 @@ export class Layer {
   /** Removes a directory that was made for a container which there will not be, unless something is in it already. */
   giveUp(): void {
     if (!this.isNew || (this.mark !== undefined && lifeOf(this.mark) !== 'gone')) return;
-    for (const part of ['work/work', ...parts.toReversed()]) if (!isGone(join(this.inside, part))) return;
-    for (const name of ['lower', notesFile, processLink]) rmSync(join(this.inside, name), { force: true });
-    removeEmpty(this.path);
+    // By descriptor: what other processes may have put in the place of a part is not followed.
+    const work = openat.try(AT.FDCWD, join(this.inside, 'work'), O.PATH | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC, 0);
+    if (work >= 0) {
+      unlinkat.try(work, 'work', AT.REMOVEDIR);
+      close(work);
+    }
+    for (const part of parts.toReversed()) {
+      const result = unlinkat.try(AT.FDCWD, join(this.inside, part), AT.REMOVEDIR);
+      if (result < 0 && result !== -ENOENT) return;
+    }
+    for (const name of ['lower', notesFile, processLink]) unlinkat.try(AT.FDCWD, join(this.inside, name), 0);
+    unlinkat.try(AT.FDCWD, this.path, AT.REMOVEDIR);
   }
 
   /** Leaves word of the first process of the container, as a link to its mark. */
@@ -148,17 +166,6 @@ function makeDirectory(path: string): boolean {
 
 function removeEmpty(path: string): void {
   ignoring(['ENOENT', 'ENOTEMPTY'], () => rmdirSync(path));
-}
-
-/** Removes an empty directory. Returns whether nothing is there then. */
-function isGone(path: string): boolean {
-  try {
-    ignoring(['ENOENT'], () => rmdirSync(path));
-    return true;
-  } catch (error) {
-    if (errnoName(error) === undefined) throw error;
-    return false;
-  }
 }
 
 function heldLayer(path: string, root: string, isNew: boolean): Layer {
