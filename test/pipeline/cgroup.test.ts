@@ -194,6 +194,32 @@ test('a controller that the machine does not have is named with the flag', () =>
   );
 });
 
+test('the limit on memory was reached only if that of this cgroup was: the kernel counts here also what it killed for others', {
+  skip: needsRoot,
+}, (t) => {
+  const mount = scratch(t);
+  const host: CgroupHost = { find: () => ({ version: 1, mount, own: undefined }) };
+  const write = { controller: 'memory', flag: '--memory', file: 'none', value: '1', optional: true };
+  const cgroup = cgroupOf([write], host);
+  const [name = ''] = readdirSync(join(mount, 'md'));
+  const put = (file: string, text: string) => writeFileSync(join(mount, 'md', name, file), text);
+  const seen = [cgroup.ranOutOfMemory()];
+  const step = (file: string, text: string) => {
+    put(file, text);
+    seen.push(cgroup.ranOutOfMemory());
+  };
+  step('memory.oom_control', 'oom_kill_disable 0\nunder_oom 0\noom_kill 1\n');
+  step('memory.failcnt', '0\n');
+  step('memory.memsw.failcnt', '7\n');
+  step('memory.oom_control', 'oom_kill_disable 0\nunder_oom 0\noom_kill 0\n');
+  assert.deepEqual(seen, [false, false, false, true, false]);
+  put('memory.memsw.failcnt', '0\n');
+  // The same in cgroup v2.
+  step('memory.events', 'low 0\nhigh 0\nmax 5\noom 0\noom_kill 1\n');
+  step('memory.events', 'low 0\nhigh 0\nmax 5\noom 2\noom_kill 1\n');
+  assert.deepEqual(seen.slice(5), [false, true]);
+});
+
 test('in a container, whose topmost cgroup has its processes, the message says how to move them', {
   skip: needsRoot,
 }, (t) => {

@@ -8,7 +8,7 @@
  */
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { errnoName, Failure, failingAs, failureOf, ignoring } from '../../base/failure.js';
+import { errnoName, Failure, failingAs, failureOf, hasErrno, ignoring } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { trace, warn } from '../../base/trace.js';
 import type { Limits } from '../settings/limits.js';
@@ -82,16 +82,25 @@ export function cgroupOf(writes: readonly CgroupWrite[], host: CgroupHost): Cgro
   };
 }
 
-/** Sources: cgroup-v2.rst, "memory.events"; cgroup-v1/memory.rst, "memory.oom_control". */
+/**
+ * The kernel also counts what it kills here for the limit of a cgroup around this one, or for want of memory in the
+ * machine: `oom_kill` alone does not tell. Sources: cgroup-v2.rst, "memory.events"; cgroup-v1/memory.rst,
+ * "memory.oom_control" and "failcnt".
+ */
 function hasKilled(directory: string): boolean {
-  let counts = '';
-  // ENOENT: the file is that of the other version. Both: others have removed the cgroup.
-  for (const file of ['memory.events', 'memory.oom_control']) {
-    ignoring(['ENOENT', 'ENODEV'], () => {
-      counts = read(directory, file);
-    });
-  }
-  return /^oom_kill [1-9]/m.test(counts);
+  const text = (file: string): string => {
+    try {
+      return read(directory, file);
+    } catch (error) {
+      // ENOENT: the file is that of the other version. Both: others have removed the cgroup.
+      if (hasErrno(error, 'ENOENT', 'ENODEV')) return '';
+      throw error;
+    }
+  };
+  const events = text('memory.events');
+  const failures = ['memory.failcnt', 'memory.memsw.failcnt'].map(text);
+  const wasReached = /^oom [1-9]/m.test(events) || failures.some((count) => Number(count) > 0);
+  return wasReached && /^oom_kill [1-9]/m.test(events || text('memory.oom_control'));
 }
 
 /**
