@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { asObject, asString, type JsonObject, optional, secret } from '../base/check.js';
 import { Failure, failingAs } from '../base/failure.js';
 import { Status } from '../base/status.js';
+import { trace } from '../base/trace.js';
 import { type Credentials, passwordLogin } from './auth/auth.js';
 import { RegistryClient, type RegistryOptions } from './client.js';
 import type { Connections } from './download/connections.js';
@@ -43,6 +44,7 @@ export async function openRegistry(
     // Where there is no login it is not looked for again: each search warns, and asks helpers that may be slow.
     let isNone = false;
     const credentials = async () => {
+      if (login) trace(`* the login for ${place.registry} is the one of --username`);
       if (login || isNone) return login;
       const { findCredentials } = await import('./auth/credentials.js');
       const found = await findCredentials(place.registry, place.repository);

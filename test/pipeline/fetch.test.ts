@@ -182,6 +182,7 @@ test('--username and --password-stdin log in, and the password goes no further t
     /^md-manifest: manifest of \S+:latest: .*: denied: HTTP 401 .*docker login or pass --username\n$/,
   );
   const login = `printf 'pass word\\r\\n' | md-token --username me --password-stdin "$1"`;
+  assert.match((await run(`${login} -x`)).stderr, /^\* the login for \S+ is the one of --username$/m);
   const document = (await run(login)).stdout;
   registry.tokens.expireAll();
   const fetched = await shell('md-manifest | md-fetch-layer', [], { stdin: document, env: { MD_HOME: scratch(t) } });
