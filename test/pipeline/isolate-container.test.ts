@@ -95,7 +95,10 @@ test('of a program for another machine the platform of its image is told', { ski
   for (const command of ['foreign', 'script']) {
     const { status, stderr } = await md('md-isolate', [root, command]);
     assert.equal(status, 126);
-    assert.match(stderr, /exec format error \(ENOEXEC\); the image is for linux\/sparc64, this machine is linux\/a/);
+    assert.match(
+      stderr,
+      /exec format error \(ENOEXEC\); the image is for linux\/sparc64, this machine is linux\/a.*, unless it is a script without #!\n$/,
+    );
   }
 });
 

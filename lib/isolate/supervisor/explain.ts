@@ -111,5 +111,5 @@ function formatHint(platform: Platform | undefined): string {
   const own = process.arch === 'x64' ? 'amd64' : process.arch;
   if (!platform || architecture === own || architecture === 'unknown')
     return "it is not a program for this machine's processor, or a script without #!";
-  return `the image is for ${platformName(platform)}, this machine is linux/${own}: pull it without --platform, or install qemu-user-static`;
+  return `the image is for ${platformName(platform)}, this machine is linux/${own}: pull it without --platform, or install qemu-user-static, unless it is a script without #!`;
 }
