@@ -1,4 +1,4 @@
-/** Files in progress, named `NAME.MARK` after the process that writes them: sys/process-mark.ts. */
+/** Files in progress, named `NAME.MARK` after the process that writes them: sys/procfs/process-mark.ts. */
 import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoName, Failure } from '../../base/failure.js';

@@ -1,5 +1,5 @@
 /**
- * Entries that are put off, so that many are made by one batch of system calls (sys/batch.ts): a batch takes less time
+ * Entries that are put off, so that many are made by one batch of system calls (sys/native-code/batch.ts): a batch takes less time
  * than a call from JavaScript for each step. These are files, symlinks, and the modes and times of finished
  * directories.
  *
