@@ -1,6 +1,8 @@
 /** What every command says of itself, and of a command line or a document that is wrong. */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { has, jsonLines, md, needsRoot, root, run, scratch, shell } from '../support/run.js';
@@ -114,5 +116,26 @@ for (const [command, expected] of [
     const { status, stderr } = await run([...asUser, 'prlimit', '--nproc=1', 'sh', '-c', script, command, 'alpine']);
     assert.match(stderr, new RegExp(`\n${command}: no more processes may be started: see ulimit -u.*\n$`));
     assert.equal(status, expected);
+  });
+}
+
+for (const program of ['sh', 'bash', 'ksh', 'mksh']) {
+  test(`md-pull and md-run that a signal ends have no other status, in ${program} either`, {
+    skip: !has(program) && `not installed: ${program}`,
+  }, async (t) => {
+    const home = scratch(t);
+    // The signal comes from the terminal as a rule: to all processes of the group.
+    for (const stage of ['md-isolate', 'md-fetch-layer', 'md-unpack'])
+      writeFileSync(join(home, stage), '#!/bin/sh\nkill -TERM 0\n', { mode: 0o755 });
+    for (const command of ['md-pull', 'md-run']) {
+      writeFileSync(join(home, command), readFileSync(join(root, 'cmd', command)));
+      const child = spawn(program, [join(home, command), 'alpine'], {
+        detached: true,
+        stdio: 'ignore',
+        env: { ...process.env, MD_HOME: home },
+      });
+      const [status, signal] = await once(child, 'exit');
+      assert.ok(status === 143 || signal === 'SIGTERM', `${command}: ${status} ${signal}`);
+    }
   });
 }
