@@ -382,6 +382,16 @@ test('--layer: of a directory that is given up nothing is removed that another p
   assert.equal(existsSync(path), false);
 });
 
+test('--layer: a new layer that a container still writes to is not given up', (t) => {
+  const home = scratch(t);
+  const path = join(home, 'box');
+  mkdirSync(join(home, 'tree'));
+  const layer = holdLayer(path, join(home, 'tree'));
+  layer.leaveMark(process.pid);
+  layer.giveUp();
+  assert.deepEqual(readdirSync(path), ['process']);
+});
+
 test('--layer: a filesystem without device nodes is refused, where nothing could be removed', {
   skip: skip || needs('strace'),
 }, async (t) => {
