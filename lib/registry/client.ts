@@ -54,6 +54,9 @@ export interface RegistryOptions extends Partial<Omit<HttpOptions, 'onResponse'>
 
 const acceptedManifests = [...indexTypes, ...manifestTypes].join(', ');
 
+/** Of a 401 that does not say how to log in: a login that is there cannot be given, and another would not help. */
+const unaskedHint =
+  'the repository does not exist or needs a login, and the answer has no WWW-Authenticate that says which: is there a proxy?';
 /** Answers of object stores to a signed link that has expired. S3 gives 400 for one that was signed with a token. */
 const refusedLink = new Set([400, 401, 403]);
 /** How many URLs of a foreign layer are tried. Honest layers have fewer, and each takes its time. */
@@ -234,7 +237,11 @@ export class RegistryClient implements Endpoint {
     const first = await this.send(path, headers, used);
     if (first.status !== 401) return first;
     const challenges = this.challengesOf(first);
-    if (challenges.length === 0) return first;
+    if (challenges.length === 0) {
+      if (used !== null || first.url.origin !== this.target.origin) return first;
+      const failure = await responseFailure(first);
+      throw failure.of(failure.what, unaskedHint);
+    }
     await first.drop();
     await this.authorization.renew(used, challenges);
     return this.send(path, headers, this.authorization.header);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { passwordLogin } from '../../lib/registry/auth/auth.js';
 import { filler } from '../support/content.js';
+import { failure } from '../support/failure.js';
 import { blob, clientFor, refused, repository, Sink, serve } from '../support/registry-client.js';
 
 test('an open registry needs no authorization', async (t) => {
@@ -21,6 +22,14 @@ for (const status of [401, 403, 404]) {
     assert.ok(sink.isVerified());
   });
 }
+
+test('where nothing says how to log in, nobody is sent to do so', async (t) => {
+  const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
+  registry.faults.add({ on: /GET /, status: 401, body: '' });
+  const client = clientFor(t, registry, { credentials: async () => passwordLogin('me', 'secret') });
+  assert.equal(await client.login(), null);
+  await assert.rejects(client.manifest('latest'), failure(77, /HTTP 401; the repository .*no WWW-Authenticate/));
+});
 
 for (const status of [405, 500]) {
   test(`a registry that answers ${status} in place of a challenge is asked for nothing more`, async (t) => {
