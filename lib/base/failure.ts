@@ -100,12 +100,13 @@ export function failingAs<T>(what: string, act: () => T, options?: FailureOption
   }
 }
 
-/** Does `act`. System errors of these names are not a failure. */
-export function ignoring(names: string[], act: () => void): void {
+/** What `act` returns. System errors of these names are not a failure: then it is undefined. */
+export function ignoring<T>(names: string[], act: () => T): T | undefined {
   try {
-    act();
+    return act();
   } catch (error) {
     if (!hasErrno(error, ...names)) throw error;
+    return undefined;
   }
 }
 

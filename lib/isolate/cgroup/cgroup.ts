@@ -8,7 +8,7 @@
  */
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { errnoName, Failure, failingAs, failureOf, hasErrno, ignoring } from '../../base/failure.js';
+import { errnoName, Failure, failingAs, failureOf, ignoring } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { trace, warn } from '../../base/trace.js';
 import type { Limits } from '../settings/limits.js';
@@ -76,7 +76,6 @@ export function cgroupOf(writes: readonly CgroupWrite[], host: CgroupHost): Cgro
         attempt(writes[0]!, `moving process ${pid} to ${directory}`, () => put(directory, 'cgroup.procs', String(pid)));
       }
     },
-    // Counted in v2 without a limit of ours as well, for that of a cgroup above.
     ranOutOfMemory: () => memory !== undefined && hasKilled(memory),
     remove,
   };
@@ -88,15 +87,8 @@ export function cgroupOf(writes: readonly CgroupWrite[], host: CgroupHost): Cgro
  * "memory.oom_control" and "failcnt".
  */
 function hasKilled(directory: string): boolean {
-  const text = (file: string): string => {
-    try {
-      return read(directory, file);
-    } catch (error) {
-      // ENOENT: the file is that of the other version. Both: others have removed the cgroup.
-      if (hasErrno(error, 'ENOENT', 'ENODEV')) return '';
-      throw error;
-    }
-  };
+  // ENOENT: the file is that of the other version. Both: others have removed the cgroup.
+  const text = (file: string) => ignoring(['ENOENT', 'ENODEV'], () => read(directory, file)) ?? '';
   const events = text('memory.events');
   const failures = ['memory.failcnt', 'memory.memsw.failcnt'].map(text);
   const wasReached = /^oom [1-9]/m.test(events) || failures.some((count) => Number(count) > 0);

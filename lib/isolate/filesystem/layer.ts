@@ -17,7 +17,6 @@ import {
   readdirSync,
   readlinkSync,
   realpathSync,
-  rmdirSync,
   statfsSync,
   symlinkSync,
   unlinkSync,
@@ -106,7 +105,7 @@ export class Layer {
       if (result < 0 && result !== -ENOENT) return;
     }
     for (const name of ['lower', notesFile, processLink]) unlinkat.try(AT.FDCWD, join(this.inside, name), 0);
-    unlinkat.try(AT.FDCWD, this.path, AT.REMOVEDIR);
+    removeEmpty(this.path);
   }
 
   /** Leaves word of the first process of the container, as a link to its mark. */
@@ -164,8 +163,9 @@ function makeDirectory(path: string): boolean {
   }
 }
 
+/** An error does not matter: what is reported is why there is no container. */
 function removeEmpty(path: string): void {
-  ignoring(['ENOENT', 'ENOTEMPTY'], () => rmdirSync(path));
+  unlinkat.try(AT.FDCWD, path, AT.REMOVEDIR);
 }
 
 function heldLayer(path: string, root: string, isNew: boolean): Layer {
