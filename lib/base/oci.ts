@@ -200,6 +200,12 @@ export function checkDiffIDs({ layers }: { layers: unknown[] }, { rootfs }: Imag
   throw new Failure(Status.data, name, `it has ${count} layers, and its config ${diffIDs} diffIDs`);
 }
 
+/** Go's names for the architectures that this runs on, which platforms have, by Node's. */
+export const goArch = { x64: 'amd64', arm64: 'arm64' };
+
+/** The architecture of an image that does not tell its platform. */
+export const unknownArchitecture = 'unknown';
+
 /** `os/architecture[/variant]`, as people write a platform. */
 export function platformName(platform: Platform): string {
   const { os, architecture, variant } = platform;

@@ -3,12 +3,12 @@
  * Sources: image-spec, image-index.md, "Platform Variants"; the names and fall-backs that docker and containerd accept.
  */
 import { Failure } from '../../base/failure.js';
-import type { Platform } from '../../base/oci.js';
+import { goArch, type Platform } from '../../base/oci.js';
 import { Status } from '../../base/status.js';
 import type { Flag } from '../../pipe/flags.js';
 
 const goNames = new Map([
-  ['x64', 'amd64'],
+  ...Object.entries(goArch),
   ['x86_64', 'amd64'],
   ['x86-64', 'amd64'],
   ['aarch64', 'arm64'],
@@ -25,9 +25,6 @@ const armNames = new Map([
 const architectures = new Set(
   '386 amd64 arm arm64 loong64 mips64 mips64le mips mipsle ppc64 ppc64le riscv64 s390x wasm'.split(' '),
 );
-
-/** The architecture of an image that does not tell its platform. */
-export const unknownArchitecture = 'unknown';
 
 /** The platform that is looked for. */
 export interface Choice {

@@ -17,13 +17,14 @@ import {
   type Manifest,
   type Platform,
   platformName,
+  unknownArchitecture,
 } from '../../base/oci.js';
 import type { Source } from '../../base/source.js';
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
 import { type DocumentStore, embedded, fetchConfig } from './documents.js';
 import { isIndexType, isManifestType, namesImage } from './media-types.js';
-import { type Choice, fitness, narrower, normalize, unknownArchitecture } from './platform.js';
+import { type Choice, fitness, narrower, normalize } from './platform.js';
 import { checkContent, checkDigest, checkIsImage, parseJson, tooLarge, type Verified, verified } from './verified.js';
 
 const maxDepth = 4;

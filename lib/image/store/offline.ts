@@ -1,10 +1,10 @@
 /** `--offline`: the store itself is the source, so that nobody is asked for anything. */
 import { isDigest } from '../../base/check.js';
 import { Failure } from '../../base/failure.js';
-import { type IndexEntry, platformName } from '../../base/oci.js';
+import { type IndexEntry, platformName, unknownArchitecture } from '../../base/oci.js';
 import type { RawManifest, Source } from '../../base/source.js';
 import { Status } from '../../base/status.js';
-import { type Choice, fitness, unknownArchitecture } from '../manifest/platform.js';
+import { type Choice, fitness } from '../manifest/platform.js';
 import type { Store } from './store.js';
 
 export class Offline implements Source {

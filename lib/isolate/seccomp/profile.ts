@@ -8,6 +8,7 @@
 import { constants } from 'node:os';
 import { arrayOf, asArray, asObject, asSize, asString, type JsonObject, optional, wrong } from '../../base/check.js';
 import { Failure } from '../../base/failure.js';
+import { goArch } from '../../base/oci.js';
 import { Status } from '../../base/status.js';
 import { SECCOMP } from '../../sys/syscalls/constants.js';
 import { ENOSYS, EPERM } from '../../sys/syscalls/errno.js';
@@ -63,7 +64,6 @@ const knownFlags = new Map<string, number>([
   ['SECCOMP_FILTER_FLAG_SPEC_ALLOW', SECCOMP.FILTER_FLAG_SPEC_ALLOW],
 ]);
 
-const goArch = { x64: 'amd64', arm64: 'arm64' };
 const scmpArch = { x64: 'SCMP_ARCH_X86_64', arm64: 'SCMP_ARCH_AARCH64' };
 
 /** The entries of a profile that count for a target. */

@@ -1,6 +1,6 @@
 /** Turns failed system calls into messages that say what to do. */
 import { errnoText, Failure, shortageHint } from '../../base/failure.js';
-import { type Platform, platformName } from '../../base/oci.js';
+import { goArch, type Platform, platformName, unknownArchitecture } from '../../base/oci.js';
 import { Status } from '../../base/status.js';
 import type { Step } from '../../sys/native-code/step.js';
 import { confinedHint, missingCallHint, orAsRoot, refusedHint, unmasking } from '../../sys/refusals/confinement.js';
@@ -107,9 +107,8 @@ function execHint(code: string, platform: Platform | undefined): string | undefi
 }
 
 function formatHint(platform: Platform | undefined): string {
-  const { architecture } = platform ?? {};
-  const own = process.arch === 'x64' ? 'amd64' : process.arch;
-  if (!platform || architecture === own || architecture === 'unknown')
+  const own = goArch[process.arch === 'arm64' ? 'arm64' : 'x64'];
+  if (!platform || [own, unknownArchitecture].includes(platform.architecture))
     return "it is not a program for this machine's processor, or a script without #!";
   return `the image is for ${platformName(platform)}, this machine is linux/${own}: pull it without --platform, or install qemu-user-static, unless it is a script without #!`;
 }
