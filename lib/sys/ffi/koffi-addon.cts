@@ -1,26 +1,42 @@
 /**
  * Replaces koffi in the installed commands by its native addon alone. koffi's own loader reads ELF headers to tell
- * glibc from musl, which takes 4 ms of every start. Here it is simply tried: the addon for glibc cannot be loaded where
- * musl is the C library.
+ * glibc from musl, which takes 4 ms of every start. Here one look for musl's loader tells it on most machines.
  */
 import fs = require('node:fs');
 import path = require('node:path');
 
+const arch = process.arch === 'arm64' ? 'arm64' : 'x64';
 const addons = {
-  arm64: ['@koromix/koffi-linux-arm64/linux_arm64/koffi.node', '@koromix/koffi-linux-arm64/musl_arm64/koffi.node'],
-  x64: ['@koromix/koffi-linux-x64/linux_x64/koffi.node', '@koromix/koffi-linux-x64/musl_x64/koffi.node'],
+  glibc: `@koromix/koffi-linux-${arch}/linux_${arch}/koffi.node`,
+  musl: `@koromix/koffi-linux-${arch}/musl_${arch}/koffi.node`,
 };
+const muslLoader = `/lib/ld-musl-${arch === 'arm64' ? 'aarch64' : 'x86_64'}.so.1`;
 
 /** Where `make install` and npm put the addon. Node's own search would take longer than loading it. */
 const near = ['node_modules', '../../node_modules'];
 
 function addon(): unknown {
-  const [glibc = '', musl = ''] = addons[process.arch === 'arm64' ? 'arm64' : 'x64'];
-  const found = near.map((directory) => path.join(__dirname, directory, glibc)).find((file) => fs.existsSync(file));
+  const [first, second] = usesMusl() ? [addons.musl, addons.glibc] : [addons.glibc, addons.musl];
+  const found = near.map((directory) => path.join(__dirname, directory, first)).find((file) => fs.existsSync(file));
   try {
-    return found === undefined ? require(glibc) : load(found);
+    return found === undefined ? require(first) : load(found);
   } catch (error) {
-    return otherwise(musl, error);
+    return otherwise(second, error);
+  }
+}
+
+/**
+ * Whether this Node runs on musl. To try the addon for glibc first would not do: gcompat, which many images on top of
+ * Alpine have, lets it be loaded, and it crashes then. musl's loader can be installed beside glibc; then what is mapped
+ * decides, and without /proc what can be loaded.
+ */
+function usesMusl(): boolean {
+  if (!fs.existsSync(muslLoader)) return false;
+  try {
+    const loader = fs.realpathSync(muslLoader);
+    return fs.readFileSync('/proc/self/maps', 'latin1').includes(` ${loader}\n`);
+  } catch {
+    return false;
   }
 }
 
