@@ -6,28 +6,69 @@ import { gzipSync } from 'node:zlib';
 import { documentLimit } from '../../lib/base/oci.js';
 import { RegistryClient } from '../../lib/registry/client.js';
 import { filler } from '../support/content.js';
-import { blob, clientFor, refused, repository, Sink, serve } from '../support/registry-client.js';
+import { blob, bytes, clientFor, refused, repository, Sink, serve } from '../support/registry-client.js';
 import { afterwards } from '../support/run.js';
 
-test('nothing is asked to be compressed in transfer', async (t) => {
+const gzip = { 'content-encoding': 'gzip' };
+
+test('nothing may be compressed for the transfer', async (t) => {
   const registry = await serve(t, { auth: 'token', redirectBlobs: 307 });
   const client = clientFor(t, registry);
   await client.manifest('latest');
   await client.blob(blob, new Sink());
-  assert.ok(registry.requests.every(({ headers }) => headers['accept-encoding'] === undefined));
+  assert.ok(registry.requests.every(({ headers }) => headers['accept-encoding'] === 'identity'));
 });
 
-test('what is compressed all the same is told, and not taken for another content', async (t) => {
+test('documents that a proxy has compressed all the same are read', async (t) => {
+  const registry = await serve(t, { auth: 'token' });
+  const { bytes } = await clientFor(t, registry).manifest('latest');
+  registry.faults.add({ on: /manifests/, after: 1, times: 1, status: 200, body: gzipSync(bytes), headers: gzip });
+  const token = JSON.stringify({ token: 'unknown' });
+  const xgzip = { 'content-encoding': 'X-Gzip' };
+  registry.faults.add({ on: /token GET/, times: 1, status: 200, body: gzipSync(token), headers: xgzip });
+  const problem = JSON.stringify({ errors: [{ code: 'MANIFEST_UNKNOWN', message: 'no such tag' }] });
+  registry.faults.add({ on: /manifests/, status: 404, after: 1, body: gzipSync(problem), headers: gzip });
+  const client = clientFor(t, registry);
+  assert.deepEqual((await client.manifest('latest')).bytes, bytes);
+  await refused(client.manifest('latest'), 69, /MANIFEST_UNKNOWN: no such tag/);
+});
+
+test('so is a blob of the size of a document, however much of it is there', async (t) => {
   const registry = await serve(t);
-  const gzip = { 'content-encoding': 'gzip' };
-  const wrong = /comes compressed \(Content-Encoding: gzip\).*; does a proxy stand between/;
-  registry.faults.add({ on: /manifests/, status: 200, body: gzipSync('{}'), headers: gzip });
+  for (const there of [0, 1000]) {
+    for (const length of [{}, { 'content-length': undefined }]) {
+      registry.faults.add({
+        on: /blobs/,
+        times: 1,
+        status: 200,
+        body: gzipSync(bytes),
+        headers: { ...gzip, ...length },
+      });
+      const sink = new Sink(bytes.subarray(0, there));
+      await clientFor(t, registry).blob(blob, sink);
+      assert.ok(sink.isVerified());
+    }
+  }
+  registry.faults.add({ on: /blobs/, status: 200, body: gzipSync('x'), headers: gzip });
+  await refused(clientFor(t, registry).blob(blob, new Sink()), 65, /offers 1 bytes, not 300000/);
+});
+
+test('what is compressed in another way, damaged or too large is told, and not taken for another content', async (t) => {
+  const registry = await serve(t);
+  const wrong = /comes compressed \(Content-Encoding: br\), and the request was for what is not; does a proxy stand/;
+  const brotli = { 'content-encoding': 'br' };
+  registry.faults.add({ on: /manifests/, times: 1, status: 200, body: 'x', headers: brotli });
   await refused(clientFor(t, registry).manifest('latest'), 76, wrong);
-  registry.faults.add({ on: /blobs/, times: 1, status: 200, body: gzipSync('x'), headers: gzip });
+  registry.faults.add({ on: /blobs/, times: 1, status: 200, body: 'x', headers: brotli });
   await refused(clientFor(t, registry).blob(blob, new Sink()), 76, wrong);
-  const chunked = { ...gzip, 'content-length': undefined };
-  registry.faults.add({ on: /blobs/, times: 1, status: 200, body: gzipSync('x'), headers: chunked });
-  await refused(clientFor(t, registry).blob(blob, new Sink()), 76, wrong);
+  registry.faults.add({ on: /blobs/, status: 200, body: gzipSync('x'), headers: gzip });
+  const large = { digest: blob.digest, size: documentLimit + 1 };
+  await refused(clientFor(t, registry).blob(large, new Sink()), 76, /comes compressed \(Content-Encoding: gzip\)/);
+  registry.faults.add({ on: /manifests/, times: 1, status: 200, body: '{}', headers: gzip });
+  await refused(clientFor(t, registry).manifest('latest'), 76, /is no gzip data or damaged; does a proxy/);
+  const bomb = gzipSync(Buffer.alloc(documentLimit + 1));
+  registry.faults.add({ on: /manifests/, status: 200, body: bomb, headers: gzip });
+  await refused(clientFor(t, registry).manifest('latest'), 76, /longer than 4194304 bytes/);
 });
 
 test('a blob that an object store calls compressed comes as it is', async (t) => {

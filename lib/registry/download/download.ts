@@ -5,9 +5,11 @@
 import type { EventLoopUtilization } from 'node:perf_hooks';
 import type { BlobSink } from '../../base/blob-sink.js';
 import { monotonic } from '../../base/clock.js';
+import { documentLimit } from '../../base/oci.js';
 import { Status } from '../../base/status.js';
+import { codingFailure, isGzip } from '../http/coding.js';
 import type { Incoming } from '../http/message.js';
-import { encodingFailure, responseFailure } from '../http/response-failures.js';
+import { responseFailure } from '../http/response-failures.js';
 import { RegistryFailure } from '../transport/failure.js';
 import type { Connections } from './connections.js';
 import { type PiecePolicy, Pieces } from './pieces.js';
@@ -69,6 +71,7 @@ export class Download {
     const { sink, size, get, what, pieces } = this.request;
     const from = sink.offset;
     const response = await get(from > 0 ? rangeHeader(from, size) : {});
+    if (this.isCompressed(response) && isGzip(response) && size <= documentLimit) return this.decompress(response);
     await this.accept(response, from);
     this.isLong = size - sink.offset > pieces.size;
     if (this.isLong) this.look();
@@ -86,17 +89,33 @@ export class Download {
     }
   }
 
+  /**
+   * Whether the blob was compressed for the transfer. Object stores may claim that of a file that is gzip itself: when
+   * the length is right, it comes unchanged.
+   */
+  private isCompressed(response: Incoming): boolean {
+    const length = response.header('content-length');
+    const isUnchanged = length !== undefined && Number(length) === this.request.size;
+    return response.status === 200 && !isUnchanged && codingFailure(response) !== undefined;
+  }
+
+  /** A config, or a layer as small as one: proxies compress JSON, and leave alone what they do not know. */
+  private async decompress(response: Incoming): Promise<void> {
+    const { sink, size } = this.request;
+    const bytes = await response.bytes(documentLimit);
+    if (bytes.length !== size) throw this.otherSize(bytes.length);
+    if (sink.offset > 0) sink.restart();
+    await this.write(bytes);
+  }
+
   private async accept(response: Incoming, from: number): Promise<void> {
     const { what, size, sink, connections } = this.request;
     if (response.status === 200) {
-      const header = response.header('content-length');
-      const length = Number(header ?? size);
-      // Object stores may claim a Content-Encoding for a file that is gzip itself. When its length is right, it comes
-      // unchanged.
-      const encoded = header !== undefined && length === size ? undefined : encodingFailure(response);
-      if (encoded || length !== size) {
+      const length = Number(response.header('content-length') ?? size);
+      const compressed = this.isCompressed(response) ? codingFailure(response) : undefined;
+      if (compressed || length !== size) {
         await response.drop();
-        throw encoded ?? new RegistryFailure(Status.data, what, `the registry offers ${length} bytes, not ${size}`);
+        throw compressed ?? this.otherSize(length);
       }
       if (from === 0) return;
       connections.refuse();
@@ -185,6 +204,11 @@ export class Download {
     // Pieces count as received when they are passed on. Until then more connections would seem to be no faster.
     if (isSteady && !this.pieces) connections.noteRate(taken, total);
     return { utilization, total, isSteady, rate: (sink.offset - offset) / time };
+  }
+
+  private otherSize(length: number): RegistryFailure {
+    const { what, size } = this.request;
+    return new RegistryFailure(Status.data, what, `the registry offers ${length} bytes, not ${size}`);
   }
 
   private cutShort(): RegistryFailure {

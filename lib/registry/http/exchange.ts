@@ -6,9 +6,9 @@ import { hiddenIn } from '../names/url.js';
 import { RegistryFailure } from '../transport/failure.js';
 import { loginOf } from '../transport/proxy-env.js';
 import { endlessInterim, tooSlow, transportFailure } from '../transport/transport-failures.js';
+import { bodyTooLarge, codingFailure, gunzipped, isGzip } from './coding.js';
 import type { Incoming, OnChunk, Outgoing } from './message.js';
 import { type LeastPace, Pace } from './pace.js';
-import { bodyTooLarge, encodingFailure } from './response-failures.js';
 import { secretsIn, withoutSecrets } from './secrets.js';
 
 /**
@@ -151,11 +151,15 @@ export class Exchange implements Dispatcher.DispatchHandler, Incoming {
   }
 
   async bytes(limit: number): Promise<Buffer> {
-    const encoded = encodingFailure(this);
-    if (encoded) {
-      await this.drop();
-      throw encoded;
-    }
+    if (isGzip(this)) return gunzipped(await this.raw(limit), limit, this.url);
+    const unreadable = codingFailure(this);
+    if (!unreadable) return this.raw(limit);
+    await this.drop();
+    throw unreadable;
+  }
+
+  /** The whole body, as it comes. */
+  private async raw(limit: number): Promise<Buffer> {
     // Copied at once: even a chunk of one byte keeps the whole read of the socket in memory.
     let body = Buffer.allocUnsafe(Math.min(limit, firstBytes));
     let length = 0;

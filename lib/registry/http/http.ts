@@ -69,7 +69,7 @@ export class Http {
           origin: url.origin,
           path: url.pathname + url.search,
           method,
-          headers: { 'user-agent': userAgent, ...request.headers },
+          headers: { 'user-agent': userAgent, 'accept-encoding': 'identity', ...request.headers },
           body: body ?? null,
           headersTimeout: headers * 1000,
           bodyTimeout: idle * 1000,

@@ -27,7 +27,10 @@ export interface Incoming {
   readonly location: string | undefined;
   /** Passes on the body as it comes. Exactly one of `stream`, `bytes` and `drop` has to be called, and only once. */
   stream(onChunk: OnChunk): Promise<void>;
-  /** The whole body; throws `Failure` 76 when it is longer than `limit` bytes, or compressed for the transfer. */
+  /**
+   * The whole body, without the gzip of a proxy. Throws `Failure` 76 when it is longer than `limit` bytes, with the gzip
+   * or without, or compressed in another way.
+   */
   bytes(limit: number): Promise<Buffer>;
   /** A text that the server sent, with `***` for what it quotes of our credentials or of a signed link. */
   quote(text: string): string;

@@ -129,18 +129,3 @@ function wordsOf(body: unknown): string {
     throw error;
   }
 }
-
-/**
- * The failure for a body that was compressed for the transfer although nobody asked for that: its digest would be
- * wrong. Undefined for any other body.
- */
-export function encodingFailure(response: Incoming): RegistryFailure | undefined {
-  const encoding = response.header('content-encoding')?.toLowerCase();
-  if (!encoding || encoding === 'identity') return undefined;
-  const why = `it comes compressed (Content-Encoding: ${encoding}), and nobody has asked for that`;
-  return new RegistryFailure(Status.protocol, redactUrl(response.url), why, { hint: 'does a proxy stand between?' });
-}
-
-export function bodyTooLarge(url: URL, limit: number): RegistryFailure {
-  return new RegistryFailure(Status.protocol, redactUrl(url), `the body is longer than ${limit} bytes`);
-}
