@@ -23,12 +23,15 @@ import type { Source } from '../../base/source.js';
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
 import { type DocumentStore, embedded, fetchConfig } from './documents.js';
-import { isIndexType, isManifestType, namesImage } from './media-types.js';
+import { isConfigType, isIndexType, isManifestType, namesImage } from './media-types.js';
 import { type Choice, fitness, narrower, normalize } from './platform.js';
 import { checkContent, checkDigest, checkIsImage, parseJson, tooLarge, type Verified, verified } from './verified.js';
 
 const maxDepth = 4;
 const maxIndexes = 16;
+/** Of how many images that name no platform the config is looked at. */
+const maxUnnamed = 16;
+const unnamedImages = 'images that name no platform';
 
 export interface ResolvedImage {
   digest: string;
@@ -73,6 +76,8 @@ interface Found {
 class Resolver {
   private indexes = 0;
   private readonly offered = new Set<string>();
+  /** The platforms that configs name of images for which the index names none, by the digest of the manifest. */
+  private readonly told = new Map<string, Platform | undefined>();
 
   constructor(
     private readonly source: Source,
@@ -125,7 +130,7 @@ class Resolver {
       );
     }
     const { manifests } = asImageIndex(index.value, `index ${index.digest}`);
-    const entry = this.choose(manifests, wanted);
+    const entry = this.choose(manifests, wanted) ?? (await this.chooseUnnamed(manifests, wanted));
     if (entry) return { document: await this.fetchEntry(entry), entry };
     for (const nested of manifests) {
       if (!isIndexType(nested.mediaType) || (nested.platform && fitness(wanted, nested.platform) === undefined)) {
@@ -140,10 +145,37 @@ class Resolver {
   /** What is plainly an image comes before artifacts, and before images that need what this machine may not have. */
   private choose(manifests: IndexEntry[], wanted: Platform): IndexEntry | undefined {
     const images = manifests.filter((entry) => isManifestType(entry.mediaType) && !isAttestation(entry));
-    for (const { platform } of images)
-      this.offered.add(platform ? platformName(platform) : 'images that name no platform');
+    for (const { platform } of images) if (platform) this.offered.add(platformName(platform));
     const plain = images.filter((entry) => namesImage(entry) && !needsFeatures(entry));
     return bestOf(plain, wanted) ?? bestOf(images, wanted);
+  }
+
+  /**
+   * The best of those images for which the index names no platform, by their configs. skopeo takes the first one, and
+   * containerd too, if its config is for the platform.
+   */
+  private async chooseUnnamed(manifests: IndexEntry[], wanted: Platform): Promise<IndexEntry | undefined> {
+    const images = manifests.filter((it) => isManifestType(it.mediaType) && namesImage(it) && !isAttestation(it));
+    const unnamed = images.filter(({ platform }) => !platform);
+    const told: IndexEntry[] = [];
+    for (const entry of unnamed) {
+      if (!this.told.has(entry.digest) && this.told.size < maxUnnamed)
+        this.told.set(entry.digest, await this.platformInside(entry));
+      const platform = this.told.get(entry.digest);
+      if (platform) told.push({ ...entry, platform });
+      else this.offered.add(unnamedImages);
+    }
+    return this.choose(told, wanted);
+  }
+
+  /** The platform in the config of an image; undefined when it names none, or is an artifact. */
+  private async platformInside(entry: IndexEntry): Promise<Platform | undefined> {
+    const { value } = await this.fetchEntry(entry);
+    const { config } = asManifest(value, `manifest ${entry.digest}`);
+    if (!isConfigType(config.mediaType)) return undefined;
+    const bytes = await fetchConfig(this.source, this.request.store, config);
+    const name = `config ${config.digest}`;
+    return platformIn(asImageConfig(parseJson(bytes, name), name), undefined);
   }
 
   private async fetchEntry(entry: Descriptor): Promise<Verified> {
