@@ -224,3 +224,19 @@ test('a first pull that is killed as it makes the layout leaves nothing that sta
   assert.equal((await pull()).status, 0);
   assert.deepEqual(readdirSync(join(home, 'partial')), []);
 });
+
+test('a FIFO in the place of a file of the store is refused, and not waited for', async (t) => {
+  const { home, registry } = await site(t, [1000]);
+  const name = registry.image('library/demo');
+  const { stdout } = await shell('md-pull "$1"', [name], { env: { MD_HOME: home } });
+  for (const [path, script] of [
+    [join(home, 'oci/index.json'), 'md-prune --dry-run'],
+    [join(home, 'lock'), 'md-prune "$1"'],
+    [`${stdout.trim()}.json`, 'md-pull "$1"'],
+  ] as const) {
+    const inItsPlace = `mv "$2" "$2.kept" && mkfifo "$2" && ${script}; s=$?; mv "$2.kept" "$2"; exit $s`;
+    const { status, stderr } = await shell(inItsPlace, [name, path], { env: { MD_HOME: home }, timeout: 10_000 });
+    assert.equal(status, 65, stderr);
+    assert.match(stderr, /^md-(prune|unpack): [^\n]*: it is not a regular file\n$/);
+  }
+});

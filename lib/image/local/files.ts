@@ -2,7 +2,8 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { errnoName, Failure, failingAs, failureOf, hasErrno } from '../../base/failure.js';
+import { errnoName, Failure, failingAs, failureOf } from '../../base/failure.js';
+import { notRegular, openRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
 
 const read = promisify(fs.read);
@@ -64,23 +65,17 @@ export class FilePart {
   }
 }
 
-/** Opens a regular file that a stranger may have made: no symbolic link, no device, no pipe that would never end. */
-function openRegular(path: string): FilePart | undefined {
-  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY } = fs.constants;
-  let fd: number;
+/** Opens a file that a stranger may have made. Undefined when there is none. */
+function openPart(path: string): FilePart | undefined {
   try {
-    fd = fs.openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    const fd = openRegular(path, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
+    return new FilePart(path, fs.fstatSync(fd).size, fd, 0, true);
   } catch (error) {
     if (errnoName(error) === 'ENOENT') return undefined;
-    if (hasErrno(error, 'ELOOP', 'ENXIO')) throw bad(path, 'it is not a regular file');
+    // A symbolic link.
+    if (errnoName(error) === 'ELOOP') throw notRegular(path);
     throw failureOf(error, path);
   }
-  const stat = fs.fstatSync(fd);
-  if (!stat.isFile()) {
-    fs.closeSync(fd);
-    throw bad(path, 'it is not a regular file');
-  }
-  return new FilePart(path, stat.size, fd, 0, true);
 }
 
 /** The files in a directory. No symbolic link in it is followed, since a stranger may have made it. */
@@ -94,7 +89,7 @@ export class DirectoryFiles implements Files {
       if (isOther(directory)) throw bad(directory, 'it is not a directory');
       return directory;
     }, this.place);
-    return openRegular(join(this.place, path));
+    return openPart(join(this.place, path));
   }
 }
 

@@ -3,10 +3,10 @@
  * Sources: image-spec, image-layout.md and annotations.md; `io.containerd.image.name` is where containerd, docker and
  * podman look for the full name.
  */
-import { readFileSync } from 'node:fs';
 import { asJson, asObject, type JsonObject } from '../../base/check.js';
 import { failingAs } from '../../base/failure.js';
 import { asIndexEntries, type IndexEntry, ociIndexType } from '../../base/oci.js';
+import { readRegular } from '../../base/regular-file.js';
 import { checkNesting } from '../manifest/verified.js';
 
 const refName = 'org.opencontainers.image.ref.name';
@@ -14,7 +14,7 @@ const fullName = 'io.containerd.image.name';
 
 /** The index of the store, and its entries checked. Throws `Failure` 65 when it is no image index. */
 export function readIndex(path: string): { index: JsonObject; entries: IndexEntry[] } {
-  const bytes = failingAs(path, () => readFileSync(path));
+  const bytes = failingAs(path, () => readRegular(path));
   return parseIndex(bytes, path, 'remove it: the next pull makes a new one, and blobs stay');
 }
 

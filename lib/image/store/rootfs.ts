@@ -8,6 +8,7 @@ import * as fs from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { wrong } from '../../base/check.js';
 import { errnoName, Failure, failingAs, failureOf, hasErrno } from '../../base/failure.js';
+import { readRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
 import { asRootfsDocument, type RootfsDocument } from '../../pipe/document.js';
 import { storeHint, storeHome } from './home.js';
@@ -28,7 +29,7 @@ export function rootfsPath(digest: string, home: string = storeHome()): string {
 /** The document of a tree, if that is complete: the document is written last. */
 export function findRootfs(path: string): RootfsDocument | undefined {
   try {
-    const document = asRootfsDocument(JSON.parse(fs.readFileSync(`${path}.json`, 'utf8')), `${path}.json`);
+    const document = asRootfsDocument(JSON.parse(readRegular(`${path}.json`).toString()), `${path}.json`);
     return fs.lstatSync(path).isDirectory() ? { ...document, rootfs: path } : undefined;
   } catch (error) {
     if (errnoName(error) === 'ENOENT' || error instanceof SyntaxError) return undefined;

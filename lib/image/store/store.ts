@@ -22,6 +22,7 @@ import { monotonic } from '../../base/clock.js';
 import { hasDigest } from '../../base/digest.js';
 import { errnoName, Failure, failingAs, failureOf, hasErrno } from '../../base/failure.js';
 import { type Descriptor, documentLimit, type IndexEntry, type Platform, platformName } from '../../base/oci.js';
+import { openRegular } from '../../base/regular-file.js';
 import type { Source } from '../../base/source.js';
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
@@ -287,7 +288,8 @@ export class Store {
       import('../../sys/syscalls/constants.js'),
     ]);
     const path = join(this.home, 'lock');
-    const fd = failingAs(path, () => fs.openSync(path, 'a', 0o600));
+    const { O_WRONLY, O_CREAT } = fs.constants;
+    const fd = failingAs(path, () => openRegular(path, O_WRONLY | O_CREAT));
     for (;;) {
       try {
         flock(fd, LOCK.EX | LOCK.NB);

@@ -6,8 +6,8 @@ import { constants, existsSync, readdirSync, unlinkSync, writeFileSync } from 'n
 import { join } from 'node:path';
 import { asDigest, asJson, asObject, asString, optional } from '../../base/check.js';
 import { Failure, ignoring } from '../../base/failure.js';
+import { readRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
-import { readRegular } from '../settings/files.js';
 
 export const notesFile = 'layer.json';
 

@@ -3,9 +3,9 @@ import { constants, lstatSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { asJson } from '../../base/check.js';
 import { failureOf, hasErrno } from '../../base/failure.js';
+import { readRegular } from '../../base/regular-file.js';
 import { asRootfsDocument, type RootfsDocument } from '../../pipe/document.js';
 import { interimDocument, isBelievable } from '../../pipe/interim.js';
-import { readRegular } from './files.js';
 
 /** What DIR is: a hint for somebody who has named something else. */
 export const whatRootIs =
@@ -23,7 +23,7 @@ export function readRootfsDocument(tree: string): RootfsDocument | undefined {
     if (text === '') return undefined;
     if (text === undefined) {
       path = `${tree}.json`;
-      text = readRegular(path, 0);
+      text = readRegular(path).toString();
     }
   } catch (error) {
     if (isAbsent(error)) return undefined;
@@ -40,7 +40,7 @@ function readInterim(path: string, directoryOwner: number): string | undefined {
   try {
     const stat = lstatSync(path);
     if (!stat.isFile() || !isBelievable(stat.uid, directoryOwner)) return undefined;
-    return readRegular(path, constants.O_NOFOLLOW);
+    return readRegular(path, constants.O_NOFOLLOW).toString();
   } catch (error) {
     // There is none, or it was renamed to DIR.json just now.
     if (isAbsent(error)) return undefined;

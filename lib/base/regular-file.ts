@@ -1,0 +1,39 @@
+/**
+ * Files that are opened by name in a place where a stranger, or a mistake, may have put something else. Opening a FIFO
+ * would wait for ever.
+ */
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import { Failure, hasErrno } from './failure.js';
+import { Status } from './status.js';
+
+/** Opens a regular file, which messages call `name`. Throws `Failure` 65 for anything else. */
+export function openRegular(path: string, flags: number, name = path): number {
+  const fd = open(path, flags, name);
+  if (fstatSync(fd).isFile()) return fd;
+  closeSync(fd);
+  throw notRegular(name);
+}
+
+function open(path: string, flags: number, name: string): number {
+  try {
+    return openSync(path, flags | constants.O_NONBLOCK | constants.O_NOCTTY, 0o600);
+  } catch (error) {
+    // A socket, or for writing a FIFO that nobody reads; for writing a directory.
+    if (hasErrno(error, 'ENXIO', 'EISDIR')) throw notRegular(name);
+    throw error;
+  }
+}
+
+/** The content of a regular file. */
+export function readRegular(path: string, flags: number = constants.O_RDONLY, name = path): Buffer {
+  const fd = openRegular(path, flags, name);
+  try {
+    return readFileSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+export function notRegular(name: string): Failure {
+  return new Failure(Status.data, name, 'it is not a regular file');
+}
