@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { closeSync, mkdirSync, openSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, fstatSync, mkdirSync, openSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
@@ -42,31 +42,39 @@ test('a file that is cut while it is read is told as that, and does not keep its
   file.close();
 });
 
-test('a layer of an archive is read once for its digest, however many names it has', async (t) => {
+test('a layer of an archive is read once for its digest, and a config once, however many names and images they have', async (t) => {
   const directory = scratch(t);
   const layer = gzipSync('content');
+  const items = [
+    { Config: 'config', RepoTags: ['a:1'], Layers: ['layer', './layer'] },
+    { Config: './config', RepoTags: ['a:2'], Layers: ['layer', 'layer'] },
+  ];
   const contents: [name: string, content: Buffer | string][] = [
-    ['manifest.json', JSON.stringify([{ Config: 'config', RepoTags: null, Layers: ['layer', './layer'] }])],
+    ['manifest.json', JSON.stringify(items)],
     ['config', JSON.stringify({ rootfs: { type: 'layers', diff_ids: [digestOf('content'), digestOf('content')] } })],
     ['layer', layer],
   ];
   for (const [name, content] of contents) writeFileSync(join(directory, name), content);
-  let reads = 0;
+  const reads = { config: 0, layer: 0 };
   class Counted extends FilePart {
     override chunks(offset?: number): AsyncGenerator<Buffer> {
-      reads += 1;
+      reads[this.name.endsWith('layer') ? 'layer' : 'config'] += 1;
       return super.chunks(offset);
     }
   }
-  const fd = openSync(join(directory, 'layer'), 'r');
-  t.after(() => closeSync(fd));
   const files = new DirectoryFiles(directory);
   const archive = await DockerArchive.open({
     place: directory,
-    open: (path) => (path.endsWith('layer') ? new Counted(path, layer.length, fd, 0, false) : files.open(path)),
+    open: (path) => {
+      if (path === 'manifest.json') return files.open(path);
+      const fd = openSync(join(directory, path), 'r');
+      t.after(() => closeSync(fd));
+      return new Counted(path, fstatSync(fd).size, fd, 0, false);
+    },
   });
-  const { reference } = await archive!.find(undefined, () => false);
+  const { reference } = await archive!.find('a:2', (name) => name === 'a:2');
   const { bytes } = await archive!.manifest(reference);
   const { layers } = JSON.parse(bytes.toString());
-  assert.deepEqual([layers[0].digest, layers[1].digest, reads], [digestOf(layer), digestOf(layer), 1]);
+  assert.deepEqual([layers[0].digest, layers[1].digest], [digestOf(layer), digestOf(layer)]);
+  assert.deepEqual(reads, { config: 1, layer: 1 });
 });

@@ -7,7 +7,14 @@
 import type { BlobSink } from '../../base/blob-sink.js';
 import { arrayOf, asJson, asObject, asString, optional } from '../../base/check.js';
 import { digestOf, digestOfChunks } from '../../base/digest.js';
-import { asImageConfig, checkDiffIDs, type Descriptor, documentLimit, ociManifestType } from '../../base/oci.js';
+import {
+  asImageConfig,
+  checkDiffIDs,
+  type Descriptor,
+  documentLimit,
+  type ImageConfig,
+  ociManifestType,
+} from '../../base/oci.js';
 import type { RawManifest } from '../../base/source.js';
 import { compressionOf } from '../../compress/magic.js';
 import { ociConfigType } from '../manifest/media-types.js';
@@ -26,6 +33,12 @@ interface Item {
   layers: string[];
 }
 
+/** What a manifest needs of a config, which may be large. */
+interface Config extends Pick<ImageConfig, 'rootfs'> {
+  digest: string;
+  size: number;
+}
+
 interface Made {
   item: Item;
   bytes: Buffer;
@@ -41,6 +54,8 @@ export class DockerArchive implements LocalSource {
    * not compressed.
    */
   private readonly described = new Map<number, Descriptor | undefined>();
+  /** Likewise configs. */
+  private readonly configs = new Map<number, Config>();
 
   private constructor(
     private readonly files: Files,
@@ -93,20 +108,30 @@ export class DockerArchive implements LocalSource {
   }
 
   private async make(item: Item): Promise<Made> {
-    const bytes = await this.file(item.config).whole(documentLimit);
-    const name = `${this.files.place}: ${item.config}`;
-    const config = { mediaType: ociConfigType, digest: digestOf(bytes), size: bytes.length };
+    const { digest, size, rootfs } = await this.config(item.config);
     const [, promised] = /([0-9a-f]{64})(?:\.json)?$/.exec(item.config) ?? [];
-    if (promised !== undefined && config.digest !== `sha256:${promised}`) throw bad(name, 'its name is not its digest');
-    const parsed = asImageConfig(asJson(bytes, name), name);
-    checkDiffIDs(item, parsed, this.files.place);
-    const { diff_ids } = parsed.rootfs;
+    if (promised !== undefined && digest !== `sha256:${promised}`)
+      throw bad(`${this.files.place}: ${item.config}`, 'its name is not its digest');
+    checkDiffIDs(item, { rootfs }, this.files.place);
     const layers: Descriptor[] = [];
-    for (const [i, path] of item.layers.entries()) layers.push(await this.layer(path, diff_ids[i]!));
+    for (const [i, path] of item.layers.entries()) layers.push(await this.layer(path, rootfs.diff_ids[i]!));
+    const config = { mediaType: ociConfigType, digest, size };
     const manifest = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: ociManifestType, config, layers }));
-    const blobs = new Map([[config.digest, item.config]]);
-    for (const [i, { digest }] of layers.entries()) blobs.set(digest, item.layers[i]!);
+    const blobs = new Map([[digest, item.config]]);
+    for (const [i, layer] of layers.entries()) blobs.set(layer.digest, item.layers[i]!);
     return { item, bytes: manifest, digest: digestOf(manifest), blobs };
+  }
+
+  private async config(path: string): Promise<Config> {
+    const file = this.file(path);
+    const known = this.configs.get(file.start);
+    if (known) return known;
+    const bytes = await file.whole(documentLimit);
+    const name = `${this.files.place}: ${path}`;
+    const { type, diff_ids } = asImageConfig(asJson(bytes, name), name).rootfs;
+    const config = { digest: digestOf(bytes), size: bytes.length, rootfs: { type, diff_ids } };
+    this.configs.set(file.start, config);
+    return config;
   }
 
   private async layer(path: string, diffID: string): Promise<Descriptor> {
