@@ -138,22 +138,31 @@ test('a registry token that could forge a header is none', async (t) => {
   assert.equal(await findCredentials('b.io', 'x', env), undefined);
 });
 
-test('files are asked in order: what the environment names, docker, podman', async (t) => {
+test('files are asked in order: what the environment names, podman, docker', async (t) => {
   const env = home(t, {
     'given.json': { auths: { 'a.io': basic('given', 'x') } },
-    [docker]: { auths: { 'a.io': basic('docker', 'x'), 'b.io': basic('docker', 'x') } },
-    'run/containers/auth.json': { auths: { 'b.io': basic('podman', 'x'), 'c.io': basic('podman', 'x') } },
-    '.config/containers/auth.json': { auths: { 'c.io': basic('old', 'x'), 'd.io': basic('old', 'x') } },
+    'run/containers/auth.json': { auths: { 'a.io': basic('podman', 'x'), 'b.io': basic('podman', 'x') } },
+    '.config/containers/auth.json': { auths: { 'b.io': basic('old', 'x'), 'c.io': basic('old', 'x') } },
+    [docker]: { auths: { 'c.io': basic('docker', 'x'), 'd.io': basic('docker', 'x') } },
   });
   const all = { ...env, REGISTRY_AUTH_FILE: join(env.HOME!, 'given.json'), XDG_RUNTIME_DIR: join(env.HOME!, 'run') };
   for (const [registry, user] of [
     ['a.io', 'given'],
-    ['b.io', 'docker'],
-    ['c.io', 'podman'],
-    ['d.io', 'old'],
+    ['b.io', 'podman'],
+    ['c.io', 'old'],
+    ['d.io', 'docker'],
   ] as const)
     assert.deepEqual(await findCredentials(registry, 'x', all), login(user, 'x'));
   assert.deepEqual(credentialFiles({ HOME: '/h', DOCKER_CONFIG: '/d' })[0], '/d/config.json');
+});
+
+test("podman's login for a part of a registry comes before docker's for all of it", async (t) => {
+  const env = home(t, {
+    [docker]: { auths: { 'quay.io': basic('docker', 'x') } },
+    '.config/containers/auth.json': { auths: { 'quay.io/team': basic('team', 'x') } },
+  });
+  assert.deepEqual(await findCredentials('quay.io', 'team/app', env), login('team', 'x'));
+  assert.deepEqual(await findCredentials('quay.io', 'other/app', env), login('docker', 'x'));
 });
 
 test('a login in DOCKER_AUTH_CONFIG comes first, and what is not JSON there is not shown', async (t) => {

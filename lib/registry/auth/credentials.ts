@@ -56,15 +56,16 @@ function* credentialConfigs(env: NodeJS.ProcessEnv): Generator<[name: string, co
   for (const path of credentialFiles(env)) yield [path, readConfig(path, path === podmanFile(env))];
 }
 
-/** The files, in the order in which they are searched. What the environment names comes first. */
+/**
+ * The files, in the order in which they are searched: what the environment names, then podman's and docker's, as podman
+ * and skopeo do. docker knows no login for a part of a registry, so its file must not hide one that podman has.
+ */
 export function credentialFiles(env: NodeJS.ProcessEnv): string[] {
   const home = userHome(env);
-  return [
-    env.REGISTRY_AUTH_FILE,
-    join(env.DOCKER_CONFIG || join(home, '.docker'), 'config.json'),
-    podmanFile(env),
-    join(env.XDG_CONFIG_HOME || join(home, '.config'), 'containers/auth.json'),
-  ].filter((path): path is string => Boolean(path));
+  const docker = join(env.DOCKER_CONFIG || join(home, '.docker'), 'config.json');
+  const podman = [podmanFile(env), join(env.XDG_CONFIG_HOME || join(home, '.config'), 'containers/auth.json')];
+  const usual = env.DOCKER_CONFIG ? [docker, ...podman] : [...podman, docker];
+  return env.REGISTRY_AUTH_FILE ? [env.REGISTRY_AUTH_FILE, ...usual] : usual;
 }
 
 function podmanFile(env: NodeJS.ProcessEnv): string {
