@@ -44,7 +44,7 @@ main(
       ['md-token alpine | md-manifest | md-fetch-layer | jq -r .layer.path', 'where the layers are'],
       ['md-fetch-layer alpine | md-unpack rootfs', 'all in two processes'],
     ],
-    statuses: [0, 64, 65, 69, 74, 75, 76, 77],
+    statuses: [0, 64, 65, 66, 69, 74, 75, 76, 77],
     notes: [
       'Reads the document of md-manifest, or does with IMAGE what md-token and md-manifest do, in one',
       'process and over the same connections; md-token --help tells what IMAGE may be. --platform,',

@@ -23,7 +23,7 @@ main(
       ['md-manifest --platform arm64 alpine', 'the same without a pipe, for linux/arm64'],
       ['md-manifest alpine | jq .config.config.Env', 'the environment that the image sets'],
     ],
-    statuses: [0, 64, 65, 69, 74, 75, 76, 77],
+    statuses: [0, 64, 65, 66, 69, 74, 75, 76, 77],
     notes: [
       'Reads the document of md-token, or does with IMAGE what md-token does, in one process; md-token',
       '--help tells what IMAGE may be. --offline and a login go with IMAGE alone.',

@@ -24,7 +24,7 @@ main(
       ['md-token oci-archive:alpine.tar', 'from podman save --format oci-archive'],
       ['md-token -x alpine', 'show the challenge and the answer to it'],
     ],
-    statuses: [0, 64, 65, 69, 74, 75, 76, 77],
+    statuses: [0, 64, 65, 66, 69, 74, 75, 76, 77],
     notes: [
       'IMAGE is a name, or for an image on this machine oci:DIR[:NAME|@DIGEST],',
       'oci-archive:FILE[:NAME|@DIGEST] or docker-archive:FILE[:NAME:TAG|@DIGEST]. A compressed archive is',

@@ -7,7 +7,9 @@ export const Status = {
   usage: 64,
   /** EX_DATAERR: bad data; a digest, a size, an archive or a document that is not what it claims to be. */
   data: 65,
-  /** EX_UNAVAILABLE: the registry cannot be reached, or what was asked for is neither there nor in the store. */
+  /** EX_NOINPUT: what was asked for is not there: no such image, tag, platform or place. To ask again is of no use. */
+  missing: 66,
+  /** EX_UNAVAILABLE: the registry cannot be reached, breaks off or fails. It may do better later. */
   unavailable: 69,
   /** EX_SOFTWARE: a fault of this program. */
   software: 70,
@@ -34,7 +36,8 @@ export const statusMeaning: Record<number, string> = {
   0: 'done',
   64: 'wrong usage',
   65: 'bad data: a document, digest, size or archive is wrong',
-  69: 'the registry cannot be reached, or the image is not there',
+  66: 'the image is not there, or not for the platform',
+  69: 'the registry cannot be reached, or fails',
   70: 'a fault of this program',
   74: 'a file is not there, or the disk failed or is full',
   75: 'try later: the registry asks for it, or the store or a tree is in use',

@@ -62,6 +62,11 @@ const refusedLink = new Set([400, 401, 403]);
 /** How many URLs of a foreign layer are tried. Honest layers have fewer, and each takes its time. */
 const maxUrls = 16;
 
+/** Whether another host may have what this one does not give. */
+function isUnserved({ status }: RegistryFailure): boolean {
+  return status === Status.missing || status === Status.unavailable;
+}
+
 export class RegistryClient implements Endpoint {
   readonly name: string;
   private readonly http: Http;
@@ -139,7 +144,7 @@ export class RegistryClient implements Endpoint {
       await this.blobFrom(this.name, blob, sink, (headers) => this.get(`blobs/${blob.digest}`, headers));
     } catch (error) {
       // A foreign layer may not be in the registry: it was asked first, since some do have it.
-      if (!(error instanceof RegistryFailure) || error.status !== Status.unavailable) throw error;
+      if (!(error instanceof RegistryFailure) || !isUnserved(error)) throw error;
       const failures = [error];
       for (const url of (blob.urls ?? []).filter((it) => this.mayFetch(it)).slice(0, maxUrls)) {
         const failure = await this.foreign(new URL(url), blob, sink);

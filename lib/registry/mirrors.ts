@@ -22,7 +22,7 @@ export interface Endpoint extends Registry {
 }
 
 /** Failures of the mirror as a whole: the next request to it would fail as well. */
-const aboutItself: number[] = [Status.unavailable, Status.tryLater, Status.notPermitted];
+const aboutItself: number[] = [Status.missing, Status.unavailable, Status.tryLater, Status.notPermitted];
 
 export class Mirrored implements Registry {
   private readonly mirrors: Set<Endpoint>;

@@ -86,7 +86,7 @@ const layerFaults: [what: string, fault: Partial<Fault>, status: number, why: Re
     /more bytes came than the/,
   ],
   ['is another one', { status: 200, body: layers[0]!.bytes }, 65, /offers [0-9]+ bytes|digest mismatch/],
-  ['is not there', { status: 404, body: '' }, 69, /not found: HTTP 404/],
+  ['is not there', { status: 404, body: '' }, 66, /not found: HTTP 404/],
   ['is refused', { status: 403, body: '<html>' }, 77, /denied: HTTP 403/],
   ['is a web page', { status: 200, body: '<html>login</html>' }, 65, /offers 18 bytes/],
 ];
@@ -121,7 +121,7 @@ const manifestFaults: [what: string, fault: Partial<Fault>, status: number, why:
   ['endless', { status: 200, body: filler(64 << 20, 32) }, 76, /longer than 4194304 bytes/],
   ['deeper than any parser likes', { status: 200, body: '['.repeat(1 << 20) }, 76, /not JSON/],
   ['refused', { status: 401, body: '' }, 77, /denied: HTTP 401; .* has no WWW-Authenticate/],
-  ['not there', { status: 404, body: 'nope' }, 69, /not found: HTTP 404/],
+  ['not there', { status: 404, body: 'nope' }, 66, /not found: HTTP 404/],
   ['an error of the server', { status: 500, body: 'x'.repeat(100_000) }, 69, /HTTP 500/],
   ['a riddle', { status: 418 }, 76, /HTTP 418/],
   ['behind a circle of redirects', { status: 302, headers: { location: 'latest' } }, 76, /more than 10 redirects/],
@@ -147,7 +147,7 @@ test('an error that a registry words with escape sequences cannot rewrite the te
   const message = '\x1b[2J\rroot# \n\u2028ok';
   registry.faults.add({ on: /manifests/, status: 404, body: JSON.stringify({ errors: [{ code: 'X', message }] }) });
   const result = await pull(t, registry);
-  refused(result, 69, /not found/);
+  refused(result, 66, /not found/);
   assert.doesNotMatch(result.stderr.trimEnd(), /[\p{Cc}\p{Zl}]/u);
 });
 
@@ -185,7 +185,7 @@ test('a wrong Docker-Content-Digest is not believed', async (t) => {
 
 test('an index without this platform lists what there is', async (t) => {
   const registry = await serve(t, index([image({ layers, architecture: otherArchitecture }), attestation(good())]));
-  refused(await pull(t, registry), 69, new RegExp(`no image for linux/.*; it has linux/${otherArchitecture}\n`));
+  refused(await pull(t, registry), 66, new RegExp(`no image for linux/.*; it has linux/${otherArchitecture}\n`));
 });
 
 test('an index that holds itself for ever is given up', async (t) => {

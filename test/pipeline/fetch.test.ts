@@ -367,10 +367,10 @@ test('--min-speed goes down the pipe, and a transfer that is slower is taken up 
 test('a failure goes down the pipe as one line and one status', async (t) => {
   const { run } = await world(t);
   const result = await run('md-token "$1:nope" | md-manifest | md-fetch-layer');
-  assert.equal(result.status, 69);
+  assert.equal(result.status, 66);
   assert.match(result.stderr, /^md-manifest: manifest of \S+:nope: .*not found: HTTP 404.*\n$/);
   assert.equal(errorOf(result).command, 'md-manifest');
-  assert.equal(errorOf(result).code, 69);
+  assert.equal(errorOf(result).code, 66);
 });
 
 /** What md-manifest makes of a document as md-token writes it, with these fields over it. */

@@ -130,7 +130,7 @@ test('an image that is named goes with its tree and the layers that no other has
   assert.deepEqual(told(await it.prune(name)).sort(), expected);
   assert.deepEqual(it.list(), before);
   const { status, stderr } = await it.prune(name);
-  assert.equal(status, 69);
+  assert.equal(status, 66);
   const hint = 'md-prune --all --dry-run lists the names that are in the store';
   assert.equal(stderr, `md-prune: ${name}: it is not in the store; ${hint}\n`);
   const place = await it.prune('oci:layout:latest');
@@ -301,7 +301,7 @@ test('who is used to -f is told that md-prune never asks', async () => {
 test('where there is no store nothing is made', async (t) => {
   const home = join(scratch(t), 'home');
   assert.deepEqual(told(await md('md-prune', [], { env: { MD_HOME: home } })), []);
-  assert.equal((await md('md-prune', ['demo'], { env: { MD_HOME: home } })).status, 69);
+  assert.equal((await md('md-prune', ['demo'], { env: { MD_HOME: home } })).status, 66);
   assert.equal(existsSync(home), false);
 });
 

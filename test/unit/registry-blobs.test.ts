@@ -123,7 +123,7 @@ test('a foreign layer that the registry does not have comes from its URL, withou
   assert.deepEqual(headers, [undefined]);
   await refused(
     clientFor(t, registry).blob({ ...blob, urls: urls.slice(0, 1) }, new Sink()),
-    69,
+    66,
     /not found: HTTP 404/,
   );
   registry.faults.clear();
@@ -137,7 +137,7 @@ test('a foreign layer of a registry with TLS is not looked for without', { skip:
   registry.faults.add({ on: /blobs/, status: 404 });
   const urls = [`${elsewhere.origin.registry}/v2/x/blobs/${blob.digest}`];
   const client = clientFor(t, registry, { insecure: [registry.host] });
-  await refused(client.blob({ ...blob, urls }, new Sink()), 69, /not found: HTTP 404/);
+  await refused(client.blob({ ...blob, urls }, new Sink()), 66, /not found: HTTP 404/);
   assert.deepEqual(elsewhere.requests, []);
 });
 
@@ -167,7 +167,7 @@ test('each URL of a foreign layer is tried in turn, and the failure names them a
   }
   asked.length = 0;
   const many = Array.from({ length: 20 }, (_, i) => `${origin}/${i}`);
-  await refused(client.blob({ ...blob, urls: many }, new Sink()), 69, /not found: HTTP 404/);
+  await refused(client.blob({ ...blob, urls: many }, new Sink()), 66, /not found: HTTP 404/);
   assert.equal(asked.length, 16, 'as many as honest layers never have');
 });
 

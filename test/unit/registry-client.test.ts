@@ -30,7 +30,7 @@ test('documents that a proxy has compressed all the same are read', async (t) =>
   registry.faults.add({ on: /manifests/, status: 404, after: 1, body: gzipSync(problem), headers: gzip });
   const client = clientFor(t, registry);
   assert.deepEqual((await client.manifest('latest')).bytes, bytes);
-  await refused(client.manifest('latest'), 69, /MANIFEST_UNKNOWN: no such tag/);
+  await refused(client.manifest('latest'), 66, /MANIFEST_UNKNOWN: no such tag/);
 });
 
 test('so is a blob of the size of a document, however much of it is there', async (t) => {
@@ -98,12 +98,12 @@ test("a missing manifest is told in the registry's words", async (t) => {
   const registry = await serve(t);
   await refused(
     clientFor(t, registry).manifest('nope'),
-    69,
+    66,
     /manifest of 127.0.0.1:[0-9]+\/library\/demo:nope: .*not found: HTTP 404 \(MANIFEST_UNKNOWN: manifest unknown\); check the name, and the tag, which is latest unless given$/,
   );
   const body = JSON.stringify({ errors: [{ code: 'GONE', message: 'x'.repeat(1000) }] });
   registry.faults.add({ on: /manifests/, status: 410, body });
-  await refused(clientFor(t, registry).manifest('nope'), 69, /not found: HTTP 410 \(GONE: x{191}\.\.\.\)$/);
+  await refused(clientFor(t, registry).manifest('nope'), 66, /not found: HTTP 410 \(GONE: x{191}\.\.\.\)$/);
 });
 
 test('what is no registry is asked whether it is one', async (t) => {
@@ -112,9 +112,9 @@ test('what is no registry is asked whether it is one', async (t) => {
   const client = clientFor(t, registry);
   assert.equal(await client.login(), null);
   const why = /not found: HTTP 404; is this a registry, or something in front of it\?$/;
-  await refused(client.manifest('latest'), 69, why);
+  await refused(client.manifest('latest'), 66, why);
   registry.faults.clear();
-  const { message } = await refused(client.manifest('nope'), 69, /MANIFEST_UNKNOWN/);
+  const { message } = await refused(client.manifest('nope'), 66, /MANIFEST_UNKNOWN/);
   assert.doesNotMatch(message, /is this a registry/);
 });
 

@@ -114,7 +114,7 @@ test('a disk that is full is not a fault of a mirror', async () => {
   assert.deepEqual(origin.offsets, []);
 });
 
-for (const status of [69, 75, 77]) {
+for (const status of [66, 69, 75, 77]) {
   for (const first of ['login', 'blob'] as const) {
     test(`a mirror whose first answer, to ${first}, is a failure with ${status} is not asked for the next blob`, async () => {
       let asked = 0;

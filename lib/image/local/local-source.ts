@@ -20,7 +20,7 @@ export interface Found {
 export interface LocalSource extends Source {
   /**
    * The image that a user means: by its digest, by a name for which `isNamed` holds, or the only one. Throws `Failure`
-   * 69 when there is none, 64 when there are several and no selector says which.
+   * 66 when there is none, 64 when there are several and no selector says which.
    */
   find(selector: string | undefined, isNamed: (name: string) => boolean): Promise<Found>;
 }
@@ -32,5 +32,5 @@ export function noSuchImage(place: string, selector: string | undefined, names: 
     return new Failure(Status.usage, place, 'it has several images', { hint: `name one of them: ${has}` });
   }
   const why = selector === undefined ? 'there is no image in it' : `there is no image ${selector} in it`;
-  return new Failure(Status.unavailable, place, why, { hint: has });
+  return new Failure(Status.missing, place, why, { hint: has });
 }

@@ -37,7 +37,7 @@ const localForm = /^(oci|oci-archive|docker-archive):([^:@]+|[^:]+?)(?::(.+)|@(s
 
 /**
  * Finds the image that a command line names. `sameName` tells whether two texts name the same image. Throws `Failure`
- * 64 for what is not of the form, 65 for what is no image or damaged, 69 when it is not there.
+ * 64 for what is not of the form, 65 for what is no image or damaged, 66 when it is not there.
  */
 export async function findLocal(text: string, sameName: (a: string, b: string) => boolean): Promise<LocalImage> {
   const [, kind, place = '', name, digest] = localForm.exec(text) ?? [];
@@ -100,7 +100,7 @@ function statOf(path: string): Stats {
     return statSync(path);
   } catch (error) {
     if (!hasErrno(error, 'ENOENT', 'ENOTDIR')) throw failureOf(error, path);
-    throw new Failure(Status.unavailable, path, 'it is not there');
+    throw new Failure(Status.missing, path, 'it is not there');
   }
 }
 

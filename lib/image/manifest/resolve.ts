@@ -57,7 +57,7 @@ export interface ResolveRequest extends Choice {
 
 /**
  * Resolves a tag or a digest, and keeps the manifest, the config, and the indexes that led there.
- * Throws `Failure` 65 when something is not what its digest, size or type says, 69 when there is no image for the
+ * Throws `Failure` 65 when something is not what its digest, size or type says, 66 when there is no image for the
  * platform, 76 when the source sends what is no manifest at all.
  */
 export async function resolveImage(source: Source, request: ResolveRequest): Promise<ResolvedImage> {
@@ -109,7 +109,7 @@ class Resolver {
       if (found) return found;
     }
     const offered = [...this.offered];
-    throw new Failure(Status.unavailable, this.request.image, `it has no image for ${platformName(wanted)}`, {
+    throw new Failure(Status.missing, this.request.image, `it has no image for ${platformName(wanted)}`, {
       hint: offered.length > 0 ? `it has ${offered.join(', ')}` : 'it has no images at all',
     });
   }
@@ -231,7 +231,7 @@ class Resolver {
     const { image, wanted, strict } = this.request;
     if (platform.architecture === unknownArchitecture || fitness(wanted, platform) !== undefined) return;
     const why = `it is for ${platformName(platform)}, not ${platformName(wanted)}`;
-    if (strict) throw new Failure(Status.unavailable, image, why);
+    if (strict) throw new Failure(Status.missing, image, why);
     warn(`${image}: ${why}`);
   }
 }

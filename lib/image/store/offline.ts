@@ -14,7 +14,7 @@ export class Offline implements Source {
     private readonly choice: Choice,
   ) {}
 
-  /** Throws `Failure` 69 when the store has nothing of that name or digest. */
+  /** Throws `Failure` 66 when the store has nothing of that name or digest. */
   check(reference: string): void {
     const isThere = isDigest(reference) ? this.store.read(reference) : this.store.images(this.image).length > 0;
     if (!isThere) throw this.missing(this.image);
@@ -54,10 +54,10 @@ export class Offline implements Source {
   private otherPlatform(entries: IndexEntry[]): Failure {
     const has = entries.map(({ platform }) => (platform ? platformName(platform) : 'no platform'));
     const why = `it is not in the store for ${platformName(this.choice.wanted)}`;
-    return new Failure(Status.unavailable, this.image, why, { hint: `it is there for ${has.join(', ')}` });
+    return new Failure(Status.missing, this.image, why, { hint: `it is there for ${has.join(', ')}` });
   }
 
   private missing(what: string): Failure {
-    return new Failure(Status.unavailable, what, 'it is not in the store', { hint: 'pull it without --offline' });
+    return new Failure(Status.missing, what, 'it is not in the store', { hint: 'pull it without --offline' });
   }
 }

@@ -25,7 +25,7 @@ export interface Prunable {
 
 /**
  * What is to be removed with the given images, or with all: their names, and everything that no other name leads to. An
- * image without a name in index.json, which another program has put there, stays unless `all`. Throws `Failure` 69 for
+ * image without a name in index.json, which another program has put there, stays unless `all`. Throws `Failure` 66 for
  * a name that is not there.
  */
 export function prunable(store: Store, { images, all }: { images: readonly string[]; all: boolean }): Prunable {
@@ -57,7 +57,7 @@ export function imageNames(store: Store): Set<string> {
 export const namesHint = 'md-prune --all --dry-run lists the names that are in the store';
 
 export function notThere(image: string): Failure {
-  return new Failure(Status.unavailable, image, 'it is not in the store', { hint: namesHint });
+  return new Failure(Status.missing, image, 'it is not in the store', { hint: namesHint });
 }
 
 /** Removes the names first, then what they lead to, except the trees. */

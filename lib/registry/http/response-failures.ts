@@ -35,7 +35,7 @@ export async function responseFailure(response: Incoming): Promise<RegistryFailu
     return new RegistryFailure(Status.protocol, what, why, { hint: tlsHere });
   }
   if (status === 404 || status === 410) {
-    return new RegistryFailure(Status.unavailable, what, `not found: ${why}`, { hint: missingHint(words) });
+    return new RegistryFailure(Status.missing, what, `not found: ${why}`, { hint: missingHint(words) });
   }
   const quota = quotaOf(response);
   // The date of Retry-After is compared with the server's own clock, since ours may differ.
