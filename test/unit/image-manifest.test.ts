@@ -323,8 +323,22 @@ test('a document of the other kind than it was sent as is not taken for both at 
   await refused(resolve(new FakeSource(list, mediaTypes.oci.manifest)), 65, /config: expected an object, got nothing/);
 });
 
-test('a media type in the body that is not the one in the header is refused', async () => {
-  await refused(resolve(source(build(), mediaTypes.docker.manifest)), 65, /sent as .* and says that it is/);
+test('a media type in the body that is of another kind than the one in the header is refused', async () => {
+  const why = /sent as .* and says that it is/;
+  for (const other of [mediaTypes.oci.index, mediaTypes.docker.index, mediaTypes.oci.config]) {
+    await refused(resolve(source(build(), other)), 65, why);
+  }
+  await refused(resolve(source(index([build()]), mediaTypes.docker.manifest)), 65, why);
+});
+
+test("of docker's media type and OCI's for the same kind the one in the body counts", async () => {
+  const own = build();
+  const { digest, mediaType } = await resolve(source(own, mediaTypes.docker.manifest));
+  assert.deepEqual([digest, mediaType], [own.descriptor.digest, mediaTypes.oci.manifest]);
+  assert.equal((await resolve(source(index([own]), mediaTypes.docker.index))).digest, digest);
+  const manifests = [{ ...own.descriptor, platform: own.platform, mediaType: mediaTypes.docker.manifest }];
+  const found = await resolve(source(index([own], { index: { manifests } })));
+  assert.deepEqual([found.digest, found.mediaType], [digest, mediaTypes.oci.manifest]);
 });
 
 test('a header that says nothing leaves it to the body; parameters of the header do not matter', async () => {

@@ -39,8 +39,9 @@ export interface Verified {
 }
 
 /**
- * Decides what a document is. The type that the source claims and the one in the body must agree where both are
- * specific (CVE-2021-41190); where neither is, its fields decide.
+ * Decides what a document is. Where the type that the source claims and the one in the body are both specific, both must
+ * be of an index or both of a manifest (CVE-2021-41190), and the one in the body counts: Harbor's proxy cache, for one,
+ * has sent OCI's indexes with docker's type. Where neither is, its fields decide.
  */
 export function verified(bytes: Buffer, digest: string, claimed: string | undefined, name: string): Verified {
   const declared = bareType(claimed) ?? '';
@@ -50,15 +51,19 @@ export function verified(bytes: Buffer, digest: string, claimed: string | undefi
   // An empty one counts as none, since Go cannot tell them apart.
   const inBody = optional(value.mediaType, `${name}: mediaType`, asString) || undefined;
   if (inBody !== undefined && isSchema1Type(inBody)) throw schema1(name);
-  if (!isGenericType(declared) && inBody !== undefined && inBody !== declared) {
+  if (!isGenericType(declared) && inBody !== undefined && !isSameKind(inBody, declared)) {
     throw new Failure(Status.data, name, `it was sent as ${declared} and says that it is ${inBody}`);
   }
-  const mediaType = isGenericType(declared) ? (inBody ?? typeByShape(value, name)) : declared;
+  const mediaType = inBody ?? (isGenericType(declared) ? typeByShape(value, name) : declared);
   if (isIndexType(mediaType)) asImageIndex(value, name);
   else if (!isManifestType(mediaType)) {
     throw new Failure(Status.data, name, `it is ${mediaType}, not an image`, { hint: 'only images can be unpacked' });
   }
   return { digest, mediaType, bytes, value };
+}
+
+function isSameKind(a: string, b: string): boolean {
+  return a === b || (isIndexType(a) && isIndexType(b)) || (isManifestType(a) && isManifestType(b));
 }
 
 function typeByShape(value: JsonObject, name: string): string {
