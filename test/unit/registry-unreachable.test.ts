@@ -144,8 +144,10 @@ test('interim answers are passed over, and not for ever', async (t) => {
   await refused(client.manifest('latest'), 76, /announces an answer again and again/);
 });
 
-test('headers without end are told', async (t) => {
+test('long headers are read, and those without end are told', async (t) => {
   const registry = await serve(t);
-  registry.faults.add({ on: /manifests/, status: 200, headers: { 'x-long': 'x'.repeat(100_000) } });
+  registry.faults.add({ on: /manifests/, times: 1, headers: { 'content-security-policy': 'x'.repeat(100_000) } });
+  await clientFor(t, registry).manifest('latest');
+  registry.faults.add({ on: /manifests/, status: 200, headers: { 'x-long': 'x'.repeat(300_000) } });
   await refused(clientFor(t, registry).manifest('latest'), 76, /the response headers are too long$/);
 });

@@ -7,6 +7,12 @@ import { endPausesAtEnd } from './end-of-socket.js';
 import type { Guard } from './guard.js';
 import type { Tls } from './proxy.js';
 
+/**
+ * Bytes of all headers of an answer. Node's own limit is 16 KiB, and gateways send policies for browsers that are longer.
+ * That of curl is 300 KB, and that of Go 10 MB.
+ */
+const maxHeaderSize = 256 * 1024;
+
 /** How connections are made. */
 export interface TransportOptions {
   /** `connect`: seconds until TCP and TLS are up; 0 waits for ever. */
@@ -84,11 +90,11 @@ export class Dispatchers {
     await endPausesAtEnd();
     if (proxy !== undefined) {
       const { proxyAgent } = await import('./proxy.js');
-      return proxyAgent(proxy, tls, trusting(shared), timeout);
+      return proxyAgent(proxy, tls, trusting(shared), { timeout, maxHeaderSize });
     }
     const Agent = await loadAgent();
     const resolving = guard && lookup ? { lookup: guard[lookup] } : {};
-    return new Agent({ connect: await connector({ ...tls, ...resolving, timeout }) });
+    return new Agent({ maxHeaderSize, connect: await connector({ ...tls, ...resolving, timeout }) });
   }
 }
 

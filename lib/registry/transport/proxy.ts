@@ -17,13 +17,21 @@ export interface Tls {
   rejectUnauthorized?: boolean;
 }
 
+interface Limits {
+  /** For connecting, in milliseconds. */
+  timeout: number;
+  /** Bytes. */
+  maxHeaderSize: number;
+}
+
 /**
- * A dispatcher that uses the proxy at `uri`. `timeout` is for connecting, in milliseconds. https goes through a tunnel
+ * A dispatcher that uses the proxy at `uri`. https goes through a tunnel
  * (CONNECT), plain http as a request for the whole URL, as with curl. `requestTls` is for the registry. The proxy has
  * options of its own, so that a certificate for the registry is not shown to it, and its own is checked even with
  * --insecure.
  */
-export function proxyAgent(uri: string, requestTls: Tls, proxyTls: Tls, timeout: number): Dispatcher {
+export function proxyAgent(uri: string, requestTls: Tls, proxyTls: Tls, limits: Limits): Dispatcher {
+  const { timeout, maxHeaderSize } = limits;
   const login = loginOf(uri);
   const toProxy = connector({ ...proxyTls, timeout });
   return new ProxyAgent({
@@ -32,10 +40,11 @@ export function proxyAgent(uri: string, requestTls: Tls, proxyTls: Tls, timeout:
     requestTls: { ...requestTls, timeout },
     proxyTls: { ...proxyTls, timeout },
     proxyTunnel: false,
+    maxHeaderSize,
     // `connect` has to be added, since undici does that only when all of it is loaded. And by default it would wait
     // five minutes for a proxy that does not answer CONNECT.
     clientFactory: (origin, options) => {
-      const pool = new Pool(origin, { ...options, connect: toProxy, headersTimeout: timeout });
+      const pool = new Pool(origin, { ...options, maxHeaderSize, connect: toProxy, headersTimeout: timeout });
       return Object.assign(pool, { connect: (tunnel: Dispatcher.ConnectOptions) => connectOnce(pool, tunnel, uri) });
     },
   });
