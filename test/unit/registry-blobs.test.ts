@@ -31,6 +31,31 @@ test('a blob that was begun is continued with a closed range', async (t) => {
   );
 });
 
+for (const [where, options, on, times] of [
+  ['', {}, /blobs/, 1],
+  // A link that is refused is asked for once more.
+  [' of what it redirects to', { redirectBlobs: 307 }, /^cdn/, 2],
+] as const) {
+  test(`after HTTP 400${where} to a request for a range the whole is asked for`, async (t) => {
+    const registry = await serve(t, options);
+    const bad = { status: 400, body: '<Error><Code>InvalidArgument</Code></Error>' };
+    registry.faults.add({ on, times, ...bad });
+    const sink = new Sink(bytes.subarray(0, 1000));
+    await clientFor(t, registry).blob(blob, sink);
+    assert.ok(sink.isVerified());
+    assert.equal(blobRequests(registry).at(-1)?.headers.range, undefined);
+  });
+}
+
+test('HTTP 400 to a request for the whole is final', async (t) => {
+  const registry = await serve(t);
+  registry.faults.add({ on: /blobs/, status: 400 });
+  await refused(clientFor(t, registry).blob(blob, new Sink()), 76, /HTTP 400/);
+  assert.equal(registry.requests.length, 1);
+  await refused(clientFor(t, registry).blob(blob, new Sink(bytes.subarray(0, 1000))), 76, /HTTP 400/);
+  assert.equal(registry.requests.length, 3);
+});
+
 test('the unit of a range is one in capitals as well', async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /blobs/, headers: { 'content-range': 'Bytes 100000-299999/300000' } });

@@ -70,7 +70,7 @@ export class Download {
   private async goOn(): Promise<void> {
     const { sink, size, get, what, pieces } = this.request;
     const from = sink.offset;
-    const response = await get(from > 0 ? rangeHeader(from, size) : {});
+    const response = await (from > 0 ? this.getRest(from) : get({}));
     if (this.isCompressed(response) && isGzip(response) && size <= documentLimit) return this.decompress(response);
     await this.accept(response, from);
     this.isLong = size - sink.offset > pieces.size;
@@ -86,6 +86,24 @@ export class Download {
     } finally {
       this.pieces?.cancel();
       this.pieces = undefined;
+    }
+  }
+
+  /**
+   * Some storage behind a registry answers 400 to a request for a range, and gives the whole: the next attempt asks for
+   * that.
+   */
+  private async getRest(from: number): Promise<Incoming> {
+    const { get, size } = this.request;
+    try {
+      const response = await get(rangeHeader(from, size));
+      if (response.status !== 400) return response;
+      throw await responseFailure(response);
+    } catch (error) {
+      const isRefused = error instanceof RegistryFailure && error.status === Status.protocol;
+      if (!isRefused || !this.useRanges) throw error;
+      this.useRanges = false;
+      throw error.again();
     }
   }
 

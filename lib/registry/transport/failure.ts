@@ -37,6 +37,11 @@ export class RegistryFailure extends Failure {
     return new RegistryFailure(this.status, what, `${this.what}: ${this.why}`, { ...this.options, cause: this });
   }
 
+  /** The same failure, of which a retry may be better. */
+  again(): RegistryFailure {
+    return new RegistryFailure(this.status, this.what, this.why, { ...this.options, retryable: true, cause: this });
+  }
+
   /** The same failure of something else, perhaps with another hint. */
   of(what: string, hint = this.options.hint): RegistryFailure {
     return new RegistryFailure(this.status, what, this.why, { ...this.options, hint });
