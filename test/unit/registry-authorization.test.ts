@@ -255,6 +255,7 @@ for (const [what, fault, status, why] of [
   ['JSON without a token', { status: 200, body: '{"token":""}' }, 76, /no usable token/],
   ['a token of the wrong type', { status: 200, body: '{"token":42}' }, 76, /no usable token/],
   ['a token with a line break', { status: 200, body: '{"token":"a\\r\\nX-Evil: 1"}' }, 76, /no usable token/],
+  ['a token with a space', { status: 200, body: '{"token":"a b"}' }, 76, /no usable token/],
   ['an endless body', { status: 200, body: filler(2 << 20, 32) }, 76, /longer than 1048576 bytes/],
   ['HTTP 500', { status: 500, body: '' }, 69, /HTTP 500/],
 ] as const) {
@@ -264,6 +265,12 @@ for (const [what, fault, status, why] of [
     await refused(clientFor(t, registry).login(), status, why);
   });
 }
+
+test('a token may have any characters that can be seen', async (t) => {
+  const registry = await serve(t, { auth: 'token' });
+  registry.faults.add({ on: /^token/, status: 200, body: '{"token":"perm:a|b=="}' });
+  assert.equal(await clientFor(t, registry).login(), 'Bearer perm:a|b==');
+});
 
 for (const realm of ['http://', 'ftp://x/token', 'token', 'file:///etc/passwd']) {
   test(`a challenge with the realm ${realm} is a breach of the protocol`, async (t) => {

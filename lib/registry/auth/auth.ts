@@ -183,8 +183,9 @@ function readToken(body: Buffer, url: URL): Grant {
     if (error instanceof Failure) throw wrong('has no usable token');
     throw error;
   }
-  // A token goes into a header: RFC 6750, 2.1 knows these characters only, and a line break would forge a header.
-  if (!token || !/^[A-Za-z0-9._~+/=-]+$/.test(token)) throw wrong('has no usable token');
+  // A token goes into a header, where a line break would forge another. RFC 6750, 2.1 knows fewer characters; some
+  // services give tokens with a colon or a bar.
+  if (!token || !/^[\x21-\x7e]+$/.test(token)) throw wrong('has no usable token');
   return { authorization: `Bearer ${token}`, lifetime: asLifetime(lifetime) };
 }
 
