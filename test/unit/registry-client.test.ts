@@ -71,6 +71,19 @@ test('what is compressed in another way, damaged or too large is told, and not t
   await refused(clientFor(t, registry).manifest('latest'), 76, /longer than 4194304 bytes/);
 });
 
+test('a coding that does not compress changes nothing', async (t) => {
+  const registry = await serve(t);
+  for (const coding of ['UTF-8', 'aws-chunked', 'identity', '']) {
+    registry.faults.clear();
+    registry.faults.add({ on: /./, headers: { 'content-encoding': coding, 'content-length': undefined } });
+    const client = clientFor(t, registry);
+    await client.manifest('latest');
+    const sink = new Sink();
+    await client.blob(blob, sink);
+    assert.ok(sink.isVerified());
+  }
+});
+
 test('a blob that an object store calls compressed comes as it is', async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /blobs/, headers: { 'content-encoding': 'gzip' } });

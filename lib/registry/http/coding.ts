@@ -8,12 +8,23 @@ import { redactUrl } from '../names/url.js';
 import { RegistryFailure } from '../transport/failure.js';
 import type { Incoming } from './message.js';
 
+/**
+ * The codings that compress, by RFC 9110, 8.4.1, and IANA's registry. Object stores also tell of codings that are none:
+ * `UTF-8`, and `aws-chunked`, which is one of requests.
+ */
+const compressions = new Set(['gzip', 'x-gzip', 'deflate', 'compress', 'x-compress', 'br', 'zstd']);
+
 type Headers = Pick<Incoming, 'header' | 'url'>;
 
 /** How a body is compressed; undefined when it is not. */
 function codingOf(response: Headers): string | undefined {
-  const coding = response.header('content-encoding')?.trim().toLowerCase();
-  return coding === '' || coding === 'identity' ? undefined : coding;
+  const codings =
+    response
+      .header('content-encoding')
+      ?.toLowerCase()
+      .split(/[\s,]+/) ?? [];
+  const real = codings.filter((coding) => compressions.has(coding));
+  return real.length > 0 ? real.join(', ') : undefined;
 }
 
 /** Whether a body is compressed in the one way that proxies use which do not look at what is asked for. */
