@@ -176,7 +176,10 @@ test(`random layers for ${seconds} seconds do no harm`, async (t) => {
   const reasons = new Map<string, number>();
   let descriptors = 0;
   let memory = 0;
-  for (const until = performance.now() + seconds * 1000; performance.now() < until; ) {
+  // On a busy machine so few come in this time that none of them may be good.
+  const hasBoth = () => outcome.unpacked > 0 && outcome.refused > 0;
+  const until = performance.now() + seconds * 1000;
+  for (let i = 0; performance.now() < until || (i < 1000 && !hasBoth()); i++) {
     const layers = Array.from({ length: 1 + random.below(3) }, () => randomLayer(random, canary.path));
     const prepared = prepare(t, layers);
     try {
@@ -205,7 +208,7 @@ test(`random layers for ${seconds} seconds do no harm`, async (t) => {
     }
   }
   canary.check(place.directory.concat('/layers'));
-  assert.ok(outcome.unpacked > 0 && outcome.refused > 0, JSON.stringify(outcome));
+  assert.ok(hasBoth(), JSON.stringify(outcome));
   if (descriptors > 0)
     assert.ok(openDescriptors() <= descriptors + 2, `descriptors: ${descriptors}, ${openDescriptors()}`);
   if (memory > 0) assert.ok(process.memoryUsage().rss < memory + 150_000_000, 'memory grows');
