@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { chmodSync, chownSync, readdirSync, symlinkSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -67,6 +68,9 @@ test('a file that is no array of instructions is not used', async (t) => {
   writeFileSync(join(directory, name), '');
   assert.equal((await ask(directory)).compiled, true);
   writeFileSync(join(directory, name), 'short');
+  assert.equal((await ask(directory)).compiled, true);
+  unlinkSync(join(directory, name));
+  spawnSync('mkfifo', [join(directory, name)]);
   assert.equal((await ask(directory)).compiled, true);
 });
 

@@ -68,7 +68,8 @@ export async function cachedFilter(
 function readOwn(path: string): Buffer | undefined {
   let fd: number;
   try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    // A FIFO would wait for a writer.
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
     if (errnoName(error) === undefined) throw error;
     return undefined;
