@@ -255,7 +255,8 @@ export class RegistryClient implements Endpoint {
   private async send(path: string, headers: Record<string, string>, authorization: string | null): Promise<Incoming> {
     const url = new URL(`/v2/${this.target.repository}/${path}`, this.target.origin);
     const all = authorization === null ? headers : { ...headers, authorization };
-    const response = await exchangeFollowing(this.http, { method: 'GET', url, headers: all });
+    const { isOfLogin } = this.authorization;
+    const response = await exchangeFollowing(this.http, { method: 'GET', url, headers: all, isOfLogin });
     return this.isStranger(response) ? this.strangers.askAgain(response, headers) : response;
   }
 

@@ -150,7 +150,25 @@ test('a registry that refuses a login is not said to need one', async (t) => {
   await refused(client.manifest('latest'), 77, /denied: HTTP 401 .*; the login is not accepted/);
   registry.faults.add({ on: /manifests/, status: 403 });
   const known = clientFor(t, registry, { authorization: `Basic ${Buffer.from('me:secret').toString('base64')}` });
-  await refused(known.manifest('latest'), 77, /denied: HTTP 403; the repository does not exist or needs a login/);
+  await refused(
+    known.manifest('latest'),
+    77,
+    /denied: HTTP 403; the repository does not exist, or the login .* not good/,
+  );
+});
+
+test('a login that a token was given for, and that may not pull, is not asked for', async (t) => {
+  const registry = await serve(t, { auth: 'token', users: { me: 'secret' } });
+  const client = clientFor(t, registry, { credentials: async () => passwordLogin('me', 'secret') });
+  registry.faults.add({ on: /^registry .*manifests/, after: 1, status: 403 });
+  const unfit = /denied: HTTP 403; the repository does not exist, or the login \(-x tells .*\) is not good for it/;
+  await refused(client.manifest('latest'), 77, unfit);
+  registry.faults.add({ on: /^token/, status: 403, body: '{"errors":[{"code":"DENIED","message":"denied"}]}' });
+  const ghcr = clientFor(t, registry, { credentials: async () => passwordLogin('me', 'secret') });
+  await refused(ghcr.login(), 77, /denied: HTTP 403 \(DENIED: denied\); the repository does not exist, or the login/);
+  registry.faults.clear();
+  registry.faults.add({ on: /^registry .*manifests/, after: 1, status: 403 });
+  await refused(clientFor(t, registry).manifest('latest'), 77, /does not exist or needs a login/);
 });
 
 test('what a server quotes of the credentials is not shown', async (t) => {

@@ -114,6 +114,9 @@ test("a missing manifest is told in the registry's words", async (t) => {
     66,
     /manifest of 127.0.0.1:[0-9]+\/library\/demo:nope: .*not found: HTTP 404 \(MANIFEST_UNKNOWN: manifest unknown\); check the name, and the tag, which is latest unless given$/,
   );
+  const harbors = JSON.stringify({ errors: [{ code: 'NOT_FOUND', message: 'artifact demo:nope not found' }] });
+  registry.faults.add({ on: /manifests/, times: 1, status: 404, body: harbors });
+  await refused(clientFor(t, registry).manifest('nope'), 66, /demo:nope not found\); check the name, and the tag/);
   const body = JSON.stringify({ errors: [{ code: 'GONE', message: 'x'.repeat(1000) }] });
   registry.faults.add({ on: /manifests/, status: 410, body });
   await refused(clientFor(t, registry).manifest('nope'), 66, /not found: HTTP 410 \(GONE: x{191}\.\.\.\)$/);

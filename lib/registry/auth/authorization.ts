@@ -12,6 +12,8 @@ export class Authorization {
   /** How the registry asked for the token that is in use, and when it should be renewed. */
   private renewal: { challenges: Challenge[]; at: number } | undefined;
   private renewing: Promise<void> | undefined;
+  /** Whether the header comes from a login, as far as is known: not of one that another process has asked for. */
+  isOfLogin = false;
 
   /**
    * `header` is the one to begin with. `credentials` is called when a challenge needs them. `clock` has milliseconds,
@@ -40,8 +42,14 @@ export class Authorization {
 
   /** Asks for a grant, and uses it from now on. */
   async askFor(challenges: Challenge[], credentials: FindCredentials = this.credentials): Promise<void> {
-    const { authorization, lifetime } = await answerChallenges(this.http, challenges, this.target, credentials);
+    let isOfLogin = false;
+    const { authorization, lifetime } = await answerChallenges(this.http, challenges, this.target, async () => {
+      const login = await credentials();
+      isOfLogin = login !== undefined;
+      return login;
+    });
     this.header = authorization;
+    this.isOfLogin = isOfLogin;
     this.renewal =
       lifetime === undefined ? undefined : { challenges, at: this.clock() + lifetime * renewalPart * 1000 };
   }

@@ -47,8 +47,10 @@ export class Exchange implements Dispatcher.DispatchHandler, Incoming {
     return this.request.url;
   }
 
-  get hadLogin(): boolean {
-    return this.request.headers.authorization?.startsWith('Basic ') ?? false;
+  get login(): Incoming['login'] {
+    const { headers, isOfLogin } = this.request;
+    if (headers.authorization === undefined) return undefined;
+    return headers.authorization.startsWith('Basic ') ? 'password' : isOfLogin ? 'token' : undefined;
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {

@@ -6,6 +6,8 @@ export interface Outgoing {
   /** Names in lower case. */
   headers: Record<string, string>;
   body?: string;
+  /** A token in the Authorization header was given for a login. */
+  isOfLogin?: boolean;
   /** Parts of the body that must not be shown. */
   secret?: string[];
 }
@@ -14,8 +16,8 @@ export interface Incoming {
   /** Where the response came from. */
   url: URL;
   status: number;
-  /** Whether a user name and a password went along with the request. */
-  hadLogin: boolean;
+  /** What of a login went along with the request: a user name and a password, or a token that was given for them. */
+  login: 'password' | 'token' | undefined;
   /** The first value of a header, by its name in lower case. */
   header(name: string): string | undefined;
   /** All values of a header. */

@@ -16,6 +16,10 @@ const noLoginHint = 'the repository does not exist or needs a login: run docker 
 const refusedLoginHint =
   'the login is not accepted (-x tells where it is from): log in again, or log out where none is needed';
 
+/** GHCR, for one, answers 403 to a login that has expired, as to one that lacks a right. */
+const unfitLoginHint =
+  'the repository does not exist, or the login (-x tells where it is from) is not good for it: log in again, or log out where none is needed';
+
 const tlsHere = 'it speaks TLS: pass --ca-file FILE or --insecure HOST, and leave out --plain-http';
 
 /** The failure for a response that is no success. Reads the registry's own words from its body. */
@@ -25,8 +29,7 @@ export async function responseFailure(response: Incoming): Promise<RegistryFailu
   const why = `HTTP ${status}${words === '' ? '' : ` (${words})`}`;
   const what = redactUrl(response.url);
   if (status === 401 || status === 403) {
-    const hint = status === 401 && response.hadLogin ? refusedLoginHint : noLoginHint;
-    return new RegistryFailure(Status.notPermitted, what, `denied: ${why}`, { hint });
+    return new RegistryFailure(Status.notPermitted, what, `denied: ${why}`, { hint: deniedHint(response) });
   }
   if (status === 400 && words.includes('SSL certificate')) {
     return new RegistryFailure(Status.notPermitted, what, `denied: ${why}`, { hint: clientHint(response.url.host) });
@@ -58,10 +61,16 @@ export async function responseFailure(response: Incoming): Promise<RegistryFailu
   return new RegistryFailure(Status.protocol, what, why);
 }
 
+function deniedHint({ status, login }: Incoming): string {
+  if (login === undefined) return noLoginHint;
+  return status === 401 && login === 'password' ? refusedLoginHint : unfitLoginHint;
+}
+
 /** A registry explains in its body what is not there: distribution-spec, "Error Codes". */
 function missingHint(words: string): string | undefined {
   if (words === '') return 'is this a registry, or something in front of it?';
-  return /^(?:MANIFEST|NAME)_UNKNOWN/.test(words)
+  // The last one is Harbor's.
+  return /^(?:MANIFEST_UNKNOWN|NAME_UNKNOWN|NOT_FOUND)/.test(words)
     ? 'check the name, and the tag, which is latest unless given'
     : undefined;
 }
