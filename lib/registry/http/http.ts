@@ -1,6 +1,6 @@
 /**
- * All HTTP of this program goes through `Http.exchange`: one request, one response, nothing followed and nothing
- * decoded. Redirects, tokens and retries are built on top, in files of their own.
+ * All HTTP of this program goes through `Http.exchange`: one request, one response, and nothing followed. Redirects,
+ * tokens and retries are built on top, in files of their own.
  */
 import { setDefaultAutoSelectFamilyAttemptTimeout } from 'node:net';
 import pkg from '../../../package.json' with { type: 'json' };
