@@ -270,6 +270,8 @@ test("the command line follows docker's rule of entrypoint and arguments", () =>
   assert.deepEqual(argv({ entrypoint: '/f' }, ['c']), ['/f', 'c']);
   assert.deepEqual(argv({ entrypoint: '' }, ['c']), ['c']);
   assert.throws(() => argv({ entrypoint: '' }, []), /none is given/);
+  assert.deepEqual(settings({}, [], { Entrypoint: [''], Cmd: ['a'] }).argv, ['a']);
+  assert.deepEqual(settings({}, ['b'], { Entrypoint: [''], Cmd: ['a'] }).argv, ['b']);
   assert.throws(
     () => argv({ entrypoint: '["/f", "g"]' }, []),
     /--entrypoint: \["\/f", "g"\] is a list; name the program/,
@@ -289,6 +291,7 @@ test('an empty user, directory or hostname is none given: an unset variable make
   assert.deepEqual([user, workingDirectory], ['app', '/srv']);
   assert.match(hostname, /^[0-9a-f]{12}$/);
   assert.equal(settings({ workdir: '' }).workingDirectory, '/');
+  assert.equal(settings({ user: '' }, ['true'], image).userFrom, 'User of the image');
 });
 
 test('flags that make no sense are refused by name', () => {

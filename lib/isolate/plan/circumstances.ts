@@ -121,7 +121,8 @@ export async function findCircumstances(
   const kept = keptCapabilities(settings, maps ? Array.from({ length: last + 1 }, (_, i) => i) : capabilities);
   if (maps && settings.overlay && layer === undefined) warnOfMemory(release());
   const groups = groupsFor(settings, maps);
-  const identity = identify(settings.user, readAccountFiles(view, hasNames(settings.user, groups)), groups);
+  const accounts = readAccountFiles(view, hasNames(settings.user, groups));
+  const identity = identify(settings.user, accounts, groups, settings.userFrom);
   if (maps) warnOfNamesake(settings, identity, maps);
   const { filter, report } = await chooseFilter(settings, kept);
   return {

@@ -31,6 +31,8 @@ export interface Settings {
   env: string[];
   /** In docker's form; empty for root. */
   user: string;
+  /** Who says so, for messages. */
+  userFrom: string;
   /** Further groups: names of the image, or numbers. */
   groups: string[];
   workingDirectory: string;
@@ -92,6 +94,7 @@ export function settingsOf(
     argv: commandLine(image, flags.entrypoint, command),
     env: environment(image, flags, hostname, caller),
     user: flags.user || image.User || '',
+    userFrom: flags.user ? '--user' : 'User of the image',
     groups: flags['group-add'],
     workingDirectory: absolute(
       flags.workdir || image.WorkingDir || '/',
@@ -129,7 +132,10 @@ export function settingsOf(
   };
 }
 
-/** docker's rule: a new entrypoint also replaces the image's default arguments; an empty one clears it. */
+/**
+ * docker's rule: a new entrypoint also replaces the image's default arguments; an empty one clears it. So does
+ * `ENTRYPOINT [""]` in an image, which takes away that of the image below.
+ */
 function commandLine(image: RunConfig, entrypoint: string | undefined, command: Path[]): Path[] {
   // podman's other form. No program has such a name, and "not found" would not say what is wrong.
   if (/^\[\s*"/.test(entrypoint ?? ''))
@@ -138,9 +144,9 @@ function commandLine(image: RunConfig, entrypoint: string | undefined, command: 
       `${entrypoint} is a list`,
       'name the program alone, and its arguments after the image or directory',
     );
-  const first = entrypoint === undefined ? (image.Entrypoint ?? []) : entrypoint === '' ? [] : [entrypoint];
+  const first = entrypoint === undefined ? (image.Entrypoint ?? []) : [entrypoint];
   const rest = command.length > 0 || entrypoint !== undefined ? command : (image.Cmd ?? []);
-  const argv = [...first, ...rest];
+  const argv = first.length === 1 && first[0] === '' ? rest : [...first, ...rest];
   if (argv.length > 0) return argv;
   throw new Failure(Status.isolate, 'command', 'none is given, and the image has no default', {
     hint: 'name one after DIR, for example /bin/sh',

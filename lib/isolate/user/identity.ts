@@ -42,16 +42,21 @@ const maxGroups = 65_536;
 /**
  * The identity for `user`, `uid`, `user:group`, `uid:gid` or a mixture; empty means uid 0. A number is always an id,
  * never a name. Without a group, the user has its primary group and all groups that list it. The groups in `added`
- * always come on top. Throws `Failure` 125 for a name that the image does not know, and for
- * more groups than there can be.
+ * always come on top. `from` says in messages who has named the user. Throws `Failure` 125 for a name that the image
+ * does not know, and for more groups than there can be.
  */
-export function identify(spec: string, files: AccountFiles, added: readonly string[] = []): Identity {
+export function identify(
+  spec: string,
+  files: AccountFiles,
+  added: readonly string[] = [],
+  from = '--user',
+): Identity {
   const [userSpec = '', groupSpec = ''] = spec.split(/:(.*)/s);
-  const account = findAccount(userSpec === '' ? '0' : userSpec, files.passwd);
+  const account = findAccount(userSpec === '' ? '0' : userSpec, files.passwd, from);
   const groups = parseGroups(files.group);
   const further = added.map((name) => findGroup(name, groups, '--group-add'));
   if (groupSpec !== '') {
-    const gid = findGroup(groupSpec, groups, '--user');
+    const gid = findGroup(groupSpec, groups, from);
     return { uid: account.uid, gid, groups: [...new Set([gid, ...further])], home: account.home };
   }
   const listed = account.name === '' ? [] : groups.filter(({ members }) => members.includes(account.name));
@@ -70,12 +75,12 @@ export function hasNames(spec: string, added: readonly string[]): boolean {
   return [...spec.split(/:(.*)/s), ...added].some((name) => /[^0-9]/.test(name));
 }
 
-function findAccount(spec: string, passwd: string): Account {
+function findAccount(spec: string, passwd: string, from: string): Account {
   const accounts = parseAccounts(passwd);
-  const uid = asId(spec, '--user: user');
+  const uid = asId(spec, `${from}: user`);
   const found = accounts.find((account) => (uid === undefined ? account.name === spec : account.uid === uid));
   if (found) return found;
-  if (uid === undefined) throw unknown('--user: user', spec, '/etc/passwd');
+  if (uid === undefined) throw unknown(`${from}: user`, spec, '/etc/passwd');
   return { name: '', uid, gid: 0, home: '/' };
 }
 
