@@ -13,18 +13,22 @@ import { afterwards, run, shell } from '../support/run.js';
 const skip = needsContainer;
 const firstByte = (path: string) => `head -c 1 ${path} | od -An -tx1`;
 
-test('--device lets one device work, where a volume lets none', { skip }, async (t) => {
+test('--device lets one device work, where a volume lets none but the usual', { skip }, async (t) => {
   const root = makeRoot(t);
   const zero = join(root, '../zero');
   execFileSync('mknod', [zero, 'c', '1', '5']);
+  const port = join(root, '../port');
+  execFileSync('mknod', [port, 'c', '1', '4']);
   for (const mode of [[], ['--userns', 'self'], ['--overlay'], ['--read-only']]) {
     for (const target of ['/dev/mine', '/dev/deep/er', '/mine']) {
       if (mode.includes('--read-only') && target === '/mine') continue;
       const flags = [...mode, '--device', `${zero}:${target}`];
       assert.equal(await output(root, firstByte(target), flags), ' 00', flags.join(' '));
     }
-    const { stderr } = await inside(root, firstByte('/dev/mine'), [...mode, '-v', `${zero}:/dev/mine`]);
+    const { stderr } = await inside(root, firstByte('/dev/mine'), [...mode, '-v', `${port}:/dev/mine`]);
     assert.match(stderr, /Permission denied/, mode.join(' '));
+    assert.equal(await output(root, firstByte('/dev/mine'), [...mode, '-v', `${zero}:/dev/mine`]), ' 00');
+    assert.equal(await output(root, 'cat /etc/group', [...mode, '-v', '/dev/null:/etc/group:ro']), '');
   }
 });
 

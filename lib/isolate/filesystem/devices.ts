@@ -8,6 +8,7 @@ import { mkdirat, mknodat, symlinkat } from '../../sys/syscalls/calls.js';
 import { AT, capabilities, MOUNT_ATTR, S } from '../../sys/syscalls/constants.js';
 import { type PlanStep, step } from '../child/step.js';
 import type { HostDevice } from '../settings/devices.js';
+import { usualDevices } from '../settings/usual-devices.js';
 import {
   attach,
   copyOfTree,
@@ -18,16 +19,6 @@ import {
   plainAttributes,
   setAttributes,
 } from './mounts.js';
-
-/** Name, major, minor. Source: kernel, Documentation/admin-guide/devices.txt; runtime-spec, "Default Devices". */
-const devices: readonly [name: string, major: number, minor: number][] = [
-  ['null', 1, 3],
-  ['zero', 1, 5],
-  ['full', 1, 7],
-  ['random', 1, 8],
-  ['urandom', 1, 9],
-  ['tty', 5, 0],
-];
 
 /** Links that programs expect. Source: runtime-spec, "Dev symbolic links". */
 const links: readonly [name: string, text: string][] = [
@@ -67,7 +58,7 @@ export function bindsDevices(user: boolean, available: readonly number[]): boole
  * at /dev/null would collect what containers throw away, and it would be what is mounted over secrets.
  */
 export function checkDevices(): void {
-  for (const [name, major, minor] of devices) {
+  for (const [name, major, minor] of usualDevices) {
     const stats = statSync(`/dev/${name}`, { throwIfNoEntry: false });
     if (stats?.isCharacterDevice() && stats.rdev === deviceNumber(major, minor)) continue;
     throw new Failure(Status.isolate, `/dev/${name}`, `it is not the device ${major}:${minor} on this host`, {
@@ -116,7 +107,7 @@ export function deviceSteps(
         links: 'none',
         why: 'A link at /dev in the image could point anywhere; it is refused.',
       }),
-      ...devices.flatMap((device) => (bind ? boundDevice(dev, device) : ownDevice(dev, device))),
+      ...usualDevices.flatMap((device) => (bind ? boundDevice(dev, device) : ownDevice(dev, device))),
       ...(all ? all.flatMap((device) => hostDevice(dev, device)) : [setAttributes(dev, MOUNT_ATTR.NODEV, whyNodev)]),
       ...mountOnOwn(dev, 'pts', pts, '/dev/pts'),
       ...mountOnOwn(dev, 'shm', shm, '/dev/shm'),
@@ -129,7 +120,7 @@ export function deviceSteps(
 }
 
 /** A new node, mounted on itself before /dev becomes nodev. Because of that mount this node keeps working. */
-function ownDevice(dev: Result, [name, major, minor]: (typeof devices)[number]): PlanStep[] {
+function ownDevice(dev: Result, [name, major, minor]: (typeof usualDevices)[number]): PlanStep[] {
   const node = copyOfTree(
     { fd: dev, path: name },
     0,
@@ -146,7 +137,7 @@ function ownDevice(dev: Result, [name, major, minor]: (typeof devices)[number]):
 }
 
 /** The host's node, where the kernel does not let us make one. */
-function boundDevice(dev: Result, [name]: (typeof devices)[number]): PlanStep[] {
+function boundDevice(dev: Result, [name]: (typeof usualDevices)[number]): PlanStep[] {
   const node = copyOfTree(
     { fd: AT.FDCWD, path: `/dev/${name}` },
     nodeAttributes,

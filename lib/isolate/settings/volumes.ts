@@ -6,6 +6,7 @@ import { Status } from '../../base/status.js';
 import { MOUNT_ATTR } from '../../sys/syscalls/constants.js';
 import { parseSize } from './limits.js';
 import { usage } from './usage.js';
+import { isUsualDevice } from './usual-devices.js';
 
 interface Place {
   /** Normalized path in the container, without the leading slash. */
@@ -21,7 +22,7 @@ export interface BindVolume extends Place {
   readOnly: boolean;
 }
 
-/** `--device`: a node that works as a device. Nodes inside other volumes do not. */
+/** `--device`, or `-v` of one of the usual: a node that works as a device. Nodes inside other volumes do not. */
 export interface DeviceVolume extends Place {
   type: 'device';
   source: string;
@@ -38,7 +39,7 @@ export interface TmpfsVolume extends Place {
 export type Volume = BindVolume | DeviceVolume | TmpfsVolume;
 
 /** `-v SOURCE:TARGET[:ro|rw]`. Source: docker's `--volume`, without named volumes, which need a daemon's store. */
-export function volumeOf(text: string): BindVolume {
+export function volumeOf(text: string): BindVolume | DeviceVolume {
   const flag = `--volume ${text}`;
   const [source = '', target = '', options = 'rw', ...rest] = text.split(':');
   if (target === '' || rest.length > 0) {
@@ -192,10 +193,13 @@ function tmpfs(target: string, options: Record<string, string>, attributes: numb
   return { type: 'tmpfs', target: inside(target, flag), kind: 'directory', options, attributes };
 }
 
-function bind(source: string, target: string, readOnly: boolean, flag: string): BindVolume {
+function bind(source: string, target: string, readOnly: boolean, flag: string): BindVolume | DeviceVolume {
   const path = onHost(flag, source, () => resolve(source));
-  const directory = onHost(flag, path, () => statSync(path).isDirectory(), tildeHint(source));
-  return { type: 'bind', source: path, kind: directory ? 'directory' : 'file', target: inside(target, flag), readOnly };
+  const stats = onHost(flag, path, () => statSync(path), tildeHint(source));
+  const place = inside(target, flag);
+  // `-v /dev/null:FILE` is the way to empty a file of the image. Every container has this device in any case.
+  if (isUsualDevice(stats)) return { type: 'device', source: path, kind: 'file', target: place };
+  return { type: 'bind', source: path, kind: stats.isDirectory() ? 'directory' : 'file', target: place, readOnly };
 }
 
 /** For `--volume=~/DIR:...` and `source=~/DIR`. */

@@ -45,12 +45,7 @@ const maxGroups = 65_536;
  * always come on top. `from` says in messages who has named the user. Throws `Failure` 125 for a name that the image
  * does not know, and for more groups than there can be.
  */
-export function identify(
-  spec: string,
-  files: AccountFiles,
-  added: readonly string[] = [],
-  from = '--user',
-): Identity {
+export function identify(spec: string, files: AccountFiles, added: readonly string[] = [], from = '--user'): Identity {
   const [userSpec = '', groupSpec = ''] = spec.split(/:(.*)/s);
   const account = findAccount(userSpec === '' ? '0' : userSpec, files.passwd, from);
   const groups = parseGroups(files.group);
