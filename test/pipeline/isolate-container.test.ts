@@ -391,8 +391,8 @@ test('--tmpfs and --mount type=tmpfs give memory to fill, within their size', { 
   const root = makeRoot(t);
   const script =
     'df -k /one /two | awk "NR > 1 { print \\$2 }"; stat -c %a /one /two; grep -c " /one .*noexec" /proc/self/mountinfo';
-  const flags = ['--tmpfs', '/one:size=1m,mode=0700', '--mount', 'type=tmpfs,dst=/two,tmpfs-size=2MB'];
-  assert.equal(await output(root, script, flags), '1024\n2048\n700\n1777\n1');
+  const flags = ['--tmpfs', '/one:size=1m,mode=0700', '--mount', 'type=tmpfs,dst=/two,tmpfs-size=2MB,tmpfs-mode=01770'];
+  assert.equal(await output(root, script, flags), '1024\n2048\n700\n1770\n1');
 });
 
 test('a tmpfs has the mode and owner of the directory that it covers, unless told otherwise', { skip }, async (t) => {

@@ -166,7 +166,7 @@ function hintAt(path: string, kind: TargetKind, links: TargetOptions['links']): 
 
 const hints: Record<string, string> = {
   ENOENT:
-    "the tree lacks it, and it cannot be made there: --overlay helps if the tree is read-only, a tree of your own if it is another user's, and room if the disk is full",
+    "the tree lacks it, and it cannot be made there: --overlay helps if the tree is read-only, a tree of your own if it is another user's, room if the disk is full, and another path if it is a link to nothing",
   EACCES: 'a directory there is of an owner that the container does not have, and lets nobody else in',
   EAGAIN: 'something on this machine was renamed at that moment, and the path has a ".." in it: try again',
 };

@@ -12,8 +12,11 @@ const ports =
 export const networks = 'the network is that of the host, or with --net none one of its own with lo only';
 const pulling = 'run md-pull IMAGE first: it has the flags for pulling';
 const own = 'the container always has its own namespace';
+const cgroup = 'a cgroup is made where there is a limit, and removed at the end';
+const anotherMachine = 'md-pull --platform fetches an image for another machine';
 const streams = 'streams and signals (no real-time ones) are passed on as they are';
 const cpus = '--cpus says how much processor time there is';
+const unset = '-e NAME without a value unsets what the caller does not have';
 const limits = 'the limits are --memory, --cpus, --cpuset-cpus and --pids-limit';
 const accounts = 'the image has its own /etc/passwd and /etc/group: -u takes numbers that they lack';
 const stop = 'there is no docker stop: kill(1) and timeout(1) send any signal';
@@ -23,15 +26,16 @@ const instead: Record<string, string> = {
   a: streams,
   'allow-private': pulling,
   annotation: kept,
-  arch: 'md-pull --platform fetches an image for another machine',
+  arch: anotherMachine,
   attach: streams,
   authfile: pulling,
   'blkio-weight': limits,
   'blkio-weight-device': limits,
   c: cpus,
   'ca-file': pulling,
-  'cgroup-parent': 'a cgroup is made where there is a limit, and removed at the end',
+  'cgroup-parent': cgroup,
   cgroupns: own,
+  cgroups: cgroup,
   cidfile: kept,
   'connect-timeout': pulling,
   'cpu-period': cpus,
@@ -53,6 +57,7 @@ const instead: Record<string, string> = {
   domainname: '--hostname NAME.DOMAIN has both',
   'env-host': '-e NAME passes on a variable of the caller',
   expose: ports,
+  'group-entry': accounts,
   gidmap: '--userns range maps all of /etc/subgid',
   gpus: '--device /dev/NODE gives a device of the host, -v its libraries',
   'header-timeout': pulling,
@@ -62,12 +67,14 @@ const instead: Record<string, string> = {
   'health-start-interval': health,
   'health-start-period': health,
   'health-timeout': health,
+  'http-proxy': 'leave it out: no variable is passed on but by -e NAME',
   'idle-timeout': pulling,
   'image-volume': 'a VOLUME of the image is a directory like others; -v or --tmpfs for one that is not',
+  'init-path': '--init has a process 1 of its own',
   insecure: pulling,
   ip: networks,
   ip6: networks,
-  ipc: own,
+  ipc: `${own}; --shm-size SIZE gives a larger /dev/shm`,
   j: pulling,
   jobs: pulling,
   'kernel-memory': limits,
@@ -86,10 +93,14 @@ const instead: Record<string, string> = {
   'min-speed': pulling,
   mirror: pulling,
   name: kept,
+  'net-alias': networks,
   'network-alias': networks,
   'no-healthcheck': health,
+  'no-hosts': '-v FILE:/etc/hosts gives another /etc/hosts',
+  'no-new-privileges': 'it is called --no-new-privs',
   offline: pulling,
   'oom-kill-disable': limits,
+  os: anotherMachine,
   'oom-score-adj': 'it is passed on: choom -n N in front of the command sets it',
   p: ports,
   P: ports,
@@ -98,7 +109,8 @@ const instead: Record<string, string> = {
   'password-stdin': pulling,
   pid: own,
   'plain-http': pulling,
-  platform: 'md-pull --platform fetches an image for another machine',
+  pod: networks,
+  platform: anotherMachine,
   progress: pulling,
   publish: ports,
   'publish-all': ports,
@@ -122,9 +134,12 @@ const instead: Record<string, string> = {
   'tls-verify': pulling,
   tz: '-e TZ=NAME sets the time zone',
   uidmap: '--userns range maps all of /etc/subuid',
-  unsetenv: '-e NAME without a value unsets what the caller does not have',
+  unsetenv: unset,
+  'unsetenv-all': unset,
   username: pulling,
+  'use-api-socket': '-v /var/run/docker.sock:/var/run/docker.sock shows the socket of a daemon',
   uts: own,
+  variant: anotherMachine,
   'volume-driver': '-v SOURCE:TARGET mounts a directory of the host',
   'volumes-from': '-v SOURCE:TARGET mounts a directory of the host',
 };

@@ -179,7 +179,7 @@ export function tmpfsOf(text: string): TmpfsVolume {
  */
 const tmpfsValues: Record<string, RegExp> = {
   size: /^[0-9]+([kmgtpe]|%)?$/i,
-  mode: /^[0-7]{1,4}$/,
+  mode: /^0?[0-7]{1,4}$/,
   uid: /^[0-9]{1,10}$/,
   gid: /^[0-9]{1,10}$/,
   nr_inodes: /^[0-9]+[kmgtpe]?$/i,
