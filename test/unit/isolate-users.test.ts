@@ -45,6 +45,11 @@ test('a user has the primary group and every group that lists the name', () => {
   assert.deepEqual(identify('33', files), expected);
 });
 
+test('white space around a line counts for nothing, as in files of DOS', () => {
+  const dos = { passwd: '\tweb:x:33:34::/srv\r\n', group: ' log:x:50:other,web\r\n' };
+  assert.deepEqual(identify('web', dos), { uid: 33, gid: 34, groups: [34, 50], home: '/srv' });
+});
+
 test('a group that is named takes the place of all others', () => {
   assert.deepEqual(identify('web:log', files), { uid: 33, gid: 50, groups: [50], home: '/srv' });
   assert.deepEqual(identify('33:77', files), { uid: 33, gid: 77, groups: [77], home: '/srv' });

@@ -112,10 +112,12 @@ function parseGroups(text: string): Group[] {
   );
 }
 
+/** White space around a line has no meaning: the C library leaves out that in front, docker all, a CR of DOS included. */
 function lines(text: string): string[][] {
   return text
     .split('\n')
-    .filter((line) => line.trim() !== '' && !line.startsWith('#') && !line.includes('\0'))
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#') && !line.includes('\0'))
     .map((line) => line.split(':'));
 }
 
