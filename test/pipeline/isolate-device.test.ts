@@ -1,7 +1,7 @@
 /** Devices of the host that --device lets work, and what else docker users name on the command line. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import fs, { chmodSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import fs, { chmodSync, existsSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -30,6 +30,22 @@ test('--device lets one device work, where a volume lets none but the usual', { 
     assert.equal(await output(root, firstByte('/dev/mine'), [...mode, '-v', `${zero}:/dev/mine`]), ' 00');
     assert.equal(await output(root, 'cat /etc/group', [...mode, '-v', '/dev/null:/etc/group:ro']), '');
   }
+});
+
+test("a volume at /dev leaves the container its terminal and the usual devices, over the host's", {
+  skip,
+}, async (t) => {
+  const root = makeRoot(t);
+  const script =
+    'tty; echo x >/dev/tty; head -c 1 /dev/zero | od -An -tx1; echo z >/dev/null; : <>/dev/ptmx; [ ! -e /dev/console ] || stat -c %t:%T /dev/console';
+  for (const mode of [[], ['--privileged'], ['--userns', 'self']]) {
+    const said = (await output(root, script, [...mode, '-t', '-v', '/dev:/dev'])).replaceAll('\r', '');
+    const console = existsSync('/dev/console') ? '\n88:0' : '';
+    assert.equal(said, `/dev/pts/0\nx\n 00${console}`, mode.join(' '));
+  }
+  const empty = join(root, '../empty');
+  mkdirSync(empty);
+  assert.equal(await output(root, 'ls /dev; ls -A /dev | wc -l', ['-v', `${empty}:/dev`]), '0');
 });
 
 /** Mode, owner and times of a node. */

@@ -119,6 +119,21 @@ export function deviceSteps(
   };
 }
 
+/**
+ * For a volume at /dev, which covers all of that: what works in the container's own /dev, mounted over what the volume
+ * has of the same name. `dev`: that /dev. The terminal is there, and a device node in a volume opens nothing.
+ */
+export function ownDevicesOver(root: Result, dev: Result): PlanStep[] {
+  const paths = [...usualDevices.map(([name]) => name), 'pts', 'pts/ptmx', 'console'];
+  return paths.flatMap((path) => {
+    const shown = `/dev/${path.replace('pts/ptmx', 'ptmx')}`;
+    const node = copyOfTree({ fd: dev, path }, 0, "The container's own once more.", { name: path });
+    const place = openOwn(root, shown.slice(1), shown);
+    const attached = attach(node.fd, place.at, `Now ${shown} shows it, if the volume has such a place.`);
+    return [...node.steps, place.step, attached].map((it) => ({ ...it, onError: 'continue' as const }));
+  });
+}
+
 /** A new node, mounted on itself before /dev becomes nodev. Because of that mount this node keeps working. */
 function ownDevice(dev: Result, [name, major, minor]: (typeof usualDevices)[number]): PlanStep[] {
   const node = copyOfTree(

@@ -8,7 +8,7 @@ import { type IdMaps, ownerInside } from '../../sys/user-namespace/id-map.js';
 import type { PlanStep } from '../child/step.js';
 import { usage } from '../settings/usage.js';
 import type { Volume } from '../settings/volumes.js';
-import { nodeAttributes } from './devices.js';
+import { nodeAttributes, ownDevicesOver } from './devices.js';
 import { copyOfTree, mountAt, newFileSystem, type Tree, target } from './mounts.js';
 import { placeInside } from './places.js';
 import { sideOf, type View } from './view.js';
@@ -118,13 +118,14 @@ function treeOf(volume: Volume, nodev: boolean): Tree {
   return copyOfTree({ fd: AT.FDCWD, path: source }, attributes, why, { recursive: true, name: source });
 }
 
-/** Attaches what `volumeTrees` has made. */
-export function volumeSteps(root: Result, trees: readonly VolumeTree[]): PlanStep[] {
+/** Attaches what `volumeTrees` has made. `dev`: the container's own /dev. */
+export function volumeSteps(root: Result, trees: readonly VolumeTree[], dev: Result): PlanStep[] {
   const place = {
     links: 'none' as const,
     why: 'Where the user wants it; the links that the image had there were resolved before, and must not have changed.',
   };
-  return trees.flatMap(({ volume, tree: { fd } }) =>
-    mountAt(root, volume.target, volume.kind, { fd, steps: [] }, place),
-  );
+  return trees.flatMap(({ volume: { type, target, kind }, tree: { fd } }) => [
+    ...mountAt(root, target, kind, { fd, steps: [] }, place),
+    ...(type === 'bind' && target === 'dev' ? ownDevicesOver(root, dev) : []),
+  ]);
 }

@@ -155,6 +155,7 @@ function treeSteps(settings: Settings, circumstances: Circumstances): PlanStep[]
   const root = settings.overlay
     ? overlaid(settings.root, workshop.fd, circumstances, nodev)
     : rootSteps(settings.root, nodev);
+  const kernel = kernelSteps(root.fd, settings, circumstances);
   const pivot = [...(settings.readOnly ? [readOnlyStep(root.fd)] : []), ...pivotSteps(root.fd)];
   const directory = workingDirectory(root.fd, settings.workingDirectory, pivot[0]!);
   return [
@@ -162,10 +163,10 @@ function treeSteps(settings: Settings, circumstances: Circumstances): PlanStep[]
     ...volumes.flatMap(({ tree }) => tree.steps),
     ...workshop.steps,
     ...root.steps,
-    ...kernelSteps(root.fd, settings, circumstances),
+    ...kernel.steps,
     ...fileSteps(workshop.fd, root.fd, settings, circumstances.etcFiles),
     ...directorySteps(root.fd, circumstances.directories),
-    ...volumeSteps(root.fd, volumes),
+    ...volumeSteps(root.fd, volumes, kernel.dev),
     ...directory.steps,
     ...pivot,
     ...enterSteps(directory.fd),
@@ -179,7 +180,11 @@ function overlaid(directory: string, workshop: Result, circumstances: Circumstan
 }
 
 /** The file systems of the kernel: /proc, /sys and /dev, with the terminal in it, and what is hidden of them. */
-function kernelSteps(root: Result, settings: Settings, circumstances: Circumstances): PlanStep[] {
+function kernelSteps(
+  root: Result,
+  settings: Settings,
+  circumstances: Circumstances,
+): { steps: PlanStep[]; dev: Result } {
   const { identity, bindSys, bindDevices, devices: all, ttyGroup, control, masks, windowSize, nulls } = circumstances;
   const { privileged, init, terminal, shmSize, sysctls } = settings;
   const { proc, sys, steps } = procAndSys(root, circumstances.hierarchies, { bindSys, writable: privileged });
@@ -191,13 +196,16 @@ function kernelSteps(root: Result, settings: Settings, circumstances: Circumstan
   });
   const { dev, pts } = devices;
   const pty = { size: windowSize, uid: identity.uid, controlling: !init };
-  return [
-    ...steps,
-    ...sysctlSteps(proc, [...circumstances.usualSysctls, ...sysctls]),
-    ...devices.steps,
-    ...(terminal ? consoleSteps(dev, pts, control, pty) : nullSteps(dev, nulls)),
-    ...(masks ? maskSteps({ proc, sys, dev }, masks) : []),
-  ];
+  return {
+    dev,
+    steps: [
+      ...steps,
+      ...sysctlSteps(proc, [...circumstances.usualSysctls, ...sysctls]),
+      ...devices.steps,
+      ...(terminal ? consoleSteps(dev, pts, control, pty) : nullSteps(dev, nulls)),
+      ...(masks ? maskSteps({ proc, sys, dev }, masks) : []),
+    ],
+  };
 }
 
 /** Gives up capabilities and, for another user, root. From here on this process dies with the supervisor. */
