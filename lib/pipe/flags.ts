@@ -6,9 +6,10 @@ import { nearest } from './nearest.js';
 
 export interface Flag {
   /**
-   * `boolean`: there or not. `string`: one value. `list`: may be given several times. `count`: a whole number from 0.
+   * `boolean`: there or not. `choice`: the same, and undefined where nothing is said, so `--tty=false` can be told from
+   * that. `string`: one value. `list`: may be given several times. `count`: a whole number from 0.
    */
-  kind: 'boolean' | 'string' | 'list' | 'count';
+  kind: 'boolean' | 'choice' | 'string' | 'list' | 'count';
   /** One letter. */
   alias?: string;
   /** What stands for the value in the help text. */
@@ -20,11 +21,13 @@ export type Flags = Record<string, Flag>;
 
 type ValueOf<F extends Flag> = F['kind'] extends 'boolean'
   ? boolean
-  : F['kind'] extends 'list'
-    ? string[]
-    : F['kind'] extends 'count'
-      ? number | undefined
-      : string | undefined;
+  : F['kind'] extends 'choice'
+    ? boolean | undefined
+    : F['kind'] extends 'list'
+      ? string[]
+      : F['kind'] extends 'count'
+        ? number | undefined
+        : string | undefined;
 
 export type FlagValues<F extends Flags> = { [K in keyof F]: ValueOf<F[K]> };
 
@@ -39,8 +42,8 @@ export type HintFor = (flag: string) => string | undefined;
 interface Known {
   declared: Flags;
   hintFor: HintFor | undefined;
-  /** The boolean flags that are set so far. */
-  on: Set<string>;
+  /** What is said so far of the flags without a value. */
+  said: Map<string, boolean>;
 }
 
 /**
@@ -54,14 +57,21 @@ export function parseFlags<F extends Flags>(
   stopAtOperand: boolean,
   hintFor?: HintFor,
 ): Parsed<F> {
-  const on = new Set<string>();
-  const { words, operands } = canonical({ declared, hintFor, on }, argv, stopAtOperand);
+  const said = new Map<string, boolean>();
+  const { words, operands } = canonical({ declared, hintFor, said }, argv, stopAtOperand);
   const names = Object.keys(declared);
-  const valued = names.filter((name) => declared[name]!.kind !== 'boolean');
+  const valued = names.filter((name) => !isTruth(declared[name]!));
   const parsed = mri(words, { string: valued });
-  const flags: Record<string, unknown> = Object.fromEntries(names.map((name) => [name, on.has(name)]));
+  const flags: Record<string, unknown> = Object.fromEntries(
+    names.map((name) => [name, said.get(name) ?? (declared[name]!.kind === 'choice' ? undefined : false)]),
+  );
   for (const name of valued) flags[name] = flagValue(name, declared[name]!.kind, parsed[name]);
   return { flags: flags as FlagValues<F>, operands };
+}
+
+/** Whether it is true or false, and takes no value but that. */
+function isTruth({ kind }: Flag): boolean {
+  return kind === 'boolean' || kind === 'choice';
 }
 
 /**
@@ -89,13 +99,13 @@ function canonical(known: Known, argv: string[], stopAtOperand: boolean): { word
   return { words, operands };
 }
 
-function longFlag({ declared, hintFor, on }: Known, word: string, rest: string[]): string[] {
+function longFlag({ declared, hintFor, said }: Known, word: string, rest: string[]): string[] {
   const [, name = '', value] = /^--([^=]*)(?:=(.*))?$/s.exec(word) ?? [];
   const flag = Object.hasOwn(declared, name) ? declared[name]! : undefined;
   if (!flag) throw usage(`--${name}`, 'unknown flag', hintFor?.(name) ?? meant(declared, name));
-  if (flag.kind !== 'boolean') return [`--${name}=${value ?? next(`--${name}`, rest)}`];
-  if (value === undefined || value === 'true') on.add(name);
-  else if (value === 'false') on.delete(name);
+  if (!isTruth(flag)) return [`--${name}=${value ?? next(`--${name}`, rest)}`];
+  if (value === undefined || value === 'true') said.set(name, true);
+  else if (value === 'false') said.set(name, false);
   else throw usage(`--${name}`, 'it takes no value except true or false');
   return [];
 }
@@ -107,8 +117,8 @@ function shortFlags(known: Known, word: string, rest: string[]): string[] {
     const [name, flag] = Object.entries(known.declared).find(([, { alias }]) => alias === word[i]) ?? [];
     if (!name || !flag) throw usage(`-${word[i]}`, 'unknown flag', known.hintFor?.(word[i]!));
     const attached = word.slice(i + 1);
-    if (flag.kind === 'boolean' && !attached.startsWith('=')) {
-      known.on.add(name);
+    if (isTruth(flag) && !attached.startsWith('=')) {
+      known.said.set(name, true);
       continue;
     }
     // `-w=` has an empty value, as in `-w=$DIR` with an empty variable. The next word is not its value.
@@ -151,8 +161,9 @@ const columns = 100;
 
 /** The flags as lines of a help text. */
 export function flagsHelp(declared: Flags): string {
-  const rows = Object.entries(declared).map(([name, { kind, alias, value, help }]) => {
-    const left = `${alias ? `-${alias}, ` : '    '}--${name}${kind === 'boolean' ? '' : ` ${value ?? 'VALUE'}`}`;
+  const rows = Object.entries(declared).map(([name, flag]) => {
+    const { alias, value = 'VALUE', help } = flag;
+    const left = `${alias ? `-${alias}, ` : '    '}--${name}${isTruth(flag) ? '' : ` ${value}`}`;
     return { left, help };
   });
   const width = Math.min(28, Math.max(...rows.map(({ left }) => left.length)));

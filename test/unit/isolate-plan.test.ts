@@ -345,6 +345,8 @@ test('a terminal is the default on a terminal, unless only -i is given', () => {
   assert.equal(at(true, { interactive: true }), false);
   assert.equal(at(false, { tty: true }), true);
   assert.equal(at(true, { interactive: true, tty: true }), true);
+  assert.equal(at(true, parseFlags(isolateFlags, ['--tty=false'], true).flags), false);
+  assert.equal(at(true, parseFlags(isolateFlags, ['-t=false', '-t'], true).flags), true);
 });
 
 test('a pipe in the place of a socket is taken before the next program, and becomes the property of the user', () => {

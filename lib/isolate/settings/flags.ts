@@ -66,7 +66,7 @@ export const isolateFlags = {
     alias: 'i',
     help: 'no terminal, even when stdin is one; stdin is always passed on',
   },
-  tty: { kind: 'boolean', alias: 't', help: 'give it a terminal; the default when stdin and stdout are terminals' },
+  tty: { kind: 'choice', alias: 't', help: 'give it a terminal; the default when stdin and stdout are terminals' },
   'detach-keys': {
     kind: 'string',
     value: 'KEYS',

@@ -127,7 +127,7 @@ export function settingsOf(
     privileged: flags.privileged,
     userns: userNamespace(flags.userns),
     // With a pipe on either side there is no terminal: it would change the line endings of the data.
-    terminal: flags.tty || (!flags.interactive && caller.terminal),
+    terminal: flags.tty ?? (!flags.interactive && caller.terminal),
     detachKeys: flags['detach-keys'],
   };
 }
