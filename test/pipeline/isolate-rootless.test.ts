@@ -66,6 +66,17 @@ test('below a set-group-ID program the message says why the maps cannot be writt
   assert.equal((await start('setpriv', '--keep-groups', '--regid=50')).stdout, '0\n');
 });
 
+test('behind sudo -u, where the pipes are of another user, /dev/stdout and /dev/stderr open as well', {
+  skip,
+}, async (t) => {
+  const { root, command } = await rootless(t);
+  const script = 'echo 1 >/dev/stdout; echo 2 >/dev/stderr; echo 3; echo 4 >&2';
+  const { stdout } = await shell('"$@" 2>&1 | cat', command(root, 'sh', '-c', script));
+  assert.equal(stdout, '1\n2\n3\n4\n');
+  // The command learns that nobody reads.
+  assert.equal((await shell('"$@" | head -n 1', command(root, 'yes'))).stdout, 'y\n');
+});
+
 test('an ordinary user gets a throwaway overlay as well', { skip }, async (t) => {
   const { root, isolate } = await prepare(t);
   const before = describeTree(root);

@@ -350,7 +350,7 @@ test('a terminal is the default on a terminal, unless only -i is given', () => {
 });
 
 test('a pipe in the place of a socket is taken before the next program, and becomes the property of the user', () => {
-  const outputs = [{ fds: [1, 2], read: 30, write: 31 }];
+  const outputs = [{ fds: [1, 2], why: 'A pipe.', read: 30, write: 31 }];
   const order = ['close(20)', 'dup3(31, 1, 0)', 'dup3(31, 2, 0)', 'execveat('];
   before(calls({}, { outputs }), ...order);
   assert.ok(!calls({}, { outputs }).some((call) => call.startsWith('fchown(1')));

@@ -84,7 +84,7 @@ export interface Circumstances {
   detachKeys: Buffer | undefined;
   /** Pipes on descriptors 0, 1 and 2 that the user has to be able to open by name. */
   stdio: readonly StdioPipe[];
-  /** Pipes in the place of sockets on descriptors 1 and 2. */
+  /** Pipes in the place of what cannot be opened by name on descriptors 1 and 2. */
   outputs: readonly OutputPipe[];
   /** Those of descriptors 0, 1 and 2 that are the host's null device. */
   nulls: readonly number[];

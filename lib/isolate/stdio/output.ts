@@ -1,6 +1,6 @@
 /**
  * What a container writes, on its way to a descriptor of the caller's: from its terminal, or from a pipe in the place
- * of a socket. Nothing here makes the whole process wait, since signals have to be passed on meanwhile.
+ * of a socket or of another user's pipe. Nothing here makes the whole process wait, since signals have to be passed on meanwhile.
  */
 import { closeSync, fstatSync, readSync, write } from 'node:fs';
 import type { Readable } from 'node:stream';
@@ -82,7 +82,7 @@ export class Output {
 }
 
 /**
- * Copies from pipes to the sockets in whose place they are, until the container has ended and all is written. Throws
+ * Copies from pipes to what they are in the place of, until the container has ended and all is written. Throws
  * `Failure`, and what `ended` throws.
  */
 export async function copyOutputs(pipes: readonly OutputPipe[], ended: Promise<unknown>): Promise<void> {

@@ -1,22 +1,27 @@
 /**
- * Sockets on stdout and stderr, which a unit of systemd has there. No socket can be opened by name: /dev/stdout leads
- * to /proc/self/fd/1, where open(2) fails with ENXIO, and images whose log file is a link to it would not start. So the
- * command gets a pipe, as from docker, and the supervisor copies from there to the socket (output.ts).
+ * What cannot be opened by name on stdout and stderr. Above all that is a socket, which a unit of systemd has there:
+ * /dev/stdout leads to /proc/self/fd/1, where open(2) fails with ENXIO, and images whose log file is a link to it would
+ * not start. So the command gets a pipe, as from docker, and the supervisor copies from there to the socket (output.ts).
+ *
+ * It does the same for a pipe that another user has made, as in `sudo -u me md-isolate ... | cat`: only its owner can
+ * open that, or let others do so.
  *
  * A socket on stdin stays what it is: whoever copies has to read ahead, and what the command does not read belongs to
  * the caller. So does one that is on stdin and an output: it is a connection, as from inetd, and the command may treat
  * it as one. So does one that is not a stream: each write to it is a message, and a pipe would not keep them apart.
  */
+import type { Stats } from 'node:fs';
 import { trace } from '../../base/trace.js';
 import { dup3, fchown, fcntl, getsockopt, pipe2 } from '../../sys/syscalls/calls.js';
 import { F, O, SO_TYPE, SOCK, SOL_SOCKET } from '../../sys/syscalls/constants.js';
 import { type PlanStep, step } from '../child/step.js';
-import { nameOf, type Stdio } from './stdio.js';
+import { isPipe, nameOf, type Stdio } from './stdio.js';
 
-/** A pipe in the place of a socket. */
+/** A pipe in the place of something that cannot be opened by name. */
 export interface OutputPipe {
-  /** The descriptors that are this socket: 1, 2 or both, which then keep their common order. */
+  /** The descriptors that are the same one: 1, 2 or both, which then keep their common order. */
   fds: readonly number[];
+  why: string;
   read: number;
   write: number;
 }
@@ -24,9 +29,21 @@ export interface OutputPipe {
 /** Makes the pipes that are needed. Usually that is none. */
 export function outputPipes(stdio: Stdio): OutputPipe[] {
   const [stdin, stdout, stderr] = stdio;
-  const fds = [1, 2].filter((fd) => stdio[fd]!.isSocket() && !isSame(stdio[fd]!, stdin) && isStream(fd));
-  const common = fds.length === 2 && isSame(stdout, stderr);
-  return common ? [outputPipe(fds)] : fds.map((fd) => outputPipe([fd]));
+  const found = [1, 2].flatMap((fd) => {
+    const what = isSame(stdio[fd]!, stdin) ? undefined : obstacle(fd, stdio[fd]!);
+    return what === undefined ? [] : [{ fds: [fd], what }];
+  });
+  const [first, second] = found;
+  if (first && second && isSame(stdout, stderr)) return [outputPipe([1, 2], first.what)];
+  return found.map(({ fds, what }) => outputPipe(fds, what));
+}
+
+/** Why a descriptor cannot be opened by name, if it can be replaced. */
+function obstacle(fd: number, stats: Stats): string | undefined {
+  if (stats.isSocket()) return isStream(fd) ? 'a socket, which nobody can open by name (ENXIO)' : undefined;
+  const [user, others] = [process.geteuid!(), stats.mode & 0o002];
+  if (!stats.isFIFO() || others !== 0 || user === 0 || user === stats.uid || !isPipe(fd)) return undefined;
+  return 'a pipe of another user, which no one else can open by name (EACCES)';
 }
 
 function isSame(a: Stdio[number], b: Stdio[number]): boolean {
@@ -41,22 +58,19 @@ function isStream(fd: number): boolean {
   return type.readInt32LE() === SOCK.STREAM;
 }
 
-function outputPipe(fds: readonly number[]): OutputPipe {
+function outputPipe(fds: readonly number[], what: string): OutputPipe {
   const ends = Buffer.alloc(8);
-  trace(`# ${why(fds)}`);
+  const why = `The caller's ${fds.map(nameOf).join(' and ')} is ${what}: the command gets a pipe, and the supervisor copies.`;
+  trace(`# ${why}`);
   pipe2(ends, O.CLOEXEC);
   const read = ends.readInt32LE(0);
   fcntl(read, F.SETFL, O.NONBLOCK);
-  return { fds, read, write: ends.readInt32LE(4) };
-}
-
-function why(fds: readonly number[]): string {
-  return `The caller's ${fds.map(nameOf).join(' and ')} is a socket, which nobody can open by name (ENXIO): the command gets a pipe, and the supervisor copies.`;
+  return { fds, why, read, write: ends.readInt32LE(4) };
 }
 
 /** The command writes to the pipes. */
 export function pipeSteps(pipes: readonly OutputPipe[]): PlanStep[] {
-  return pipes.flatMap(({ fds, write }) => fds.map((fd) => step(dup3, [write, fd, 0], why(fds), { man: 'open(2)' })));
+  return pipes.flatMap(({ fds, write, why }) => fds.map((fd) => step(dup3, [write, fd, 0], why, { man: 'open(2)' })));
 }
 
 /** Unlike those of the caller, these pipes are made for this container alone: they become the user's, as in docker. */

@@ -1,5 +1,5 @@
 /**
- * The caller's own files on descriptors 0, 1 and 2, which the command gets as they are, except for some sockets: see
+ * The caller's own files on descriptors 0, 1 and 2, which the command gets as they are, except for those in
  * sockets.ts.
  *
  * A user other than root cannot simply open `/dev/stdout`. It leads to /proc/self/fd/1, and opening that checks
@@ -52,7 +52,7 @@ export function stdioPipes(stdio: Stdio): StdioPipe[] {
 }
 
 /** proc_pid_fd(5): a pipe from pipe(2) is shown as `pipe:[INODE]`, one with a name by its path. */
-function isPipe(fd: number): boolean {
+export function isPipe(fd: number): boolean {
   try {
     return readlinkSync(`/proc/self/fd/${fd}`).startsWith('pipe:[');
   } catch {
