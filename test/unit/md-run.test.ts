@@ -33,7 +33,7 @@ test('md-run knows every flag of md-isolate, and which of them have a value', as
   for (const name of names(false)) {
     assert.match(script, new RegExp(`--${name}[ )]`), `--${name}`);
     if (['help', 'version'].includes(name!)) continue;
-    assert.match(script, new RegExp(`--${name}=(?:\\*|true)`), `--${name}=true`);
+    assert.ok(script.includes(`--${name}=*`) || script.includes(`--${name}=[tT1]*`), `--${name}=true`);
   }
 });
 
@@ -104,7 +104,7 @@ test('md-run finds IMAGE behind letters that share a dash, with a value or befor
     ['-ith', 'box'],
     ['-hbox'],
     ['--rm=true', '-it=false', '-u='],
-    ['--dry-run=true', '--overlay=true', '--seccomp-report=false', '--trace=false'],
+    ['--dry-run=true', '--overlay=true', '--seccomp-report=False', '--trace=0'],
     ['-w=', '-e=A=1'],
     ['-it='],
   ]) {

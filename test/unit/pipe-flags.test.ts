@@ -54,6 +54,9 @@ test('a flag without a value may say that it is set, or that it is not after all
   assert.deepEqual(set('-it=false', '--no-new-privs=false'), [true, false, false]);
   assert.deepEqual(set('-it', '--no-new-privs', '--tty=false', '--no-new-privs=false'), [true, false, false]);
   assert.deepEqual(set('--tty=false', '-t'), [false, true, false]);
+  assert.deepEqual(set('-i=1', '--tty=True', '--no-new-privs=T'), [true, true, true]);
+  assert.deepEqual(set('-it', '-i=0', '--tty=False'), [false, false, false]);
+  assert.throws(() => set('--tty=Ture'), /--tty: it takes no value except true or false/);
 });
 
 test('a flag whose name begins with no- is no negation', () => {
