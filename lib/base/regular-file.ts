@@ -24,10 +24,15 @@ function open(path: string, flags: number, name: string): number {
   }
 }
 
-/** The content of a regular file. */
+/** Ample for documents: configuration and manifest have 4 MiB each at most, and more when indented. */
+const mostBytes = 64 * 1024 * 1024;
+
+/** The content of a regular file. Throws `Failure` 65 for one so large that it would take all memory. */
 export function readRegular(path: string, flags: number = constants.O_RDONLY, name = path): Buffer {
   const fd = openRegular(path, flags, name);
   try {
+    const { size } = fstatSync(fd);
+    if (size > mostBytes) throw new Failure(Status.data, name, `it has ${size} bytes, more than ${mostBytes}`);
     return readFileSync(fd);
   } finally {
     closeSync(fd);

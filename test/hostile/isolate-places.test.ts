@@ -1,8 +1,17 @@
 /** Mount points that an image tries to lead astray, or has in places that are only unusual. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { placeInside } from '../../lib/isolate/filesystem/places.js';
 import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
@@ -125,10 +134,33 @@ test('a document beside the tree that is none is refused by its own name', { ski
     assert.equal(status, 125);
     assert.match(stderr, message);
   }
+  truncateSync(document, 2 ** 40);
+  assert.match((await inside(root, 'true')).stderr, /root\.json: it has 1099511627776 bytes, more than 67108864\n$/);
   rmSync(document);
   execFileSync('mkfifo', [document]);
   const { status, stderr, timedOut } = await inside(root, 'true');
   assert.equal(timedOut, false);
   assert.equal(status, 125);
   assert.match(stderr, /root\.json: it is not a regular file\n$/);
+});
+
+test('in a directory like /tmp, a document that a stranger has put beside a tree is refused', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const document = `${root}.json`;
+  const stranger = 61_235;
+  const command = { Entrypoint: ['/bin/echo', 'planted'] };
+  const image = { architecture: 'amd64', os: 'linux', rootfs: { type: 'layers', diff_ids: [] }, config: command };
+  const digest = `sha256:${'0'.repeat(64)}`;
+  const platform = { os: 'linux', architecture: 'amd64' };
+  writeFileSync(document, JSON.stringify({ image: 'x', digest, platform, config: image, rootfs: root }));
+  chownSync(document, stranger, stranger);
+  assert.equal((await inside(root, 'true')).stdout, 'planted sh -c true\n');
+  chmodSync(dirname(root), 0o1777);
+  const { status, stdout, stderr } = await inside(root, 'true');
+  assert.equal(status, 125);
+  assert.equal(stdout, '');
+  assert.match(stderr, /root\.json: it belongs to user 61235, and the tree does not; .* lets everybody make files: /);
+  // As after md-unpack without root, and sudo md-isolate.
+  chownSync(root, stranger, stranger);
+  assert.equal((await inside(root, 'true')).stdout, 'planted sh -c true\n');
 });

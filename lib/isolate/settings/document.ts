@@ -1,9 +1,10 @@
 /** `DIR.json`: what md-unpack knew of the image, kept beside the tree. */
-import { constants, lstatSync, statSync } from 'node:fs';
+import { constants, lstatSync, type Stats, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { asJson } from '../../base/check.js';
-import { failureOf, hasErrno } from '../../base/failure.js';
+import { Failure, failureOf, hasErrno } from '../../base/failure.js';
 import { readRegular } from '../../base/regular-file.js';
+import { Status } from '../../base/status.js';
 import { asRootfsDocument, type RootfsDocument } from '../../pipe/document.js';
 import { interimDocument, isBelievable } from '../../pipe/interim.js';
 
@@ -19,10 +20,12 @@ export function readRootfsDocument(tree: string): RootfsDocument | undefined {
   let path = interimDocument(tree);
   let text: string | undefined;
   try {
-    text = readInterim(path, statSync(dirname(tree)).uid);
+    const directory = statSync(dirname(tree));
+    text = readInterim(path, directory.uid);
     if (text === '') return undefined;
     if (text === undefined) {
       path = `${tree}.json`;
+      refuseStrangers(path, directory, tree);
       text = readRegular(path).toString();
     }
   } catch (error) {
@@ -46,6 +49,20 @@ function readInterim(path: string, directoryOwner: number): string | undefined {
     if (isAbsent(error)) return undefined;
     throw error;
   }
+}
+
+/**
+ * In /tmp everybody can put such a file beside a tree that has none, and would choose the command of a container that
+ * has the caller's volumes. So its owner must be somebody who may write there, or the tree's own. The sticky bit keeps
+ * others from replacing what was looked at (inode(7)).
+ */
+function refuseStrangers(path: string, directory: Stats, tree: string): void {
+  const isShared = (directory.mode & 0o1000) !== 0 && (directory.mode & 0o022) !== 0;
+  const { uid } = lstatSync(path);
+  if (!isShared || isBelievable(uid, directory.uid) || uid === statSync(tree).uid) return;
+  throw new Failure(Status.notPermitted, path, `it belongs to user ${uid}, and the tree does not`, {
+    hint: `${dirname(path)} lets everybody make files: remove it, or move the tree elsewhere`,
+  });
 }
 
 /** ENAMETOOLONG: the name of the tree is so long that no file can have it with an ending. */
