@@ -3,15 +3,20 @@
  * so that most other tests of containers go this way as well. As root.
  */
 import assert from 'node:assert/strict';
-import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
+import { type ChildProcess, type StdioOptions, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { fcntl, socketpair } from '../../lib/sys/syscalls/calls.js';
+import { Output } from '../../lib/isolate/stdio/output.js';
+import { unreadIn } from '../../lib/sys/files/poll.js';
+import { fcntl, pipe2, socketpair } from '../../lib/sys/syscalls/calls.js';
 import { F, O } from '../../lib/sys/syscalls/constants.js';
 import { inside, makeRoot, needsContainer, until } from '../support/rootfs.js';
 import { afterwards, binDir, cleanEnv, jsonLines, killAfterwards, md, shell } from '../support/run.js';
+
+/** fcntl(2). */
+const F_SETPIPE_SZ = 1031;
 
 const skip = needsContainer;
 
@@ -29,8 +34,17 @@ async function statusOf(child: ChildProcess): Promise<number | null> {
 
 /** Two ends of a socket, closed after the test. */
 function pairOf(t: TestContext, type: number): [number, number] {
+  return endsOf(t, (fds) => socketpair(1, type | O.CLOEXEC, 0, fds));
+}
+
+/** The reading and the writing end of a pipe, likewise. */
+function pipeOf(t: TestContext): [number, number] {
+  return endsOf(t, (fds) => pipe2(fds, O.CLOEXEC));
+}
+
+function endsOf(t: TestContext, make: (fds: Buffer) => void): [number, number] {
   const fds = Buffer.alloc(8);
-  socketpair(1, type | O.CLOEXEC, 0, fds);
+  make(fds);
   const ends: [number, number] = [fds.readInt32LE(0), fds.readInt32LE(4)];
   for (const fd of ends) afterwards(t, () => closeSync(fd));
   return ends;
@@ -89,6 +103,37 @@ test('the end of a container does not wait for whoever outside has its pipe', { 
   for await (const chunk of child.stdout!) said += chunk;
   assert.equal(said, 'last\n');
   assert.equal(await ended, 0);
+});
+
+test('nor for whoever outside writes faster than md-isolate reads', () => {
+  // In a process of its own, since only a signal ends one that never finds the end.
+  const script = `
+    import { openSync } from 'node:fs';
+    import { Output } from ${JSON.stringify(new URL('../../lib/isolate/stdio/output.js', import.meta.url))};
+    const output = new Output(openSync('/dev/urandom'), 1);
+    output.finish();
+    await output.carry();`;
+  const argv = ['--input-type=module', '-e', script];
+  const { signal, stdout } = spawnSync(process.execPath, argv, {
+    timeout: 2000,
+    killSignal: 'SIGKILL',
+    maxBuffer: 2 ** 24,
+  });
+  assert.equal(signal, null);
+  assert.equal(stdout.length, 2 ** 17);
+});
+
+test('what a pipe holds is read whole, however large it is', { skip }, async (t) => {
+  const size = 1 << 20;
+  const [from, into] = pipeOf(t);
+  const [copied, to] = pipeOf(t);
+  for (const fd of [from, copied]) fcntl(fd, F_SETPIPE_SZ, size);
+  for (const fd of [from, into]) fcntl(fd, F.SETFL, O.NONBLOCK);
+  assert.equal(writeSync(into, Buffer.alloc(size)), size);
+  const output = new Output(from, to);
+  output.finish();
+  await output.carry();
+  assert.equal(unreadIn(copied), size);
 });
 
 test('when nobody reads any more, writing fails for the command, and its status is its own', { skip }, async (t) => {

@@ -6,6 +6,7 @@ import { closeSync, fstatSync, readSync, write } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { errnoName, failureOf, hasErrno } from '../../base/failure.js';
 import { ReaderGone } from '../../pipe/output.js';
+import { unreadIn } from '../../sys/files/poll.js';
 import { fcntl } from '../../sys/syscalls/calls.js';
 import { F } from '../../sys/syscalls/constants.js';
 import type { OutputPipe } from './sockets.js';
@@ -15,6 +16,8 @@ import { keepStderrBlocking, nameOf } from './stdio.js';
 export const fullMs = 5;
 /** How long nobody looks at the pipes of a container that has begun. They hold 64 KiB. */
 const soonMs = 5;
+/** More than a terminal holds. A pipe may hold more than that, and says how much. */
+const mostLeft = 1 << 17;
 /** Bytes of a pipe that may wait to be written: with fewer, a fast command waits for each of our writes. */
 const highWaterMark = 256 * 1024;
 
@@ -34,14 +37,19 @@ export class Output {
 
   /**
    * The container has ended: reads what it left. At the end of a terminal, libuv would lose what it has not read by
-   * then. The end of a pipe would never come when a process outside has got hold of the other side.
+   * then. The end of a pipe would never come when a process outside has got hold of the other side; and if that writes
+   * faster than this reads, there would always be more.
    */
   finish(): void {
     if (this.closed) return;
     const rest: Buffer[] = [];
     for (let chunk = this.read(); chunk; chunk = this.read()) rest.push(chunk);
     this.stream?.destroy();
-    for (let chunk = readSome(this.from); chunk; chunk = readSome(this.from)) rest.push(chunk);
+    let left = Math.max(unreadIn(this.from), mostLeft);
+    for (let chunk = readSome(this.from); chunk; chunk = left > 0 ? readSome(this.from) : undefined) {
+      rest.push(chunk);
+      left -= chunk.length;
+    }
     this.rest = rest;
     this.wake();
   }
