@@ -277,7 +277,7 @@ test('a store of another user, who lets nobody look into it, is not permitted', 
   await it.pull(await it.put('library/demo', imageOf('demo\n')));
   for (const [mode, place] of [
     [0o700, it.home],
-    [0o755, join(it.home, 'partial')],
+    [0o755, join(it.home, 'rootfs')],
   ] as const) {
     for (const path of [dirname(it.home), it.home]) chmodSync(path, mode);
     const { status, stderr } = await run([join(binDir, 'md-prune')], {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readdirSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { findRootfs, nameRootfs, rootfsPath } from '../../lib/image/store/rootfs.js';
 import { digestOf } from '../support/content.js';
@@ -17,6 +17,12 @@ test('an image has its name beside the trees, with tag, digest and port', (t) =>
     nameRootfs(name, tree);
     assert.match(readlinkSync(join(tree, '..', name)), new RegExp(`^(?:\\.\\./)+${hex}$`));
   }
+});
+
+test('no other user reaches the set-user-ID programs of the trees, whoever may enter the store', (t) => {
+  const home = join(scratch(t), 'home');
+  mkdirSync(home, { mode: 0o755 });
+  assert.equal(statSync(dirname(rootfsPath(digest, home))).mode & 0o777, 0o700);
 });
 
 test('a tree is a directory with its document, and no symbolic link', (t) => {

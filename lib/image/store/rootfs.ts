@@ -18,11 +18,13 @@ const nameLimit = 255;
 const temporaryName = '.link';
 
 /**
- * The path of the tree of a manifest, which need not exist. The directory around it is made. Throws `Failure` 74 or 77.
+ * The path of the tree of a manifest, which need not exist. The directory around it is made, for this user alone: on
+ * the host, the set-user-ID programs of an image would make this user of whoever can reach them. Throws `Failure` 74 or
+ * 77.
  */
 export function rootfsPath(digest: string, home: string = storeHome()): string {
   const directory = join(home, 'rootfs');
-  failingAs(directory, () => makeDirectory(directory), { hint: storeHint });
+  failingAs(directory, () => makeDirectory(directory, 0o700), { hint: storeHint });
   return join(directory, digest.replace(':', '-'));
 }
 
@@ -136,6 +138,6 @@ function entriesOf(directory: string): fs.Dirent[] {
     return fs.readdirSync(directory, { withFileTypes: true });
   } catch (error) {
     if (errnoName(error) === 'ENOENT') return [];
-    throw failureOf(error, directory);
+    throw failureOf(error, directory, { hint: storeHint });
   }
 }
