@@ -6,10 +6,11 @@ import { warn } from '../lib/base/trace.js';
 import { ThreadDecompressor } from '../lib/compress/thread-decompressor.js';
 import { beginPulling } from '../lib/image/store/busy.js';
 import { discardFromStore } from '../lib/image/store/discard.js';
+import { checkGenuine } from '../lib/image/store/genuine.js';
 import { storeMeaning } from '../lib/image/store/home.js';
 import { checkRootfsName, findRootfs, nameRootfs, rootfsPath } from '../lib/image/store/rootfs.js';
 import { main } from '../lib/pipe/command.js';
-import { asManifestDocument } from '../lib/pipe/document.js';
+import { asManifestDocument, type Layer, type ManifestDocument } from '../lib/pipe/document.js';
 import { StdinLines } from '../lib/pipe/input.js';
 import { jsonLine, writeDocument, writeLine } from '../lib/pipe/output.js';
 import { makeProgress, progressMode } from '../lib/pipe/progress.js';
@@ -73,6 +74,7 @@ main(
       'Without DIR the tree goes into the store, as $MD_HOME/rootfs/sha256-HEX with the digest of its',
       'manifest. A tree that is there already is used again, without --force. $MD_HOME/rootfs/NAME, such as',
       'docker.io/library/alpine:latest, is a link to it.',
+      'A document with other layers or another config than that manifest has no place there (65).',
       storeMeaning,
       '',
       'The line on stdout comes when the tree is in its place. If stdout cannot be written then, the tree',
@@ -170,9 +172,16 @@ async function unpack(
   // At once, since the layers are still to come.
   checkRootfsName(document.image);
   const path = rootfsPath(document.digest);
-  const stored = await unpackOnce(document, layersOf(lines), path, findRootfs, options);
+  const layers = checkedAfter(layersOf(lines), document);
+  const stored = await unpackOnce(document, layers, path, findRootfs, options);
   nameRootfs(document.image, stored.rootfs);
   return stored;
+}
+
+/** At the end md-fetch-layer has put into the store what this needs. */
+async function* checkedAfter(layers: AsyncGenerator<Layer>, document: ManifestDocument): AsyncGenerator<Layer> {
+  yield* layers;
+  checkGenuine(document);
 }
 
 /**

@@ -33,7 +33,7 @@ import {
   scratch,
   shell,
 } from '../support/run.js';
-import { needsSubordinate, subordinateUser } from '../support/subordinate.js';
+import { needsSubordinate, user as subordinate, subordinateUser } from '../support/subordinate.js';
 import { prepare } from '../support/unpacking.js';
 
 /** Of pulls while prunes run all the time; `MD_TEST_ROUNDS=50` has a better chance to find a gap between them. */
@@ -479,9 +479,10 @@ test('a tree in which something is mounted stays whole', { skip: needsRoot || ne
 test('a directory of trees that its owner has made read-only stays so, and what is in it', {
   skip: needsRoot,
 }, async (t) => {
-  const { directory, stdin } = prepare(t, [[{ name: 'f', data: 'x' }]]);
+  const { directory, stdin, keepIn } = prepare(t, [[{ name: 'f', data: 'x' }]]);
   chmodSync(directory, 0o777);
   const user = { uid: 65534, gid: 65534, env: { MD_HOME: join(directory, 'home') } };
+  keepIn(user.env.MD_HOME, user.uid);
   const tree = (await md('md-unpack', ['--path'], { stdin, ...user })).stdout.trim();
   // Its name would go first, and that fails as well.
   rmSync(join(dirname(tree), 'docker.io'), { recursive: true });
@@ -495,7 +496,7 @@ test('a directory of trees that its owner has made read-only stays so, and what 
 test('what --map has unpacked goes with --map, and is refused whole without', { skip: needsSubordinate }, async (t) => {
   // Deep inside, since there the removal would end halfway.
   const inside = 'd/'.repeat(100);
-  const { directory, stdin } = prepare(t, [
+  const { directory, stdin, keepIn } = prepare(t, [
     [
       { name: inside, type: 'directory', uid: 7, mode: 0o700 },
       { name: `${inside}x`, data: 'x', uid: 7 },
@@ -504,6 +505,7 @@ test('what --map has unpacked goes with --map, and is refused whole without', { 
   chmodSync(directory, 0o755);
   const { home, command } = subordinateUser(t);
   const env = { MD_HOME: join(home, 'store') };
+  keepIn(env.MD_HOME, subordinate);
   const unpacked = await run(command('md-unpack', ['--map', '--path']), { stdin, env });
   assert.equal(unpacked.status, 0, unpacked.stderr);
   const tree = unpacked.stdout.trim();

@@ -61,6 +61,38 @@ test('without DIR the tree is in the store, by its digest and by the name of the
   assert.ok(!readlinkSync(link).startsWith('/'), 'a store that is moved keeps its names');
 });
 
+test('a document that was changed on its way has no place in the store, where it would be taken for the image', {
+  skip: needs('jq'),
+}, async (t) => {
+  const { home, name, tree } = await site(t);
+  const pipe = (filter: string, rest = 'md-fetch-layer | md-unpack') =>
+    shell(`md-token "$1" | md-manifest | jq -c "$2" | ${rest}`, [name, filter], { env: { MD_HOME: home } });
+  for (const filter of [
+    '.manifest.layers = [] | .config.rootfs.diff_ids = []',
+    '.config.config.Entrypoint = ["/evil"]',
+  ]) {
+    const { status, stderr } = await pipe(filter);
+    assert.equal(status, 65);
+    assert.match(stderr, /: the document on stdin has other layers or another config; name DIR to unpack it elsewhere/);
+    assert.equal(existsSync(tree), false);
+    succeeded(await pipe(filter, `md-fetch-layer | md-unpack --force '${join(home, 'elsewhere')}'`));
+  }
+  succeeded(await pipe('to_entries | reverse | from_entries'));
+  assert.equal(existsSync(tree), true);
+});
+
+test('without the manifest in the store a tree has no place there, since nobody can tell whose it is', async (t) => {
+  const { home, name, tree, pull } = await site(t);
+  const { digest } = jsonLines(succeeded(await pull()).stdout)[0] as { digest: string };
+  const blob = join(home, 'oci/blobs', digest.replace(':', '/'));
+  const lines = 'cat >"$MD_HOME/lines" && rm -r "$2" "$2.json" "$3" && md-unpack <"$MD_HOME/lines"';
+  const script = `md-fetch-layer "$1" | { ${lines}; }`;
+  const { status, stderr } = await shell(script, [name, tree, blob], { env: { MD_HOME: home } });
+  assert.equal(status, 65);
+  assert.match(stderr, /: without it nobody can tell what belongs to the image; name DIR to unpack it elsewhere/);
+  assert.equal(existsSync(tree), false);
+});
+
 test('--path writes the path and nothing else', async (t) => {
   const { tree, pull } = await site(t);
   assert.equal(succeeded(await pull('--path')).stdout, `${tree}\n`);

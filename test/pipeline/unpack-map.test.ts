@@ -417,7 +417,8 @@ test('where user namespaces are forbidden --map says what forbids them', {
 });
 
 test('without HOME the store is in the home directory of the caller, and not of root', { skip }, async (t) => {
-  const { home, stdin, command } = mapped(t, image);
+  const { home, stdin, command, keepIn } = mapped(t, image);
+  keepIn(join(home, '.local/share/md'), user);
   const env = { HOME: undefined, MD_HOME: undefined, XDG_DATA_HOME: undefined };
   const { status, stdout, stderr } = await run(command('md-unpack', ['--map', '--path']), { stdin, env });
   assert.equal(status, 0, stderr);

@@ -1,4 +1,5 @@
 /** Unpacking layers that a test has made, in this process or by the built command. */
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -32,6 +33,8 @@ export interface Prepared {
   layers: Layer[];
   /** What comes down the pipe to md-unpack. */
   stdin: string;
+  /** Puts manifest and config into a new store, as md-fetch-layer does. The store then belongs to the user `owner`. */
+  keepIn(home: string, owner: number): void;
 }
 
 /** Writes the layers to files, and makes the document and the layer lines of an image of them. */
@@ -44,9 +47,16 @@ export function prepare(t: TestContext, stack: Stack, parent?: string): Prepared
     writeFileSync(path, bytes);
     return { index, digest: descriptor.digest, diffID, mediaType: descriptor.mediaType, size: bytes.length, path };
   });
-  const document = documentOf(image({ layers: built }));
+  const whole = image({ layers: built });
+  const document = documentOf(whole);
   const stdin = `${[document, ...layers.map((it) => ({ layer: it }))].map((it) => JSON.stringify(it)).join('\n')}\n`;
-  return { directory, rootfs: join(directory, 'rootfs'), document, layers, stdin };
+  const keepIn = (home: string, owner: number) => {
+    mkdirSync(join(home, 'oci/blobs/sha256'), { recursive: true });
+    for (const { bytes, descriptor } of [whole, whole.config])
+      writeFileSync(join(home, 'oci/blobs', descriptor.digest.replace(':', '/')), bytes);
+    execFileSync('chown', ['-R', `${owner}:${owner}`, home]);
+  };
+  return { directory, rootfs: join(directory, 'rootfs'), document, layers, stdin, keepIn };
 }
 
 /** What md-manifest would write of an image. */

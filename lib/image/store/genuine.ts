@@ -1,0 +1,57 @@
+/**
+ * Whether what came down the pipe is the image that its digest names. Anybody may change the document on its way, and
+ * the tree is then what they want. In the store it would be taken for the image from then on, also by whoever pins the
+ * digest.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { algorithmOf, digestOf } from '../../base/digest.js';
+import { errnoName, Failure, failureOf } from '../../base/failure.js';
+import { asImageConfig, asManifest, type ImageConfig, type Manifest } from '../../base/oci.js';
+import { Status } from '../../base/status.js';
+import { parseJson } from '../manifest/verified.js';
+import { storeHome } from './home.js';
+
+interface Document {
+  digest: string;
+  manifest: Manifest;
+  config: ImageConfig;
+}
+
+const hint = 'name DIR to unpack it elsewhere than in the store';
+
+/**
+ * Compares with the manifest and the config as they are in the store, where md-fetch-layer has put them by its end:
+ * which layers there are, and what is run. Throws `Failure` 65.
+ */
+export function checkGenuine({ digest, manifest, config }: Document, home: string = storeHome()): void {
+  const real = asManifest(parseJson(read(home, digest), digest), digest);
+  const realDigest = real.config.digest;
+  const realConfig = asImageConfig(parseJson(read(home, realDigest), realDigest), realDigest);
+  if (isDeepStrictEqual(essence(manifest, config), essence(real, realConfig))) return;
+  throw new Failure(Status.data, `image ${digest}`, 'the document on stdin has other layers or another config', {
+    hint,
+  });
+}
+
+/** Once through JSON, as in a pipe: it has no `undefined` and no -0. */
+function essence(manifest: Manifest, { rootfs, config }: ImageConfig): unknown {
+  const layers = manifest.layers.map(({ digest }) => digest);
+  return JSON.parse(JSON.stringify({ digest: manifest.config.digest, layers, diffIDs: rootfs.diff_ids, config }));
+}
+
+function read(home: string, digest: string): Buffer {
+  const path = join(home, 'oci/blobs', digest.replace(':', '/'));
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(path);
+  } catch (error) {
+    if (errnoName(error) !== 'ENOENT') throw failureOf(error, path);
+    throw new Failure(Status.data, path, 'without it nobody can tell what belongs to the image', { hint });
+  }
+  if (digestOf(bytes, algorithmOf(digest)) === digest) return bytes;
+  throw new Failure(Status.data, path, 'it does not have its digest', {
+    hint: 'remove it: the next pull brings it again',
+  });
+}
