@@ -8,6 +8,9 @@
  * no Node, which under sudo is so for one below /home, and start it with `--`. Without that, Node would look for
  * `--env-file` and similar flags in the whole command line, the words for a container's command included, and obey
  * NODE_OPTIONS in such a file. `#!/usr/bin/env -S node --` does not work with busybox's env.
+ * Where a SIGUSR1 comes, Node opens its debugger on 127.0.0.1, and every user of the machine could run code in this
+ * process, as could a container with the host's network; some send it to see the progress, or to rotate logs. With
+ * `--inspect-port` of an address that no machine has (RFC 5737) that fails. `--disable-sigusr1` is new in Node 22.14.
  * They also tell md-isolate the soft limit of open files, which Node raises before the first line of JavaScript.
  */
 

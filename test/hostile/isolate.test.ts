@@ -1,5 +1,6 @@
 /** What worked against other container programs, and images that lie about themselves. Each must fail here. As root. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import {
   chmodSync,
   copyFileSync,
@@ -13,8 +14,10 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
-import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
-import { md, needs, run, scratch } from '../support/run.js';
+import { statusBits } from '../../lib/sys/procfs/status.js';
+import { procText } from '../support/processes.js';
+import { inside, makeRoot, needsContainer, output, until } from '../support/rootfs.js';
+import { binDir, cleanEnv, killAfterwards, md, needs, run, scratch } from '../support/run.js';
 
 const skip = needsContainer;
 
@@ -149,6 +152,21 @@ test('CVE-2019-5736: a script whose interpreter is /proc/self/exe cannot reach t
     assert.equal(status, 126);
     assert.match(stderr, /^md-isolate: \/proc\/self\/exe: it leads to no program of the container; .*\n$/);
   }
+});
+
+test('SIGUSR1 opens no debugger, in which every user, and a container, could run code as the caller', async (t) => {
+  const child = spawn(join(binDir, 'md-unpack'), ['tree'], { stdio: 'pipe', env: cleanEnv() });
+  killAfterwards(t, child);
+  let told = '';
+  child.stderr.on('data', (text) => {
+    told += text;
+  });
+  // Node catches it from its start on; the shell in front of Node does not.
+  await until(() => statusBits(procText(child.pid!, 'status'), 'SigCgt').includes(10 - 1));
+  child.kill('SIGUSR1');
+  await until(() => told.includes('\n'));
+  assert.match(told, /^Starting inspector on 192\.0\.2\.1:9229 failed: address not available\n/);
+  assert.doesNotMatch(told, /listening/);
 });
 
 for (const name of ['proc', 'sys', 'dev']) {
