@@ -119,12 +119,21 @@ test('--init: nothing that leads to the host is open in process 1 when there is 
   assert.ok(!later.some((call) => /^(open|fsmount|fsopen|dup)/.test(call)));
 });
 
+test('the tree is looked up once, without links: whoever can rename it would make one to the root of the host', () => {
+  for (const made of [plan(), plan({ overlay: true }), plan({ layer: '/l' }, { layer: layerAt('/l', '/srv/root') })]) {
+    const named = made.steps.map((it) => showStep(it)).filter((call) => call.includes('"/srv/root"'));
+    assert.equal(named.length, 1);
+    assert.match(named[0]!, /^openat2\(AT_FDCWD, "\/srv\/root", .*RESOLVE_NO_SYMLINKS/);
+  }
+});
+
 test('the order is: a program of its own, mounts private, new root, mounts, pivot, descriptors, powers, ids, command', () => {
   before(
     calls(),
     'execveat',
     'mount(NULL, "/", NULL, MS_REC|MS_PRIVATE',
-    'open_tree(AT_FDCWD, "/srv/root"',
+    'openat2(AT_FDCWD, "/srv/root"',
+    'open_tree(',
     'fsopen("proc"',
     'fsopen("devpts"',
     'pivot_root(".", ".")',

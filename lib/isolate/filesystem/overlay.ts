@@ -2,13 +2,13 @@
 
 import { Block, compare, Result } from '../../sys/native-code/step.js';
 import { mountPaths } from '../../sys/procfs/mountinfo.js';
-import { fchdir, fchmodat, fchownat, mkdirat, statx, symlinkat } from '../../sys/syscalls/calls.js';
+import { fchdir, fchmodat, fchownat, mkdirat, statx } from '../../sys/syscalls/calls.js';
 import { AT, MOUNT_ATTR, STATX, structStatx } from '../../sys/syscalls/constants.js';
 import { EBUSY } from '../../sys/syscalls/errno.js';
 import { type Hint, type PlanStep, step } from '../child/step.js';
 import type { Layer } from './layer.js';
-import { newFileSystem } from './mounts.js';
-import { attachOverRoot, opened, type Root } from './root.js';
+import { copyOfTree, mountOnOwn, newFileSystem } from './mounts.js';
+import { attachOverRoot, opened, type Root, treeAt } from './root.js';
 
 /** What the tree of an overlay is made of. */
 export interface OverlayOptions {
@@ -27,28 +27,41 @@ export interface OverlayOptions {
  * The directory as the lower layer of an overlay: the tree itself never changes. The upper layer lies in the workshop.
  */
 export function overlaySteps(directory: string, workshop: Result, options: OverlayOptions): Root {
-  const lower = step(
-    symlinkat,
-    [directory, workshop, 'lower'],
-    'The lower layer: fsconfig(2) takes up to 255 bytes, and /proc/mounts shows the container what it was told.',
-  );
   const hint = (code: string) => mountedHint(code, directory, options);
-  return overlayIn(workshop, 'in memory', [...upperSteps(workshop, options), lower], options, { hint });
+  const parts = [...upperSteps(workshop, options), ...lowerSteps(directory, workshop, hint)];
+  return overlayIn(workshop, 'in memory', parts, options, { hint });
 }
 
-/** An overlay like that, of the three parts in the directory of a layer. */
-export function layerSteps(layer: Layer, options: OverlayOptions): Root {
+/** The tree as a mount in the workshop, under a short name. */
+function lowerSteps(directory: string, workshop: Result, hint: Hint): PlanStep[] {
+  const why =
+    'The lower layer: fsconfig(2) takes up to 255 bytes of a path, and follows links in it; /proc/mounts shows the container what it was told.';
+  const { fd, steps } = treeAt(directory, 0, why, { name: 'lower' });
+  const [found, ...copy] = steps;
+  return mountOnOwn(workshop, 'lower', { fd, steps: [found!, ...copy.map((it) => ({ ...it, hint }))] }, 'the tree');
+}
+
+/** An overlay like that, with two of its parts in the directory of a layer. */
+export function layerSteps(layer: Layer, workshop: Result, options: OverlayOptions): Root {
   const place = new Result('layer');
-  const why = 'The directory of --layer, with the parts of an overlay: lower, a link to the tree, upper and work.';
+  const why = 'The directory of --layer, with the parts of an overlay: upper and work, and a link to the tree.';
+  const mounted = (code: string) => mountedHint(code, layer.view.lower, options);
+  const beside = 'It comes beside the tree: relative paths lead to both.';
   const parts = [
     opened(layer.path, why, place),
     ...sameSteps(place, layer),
     ...upperSteps(place, options, layer.missing),
+    ...lowerSteps(layer.view.lower, workshop, mounted),
+    ...mountOnOwn(workshop, 'layer', copyOfTree({ fd: place, path: '' }, 0, beside), 'the layer'),
   ];
-  // A directory that is renamed is copied, whatever the kernel's default is: view.ts does not look elsewhere for it.
-  const parameters = { redirect_dir: 'nofollow' };
-  const hint = (code: string) => mountedHint(code, layer.view.lower, options) ?? unfitLayer(code);
-  const { fd, steps } = overlayIn(place, 'in this directory', parts, options, { parameters, hint });
+  const parameters = {
+    upperdir: 'layer/upper',
+    workdir: 'layer/work',
+    // A directory that is renamed is copied, whatever the kernel's default is: view.ts does not look elsewhere for it.
+    redirect_dir: 'nofollow',
+  };
+  const hint = (code: string) => mounted(code) ?? unfitLayer(code);
+  const { fd, steps } = overlayIn(workshop, 'in this directory', parts, options, { parameters, hint });
   return { fd, steps: options.user ? [...steps, emptiableStep(place)] : steps };
 }
 
@@ -100,7 +113,7 @@ function upperSteps(
 }
 
 function overlayIn(
-  place: Result,
+  workshop: Result,
   where: string,
   parts: PlanStep[],
   { user, nodev }: OverlayOptions,
@@ -120,7 +133,7 @@ function overlayIn(
       ...parts,
       step(
         fchdir,
-        [place],
+        [workshop],
         'An overlay takes its layers as paths; relative ones can name what no path from the root reaches.',
       ),
       ...overlay.steps,

@@ -2,9 +2,9 @@
 
 import { Block, compare, Result } from '../../sys/native-code/step.js';
 import { fchdir, getcwd, mount, openat2, openHow, pivot_root, umount2 } from '../../sys/syscalls/calls.js';
-import { AT, MNT, MOUNT_ATTR, MS, O } from '../../sys/syscalls/constants.js';
+import { AT, MNT, MOUNT_ATTR, MS, O, RESOLVE } from '../../sys/syscalls/constants.js';
 import { type PlanStep, step } from '../child/step.js';
-import { attach, copyOfTree, newFileSystem, plainAttributes, setAttributes, target } from './mounts.js';
+import { attach, copyOfTree, newFileSystem, plainAttributes, setAttributes, type Tree, target } from './mounts.js';
 
 export function privateStep(): PlanStep {
   return step(
@@ -22,16 +22,35 @@ export interface Root {
 
 /** A copy of the directory as a mount of its own, attached on top of the host's root, which it is about to replace. */
 export function rootSteps(directory: string, nodev: boolean): Root {
-  const tree = copyOfTree(
-    { fd: AT.FDCWD, path: directory },
-    nodev ? MOUNT_ATTR.NODEV : 0,
-    'pivot_root(2) wants a mount, and this one can have attributes that the host does not get to see.',
-    { recursive: true, name: 'root' },
-  );
+  const why = 'pivot_root(2) wants a mount, and this one can have attributes that the host does not get to see.';
+  const tree = treeAt(directory, nodev ? MOUNT_ATTR.NODEV : 0, why, { recursive: true, name: 'root' });
   return {
     fd: tree.fd,
     steps: [...tree.steps, ...attachOverRoot(tree.fd)],
   };
+}
+
+/**
+ * A copy of the directory as a mount. Its path has no link in it, or had none when it was looked up at the start: who
+ * may rename something on the way could make it a link to the host's root since.
+ */
+export function treeAt(
+  directory: string,
+  set: number,
+  why: string,
+  options: { recursive?: boolean; name?: string },
+): Tree {
+  const place = new Result('directory');
+  const lookup = openHow(O.PATH | O.CLOEXEC | O.DIRECTORY, RESOLVE.NO_SYMLINKS);
+  const found = step(openat2, [AT.FDCWD, directory, lookup, 24], 'The tree, where no link leads elsewhere by now.', {
+    saves: place,
+    hint: (code) =>
+      code === 'ELOOP'
+        ? 'it was exchanged for a link just now: choose a place where nobody else can rename it'
+        : undefined,
+  });
+  const { fd, steps } = copyOfTree({ fd: place, path: '' }, set, why, options);
+  return { fd, steps: [found, ...steps] };
 }
 
 export function attachOverRoot(fd: Result): PlanStep[] {

@@ -176,7 +176,7 @@ function treeSteps(settings: Settings, circumstances: Circumstances): PlanStep[]
 function overlaid(directory: string, workshop: Result, circumstances: Circumstances, nodev: boolean): Root {
   const { maps, layer, rootDirectory } = circumstances;
   const options = { ...ownerInside(rootDirectory, maps), user: maps !== undefined, nodev };
-  return layer ? layerSteps(layer, options) : overlaySteps(directory, workshop, options);
+  return layer ? layerSteps(layer, workshop, options) : overlaySteps(directory, workshop, options);
 }
 
 /** The file systems of the kernel: /proc, /sys and /dev, with the terminal in it, and what is hidden of them. */
