@@ -194,7 +194,7 @@ test('a hard limit is raised while there is CAP_SYS_RESOURCE, which no user and 
 test('every path of the image is looked up inside the root, without links of /proc', () => {
   const lookups = calls({ volume: ['/etc:/a/b'], workdir: '/w' }).filter((call) => call.startsWith('openat2'));
   assert.ok(lookups.length > 10);
-  for (const call of lookups.filter((line) => !line.includes('AT_FDCWD, "/"'))) {
+  for (const call of lookups.filter((line) => !/AT_FDCWD, "\/(?:srv\/root)?"/.test(line))) {
     assert.match(call, /RESOLVE_(IN_ROOT|BENEATH)/);
     assert.match(call, /RESOLVE_NO_(SYMLINKS|MAGICLINKS)/);
   }
