@@ -230,11 +230,11 @@ test('a newuidmap that cannot be started for want of processes is not blamed for
 }, async () => {
   const lib = join(import.meta.dirname, '../../lib/sys');
   const script = `
-    const { prlimit64 } = await import('${lib}/syscalls/calls.js');
+    const { prlimit64, setresuid } = await import('${lib}/syscalls/calls.js');
     const { writeMaps } = await import('${lib}/user-namespace/write-maps.js');
     const NPROC = 6;
     prlimit64(0, NPROC, Buffer.alloc(16), null);
-    process.setuid(61234);
+    setresuid(61234, 61234, 61234);
     writeMaps(process.pid, { uid: [[0, 61234, 1]], gid: [[0, 61234, 1]], helped: true }, 'do without');`;
   const { stderr } = await run([process.execPath, '--input-type=module', '-e', script]);
   assert.match(
