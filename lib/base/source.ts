@@ -17,4 +17,6 @@ export interface Source {
   manifest(reference: string): Promise<RawManifest>;
   /** Writes a blob into `sink`, from its offset on up to `size` bytes and never more. Nothing is verified. */
   blob(blob: BlobRequest, sink: BlobSink): Promise<void>;
+  /** Whether it has a manifest or index, where that is known without a request for it: on this machine. */
+  has?(digest: string): Promise<boolean>;
 }

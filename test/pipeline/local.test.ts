@@ -264,6 +264,36 @@ test('entries of one name are one image for several platforms', async (t) => {
   assert.deepEqual(fetched(result), digests(own));
 });
 
+/** What `docker save` of version 25 and later writes of an index of which it has pulled a part. */
+function savedPart(directory: string, part: BuiltImage, left: BuiltImage): string {
+  const whole = index([left, part]);
+  const path = layout(directory, [part], [{ ...whole.descriptor }]);
+  writeFileSync(blobPath(path, whole.descriptor.digest), whole.bytes);
+  return path;
+}
+
+test('platforms that were left out when an image was saved are not there', async (t) => {
+  const directory = scratch(t);
+  const [own, other] = [demo('own'), demo('other', 's390x')];
+  const path = savedPart(join(directory, 'own'), own, other);
+  const home = join(directory, 'home');
+  assert.deepEqual(fetched(await pull(home, [`oci:${path}`])), digests(own));
+  const result = await pull(home, [`oci:${path}`], '/', 'md-token "$@" | md-manifest --platform linux/s390x');
+  const has = `it has linux/${hostArchitecture}\\S*; others were not saved`;
+  expectFailure(result, 66, new RegExp(`it has no image for linux/s390x; ${has}`));
+});
+
+test('of an image that was saved on another machine the message says for which platform it is', async (t) => {
+  const directory = scratch(t);
+  const path = savedPart(join(directory, 'other'), demo('other', 's390x'), demo('own'));
+  const result = await pull(join(directory, 'home'), [`oci:${path}`]);
+  expectFailure(
+    result,
+    66,
+    new RegExp(`it has no image for linux/${hostArchitecture}\\S*; it has linux/s390x; others`),
+  );
+});
+
 test('the store itself is such a layout', async (t) => {
   const { home, name, built } = await pulledOnce(t);
   const result = await pull(`${home}2`, [`oci:${home}/oci:${name}:latest`]);

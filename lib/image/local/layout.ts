@@ -63,6 +63,12 @@ export class Layout implements LocalSource {
     }
   }
 
+  async has(digest: string): Promise<boolean> {
+    const file = this.openBlob(digest);
+    file?.close();
+    return file !== undefined;
+  }
+
   private select(selector: string, isNamed: (name: string) => boolean): IndexEntry[] {
     if (isDigest(selector)) return this.entries.filter(({ digest }) => digest === selector);
     const named = this.entries.filter((entry) => imageOf(entry) === selector || tagOf(entry) === selector);
@@ -71,11 +77,15 @@ export class Layout implements LocalSource {
 
   /** A blob of a given size, if that is known. */
   private blobFile(digest: string, size?: number): FilePart {
-    const file = this.files.open(`blobs/${digest.replace(':', '/')}`);
+    const file = this.openBlob(digest);
     if (!file) throw bad(this.files.place, `blob ${digest} is missing`);
     if (size === undefined || file.size === size) return file;
     file.close();
     throw bad(file.name, `it has ${file.size} bytes, not ${size}`);
+  }
+
+  private openBlob(digest: string): FilePart | undefined {
+    return this.files.open(`blobs/${digest.replace(':', '/')}`);
   }
 
   private notOne(selector: string | undefined): Failure {

@@ -70,6 +70,7 @@ function openedLate(open: () => Promise<Source>): Source {
   return {
     manifest: async (reference) => (await source()).manifest(reference),
     blob: async (blob, sink) => (await source()).blob(blob, sink),
+    has: async (digest) => (await (await source()).has?.(digest)) ?? true,
   };
 }
 

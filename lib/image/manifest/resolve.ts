@@ -75,7 +75,8 @@ interface Found {
 
 class Resolver {
   private indexes = 0;
-  private readonly offered = new Set<string>();
+  /** The images of all indexes that were searched. */
+  private readonly offered = new Set<IndexEntry>();
   /** The platforms that configs name of images for which the index names none, by the digest of the manifest. */
   private readonly told = new Map<string, Platform | undefined>();
 
@@ -108,9 +109,12 @@ class Resolver {
       const found = await this.searchIn(index, platform, 1);
       if (found) return found;
     }
-    const offered = [...this.offered];
+    const there = await this.present([...this.offered]);
+    const names = new Set(there.map((entry) => (entry.platform ? platformName(entry.platform) : unnamedImages)));
+    const has = names.size > 0 ? `it has ${[...names].join(', ')}` : 'it has no images at all';
+    const isPart = there.length < this.offered.size;
     throw new Failure(Status.missing, this.request.image, `it has no image for ${platformName(wanted)}`, {
-      hint: offered.length > 0 ? `it has ${offered.join(', ')}` : 'it has no images at all',
+      hint: isPart ? `${has}; others were not saved with it: docker pull --platform gets one to save` : has,
     });
   }
 
@@ -130,22 +134,41 @@ class Resolver {
       );
     }
     const { manifests } = asImageIndex(index.value, `index ${index.digest}`);
-    const entry = this.choose(manifests, wanted) ?? (await this.chooseUnnamed(manifests, wanted));
+    const entry = (await this.choosePresent(manifests, wanted)) ?? (await this.chooseUnnamed(manifests, wanted));
     if (entry) return { document: await this.fetchEntry(entry), entry };
     for (const nested of manifests) {
       if (!isIndexType(nested.mediaType) || (nested.platform && fitness(wanted, nested.platform) === undefined)) {
         continue;
       }
+      if (!(await this.isPresent(nested))) continue;
       const found = await this.searchIn(await this.fetchEntry(nested), wanted, depth + 1);
       if (found) return found;
     }
     return undefined;
   }
 
+  /** An index may list what its source lacks: of several platforms `docker save` writes only those that were pulled. */
+  private async choosePresent(manifests: IndexEntry[], wanted: Platform): Promise<IndexEntry | undefined> {
+    const best = this.choose(manifests, wanted);
+    return !best || (await this.isPresent(best)) ? best : this.choose(await this.present(manifests), wanted);
+  }
+
+  private async present(entries: IndexEntry[]): Promise<IndexEntry[]> {
+    const found: IndexEntry[] = [];
+    for (const entry of entries) if (await this.isPresent(entry)) found.push(entry);
+    return found;
+  }
+
+  private async isPresent(entry: IndexEntry): Promise<boolean> {
+    const { source, request } = this;
+    if (!source.has) return true;
+    return Boolean(request.store.read(entry.digest) ?? embedded(entry)) || source.has(entry.digest);
+  }
+
   /** What is plainly an image comes before artifacts, and before images that need what this machine may not have. */
   private choose(manifests: IndexEntry[], wanted: Platform): IndexEntry | undefined {
     const images = manifests.filter((entry) => isManifestType(entry.mediaType) && !isAttestation(entry));
-    for (const { platform } of images) if (platform) this.offered.add(platformName(platform));
+    for (const entry of images) if (entry.platform) this.offered.add(entry);
     const plain = images.filter((entry) => namesImage(entry) && !needsFeatures(entry));
     return bestOf(plain, wanted) ?? bestOf(images, wanted);
   }
@@ -156,14 +179,14 @@ class Resolver {
    */
   private async chooseUnnamed(manifests: IndexEntry[], wanted: Platform): Promise<IndexEntry | undefined> {
     const images = manifests.filter((it) => isManifestType(it.mediaType) && namesImage(it) && !isAttestation(it));
-    const unnamed = images.filter(({ platform }) => !platform);
+    const unnamed = await this.present(images.filter(({ platform }) => !platform));
     const told: IndexEntry[] = [];
     for (const entry of unnamed) {
       if (!this.told.has(entry.digest) && this.told.size < maxUnnamed)
         this.told.set(entry.digest, await this.platformInside(entry));
       const platform = this.told.get(entry.digest);
       if (platform) told.push({ ...entry, platform });
-      else this.offered.add(unnamedImages);
+      else this.offered.add(entry);
     }
     return this.choose(told, wanted);
   }
