@@ -14,8 +14,9 @@ export interface TestCa {
   /** Path of the CA's certificate, for `--ca-file`. */
   caFile: string;
   /**
-   * A certificate for these names and addresses, by default localhost and 127.0.0.1; of so many days. The first one is
-   * the common name, by which client certificates are told apart.
+   * A certificate for these names and addresses, by default localhost and 127.0.0.1; of so many days: one of 0 days is
+   * out of date at once. (openssl 3.5 makes none of -1.) The first name is the common one, by which client certificates
+   * are told apart.
    */
   issue(names?: string[], days?: number): ServerTls;
 }
