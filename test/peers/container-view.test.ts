@@ -76,12 +76,12 @@ const known: Difference[] = [
   {
     facts: /^device \/dev\/core$/,
     peers: ['podman'],
-    why: 'A link to /proc/kcore, which is masked. docker does not make it either.',
+    why: 'A link to /proc/kcore, which is masked. docker makes it only where the host has that file.',
   },
   {
     facts: /^limit of (open files|processes)$/,
     peers: ['podman'],
-    why: 'Limits are those of the caller, as with docker; podman was told others here, since its own are too high for this machine.',
+    why: 'Limits are those of the caller, as here those of the daemon; podman was told others, since its own are too high for this machine.',
   },
   {
     facts: /^mount \/(run\/\.containerenv|sys\/dev\/block)$/,
