@@ -75,6 +75,7 @@ const instead: Record<string, string> = {
   ip: networks,
   ip6: networks,
   ipc: `${own}; --shm-size SIZE gives a larger /dev/shm`,
+  isolation: 'leave it out: with docker it means something on Windows only',
   j: pulling,
   jobs: pulling,
   'kernel-memory': limits,
