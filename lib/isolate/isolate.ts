@@ -77,7 +77,7 @@ async function prepare(
 ): Promise<Circumstances> {
   try {
     const circumstances = await findCircumstances(settings, fds, stub, layer);
-    layer?.begin(circumstances.maps !== undefined);
+    layer?.begin(circumstances.inUserns);
     return circumstances;
   } catch (error) {
     layer?.giveUp();

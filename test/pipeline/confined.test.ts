@@ -1,6 +1,7 @@
 /** Under a seccomp filter as a unit of systemd has it, the error names the call, and the settings that have to go. */
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { test } from 'node:test';
 import { makeRoot, needsContainer } from '../support/rootfs.js';
 import { run } from '../support/run.js';
@@ -47,13 +48,19 @@ test('a call for which a filter kills the child is no signal of the command, but
 test('a user namespace in a unit is told of the unit alone, and of no flags of docker', {
   skip: needsContainer,
 }, async (t) => {
-  const command = filtered('sethostname', forbidden, ['md-isolate', '--userns', 'self', makeRoot(t), 'true']);
-  const { status, stderr } = await run(command, { env: unit });
+  const isolate = ['md-isolate', '--userns', 'self', '--hostname', 'box', makeRoot(t), 'true'];
+  const { status, stderr } = await run(filtered('sethostname', forbidden, isolate), { env: unit });
   assert.match(
     stderr,
     /^md-isolate: sethostname\(.*\(EPERM\); a unit of systemd confines this process: .* out of it\n$/,
   );
   assert.equal(status, 125);
+});
+
+test('a host name that nobody has chosen is no reason to have no container', { skip: needsContainer }, async (t) => {
+  const isolate = ['md-isolate', '--userns', 'self', makeRoot(t), 'hostname'];
+  const { stdout, stderr } = await run(filtered('sethostname', forbidden, isolate));
+  assert.deepEqual({ stdout, stderr }, { stdout: `${hostname()}\n`, stderr: '' });
 });
 
 test('openat2 that a filter refuses is not taken for that of an old kernel', { skip: needsContainer }, async (t) => {

@@ -52,21 +52,21 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp, se
     /\(ENOSPC\); user\.max_uts_namespaces of a user namespace around this one allows no more/,
   ],
   [
-    'root of a user namespace',
+    'a user namespace around this one without the id that is asked for',
     'unshare -Ur "$@"',
-    [],
-    /\(EPERM\); root here is only root of a user namespace: --userns self can work with that$/,
+    ['-u', '1000'],
+    /^setresgid.*\(EINVAL\); .* no such id: -u 0 is the caller, and it has those of \/proc\/self\/uid_map and gid_map$/,
   ],
   [
-    'root of a user namespace of one id, who needs no mknod(2) and makes a network',
-    'unshare -Ur setpriv --bounding-set=-mknod "$@"',
-    ['--cap-drop', 'MKNOD', '--net', 'none'],
-    /^setgroups.*\(EPERM\); root here is only root of a user namespace: --userns self can work with that$/,
+    'a user namespace around this one that lacks what usermod would grant',
+    'unshare -Ur "$@"',
+    ['--userns', 'range'],
+    /grants? \S+ no ids; the user namespace around this process lacks those that usermod would grant: start outside/,
   ],
   [
-    'root without CAP_SYS_ADMIN',
+    'root without CAP_SYS_ADMIN, who is to do without a user namespace',
     'setpriv --bounding-set=-sys_admin "$@"',
-    [],
+    ['--userns', 'host'],
     /\(EPERM\); this process is confined, as inside another container: start that one with --cap-add SYS_ADMIN/,
   ],
   [
@@ -93,7 +93,7 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp, se
       mount -t tmpfs tmpfs /sys/module && mkdir -p /sys/module/apparmor/parameters || exit
       echo Y >/sys/module/apparmor/parameters/enabled
       exec setpriv --bounding-set=-sys_admin "$@"' sh "$@"`,
-    [],
+    ['--userns', 'host'],
     /\(EPERM\); this process is confined, as inside another container: start that one with --cap-add SYS_ADMIN/,
   ],
   [

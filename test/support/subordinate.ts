@@ -31,9 +31,14 @@ export interface SubordinateUser {
 export interface Grants {
   /** What /etc/subuid and /etc/subgid give the user: first ids and how many. */
   ranges?: [start: number, count: number][];
+  /** Flags of setpriv(1) besides. */
+  setpriv?: string;
 }
 
-export function subordinateUser(t: TestContext, { ranges = [[firstId, 65_536]] }: Grants = {}): SubordinateUser {
+export function subordinateUser(
+  t: TestContext,
+  { ranges = [[firstId, 65_536]], setpriv = '' }: Grants = {},
+): SubordinateUser {
   const base = scratch(t);
   const home = join(base, 'home');
   const etc = join(base, 'etc');
@@ -57,7 +62,7 @@ export function subordinateUser(t: TestContext, { ranges = [[firstId, 65_536]] }
   const script = [
     'etc=$1; shift',
     `for file in ${files.join(' ')}; do mount --bind "$etc/$file" "/etc/$file" || exit; done`,
-    `exec setpriv --reuid=${user} --regid=${user} --clear-groups --inh-caps=-all "$@"`,
+    `exec setpriv --reuid=${user} --regid=${user} --clear-groups --inh-caps=-all ${setpriv} "$@"`,
   ].join('\n');
   const as = (argv: string[]) => [
     ...['unshare', '--mount', '--propagation', 'private'],

@@ -53,6 +53,8 @@ function plan(flags: Partial<IsolateFlags> = {}, circumstances: Partial<Circumst
     showing: false,
     ignoredSignals: [13, 25],
     maps: undefined,
+    inUserns: circumstances.maps !== undefined,
+    setsGroups: circumstances.maps === undefined,
     identity: { uid: 0, gid: 0, groups: [0], home: '/root' },
     lastCapability: 40,
     kept: chooseCapabilities(chosen.capAdd, chosen.capDrop, capabilities),
@@ -321,17 +323,19 @@ test('flags that make no sense are refused by name', () => {
   for (const [flags, message] of wrong) assert.throws(() => settings(flags), message, JSON.stringify(flags));
 });
 
+const outside = { maps: undefined, inUserns: false };
+
 test('a file system that the kernel has no module loaded for is told with what loads it', () => {
   const made = plan();
   const error = new SyscallError('fsopen', 19, 'fsopen("overlay", FSOPEN_CLOEXEC)');
-  assert.match(stepFailure(made, { step: made.steps[0]!, error }, false).message, /sudo modprobe overlay$/);
+  assert.match(stepFailure(made, { step: made.steps[0]!, error }, outside).message, /sudo modprobe overlay$/);
 });
 
 test('what the kernel refuses of an overlay is told by what it was told: the tree, or a directory of --layer', () => {
   const said = (code: number, option: string, made: ReturnType<typeof plan>) => {
     const told = made.steps.find((it) => showStep(it).startsWith('fsconfig(') && showStep(it).includes(option));
     assert.ok(told);
-    return stepFailure(made, { step: told, error: new SyscallError('fsconfig', code, 'fsconfig()') }, true).message;
+    return stepFailure(made, { step: told, error: new SyscallError('fsconfig', code, 'fsconfig()') }, outside).message;
   };
   const over = plan({ overlay: true });
   assert.match(said(EINVAL, '"lowerdir"', over), /no overlay can lie over its filesystem/);

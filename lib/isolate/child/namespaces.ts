@@ -79,12 +79,16 @@ function keyringSteps(after: PlanStep): PlanStep[] {
   ];
 }
 
-export function hostnameStep(hostname: string): PlanStep {
+/**
+ * The filter of podman lets everybody make a user namespace and mount in it, but refuses this. A name that nobody has
+ * `chosen` is no reason to have no container: it then has the one around it.
+ */
+export function hostnameStep(hostname: string, chosen: boolean): PlanStep {
   return step(
     sethostname,
     [hostname, Buffer.byteLength(hostname)],
     'The name of this UTS namespace; the host keeps its own.',
-    { man: 'uts_namespaces(7)' },
+    { man: 'uts_namespaces(7)', ...(chosen ? {} : { onError: 'continue' }) },
   );
 }
 

@@ -8,7 +8,7 @@ import type { Stub, StubSteps } from '../../sys/native-code/stub.js';
 import type { ControlFds } from '../../sys/process/control.js';
 import { ownStatus, statusBits } from '../../sys/procfs/status.js';
 import { isAtLeast, kernelVersion } from '../../sys/syscalls/kernel-version.js';
-import { type IdMaps, inUserNamespace, isMapped } from '../../sys/user-namespace/id-map.js';
+import { type IdMaps, inUserNamespace, isMapped, ownerInside, ownsNetwork } from '../../sys/user-namespace/id-map.js';
 import { bindsDevices, checkDevices } from '../filesystem/devices.js';
 import { type EtcFiles, findEtcFiles } from '../filesystem/etc-files.js';
 import type { Layer } from '../filesystem/layer.js';
@@ -42,8 +42,12 @@ export interface Circumstances {
   /** Signals that this process ignores, perhaps because its caller does. The command would inherit that. */
   ignoredSignals: readonly number[];
 
-  /** Undefined without a user namespace. */
+  /** Undefined without a user namespace of its own. */
   maps: IdMaps | undefined;
+  /** It is in a user namespace, be it its own or one around this process: its root has less power. */
+  inUserns: boolean;
+  /** Its process may give up the caller's groups and have others. */
+  setsGroups: boolean;
   identity: Identity;
   /** The last capability that the kernel knows. */
   lastCapability: number;
@@ -56,7 +60,7 @@ export interface Circumstances {
 
   /** Undefined for one in memory, or no overlay. */
   layer: Layer | undefined;
-  /** Mode and owner of the root directory itself. */
+  /** Mode and owner, as seen inside, of the root directory itself. */
   rootDirectory: { mode: number; uid: number; gid: number };
   etcFiles: EtcFiles;
   /** The volumes, with the links of the image resolved. */
@@ -105,22 +109,24 @@ export async function findCircumstances(
   const stdio = statStdio();
   refuseDirectories(stdio);
   const view = layer?.view ?? { lower: settings.root };
-  const maps = chooseMaps(settings.userns, { uid: process.geteuid!(), gid: process.getegid!() });
-  const rootDirectory = directoryAt(view.lower);
   const status = failingAs('/proc/self/status', ownStatus, {
     hint: 'the kernel answers most questions there: mount -t proc proc /proc',
   });
   const capabilities = statusBits(status, 'CapPrm');
+  const maps = chooseMaps(settings.userns, { uid: process.geteuid!(), gid: process.getegid!() }, capabilities);
+  const inUserns = maps !== undefined || inUserNamespace();
+  const rootDirectory = ownerInside(directoryAt(view.lower), maps);
   const last = lastCapability();
   const etcFiles = findEtcFiles(view);
-  const bindDevices = bindsDevices(maps !== undefined, capabilities);
+  const bindDevices = bindsDevices(inUserns, capabilities);
   if (bindDevices) checkDevices();
-  const bindSys = maps !== undefined && network === 'host';
+  const bindSys = network === 'host' && inUserns && (maps !== undefined || !ownsNetwork());
   if (bindSys) checkSys();
   // Whoever makes a user namespace has all of them in it.
   const kept = keptCapabilities(settings, maps ? Array.from({ length: last + 1 }, (_, i) => i) : capabilities);
-  if (maps && settings.overlay && layer === undefined) warnOfMemory(release());
-  const groups = groupsFor(settings, maps);
+  if (inUserns && settings.overlay && layer === undefined) warnOfMemory(release());
+  const setsGroups = hasGroups(maps);
+  const groups = groupsFor(settings, setsGroups);
   const accounts = readAccountFiles(view, hasNames(settings.user, groups));
   const identity = identify(settings.user, accounts, groups, settings.userFrom);
   if (maps) warnOfNamesake(settings, identity, maps);
@@ -131,6 +137,8 @@ export async function findCircumstances(
     showing: tracing(),
     ignoredSignals: statusBits(status, 'SigIgn').map((bit) => bit + 1),
     maps,
+    inUserns,
+    setsGroups,
     identity,
     lastCapability: last,
     kept,
@@ -143,11 +151,11 @@ export async function findCircumstances(
     directories: missing(view, settings.directories),
     bindSys,
     hierarchies: cgroupHierarchies(),
-    usualSysctls: network === 'none' ? networkSysctls(maps !== undefined || inUserNamespace()) : [],
+    usualSysctls: network === 'none' ? networkSysctls(inUserns) : [],
     masks: privileged ? undefined : findMasks(bindSys),
     bindDevices,
     // In a user namespace none of them could be made.
-    devices: privileged && maps === undefined ? deviceNodes('/dev') : undefined,
+    devices: privileged && !inUserns ? deviceNodes('/dev') : undefined,
     ttyGroup: ttyGroup(maps),
     windowSize: terminal ? (await import('../stdio/outer.js')).windowSize() : undefined,
     detachKeys: await detachKeysOf(settings),
@@ -190,8 +198,8 @@ function warnOfNamesake({ volumes }: Settings, { uid }: Identity, maps: IdMaps):
   warn(`user ${uid} is not the caller in this container, -u 0 is: it may not write to the caller's volumes`);
 }
 
-function groupsFor({ groups }: Settings, maps: IdMaps | undefined): string[] {
-  if (groups.length === 0 || hasGroups(maps)) return groups;
+function groupsFor({ groups }: Settings, setsGroups: boolean): string[] {
+  if (groups.length === 0 || setsGroups) return groups;
   const why = "a user namespace with one id keeps the caller's groups and takes no others";
   throw new Failure(Status.isolate, '--group-add', why, { hint: 'with --userns range it has those of /etc/subgid' });
 }

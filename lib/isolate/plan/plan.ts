@@ -5,7 +5,7 @@
 
 import type { Result } from '../../sys/native-code/step.js';
 import { CLONE } from '../../sys/syscalls/constants.js';
-import { type IdMap, type IdMaps, ownerInside } from '../../sys/user-namespace/id-map.js';
+import type { IdMap, IdMaps } from '../../sys/user-namespace/id-map.js';
 import { changeSteps, type ExecSteps, execSteps } from '../child/exec.js';
 import { aliveSteps, controlSteps, gateSteps } from '../child/gates.js';
 import { type Init, initSteps } from '../child/init.js';
@@ -109,7 +109,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
 
 /** A program of its own, ids, cgroup, host name, loopback: everything that has nothing to do with files. */
 function birthSteps(
-  { hostname, network, cgroup }: Settings,
+  { hostname, hasHostname, network, cgroup }: Settings,
   { maps, control, outputs, layer }: Circumstances,
   change: PlanStep[],
 ): PlanStep[] {
@@ -125,7 +125,7 @@ function birthSteps(
     ...(user ? [...gate, ...change] : [...change, ...gate]),
     ...(moves ? [cgroupNamespaceStep()] : []),
     ...beginningSteps(),
-    hostnameStep(hostname),
+    hostnameStep(hostname, hasHostname),
     ...(network === 'none' ? loopbackSteps() : []),
   ];
 }
@@ -174,8 +174,8 @@ function treeSteps(settings: Settings, circumstances: Circumstances): PlanStep[]
 }
 
 function overlaid(directory: string, workshop: Result, circumstances: Circumstances, nodev: boolean): Root {
-  const { maps, layer, rootDirectory } = circumstances;
-  const options = { ...ownerInside(rootDirectory, maps), user: maps !== undefined, nodev };
+  const { inUserns, layer, rootDirectory } = circumstances;
+  const options = { ...rootDirectory, user: inUserns, nodev };
   return layer ? layerSteps(layer, workshop, options) : overlaySteps(directory, workshop, options);
 }
 
@@ -211,14 +211,14 @@ function kernelSteps(
 /** Gives up capabilities and, for another user, root. From here on this process dies with the supervisor. */
 function powerSteps(
   { noNewPrivileges }: Settings,
-  { lastCapability, kept, identity, maps, report, control }: Circumstances,
+  { lastCapability, kept, identity, maps, setsGroups, report, control }: Circumstances,
   seccomp: PlanStep | undefined,
 ): PlanStep[] {
   const filter = seccomp ? [seccomp, ...(report ? reportingSteps(control) : [])] : [];
   return [
     ...boundingSteps(kept, lastCapability),
     ...(noNewPrivileges ? [] : filter),
-    ...identitySteps(identity, maps),
+    ...identitySteps(identity, { maps, setsGroups }),
     capabilityStep(identity.uid === 0 ? kept : []),
     deathStep(),
     ...aliveSteps(control),

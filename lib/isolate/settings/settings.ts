@@ -37,6 +37,8 @@ export interface Settings {
   groups: string[];
   workingDirectory: string;
   hostname: string;
+  /** The caller has chosen it. */
+  hasHostname: boolean;
   network: 'host' | 'none';
   names: Names;
   readOnly: boolean;
@@ -101,6 +103,7 @@ export function settingsOf(
       flags.workdir ? '--workdir' : 'WorkingDir of the image',
     ),
     hostname: checkHostname(hostname),
+    hasHostname: hostname === flags.hostname,
     network,
     names: namesOf(flags, network),
     readOnly: flags['read-only'],

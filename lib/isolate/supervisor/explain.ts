@@ -9,17 +9,25 @@ import { isChrooted, refusal, refusalHint, tooManyProcesses } from '../../sys/re
 import { type Capability, CLONE } from '../../sys/syscalls/constants.js';
 import { errnoNameOf, SyscallError } from '../../sys/syscalls/syscall.js';
 import { inUserNamespace } from '../../sys/user-namespace/id-map.js';
+import type { Circumstances } from '../plan/circumstances.js';
 import type { Plan } from '../plan/plan.js';
 
-/** The failure of a step of the plan. `user`: the container is in a user namespace. */
-export function stepFailure(plan: Plan, { step, error }: { step: Step; error: SyscallError }, user: boolean): Failure {
+/** Which user namespace the container is in. */
+type UserNamespaces = Pick<Circumstances, 'maps' | 'inUserns'>;
+
+/** The failure of a step of the plan. */
+export function stepFailure(
+  plan: Plan,
+  { step, error }: { step: Step; error: SyscallError },
+  userns: UserNamespaces,
+): Failure {
   const own = plan.steps.find((known) => known === step)?.hint;
   const ofStep = typeof own === 'function' ? own(error.code) : own;
-  const hint = shortageHint(error.code) ?? ofStep ?? hintFor(error, user);
+  const hint = shortageHint(error.code) ?? ofStep ?? hintFor(error, userns);
   return new Failure(Status.isolate, error.call, errnoText(error.code), { cause: error, hint });
 }
 
-function hintFor({ syscall, code, call }: SyscallError, user: boolean): string | undefined {
+function hintFor({ syscall, code, call }: SyscallError, { maps, inUserns }: UserNamespaces): string | undefined {
   if (code === 'ENOSYS') return missingCallHint(syscall);
   const [, fileSystem] = /^fsopen\("(\w+)"/.exec(call) ?? [];
   if (code === 'ENODEV' && fileSystem) return `this kernel does not have it loaded: sudo modprobe ${fileSystem}`;
@@ -27,12 +35,12 @@ function hintFor({ syscall, code, call }: SyscallError, user: boolean): string |
     return 'the root of this process is not a mount: mount --bind DIR DIR before chroot(8) makes it one';
   if (code === 'ENOSPC' && syscall === 'unshare') return namespaceLimitHint(CLONE.NEWCGROUP);
   if (!notPermitted.includes(code)) return undefined;
-  if (!user) return powerlessHint(syscall);
-  const known = refusal();
+  const known = maps && refusal();
   if (known) return known;
-  if (/^fsconfig.*CMD_CREATE|^fsmount/.test(call)) {
+  if (inUserns && code === 'EPERM' && /^fsconfig.*CMD_CREATE|^fsmount/.test(call)) {
     return `the kernel refuses a new proc or sysfs where the one outside is partly covered, as inside another container: start that one ${unmasking}, a unit of systemd without ProtectKernelTunables${orAsRoot()}`;
   }
+  if (!maps) return powerlessHint(syscall);
   if (/^(open_tree|openat2)/.test(call))
     return 'as an ordinary user you can only use files and directories that you may enter';
   return confinedHint();
@@ -53,9 +61,11 @@ const furtherPowers: Record<string, readonly Capability[]> = {
 
 /** The hint when the kernel refuses a call to root. */
 function powerlessHint(syscall: string): string {
-  if (inUserNamespace()) return 'root here is only root of a user namespace: --userns self can work with that';
   const needed = [...powers, ...(furtherPowers[syscall] ?? [])];
-  return refusedHint(needed) ?? 'root is not enough here: a policy of this host takes its powers away';
+  const hint = refusedHint(needed);
+  if (hint) return hint;
+  if (inUserNamespace()) return 'root here is only root of a user namespace: --userns self can work with that';
+  return 'root is not enough here: a policy of this host takes its powers away';
 }
 
 /** The failure of clone(2) itself, which was to make namespaces by these flags. */

@@ -26,10 +26,10 @@ function showRefused(refused: Map<string, number>): void {
   warn(`seccomp refused: ${names.join(', ') || 'nothing'}`);
 }
 
-function throwIfFailed({ settings, circumstances: { maps }, plan, program }: Running): void {
+function throwIfFailed({ settings, circumstances, plan, program }: Running): void {
   const failed = program.failure();
   if (!failed) return;
-  if (failed.step !== plan.exec.gaveUp) throw stepFailure(plan, failed, maps !== undefined);
+  if (failed.step !== plan.exec.gaveUp) throw stepFailure(plan, failed, circumstances);
   const attempts = plan.exec.attempts.map(({ path, step }) => ({ path, errno: -(program.result(step) ?? 0) }));
   throw execFailure(plan.exec.name, attempts, settings.platform);
 }

@@ -4,34 +4,44 @@ import type { IdMaps } from '../../sys/user-namespace/id-map.js';
 import { missingForRange } from '../../sys/user-namespace/subordinate-ids.js';
 import { type Hint, type PlanStep, step } from '../child/step.js';
 import type { Identity } from './identity.js';
-import { hasGroups, isOfRoot } from './userns.js';
+import { isOfRoot } from './userns.js';
 
-export function identitySteps({ uid, gid, groups }: Identity, maps: IdMaps | undefined): PlanStep[] {
-  const hint = absentHint(maps);
+export interface IdentityOptions {
+  /** Those of the container's own user namespace. */
+  maps: IdMaps | undefined;
+  /** Whether groups can be set. */
+  setsGroups: boolean;
+}
+
+export function identitySteps({ uid, gid, groups }: Identity, options: IdentityOptions): PlanStep[] {
+  const hint = absentHint(options);
   return [
-    ...groupSteps(groups, maps, hint),
+    ...groupSteps(groups, options, hint),
     step(setresgid, [gid, gid, gid], 'Real, effective and saved: none is left to go back to.', { hint }),
     step(setresuid, [uid, uid, uid], 'The user last, since it takes along the power to change the rest.', { hint }),
   ];
 }
 
 /** For an id that is not in the user namespace, which may be one around this process. */
-function absentHint(maps: IdMaps | undefined): Hint {
+function absentHint(options: IdentityOptions): Hint {
   return (code) =>
-    code === 'EINVAL' ? `the user namespace has no such id: -u 0 is the caller, and ${othersOf(maps)}` : undefined;
+    code === 'EINVAL' ? `the user namespace has no such id: -u 0 is the caller, and ${othersOf(options)}` : undefined;
 }
 
 /** Which other ids there are, or how to get them. */
-function othersOf(maps: IdMaps | undefined): string {
+function othersOf({ maps, setsGroups }: IdentityOptions): string {
+  // The ids of a namespace around this process, which root has without a map or with one of the same ids.
+  if (!maps || (setsGroups && isOfRoot(maps) && maps.uid.every(([inside, outside]) => inside === outside)))
+    return 'it has those of /proc/self/uid_map and gid_map';
   const granted = 'it has those of /etc/subuid and /etc/subgid';
-  if (maps && hasGroups(maps)) return granted;
-  const [uid, gid] = [maps?.uid[0]?.[1], maps?.gid[0]?.[1]];
+  if (setsGroups) return granted;
+  const [uid, gid] = [maps.uid[0]?.[1], maps.gid[0]?.[1]];
   const missing = uid === undefined || gid === undefined ? undefined : missingForRange({ uid, gid });
   return missing ? `${missing.why}: ${missing.hint}` : `with --userns range ${granted}`;
 }
 
-function groupSteps(groups: readonly number[], maps: IdMaps | undefined, hint: Hint): PlanStep[] {
-  if (hasGroups(maps)) {
+function groupSteps(groups: readonly number[], { maps, setsGroups }: IdentityOptions, hint: Hint): PlanStep[] {
+  if (setsGroups) {
     const why = "The caller's groups go; those that the image gives the user come.";
     return [step(setgroups, [groups.length, listOf(groups)], why, { hint })];
   }

@@ -1,30 +1,46 @@
-/** Which user namespace a container gets. Without root it always needs one. */
+/** Which user namespace a container gets. Without root, and without root's powers, it always needs one. */
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { type CallerIds, type IdMaps, isMapped, ownMap } from '../../sys/user-namespace/id-map.js';
+import { capabilities } from '../../sys/syscalls/constants.js';
+import {
+  type CallerIds,
+  deniesGroups,
+  type IdMaps,
+  isMapped,
+  ownMap,
+  sameMaps,
+} from '../../sys/user-namespace/id-map.js';
 import { findRangeMaps, rangeMaps } from '../../sys/user-namespace/subordinate-ids.js';
 import type { UserNamespace } from '../settings/settings.js';
 
 /**
- * The maps for a choice. By default root gets no namespace (undefined), others `range` if the system grants it, else
- * `self`.
+ * The maps for a choice. By default root gets no namespace (undefined), or one with the same ids where it may not make
+ * the others without, as in a container of docker; other users get `range` if the system grants it, else `self`. `has`
+ * are the numbers of the caller's capabilities.
  */
-export function chooseMaps(choice: UserNamespace | undefined, caller: CallerIds): IdMaps | undefined {
-  if (choice === 'host' || (choice === undefined && caller.uid === 0)) {
-    if (caller.uid === 0) return undefined;
+export function chooseMaps(
+  choice: UserNamespace | undefined,
+  caller: CallerIds,
+  has: readonly number[],
+): IdMaps | undefined {
+  const isRoot = caller.uid === 0;
+  const may = (name: (typeof capabilities)[number]) => has.includes(capabilities.indexOf(name));
+  if (isRoot && choice === undefined && !may('SYS_ADMIN') && may('SETUID') && may('SETGID')) return sameMaps();
+  if (choice === 'host' || (isRoot && choice === undefined && may('SYS_ADMIN'))) {
+    if (isRoot) return undefined;
     throw new Failure(Status.isolate, '--userns host', 'only root can do without a user namespace', {
       hint: 'sudo, or leave the flag out',
     });
   }
   if (choice === 'range') return rangeMaps(caller, '--userns range');
-  const found = choice === undefined ? findRangeMaps(caller) : undefined;
+  const found = choice === undefined && !isRoot ? findRangeMaps(caller) : undefined;
   if (found && 'uid' in found) return found;
   return { uid: [[0, caller.uid, 1]], gid: [[0, caller.gid, 1]], helped: false };
 }
 
-/** Whether groups can be set: not when only one id is mapped, since setgroups(2) is forbidden then. */
-export function hasGroups(maps: IdMaps | undefined): boolean {
-  return maps === undefined || maps.gid.length > 1;
+/** Whether groups can be set: an ordinary user who maps a single id has to forbid setgroups(2) first. */
+export function hasGroups(maps: IdMaps | undefined, denied = deniesGroups()): boolean {
+  return !denied && (maps === undefined || maps.gid.length > 1 || maps.gid[0]![2] > 1);
 }
 
 /** Whether root made the namespace: it may give up groups there that an ordinary user has to keep. */

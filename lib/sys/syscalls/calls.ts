@@ -22,6 +22,7 @@ import {
   MOVE_MOUNT,
   MS,
   MSG,
+  NS,
   O,
   OPEN_TREE,
   PR,
@@ -96,6 +97,7 @@ export const fcntl = syscall('fcntl', { x64: 72, arm64: 25 }, fd, choice('F_', F
 export const ioctl = syscall('ioctl', { x64: 16, arm64: 29 }, fd, choice('TIO', TIO), long);
 export const ioctlMemory = syscall('ioctl', { x64: 16, arm64: 29 }, fd, choice('TIO', TIO), memory);
 export const ioctlInterface = syscall('ioctl', { x64: 16, arm64: 29 }, fd, choice('SIOC', SIOC), memory);
+export const ioctlNamespace = syscall('ioctl', { x64: 16, arm64: 29 }, fd, choice('NS_', NS), long);
 export const ioctlSeccomp = syscall(
   'ioctl',
   { x64: 16, arm64: 29 },

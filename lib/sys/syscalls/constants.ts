@@ -71,6 +71,7 @@ export const S = {
   IFREG: 0o100000,
   IFLNK: 0o120000,
   IFSOCK: 0o140000,
+  ISUID: 0o004000,
 } as const;
 
 /** clone(2), unshare(2), namespaces(7). */
@@ -195,6 +196,9 @@ export const MSG = { PEEK: 0x2, DONTWAIT: 0x40, CMSG_CLOEXEC: 0x40000000 } as co
 
 /** netdevice(7). */
 export const SIOC = { SIFFLAGS: 0x8914 } as const;
+
+/** ioctl_ns(2): the user namespace that owns another namespace. */
+export const NS = { GET_USERNS: 0xb701 } as const;
 
 /** TCGETS(2const): `struct termios` of a terminal. */
 export const TC = { GETS: 0x5401, SETS: 0x5402, SETSW: 0x5403 } as const;

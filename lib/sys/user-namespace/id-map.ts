@@ -1,5 +1,8 @@
 /** Which ids a user namespace has, and which they are outside of it: user_namespaces(7). */
-import { readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
+import { kernelText } from '../procfs/status.js';
+import { ioctlNamespace } from '../syscalls/calls.js';
+import { NS } from '../syscalls/constants.js';
 
 /** Lines of uid_map or gid_map: first id inside, first id outside, how many. */
 export type IdMap = [inside: number, outside: number, count: number][];
@@ -33,6 +36,32 @@ export function ownMap(kind: IdKind): IdMap {
   });
 }
 
+/** Every id that there is here, as it is. */
+export function sameMaps(): IdMaps {
+  const same = (kind: IdKind) => ownMap(kind).map(([first, , count]): IdMap[number] => [first, first, count]);
+  return { uid: same('uid'), gid: same('gid'), helped: false };
+}
+
+/** Whether setgroups(2) is forbidden in the user namespace of this process, and so in all below it. */
+export function deniesGroups(): boolean {
+  return kernelText('/proc/self/setgroups')?.trim() === 'deny';
+}
+
+/** Whether the network namespace of this process belongs to its user namespace, and not to one around that. */
+export function ownsNetwork(): boolean {
+  const fd = openSync('/proc/self/ns/net', 'r');
+  try {
+    const owner = ioctlNamespace.try(fd, NS.GET_USERNS, 0);
+    // EPERM: it is out of sight from here.
+    if (owner < 0) return false;
+    const { ino } = fstatSync(owner);
+    closeSync(owner);
+    return ino === statSync('/proc/self/ns/user').ino;
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /** Whether a user namespace with this map has an id. */
 export function isMapped(map: IdMap, id: number): boolean {
   return map.some(([inside, , count]) => id >= inside && id < inside + count);
@@ -43,12 +72,12 @@ export function ownerInside<Directory extends { uid: number; gid: number }>(
   directory: Directory,
   maps: IdMaps | undefined,
 ): Directory {
-  if (!maps) return directory;
+  const here = maps ?? sameMaps();
   const map = (id: number, lines: IdMaps['uid']) => {
     const line = lines.find(([, outside, count]) => id >= outside && id < outside + count);
     return line ? id - line[1] + line[0] : 0;
   };
-  return { ...directory, uid: map(directory.uid, maps.uid), gid: map(directory.gid, maps.gid) };
+  return { ...directory, uid: map(directory.uid, here.uid), gid: map(directory.gid, here.gid) };
 }
 
 /** The lines as uid_map and gid_map take them. */

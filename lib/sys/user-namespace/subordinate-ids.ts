@@ -2,11 +2,12 @@
  * The ids that an ordinary user may have in a user namespace beside one's own, as root grants them. Sources: subuid(5),
  * newuidmap(1).
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { ownStatus } from '../procfs/status.js';
+import { ownStatus, statusBits } from '../procfs/status.js';
+import { capabilities, S } from '../syscalls/constants.js';
 import { type CallerIds, type IdKind, type IdMap, type IdMaps, idKinds, mapText, ownMap } from './id-map.js';
 
 /**
@@ -99,16 +100,39 @@ function missingHelper(): Missing | undefined {
       hint: 'start without it; in a unit of systemd it is called NoNewPrivileges',
     };
   }
-  const uninstalled = idKinds.find((kind) => !onPath(`new${kind}map`));
-  if (!uninstalled) return undefined;
-  return { why: `the program new${uninstalled}map is not installed`, hint: 'it is in the package uidmap' };
+  const helpers = idKinds.map((kind) => ({ program: `new${kind}map`, path: onPath(`new${kind}map`) }));
+  const uninstalled = helpers.find(({ path }) => path === undefined);
+  if (uninstalled)
+    return { why: `the program ${uninstalled.program} is not installed`, hint: 'it is in the package uidmap' };
+  const powerless = helpers.find(({ path }) => isPowerless(path!));
+  if (!powerless) return undefined;
+  return {
+    why: `nobody gets CAP_SYS_ADMIN here, as in a container of docker, and ${powerless.program} needs it`,
+    hint: 'start that one with --cap-add SYS_ADMIN',
+  };
+}
+
+/**
+ * Whether a helper does its work as root, whom the kernel asks for CAP_SYS_ADMIN, where nobody gets that. With file
+ * capabilities it does it as the caller, to whom the namespace belongs. user_namespaces(7), "Defining user and group ID
+ * mappings"
+ */
+function isPowerless(path: string): boolean {
+  if ((statSync(path).mode & S.ISUID) === 0) return false;
+  return !statusBits(ownStatus(), 'CapBnd').includes(capabilities.indexOf('SYS_ADMIN'));
 }
 
 function missingGrant(name: string, lacking: IdKind[]): Missing {
   const files = lacking.map((kind) => `/etc/sub${kind}`).join(' and ');
-  const flags = lacking.map((kind) => `--add-sub${kind}s ${freeRange(kind)}`).join(' ');
+  const flags = lacking.map((kind) => `--add-sub${kind}s ${showRange(freeRange(kind))}`).join(' ');
   const grant = lacking.length === 1 ? 'grants' : 'grant';
-  return { why: `${files} ${grant} ${name} no ids`, hint: `sudo usermod ${flags} ${name}` };
+  const why = `${files} ${grant} ${name} no ids`;
+  if (lacking.some((kind) => present(kind, [freeRange(kind)]).length === 0))
+    return {
+      why,
+      hint: 'the user namespace around this process lacks those that usermod would grant: start outside of it',
+    };
+  return { why, hint: `sudo usermod ${flags} ${name}` };
 }
 
 /** A range of ids outside: the first one, and the one after the last. */
@@ -147,14 +171,18 @@ function grants(kind: IdKind): { name: string; range: Range }[] {
 /**
  * 65536 ids that nobody has, as useradd(8) would choose them: two users with the same could change each other's files.
  */
-function freeRange(kind: IdKind): string {
+function freeRange(kind: IdKind): Range {
   let first = 100_000;
   const taken = grants(kind).map(({ range }) => range);
   for (const [start, end] of taken.sort(([a], [b]) => a - b)) {
     if (start >= first + 65_536) break;
     first = Math.max(first, end);
   }
-  return `${first}-${first + 65_535}`;
+  return [first, first + 65_536];
+}
+
+function showRange([start, end]: Range): string {
+  return `${start}-${end - 1}`;
 }
 
 function userName(uid: number): string {
@@ -166,6 +194,8 @@ function userName(uid: number): string {
   }
 }
 
-function onPath(program: string): boolean {
-  return (process.env.PATH ?? '').split(':').some((directory) => existsSync(`${directory}/${program}`));
+/** Where it is. */
+function onPath(program: string): string | undefined {
+  const places = (process.env.PATH ?? '').split(':').map((directory) => `${directory}/${program}`);
+  return places.find((path) => existsSync(path));
 }

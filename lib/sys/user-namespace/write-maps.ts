@@ -23,7 +23,8 @@ export function writeMaps(pid: number, { uid, gid, helped }: IdMaps, otherwise: 
     return;
   }
   // Without this the kernel does not let an ordinary user write gid_map: user_namespaces(7), "setgroups".
-  if (process.geteuid!() !== 0) write(`/proc/${pid}/setgroups`, 'deny');
+  if (!statusBits(ownStatus(), 'CapPrm').includes(capabilities.indexOf('SETGID')))
+    write(`/proc/${pid}/setgroups`, 'deny');
   write(`/proc/${pid}/uid_map`, mapText(uid));
   write(`/proc/${pid}/gid_map`, mapText(gid));
 }
@@ -76,15 +77,8 @@ function runHelpers(pid: number, uid: IdMap, gid: IdMap, otherwise: string): voi
   }
 }
 
-/**
- * Why a helper failed that said this. It opens the map with openat2(2), and some, such as Debian's, as root, for whom
- * the kernel asks for CAP_SYS_ADMIN: user_namespaces(7), "Defining user and group ID mappings".
- */
-export function helperHint(said: string, otherwise: string, status = ownStatus()): string {
+/** Why a helper failed that said this. It opens the map with openat2(2). */
+export function helperHint(said: string, otherwise: string): string {
   if (said.endsWith('Function not implemented')) return missingCallHint('openat2');
-  const policy = policyHint(true);
-  if (policy) return policy;
-  if (!statusBits(status, 'CapBnd').includes(capabilities.indexOf('SYS_ADMIN')))
-    return `nobody gets CAP_SYS_ADMIN here, as in a container of docker; ${otherwise}`;
-  return `it has to be set-user-ID root; ${otherwise}`;
+  return policyHint(true) ?? `it has to be set-user-ID root; ${otherwise}`;
 }
