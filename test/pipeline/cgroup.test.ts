@@ -175,15 +175,21 @@ test('when one limit cannot be set, nothing is left', { skip: needsControllers('
 });
 
 test('where the hierarchy is read-only, the message says so', { skip: needsControllers('memory') }, async (t) => {
-  const script = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec md-isolate -m 64m "$2" true';
   const { mount } = probeCgroups().find('memory')!;
-  const { status, stderr } = await run(['unshare', '-m', 'sh', '-c', script, 'sh', mount, makeRoot(t)]);
+  const root = makeRoot(t);
+  const below = (...place: string[]) => {
+    const script = `mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec ${place.join(' ')} md-isolate -m 64m "$2" true`;
+    return run(['unshare', '-m', 'sh', '-c', script, 'sh', mount, root]);
+  };
+  const { status, stderr } = await below();
   assert.equal(status, 125);
   assert.match(
     stderr,
     /^md-isolate: --memory: making .*: read-only file system \(EROFS\); .*: mount -o remount,bind,rw /,
   );
   assert.ok(stderr.endsWith(` ${mount}\n`));
+  const powerless = await below('setpriv --bounding-set=-sys_admin');
+  assert.match(powerless.stderr, /\(EROFS\); .* start that one with -v \/sys\/fs\/cgroup:\/sys\/fs\/cgroup:rw\n$/);
 });
 
 test('a controller that the machine does not have is named with the flag', () => {

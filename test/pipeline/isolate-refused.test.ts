@@ -70,6 +70,12 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp, se
     /\(EPERM\); this process is confined, as inside another container: start that one with --cap-add SYS_ADMIN/,
   ],
   [
+    'root without the powers to map ids',
+    'setpriv --bounding-set=-all,+sys_chroot "$@"',
+    [],
+    /\(EPERM\); root is without CAP_SETUID, CAP_SETGID, CAP_SETFCAP here: --cap-add SETUID --cap-add SETGID --cap-add SETFCAP gives/,
+  ],
+  [
     'root without the power to drop capabilities and to change ids',
     'setpriv --bounding-set=-setpcap,-setuid,-setgid "$@"',
     ['--cap-drop', 'SETPCAP', '--cap-drop', 'SETUID', '--cap-drop', 'SETGID'],

@@ -4,6 +4,9 @@ import { join } from 'node:path';
 import { errnoName, errnoText, Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { trace } from '../../base/trace.js';
+import { ownStatus, statusBits } from '../../sys/procfs/status.js';
+import { capabilities } from '../../sys/syscalls/constants.js';
+import { inUserNamespace } from '../../sys/user-namespace/id-map.js';
 import type { CgroupWrite } from './writes.js';
 
 export function list(directory: string): string[] {
@@ -52,12 +55,10 @@ function hintFor(name: string, { flag }: CgroupWrite, mount: string | undefined)
     case 'EBUSY':
       return mount === undefined ? {} : { hint: emptyingHint(mount) };
     case 'EROFS':
-      return {
-        hint: `cgroups are read-only here, as inside a container: mount -o remount,bind,rw ${mount ?? '/sys/fs/cgroup'}`,
-      };
+      return { hint: `cgroups are read-only here, as inside a container: ${remountHint(mount)}` };
     case 'EACCES':
     case 'EPERM':
-      return { hint: 'run as root, or in a delegated cgroup: systemd-run --user --scope -p Delegate=yes' };
+      return { hint: ownerHint() };
     case 'EINVAL':
     case 'ERANGE':
       if (flag === '--cpuset-cpus') return { hint: '/sys/devices/system/cpu/online has the processors that there are' };
@@ -65,6 +66,19 @@ function hintFor(name: string, { flag }: CgroupWrite, mount: string | undefined)
     default:
       return {};
   }
+}
+
+/** Without CAP_SYS_ADMIN nothing can be mounted. */
+function remountHint(mount = '/sys/fs/cgroup'): string {
+  return statusBits(ownStatus(), 'CapPrm').includes(capabilities.indexOf('SYS_ADMIN'))
+    ? `mount -o remount,bind,rw ${mount}`
+    : 'start that one with -v /sys/fs/cgroup:/sys/fs/cgroup:rw';
+}
+
+function ownerHint(): string {
+  if (process.geteuid!() === 0 && inUserNamespace())
+    return 'root here is only root of a user namespace, and the cgroups are not its own: start outside of it';
+  return 'run as root, or in a delegated cgroup: systemd-run --user --scope -p Delegate=yes';
 }
 
 /**

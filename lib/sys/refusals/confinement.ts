@@ -21,8 +21,10 @@ export function lackingHint(needed: readonly Capability[]): string | undefined {
   const status = kernelText('/proc/self/status');
   const lacking = status !== undefined && process.geteuid!() === 0 ? lackingOf(needed, status) : [];
   if (lacking.length === 0) return undefined;
-  const names = lacking.map((name) => `CAP_${name}`).join(' and ');
-  return `root is without ${names} here: ${isUnit() ? unitHint : `--cap-add ${lacking.join(',')} gives it to a container of docker or podman`}`;
+  const names = lacking.map((name) => `CAP_${name}`).join(', ');
+  // docker takes one at a time.
+  const flags = lacking.map((name) => `--cap-add ${name}`).join(' ');
+  return `root is without ${names} here: ${isUnit() ? unitHint : `${flags} gives it to a container of docker or podman`}`;
 }
 
 /**

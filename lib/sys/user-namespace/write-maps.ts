@@ -3,7 +3,7 @@ import { readlinkSync, statSync, writeFileSync } from 'node:fs';
 import { errnoName, errnoText, Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { ownStatus, statusBits } from '../procfs/status.js';
-import { missingCallHint, policyHint } from '../refusals/confinement.js';
+import { lackingHint, missingCallHint, policyHint } from '../refusals/confinement.js';
 import { refusal, tooManyProcesses } from '../refusals/refusals.js';
 import { capabilities } from '../syscalls/constants.js';
 import { type IdMap, type IdMaps, mapText } from './id-map.js';
@@ -44,8 +44,10 @@ function write(path: string, text: string): void {
 
 /** Source: user_namespaces(7), "Defining user and group ID mappings". */
 function whoMayMap(path: string): string {
-  if (process.geteuid!() === 0)
-    return 'root needs CAP_SETUID, CAP_SETGID and CAP_SETFCAP for that, and an ordinary user none';
+  if (process.geteuid!() === 0) {
+    const lacking = lackingHint(['SETUID', 'SETGID', 'SETFCAP']);
+    return `${lacking ?? 'root needs CAP_SETUID, CAP_SETGID and CAP_SETFCAP for that'}, and an ordinary user needs none`;
+  }
   return statSync(path).uid === process.geteuid!() ? 'user_namespaces(7) tells who may' : whyOfRoot();
 }
 
