@@ -15,6 +15,7 @@ const places: [name: string, command: string[]][] = [
   ['root of a user namespace with a network and mounts', ['unshare', '-Urnm']],
   ['root of a user namespace without CAP_MKNOD', ['unshare', '-Ur', 'setpriv', '--bounding-set=-mknod']],
   ['root without CAP_SYS_ADMIN', ['setpriv', '--bounding-set=-sys_admin']],
+  ['root without CAP_NET_ADMIN, as in systemd-nspawn', ['setpriv', '--bounding-set=-net_admin']],
   ['root with no capability but CAP_SETFCAP', ['setpriv', '--bounding-set=-all,+setfcap']],
 ];
 

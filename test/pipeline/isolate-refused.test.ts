@@ -78,13 +78,13 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp, se
   [
     'root without the power to drop capabilities and to change ids',
     'setpriv --bounding-set=-setpcap,-setuid,-setgid "$@"',
-    ['--cap-drop', 'SETPCAP', '--cap-drop', 'SETUID', '--cap-drop', 'SETGID'],
+    ['--userns', 'host', '--cap-drop', 'SETPCAP', '--cap-drop', 'SETUID', '--cap-drop', 'SETGID'],
     /\(EPERM\); this process is confined, .* with --cap-add SETPCAP --cap-add SETGID --cap-add SETUID$/,
   ],
   [
     'root without the power over its network',
     'setpriv --bounding-set=-net_admin "$@"',
-    ['--net', 'none'],
+    ['--userns', 'host', '--net', 'none'],
     /^ioctl.* \(EPERM\); this process is confined, .* with --cap-add NET_ADMIN$/,
   ],
   [

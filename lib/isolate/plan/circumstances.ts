@@ -29,7 +29,7 @@ import { nullDevices, refuseDirectories, type StdioPipe, statStdio, stdioPipes }
 import { readAccountFiles } from '../user/accounts.js';
 import { chooseCapabilities, lastCapability, missingCapabilities } from '../user/capabilities.js';
 import { hasNames, type Identity, identify } from '../user/identity.js';
-import { chooseMaps, hasGroups, ttyGroup } from '../user/userns.js';
+import { chooseMaps, hasGroups, networkPowers, powers, ttyGroup } from '../user/userns.js';
 
 /** What has been found out, decided and opened for a container. */
 export interface Circumstances {
@@ -113,7 +113,9 @@ export async function findCircumstances(
     hint: 'the kernel answers most questions there: mount -t proc proc /proc',
   });
   const capabilities = statusBits(status, 'CapPrm');
-  const maps = chooseMaps(settings.userns, { uid: process.geteuid!(), gid: process.getegid!() }, capabilities);
+  const caller = { uid: process.geteuid!(), gid: process.getegid!() };
+  const needed = network === 'none' ? [...powers, ...networkPowers] : powers;
+  const maps = chooseMaps(settings.userns, caller, capabilities, needed);
   const inUserns = maps !== undefined || inUserNamespace();
   const rootDirectory = ownerInside(directoryAt(view.lower), maps);
   const last = lastCapability();

@@ -48,7 +48,7 @@ export const isolateFlags = {
   userns: {
     kind: 'string',
     value: 'host|self|range',
-    help: 'host: no user namespace (default for root with CAP_SYS_ADMIN; without it root makes one with the same ids); self: one with the caller alone; range: one with the ids of /etc/subuid as well (default where there are any)',
+    help: 'host: no user namespace (default for root; without CAP_SYS_ADMIN root makes one with the same ids); self: one with the caller alone; range: one with the ids of /etc/subuid as well (default where there are any)',
   },
   memory: { kind: 'string', alias: 'm', value: 'SIZE', help: 'limit memory, for example to 64m' },
   cpus: { kind: 'string', value: 'N', help: 'limit processor time to that of N processors, for example 1.5' },

@@ -11,6 +11,7 @@ import { errnoNameOf, SyscallError } from '../../sys/syscalls/syscall.js';
 import { inUserNamespace } from '../../sys/user-namespace/id-map.js';
 import type { Circumstances } from '../plan/circumstances.js';
 import type { Plan } from '../plan/plan.js';
+import { networkPowers, powers } from '../user/userns.js';
 
 /** Which user namespace the container is in. */
 type UserNamespaces = Pick<Circumstances, 'maps' | 'inUserns'>;
@@ -48,13 +49,10 @@ function hintFor({ syscall, code, call }: SyscallError, { maps, inUserns }: User
 
 const notPermitted = ['EPERM', 'EACCES'];
 
-/** What every container of root takes: docker takes no more than SYS_ADMIN away, unless it is told to. */
-const powers: readonly Capability[] = ['SYS_ADMIN', 'SETPCAP', 'SETGID', 'SETUID'];
-
 /** What some containers take besides. */
 const furtherPowers: Record<string, readonly Capability[]> = {
-  // --net none: the only ioctl(2) of a plan for which a capability is needed brings lo up.
-  ioctl: ['NET_ADMIN'],
+  // The only ioctl(2) of a plan for which a capability is needed.
+  ioctl: networkPowers,
   // An overlay has a directory without permissions for its own work.
   fsconfig: ['DAC_OVERRIDE'],
 };

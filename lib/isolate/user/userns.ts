@@ -1,7 +1,7 @@
 /** Which user namespace a container gets. Without root, and without root's powers, it always needs one. */
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { capabilities } from '../../sys/syscalls/constants.js';
+import { type Capability, capabilities } from '../../sys/syscalls/constants.js';
 import {
   type CallerIds,
   deniesGroups,
@@ -13,20 +13,28 @@ import {
 import { findRangeMaps, rangeMaps } from '../../sys/user-namespace/subordinate-ids.js';
 import type { UserNamespace } from '../settings/settings.js';
 
+/** What a container of root takes: docker takes no more than SYS_ADMIN away, unless it is told to. */
+export const powers: readonly Capability[] = ['SYS_ADMIN', 'SETPCAP', 'SETGID', 'SETUID'];
+
+/** What it takes besides for a network of its own: lo has to be brought up. */
+export const networkPowers: readonly Capability[] = ['NET_ADMIN'];
+
 /**
- * The maps for a choice. By default root gets no namespace (undefined), or one with the same ids where it may not make
- * the others without, as in a container of docker; other users get `range` if the system grants it, else `self`. `has`
- * are the numbers of the caller's capabilities.
+ * The maps for a choice. By default root gets no namespace (undefined), or one with the same ids where it lacks some of
+ * the powers that are `needed`, as in a container of docker; other users get `range` if the system grants it, else
+ * `self`. `has` are the numbers of the caller's capabilities.
  */
 export function chooseMaps(
   choice: UserNamespace | undefined,
   caller: CallerIds,
   has: readonly number[],
+  needed = powers,
 ): IdMaps | undefined {
   const isRoot = caller.uid === 0;
-  const may = (name: (typeof capabilities)[number]) => has.includes(capabilities.indexOf(name));
-  if (isRoot && choice === undefined && !may('SYS_ADMIN') && may('SETUID') && may('SETGID')) return sameMaps();
-  if (choice === 'host' || (isRoot && choice === undefined && may('SYS_ADMIN'))) {
+  const may = (name: Capability) => has.includes(capabilities.indexOf(name));
+  const isPowerful = isRoot && needed.every(may);
+  if (isRoot && choice === undefined && !isPowerful && may('SETUID') && may('SETGID')) return sameMaps();
+  if (choice === 'host' || (choice === undefined && isPowerful)) {
     if (isRoot) return undefined;
     throw new Failure(Status.isolate, '--userns host', 'only root can do without a user namespace', {
       hint: 'sudo, or leave the flag out',
