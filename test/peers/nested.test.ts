@@ -18,7 +18,7 @@ const cases: [flags: string[], container: string, outcome: RegExp][] = [
   [
     [],
     '',
-    /\(EPERM\); .* partly covered, .*: start that one with its paths unmasked \(.*, podman: unmask=ALL\).*\n125$/,
+    /\(EPERM\); .* partly covered, .*: start that one with its paths unmasked \(.*, podman: unmask=ALL,.*\n125$/,
   ],
   [['--cap-add=SYS_ADMIN'], '', /goes without CAP_NET_RAW, CAP_MKNOD, CAP_AUDIT_WRITE, .*\nin\n0$/],
   [['--security-opt=unmask=ALL'], '', /^in\n0$/],

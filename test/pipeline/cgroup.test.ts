@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Failure } from '../../lib/base/failure.js';
 import { type Cgroup, cgroupOf, createCgroup, probeCgroups } from '../../lib/isolate/cgroup/cgroup.js';
-import type { CgroupHost } from '../../lib/isolate/cgroup/hierarchies.js';
+import { type CgroupHost, cgroupHost } from '../../lib/isolate/cgroup/hierarchies.js';
 import { cgroupWrites } from '../../lib/isolate/cgroup/writes.js';
 import type { Limits } from '../../lib/isolate/settings/limits.js';
 import { markOf, ownMark } from '../../lib/sys/procfs/process-mark.js';
@@ -193,18 +193,35 @@ test('where the hierarchy is read-only, the message says so', { skip: needsContr
 });
 
 test('a controller that the machine does not have is named with the flag', () => {
-  const host: CgroupHost = { find: () => undefined };
+  const host: CgroupHost = { find: () => undefined, unmounted: () => undefined };
   assert.throws(
     () => cgroupOf([{ controller: 'memory', flag: '--memory', file: 'memory.max', value: '1' }], host),
     /--memory: this machine has no memory controller/,
   );
 });
 
+test('a controller that the kernel has and that is not mounted is told with how to mount it', () => {
+  const hint = (mountinfo: string, own: string) => cgroupHost(mountinfo, own, () => []).unmounted('cpu');
+  assert.equal(hint('', '4:cpu,cpuacct:/\n0::/\n'), 'cgroup -o cpu,cpuacct');
+  assert.equal(hint('', '0::/\n'), 'cgroup2');
+  assert.equal(hint('36 35 0:30 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n', '0::/\n'), undefined);
+});
+
+test('without its mount a limit works as soon as it is mounted as the message says', {
+  skip: needsControllers('memory'),
+}, async (t) => {
+  const script =
+    'umount -R /sys/fs/cgroup && mount -t tmpfs tmpfs /run && ! said=$(md-isolate -m 64m "$0" true 2>&1) && echo "$said" >&2 && eval "$(echo "$said" | sed "s/.*; //")" && md-isolate -m 64m "$0" echo in';
+  const { stdout, stderr } = await run(['unshare', '-m', 'sh', '-c', script, makeRoot(t)]);
+  assert.match(stderr, /^md-isolate: --memory: no cgroups with the memory controller are mounted here; [^\n]*\n$/);
+  assert.equal(stdout, 'in\n');
+});
+
 test('the limit on memory was reached only if that of this cgroup was: the kernel counts here also what it killed for others', {
   skip: needsRoot,
 }, (t) => {
   const mount = scratch(t);
-  const host: CgroupHost = { find: () => ({ version: 1, mount, own: undefined }) };
+  const host: CgroupHost = { find: () => ({ version: 1, mount, own: undefined }), unmounted: () => undefined };
   const write = { controller: 'memory', flag: '--memory', file: 'none', value: '1', optional: true };
   const cgroup = cgroupOf([write], host);
   const [name = ''] = readdirSync(join(mount, 'md'));
@@ -236,7 +253,7 @@ test('in a container, whose topmost cgroup has its processes, the message says h
     ['subtree_control', ''],
   ] as const)
     writeFileSync(join(mount, `cgroup.${name}`), text);
-  const host: CgroupHost = { find: () => ({ version: 2, mount, own: undefined }) };
+  const host: CgroupHost = { find: () => ({ version: 2, mount, own: undefined }), unmounted: () => undefined };
   const move = `mkdir -p ${mount}/init && xargs -n1 <${mount}/cgroup.procs >${mount}/init/cgroup.procs`;
   assert.throws(
     () => cgroupOf([{ controller: 'memory', flag: '--memory', file: 'memory.max', value: '1' }], host),

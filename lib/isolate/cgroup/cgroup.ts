@@ -110,14 +110,7 @@ function byHierarchy(writes: readonly CgroupWrite[], host: CgroupHost): Map<Hier
   const groups = new Map<string, [Hierarchy, CgroupWrite[]]>();
   for (const write of writes) {
     const hierarchy = host.find(write.controller);
-    if (!hierarchy) {
-      throw new Failure(
-        Status.isolate,
-        write.flag,
-        `this machine has no ${write.controller} controller in its cgroups`,
-        { hint: missingHint(write) },
-      );
-    }
+    if (!hierarchy) throw missing(write, host.unmounted(write.controller));
     const known = groups.get(hierarchy.mount);
     if (known) known[1].push(write);
     else groups.set(hierarchy.mount, [hierarchy, [write]]);
@@ -125,12 +118,23 @@ function byHierarchy(writes: readonly CgroupWrite[], host: CgroupHost): Map<Hier
   return new Map(groups.values());
 }
 
+function missing(write: CgroupWrite, unmounted: string | undefined): Failure {
+  const { controller, flag } = write;
+  // In a container of lxc, for example. Where it is mounted does not matter.
+  if (unmounted)
+    return new Failure(Status.isolate, flag, `no cgroups with the ${controller} controller are mounted here`, {
+      hint: `mkdir -p /run/cgroup && mount -t ${unmounted} cgroup /run/cgroup`,
+    });
+  const why = `this machine has no ${controller} controller in its cgroups`;
+  return new Failure(Status.isolate, flag, why, { hint: missingHint(write) });
+}
+
 function missingHint({ controller, flag }: CgroupWrite): string {
   // The topmost cgroup of all has no type: this is that of a container.
   if (existsSync('/sys/fs/cgroup/cgroup.type'))
     return `the container around this process has no such limit to pass on: start that one with ${flag} as well`;
   if (controller === 'memory') return 'boot with cgroup_enable=memory, or leave the flag out';
-  return 'mount cgroup2 on /sys/fs/cgroup, or leave the flag out';
+  return 'leave the flag out';
 }
 
 function makeCgroup(parent: string, hierarchy: Hierarchy, writes: readonly CgroupWrite[]): string {

@@ -13,6 +13,8 @@ export interface Hierarchy {
 export interface CgroupHost {
   /** The hierarchy of a controller (memory, cpu, pids, cpuset), or undefined when the machine has none. */
   find(controller: string): Hierarchy | undefined;
+  /** The type and options with which mount(8) would mount it; undefined where that is no reason that there is none. */
+  unmounted(controller: string): string | undefined;
 }
 
 /**
@@ -40,6 +42,11 @@ export function cgroupHost(
       if (v1) return hierarchy(v1, controller);
       const v2 = mounts.find(({ version, point }) => version === 2 && v2Controllers(point).includes(controller));
       return v2 && hierarchy(v2, undefined);
+    },
+    unmounted(controller) {
+      const v1 = own.find(({ controllers }) => controllers.includes(controller));
+      if (v1) return `cgroup -o ${v1.controllers.join(',')}`;
+      return mounts.some(({ version }) => version === 2) ? undefined : 'cgroup2';
     },
   };
 }
