@@ -13,7 +13,7 @@ import { Program } from '../sys/native-code/program.js';
 import { Block, compare, pointerArray, Result, returned, type Step, stepOf } from '../sys/native-code/step.js';
 import { Control, type ControlFds, controlPair } from '../sys/process/control.js';
 import { waitForEnd } from '../sys/process/wait.js';
-import { ownStatus, ownStrings, statusBits } from '../sys/procfs/status.js';
+import { firstStatus, ownStatus, ownStrings, statusBits } from '../sys/procfs/status.js';
 import { refusalHint } from '../sys/refusals/refusals.js';
 import {
   close,
@@ -44,6 +44,7 @@ const marker = 'MD_UNPACK_MAPPED_BY';
  */
 export async function runMapped(): Promise<number | undefined> {
   if (process.env[marker] === String(process.ppid)) return undefined;
+  firstStatus();
   const maps = rangeMaps({ uid: process.geteuid!(), gid: process.getegid!() }, '--map');
   const fds = controlPair();
   const program = new Program(stepsOf(fds));

@@ -476,7 +476,10 @@ test('where there is no /proc the error says so', { skip: needsRoot || needs('un
     if (isThere) mkdirSync(rootfs);
     const { status, stderr } = await shell(script, [rootfs], { stdin });
     assert.equal(status, 74);
-    assert.equal(stderr, 'md-unpack: /proc: it is not mounted, and nothing else tells where open files are\n');
+    assert.equal(
+      stderr,
+      'md-unpack: /proc: it is not mounted, and nothing else tells where open files are; mount -t proc proc /proc\n',
+    );
     assert.deepEqual(readdirSync(directory), isThere ? ['layers', 'rootfs'] : ['layers']);
   }
 });

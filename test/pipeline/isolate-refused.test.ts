@@ -162,12 +162,26 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp, se
     /\(EINVAL\); .*\/root\/tmp is mounted, and in a user namespace no overlay .*: umount that$/,
   ],
   [
+    'an empty /dev in a user namespace, where no device can be made',
+    `unshare -Urm sh -c 'mount -t tmpfs tmpfs /dev; exec "$@"' sh "$@"`,
+    [],
+    /^\/dev\/null: it is not the device 1:3 .*; no device can be made in a user namespace: .* \(bwrap: --dev \/dev\)$/,
+  ],
+  [
     'a file of the host at /dev/null, which a user namespace would get',
     `unshare -m sh -c 'mount -t tmpfs tmpfs /mnt; >/mnt/file; mount --bind /mnt/file /dev/null; exec "$@"' sh "$@"`,
     ['--userns', 'self'],
     /^\/dev\/null: it is not the device 1:3 on this host; .*mknod -m 666 \/dev\/null c 1 3$/,
   ],
 ];
+
+test('md-unpack --map without /proc says that it is not there', { skip }, async () => {
+  const { status, stderr } = await shell(
+    `unshare -m sh -c 'umount -l /proc; echo "{}" | md-unpack --map /nowhere/tree >/dev/null'`,
+  );
+  assert.match(stderr, /^md-unpack: \/proc\/self\/status: .*\(ENOENT\); .*: mount -t proc proc \/proc\n$/);
+  assert.equal(status, 74);
+});
 
 for (const [who, script, flags, named, setting] of refusals) {
   const lacking = setting && !existsSync(setting) && `the kernel has no ${setting}`;

@@ -6,6 +6,7 @@ import { deviceNumber } from '../../sys/files/device-number.js';
 import type { Result } from '../../sys/native-code/step.js';
 import { mkdirat, mknodat, symlinkat } from '../../sys/syscalls/calls.js';
 import { AT, capabilities, MOUNT_ATTR, S } from '../../sys/syscalls/constants.js';
+import { inUserNamespace } from '../../sys/user-namespace/id-map.js';
 import { type PlanStep, step } from '../child/step.js';
 import type { HostDevice } from '../settings/devices.js';
 import { usualDevices } from '../settings/usual-devices.js';
@@ -62,7 +63,9 @@ export function checkDevices(): void {
     const stats = statSync(`/dev/${name}`, { throwIfNoEntry: false });
     if (stats?.isCharacterDevice() && stats.rdev === deviceNumber(major, minor)) continue;
     throw new Failure(Status.isolate, `/dev/${name}`, `it is not the device ${major}:${minor} on this host`, {
-      hint: `sudo rm -f /dev/${name}; sudo mknod -m 666 /dev/${name} c ${major} ${minor}`,
+      hint: inUserNamespace()
+        ? `no device can be made in a user namespace: what made this one has to mount the host's (bwrap: --dev /dev)`
+        : `sudo rm -f /dev/${name}; sudo mknod -m 666 /dev/${name} c ${major} ${minor}`,
     });
   }
 }

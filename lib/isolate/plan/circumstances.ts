@@ -6,7 +6,7 @@ import { Status } from '../../base/status.js';
 import { tracing, warn } from '../../base/trace.js';
 import type { Stub, StubSteps } from '../../sys/native-code/stub.js';
 import type { ControlFds } from '../../sys/process/control.js';
-import { ownStatus, statusBits } from '../../sys/procfs/status.js';
+import { firstStatus, statusBits } from '../../sys/procfs/status.js';
 import { isAtLeast, kernelVersion } from '../../sys/syscalls/kernel-version.js';
 import { type IdMaps, inUserNamespace, isMapped, ownerInside, ownsNetwork } from '../../sys/user-namespace/id-map.js';
 import { bindsDevices, checkDevices } from '../filesystem/devices.js';
@@ -109,9 +109,7 @@ export async function findCircumstances(
   const stdio = statStdio();
   refuseDirectories(stdio);
   const view = layer?.view ?? { lower: settings.root };
-  const status = failingAs('/proc/self/status', ownStatus, {
-    hint: 'the kernel answers most questions there: mount -t proc proc /proc',
-  });
+  const status = firstStatus();
   const capabilities = statusBits(status, 'CapPrm');
   const caller = { uid: process.geteuid!(), gid: process.getegid!() };
   const needed = network === 'none' ? [...powers, ...networkPowers] : powers;

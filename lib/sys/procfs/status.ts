@@ -1,9 +1,16 @@
 /** What the kernel says of processes in /proc: proc_pid_status(5), proc_pid_stat(5), proc_pid_cmdline(5). */
 import { readFileSync } from 'node:fs';
-import { errnoName } from '../../base/failure.js';
+import { errnoName, failingAs } from '../../base/failure.js';
 
 export function ownStatus(): string {
   return readFileSync('/proc/self/status', 'latin1');
+}
+
+/** The same, as the first that is read there: throws `Failure` where no /proc is mounted. */
+export function firstStatus(): string {
+  return failingAs('/proc/self/status', ownStatus, {
+    hint: 'the kernel answers most questions there: mount -t proc proc /proc',
+  });
 }
 
 /** The numbers of the bits that are set in a field of the status, which is a hexadecimal mask. */

@@ -16,7 +16,7 @@ export function writeMaps(pid: number, { uid, gid, helped }: IdMaps, otherwise: 
   // Otherwise the files would be those of another process.
   if (readlinkSync('/proc/self') !== String(process.pid))
     throw new Failure(Status.notPermitted, '/proc', 'it shows another PID namespace than that of this process', {
-      hint: 'mount -t proc proc /proc, or unshare --mount-proc',
+      hint: 'mount -t proc proc /proc; unshare does that with --mount-proc, bwrap with --proc /proc',
     });
   if (helped) {
     runHelpers(pid, uid, gid, otherwise);

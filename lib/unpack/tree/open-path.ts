@@ -12,7 +12,9 @@ export function openPath(fd: number): ByteString {
   const path = `/proc/self/fd/${fd}`;
   const bytes = readlinkat.try(AT.FDCWD, path, buffer, buffer.length);
   if (bytes === -ENOENT)
-    throw new Failure(Status.io, '/proc', 'it is not mounted, and nothing else tells where open files are');
+    throw new Failure(Status.io, '/proc', 'it is not mounted, and nothing else tells where open files are', {
+      hint: 'mount -t proc proc /proc',
+    });
   if (bytes < 0) throw new SyscallError('readlinkat', -bytes, path);
   return fromBytes(buffer, 0, bytes);
 }
