@@ -1,15 +1,16 @@
 /** Under a seccomp filter as a unit of systemd has it, the error names the call, and the settings that have to go. */
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, renameSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { makeRoot, needsContainer } from '../support/rootfs.js';
-import { run } from '../support/run.js';
+import { run, scratch } from '../support/run.js';
 import { prepare, twoLayers } from '../support/unpacking.js';
 
 const [killing, missing, forbidden] = [0x80000000, 0x00050026, 0x00050001];
 const unit = { INVOCATION_ID: '1' };
-const numbers = { openat2: 437, sethostname: process.arch === 'arm64' ? 161 : 170 };
+const numbers = { openat2: 437, faccessat2: 439, sethostname: process.arch === 'arm64' ? 161 : 170 };
 
 /**
  * A command line under a filter that answers one call in its own way. A child has the filter of the thread that starts
@@ -61,6 +62,28 @@ test('a host name that nobody has chosen is no reason to have no container', { s
   const isolate = ['md-isolate', '--userns', 'self', makeRoot(t), 'hostname'];
   const { stdout, stderr } = await run(filtered('sethostname', forbidden, isolate));
   assert.deepEqual({ stdout, stderr }, { stdout: `${hostname()}\n`, stderr: '' });
+});
+
+test('md-run finds md-isolate where a filter refuses faccessat2, as old ones of docker do', {
+  skip: needsContainer,
+}, async (t) => {
+  const home = scratch(t);
+  const tree = join(home, 'rootfs/docker.io/library/a:latest');
+  mkdirSync(dirname(tree), { recursive: true });
+  renameSync(makeRoot(t), tree);
+  const command = filtered('faccessat2', forbidden, ['md-run', '--pull', 'never', 'a', 'echo', 'in']);
+  const { stdout, stderr } = await run(command, { env: { MD_HOME: home } });
+  assert.deepEqual({ stdout, stderr }, { stdout: 'in\n', stderr: '' });
+});
+
+test('openat2 that a filter answers with EPERM is blamed on the filter', async (t) => {
+  const { rootfs, stdin } = prepare(t, twoLayers);
+  const { status, stderr } = await run(filtered('openat2', forbidden, ['md-unpack', rootfs]), { stdin });
+  assert.match(
+    stderr,
+    /^md-unpack: \S+: .*\(EPERM\); this process is confined, .* --security-opt seccomp=unconfined\n$/,
+  );
+  assert.equal(status, 77);
 });
 
 test('openat2 that a filter refuses is not taken for that of an old kernel', { skip: needsContainer }, async (t) => {
