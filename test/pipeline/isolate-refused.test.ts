@@ -4,12 +4,13 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { makeRoot, needsContainer } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
 import { afterwards, needs, run, scratch, shell } from '../support/run.js';
+import { prepare, twoLayers } from '../support/unpacking.js';
 
 const skip = needsContainer || needs('unshare', 'setpriv', 'chroot');
 
@@ -174,6 +175,14 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp, se
     /^\/dev\/null: it is not the device 1:3 on this host; .*mknod -m 666 \/dev\/null c 1 3$/,
   ],
 ];
+
+test('md-unpack says that the user namespace around it has no id for the caller', { skip }, async (t) => {
+  const { rootfs, stdin } = prepare(t, twoLayers);
+  chmodSync(dirname(rootfs), 0o777);
+  const { status, stderr } = await run(['unshare', '-U', 'md-unpack', rootfs], { stdin });
+  assert.match(stderr, /^md-unpack: \S+: .*\(EINVAL\); the user namespace around this .*: unshare -r maps one\n$/);
+  assert.equal(status, 74);
+});
 
 test('md-unpack --map without /proc says that it is not there', { skip }, async () => {
   const { status, stderr } = await shell(

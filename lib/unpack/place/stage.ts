@@ -126,7 +126,7 @@ export class Stage {
       return new Stage(target, force);
     } catch (error) {
       close(target.parent);
-      throw isForeign(error) ? notOwned(dir, error) : failureOf(error, dir);
+      throw isForeign(error) ? notOwned(dir, error) : failureOf(error, dir, { hint: unmappedHint(error) });
     }
   }
 
@@ -242,6 +242,12 @@ export class Stage {
 /** Whether what this user has just made belongs to somebody else, who alone may give it away. */
 function isForeign(error: unknown): boolean {
   return error instanceof SyscallError && error.syscall === 'fchown' && error.code === 'EPERM';
+}
+
+/** An owner that has no id in the user namespace around this process: that of the caller. user_namespaces(7) */
+function unmappedHint(error: unknown): string | undefined {
+  if (!(error instanceof SyscallError) || error.syscall !== 'fchown' || error.code !== 'EINVAL') return undefined;
+  return 'the user namespace around this process has no id for this user: unshare -r maps one';
 }
 
 function notOwned(dir: string, cause: unknown): Failure {
