@@ -9,6 +9,7 @@ import type { ControlFds } from '../../sys/process/control.js';
 import { firstStatus, statusBits } from '../../sys/procfs/status.js';
 import { isAtLeast, kernelVersion } from '../../sys/syscalls/kernel-version.js';
 import { type IdMaps, inUserNamespace, isMapped, ownerInside, ownsNetwork } from '../../sys/user-namespace/id-map.js';
+import { networkPowers, powers } from '../child/powers.js';
 import { bindsDevices, checkDevices } from '../filesystem/devices.js';
 import { type EtcFiles, findEtcFiles } from '../filesystem/etc-files.js';
 import type { Layer } from '../filesystem/layer.js';
@@ -29,7 +30,7 @@ import { nullDevices, refuseDirectories, type StdioPipe, statStdio, stdioPipes }
 import { readAccountFiles } from '../user/accounts.js';
 import { chooseCapabilities, lastCapability, missingCapabilities } from '../user/capabilities.js';
 import { hasNames, type Identity, identify } from '../user/identity.js';
-import { chooseMaps, hasGroups, networkPowers, powers, ttyGroup } from '../user/userns.js';
+import { chooseMaps, hasGroups, ttyGroup } from '../user/userns.js';
 
 /** What has been found out, decided and opened for a container. */
 export interface Circumstances {

@@ -9,9 +9,9 @@ import { isChrooted, refusal, refusalHint, tooManyProcesses } from '../../sys/re
 import { type Capability, CLONE } from '../../sys/syscalls/constants.js';
 import { errnoNameOf, SyscallError } from '../../sys/syscalls/syscall.js';
 import { inUserNamespace } from '../../sys/user-namespace/id-map.js';
+import { networkPowers, powers } from '../child/powers.js';
 import type { Circumstances } from '../plan/circumstances.js';
 import type { Plan } from '../plan/plan.js';
-import { networkPowers, powers } from '../user/userns.js';
 
 /** Which user namespace the container is in. */
 type UserNamespaces = Pick<Circumstances, 'maps' | 'inUserns'>;

@@ -11,13 +11,8 @@ import {
   sameMaps,
 } from '../../sys/user-namespace/id-map.js';
 import { findRangeMaps, rangeMaps } from '../../sys/user-namespace/subordinate-ids.js';
+import { powers } from '../child/powers.js';
 import type { UserNamespace } from '../settings/settings.js';
-
-/** What a container of root takes: docker takes no more than SYS_ADMIN away, unless it is told to. */
-export const powers: readonly Capability[] = ['SYS_ADMIN', 'SETPCAP', 'SETGID', 'SETUID'];
-
-/** What it takes besides for a network of its own: lo has to be brought up. */
-export const networkPowers: readonly Capability[] = ['NET_ADMIN'];
 
 /**
  * The maps for a choice. By default root gets no namespace (undefined), or one with the same ids where it lacks some of
