@@ -15,7 +15,7 @@ import { chooseMaps, ttyGroup } from '../../lib/isolate/user/userns.js';
 import { policyHint } from '../../lib/sys/refusals/confinement.js';
 import { refusal } from '../../lib/sys/refusals/refusals.js';
 import { capabilities } from '../../lib/sys/syscalls/constants.js';
-import { type IdMaps, ownerInside, ownMap } from '../../lib/sys/user-namespace/id-map.js';
+import { type IdMap, type IdMaps, ownerInside, ownMap } from '../../lib/sys/user-namespace/id-map.js';
 import { failure } from '../support/failure.js';
 import { renameWithoutEnd } from '../support/renaming.js';
 import { needsRoot, run, scratch } from '../support/run.js';
@@ -138,14 +138,20 @@ test('root without CAP_SYS_ADMIN has a user namespace with all ids as they are, 
   const root = { uid: 0, gid: 0 };
   const without = (...names: string[]) => all.filter((number) => !names.includes(capabilities[number]!));
   const maps = chooseMaps(undefined, root, without('SYS_ADMIN'))!;
+  const ids = (map: IdMap) => map.reduce((sum, [, , count]) => sum + count, 0);
   for (const kind of ['uid', 'gid'] as const) {
-    assert.deepEqual(
-      maps[kind].map(([inside, outside, count]) => [inside - outside, count]),
-      ownMap(kind).map(([, , count]) => [0, count]),
-    );
+    assert.ok(maps[kind].every(([inside, outside]) => inside === outside));
+    assert.equal(ids(maps[kind]), ids(ownMap(kind)));
+    // By one such line programs know the initial user namespace.
+    assert.notEqual(maps[kind].join(), '0,0,4294967295');
   }
   assert.deepEqual(chooseMaps(undefined, root, without('SYS_ADMIN', 'SETUID'))?.uid, [[0, 0, 1]]);
   assert.equal(chooseMaps('host', root, []), undefined);
+});
+
+test('root without CAP_SETUID has no user namespace, in which it could not become another user either', () => {
+  const most = all.filter((number) => capabilities[number] !== 'SETUID');
+  assert.equal(chooseMaps(undefined, { uid: 0, gid: 0 }, most), undefined);
 });
 
 test('terminals are of group 5, unless the user namespace has fewer', () => {

@@ -9,7 +9,7 @@ import { isChrooted, refusal, refusalHint, tooManyProcesses } from '../../sys/re
 import { type Capability, CLONE } from '../../sys/syscalls/constants.js';
 import { errnoNameOf, SyscallError } from '../../sys/syscalls/syscall.js';
 import { inUserNamespace } from '../../sys/user-namespace/id-map.js';
-import { networkPowers, powers } from '../child/powers.js';
+import { networkPowers, powers, userPowers } from '../child/powers.js';
 import type { Circumstances } from '../plan/circumstances.js';
 import type { Plan } from '../plan/plan.js';
 
@@ -59,7 +59,7 @@ const furtherPowers: Record<string, readonly Capability[]> = {
 
 /** The hint when the kernel refuses a call to root. */
 function powerlessHint(syscall: string): string {
-  const needed = [...powers, ...(furtherPowers[syscall] ?? [])];
+  const needed = [...powers, ...userPowers, ...(furtherPowers[syscall] ?? [])];
   const hint = refusedHint(needed);
   if (hint) return hint;
   if (inUserNamespace()) return 'root here is only root of a user namespace: --userns self can work with that';

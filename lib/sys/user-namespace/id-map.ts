@@ -36,9 +36,17 @@ export function ownMap(kind: IdKind): IdMap {
   });
 }
 
-/** Every id that there is here, as it is. */
+/**
+ * Every id that there is here, as it is. Not in one line, since programs, and this one, take that for the initial user
+ * namespace and expect the power of that.
+ */
 export function sameMaps(): IdMaps {
-  const same = (kind: IdKind) => ownMap(kind).map(([first, , count]): IdMap[number] => [first, first, count]);
+  const same = (kind: IdKind) => {
+    const [[first, , count] = [0, 0, 0], ...rest] = ownMap(kind);
+    const lines: IdMap = [[first, first, 1], ...rest.map(([start, , more]): IdMap[number] => [start, start, more])];
+    if (count > 1) lines.splice(1, 0, [first + 1, first + 1, count - 1]);
+    return lines;
+  };
   return { uid: same('uid'), gid: same('gid'), helped: false };
 }
 
