@@ -74,7 +74,7 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp, se
     'root without the powers to map ids',
     'setpriv --bounding-set=-all,+sys_chroot "$@"',
     [],
-    /\(EPERM\); root is without CAP_SETUID, CAP_SETGID, CAP_SETFCAP here: --cap-add SETUID --cap-add SETGID --cap-add SETFCAP gives/,
+    /\(EPERM\); root is without CAP_SETUID, CAP_SETGID, CAP_SETFCAP here: --cap-add SETUID --cap-add SETGID --cap-add SETFCAP give them to/,
   ],
   [
     'root without the power to drop capabilities and to change ids',

@@ -24,7 +24,8 @@ export function lackingHint(needed: readonly Capability[]): string | undefined {
   const names = lacking.map((name) => `CAP_${name}`).join(', ');
   // docker takes one at a time.
   const flags = lacking.map((name) => `--cap-add ${name}`).join(' ');
-  return `root is without ${names} here: ${isUnit() ? unitHint : `${flags} gives it to a container of docker or podman`}`;
+  const give = lacking.length === 1 ? 'gives it' : 'give them';
+  return `root is without ${names} here: ${isUnit() ? unitHint : `${flags} ${give} to a container of docker or podman`}`;
 }
 
 /**
