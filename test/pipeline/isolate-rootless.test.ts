@@ -77,6 +77,15 @@ test('behind sudo -u, where the pipes are of another user, /dev/stdout and /dev/
   assert.equal((await shell('"$@" | head -n 1', command(root, 'yes'))).stdout, 'y\n');
 });
 
+test('behind sudo, root of a user namespace opens the pipes of the one who called', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const script = 'echo 1 >/dev/stdout; echo 2 >/dev/stderr';
+  const calling = (...words: string[]) =>
+    shell('(chown 61234 /proc/self/fd/1 && exec "$@") 2>&1 | cat', [...words, root, 'sh', '-c', script]);
+  assert.equal((await calling('md-isolate', '--userns', 'self')).stdout, '1\n2\n');
+  assert.equal((await calling('unshare', '-Ur', 'md-isolate')).stdout, '1\n2\n');
+});
+
 test('an ordinary user gets a throwaway overlay as well', { skip }, async (t) => {
   const { root, isolate } = await prepare(t);
   const before = describeTree(root);

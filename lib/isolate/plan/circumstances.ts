@@ -161,7 +161,7 @@ export async function findCircumstances(
     windowSize: terminal ? (await import('../stdio/outer.js')).windowSize() : undefined,
     detachKeys: await detachKeysOf(settings),
     stdio: identity.uid === 0 || terminal ? [] : stdioPipes(stdio),
-    outputs: terminal ? [] : outputPipes(stdio),
+    outputs: terminal ? [] : outputPipes(stdio, maps),
     nulls: nullDevices(stdio),
   };
 }

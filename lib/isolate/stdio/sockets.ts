@@ -3,8 +3,8 @@
  * /dev/stdout leads to /proc/self/fd/1, where open(2) fails with ENXIO, and images whose log file is a link to it would
  * not start. So the command gets a pipe, as from docker, and the supervisor copies from there to the socket (output.ts).
  *
- * It does the same for a pipe that another user has made, as in `sudo -u me md-isolate ... | cat`: only its owner can
- * open that, or let others do so.
+ * It does the same for a pipe that another user has made, as in `sudo -u me md-isolate ... | cat`, and in `sudo md-isolate
+ * --userns range ... | cat`: only its owner can open that, or let others do so.
  *
  * A socket on stdin stays what it is: whoever copies has to read ahead, and what the command does not read belongs to
  * the caller. So does one that is on stdin and an output: it is a connection, as from inetd, and the command may treat
@@ -14,6 +14,7 @@ import type { Stats } from 'node:fs';
 import { trace } from '../../base/trace.js';
 import { dup3, fchown, fcntl, getsockopt, pipe2 } from '../../sys/syscalls/calls.js';
 import { F, O, SO_TYPE, SOCK, SOL_SOCKET } from '../../sys/syscalls/constants.js';
+import { type IdMaps, idInside, sameMaps } from '../../sys/user-namespace/id-map.js';
 import { type PlanStep, step } from '../child/step.js';
 import { isPipe, nameOf, type Stdio } from './stdio.js';
 
@@ -27,10 +28,10 @@ export interface OutputPipe {
 }
 
 /** Makes the pipes that are needed. Usually that is none. */
-export function outputPipes(stdio: Stdio): OutputPipe[] {
+export function outputPipes(stdio: Stdio, maps: IdMaps | undefined): OutputPipe[] {
   const [stdin, stdout, stderr] = stdio;
   const found = [1, 2].flatMap((fd) => {
-    const what = isSame(stdio[fd]!, stdin) ? undefined : obstacle(fd, stdio[fd]!);
+    const what = isSame(stdio[fd]!, stdin) ? undefined : obstacle(fd, stdio[fd]!, maps);
     return what === undefined ? [] : [{ fds: [fd], what }];
   });
   const [first, second] = found;
@@ -39,10 +40,11 @@ export function outputPipes(stdio: Stdio): OutputPipe[] {
 }
 
 /** Why a descriptor cannot be opened by name, if it can be replaced. */
-function obstacle(fd: number, stats: Stats): string | undefined {
+function obstacle(fd: number, stats: Stats, maps: IdMaps | undefined): string | undefined {
   if (stats.isSocket()) return isStream(fd) ? 'a socket, which nobody can open by name (ENXIO)' : undefined;
-  const [user, others] = [process.geteuid!(), stats.mode & 0o002];
-  if (!stats.isFIFO() || others !== 0 || user === 0 || user === stats.uid || !isPipe(fd)) return undefined;
+  if (!stats.isFIFO() || (stats.mode & 0o002) !== 0 || !isPipe(fd)) return undefined;
+  // The root of a user namespace may open what belongs to an id that this has.
+  if (idInside((maps ?? sameMaps()).uid, stats.uid) !== undefined) return undefined;
   return 'a pipe of another user, which no one else can open by name (EACCES)';
 }
 

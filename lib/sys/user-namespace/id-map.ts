@@ -75,17 +75,19 @@ export function isMapped(map: IdMap, id: number): boolean {
   return map.some(([inside, , count]) => id >= inside && id < inside + count);
 }
 
+/** The id that somebody outside has in a user namespace with this map; undefined for none. */
+export function idInside(map: IdMap, id: number): number | undefined {
+  const line = map.find(([, outside, count]) => id >= outside && id < outside + count);
+  return line && id - line[1] + line[0];
+}
+
 /** A directory with its owner as seen inside. An owner that is not mapped has no id there, and is replaced by root. */
 export function ownerInside<Directory extends { uid: number; gid: number }>(
   directory: Directory,
   maps: IdMaps | undefined,
 ): Directory {
-  const here = maps ?? sameMaps();
-  const map = (id: number, lines: IdMaps['uid']) => {
-    const line = lines.find(([, outside, count]) => id >= outside && id < outside + count);
-    return line ? id - line[1] + line[0] : 0;
-  };
-  return { ...directory, uid: map(directory.uid, here.uid), gid: map(directory.gid, here.gid) };
+  const { uid, gid } = maps ?? sameMaps();
+  return { ...directory, uid: idInside(uid, directory.uid) ?? 0, gid: idInside(gid, directory.gid) ?? 0 };
 }
 
 /** The lines as uid_map and gid_map take them. */
