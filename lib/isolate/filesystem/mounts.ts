@@ -100,18 +100,25 @@ export function setAttributes(mount: Result, set: number, why: string, deep = 0)
   return step(mount_setattr, [mount, '', AT.EMPTY_PATH | deep, mountAttr(set), 32], why);
 }
 
-/** A copy of the mount at a path, with the attributes `set` added. `recursive` includes what is mounted below it. */
+export interface CopyOptions {
+  /** With what is mounted below it. */
+  recursive?: boolean;
+  name?: string;
+  hint?: Hint;
+}
+
+/** A copy of the mount at a path, with the attributes `set` added. */
 export function copyOfTree(
   from: { fd: number | Result; path: Path },
   set: number,
   why: string,
-  { recursive = false, name = 'tree' }: { recursive?: boolean; name?: string } = {},
+  { recursive = false, name = 'tree', hint }: CopyOptions = {},
 ): Tree {
   const fd = new Result(name);
   const deep = recursive ? AT.RECURSIVE : 0;
   const empty = from.path === '' ? AT.EMPTY_PATH : 0;
   const steps = [
-    step(open_tree, [from.fd, from.path, OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | deep | empty], why, { saves: fd }),
+    step(open_tree, [from.fd, from.path, OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | deep | empty], why, { saves: fd, hint }),
   ];
   const only = 'Attributes are of the mount, not of the file system: only this copy gets them.';
   if (set !== 0) steps.push(setAttributes(fd, set, only, deep));

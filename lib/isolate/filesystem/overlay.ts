@@ -36,9 +36,7 @@ export function overlaySteps(directory: string, workshop: Result, options: Overl
 function lowerSteps(directory: string, workshop: Result, hint: Hint): PlanStep[] {
   const why =
     'The lower layer: fsconfig(2) takes up to 255 bytes of a path, and follows links in it; /proc/mounts shows the container what it was told.';
-  const { fd, steps } = treeAt(directory, 0, why, { name: 'lower' });
-  const [found, ...copy] = steps;
-  return mountOnOwn(workshop, 'lower', { fd, steps: [found!, ...copy.map((it) => ({ ...it, hint }))] }, 'the tree');
+  return mountOnOwn(workshop, 'lower', treeAt(directory, 0, why, { name: 'lower', hint }), 'the tree');
 }
 
 /** An overlay like that, with two of its parts in the directory of a layer. */

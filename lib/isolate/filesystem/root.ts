@@ -4,7 +4,16 @@ import { Block, compare, Result } from '../../sys/native-code/step.js';
 import { fchdir, getcwd, mount, openat2, openHow, pivot_root, umount2 } from '../../sys/syscalls/calls.js';
 import { AT, MNT, MOUNT_ATTR, MS, O, RESOLVE } from '../../sys/syscalls/constants.js';
 import { type PlanStep, step } from '../child/step.js';
-import { attach, copyOfTree, newFileSystem, plainAttributes, setAttributes, type Tree, target } from './mounts.js';
+import {
+  attach,
+  type CopyOptions,
+  copyOfTree,
+  newFileSystem,
+  plainAttributes,
+  setAttributes,
+  type Tree,
+  target,
+} from './mounts.js';
 
 export function privateStep(): PlanStep {
   return step(
@@ -34,12 +43,7 @@ export function rootSteps(directory: string, nodev: boolean): Root {
  * A copy of the directory as a mount. Its path has no link in it, or had none when it was looked up at the start: who
  * may rename something on the way could make it a link to the host's root since.
  */
-export function treeAt(
-  directory: string,
-  set: number,
-  why: string,
-  options: { recursive?: boolean; name?: string },
-): Tree {
+export function treeAt(directory: string, set: number, why: string, options: CopyOptions): Tree {
   const place = new Result('directory');
   const lookup = openHow(O.PATH | O.CLOEXEC | O.DIRECTORY, RESOLVE.NO_SYMLINKS);
   const found = step(openat2, [AT.FDCWD, directory, lookup, 24], 'The tree, where no link leads elsewhere by now.', {

@@ -1,6 +1,7 @@
 /**
  * What a container writes, on its way to a descriptor of the caller's: from its terminal, or from a pipe in the place
- * of a socket or of another user's pipe. Nothing here makes the whole process wait, since signals have to be passed on meanwhile.
+ * of a socket or of another user's pipe. Nothing here makes the whole process wait, since signals have to be passed on
+ * meanwhile.
  */
 import { closeSync, fstatSync, readSync, write } from 'node:fs';
 import type { Readable } from 'node:stream';

@@ -15,9 +15,9 @@ import { powers } from '../child/powers.js';
 import type { UserNamespace } from '../settings/settings.js';
 
 /**
- * The maps for a choice. By default root gets no namespace (undefined), or one with the same ids where it lacks some of
- * the powers that are `needed`, as in a container of docker; other users get `range` if the system grants it, else
- * `self`. `has` are the numbers of the caller's capabilities.
+ * The maps for a choice. By default root gets no namespace (undefined), or one where it lacks some of the powers that
+ * are `needed`, as in a container of docker; other users get `range` if the system grants it, else `self`. `has` are
+ * the numbers of the caller's capabilities.
  */
 export function chooseMaps(
   choice: UserNamespace | undefined,
@@ -25,20 +25,34 @@ export function chooseMaps(
   has: readonly number[],
   needed = powers,
 ): IdMaps | undefined {
-  const isRoot = caller.uid === 0;
-  const may = (name: Capability) => has.includes(capabilities.indexOf(name));
-  const isPowerful = isRoot && needed.every(may);
-  if (isRoot && choice === undefined && !isPowerful && may('SETUID') && may('SETGID')) return sameMaps();
-  if (choice === 'host' || (choice === undefined && isPowerful)) {
-    if (isRoot) return undefined;
-    throw new Failure(Status.isolate, '--userns host', 'only root can do without a user namespace', {
-      hint: 'sudo, or leave the flag out',
-    });
+  switch (choice) {
+    case 'self':
+      return ownId(caller);
+    case 'range':
+      return rangeMaps(caller, '--userns range');
+    case 'host':
+      if (caller.uid === 0) return undefined;
+      throw new Failure(Status.isolate, '--userns host', 'only root can do without a user namespace', {
+        hint: 'sudo, or leave the flag out',
+      });
+    case undefined:
+      return caller.uid === 0 ? mapsOfRoot(caller, has, needed) : mapsOfUser(caller);
   }
-  if (choice === 'range') return rangeMaps(caller, '--userns range');
-  const found = choice === undefined && !isRoot ? findRangeMaps(caller) : undefined;
-  if (found && 'uid' in found) return found;
-  return { uid: [[0, caller.uid, 1]], gid: [[0, caller.gid, 1]], helped: false };
+}
+
+function mapsOfRoot(caller: CallerIds, has: readonly number[], needed: readonly Capability[]): IdMaps | undefined {
+  const may = (name: Capability) => has.includes(capabilities.indexOf(name));
+  if (needed.every(may)) return undefined;
+  return may('SETUID') && may('SETGID') ? sameMaps() : ownId(caller);
+}
+
+function mapsOfUser(caller: CallerIds): IdMaps {
+  const found = findRangeMaps(caller);
+  return 'uid' in found ? found : ownId(caller);
+}
+
+function ownId({ uid, gid }: CallerIds): IdMaps {
+  return { uid: [[0, uid, 1]], gid: [[0, gid, 1]], helped: false };
 }
 
 /** Whether groups can be set: an ordinary user who maps a single id has to forbid setgroups(2) first. */
