@@ -86,6 +86,19 @@ test('behind sudo, root of a user namespace opens the pipes of the one who calle
   assert.equal((await calling('unshare', '-Ur', 'md-isolate')).stdout, '1\n2\n');
 });
 
+test('root of a user namespace with many ids opens pipes of users outside of it', {
+  skip: skip || needs('unshare', 'nsenter'),
+}, async (t) => {
+  const { root, home } = await rootless(t);
+  await run(['chown', '-R', '100000:100000', root]);
+  const script = `unshare -U sleep 60 & pid=$!
+    while [ /proc/$pid/ns/user -ef /proc/self/ns/user ]; do :; done
+    for map in uid_map gid_map; do echo 0 100000 65536 >/proc/$pid/$map; done
+    { nsenter -U -t $pid -- "$@"; kill $pid; } 2>&1 | cat`;
+  const words = [process.execPath, join(home, 'bundle/md-isolate.cjs'), root, 'sh', '-c', 'echo 1 >/dev/stdout'];
+  assert.equal((await shell(script, words)).stdout, '1\n');
+});
+
 test('an ordinary user gets a throwaway overlay as well', { skip }, async (t) => {
   const { root, isolate } = await prepare(t);
   const before = describeTree(root);

@@ -10,11 +10,12 @@
  * the caller. So does one that is on stdin and an output: it is a connection, as from inetd, and the command may treat
  * it as one. So does one that is not a stream: each write to it is a message, and a pipe would not keep them apart.
  */
-import type { Stats } from 'node:fs';
+import { accessSync, constants, type Stats } from 'node:fs';
+import { hasErrno } from '../../base/failure.js';
 import { trace } from '../../base/trace.js';
 import { dup3, fchown, fcntl, getsockopt, pipe2 } from '../../sys/syscalls/calls.js';
 import { F, O, SO_TYPE, SOCK, SOL_SOCKET } from '../../sys/syscalls/constants.js';
-import { type IdMaps, idInside, sameMaps } from '../../sys/user-namespace/id-map.js';
+import { type IdMaps, idInside } from '../../sys/user-namespace/id-map.js';
 import { type PlanStep, step } from '../child/step.js';
 import { isPipe, nameOf, type Stdio } from './stdio.js';
 
@@ -44,8 +45,20 @@ function obstacle(fd: number, stats: Stats, maps: IdMaps | undefined): string | 
   if (stats.isSocket()) return isStream(fd) ? 'a socket, which nobody can open by name (ENXIO)' : undefined;
   if (!stats.isFIFO() || (stats.mode & 0o002) !== 0 || !isPipe(fd)) return undefined;
   // The root of a user namespace may open what belongs to an id that this has.
-  if (idInside((maps ?? sameMaps()).uid, stats.uid) !== undefined) return undefined;
+  const hasOwner = maps === undefined || idInside(maps.uid, stats.uid) !== undefined;
+  if (hasOwner && mayWrite(`/proc/self/fd/${fd}`)) return undefined;
   return 'a pipe of another user, which no one else can open by name (EACCES)';
+}
+
+/** In a user namespace around this process an owner outside of it cannot be told from user 65534: the kernel can. */
+function mayWrite(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK);
+    return true;
+  } catch (error) {
+    if (hasErrno(error, 'EACCES')) return false;
+    throw error;
+  }
 }
 
 function isSame(a: Stdio[number], b: Stdio[number]): boolean {
