@@ -248,6 +248,12 @@ test('a host where nobody may trace is named, since what was refused cannot be r
   assert.equal(status, 125);
 });
 
+test('an overlay of an ordinary user over the whole machine is refused for what is mounted', { skip }, async () => {
+  const { status, stderr } = await run(['md-isolate', '--userns', 'self', '--overlay', '/', 'true']);
+  assert.match(stderr, /\(EINVAL\); \/\S+ is mounted, and in a user namespace no overlay can .*\n$/);
+  assert.equal(status, 125);
+});
+
 test('too little memory for a user namespace is not blamed on a policy', {
   skip: skip || needs('strace'),
 }, async (t) => {

@@ -2,6 +2,7 @@
 
 import { Block, compare, Result } from '../../sys/native-code/step.js';
 import { mountPaths } from '../../sys/procfs/mountinfo.js';
+import { orAsRoot } from '../../sys/refusals/confinement.js';
 import { fchdir, fchmodat, fchownat, mkdirat, statx } from '../../sys/syscalls/calls.js';
 import { AT, MOUNT_ATTR, STATX, structStatx } from '../../sys/syscalls/constants.js';
 import { EBUSY } from '../../sys/syscalls/errno.js';
@@ -141,12 +142,13 @@ function overlayIn(
 }
 
 /** In a user namespace an overlay would uncover what is below a mount of the host: kernel, clone_private_mount(). */
-function mountedHint(code: string, tree: string, { user }: OverlayOptions): string | undefined {
+function mountedHint(code: string, directory: string, { user }: OverlayOptions): string | undefined {
   if (code !== 'EINVAL' || !user) return undefined;
-  const mounted = mountPaths().find((path) => path.startsWith(`${Buffer.from(tree).toString('latin1')}/`));
+  const tree = Buffer.from(directory).toString('latin1').replace(/\/$/, '');
+  const mounted = mountPaths().find((path) => path.length > 1 && path.startsWith(`${tree}/`));
   return (
     mounted &&
-    `${mounted} is mounted, and in a user namespace no overlay can lie over a tree with a mount in it: umount that`
+    `${mounted} is mounted, and in a user namespace no overlay can lie over a tree with a mount in it: umount that${orAsRoot()}`
   );
 }
 
