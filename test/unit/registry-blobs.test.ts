@@ -52,8 +52,33 @@ test('HTTP 400 to a request for the whole is final', async (t) => {
   registry.faults.add({ on: /blobs/, status: 400 });
   await refused(clientFor(t, registry).blob(blob, new Sink()), 76, /HTTP 400/);
   assert.equal(registry.requests.length, 1);
-  await refused(clientFor(t, registry).blob(blob, new Sink(bytes.subarray(0, 1000))), 76, /HTTP 400/);
+  const begun = new Sink(bytes.subarray(0, 1000));
+  await refused(clientFor(t, registry).blob(blob, begun), 76, /HTTP 400/);
   assert.equal(registry.requests.length, 3);
+  assert.equal(begun.offset, 1000, 'a later pull goes on from there');
+});
+
+test('a range that comes compressed is not taken for the rest of the blob', async (t) => {
+  const registry = await serve(t);
+  // A proxy that compresses does not know the length when it begins.
+  const headers = { 'content-encoding': 'gzip', 'content-length': undefined };
+  registry.faults.add({ on: /blobs/, times: 1, headers });
+  const sink = new Sink(bytes.subarray(0, 1000));
+  await clientFor(t, registry).blob(blob, sink);
+  assert.ok(sink.isVerified());
+  assert.deepEqual(
+    blobRequests(registry).map(({ headers }) => headers.range),
+    ['bytes=1000-299999', undefined],
+  );
+});
+
+test('a range is the rest of the blob where only its storage calls it gzip', async (t) => {
+  const registry = await serve(t);
+  registry.faults.add({ on: /blobs/, headers: { 'content-encoding': 'gzip' } });
+  const sink = new Sink(bytes.subarray(0, 1000));
+  await clientFor(t, registry).blob(blob, sink);
+  assert.ok(sink.isVerified());
+  assert.equal(registry.requests.length, 1);
 });
 
 test('the unit of a range is one in capitals as well', async (t) => {

@@ -58,7 +58,7 @@ export class Download {
   /** Downloads the rest. Throws `RegistryFailure` when it breaks off; then it can be called again. */
   async attempt(): Promise<void> {
     const { sink, size } = this.request;
-    if (sink.offset > size || (!this.useRanges && sink.offset > 0)) sink.restart();
+    if (sink.offset > size) sink.restart();
     try {
       while (sink.offset < size) await this.goOn();
     } finally {
@@ -70,9 +70,11 @@ export class Download {
   private async goOn(): Promise<void> {
     const { sink, size, get, what, pieces } = this.request;
     const from = sink.offset;
-    const response = await (from > 0 ? this.getRest(from) : get({}));
-    if (this.isCompressed(response) && isGzip(response) && size <= documentLimit) return this.decompress(response);
-    await this.accept(response, from);
+    const asksForRest = from > 0 && this.useRanges;
+    const response = await (asksForRest ? this.getRest(from) : get({}));
+    const isCompressed = response.status === 200 && this.compressed(response, size) !== undefined;
+    if (isCompressed && isGzip(response) && size <= documentLimit) return this.decompress(response);
+    await this.accept(response, from, asksForRest);
     this.isLong = size - sink.offset > pieces.size;
     if (this.isLong) this.look();
     const enough = new RegistryFailure(Status.unavailable, what, 'the rest comes in ranges over several connections');
@@ -91,7 +93,7 @@ export class Download {
 
   /**
    * Some storage behind a registry answers 400 to a request for a range, and gives the whole: the next attempt asks for
-   * that.
+   * that. What is there already stays until the whole comes.
    */
   private async getRest(from: number): Promise<Incoming> {
     const { get, size } = this.request;
@@ -100,21 +102,19 @@ export class Download {
       if (response.status !== 400) return response;
       throw await responseFailure(response);
     } catch (error) {
-      const isRefused = error instanceof RegistryFailure && error.status === Status.protocol;
-      if (!isRefused || !this.useRanges) throw error;
+      if (!(error instanceof RegistryFailure) || error.status !== Status.protocol) throw error;
       this.useRanges = false;
       throw error.again();
     }
   }
 
   /**
-   * Whether the blob was compressed for the transfer. Object stores may claim that of a file that is gzip itself: when
-   * the length is right, it comes unchanged.
+   * The failure for a body that was compressed for the transfer, undefined for any other. Object stores may claim that of
+   * a file that is gzip itself: when the length is right, it comes unchanged.
    */
-  private isCompressed(response: Incoming): boolean {
-    const length = response.header('content-length');
-    const isUnchanged = length !== undefined && Number(length) === this.request.size;
-    return response.status === 200 && !isUnchanged && codingFailure(response) !== undefined;
+  private compressed(response: Incoming, length: number): RegistryFailure | undefined {
+    const header = response.header('content-length');
+    return header !== undefined && Number(header) === length ? undefined : codingFailure(response);
   }
 
   /** A config, or a layer as small as one: proxies compress JSON, and leave alone what they do not know. */
@@ -126,11 +126,11 @@ export class Download {
     await this.write(bytes);
   }
 
-  private async accept(response: Incoming, from: number): Promise<void> {
+  private async accept(response: Incoming, from: number, askedForRest: boolean): Promise<void> {
     const { what, size, sink, connections } = this.request;
     if (response.status === 200) {
       const length = Number(response.header('content-length') ?? size);
-      const compressed = this.isCompressed(response) ? codingFailure(response) : undefined;
+      const compressed = this.compressed(response, size);
       if (compressed || length !== size) {
         await response.drop();
         throw compressed ?? this.otherSize(length);
@@ -140,13 +140,14 @@ export class Download {
       sink.restart();
       return;
     }
-    if (response.status === 206 && from > 0 && isRange(response.header('content-range'), from, size)) return;
+    const isRest = askedForRest && isRange(response.header('content-range'), from, size);
+    if (response.status === 206 && isRest && !this.compressed(response, size - from)) return;
     if (response.status !== 206 && response.status !== 416) throw await responseFailure(response);
     // The server gets ranges wrong. The next attempt asks for the whole blob.
     await response.drop();
     const again = this.useRanges;
     this.useRanges = false;
-    const asked = from > 0 ? 'a request for a range' : 'a request for all';
+    const asked = askedForRest ? 'a request for a range' : 'a request for all';
     const why = `the registry answers ${asked} with HTTP ${response.status} and the wrong range`;
     throw new RegistryFailure(Status.protocol, what, why, { retryable: again });
   }

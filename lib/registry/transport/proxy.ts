@@ -25,10 +25,9 @@ interface Limits {
 }
 
 /**
- * A dispatcher that uses the proxy at `uri`. https goes through a tunnel
- * (CONNECT), plain http as a request for the whole URL, as with curl. `requestTls` is for the registry. The proxy has
- * options of its own, so that a certificate for the registry is not shown to it, and its own is checked even with
- * --insecure.
+ * A dispatcher that uses the proxy at `uri`. https goes through a tunnel (CONNECT), plain http as a request for the
+ * whole URL, as with curl. `requestTls` is for the registry. The proxy has options of its own, so that a certificate for
+ * the registry is not shown to it, and its own is checked even with --insecure.
  */
 export function proxyAgent(uri: string, requestTls: Tls, proxyTls: Tls, limits: Limits): Dispatcher {
   const { timeout, maxHeaderSize } = limits;
