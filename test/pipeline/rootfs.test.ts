@@ -93,6 +93,24 @@ test('without the manifest in the store a tree has no place there, since nobody 
   assert.equal(existsSync(tree), false);
 });
 
+test('what stands in the place of a manifest in the store is neither waited for nor read whole', async (t) => {
+  const { home, name, tree, pull } = await site(t);
+  const { digest } = jsonLines(succeeded(await pull()).stdout)[0] as { digest: string };
+  const blob = join(home, 'oci/blobs', digest.replace(':', '/'));
+  const lines =
+    'cat >"$MD_HOME/lines" && rm -rf "$2" "$2.json" "$3" && $4 "$3" && timeout -s KILL 9 md-unpack <"$MD_HOME/lines"';
+  for (const [make, why] of [
+    ['mkfifo', /: it is not a regular file/],
+    ['truncate -s 65M', /: it has 68157440 bytes, more than /],
+  ] as const) {
+    const script = `md-fetch-layer "$1" | { ${lines}; }`;
+    const { status, stderr } = await shell(script, [name, tree, blob, make], { env: { MD_HOME: home } });
+    assert.equal(status, 65, stderr);
+    assert.match(stderr, why);
+    rmSync(blob);
+  }
+});
+
 test('--path writes the path and nothing else', async (t) => {
   const { tree, pull } = await site(t);
   assert.equal(succeeded(await pull('--path')).stdout, `${tree}\n`);

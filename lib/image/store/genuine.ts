@@ -3,12 +3,12 @@
  * the tree is then what they want. In the store it would be taken for the image from then on, also by whoever pins the
  * digest.
  */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { algorithmOf, digestOf } from '../../base/digest.js';
 import { errnoName, Failure, failureOf } from '../../base/failure.js';
 import { asImageConfig, asManifest, type ImageConfig, type Manifest } from '../../base/oci.js';
+import { readRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
 import { parseJson } from '../manifest/verified.js';
 import { storeHome } from './home.js';
@@ -45,7 +45,8 @@ function read(home: string, digest: string): Buffer {
   const path = join(home, 'oci/blobs', digest.replace(':', '/'));
   let bytes: Buffer;
   try {
-    bytes = readFileSync(path);
+    // The digest may be any, also that of a layer of many gigabytes.
+    bytes = readRegular(path);
   } catch (error) {
     if (errnoName(error) !== 'ENOENT') throw failureOf(error, path);
     throw new Failure(Status.data, path, 'without it nobody can tell what belongs to the image', { hint });
