@@ -180,8 +180,9 @@ async function unpack(
 
 /** At the end md-fetch-layer has put into the store what this needs. */
 async function* checkedAfter(layers: AsyncGenerator<Layer>, document: ManifestDocument): AsyncGenerator<Layer> {
-  yield* layers;
-  checkGenuine(document);
+  let last: Layer | undefined;
+  for await (last of layers) yield last;
+  checkGenuine(document, last?.path);
 }
 
 /**

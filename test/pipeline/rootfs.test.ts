@@ -81,6 +81,13 @@ test('a document that was changed on its way has no place in the store, where it
   assert.equal(existsSync(tree), true);
 });
 
+test("layers of another user's store become a tree in one's own, as with sudo md-unpack", async (t) => {
+  const { home, name, built } = await site(t);
+  const script = 'MD_HOME=$1/theirs md-fetch-layer "$2" | MD_HOME=$1/own md-unpack --path';
+  const { stdout } = succeeded(await shell(script, [home, name], {}));
+  assert.equal(stdout, `${join(home, 'own/rootfs', built.descriptor.digest.replace(':', '-'))}\n`);
+});
+
 test('without the manifest in the store a tree has no place there, since nobody can tell whose it is', async (t) => {
   const { home, name, tree, pull } = await site(t);
   const { digest } = jsonLines(succeeded(await pull()).stdout)[0] as { digest: string };

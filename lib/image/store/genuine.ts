@@ -3,7 +3,7 @@
  * the tree is then what they want. In the store it would be taken for the image from then on, also by whoever pins the
  * digest.
  */
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { algorithmOf, digestOf } from '../../base/digest.js';
 import { errnoName, Failure, failureOf } from '../../base/failure.js';
@@ -22,13 +22,15 @@ interface Document {
 const hint = 'name DIR to unpack it elsewhere than in the store';
 
 /**
- * Compares with the manifest and the config as they are in the store, where md-fetch-layer has put them by its end:
- * which layers there are, and what is run. Throws `Failure` 65.
+ * Compares with the manifest and the config as md-fetch-layer has put them into the store by its end: which layers
+ * there are, and what is run. `beside` is the path of a layer: with `sudo md-unpack` the store of md-fetch-layer is
+ * another user's, and they are there. Throws `Failure` 65.
  */
-export function checkGenuine({ digest, manifest, config }: Document, home: string = storeHome()): void {
-  const real = asManifest(parseJson(read(home, digest), digest), digest);
+export function checkGenuine({ digest, manifest, config }: Document, beside: string | undefined): void {
+  const places = [join(storeHome(), 'oci/blobs'), ...(beside === undefined ? [] : [dirname(dirname(beside))])];
+  const real = asManifest(parseJson(read(places, digest), digest), digest);
   const realDigest = real.config.digest;
-  const realConfig = asImageConfig(parseJson(read(home, realDigest), realDigest), realDigest);
+  const realConfig = asImageConfig(parseJson(read(places, realDigest), realDigest), realDigest);
   if (isDeepStrictEqual(essence(manifest, config), essence(real, realConfig))) return;
   throw new Failure(Status.data, `image ${digest}`, 'the document on stdin has other layers or another config', {
     hint,
@@ -41,14 +43,16 @@ function essence(manifest: Manifest, { rootfs, config }: ImageConfig): unknown {
   return JSON.parse(JSON.stringify({ digest: manifest.config.digest, layers, diffIDs: rootfs.diff_ids, config }));
 }
 
-function read(home: string, digest: string): Buffer {
-  const path = join(home, 'oci/blobs', digest.replace(':', '/'));
+/** A blob from the first of the directories that has it. */
+function read([blobs = '', ...others]: string[], digest: string): Buffer {
+  const path = join(blobs, digest.replace(':', '/'));
   let bytes: Buffer;
   try {
     // The digest may be any, also that of a layer of many gigabytes.
     bytes = readRegular(path);
   } catch (error) {
     if (errnoName(error) !== 'ENOENT') throw failureOf(error, path);
+    if (others.length > 0) return read(others, digest);
     throw new Failure(Status.data, path, 'without it nobody can tell what belongs to the image', { hint });
   }
   if (digestOf(bytes, algorithmOf(digest)) === digest) return bytes;
