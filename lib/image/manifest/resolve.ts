@@ -167,7 +167,7 @@ class Resolver {
 
   /** What is plainly an image comes before artifacts, and before images that need what this machine may not have. */
   private choose(manifests: IndexEntry[], wanted: Platform): IndexEntry | undefined {
-    const images = manifests.filter((entry) => isManifestType(entry.mediaType) && !isAttestation(entry));
+    const images = manifests.filter(isImage);
     for (const entry of images) if (entry.platform) this.offered.add(entry);
     const plain = images.filter((entry) => namesImage(entry) && !needsFeatures(entry));
     return bestOf(plain, wanted) ?? bestOf(images, wanted);
@@ -178,7 +178,7 @@ class Resolver {
    * containerd too, if its config is for the platform.
    */
   private async chooseUnnamed(manifests: IndexEntry[], wanted: Platform): Promise<IndexEntry | undefined> {
-    const images = manifests.filter((it) => isManifestType(it.mediaType) && namesImage(it) && !isAttestation(it));
+    const images = manifests.filter((entry) => isImage(entry) && namesImage(entry));
     const unnamed = await this.present(images.filter(({ platform }) => !platform));
     const told: IndexEntry[] = [];
     for (const entry of unnamed) {
@@ -279,6 +279,10 @@ function needsFeatures({ platform }: IndexEntry): boolean {
 }
 
 /** buildkit puts provenance and SBOMs into the index as images for a platform that does not exist. */
+function isImage(entry: IndexEntry): boolean {
+  return isManifestType(entry.mediaType) && !isAttestation(entry);
+}
+
 function isAttestation({ platform, annotations }: IndexEntry): boolean {
   return (
     (platform?.os === 'unknown' && platform.architecture === 'unknown') ||

@@ -4,8 +4,7 @@ import { join } from 'node:path';
 import { errnoName, errnoText, Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { trace } from '../../base/trace.js';
-import { ownStatus, statusBits } from '../../sys/procfs/status.js';
-import { capabilities } from '../../sys/syscalls/constants.js';
+import { isWithout } from '../../sys/refusals/confinement.js';
 import { inUserNamespace } from '../../sys/user-namespace/id-map.js';
 import type { CgroupWrite } from './writes.js';
 
@@ -70,9 +69,9 @@ function hintFor(name: string, { flag }: CgroupWrite, mount: string | undefined)
 
 /** Without CAP_SYS_ADMIN nothing can be mounted. */
 function remountHint(mount = '/sys/fs/cgroup'): string {
-  return statusBits(ownStatus(), 'CapPrm').includes(capabilities.indexOf('SYS_ADMIN'))
-    ? `mount -o remount,bind,rw ${mount}`
-    : 'start that one with -v /sys/fs/cgroup:/sys/fs/cgroup:rw';
+  return isWithout('SYS_ADMIN')
+    ? 'start that one with -v /sys/fs/cgroup:/sys/fs/cgroup:rw'
+    : `mount -o remount,bind,rw ${mount}`;
 }
 
 function ownerHint(): string {

@@ -8,7 +8,14 @@ import type { Stub, StubSteps } from '../../sys/native-code/stub.js';
 import type { ControlFds } from '../../sys/process/control.js';
 import { firstStatus, statusBits } from '../../sys/procfs/status.js';
 import { isAtLeast, kernelVersion } from '../../sys/syscalls/kernel-version.js';
-import { type IdMaps, inUserNamespace, isMapped, ownerInside, ownsNetwork } from '../../sys/user-namespace/id-map.js';
+import {
+  type IdMaps,
+  inUserNamespace,
+  isMapped,
+  ownerInside,
+  ownsNetwork,
+  sameMaps,
+} from '../../sys/user-namespace/id-map.js';
 import { networkPowers, powers } from '../child/powers.js';
 import { bindsDevices, checkDevices } from '../filesystem/devices.js';
 import { type EtcFiles, findEtcFiles } from '../filesystem/etc-files.js';
@@ -115,8 +122,10 @@ export async function findCircumstances(
   const caller = { uid: process.geteuid!(), gid: process.getegid!() };
   const needed = network === 'none' ? [...powers, ...networkPowers] : powers;
   const maps = chooseMaps(settings.userns, caller, capabilities, needed);
-  const inUserns = maps !== undefined || inUserNamespace();
-  const rootDirectory = ownerInside(directoryAt(view.lower), maps);
+  // Of the user namespace that the container is in, be it the one around this process.
+  const ids = maps ?? (inUserNamespace() ? sameMaps() : undefined);
+  const inUserns = ids !== undefined;
+  const rootDirectory = ownerInside(directoryAt(view.lower), ids);
   const last = lastCapability();
   const etcFiles = findEtcFiles(view);
   const bindDevices = bindsDevices(inUserns, capabilities);
@@ -148,7 +157,7 @@ export async function findCircumstances(
     layer,
     rootDirectory,
     etcFiles,
-    volumes: placed(view, settings.volumes, maps),
+    volumes: placed(view, settings.volumes, ids),
     directories: missing(view, settings.directories),
     bindSys,
     hierarchies: cgroupHierarchies(),

@@ -67,6 +67,11 @@ function liftingFlags(needed: readonly Capability[]): string[] {
   return flags;
 }
 
+/** Whether this process is without a capability; with `CapBnd`, whether it and all that it starts are. capabilities(7) */
+export function isWithout(name: Capability, set: 'CapPrm' | 'CapBnd' = 'CapPrm'): boolean {
+  return !statusBits(ownStatus(), set).includes(capabilities.indexOf(name));
+}
+
 function lackingOf(needed: readonly Capability[], status: string): Capability[] {
   const has = statusBits(status, 'CapPrm');
   return needed.filter((name) => !has.includes(capabilities.indexOf(name)));

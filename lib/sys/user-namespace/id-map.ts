@@ -86,7 +86,8 @@ export function ownerInside<Directory extends { uid: number; gid: number }>(
   directory: Directory,
   maps: IdMaps | undefined,
 ): Directory {
-  const { uid, gid } = maps ?? sameMaps();
+  if (!maps) return directory;
+  const { uid, gid } = maps;
   return { ...directory, uid: idInside(uid, directory.uid) ?? 0, gid: idInside(gid, directory.gid) ?? 0 };
 }
 

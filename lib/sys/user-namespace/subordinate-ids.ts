@@ -6,8 +6,9 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { ownStatus, statusBits } from '../procfs/status.js';
-import { capabilities, S } from '../syscalls/constants.js';
+import { ownStatus } from '../procfs/status.js';
+import { isWithout } from '../refusals/confinement.js';
+import { S } from '../syscalls/constants.js';
 import { type CallerIds, type IdKind, type IdMap, type IdMaps, idKinds, mapText, ownMap } from './id-map.js';
 
 /**
@@ -119,7 +120,7 @@ function missingHelper(): Missing | undefined {
  */
 function isPowerless(path: string): boolean {
   if ((statSync(path).mode & S.ISUID) === 0) return false;
-  return !statusBits(ownStatus(), 'CapBnd').includes(capabilities.indexOf('SYS_ADMIN'));
+  return isWithout('SYS_ADMIN', 'CapBnd');
 }
 
 function missingGrant(name: string, lacking: IdKind[]): Missing {

@@ -2,10 +2,8 @@
 import { readlinkSync, statSync, writeFileSync } from 'node:fs';
 import { errnoName, errnoText, Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { ownStatus, statusBits } from '../procfs/status.js';
-import { lackingHint, missingCallHint, policyHint } from '../refusals/confinement.js';
+import { isWithout, lackingHint, missingCallHint, policyHint } from '../refusals/confinement.js';
 import { refusal, tooManyProcesses } from '../refusals/refusals.js';
-import { capabilities } from '../syscalls/constants.js';
 import { type IdMap, type IdMaps, mapText } from './id-map.js';
 
 /**
@@ -23,8 +21,7 @@ export function writeMaps(pid: number, { uid, gid, helped }: IdMaps, otherwise: 
     return;
   }
   // Without this the kernel does not let an ordinary user write gid_map: user_namespaces(7), "setgroups".
-  if (!statusBits(ownStatus(), 'CapPrm').includes(capabilities.indexOf('SETGID')))
-    write(`/proc/${pid}/setgroups`, 'deny');
+  if (isWithout('SETGID')) write(`/proc/${pid}/setgroups`, 'deny');
   write(`/proc/${pid}/uid_map`, mapText(uid));
   write(`/proc/${pid}/gid_map`, mapText(gid));
 }
