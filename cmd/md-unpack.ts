@@ -19,7 +19,7 @@ import { announcedLayers, byHand, isByHand, type LayerFile, layersOf } from '../
 import { listLayers } from '../lib/unpack/list.js';
 import { defaultLimits } from '../lib/unpack/tree/limits.js';
 import { type UnpackOptions, unpackFiles, unpackImage, verifyTree } from '../lib/unpack/unpack.js';
-import { unpackOnce } from '../lib/unpack/unpack-once.js';
+import { type OnceOptions, unpackOnce } from '../lib/unpack/unpack-once.js';
 
 main(
   {
@@ -137,7 +137,8 @@ main(
       const lines = stdin.rest();
       // A file that somebody has named by hand is never removed, even if its digest is wrong.
       const onBadLayer = isByHand(first) ? {} : { onBadLayer: discardFromStore };
-      const options = { force: flags.force, limits, progress, warn, only: flags.only, decompressor, ...onBadLayer };
+      const { force, map, only } = flags;
+      const options = { force, map, only, limits, progress, warn, decompressor, ...onBadLayer };
       if (flags.list) await listLayers(announcedLayers(first, lines), options, writeDocument);
       else if (flags.verify) return await verify(first, lines, dir, options);
       else tell(await unpack(first, lines, dir, options), flags.path);
@@ -149,7 +150,7 @@ main(
   },
 );
 
-type Options = UnpackOptions<LayerFile>;
+type Options = UnpackOptions<LayerFile> & Pick<OnceOptions, 'map'>;
 
 /** A DIR may be taken for what is listed, as with tar or ls. */
 function checkList(verify: boolean, dir: string | undefined): void {

@@ -416,6 +416,20 @@ test('where user namespaces are forbidden --map says what forbids them', {
   );
 });
 
+test('a tree of the store that was unpacked without --map is said to lack owners, until --force', {
+  skip,
+}, async (t) => {
+  const { home, command, stdin, keepIn } = mapped(t, image);
+  const env = { MD_HOME: join(home, 'store') };
+  keepIn(env.MD_HOME, user);
+  const unpack = (...args: string[]) => run(command('md-unpack', ['--path', ...args]), { stdin, env });
+  const tree = (await unpack()).stdout.trim();
+  const said = `${tree} was there already, without the owners that ${tree}.unset.jsonl lists; --map --force sets them`;
+  assert.equal((await unpack('--map')).stderr, `md-unpack: ${said}\n`);
+  assert.equal((await unpack('--map', '--force')).stderr, '');
+  assert.equal((await unpack('--map')).stderr, '');
+});
+
 test('without HOME the store is in the home directory of the caller, and not of root', { skip }, async (t) => {
   const { home, stdin, command, keepIn } = mapped(t, image);
   keepIn(join(home, '.local/share/md'), user);

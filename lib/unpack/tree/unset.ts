@@ -5,6 +5,9 @@
  * root.
  */
 
+import { asJson, asObject } from '../../base/check.js';
+import { readRegular } from '../../base/regular-file.js';
+import { isMapped, ownMap } from '../../sys/user-namespace/id-map.js';
 import { missingForRange } from '../../sys/user-namespace/subordinate-ids.js';
 import { type ByteString, namedPath } from '../../tar/bytes.js';
 import { costOf } from './limits.js';
@@ -30,6 +33,17 @@ export function unsetLines(unset: Map<ByteString, Unset>): string[] {
   return [...unset]
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([path, what]) => JSON.stringify({ ...namedPath(path || '.'), ...what }));
+}
+
+/** Whether a record lists owners that this process could have set, as one with --map. */
+export function lacksOwners(record: string): boolean {
+  const [uids, gids] = [ownMap('uid'), ownMap('gid')];
+  const lines = readRegular(record).toString().split('\n');
+  return lines.some((line) => {
+    const { uid, gid, device } = line === '' ? {} : asObject(asJson(line, record), record);
+    const isOwner = typeof uid === 'number' && typeof gid === 'number' && device === undefined;
+    return isOwner && isMapped(uids, uid) && isMapped(gids, gid);
+  });
 }
 
 /**
