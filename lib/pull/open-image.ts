@@ -135,12 +135,16 @@ async function layoutImage(text: string): Promise<TokenDocument> {
 }
 
 async function storedImage(text: string): Promise<TokenDocument> {
-  const [{ Store }, { Offline }] = await Promise.all([
+  const [{ Store }, { notStored, Offline }, { isThere, storeHome }] = await Promise.all([
     import('../image/store/store.js'),
     import('../image/store/offline.js'),
+    import('../image/store/home.js'),
   ]);
   const named = nameFields(parseReference(text));
-  new Offline(new Store(), named.image, choosePlatform(undefined)).check(named.reference);
+  const home = storeHome();
+  // Looking for an image must not create a store.
+  if (!isThere(home)) throw notStored(named.image);
+  new Offline(new Store(home), named.image, choosePlatform(undefined)).check(named.reference);
   return { ...named, source: 'store', authorization: null };
 }
 

@@ -34,6 +34,7 @@ import { registryFor } from '../support/registry.js';
 import {
   binDir,
   jsonLines,
+  md,
   needs,
   needsRoot,
   pidNamespace,
@@ -121,12 +122,14 @@ test('--offline finds an image by the digest of the index that it was pulled by'
 });
 
 test('--offline says of an image that was never pulled that it is not in the store', async (t) => {
-  const result = await pull(join(scratch(t), 'home'), ['--offline', 'alpine']);
+  const home = join(scratch(t), 'home');
+  const result = await md('md-token', ['--offline', 'alpine'], { env: { MD_HOME: home } });
   expectFailure(
     result,
     66,
     /^md-token: docker.io\/library\/alpine:latest: it is not in the store; pull it without --offl/,
   );
+  assert.ok(!existsSync(home), 'and makes no store');
 });
 
 test('--offline says which platforms the store has when it is another one', async (t) => {
@@ -174,11 +177,12 @@ test('--offline needs nothing but to read the store', async (t) => {
 });
 
 test('a store that cannot be made is told with the reason', { skip: needsRoot || needs('unshare') }, async (t) => {
-  const script = 'mount -t tmpfs -o ro none "$1" && MD_HOME="$1/not/there" md-token --offline a/b';
-  const result = await run(['unshare', '--mount', 'sh', '-c', script, 'sh', scratch(t)]);
+  const script = 'mount -t tmpfs -o ro none "$1" && MD_HOME="$1/not/there" md-manifest "oci:$2"';
+  const source = layout(join(scratch(t), 'layout'), [demo()]);
+  const result = await run(['unshare', '--mount', 'sh', '-c', script, 'sh', scratch(t), source]);
   assert.match(
     result.stderr,
-    /^md-token: .*\/not\/there\/partial: read-only file system \(EROFS\); MD_HOME names another place for the store$/m,
+    /^md-manifest: .*\/not\/there\/partial: read-only file system \(EROFS\); MD_HOME names another place for the store$/m,
   );
   assert.equal(result.status, 74);
 });

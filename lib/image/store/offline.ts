@@ -17,18 +17,18 @@ export class Offline implements Source {
   /** Throws `Failure` 66 when the store has nothing of that name or digest. */
   check(reference: string): void {
     const isThere = isDigest(reference) ? this.store.read(reference) : this.store.images(this.image).length > 0;
-    if (!isThere) throw this.missing(this.image);
+    if (!isThere) throw notStored(this.image);
   }
 
   /** By digest this always fails: callers have looked in the store before they ask. */
   async manifest(reference: string): Promise<RawManifest> {
-    if (isDigest(reference)) throw this.missing(`manifest ${reference} of ${this.image}`);
+    if (isDigest(reference)) throw notStored(`manifest ${reference} of ${this.image}`);
     const entries = this.store.images(this.image);
-    if (entries.length === 0) throw this.missing(this.image);
+    if (entries.length === 0) throw notStored(this.image);
     const chosen = this.choose(entries);
     if (!chosen) throw this.otherPlatform(entries);
     const bytes = this.store.read(chosen.digest);
-    if (!bytes) throw this.missing(`manifest ${chosen.digest} of ${this.image}`);
+    if (!bytes) throw notStored(`manifest ${chosen.digest} of ${this.image}`);
     return { bytes, contentType: chosen.mediaType };
   }
 
@@ -48,7 +48,7 @@ export class Offline implements Source {
   }
 
   async blob({ digest }: { digest: string }): Promise<void> {
-    throw this.missing(`blob ${digest} of ${this.image}`);
+    throw notStored(`blob ${digest} of ${this.image}`);
   }
 
   private otherPlatform(entries: IndexEntry[]): Failure {
@@ -56,8 +56,9 @@ export class Offline implements Source {
     const why = `it is not in the store for ${platformName(this.choice.wanted)}`;
     return new Failure(Status.missing, this.image, why, { hint: `it is there for ${has.join(', ')}` });
   }
+}
 
-  private missing(what: string): Failure {
-    return new Failure(Status.missing, what, 'it is not in the store', { hint: 'pull it without --offline' });
-  }
+/** The failure when the store has no such thing, or when there is no store. */
+export function notStored(what: string): Failure {
+  return new Failure(Status.missing, what, 'it is not in the store', { hint: 'pull it without --offline' });
 }
