@@ -221,6 +221,24 @@ test('each URL of a foreign layer is tried in turn, and the failure names them a
   assert.equal(asked.length, 16, 'as many as honest layers never have');
 });
 
+test('of a foreign layer that one place may give later it is said to try again later, wherever that place stands', async (t) => {
+  const elsewhere = createServer((req, res) => {
+    if (req.url === '/busy') res.writeHead(429, { 'retry-after': '7' }).end();
+    else res.writeHead(req.url === '/down' ? 500 : 404).end();
+  }).listen(0, '127.0.0.1');
+  await new Promise((listening) => elsewhere.once('listening', listening));
+  afterwards(t, () => elsewhere.close());
+  const registry = await serve(t);
+  registry.faults.add({ on: /blobs/, status: 404 });
+  const origin = `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}`;
+  const client = clientFor(t, registry, { retry: { retries: 0 } });
+  const from = (...names: string[]) =>
+    client.blob({ ...blob, urls: names.map((name) => `${origin}/${name}`) }, new Sink());
+  await refused(from('down', 'missing'), 69, /HTTP 500; .*missing: not found/);
+  const { details } = await refused(from('down', 'busy', 'missing'), 75, /too many requests/);
+  assert.equal(details?.retryAfter, 7);
+});
+
 test('of a foreign layer that broke off the beginning is kept, and a wrong beginning is not', async (t) => {
   let asked = 0;
   const elsewhere = createServer((req, res) => {

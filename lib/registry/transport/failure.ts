@@ -1,5 +1,6 @@
 /** What goes wrong with a registry: a failure that knows whether trying again may help, or asking elsewhere. */
 import { Failure, type FailureOptions } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 
 export interface RegistryFailureOptions extends FailureOptions {
   /** Whether the same request may succeed when sent again. */
@@ -55,11 +56,14 @@ export class RegistryFailure extends Failure {
   }
 
   /**
-   * One failure for several places where the same was looked for. It names all of them; the last one gives the status.
+   * One failure for several places where the same was looked for. It names all of them. The status is that of one which
+   * may do better later, if there is such a place, and otherwise that of the last.
    */
   among(failures: RegistryFailure[]): RegistryFailure {
     const others = failures.filter((it) => it !== this).map(({ what, why }) => `${what}: ${why}`);
-    const status = failures.at(-1)?.status ?? this.status;
-    return new RegistryFailure(status, this.what, [this.why, ...others].join('; '), { cause: this });
+    const of = (wanted: number) => failures.find(({ status }) => status === wanted);
+    const telling = of(Status.tryLater) ?? of(Status.unavailable) ?? failures.at(-1) ?? this;
+    const { status, details } = telling;
+    return new RegistryFailure(status, this.what, [this.why, ...others].join('; '), { details, cause: telling });
   }
 }
