@@ -83,6 +83,8 @@ test('md-pull says of a flag that it does not know what was probably meant, or d
     [['--tls-verify=false'], /^md-pull: --tls-verify: unknown flag; --plain-http .*\n$/],
     [['--froce'], /^md-pull: --froce: unknown flag; did you mean --force\?\n$/],
     [['--mpa'], /^md-pull: --mpa: unknown flag; did you mean --map\?\n$/],
+    [['--trace=tomorrow'], /^md-pull: --trace: it takes no value except true or false; see --help\n$/],
+    [['--force=true --map'], /^md-pull: --force: it takes no value except true or false; see --help\n$/],
     [['--force=yes'], /^md-pull: --force: it takes no value except true or false; see --help\n$/],
     ...['-x=true', '-q=1', '-f=false', '-h='].map(
       (word) => [[word], new RegExp(`^md-pull: ${word.slice(0, 2)}: it takes no value; see --help\\n$`)] as const,

@@ -33,7 +33,7 @@ test('md-run knows every flag of md-isolate, and which of them have a value', as
   for (const name of names(false)) {
     assert.match(script, new RegExp(`--${name}[ )]`), `--${name}`);
     if (['help', 'version'].includes(name!)) continue;
-    assert.ok(script.includes(`--${name}=*`) || script.includes(`--${name}=[tT1]*`), `--${name}=true`);
+    assert.ok(script.includes(`--${name}=*`) || script.includes(`--${name}=[tT]rue`), `--${name}=true`);
   }
 });
 
@@ -165,6 +165,7 @@ test('of what is about pulling, md-run says where it belongs', () => {
 test('md-run takes no value of an unknown flag for IMAGE, and says what to do in its place', async () => {
   for (const [words, message] of [
     [['-p', '80:80'], /^md-run: -p: unknown flag; leave it out: .*network/],
+    [['--trace=tomorrow'], /^md-run: --trace: it takes no value except true or false/],
     [['-itd'], /^md-run: -d: unknown flag; .*foreground/],
     [['--name', 'box'], /^md-run: --name: unknown flag; leave it out: a container has no name/],
     [['--no-healthcheck'], /^md-run: --no-healthcheck: unknown flag; leave it out: /],
