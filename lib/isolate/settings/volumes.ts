@@ -38,6 +38,10 @@ export interface TmpfsVolume extends Place {
 
 export type Volume = BindVolume | DeviceVolume | TmpfsVolume;
 
+/** That a mount of this one is nodev is what keeps devices closed (devices.ts). One that came later would not be. */
+const alwaysPrivate =
+  'mounts are always rprivate: device nodes would open in what the host mounts there later; mount it before the start';
+
 /** `-v SOURCE:TARGET[:ro|rw]`. Source: docker's `--volume`, without named volumes, which need a daemon's store. */
 export function volumeOf(text: string): BindVolume | DeviceVolume {
   const flag = `--volume ${text}`;
@@ -55,15 +59,13 @@ export function volumeOf(text: string): BindVolume | DeviceVolume {
   // The last three are for docker's desktop on a Mac, and have no meaning elsewhere.
   const known = ['ro', 'rw', 'z', 'Z', 'rprivate', 'private', 'cached', 'delegated', 'consistent'];
   const unknown = options.split(',').find((option) => !known.includes(option));
-  if (unknown !== undefined)
-    throw usage(
-      flag,
-      `unknown option ${JSON.stringify(unknown)}`,
-      unknown.startsWith('/')
-        ? '--mount type=bind,source=...,target=... takes paths with a colon'
-        : 'ro, rw, z and Z are known; mounts are always rprivate',
-    );
+  if (unknown !== undefined) throw usage(flag, `unknown option ${JSON.stringify(unknown)}`, optionHint(unknown));
   return bind(source, target, options.split(',').includes('ro'), flag);
+}
+
+function optionHint(option: string): string {
+  if (option.startsWith('/')) return '--mount type=bind,source=...,target=... takes paths with a colon';
+  return /^r?(slave|shared)$/.test(option) ? alwaysPrivate : 'ro, rw, z and Z are known';
 }
 
 /** `--mount type=bind|tmpfs,source=...,target=...[,readonly]`. Source: docker's `--mount`. */
@@ -98,7 +100,7 @@ export function mountOf(text: string): Volume {
   if (type !== 'bind') throw usage(flag, `type=${type} is not offered`, 'bind and tmpfs are');
   if (source === undefined) throw usage(flag, 'source= is missing');
   if (!['private', 'rprivate', undefined].includes(propagation))
-    throw usage(flag, `bind-propagation=${propagation} is not offered`, 'mounts are always rprivate');
+    throw usage(flag, `bind-propagation=${propagation} is not offered`, alwaysPrivate);
   return bind(source, target, readOnly, flag);
 }
 
