@@ -1,6 +1,16 @@
 /** What a container looks like from inside, what flags change in it, and why one cannot be made. As root. */
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync, mkdirSync, readFileSync, readlinkSync, renameSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
@@ -295,6 +305,25 @@ test('--volume shows a directory or a file of the host, and :ro only to read', {
   assert.equal(stdout, 'content\ncontent\n');
   assert.match(stderr, /Read-only file system/);
   assert.equal(readFileSync(join(shared, 'new'), 'utf8'), 'new\n');
+});
+
+test('in a --tmpfs over where their links lead, hosts and resolv.conf are there', { skip }, async (t) => {
+  const root = makeRoot(t);
+  symlinkSync('../run/resolve/resolv.conf', join(root, 'etc/resolv.conf'));
+  for (const target of ['/run', '/etc']) {
+    const seen = await output(root, 'cat /etc/resolv.conf; grep -c "box$" /etc/hosts', [
+      '-h',
+      'box',
+      '--tmpfs',
+      target,
+    ]);
+    assert.equal(seen, `${readFileSync('/etc/resolv.conf', 'utf8')}1`, target);
+  }
+  const volume = join(root, '../volume');
+  mkdirSync(volume);
+  const flags = ['--tmpfs', '/run', '-v', `${volume}:/run/resolve`];
+  assert.equal(await output(root, 'cat /etc/resolv.conf || :', flags), '');
+  assert.deepEqual(readdirSync(volume), [], 'nothing is left in a directory of the host');
 });
 
 test('a volume below another one is seen, in whatever order they are given', { skip }, async (t) => {

@@ -7,16 +7,20 @@ import { type PlanStep, step } from '../child/step.js';
 import { hostText } from '../settings/files.js';
 import type { Names } from '../settings/names.js';
 import type { Settings } from '../settings/settings.js';
+import type { Volume } from '../settings/volumes.js';
 import { copyOfTree, mountAt } from './mounts.js';
 import { placeOfFile } from './places.js';
 import type { View } from './view.js';
+
+const fileNames = ['hostname', 'hosts', 'resolv.conf'] as const;
+type FileName = (typeof fileNames)[number];
 
 export interface EtcFiles {
   /** Text of the host's /etc/hosts and /etc/resolv.conf; empty when there is none. */
   hosts: string;
   resolvConf: string;
   /** Where the files of the image really are, or would be, with its links resolved. */
-  places: { hostname: string; hosts: string; 'resolv.conf': string };
+  places: Record<FileName, string>;
 }
 
 export function findEtcFiles(view: View): EtcFiles {
@@ -28,18 +32,25 @@ export function findEtcFiles(view: View): EtcFiles {
   };
 }
 
+/**
+ * The steps for the three files: `before` the volumes, or `after` them in a `--tmpfs`, as docker does. That is empty: in
+ * one over /run nothing would be where the /etc/resolv.conf of many images leads.
+ */
 export function fileSteps(
   workshop: Result,
   root: Result,
   { hostname, readOnly, names }: Settings,
   { hosts, resolvConf, places }: EtcFiles,
-): PlanStep[] {
+  volumes: readonly Volume[],
+): { before: PlanStep[]; after: PlanStep[] } {
   const contents = {
     hostname: `${hostname}\n`,
     hosts: hostsFile(hosts, hostname, names.hosts),
     'resolv.conf': resolverFile(resolvConf, names),
   };
-  return (['hostname', 'hosts', 'resolv.conf'] as const).flatMap((name) => {
+  // A link of the image is covered as well.
+  const placeOf = (name: FileName) => (isInTmpfs(volumes, `etc/${name}`) ? `etc/${name}` : places[name]);
+  const stepsOf = (name: FileName) => {
     const tree = copyOfTree(
       { fd: workshop, path: name },
       readOnly ? MOUNT_ATTR.RDONLY : 0,
@@ -47,9 +58,24 @@ export function fileSteps(
     );
     return [
       ...fileStepsOf(workshop, name, contents[name]),
-      ...mountAt(root, places[name], 'file', tree, { links: 'none', why: `Where the command will find /etc/${name}.` }),
+      ...mountAt(root, placeOf(name), 'file', tree, {
+        links: 'none',
+        why: `Where the command will find /etc/${name}.`,
+      }),
     ];
-  });
+  };
+  const isLate = (name: FileName) => isInTmpfs(volumes, placeOf(name));
+  return {
+    before: fileNames.filter((name) => !isLate(name)).flatMap(stepsOf),
+    after: fileNames.filter(isLate).flatMap(stepsOf),
+  };
+}
+
+/** Whether a file would be covered by a tmpfs in which there is room for it. */
+function isInTmpfs(volumes: readonly Volume[], path: string): boolean {
+  const above = volumes.filter(({ target }) => `${path}/`.startsWith(`${target}/`));
+  const [innermost] = above.sort((a, b) => b.target.length - a.target.length);
+  return innermost?.type === 'tmpfs' && innermost.target !== path && (innermost.attributes & MOUNT_ATTR.RDONLY) === 0;
 }
 
 function fileStepsOf(workshop: Result, name: string, content: string): PlanStep[] {

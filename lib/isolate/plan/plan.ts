@@ -156,6 +156,7 @@ function treeSteps(settings: Settings, circumstances: Circumstances): PlanStep[]
     ? overlaid(settings.root, workshop.fd, circumstances, nodev)
     : rootSteps(settings.root, nodev);
   const kernel = kernelSteps(root.fd, settings, circumstances);
+  const files = fileSteps(workshop.fd, root.fd, settings, circumstances.etcFiles, circumstances.volumes);
   const pivot = [...(settings.readOnly ? [readOnlyStep(root.fd)] : []), ...pivotSteps(root.fd)];
   const directory = workingDirectory(root.fd, settings.workingDirectory, pivot[0]!);
   return [
@@ -164,9 +165,10 @@ function treeSteps(settings: Settings, circumstances: Circumstances): PlanStep[]
     ...workshop.steps,
     ...root.steps,
     ...kernel.steps,
-    ...fileSteps(workshop.fd, root.fd, settings, circumstances.etcFiles),
+    ...files.before,
     ...directorySteps(root.fd, circumstances.directories),
     ...volumeSteps(root.fd, volumes, kernel.dev),
+    ...files.after,
     ...directory.steps,
     ...pivot,
     ...enterSteps(directory.fd),
