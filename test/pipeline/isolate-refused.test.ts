@@ -105,7 +105,12 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp, se
   ],
   [
     'a proc that is partly covered',
-    `unshare -m sh -c 'mount --bind /dev/null /proc/version; exec "$@"' sh "$@"`,
+    // Another one that somebody has mounted, for a chroot for example, would do.
+    `unshare -m sh -c '
+      for proc in $(sed -n "s/^[^ ]* \\([^ ]*\\) proc .*/\\1/p" /proc/mounts); do
+        mount --bind /dev/null "$proc/version" || exit
+      done
+      exec "$@"' sh "$@"`,
     ['--userns', 'self'],
     /^fsmount.*\(EPERM\); the kernel refuses a new proc or sysfs where the one outside is partly covered/,
   ],
