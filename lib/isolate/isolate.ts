@@ -15,9 +15,10 @@ import { refusedCall } from '../sys/refusals/refusals.js';
 import { openat } from '../sys/syscalls/calls.js';
 import { AT, O } from '../sys/syscalls/constants.js';
 import type { Cgroup } from './cgroup/cgroup.js';
+import { cloneReason } from './child/namespaces.js';
 import type { Layer } from './filesystem/layer.js';
 import { type Circumstances, findCircumstances } from './plan/circumstances.js';
-import { cloneReason, makePlan, type Plan } from './plan/plan.js';
+import { makePlan, type Plan } from './plan/plan.js';
 import type { Settings } from './settings/settings.js';
 import { attend } from './supervisor/attend.js';
 import { cloneFailure } from './supervisor/explain.js';
@@ -96,9 +97,11 @@ function hold(root: string): void {
 }
 
 function start(program: Program, plan: Plan): number {
-  trace(`# ${cloneReason}`);
+  trace(
+    '# Of a process with threads, as Node is, a copy can safely make system calls only: some machine code makes them.',
+  );
   try {
-    return program.start(plan.cloneFlags);
+    return program.start(plan.cloneFlags, cloneReason(plan.cloneFlags));
   } catch (error) {
     throw cloneFailure(error, plan.cloneFlags);
   }

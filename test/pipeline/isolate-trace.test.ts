@@ -1,6 +1,7 @@
 /** What --dry-run and -x tell of a container. */
 import assert from 'node:assert/strict';
 import { realpathSync, symlinkSync } from 'node:fs';
+import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { needsControllers } from '../support/controllers.js';
@@ -85,8 +86,10 @@ test('-x gives the reason of each call above it, and no reason twice', { skip: n
   const above = (call: string) => lines[lines.findIndex((line) => line.startsWith(call)) - 1] ?? '';
   assert.match(above('[child] pivot_root('), /^\[child\] # The new root takes the place of the old one/);
   assert.match(above('[child] execve('), /^\[child\] # The command takes over this process/);
-  const at = (start: string) => lines.findIndex((line) => line.startsWith(start));
-  assert.ok(at('# The first process of the container') < at('clone('));
+  assert.match(
+    above('clone('),
+    /^# The first process of the container .* mounts \(NEWNS\), process numbers \(NEWPID\)/,
+  );
   const reasons = lines.filter((line) => line.startsWith('[child] # '));
   assert.ok(reasons.length > 60, stderr);
   assert.equal(new Set(reasons).size, reasons.length);
@@ -122,4 +125,10 @@ test('a link to a tree is followed once: the next pull may lead it to another tr
     calls.filter((call) => call.includes(`"${name}"`)),
     [],
   );
+});
+
+test('-x shows the ids that a user namespace gets', { skip: needsContainer }, async (t) => {
+  const { stderr } = await md('md-isolate', ['-x', '--userns', 'self', makeRoot(t), 'true']);
+  const { uid, gid } = userInfo();
+  assert.match(stderr, new RegExp(`^\\* 0 ${uid} 1 to /proc/\\d+/uid_map\n\\* 0 ${gid} 1 to /proc/\\d+/gid_map$`, 'm'));
 });

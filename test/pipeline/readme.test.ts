@@ -60,7 +60,7 @@ suite('the README', { skip }, () => {
     }
   });
 
-  const skipLines = needsRoot || needs('unshare', 'ip', 'openssl', 'mount');
+  const skipLines = needsRoot || needs('unshare', 'ip', 'openssl', 'mount', 'jq');
   test('shows command lines that run', { skip: skipLines }, async (t) => {
     const toRun = commands.filter(({ line }) => !aboutCheckout.test(line));
     assert.ok(toRun.length >= 3, 'the README shows fewer than three command lines');

@@ -31,6 +31,31 @@ export function namespacesOf(network: 'host' | 'none', user: boolean, moves: boo
   );
 }
 
+/** What a process has for itself in each namespace: namespaces(7). */
+const ownIn = [
+  [CLONE.NEWNS, 'mounts (NEWNS)'],
+  [CLONE.NEWPID, 'process numbers (NEWPID)'],
+  [CLONE.NEWUTS, 'host name (NEWUTS)'],
+  [CLONE.NEWIPC, 'shared memory and message queues (NEWIPC)'],
+  [CLONE.NEWCGROUP, 'view of the cgroups (NEWCGROUP)'],
+  [CLONE.NEWNET, 'network (NEWNET)'],
+  [CLONE.NEWUSER, 'users and groups (NEWUSER)'],
+] as const;
+
+/** Why the clone is made that comes before all steps. */
+export function cloneReason(flags: number): string {
+  const own = ownIn.filter(([flag]) => (flags & flag) !== 0).map(([, name]) => name);
+  const memory =
+    (flags & CLONE.VFORK) === 0
+      ? ''
+      : ' It uses the memory of md-isolate, which waits until it executes a program (VM, VFORK).';
+  return (
+    `The first process of the container starts in new namespaces: it has its own ${own.slice(0, -1).join(', ')} and ` +
+    `${own.at(-1)}. What it changes of these, the host does not see. All that follows happens in there; ` +
+    `md-isolate stays outside, as its supervisor.${memory}`
+  );
+}
+
 /** After the child was moved to its cgroup: the namespace begins at the cgroup that it is in. */
 export function cgroupNamespaceStep(): PlanStep {
   return step(unshare, [CLONE.NEWCGROUP], 'From here on this process sees its own cgroup as the topmost one.', {

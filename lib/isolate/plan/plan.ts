@@ -47,10 +47,6 @@ import { identitySteps } from '../user/change-user.js';
 import type { Identity } from '../user/identity.js';
 import type { Circumstances } from './circumstances.js';
 
-/** Why the clone is made that comes before all steps. */
-export const cloneReason =
-  'The first process of the container is born into its namespaces; all that follows happens there.';
-
 export interface Plan {
   /** Flags of the clone that starts the child. */
   cloneFlags: number;
@@ -135,8 +131,8 @@ function gateReasons(maps: IdMaps | undefined, moves: boolean, layered: boolean)
   if (maps)
     reasons.push(
       'A new user namespace maps no ids: until the supervisor has written the maps this process is nobody. ' +
-        `First id inside, first id outside, how many: ${showMap(maps.uid)} for users, ${showMap(maps.gid)} for groups` +
-        `${maps.helped ? ', by newuidmap(1) and newgidmap(1)' : ''}.`,
+        `Users: ${showMap(maps.uid)}; groups: ${showMap(maps.gid)}. In threes: first id inside, first id outside, how many` +
+        `${maps.helped ? '; newuidmap(1) and newgidmap(1) write them' : ''}.`,
     );
   if (moves) reasons.push('The supervisor moves this process to its cgroup, before it can start others.');
   if (layered) reasons.push('The supervisor notes down who writes to the layer, before anything is written to it.');

@@ -75,7 +75,7 @@ function isStream(fd: number): boolean {
 
 function outputPipe(fds: readonly number[], what: string): OutputPipe {
   const ends = Buffer.alloc(8);
-  const why = `The caller's ${fds.map(nameOf).join(' and ')} is ${what}: the command gets a pipe, and the supervisor copies.`;
+  const why = `The caller's ${fds.map(nameOf).join(' and ')} ${fds.length > 1 ? 'are' : 'is'} ${what}: the command gets a pipe, and the supervisor copies.`;
   trace(`# ${why}`);
   pipe2(ends, O.CLOEXEC);
   const read = ends.readInt32LE(0);

@@ -89,9 +89,10 @@ export class Program {
    * CLONE_VM|CLONE_VFORK for a child that soon executes something. Such a child uses the memory of this process, which
    * waits; that is safe since it touches neither stack nor heap, and saves copying the page tables. All signals are
    * blocked in the child, so that no handler of Node runs there. Its program unblocks them. Throws `SyscallError` of
-   * clone.
+   * clone. `why` is
+   * shown above it in the trace.
    */
-  start(flags: number): number {
+  start(flags: number, why?: string): number {
     if (this.started) throw new Error('a program runs once');
     this.started = true;
     code ??= mapCode(machineCode());
@@ -100,6 +101,7 @@ export class Program {
     rt_sigprocmask(SIG.SETMASK, Buffer.alloc(8, 0xff), old, 8);
     const pid = callCode(code, this.arena.address + this.header);
     rt_sigprocmask(SIG.SETMASK, old, null, 8);
+    if (why !== undefined) trace(`# ${why}`);
     if (tracing()) trace(`${showClone(flags)} = ${formatResult(pid)}`);
     if (isErrno(pid)) throw new SyscallError('clone', -pid, showClone(flags));
     return pid;

@@ -2,6 +2,7 @@
 import { readlinkSync, statSync, writeFileSync } from 'node:fs';
 import { errnoName, errnoText, Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
+import { trace } from '../../base/trace.js';
 import { isWithout, lackingHint, missingCallHint, policyHint } from '../refusals/confinement.js';
 import { refusal, tooManyProcesses } from '../refusals/refusals.js';
 import { type IdMap, type IdMaps, mapText } from './id-map.js';
@@ -27,6 +28,7 @@ export function writeMaps(pid: number, { uid, gid, helped }: IdMaps, otherwise: 
 }
 
 function write(path: string, text: string): void {
+  trace(`* ${text.trim().replaceAll('\n', ', ')} to ${path}`);
   try {
     writeFileSync(path, text);
   } catch (error) {
@@ -64,7 +66,9 @@ function runHelpers(pid: number, uid: IdMap, gid: IdMap, otherwise: string): voi
     ['newuidmap', uid],
     ['newgidmap', gid],
   ] as const) {
-    const { status, stderr, error } = spawnSync(program, [String(pid), ...map.flat().map(String)], {
+    const words = [String(pid), ...map.flat().map(String)];
+    trace(`* ${[program, ...words].join(' ')}`);
+    const { status, stderr, error } = spawnSync(program, words, {
       encoding: 'utf8',
       env: { ...process.env, LC_ALL: 'C' },
     });
