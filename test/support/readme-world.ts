@@ -36,6 +36,9 @@ async function main({ lines, hosts }: Script): Promise<void> {
     tls: ca.issue([...names, '127.0.0.1']),
     hostname: 'registry-1.docker.io',
     port: 443,
+    // The one that the README pulls with a login.
+    users: { you: 'secret' },
+    private: ['team/app'],
   });
   try {
     const { index } = await demoImage(at('stage'));

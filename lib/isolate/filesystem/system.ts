@@ -41,7 +41,7 @@ export function procAndSys(
     'proc',
     {},
     plainAttributes,
-    'A proc shows the processes of the PID namespace in which it is made: here those of the container alone.',
+    'A proc file system shows the processes of the PID namespace in which it is made: here those of the container alone.',
   );
   const readOnly = writable ? 0 : MOUNT_ATTR.RDONLY;
   const why = 'Devices and drivers to look at; read-only, for they are those of the host.';
