@@ -30,6 +30,9 @@ main(
       ['sudo md-isolate rootfs', "the image's own command"],
       ['sudo md-isolate rootfs /bin/sh', 'a shell'],
       ['sudo md-isolate -u nobody --net none rootfs id', 'as another user, without a network'],
+      ['md-isolate -v .:/src -w /src rootfs make', 'without root, in this directory'],
+      ['md-isolate --overlay rootfs sh', 'what is written is gone at the end'],
+      ['md-isolate --dry-run rootfs true | jq -r .why', 'what a container is made of'],
     ],
     statuses: [0, 125, 126, 127],
     notes:

@@ -145,7 +145,7 @@ test('a docker-registry with htpasswd wants a login, and takes it', { skip: need
   assert.equal(denied.status, 77);
   assert.match(
     denied.stderr,
-    /^md-manifest: .*wants a user name and a password; run docker login or pass --username\n$/,
+    /^md-manifest: .*wants a user name and a password; run docker login, or pass --username and --password-stdin\n$/,
   );
   const login = 'echo secret | md-token --username me --password-stdin "$1" | md-manifest | md-fetch-layer';
   assert.deepEqual(layersOf(await it.run(login)), expected(it));

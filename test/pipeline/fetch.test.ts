@@ -179,7 +179,7 @@ test('--username and --password-stdin log in, and the password goes no further t
   assert.equal(denied.status, 77);
   assert.match(
     denied.stderr,
-    /^md-manifest: manifest of \S+:latest: .*: denied: HTTP 401 .*docker login or pass --username\n$/,
+    /^md-manifest: manifest of \S+:latest: .*: denied: HTTP 401 .*docker login, or pass --username and --password-stdin\n$/,
   );
   const login = `printf 'pass word\\r\\n' | md-token --username me --password-stdin "$1"`;
   assert.match((await run(`${login} -x`)).stderr, /^\* the login for \S+ is the one of --username$/m);

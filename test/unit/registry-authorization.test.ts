@@ -105,7 +105,11 @@ test('basic authentication without credentials is denied when something is asked
   const registry = await serve(t, { auth: 'basic', users: { me: 'secret' } });
   const client = clientFor(t, registry);
   assert.equal(await client.login(), null);
-  await refused(client.manifest('latest'), 77, /wants a user name.*docker login or pass --username/);
+  await refused(
+    client.manifest('latest'),
+    77,
+    /wants a user name.*docker login, or pass --username and --password-stdin/,
+  );
 });
 
 test('what is public comes from a registry that wants a password from who asks how to ask', async (t) => {

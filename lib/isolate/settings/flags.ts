@@ -48,7 +48,7 @@ export const isolateFlags = {
   userns: {
     kind: 'string',
     value: 'host|self|range',
-    help: 'host: no user namespace (default for root; without CAP_SYS_ADMIN root makes one with the same ids); self: one with the caller alone; range: one with the ids of /etc/subuid as well (default where there are any)',
+    help: 'which users the container has. host: those of the host (default for root; without CAP_SYS_ADMIN in a user namespace with the same ids); self: only root, who is the caller outside; range: that, and the ids of /etc/subuid (default where the caller has any)',
   },
   memory: { kind: 'string', alias: 'm', value: 'SIZE', help: 'limit memory, for example to 64m' },
   cpus: { kind: 'string', value: 'N', help: 'limit processor time to that of N processors, for example 1.5' },

@@ -95,7 +95,7 @@ export function isBearer({ scheme, parameters }: Challenge): boolean {
 function basicOrDenied({ origin }: AuthTarget, credentials: Credentials | undefined): string {
   if (credentials?.kind === 'password') return `Basic ${credentials.basic}`;
   throw new RegistryFailure(Status.notPermitted, origin, 'the registry wants a user name and a password', {
-    hint: 'run docker login or pass --username',
+    hint: 'run docker login, or pass --username and --password-stdin',
   });
 }
 

@@ -11,7 +11,8 @@ import { quotaOf } from './quota.js';
 /** Error bodies longer than this are not read: a registry's JSON has a few hundred bytes. */
 const errorBodyLimit = 1024 * 1024;
 
-const noLoginHint = 'the repository does not exist or needs a login: run docker login or pass --username';
+const noLoginHint =
+  'the repository does not exist or needs a login: run docker login, or pass --username and --password-stdin';
 /** For a login that has expired, too: then even public images are refused. */
 const refusedLoginHint =
   'the login is not accepted (-x tells where it is from): log in again, or log out where none is needed';
