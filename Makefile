@@ -25,8 +25,9 @@ help: ## list the targets
 
 build: dist/.built ## compile; the commands are then in dist/bin
 
+# What npm has in its cache it need not ask for: the lock file has the hashes. Without a network it would try for minutes.
 node_modules/.package-lock.json: package.json package-lock.json
-	npm ci --ignore-scripts --engine-strict --no-audit --no-fund --loglevel=error
+	npm ci --ignore-scripts --engine-strict --prefer-offline --no-audit --no-fund --loglevel=error
 	@touch $@
 
 dist/.built: $(sources) node_modules/.package-lock.json
