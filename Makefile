@@ -80,7 +80,7 @@ test-machine: build ## another part in a virtual machine with systemd and cgroup
 	$(call npm-node,$(ARCH),22,$(koffi))
 	ARCH=$(ARCH) test/machine/run $(MACHINE) dist/nodes/22/node_modules $(machine-tests)
 
-demo: build ## the whole pipe on an embedded registry; needs no network
+demo: build ## the whole pipe and a container, on an embedded registry; only the build needs a network
 	node dist/test/support/demo.js
 
 bench: build ## benchmarks, side by side with the peers that are installed

@@ -86,7 +86,10 @@ function plain(result: Result): void {
 function isolated(result: Result): void {
   process.stdout.write(result.stdout);
   if (result.status === 0) {
-    say('That is all. The commands are in dist/bin: --help on each tells the rest, and -x shows what it does.');
+    say(
+      'That is all. With an image from Docker Hub it is: dist/bin/md-run alpine ls -l /',
+      'The commands are in dist/bin: --help on each tells the rest, and -x shows what it does.',
+    );
     return;
   }
   process.stderr.write(result.stderr);

@@ -22,7 +22,7 @@ export function changeSteps({ prepare, change, resume }: StubSteps, control: num
     ...[0, 1, 2].map((fd) =>
       step(fcntl, [fd, F.SETFD, 0], `Node marks descriptor ${fd} close-on-exec; the command needs it.`),
     ),
-    step(fcntl, [control, F.SETFD, 0], 'The line to the supervisor must stay open in the next program.'),
+    step(fcntl, [control, F.SETFD, 0], 'The socket to the supervisor must stay open in the next program.'),
     { ...prepare, why: 'So must the memory file that this plan is in.', man: 'fcntl(2)' },
     {
       ...change,

@@ -13,9 +13,12 @@ const signBit = 0x80000000;
 /** The first step of the child. */
 export function controlSteps({ supervisor }: ControlFds): PlanStep[] {
   return [
-    step(close, [supervisor], "The supervisor's end of the line between the two: a copy here would hide its death.", {
-      man: 'unix(7)',
-    }),
+    step(
+      close,
+      [supervisor],
+      "Two sockets connect this process and its supervisor. This copy of the supervisor's end would hide that it has died.",
+      { man: 'unix(7)' },
+    ),
   ];
 }
 
@@ -25,7 +28,13 @@ export function controlSteps({ supervisor }: ControlFds): PlanStep[] {
 export function gateSteps({ child }: ControlFds, why: string, { announce = false } = {}): PlanStep[] {
   const got = new Result('bytes');
   return [
-    ...(announce ? [step(write, [child, new Block(new Uint8Array(1)), 1], 'Here I am.', { man: 'unix(7)' })] : []),
+    ...(announce
+      ? [
+          step(write, [child, new Block(new Uint8Array(1)), 1], 'The supervisor is told that all is ready.', {
+            man: 'unix(7)',
+          }),
+        ]
+      : []),
     step(read, [child, new Block(new Uint8Array(1)), 1], why, { saves: got, man: 'unix(7)' }),
     step(compare, returned(got, 1, EPIPE), 'One byte is the go-ahead; none means that the supervisor has died.', {
       man: 'unix(7)',

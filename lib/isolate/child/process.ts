@@ -68,7 +68,7 @@ export function restoreSteps(ignoredSignals: readonly number[], mask: number): P
     step(
       close_range,
       [3, 0xffffffff, CLOSE_RANGE.CLOEXEC],
-      'The command gets descriptors 0, 1 and 2 only. When the line is closed, the supervisor knows that it has begun.',
+      'The command gets descriptors 0, 1 and 2 only: execve(2) closes all others. By the end of the socket the supervisor knows that the command has begun.',
     ),
   ];
 }
