@@ -63,6 +63,11 @@ test('a command that is not there is 127, one that cannot be executed 126, a con
   const cases: [string[], number, RegExp][] = [
     [[root, 'nosuch'], 127, /^md-isolate: nosuch: not found in the container's PATH\n$/],
     [[root, ''], 127, /^md-isolate: "": not found in the container's PATH\n$/],
+    [
+      [root, 'echo hi'],
+      127,
+      /^md-isolate: echo hi: .*; it is one word: leave out the quotes, or put sh -c in front .*\n$/,
+    ],
     [[root, '-it', 'sh'], 127, /^md-isolate: -it: not found in the container's PATH; flags go before the image .*\n$/],
     [[root, '/bin/nosuch'], 127, /^md-isolate: \/bin\/nosuch: no such file or directory \(ENOENT\); .*\n$/],
     [[root, '/bin/orphan'], 127, /interpreter.*\n$/],

@@ -99,12 +99,18 @@ export function execFailure(
   const [only] = attempts;
   if (only && command.includes('/')) {
     return new Failure(Status.notFound, command, errnoText(errnoNameOf(only.errno)), {
-      hint: 'if the file is there, the interpreter that it names is not',
+      hint: wordHint(command) ?? 'if the file is there, the interpreter that it names is not',
     });
   }
   return new Failure(Status.notFound, command || '""', `not found in the container's PATH`, {
-    hint: command.startsWith('-') ? 'flags go before the image or directory, the command after it' : undefined,
+    hint: wordHint(command),
   });
+}
+
+/** What was probably meant by a word that is no command. */
+function wordHint(command: string): string | undefined {
+  if (command.startsWith('-')) return 'flags go before the image or directory, the command after it';
+  return command.includes(' ') ? 'it is one word: leave out the quotes, or put sh -c in front of it' : undefined;
 }
 
 function execHint(code: string, platform: Platform | undefined): string | undefined {
