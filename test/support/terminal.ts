@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, constants, openSync } from 'node:fs';
 import type { TestContext } from 'node:test';
 import { ReadStream } from 'node:tty';
-import { close, ioctl, ioctlMemory, ioctlTermios } from '../../lib/sys/syscalls/calls.js';
+import { close, ioctl, ioctlMemory } from '../../lib/sys/syscalls/calls.js';
 import { TC, TIO } from '../../lib/sys/syscalls/constants.js';
 import { afterwards, cleanEnv } from './run.js';
 
@@ -97,7 +97,7 @@ export class TestTerminal {
 
   #termios(request: number, termios: Buffer): void {
     const slave = ioctl(this.#master, TIO.CGPTPEER, constants.O_RDWR | constants.O_NOCTTY | 0o2000000);
-    ioctlTermios(slave, request, termios);
+    ioctlMemory(slave, request, termios);
     close(slave);
   }
 }

@@ -1,16 +1,7 @@
 /** Namespaces, and the first steps inside them: session, keyring, host name, loopback. */
 
 import { compare, Result, returned } from '../../sys/native-code/step.js';
-import {
-  close,
-  ioctlInterface,
-  keyctl,
-  sethostname,
-  setsid,
-  socket,
-  umask,
-  unshare,
-} from '../../sys/syscalls/calls.js';
+import { close, ioctlMemory, keyctl, sethostname, setsid, socket, umask, unshare } from '../../sys/syscalls/calls.js';
 import { AF, CLONE, KEYCTL, SIOC, SOCK } from '../../sys/syscalls/constants.js';
 import { EDQUOT } from '../../sys/syscalls/errno.js';
 import { type PlanStep, type StepOptions, step } from './step.js';
@@ -131,7 +122,7 @@ export function loopbackSteps(): PlanStep[] {
       man: 'netdevice(7)',
     }),
     step(
-      ioctlInterface,
+      ioctlMemory,
       [fd, SIOC.SIFFLAGS, request],
       'The only interface of a new network namespace is lo, and it is down. With this 127.0.0.1 answers.',
       { man: 'netdevice(7)' },

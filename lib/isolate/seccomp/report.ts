@@ -7,7 +7,7 @@
  */
 
 import { POLL, poll } from '../../sys/files/poll.js';
-import { close, ioctlSeccomp, pidfd_getfd, pidfd_open } from '../../sys/syscalls/calls.js';
+import { close, ioctlMemory, pidfd_getfd, pidfd_open } from '../../sys/syscalls/calls.js';
 import { SECCOMP_IOCTL } from '../../sys/syscalls/constants.js';
 import { ENOSYS, EPERM } from '../../sys/syscalls/errno.js';
 import { isErrno } from '../../sys/syscalls/syscall.js';
@@ -100,14 +100,14 @@ function question(action: number): number {
 /** Reads a question, a `struct seccomp_notif`, and answers it. Undefined when who asked has died meanwhile. */
 function answer(listener: number, sections: readonly Section[]): Call | undefined {
   const asked = Buffer.alloc(80);
-  if (isErrno(ioctlSeccomp.try(listener, SECCOMP_IOCTL.NOTIF_RECV, asked))) return undefined;
+  if (isErrno(ioctlMemory.try(listener, SECCOMP_IOCTL.NOTIF_RECV, asked))) return undefined;
   const call = callOf(asked.subarray(16));
   const errno = (verdictOf(sections, call) ?? RET.ERRNO | EPERM) & 0xffff;
   // `struct seccomp_notif_resp`: id, value, error, flags.
   const response = Buffer.alloc(24);
   asked.copy(response, 0, 0, 8);
   response.writeInt32LE(-errno, 16);
-  ioctlSeccomp.try(listener, SECCOMP_IOCTL.NOTIF_SEND, response);
+  ioctlMemory.try(listener, SECCOMP_IOCTL.NOTIF_SEND, response);
   return call;
 }
 

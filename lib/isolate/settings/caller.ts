@@ -1,7 +1,7 @@
 /** Who starts a container: what the settings take from there. */
 import { availableParallelism } from 'node:os';
 import { refusedCall } from '../../sys/refusals/refusals.js';
-import { ioctlTermios, prlimit64 } from '../../sys/syscalls/calls.js';
+import { ioctlMemory, prlimit64 } from '../../sys/syscalls/calls.js';
 import { RLIMIT, TC } from '../../sys/syscalls/constants.js';
 import { isErrno } from '../../sys/syscalls/syscall.js';
 import type { ResourceLimit } from './limits.js';
@@ -59,5 +59,5 @@ function softBefore(seen: string | undefined): bigint {
 
 /** Whether a descriptor is a terminal, tested as isatty(3) does it. Node's own function would load several modules. */
 function isTerminal(fd: number): boolean {
-  return !isErrno(ioctlTermios.try(fd, TC.GETS, Buffer.alloc(64)));
+  return !isErrno(ioctlMemory.try(fd, TC.GETS, Buffer.alloc(64)));
 }

@@ -5,7 +5,7 @@
 import { closeSync } from 'node:fs';
 import { Program } from '../../sys/native-code/program.js';
 import { Block, compare, stepOf } from '../../sys/native-code/step.js';
-import { close_range, dup3, ioctlTermios, kill, pipe2, read, wait4 } from '../../sys/syscalls/calls.js';
+import { close_range, dup3, ioctlMemory, kill, pipe2, read, wait4 } from '../../sys/syscalls/calls.js';
 import { O, SIGKILL, TC } from '../../sys/syscalls/constants.js';
 import { EBUSY } from '../../sys/syscalls/errno.js';
 
@@ -25,10 +25,10 @@ export function guardTerminal(cooked: Buffer, raw: Buffer): () => void {
     stepOf(dup3, [reader, 1, 0]),
     stepOf(close_range, [2, 0xffffffff, 0]),
     stepOf(read, [1, new Block(Buffer.alloc(8)), 1]),
-    stepOf(ioctlTermios, [0, TC.GETS, now]),
+    stepOf(ioctlMemory, [0, TC.GETS, now]),
     // The flags for input and output: no shell or editor sets the same as our raw mode.
     stepOf(compare, [now, 0xffffffffffffffffn, raw.readBigUInt64LE(0), EBUSY]),
-    stepOf(ioctlTermios, [0, TC.SETS, new Block(cooked)]),
+    stepOf(ioctlMemory, [0, TC.SETS, new Block(cooked)]),
   ]);
   // All signals are blocked there, so that SIGTTOU does not stop it once the shell has the terminal back.
   const pid = guard.start(0);

@@ -5,7 +5,7 @@
  */
 import { isatty } from 'node:tty';
 import { statFields } from '../../sys/procfs/status.js';
-import { ioctlMemory, ioctlTermios } from '../../sys/syscalls/calls.js';
+import { ioctlMemory } from '../../sys/syscalls/calls.js';
 import { TC, TIO } from '../../sys/syscalls/constants.js';
 import { isErrno } from '../../sys/syscalls/syscall.js';
 import { guardTerminal } from './guard.js';
@@ -35,13 +35,13 @@ export class OuterTerminal {
     this.cooked = cooked;
     this.unguard = guardTerminal(cooked, raw);
     // It fails when the terminal has hung up by now. Then SIGHUP is on its way, and the supervisor deals with that.
-    ioctlTermios.try(0, TC.SETSW, raw);
+    ioctlMemory.try(0, TC.SETSW, raw);
   }
 
   leaveRaw(): void {
     if (!this.unguard) return;
     // It fails when the terminal has hung up, and then there is nothing to put back.
-    ioctlTermios.try(0, TC.SETSW, this.cooked);
+    ioctlMemory.try(0, TC.SETSW, this.cooked);
     this.unguard();
     this.unguard = undefined;
   }
@@ -58,7 +58,7 @@ export class OuterTerminal {
 /** Undefined when the terminal has hung up. */
 function getTermios(): Buffer | undefined {
   const termios = Buffer.alloc(64);
-  return isErrno(ioctlTermios.try(0, TC.GETS, termios)) ? undefined : termios.subarray(0, termiosSize);
+  return isErrno(ioctlMemory.try(0, TC.GETS, termios)) ? undefined : termios.subarray(0, termiosSize);
 }
 
 /** The settings with which a terminal passes on every byte unchanged: cfmakeraw in termios(3). */

@@ -60,7 +60,7 @@ export function stepOf<A extends readonly Arg[]>(
 }
 
 /** `(*address & mask) == expected`, or the errno given: how the child checks what a call has put into memory. */
-export const compare = syscall('compare', { x64: compareNumber, arm64: compareNumber }, memory, hex, hex, int);
+export const compare = syscall('compare', [compareNumber, compareNumber], memory, hex, hex, int);
 
 /** The arguments with which `compare` asks whether a call has returned `value`. All such values are ints of 32 bits. */
 export function returned(result: Result, value: number | Result, otherwise: number) {

@@ -67,34 +67,39 @@ export const bytes: Kind<Uint8Array | null> = {
   },
 };
 
-/** Flags, shown by the names in `families` with `|` between them. Unknown bits are shown in hexadecimal. */
-export function flags(...families: [prefix: string, family: Record<string, number>][]): Kind<number> {
+/** Names of numbers without the prefix that they have in man pages: `O_` and `{ RDONLY: 0 }`. */
+type Family = [prefix: string, names: Record<string, number>];
+
+/** Flags, shown by their names with `|` between them. Unknown bits are shown in hexadecimal. */
+export function flags(...families: Family[]): Kind<number> {
   return {
     ...number,
     show: (value) => {
-      const names: string[] = [];
+      const shown: string[] = [];
       let rest = value;
-      for (const [prefix, family] of families) {
-        for (const [name, bit] of Object.entries(family)) {
+      for (const [prefix, names] of families) {
+        for (const [name, bit] of Object.entries(names)) {
           if (bit > 0 && (rest & bit) === bit) {
-            names.push(prefix + name);
+            shown.push(prefix + name);
             rest &= ~bit;
           }
         }
       }
-      if (rest !== 0) names.push(`0x${(rest >>> 0).toString(16)}`);
-      return names.length > 0 ? names.join('|') : '0';
+      if (rest !== 0) shown.push(`0x${(rest >>> 0).toString(16)}`);
+      return shown.length > 0 ? shown.join('|') : '0';
     },
   };
 }
 
-/** One value of a family by its name. */
-export function choice(prefix: string, family: Record<string, number>): Kind<number> {
+/** One value, shown by its name. */
+export function choice(...families: Family[]): Kind<number> {
   return {
     ...number,
     show: (value) => {
-      const name = Object.entries(family).find(([, known]) => known === value)?.[0];
-      return name === undefined ? String(value) : prefix + name;
+      for (const [prefix, names] of families) {
+        for (const [name, known] of Object.entries(names)) if (known === value) return prefix + name;
+      }
+      return String(value);
     },
   };
 }

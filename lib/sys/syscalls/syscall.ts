@@ -58,11 +58,11 @@ export class SyscallError extends Error {
 /** Declares a system call: its name, its numbers on x64 and arm64 (asm/unistd.h), its arguments. */
 export function syscall<const K extends readonly Kind<never>[]>(
   callName: string,
-  numbers: { x64: number; arm64: number },
+  [x64, arm64]: readonly [x64: number, arm64: number],
   ...declared: K
 ): Syscall<ArgsOf<K>> {
   const kinds = declared as unknown as readonly Kind[];
-  const number = process.arch === 'arm64' ? numbers.arm64 : numbers.x64;
+  const number = process.arch === 'arm64' ? arm64 : x64;
   let native: NativeFunction | undefined;
 
   const attempt = (...args: Arg[]): number => {

@@ -1,7 +1,7 @@
 /** Which ids a user namespace has, and which they are outside of it: user_namespaces(7). */
 import { closeSync, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
 import { kernelText } from '../procfs/status.js';
-import { ioctlNamespace } from '../syscalls/calls.js';
+import { ioctl } from '../syscalls/calls.js';
 import { NS } from '../syscalls/constants.js';
 
 /** Lines of uid_map or gid_map: first id inside, first id outside, how many. */
@@ -59,7 +59,7 @@ export function deniesGroups(): boolean {
 export function ownsNetwork(): boolean {
   const fd = openSync('/proc/self/ns/net', 'r');
   try {
-    const owner = ioctlNamespace.try(fd, NS.GET_USERNS, 0);
+    const owner = ioctl.try(fd, NS.GET_USERNS, 0);
     // EPERM: it is out of sight from here.
     if (owner < 0) return false;
     const { ino } = fstatSync(owner);
