@@ -47,7 +47,9 @@ export function initSteps(ofCommand: readonly PlanStep[]): Init {
         'Nobody in the container may trace process 1 or write to its memory. For the command execve(2) undoes this.',
         { man: 'PR_SET_DUMPABLE(2const)' },
       ),
-      step(prctl, [PR.SET_NAME, name(), 0, 0, 0], 'What ps(1) calls it.', { man: 'PR_SET_NAME(2const)' }),
+      step(prctl, [PR.SET_NAME, new Block(Buffer.from('md-init\0')), 0, 0, 0], 'What ps(1) calls it.', {
+        man: 'PR_SET_NAME(2const)',
+      }),
       step(
         clone,
         [CLONE.VFORK | CLONE.PARENT_SETTID | SIGCHLD, null, command.memory, 0, 0],
@@ -69,8 +71,6 @@ export function initSteps(ofCommand: readonly PlanStep[]): Init {
 
 function loopSteps(command: Result, status: Block): PlanStep[] {
   const signal = new Result('signal');
-  const ended = new Result('ended');
-  const man = 'wait(2)';
   const interrupted = step(
     compare,
     returned(signal, -EINTR, EPERM),
@@ -83,6 +83,30 @@ function loopSteps(command: Result, status: Block): PlanStep[] {
     'All signals are blocked here, so each one stays pending until this takes it.',
     { saves: signal, onError: interrupted, man: 'sigwaitinfo(2)' },
   );
+  const reaping = reapSteps(command, status, listen);
+  const forward = step(kill, [command, signal], 'A signal from outside is for the command.', {
+    next: listen,
+    onError: listen,
+  });
+  const which = step(
+    compare,
+    returned(signal, SIGCHLD, EAGAIN),
+    'Has a child ended? Any other signal is for the command.',
+    { next: reaping[0]!, onError: forward, man: 'signal(7)' },
+  );
+  const alone = step(
+    close_range,
+    [0, 0xffffffff, 0],
+    'Process 1 keeps nothing open, so that a reader of the output sees its end when the command has ended.',
+    { next: listen },
+  );
+  return [alone, interrupted, listen, which, ...reaping, forward];
+}
+
+/** Takes the status of all children that have ended. Process 1 ends with the command, else it goes on at `listen`. */
+function reapSteps(command: Result, status: Block, listen: PlanStep): PlanStep[] {
+  const ended = new Result('ended');
+  const man = 'wait(2)';
   const reap = step(
     wait4,
     [-1, status, W.NOHANG, null],
@@ -101,30 +125,7 @@ function loopSteps(command: Result, status: Block): PlanStep[] {
     'No child has ended: wait for signals. One has: look for the next one.',
     { next: listen, onError: reap, man },
   );
-  const main = step(compare, returned(ended, command, EAGAIN), 'Was it the command?', {
-    next: end,
-    onError: other,
-    man,
-  });
-  const forward = step(kill, [command, signal], 'A signal from outside is for the command.', {
-    next: listen,
-    onError: listen,
-  });
-  const which = step(
-    compare,
-    returned(signal, SIGCHLD, EAGAIN),
-    'Has a child ended? Any other signal is for the command.',
-    { next: reap, onError: forward, man: 'signal(7)' },
-  );
-  const alone = step(
-    close_range,
-    [0, 0xffffffff, 0],
-    'Process 1 keeps nothing open, so that a reader of the output sees its end when the command has ended.',
-    { next: listen },
-  );
-  return [alone, interrupted, listen, which, reap, main, end, other, forward];
-}
-
-function name(): Block {
-  return new Block(Buffer.from('md-init\0'));
+  const whyMain = 'Was it the command?';
+  const main = step(compare, returned(ended, command, EAGAIN), whyMain, { next: end, onError: other, man });
+  return [reap, main, end, other];
 }

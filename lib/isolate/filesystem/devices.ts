@@ -11,12 +11,12 @@ import { type PlanStep, step } from '../child/step.js';
 import type { HostDevice } from '../settings/devices.js';
 import { usualDevices } from '../settings/usual-devices.js';
 import {
-  attach,
+  attachBelow,
   copyOfTree,
   mountAt,
   mountOnOwn,
   newFileSystem,
-  openOwn,
+  type Opened,
   plainAttributes,
   setAttributes,
 } from './mounts.js';
@@ -31,13 +31,12 @@ const links: readonly [name: string, text: string][] = [
 ];
 
 export interface DeviceOptions {
-  /** Bind mounts of the host's nodes. */
-  bind: boolean;
+  /** The usual devices are the host's, since no new node can be made. */
+  bindDevices: boolean;
+  /** All devices of the host, with `--privileged`. Then /dev is not nodev, so that any device node works. */
+  hostDevices: readonly HostDevice[] | undefined;
   /** The group of terminals; undefined where no such group is mapped. */
   ttyGroup: number | undefined;
-  shmSize: string;
-  /** `--privileged`: all devices of the host. Then /dev is not nodev, so that any device node works. */
-  all: readonly HostDevice[] | undefined;
 }
 
 /**
@@ -50,8 +49,8 @@ export const nodeAttributes = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOEXEC | MOUNT_ATTR
  * Whether the devices have to be the host's: mknod(2) of one is refused in a user namespace, and to root without
  * CAP_MKNOD, as in a container of podman.
  */
-export function bindsDevices(user: boolean, available: readonly number[]): boolean {
-  return user || !available.includes(capabilities.indexOf('MKNOD'));
+export function bindsDevices(inUserns: boolean, available: readonly number[]): boolean {
+  return inUserns || !available.includes(capabilities.indexOf('MKNOD'));
 }
 
 /**
@@ -72,10 +71,11 @@ export function checkDevices(): void {
 
 const whyNodev = 'CAP_MKNOD lets root make a node of any disk; on a mount with nodev such a node opens nothing.';
 
-/** Everything below /dev. `dev` is the file descriptor of the tmpfs that is mounted there. */
+/** Everything below /dev. `dev` is the descriptor of the tmpfs that is mounted there, `pts` that of its terminals. */
 export function deviceSteps(
   root: Result,
-  { bind, ttyGroup, shmSize, all }: DeviceOptions,
+  { bindDevices, hostDevices, ttyGroup }: DeviceOptions,
+  shmSize: string,
 ): { steps: PlanStep[]; dev: Result; pts: Result } {
   const tmpfs = newFileSystem(
     'tmpfs',
@@ -84,42 +84,34 @@ export function deviceSteps(
     "The host's /dev, with its disks and memory, stays outside: the container gets an empty one of its own.",
   );
   const dev = tmpfs.fd;
-  const pts = newFileSystem(
+  const pts = terminals(ttyGroup);
+  const whyShm = 'shm_open(3) puts its objects here.';
+  const shm = newFileSystem('tmpfs', { mode: '1777', size: shmSize }, plainAttributes, whyShm);
+  const whyQueues = 'mq_overview(7): the message queues of this IPC namespace.';
+  const steps = [
+    ...mountAt(root, 'dev', 'directory', tmpfs, {
+      links: 'none',
+      why: 'A link at /dev in the image could point anywhere; it is refused.',
+    }),
+    ...usualDevices.flatMap((device) => (bindDevices ? boundDevice(dev, device) : ownDevice(dev, device))),
+    ...(hostDevices?.flatMap((device) => hostDevice(dev, device)) ?? [setAttributes(dev, MOUNT_ATTR.NODEV, whyNodev)]),
+    ...mountOnOwn(dev, 'pts', pts, '/dev/pts'),
+    ...mountOnOwn(dev, 'shm', shm, '/dev/shm'),
+    ...mountOnOwn(dev, 'mqueue', newFileSystem('mqueue', {}, plainAttributes, whyQueues), '/dev/mqueue'),
+    ...links.map(([name, text]) =>
+      step(symlinkat, [text, dev, name], 'Programs expect this link.', { man: 'proc(5)' }),
+    ),
+  ];
+  return { steps, dev, pts: pts.fd };
+}
+
+function terminals(group: number | undefined): Opened {
+  return newFileSystem(
     'devpts',
-    { ptmxmode: '0666', mode: '0620', ...(ttyGroup === undefined ? {} : { gid: String(ttyGroup) }) },
+    { ptmxmode: '0666', mode: '0620', ...(group === undefined ? {} : { gid: String(group) }) },
     MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOEXEC,
     "Terminals of the container's own: every mount of devpts is a new instance, where no terminal of the host exists.",
   );
-  const shm = newFileSystem(
-    'tmpfs',
-    { mode: '1777', size: shmSize },
-    plainAttributes,
-    'shm_open(3) puts its objects here.',
-  );
-  const mqueue = newFileSystem(
-    'mqueue',
-    {},
-    plainAttributes,
-    'mq_overview(7): the message queues of this IPC namespace.',
-  );
-  return {
-    dev,
-    pts: pts.fd,
-    steps: [
-      ...mountAt(root, 'dev', 'directory', tmpfs, {
-        links: 'none',
-        why: 'A link at /dev in the image could point anywhere; it is refused.',
-      }),
-      ...usualDevices.flatMap((device) => (bind ? boundDevice(dev, device) : ownDevice(dev, device))),
-      ...(all ? all.flatMap((device) => hostDevice(dev, device)) : [setAttributes(dev, MOUNT_ATTR.NODEV, whyNodev)]),
-      ...mountOnOwn(dev, 'pts', pts, '/dev/pts'),
-      ...mountOnOwn(dev, 'shm', shm, '/dev/shm'),
-      ...mountOnOwn(dev, 'mqueue', mqueue, '/dev/mqueue'),
-      ...links.map(([name, text]) =>
-        step(symlinkat, [text, dev, name], 'Programs expect this link.', { man: 'proc(5)' }),
-      ),
-    ],
-  };
 }
 
 /**
@@ -131,9 +123,9 @@ export function ownDevicesOver(root: Result, dev: Result): PlanStep[] {
   return paths.flatMap((path) => {
     const shown = `/dev/${path.replace('pts/ptmx', 'ptmx')}`;
     const node = copyOfTree({ fd: dev, path }, 0, "The container's own once more.", { name: path });
-    const place = openOwn(root, shown.slice(1), shown);
-    const attached = attach(node.fd, place.at, `Now ${shown} shows it, if the volume has such a place.`);
-    return [...node.steps, place.step, attached].map((it) => ({ ...it, onError: 'continue' as const }));
+    const why = `Now ${shown} shows it, if the volume has such a place.`;
+    const steps = [...node.steps, ...attachBelow(root, shown.slice(1), node.fd, shown, why)];
+    return steps.map((it) => ({ ...it, onError: 'continue' as const }));
   });
 }
 
@@ -145,12 +137,10 @@ function ownDevice(dev: Result, [name, major, minor]: (typeof usualDevices)[numb
     'A mount of the node alone, which keeps its use when /dev loses it.',
     { name },
   );
-  const place = openOwn(dev, name, `/dev/${name}`);
   return [
     step(mknodat, [dev, name, S.IFCHR | 0o666, deviceNumber(major, minor)], `The device ${major}:${minor}.`),
     ...node.steps,
-    place.step,
-    attach(node.fd, place.at, `/dev/${name} works as a device.`),
+    ...attachBelow(dev, name, node.fd, `/dev/${name}`, `/dev/${name} works as a device.`),
   ];
 }
 
@@ -162,12 +152,10 @@ function boundDevice(dev: Result, [name]: (typeof usualDevices)[number]): PlanSt
     "mknod(2) of a device is refused in a user namespace, whose root is not the host's: the host's own node serves.",
     { name },
   );
-  const place = openOwn(dev, name, `/dev/${name}`);
   return [
     ...node.steps,
     step(mknodat, [dev, name, S.IFREG | 0o666, 0], 'A mount point has to exist: an empty file.'),
-    place.step,
-    attach(node.fd, place.at, `/dev/${name} works as a device.`),
+    ...attachBelow(dev, name, node.fd, `/dev/${name}`, `/dev/${name} works as a device.`),
   ];
 }
 

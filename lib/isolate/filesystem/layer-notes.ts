@@ -16,7 +16,7 @@ export interface Notes {
   /** Of the image of the tree. Undefined when the tree had no document. */
   image: string | undefined;
   digest: string | undefined;
-  /** In one, overlayfs notes in other attributes what was removed: see `OverlayOptions.user`. */
+  /** In one, overlayfs notes in other attributes what was removed: see `OverlayOptions`. */
   userNamespace: boolean;
 }
 

@@ -7,7 +7,7 @@ import { Result } from '../../sys/native-code/step.js';
 import { mountPaths } from '../../sys/procfs/mountinfo.js';
 import { MOUNT_ATTR } from '../../sys/syscalls/constants.js';
 import type { PlanStep } from '../child/step.js';
-import { attach, copyOfTree, newFileSystem, openOwn, plainAttributes } from './mounts.js';
+import { attachBelow, copyOfTree, newFileSystem, plainAttributes } from './mounts.js';
 
 /** Parts of /proc and /sys, without the leading slash. */
 export interface Masks {
@@ -97,8 +97,7 @@ interface Place {
 }
 
 function cover(place: Place, tree: Result, why: string): PlanStep[] {
-  const opened = openOwn(place.fd, place.below, `/${place.path}`);
-  return [opened.step, attach(tree, opened.at, why)];
+  return attachBelow(place.fd, place.below, tree, `/${place.path}`, why);
 }
 
 function makeReadOnly(place: Place): PlanStep[] {

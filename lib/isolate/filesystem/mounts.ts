@@ -53,13 +53,13 @@ function lookupsInRoot(links: number) {
   };
 }
 
-/** A mount that is not attached yet, and the steps that make it. */
-export interface Tree {
+/** A descriptor, and the steps that open it. */
+export interface Opened {
   fd: Result;
   steps: PlanStep[];
 }
 
-/** A new file system of a type. An option has a string as its value, or true when it takes none. */
+/** A detached mount of a new file system. An option has a string as its value, or true when it takes none. */
 export function newFileSystem(
   type: string,
   options: Record<string, string | true>,
@@ -67,7 +67,7 @@ export function newFileSystem(
   why: string,
   fd = new Result(type),
   hintOf: (option?: string) => Hint | undefined = () => undefined,
-): Tree {
+): Opened {
   const context = new Result(`${type} context`);
   // The source is what mount(8) and df(1) show in the first column.
   const all: Record<string, string | true> = { source: type, ...options };
@@ -107,13 +107,13 @@ export interface CopyOptions {
   hint?: Hint;
 }
 
-/** A copy of the mount at a path, with the attributes `set` added. */
+/** A detached copy of the mount at a path, with the attributes `set` added. */
 export function copyOfTree(
   from: { fd: number | Result; path: Path },
   set: number,
   why: string,
   { recursive = false, name = 'tree', hint }: CopyOptions = {},
-): Tree {
+): Opened {
   const fd = new Result(name);
   const deep = recursive ? AT.RECURSIVE : 0;
   const empty = from.path === '' ? AT.EMPTY_PATH : 0;
@@ -130,21 +130,19 @@ export function attach(tree: Result, target: number | Result, why: string): Plan
   return step(move_mount, [tree, '', target, '', MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH], why);
 }
 
-/** Opens a path below a mount that this plan has made. No link is followed. */
-export function openOwn(fd: Result, path: string, name: string): { at: Result; step: PlanStep } {
-  const at = new Result(name);
-  const why = 'Looked up below the mount that was just made, never by a path of the image.';
-  return { at, step: step(openat2, [fd, path, lookups.own, 24], why, { saves: at }) };
+/** Attaches a tree at a path below a mount that this plan has made: `shown` to the container. No link is followed. */
+export function attachBelow(mount: Result, path: string, tree: Result, shown: string, why: string): PlanStep[] {
+  const place = new Result(shown);
+  const whyOpened = 'Looked up below the mount that was just made, never by a path of the image.';
+  return [step(openat2, [mount, path, lookups.own, 24], whyOpened, { saves: place }), attach(tree, place, why)];
 }
 
 /** Mounts a tree on a new directory in a file system that this plan has made, and that nobody else can have changed. */
-export function mountOnOwn(fd: Result, name: string, tree: Tree, shown: string): PlanStep[] {
-  const place = openOwn(fd, name, shown);
+export function mountOnOwn(mount: Result, name: string, tree: Opened, shown: string): PlanStep[] {
   return [
     ...tree.steps,
-    step(mkdirat, [fd, name, 0o755], 'A mount point has to exist: an empty directory.'),
-    place.step,
-    attach(tree.fd, place.at, `Now ${shown} shows it.`),
+    step(mkdirat, [mount, name, 0o755], 'A mount point has to exist: an empty directory.'),
+    ...attachBelow(mount, name, tree.fd, shown, `Now ${shown} shows it.`),
   ];
 }
 
@@ -185,7 +183,7 @@ export function target(
   kind: TargetKind,
   { links, why, optional = false, found }: TargetOptions,
   fd = new Result(`/${path}`),
-): { fd: Result; steps: PlanStep[] } {
+): Opened {
   const open = (at: string, what: TargetKind, because: string, options: StepOptions) =>
     step(openat2, [root, at, lookups[links][what], 24], because, options);
   const lenient = optional ? { onError: 'continue' as const } : {};
@@ -240,7 +238,7 @@ export function mountAt(
   root: Result,
   path: string,
   kind: TargetKind,
-  tree: Tree,
+  tree: Opened,
   options: TargetOptions,
   shown = `/${path}`,
 ): PlanStep[] {

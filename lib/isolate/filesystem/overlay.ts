@@ -8,8 +8,8 @@ import { AT, MOUNT_ATTR, STATX, structStatx } from '../../sys/syscalls/constants
 import { EBUSY } from '../../sys/syscalls/errno.js';
 import { type Hint, type PlanStep, step } from '../child/step.js';
 import type { Layer } from './layer.js';
-import { copyOfTree, mountOnOwn, newFileSystem } from './mounts.js';
-import { attachOverRoot, opened, type Root, treeAt } from './root.js';
+import { copyOfTree, mountOnOwn, newFileSystem, type Opened } from './mounts.js';
+import { attachOverRoot, directoryStep, treeAt } from './root.js';
 
 /** What the tree of an overlay is made of. */
 export interface OverlayOptions {
@@ -19,15 +19,15 @@ export interface OverlayOptions {
   mode: number;
   uid: number;
   gid: number;
-  /** In a user namespace: overlayfs then has to keep its notes in user.* attributes. */
-  user: boolean;
+  /** In a user namespace overlayfs has to keep its notes in user.* attributes. */
+  inUserns: boolean;
   nodev: boolean;
 }
 
 /**
  * The directory as the lower layer of an overlay: the tree itself never changes. The upper layer lies in the workshop.
  */
-export function overlaySteps(directory: string, workshop: Result, options: OverlayOptions): Root {
+export function overlaySteps(directory: string, workshop: Result, options: OverlayOptions): Opened {
   const hint = (code: string) => mountedHint(code, directory, options);
   const parts = [...upperSteps(workshop, options), ...lowerSteps(directory, workshop, hint)];
   return overlayIn(workshop, 'in memory', parts, options, { hint });
@@ -41,13 +41,13 @@ function lowerSteps(directory: string, workshop: Result, hint: Hint): PlanStep[]
 }
 
 /** An overlay like that, with two of its parts in the directory of a layer. */
-export function layerSteps(layer: Layer, workshop: Result, options: OverlayOptions): Root {
+export function layerSteps(layer: Layer, workshop: Result, options: OverlayOptions): Opened {
   const place = new Result('layer');
   const why = 'The directory of --layer, with the parts of an overlay: upper and work, and a link to the tree.';
   const mounted = (code: string) => mountedHint(code, layer.view.lower, options);
   const beside = 'It comes beside the tree: relative paths lead to both.';
   const parts = [
-    opened(layer.path, why, place),
+    directoryStep(layer.path, why, place),
     ...sameSteps(place, layer),
     ...upperSteps(place, options, layer.missing),
     ...lowerSteps(layer.view.lower, workshop, mounted),
@@ -61,7 +61,7 @@ export function layerSteps(layer: Layer, workshop: Result, options: OverlayOptio
   };
   const hint = (code: string) => mounted(code) ?? unfitLayer(code);
   const { fd, steps } = overlayIn(workshop, 'in this directory', parts, options, { parameters, hint });
-  return { fd, steps: options.user ? [...steps, emptiableStep(place)] : steps };
+  return { fd, steps: options.inUserns ? [...steps, emptiableStep(place)] : steps };
 }
 
 /** Whether it is the directory that the supervisor has checked: whoever can rename it may have exchanged it since. */
@@ -115,12 +115,12 @@ function overlayIn(
   workshop: Result,
   where: string,
   parts: PlanStep[],
-  { user, nodev }: OverlayOptions,
+  { inUserns, nodev }: OverlayOptions,
   { parameters = {}, hint }: { parameters?: Record<string, string>; hint: Hint },
-): Root {
+): Opened {
   const overlay = newFileSystem(
     'overlay',
-    { lowerdir: 'lower', upperdir: 'upper', workdir: 'work', ...parameters, ...(user ? { userxattr: true } : {}) },
+    { lowerdir: 'lower', upperdir: 'upper', workdir: 'work', ...parameters, ...(inUserns ? { userxattr: true } : {}) },
     nodev ? MOUNT_ATTR.NODEV : 0,
     `What is written lands in the upper layer, ${where}; the directory below stays as it is.`,
     new Result('root'),
@@ -142,8 +142,8 @@ function overlayIn(
 }
 
 /** In a user namespace an overlay would uncover what is below a mount of the host: kernel, clone_private_mount(). */
-function mountedHint(code: string, directory: string, { user }: OverlayOptions): string | undefined {
-  if (code !== 'EINVAL' || !user) return undefined;
+function mountedHint(code: string, directory: string, { inUserns }: OverlayOptions): string | undefined {
+  if (code !== 'EINVAL' || !inUserns) return undefined;
   const tree = Buffer.from(directory).toString('latin1').replace(/\/$/, '');
   const mounted = mountPaths().find((path) => path.length > 1 && path.startsWith(`${tree}/`));
   return (

@@ -9,9 +9,9 @@ import {
   type CopyOptions,
   copyOfTree,
   newFileSystem,
+  type Opened,
   plainAttributes,
   setAttributes,
-  type Tree,
   target,
 } from './mounts.js';
 
@@ -24,26 +24,18 @@ export function privateStep(): PlanStep {
   );
 }
 
-export interface Root {
-  fd: Result;
-  steps: PlanStep[];
-}
-
 /** A copy of the directory as a mount of its own, attached on top of the host's root, which it is about to replace. */
-export function rootSteps(directory: string, nodev: boolean): Root {
+export function rootSteps(directory: string, nodev: boolean): Opened {
   const why = 'pivot_root(2) wants a mount, and this one can have attributes that the host does not get to see.';
   const tree = treeAt(directory, nodev ? MOUNT_ATTR.NODEV : 0, why, { recursive: true, name: 'root' });
-  return {
-    fd: tree.fd,
-    steps: [...tree.steps, ...attachOverRoot(tree.fd)],
-  };
+  return { fd: tree.fd, steps: [...tree.steps, ...attachOverRoot(tree.fd)] };
 }
 
 /**
  * A copy of the directory as a mount. Its path has no link in it, or had none when it was looked up at the start: who
  * may rename something on the way could make it a link to the host's root since.
  */
-export function treeAt(directory: string, set: number, why: string, options: CopyOptions): Tree {
+export function treeAt(directory: string, set: number, why: string, options: CopyOptions): Opened {
   const place = new Result('directory');
   const lookup = openHow(O.PATH | O.CLOEXEC | O.DIRECTORY, RESOLVE.NO_SYMLINKS);
   const found = step(openat2, [AT.FDCWD, directory, lookup, 24], 'The tree, where no link leads elsewhere by now.', {
@@ -60,20 +52,20 @@ export function treeAt(directory: string, set: number, why: string, options: Cop
 export function attachOverRoot(fd: Result): PlanStep[] {
   const slash = new Result('/');
   return [
-    opened('/', 'Where the new root is attached.', slash),
+    directoryStep('/', 'Where the new root is attached.', slash),
     attach(fd, slash, "It covers the host's root, for this mount namespace only."),
   ];
 }
 
 /** Opens a directory of the host, by its path. */
-export function opened(path: string, why: string, saves: Result): PlanStep {
+export function directoryStep(path: string, why: string, saves: Result): PlanStep {
   return step(openat2, [AT.FDCWD, path, openHow(O.PATH | O.CLOEXEC | O.DIRECTORY, 0), 24], why, { saves });
 }
 
 /**
  * A tmpfs for files that belong neither in the image nor on the host. It is unmounted together with the host's root.
  */
-export function workshopSteps(): Root {
+export function workshopSteps(): Opened {
   const tmpfs = newFileSystem(
     'tmpfs',
     { mode: '755' },
@@ -111,7 +103,7 @@ export function pivotSteps(root: Result): PlanStep[] {
  * Opens the directory where the command starts. It is made when it is missing, as docker does. `next`: the step after
  * it.
  */
-export function workingDirectory(root: Result, path: string, next: PlanStep): { fd: Result; steps: PlanStep[] } {
+export function workingDirectory(root: Result, path: string, next: PlanStep): Opened {
   const below = path.replace(/^\/+|\/+$/g, '');
   if (below === '') return { fd: root, steps: [] };
   return target(root, below, 'directory', {

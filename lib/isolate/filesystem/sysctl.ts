@@ -7,11 +7,10 @@ import { type PlanStep, step } from '../child/step.js';
 import type { Sysctl } from '../settings/sysctl.js';
 
 /**
- * What docker sets in a network that is the container's own. `mapped` tells that there is a user namespace, the
- * container's own or one around this process: the range of groups is not set there, since the kernel takes only one
- * whose ends are mapped. Source: moby, daemon/oci_linux.go.
+ * What docker sets in a network that is the container's own. In a user namespace the range of groups is
+ * not set, since the kernel takes only one whose ends are mapped. Source: moby, daemon/oci_linux.go.
  */
-export function networkSysctls(mapped: boolean): Sysctl[] {
+export function networkSysctls(inUserns: boolean): Sysctl[] {
   const ports: Sysctl = {
     path: 'net/ipv4/ip_unprivileged_port_start',
     value: '0',
@@ -22,7 +21,7 @@ export function networkSysctls(mapped: boolean): Sysctl[] {
     value: '0 2147483647',
     why: 'Any user may ping, without a capability: icmp(7).',
   };
-  return mapped ? [ports] : [ports, ping];
+  return inUserns ? [ports] : [ports, ping];
 }
 
 /** Writes the settings below the proc that the plan has mounted, before its sys/ becomes read-only. */

@@ -26,16 +26,16 @@ export function cgroupHierarchies(): string[] {
 }
 
 export interface SystemOptions {
-  /** Bind the host's sysfs: a new one can only be made by the owner of the network namespace. */
+  /** /sys is a copy of the host's, since a new one can only be made by the owner of the network namespace. */
   bindSys: boolean;
-  /** `--privileged`. */
-  writable: boolean;
+  /** Of cgroups: see `cgroupHierarchies`. */
+  hierarchies: readonly string[];
 }
 
 export function procAndSys(
   root: Result,
-  hierarchies: readonly string[],
-  { bindSys, writable }: SystemOptions,
+  { bindSys, hierarchies }: SystemOptions,
+  privileged: boolean,
 ): { steps: PlanStep[]; proc: Result; sys: Result } {
   const proc = newFileSystem(
     'proc',
@@ -43,7 +43,7 @@ export function procAndSys(
     plainAttributes,
     'A proc file system shows the processes of the PID namespace in which it is made: here those of the container alone.',
   );
-  const readOnly = writable ? 0 : MOUNT_ATTR.RDONLY;
+  const readOnly = privileged ? 0 : MOUNT_ATTR.RDONLY;
   const why = 'Devices and drivers to look at; read-only, for they are those of the host.';
   const sys = bindSys
     ? copyOfTree({ fd: AT.FDCWD, path: '/sys' }, plainAttributes | readOnly, why, { recursive: true, name: 'sysfs' })

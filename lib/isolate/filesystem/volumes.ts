@@ -9,7 +9,7 @@ import type { PlanStep } from '../child/step.js';
 import { usage } from '../settings/usage.js';
 import type { Volume } from '../settings/volumes.js';
 import { nodeAttributes, ownDevicesOver } from './devices.js';
-import { copyOfTree, mountAt, newFileSystem, type Tree, target } from './mounts.js';
+import { copyOfTree, mountAt, newFileSystem, type Opened, target } from './mounts.js';
 import { placeInside } from './places.js';
 import { sideOf, type View } from './view.js';
 
@@ -91,7 +91,7 @@ export function directorySteps(root: Result, directories: readonly string[]): Pl
 /** A volume that is not attached yet. */
 export interface VolumeTree {
   volume: Volume;
-  tree: Tree;
+  tree: Opened;
 }
 
 /**
@@ -103,7 +103,7 @@ export function volumeTrees(volumes: readonly Volume[], nodev: boolean): VolumeT
   return [...volumes].sort((a, b) => depth(a) - depth(b)).map((volume) => ({ volume, tree: treeOf(volume, nodev) }));
 }
 
-function treeOf(volume: Volume, nodev: boolean): Tree {
+function treeOf(volume: Volume, nodev: boolean): Opened {
   if (volume.type === 'tmpfs') {
     const why = 'Memory that the command may fill, gone with the container.';
     return newFileSystem('tmpfs', volume.options, volume.attributes, why);

@@ -7,8 +7,10 @@ import { tracing, warn } from '../../base/trace.js';
 import type { Stub, StubSteps } from '../../sys/native-code/stub.js';
 import type { ControlFds } from '../../sys/process/control.js';
 import { firstStatus, statusBits } from '../../sys/procfs/status.js';
+import type { Capability } from '../../sys/syscalls/constants.js';
 import { isAtLeast, kernelVersion } from '../../sys/syscalls/kernel-version.js';
 import {
+  type CallerIds,
   type IdMaps,
   inUserNamespace,
   isMapped,
@@ -23,6 +25,7 @@ import type { Layer } from '../filesystem/layer.js';
 import { findMasks, type Masks } from '../filesystem/masks.js';
 import { networkSysctls } from '../filesystem/sysctl.js';
 import { cgroupHierarchies, checkSys } from '../filesystem/system.js';
+import type { View } from '../filesystem/view.js';
 import { missing, placed } from '../filesystem/volumes.js';
 import { chooseFilter } from '../seccomp/choose.js';
 import type { Filter } from '../seccomp/filter.js';
@@ -33,14 +36,14 @@ import type { Settings } from '../settings/settings.js';
 import type { Sysctl } from '../settings/sysctl.js';
 import type { Volume } from '../settings/volumes.js';
 import { type OutputPipe, outputPipes } from '../stdio/sockets.js';
-import { nullDevices, refuseDirectories, type StdioPipe, statStdio, stdioPipes } from '../stdio/stdio.js';
+import { nullDevices, refuseDirectories, type Stdio, type StdioPipe, statStdio, stdioPipes } from '../stdio/stdio.js';
 import { readAccountFiles } from '../user/accounts.js';
 import { chooseCapabilities, lastCapability, missingCapabilities } from '../user/capabilities.js';
 import { hasNames, type Identity, identify } from '../user/identity.js';
-import { chooseMaps, hasGroups, ttyGroup } from '../user/userns.js';
+import { chooseMaps, maySetGroups, ttyGroup } from '../user/userns.js';
 
 /** What has been found out, decided and opened for a container. */
-export interface Circumstances {
+export interface Circumstances extends Tree, Powers, Streams {
   /** The line between supervisor and child. */
   control: ControlFds;
   /** The program that the child becomes first. */
@@ -49,11 +52,38 @@ export interface Circumstances {
   showing: boolean;
   /** Signals that this process ignores, perhaps because its caller does. The command would inherit that. */
   ignoredSignals: readonly number[];
-
-  /** Undefined without a user namespace of its own. */
+  /** Undefined for one in memory, or no overlay. */
+  layer: Layer | undefined;
+  /** Of its own user namespace; undefined where it gets none. */
   maps: IdMaps | undefined;
   /** It is in a user namespace, be it its own or one around this process: its root has less power. */
   inUserns: boolean;
+}
+
+interface Tree {
+  /** Mode and owner, as seen inside, of the root directory itself. */
+  rootDirectory: { mode: number; uid: number; gid: number };
+  etcFiles: EtcFiles;
+  /** The volumes, with the links of the image resolved. */
+  volumes: readonly Volume[];
+  /** The VOLUMEs that the image lacks, likewise. */
+  directories: readonly string[];
+  /** /sys is a copy of the host's, since a new one can only be made by the owner of the network namespace. */
+  bindSys: boolean;
+  /** Of cgroups: see `cgroupHierarchies`. */
+  hierarchies: readonly string[];
+  /** Settings of the kernel that docker makes. Those of the caller come after them. */
+  usualSysctls: readonly Sysctl[];
+  /** What is hidden of /proc and /sys; undefined with `--privileged`. */
+  masks: Masks | undefined;
+  /** The usual devices are the host's, since no new node can be made. */
+  bindDevices: boolean;
+  /** All devices of the host, with `--privileged`. */
+  hostDevices: readonly HostDevice[] | undefined;
+}
+
+/** Who the command is, and what it may do. */
+interface Powers {
   /** Its process may give up the caller's groups and have others. */
   setsGroups: boolean;
   identity: Identity;
@@ -65,40 +95,21 @@ export interface Circumstances {
   filter: Filter | undefined;
   /** With `--seccomp-report`, unless there is no filter: the filter asks the supervisor about what it would refuse. */
   report: Report | undefined;
+}
 
-  /** Undefined for one in memory, or no overlay. */
-  layer: Layer | undefined;
-  /** Mode and owner, as seen inside, of the root directory itself. */
-  rootDirectory: { mode: number; uid: number; gid: number };
-  etcFiles: EtcFiles;
-  /** The volumes, with the links of the image resolved. */
-  volumes: readonly Volume[];
-  /** The VOLUMEs that the image lacks, likewise. */
-  directories: readonly string[];
-  /** /sys is a copy of the host's, since a new one can only be made by the owner of the network namespace. */
-  bindSys: boolean;
-  /** Of cgroups, '' for v2. */
-  hierarchies: readonly string[];
-  /** Settings of the kernel that docker makes. Those of the caller come after them. */
-  usualSysctls: readonly Sysctl[];
-  /** What is hidden of /proc and /sys; undefined with `--privileged`. */
-  masks: Masks | undefined;
-  /** The devices are the host's, since no new node can be made. */
-  bindDevices: boolean;
-  /** All devices of the host, with `--privileged`. */
-  devices: readonly HostDevice[] | undefined;
-
+/** Its terminal, and descriptors 0, 1 and 2. */
+interface Streams {
   /** The group of terminals; undefined where no such group is mapped. */
   ttyGroup: number | undefined;
   /** `struct winsize` of the terminal outside. */
   windowSize: Buffer | undefined;
   /** The bytes that detach. Undefined when there is no terminal and the command line names none. */
   detachKeys: Buffer | undefined;
-  /** Pipes on descriptors 0, 1 and 2 that the user has to be able to open by name. */
-  stdio: readonly StdioPipe[];
+  /** Pipes that the user has to be able to open by name. */
+  pipes: readonly StdioPipe[];
   /** Pipes in the place of what cannot be opened by name on descriptors 1 and 2. */
   outputs: readonly OutputPipe[];
-  /** Those of descriptors 0, 1 and 2 that are the host's null device. */
+  /** Those that are the host's null device. */
   nulls: readonly number[];
 }
 
@@ -113,50 +124,62 @@ export async function findCircumstances(
   stub: Stub,
   layer: Layer | undefined,
 ): Promise<Circumstances> {
-  const { network, privileged, terminal } = settings;
   const stdio = statStdio();
   refuseDirectories(stdio);
-  const view = layer?.view ?? { lower: settings.root };
   const status = firstStatus();
   const capabilities = statusBits(status, 'CapPrm');
-  const caller = { uid: process.geteuid!(), gid: process.getegid!() };
-  const needed = network === 'none' ? [...powers, ...networkPowers] : powers;
-  const maps = chooseMaps(settings.userns, caller, capabilities, needed);
-  // Of the user namespace that the container is in, be it the one around this process.
+  const maps = chooseMaps(settings.userns, callerIds(), capabilities, neededPowers(settings));
   const ids = maps ?? (inUserNamespace() ? sameMaps() : undefined);
   const inUserns = ids !== undefined;
-  const rootDirectory = ownerInside(directoryAt(view.lower), ids);
-  const last = lastCapability();
-  const etcFiles = findEtcFiles(view);
-  const bindDevices = bindsDevices(inUserns, capabilities);
-  if (bindDevices) checkDevices();
-  const bindSys = network === 'host' && inUserns && (maps !== undefined || !ownsNetwork());
-  if (bindSys) checkSys();
-  // Whoever makes a user namespace has all of them in it.
-  const kept = keptCapabilities(settings, maps ? Array.from({ length: last + 1 }, (_, i) => i) : capabilities);
+  const basis = { view: layer?.view ?? { lower: settings.root }, capabilities, maps, ids };
+  const tree = findTree(settings, basis);
   if (inUserns && settings.overlay && layer === undefined) warnOfMemory(release());
-  const setsGroups = hasGroups(maps);
-  const groups = groupsFor(settings, setsGroups);
-  const accounts = readAccountFiles(view, hasNames(settings.user, groups));
-  const identity = identify(settings.user, accounts, groups, settings.userFrom);
-  if (maps) warnOfNamesake(settings, identity, maps);
-  const { filter, report } = await chooseFilter(settings, kept);
+  const powers = await findPowers(settings, basis);
   return {
     control,
     stub: stub.steps,
     showing: tracing(),
     ignoredSignals: statusBits(status, 'SigIgn').map((bit) => bit + 1),
+    layer,
     maps,
     inUserns,
-    setsGroups,
-    identity,
-    lastCapability: last,
-    kept,
-    filter,
-    report,
-    layer,
+    ...tree,
+    ...powers,
+    ...(await findStreams(settings, powers.identity, maps, stdio)),
+  };
+}
+
+/** What else depends on. */
+interface Basis {
+  /** The root of the container. */
+  view: View;
+  /** The numbers of those that this process has. */
+  capabilities: readonly number[];
+  /** Of the container's own user namespace. */
+  maps: IdMaps | undefined;
+  /** Of the user namespace that the container is in, be it the one around this process. */
+  ids: IdMaps | undefined;
+}
+
+function callerIds(): CallerIds {
+  return { uid: process.geteuid!(), gid: process.getegid!() };
+}
+
+function neededPowers({ network }: Settings): readonly Capability[] {
+  return network === 'none' ? [...powers, ...networkPowers] : powers;
+}
+
+function findTree(settings: Settings, { view, capabilities, maps, ids }: Basis): Tree {
+  const { network, privileged } = settings;
+  const inUserns = ids !== undefined;
+  const rootDirectory = ownerInside(directoryAt(view.lower), ids);
+  const bindDevices = bindsDevices(inUserns, capabilities);
+  if (bindDevices) checkDevices();
+  const bindSys = network === 'host' && inUserns && (maps !== undefined || !ownsNetwork());
+  if (bindSys) checkSys();
+  return {
     rootDirectory,
-    etcFiles,
+    etcFiles: findEtcFiles(view),
     volumes: placed(view, settings.volumes, ids),
     directories: missing(view, settings.directories),
     bindSys,
@@ -165,18 +188,41 @@ export async function findCircumstances(
     masks: privileged ? undefined : findMasks(bindSys),
     bindDevices,
     // In a user namespace none of them could be made.
-    devices: privileged && !inUserns ? deviceNodes('/dev') : undefined,
+    hostDevices: privileged && !inUserns ? deviceNodes('/dev') : undefined,
+  };
+}
+
+async function findPowers(settings: Settings, { view, capabilities, maps }: Basis): Promise<Powers> {
+  const last = lastCapability();
+  // Whoever makes a user namespace has all of them in it.
+  const kept = keptCapabilities(settings, maps ? Array.from({ length: last + 1 }, (_, i) => i) : capabilities);
+  const setsGroups = maySetGroups(maps);
+  const groups = groupsFor(settings, setsGroups);
+  const accounts = readAccountFiles(view, hasNames(settings.user, groups));
+  const identity = identify(settings.user, accounts, groups, settings.userFrom);
+  if (maps) warnOfNamesake(settings, identity, maps);
+  return { setsGroups, identity, lastCapability: last, kept, ...(await chooseFilter(settings, kept)) };
+}
+
+async function findStreams(
+  { terminal, detachKeys }: Settings,
+  { uid }: Identity,
+  maps: IdMaps | undefined,
+  stdio: Stdio,
+): Promise<Streams> {
+  return {
     ttyGroup: ttyGroup(maps),
     windowSize: terminal ? (await import('../stdio/outer.js')).windowSize() : undefined,
-    detachKeys: await detachKeysOf(settings),
-    stdio: identity.uid === 0 || terminal ? [] : stdioPipes(stdio),
+    detachKeys:
+      terminal || detachKeys !== undefined ? (await import('../stdio/keys.js')).parseDetachKeys(detachKeys) : undefined,
+    pipes: uid === 0 || terminal ? [] : stdioPipes(stdio),
     outputs: terminal ? [] : outputPipes(stdio, maps),
     nulls: nullDevices(stdio),
   };
 }
 
 /** Mode and owner of a directory. Throws `Failure` for anything else. */
-function directoryAt(root: string): Circumstances['rootDirectory'] {
+function directoryAt(root: string): Tree['rootDirectory'] {
   const stats = failingAs(root, () => statSync(root), { hint: whatRootIs });
   if (!stats.isDirectory()) throw new Failure(Status.isolate, root, 'it is not a directory', { hint: whatRootIs });
   return { mode: stats.mode & 0o7777, uid: stats.uid, gid: stats.gid };
@@ -212,9 +258,4 @@ function groupsFor({ groups }: Settings, setsGroups: boolean): string[] {
   if (groups.length === 0 || setsGroups) return groups;
   const why = "a user namespace with one id keeps the caller's groups and takes no others";
   throw new Failure(Status.isolate, '--group-add', why, { hint: 'with --userns range it has those of /etc/subgid' });
-}
-
-async function detachKeysOf({ terminal, detachKeys }: Settings): Promise<Buffer | undefined> {
-  if (!terminal && detachKeys === undefined) return undefined;
-  return (await import('../stdio/keys.js')).parseDetachKeys(detachKeys);
 }

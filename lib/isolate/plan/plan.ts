@@ -23,12 +23,12 @@ import type { PlanStep } from '../child/step.js';
 import { deviceSteps } from '../filesystem/devices.js';
 import { fileSteps } from '../filesystem/etc-files.js';
 import { maskSteps } from '../filesystem/masks.js';
+import type { Opened } from '../filesystem/mounts.js';
 import { layerSteps, overlaySteps } from '../filesystem/overlay.js';
 import {
   enterSteps,
   pivotSteps,
   privateStep,
-  type Root,
   readOnlyStep,
   rootSteps,
   workingDirectory,
@@ -74,7 +74,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
   const steps = [
     ...birthSteps(settings, circumstances, change),
     ...treeSteps(settings, circumstances),
-    ...stdioSteps(circumstances.stdio),
+    ...stdioSteps(circumstances.pipes),
     ...ownerSteps(circumstances.outputs, circumstances.identity.uid),
     ...closeSteps(control),
     // Before the filter, which need not let these pass.
@@ -171,9 +171,9 @@ function treeSteps(settings: Settings, circumstances: Circumstances): PlanStep[]
   ];
 }
 
-function overlaid(directory: string, workshop: Result, circumstances: Circumstances, nodev: boolean): Root {
+function overlaid(directory: string, workshop: Result, circumstances: Circumstances, nodev: boolean): Opened {
   const { inUserns, layer, rootDirectory } = circumstances;
-  const options = { ...rootDirectory, user: inUserns, nodev };
+  const options = { ...rootDirectory, inUserns, nodev };
   return layer ? layerSteps(layer, workshop, options) : overlaySteps(directory, workshop, options);
 }
 
@@ -183,15 +183,10 @@ function kernelSteps(
   settings: Settings,
   circumstances: Circumstances,
 ): { steps: PlanStep[]; dev: Result } {
-  const { identity, bindSys, bindDevices, devices: all, ttyGroup, control, masks, windowSize, nulls } = circumstances;
-  const { privileged, init, terminal, shmSize, sysctls } = settings;
-  const { proc, sys, steps } = procAndSys(root, circumstances.hierarchies, { bindSys, writable: privileged });
-  const devices = deviceSteps(root, {
-    bind: bindDevices,
-    ttyGroup,
-    shmSize,
-    all,
-  });
+  const { identity, control, masks, windowSize, nulls } = circumstances;
+  const { privileged, init, terminal, sysctls } = settings;
+  const { proc, sys, steps } = procAndSys(root, circumstances, privileged);
+  const devices = deviceSteps(root, circumstances, settings.shmSize);
   const { dev, pts } = devices;
   const pty = { size: windowSize, uid: identity.uid, controlling: !init };
   return {
@@ -209,14 +204,15 @@ function kernelSteps(
 /** Gives up capabilities and, for another user, root. From here on this process dies with the supervisor. */
 function powerSteps(
   { noNewPrivileges }: Settings,
-  { lastCapability, kept, identity, maps, setsGroups, report, control }: Circumstances,
+  circumstances: Circumstances,
   seccomp: PlanStep | undefined,
 ): PlanStep[] {
+  const { lastCapability, kept, identity, report, control } = circumstances;
   const filter = seccomp ? [seccomp, ...(report ? reportingSteps(control) : [])] : [];
   return [
     ...boundingSteps(kept, lastCapability),
     ...(noNewPrivileges ? [] : filter),
-    ...identitySteps(identity, { maps, setsGroups }),
+    ...identitySteps(circumstances),
     capabilityStep(identity.uid === 0 ? kept : []),
     deathStep(),
     ...aliveSteps(control),

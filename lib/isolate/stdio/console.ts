@@ -16,43 +16,13 @@ export interface ConsoleOptions {
 }
 
 /** Makes the pty, sends its master out to the supervisor and takes the other side for descriptors 0, 1 and 2. */
-export function consoleSteps(
-  dev: Result,
-  pts: Result,
-  { child }: ControlFds,
-  { size, uid, controlling }: ConsoleOptions,
-): PlanStep[] {
-  const master = new Result('master');
-  const slave = new Result('terminal');
-  const flags = O.RDWR | O.NOCTTY | O.CLOEXEC;
+export function consoleSteps(dev: Result, pts: Result, { child }: ControlFds, options: ConsoleOptions): PlanStep[] {
+  const { master, slave, steps } = ptySteps(pts, options);
   // It is the first of a new instance, so its number is 0.
   const bind = copyOfTree({ fd: pts, path: '0' }, 0, 'The terminal once more, under the name that docker gives it.');
   const place = target(dev, 'console', 'file', { links: 'none', why: 'The mount point.' });
   return [
-    step(
-      openat,
-      [pts, 'ptmx', flags, 0],
-      "A new terminal, in the container's own devpts: the host has no name for it.",
-      { saves: master, man: 'pts(4)' },
-    ),
-    step(ioctlMemory, [master, TIO.CSPTLCK, Buffer.alloc(4)], 'A new one is locked until its owner says otherwise.', {
-      man: 'TIOCSPTLCK(2const)',
-    }),
-    ...(size
-      ? [
-          step(ioctlMemory, [master, TIO.CSWINSZ, size], 'As large as the window outside.', {
-            man: 'TIOCSWINSZ(2const)',
-          }),
-        ]
-      : []),
-    step(ioctl, [master, TIO.CGPTPEER, flags], 'Its other side, without looking up a path that could lead elsewhere.', {
-      saves: slave,
-      man: 'TIOCGPTPEER(2const)',
-    }),
-    // An id that the user namespace does not have is an error later on, where the message can say so.
-    ...(uid === 0
-      ? []
-      : [step(fchown, [slave, uid, -1], 'The user may open this terminal by name.', { onError: 'continue' })]),
+    ...steps,
     step(
       sendmsg,
       [child, message(master), 0],
@@ -62,9 +32,30 @@ export function consoleSteps(
     ...bind.steps,
     ...place.steps,
     attach(bind.fd, place.fd, '/dev/console is the terminal.'),
-    ...(controlling ? [controllingStep(slave)] : []),
+    ...(options.controlling ? [controllingStep(slave)] : []),
     ...[0, 1, 2].map((fd) => step(dup3, [slave, fd, 0], `Descriptor ${fd} is the terminal.`)),
   ];
+}
+
+/** A pty that is ready for use, with both sides open. */
+function ptySteps(pts: Result, { size, uid }: ConsoleOptions): { master: Result; slave: Result; steps: PlanStep[] } {
+  const master = new Result('master');
+  const slave = new Result('terminal');
+  const flags = O.RDWR | O.NOCTTY | O.CLOEXEC;
+  const whyNew = "A new terminal, in the container's own devpts: the host has no name for it.";
+  const whyUnlock = 'A new one is locked until its owner says otherwise.';
+  const whySize = 'As large as the window outside.';
+  const whySlave = 'Its other side, without looking up a path that could lead elsewhere.';
+  const whyOwner = 'The user may open this terminal by name.';
+  const steps = [
+    step(openat, [pts, 'ptmx', flags, 0], whyNew, { saves: master, man: 'pts(4)' }),
+    step(ioctlMemory, [master, TIO.CSPTLCK, Buffer.alloc(4)], whyUnlock, { man: 'TIOCSPTLCK(2const)' }),
+    ...(size ? [step(ioctlMemory, [master, TIO.CSWINSZ, size], whySize, { man: 'TIOCSWINSZ(2const)' })] : []),
+    step(ioctl, [master, TIO.CGPTPEER, flags], whySlave, { saves: slave, man: 'TIOCGPTPEER(2const)' }),
+    // An id that the user namespace does not have is an error later on, where the message can say so.
+    ...(uid === 0 ? [] : [step(fchown, [slave, uid, -1], whyOwner, { onError: 'continue' })]),
+  ];
+  return { master, slave, steps };
 }
 
 export function controllingStep(terminal: number | Result): PlanStep {

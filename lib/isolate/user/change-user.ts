@@ -7,16 +7,17 @@ import type { Identity } from './identity.js';
 import { isOfRoot } from './userns.js';
 
 export interface IdentityOptions {
-  /** Those of the container's own user namespace. */
+  identity: Identity;
+  /** Of the container's own user namespace. */
   maps: IdMaps | undefined;
-  /** Whether groups can be set. */
   setsGroups: boolean;
 }
 
-export function identitySteps({ uid, gid, groups }: Identity, options: IdentityOptions): PlanStep[] {
+export function identitySteps(options: IdentityOptions): PlanStep[] {
+  const { uid, gid } = options.identity;
   const hint = absentHint(options);
   return [
-    ...groupSteps(groups, options, hint),
+    ...groupSteps(options, hint),
     step(setresgid, [gid, gid, gid], 'Real, effective and saved: none is left to go back to.', { hint }),
     step(setresuid, [uid, uid, uid], 'The user last, since it takes along the power to change the rest.', { hint }),
   ];
@@ -40,7 +41,7 @@ function othersOf({ maps, setsGroups }: IdentityOptions): string {
   return missing ? `${missing.why}: ${missing.hint}` : `with --userns range ${granted}`;
 }
 
-function groupSteps(groups: readonly number[], { maps, setsGroups }: IdentityOptions, hint: Hint): PlanStep[] {
+function groupSteps({ identity: { groups }, maps, setsGroups }: IdentityOptions, hint: Hint): PlanStep[] {
   if (setsGroups) {
     const why = "The caller's groups go; those that the image gives the user come.";
     return [step(setgroups, [groups.length, listOf(groups)], why, { hint })];
