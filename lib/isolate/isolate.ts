@@ -10,14 +10,14 @@ import { trace } from '../base/trace.js';
 import { tryLock } from '../sys/files/lock.js';
 import { Program } from '../sys/native-code/program.js';
 import { Stub } from '../sys/native-code/stub.js';
-import { Control, type ControlFds, controlPair } from '../sys/process/control.js';
+import { Control, controlPair } from '../sys/process/control.js';
 import { refusedCall } from '../sys/refusals/refusals.js';
 import { openat } from '../sys/syscalls/calls.js';
 import { AT, O } from '../sys/syscalls/constants.js';
 import type { Cgroup } from './cgroup/cgroup.js';
 import { cloneReason } from './child/namespaces.js';
 import type { Layer } from './filesystem/layer.js';
-import { type Circumstances, findCircumstances } from './plan/circumstances.js';
+import { findCircumstances } from './plan/circumstances.js';
 import { makePlan, type Plan } from './plan/plan.js';
 import type { Settings } from './settings/settings.js';
 import { attend } from './supervisor/attend.js';
@@ -30,20 +30,34 @@ import { Signals } from './supervisor/signals.js';
  * command cannot be executed or is not there, any other for a container that could not be made.
  */
 export async function isolate(settings: Settings): Promise<number> {
+  let layer: Layer | undefined;
   try {
-    return await run(settings);
+    hold(settings.root);
+    layer = await layerOf(settings, 'holdLayer');
+    return await run(settings, layer);
   } catch (error) {
+    layer?.giveUp();
     throw refusedCall(error);
   }
 }
 
-async function run(settings: Settings): Promise<number> {
-  hold(settings.root);
+/** The plan for `--dry-run`: no container is made. */
+export async function planOf(settings: Settings): Promise<Plan> {
+  const layer = await layerOf(settings, 'layerAt');
+  return makePlan(settings, await findCircumstances(settings, { supervisor: 3, child: 4 }, new Stub(), layer));
+}
+
+/** The module is loaded for `--layer` alone. */
+async function layerOf({ layer, root }: Settings, how: 'holdLayer' | 'layerAt'): Promise<Layer | undefined> {
+  return layer === undefined ? undefined : (await import('./filesystem/layer.js'))[how](layer, root);
+}
+
+async function run(settings: Settings, layer: Layer | undefined): Promise<number> {
   const fds = controlPair();
   const stub = new Stub();
-  const { layer: path, root } = settings;
-  const layer = path === undefined ? undefined : (await import('./filesystem/layer.js')).holdLayer(path, root);
-  const circumstances = await prepare(settings, fds, stub, layer);
+  const circumstances = await findCircumstances(settings, fds, stub, layer);
+  // The last that settings may be refused for.
+  layer?.begin(circumstances.inUserns);
   const plan = makePlan(settings, circumstances);
   const program = new Program(plan.steps, stub.memory);
   stub.write(program, plan.resume);
@@ -60,29 +74,9 @@ async function run(settings: Settings): Promise<number> {
     const control = new Control(fds.supervisor);
     const running = { pid, settings, circumstances, plan, program, control, signals, cgroup };
     return outcomeOf(running, await attend(running));
-  } catch (error) {
-    layer?.giveUp();
-    throw error;
   } finally {
     signals.end();
     cgroup?.remove();
-  }
-}
-
-/** Finds out what the container depends on and begins the layer: the last that settings may be refused for. */
-async function prepare(
-  settings: Settings,
-  fds: ControlFds,
-  stub: Stub,
-  layer: Layer | undefined,
-): Promise<Circumstances> {
-  try {
-    const circumstances = await findCircumstances(settings, fds, stub, layer);
-    layer?.begin(circumstances.inUserns);
-    return circumstances;
-  } catch (error) {
-    layer?.giveUp();
-    throw error;
   }
 }
 
@@ -105,11 +99,4 @@ function start(program: Program, plan: Plan): number {
   } catch (error) {
     throw cloneFailure(error, plan.cloneFlags);
   }
-}
-
-/** The plan for `--dry-run`: no container is made. */
-export async function planOf(settings: Settings): Promise<Plan> {
-  const { layer: path, root } = settings;
-  const layer = path === undefined ? undefined : (await import('./filesystem/layer.js')).layerAt(path, root);
-  return makePlan(settings, await findCircumstances(settings, { supervisor: 3, child: 4 }, new Stub(), layer));
 }

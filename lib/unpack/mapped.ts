@@ -14,7 +14,7 @@ import { Block, compare, pointerArray, Result, returned, type Step, stepOf } fro
 import { Control, type ControlFds, controlPair } from '../sys/process/control.js';
 import { waitForEnd } from '../sys/process/wait.js';
 import { firstStatus, ownStatus, ownStrings, statusBits } from '../sys/procfs/status.js';
-import { refusalHint } from '../sys/refusals/refusals.js';
+import { usernsHint } from '../sys/refusals/refusals.js';
 import {
   close,
   execve,
@@ -78,7 +78,7 @@ function start(program: Program): number {
 }
 
 function refused(error: SyscallError): Failure {
-  const hint = error.syscall === 'execve' ? {} : { hint: refusalHint(error.code, CLONE.NEWUSER) };
+  const hint = error.syscall === 'execve' ? {} : { hint: usernsHint(error.code, CLONE.NEWUSER) };
   return new Failure(Status.notPermitted, `--map: ${error.call}`, errnoText(error.code), { cause: error, ...hint });
 }
 

@@ -13,7 +13,7 @@ import {
 import { identify } from '../../lib/isolate/user/identity.js';
 import { chooseMaps, ttyGroup } from '../../lib/isolate/user/userns.js';
 import { policyHint } from '../../lib/sys/refusals/confinement.js';
-import { refusal } from '../../lib/sys/refusals/refusals.js';
+import { switchHint } from '../../lib/sys/refusals/refusals.js';
 import { capabilities } from '../../lib/sys/syscalls/constants.js';
 import { type IdMap, type IdMaps, ownerInside, ownMap } from '../../lib/sys/user-namespace/id-map.js';
 import { failure } from '../support/failure.js';
@@ -182,9 +182,10 @@ test('an owner is who it is inside, and root when the user namespace has no such
 });
 
 test('what forbids user namespaces is named with its remedy', () => {
-  const host = (path: string, value: string) => refusal((asked) => (asked.endsWith(path) ? `${value}\n` : undefined));
+  const host = (path: string, value: string) =>
+    switchHint((asked) => (asked.endsWith(path) ? `${value}\n` : undefined));
   assert.equal(
-    refusal(() => undefined),
+    switchHint(() => undefined),
     undefined,
   );
   assert.match(host('unprivileged_userns_clone', '0') ?? '', /sudo sysctl -w kernel\.unprivileged_userns_clone=1/);
@@ -199,7 +200,7 @@ const kernel = (files: Record<string, string>) => (asked: string) =>
 
 test('the switch of AppArmor is not blamed where node has a profile, which says itself what it may', () => {
   const ubuntu = { apparmor_restrict_unprivileged_userns: '1\n', 'parameters/enabled': 'Y\n' };
-  const under = (current: string) => refusal(kernel({ ...ubuntu, 'apparmor/current': current }));
+  const under = (current: string) => switchHint(kernel({ ...ubuntu, 'apparmor/current': current }));
   assert.match(under('unconfined\n') ?? '', /apparmor_restrict_unprivileged_userns=0/);
   assert.equal(under('node (unconfined)\n'), undefined);
   assert.equal(under('node (enforce)\n'), undefined);

@@ -9,12 +9,12 @@ export type LimitFlags = Pick<IsolateFlags, 'memory' | 'cpus' | 'pids-limit' | '
 /** What a cgroup is to enforce. */
 export interface Limits {
   /** Bytes. */
-  memory?: number;
+  memory?: number | undefined;
   /** Microseconds of processor time in each `cpuPeriod`. */
-  cpuQuota?: number;
-  pids?: number;
+  cpuQuota?: number | undefined;
+  pids?: number | undefined;
   /** Processors by number, as cpuset(7) writes them: `0-3,5`. */
-  cpus?: string;
+  cpus?: string | undefined;
 }
 
 /** Microseconds; the kernel's own default. */
@@ -23,26 +23,25 @@ export const cpuPeriod = 100_000;
 const leastMemory = 6 * 1024 * 1024;
 
 /**
- * Reads the flags; undefined when they set no limit. `processors` is the number that this machine has. Throws `Failure`
- * 64.
+ * Reads the flags; undefined when they set no limit. What stands for no limit is as in docker. `processors` is the
+ * number that this machine has. Throws `Failure` 64.
  */
 export function parseLimits(flags: LimitFlags, processors: number): Limits | undefined {
-  const limits: Limits = {};
-  const memory = flags.memory === undefined ? 0 : memoryLimit(flags.memory);
-  if (memory > 0) limits.memory = memory;
-  const cpus = flags.cpus === undefined ? 0 : parseCpus(flags.cpus, processors);
-  if (cpus > 0) limits.cpuQuota = Math.round(cpus * cpuPeriod);
-  const pids = flags['pids-limit'] === undefined ? undefined : pidsLimit(flags['pids-limit']);
-  if (pids !== undefined) limits.pids = pids;
-  // Empty stands for no limit, as in docker.
-  if (flags['cpuset-cpus']) limits.cpus = cpuset(flags['cpuset-cpus']);
-  return Object.keys(limits).length > 0 ? limits : undefined;
+  const { memory, cpus, 'pids-limit': pids, 'cpuset-cpus': set } = flags;
+  const limits: Limits = {
+    memory: memory === undefined ? undefined : memoryLimit(memory),
+    cpuQuota: cpus === undefined ? undefined : cpuQuota(cpus, processors),
+    pids: pids === undefined ? undefined : pidsLimit(pids),
+    cpus: set ? cpuset(set) : undefined,
+  };
+  return Object.values(limits).some((limit) => limit !== undefined) ? limits : undefined;
 }
 
-/** 0 stands for no limit, as in docker. */
-function memoryLimit(text: string): number {
+/** 0 stands for no limit. */
+function memoryLimit(text: string): number | undefined {
   const bytes = parseSize(text, '--memory');
-  if (bytes === 0 || bytes >= leastMemory) return bytes;
+  if (bytes === 0) return undefined;
+  if (bytes >= leastMemory) return bytes;
   throw wrong('--memory', text, 'less than 6m', 'a program does not even start in so little');
 }
 
@@ -57,14 +56,15 @@ export function parseSize(text: string, flag: string): number {
   throw wrong(flag, text, 'not a size', 'for example 64m or 1g');
 }
 
-/** A number of processors, down to hundredths: `1.5`. 0 stands for no limit, as in docker. Throws `Failure` 64. */
-function parseCpus(text: string, processors: number): number {
+/** A number of processors, down to hundredths: `1.5`. 0 stands for no limit. */
+function cpuQuota(text: string, processors: number): number | undefined {
   const cpus = /^\d*\.?\d+$|^\d+\.$/.test(text) ? Number(text) : Number.NaN;
-  if (cpus === 0 || (cpus >= 0.01 && cpus <= processors)) return cpus;
+  if (cpus === 0) return undefined;
+  if (cpus >= 0.01 && cpus <= processors) return Math.round(cpus * cpuPeriod);
   throw wrong('--cpus', text, `not between 0.01 and ${processors}, the processors that there are`);
 }
 
-/** -1 and 0 stand for no limit, as in docker. */
+/** -1 and 0 stand for no limit. */
 function pidsLimit(text: string): number | undefined {
   if (text === '-1' || text === '0') return undefined;
   if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);

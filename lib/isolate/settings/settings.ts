@@ -98,10 +98,7 @@ export function settingsOf(
     user: flags.user || image.User || '',
     userFrom: flags.user ? '--user' : 'User of the image',
     groups: flags['group-add'],
-    workingDirectory: absolute(
-      flags.workdir || image.WorkingDir || '/',
-      flags.workdir ? '--workdir' : 'WorkingDir of the image',
-    ),
+    workingDirectory: workingDirectoryOf(flags.workdir, image.WorkingDir),
     hostname: checkHostname(hostname),
     hasHostname: hostname === flags.hostname,
     network,
@@ -111,12 +108,7 @@ export function settingsOf(
     capAdd: flags.privileged ? ['ALL', ...flags['cap-add']] : flags['cap-add'],
     capDrop: flags['cap-drop'],
     umask: umaskOf(flags.umask),
-    volumes: [
-      ...flags.volume.map(volumeOf),
-      ...flags.mount.map(mountOf),
-      ...flags.tmpfs.map(tmpfsOf),
-      ...flags.device.flatMap(devicesOf),
-    ],
+    volumes: volumesOf(flags),
     directories: Object.keys(image.Volumes ?? {}),
     overlay: flags.overlay || flags.layer !== undefined,
     layer: layerOf(flags.layer),
@@ -124,7 +116,7 @@ export function settingsOf(
     limits: ulimits(flags.ulimit, caller.openFiles),
     cgroup: parseLimits(flags, caller.processors),
     sysctls: flags.sysctl.map((text) => parseSysctl(text, network)),
-    shmSize: String(flags['shm-size'] === undefined ? 64 * 1024 * 1024 : parseSize(flags['shm-size'], '--shm-size')),
+    shmSize: String(parseSize(flags['shm-size'] ?? '64m', '--shm-size')),
     seccomp: flags.seccomp ?? security.seccomp ?? (flags.privileged ? 'unconfined' : 'default'),
     seccompReport: flags['seccomp-report'],
     privileged: flags.privileged,
@@ -156,18 +148,32 @@ function commandLine(image: RunConfig, entrypoint: string | undefined, command: 
   });
 }
 
-function absolute(path: string, flag: string): string {
-  if (!path.startsWith('/')) throw usage(flag, `${JSON.stringify(path)} is not absolute`);
-  return posix.normalize(path);
+function workingDirectoryOf(flag: string | undefined, ofImage: string | undefined): string {
+  const path = flag || ofImage || '/';
+  if (path.startsWith('/')) return posix.normalize(path);
+  throw usage(flag ? '--workdir' : 'WorkingDir of the image', `${JSON.stringify(path)} is not absolute`);
+}
+
+function volumesOf(flags: IsolateFlags): Volume[] {
+  return [
+    ...flags.volume.map(volumeOf),
+    ...flags.mount.map(mountOf),
+    ...flags.tmpfs.map(tmpfsOf),
+    ...flags.device.flatMap(devicesOf),
+  ];
 }
 
 function networkOf({ net, network }: IsolateFlags): 'host' | 'none' {
   if (net !== undefined && network !== undefined && net !== network) {
     throw usage('--network', `it says ${network}, and --net says ${net}`);
   }
-  const [flag, value] = network === undefined ? ['--net', net ?? 'host'] : ['--network', network];
+  const value = network ?? net ?? 'host';
   if (value === 'host' || value === 'none') return value;
-  throw usage(flag, `${JSON.stringify(value)} is neither host nor none`, networks);
+  throw usage(
+    network === undefined ? '--net' : '--network',
+    `${JSON.stringify(value)} is neither host nor none`,
+    networks,
+  );
 }
 
 function layerOf(path: string | undefined): string | undefined {

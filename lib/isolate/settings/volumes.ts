@@ -71,37 +71,44 @@ function optionHint(option: string): string {
 /** `--mount type=bind|tmpfs,source=...,target=...[,readonly]`. Source: docker's `--mount`. */
 export function mountOf(text: string): Volume {
   const flag = `--mount ${text}`;
-  const fields = new Map(
-    fieldsOf(text, flag).map((field) => {
-      const [, word = '', value] = /^([^=]*)(?:=(.*))?$/s.exec(field) ?? [];
-      const key = mountKeys[word] ?? word;
-      if (value === undefined && ['source', 'target', 'type'].includes(key))
-        throw usage(flag, `the field ${JSON.stringify(word)} has no value`);
-      return [key, value ?? 'true'] as const;
-    }),
-  );
-  const take = (key: string) => {
-    const value = fields.get(key);
-    fields.delete(key);
-    return value;
-  };
-  const type = take('type') ?? 'volume';
-  const target = take('target');
-  const readOnly = truth('readonly', take('readonly') ?? 'false', flag);
+  const fields = mountFields(text, flag);
+  const type = fields.get('type') ?? 'volume';
+  const known = type === 'tmpfs' ? ['tmpfs-size', 'tmpfs-mode'] : ['source', 'bind-propagation'];
+  const unknown = [...fields.keys()].find((key) => !mountKeys.includes(key) && !known.includes(key));
+  if (unknown !== undefined) throw usage(flag, `unknown field ${JSON.stringify(unknown)}`);
+  if (type !== 'tmpfs' && type !== 'bind') throw usage(flag, `type=${type} is not offered`, 'bind and tmpfs are');
+  const readOnly = truth('readonly', fields.get('readonly') ?? 'false', flag);
+  const target = fields.get('target');
   if (target === undefined) throw usage(flag, 'target= is missing');
-  const volume =
-    type === 'tmpfs' ? mountTmpfs(target, take('tmpfs-size'), take('tmpfs-mode'), readOnly, flag) : undefined;
-  const source = volume ? undefined : take('source');
-  const propagation = type === 'bind' ? take('bind-propagation') : undefined;
-  take('consistency');
-  const [left] = fields.keys();
-  if (left !== undefined) throw usage(flag, `unknown field ${JSON.stringify(left)}`);
-  if (volume) return volume;
-  if (type !== 'bind') throw usage(flag, `type=${type} is not offered`, 'bind and tmpfs are');
+  if (type === 'tmpfs') return mountTmpfs(target, fields.get('tmpfs-size'), fields.get('tmpfs-mode'), readOnly, flag);
+  const source = fields.get('source');
   if (source === undefined) throw usage(flag, 'source= is missing');
-  if (!['private', 'rprivate', undefined].includes(propagation))
+  const propagation = fields.get('bind-propagation') ?? 'rprivate';
+  if (!['private', 'rprivate'].includes(propagation))
     throw usage(flag, `bind-propagation=${propagation} is not offered`, alwaysPrivate);
   return bind(source, target, readOnly, flag);
+}
+
+/** Fields of every type. `consistency` is for docker's desktop on a Mac. */
+const mountKeys = ['type', 'target', 'readonly', 'consistency'];
+const otherNames = new Map([
+  ['src', 'source'],
+  ['dst', 'target'],
+  ['destination', 'target'],
+  ['ro', 'readonly'],
+]);
+
+/** The fields by their keys. One without a value is true. */
+function mountFields(text: string, flag: string): Map<string, string> {
+  return new Map(
+    fieldsOf(text, flag).map((field) => {
+      const [, word = '', value] = /^([^=]*)(?:=(.*))?$/s.exec(field) ?? [];
+      const key = otherNames.get(word) ?? word;
+      if (value === undefined && ['source', 'target', 'type'].includes(key))
+        throw usage(flag, `the field ${JSON.stringify(word)} has no value`);
+      return [key, value ?? 'true'];
+    }),
+  );
 }
 
 /** The fields, in CSV as in docker: a field in quotes may have commas, and a quote in it is doubled. */
@@ -117,8 +124,6 @@ function truth(key: string, value: string, flag: string): boolean {
   if (/^(0|f|false)$/i.test(value)) return false;
   throw usage(flag, `${key}=${JSON.stringify(value)} is neither true nor false`);
 }
-
-const mountKeys: Record<string, string> = { src: 'source', dst: 'target', destination: 'target', ro: 'readonly' };
 
 function mountTmpfs(
   target: string,

@@ -3,9 +3,15 @@ import { errnoText, Failure, shortageHint } from '../../base/failure.js';
 import { goArch, type Platform, platformName, unknownArchitecture } from '../../base/oci.js';
 import { Status } from '../../base/status.js';
 import type { Step } from '../../sys/native-code/step.js';
-import { confinedHint, missingCallHint, orAsRoot, refusedHint, unmasking } from '../../sys/refusals/confinement.js';
+import {
+  confinedHint,
+  confinedUsernsHint,
+  missingCallHint,
+  orAsRoot,
+  unmasking,
+} from '../../sys/refusals/confinement.js';
 import { namespaceLimitHint } from '../../sys/refusals/namespace-limits.js';
-import { isChrooted, refusal, refusalHint, tooManyProcesses } from '../../sys/refusals/refusals.js';
+import { isChrooted, switchHint, tooManyProcesses, usernsHint } from '../../sys/refusals/refusals.js';
 import { type Capability, CLONE } from '../../sys/syscalls/constants.js';
 import { errnoNameOf, SyscallError } from '../../sys/syscalls/syscall.js';
 import { inUserNamespace } from '../../sys/user-namespace/id-map.js';
@@ -36,7 +42,7 @@ function hintFor({ syscall, code, call }: SyscallError, { maps, inUserns }: User
     return 'the root of this process is not a mount: mount --bind DIR DIR before chroot(8) makes it one';
   if (code === 'ENOSPC' && syscall === 'unshare') return namespaceLimitHint(CLONE.NEWCGROUP);
   if (!notPermitted.includes(code)) return undefined;
-  const known = maps && refusal();
+  const known = maps && switchHint();
   if (known) return known;
   if (inUserns && code === 'EPERM' && /^fsconfig.*CMD_CREATE|^fsmount/.test(call)) {
     return `the kernel refuses a new proc or sysfs where the one outside is partly covered, as inside another container: start that one ${unmasking}, a unit of systemd without ProtectKernelTunables${orAsRoot()}`;
@@ -44,7 +50,7 @@ function hintFor({ syscall, code, call }: SyscallError, { maps, inUserns }: User
   if (!maps) return powerlessHint(syscall);
   if (/^(open_tree|openat2)/.test(call))
     return 'as an ordinary user you can only use files and directories that you may enter';
-  return confinedHint();
+  return confinedUsernsHint();
 }
 
 const notPermitted = ['EPERM', 'EACCES'];
@@ -60,7 +66,7 @@ const furtherPowers: Record<string, readonly Capability[]> = {
 /** The hint when the kernel refuses a call to root. */
 function powerlessHint(syscall: string): string {
   const needed = [...powers, ...userPowers, ...(furtherPowers[syscall] ?? [])];
-  const hint = refusedHint(needed);
+  const hint = confinedHint(needed);
   if (hint) return hint;
   if (inUserNamespace()) return 'root here is only root of a user namespace: --userns self can work with that';
   return 'root is not enough here: a policy of this host takes its powers away';
@@ -76,7 +82,7 @@ export function cloneFailure(error: unknown, flags: number): Failure {
 
 function cloneHint(code: string, flags: number): string | undefined {
   if (code === 'EAGAIN') return tooManyProcesses;
-  if ((flags & CLONE.NEWUSER) !== 0) return refusalHint(code, flags);
+  if ((flags & CLONE.NEWUSER) !== 0) return usernsHint(code, flags);
   if (code === 'ENOSPC') return namespaceLimitHint(flags);
   return notPermitted.includes(code) ? powerlessHint('clone') : undefined;
 }

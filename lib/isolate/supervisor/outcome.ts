@@ -4,7 +4,7 @@ import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
 import { exitStatus } from '../../sys/process/wait.js';
-import { refusedHint } from '../../sys/refusals/confinement.js';
+import { confinedHint } from '../../sys/refusals/confinement.js';
 import type { Running } from './attend.js';
 import { execFailure, stepFailure } from './explain.js';
 
@@ -42,6 +42,6 @@ function throwIfKilled({ plan, program }: Running, status: number): void {
   const step = program.unfinished();
   if (!step || plan.exec.attempts.some((attempt) => attempt.step === step)) return;
   throw new Failure(Status.isolate, program.show(step), 'a seccomp filter kills whoever calls it (SIGSYS)', {
-    hint: refusedHint([]),
+    hint: confinedHint([]),
   });
 }

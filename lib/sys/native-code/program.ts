@@ -3,6 +3,7 @@
  * neither JavaScript nor malloc (machine-code.ts tells why). The child makes the calls one after the other, and leaves
  * each result in memory that the parent reads.
  */
+import { once } from '../../base/once.js';
 import { trace, tracing } from '../../base/trace.js';
 import { callCode } from '../ffi/ffi.js';
 import { Arena } from '../syscalls/arena.js';
@@ -25,10 +26,10 @@ const otherPlaces = [entryLayout.out, entryLayout.next, entryLayout.nextOnError]
 /** Bytes of an entry, rounded up so that the next one is aligned. */
 const entrySize = (entryLayout.size + 15) & ~15;
 
-/** How many steps ahead are searched one by one: see `#index`. */
+/** How many steps ahead are searched one by one: see `index`. */
 const shortJump = 64;
 
-let code: number | undefined;
+const code = once(() => mapCode(machineCode()));
 
 export class Program {
   private readonly arena: Arena;
@@ -47,7 +48,7 @@ export class Program {
   private readonly lower: number;
   private readonly upper: number;
   private readonly carry: number;
-  /** Scratch space for `#write`: what belongs in `otherPlaces`, as offsets in the arena. */
+  /** Scratch space for `write`: what belongs in `otherPlaces`, as offsets in the arena. */
   private readonly others: number[] = [0, 0, 0];
   /** The offset of the entries: one for each step, and a last one that ends the child. */
   private readonly first: number;
@@ -95,11 +96,11 @@ export class Program {
   start(flags: number, why?: string): number {
     if (this.started) throw new Error('a program runs once');
     this.started = true;
-    code ??= mapCode(machineCode());
     this.put(this.header + headerLayout.flags, (flags | SIGCHLD) >>> 0);
+    const address = code();
     const old = Buffer.alloc(8);
     rt_sigprocmask(SIG.SETMASK, Buffer.alloc(8, 0xff), old, 8);
-    const pid = callCode(code, this.arena.address + this.header);
+    const pid = callCode(address, this.arena.address + this.header);
     rt_sigprocmask(SIG.SETMASK, old, null, 8);
     if (why !== undefined) trace(`# ${why}`);
     if (tracing()) trace(`${showClone(flags)} = ${formatResult(pid)}`);

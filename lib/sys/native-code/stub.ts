@@ -54,18 +54,13 @@ export class Stub {
   /** Writes the executable for a program; to be called before the start. `resume` is the step to go on at. */
   write(program: Program, resume: Step): void {
     const { address, size, entry } = program.location(resume);
-    const bytes = Buffer.alloc(layout.code);
-    elfHeader(bytes);
     const code = stubCode();
     const strayAt = base + layout.code + code.length;
+    const bytes = elfHeader(layout.code + code.length + stray.length);
     [address, size, this.memory, entry, strayAt, stray.length].forEach((value, i) => {
       bytes.writeBigUInt64LE(BigInt(value), layout.parameters + 8 * i);
     });
-    const whole = Buffer.concat([bytes, code, stray]);
-    // Size in the file and size in memory.
-    whole.writeBigUInt64LE(BigInt(whole.length), 64 + 32);
-    whole.writeBigUInt64LE(BigInt(whole.length), 64 + 40);
-    writeSync(this.file, whole);
+    writeSync(this.file, Buffer.concat([bytes, code, stray]));
   }
 
   /** Closes the supervisor's copies, once the child is started. */
@@ -91,8 +86,9 @@ function memfd(name: string): number {
   });
 }
 
-/** An executable with one segment, readable and executable, loaded at `base`. */
-function elfHeader(bytes: Buffer): void {
+/** The beginning of an executable of `length` bytes: one segment, readable and executable, loaded at `base`. */
+function elfHeader(length: number): Buffer {
+  const bytes = Buffer.alloc(layout.code);
   bytes.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1], 0); // 64 bits, little-endian, version 1
   bytes.writeUInt16LE(2, 16); // ET_EXEC
   bytes.writeUInt16LE(process.arch === 'arm64' ? 183 : 62, 18); // EM_AARCH64, EM_X86_64
@@ -106,5 +102,8 @@ function elfHeader(bytes: Buffer): void {
   bytes.writeUInt32LE(5, 68); // PF_R | PF_X
   bytes.writeBigUInt64LE(BigInt(base), 80); // address
   bytes.writeBigUInt64LE(BigInt(base), 88);
+  bytes.writeBigUInt64LE(BigInt(length), 96); // size in the file
+  bytes.writeBigUInt64LE(BigInt(length), 104); // size in memory
   bytes.writeBigUInt64LE(0x1000n, 112); // alignment
+  return bytes;
 }

@@ -5,14 +5,14 @@ import { type Capability, capabilities } from '../syscalls/constants.js';
 import { isAtLeast } from '../syscalls/kernel-version.js';
 
 /** The hint for a user namespace, which needs no capability; undefined when nothing confines this process. */
-export function confinedHint(): string | undefined {
+export function confinedUsernsHint(): string | undefined {
   const hint = containerHint([]);
   if (!hint) return policyHint(true);
   return isUnit() ? hint : `${hint}, and ${unmasking}`;
 }
 
 /** The hint for a call that needs these capabilities, or none; undefined when nothing confines this process. */
-export function refusedHint(needed: readonly Capability[]): string | undefined {
+export function confinedHint(needed: readonly Capability[]): string | undefined {
   return containerHint(needed) ?? policyHint(false);
 }
 
@@ -87,7 +87,7 @@ export function missingCallHint(syscall: string): string {
 }
 
 function filterHint(syscall: string): string | undefined {
-  if (!isUnit() || !isFiltered(ownStatus())) return refusedHint([]);
+  if (!isUnit() || !isFiltered(ownStatus())) return confinedHint([]);
   const settings = syscall === 'openat2' ? 'RestrictSUIDSGID and DynamicUser do' : 'SystemCallFilter does';
   return `a seccomp filter refuses ${syscall} to this process, as ${settings} in a unit of systemd: start it without`;
 }

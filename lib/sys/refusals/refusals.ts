@@ -3,7 +3,7 @@ import { failureOf } from '../../base/failure.js';
 import { mountPaths } from '../procfs/mountinfo.js';
 import { kernelText } from '../procfs/status.js';
 import { SyscallError } from '../syscalls/syscall.js';
-import { appArmorLabel, confinedHint, orAsRoot, refusedHint } from './confinement.js';
+import { appArmorLabel, confinedHint, confinedUsernsHint, orAsRoot } from './confinement.js';
 import { namespaceLimitHint } from './namespace-limits.js';
 
 /** Settings that forbid user namespaces. */
@@ -19,7 +19,7 @@ const switches: readonly [path: string, refuses: string, remedy: string][] = [
  * Which setting of the kernel or the distribution forbids user namespaces here, and how to change it; undefined for
  * none.
  */
-export function refusal(read: (path: string) => string | undefined = kernelText): string | undefined {
+export function switchHint(read: (path: string) => string | undefined = kernelText): string | undefined {
   const found = switches.find(([path, refuses]) => read(path)?.trim() === refuses && !hasProfile(path, read));
   if (!found) return undefined;
   const [path, value, remedy] = found;
@@ -37,18 +37,18 @@ function hasProfile(path: string, read: typeof kernelText): boolean {
  * The hint when the kernel has refused a user namespace, others together with it, or capabilities in it, with this
  * errno. `flags` are those of clone(2).
  */
-export function refusalHint(code: string, flags: number): string {
+export function usernsHint(code: string, flags: number): string {
   if (code === 'ENOSPC') return namespaceLimitHint(flags);
   if (code === 'ENOMEM') return tooLittleMemory;
   const map = kernelText('/proc/self/uid_map');
   if (map === undefined) return `this kernel is built without user namespaces${orAsRoot()}`;
   if (map === '')
     return 'the user namespace around this process maps no ids, and who has none makes no other: unshare -r maps one';
-  const known = refusal();
+  const known = switchHint();
   if (known) return known;
   if (isChrooted())
     return `this process is in a chroot, where the kernel makes no user namespace: leave it${orAsRoot()}`;
-  return confinedHint() ?? `a policy of this host forbids user namespaces${orAsRoot()}`;
+  return confinedUsernsHint() ?? `a policy of this host forbids user namespaces${orAsRoot()}`;
 }
 
 /** Errors that tell of a mistake in the arguments. */
@@ -62,7 +62,7 @@ export function refusedCall(error: unknown): unknown {
   if (!(error instanceof SyscallError) || mistakes.includes(error.code)) return error;
   const isRefused = ['EPERM', 'EACCES', 'ENOSYS'].includes(error.code);
   const hint = isRefused
-    ? (tracingHint(error) ?? refusedHint([]) ?? 'a filter or a policy of this host refuses what any program may do')
+    ? (tracingHint(error) ?? confinedHint([]) ?? 'a filter or a policy of this host refuses what any program may do')
     : undefined;
   return failureOf(error, error.call, { hint });
 }

@@ -4,7 +4,7 @@ import { errnoName, errnoText, Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { trace } from '../../base/trace.js';
 import { isWithout, lackingHint, missingCallHint, policyHint } from '../refusals/confinement.js';
-import { refusal, tooManyProcesses } from '../refusals/refusals.js';
+import { switchHint, tooManyProcesses } from '../refusals/refusals.js';
 import { type IdMap, type IdMaps, mapText } from './id-map.js';
 
 /**
@@ -36,7 +36,7 @@ function write(path: string, text: string): void {
     if (name === undefined) throw error;
     throw new Failure(Status.notPermitted, `writing ${path}`, errnoText(name), {
       cause: error,
-      hint: refusal() ?? whoMayMap(path),
+      hint: switchHint() ?? whoMayMap(path),
     });
   }
 }

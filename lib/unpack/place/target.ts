@@ -4,7 +4,7 @@ import { basename, dirname, resolve } from 'node:path';
 import { errnoName, Failure, failureOf } from '../../base/failure.js';
 import { pause } from '../../base/pause.js';
 import { Status } from '../../base/status.js';
-import { missingCallHint, refusedHint } from '../../sys/refusals/confinement.js';
+import { confinedHint, missingCallHint } from '../../sys/refusals/confinement.js';
 import { close, openat, openat2, openHow } from '../../sys/syscalls/calls.js';
 import { AT, O, S } from '../../sys/syscalls/constants.js';
 import { EACCES } from '../../sys/syscalls/errno.js';
@@ -56,7 +56,7 @@ function openParent(path: string): number {
 function hintOf(code: string | undefined): string | undefined {
   if (code === 'ENOENT') return 'mkdir -p makes it';
   // Filters of older releases of docker say so of calls that they do not know.
-  if (code === 'EPERM') return refusedHint([]);
+  if (code === 'EPERM') return confinedHint([]);
   return code === 'ENOSYS' ? missingCallHint('openat2') : undefined;
 }
 
