@@ -4,8 +4,6 @@
  * the last one. This process stays outside and attends to it (supervisor/).
  */
 import { closeSync } from 'node:fs';
-import { Failure } from '../base/failure.js';
-import { Status } from '../base/status.js';
 import { trace } from '../base/trace.js';
 import { tryLock } from '../sys/files/lock.js';
 import { Program } from '../sys/native-code/program.js';
@@ -19,6 +17,7 @@ import { cloneReason } from './child/namespaces.js';
 import type { Layer } from './filesystem/layer.js';
 import { findCircumstances } from './plan/circumstances.js';
 import { makePlan, type Plan } from './plan/plan.js';
+import { refused } from './settings/failures.js';
 import type { Settings } from './settings/settings.js';
 import { attend } from './supervisor/attend.js';
 import { cloneFailure } from './supervisor/explain.js';
@@ -87,7 +86,7 @@ async function run(settings: Settings, layer: Layer | undefined): Promise<number
 function hold(root: string): void {
   const fd = openat.try(AT.FDCWD, root, O.RDONLY | O.DIRECTORY | O.CLOEXEC, 0);
   if (fd < 0 || tryLock(fd, 'shared')) return;
-  throw new Failure(Status.isolate, root, 'another process is removing it');
+  throw refused(root, 'another process is removing it');
 }
 
 function start(program: Program, plan: Plan): number {

@@ -378,6 +378,7 @@ test('a volume that cannot be is refused with a reason', { skip }, async (t) => 
     ],
     [['--tmpfs', '/x:size=1m,color=red'], /unknown option "color=red"/],
     [['--tmpfs', '/x:dev'], /unknown option "dev"/],
+    [['--tmpfs', '/x:constructor'], /unknown option "constructor"/],
     [['--mount', 'type=bind,"source=/etc,target=/x'], /a quote is not closed/],
     [['--mount', 'type=bind,"source=/etc"x,target=/x'], /a quote is not closed, or followed by more/],
     [['--tmpfs', '/x:size=zz'], /"zz" is not a size/],

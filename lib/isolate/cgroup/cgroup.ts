@@ -8,9 +8,9 @@
  */
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { errnoName, Failure, failingAs, failureOf, ignoring } from '../../base/failure.js';
-import { Status } from '../../base/status.js';
+import { errnoName, type Failure, failingAs, failureOf, ignoring } from '../../base/failure.js';
 import { trace, warn } from '../../base/trace.js';
+import { refused } from '../settings/failures.js';
 import type { Limits } from '../settings/limits.js';
 import { attempt, put, read } from './files.js';
 import { type CgroupHost, cgroupHost, type Hierarchy } from './hierarchies.js';
@@ -122,11 +122,13 @@ function missing(write: CgroupWrite, unmounted: string | undefined): Failure {
   const { controller, flag } = write;
   // In a container of lxc, for example. Where it is mounted does not matter.
   if (unmounted)
-    return new Failure(Status.isolate, flag, `no cgroups with the ${controller} controller are mounted here`, {
-      hint: `mkdir -p /run/cgroup && mount -t ${unmounted} cgroup /run/cgroup`,
-    });
+    return refused(
+      flag,
+      `no cgroups with the ${controller} controller are mounted here`,
+      `mkdir -p /run/cgroup && mount -t ${unmounted} cgroup /run/cgroup`,
+    );
   const why = `this machine has no ${controller} controller in its cgroups`;
-  return new Failure(Status.isolate, flag, why, { hint: missingHint(write) });
+  return refused(flag, why, missingHint(write));
 }
 
 function missingHint({ controller, flag }: CgroupWrite): string {

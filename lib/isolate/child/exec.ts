@@ -2,14 +2,13 @@
  * The steps around the two changes of program: from a copy of Node to the stub (stub.ts), and in the end to the
  * command.
  */
-import { Failure } from '../../base/failure.js';
-import { Status } from '../../base/status.js';
 import { Block, compare, pointerArray, Result, returned } from '../../sys/native-code/step.js';
 import type { StubSteps } from '../../sys/native-code/stub.js';
 import { execve, fcntl } from '../../sys/syscalls/calls.js';
 import { F } from '../../sys/syscalls/constants.js';
 import { EACCES, ENOENT, ENOTDIR } from '../../sys/syscalls/errno.js';
 import type { Path } from '../../sys/syscalls/syscall.js';
+import { refused } from '../settings/failures.js';
 import { type PlanStep, step } from './step.js';
 
 /**
@@ -96,7 +95,7 @@ function candidates(name: string, env: readonly string[]): string[] {
   const path = env.find((line) => line.startsWith('PATH='))?.slice(5) ?? '';
   if (Buffer.byteLength(path) > longestPath) {
     const why = `it has more than ${longestPath} bytes, and no program could be given it`;
-    throw new Failure(Status.isolate, 'PATH', why, { hint: '-e PATH=... gives another' });
+    throw refused('PATH', why, '-e PATH=... gives another');
   }
   // Empty and relative elements mean the working directory. They are skipped, so that a file there cannot pass for
   // `ls`.

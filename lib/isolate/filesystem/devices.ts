@@ -1,7 +1,5 @@
 /** The container's own /dev, with the few harmless devices that every program expects. */
 import { statSync } from 'node:fs';
-import { Failure } from '../../base/failure.js';
-import { Status } from '../../base/status.js';
 import { deviceNumber } from '../../sys/files/device-number.js';
 import type { Result } from '../../sys/native-code/step.js';
 import { mkdirat, mknodat, symlinkat } from '../../sys/syscalls/calls.js';
@@ -9,6 +7,7 @@ import { AT, capabilities, MOUNT_ATTR, S } from '../../sys/syscalls/constants.js
 import { inUserNamespace } from '../../sys/user-namespace/id-map.js';
 import { type PlanStep, step } from '../child/step.js';
 import type { HostDevice } from '../settings/devices.js';
+import { refused } from '../settings/failures.js';
 import { usualDevices } from '../settings/usual-devices.js';
 import {
   attachBelow,
@@ -61,11 +60,13 @@ export function checkDevices(): void {
   for (const [name, major, minor] of usualDevices) {
     const stats = statSync(`/dev/${name}`, { throwIfNoEntry: false });
     if (stats?.isCharacterDevice() && stats.rdev === deviceNumber(major, minor)) continue;
-    throw new Failure(Status.isolate, `/dev/${name}`, `it is not the device ${major}:${minor} on this host`, {
-      hint: inUserNamespace()
+    throw refused(
+      `/dev/${name}`,
+      `it is not the device ${major}:${minor} on this host`,
+      inUserNamespace()
         ? `no device can be made in a user namespace: what made this one has to mount the host's (bwrap: --dev /dev)`
         : `sudo rm -f /dev/${name}; sudo mknod -m 666 /dev/${name} c ${major} ${minor}`,
-    });
+    );
   }
 }
 

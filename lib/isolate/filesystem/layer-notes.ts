@@ -5,9 +5,9 @@
 import { constants, existsSync, readdirSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { asDigest, asJson, asObject, asString, optional } from '../../base/check.js';
-import { Failure, ignoring } from '../../base/failure.js';
+import { type Failure, ignoring } from '../../base/failure.js';
 import { readRegular } from '../../base/regular-file.js';
-import { Status } from '../../base/status.js';
+import { refused } from '../settings/failures.js';
 
 export const notesFile = 'layer.json';
 
@@ -43,10 +43,10 @@ export function writeNotes(inside: string, notes: Notes): void {
 /** The tree may have been replaced since; and the notes of one kind of overlay mean nothing to the other. */
 export function checkSame(path: string, tree: string, begun: Notes, now: Notes): void {
   if (begun.digest !== now.digest)
-    throw refused(path, `it was begun over ${nameOf(begun)}, and ${tree} is ${nameOf(now)} now`, another);
+    throw refusedLayer(path, `it was begun over ${nameOf(begun)}, and ${tree} is ${nameOf(now)} now`, another);
   if (begun.userNamespace === now.userNamespace) return;
   const [which, flag] = begun.userNamespace ? ['with', 'self or range'] : ['without', 'host'];
-  throw refused(path, `it was begun ${which} a user namespace, and can only be read so`, `add --userns ${flag}`);
+  throw refusedLayer(path, `it was begun ${which} a user namespace, and can only be read so`, `add --userns ${flag}`);
 }
 
 function nameOf({ digest }: Notes): string {
@@ -63,6 +63,6 @@ export function wayBack(path: string, below: string, begun: Notes | undefined): 
     : another;
 }
 
-export function refused(path: string, why: string, hint?: string): Failure {
-  return new Failure(Status.isolate, `--layer ${path}`, why, { hint });
+export function refusedLayer(path: string, why: string, hint?: string): Failure {
+  return refused(`--layer ${path}`, why, hint);
 }

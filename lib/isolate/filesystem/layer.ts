@@ -40,7 +40,7 @@ import {
 import { AT, O, S, STATX, structStatx } from '../../sys/syscalls/constants.js';
 import { EINVAL, ENOENT, ENXIO, EOPNOTSUPP } from '../../sys/syscalls/errno.js';
 import { readRootfsDocument } from '../settings/document.js';
-import { checkSame, notesFile, notesOf, refused, wayBack, writeNotes } from './layer-notes.js';
+import { checkSame, notesFile, notesOf, refusedLayer, wayBack, writeNotes } from './layer-notes.js';
 import type { View } from './view.js';
 
 /** statfs(2). */
@@ -139,7 +139,7 @@ export function layerAt(path: string, root: string): Layer {
 export function holdLayer(path: string, root: string): Layer {
   try {
     if (`${whereabouts(path)}/`.startsWith(`${root}/`))
-      throw refused(path, `it lies in ${root}`, 'name a directory beside that');
+      throw refusedLayer(path, `it lies in ${root}`, 'name a directory beside that');
     const isNew = makeDirectory(path);
     try {
       return heldLayer(path, root, isNew);
@@ -171,7 +171,7 @@ function removeEmpty(path: string): void {
 function heldLayer(path: string, root: string, isNew: boolean): Layer {
   const fd = openSync(path, O.RDONLY | O.DIRECTORY);
   const identity = own(path, fd);
-  if (!tryLock(fd, 'exclusive')) throw refused(path, 'another container writes to it');
+  if (!tryLock(fd, 'exclusive')) throw refusedLayer(path, 'another container writes to it');
   // By the descriptor: where others may exchange the directory, its path may lead to another one by now.
   const inside = `/proc/self/fd/${fd}`;
   accessSync(inside, constants.W_OK);
@@ -192,9 +192,9 @@ function whereabouts(path: string): string {
 /** The identity of the directory, which has to be the caller's alone. */
 function own(path: string, fd: number): DirectoryIdentity {
   const { uid, mode } = fstatSync(fd);
-  if (uid !== process.geteuid!()) throw refused(path, 'it belongs to another user');
+  if (uid !== process.geteuid!()) throw refusedLayer(path, 'it belongs to another user');
   // A set-user-ID program that root of a container made would be one on the host for everybody who can reach it.
-  if (mode & 0o077) throw refused(path, 'other users may enter it', `chmod 700 ${path}`);
+  if (mode & 0o077) throw refusedLayer(path, 'other users may enter it', `chmod 700 ${path}`);
   const stat = Buffer.alloc(structStatx.length);
   statx(fd, '', AT.EMPTY_PATH, STATX.INO, stat);
   const field = (at: number) => stat.subarray(at, at + 8);
@@ -208,7 +208,7 @@ function own(path: string, fd: number): DirectoryIdentity {
 function missingParts(path: string, inside: string): Layer['missing'] {
   return parts.filter((part) => {
     const stat = lstatSync(join(inside, part), { throwIfNoEntry: false });
-    if (stat && !stat.isDirectory()) throw refused(path, `its ${part} is not a directory`, changed);
+    if (stat && !stat.isDirectory()) throw refusedLayer(path, `its ${part} is not a directory`, changed);
     return stat === undefined;
   });
 }
@@ -232,7 +232,7 @@ function expectAttributes(path: string, fd: number): void {
   const result = fsetxattr.try(fd, name, Buffer.from('y'), 1, 0);
   if (result >= 0) fremovexattr.try(fd, name);
   else if (result === -EOPNOTSUPP && statfsSync(`/proc/self/fd/${fd}`).type !== tmpfsMagic)
-    throw refused(path, 'its filesystem has no extended attributes', fit);
+    throw refusedLayer(path, 'its filesystem has no extended attributes', fit);
 }
 
 /**
@@ -244,16 +244,17 @@ function expectWhiteouts(path: string, fd: number): void {
   unlinkat.try(fd, notesFile, 0);
   const result = mknodat.try(fd, notesFile, S.IFCHR, 0);
   if ([-ENXIO, -EINVAL, -EOPNOTSUPP].includes(result))
-    throw refused(path, 'its filesystem has no device nodes, which stand for what was removed', fit);
+    throw refusedLayer(path, 'its filesystem has no device nodes, which stand for what was removed', fit);
   unlinkat.try(fd, notesFile, 0);
 }
 
 function checkTree(path: string, inside: string, tree: string): void {
   const entries = readdirSync(inside);
-  if (!entries.includes('lower')) throw refused(path, 'it is not empty, and no layer', 'name a directory of its own');
+  if (!entries.includes('lower'))
+    throw refusedLayer(path, 'it is not empty, and no layer', 'name a directory of its own');
   const below = linkIn(path, inside, 'lower');
   if (below !== tree)
-    throw refused(
+    throw refusedLayer(
       path,
       `this layer lies over ${below}, and not over ${tree}`,
       wayBack(path, below, notesOf(path, inside)),
@@ -277,7 +278,8 @@ function awaitEnd(path: string, inside: string): void {
   const mark = linkIn(path, inside, processLink);
   for (let tries = 50; ['running', 'stopped'].includes(lifeOf(mark)); tries--) {
     const pid = mark.split('.')[1];
-    if (tries === 0) throw refused(path, `process ${pid} writes to it, whose md-isolate was killed`, `kill -9 ${pid}`);
+    if (tries === 0)
+      throw refusedLayer(path, `process ${pid} writes to it, whose md-isolate was killed`, `kill -9 ${pid}`);
     pause(20);
   }
 }

@@ -3,8 +3,8 @@
  * nobody can lead it elsewhere. Links that an image has there on purpose are therefore resolved here, before.
  */
 import { lstatSync, readlinkSync } from 'node:fs';
-import { Failure, failureOf, hasErrno } from '../../base/failure.js';
-import { Status } from '../../base/status.js';
+import { failureOf, hasErrno } from '../../base/failure.js';
+import { refused } from '../settings/failures.js';
 import { sideOf, type View } from './view.js';
 
 /** As the kernel: path_resolution(7). */
@@ -40,7 +40,7 @@ export function placeInside(view: View, path: string): Place {
       continue;
     }
     links += 1;
-    if (links > maxLinks) throw new Failure(Status.isolate, `/${path} of the image`, 'its links go round in a circle');
+    if (links > maxLinks) throw refused(`/${path} of the image`, 'its links go round in a circle');
     if (link.startsWith('/')) way.length = 1;
     left.push(...link.split('/').reverse());
   }
@@ -73,14 +73,13 @@ function lookAt(view: View, place: string): { kind: Place['kind']; link?: string
 export function placeOfFile(view: View, path: string): string {
   const place = placeInside(view, path);
   if (place.kind === 'directory') {
-    throw new Failure(Status.isolate, `/${path} of the image`, 'a file is to be mounted there, and it is a directory');
+    throw refused(`/${path} of the image`, 'a file is to be mounted there, and it is a directory');
   }
   if (/^(proc|sys|dev)(\/|$)/.test(place.path)) {
-    throw new Failure(
-      Status.isolate,
+    throw refused(
       `/${path} of the image`,
       `it is a link to /${place.path}, which belongs to the kernel and cannot be covered`,
-      { hint: 'replace the link in the tree by a file' },
+      'replace the link in the tree by a file',
     );
   }
   return place.path;

@@ -1,19 +1,16 @@
 /** /proc, /sys and /sys/fs/cgroup. */
 import { existsSync } from 'node:fs';
-import { Failure } from '../../base/failure.js';
-import { Status } from '../../base/status.js';
 import { Result } from '../../sys/native-code/step.js';
 import { AT, MOUNT_ATTR } from '../../sys/syscalls/constants.js';
 import type { PlanStep } from '../child/step.js';
+import { refused } from '../settings/failures.js';
 import { hostText } from '../settings/files.js';
 import { copyOfTree, mountAt, mountOnOwn, newFileSystem, plainAttributes, setAttributes } from './mounts.js';
 
 /** Throws `Failure` when there is no sysfs of the host, which some containers get. */
 export function checkSys(): void {
   if (existsSync('/sys/fs')) return;
-  throw new Failure(Status.isolate, '/sys', 'nothing is mounted there on this host', {
-    hint: 'sudo mount -t sysfs sysfs /sys, or run this as root',
-  });
+  throw refused('/sys', 'nothing is mounted there on this host', 'sudo mount -t sysfs sysfs /sys, or run this as root');
 }
 
 /**

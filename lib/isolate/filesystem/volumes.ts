@@ -1,12 +1,11 @@
 /** What the user adds to the container's tree: directories and files of the host, and temporary file systems. */
 import { lstatSync } from 'node:fs';
-import { Failure, failingAs } from '../../base/failure.js';
-import { Status } from '../../base/status.js';
+import { failingAs } from '../../base/failure.js';
 import type { Result } from '../../sys/native-code/step.js';
 import { AT, MOUNT_ATTR } from '../../sys/syscalls/constants.js';
 import { type IdMaps, ownerInside } from '../../sys/user-namespace/id-map.js';
 import type { PlanStep } from '../child/step.js';
-import { usage } from '../settings/usage.js';
+import { refused, usage } from '../settings/failures.js';
 import type { Volume } from '../settings/volumes.js';
 import { nodeAttributes, ownDevicesOver } from './devices.js';
 import { copyOfTree, mountAt, newFileSystem, type Opened, target } from './mounts.js';
@@ -72,7 +71,7 @@ export function missing(view: View, directories: readonly string[]): string[] {
   const named = directories.reduce((sum, path) => sum + path.split('/').filter((part) => part !== '').length, 0);
   if (named > mostDirectories) {
     const why = `they name ${named} directories, those above each included, and more than ${mostDirectories} are not made`;
-    throw new Failure(Status.isolate, 'the VOLUMEs of the image', why, { hint: 'take them out of DIR.json' });
+    throw refused('the VOLUMEs of the image', why, 'take them out of DIR.json');
   }
   return directories
     .map((path) => placeInside(view, path))

@@ -1,8 +1,7 @@
 /** What a container depends on besides its settings, found out before the plan is made. */
 import { statSync } from 'node:fs';
 import { release } from 'node:os';
-import { Failure, failingAs } from '../../base/failure.js';
-import { Status } from '../../base/status.js';
+import { failingAs } from '../../base/failure.js';
 import { tracing, warn } from '../../base/trace.js';
 import type { Stub, StubSteps } from '../../sys/native-code/stub.js';
 import type { ControlFds } from '../../sys/process/control.js';
@@ -32,6 +31,7 @@ import type { Filter } from '../seccomp/filter.js';
 import type { Report } from '../seccomp/report.js';
 import { deviceNodes, type HostDevice } from '../settings/devices.js';
 import { whatRootIs } from '../settings/document.js';
+import { refused } from '../settings/failures.js';
 import type { Settings } from '../settings/settings.js';
 import type { Sysctl } from '../settings/sysctl.js';
 import type { Volume } from '../settings/volumes.js';
@@ -224,7 +224,7 @@ async function findStreams(
 /** Mode and owner of a directory. Throws `Failure` for anything else. */
 function directoryAt(root: string): Tree['rootDirectory'] {
   const stats = failingAs(root, () => statSync(root), { hint: whatRootIs });
-  if (!stats.isDirectory()) throw new Failure(Status.isolate, root, 'it is not a directory', { hint: whatRootIs });
+  if (!stats.isDirectory()) throw refused(root, 'it is not a directory', whatRootIs);
   return { mode: stats.mode & 0o7777, uid: stats.uid, gid: stats.gid };
 }
 
@@ -257,5 +257,5 @@ function warnOfNamesake({ volumes }: Settings, { uid }: Identity, maps: IdMaps):
 function groupsFor({ groups }: Settings, setsGroups: boolean): string[] {
   if (groups.length === 0 || setsGroups) return groups;
   const why = "a user namespace with one id keeps the caller's groups and takes no others";
-  throw new Failure(Status.isolate, '--group-add', why, { hint: 'with --userns range it has those of /etc/subgid' });
+  throw refused('--group-add', why, 'with --userns range it has those of /etc/subgid');
 }

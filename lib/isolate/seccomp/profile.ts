@@ -181,33 +181,30 @@ function asCondition(value: unknown, name: string): Condition {
   };
 }
 
+const actions = new Map<unknown, number>([
+  ['SCMP_ACT_ALLOW', RET.ALLOW],
+  ['SCMP_ACT_KILL', RET.KILL_THREAD],
+  ['SCMP_ACT_KILL_THREAD', RET.KILL_THREAD],
+  ['SCMP_ACT_KILL_PROCESS', RET.KILL_PROCESS],
+  ['SCMP_ACT_TRAP', RET.TRAP],
+  ['SCMP_ACT_LOG', RET.LOG],
+]);
+const actionsWithErrno = new Map<unknown, number>([
+  ['SCMP_ACT_ERRNO', RET.ERRNO],
+  ['SCMP_ACT_TRACE', RET.TRACE],
+]);
+
 function asAction(value: unknown, errnoRet: unknown, errno: unknown, name: string): number {
-  const code = () => asErrno(errnoRet, errno, name);
+  const withErrno = actionsWithErrno.get(value);
+  if (withErrno !== undefined) return withErrno | asErrno(errnoRet, errno, name);
   // runtime-spec, "errnoRet": an error, where the action does not support it.
-  if (typeof errnoRet === 'number' && value !== 'SCMP_ACT_ERRNO' && value !== 'SCMP_ACT_TRACE') {
+  if (typeof errnoRet === 'number')
     throw wrong(name, `an action that returns an errno, since ${errnoRet} is given`, value);
-  }
-  switch (value) {
-    case 'SCMP_ACT_ALLOW':
-      return RET.ALLOW;
-    case 'SCMP_ACT_ERRNO':
-      return RET.ERRNO | code();
-    case 'SCMP_ACT_KILL':
-    case 'SCMP_ACT_KILL_THREAD':
-      return RET.KILL_THREAD;
-    case 'SCMP_ACT_KILL_PROCESS':
-      return RET.KILL_PROCESS;
-    case 'SCMP_ACT_TRAP':
-      return RET.TRAP;
-    case 'SCMP_ACT_TRACE':
-      return RET.TRACE | code();
-    case 'SCMP_ACT_LOG':
-      return RET.LOG;
-    case 'SCMP_ACT_NOTIFY':
-      throw new Failure(Status.data, name, 'SCMP_ACT_NOTIFY needs a supervisor that answers, and there is none here');
-    default:
-      throw wrong(name, 'an action such as SCMP_ACT_ALLOW or SCMP_ACT_ERRNO', value);
-  }
+  const action = actions.get(value);
+  if (action !== undefined) return action;
+  if (value === 'SCMP_ACT_NOTIFY')
+    throw new Failure(Status.data, name, `${value} needs a supervisor that answers, and there is none here`);
+  throw wrong(name, 'an action such as SCMP_ACT_ALLOW or SCMP_ACT_ERRNO', value);
 }
 
 /** `errnoRet` is docker's number, `errno` the name that podman's profiles add. */

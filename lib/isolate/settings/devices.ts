@@ -1,7 +1,7 @@
 /** Device nodes of the host: all of them for `--privileged`, those that `--device` names otherwise. */
 import { readdirSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { usage } from './usage.js';
+import { usage } from './failures.js';
 import { type DeviceVolume, inside, onHost } from './volumes.js';
 
 /** A device node of the host. */

@@ -4,9 +4,9 @@ import type { RunConfig } from '../../base/oci.js';
 import { Status } from '../../base/status.js';
 import { exactValue } from '../../pipe/utf8.js';
 import type { Caller } from './caller.js';
+import { usage } from './failures.js';
 import { readText } from './files.js';
 import type { IsolateFlags } from './flags.js';
-import { usage } from './usage.js';
 
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 

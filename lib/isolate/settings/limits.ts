@@ -1,8 +1,8 @@
 /** Limits of a container, as docker's flags have them. */
 import type { Failure } from '../../base/failure.js';
 import { RLIMIT } from '../../sys/syscalls/constants.js';
+import { usage } from './failures.js';
 import type { IsolateFlags } from './flags.js';
-import { usage } from './usage.js';
 
 export type LimitFlags = Pick<IsolateFlags, 'memory' | 'cpus' | 'pids-limit' | 'cpuset-cpus'>;
 

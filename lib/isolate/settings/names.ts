@@ -1,6 +1,7 @@
 /** How names are resolved in the container: what flags change in the host's /etc/hosts and /etc/resolv.conf. */
+
+import { usage } from './failures.js';
 import type { IsolateFlags } from './flags.js';
-import { usage } from './usage.js';
 
 export type NameFlags = Pick<IsolateFlags, 'add-host' | 'dns' | 'dns-search' | 'dns-option'>;
 

@@ -1,5 +1,5 @@
 /** `--security-opt`, as docker and podman have it, for command lines that were written for them. */
-import { usage } from './usage.js';
+import { usage } from './failures.js';
 
 export interface SecurityOptions {
   noNewPrivileges: boolean;

@@ -1,20 +1,18 @@
 /** What the container is to be like: the defaults of the image, replaced by flags of the command line. */
 import { posix, resolve } from 'node:path';
-import { Failure } from '../../base/failure.js';
 import type { Platform, RunConfig } from '../../base/oci.js';
-import { Status } from '../../base/status.js';
 import type { RootfsDocument } from '../../pipe/document.js';
 import type { Path } from '../../sys/syscalls/syscall.js';
 import type { Caller } from './caller.js';
 import { devicesOf } from './devices.js';
 import { networks } from './docker-flags.js';
 import { environment } from './environment.js';
+import { refused, usage } from './failures.js';
 import type { IsolateFlags } from './flags.js';
 import { type Limits, parseLimits, parseSize, parseUlimit, type ResourceLimit } from './limits.js';
 import { type Names, namesOf } from './names.js';
 import { securityOf } from './security-opt.js';
 import { parseSysctl, type Sysctl } from './sysctl.js';
-import { usage } from './usage.js';
 import { mountOf, tmpfsOf, type Volume, volumeOf } from './volumes.js';
 
 /** `host`: none. `self`: the caller is root, the only user. `range`: there are also the subordinate ids, from 1 on. */
@@ -143,9 +141,7 @@ function commandLine(image: RunConfig, entrypoint: string | undefined, command: 
   const rest = command.length > 0 || entrypoint !== undefined ? command : (image.Cmd ?? []);
   const argv = first.length === 1 && first[0] === '' ? rest : [...first, ...rest];
   if (argv.length > 0) return argv;
-  throw new Failure(Status.isolate, 'command', 'none is given, and the image has no default', {
-    hint: 'name one after DIR, for example /bin/sh',
-  });
+  throw refused('command', 'none is given, and the image has no default', 'name one after DIR, for example /bin/sh');
 }
 
 function workingDirectoryOf(flag: string | undefined, ofImage: string | undefined): string {

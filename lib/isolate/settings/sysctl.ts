@@ -1,5 +1,5 @@
 /** `--sysctl`: settings of the kernel that belong to a namespace of the container. */
-import { usage } from './usage.js';
+import { usage } from './failures.js';
 
 export interface Sysctl {
   /** Below /proc/sys. */

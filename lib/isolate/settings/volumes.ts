@@ -4,8 +4,8 @@ import { posix, resolve } from 'node:path';
 import { Failure, failureOf } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { MOUNT_ATTR } from '../../sys/syscalls/constants.js';
+import { usage } from './failures.js';
 import { parseSize } from './limits.js';
-import { usage } from './usage.js';
 import { isUsualDevice } from './usual-devices.js';
 
 interface Place {
@@ -154,16 +154,10 @@ const attributesByName: Record<string, [set: number, clear: number]> = {
   relatime: [0, MOUNT_ATTR.NOATIME | MOUNT_ATTR.STRICTATIME],
   diratime: [0, MOUNT_ATTR.NODIRATIME],
   nodiratime: [MOUNT_ATTR.NODIRATIME, 0],
-  // These have no effect on a file system in memory that only one mount namespace has.
-  defaults: [0, 0],
-  norelatime: [0, 0],
-  nomand: [0, 0],
-  sync: [0, 0],
-  async: [0, 0],
-  dirsync: [0, 0],
-  private: [0, 0],
-  rprivate: [0, 0],
 };
+
+/** These have no effect on a file system in memory that only one mount namespace has. */
+const idleOptions = ['defaults', 'norelatime', 'nomand', 'sync', 'async', 'dirsync', 'private', 'rprivate'];
 
 /** `--tmpfs TARGET[:OPTIONS]`. Source: docker's `--tmpfs`; nosuid, nodev and noexec unless told otherwise. */
 export function tmpfsOf(text: string): TmpfsVolume {
@@ -173,7 +167,8 @@ export function tmpfsOf(text: string): TmpfsVolume {
   let attributes = tmpfsDefaults;
   for (const option of list.split(',').filter((word) => word !== '')) {
     const [name = '', value] = option.split(/=(.*)/s);
-    const known = attributesByName[name];
+    if (idleOptions.includes(name)) continue;
+    const known = Object.hasOwn(attributesByName, name) ? attributesByName[name] : undefined;
     if (known) attributes = (attributes | known[0]) & ~known[1];
     else if (value !== undefined && Object.hasOwn(tmpfsValues, name)) options[name] = value;
     else throw usage(flag, `unknown option ${JSON.stringify(option)}`);

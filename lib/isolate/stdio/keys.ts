@@ -1,5 +1,5 @@
 /** The keys that detach from a container's terminal, in docker's notation. */
-import { usage } from '../settings/usage.js';
+import { usage } from '../settings/failures.js';
 
 /** Named in the help text of md-isolate, too. */
 const defaultKeys = 'ctrl-p,ctrl-q';

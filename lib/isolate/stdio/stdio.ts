@@ -17,7 +17,7 @@ import { Result } from '../../sys/native-code/step.js';
 import { dup3, fchmod, fcntl, openat2, openHow } from '../../sys/syscalls/calls.js';
 import { F, O, RESOLVE } from '../../sys/syscalls/constants.js';
 import { type PlanStep, step } from '../child/step.js';
-import { usage } from '../settings/usage.js';
+import { usage } from '../settings/failures.js';
 
 /** Of each of the descriptors 0, 1 and 2, in this order. */
 export type Stdio = readonly [Stats, Stats, Stats];

@@ -1,7 +1,6 @@
 /** Reads the image's account files, which may be as hostile as everything else in it. */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { errnoText, Failure, failingAs, failureOf, hasErrno } from '../../base/failure.js';
-import { Status } from '../../base/status.js';
+import { errnoText, failingAs, failureOf, hasErrno } from '../../base/failure.js';
 import { warn } from '../../base/trace.js';
 import { openIn } from '../../sys/files/open-in.js';
 import { openHow } from '../../sys/syscalls/calls.js';
@@ -11,6 +10,7 @@ import { isErrno } from '../../sys/syscalls/syscall.js';
 import { placeInside } from '../filesystem/places.js';
 import { sideOf, type View } from '../filesystem/view.js';
 import { whatRootIs } from '../settings/document.js';
+import { refused } from '../settings/failures.js';
 import type { AccountFiles } from './identity.js';
 
 /** Ample: 10,000 users have 0.6 MB. A larger file is no account file. */
@@ -79,7 +79,7 @@ function readInside(directory: number, path: string): string {
 function readText(fd: number, path: string): string {
   const { size } = fstatSync(fd);
   if (size > maxBytes) {
-    throw new Failure(Status.isolate, `/${path} of the image`, `it has ${size} bytes, more than ${maxBytes}`);
+    throw refused(`/${path} of the image`, `it has ${size} bytes, more than ${maxBytes}`);
   }
   const bytes = Buffer.alloc(size);
   return bytes.toString('utf8', 0, readSync(fd, bytes, 0, size, 0));

@@ -1,11 +1,10 @@
 /** The capabilities that the command keeps. */
 import { readFileSync } from 'node:fs';
-import { Failure, failingAs } from '../../base/failure.js';
-import { Status } from '../../base/status.js';
+import { failingAs } from '../../base/failure.js';
 import { capset, prctl } from '../../sys/syscalls/calls.js';
 import { capabilities, PR } from '../../sys/syscalls/constants.js';
 import { type PlanStep, step } from '../child/step.js';
-import { usage } from '../settings/usage.js';
+import { refused, usage } from '../settings/failures.js';
 
 /** What root in a container has by default, as in docker. Source: moby, oci/caps/defaults.go. */
 export const defaultCapabilities: readonly string[] = [
@@ -45,7 +44,7 @@ export function chooseCapabilities(
   for (const number of added) {
     if (number === 'all') continue;
     if (!available.includes(number))
-      throw new Failure(Status.isolate, `--cap-add ${capabilities[number]}`, 'this process does not have it itself');
+      throw refused(`--cap-add ${capabilities[number]}`, 'this process does not have it itself');
     kept.add(number);
   }
   return [...kept].sort((a, b) => a - b);

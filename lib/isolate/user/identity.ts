@@ -3,8 +3,8 @@
  * checked these: lines that make no sense are skipped, as the C library does. Sources: passwd(5), group(5), docker's
  * `--user`.
  */
-import { Failure } from '../../base/failure.js';
-import { Status } from '../../base/status.js';
+import type { Failure } from '../../base/failure.js';
+import { refused } from '../settings/failures.js';
 
 export interface Identity {
   uid: number;
@@ -58,9 +58,7 @@ export function identify(spec: string, files: AccountFiles, added: readonly stri
   const gids = new Set([account.gid, ...listed.map(({ gid }) => gid), ...further]);
   if (gids.size > maxGroups) {
     const why = `it has ${account.name} in ${gids.size} groups, and the kernel knows ${maxGroups} of a process`;
-    throw new Failure(Status.isolate, '/etc/group of the image', why, {
-      hint: '--user USER:GROUP takes that one alone',
-    });
+    throw refused('/etc/group of the image', why, '--user USER:GROUP takes that one alone');
   }
   return { uid: account.uid, gid: account.gid, groups: [...gids], home: account.home };
 }
@@ -88,15 +86,17 @@ function findGroup(spec: string, groups: Group[], flag: string): number {
 }
 
 function unknown(kind: string, name: string, file: string): Failure {
-  return new Failure(Status.isolate, `${kind} ${JSON.stringify(name)}`, `the image has no such name in ${file}`, {
-    hint: 'a number needs no entry there',
-  });
+  return refused(
+    `${kind} ${JSON.stringify(name)}`,
+    `the image has no such name in ${file}`,
+    'a number needs no entry there',
+  );
 }
 
 function asId(text: string, kind: string): number | undefined {
   if (!/^[0-9]+$/.test(text)) return undefined;
   const id = Number(text);
-  if (id > maxId) throw new Failure(Status.isolate, `${kind} ${text}`, `ids end at ${maxId}`);
+  if (id > maxId) throw refused(`${kind} ${text}`, `ids end at ${maxId}`);
   return id;
 }
 

@@ -1,6 +1,4 @@
 /** Which user namespace a container gets. Without root, and without root's powers, it always needs one. */
-import { Failure } from '../../base/failure.js';
-import { Status } from '../../base/status.js';
 import { type Capability, capabilities } from '../../sys/syscalls/constants.js';
 import {
   type CallerIds,
@@ -12,6 +10,7 @@ import {
 } from '../../sys/user-namespace/id-map.js';
 import { findRangeMaps, rangeMaps } from '../../sys/user-namespace/subordinate-ids.js';
 import { powers } from '../child/powers.js';
+import { refused } from '../settings/failures.js';
 import type { UserNamespace } from '../settings/settings.js';
 
 /**
@@ -32,9 +31,7 @@ export function chooseMaps(
       return rangeMaps(caller, '--userns range');
     case 'host':
       if (caller.uid === 0) return undefined;
-      throw new Failure(Status.isolate, '--userns host', 'only root can do without a user namespace', {
-        hint: 'sudo, or leave the flag out',
-      });
+      throw refused('--userns host', 'only root can do without a user namespace', 'sudo, or leave the flag out');
     case undefined:
       return caller.uid === 0 ? mapsOfRoot(caller, has, needed) : mapsOfUser(caller);
   }

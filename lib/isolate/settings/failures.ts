@@ -5,3 +5,8 @@ import { Status } from '../../base/status.js';
 export function usage(what: string, why: string, hint?: string): Failure {
   return new Failure(Status.usage, what, why, { hint });
 }
+
+/** No container can be made with that: `what` names it. */
+export function refused(what: string, why: string, hint?: string): Failure {
+  return new Failure(Status.isolate, what, why, { hint });
+}
