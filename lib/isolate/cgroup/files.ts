@@ -41,29 +41,27 @@ export function attempt(write: CgroupWrite, what: string, act: () => void, mount
   } catch (error) {
     const name = errnoName(error);
     if (name === undefined) throw error;
-    const status = name === 'EACCES' || name === 'EPERM' || name === 'EROFS' ? Status.notPermitted : Status.isolate;
-    throw new Failure(status, write.flag, `${what}: ${errnoText(name)}`, {
-      cause: error,
-      ...hintFor(name, write, mount),
-    });
+    const status = ['EACCES', 'EPERM', 'EROFS'].includes(name) ? Status.notPermitted : Status.isolate;
+    const hint = hintFor(name, write.flag, mount);
+    throw new Failure(status, write.flag, `${what}: ${errnoText(name)}`, { cause: error, hint });
   }
 }
 
-function hintFor(name: string, { flag }: CgroupWrite, mount: string | undefined): { hint?: string } {
-  switch (name) {
+function hintFor(errno: string, flag: string, mount: string | undefined): string | undefined {
+  switch (errno) {
     case 'EBUSY':
-      return mount === undefined ? {} : { hint: emptyingHint(mount) };
+      return mount && emptyingHint(mount);
     case 'EROFS':
-      return { hint: `cgroups are read-only here, as inside a container: ${remountHint(mount)}` };
+      return `cgroups are read-only here, as inside a container: ${remountHint(mount)}`;
     case 'EACCES':
     case 'EPERM':
-      return { hint: ownerHint() };
+      return ownerHint();
     case 'EINVAL':
     case 'ERANGE':
-      if (flag === '--cpuset-cpus') return { hint: '/sys/devices/system/cpu/online has the processors that there are' };
-      return { hint: 'the kernel does not take this value' };
+      if (flag === '--cpuset-cpus') return '/sys/devices/system/cpu/online has the processors that there are';
+      return 'the kernel does not take this value';
     default:
-      return {};
+      return undefined;
   }
 }
 

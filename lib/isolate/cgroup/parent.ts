@@ -22,27 +22,18 @@ export interface Parent {
 export function parentFor(hierarchy: Hierarchy, writes: readonly CgroupWrite[]): Parent {
   if (process.geteuid?.() === 0) return inUnit(hierarchy, writes) ?? atTop(hierarchy, writes);
   const [{ flag, controller }] = writes as [CgroupWrite];
+  const refused = (why: string, hint: string) => new Failure(Status.notPermitted, flag, why, { hint });
   if (hierarchy.version === 1) {
-    throw new Failure(
-      Status.notPermitted,
-      flag,
-      `the ${controller} controller is in cgroup v1 here, which needs root`,
-      { hint: 'run as root, or boot with systemd.unified_cgroup_hierarchy=1' },
-    );
+    const hint = 'run as root, or boot with systemd.unified_cgroup_hierarchy=1';
+    throw refused(`the ${controller} controller is in cgroup v1 here, which needs root`, hint);
   }
   const parent = delegated(hierarchy, writes);
   if (parent) return parent;
-  throw new Failure(
-    Status.notPermitted,
-    flag,
-    `no cgroup with the ${controller} controller is delegated to this user`,
-    {
-      hint:
-        controller === 'cpuset'
-          ? 'sudo systemctl edit user@.service, with [Service] and Delegate=cpu cpuset memory pids, gives one, or run as root'
-          : `put ${scopeCommand()} in front, or run as root`,
-    },
-  );
+  const how =
+    controller === 'cpuset'
+      ? 'sudo systemctl edit user@.service, with [Service] and Delegate=cpu cpuset memory pids, gives one'
+      : `put ${scopeCommand()} in front`;
+  throw refused(`no cgroup with the ${controller} controller is delegated to this user`, `${how}, or run as root`);
 }
 
 /**

@@ -22,11 +22,10 @@ export function changeSteps({ prepare, change, resume }: StubSteps, control: num
       step(fcntl, [fd, F.SETFD, 0], `Node marks descriptor ${fd} close-on-exec; the command needs it.`),
     ),
     step(fcntl, [control, F.SETFD, 0], 'The socket to the supervisor must stay open in the next program.'),
-    { ...prepare, why: 'So must the memory file that this plan is in.', man: 'fcntl(2)' },
+    { ...prepare, why: 'So must the memory file that this plan is in.' },
     {
       ...change,
       why: 'Until now this process is a copy of Node, and /proc/self/exe leads to its file on the host. A script with that as its interpreter could overwrite it (CVE-2019-5736). So a program of a few bytes, in memory only, takes over.',
-      man: 'execveat(2)',
     },
     {
       ...resume,

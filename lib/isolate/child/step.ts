@@ -8,7 +8,7 @@ export interface PlanStep extends Step {
   /** Why the call is made, in one plain sentence. */
   readonly why: string;
   /** A man page to read, when that is not the one of the call. */
-  readonly man: string | undefined;
+  readonly man?: string | undefined;
   /** What to do when this step fails. A function gets the name of the errno, when the hint depends on it. */
   readonly hint?: Hint | undefined;
 }

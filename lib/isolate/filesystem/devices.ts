@@ -90,10 +90,7 @@ export function deviceSteps(
   const shm = newFileSystem('tmpfs', { mode: '1777', size: shmSize }, plainAttributes, whyShm);
   const whyQueues = 'mq_overview(7): the message queues of this IPC namespace.';
   const steps = [
-    ...mountAt(root, 'dev', 'directory', tmpfs, {
-      links: 'none',
-      why: 'A link at /dev in the image could point anywhere; it is refused.',
-    }),
+    ...mountAt(root, 'dev', 'directory', tmpfs, 'A link at /dev in the image could point anywhere; it is refused.'),
     ...usualDevices.flatMap((device) => (bindDevices ? boundDevice(dev, device) : ownDevice(dev, device))),
     ...(hostDevices?.flatMap((device) => hostDevice(dev, device)) ?? [setAttributes(dev, MOUNT_ATTR.NODEV, whyNodev)]),
     ...mountOnOwn(dev, 'pts', pts, '/dev/pts'),

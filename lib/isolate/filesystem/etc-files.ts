@@ -58,10 +58,7 @@ export function fileSteps(
     );
     return [
       ...fileStepsOf(workshop, name, contents[name]),
-      ...mountAt(root, placeOf(name), 'file', tree, {
-        links: 'none',
-        why: `Where the command will find /etc/${name}.`,
-      }),
+      ...mountAt(root, placeOf(name), 'file', tree, `Where the command will find /etc/${name}.`),
     ];
   };
   const isLate = (name: FileName) => isInTmpfs(volumes, placeOf(name));

@@ -72,7 +72,7 @@ export function newFileSystem(
   // The source is what mount(8) and df(1) show in the first column.
   const all: Record<string, string | true> = { source: type, ...options };
   // fsconfig(2) checks some options at once, and the rest when all are there.
-  const told = (option?: string): StepOptions => ({ man: 'fsconfig(2)', hint: hintOf(option) });
+  const told = (option?: string): StepOptions => ({ hint: hintOf(option) });
   const configured = Object.entries(all).map(([key, value]) => {
     const [command, text] = value === true ? [FSCONFIG.SET_FLAG, null] : [FSCONFIG.SET_STRING, value];
     return step(fsconfig, [context, command, key, text, 0], `An option of ${type}.`, told(key));
@@ -151,11 +151,10 @@ export type TargetKind = 'directory' | 'file';
 
 export interface TargetOptions {
   /**
-   * `inside`: symbolic links are followed as in the container. `none`: a symbolic link anywhere is an error, for places
-   * whose content the container must be able to trust.
+   * Symbolic links are followed as in the container. Otherwise one anywhere is an error, for places whose content the
+   * container must be able to trust.
    */
-  links: 'inside' | 'none';
-  why: string;
+  followsLinks?: boolean;
   /** It is not a failure when the mount point cannot be made. */
   optional?: boolean;
   /** Where to go on when it was there already; by default it is looked up once more, like one that was made. */
@@ -163,9 +162,9 @@ export interface TargetOptions {
 }
 
 /** The hint when a mount point could neither be opened nor made. */
-function hintAt(path: string, kind: TargetKind, links: TargetOptions['links']): Hint {
+function hintAt(path: string, kind: TargetKind, followsLinks: boolean): Hint {
   const other = `the image has something else than a ${kind} at /${path}`;
-  const refused = links === 'none' ? `${other}; a symbolic link there is refused, since it could lead anywhere` : other;
+  const refused = followsLinks ? other : `${other}; a symbolic link there is refused, since it could lead anywhere`;
   return (code) => (Object.hasOwn(hints, code) ? hints[code] : refused);
 }
 
@@ -181,42 +180,40 @@ export function target(
   root: Result,
   path: string,
   kind: TargetKind,
-  { links, why, optional = false, found }: TargetOptions,
+  why: string,
+  { followsLinks = false, optional = false, found }: TargetOptions = {},
   fd = new Result(`/${path}`),
 ): Opened {
+  const lookup = followsLinks ? lookups.inside : lookups.none;
   const open = (at: string, what: TargetKind, because: string, options: StepOptions) =>
-    step(openat2, [root, at, lookups[links][what], 24], because, options);
-  const lenient = optional ? { onError: 'continue' as const } : {};
-
-  const parts = path.split('/');
-  const reopen = open(path, kind, 'What was missing is there now.', {
-    ...lenient,
-    saves: fd,
-    hint: hintAt(path, kind, links),
-  });
+    step(openat2, [root, at, lookup[what], 24], because, options);
+  const openMade = (at: string, what: TargetKind, because: string, saves: Result) => {
+    const hint = hintAt(at, what, followsLinks);
+    return open(at, what, because, { saves, hint, onError: optional ? 'continue' : undefined });
+  };
   const making: PlanStep[] = [];
-  let parent: Result = root;
+  let parent = root;
+  const parts = path.split('/');
+  const name = parts.pop()!;
   parts.forEach((part, i) => {
-    const last = i === parts.length - 1;
-    making.push(
-      last && kind === 'file'
-        ? step(mknodat, [parent, part, S.IFREG | 0o644, 0], 'A mount point has to exist: an empty file.', {
-            onError: 'continue',
-          })
-        : step(mkdirat, [parent, part, 0o755], 'A mount point has to exist: an empty directory.', {
-            onError: 'continue',
-          }),
-    );
-    if (last) return;
     const above = parts.slice(0, i + 1).join('/');
     const next = new Result(`/${above}`);
-    const hint = hintAt(above, 'directory', links);
-    making.push(open(above, 'directory', 'The parent of what is made next.', { ...lenient, saves: next, hint }));
+    making.push(made(parent, part, 'directory'));
+    making.push(openMade(above, 'directory', 'The parent of what is made next.', next));
     parent = next;
   });
-  const retry = links === 'inside' ? [again(fd, making[0]!, () => first)] : [];
+  making.push(made(parent, name, kind));
+  const retry = followsLinks ? [again(fd, making[0]!, () => first)] : [];
   const first = open(path, kind, why, { saves: fd, onError: retry[0] ?? making[0]!, next: found });
-  return { fd, steps: [first, ...retry, ...making, reopen] };
+  return { fd, steps: [first, ...retry, ...making, openMade(path, kind, 'What was missing is there now.', fd)] };
+}
+
+/** Makes a mount point, unless it is there: the next step finds out. */
+function made(parent: Result, name: string, kind: TargetKind): PlanStep {
+  const why = `A mount point has to exist: an empty ${kind}.`;
+  return kind === 'file'
+    ? step(mknodat, [parent, name, S.IFREG | 0o644, 0], why, { onError: 'continue' })
+    : step(mkdirat, [parent, name, 0o755], why, { onError: 'continue' });
 }
 
 /**
@@ -239,10 +236,10 @@ export function mountAt(
   path: string,
   kind: TargetKind,
   tree: Opened,
-  options: TargetOptions,
+  why: string,
   shown = `/${path}`,
 ): PlanStep[] {
   const place = new Result(shown);
   const attached = attach(tree.fd, place, `Now ${shown} shows it.`);
-  return [...tree.steps, ...target(root, path, kind, { ...options, found: attached }, place).steps, attached];
+  return [...tree.steps, ...target(root, path, kind, why, { found: attached }, place).steps, attached];
 }

@@ -106,11 +106,9 @@ export function pivotSteps(root: Result): PlanStep[] {
 export function workingDirectory(root: Result, path: string, next: PlanStep): Opened {
   const below = path.replace(/^\/+|\/+$/g, '');
   if (below === '') return { fd: root, steps: [] };
-  return target(root, below, 'directory', {
-    links: 'inside',
-    why: 'The working directory. A link of /proc that jumps elsewhere, to a directory of the host, is refused (CVE-2024-21626).',
-    found: next,
-  });
+  const why =
+    'The working directory. A link of /proc that jumps elsewhere, to a directory of the host, is refused (CVE-2024-21626).';
+  return target(root, below, 'directory', why, { followsLinks: true, found: next });
 }
 
 /** Changes to that directory, and lets the kernel confirm that it is inside the root. */

@@ -45,19 +45,19 @@ export function procAndSys(
   const sys = bindSys
     ? copyOfTree({ fd: AT.FDCWD, path: '/sys' }, plainAttributes | readOnly, why, { recursive: true, name: 'sysfs' })
     : newFileSystem('sysfs', {}, plainAttributes | readOnly, why);
-  const links = { links: 'none' as const, why: 'A link here in the image could point anywhere; it is refused.' };
+  const whyThere = 'A link here in the image could point anywhere; it is refused.';
   return {
     proc: proc.fd,
     sys: sys.fd,
     steps: [
-      ...mountAt(root, 'proc', 'directory', proc, links),
-      ...mountAt(root, 'sys', 'directory', sys, links),
+      ...mountAt(root, 'proc', 'directory', proc, whyThere),
+      ...mountAt(root, 'sys', 'directory', sys, whyThere),
       ...cgroupSteps(sys.fd, hierarchies, readOnly),
     ],
   };
 }
 
-const cgroupPlace = { links: 'none' as const, why: 'The place that sysfs has for it.' };
+const whyInSys = 'The place that sysfs has for it.';
 
 /** /sys/fs/cgroup. In the cgroup namespace each hierarchy begins at the container's own cgroup. */
 function cgroupSteps(sys: Result, hierarchies: readonly string[], readOnly: number): PlanStep[] {
@@ -65,7 +65,7 @@ function cgroupSteps(sys: Result, hierarchies: readonly string[], readOnly: numb
   const ofV1 = hierarchies.filter((name) => name !== '');
   if (ofV1.length > 0) return hierarchySteps(sys, ofV1, readOnly);
   const tree = newFileSystem('cgroup2', {}, plainAttributes | readOnly, 'Programs read their own limits here.');
-  return mountAt(sys, 'fs/cgroup', 'directory', tree, cgroupPlace, '/sys/fs/cgroup');
+  return mountAt(sys, 'fs/cgroup', 'directory', tree, whyInSys, '/sys/fs/cgroup');
 }
 
 /** cgroup v1: a directory, in a tmpfs, for each hierarchy. */
@@ -79,7 +79,7 @@ function hierarchySteps(sys: Result, hierarchies: readonly string[], readOnly: n
   );
   const whyClosed = 'The directories are there, and nothing else has to be.';
   return [
-    ...mountAt(sys, 'fs/cgroup', 'directory', tmpfs, cgroupPlace, '/sys/fs/cgroup'),
+    ...mountAt(sys, 'fs/cgroup', 'directory', tmpfs, whyInSys, '/sys/fs/cgroup'),
     ...hierarchies.flatMap((name) => {
       const why = `The controller ${name}: programs read their own limits here.`;
       const tree = newFileSystem('cgroup', hierarchyOptions(name), plainAttributes | readOnly, why);

@@ -84,7 +84,7 @@ export function missing(view: View, directories: readonly string[]): string[] {
  */
 export function directorySteps(root: Result, directories: readonly string[]): PlanStep[] {
   const why = 'A VOLUME of the image, which had no directory there. It is made, since programs count on it.';
-  return directories.flatMap((path) => target(root, path, 'directory', { links: 'none', why, optional: true }).steps);
+  return directories.flatMap((path) => target(root, path, 'directory', why, { optional: true }).steps);
 }
 
 /** A volume that is not attached yet. */
@@ -119,12 +119,10 @@ function treeOf(volume: Volume, nodev: boolean): Opened {
 
 /** Attaches what `volumeTrees` has made. `dev`: the container's own /dev. */
 export function volumeSteps(root: Result, trees: readonly VolumeTree[], dev: Result): PlanStep[] {
-  const place = {
-    links: 'none' as const,
-    why: 'Where the user wants it; the links that the image had there were resolved before, and must not have changed.',
-  };
+  const why =
+    'Where the user wants it; the links that the image had there were resolved before, and must not have changed.';
   return trees.flatMap(({ volume: { type, target, kind }, tree: { fd } }) => [
-    ...mountAt(root, target, kind, { fd, steps: [] }, place),
+    ...mountAt(root, target, kind, { fd, steps: [] }, why),
     ...(type === 'bind' && target === 'dev' ? ownDevicesOver(root, dev) : []),
   ]);
 }

@@ -20,7 +20,7 @@ export function consoleSteps(dev: Result, pts: Result, { child }: ControlFds, op
   const { master, slave, steps } = ptySteps(pts, options);
   // It is the first of a new instance, so its number is 0.
   const bind = copyOfTree({ fd: pts, path: '0' }, 0, 'The terminal once more, under the name that docker gives it.');
-  const place = target(dev, 'console', 'file', { links: 'none', why: 'The mount point.' });
+  const place = target(dev, 'console', 'file', 'The mount point.');
   return [
     ...steps,
     step(
