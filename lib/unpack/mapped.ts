@@ -45,7 +45,7 @@ const marker = 'MD_UNPACK_MAPPED_BY';
 export async function runMapped(): Promise<number | undefined> {
   if (process.env[marker] === String(process.ppid)) return undefined;
   firstStatus();
-  const maps = rangeMaps({ uid: process.geteuid!(), gid: process.getegid!() }, '--map');
+  const maps = rangeMaps('--map');
   const fds = controlPair();
   const program = new Program(stepsOf(fds));
   const pid = start(program);

@@ -9,7 +9,7 @@ import { firstStatus, statusBits } from '../../sys/procfs/status.js';
 import type { Capability } from '../../sys/syscalls/constants.js';
 import { isAtLeast, kernelVersion } from '../../sys/syscalls/kernel-version.js';
 import {
-  type CallerIds,
+  callerIds,
   type IdMaps,
   inUserNamespace,
   isMapped,
@@ -159,10 +159,6 @@ interface Basis {
   maps: IdMaps | undefined;
   /** Of the user namespace that the container is in, be it the one around this process. */
   ids: IdMaps | undefined;
-}
-
-function callerIds(): CallerIds {
-  return { uid: process.geteuid!(), gid: process.getegid!() };
 }
 
 function neededPowers({ network }: Settings): readonly Capability[] {

@@ -36,8 +36,7 @@ function othersOf({ maps, setsGroups }: IdentityOptions): string {
     return 'it has those of /proc/self/uid_map and gid_map';
   const granted = 'it has those of /etc/subuid and /etc/subgid';
   if (setsGroups) return granted;
-  const [uid, gid] = [maps.uid[0]?.[1], maps.gid[0]?.[1]];
-  const missing = uid === undefined || gid === undefined ? undefined : missingForRange({ uid, gid });
+  const missing = missingForRange();
   return missing ? `${missing.why}: ${missing.hint}` : `with --userns range ${granted}`;
 }
 

@@ -28,7 +28,7 @@ export function chooseMaps(
     case 'self':
       return ownId(caller);
     case 'range':
-      return rangeMaps(caller, '--userns range');
+      return rangeMaps('--userns range');
     case 'host':
       if (caller.uid === 0) return undefined;
       throw refused('--userns host', 'only root can do without a user namespace', 'sudo, or leave the flag out');
@@ -44,7 +44,7 @@ function mapsOfRoot(caller: CallerIds, has: readonly number[], needed: readonly 
 }
 
 function mapsOfUser(caller: CallerIds): IdMaps {
-  const found = findRangeMaps(caller);
+  const found = findRangeMaps();
   return 'uid' in found ? found : ownId(caller);
 }
 

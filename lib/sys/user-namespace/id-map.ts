@@ -19,6 +19,10 @@ export interface CallerIds {
   gid: number;
 }
 
+export function callerIds(): CallerIds {
+  return { uid: process.geteuid!(), gid: process.getegid!() };
+}
+
 export const idKinds = ['uid', 'gid'] as const;
 export type IdKind = (typeof idKinds)[number];
 
@@ -37,8 +41,8 @@ export function ownMap(kind: IdKind): IdMap {
 }
 
 /**
- * Every id that there is here, as it is. Not in one line, since programs, and this one, take that for the initial user
- * namespace and expect the power of that.
+ * Maps every id that there is here to itself. The first id has a line of its own: programs, this one included, take one
+ * line with all ids for the initial user namespace, and expect the power that root has there.
  */
 export function sameMaps(): IdMaps {
   const same = (kind: IdKind) => {

@@ -9,7 +9,7 @@ import { Status } from '../../base/status.js';
 import { ownStatus } from '../procfs/status.js';
 import { isWithout } from '../refusals/confinement.js';
 import { S } from '../syscalls/constants.js';
-import { type CallerIds, type IdKind, type IdMap, type IdMaps, idKinds, mapText, ownMap } from './id-map.js';
+import { callerIds, type IdKind, type IdMap, type IdMaps, idKinds, mapText, ownMap } from './id-map.js';
 
 /**
  * How many lines of a map the kernel takes, and how many bytes: less than a page, which is 4096 or more.
@@ -18,8 +18,8 @@ import { type CallerIds, type IdKind, type IdMap, type IdMaps, idKinds, mapText,
 const maxExtents = 340;
 const maxText = 4095;
 
-/** What is missing for `rangeMaps`, and how to get it. */
-export interface Missing {
+/** What is missing for these maps, and how to get it. */
+interface Missing {
   why: string;
   hint: string;
 }
@@ -28,20 +28,21 @@ export interface Missing {
  * Maps root to the caller, and ids from 1 on to all subordinate ids, range after range. Throws `Failure` 77 that names
  * `flag` when the system grants the caller none.
  */
-export function rangeMaps(caller: CallerIds, flag: string): IdMaps {
-  const found = findRangeMaps(caller);
+export function rangeMaps(flag: string): IdMaps {
+  const found = findRangeMaps();
   if ('why' in found) throw new Failure(Status.notPermitted, flag, found.why, { hint: found.hint });
   return found;
 }
 
 /** What is missing for `rangeMaps`; undefined when nothing is. */
-export function missingForRange(caller: CallerIds): Missing | undefined {
-  const found = findRangeMaps(caller);
+export function missingForRange(): Missing | undefined {
+  const found = findRangeMaps();
   return 'why' in found ? found : undefined;
 }
 
 /** The maps of `rangeMaps`, or what is missing for them. */
-export function findRangeMaps(caller: CallerIds): IdMaps | Missing {
+export function findRangeMaps(): IdMaps | Missing {
+  const caller = callerIds();
   const unhelped = caller.uid === 0 ? undefined : missingHelper();
   if (unhelped) return unhelped;
   const name = userName(caller.uid);
@@ -195,7 +196,6 @@ function userName(uid: number): string {
   }
 }
 
-/** Where it is. */
 function onPath(program: string): string | undefined {
   const places = (process.env.PATH ?? '').split(':').map((directory) => `${directory}/${program}`);
   return places.find((path) => existsSync(path));

@@ -51,9 +51,9 @@ export function lacksOwners(record: string): boolean {
  * --map. An ordinary user without subordinate ids can have no other owners at all, and knows that from tar.
  */
 export function unsetSummary(unset: Map<ByteString, Unset>, record: string): string | undefined {
-  const [uid, gid] = [process.geteuid!(), process.getegid!()];
-  const canHaveOwners = uid === 0 || missingForRange({ uid, gid }) === undefined;
-  const byMap = uid === 0 ? '' : ' (--map --force sets them)';
+  const isRoot = process.geteuid!() === 0;
+  const canHaveOwners = isRoot || missingForRange() === undefined;
+  const byMap = isRoot ? '' : ' (--map --force sets them)';
   const all = [...unset.values()];
   const owners = canHaveOwners ? all.filter((it) => it.uid !== undefined && !it.device).length : 0;
   const parts: [count: number, what: string, more: string][] = [
