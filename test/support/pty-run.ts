@@ -4,7 +4,7 @@
  */
 
 import { constants, openSync } from 'node:fs';
-import { parseDetachKeys } from '../../lib/isolate/stdio/keys.js';
+import { parseDetachKeys } from '../../lib/isolate/stdio/detach-keys.js';
 import { attachTerminal } from '../../lib/isolate/stdio/terminal.js';
 import { Program } from '../../lib/sys/native-code/program.js';
 import { pointerArray, stepOf } from '../../lib/sys/native-code/step.js';

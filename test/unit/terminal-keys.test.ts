@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { DetachKeys, parseDetachKeys } from '../../lib/isolate/stdio/keys.js';
-import { rawTermios } from '../../lib/isolate/stdio/outer.js';
+import { DetachKeys, parseDetachKeys } from '../../lib/isolate/stdio/detach-keys.js';
+import { rawTermios } from '../../lib/isolate/stdio/outer-terminal.js';
 import { failure } from '../support/failure.js';
 
 test("detach keys are read in docker's notation", () => {

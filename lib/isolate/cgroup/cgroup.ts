@@ -45,9 +45,7 @@ export function probeCgroups(): CgroupHost {
   });
 }
 
-/**
- * Makes a cgroup in each hierarchy that has a controller of these writes, and makes them. Undoes all when one fails.
- */
+/** Makes a cgroup in each hierarchy that these writes are for, and writes them there. Undoes all when one fails. */
 export function cgroupOf(writes: readonly CgroupWrite[], host: CgroupHost): Cgroup {
   const directories: string[] = [];
   const leave: (() => void)[] = [];
@@ -95,9 +93,7 @@ function hasKilled(directory: string): boolean {
   return wasReached && /^oom_kill [1-9]/m.test(events || text('memory.oom_control'));
 }
 
-/**
- * Does `act`. A system error is told and no more: the command has ended, and its status stays that of the container.
- */
+/** Does `act`. A system error is only a warning: the command has ended, and its status is that of the container. */
 function telling(what: string, act: () => void): void {
   try {
     act();
@@ -120,7 +116,7 @@ function byHierarchy(writes: readonly CgroupWrite[], host: CgroupHost): Map<Hier
 
 function missing(write: CgroupWrite, unmounted: string | undefined): Failure {
   const { controller, flag } = write;
-  // In a container of lxc, for example. Where it is mounted does not matter.
+  // In a container of lxc, for example. Any place will do for the mount.
   if (unmounted)
     return refused(
       flag,

@@ -32,8 +32,8 @@ export function words(path: string): string[] {
 }
 
 /**
- * Does `act`, which serves `write`, perhaps at the top of the hierarchy at `mount`. Throws `Failure` that names the
- * flag of that.
+ * Does `act` on behalf of `write`, and throws a `Failure` that names the flag of that. `mount` is where the hierarchy
+ * is mounted, when `act` is about its top.
  */
 export function attempt(write: CgroupWrite, what: string, act: () => void, mount?: string): void {
   try {

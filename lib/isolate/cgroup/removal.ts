@@ -10,7 +10,7 @@ import { removeCgroupTree } from './tree.js';
 /** Where the cgroups of this program are, at the top of a hierarchy. */
 export const parentName = 'md';
 
-/** As long as this a cgroup may be without a process because it is just being made. */
+/** A cgroup without a process that is younger than this may be one that is just being made. */
 const makingMs = 60_000;
 
 const nameForm = new RegExp(`^md-(?:supervisor-)?(${markForm})$`);
@@ -33,8 +33,8 @@ export function sweep(parent: string): void {
 }
 
 /**
- * Whether the supervisor of a cgroup needs it no more. A container with the same hierarchy has supervisors that cannot
- * be seen here: theirs will not move a process to a cgroup that is old and has none.
+ * Whether the supervisor of a cgroup needs it no more. A supervisor in another container may use the same hierarchy and
+ * cannot be seen from here. It does not move a process to a cgroup that is old and has none.
  */
 function isLeft(mark: string, directory: string): boolean {
   const life = lifeOf(mark);

@@ -13,10 +13,10 @@ export const notesFile = 'layer.json';
 
 /** What a layer was begun over. */
 export interface Notes {
-  /** Of the image of the tree. Undefined when the tree had no document. */
+  /** The image of the tree, and its digest. Undefined when the tree had no document. */
   image: string | undefined;
   digest: string | undefined;
-  /** In one, overlayfs notes in other attributes what was removed: see `OverlayOptions`. */
+  /** Whether it was in a user namespace: there overlayfs uses other attributes to note what was removed. */
   userNamespace: boolean;
 }
 
@@ -32,7 +32,7 @@ export function notesOf(path: string, inside: string): Notes | undefined {
   };
 }
 
-/** `inside` is the directory, which is not begun. */
+/** `inside` is the directory of a layer that has not begun. */
 export function writeNotes(inside: string, notes: Notes): void {
   const file = join(inside, notesFile);
   // What an interrupted beginning left, or a link that was put there: it must not be written through.
@@ -40,7 +40,10 @@ export function writeNotes(inside: string, notes: Notes): void {
   writeFileSync(file, `${JSON.stringify(notes)}\n`, { flag: 'wx' });
 }
 
-/** The tree may have been replaced since; and the notes of one kind of overlay mean nothing to the other. */
+/**
+ * Throws `Failure` for another tree than the layer was begun over. So it does for the other kind of overlay, which
+ * cannot read what was removed.
+ */
 export function checkSame(path: string, tree: string, begun: Notes, now: Notes): void {
   if (begun.digest !== now.digest)
     throw refusedLayer(path, `it was begun over ${nameOf(begun)}, and ${tree} is ${nameOf(now)} now`, another);

@@ -134,7 +134,7 @@ export function layerAt(path: string, root: string): Layer {
 
 /**
  * Makes a directory for the layer, or takes the one that is there. It is locked as long as this process lives. Throws
- * `Failure` for a directory that is something else, is in use, or lies over another tree.
+ * `Failure` for a directory that is no layer, is in use, or lies over another tree.
  */
 export function holdLayer(path: string, root: string): Layer {
   try {
@@ -163,14 +163,14 @@ function makeDirectory(path: string): boolean {
   }
 }
 
-/** An error does not matter: what is reported is why there is no container. */
+/** An error here does not matter: why there is no container is reported. */
 function removeEmpty(path: string): void {
   unlinkat.try(AT.FDCWD, path, AT.REMOVEDIR);
 }
 
 function heldLayer(path: string, root: string, isNew: boolean): Layer {
   const fd = openSync(path, O.RDONLY | O.DIRECTORY);
-  const identity = own(path, fd);
+  const identity = identityOf(path, fd);
   if (!tryLock(fd, 'exclusive')) throw refusedLayer(path, 'another container writes to it');
   // By the descriptor: where others may exchange the directory, its path may lead to another one by now.
   const inside = `/proc/self/fd/${fd}`;
@@ -190,7 +190,7 @@ function whereabouts(path: string): string {
 }
 
 /** The identity of the directory, which has to be the caller's alone. */
-function own(path: string, fd: number): DirectoryIdentity {
+function identityOf(path: string, fd: number): DirectoryIdentity {
   const { uid, mode } = fstatSync(fd);
   if (uid !== process.geteuid!()) throw refusedLayer(path, 'it belongs to another user');
   // A set-user-ID program that root of a container made would be one on the host for everybody who can reach it.
@@ -202,8 +202,8 @@ function own(path: string, fd: number): DirectoryIdentity {
 }
 
 /**
- * What a container that can write to its own LAYER, in a volume, may have put there must not lead to other places of
- * the host the next time.
+ * A container may have its own LAYER in a volume, and put a link in the place of a part. It must not lead to other
+ * places of the host the next time.
  */
 function missingParts(path: string, inside: string): Layer['missing'] {
   return parts.filter((part) => {
@@ -214,8 +214,8 @@ function missingParts(path: string, inside: string): Layer['missing'] {
 }
 
 /**
- * A group, a set-group-ID bit and a default ACL of the directory around it would be those of all that a container
- * makes.
+ * Takes away what the directory has from the one around it: group, set-group-ID bit and default ACL. All that a
+ * container makes would have them as well.
  */
 function disinherit(fd: number): void {
   fchown(fd, process.geteuid!(), process.getegid!());
@@ -224,8 +224,8 @@ function disinherit(fd: number): void {
 }
 
 /**
- * Without extended attributes the kernel makes the overlay all the same, and then no directory of the image can be
- * removed. Ordinary users have none on tmpfs before Linux 6.6, which they can live with.
+ * Without extended attributes the kernel makes the overlay all the same, but then no directory of the image can be
+ * removed. On tmpfs before Linux 6.6 ordinary users have none. They can live with that.
  */
 function expectAttributes(path: string, fd: number): void {
   const name = `${process.geteuid!() === 0 ? 'trusted' : 'user'}.overlay.md`;
@@ -236,9 +236,9 @@ function expectAttributes(path: string, fd: number): void {
 }
 
 /**
- * Without whiteouts, too, the kernel makes the overlay, and then nothing of the image can be removed: on 9p for
- * example. Anyone may make one, a device with the number 0. The notes, which are not written yet, lend it their name,
- * which may be left behind.
+ * Without whiteouts, too, the kernel makes the overlay, but then nothing of the image can be removed: on 9p for
+ * example. A whiteout is a device with the number 0, which anyone may make. Here one is made under the name of the
+ * notes, which are not written yet: if it stays, they replace it.
  */
 function expectWhiteouts(path: string, fd: number): void {
   unlinkat.try(fd, notesFile, 0);
@@ -270,8 +270,8 @@ function isUnbegun(inside: string): boolean {
 }
 
 /**
- * Waits up to a second for the last container. The lock is gone with its md-isolate, and the container may live on when
- * that was killed and the command has changed its user. Two overlays must not write to the same layer.
+ * Waits up to a second for the end of the last container, since two overlays must not write to the same layer. The lock
+ * does not tell: when md-isolate is killed it is gone, and a command that has changed its user may live on.
  */
 function awaitEnd(path: string, inside: string): void {
   if (!readdirSync(inside).includes(processLink)) return;

@@ -49,8 +49,8 @@ export function placeInside(view: View, path: string): Place {
 
 /**
  * What the container may find at a place. Root of a user namespace may look where this process may not: into a
- * directory of another of its ids, or one without permissions. Then it is taken for one without a link in it. The child
- * sees whether that is so, since it follows none.
+ * directory of another of its ids, or one without permissions. There this takes it that no link is on the way. If there
+ * is one, the child fails, since it follows none.
  */
 function lookAt(view: View, place: string): { kind: Place['kind']; link?: string } {
   try {

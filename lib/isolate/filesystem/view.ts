@@ -13,8 +13,8 @@ export interface View {
 }
 
 /**
- * In which of the two directories the container finds `path`, which has no links in it; undefined when the upper one
- * says that it is in neither. It need not be in the lower one. Throws EACCES where this process may not look.
+ * In which of the two directories the container would find `path`, which has no links in it. Undefined when the upper
+ * one hides it. Whether it is in the lower one is not looked at. Throws EACCES where this process may not look.
  */
 export function sideOf({ lower, upper }: View, path: string): string | undefined {
   if (upper === undefined) return lower;
@@ -35,9 +35,7 @@ function isWhiteout(stat: Stats): boolean {
   return stat.isCharacterDevice() && stat.rdev === 0;
 }
 
-/**
- * The overlays of root and those in a user namespace note it in different attributes: a layer has the one or the other.
- */
+/** In a user namespace an overlay notes it in another attribute than elsewhere. A layer has the one or the other. */
 function isOpaque(directory: string): boolean {
   const value = Buffer.alloc(1);
   return ['trusted', 'user'].some(

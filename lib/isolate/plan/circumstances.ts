@@ -22,8 +22,8 @@ import { bindsDevices, checkDevices } from '../filesystem/devices.js';
 import { type EtcFiles, findEtcFiles } from '../filesystem/etc-files.js';
 import type { Layer } from '../filesystem/layer.js';
 import { findMasks, type Masks } from '../filesystem/masks.js';
+import { cgroupHierarchies, checkSys } from '../filesystem/proc-and-sys.js';
 import { networkSysctls } from '../filesystem/sysctl.js';
-import { cgroupHierarchies, checkSys } from '../filesystem/system.js';
 import type { View } from '../filesystem/view.js';
 import { missing, placed } from '../filesystem/volumes.js';
 import { chooseFilter } from '../seccomp/choose.js';
@@ -35,7 +35,7 @@ import { refused } from '../settings/failures.js';
 import type { Settings } from '../settings/settings.js';
 import type { Sysctl } from '../settings/sysctl.js';
 import type { Volume } from '../settings/volumes.js';
-import { type OutputPipe, outputPipes } from '../stdio/sockets.js';
+import { type OutputPipe, outputPipes } from '../stdio/output-pipes.js';
 import { nullDevices, refuseDirectories, type Stdio, type StdioPipe, statStdio, stdioPipes } from '../stdio/stdio.js';
 import { readAccountFiles } from '../user/accounts.js';
 import { chooseCapabilities, lastCapability, missingCapabilities } from '../user/capabilities.js';
@@ -208,9 +208,11 @@ async function findStreams(
 ): Promise<Streams> {
   return {
     ttyGroup: ttyGroup(maps),
-    windowSize: terminal ? (await import('../stdio/outer.js')).windowSize() : undefined,
+    windowSize: terminal ? (await import('../stdio/outer-terminal.js')).windowSize() : undefined,
     detachKeys:
-      terminal || detachKeys !== undefined ? (await import('../stdio/keys.js')).parseDetachKeys(detachKeys) : undefined,
+      terminal || detachKeys !== undefined
+        ? (await import('../stdio/detach-keys.js')).parseDetachKeys(detachKeys)
+        : undefined,
     pipes: uid === 0 || terminal ? [] : stdioPipes(stdio),
     outputs: terminal ? [] : outputPipes(stdio, maps),
     nulls: nullDevices(stdio),

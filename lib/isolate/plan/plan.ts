@@ -25,6 +25,7 @@ import { fileSteps } from '../filesystem/etc-files.js';
 import { maskSteps } from '../filesystem/masks.js';
 import type { Opened } from '../filesystem/mounts.js';
 import { layerSteps, overlaySteps } from '../filesystem/overlay.js';
+import { procAndSys } from '../filesystem/proc-and-sys.js';
 import {
   enterSteps,
   pivotSteps,
@@ -35,12 +36,11 @@ import {
   workshopSteps,
 } from '../filesystem/root.js';
 import { sysctlSteps } from '../filesystem/sysctl.js';
-import { procAndSys } from '../filesystem/system.js';
 import { directorySteps, volumeSteps, volumeTrees } from '../filesystem/volumes.js';
 import { filterStep, reportingSteps } from '../seccomp/steps.js';
 import type { Settings } from '../settings/settings.js';
 import { consoleSteps, controllingStep } from '../stdio/console.js';
-import { ownerSteps, pipeSteps } from '../stdio/sockets.js';
+import { ownerSteps, pipeSteps } from '../stdio/output-pipes.js';
 import { nullSteps, stdioSteps } from '../stdio/stdio.js';
 import { boundingSteps, capabilityStep } from '../user/capabilities.js';
 import { identitySteps } from '../user/change-user.js';

@@ -27,8 +27,8 @@ export function callerOf(): Caller {
 }
 
 /**
- * RLIMIT_NOFILE for the command. Node raises its own soft limit to the hard one at its start. The old value is what the
- * shell in front of Node saw (cmd/build/launcher-head).
+ * RLIMIT_NOFILE for the command. Node raises its own soft limit to the hard one at its start. The shell in front of
+ * Node passes on what it was before (cmd/build/launcher-head).
  */
 function openFileLimit(): ResourceLimit {
   const soft = softBefore(process.env.MD_OPEN_FILES);
@@ -45,9 +45,9 @@ function openFileLimit(): ResourceLimit {
 }
 
 /**
- * `seen` is a line of /proc/self/limits (proc(5)); a shell reads that without a fork, which may not be permitted.
- * Without that shell it is the limit of the parent process, which may be another: systemd has a higher one than its
- * services. Where the parent may not be asked, it is 1024, as systemd and docker set it.
+ * The soft limit before Node raised it. `seen` is a line of /proc/self/limits (proc(5)), which a shell can read without
+ * a fork. Without it this takes the limit of the parent process, which may be another: systemd has a higher one than
+ * its services. Where the parent may not be asked, it is 1024, as systemd and docker set it.
  */
 function softBefore(seen: string | undefined): bigint {
   const [, soft] = /^Max open files +(\d+)/.exec(seen ?? '') ?? [];

@@ -1,7 +1,6 @@
 /**
- * What a container writes, on its way to a descriptor of the caller's: from its terminal, or from a pipe in the place
- * of a socket or of another user's pipe. Nothing here makes the whole process wait, since signals have to be passed on
- * meanwhile.
+ * Copies what a container writes to a descriptor of the caller. It comes from the container's terminal, or from a pipe
+ * (output-pipes.ts). Nothing here makes the whole process wait, since signals have to be passed on meanwhile.
  */
 import { closeSync, fstatSync, readSync, write } from 'node:fs';
 import type { Readable } from 'node:stream';
@@ -10,7 +9,7 @@ import { ReaderGone } from '../../pipe/output.js';
 import { unreadIn } from '../../sys/files/poll.js';
 import { fcntl } from '../../sys/syscalls/calls.js';
 import { F } from '../../sys/syscalls/constants.js';
-import type { OutputPipe } from './sockets.js';
+import type { OutputPipe } from './output-pipes.js';
 import { keepStderrBlocking, nameOf } from './stdio.js';
 
 /** How long to wait before the next attempt to write, after one that found no room. */

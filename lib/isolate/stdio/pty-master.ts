@@ -8,7 +8,7 @@ import { ReadStream } from 'node:tty';
 import { errnoName } from '../../base/failure.js';
 import { fcntl, ioctl, ioctlMemory } from '../../sys/syscalls/calls.js';
 import { F, O, TIO } from '../../sys/syscalls/constants.js';
-import { windowSize } from './outer.js';
+import { windowSize } from './outer-terminal.js';
 import { fullMs, Output } from './output.js';
 
 export class PtyMaster {

@@ -1,6 +1,6 @@
 /**
  * The caller's own files on descriptors 0, 1 and 2, which the command gets as they are, except for those in
- * sockets.ts.
+ * output-pipes.ts.
  *
  * A user other than root cannot simply open `/dev/stdout`. It leads to /proc/self/fd/1, and opening that checks
  * permissions again. A pipe can only be opened by its maker (mode 0600), so programs that use /dev/stdout as a log file

@@ -1,7 +1,8 @@
 /**
- * The supervisor's side of a container's terminal. It connects two: the outer one, where the user types (outer.ts), and
- * the container's own, a pty whose master the supervisor holds (pty-master.ts). Meanwhile the outer one is in raw mode,
- * so that Ctrl-C, Ctrl-Z and all other keys reach the container, whose own line discipline makes signals of them.
+ * The supervisor's side of a container's terminal. It connects two terminals. The user types in the outer one
+ * (outer-terminal.ts). The container has its own, a pty whose master the supervisor holds (pty-master.ts). Meanwhile
+ * the outer one is in raw mode. So Ctrl-C, Ctrl-Z and all other keys reach the container, whose own terminal makes
+ * signals of them.
  *
  * Sources: pty(7), termios(3), credentials(7) on sessions and process groups.
  */
@@ -11,8 +12,8 @@ import type { Readable } from 'node:stream';
 import { isatty, ReadStream } from 'node:tty';
 import { fcntl } from '../../sys/syscalls/calls.js';
 import { F } from '../../sys/syscalls/constants.js';
-import { DetachKeys } from './keys.js';
-import { OuterTerminal } from './outer.js';
+import { DetachKeys } from './detach-keys.js';
+import { OuterTerminal } from './outer-terminal.js';
 import { PtyMaster } from './pty-master.js';
 import { keepStderrBlocking } from './stdio.js';
 

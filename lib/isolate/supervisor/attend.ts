@@ -9,7 +9,7 @@ import type { Cgroup } from '../cgroup/cgroup.js';
 import type { Circumstances } from '../plan/circumstances.js';
 import type { Plan } from '../plan/plan.js';
 import type { Settings } from '../settings/settings.js';
-import type { OutputPipe } from '../stdio/sockets.js';
+import type { OutputPipe } from '../stdio/output-pipes.js';
 import { showChild } from './child-trace.js';
 import { endUnlessHandled, type Signals } from './signals.js';
 
@@ -25,7 +25,7 @@ export interface Running {
   cgroup: Cgroup | undefined;
 }
 
-/** Does it in the order in which the child needs it. Returns the child's status. */
+/** Serves the child in the order in which it asks, until its end. Returns its status. */
 export async function attend(running: Running): Promise<number> {
   const { pid, settings, circumstances, plan, program, control, signals } = running;
   const { report, detachKeys, outputs, showing } = circumstances;
@@ -42,7 +42,7 @@ export async function attend(running: Running): Promise<number> {
 }
 
 /**
- * Gives the child its ids and its cgroup, and notes down its name in its layer. For these it waits at its first gate.
+ * Gives the child its ids and its cgroup, and leaves its mark in its layer. The child waits for that at its first gate.
  */
 async function letIn({ pid, circumstances: { maps, layer }, control, cgroup }: Running): Promise<void> {
   try {

@@ -55,7 +55,7 @@ function hintFor({ syscall, code, call }: SyscallError, { maps, inUserns }: User
 
 const notPermitted = ['EPERM', 'EACCES'];
 
-/** What some containers take besides. */
+/** What single calls need besides. */
 const furtherPowers: Record<string, readonly Capability[]> = {
   // The only ioctl(2) of a plan for which a capability is needed.
   ioctl: networkPowers,

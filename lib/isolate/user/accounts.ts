@@ -42,7 +42,7 @@ export function readAccountFiles(view: View, needed: boolean): AccountFiles {
 }
 
 function readIn(view: View, path: string): string {
-  // In a layer a link may lead from the one directory to the other: the kernel knows of one alone here.
+  // In a layer a link may lead from one of the two directories to the other. The kernel looks into one alone here.
   const place = view.upper === undefined ? path : placeInside(view, path).path;
   const side = sideOf(view, place);
   if (side === undefined) return '';

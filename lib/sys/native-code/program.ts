@@ -296,8 +296,8 @@ export class Program {
 }
 
 /**
- * The most bytes that a program takes, and the blocks in it. V8 counts the memory of the arena, and one that is too
- * large would cause a garbage collection. In plain loops, since this runs once and is never compiled.
+ * The most bytes that a program takes, and the blocks in it. V8 counts the memory of the arena, so one that is too
+ * large would cause a garbage collection. It has plain loops, since it runs once and is never compiled.
  */
 function survey(steps: readonly Step[]): { size: number; blocks: Set<Block> } {
   const blocks = new Set<Block>();

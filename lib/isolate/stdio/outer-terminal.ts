@@ -8,7 +8,7 @@ import { statFields } from '../../sys/procfs/status.js';
 import { ioctlMemory } from '../../sys/syscalls/calls.js';
 import { TC, TIO } from '../../sys/syscalls/constants.js';
 import { isErrno } from '../../sys/syscalls/syscall.js';
-import { guardTerminal } from './guard.js';
+import { guardTerminal } from './terminal-guard.js';
 
 /** `struct termios` of the kernel, the same on x64 and arm64: four words of flags, a byte, 19 control characters. */
 const termiosSize = 36;

@@ -1,7 +1,8 @@
 /**
- * What cannot be opened by name on stdout and stderr. Above all that is a socket, which a unit of systemd has there:
- * /dev/stdout leads to /proc/self/fd/1, where open(2) fails with ENXIO, and images whose log file is a link to it would
- * not start. So the command gets a pipe, as from docker, and the supervisor copies from there to the socket (output.ts).
+ * Pipes in the place of what cannot be opened by name on stdout and stderr. Above all that is a socket, as in a unit of
+ * systemd. /dev/stdout leads to /proc/self/fd/1, and to open a socket there fails with ENXIO: images whose log file is a
+ * link to it would not start. So the command gets a pipe, as from docker, and the supervisor copies from there to the
+ * socket (output.ts).
  *
  * It does the same for a pipe that another user has made, as in `sudo -u me md-isolate ... | cat`, and in `sudo md-isolate
  * --userns range ... | cat`: only its owner can open that, or let others do so.
