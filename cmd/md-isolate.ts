@@ -1,14 +1,11 @@
 #!/usr/bin/env node
-import { realpathSync } from 'node:fs';
-import { resolve } from 'node:path';
-import { Failure, failingAs } from '../lib/base/failure.js';
-import { Status } from '../lib/base/status.js';
 import { isolate, planOf } from '../lib/isolate/isolate.js';
 import { describePlan } from '../lib/isolate/plan/dry-run.js';
 import { callerOf } from '../lib/isolate/settings/caller.js';
 import { insteadOf } from '../lib/isolate/settings/docker-flags.js';
-import { readRootfsDocument, whatRootIs } from '../lib/isolate/settings/document.js';
+import { readRootfsDocument } from '../lib/isolate/settings/document.js';
 import { isolateFlags } from '../lib/isolate/settings/flags.js';
+import { rootOf } from '../lib/isolate/settings/root.js';
 import { settingsOf } from '../lib/isolate/settings/settings.js';
 import { main } from '../lib/pipe/command.js';
 import { writeDocument } from '../lib/pipe/output.js';
@@ -56,18 +53,3 @@ main(
     return 0;
   },
 );
-
-/**
- * The tree itself. In the store the name of an image is a link, which the next pull may lead elsewhere: document, tree
- * and lock have to be of the same one.
- * An empty name comes from a variable that is not set. It must not mean the current directory, which may be / of the
- * host.
- */
-function rootOf(directory: string): string {
-  if (directory === '')
-    throw new Failure(Status.usage, 'DIR', 'it is empty', { hint: 'write . for the current directory' });
-  const path = failingAs('the current directory', () => resolve(directory), {
-    hint: 'it was removed: cd to one that is there',
-  });
-  return failingAs(path, () => realpathSync.native(path), { hint: whatRootIs });
-}

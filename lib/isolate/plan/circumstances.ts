@@ -30,8 +30,8 @@ import { chooseFilter } from '../seccomp/choose.js';
 import type { Filter } from '../seccomp/filter.js';
 import type { Report } from '../seccomp/report.js';
 import { deviceNodes, type HostDevice } from '../settings/devices.js';
-import { whatRootIs } from '../settings/document.js';
 import { refused } from '../settings/failures.js';
+import { whatRootIs } from '../settings/root.js';
 import type { Settings } from '../settings/settings.js';
 import type { Sysctl } from '../settings/sysctl.js';
 import type { Volume } from '../settings/volumes.js';
@@ -133,7 +133,7 @@ export async function findCircumstances(
   const inUserns = ids !== undefined;
   const basis = { view: layer?.view ?? { lower: settings.root }, capabilities, maps, ids };
   const tree = findTree(settings, basis);
-  if (inUserns && settings.overlay && layer === undefined) warnOfMemory(release());
+  if (inUserns && settings.overlay && layer === undefined) warnOfMemory();
   const powers = await findPowers(settings, basis);
   return {
     control,
@@ -239,7 +239,8 @@ function keptCapabilities({ capAdd, capDrop }: Settings, available: readonly num
  * Before Linux 6.6 tmpfs has no user.* attributes, in which the overlay of an ordinary user notes that a directory is
  * new.
  */
-function warnOfMemory(kernel: string): void {
+function warnOfMemory(): void {
+  const kernel = release();
   if (isAtLeast(kernel, '6.6')) return;
   const why = `on Linux ${kernelVersion(kernel)?.join('.')} a directory of the image that is removed cannot be made again (EIO)`;
   warn(`${why}; with --layer LAYER it can, which keeps what is written on disk`);

@@ -8,10 +8,6 @@ import { Status } from '../../base/status.js';
 import { asRootfsDocument, type RootfsDocument } from '../../pipe/document.js';
 import { interimDocument, isBelievable } from '../../pipe/interim.js';
 
-/** What DIR is: a hint for somebody who has named something else. */
-export const whatRootIs =
-  'DIR is a directory with a root filesystem, as md-unpack makes it; md-run takes the name of an image';
-
 /**
  * The document beside a root filesystem, which is named by its real path: beside a link to it there is none. Undefined
  * when there is no document. Throws `Failure` when it is not such a document.

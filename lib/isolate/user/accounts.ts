@@ -9,8 +9,8 @@ import { EACCES } from '../../sys/syscalls/errno.js';
 import { isErrno } from '../../sys/syscalls/syscall.js';
 import { placeInside } from '../filesystem/places.js';
 import { sideOf, type View } from '../filesystem/view.js';
-import { whatRootIs } from '../settings/document.js';
 import { refused } from '../settings/failures.js';
+import { whatRootIs } from '../settings/root.js';
 import type { AccountFiles } from './identity.js';
 
 /** Ample: 10,000 users have 0.6 MB. A larger file is no account file. */

@@ -1,0 +1,23 @@
+/** DIR: the directory with the root filesystem. */
+import { realpathSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { failingAs } from '../../base/failure.js';
+import { usage } from './failures.js';
+
+/** What DIR is: a hint for somebody who has named something else. */
+export const whatRootIs =
+  'DIR is a directory with a root filesystem, as md-unpack makes it; md-run takes the name of an image';
+
+/**
+ * The tree itself. In the store the name of an image is a link, which the next pull may lead elsewhere: document, tree
+ * and lock have to be of the same one.
+ * An empty name comes from a variable that is not set. It must not mean the current directory, which may be / of the
+ * host.
+ */
+export function rootOf(directory: string): string {
+  if (directory === '') throw usage('DIR', 'it is empty', 'write . for the current directory');
+  const path = failingAs('the current directory', () => resolve(directory), {
+    hint: 'it was removed: cd to one that is there',
+  });
+  return failingAs(path, () => realpathSync.native(path), { hint: whatRootIs });
+}
