@@ -44,35 +44,15 @@ export function attachTerminal(master: number, detachKeys: Buffer): Terminal {
   const outer = isatty(0) ? new OuterTerminal() : undefined;
   const inner = new PtyMaster(master);
   const input = openInput();
-  const resize = () => inner.copyWindowSize();
-  const suspend = () => outer?.suspend();
-
+  const unfollow = followOuter(outer, inner);
   const restore = () => {
-    process.off('SIGWINCH', resize);
-    process.off('SIGTSTP', onStop);
-    process.off('SIGCONT', onContinue);
     process.off('exit', restore);
+    unfollow();
     input.close();
     outer?.leaveRaw();
   };
-  const onStop = () => {
-    process.off('SIGTSTP', onStop);
-    suspend();
-    process.on('SIGTSTP', onStop);
-    resize();
-  };
-  const onContinue = () => {
-    outer?.enterRaw();
-    resize();
-  };
-
   process.on('exit', restore);
-  process.on('SIGWINCH', resize);
-  if (outer) {
-    process.on('SIGTSTP', onStop);
-    process.on('SIGCONT', onContinue);
-  }
-  resize();
+  inner.copyWindowSize();
   outer?.enterRaw();
   carryInput(input.stream, inner, new DetachKeys(outer ? detachKeys : Buffer.alloc(0)), {
     typed: () => outer?.enterRaw(),
@@ -86,6 +66,31 @@ export function attachTerminal(master: number, detachKeys: Buffer): Terminal {
   const ended = inner.carryOutput();
   ended.catch(() => inner.hangUp());
   return { finish: () => inner.finish(), ended, restore };
+}
+
+/** Follows the outer terminal: its size, and how its shell stops and continues this process. Returns what ends that. */
+function followOuter(outer: OuterTerminal | undefined, inner: PtyMaster): () => void {
+  const resize = () => inner.copyWindowSize();
+  const onStop = () => {
+    process.off('SIGTSTP', onStop);
+    outer?.suspend();
+    process.on('SIGTSTP', onStop);
+    resize();
+  };
+  const onContinue = () => {
+    outer?.enterRaw();
+    resize();
+  };
+  process.on('SIGWINCH', resize);
+  if (outer) {
+    process.on('SIGTSTP', onStop);
+    process.on('SIGCONT', onContinue);
+  }
+  return () => {
+    process.off('SIGWINCH', resize);
+    process.off('SIGTSTP', onStop);
+    process.off('SIGCONT', onContinue);
+  };
 }
 
 interface Input {
