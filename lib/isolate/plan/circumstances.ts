@@ -18,18 +18,16 @@ import {
   sameMaps,
 } from '../../sys/user-namespace/id-map.js';
 import { networkPowers, powers } from '../child/powers.js';
-import { bindsDevices, checkDevices } from '../filesystem/devices.js';
+import { bindsDevices, checkDevices, type DeviceOptions } from '../filesystem/devices.js';
 import { type EtcFiles, findEtcFiles } from '../filesystem/etc-files.js';
 import type { Layer } from '../filesystem/layer.js';
 import { findMasks, type Masks } from '../filesystem/masks.js';
-import { cgroupHierarchies, checkSys } from '../filesystem/proc-and-sys.js';
+import { cgroupHierarchies, checkSys, type SystemOptions } from '../filesystem/proc-and-sys.js';
 import { networkSysctls } from '../filesystem/sysctl.js';
 import type { View } from '../filesystem/view.js';
 import { missing, placed } from '../filesystem/volumes.js';
-import { chooseFilter } from '../seccomp/choose.js';
-import type { Filter } from '../seccomp/filter.js';
-import type { Report } from '../seccomp/report.js';
-import { deviceNodes, type HostDevice } from '../settings/devices.js';
+import { type ChosenFilter, chooseFilter } from '../seccomp/choose.js';
+import { deviceNodes } from '../settings/devices.js';
 import { refused } from '../settings/failures.js';
 import { whatRootIs } from '../settings/root.js';
 import type { Settings } from '../settings/settings.js';
@@ -60,7 +58,7 @@ export interface Circumstances extends Tree, Powers, Streams {
   inUserns: boolean;
 }
 
-interface Tree {
+interface Tree extends SystemOptions, DeviceOptions {
   /** Mode and owner, as seen inside, of the root directory itself. */
   rootDirectory: { mode: number; uid: number; gid: number };
   etcFiles: EtcFiles;
@@ -68,22 +66,14 @@ interface Tree {
   volumes: readonly Volume[];
   /** The VOLUMEs that the image lacks, likewise. */
   directories: readonly string[];
-  /** /sys is a copy of the host's, since a new one can only be made by the owner of the network namespace. */
-  bindSys: boolean;
-  /** Of cgroups: see `cgroupHierarchies`. */
-  hierarchies: readonly string[];
   /** Settings of the kernel that docker makes. Those of the caller come after them. */
   usualSysctls: readonly Sysctl[];
   /** What is hidden of /proc and /sys; undefined with `--privileged`. */
   masks: Masks | undefined;
-  /** The usual devices are the host's, since no new node can be made. */
-  bindDevices: boolean;
-  /** All devices of the host, with `--privileged`. */
-  hostDevices: readonly HostDevice[] | undefined;
 }
 
 /** Who the command is, and what it may do. */
-interface Powers {
+interface Powers extends ChosenFilter {
   /** Its process may give up the caller's groups and have others. */
   setsGroups: boolean;
   identity: Identity;
@@ -91,16 +81,10 @@ interface Powers {
   lastCapability: number;
   /** The numbers of the capabilities that remain in the bounding set. */
   kept: readonly number[];
-  /** Undefined for none. */
-  filter: Filter | undefined;
-  /** With `--seccomp-report`, unless there is no filter: the filter asks the supervisor about what it would refuse. */
-  report: Report | undefined;
 }
 
 /** Its terminal, and descriptors 0, 1 and 2. */
 interface Streams {
-  /** The group of terminals; undefined where no such group is mapped. */
-  ttyGroup: number | undefined;
   /** `struct winsize` of the terminal outside. */
   windowSize: Buffer | undefined;
   /** The bytes that detach. Undefined when there is no terminal and the command line names none. */
@@ -185,6 +169,7 @@ function findTree(settings: Settings, { view, capabilities, maps, ids }: Basis):
     bindDevices,
     // In a user namespace none of them could be made.
     hostDevices: privileged && !inUserns ? deviceNodes('/dev') : undefined,
+    ttyGroup: ttyGroup(maps),
   };
 }
 
@@ -207,7 +192,6 @@ async function findStreams(
   stdio: Stdio,
 ): Promise<Streams> {
   return {
-    ttyGroup: ttyGroup(maps),
     windowSize: terminal ? (await import('../stdio/outer-terminal.js')).windowSize() : undefined,
     detachKeys:
       terminal || detachKeys !== undefined

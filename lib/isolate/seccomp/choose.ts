@@ -11,7 +11,7 @@ import type { Report } from './report.js';
 export interface ChosenFilter {
   /** Undefined for none. */
   filter: Filter | undefined;
-  /** With `--seccomp-report`, unless there is no filter. */
+  /** With `--seccomp-report`, unless there is no filter: the filter asks the supervisor about what it would refuse. */
   report: Report | undefined;
 }
 
