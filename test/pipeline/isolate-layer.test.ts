@@ -155,6 +155,12 @@ test('--layer: of a container that could not begin no directory is left, and one
     assert.equal(status, 125);
   }
   assert.deepEqual([existsSync(made), readdirSync(there)], [false, []]);
+  // Here the layer has begun already.
+  const tooLong = join(root, '..', 'env');
+  writeFileSync(tooLong, `PATH=/${'a'.repeat(2 ** 17)}\n`);
+  const { stderr } = await inside(root, 'true', ['--layer', made, '--env-file', tooLong]);
+  assert.match(stderr, /PATH: it has more than/);
+  assert.equal(existsSync(made), false);
 });
 
 test('--layer: a layer whose beginning was interrupted is begun to the end', { skip }, async (t) => {
