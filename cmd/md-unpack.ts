@@ -6,20 +6,19 @@ import { warn } from '../lib/base/trace.js';
 import { ThreadDecompressor } from '../lib/compress/thread-decompressor.js';
 import { beginPulling } from '../lib/image/store/busy.js';
 import { discardFromStore } from '../lib/image/store/discard.js';
-import { checkGenuine } from '../lib/image/store/genuine.js';
 import { storeMeaning } from '../lib/image/store/home.js';
-import { checkRootfsName, findRootfs, nameRootfs, rootfsPath } from '../lib/image/store/rootfs.js';
+import { rootfsPath } from '../lib/image/store/rootfs.js';
 import { main } from '../lib/pipe/command.js';
-import { asManifestDocument, type Layer, type ManifestDocument } from '../lib/pipe/document.js';
+import { asManifestDocument } from '../lib/pipe/document.js';
 import { StdinLines } from '../lib/pipe/input.js';
 import { jsonLine, writeDocument, writeLine } from '../lib/pipe/output.js';
 import { makeProgress, progressMode } from '../lib/pipe/progress.js';
+import { type StoreOptions, unpackIntoStore } from '../lib/pull/unpack-into-store.js';
 import { endProcess } from '../lib/sys/process/exit.js';
-import { announcedLayers, byHand, isByHand, type LayerFile, layersOf } from '../lib/unpack/layers/announced.js';
+import { announcedLayers, isByHand, type LayerFile, layersOf } from '../lib/unpack/layers/announced.js';
 import { listLayers } from '../lib/unpack/list.js';
 import { defaultLimits } from '../lib/unpack/tree/limits.js';
 import { type UnpackOptions, unpackFiles, unpackImage, verifyTree } from '../lib/unpack/unpack.js';
-import { type OnceOptions, unpackOnce } from '../lib/unpack/unpack-once.js';
 
 main(
   {
@@ -151,7 +150,7 @@ main(
   },
 );
 
-type Options = UnpackOptions<LayerFile> & Pick<OnceOptions, 'map'>;
+type Options = UnpackOptions<LayerFile> & Pick<StoreOptions, 'map'>;
 
 /** A DIR may be taken for what is listed, as with tar or ls. */
 function checkList(verify: boolean, dir: string | undefined): void {
@@ -167,24 +166,11 @@ async function unpack(
   dir: string | undefined,
   options: Options,
 ): Promise<{ rootfs: string }> {
-  if (isByHand(first)) return unpackFiles(byHand(first, lines), dir ?? placeInStore(first), options);
+  if (isByHand(first)) return unpackFiles(announcedLayers(first, lines), dir ?? placeInStore(first), options);
   const document = asManifestDocument(first);
   if (dir !== undefined) return unpackImage(document, layersOf(lines), dir, options);
   if (options.only?.length) throw missing('a part of an image has no place in the store');
-  // At once, since the layers are still to come.
-  checkRootfsName(document.image);
-  const path = rootfsPath(document.digest);
-  const layers = checkedAfter(layersOf(lines), document);
-  const stored = await unpackOnce(document, layers, path, findRootfs, options);
-  nameRootfs(document.image, stored.rootfs);
-  return stored;
-}
-
-/** At the end md-fetch-layer has put into the store what this needs. */
-async function* checkedAfter(layers: AsyncGenerator<Layer>, document: ManifestDocument): AsyncGenerator<Layer> {
-  let last: Layer | undefined;
-  for await (last of layers) yield last;
-  checkGenuine(document, last?.path);
+  return unpackIntoStore(document, layersOf(lines), options);
 }
 
 /**

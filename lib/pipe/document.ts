@@ -49,7 +49,7 @@ export interface ManifestDocument extends TokenDocument {
 }
 
 /** One layer as `md-fetch-layer` announces it: it is verified, and on disk at `path`. */
-export interface Layer extends JsonObject {
+export interface Layer {
   /** Position in the manifest, from 0. */
   index: number;
   digest: string;
@@ -122,13 +122,14 @@ export function asLayer(value: unknown): Layer {
       hint: 'below the document of an image every layer has index, digest, diffID, mediaType, size and path',
     });
   }
-  asSize(it.index, 'layer.index');
-  asDigest(it.digest, 'layer.digest');
-  asDigest(it.diffID, 'layer.diffID');
-  asString(it.mediaType, 'layer.mediaType');
-  asSize(it.size, 'layer.size');
-  asString(it.path, 'layer.path');
-  return it as Layer;
+  return {
+    index: asSize(it.index, 'layer.index'),
+    digest: asDigest(it.digest, 'layer.digest'),
+    diffID: asDigest(it.diffID, 'layer.diffID'),
+    mediaType: asString(it.mediaType, 'layer.mediaType'),
+    size: asSize(it.size, 'layer.size'),
+    path: asString(it.path, 'layer.path'),
+  };
 }
 
 export function asErrorReport(value: unknown): ErrorReport {

@@ -22,8 +22,8 @@ const mayImport: Record<string, string[]> = {
   'lib/compress': ['lib/base', 'lib/sys'],
   'lib/registry': ['lib/base', 'lib/pipe', 'lib/sys'],
   'lib/image': ['lib/base', 'lib/compress', 'lib/pipe', 'lib/sys', 'lib/tar'],
-  'lib/pull': ['lib/base', 'lib/image', 'lib/pipe', 'lib/registry'],
   'lib/unpack': ['lib/base', 'lib/compress', 'lib/pipe', 'lib/sys', 'lib/tar'],
+  'lib/pull': ['lib/base', 'lib/image', 'lib/pipe', 'lib/registry', 'lib/unpack'],
   'lib/isolate': ['lib/base', 'lib/pipe', 'lib/sys'],
 };
 

@@ -48,8 +48,7 @@ export async function* ofImage(layers: AsyncIterable<Layer>, document: ManifestD
     expectSame('layer.size', layer.size, manifest.layers[next]!.size);
     expectSame('layer.diffID', layer.diffID, diffIDs[next]!);
     next += 1;
-    // The line may have a field of that name, which is nothing to this program.
-    yield { ...layer, blobDigest: undefined };
+    yield layer;
   }
   if (next < wanted) {
     throw new Failure(Status.data, 'stdin', `it ended after ${next} of ${wanted} layers`, {
@@ -71,7 +70,7 @@ export function isByHand(first: unknown): boolean {
  * Layers in the order in which they are named: `{"layer":{"path":"layer.tar.gz"}}`, with or without `digest`, `diffID`
  * and `size`.
  */
-export async function* byHand(first: unknown, rest: AsyncIterable<unknown>): AsyncGenerator<LayerFile> {
+async function* byHand(first: unknown, rest: AsyncIterable<unknown>): AsyncGenerator<LayerFile> {
   let index = 0;
   yield asLayerFile(first, index);
   for await (const line of rest) yield asLayerFile(line, ++index);
