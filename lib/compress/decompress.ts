@@ -4,8 +4,9 @@
  * on while files are written.
  */
 import { createHash, type Hash } from 'node:crypto';
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, readSync } from 'node:fs';
 import { Failure, failureOf } from '../base/failure.js';
+import { openRegular } from '../base/regular-file.js';
 import { Status } from '../base/status.js';
 import { BoundedQueue } from './bounded-queue.js';
 import { gunzip } from './gunzip.js';
@@ -18,7 +19,7 @@ import { unzstd } from './unzstd.js';
 const aheadBytes = 4 * 1024 * 1024;
 
 /** Decompresses all of `input` into `output`. Without `checks` the format's own checksums need not be checked. */
-export type Decoder = (input: Input, output: BoundedQueue, checks: boolean) => Promise<void>;
+type Decoder = (input: Input, output: BoundedQueue, checks: boolean) => Promise<void>;
 
 const decoders: Record<Compression, Decoder> = {
   gzip: (input, output, checks) => gunzip(input, new AheadOutput(output), checks),
@@ -26,20 +27,33 @@ const decoders: Record<Compression, Decoder> = {
   none: copy,
 };
 
-/** Where decompressed bytes come from. */
-export interface Source {
-  /** The next piece, valid until the next call; `undefined` at the end. */
-  next(): Promise<Buffer | undefined>;
-  /** Bytes of the file that have been used so far. */
+/** The decompressed bytes of a file, and their digest. */
+export interface LayerBytes {
+  /** Bytes of the file. */
+  readonly size: number;
+  /** How many of them have been used so far. */
   readonly used: number;
+  /**
+   * The next piece, valid until the next call; `undefined` at the end. Throws `Failure` 65 for damaged or cut data, 74 for
+   * the disk.
+   */
+  next(): Promise<Buffer | undefined>;
   /** The digest of all that `next` has returned, in hexadecimal; once, after the end. */
   digest(): string;
+  /** Closes the file. */
   close(): Promise<void>;
+}
+
+/** A layer file that is open. */
+export interface OpenLayer {
+  fd: number;
+  path: string;
+  size: number;
 }
 
 /** Decompresses large layers while this thread does other things. */
 export interface Decompressor {
-  gunzip(file: { fd: number; path: string }, digest: ContentDigest): Source;
+  gunzip(file: OpenLayer, digest: ContentDigest): LayerBytes;
   /** The smallest file, in bytes, that is worth the effort. */
   readonly worthBytes: number;
 }
@@ -50,7 +64,7 @@ export interface ContentDigest {
   isCompared: boolean;
 }
 
-export interface LayerOptions {
+interface LayerOptions {
   /** By default sha256, not compared. */
   digest?: ContentDigest;
   decompressor?: Decompressor | undefined;
@@ -58,63 +72,22 @@ export interface LayerOptions {
   blobHash?: Hash | undefined;
 }
 
-/** The decompressed bytes of a file, read ahead up to a bound, and their digest. */
-export class LayerBytes {
-  private constructor(
-    private readonly path: string,
-    /** Bytes of the file. */
-    readonly size: number,
-    private readonly source: Source,
-  ) {}
-
-  /** Opens a layer file and begins to decompress it. Throws `Failure` 65 when it is no file, 74 for the disk. */
-  static async open(
-    path: string,
-    { digest = { algorithm: 'sha256', isCompared: false }, decompressor, blobHash }: LayerOptions = {},
-  ): Promise<LayerBytes> {
-    let fd: number | undefined;
-    try {
-      // A FIFO would wait for a writer.
-      fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-      const stat = fstatSync(fd);
-      if (!stat.isFile()) throw new Failure(Status.data, path, 'a layer is a regular file, and this is none');
-      const compression = compressionIn(fd, path);
-      const source =
-        compression === 'gzip' && decompressor && !blobHash && stat.size >= decompressor.worthBytes
-          ? decompressor.gunzip({ fd, path }, digest)
-          : new OwnSource(new Input(fd, path, blobHash), decoders[compression], digest);
-      return new LayerBytes(path, stat.size, source);
-    } catch (error) {
-      if (fd !== undefined) closeSync(fd);
-      throw failureOf(error, path);
-    }
-  }
-
-  /**
-   * The next piece, valid until the next call, or `undefined` at the end. Throws `Failure` 65 for damaged or cut data,
-   * 74 for the disk.
-   */
-  async next(): Promise<Buffer | undefined> {
-    try {
-      return await this.source.next();
-    } catch (error) {
-      throw failureOf(error, this.path);
-    }
-  }
-
-  /** How many bytes of the file have been used so far. */
-  get position(): number {
-    return this.source.used;
-  }
-
-  /** The digest of the content in hexadecimal; to be asked for once, after the end. */
-  digest(): string {
-    return this.source.digest();
-  }
-
-  /** Closes the file. */
-  async close(): Promise<void> {
-    await this.source.close();
+/** Opens a layer file and begins to decompress it. Throws `Failure` 65 when it is no file, 74 for the disk. */
+export async function openLayer(
+  path: string,
+  { digest = { algorithm: 'sha256', isCompared: false }, decompressor, blobHash }: LayerOptions = {},
+): Promise<LayerBytes> {
+  let fd: number | undefined;
+  try {
+    fd = openRegular(path, constants.O_RDONLY);
+    const file = { fd, path, size: fstatSync(fd).size };
+    const compression = compressionIn(fd, path);
+    const isWorthAThread = compression === 'gzip' && decompressor && file.size >= decompressor.worthBytes;
+    if (isWorthAThread && !blobHash) return decompressor.gunzip(file, digest);
+    return new OwnBytes(file, decoders[compression], digest, blobHash);
+  } catch (error) {
+    if (fd !== undefined) closeSync(fd);
+    throw failureOf(error, path);
   }
 }
 
@@ -149,17 +122,22 @@ class AheadOutput implements Output {
 }
 
 /** Decompressed and hashed here, with Node's thread pool for zstd. */
-class OwnSource implements Source {
+class OwnBytes implements LayerBytes {
+  readonly size: number;
+  private readonly input: Input;
   private readonly ahead = new BoundedQueue(aheadBytes);
   private readonly hash: Hash;
 
   constructor(
-    private readonly input: Input,
+    { fd, path, size }: OpenLayer,
     decode: Decoder,
     { algorithm, isCompared }: ContentDigest,
+    blobHash: Hash | undefined,
   ) {
+    this.size = size;
+    this.input = new Input(fd, path, blobHash);
     this.hash = createHash(algorithm);
-    decode(input, this.ahead, !isCompared).then(
+    decode(this.input, this.ahead, !isCompared).then(
       () => this.ahead.end(),
       (error) => this.ahead.end(error),
     );

@@ -1,5 +1,6 @@
 import type { Hash } from 'node:crypto';
 import { closeSync, read } from 'node:fs';
+import { failureOf } from '../base/failure.js';
 
 /** Large enough that a turn of the event loop takes little time beside it, and small enough for a processor's cache. */
 export const chunkBytes = 512 * 1024;
@@ -22,7 +23,10 @@ export class Input {
     private readonly hash?: Hash | undefined,
   ) {}
 
-  /** The next piece of the file, valid until another is asked for; empty at its end, and once this is closed. */
+  /**
+   * The next piece of the file, valid until another is asked for; empty at its end, and once this is closed. Throws
+   * `Failure` 74 for the disk.
+   */
   async read(): Promise<Buffer> {
     this.coming ??= this.readPiece();
     const chunk = await this.coming;
@@ -51,7 +55,11 @@ export class Input {
     if (this.closed) return Buffer.alloc(0);
     this.turn = 1 - this.turn;
     const buffer = this.buffers[this.turn]!;
-    return buffer.subarray(0, await readInto(this.fd, buffer, at));
+    try {
+      return buffer.subarray(0, await readInto(this.fd, buffer, at));
+    } catch (error) {
+      throw failureOf(error, this.path);
+    }
   }
 }
 

@@ -4,7 +4,7 @@
  */
 import { createHash, type Hash } from 'node:crypto';
 import { type MessagePort, parentPort } from 'node:worker_threads';
-import { failureOf } from '../base/failure.js';
+import { Failure } from '../base/failure.js';
 import { gunzip } from './gunzip.js';
 import { HashTurns } from './hash-turns.js';
 import { Input } from './input.js';
@@ -46,7 +46,7 @@ async function serve({ port, fd, path, algorithm, checks, turns }: Job): Promise
     await gunzip(input, blocks, checks);
     port.postMessage({ digest: blocks.end() } satisfies Report);
   } catch (error) {
-    port.postMessage(asReport(error, path));
+    port.postMessage(asReport(error));
   } finally {
     blocks.close();
     await input.close();
@@ -127,11 +127,8 @@ class Blocks implements Output {
 }
 
 /** An error loses its class on the way to another thread. */
-function asReport(error: unknown, path: string): Report {
-  try {
-    const { status, what, why } = failureOf(error, path);
-    return { failure: { status, what, why } };
-  } catch (fault) {
-    return { fault: fault instanceof Error ? fault : new Error(String(fault)) };
-  }
+function asReport(error: unknown): Report {
+  if (!(error instanceof Failure)) return { fault: error instanceof Error ? error : new Error(String(error)) };
+  const { status, what, why } = error;
+  return { failure: { status, what, why } };
 }

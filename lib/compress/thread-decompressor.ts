@@ -5,13 +5,13 @@ import type { MessagePort, Worker } from 'node:worker_threads';
 import { Failure } from '../base/failure.js';
 import { hasSha256 } from '../sys/libraries/sha256.js';
 import { BoundedQueue } from './bounded-queue.js';
-import type { ContentDigest, Decompressor, Source } from './decompress.js';
+import type { ContentDigest, Decompressor, LayerBytes, OpenLayer } from './decompress.js';
 import { HashTurns } from './hash-turns.js';
 import type { Job, Report } from './layer-thread.js';
 
 export class ThreadDecompressor implements Decompressor {
   private worker: Worker | undefined;
-  private readonly open = new Set<ThreadSource>();
+  private readonly open = new Set<ThreadBytes>();
 
   /**
    * `file` is the thread's program. It starts with the first layer of `worthBytes` or more: for less it would cost more
@@ -23,17 +23,17 @@ export class ThreadDecompressor implements Decompressor {
   ) {}
 
   /** Begins to decompress the gzip data in an open file. The thread closes the file when it is done. */
-  gunzip(file: { fd: number; path: string }, { algorithm, isCompared }: ContentDigest): Source {
+  gunzip({ fd, path, size }: OpenLayer, { algorithm, isCompared }: ContentDigest): LayerBytes {
     this.worker ??= this.start();
     const { MessageChannel, receiveMessageOnPort } = process.getBuiltinModule('node:worker_threads');
     const { port1, port2 } = new MessageChannel();
     const turns = algorithm === 'sha256' && hasSha256() ? HashTurns.begin() : undefined;
-    const job: Job = { port: port2, ...file, algorithm, checks: !isCompared, turns: turns?.memory };
+    const job: Job = { port: port2, fd, path, algorithm, checks: !isCompared, turns: turns?.memory };
     this.worker.postMessage(job, [port2]);
     const more = () => receiveMessageOnPort(port1)?.message as Report | undefined;
-    const source = new ThreadSource(port1, more, turns, () => this.open.delete(source));
-    this.open.add(source);
-    return source;
+    const bytes = new ThreadBytes(size, port1, more, turns, () => this.open.delete(bytes));
+    this.open.add(bytes);
+    return bytes;
   }
 
   private start(): Worker {
@@ -45,13 +45,13 @@ export class ThreadDecompressor implements Decompressor {
     worker.on('error', (error) => {
       // Messages to a dead thread are lost, so the next layer has to get a new one.
       if (this.worker === worker) this.worker = undefined;
-      for (const source of this.open) source.fail(error);
+      for (const bytes of this.open) bytes.fail(error);
     });
     return worker;
   }
 }
 
-class ThreadSource implements Source {
+class ThreadBytes implements LayerBytes {
   private readonly ready = new BoundedQueue(Number.POSITIVE_INFINITY);
   private readonly positions: number[] = [];
   private current: Buffer | undefined;
@@ -59,6 +59,7 @@ class ThreadSource implements Source {
   used = 0;
 
   constructor(
+    readonly size: number,
     private readonly port: MessagePort,
     more: () => Report | undefined,
     private readonly turns: HashTurns | undefined,

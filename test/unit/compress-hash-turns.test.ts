@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
-import { LayerBytes } from '../../lib/compress/decompress.js';
+import { openLayer } from '../../lib/compress/decompress.js';
 import { HashTurns } from '../../lib/compress/hash-turns.js';
 import { ThreadDecompressor } from '../../lib/compress/thread-decompressor.js';
 import { hasSha256 } from '../../lib/sys/libraries/sha256.js';
@@ -58,7 +58,7 @@ for (const algorithm of ['sha256', 'sha512']) {
     const content = Buffer.concat([Buffer.alloc(3 << 20, 'text'), randomBytes(9 << 20), Buffer.alloc(20 << 20)]);
     const path = join(scratch(t), 'layer');
     writeFileSync(path, gzipSync(content, { level: 1 }));
-    const bytes = await LayerBytes.open(path, { digest: { algorithm, isCompared: true }, decompressor: thread });
+    const bytes = await openLayer(path, { digest: { algorithm, isCompared: true }, decompressor: thread });
     const pieces: Buffer[] = [];
     for (let piece = await bytes.next(); piece; piece = await bytes.next()) {
       pieces.push(Buffer.from(piece));
@@ -77,7 +77,7 @@ test("gzip's own checksum counts where no digest is compared, and a digest where
   writeFileSync(path, data);
   for (const decompressor of [undefined, thread]) {
     const open = (isCompared: boolean) =>
-      LayerBytes.open(path, { digest: { algorithm: 'sha256', isCompared }, decompressor });
+      openLayer(path, { digest: { algorithm: 'sha256', isCompared }, decompressor });
     const checked = await open(false);
     await assert.rejects(async () => {
       while (await checked.next());

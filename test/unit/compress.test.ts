@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { Failure, failureOf } from '../../lib/base/failure.js';
 import { BoundedQueue } from '../../lib/compress/bounded-queue.js';
-import { type Decompressor, LayerBytes } from '../../lib/compress/decompress.js';
+import { type Decompressor, openLayer } from '../../lib/compress/decompress.js';
 import { gunzipByStream } from '../../lib/compress/gunzip.js';
 import { Input } from '../../lib/compress/input.js';
 import { compressionOf } from '../../lib/compress/magic.js';
@@ -54,7 +54,7 @@ function valueOrStatus(result: PromiseSettledResult<Buffer>): unknown {
 }
 
 async function readWith(path: string, decompressor?: Decompressor): Promise<Buffer> {
-  const bytes = await LayerBytes.open(path, { decompressor });
+  const bytes = await openLayer(path, { decompressor });
   const chunks: Buffer[] = [];
   try {
     // A copy: a piece is valid until the next one is asked for.
@@ -359,8 +359,8 @@ test('the reason of an end comes behind the pieces before it, and a reader that 
 
 test('a layer that is not there or no file is a failure of the disk or of the document', async (t) => {
   const directory = scratch(t);
-  await assert.rejects(LayerBytes.open(join(directory, 'none')), { status: 74 });
-  await assert.rejects(LayerBytes.open(directory), { status: 65 });
+  await assert.rejects(openLayer(join(directory, 'none')), { status: 74 });
+  await assert.rejects(openLayer(directory), { status: 65 });
 });
 
 test('the compressed file is hashed when that is asked for, whatever its size', async (t) => {
@@ -368,7 +368,7 @@ test('the compressed file is hashed when that is asked for, whatever its size', 
   const blob = gzipSync(noise);
   writeFileSync(path, blob);
   const blobHash = createHash('sha256');
-  const bytes = await LayerBytes.open(path, { decompressor: thread, blobHash });
+  const bytes = await openLayer(path, { decompressor: thread, blobHash });
   while (await bytes.next());
   await bytes.close();
   assert.equal(`sha256:${blobHash.digest('hex')}`, digestOf(blob));
@@ -404,7 +404,7 @@ test('a layer that is let go of in the middle leaves the thread to the next', as
   const path = join(scratch(t), 'layer');
   writeFileSync(path, gzipSync(Buffer.alloc(16 << 20)));
   for (let i = 0; i < 3; i++) {
-    const bytes = await LayerBytes.open(path, { decompressor: thread });
+    const bytes = await openLayer(path, { decompressor: thread });
     await bytes.next();
     await bytes.close();
   }

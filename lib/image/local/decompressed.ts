@@ -14,10 +14,10 @@ const write = promisify(fs.write);
  * for the disk.
  */
 export async function decompressed(path: string, check: (content: Buffer) => void): Promise<number> {
-  const { LayerBytes } = await import('../../compress/decompress.js');
+  const { openLayer } = await import('../../compress/decompress.js');
   const directory = join(storeHome(), 'partial');
   try {
-    const content = await LayerBytes.open(path);
+    const content = await openLayer(path);
     try {
       let chunk = await content.next();
       if (chunk) check(chunk);

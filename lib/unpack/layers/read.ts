@@ -4,7 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { algorithmOf } from '../../base/digest.js';
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { type Decompressor, LayerBytes } from '../../compress/decompress.js';
+import { type Decompressor, type LayerBytes, openLayer } from '../../compress/decompress.js';
 import type { Progress } from '../../pipe/progress.js';
 import { TarReader, type TarSink } from '../../tar/reader.js';
 import { LimitExceeded } from '../tree/limits.js';
@@ -60,7 +60,7 @@ async function* ahead<L extends LayerFile>(
     if (done) return undefined;
     const digest = { algorithm: contentAlgorithm(value), isCompared: value.diffID !== undefined };
     const blobHash = value.blobDigest === undefined ? undefined : createHash(algorithmOf(value.blobDigest));
-    const bytes = await LayerBytes.open(value.path, { digest, decompressor, blobHash });
+    const bytes = await openLayer(value.path, { digest, decompressor, blobHash });
     return { layer: value, bytes, blobHash };
   };
   let coming = open();
@@ -109,7 +109,7 @@ async function readLayer<L extends LayerFile>(
 async function pump(bytes: LayerBytes, reader: TarReader, read: (at: number) => void): Promise<void> {
   for (let chunk = await bytes.next(); chunk; chunk = await bytes.next()) {
     reader.push(chunk);
-    read(bytes.position);
+    read(bytes.used);
     // Lets the event loop turn, so that decompression gets its next piece of work, in whatever thread that is.
     await turn();
   }
