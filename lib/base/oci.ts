@@ -123,8 +123,7 @@ function isWholePlatform(value: unknown): value is Platform {
 }
 
 export function asImageIndex(value: unknown, name: string): ImageIndex {
-  const it = asObject(value, name);
-  if ('manifests' in it && ('layers' in it || 'config' in it)) throw ambiguous(name);
+  const it = asUnambiguous(value, name);
   const entries = listOf((entry: unknown) => entry)(it.manifests, `${name}.manifests`);
   const known = entries.flatMap((entry, i) => {
     const place = `${name}.manifests[${i}]`;
@@ -156,8 +155,7 @@ function isOfUnknownAlgorithm(entry: unknown, name: string): boolean {
 }
 
 export function asManifest(value: unknown, name: string): Manifest {
-  const it = asObject(value, name);
-  if ('manifests' in it && ('layers' in it || 'config' in it)) throw ambiguous(name);
+  const it = asUnambiguous(value, name);
   asDescriptor(it.config, `${name}.config`);
   return { ...it, layers: listOf(asDescriptor)(it.layers, `${name}.layers`) } as Manifest;
 }
@@ -167,9 +165,11 @@ function listOf<T>(check: (value: unknown, name: string) => T): (value: unknown,
   return (value, name) => (value === null ? [] : arrayOf(check)(value, name));
 }
 
-/** CVE-2021-41190: two readers could take such a document for two different images. */
-function ambiguous(name: string) {
-  return wrong(name, 'either an index (manifests) or a manifest (config, layers)', 'both in one document');
+/** CVE-2021-41190: two readers could take a document with the fields of both for two different images. */
+function asUnambiguous(value: unknown, name: string): JsonObject {
+  const it = asObject(value, name);
+  if (!('manifests' in it) || !('layers' in it || 'config' in it)) return it;
+  throw wrong(name, 'either an index (manifests) or a manifest (config, layers)', 'both in one document');
 }
 
 function asRunConfig(value: unknown, name: string): RunConfig {

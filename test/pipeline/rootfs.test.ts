@@ -96,7 +96,7 @@ test('without the manifest in the store a tree has no place there, since nobody 
   const script = `md-fetch-layer "$1" | { ${lines}; }`;
   const { status, stderr } = await shell(script, [name, tree, blob], { env: { MD_HOME: home } });
   assert.equal(status, 65);
-  assert.match(stderr, /: without it nobody can tell what belongs to the image; name DIR to unpack it elsewhere/);
+  assert.match(stderr, / without it nobody can tell what belongs to the image; name DIR to unpack it elsewhere/);
   assert.equal(existsSync(tree), false);
 });
 
@@ -106,14 +106,11 @@ test('what stands in the place of a manifest in the store is neither waited for 
   const blob = join(home, 'oci/blobs', digest.replace(':', '/'));
   const lines =
     'cat >"$MD_HOME/lines" && rm -rf "$2" "$2.json" "$3" && $4 "$3" && timeout -s KILL 9 md-unpack <"$MD_HOME/lines"';
-  for (const [make, why] of [
-    ['mkfifo', /: it is not a regular file/],
-    ['truncate -s 65M', /: it has 68157440 bytes, more than /],
-  ] as const) {
+  for (const make of ['mkfifo', 'truncate -s 65M']) {
     const script = `md-fetch-layer "$1" | { ${lines}; }`;
     const { status, stderr } = await shell(script, [name, tree, blob, make], { env: { MD_HOME: home } });
     assert.equal(status, 65, stderr);
-    assert.match(stderr, why);
+    assert.match(stderr, /it is not in the store, or damaged/);
     rmSync(blob);
   }
 });

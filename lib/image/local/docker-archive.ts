@@ -15,6 +15,7 @@ import {
   type ImageConfig,
   ociManifestType,
 } from '../../base/oci.js';
+import { once } from '../../base/once.js';
 import type { RawManifest } from '../../base/source.js';
 import { compressionOf } from '../../compress/magic.js';
 import { ociConfigType } from '../manifest/media-types.js';
@@ -48,7 +49,6 @@ interface Made {
 }
 
 export class DockerArchive implements LocalSource {
-  private made: Promise<Made[]> | undefined;
   /**
    * Layers that were looked at, by where they begin, since one may have any number of names; undefined for one that is
    * not compressed.
@@ -95,17 +95,12 @@ export class DockerArchive implements LocalSource {
     for await (const chunk of file.chunks(sink.offset)) await sink.write(chunk);
   }
 
-  private images(): Promise<Made[]> {
-    this.made ??= this.makeAll();
-    return this.made;
-  }
-
   /** Makes the manifests one after the other. Each file is hashed once, since many images may share a large one. */
-  private async makeAll(): Promise<Made[]> {
+  private readonly images = once(async () => {
     const made: Made[] = [];
     for (const item of this.items) made.push(await this.make(item));
     return made;
-  }
+  });
 
   private async make(item: Item): Promise<Made> {
     const { digest, size, rootfs } = await this.config(item.config);

@@ -10,6 +10,7 @@ import { type Stats, statSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { isDigest } from '../../base/check.js';
 import { Failure, failureOf, hasErrno } from '../../base/failure.js';
+import { once } from '../../base/once.js';
 import type { Source } from '../../base/source.js';
 import { Status } from '../../base/status.js';
 import type { Choice } from '../manifest/platform.js';
@@ -65,8 +66,7 @@ export function openLocal(place: string, image: string, choice: Choice): Source 
 
 /** A source that is opened only when it is asked for something: everything may be in the store already. */
 function openedLate(open: () => Promise<Source>): Source {
-  let opened: Promise<Source> | undefined;
-  const source = () => (opened ??= open());
+  const source = once(open);
   return {
     manifest: async (reference) => (await source()).manifest(reference),
     blob: async (blob, sink) => (await source()).blob(blob, sink),

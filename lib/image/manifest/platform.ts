@@ -3,7 +3,7 @@
  * Sources: image-spec, image-index.md, "Platform Variants"; the names and fall-backs that docker and containerd accept.
  */
 import { Failure } from '../../base/failure.js';
-import { goArch, type Platform } from '../../base/oci.js';
+import { goArch, type IndexEntry, type Platform } from '../../base/oci.js';
 import { Status } from '../../base/status.js';
 import type { Flag } from '../../pipe/flags.js';
 
@@ -131,12 +131,20 @@ export function narrower({ os, architecture }: Platform): Platform[] {
   return architecture === 'arm64' ? [{ os, architecture: 'arm', variant: 'v8' }] : [];
 }
 
-/**
- * How well something built for `offered` runs on `wanted`: 0 is best, undefined is not at all.
- */
+/** How well something built for `offered` runs on `wanted`: 0 is best, undefined is not at all. */
 export function fitness(wanted: Platform, offered: Platform): number | undefined {
   const it = normalize(offered);
   if (it.os !== wanted.os || it.architecture !== wanted.architecture) return undefined;
   const rank = variantsFor(wanted).indexOf(it.variant);
   return rank < 0 ? undefined : rank;
+}
+
+/** The entry whose platform fits best; among equals the first. */
+export function bestOf(entries: readonly IndexEntry[], wanted: Platform): IndexEntry | undefined {
+  let best: { entry: IndexEntry; rank: number } | undefined;
+  for (const entry of entries) {
+    const rank = entry.platform && fitness(wanted, entry.platform);
+    if (rank !== undefined && (!best || rank < best.rank)) best = { entry, rank };
+  }
+  return best?.entry;
 }

@@ -24,7 +24,7 @@ import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
 import { type DocumentStore, embedded, fetchConfig } from './documents.js';
 import { isConfigType, isIndexType, isManifestType, namesImage } from './media-types.js';
-import { type Choice, fitness, narrower, normalize } from './platform.js';
+import { bestOf, type Choice, fitness, narrower, normalize } from './platform.js';
 import { checkContent, checkDigest, checkIsImage, parseJson, tooLarge, type Verified, verified } from './verified.js';
 
 const maxDepth = 4;
@@ -170,7 +170,7 @@ class Resolver {
     const images = manifests.filter(isImage);
     for (const entry of images) if (entry.platform) this.offered.add(entry);
     const plain = images.filter((entry) => namesImage(entry) && !needsFeatures(entry));
-    return bestOf(plain, wanted) ?? bestOf(images, wanted);
+    return bestOrOnly(plain, wanted) ?? bestOrOnly(images, wanted);
   }
 
   /**
@@ -196,9 +196,13 @@ class Resolver {
     const { value } = await this.fetchEntry(entry);
     const { config } = asManifest(value, `manifest ${entry.digest}`);
     if (!isConfigType(config.mediaType)) return undefined;
-    const bytes = await fetchConfig(this.source, this.request.store, config);
-    const name = `config ${config.digest}`;
-    return platformIn(asImageConfig(parseJson(bytes, name), name), undefined);
+    return platformIn((await this.fetchConfig(config)).config, undefined);
+  }
+
+  private async fetchConfig(descriptor: Descriptor): Promise<{ bytes: Buffer; config: ImageConfig }> {
+    const bytes = await fetchConfig(this.source, this.request.store, descriptor);
+    const name = `config ${descriptor.digest}`;
+    return { bytes, config: asImageConfig(parseJson(bytes, name), name) };
   }
 
   private async fetchEntry(entry: Descriptor): Promise<Verified> {
@@ -215,21 +219,13 @@ class Resolver {
     const manifest = asManifest(document.value, name);
     checkIsImage(manifest, document, name);
     if (entry?.platform || !this.request.strict) this.request.onManifest?.(manifest);
-    const configBytes = await fetchConfig(this.source, this.request.store, manifest.config);
-    const configName = `config ${manifest.config.digest}`;
-    const config = asImageConfig(parseJson(configBytes, configName), configName);
+    const { bytes, config } = await this.fetchConfig(manifest.config);
     checkDiffIDs(manifest, config, name);
     const platform = this.platformOf(config, entry);
     this.checkPlatform(platform);
-    this.request.store.put(manifest.config.digest, configBytes);
+    this.request.store.put(manifest.config.digest, bytes);
     this.request.store.put(document.digest, document.bytes);
-    return {
-      digest: document.digest,
-      mediaType: document.mediaType,
-      manifest,
-      config,
-      platform,
-    };
+    return { digest: document.digest, mediaType: document.mediaType, manifest, config, platform };
   }
 
   /**
@@ -259,15 +255,9 @@ class Resolver {
   }
 }
 
-/** The entry that fits best; among equals the first. */
-function bestOf(images: IndexEntry[], wanted: Platform): IndexEntry | undefined {
-  let best: { entry: IndexEntry; rank: number } | undefined;
-  for (const entry of images) {
-    const rank = entry.platform && fitness(wanted, entry.platform);
-    if (rank !== undefined && (!best || rank < best.rank)) best = { entry, rank };
-  }
-  // Some builders write an index with a single image and no platform. Its config will tell the platform.
-  return best?.entry ?? (images.length === 1 && !images[0]!.platform ? images[0] : undefined);
+/** Some builders write an index with a single image and no platform. Its config will tell the platform. */
+function bestOrOnly(images: IndexEntry[], wanted: Platform): IndexEntry | undefined {
+  return bestOf(images, wanted) ?? (images.length === 1 && !images[0]!.platform ? images[0] : undefined);
 }
 
 /**

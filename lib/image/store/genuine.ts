@@ -5,12 +5,12 @@
  */
 import { dirname, join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { algorithmOf, digestOf } from '../../base/digest.js';
-import { errnoName, Failure, failureOf } from '../../base/failure.js';
+import type { JsonObject } from '../../base/check.js';
+import { Failure } from '../../base/failure.js';
 import { asImageConfig, asManifest, type ImageConfig, type Manifest } from '../../base/oci.js';
-import { readRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
 import { parseJson } from '../manifest/verified.js';
+import { readDocument } from './blob-files.js';
 import { storeHome } from './home.js';
 
 interface Document {
@@ -28,35 +28,25 @@ const hint = 'name DIR to unpack it elsewhere than in the store';
  */
 export function checkGenuine({ digest, manifest, config }: Document, beside: string | undefined): void {
   const places = [join(storeHome(), 'oci/blobs'), ...(beside === undefined ? [] : [dirname(dirname(beside))])];
-  const real = asManifest(parseJson(read(places, digest), digest), digest);
-  const realDigest = real.config.digest;
-  const realConfig = asImageConfig(parseJson(read(places, realDigest), realDigest), realDigest);
+  const real = asManifest(documentIn(places, digest), digest);
+  const realConfig = asImageConfig(documentIn(places, real.config.digest), real.config.digest);
   if (isDeepStrictEqual(essence(manifest, config), essence(real, realConfig))) return;
   throw new Failure(Status.data, `image ${digest}`, 'the document on stdin has other layers or another config', {
     hint,
   });
 }
 
+function documentIn(places: string[], digest: string): JsonObject {
+  for (const place of places) {
+    const bytes = readDocument(place, digest);
+    if (bytes) return parseJson(bytes, digest);
+  }
+  const why = 'it is not in the store, or damaged, and without it nobody can tell what belongs to the image';
+  throw new Failure(Status.data, digest, why, { hint });
+}
+
 /** Once through JSON, as in a pipe: it has no `undefined` and no -0. */
 function essence(manifest: Manifest, { rootfs, config }: ImageConfig): unknown {
   const layers = manifest.layers.map(({ digest }) => digest);
   return JSON.parse(JSON.stringify({ digest: manifest.config.digest, layers, diffIDs: rootfs.diff_ids, config }));
-}
-
-/** A blob from the first of the directories that has it. */
-function read([blobs = '', ...others]: string[], digest: string): Buffer {
-  const path = join(blobs, digest.replace(':', '/'));
-  let bytes: Buffer;
-  try {
-    // The digest may be any, also that of a layer of many gigabytes.
-    bytes = readRegular(path);
-  } catch (error) {
-    if (errnoName(error) !== 'ENOENT') throw failureOf(error, path);
-    if (others.length > 0) return read(others, digest);
-    throw new Failure(Status.data, path, 'without it nobody can tell what belongs to the image', { hint });
-  }
-  if (digestOf(bytes, algorithmOf(digest)) === digest) return bytes;
-  throw new Failure(Status.data, path, 'it does not have its digest', {
-    hint: 'remove it: the next pull brings it again',
-  });
 }

@@ -4,7 +4,7 @@ import { Failure } from '../../base/failure.js';
 import { type IndexEntry, platformName, unknownArchitecture } from '../../base/oci.js';
 import type { RawManifest, Source } from '../../base/source.js';
 import { Status } from '../../base/status.js';
-import { type Choice, fitness } from '../manifest/platform.js';
+import { bestOf, type Choice } from '../manifest/platform.js';
 import type { Store } from './store.js';
 
 export class Offline implements Source {
@@ -38,11 +38,8 @@ export class Offline implements Source {
    */
   private choose(entries: IndexEntry[]): IndexEntry | undefined {
     const { wanted, strict } = this.choice;
-    const [best] = entries
-      .map((entry) => ({ entry, rank: entry.platform && fitness(wanted, entry.platform) }))
-      .filter(({ rank }) => rank !== undefined)
-      .sort((a, b) => a.rank! - b.rank!);
-    if (best) return best.entry;
+    const best = bestOf(entries, wanted);
+    if (best) return best;
     const open = entries.find(({ platform }) => platform?.architecture === unknownArchitecture);
     return open ?? (strict || entries.length > 1 ? undefined : entries[0]);
   }

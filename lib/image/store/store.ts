@@ -19,13 +19,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fill } from '../../base/blob-sink.js';
 import { isDigest } from '../../base/check.js';
 import { monotonic } from '../../base/clock.js';
-import { hasDigest } from '../../base/digest.js';
 import { errnoName, Failure, failingAs, failureOf, hasErrno } from '../../base/failure.js';
-import { type Descriptor, documentLimit, type IndexEntry, type Platform, platformName } from '../../base/oci.js';
+import { type Descriptor, type IndexEntry, type Platform, platformName } from '../../base/oci.js';
 import { openRegular } from '../../base/regular-file.js';
 import type { Source } from '../../base/source.js';
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
+import { blobPath, readDocument } from './blob-files.js';
 import { storeHint, storeHome } from './home.js';
 import { imageOf, indexJson, named, readIndex, unnamed } from './index-json.js';
 import { isOld, makeDirectory, ownPath, renameInStore, sweepAbandoned, writeWhole } from './own-files.js';
@@ -56,6 +56,7 @@ export interface ImageEntry {
 
 export class Store {
   private readonly oci: string;
+  private readonly blobsDirectory: string;
   private readonly partials: string;
 
   /**
@@ -67,6 +68,7 @@ export class Store {
     private readonly patienceMs = 5000,
   ) {
     this.oci = join(home, 'oci');
+    this.blobsDirectory = join(this.oci, 'blobs');
     this.partials = join(home, 'partial');
     const hint = storeHint;
     failingAs(this.partials, () => makeDirectory(this.partials, 0o700), { hint });
@@ -75,26 +77,12 @@ export class Store {
 
   /** The path of a blob, which need not exist. */
   path(digest: string): string {
-    return join(this.oci, 'blobs', digest.replace(':', '/'));
+    return blobPath(this.blobsDirectory, digest);
   }
 
-  /**
-   * A document (manifest, index, config), or undefined when it is missing or does not have its digest: then it can be
-   * fetched again. A blob that is too large for a document is a layer, and is not read.
-   */
+  /** A document, verified: see `readDocument`. */
   read(digest: string): Buffer | undefined {
-    // Another program may have entered an image by a digest that cannot be checked here.
-    if (!isDigest(digest)) return undefined;
-    let bytes: Buffer;
-    try {
-      const stat = fs.statSync(this.path(digest));
-      if (!stat.isFile() || stat.size > documentLimit) return undefined;
-      bytes = fs.readFileSync(this.path(digest));
-    } catch (error) {
-      if (errnoName(error) === 'ENOENT') return undefined;
-      throw failureOf(error, this.path(digest));
-    }
-    return hasDigest(bytes, digest) ? bytes : undefined;
+    return readDocument(this.blobsDirectory, digest);
   }
 
   /** Adds a blob whose digest was verified. */
@@ -160,7 +148,7 @@ export class Store {
 
   /** All blobs, needed or not, with their sizes in bytes. */
   blobs(): { digest: string; path: string; size: number }[] {
-    const directory = join(this.oci, 'blobs');
+    const directory = this.blobsDirectory;
     const digests = failingAs(directory, () =>
       // Somebody may have removed them all.
       (fs.statSync(directory, { throwIfNoEntry: false }) ? fs.readdirSync(directory) : [])
