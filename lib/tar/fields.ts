@@ -1,7 +1,14 @@
 /** The fields of a header block. Source: POSIX pax, "ustar Interchange Format"; GNU tar manual, "Basic Tar Format". */
+import { Failure } from '../base/failure.js';
+import { Status } from '../base/status.js';
 import { type ByteString, fromBytes } from './bytes.js';
 
 export const blockSize = 512;
+
+/** The failure for an archive that cannot be read. */
+export function damaged(why: string, cause?: unknown): Failure {
+  return new Failure(Status.data, 'archive', why, { cause });
+}
 
 /** The sum of a block's bytes. Those of the checksum field count as blanks. */
 export function sumOf(block: Buffer, at: number): number {

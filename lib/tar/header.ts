@@ -6,10 +6,8 @@
  * be empty, and so its content for the next header.)
  */
 import { Header } from 'tar/header';
-import { Failure } from '../base/failure.js';
-import { Status } from '../base/status.js';
 import type { ByteString } from './bytes.js';
-import { blockSize, numberField, sumOf, textField } from './fields.js';
+import { blockSize, damaged, numberField, sumOf, textField } from './fields.js';
 
 export interface RawHeader {
   name: ByteString;
@@ -24,10 +22,6 @@ export interface RawHeader {
   mtime: number;
   major: number;
   minor: number;
-}
-
-export function damaged(why: string, cause?: unknown): Failure {
-  return new Failure(Status.data, 'archive', why, { cause });
 }
 
 /** Decodes the block at `at`; `undefined` for a block of zeros. Throws `Failure` 65 for what is no header. */

@@ -3,7 +3,7 @@
  * the whole record in bytes. They are cut by that length alone: a value may hold newlines, NULs and any other byte.
  */
 import { type ByteString, fromBytes } from './bytes.js';
-import { damaged } from './header.js';
+import { damaged } from './fields.js';
 
 /** The records that hold for a file. */
 export interface PaxRecords {
@@ -101,7 +101,7 @@ function record(body: Buffer, at: number): { key: ByteString; value: Buffer; end
 }
 
 /** A decimal whole number; `undefined` when the record is missing or empty. */
-export function paxNumber(records: PaxRecords, key: string): number | undefined {
+export function paxNumber(records: Pick<PaxRecords, 'get'>, key: string): number | undefined {
   const text = paxText(records, key);
   if (text === undefined) return undefined;
   if (!/^[0-9]{1,16}$/.test(text) || !Number.isSafeInteger(Number(text))) throw damaged(`PAX ${key} is not a number`);
@@ -109,7 +109,7 @@ export function paxNumber(records: PaxRecords, key: string): number | undefined 
 }
 
 /** A name: no NUL can be in it. */
-export function paxText(records: PaxRecords, key: string): ByteString | undefined {
+export function paxText(records: Pick<PaxRecords, 'get'>, key: string): ByteString | undefined {
   const value = records.get(key);
   // POSIX: an empty value cancels the record, so that the header block counts again.
   if (value === undefined || value.length === 0) return undefined;

@@ -4,8 +4,8 @@
  * size its header gives: Go's archive/tar reads it so, and with it every tool that is written in Go.
  */
 import { type ByteString, fromBytes } from './bytes.js';
-import { blockSize, numberField } from './fields.js';
-import { damaged, decodeHeader, type RawHeader } from './header.js';
+import { blockSize, damaged, numberField } from './fields.js';
+import { decodeHeader, type RawHeader } from './header.js';
 import { type PaxRecords, PaxState, parsePax, paxNumber, paxText, paxTime, type Time } from './pax.js';
 import {
   checkSparse,

@@ -3,8 +3,7 @@
  * "Storing Sparse Files": the old GNU format (type `S`), and the PAX formats 0.0, 0.1 and 1.0.
  */
 import { fromBytes } from './bytes.js';
-import { numberField } from './fields.js';
-import { damaged } from './header.js';
+import { damaged, numberField } from './fields.js';
 import { type PaxRecords, paxNumber } from './pax.js';
 
 export interface Stretch {

@@ -1,14 +1,15 @@
 /**
  * The files in a tar archive that holds an image: they are found once, and then read in place. (The reader of lib/tar
- * takes a stream.) Such archives have plain files, and links between files with the same content. Source: POSIX pax,
- * "ustar Interchange Format" and "pax Interchange Format"; GNU tar manual, "Tar Internals".
+ * takes a stream.) Such archives have plain files, and links between files with the same content.
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { posix } from 'node:path';
 import { Failure, failureOf } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { compressionOf } from '../../compress/magic.js';
-import { blockSize, numberField, sumOf } from '../../tar/fields.js';
+import { type ByteString, byteString, shown } from '../../tar/bytes.js';
+import { blockSize, numberField, sumOf, textField } from '../../tar/fields.js';
+import { parsePax, paxNumber, paxText } from '../../tar/pax.js';
 import { decompressed } from './decompressed.js';
 import { bad, FilePart, type Files } from './files.js';
 
@@ -18,17 +19,17 @@ const maxMembers = 100_000;
 const maxNameBytes = 16 * 1024 * 1024;
 const maxLinks = 16;
 
-type Member = { kind: 'file'; start: number; size: number } | { kind: 'link'; target: string };
+type Member = { kind: 'file'; start: number; size: number } | { kind: 'link'; target: ByteString };
 
 interface Header {
-  name: string;
-  linkname: string;
+  name: ByteString;
+  linkname: ByteString;
   flag: string;
   size: number;
 }
 
 export class ArchiveFiles implements Files {
-  private readonly members = new Map<string, Member>();
+  private readonly members = new Map<ByteString, Member>();
   private nameBytes = 0;
 
   private constructor(
@@ -55,7 +56,7 @@ export class ArchiveFiles implements Files {
   }
 
   open(path: string): FilePart | undefined {
-    let name = memberName(path);
+    let name = memberName(byteString(path));
     for (let links = 0; links <= maxLinks; links++) {
       const member = this.members.get(name);
       if (!member) return undefined;
@@ -79,7 +80,7 @@ export class ArchiveFiles implements Files {
       // Links and directories have no content, whatever size they are said to have.
       const size = '123456'.includes(header.flag) ? 0 : header.size;
       const start = at + blockSize;
-      if (start + size > this.size) throw bad(this.place, `it is cut off within ${header.name}`);
+      if (start + size > this.size) throw bad(this.place, `it is cut off within ${shown(header.name)}`);
       if (isExtended) extended = { ...extended, ...this.extended(header, start) };
       else {
         this.add(header, start);
@@ -92,44 +93,38 @@ export class ArchiveFiles implements Files {
 
   private header(block: Buffer, at: number): Header {
     if (!isHeader(block)) throw at > 0 ? bad(this.place, 'the checksum of a header is wrong') : noArchive(this.place);
-    const prefix = block.toString('latin1', 257, 263) === 'ustar\0' ? text(block, 345, 155) : '';
-    const name = text(block, 0, 100);
+    const prefix = block.toString('latin1', 257, 263) === 'ustar\0' ? textField(block, 345, 155) : '';
+    const name = textField(block, 0, 100);
     const size = numberField(block, 124, 12);
-    if (size === undefined) throw bad(this.place, `${name} has a size that is not a number`);
+    if (size === undefined) throw bad(this.place, `${shown(name)} has a size that is not a number`);
     const flag = String.fromCharCode(block[156]! || 0x30);
-    const linkname = text(block, 157, 100);
+    const linkname = textField(block, 157, 100);
     return { name: prefix === '' ? name : `${prefix}/${name}`, linkname, flag, size };
   }
 
   /** What an extended header says about the next member. */
   private extended({ flag, size, name }: Header, start: number): Partial<Header> {
-    if (size > maxExtended) throw bad(this.place, `the extended header ${name} is too long`);
+    if (size > maxExtended) throw bad(this.place, `the extended header ${shown(name)} is too long`);
     const body = this.read(start, size);
-    if (flag === 'L') return { name: text(body, 0, size) };
-    if (flag === 'K') return { linkname: text(body, 0, size) };
+    if (flag === 'L') return { name: textField(body, 0, size) };
+    if (flag === 'K') return { linkname: textField(body, 0, size) };
     // In archives of images a global header only holds comments.
     return flag === 'g' ? {} : this.pax(body);
   }
 
   private pax(body: Buffer): Partial<Header> {
-    const found: Partial<Header> = {};
-    for (let at = 0; at < body.length; ) {
-      const [, length = ''] = /^([0-9]{1,7}) /.exec(body.toString('latin1', at, at + 8)) ?? [];
-      const start = at + length.length + 1;
-      const end = at + Number(length);
-      // A record that ends before it begins would be read for ever.
-      if (length === '' || end <= start || end > body.length)
-        throw bad(this.place, 'a PAX record is not as long as it says');
-      const record = body.toString('utf8', start, end - 1);
-      const equals = record.indexOf('=');
-      const value = record.slice(equals + 1);
-      const key = record.slice(0, equals);
-      if (key === 'path') found.name = value;
-      if (key === 'linkpath') found.linkname = value;
-      if (key === 'size' && /^[0-9]{1,15}$/.test(value)) found.size = Number(value);
-      at = end;
+    try {
+      const records = parsePax(body);
+      const [name, linkname] = [paxText(records, 'path'), paxText(records, 'linkpath')];
+      const size = paxNumber(records, 'size');
+      return {
+        ...(name === undefined ? {} : { name }),
+        ...(linkname === undefined ? {} : { linkname }),
+        ...(size === undefined ? {} : { size }),
+      };
+    } catch (error) {
+      throw error instanceof Failure ? bad(this.place, error.why) : error;
     }
-    return found;
   }
 
   private add({ name, linkname, flag, size }: Header, start: number): void {
@@ -157,7 +152,7 @@ export class ArchiveFiles implements Files {
 }
 
 /** `./a`, `/a` and `a` are one file: a tool may use one form in the archive and another in its manifest. */
-function memberName(path: string): string {
+function memberName(path: ByteString): ByteString {
   return posix.normalize(path).replace(/^\/+/, '');
 }
 
@@ -184,10 +179,4 @@ function openFile(path: string): number {
   } catch (error) {
     throw failureOf(error, path);
   }
-}
-
-/** The text of a field, up to the first NUL. */
-function text(block: Buffer, at: number, length: number): string {
-  const end = block.indexOf(0, at);
-  return block.toString('utf8', at, end < 0 ? at + length : Math.min(end, at + length));
 }

@@ -22,7 +22,7 @@ export interface Elsewhere {
   isRunning: boolean;
 }
 
-export class Partial implements BlobSink {
+export class PartialBlob implements BlobSink {
   offset = 0;
   private readonly algorithm: string;
   private hash: Hash;
@@ -41,12 +41,12 @@ export class Partial implements BlobSink {
   }
 
   /** Takes over the longest part that a dead process has left, or begins a new file. */
-  static async claim(directory: string, blob: Descriptor, onBytes: (bytes: number) => void): Promise<Partial> {
+  static async claim(directory: string, blob: Descriptor, onBytes: (bytes: number) => void): Promise<PartialBlob> {
     const path = ownPath(directory, blob.digest);
     try {
       takeOver(directory, blob.digest, path);
       const fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_NOFOLLOW, 0o644);
-      const partial = new Partial(path, fd, blob, onBytes);
+      const partial = new PartialBlob(path, fd, blob, onBytes);
       await partial.rehash();
       return partial;
     } catch (error) {

@@ -29,7 +29,7 @@ import { blobPath, readDocument } from './blob-files.js';
 import { storeHint, storeHome } from './home.js';
 import { imageOf, indexJson, named, readIndex, unnamed } from './index-json.js';
 import { isOld, makeDirectory, ownPath, renameInStore, sweepAbandoned, writeWhole } from './own-files.js';
-import { Partial } from './partial.js';
+import { PartialBlob } from './partial.js';
 
 const pollMs = 50;
 /** How long an incomplete blob is kept when nobody asks for it. */
@@ -181,9 +181,9 @@ export class Store {
   }
 
   /** A partial file to download into; undefined when another process has brought the same blob by now. */
-  private async claim(blob: Descriptor, onBytes: (bytes: number) => void): Promise<Partial | undefined> {
+  private async claim(blob: Descriptor, onBytes: (bytes: number) => void): Promise<PartialBlob | undefined> {
     for (let stuck = false; ; ) {
-      const partial = await Partial.claim(this.partials, blob, onBytes);
+      const partial = await PartialBlob.claim(this.partials, blob, onBytes);
       const isThere = this.has(blob);
       if (!isThere && (stuck || !partial.hasElder())) return partial;
       partial.remove();
@@ -203,7 +203,7 @@ export class Store {
     let most = -1;
     let since = monotonic();
     for (let told = false; ; await sleep(pollMs)) {
-      const other = Partial.elsewhere(this.partials, blob.digest);
+      const other = PartialBlob.elsewhere(this.partials, blob.digest);
       if (!other || this.has(blob)) return false;
       if (other.bytes > most) {
         most = other.bytes;
@@ -297,7 +297,7 @@ function isSamePlatform(a: IndexEntry, b: IndexEntry): boolean {
   return !a.platform || !b.platform || platformName(a.platform) === platformName(b.platform);
 }
 
-function mismatch({ digest, size }: Descriptor, { offset, digest: got }: Partial): Failure {
+function mismatch({ digest, size }: Descriptor, { offset, digest: got }: PartialBlob): Failure {
   const why = offset === size ? `digest mismatch: its content has ${got}` : `it has ${offset} bytes, not ${size}`;
   return new Failure(Status.data, `blob ${digest}`, why);
 }
