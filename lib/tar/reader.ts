@@ -4,67 +4,23 @@
  * size its header gives: Go's archive/tar reads it so, and with it every tool that is written in Go.
  */
 import { type ByteString, fromBytes } from './bytes.js';
-import { blockSize, damaged, numberField } from './fields.js';
+import { type Announced, type Entry, makeEntry, type TarSink } from './entry.js';
+import { blockSize, damaged } from './fields.js';
 import { decodeHeader, type RawHeader } from './header.js';
-import { type PaxRecords, PaxState, parsePax, paxNumber, paxText, paxTime, type Time } from './pax.js';
+import { type PaxRecords, PaxState, parsePax } from './pax.js';
 import {
   checkSparse,
   isSparse10,
-  maxStretches,
-  oldStretches,
+  OldSparseReader,
   paxSparseMap,
   Sparse10Reader,
   type SparseMap,
-  type Stretch,
+  type SparseMapReader,
+  WithHoles,
 } from './sparse.js';
-
-export type EntryType = 'file' | 'directory' | 'symlink' | 'hardlink' | 'char' | 'block' | 'fifo';
-
-export function isDevice(type: EntryType): type is 'char' | 'block' {
-  return type === 'char' || type === 'block';
-}
-
-export interface Entry {
-  type: EntryType;
-  /** The name as it stands in the archive: not cleaned, not trusted. */
-  path: ByteString;
-  /** The target of a symlink or hard link, exactly as it stands in the archive. */
-  target: ByteString;
-  /** The permission bits, 07777 at most. */
-  mode: number;
-  uid: number;
-  gid: number;
-  /** Bytes of content, holes included; 0 for everything but a file. */
-  size: number;
-  mtime: Time;
-  major: number;
-  minor: number;
-  xattrs: Map<ByteString, Buffer> | undefined;
-}
-
-/** Receives the entries. After `entry` for a file come `content` and `hole` in the order of the file, then `end`. */
-export interface TarSink {
-  entry(entry: Entry): void;
-  content(bytes: Buffer): void;
-  hole(length: number): void;
-  end(): void;
-}
-
-const typeOfFlag: Record<string, EntryType> = {
-  '0': 'file',
-  '7': 'file',
-  S: 'file',
-  '1': 'hardlink',
-  '2': 'symlink',
-  '3': 'char',
-  '4': 'block',
-  '5': 'directory',
-  '6': 'fifo',
-};
 
 /** The longest extended header or long name: the limit of Go's archive/tar, and so of most tools. */
 const maxExtendedBytes = 1024 * 1024;
-const maxId = 2 ** 32 - 2;
 
 /** What the bytes at the current position belong to. */
 type State = 'header' | 'extended' | 'content' | 'skip' | 'sparse-old' | 'sparse-1.0' | 'end';
@@ -82,18 +38,14 @@ export class TarReader {
 
   private extendedFlag = '';
   private extended: Buffer[] = [];
-  /** What extended headers say about the next file, and about all files after them. */
-  private local: Map<ByteString, Buffer> | undefined;
+  private announced: Announced = {};
   private readonly pax = new PaxState();
-  private longName: ByteString | undefined;
-  private longTarget: ByteString | undefined;
 
-  /** The file whose map is not complete yet. */
+  /** The file that begins, and what reads its map, if that has blocks of its own. */
   private current: Entry | undefined;
-  private sparse10 = new Sparse10Reader();
-  private sparse: SparseMap | undefined;
-  private stretch = 0;
-  private position = 0;
+  private map: SparseMapReader | undefined;
+  /** Takes the content of a sparse file. */
+  private withHoles: WithHoles | undefined;
 
   constructor(private readonly sink: TarSink) {}
 
@@ -113,9 +65,7 @@ export class TarReader {
     const whole = this.padding === 0 || this.padding === this.fullPadding;
     if (this.state !== 'header' || !whole) throw damaged('it is cut inside a file');
     if (this.partialBytes > 0) throw damaged('its last block is short');
-    if (this.local || this.longName !== undefined || this.longTarget !== undefined) {
-      throw damaged('it ends after an extended header');
-    }
+    if (Object.keys(this.announced).length > 0) throw damaged('it ends after an extended header');
   }
 
   private wantsBlock(): boolean {
@@ -139,8 +89,7 @@ export class TarReader {
 
   private block(block: Buffer, at: number): void {
     if (this.state === 'header') this.header(block, at);
-    else if (this.state === 'sparse-old') this.oldSparseBlock(block, at);
-    else this.sparse10Block(block.subarray(at, at + blockSize));
+    else this.mapBlock(block.subarray(at, at + blockSize));
   }
 
   private takeBody(chunk: Buffer, at: number): number {
@@ -150,7 +99,7 @@ export class TarReader {
       return at + taken;
     }
     this.left -= taken;
-    if (this.state === 'content') this.content(chunk.subarray(at, at + taken));
+    if (this.state === 'content') (this.withHoles ?? this.sink).content(chunk.subarray(at, at + taken));
     // A copy, since the memory of the chunk may be used again, and a small piece must not keep all of it alive.
     else if (this.state === 'extended') this.extended.push(Buffer.from(chunk.subarray(at, at + taken)));
     if (this.left === 0) this.bodyEnds();
@@ -204,79 +153,63 @@ export class TarReader {
     this.extended = [];
     switch (this.extendedFlag) {
       case 'L':
-        this.longName = upToNul(body);
+        this.announced.name = upToNul(body);
         break;
       case 'K':
-        this.longTarget = upToNul(body);
+        this.announced.target = upToNul(body);
         break;
       case 'g':
         this.pax.addGlobal(body);
         break;
       default:
-        this.local = parsePax(body);
+        this.announced.records = parsePax(body);
     }
   }
 
   private file(raw: RawHeader, block: Buffer, at: number): void {
-    const records = this.pax.over(this.local);
-    this.local = undefined;
-    const type = typeOfFlag[raw.typeflag];
-    if (type === undefined) throw damaged(`an entry of unknown type ${JSON.stringify(raw.typeflag)}`);
-    const entry = makeEntry(type, raw, records, this.longName, this.longTarget);
-    this.longName = undefined;
-    this.longTarget = undefined;
-    this.sparse = undefined;
-    if (entry.type === 'file') this.begin(entry, raw.typeflag === 'S', records, block, at);
-    else this.sink.entry(entry);
+    const records = this.pax.over(this.announced.records);
+    const entry = makeEntry(raw, records, this.announced);
+    this.announced = {};
+    if (entry.type !== 'file') this.sink.entry(entry);
+    else if (raw.typeflag === 'S') this.beginOldSparse(entry, block.subarray(at, at + blockSize));
+    else this.begin(entry, records);
   }
 
-  private begin(entry: Entry, oldSparse: boolean, records: PaxRecords | undefined, block: Buffer, at: number): void {
+  private beginOldSparse(entry: Entry, header: Buffer): void {
     this.current = entry;
     this.left = entry.size;
-    const sparse = records && !oldSparse ? paxSparseMap(records) : undefined;
-    if (oldSparse) this.oldSparse(block, at);
-    else if (records && isSparse10(records)) this.beginSparse10(records);
-    else if (sparse) this.beginSparse(sparse);
+    this.state = 'sparse-old';
+    const reader = new OldSparseReader(header);
+    this.map = reader;
+    const map = reader.begin();
+    if (map) this.beginSparse(map);
+  }
+
+  private begin(entry: Entry, records: PaxRecords | undefined): void {
+    this.current = entry;
+    this.left = entry.size;
+    const map = records && paxSparseMap(records);
+    if (records && isSparse10(records)) {
+      this.state = 'sparse-1.0';
+      this.map = new Sparse10Reader(records);
+    } else if (map) this.beginSparse(map);
     else this.beginFile(entry.size);
   }
 
-  private oldSparse(block: Buffer, at: number): void {
-    const realSize = numberField(block, at + 483, 12);
-    if (realSize === undefined) throw damaged('a sparse file has no size');
-    this.sparse = { stretches: oldStretches(block, at + 386, 4), realSize };
-    if (block[at + 482] !== 0) this.state = 'sparse-old';
-    else this.beginSparse(this.sparse);
+  private mapBlock(block: Buffer): void {
+    if (this.state === 'sparse-1.0') {
+      // There the map is a part of the content.
+      if (this.left < blockSize) throw damaged('a sparse map is longer than its file');
+      this.left -= blockSize;
+    }
+    const map = this.map!.push(block);
+    if (map) this.beginSparse(map);
   }
 
-  private oldSparseBlock(block: Buffer, at: number): void {
-    const sparse = this.sparse!;
-    sparse.stretches.push(...oldStretches(block, at, 21));
-    if (sparse.stretches.length > maxStretches) throw damaged('a sparse map is too long');
-    if (block[at + 504] === 0) this.beginSparse(sparse);
-  }
-
-  private beginSparse10(records: PaxRecords): void {
-    // Go, Python and libarchive accept the key of the older formats here, too.
-    const realSize = paxNumber(records, 'GNU.sparse.realsize') ?? paxNumber(records, 'GNU.sparse.size');
-    if (realSize === undefined) throw damaged('a sparse file has no size');
-    this.sparse = { stretches: [], realSize };
-    this.sparse10 = new Sparse10Reader();
-    this.state = 'sparse-1.0';
-  }
-
-  private sparse10Block(block: Buffer): void {
-    if (this.left < blockSize) throw damaged('a sparse map is longer than its file');
-    this.left -= blockSize;
-    if (!this.sparse10.push(block)) return;
-    this.beginSparse({ stretches: this.sparse10.stretches, realSize: this.sparse!.realSize });
-  }
-
-  private beginSparse(sparse: SparseMap): void {
-    checkSparse(sparse, this.left);
-    this.sparse = sparse;
-    this.current!.size = sparse.realSize;
-    this.stretch = 0;
-    this.position = 0;
+  private beginSparse(map: SparseMap): void {
+    checkSparse(map, this.left);
+    this.withHoles = new WithHoles(map, this.sink);
+    this.current!.size = map.realSize;
     this.beginFile(this.left);
   }
 
@@ -285,79 +218,12 @@ export class TarReader {
     this.expect('content', packed);
   }
 
-  private content(bytes: Buffer): void {
-    if (this.sparse) this.sparseContent(bytes);
-    else this.sink.content(bytes);
-  }
-
-  private sparseContent(bytes: Buffer): void {
-    for (let at = 0; at < bytes.length; ) {
-      const { offset, length } = this.nextStretch();
-      this.holeUpTo(offset);
-      const taken = Math.min(offset + length - this.position, bytes.length - at);
-      this.sink.content(bytes.subarray(at, at + taken));
-      this.position += taken;
-      at += taken;
-    }
-  }
-
-  /**
-   * The stretch at or after the current position. There is one: `checkSparse` has seen that they add up to the content.
-   */
-  private nextStretch(): Stretch {
-    const { stretches } = this.sparse!;
-    for (;;) {
-      const stretch = stretches[this.stretch]!;
-      if (stretch.length > 0 && this.position < stretch.offset + stretch.length) return stretch;
-      this.stretch += 1;
-    }
-  }
-
-  private holeUpTo(offset: number): void {
-    if (offset > this.position) this.sink.hole(offset - this.position);
-    this.position = Math.max(this.position, offset);
-  }
-
   private contentEnds(): void {
-    if (this.sparse) this.holeUpTo(this.sparse.realSize);
-    this.sparse = undefined;
+    this.withHoles?.end();
+    this.withHoles = undefined;
     this.current = undefined;
     this.sink.end();
   }
-}
-
-function makeEntry(
-  flagType: EntryType,
-  raw: RawHeader,
-  records: PaxRecords | undefined,
-  longName: ByteString | undefined,
-  longTarget: ByteString | undefined,
-): Entry {
-  // An empty long name counts as none, as in Go's archive/tar.
-  const path = (longName || (records && (paxText(records, 'GNU.sparse.name') ?? paxText(records, 'path')))) ?? raw.name;
-  const size = (records && paxNumber(records, 'size')) ?? raw.size;
-  // Before POSIX a directory was a file whose name ends in a slash.
-  const type = flagType === 'file' && path.endsWith('/') ? 'directory' : flagType;
-  if (type !== flagType && size > 0) throw damaged('a directory by its name is a file by its size');
-  return {
-    type,
-    path,
-    target: (longTarget || (records && paxText(records, 'linkpath'))) ?? raw.linkname,
-    mode: raw.mode,
-    uid: asId((records && paxNumber(records, 'uid')) ?? raw.uid, 'user'),
-    gid: asId((records && paxNumber(records, 'gid')) ?? raw.gid, 'group'),
-    size: type === 'file' ? size : 0,
-    mtime: (records && paxTime(records, 'mtime')) ?? { seconds: raw.mtime, nanoseconds: 0 },
-    major: (records && paxNumber(records, 'SCHILY.devmajor')) ?? raw.major,
-    minor: (records && paxNumber(records, 'SCHILY.devminor')) ?? raw.minor,
-    xattrs: records?.xattrs(),
-  };
-}
-
-/** 2^32-1 is not an id: chown(2) takes it for "leave this as it is". */
-function asId(id: number, whose: string): number {
-  if (id < 0 || id > maxId) throw damaged(`the ${whose} id ${id} is out of range`);
-  return id;
 }
 
 function upToNul(body: Buffer): ByteString {

@@ -3,10 +3,11 @@
  * "Storing Sparse Files": the old GNU format (type `S`), and the PAX formats 0.0, 0.1 and 1.0.
  */
 import { fromBytes } from './bytes.js';
+import type { TarSink } from './entry.js';
 import { damaged, numberField } from './fields.js';
 import { type PaxRecords, paxNumber } from './pax.js';
 
-export interface Stretch {
+interface Stretch {
   offset: number;
   length: number;
 }
@@ -17,14 +18,52 @@ export interface SparseMap {
   realSize: number;
 }
 
+/** Reads a map that has blocks of its own in the archive, one at a time. */
+export interface SparseMapReader {
+  /** Takes the next block. Returns the map when it is complete. */
+  push(block: Buffer): SparseMap | undefined;
+}
+
+/** The map is kept in memory: 60 MB for so many stretches. A map in a PAX header is shorter: that has a limit. */
+const maxStretches = 500_000;
+
+/** The old GNU format: pairs of numbers, 12 bytes each, and behind them a flag that says whether more blocks follow. */
+export class OldSparseReader implements SparseMapReader {
+  private readonly map: SparseMap;
+
+  /** `header` is the header block of the file. It has the first pairs: `begin` takes these. */
+  constructor(private readonly header: Buffer) {
+    this.map = { stretches: [], realSize: asRealSize(numberField(header, 483, 12)) };
+  }
+
+  begin(): SparseMap | undefined {
+    return this.take(this.header, 386, 4);
+  }
+
+  push(block: Buffer): SparseMap | undefined {
+    return this.take(block, 0, 21);
+  }
+
+  private take(block: Buffer, start: number, count: number): SparseMap | undefined {
+    const { stretches } = this.map;
+    const end = start + 24 * count;
+    for (let at = start; at < end && block[at] !== 0; at += 24) {
+      const [offset, length] = [numberField(block, at, 12), numberField(block, at + 12, 12)];
+      if (offset === undefined || length === undefined) throw damaged('a sparse map holds what is not a number');
+      stretches.push({ offset, length });
+    }
+    if (stretches.length > maxStretches) throw damaged('a sparse map is too long');
+    return block[end] === 0 ? this.map : undefined;
+  }
+}
+
 /** The map in a PAX header of format 0.0 or 0.1; `undefined` when there is none. */
 export function paxSparseMap(records: PaxRecords): SparseMap | undefined {
   const map = records.get('GNU.sparse.map');
   const count = paxNumber(records, 'GNU.sparse.numblocks');
   // In format 0.0 a file that is one single hole has no record of a stretch.
   if (map === undefined && count !== 0) return undefined;
-  const realSize = paxNumber(records, 'GNU.sparse.size');
-  if (realSize === undefined) throw damaged('a sparse file has no size');
+  const realSize = asRealSize(paxNumber(records, 'GNU.sparse.size'));
   const numbers = !map || map.length === 0 ? [] : fromBytes(map).split(',').map(decimal);
   if (count !== undefined && count * 2 !== numbers.length) throw damaged('a sparse map is not as long as it says');
   return { stretches: pairs(numbers), realSize };
@@ -41,14 +80,19 @@ export function isSparse10(records: PaxRecords): boolean {
   return major === 1;
 }
 
-/** Reads the map of format 1.0 block by block: one decimal number a line. */
-export class Sparse10Reader {
+/** Format 1.0: one decimal number a line. */
+export class Sparse10Reader implements SparseMapReader {
   private text = '';
   private wanted: number | undefined;
-  private numbers: number[] = [];
+  private readonly numbers: number[] = [];
+  private readonly realSize: number;
 
-  /** Takes a block; true when the map is complete, which is then `stretches`. */
-  push(block: Buffer): boolean {
+  constructor(records: PaxRecords) {
+    // Go, Python and libarchive accept the key of the older formats here, too.
+    this.realSize = asRealSize(paxNumber(records, 'GNU.sparse.realsize') ?? paxNumber(records, 'GNU.sparse.size'));
+  }
+
+  push(block: Buffer): SparseMap | undefined {
     const lines = (this.text + fromBytes(block)).split('\n');
     this.text = lines.pop()!;
     for (const line of lines) {
@@ -58,35 +102,12 @@ export class Sparse10Reader {
       } else {
         this.numbers.push(decimal(line));
       }
-      if (this.numbers.length === this.wanted) return true;
+      if (this.numbers.length === this.wanted) return { stretches: pairs(this.numbers), realSize: this.realSize };
     }
     // A number has at most 16 digits: a block without a line end holds none.
     if (this.text.length > 512) throw damaged('a sparse map is not a list of numbers');
-    return false;
+    return undefined;
   }
-
-  get stretches(): Stretch[] {
-    return pairs(this.numbers);
-  }
-}
-
-/**
- * The map is kept in memory: 60 MB for so many stretches. A map in a PAX header is shorter, since the header is
- * limited.
- */
-export const maxStretches = 500_000;
-
-/** The stretches in a block of the old GNU format: `count` pairs of 12-byte numbers at `at`. */
-export function oldStretches(block: Buffer, at: number, count: number): Stretch[] {
-  const found: Stretch[] = [];
-  for (let i = 0; i < count; i++, at += 24) {
-    if (block[at] === 0) break;
-    const offset = numberField(block, at, 12);
-    const length = numberField(block, at + 12, 12);
-    if (offset === undefined || length === undefined) throw damaged('a sparse map holds what is not a number');
-    found.push({ offset, length });
-  }
-  return found;
 }
 
 /** Throws `Failure` 65 unless the stretches are in order, inside the file, and together as long as the content. */
@@ -99,6 +120,53 @@ export function checkSparse({ stretches, realSize }: SparseMap, packed: number):
     total += length;
   }
   if (total !== packed) throw damaged('a sparse map does not fit the content of its file');
+}
+
+/** Passes on the content of a sparse file, with its holes. */
+export class WithHoles {
+  /** Where it has come: the number of the stretch, and the offset in the file. */
+  private stretch = 0;
+  private position = 0;
+
+  /** The map has passed `checkSparse`. */
+  constructor(
+    private readonly map: SparseMap,
+    private readonly sink: TarSink,
+  ) {}
+
+  content(bytes: Buffer): void {
+    for (let at = 0; at < bytes.length; ) {
+      const { offset, length } = this.nextStretch();
+      this.holeUpTo(offset);
+      const taken = Math.min(offset + length - this.position, bytes.length - at);
+      this.sink.content(bytes.subarray(at, at + taken));
+      this.position += taken;
+      at += taken;
+    }
+  }
+
+  end(): void {
+    this.holeUpTo(this.map.realSize);
+  }
+
+  /** The stretch at or after the current position. There is one, since they add up to the content. */
+  private nextStretch(): Stretch {
+    for (;;) {
+      const stretch = this.map.stretches[this.stretch]!;
+      if (stretch.length > 0 && this.position < stretch.offset + stretch.length) return stretch;
+      this.stretch += 1;
+    }
+  }
+
+  private holeUpTo(offset: number): void {
+    if (offset > this.position) this.sink.hole(offset - this.position);
+    this.position = Math.max(this.position, offset);
+  }
+}
+
+function asRealSize(size: number | undefined): number {
+  if (size === undefined) throw damaged('a sparse file has no size');
+  return size;
 }
 
 function pairs(numbers: number[]): Stretch[] {

@@ -1,7 +1,7 @@
 /** What unpacking would do, entry by entry, without doing it. */
 import { createHash, type Hash } from 'node:crypto';
 import { type ByteString, joinPath, namedPath, shown } from '../tar/bytes.js';
-import { type Entry, type EntryType, isDevice, type TarSink } from '../tar/reader.js';
+import { type Entry, type EntryType, isDevice, type TarSink } from '../tar/entry.js';
 import type { LayerFile } from './layers/announced.js';
 import { type Located, locate } from './layers/locate.js';
 import { Selection } from './layers/only.js';

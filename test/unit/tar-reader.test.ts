@@ -1,8 +1,9 @@
 /** The reader for archives: PAX, names, sparse files, types, damage. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Entry } from '../../lib/tar/entry.js';
 import { PaxState, parsePax } from '../../lib/tar/pax.js';
-import { type Entry, TarReader } from '../../lib/tar/reader.js';
+import { TarReader } from '../../lib/tar/reader.js';
 import { failure } from '../support/failure.js';
 import { globalPax, gnuLong, paxBytes, type TarEntry, tarball, tarEntry } from '../support/tar.js';
 

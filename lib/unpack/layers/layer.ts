@@ -7,7 +7,7 @@ import { Status } from '../../base/status.js';
 import { ELOOP, ENOENT, ENOTDIR } from '../../sys/syscalls/errno.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, joinPath, shown, splitPath } from '../../tar/bytes.js';
-import type { Entry, TarSink } from '../../tar/reader.js';
+import type { Entry, TarSink } from '../../tar/entry.js';
 import { entryFailure } from '../tree/entry-failure.js';
 import { EntryMaker, type Place } from '../tree/entry-maker.js';
 import { countBytes, countEntry, type Limits } from '../tree/limits.js';

@@ -5,7 +5,7 @@
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { type ByteString, cleanPath, shown, splitPath } from '../../tar/bytes.js';
-import { type Entry, isDevice } from '../../tar/reader.js';
+import { type Entry, isDevice } from '../../tar/entry.js';
 import { parseWhiteout, type Whiteout } from './whiteouts.js';
 
 /** An entry, and where it goes. */

@@ -8,7 +8,7 @@
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { type ByteString, byteString, cleanPath, joinPath, shown, splitPath } from '../../tar/bytes.js';
-import type { Entry, TarSink } from '../../tar/reader.js';
+import type { Entry, TarSink } from '../../tar/entry.js';
 import { MissingTarget } from '../tree/entry-maker.js';
 import { costOf, NamesBudget } from '../tree/limits.js';
 import { statAt } from '../tree/stat.js';

@@ -6,7 +6,8 @@ import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { type Decompressor, type LayerBytes, openLayer } from '../../compress/decompress.js';
 import type { Progress } from '../../pipe/progress.js';
-import { TarReader, type TarSink } from '../../tar/reader.js';
+import type { TarSink } from '../../tar/entry.js';
+import { TarReader } from '../../tar/reader.js';
 import { LimitExceeded } from '../tree/limits.js';
 import { expectSame, type LayerFile } from './announced.js';
 

@@ -22,7 +22,7 @@ import { AT, S } from '../../sys/syscalls/constants.js';
 import { EACCES, EEXIST, EINVAL, ENOENT, EPERM } from '../../sys/syscalls/errno.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, cleanPath, joinPath, shown, splitPath, toBytes } from '../../tar/bytes.js';
-import { type Entry, isDevice } from '../../tar/reader.js';
+import { type Entry, isDevice } from '../../tar/entry.js';
 import { createFile } from './deferred.js';
 import { chmodAt, openDirectory } from './directory.js';
 import { OpenFile } from './open-file.js';
