@@ -13,7 +13,7 @@ import { deferring } from './tree/deferred.js';
 import type { Limits } from './tree/limits.js';
 import { Tree } from './tree/tree.js';
 import { unsetSummary } from './tree/unset.js';
-import { compareTree, type Difference } from './verify.js';
+import { compareTree, type Difference } from './verify/compare.js';
 
 export interface UnpackOptions<L extends LayerFile = Layer> extends ReadOptions<L>, StageOptions {
   limits: Limits;

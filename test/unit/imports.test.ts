@@ -71,6 +71,7 @@ const mayImportInside: Record<string, Record<string, string[]>> = {
     tree: [],
     layers: ['tree'],
     place: ['tree'],
+    verify: ['tree'],
   },
 };
 

@@ -7,7 +7,7 @@ import { close, openat } from '../../lib/sys/syscalls/calls.js';
 import { AT } from '../../lib/sys/syscalls/constants.js';
 import { entriesOf, openDirectory } from '../../lib/unpack/tree/directory.js';
 import { isOfFilesystem } from '../../lib/unpack/tree/xattrs.js';
-import { compareTree, type Difference } from '../../lib/unpack/verify.js';
+import { compareTree, type Difference } from '../../lib/unpack/verify/compare.js';
 import { scratch } from '../support/run.js';
 
 test("the image's root may have been opened before anything was in it, which on btrfs shows nothing later", (t) => {

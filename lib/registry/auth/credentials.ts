@@ -1,9 +1,7 @@
 /**
  * Finds the credentials that docker and podman keep, so that their logins are valid here. Sources: docker's config.json
- * ("auths", "credsStore", "credHelpers") and DOCKER_AUTH_CONFIG, the docker-credential-helpers protocol,
- * containers-auth.json(5).
+ * ("auths", "credsStore", "credHelpers") and DOCKER_AUTH_CONFIG; containers-auth.json(5).
  */
-import type { ChildProcess, ExecFileException } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { asFieldValue, asObject, asString, type JsonObject, optional, secret } from '../../base/check.js';
@@ -11,15 +9,12 @@ import { errnoName, errnoText, Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { trace, warn } from '../../base/trace.js';
 import { userHome } from '../../base/user-home.js';
+import { hub, isHub } from '../names/reference.js';
 import { type Credentials, passwordLogin } from './auth.js';
+import { askHelper } from './credential-helper.js';
 
 /** Docker Hub's name in docker's config, and for its credential helpers. */
 const hubKey = 'https://index.docker.io/v1/';
-const hubHosts = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io']);
-const helperTimeout = 60_000;
-const helperOutputLimit = 1024 * 1024;
-/** Milliseconds. When a helper has ended its output is there, but a child of it may keep its stdout open. */
-const helperGrace = 100;
 
 /**
  * The credentials for a repository, or undefined when there are none. For a file that cannot be read, or a helper that
@@ -122,7 +117,7 @@ async function searchConfig(
   const own = mostSpecific(helpers, registry, repository);
   const store = optional(config.credsStore, `${path}: credsStore`, asString);
   const helper = own === undefined ? store : asString(own, `${path}: credHelpers`);
-  const serverKey = hubHosts.has(registry) ? hubKey : registry;
+  const serverKey = isHub(registry) ? hubKey : registry;
   const fromHelper = helper ? await askHelper(helper, serverKey) : undefined;
   if (fromHelper) return fromHelper;
   const auths = optional(config.auths, `${path}: auths`, secret(asObject)) ?? {};
@@ -135,7 +130,7 @@ async function searchConfig(
 function mostSpecific(table: JsonObject, registry: string, repository: string): unknown {
   const keys = Object.keys(table).sort((a, b) => authority(a) - authority(b));
   const byName = new Map(keys.map((key) => [normalizeKey(key), table[key]]));
-  const parts = [hubHosts.has(registry) ? 'docker.io' : registry.toLowerCase(), ...repository.split('/')];
+  const parts = [hostKey(registry), ...repository.split('/')];
   for (let length = parts.length; length > 0; length--) {
     const value = byName.get(parts.slice(0, length).join('/'));
     if (value !== undefined) return value;
@@ -158,9 +153,15 @@ function authority(key: string): number {
 function normalizeKey(key: string): string {
   const bare = key.replace(/^https?:\/\//, '');
   const [host = '', ...path] = bare.replace(/\/+$/, '').split('/');
-  const name = hubHosts.has(host.toLowerCase()) ? 'docker.io' : host.toLowerCase();
+  const name = hostKey(host);
   const isApi = path.length === 1 && (path[0] === 'v1' || path[0] === 'v2');
   return isApi || bare !== key ? name : [name, ...path].join('/');
+}
+
+/** All names of Docker Hub are one. */
+function hostKey(host: string): string {
+  const lower = host.toLowerCase();
+  return isHub(lower) ? hub : lower;
 }
 
 function readEntry(entry: JsonObject, path: string): Credentials | undefined {
@@ -184,75 +185,4 @@ function readEntry(entry: JsonObject, path: string): Credentials | undefined {
 /** docker pads what it decodes with NULs. */
 function unpadded(bytes: Buffer): Buffer {
   return bytes.subarray(0, bytes.findLastIndex((byte) => byte !== 0) + 1);
-}
-
-/**
- * `docker-credential-NAME get`: the server on stdin, JSON on stdout. "Not found" is an answer, other failures are not.
- */
-async function askHelper(name: string, server: string): Promise<Credentials | undefined> {
-  const program = `docker-credential-${name}`;
-  if (!/^[A-Za-z0-9._-]+$/.test(name)) {
-    warn(`credential helper ${JSON.stringify(name)}: that is not the name of a program; going on without`);
-    return undefined;
-  }
-  const { error, stdout } = await runHelper(program, server);
-  if (error) {
-    if (/credentials not found/i.test(stdout)) return undefined;
-    warn(`credential helper ${program}: ${whyHelperFailed(error, stdout)}; going on without`);
-    return undefined;
-  }
-  try {
-    const it = asObject(JSON.parse(stdout), program);
-    const username = asString(it.Username, 'Username');
-    const password = asString(it.Secret, 'Secret');
-    // Some helpers say "not found" by an empty secret.
-    if (password === '') return undefined;
-    return username === '<token>'
-      ? { kind: 'refresh', username: '', token: password }
-      : passwordLogin(username, password);
-  } catch (problem) {
-    if (!(problem instanceof SyntaxError) && !(problem instanceof Failure)) throw problem;
-    warn(`credential helper ${program}: its answer makes no sense; going on without`);
-    return undefined;
-  }
-}
-
-/**
- * Why a helper failed: by the protocol its stdout says so. A JSON object there may hold the secret, and is not shown.
- */
-function whyHelperFailed(error: ExecFileException, stdout: string): string {
-  if (error.code === 'ENOENT') return 'it is not installed';
-  const name = errnoName(error);
-  if (name) return errnoText(name);
-  if (error.killed) return `it gave no answer in ${helperTimeout / 1000} s`;
-  const [line = ''] = stdout.trim().split('\n');
-  return line === '' || stdout.includes('{') ? 'it failed' : `it failed: ${line.slice(0, 200)}`;
-}
-
-function runHelper(program: string, server: string): Promise<{ error: ExecFileException | null; stdout: string }> {
-  // Loaded only now: it takes 7 ms, and few users have a helper.
-  const { execFile } = process.getBuiltinModule('node:child_process');
-  return new Promise((resolve) => {
-    const child = execFile(
-      program,
-      ['get'],
-      // A helper that waits for input may well ignore SIGTERM.
-      { timeout: helperTimeout, killSignal: 'SIGKILL', maxBuffer: helperOutputLimit },
-      (error, stdout) => resolve({ error, stdout }),
-    );
-    child.once('exit', () => {
-      // setImmediate comes after the streams have read what is there.
-      setTimeout(() => setImmediate(() => closeOutput(child)), helperGrace).unref();
-    });
-    // When the helper could not be started, writing fails as well. The error of the start is reported.
-    child.stdin?.on('error', () => {});
-    // Without a line break, as docker sends it: some helpers would take that for a part of the name.
-    child.stdin?.end(server);
-  });
-}
-
-/** Closes both outputs, so that execFile calls its callback. */
-function closeOutput({ stdout, stderr }: ChildProcess): void {
-  stdout?.destroy();
-  stderr?.destroy();
 }

@@ -15,8 +15,14 @@ export interface Reference {
   digest: string | undefined;
 }
 
-const hub = 'docker.io';
-const hubNames = new Set([hub, 'index.docker.io', 'registry-1.docker.io']);
+/** Docker Hub, as users write it. Its API is served by another host. */
+export const hub = 'docker.io';
+const hubApi = 'registry-1.docker.io';
+
+/** Whether a host is one of the names that Docker Hub has. */
+export function isHub(host: string): boolean {
+  return host === hub || host === hubApi || host === 'index.docker.io';
+}
 
 const domainPart = '(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])';
 const domain = new RegExp(`^(?:${domainPart}(?:\\.${domainPart})*|\\[[0-9a-fA-F:]+\\])(?::[0-9]{1,5})?$`);
@@ -90,7 +96,7 @@ function splitName(name: string): { registry: string; repository: string } {
   const isHost = slash >= 0 && (/[.:A-Z]/.test(first) || first === 'localhost');
   const registry = isHost ? first : hub;
   const repository = isHost ? name.slice(slash + 1) : name;
-  if (!hubNames.has(registry)) return { registry, repository };
+  if (!isHub(registry)) return { registry, repository };
   return { registry: hub, repository: repository.includes('/') ? repository : `library/${repository}` };
 }
 
@@ -124,7 +130,7 @@ export function isManifestName(text: string): boolean {
 
 /** The host and port that serve the API of a registry. */
 export function apiHost(registry: string): string {
-  return registry === hub ? 'registry-1.docker.io' : registry;
+  return registry === hub ? hubApi : registry;
 }
 
 /** Whether a host (with or without port) is this machine: for these plain http is the default, as in docker. */

@@ -9,7 +9,7 @@ import { errnoName, errnoText, statusOfErrno } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { trace, warn } from '../../base/trace.js';
 import { userHome } from '../../base/user-home.js';
-import { apiHost } from '../names/reference.js';
+import { apiHost, hub } from '../names/reference.js';
 import { asAuthorities } from './authorities.js';
 import { RegistryFailure } from './failure.js';
 
@@ -19,8 +19,6 @@ export interface Certificates {
   cert: string[];
   key: string[];
 }
-
-const hub = 'docker.io';
 
 /** The directories for the host of a URL. As with podman, only the first one that exists is used. */
 export function certificateDirectories(url: URL, env: NodeJS.ProcessEnv = process.env): string[] {

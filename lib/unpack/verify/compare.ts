@@ -1,15 +1,27 @@
 /** Comparing a tree on disk with what an image says it is. */
-import { Failure, failingAs } from '../base/failure.js';
-import { Status } from '../base/status.js';
-import { close, flistxattr, lgetxattr, llistxattr, lseek, openat, read, readlinkat } from '../sys/syscalls/calls.js';
-import { AT, O, S, SEEK } from '../sys/syscalls/constants.js';
-import { EACCES, ELOOP, ENOENT, ENOTDIR, ENXIO } from '../sys/syscalls/errno.js';
-import { SyscallError } from '../sys/syscalls/syscall.js';
-import { type ByteString, fromBytes, joinPath, namedPath, shown, toBytes } from '../tar/bytes.js';
-import { chmodAt, entriesOf, openDirectory } from './tree/directory.js';
-import { type Stat, statAt, statOf } from './tree/stat.js';
-import type { Unset } from './tree/unset.js';
-import { isOfFilesystem, namesFrom } from './tree/xattrs.js';
+import { Failure, failingAs } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
+import { close, openat } from '../../sys/syscalls/calls.js';
+import { AT, O } from '../../sys/syscalls/constants.js';
+import { EACCES, ELOOP, ENOENT, ENOTDIR, ENXIO } from '../../sys/syscalls/errno.js';
+import { SyscallError } from '../../sys/syscalls/syscall.js';
+import { type ByteString, joinPath, namedPath, shown, toBytes } from '../../tar/bytes.js';
+import { chmodAt, entriesOf, openDirectory } from '../tree/directory.js';
+import { type Stat, statAt, statOf } from '../tree/stat.js';
+import type { Unset } from '../tree/unset.js';
+import {
+  deviceOf,
+  modeOf,
+  type Owner,
+  openFile,
+  ownerOf,
+  sameContent,
+  targetOf,
+  timeOf,
+  typeName,
+  xattrsOf,
+  xattrText,
+} from './properties.js';
 
 /**
  * One property of one path that differs. `missing` and `extra`: only one side has the path. `link`: a file with several
@@ -37,6 +49,7 @@ export interface Difference {
   image?: string;
 }
 
+type Kind = Difference['difference'];
 type Report = (difference: Difference) => void;
 
 /** What has to be known about the image's tree besides what is on the disk. */
@@ -105,7 +118,7 @@ class Comparison {
   private directory(path: ByteString, { tree, image }: Sides<number>): void {
     // When it may be read but not searched, its entries cannot be looked at.
     if (!statAt(tree, '.')) {
-      this.unreadable(path);
+      this.tell(path, 'unreadable');
       return;
     }
     this.xattrs({ path, name: '.', tree, image });
@@ -116,7 +129,7 @@ class Comparison {
     const [wanted, found] = [namesIn(image), namesIn(tree)];
     for (const name of [...new Set([...wanted, ...found])].sort()) {
       const at = { path: joinPath(path, name), name, tree, image };
-      if (!found.has(name)) this.report({ ...namedPath(at.path), difference: 'missing' });
+      if (!found.has(name)) this.tell(at.path, 'missing');
       else if (!wanted.has(name)) this.additional(at);
       else this.entry(at);
     }
@@ -126,7 +139,7 @@ class Comparison {
     const { path, name } = at;
     const [tree, image] = [statAt(at.tree, name), statAt(at.image, name)!];
     const type = typeName(image);
-    if (!tree) this.report({ ...namedPath(path), difference: 'missing' });
+    if (!tree) this.tell(path, 'missing');
     else if (typeName(tree) !== type) this.same(path, 'type', typeName(tree), type);
     else {
       this.attributes(path, { tree, image });
@@ -140,7 +153,7 @@ class Comparison {
   private additional({ path, name, tree }: At): void {
     const { device, ...unset } = this.compared.unset(path) ?? {};
     const stat = statAt(tree, name);
-    if (!device || !stat) this.report({ ...namedPath(path), difference: 'extra' });
+    if (!device || !stat) this.tell(path, 'extra');
     else if (typeName(stat) !== device.type) this.same(path, 'type', typeName(stat), device.type);
     else {
       const wanted = { ...device, uid: stat.uid, gid: stat.gid, mode: stat.mode, ...unset };
@@ -163,8 +176,7 @@ class Comparison {
     this.same(path, 'size', String(tree.size), String(image.size));
     this.opened(at, openFile, 0o400, (files) => {
       this.xattrs(at);
-      if (tree.size === image.size && !sameContent(files, image.size))
-        this.report({ ...namedPath(path), difference: 'content' });
+      if (tree.size === image.size && !sameContent(files, image.size)) this.tell(path, 'content');
     });
   }
 
@@ -181,7 +193,7 @@ class Comparison {
     const bytes = toBytes(name);
     const tree = open(directories.tree, bytes);
     if (tree === -EACCES) {
-      this.unreadable(path);
+      this.tell(path, 'unreadable');
       return;
     }
     if (exchanged.includes(-tree))
@@ -202,10 +214,6 @@ class Comparison {
       close(image);
       if (isClosed) chmodAt(directories.image, bytes, mode);
     }
-  }
-
-  private unreadable(path: ByteString): void {
-    this.report({ ...namedPath(path || '.'), difference: 'unreadable' });
   }
 
   private attributes(path: ByteString, { tree, image }: Sides<Stat>): void {
@@ -237,11 +245,15 @@ class Comparison {
 
   /** Compares the bytes: different names may be shown alike, such as a byte that is not UTF-8 and the text `\xe9`. */
   private sameBytes(path: ByteString, difference: 'link' | 'target', tree: ByteString, image: ByteString): void {
-    if (tree !== image) this.report({ ...namedPath(path), difference, tree: shown(tree), image: shown(image) });
+    if (tree !== image) this.tell(path, difference, { tree: shown(tree), image: shown(image) });
   }
 
-  private same(path: ByteString, difference: Difference['difference'], tree: string, image: string): void {
-    if (tree !== image) this.report({ ...namedPath(path || '.'), difference, tree, image });
+  private same(path: ByteString, difference: Kind, tree: string, image: string): void {
+    if (tree !== image) this.tell(path, difference, { tree, image });
+  }
+
+  private tell(path: ByteString, difference: Kind, values?: Sides<string>): void {
+    this.report({ ...namedPath(path || '.'), difference, ...values });
   }
 }
 
@@ -252,112 +264,10 @@ function openDirectoryAt(dir: number, name: Buffer): number {
   return openat.try(dir, name, openDirectory, 0);
 }
 
-/**
- * Opens a regular file, for anything else ENXIO. A container that runs in the tree may have put a device or a FIFO in
- * its place: to open one may have an effect, or wait for ever.
- */
-function openFile(dir: number, name: Buffer): number {
-  const handle = openat.try(dir, name, O.PATH | O.NOFOLLOW | O.CLOEXEC, 0);
-  if (handle < 0) return handle;
-  const isFile = typeName(statOf(handle)) === 'file';
-  const fd = isFile ? openat.try(AT.FDCWD, `/proc/self/fd/${handle}`, O.RDONLY | O.CLOEXEC, 0) : -ENXIO;
-  close(handle);
-  return fd;
-}
-
 /** The first name of a file, by which hard links are told from copies. */
 function firstName(names: Map<bigint, ByteString>, { nlink, inode }: Stat, path: ByteString): ByteString {
   if (nlink < 2) return path;
   const known = names.get(inode);
   if (known === undefined) names.set(inode, path);
   return known ?? path;
-}
-
-const blockBytes = 256 * 1024;
-const blocks = [Buffer.alloc(blockBytes), Buffer.alloc(blockBytes)] as const;
-
-/** Skips what is a hole in both files: it may be terabytes. */
-function sameContent({ tree, image }: Sides<number>, size: number): boolean {
-  for (let at = 0; at < size; at += blockBytes) {
-    at = Math.min(nextData(tree, at, size), nextData(image, at, size));
-    if (!fill(tree, at, blocks[0]).equals(fill(image, at, blocks[1]))) return false;
-  }
-  return true;
-}
-
-function nextData(fd: number, at: number, size: number): number {
-  const found = lseek.try(fd, at, SEEK.DATA);
-  if (found === -ENXIO) return size;
-  return found < 0 ? at : found;
-}
-
-/** A read may return less than there is. */
-function fill(fd: number, at: number, buffer: Buffer): Buffer {
-  lseek(fd, at, SEEK.SET);
-  let bytes = 0;
-  for (let got = -1; got !== 0 && bytes < buffer.length; bytes += got) {
-    got = read(fd, buffer.subarray(bytes), buffer.length - bytes);
-  }
-  return buffer.subarray(0, bytes);
-}
-
-const typeNames = new Map<number, string>([
-  [S.IFREG, 'file'],
-  [S.IFDIR, 'directory'],
-  [S.IFLNK, 'symlink'],
-  [S.IFCHR, 'char'],
-  [S.IFBLK, 'block'],
-  [S.IFIFO, 'fifo'],
-  [S.IFSOCK, 'socket'],
-]);
-
-function typeName({ mode }: Stat): string {
-  return typeNames.get(mode & S.IFMT) ?? String(mode);
-}
-
-type Owner = Pick<Stat, 'uid' | 'gid'>;
-
-function ownerOf({ uid, gid }: Owner): string {
-  return `${uid}:${gid}`;
-}
-
-function modeOf({ mode }: Pick<Stat, 'mode'>): string {
-  return (mode & 0o7777).toString(8).padStart(4, '0');
-}
-
-function timeOf({ seconds, nanoseconds }: Stat): string {
-  return `${seconds}.${String(nanoseconds).padStart(9, '0')}`;
-}
-
-function deviceOf({ major, minor }: Pick<Stat, 'major' | 'minor'>): string {
-  return `${major}:${minor}`;
-}
-
-function targetOf(dir: number, name: ByteString): ByteString {
-  const buffer = Buffer.allocUnsafe(4096);
-  return fromBytes(buffer, 0, readlinkat(dir, toBytes(name), buffer, buffer.length));
-}
-
-/**
- * The values in hexadecimal. The label of SELinux and the like are left out: they are this machine's and not the
- * image's.
- */
-function xattrsOf(dir: number, name: ByteString): Map<string, string> {
-  const path = toBytes(`/proc/self/fd/${dir}/${name}`);
-  const names = namesFrom((list) =>
-    name === '.' ? flistxattr.try(dir, list, list.length) : llistxattr.try(path, list, list.length),
-  );
-  const value = Buffer.allocUnsafe(65536);
-  const hex = (it: ByteString) =>
-    value.toString('hex', 0, Math.max(0, lgetxattr.try(path, toBytes(it), value, value.length)));
-  return new Map(
-    names.filter((it) => it !== 'security.selinux' && !isOfFilesystem(it)).map((it) => [shown(it), hex(it)]),
-  );
-}
-
-function xattrText(xattrs: Map<string, string>): string {
-  return [...xattrs]
-    .map(([name, hex]) => `${name}=${hex}`)
-    .sort()
-    .join(' ');
 }
