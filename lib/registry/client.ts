@@ -16,7 +16,7 @@ import { parseChallenges } from './auth/challenge.js';
 import { Strangers } from './auth/strangers.js';
 import { Connections } from './download/connections.js';
 import { Download } from './download/download.js';
-import { defaultPiecePolicy, type PiecePolicy } from './download/pieces.js';
+import { defaultPiecePolicy, type PiecePolicy } from './download/piece-policy.js';
 import type { GetPart } from './download/range.js';
 import { Http } from './http/http.js';
 import type { Incoming } from './http/message.js';

@@ -7,7 +7,8 @@ export class Connections {
   received = 0;
   /** Whether spare connections are helping a download. That download sets it. */
   areHelping = false;
-  private used = 0;
+  /** How many are in use. */
+  taken = 0;
   private refused = false;
   /** The highest rate seen so far, in bytes per millisecond, by the number of connections. */
   private readonly rates: number[] = [];
@@ -17,27 +18,23 @@ export class Connections {
 
   /** Takes the connection of a download. There is always one. */
   take(): void {
-    this.used += 1;
+    this.taken += 1;
   }
 
   give(): void {
-    this.used -= 1;
+    this.taken -= 1;
   }
 
   /** Takes a spare connection. False when there is none, or the registry does not want more. */
   takeSpare(): boolean {
-    if (this.refused || this.used >= this.limit) return false;
+    if (this.refused || this.taken >= this.limit) return false;
     this.take();
     return true;
   }
 
   /** Whether new downloads need the connections that help another one. */
   get areScarce(): boolean {
-    return this.used > this.limit;
-  }
-
-  get taken(): number {
-    return this.used;
+    return this.taken > this.limit;
   }
 
   /** Notes a rate in bytes per millisecond over `taken` connections together. */
@@ -50,7 +47,7 @@ export class Connections {
    * help.
    */
   isMost(rate: number): boolean {
-    const most = this.rates.slice(this.used + 1).reduce((a, b) => Math.max(a, b ?? 0), 0);
+    const most = this.rates.slice(this.taken + 1).reduce((a, b) => Math.max(a, b ?? 0), 0);
     return rate > 0.85 * most && rate < 1.2 * most;
   }
 

@@ -12,7 +12,8 @@ import type { Incoming } from '../http/message.js';
 import { responseFailure } from '../http/response-failures.js';
 import { RegistryFailure } from '../transport/failure.js';
 import type { Connections } from './connections.js';
-import { type PiecePolicy, Pieces } from './pieces.js';
+import type { PiecePolicy } from './piece-policy.js';
+import { Pieces } from './pieces.js';
 import { type GetPart, isRange, rangeHeader } from './range.js';
 
 export interface DownloadRequest {

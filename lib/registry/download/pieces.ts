@@ -1,6 +1,5 @@
 /**
- * The rest of a large blob in pieces: several connections fetch one piece each, and they are passed on in order. A
- * piece is begun only when there is a buffer for it, and there are only a few, so that memory stays bounded.
+ * The rest of a large blob in pieces: several connections fetch one piece each, and they are passed on in order.
  */
 import { monotonic } from '../../base/clock.js';
 import { Failure } from '../../base/failure.js';
@@ -10,46 +9,11 @@ import type { Incoming } from '../http/message.js';
 import { responseFailure } from '../http/response-failures.js';
 import { RegistryFailure } from '../transport/failure.js';
 import type { Connections } from './connections.js';
+import type { PiecePolicy } from './piece-policy.js';
+import { isFilled, type Piece, PieceQueue } from './piece-queue.js';
 import { type GetPart, isRange, rangeHeader } from './range.js';
 
-/** When further connections are tried, and how much they may hold. */
-export interface PiecePolicy {
-  /** Milliseconds that a download goes on over one connection before more are considered, and between trials. */
-  after: number;
-  /** The milliseconds that the rest must take at the present rate, so that a trial is worth while. */
-  remaining: number;
-  /** Milliseconds that the first piece may take: after that the download's own connection reaches its beginning. */
-  lead: number;
-  /**
-   * The longest Retry-After, in seconds, that is waited for. What the registry refuses to several connections, it may
-   * well grant to one.
-   */
-  maxWait: number;
-  /** The utilization of the event loop, from 0 to 1, above which this process itself is the slow part. */
-  busy: number;
-  /** Bytes per millisecond of all downloads above which hashing and the disk are the limit. */
-  fast: number;
-  /** What part of the first piece's bytes must be a gain, that is, not missing from the other connections. */
-  gain: number;
-  /** Bytes of a piece. */
-  size: number;
-  /** How many pieces may be in memory. */
-  count: number;
-}
-
-export const defaultPiecePolicy: PiecePolicy = {
-  after: 500,
-  remaining: 4000,
-  lead: 1000,
-  maxWait: 30,
-  busy: 0.5,
-  fast: 100_000,
-  gain: 0.5,
-  size: 5 << 19,
-  count: 6,
-};
-
-export interface PiecesRequest {
+interface PiecesRequest {
   /** The blob, for messages. */
   what: string;
   /** Bytes of the blob. */
@@ -65,29 +29,12 @@ export interface PiecesRequest {
   policy: PiecePolicy;
 }
 
-export type Verdict = 'pays' | 'does not pay' | 'unclear';
+type Verdict = 'pays' | 'does not pay' | 'unclear';
 type Write = (chunk: Buffer) => Promise<void> | undefined;
-
-interface Piece {
-  /** Its offset in the blob. */
-  start: number;
-  /** Its buffer, exactly as long as the piece. */
-  bytes: Buffer;
-  filled: number;
-  handedOn: number;
-  isBusy: boolean;
-}
-
-/** Bytes to copy at a time. They are copied since the buffer is used again before the disk has them. */
-const copyBytes = 64 << 10;
 
 export class Pieces {
   private readonly request: PiecesRequest;
-  /** Pieces that have been begun and not been passed on completely, in order. */
-  private readonly pieces: Piece[] = [];
-  private readonly free: Buffer[] = [];
-  private buffers = 0;
-  private next: number;
+  private readonly queue: PieceQueue;
   private helpers = 0;
   private own = false;
   private pays = false;
@@ -101,7 +48,7 @@ export class Pieces {
   /** The caller has taken one spare connection and set `areHelping`. This object gives back both. */
   constructor(request: PiecesRequest) {
     this.request = request;
-    this.next = request.start;
+    this.queue = new PieceQueue(request.start, request.size, request.policy);
     this.cancelled = new RegistryFailure(Status.unavailable, request.what, 'this piece is not needed any more');
   }
 
@@ -122,7 +69,7 @@ export class Pieces {
   async tryOut(rate: number): Promise<Verdict> {
     const { connections, trial, policy } = this.request;
     this.helpers += 1;
-    const piece = taken(this.begin(trial));
+    const piece = this.queue.begin(trial);
     const before = { time: 0, others: 0, own: 0, taken: connections.taken };
     const note = () => {
       if (before.own > 0) return;
@@ -158,17 +105,16 @@ export class Pieces {
     void this.workOn();
     try {
       for (;;) {
-        const [piece] = this.pieces;
-        if (piece && piece.handedOn < piece.filled) await write(copyOf(piece));
-        else if (piece && piece.filled === piece.bytes.length) this.release(piece);
+        const chunk = this.queue.nextChunk();
+        if (chunk) await write(chunk);
+        else if (this.queue.release()) this.change.tell();
         else if (this.helpers > 0 || this.own) await this.change.wait();
         else break;
       }
     } finally {
       this.cancel();
     }
-    const isWhole = this.pieces.length === 0 && this.next === this.request.size;
-    if (!isWhole && this.failure) throw this.failure;
+    if (!this.queue.isPassedOn && this.failure) throw this.failure;
   }
 
   /** Ends everything. What is under way is dropped. */
@@ -225,16 +171,13 @@ export class Pieces {
 
   /** A piece to fetch: one that another connection gave up, or a new one if `mayBegin`. Undefined when none is left. */
   private async take(mayBegin: () => boolean): Promise<Piece | undefined> {
-    const { size, policy } = this.request;
+    const { queue } = this;
     for (;;) {
       if (this.isOver) return undefined;
-      const isFilled = ({ bytes, filled }: Piece) => filled === bytes.length;
-      const left = this.pieces.find((piece) => !piece.isBusy && !isFilled(piece));
-      if (left) return taken(left);
-      if (this.next === size && this.pieces.every(isFilled)) return undefined;
-      if (!mayBegin()) return undefined;
-      const hasRoom = this.free.length > 0 || this.buffers < policy.count;
-      if (this.next < size && hasRoom) return taken(this.begin(this.nextLength()));
+      const left = queue.takeLeft();
+      if (left) return left;
+      if (queue.isFetched || !mayBegin()) return undefined;
+      if (queue.hasRoom) return queue.begin(this.nextLength());
       await this.change.wait();
     }
   }
@@ -244,31 +187,9 @@ export class Pieces {
    * time.
    */
   private nextLength(): number {
-    const { size, policy } = this.request;
-    const share = Math.ceil((size - this.next) / (this.helpers + 2));
-    return Math.min(policy.size, Math.max(share, policy.size >> 2));
-  }
-
-  private begin(length: number): Piece {
-    const { size } = this.request;
-    const start = this.next;
-    const buffer = this.free.pop() ?? this.newBuffer();
-    const bytes = buffer.subarray(0, Math.min(length, size - start));
-    this.next += bytes.length;
-    const piece = { start, bytes, filled: 0, handedOn: 0, isBusy: false };
-    this.pieces.push(piece);
-    return piece;
-  }
-
-  private newBuffer(): Buffer {
-    this.buffers += 1;
-    return Buffer.allocUnsafeSlow(this.request.policy.size);
-  }
-
-  private release(piece: Piece): void {
-    this.pieces.shift();
-    this.free.push(Buffer.from(piece.bytes.buffer));
-    this.change.tell();
+    const { size } = this.request.policy;
+    const share = Math.ceil(this.queue.rest / (this.helpers + 2));
+    return Math.min(size, Math.max(share, size >> 2));
   }
 
   /** Fetches the rest of a piece. What has come of it stays when the connection breaks. */
@@ -289,7 +210,7 @@ export class Pieces {
         this.change.tell();
         return undefined;
       });
-      if (piece.filled < piece.bytes.length) {
+      if (!isFilled(piece)) {
         throw new RegistryFailure(Status.unavailable, what, 'a piece was cut short', { retryable: true });
       }
     } finally {
@@ -334,20 +255,6 @@ export class Pieces {
     if (this.helpers === 0 && !this.own) this.request.connections.areHelping = false;
     this.change.tell();
   }
-}
-
-/** Marks a piece as being fetched, so that no other connection takes it. */
-function taken(piece: Piece): Piece {
-  piece.isBusy = true;
-  return piece;
-}
-
-/** Copies the next bytes of a piece, for the receiver to keep. */
-function copyOf(piece: Piece): Buffer {
-  const end = Math.min(piece.filled, piece.handedOn + copyBytes);
-  const copy = Buffer.from(piece.bytes.subarray(piece.handedOn, end));
-  piece.handedOn = end;
-  return copy;
 }
 
 /** Lets several waiters wait until something has changed. */
