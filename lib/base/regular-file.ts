@@ -25,7 +25,7 @@ function open(path: string, flags: number, name: string): number {
 }
 
 /** Ample for documents: configuration and manifest have 4 MiB each at most, and more when indented. */
-const mostBytes = 64 * 1024 * 1024;
+export const mostBytes = 64 * 1024 * 1024;
 
 /** The content of a regular file. Throws `Failure` 65 for one so large that it would take all memory. */
 export function readRegular(path: string, flags: number = constants.O_RDONLY, name = path): Buffer {

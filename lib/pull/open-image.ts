@@ -9,7 +9,7 @@ import type { Manifest } from '../base/oci.js';
 import type { Source } from '../base/source.js';
 import { Status } from '../base/status.js';
 import { isPlace } from '../image/local/local-source.js';
-import { type Choice, choosePlatform } from '../image/manifest/platform.js';
+import type { Choice } from '../image/manifest/platform.js';
 import type { Store } from '../image/store/store.js';
 import type { ManifestDocument, TokenDocument } from '../pipe/document.js';
 import type { Flags, FlagValues } from '../pipe/flags.js';
@@ -55,7 +55,7 @@ export interface Wanted extends Choice {
 export async function nameLocal(image: string, offline: boolean): Promise<TokenDocument | undefined> {
   const hint = sourceInstead(image);
   if (hint !== undefined) throw new Failure(Status.usage, JSON.stringify(image), 'it is not read here', { hint });
-  if (isPlace(image)) return layoutImage(image);
+  if (isPlace(image)) return localImage(image);
   return offline ? storedImage(image) : undefined;
 }
 
@@ -127,7 +127,7 @@ export async function resolveOpened(
   return { ...document, platform, digest, mediaType, manifest, config };
 }
 
-async function layoutImage(text: string): Promise<TokenDocument> {
+async function localImage(text: string): Promise<TokenDocument> {
   const { findLocal } = await import('../image/local/local.js');
   const { source, reference, names } = await findLocal(text, isSameReference);
   const name = names.find(tryReference) ?? names.at(-1)!;
@@ -135,16 +135,9 @@ async function layoutImage(text: string): Promise<TokenDocument> {
 }
 
 async function storedImage(text: string): Promise<TokenDocument> {
-  const [{ Store }, { notStored, Offline }, { isThere, storeHome }] = await Promise.all([
-    import('../image/store/store.js'),
-    import('../image/store/offline.js'),
-    import('../image/store/home.js'),
-  ]);
+  const { expectStored } = await import('../image/store/offline.js');
   const named = nameFields(parseReference(text));
-  const home = storeHome();
-  // Looking for an image must not create a store.
-  if (!isThere(home)) throw notStored(named.image);
-  new Offline(new Store(home), named.image, choosePlatform(undefined)).check(named.reference);
+  expectStored(named.image, named.reference);
   return { ...named, source: 'store', authorization: null };
 }
 

@@ -205,11 +205,6 @@ export class RegistryClient implements Endpoint {
     return protocol === 'https:' || (protocol === 'http:' && this.target.origin.startsWith('http:'));
   }
 
-  /** Closes all connections. Requests that are under way fail. */
-  close(): Promise<void> {
-    return this.http.close();
-  }
-
   private async trying<T>(what: string, attempt: () => Promise<T>, progress?: () => number): Promise<T> {
     try {
       return await retrying(this.retry, attempt, progress);

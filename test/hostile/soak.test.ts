@@ -112,7 +112,6 @@ async function fetchOnce(registry: Registry, home: string): Promise<Layer[]> {
     await store.tag({ image: 'demo', ...found });
     return announced;
   } finally {
-    await source.close();
     await Promise.allSettled(store.underWay);
   }
 }

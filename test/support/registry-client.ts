@@ -8,7 +8,6 @@ import { RegistryClient, type RegistryOptions } from '../../lib/registry/client.
 import { digestOf } from './content.js';
 import { image, layer, put } from './image.js';
 import { type Registry, registryFor, type RegistryOptions as ServerOptions } from './registry.js';
-import { afterwards } from './run.js';
 
 export const repository = 'library/demo';
 export const bytes = randomBytes(300_000);
@@ -21,7 +20,7 @@ export async function serve(t: TestContext, options: ServerOptions = {}): Promis
   return registry;
 }
 
-export function clientFor(t: TestContext, registry: Registry, options: Partial<RegistryOptions> = {}): RegistryClient {
+export function clientFor(registry: Registry, options: Partial<RegistryOptions> = {}): RegistryClient {
   const client = new RegistryClient({
     registry: registry.host,
     repository,
@@ -29,7 +28,6 @@ export function clientFor(t: TestContext, registry: Registry, options: Partial<R
     retry: { firstDelay: 1, maxDelay: 5 },
     ...options,
   });
-  afterwards(t, () => client.close());
   return client;
 }
 

@@ -6,7 +6,7 @@ import { failure } from '../support/failure.js';
 import { blob, clientFor, refused, repository, Sink, serve } from '../support/registry-client.js';
 
 test('an open registry needs no authorization', async (t) => {
-  assert.equal(await clientFor(t, await serve(t)).login(), null);
+  assert.equal(await clientFor(await serve(t)).login(), null);
 });
 
 for (const status of [401, 403, 404]) {
@@ -14,7 +14,7 @@ for (const status of [401, 403, 404]) {
     const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
     registry.faults.add({ on: /GET \/v2\/$/, status, body: '<html><title>Not here</title></html>' });
     const credentials = async () => passwordLogin('me', 'secret');
-    const client = clientFor(t, registry, { credentials });
+    const client = clientFor(registry, { credentials });
     assert.equal(await client.login(), null);
     await client.manifest('latest');
     const sink = new Sink();
@@ -26,7 +26,7 @@ for (const status of [401, 403, 404]) {
 test('where nothing says how to log in, nobody is sent to do so', async (t) => {
   const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
   registry.faults.add({ on: /GET /, status: 401, body: '' });
-  const client = clientFor(t, registry, { credentials: async () => passwordLogin('me', 'secret') });
+  const client = clientFor(registry, { credentials: async () => passwordLogin('me', 'secret') });
   assert.equal(await client.login(), null);
   await assert.rejects(client.manifest('latest'), failure(77, /HTTP 401; the repository .*no WWW-Authenticate/));
 });
@@ -35,7 +35,7 @@ for (const status of [405, 500]) {
   test(`a registry that answers ${status} in place of a challenge is asked for nothing more`, async (t) => {
     const registry = await serve(t);
     registry.faults.add({ on: /GET \/v2\/$/, status });
-    const failed = clientFor(t, registry, { retry: { retries: 0 } }).login();
+    const failed = clientFor(registry, { retry: { retries: 0 } }).login();
     await refused(failed, { 405: 76, 500: 69 }[status]!, new RegExp(`authorization for .*HTTP ${status}`));
   });
 }
@@ -43,10 +43,10 @@ for (const status of [405, 500]) {
 for (const tokenField of ['token', 'access_token'] as const) {
   test(`a token in the field ${tokenField} is taken, without expiry too`, async (t) => {
     const registry = await serve(t, { auth: 'token', tokenField, sayExpiry: false });
-    const client = clientFor(t, registry);
+    const client = clientFor(registry);
     const authorization = await client.login();
     assert.match(authorization ?? '', /^Bearer /);
-    await clientFor(t, registry, { authorization }).manifest('latest');
+    await clientFor(registry, { authorization }).manifest('latest');
     assert.deepEqual(registry.lines('token'), [
       'GET /token?service=registry.test&scope=repository%3Alibrary%2Fdemo%3Apull',
     ]);
@@ -56,7 +56,7 @@ for (const tokenField of ['token', 'access_token'] as const) {
 test('a token that is empty in one field is taken from the other', async (t) => {
   const registry = await serve(t, { auth: 'token' });
   registry.faults.add({ on: /^token/, status: 200, body: '{"token":"","access_token":"abc"}' });
-  assert.equal(await clientFor(t, registry).login(), 'Bearer abc');
+  assert.equal(await clientFor(registry).login(), 'Bearer abc');
 });
 
 test('the challenge is found behind others, in one header and in several', async (t) => {
@@ -65,7 +65,7 @@ test('the challenge is found behind others, in one header and in several', async
     (normal: string) => ['Negotiate', 'Basic realm="x"', normal],
   ]) {
     const registry = await serve(t, { auth: 'token', challenge });
-    const client = clientFor(t, registry);
+    const client = clientFor(registry);
     assert.match((await client.login()) ?? '', /^Bearer /);
     await client.manifest('latest');
   }
@@ -74,7 +74,7 @@ test('the challenge is found behind others, in one header and in several', async
 test('a registry may challenge under whichever form of its name it is asked', async (t) => {
   const registry = await serve(t, { auth: 'token', hostname: 'localhost' });
   const origin = registry.origin.registry.replace('localhost', 'LOCALHOST');
-  const client = clientFor(t, registry, { origin });
+  const client = clientFor(registry, { origin });
   assert.match((await client.login()) ?? '', /^Bearer /);
   await client.manifest('latest');
 });
@@ -82,28 +82,28 @@ test('a registry may challenge under whichever form of its name it is asked', as
 test('a challenge that asks for more than pulling gets a token for pulling', async (t) => {
   const challenge = (normal: string) => normal.replace(/scope="[^"]*"/, 'scope="repository:other:push,pull"');
   const registry = await serve(t, { auth: 'token', challenge });
-  await clientFor(t, registry).manifest('latest');
+  await clientFor(registry).manifest('latest');
   assert.match(registry.lines('token')[0]!, /scope=repository%3Alibrary%2Fdemo%3Apull$/);
 });
 
 test('a scope of a form that only the registry knows is asked for as it is', async (t) => {
   const challenge = (normal: string) => normal.replace(/(?:,scope="[^"]*")?$/, ',scope="aws"');
   const registry = await serve(t, { auth: 'token', challenge });
-  await clientFor(t, registry).login();
+  await clientFor(registry).login();
   assert.deepEqual(registry.lines('token'), ['GET /token?service=registry.test&scope=aws']);
 });
 
 test('basic authentication uses the credentials', async (t) => {
   const registry = await serve(t, { auth: 'basic', users: { me: 'secret' } });
   const credentials = async () => passwordLogin('me', 'secret');
-  const client = clientFor(t, registry, { credentials });
+  const client = clientFor(registry, { credentials });
   assert.equal(await client.login(), `Basic ${Buffer.from('me:secret').toString('base64')}`);
   await client.manifest('latest');
 });
 
 test('basic authentication without credentials is denied when something is asked for, with what would help', async (t) => {
   const registry = await serve(t, { auth: 'basic', users: { me: 'secret' } });
-  const client = clientFor(t, registry);
+  const client = clientFor(registry);
   assert.equal(await client.login(), null);
   await refused(
     client.manifest('latest'),
@@ -115,24 +115,24 @@ test('basic authentication without credentials is denied when something is asked
 test('what is public comes from a registry that wants a password from who asks how to ask', async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /GET \/v2\/$/, status: 401, headers: { 'www-authenticate': 'Basic realm="x"' } });
-  const client = clientFor(t, registry);
+  const client = clientFor(registry);
   assert.equal(await client.login(), null);
   await client.manifest('latest');
 });
 
 test('a private repository is pulled with credentials, and denied without', async (t) => {
   const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
-  await refused(clientFor(t, registry).manifest('latest'), 77, /denied.*does not exist or needs a login/);
+  await refused(clientFor(registry).manifest('latest'), 77, /denied.*does not exist or needs a login/);
   const credentials = async () => passwordLogin('me', 'secret');
-  await clientFor(t, registry, { credentials }).manifest('latest');
+  await clientFor(registry, { credentials }).manifest('latest');
 });
 
 test('a token that a login has for the registry itself is used as it is', async (t) => {
   const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
   const password = async () => passwordLogin('me', 'secret');
-  const token = (await clientFor(t, registry, { credentials: password }).login())!.replace('Bearer ', '');
+  const token = (await clientFor(registry, { credentials: password }).login())!.replace('Bearer ', '');
   const bearer = async () => ({ kind: 'bearer' as const, token });
-  await clientFor(t, registry, { credentials: bearer }).manifest('latest');
+  await clientFor(registry, { credentials: bearer }).manifest('latest');
   assert.equal(registry.lines('token').length, 1);
 });
 
@@ -140,7 +140,7 @@ test('a wrong password is denied in the words of the token service', async (t) =
   const registry = await serve(t, { auth: 'token', users: { me: 'secret' } });
   const credentials = async () => passwordLogin('me', 'guess');
   const { message } = await refused(
-    clientFor(t, registry, { credentials }).login(),
+    clientFor(registry, { credentials }).login(),
     77,
     /incorrect username or password\); the login is not accepted \(-x tells where it is from\): log in again/,
   );
@@ -150,10 +150,10 @@ test('a wrong password is denied in the words of the token service', async (t) =
 test('a registry that refuses a login is not said to need one', async (t) => {
   const registry = await serve(t, { auth: 'basic', users: { me: 'secret' } });
   const credentials = async () => passwordLogin('me', 'guess');
-  const client = clientFor(t, registry, { credentials });
+  const client = clientFor(registry, { credentials });
   await refused(client.manifest('latest'), 77, /denied: HTTP 401 .*; the login is not accepted/);
   registry.faults.add({ on: /manifests/, status: 403 });
-  const known = clientFor(t, registry, { authorization: `Basic ${Buffer.from('me:secret').toString('base64')}` });
+  const known = clientFor(registry, { authorization: `Basic ${Buffer.from('me:secret').toString('base64')}` });
   await refused(
     known.manifest('latest'),
     77,
@@ -163,27 +163,27 @@ test('a registry that refuses a login is not said to need one', async (t) => {
 
 test('a login that a token was given for, and that may not pull, is not asked for', async (t) => {
   const registry = await serve(t, { auth: 'token', users: { me: 'secret' } });
-  const client = clientFor(t, registry, { credentials: async () => passwordLogin('me', 'secret') });
+  const client = clientFor(registry, { credentials: async () => passwordLogin('me', 'secret') });
   registry.faults.add({ on: /^registry .*manifests/, after: 1, status: 403 });
   const unfit = /denied: HTTP 403; the repository does not exist, or the login \(-x tells .*\) is not good for it/;
   await refused(client.manifest('latest'), 77, unfit);
   registry.faults.add({ on: /^token/, status: 403, body: '{"errors":[{"code":"DENIED","message":"denied"}]}' });
-  const ghcr = clientFor(t, registry, { credentials: async () => passwordLogin('me', 'secret') });
+  const ghcr = clientFor(registry, { credentials: async () => passwordLogin('me', 'secret') });
   await refused(ghcr.login(), 77, /denied: HTTP 403 \(DENIED: denied\); the repository does not exist, or the login/);
   registry.faults.clear();
   registry.faults.add({ on: /^registry .*manifests/, after: 1, status: 403 });
-  await refused(clientFor(t, registry).manifest('latest'), 77, /does not exist or needs a login/);
+  await refused(clientFor(registry).manifest('latest'), 77, /does not exist or needs a login/);
 });
 
 test('what a server quotes of the credentials is not shown', async (t) => {
   const registry = await serve(t, { auth: 'token', users: { me: 'secret-password' } });
-  const authorization = (await clientFor(t, registry).login()) ?? '';
+  const authorization = (await clientFor(registry).login()) ?? '';
   const secrets = [authorization.slice(7), Buffer.from('me:secret-password').toString('base64'), 'secret-password'];
   const words = JSON.stringify({ errors: [{ code: 'DENIED', message: ['not', ...secrets, 'refresh-me'].join(' ') }] });
   registry.faults.add({ on: /./, status: 403, body: words });
   for (const [client, hidden] of [
-    [clientFor(t, registry, { authorization }), secrets.slice(0, 1)],
-    [clientFor(t, registry, { authorization: `Basic ${secrets[1]}` }), secrets.slice(1)],
+    [clientFor(registry, { authorization }), secrets.slice(0, 1)],
+    [clientFor(registry, { authorization: `Basic ${secrets[1]}` }), secrets.slice(1)],
   ] as const) {
     const { message } = await refused(client.manifest('latest'), 77, /denied: HTTP 403 \(DENIED: not /);
     for (const secret of hidden) assert.ok(!message.includes(secret), message);
@@ -191,7 +191,7 @@ test('what a server quotes of the credentials is not shown', async (t) => {
   registry.faults.clear();
   registry.faults.add({ on: /^token/, status: 403, body: words });
   const credentials = async () => ({ kind: 'refresh' as const, username: 'me', token: 'refresh-me' });
-  const client = clientFor(t, registry, { credentials });
+  const client = clientFor(registry, { credentials });
   const { message } = await refused(client.manifest('latest'), 77, /denied: HTTP 403 \(DENIED: not /);
   assert.doesNotMatch(message, /refresh-me/);
 });
@@ -200,7 +200,7 @@ test('a refresh token is exchanged by POST', async (t) => {
   const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
   registry.tokens.refreshTokens.set('refresh-me', 'me');
   const credentials = async () => ({ kind: 'refresh' as const, username: '', token: 'refresh-me' });
-  await clientFor(t, registry, { credentials }).manifest('latest');
+  await clientFor(registry, { credentials }).manifest('latest');
   assert.deepEqual(registry.lines('token'), ['POST /token']);
 });
 
@@ -208,14 +208,14 @@ test('a refresh token does not follow a redirect', async (t) => {
   const registry = await serve(t, { auth: 'token', users: { me: 'secret' } });
   registry.faults.add({ on: /^token POST/, status: 307, headers: { location: `${registry.origin.cdn}/token` } });
   const credentials = async () => ({ kind: 'refresh' as const, username: '', token: 'refresh-me' });
-  await refused(clientFor(t, registry, { credentials }).login(), 76, /HTTP 307/);
+  await refused(clientFor(registry, { credentials }).login(), 76, /HTTP 307/);
   assert.deepEqual(registry.lines('cdn'), []);
 });
 
 test('a token service that knows no POST gets the refresh token by GET', async (t) => {
   const registry = await serve(t, { auth: 'token', post: false, users: { me: 'refresh-me' }, private: [repository] });
   const credentials = async () => ({ kind: 'refresh' as const, username: 'me', token: 'refresh-me' });
-  await clientFor(t, registry, { credentials }).manifest('latest');
+  await clientFor(registry, { credentials }).manifest('latest');
   assert.deepEqual(
     registry.lines('token').map((line) => line.slice(0, 4)),
     ['POST', 'GET '],
@@ -227,13 +227,13 @@ for (const status of [400, 401, 404]) {
     const registry = await serve(t, { auth: 'token', users: { me: 'refresh-me' }, private: [repository] });
     registry.faults.add({ on: /^token POST/, status, body: '{"errors":[{"code":"UNSUPPORTED"}]}' });
     const credentials = async () => ({ kind: 'refresh' as const, username: 'me', token: 'refresh-me' });
-    await clientFor(t, registry, { credentials }).manifest('latest');
+    await clientFor(registry, { credentials }).manifest('latest');
   });
 }
 
 test('a token that expires in mid-pull is renewed once for all that need it', async (t) => {
   const registry = await serve(t, { auth: 'token' });
-  const client = clientFor(t, registry);
+  const client = clientFor(registry);
   await client.manifest('latest');
   registry.tokens.expireAll();
   // The refusal of one comes when the others have the new token already.
@@ -250,7 +250,7 @@ for (const [what, options, seconds] of [
   test(`a token is used ${what}, and renewed before it is refused`, async (t) => {
     const registry = await serve(t, { auth: 'token', ...options });
     let now = 0;
-    const client = clientFor(t, registry, { clock: () => now });
+    const client = clientFor(registry, { clock: () => now });
     const manifests = () => Promise.all([1, 2, 3].map(() => client.manifest('latest')));
     await client.manifest('latest');
     now = seconds * 1000 * 0.85;
@@ -267,7 +267,7 @@ for (const [what, options, seconds] of [
 
 test('a token that is refused for ever is not renewed for ever', async (t) => {
   const registry = await serve(t, { auth: 'token', private: [repository] });
-  await refused(clientFor(t, registry).manifest('latest'), 77, /denied/);
+  await refused(clientFor(registry).manifest('latest'), 77, /denied/);
   assert.equal(registry.lines('token').length, 1);
 });
 
@@ -284,29 +284,29 @@ for (const [what, fault, status, why] of [
   test(`a token service that answers ${what} ends with status ${status}`, async (t) => {
     const registry = await serve(t, { auth: 'token' });
     registry.faults.add({ on: /^token/, ...fault });
-    await refused(clientFor(t, registry).login(), status, why);
+    await refused(clientFor(registry).login(), status, why);
   });
 }
 
 test('a token may have any characters that can be seen', async (t) => {
   const registry = await serve(t, { auth: 'token' });
   registry.faults.add({ on: /^token/, status: 200, body: '{"token":"perm:a|b=="}' });
-  assert.equal(await clientFor(t, registry).login(), 'Bearer perm:a|b==');
+  assert.equal(await clientFor(registry).login(), 'Bearer perm:a|b==');
 });
 
 for (const realm of ['http://', 'ftp://x/token', 'token', 'file:///etc/passwd']) {
   test(`a challenge with the realm ${realm} is a breach of the protocol`, async (t) => {
     const registry = await serve(t, { auth: 'token', challenge: () => `Bearer realm="${realm}",service="x"` });
-    await refused(clientFor(t, registry).login(), 76, /token service|private network/);
+    await refused(clientFor(registry).login(), 76, /token service|private network/);
   });
 }
 
 test('a challenge that names no token service is called that', async (t) => {
   const registry = await serve(t, { auth: 'token', challenge: () => 'Bearer service="x"' });
-  await refused(clientFor(t, registry).login(), 76, /its challenge names no token service/);
+  await refused(clientFor(registry).login(), 76, /its challenge names no token service/);
 });
 
 test('an unknown way to authenticate is named', async (t) => {
   const registry = await serve(t, { auth: 'token', challenge: () => 'Negotiate' });
-  await refused(clientFor(t, registry).login(), 76, /by negotiate, not Bearer or Basic/);
+  await refused(clientFor(registry).login(), 76, /by negotiate, not Bearer or Basic/);
 });

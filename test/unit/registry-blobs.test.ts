@@ -9,7 +9,7 @@ import { makeCa } from '../support/tls.js';
 
 test('a blob comes in one request, and one that is empty or there already in none', async (t) => {
   const registry = await serve(t);
-  const client = clientFor(t, registry);
+  const client = clientFor(registry);
   const sink = new Sink();
   await client.blob(blob, sink);
   assert.ok(sink.isVerified());
@@ -23,7 +23,7 @@ test('a blob comes in one request, and one that is empty or there already in non
 test('a blob that was begun is continued with a closed range', async (t) => {
   const registry = await serve(t);
   const sink = new Sink(bytes.subarray(0, 1000));
-  await clientFor(t, registry).blob(blob, sink);
+  await clientFor(registry).blob(blob, sink);
   assert.ok(sink.isVerified());
   assert.deepEqual(
     blobRequests(registry).map(({ headers }) => headers.range),
@@ -41,7 +41,7 @@ for (const [where, options, on, times] of [
     const bad = { status: 400, body: '<Error><Code>InvalidArgument</Code></Error>' };
     registry.faults.add({ on, times, ...bad });
     const sink = new Sink(bytes.subarray(0, 1000));
-    await clientFor(t, registry).blob(blob, sink);
+    await clientFor(registry).blob(blob, sink);
     assert.ok(sink.isVerified());
     assert.equal(blobRequests(registry).at(-1)?.headers.range, undefined);
   });
@@ -50,10 +50,10 @@ for (const [where, options, on, times] of [
 test('HTTP 400 to a request for the whole is final', async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /blobs/, status: 400 });
-  await refused(clientFor(t, registry).blob(blob, new Sink()), 76, /HTTP 400/);
+  await refused(clientFor(registry).blob(blob, new Sink()), 76, /HTTP 400/);
   assert.equal(registry.requests.length, 1);
   const begun = new Sink(bytes.subarray(0, 1000));
-  await refused(clientFor(t, registry).blob(blob, begun), 76, /HTTP 400/);
+  await refused(clientFor(registry).blob(blob, begun), 76, /HTTP 400/);
   assert.equal(registry.requests.length, 3);
   assert.equal(begun.offset, 1000, 'a later pull goes on from there');
 });
@@ -64,7 +64,7 @@ test('a range that comes compressed is not taken for the rest of the blob', asyn
   const headers = { 'content-encoding': 'gzip', 'content-length': undefined };
   registry.faults.add({ on: /blobs/, times: 1, headers });
   const sink = new Sink(bytes.subarray(0, 1000));
-  await clientFor(t, registry).blob(blob, sink);
+  await clientFor(registry).blob(blob, sink);
   assert.ok(sink.isVerified());
   assert.deepEqual(
     blobRequests(registry).map(({ headers }) => headers.range),
@@ -76,7 +76,7 @@ test('a range is the rest of the blob where only its storage calls it gzip', asy
   const registry = await serve(t);
   registry.faults.add({ on: /blobs/, headers: { 'content-encoding': 'gzip' } });
   const sink = new Sink(bytes.subarray(0, 1000));
-  await clientFor(t, registry).blob(blob, sink);
+  await clientFor(registry).blob(blob, sink);
   assert.ok(sink.isVerified());
   assert.equal(registry.requests.length, 1);
 });
@@ -85,7 +85,7 @@ test('the unit of a range is one in capitals as well', async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /blobs/, headers: { 'content-range': 'Bytes 100000-299999/300000' } });
   const sink = new Sink(bytes.subarray(0, 100_000));
-  await clientFor(t, registry).blob(blob, sink);
+  await clientFor(registry).blob(blob, sink);
   assert.ok(sink.isVerified());
   assert.equal(blobRequests(registry).length, 1);
 });
@@ -94,7 +94,7 @@ test('a connection that breaks is taken up where it broke, at a new signed URL',
   const registry = await serve(t, { redirectBlobs: 307 });
   registry.faults.add({ on: /^cdn/, times: 6, cutAfter: 40_000 });
   const sink = new Sink();
-  await clientFor(t, registry, { retry: { firstDelay: 1, maxDelay: 2, retries: 1 } }).blob(blob, sink);
+  await clientFor(registry, { retry: { firstDelay: 1, maxDelay: 2, retries: 1 } }).blob(blob, sink);
   assert.ok(sink.isVerified());
   const asked = registry.requests.filter(({ service }) => service === 'registry').length;
   assert.equal(asked, 7);
@@ -108,7 +108,7 @@ for (const [where, speed] of [
     const registry = await serve(t);
     registry.faults.add({ on: /blobs/, times: 20, cutAfter: 0 });
     const options = { ...speed, retry: { firstDelay: 1, maxDelay: 2, retries: 2 } };
-    await refused(clientFor(t, registry, options).blob(blob, new Sink()), 69, /connection|cut short/);
+    await refused(clientFor(registry, options).blob(blob, new Sink()), 69, /connection|cut short/);
     assert.equal(blobRequests(registry).length, 3);
   });
 }
@@ -117,7 +117,7 @@ test('a server that starts again at each cut makes no progress for ever', async 
   const registry = await serve(t, { ranges: false });
   registry.faults.add({ on: /blobs/, cutAfter: 100_000 });
   await refused(
-    clientFor(t, registry, { retry: { firstDelay: 1, maxDelay: 2, retries: 2 } }).blob(blob, new Sink()),
+    clientFor(registry, { retry: { firstDelay: 1, maxDelay: 2, retries: 2 } }).blob(blob, new Sink()),
     69,
     /connection|cut short/,
   );
@@ -129,7 +129,7 @@ for (const range of ['ignored', 'wrong-start', 'wrong-total', 'refused'] as cons
     const registry = await serve(t);
     registry.faults.add({ on: /blobs/, range });
     const sink = new Sink(bytes.subarray(0, 1000));
-    await clientFor(t, registry).blob(blob, sink);
+    await clientFor(registry).blob(blob, sink);
     assert.ok(sink.isVerified());
     assert.equal(sink.restarts, 1);
   });
@@ -138,19 +138,19 @@ for (const range of ['ignored', 'wrong-start', 'wrong-total', 'refused'] as cons
 test('a beginning that is longer than the blob is dropped', async (t) => {
   const registry = await serve(t);
   const sink = new Sink(Buffer.concat([bytes, bytes]));
-  await clientFor(t, registry).blob(blob, sink);
+  await clientFor(registry).blob(blob, sink);
   assert.ok(sink.isVerified());
 });
 
 test('a blob of another length than its descriptor says is refused at once', async (t) => {
   const registry = await serve(t);
   await refused(
-    clientFor(t, registry).blob({ ...blob, size: 299_999 }, new Sink()),
+    clientFor(registry).blob({ ...blob, size: 299_999 }, new Sink()),
     65,
     /offers 300000 bytes, not 299999/,
   );
   registry.faults.add({ on: /blobs/, extraBytes: 10 });
-  await refused(clientFor(t, registry).blob(blob, new Sink()), 65, /more bytes came than the 300000/);
+  await refused(clientFor(registry).blob(blob, new Sink()), 65, /more bytes came than the 300000/);
 });
 
 test('a foreign layer that the registry does not have comes from its URL, without credentials', async (t) => {
@@ -168,17 +168,13 @@ test('a foreign layer that the registry does not have comes from its URL, withou
   registry.faults.add({ on: /blobs/, status: 404 });
   const urls = ['file:///etc/passwd', `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}/layer`];
   const sink = new Sink();
-  await clientFor(t, registry).blob({ ...blob, urls }, sink);
+  await clientFor(registry).blob({ ...blob, urls }, sink);
   assert.ok(sink.isVerified());
   assert.deepEqual(headers, [undefined]);
-  await refused(
-    clientFor(t, registry).blob({ ...blob, urls: urls.slice(0, 1) }, new Sink()),
-    66,
-    /not found: HTTP 404/,
-  );
+  await refused(clientFor(registry).blob({ ...blob, urls: urls.slice(0, 1) }, new Sink()), 66, /not found: HTTP 404/);
   registry.faults.clear();
   registry.faults.add({ on: /blobs/, status: 403 });
-  await refused(clientFor(t, registry).blob({ ...blob, urls }, new Sink()), 77, /denied: HTTP 403/);
+  await refused(clientFor(registry).blob({ ...blob, urls }, new Sink()), 77, /denied: HTTP 403/);
   assert.equal(headers.length, 1, 'who is denied a layer does not get it elsewhere');
 });
 
@@ -186,7 +182,7 @@ test('a foreign layer of a registry with TLS is not looked for without', { skip:
   const [registry, elsewhere] = [await serve(t, { tls: makeCa(scratch(t)).issue() }), await serve(t)];
   registry.faults.add({ on: /blobs/, status: 404 });
   const urls = [`${elsewhere.origin.registry}/v2/x/blobs/${blob.digest}`];
-  const client = clientFor(t, registry, { insecure: [registry.host] });
+  const client = clientFor(registry, { insecure: [registry.host] });
   await refused(client.blob({ ...blob, urls }, new Sink()), 66, /not found: HTTP 404/);
   assert.deepEqual(elsewhere.requests, []);
 });
@@ -206,7 +202,7 @@ test('each URL of a foreign layer is tried in turn, and the failure names them a
   const origin = `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}`;
   const bad = ['missing', 'denied', 'wrong'].map((name) => `${origin}/${name}`);
   const sink = new Sink();
-  const client = clientFor(t, registry);
+  const client = clientFor(registry);
   await client.blob({ ...blob, urls: [...bad, `${origin}/layer`] }, sink);
   assert.ok(sink.isVerified());
   const all = ['/missing', '/denied', '/wrong'].map((path) => `${path} undefined`);
@@ -231,7 +227,7 @@ test('of a foreign layer that one place may give later it is said to try again l
   const registry = await serve(t);
   registry.faults.add({ on: /blobs/, status: 404 });
   const origin = `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}`;
-  const client = clientFor(t, registry, { retry: { retries: 0 } });
+  const client = clientFor(registry, { retry: { retries: 0 } });
   const from = (...names: string[]) =>
     client.blob({ ...blob, urls: names.map((name) => `${origin}/${name}`) }, new Sink());
   await refused(from('down', 'missing'), 69, /HTTP 500; .*missing: not found/);
@@ -258,7 +254,7 @@ test('of a foreign layer that broke off the beginning is kept, and a wrong begin
   registry.faults.add({ on: /blobs/, status: 404 });
   const urls = [`http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}/layer`];
   const sink = new Sink();
-  const client = clientFor(t, registry, { retry: { retries: 0 } });
+  const client = clientFor(registry, { retry: { retries: 0 } });
   await refused(client.blob({ ...blob, urls }, sink), 69, /connection|cut short/);
   assert.equal(sink.offset, 1000);
   const spoilt = new Sink(Buffer.alloc(1000));

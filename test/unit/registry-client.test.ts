@@ -13,7 +13,7 @@ const gzip = { 'content-encoding': 'gzip' };
 
 test('nothing may be compressed for the transfer', async (t) => {
   const registry = await serve(t, { auth: 'token', redirectBlobs: 307 });
-  const client = clientFor(t, registry);
+  const client = clientFor(registry);
   await client.manifest('latest');
   await client.blob(blob, new Sink());
   assert.ok(registry.requests.every(({ headers }) => headers['accept-encoding'] === 'identity'));
@@ -21,14 +21,14 @@ test('nothing may be compressed for the transfer', async (t) => {
 
 test('documents that a proxy has compressed all the same are read', async (t) => {
   const registry = await serve(t, { auth: 'token' });
-  const { bytes } = await clientFor(t, registry).manifest('latest');
+  const { bytes } = await clientFor(registry).manifest('latest');
   registry.faults.add({ on: /manifests/, after: 1, times: 1, status: 200, body: gzipSync(bytes), headers: gzip });
   const token = JSON.stringify({ token: 'unknown' });
   const xgzip = { 'content-encoding': 'X-Gzip' };
   registry.faults.add({ on: /token GET/, times: 1, status: 200, body: gzipSync(token), headers: xgzip });
   const problem = JSON.stringify({ errors: [{ code: 'MANIFEST_UNKNOWN', message: 'no such tag' }] });
   registry.faults.add({ on: /manifests/, status: 404, after: 1, body: gzipSync(problem), headers: gzip });
-  const client = clientFor(t, registry);
+  const client = clientFor(registry);
   assert.deepEqual((await client.manifest('latest')).bytes, bytes);
   await refused(client.manifest('latest'), 66, /MANIFEST_UNKNOWN: no such tag/);
 });
@@ -45,12 +45,12 @@ test('so is a blob of the size of a document, however much of it is there', asyn
         headers: { ...gzip, ...length },
       });
       const sink = new Sink(bytes.subarray(0, there));
-      await clientFor(t, registry).blob(blob, sink);
+      await clientFor(registry).blob(blob, sink);
       assert.ok(sink.isVerified());
     }
   }
   registry.faults.add({ on: /blobs/, status: 200, body: gzipSync('x'), headers: gzip });
-  await refused(clientFor(t, registry).blob(blob, new Sink()), 65, /offers 1 bytes, not 300000/);
+  await refused(clientFor(registry).blob(blob, new Sink()), 65, /offers 1 bytes, not 300000/);
 });
 
 test('what is compressed in another way, damaged or too large is told, and not taken for another content', async (t) => {
@@ -58,17 +58,17 @@ test('what is compressed in another way, damaged or too large is told, and not t
   const wrong = /comes compressed \(Content-Encoding: br\), and the request was for what is not; does a proxy stand/;
   const brotli = { 'content-encoding': 'br' };
   registry.faults.add({ on: /manifests/, times: 1, status: 200, body: 'x', headers: brotli });
-  await refused(clientFor(t, registry).manifest('latest'), 76, wrong);
+  await refused(clientFor(registry).manifest('latest'), 76, wrong);
   registry.faults.add({ on: /blobs/, times: 1, status: 200, body: 'x', headers: brotli });
-  await refused(clientFor(t, registry).blob(blob, new Sink()), 76, wrong);
+  await refused(clientFor(registry).blob(blob, new Sink()), 76, wrong);
   registry.faults.add({ on: /blobs/, status: 200, body: gzipSync('x'), headers: gzip });
   const large = { digest: blob.digest, size: documentLimit + 1 };
-  await refused(clientFor(t, registry).blob(large, new Sink()), 76, /comes compressed \(Content-Encoding: gzip\)/);
+  await refused(clientFor(registry).blob(large, new Sink()), 76, /comes compressed \(Content-Encoding: gzip\)/);
   registry.faults.add({ on: /manifests/, times: 1, status: 200, body: '{}', headers: gzip });
-  await refused(clientFor(t, registry).manifest('latest'), 76, /is no gzip data or damaged; does a proxy/);
+  await refused(clientFor(registry).manifest('latest'), 76, /is no gzip data or damaged; does a proxy/);
   const bomb = gzipSync(Buffer.alloc(documentLimit + 1));
   registry.faults.add({ on: /manifests/, status: 200, body: bomb, headers: gzip });
-  await refused(clientFor(t, registry).manifest('latest'), 76, /longer than 4194304 bytes/);
+  await refused(clientFor(registry).manifest('latest'), 76, /longer than 4194304 bytes/);
 });
 
 test('a coding that does not compress changes nothing', async (t) => {
@@ -76,7 +76,7 @@ test('a coding that does not compress changes nothing', async (t) => {
   for (const coding of ['UTF-8', 'aws-chunked', 'identity', '']) {
     registry.faults.clear();
     registry.faults.add({ on: /./, headers: { 'content-encoding': coding, 'content-length': undefined } });
-    const client = clientFor(t, registry);
+    const client = clientFor(registry);
     await client.manifest('latest');
     const sink = new Sink();
     await client.blob(blob, sink);
@@ -88,44 +88,44 @@ test('a blob that an object store calls compressed comes as it is', async (t) =>
   const registry = await serve(t);
   registry.faults.add({ on: /blobs/, headers: { 'content-encoding': 'gzip' } });
   const sink = new Sink();
-  await clientFor(t, registry).blob(blob, sink);
+  await clientFor(registry).blob(blob, sink);
   assert.ok(sink.isVerified());
 });
 
 test('a part that nobody has asked for is called that', async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /blobs/, status: 206, body: 'x', headers: { 'content-range': 'bytes 5-5/10' } });
-  const client = clientFor(t, registry, { retry: { retries: 0 } });
+  const client = clientFor(registry, { retry: { retries: 0 } });
   await refused(client.blob(blob, new Sink()), 76, /answers a request for all with HTTP 206/);
 });
 
 test('a manifest may be as long as its limit, and a longer one is cut off', async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /manifests/, body: filler(documentLimit), status: 200, times: 1 });
-  assert.equal((await clientFor(t, registry).manifest('latest')).bytes.length, documentLimit);
+  assert.equal((await clientFor(registry).manifest('latest')).bytes.length, documentLimit);
   registry.faults.add({ on: /manifests/, body: filler(documentLimit + 1), status: 200 });
-  await refused(clientFor(t, registry).manifest('latest'), 76, /longer than 4194304 bytes/);
+  await refused(clientFor(registry).manifest('latest'), 76, /longer than 4194304 bytes/);
 });
 
 test("a missing manifest is told in the registry's words", async (t) => {
   const registry = await serve(t);
   await refused(
-    clientFor(t, registry).manifest('nope'),
+    clientFor(registry).manifest('nope'),
     66,
     /manifest of 127.0.0.1:[0-9]+\/library\/demo:nope: .*not found: HTTP 404 \(MANIFEST_UNKNOWN: manifest unknown\); check the name, and the tag, which is latest unless given$/,
   );
   const harbors = JSON.stringify({ errors: [{ code: 'NOT_FOUND', message: 'artifact demo:nope not found' }] });
   registry.faults.add({ on: /manifests/, times: 1, status: 404, body: harbors });
-  await refused(clientFor(t, registry).manifest('nope'), 66, /demo:nope not found\); check the name, and the tag/);
+  await refused(clientFor(registry).manifest('nope'), 66, /demo:nope not found\); check the name, and the tag/);
   const body = JSON.stringify({ errors: [{ code: 'GONE', message: 'x'.repeat(1000) }] });
   registry.faults.add({ on: /manifests/, status: 410, body });
-  await refused(clientFor(t, registry).manifest('nope'), 66, /not found: HTTP 410 \(GONE: x{191}\.\.\.\)$/);
+  await refused(clientFor(registry).manifest('nope'), 66, /not found: HTTP 410 \(GONE: x{191}\.\.\.\)$/);
 });
 
 test('what is no registry is asked whether it is one', async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /./, status: 404, body: '<html><title>404 Not Found</title></html>' });
-  const client = clientFor(t, registry);
+  const client = clientFor(registry);
   assert.equal(await client.login(), null);
   const why = /not found: HTTP 404; is this a registry, or something in front of it\?$/;
   await refused(client.manifest('latest'), 66, why);
@@ -144,7 +144,6 @@ test('requests to one origin share a connection', async (t) => {
   afterwards(t, () => server.close());
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const client = new RegistryClient({ registry: 'x', repository, origin });
-  afterwards(t, () => client.close());
   await client.login();
   for (let i = 0; i < 3; i++) await client.manifest('latest');
   assert.equal(connections, 1);

@@ -20,7 +20,6 @@ async function received(t: TestContext, headers: string, parts: [string, string]
   await once(server, 'listening');
   afterwards(t, () => server.close());
   const http = new Http();
-  afterwards(t, () => http.close());
   const url = new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
   const response = await http.exchange({ method: 'GET', url, headers: {} });
   let text = '';

@@ -133,7 +133,6 @@ test('the guard sees to names as well that no_proxy leads past the proxy', async
     callback(Object.assign(new Error(name), { code: 'ENOTFOUND' }), []);
   };
   const http = new Http({ guard: Object.assign(publicGuard(), { lookup }) });
-  afterwards(t, () => http.close());
   await assert.rejects(http.exchange({ method: 'GET', url: new URL('http://inside.test/'), headers: {} }));
   assert.deepEqual(asked, ['inside.test']);
 });

@@ -13,7 +13,7 @@ for (const status of [301, 302, 303, 307, 308]) {
     const registry = await serve(t, { auth: 'token', redirectBlobs: status, redirectManifests: status });
     // That origin redirects to itself at first.
     registry.faults.add({ on: /^cdn/, times: 1, status, headers: { location: '' } });
-    const client = clientFor(t, registry);
+    const client = clientFor(registry);
     assert.equal((await client.manifest('latest')).contentType, mediaTypes.oci.manifest);
     const sink = new Sink();
     await client.blob(blob, sink);
@@ -33,7 +33,7 @@ test('a redirect inside the origin keeps the token, and may be relative', async 
     status: 302,
     headers: { location: 'latest' },
   });
-  await clientFor(t, registry).manifest('elsewhere');
+  await clientFor(registry).manifest('elsewhere');
 });
 
 test('a redirect that is not ASCII is followed byte by byte, in whatever encoding it is', async (t) => {
@@ -44,7 +44,7 @@ test('a redirect that is not ASCII is followed byte by byte, in whatever encodin
   ] as const) {
     const location = Buffer.from(`${registry.origin.token}/é?é`, encoding).toString('latin1');
     registry.faults.add({ on: /manifests/, status: 302, headers: { location }, times: 1 });
-    await refused(clientFor(t, registry).manifest('latest'), 66, /not found/);
+    await refused(clientFor(registry).manifest('latest'), 66, /not found/);
     assert.equal(registry.lines('token').at(-1), `GET /${path}?${path}`);
     registry.faults.clear();
   }
@@ -53,13 +53,13 @@ test('a redirect that is not ASCII is followed byte by byte, in whatever encodin
 test('a circle of redirects is left', async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /manifests/, status: 302, headers: { location: `/v2/${repository}/manifests/latest` } });
-  await refused(clientFor(t, registry).manifest('latest'), 76, /more than 10 redirects/);
+  await refused(clientFor(registry).manifest('latest'), 76, /more than 10 redirects/);
 });
 
 test('a redirect to another kind of URL is refused', async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /manifests/, status: 302, headers: { location: 'file:///etc/passwd' } });
-  await refused(clientFor(t, registry).manifest('latest'), 76, /redirects to a file: URL/);
+  await refused(clientFor(registry).manifest('latest'), 76, /redirects to a file: URL/);
 });
 
 test('a host that a redirect leads to may not ask for credentials', async (t) => {
@@ -77,7 +77,7 @@ test('a host that a redirect leads to may not ask for credentials', async (t) =>
     return passwordLogin('me', 'secret');
   };
   const { message } = await refused(
-    clientFor(t, registry, { credentials }).manifest('latest'),
+    clientFor(registry, { credentials }).manifest('latest'),
     77,
     /denied: HTTP 401; 127.0.0.1:[0-9]+ does not take the link that http/,
   );
@@ -95,7 +95,7 @@ test('a registry that points to another one is pulled from as anybody may, witho
   afterwards(t, () => front.close());
   const credentials = async () => assert.fail('credentials were asked for');
   const origin = `http://127.0.0.1:${(front.address() as AddressInfo).port}`;
-  const client = clientFor(t, other, { repository: 'short', origin, credentials });
+  const client = clientFor(other, { repository: 'short', origin, credentials });
   assert.equal(await client.login(), null);
   await client.manifest('latest');
   other.tokens.expireAll();
@@ -110,7 +110,7 @@ test('a registry that points to another one is pulled from as anybody may, witho
 
 test('a signed link that has expired on the way is asked for anew, once', async (t) => {
   const registry = await serve(t, { auth: 'token', redirectBlobs: 307 });
-  const client = clientFor(t, registry);
+  const client = clientFor(registry);
   for (const status of [400, 401, 403]) {
     registry.faults.add({ on: /^cdn/, times: 1, status, body: 'expired' });
     const sink = new Sink();
@@ -129,7 +129,7 @@ test('a signed link that has expired on the way is asked for anew, once', async 
 
 test('what a server quotes of a signed link is not shown', async (t) => {
   const registry = await serve(t, { redirectBlobs: 307 });
-  const client = clientFor(t, registry);
+  const client = clientFor(registry);
   await client.blob(blob, new Sink());
   const link = registry.lines('cdn')[0]?.replace('GET ', '') ?? '';
   const signature = new URLSearchParams(link.slice(link.indexOf('?'))).get('signature') ?? '';

@@ -6,7 +6,7 @@ test('a stalled transfer is taken up again', async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /blobs/, times: 1, stallAfter: 50_000 });
   const sink = new Sink();
-  await clientFor(t, registry, { timeouts: { connect: 5, headers: 5, idle: 1 } }).blob(blob, sink);
+  await clientFor(registry, { timeouts: { connect: 5, headers: 5, idle: 1 } }).blob(blob, sink);
   assert.ok(sink.isVerified());
 });
 
@@ -16,7 +16,7 @@ test('a transfer that trickles is taken up again where it was', { timeout: 20_00
   const registry = await serve(t);
   registry.faults.add({ on: /blobs/, times: 1, bytesPerSecond: 200 });
   const sink = new Sink();
-  await clientFor(t, registry, trickling).blob(blob, sink);
+  await clientFor(registry, trickling).blob(blob, sink);
   assert.ok(sink.isVerified());
   const [, again] = blobRequests(registry);
   assert.match(again?.headers.range ?? '', /^bytes=[1-9][0-9]{1,2}-299999$/);
@@ -36,7 +36,7 @@ for (const [what, fault] of [
       what === 'trickles'
         ? /: the transfer stalled: [0-9]+ bytes in 1 s, fewer than --min-speed asks for$/
         : /cut short|connection was closed/;
-    await refused(clientFor(t, registry, options).blob(blob, new Sink()), 69, why);
+    await refused(clientFor(registry, options).blob(blob, new Sink()), 69, why);
     assert.equal(blobRequests(registry).length, 3);
   });
 }
@@ -45,9 +45,9 @@ test('a manifest that trickles is given up, and with 0 as least speed nothing is
   const registry = await serve(t);
   registry.faults.add({ on: /manifests/, bytesPerSecond: 200 });
   const retry = { retries: 0 };
-  const failed = clientFor(t, registry, { ...trickling, retry }).manifest('latest');
+  const failed = clientFor(registry, { ...trickling, retry }).manifest('latest');
   await refused(failed, 69, /the transfer stalled/);
-  await clientFor(t, registry, { ...trickling, minSpeed: 0, retry }).manifest('latest');
+  await clientFor(registry, { ...trickling, minSpeed: 0, retry }).manifest('latest');
 });
 
 test('a disk that is slow is not taken for a transfer that is', async (t) => {
@@ -60,7 +60,7 @@ test('a disk that is slow is not taken for a transfer that is', async (t) => {
     }
   }
   const sink = new SlowSink();
-  await clientFor(t, registry, { ...trickling, retry: { retries: 0 } }).blob(blob, sink);
+  await clientFor(registry, { ...trickling, retry: { retries: 0 } }).blob(blob, sink);
   assert.ok(sink.isVerified());
 });
 
@@ -68,7 +68,7 @@ test('a registry that never answers is given up', async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /manifests/, silent: true });
   const options = { timeouts: { connect: 5, headers: 1, idle: 1 }, retry: { retries: 0 } };
-  await refused(clientFor(t, registry, options).manifest('latest'), 69, /no answer in time/);
+  await refused(clientFor(registry, options).manifest('latest'), 69, /no answer in time/);
 });
 
 test('429 and 503 are waited out when that is short', async (t) => {
@@ -77,14 +77,14 @@ test('429 and 503 are waited out when that is short', async (t) => {
   registry.faults.add({ on: /manifests/, times: 1, status: 503, headers: { 'retry-after': '0' } });
   registry.faults.add({ on: /manifests/, times: 1, status: 502 });
   registry.faults.add({ on: /manifests/, times: 1, status: 408 });
-  await clientFor(t, registry).manifest('latest');
+  await clientFor(registry).manifest('latest');
   assert.equal(registry.requests.length, 5);
 });
 
 test('503 that does not say until when ends with status 69', async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /manifests/, status: 503 });
-  await refused(clientFor(t, registry).manifest('latest'), 69, /: HTTP 503$/);
+  await refused(clientFor(registry).manifest('latest'), 69, /: HTTP 503$/);
 });
 
 test('a date to wait for is taken by the clock of the registry that names it', async (t) => {
@@ -92,7 +92,7 @@ test('a date to wait for is taken by the clock of the registry that names it', a
   const date = (seconds: number) => new Date(Date.now() + seconds * 1000).toUTCString();
   const headers = { date: date(7200), 'retry-after': date(7200) };
   registry.faults.add({ on: /manifests/, times: 1, status: 429, headers });
-  await clientFor(t, registry).manifest('latest');
+  await clientFor(registry).manifest('latest');
 });
 
 test('429 with a long wait ends with status 75, the time and the quota', async (t) => {
@@ -100,7 +100,7 @@ test('429 with a long wait ends with status 75, the time and the quota', async (
   const date = new Date(Date.now() + 3_600_000).toUTCString();
   const headers = { 'retry-after': date, 'ratelimit-limit': '100;w=21600', 'ratelimit-remaining': '0;w=21600' };
   registry.faults.add({ on: /manifests/, status: 429, headers });
-  const failure = await refused(clientFor(t, registry).manifest('latest'), 75, /too many requests.*try again in 3[56]/);
+  const failure = await refused(clientFor(registry).manifest('latest'), 75, /too many requests.*try again in 3[56]/);
   assert.ok(Number(failure.details.retryAfter) > 3500);
   assert.deepEqual(failure.details.quota, { limit: 100, remaining: 0, window: 21600 });
   assert.equal(registry.requests.length, 1);

@@ -71,7 +71,6 @@ test('a connection that is slow to come up is waited for, where the host has oth
   const origin = `http://slow.test:${await startBusyServer(t)}`;
   const guard = new Guard(new URL(origin));
   const client = new RegistryClient({ registry: 'x', repository, origin, guard, retry: { retries: 0 } });
-  afterwards(t, () => client.close());
   assert.equal(await client.login(), null);
 });
 
@@ -121,7 +120,7 @@ for (const body of [
   test(`a registry that says ${body.slice(0, 30)} is told to speak TLS`, async (t) => {
     const registry = await serve(t);
     registry.faults.add({ on: /./, status: 400, body });
-    await refused(clientFor(t, registry).login(), 76, /HTTP 400 \(.*HTTPS .*\); it speaks TLS: pass --ca-file/);
+    await refused(clientFor(registry).login(), 76, /HTTP 400 \(.*HTTPS .*\); it speaks TLS: pass --ca-file/);
   });
 }
 
@@ -138,7 +137,6 @@ test('interim answers are passed over, and not for ever', async (t) => {
   afterwards(t, () => server.close());
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const client = new RegistryClient({ registry: 'x', repository, origin, retry: { retries: 0 } });
-  afterwards(t, () => client.close());
   await client.manifest('latest');
   interim = 1000;
   await refused(client.manifest('latest'), 76, /announces an answer again and again/);
@@ -147,7 +145,7 @@ test('interim answers are passed over, and not for ever', async (t) => {
 test('long headers are read, and those without end are told', async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /manifests/, times: 1, headers: { 'content-security-policy': 'x'.repeat(100_000) } });
-  await clientFor(t, registry).manifest('latest');
+  await clientFor(registry).manifest('latest');
   registry.faults.add({ on: /manifests/, status: 200, headers: { 'x-long': 'x'.repeat(300_000) } });
-  await refused(clientFor(t, registry).manifest('latest'), 76, /the response headers are too long$/);
+  await refused(clientFor(registry).manifest('latest'), 76, /the response headers are too long$/);
 });

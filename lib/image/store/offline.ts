@@ -5,7 +5,8 @@ import { type IndexEntry, platformName, unknownArchitecture } from '../../base/o
 import type { RawManifest, Source } from '../../base/source.js';
 import { Status } from '../../base/status.js';
 import { bestOf, type Choice } from '../manifest/platform.js';
-import type { Store } from './store.js';
+import { isThere, storeHome } from './home.js';
+import { Store } from './store.js';
 
 export class Offline implements Source {
   constructor(
@@ -13,12 +14,6 @@ export class Offline implements Source {
     private readonly image: string,
     private readonly choice: Choice,
   ) {}
-
-  /** Throws `Failure` 66 when the store has nothing of that name or digest. */
-  check(reference: string): void {
-    const isThere = isDigest(reference) ? this.store.read(reference) : this.store.images(this.image).length > 0;
-    if (!isThere) throw notStored(this.image);
-  }
 
   /** By digest this always fails: callers have looked in the store before they ask. */
   async manifest(reference: string): Promise<RawManifest> {
@@ -55,7 +50,15 @@ export class Offline implements Source {
   }
 }
 
-/** The failure when the store has no such thing, or when there is no store. */
-export function notStored(what: string): Failure {
+/** Throws `Failure` 66 when the store has nothing of an image, by its name or by a digest, or when there is no store. */
+export function expectStored(image: string, reference: string): void {
+  const home = storeHome();
+  // Looking for an image must not create a store.
+  const store = isThere(home) ? new Store(home) : undefined;
+  const found = isDigest(reference) ? store?.read(reference) : store?.images(image)[0];
+  if (!found) throw notStored(image);
+}
+
+function notStored(what: string): Failure {
   return new Failure(Status.missing, what, 'it is not in the store', { hint: 'pull it without --offline' });
 }

@@ -46,7 +46,7 @@ export class Connections {
    * Whether more connections than now have been no faster than `rate`: then the link is the limit, and more do not
    * help.
    */
-  isMost(rate: number): boolean {
+  areEnough(rate: number): boolean {
     const most = this.rates.slice(this.taken + 1).reduce((a, b) => Math.max(a, b ?? 0), 0);
     return rate > 0.85 * most && rate < 1.2 * most;
   }

@@ -77,7 +77,7 @@ export class Download {
     if (isCompressed && isGzip(response) && size <= documentLimit) return this.decompress(response);
     await this.accept(response, from, asksForRest);
     this.isLong = size - sink.offset > pieces.size;
-    if (this.isLong) this.look();
+    if (this.isLong) this.measure();
     const enough = new RegistryFailure(Status.unavailable, what, 'the rest comes in ranges over several connections');
     try {
       await response.stream((chunk) => this.take(chunk, response, enough));
@@ -184,7 +184,7 @@ export class Download {
   /** Tries a spare connection, when the rest would take long at the pace of this one. */
   private considerHelp(response: Incoming): void {
     const { size, sink, what, get, connections, pieces: policy } = this.request;
-    const { rate, total, utilization, isSteady } = this.look();
+    const { rate, total, utilization, isSteady } = this.measure();
     const remaining = size - sink.offset;
     // This connection goes on until the first piece has come, so that begins further on by `lead`.
     const trial = Math.ceil(Math.min(rate * policy.lead * trialTime, policy.size * trialPart));
@@ -192,7 +192,7 @@ export class Download {
     const pays = remaining > rate * policy.remaining && remaining > lead + policy.size;
     if (!pays || !this.useRanges || utilization > policy.busy || total > policy.fast || this.pieces) return;
     // While other downloads begin and end, rates cannot be compared.
-    if (!isSteady || connections.isMost(total)) return;
+    if (!isSteady || connections.areEnough(total)) return;
     if (connections.areHelping || !connections.takeSpare()) return;
     connections.areHelping = true;
     const start = sink.offset + lead;
@@ -207,7 +207,7 @@ export class Download {
   }
 
   /** Measures since the last call: `rate` of this download and `total` of all, in bytes per millisecond. */
-  private look() {
+  private measure() {
     const { sink, connections } = this.request;
     const { time: since, offset, received, taken, loop } = this.last;
     const { utilization } = performance.eventLoopUtilization(loop);

@@ -78,11 +78,6 @@ export class Http {
       );
     });
   }
-
-  /** Closes all connections. Exchanges that are under way fail. */
-  close(): Promise<void> {
-    return this.dispatchers.close();
-  }
 }
 
 /**

@@ -69,13 +69,6 @@ export class Dispatchers {
     return this.certificates.get(url.origin);
   }
 
-  /** Closes all connections. Exchanges that are under way fail. */
-  async close(): Promise<void> {
-    for (const made of await Promise.allSettled(this.dispatchers.values())) {
-      if (made.status === 'fulfilled') await made.value.destroy();
-    }
-  }
-
   private async make({ insecure, trustsSystem, certificates, proxy, lookup }: Way): Promise<Dispatcher> {
     const { timeouts, ca, guard } = this.options;
     const shared = [...(ca === undefined ? [] : [ca]), ...(trustsSystem ? systemAuthorities() : [])];

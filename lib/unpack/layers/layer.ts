@@ -2,17 +2,15 @@
  * Applies the entries of one layer to the tree, with the meaning that image-spec, layer.md gives them: a later entry
  * replaces an earlier one, whiteouts remove what lower layers left, and nothing is written through an existing file.
  */
-import { Failure } from '../../base/failure.js';
-import { Status } from '../../base/status.js';
-import { ELOOP, ENOENT, ENOTDIR } from '../../sys/syscalls/errno.js';
-import { SyscallError } from '../../sys/syscalls/syscall.js';
-import { type ByteString, joinPath, shown, splitPath } from '../../tar/bytes.js';
+import { ENOENT, ENOTDIR } from '../../sys/syscalls/errno.js';
+import { type ByteString, joinPath, splitPath } from '../../tar/bytes.js';
 import type { Entry, TarSink } from '../../tar/entry.js';
 import { entryFailure } from '../tree/entry-failure.js';
 import { EntryMaker, type Place } from '../tree/entry-maker.js';
 import { countBytes, countEntry, type Limits } from '../tree/limits.js';
 import type { OpenFile } from '../tree/open-file.js';
 import type { Kept } from '../tree/remove.js';
+import { unreachable } from '../tree/rooted.js';
 import type { Tree } from '../tree/tree.js';
 import { type Located, locate } from './locate.js';
 import { type Whiteout, Written } from './whiteouts.js';
@@ -146,7 +144,7 @@ export class LayerWriter implements TarSink {
       return;
     }
     const path = joinPath(dir.path, name);
-    this.tree.noteUnset(path, {});
+    this.tree.forgetUnset(path);
     if (isForeign && !maker.isRoot) maker.recordOwner(entry, path);
     const again = () => this.attempt(() => this.makeNow(located, content), entry);
     const place = { dirfd: dir.fd, name, again };
@@ -167,8 +165,7 @@ export class LayerWriter implements TarSink {
     this.tree.deferred?.flush();
     const dir = this.tree.root.find(above);
     if (dir === -ENOENT || dir === -ENOTDIR) return;
-    if (dir === -ELOOP) throw new Failure(Status.data, shown(above), 'its symlinks go round in a circle (ELOOP)');
-    if (typeof dir === 'number') throw new SyscallError('openat2', -dir, shown(above));
+    if (typeof dir === 'number') throw unreachable(above, dir);
     const kept: Kept = (at, name) => this.written.kept(at, name);
     if (whiteout.kind === 'name') {
       // Only directories above count here. The named one may have been emptied before, and it is still there.

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { errnoName, Failure, failureOf } from '../../base/failure.js';
 import { pause } from '../../base/pause.js';
+import { mostBytes } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
 import { confinedHint, missingCallHint } from '../../sys/refusals/confinement.js';
 import { close, openat, openat2, openHow } from '../../sys/syscalls/calls.js';
@@ -20,8 +21,6 @@ import { hasContainer } from './container-lock.js';
 /** The user may name DIR and what is above it by a symlink. */
 export const openFollowing = O.RDONLY | O.DIRECTORY | O.CLOEXEC;
 const follow = openHow(openFollowing, 0);
-/** Configuration and manifest have 4 MiB each at most, and more when indented. */
-const maxDocumentBytes = 64 * 1024 * 1024;
 
 export interface Target {
   /** Absolute. */
@@ -136,7 +135,7 @@ export function checkDocument(target: Target): void {
   checkFile(target, '.unset.jsonl');
   const path = `${target.path}.json`;
   const stat = checkFile(target, '.json');
-  if (!stat || (stat.size <= maxDocumentBytes && isRootfsDocument(readFileSync(path, 'utf8')))) return;
+  if (!stat || (stat.size <= mostBytes && isRootfsDocument(readFileSync(path, 'utf8')))) return;
   throw new Failure(Status.usage, path, 'it is there, and is not the document of a root filesystem', {
     hint: 'move it away, or name another directory',
   });

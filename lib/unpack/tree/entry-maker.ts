@@ -90,7 +90,7 @@ export class EntryMaker {
     const mode = (entry.mode & 0o777) | this.lentMode(entry);
     const fd = this.create(place, (name) => openat.try(dir.fd, name, createFile, mode));
     if (fd < 0) throw new SyscallError('openat', -fd, shown(path));
-    this.tree.noteUnset(path, {});
+    this.tree.forgetUnset(path);
     const file = new OpenFile(fd, path);
     try {
       if (!this.owns(entry, dir.ownGroup)) this.chown(entry, path, () => fchown.try(fd, entry.uid, entry.gid));
@@ -141,7 +141,7 @@ export class EntryMaker {
     if (made < 0) throw new SyscallError('mkdirat', -made, shown(path));
     const { plain, acls } = withoutAcls(entry.xattrs);
     this.tree.leaveDirectory(path, { mode: entry.mode, mtime: entry.mtime, acls });
-    this.tree.noteUnset(path, {});
+    this.tree.forgetUnset(path);
     if (!this.owns(entry, dir.ownGroup)) {
       this.chown(entry, path, () => fchownat.try(dir.fd, bytes, entry.uid, entry.gid, AT.SYMLINK_NOFOLLOW));
     }
@@ -161,7 +161,7 @@ export class EntryMaker {
 
   /** Gives a directory that was there before the attributes of an entry. */
   setDirectory(fd: number, entry: Entry, path: ByteString): void {
-    this.tree.noteUnset(path, {});
+    this.tree.forgetUnset(path);
     // As root, an earlier entry may have given it to somebody else.
     if (this.isRoot || !this.owns(entry, true)) this.chown(entry, path, () => this.rechown(fd, entry));
     if (this.isRoot && entry.gid !== this.group) this.tree.root.regrouped();
@@ -203,7 +203,7 @@ export class EntryMaker {
   /** Owner, mode, attributes and times of what cannot be opened: a symlink, a device, a FIFO. */
   private setByName(entry: Entry, { dir, name, path }: Place): void {
     const bytes = toBytes(name);
-    this.tree.noteUnset(path, {});
+    this.tree.forgetUnset(path);
     if (!this.owns(entry, dir.ownGroup)) {
       this.chown(entry, path, () => fchownat.try(dir.fd, bytes, entry.uid, entry.gid, AT.SYMLINK_NOFOLLOW));
     }

@@ -186,17 +186,19 @@ export function tooDeep(path: ByteString, maxDepth: number): LimitExceeded {
   return new LimitExceeded(shown(path), `it is more than ${maxDepth} directories deep`, '--max-depth');
 }
 
-/** A path that cannot be resolved because of what the archive put there is bad data; other errors are the disk's. */
-function unreachable(path: ByteString, errno: number): Failure | SyscallError {
-  const code = errnoNameOf(-errno);
-  if (errno === -ELOOP || errno === -ENAMETOOLONG || errno === -ENOTDIR || errno === -ENOENT) {
-    const why =
-      errno === -ELOOP
-        ? 'its symlinks go round in a circle'
-        : errno === -ENAMETOOLONG
-          ? 'the name is too long'
-          : 'there is no such directory';
-    return new Failure(Status.data, shown(path), `${why} (${code})`);
-  }
-  return new SyscallError('openat2', -errno, shown(path));
+const ofArchive = new Map([
+  [ELOOP, 'its symlinks go round in a circle'],
+  [ENAMETOOLONG, 'the name is too long'],
+  [ENOTDIR, 'there is no such directory'],
+  [ENOENT, 'there is no such directory'],
+]);
+
+/**
+ * The failure for a path of which `find` returned an errno. What the archive has put there is bad data; other errors are
+ * the disk's.
+ */
+export function unreachable(path: ByteString, errno: number): Failure | SyscallError {
+  const why = ofArchive.get(-errno);
+  if (why === undefined) return new SyscallError('openat2', -errno, shown(path));
+  return new Failure(Status.data, shown(path), `${why} (${errnoNameOf(-errno)})`);
 }

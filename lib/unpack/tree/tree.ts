@@ -67,6 +67,7 @@ export class Tree {
     return this.directories.has(path);
   }
 
+  /** Notes what could not be set at a path, in the place of what was noted of something else there. */
   noteUnset(path: ByteString, unset: Unset): void {
     this.forgetUnset(path);
     if (Object.keys(unset).length === 0) return;
@@ -92,7 +93,8 @@ export class Tree {
     this.directories.delete(path);
   }
 
-  private forgetUnset(path: ByteString): void {
+  /** To be called where something new is made at a path. */
+  forgetUnset(path: ByteString): void {
     const unset = this.unset.get(path);
     if (!unset) return;
     this.names.release(costOfUnset(path, unset));
