@@ -9,10 +9,9 @@ import { Failure, failureOf } from '../base/failure.js';
 import { openRegular } from '../base/regular-file.js';
 import { Status } from '../base/status.js';
 import { BoundedQueue } from './bounded-queue.js';
-import { gunzip } from './gunzip.js';
+import { gunzip, type Output } from './gunzip.js';
 import { chunkBytes, Input } from './input.js';
 import { type Compression, compressionOf, foreignCompressionOf, foreignHeadBytes } from './magic.js';
-import type { Output } from './output.js';
 import { unzstd } from './unzstd.js';
 
 /** Bytes that may wait between decompressing and writing. */

@@ -4,7 +4,16 @@ import { Failure } from '../base/failure.js';
 import { Status } from '../base/status.js';
 import { hasZlib, Inflater } from '../sys/libraries/zlib.js';
 import { chunkBytes, type Input } from './input.js';
-import type { Output } from './output.js';
+
+/** Where decompressed bytes go: into memory that the receiver provides, so that nothing is copied on the way. */
+export interface Output {
+  /** Memory for what comes next, at least one byte; a promise when the receiver has to catch up first. */
+  room(): Buffer | Promise<Buffer>;
+  /** Tells how many bytes of the memory from `room` have been filled. */
+  filled(bytes: number): void;
+  /** Nobody wants more bytes. */
+  readonly closed: boolean;
+}
 
 /**
  * Decompresses all of `input` into `output`: by calls of zlib in this thread, or where these are not possible by Node's

@@ -57,15 +57,7 @@ export class StdinLines {
         hint: 'pipe the command before this one in, or see --help',
       });
     }
-    const buffer = Buffer.allocUnsafe(64 * 1024);
-    for (let bytes = await readSome(buffer); bytes > 0; bytes = await readSome(buffer)) {
-      this.lines.add(Buffer.from(buffer.subarray(0, bytes)));
-      const { value, done } = this.lines.take().next();
-      if (!done) return value;
-    }
-    this.lines.end();
-    const { value, done } = this.lines.take().next();
-    if (!done) return value;
+    for await (const value of readLines(stdinChunks(), this.lines)) return value;
     throw new Failure(Status.data, 'document on stdin', 'stdin ended before a document came', {
       hint: 'the command before this one is missing, was killed, or writes none',
     });
@@ -79,16 +71,15 @@ export class StdinLines {
 
 const readFile = promisify(read);
 
-/**
- * Returns the number of bytes, 0 at the end. Not by Node's stream, which is slow to load; asynchronous, so that
- * `watchReader` runs.
- */
-async function readSome(buffer: Buffer): Promise<number> {
-  for (;;) {
+/** Not by Node's stream, which is slow to load; asynchronous, so that `watchReader` runs. */
+async function* stdinChunks(): AsyncGenerator<Buffer> {
+  for (let isOver = false; !isOver; ) {
     try {
-      return (await readFile(0, buffer, 0, buffer.length, null)).bytesRead;
+      const { bytesRead, buffer } = await readFile(0, Buffer.allocUnsafe(64 * 1024), 0, 64 * 1024, null);
+      isOver = bytesRead === 0;
+      yield buffer.subarray(0, bytesRead);
     } catch (error) {
-      if (errnoName(error) !== 'EAGAIN') throw failureOf(error, 'reading stdin');
+      if (errnoName(error) !== 'EAGAIN') throw error;
       // Another process has made stdin non-blocking. This waits as a blocking read would.
       await sleep(5);
     }

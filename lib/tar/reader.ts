@@ -170,26 +170,20 @@ export class TarReader {
     const records = this.pax.over(this.announced.records);
     const entry = makeEntry(raw, records, this.announced);
     this.announced = {};
-    if (entry.type !== 'file') this.sink.entry(entry);
-    else if (raw.typeflag === 'S') this.beginOldSparse(entry, block.subarray(at, at + blockSize));
-    else this.begin(entry, records);
+    if (entry.type === 'file') this.begin(entry, raw.typeflag === 'S' ? block.subarray(at) : undefined, records);
+    else this.sink.entry(entry);
   }
 
-  private beginOldSparse(entry: Entry, header: Buffer): void {
+  /** `header` is the block of a file of GNU's old sparse format, where the map begins. */
+  private begin(entry: Entry, header: Buffer | undefined, records: PaxRecords | undefined): void {
     this.current = entry;
     this.left = entry.size;
-    this.state = 'sparse-old';
-    const reader = new OldSparseReader(header);
-    this.map = reader;
-    const map = reader.begin();
-    if (map) this.beginSparse(map);
-  }
-
-  private begin(entry: Entry, records: PaxRecords | undefined): void {
-    this.current = entry;
-    this.left = entry.size;
-    const map = records && paxSparseMap(records);
-    if (records && isSparse10(records)) {
+    const map = header ? undefined : records && paxSparseMap(records);
+    if (header) {
+      this.state = 'sparse-old';
+      this.map = new OldSparseReader();
+      this.mapBlock(header);
+    } else if (records && isSparse10(records)) {
       this.state = 'sparse-1.0';
       this.map = new Sparse10Reader(records);
     } else if (map) this.beginSparse(map);

@@ -27,24 +27,16 @@ export interface SparseMapReader {
 /** The map is kept in memory: 60 MB for so many stretches. A map in a PAX header is shorter: that has a limit. */
 const maxStretches = 500_000;
 
-/** The old GNU format: pairs of numbers, 12 bytes each, and behind them a flag that says whether more blocks follow. */
+/**
+ * The old GNU format: pairs of numbers, 12 bytes each, and behind them a flag that says whether more blocks follow. The
+ * first block is the header of the file.
+ */
 export class OldSparseReader implements SparseMapReader {
-  private readonly map: SparseMap;
-
-  /** `header` is the header block of the file. It has the first pairs: `begin` takes these. */
-  constructor(private readonly header: Buffer) {
-    this.map = { stretches: [], realSize: asRealSize(numberField(header, 483, 12)) };
-  }
-
-  begin(): SparseMap | undefined {
-    return this.take(this.header, 386, 4);
-  }
+  private map: SparseMap | undefined;
 
   push(block: Buffer): SparseMap | undefined {
-    return this.take(block, 0, 21);
-  }
-
-  private take(block: Buffer, start: number, count: number): SparseMap | undefined {
+    const [start, count] = this.map ? [0, 21] : [386, 4];
+    this.map ??= { stretches: [], realSize: asRealSize(numberField(block, 483, 12)) };
     const { stretches } = this.map;
     const end = start + 24 * count;
     for (let at = start; at < end && block[at] !== 0; at += 24) {

@@ -73,8 +73,7 @@ export async function verifyTree<L extends LayerFile>(
   options: UnpackOptions<L>,
   report: (difference: Difference) => void,
 ): Promise<number> {
-  const selection = new Selection(options.only ?? []);
-  return onStage(layers, Stage.aside(dir), options, (stage, tree) => {
+  return onStage(layers, Stage.aside(dir), options, (stage, tree, selection) => {
     const compared = {
       isDescribed: (path: string) => tree.isDescribed(path),
       isWanted: (path: string) => selection.isWanted(path),
@@ -98,16 +97,17 @@ async function onStage<L extends LayerFile, T>(
   layers: AsyncIterable<L>,
   stage: Stage,
   options: UnpackOptions<L>,
-  finish: (stage: Stage, tree: Tree) => T,
+  finish: (stage: Stage, tree: Tree, selection: Selection) => T,
 ): Promise<T> {
+  const selection = new Selection(options.only ?? []);
   const umask = process.umask(0);
   let tree: Tree | undefined;
   try {
     warnOfLosses(stage, options);
-    tree = await treeOf(layers, stage, options);
+    tree = await treeOf(layers, stage, selection, options);
     options.progress.release();
     tree.finish();
-    return finish(stage, tree);
+    return finish(stage, tree, selection);
   } catch (error) {
     tree?.root.closeAll();
     discardAfterFailure(stage, options);
@@ -141,9 +141,9 @@ function discardAfterFailure(stage: Stage, { warn }: Pick<UnpackOptions, 'warn'>
 async function treeOf<L extends LayerFile>(
   layers: AsyncIterable<L>,
   stage: Stage,
+  selection: Selection,
   options: UnpackOptions<L>,
 ): Promise<Tree> {
-  const selection = new Selection(options.only ?? []);
   const repeated = selection.isAll ? layers : repeatable(layers);
   const deferred = deferring();
   const begin = (fd: number) => new Tree(fd, options.limits.depth, deferred);

@@ -29,11 +29,6 @@ const unknownIssuer = new Set([
   'DEPTH_ZERO_SELF_SIGNED_CERT',
 ]);
 const withoutTls = new Set(['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENGTH_TOO_LONG']);
-const clockHint = 'is the clock of this machine right?';
-const tlsHints: Record<string, string> = {
-  CERT_HAS_EXPIRED: clockHint,
-  CERT_NOT_YET_VALID: clockHint,
-};
 const resolverTexts: Record<string, string> = {
   ENOTFOUND: 'no such host',
   EAI_AGAIN: 'the name server does not answer',
@@ -110,7 +105,8 @@ function tlsHint(code: string, host: string): string | undefined {
   if (withoutTls.has(code)) return `for a registry without TLS pass --plain-http ${host}`;
   if (unknownIssuer.has(code))
     return `a private CA is given with --ca-file FILE or as ${certificateFile(host, 'ca.crt')}`;
-  return code === 'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED' ? clientHint(host) : tlsHints[code];
+  if (code === 'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED') return clientHint(host);
+  return ['CERT_HAS_EXPIRED', 'CERT_NOT_YET_VALID'].includes(code) ? 'is the clock of this machine right?' : undefined;
 }
 
 export function clientHint(host: string): string {
