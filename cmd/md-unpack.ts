@@ -140,8 +140,11 @@ main(
       const { force, map, only } = flags;
       const options = { force, map, only, limits, progress, warn, decompressor, ...onBadLayer };
       if (flags.list) await listLayers(announcedLayers(first, lines), options, writeDocument);
-      else if (flags.verify) return await verify(first, lines, dir, options);
-      else tell(await unpack(first, lines, dir, options), flags.path);
+      else if (flags.verify) {
+        const tree = dir ?? placeInStore(first);
+        const differences = await verifyTree(announcedLayers(first, lines), tree, options, writeDocument);
+        return differences > 0 ? Status.data : Status.ok;
+      } else tell(await unpack(first, lines, dir, options), flags.path);
     } finally {
       progress.end();
       pulled();
@@ -186,17 +189,6 @@ function tell(result: { rootfs: string }, pathOnly: boolean): void {
     const hint = `the tree is complete, and stays at ${tree}`;
     throw new Failure(error.status, error.what, error.why, { cause: error, hint });
   }
-}
-
-async function verify(
-  first: unknown,
-  lines: AsyncGenerator<unknown>,
-  dir: string | undefined,
-  options: Options,
-): Promise<number> {
-  const tree = dir ?? placeInStore(first);
-  const differences = await verifyTree(announcedLayers(first, lines), tree, options, writeDocument);
-  return differences > 0 ? Status.data : Status.ok;
 }
 
 function placeInStore(first: unknown): string {

@@ -2,7 +2,7 @@
  * Checks that turn `unknown` from outside into typed values. Each takes the value and its name as the user would look
  * for it (`manifest.layers[2].digest`), and throws a `Failure` of status 65 that names it.
  */
-import { Failure } from './failure.js';
+import { Failure, shorten } from './failure.js';
 import { Status } from './status.js';
 
 export type JsonObject = Record<string, unknown>;
@@ -16,8 +16,7 @@ function describe(value: unknown): string {
   if (value === null) return 'null';
   if (Array.isArray(value)) return 'an array';
   if (typeof value === 'object') return 'an object';
-  const text = JSON.stringify(value) ?? typeof value;
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+  return shorten(JSON.stringify(value) ?? typeof value, 80);
 }
 
 /** The value of a JSON text from a file, of which `name` is the name and `hint` says what to do with it. */

@@ -35,8 +35,8 @@ export class Failure extends Error {
 }
 
 /** Limits the length: a hostile document may have names of megabytes, or an index with countless platforms to list. */
-export function shorten(message: string): string {
-  return message.length > messageLimit ? `${message.slice(0, messageLimit)}...` : message;
+export function shorten(text: string, limit = messageLimit): string {
+  return text.length > limit ? `${text.slice(0, limit - 3)}...` : text;
 }
 
 /** Control characters. From hostile input they could change the screen of a terminal, or forge a line in a log. */

@@ -179,7 +179,7 @@ async function writeLayers<L extends LayerFile>(
   const left = { ...options.limits };
   // What is in both trees must not count twice.
   const spareLeft = { ...options.limits };
-  const sourceOf = selection.isAll ? undefined : (target: string) => selection.sourceOf(target, tree, spare);
+  const sourceOf = (target: string) => selection.sourceOf(target, tree, spare);
   try {
     await readLayers(
       layers,

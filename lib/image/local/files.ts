@@ -83,12 +83,11 @@ export class DirectoryFiles implements Files {
   constructor(readonly place: string) {}
 
   open(path: string): FilePart | undefined {
-    const directories = path.split('/').slice(0, -1);
-    directories.reduce((above, name) => {
-      const directory = join(above, name);
+    let directory = this.place;
+    for (const name of path.split('/').slice(0, -1)) {
+      directory = join(directory, name);
       if (isOther(directory)) throw bad(directory, 'it is not a directory');
-      return directory;
-    }, this.place);
+    }
     return openPart(join(this.place, path));
   }
 }

@@ -45,12 +45,11 @@ export interface Verified {
  */
 export function verified(bytes: Buffer, digest: string, claimed: string | undefined, name: string): Verified {
   const declared = bareType(claimed) ?? '';
-  if (isSchema1Type(declared)) throw schema1(name);
   const value = parseJson(bytes, name, declared);
-  if (!('mediaType' in value) && value.schemaVersion === 1) throw schema1(name);
   // An empty one counts as none, since Go cannot tell them apart.
   const inBody = optional(value.mediaType, `${name}: mediaType`, asString) || undefined;
-  if (inBody !== undefined && isSchema1Type(inBody)) throw schema1(name);
+  const isUntyped1 = !('mediaType' in value) && value.schemaVersion === 1;
+  if (isUntyped1 || isSchema1Type(declared) || isSchema1Type(inBody ?? '')) throw schema1(name);
   if (!isGenericType(declared) && inBody !== undefined && !isSameKind(inBody, declared)) {
     throw new Failure(Status.data, name, `it was sent as ${declared} and says that it is ${inBody}`);
   }

@@ -6,7 +6,7 @@
 import * as fs from 'node:fs';
 import { promisify } from 'node:util';
 import { monotonic } from '../../base/clock.js';
-import { received } from '../../pipe/garbage-collection.js';
+import { received } from '../../sys/libraries/garbage-collection.js';
 
 const writev = promisify(fs.writev);
 const sync = promisify(fs.fdatasync);

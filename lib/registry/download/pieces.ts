@@ -1,10 +1,8 @@
-/**
- * The rest of a large blob in pieces: several connections fetch one piece each, and they are passed on in order.
- */
+/** The rest of a large blob in pieces: several connections fetch one piece each, and they are passed on in order. */
 import { monotonic } from '../../base/clock.js';
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { received } from '../../pipe/garbage-collection.js';
+import { received } from '../../sys/libraries/garbage-collection.js';
 import type { Incoming } from '../http/message.js';
 import { responseFailure } from '../http/response-failures.js';
 import { RegistryFailure } from '../transport/failure.js';

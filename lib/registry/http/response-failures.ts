@@ -1,6 +1,6 @@
 /** Failures that an answer tells of, by its status, its headers and the registry's own words in its body. */
 import { asArray, asObject, optional } from '../../base/check.js';
-import { Failure } from '../../base/failure.js';
+import { Failure, shorten } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { redactUrl } from '../names/url.js';
 import { RegistryFailure } from '../transport/failure.js';
@@ -26,7 +26,7 @@ const tlsHere = 'it speaks TLS: pass --ca-file FILE or --insecure HOST, and leav
 /** The failure for a response that is no success. Reads the registry's own words from its body. */
 export async function responseFailure(response: Incoming): Promise<RegistryFailure> {
   const { status } = response;
-  const words = shorten(response.quote(await errorWords(response)));
+  const words = shorten(response.quote(await errorWords(response)), 200);
   const why = `HTTP ${status}${words === '' ? '' : ` (${words})`}`;
   const what = redactUrl(response.url);
   if (status === 401 || status === 403) {
@@ -118,10 +118,6 @@ function pageWords(page: string): string {
   const [, title] = /<title>[0-9]+ ([^<]{1,200})</.exec(page) ?? [];
   const words = title ?? /^[^<]{1,200}/.exec(page)?.[0].trim() ?? '';
   return /SSL certificate|HTTPS (?:server|port)/.test(words) ? words : '';
-}
-
-function shorten(text: string): string {
-  return text.length > 200 ? `${text.slice(0, 197)}...` : text;
 }
 
 function wordsOf(body: unknown): string {

@@ -3,7 +3,7 @@
  * Source: the grammar of github.com/distribution/reference, and docker's defaults for a short name.
  */
 import { isDigest } from '../../base/check.js';
-import { Failure } from '../../base/failure.js';
+import { Failure, shorten } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { withoutLogin } from './url.js';
 
@@ -38,7 +38,7 @@ export function parseReference(text: string): Reference {
   const isUrl = /^[a-z]+:\/\//i.test(text);
   // An @ before a slash is no digest.
   const hasLogin = text.indexOf('@') >= 0 && text.indexOf('@') < text.indexOf('/');
-  const shown = JSON.stringify(shorten(isUrl || hasLogin ? withoutLogin(text) : text));
+  const shown = JSON.stringify(shorten(isUrl || hasLogin ? withoutLogin(text) : text, 120));
   const wrong = (why: string, hint?: string) => new Failure(Status.usage, `image reference ${shown}`, why, { hint });
   if (text === '') throw wrong('it is empty');
   if (/^[./~]/.test(text))
@@ -102,10 +102,6 @@ function splitName(name: string): { registry: string; repository: string } {
 
 function splitAt(text: string, at: number): [string, string | undefined] {
   return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + 1)];
-}
-
-function shorten(text: string): string {
-  return text.length > 120 ? `${text.slice(0, 117)}...` : text;
 }
 
 /** The fully qualified form: `docker.io/library/alpine:latest`, with tag and digest where both were given. */

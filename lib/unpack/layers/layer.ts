@@ -37,7 +37,7 @@ export class LayerWriter implements TarSink {
     private readonly tree: Tree,
     isBase: boolean,
     private readonly left: Limits,
-    sourceOf: (target: ByteString) => Tree | undefined = () => tree,
+    sourceOf: (target: ByteString) => Tree | undefined,
   ) {
     this.maker = new EntryMaker(tree, sourceOf);
     this.written = new Written(!isBase, tree.names);

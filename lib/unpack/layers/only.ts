@@ -94,9 +94,10 @@ export class Selection {
 
   /** The tree that holds the target of a hard link in `main`. */
   sourceOf(target: ByteString, main: Tree, spare: Tree | undefined): Tree | undefined {
+    if (this.isAll) return main;
     const [above, name] = splitPath(target);
     const dir = this.isWanted(target) ? main.root.find(above) : -1;
-    return this.isAll || (typeof dir !== 'number' && statAt(dir.fd, name)) ? main : spare;
+    return typeof dir !== 'number' && statAt(dir.fd, name) ? main : spare;
   }
 
   /** Whether a path is wanted, or on the way to one that is. */

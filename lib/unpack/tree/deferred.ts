@@ -1,7 +1,7 @@
 /**
- * Entries that are put off, so that many are made by one batch of system calls (sys/native-code/batch.ts): a batch takes less time
- * than a call from JavaScript for each step. These are files, symlinks, and the modes and times of finished
- * directories.
+ * Entries that are put off, so that many are made by one batch of system calls (sys/native-code/batch.ts). A batch takes
+ * less time than a call from JavaScript for each step. These entries are files, symlinks, and the modes and times of
+ * finished directories.
  *
  * A batch cannot decide anything, so it takes for granted that each call succeeds: that nothing stands at the name, for
  * example. When one fails, its entry and all entries after it are made one by one by `again`, which can decide.

@@ -1,5 +1,5 @@
 /** Extended attributes of an entry: xattr(7). */
-import { errnoText, Failure, statusOfErrno } from '../../base/failure.js';
+import { errnoText, Failure, shorten, statusOfErrno } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { flistxattr, fremovexattr, fsetxattr, lsetxattr } from '../../sys/syscalls/calls.js';
 import { E2BIG, EACCES, EINVAL, ENODATA, EOPNOTSUPP, EPERM, ERANGE } from '../../sys/syscalls/errno.js';
@@ -76,7 +76,7 @@ function notSet(path: ByteString, name: ByteString, errno: number): Failure {
   return new Failure(
     isArchives ? Status.data : statusOfErrno(code),
     path === '' ? 'root of the tree' : shown(path),
-    `xattr ${shown(name.length > 60 ? `${name.slice(0, 57)}...` : name)}: ${errnoText(code)}`,
+    `xattr ${shown(shorten(name, 60))}: ${errnoText(code)}`,
   );
 }
 

@@ -20,7 +20,7 @@ export function received(bytes: number): void {
   if (!collect) {
     collect = collector();
     // Not awaited, since it only makes a long download faster.
-    void import('../sys/libraries/malloc.js').then(({ keepFreedMemory }) => keepFreedMemory(kept));
+    void import('./malloc.js').then(({ keepFreedMemory }) => keepFreedMemory(kept));
   }
   collect({ type: 'minor' });
 }
