@@ -37,7 +37,7 @@ export interface TarSink {
 }
 
 /** What headers of their own say about the next entry: PAX records, and GNU tar's long names. */
-export interface Announced {
+export interface Extensions {
   records?: Map<ByteString, Buffer>;
   name?: ByteString;
   target?: ByteString;
@@ -58,7 +58,7 @@ const typeOfFlag: Record<string, EntryType> = {
 const maxId = 2 ** 32 - 2;
 
 /** `records` are those in force for this entry, global ones included. Throws `Failure` 65. */
-export function makeEntry(raw: RawHeader, records: PaxRecords | undefined, { name, target }: Announced): Entry {
+export function makeEntry(raw: RawHeader, records: PaxRecords | undefined, { name, target }: Extensions): Entry {
   const flagType = typeOfFlag[raw.typeflag];
   if (flagType === undefined) throw damaged(`an entry of unknown type ${JSON.stringify(raw.typeflag)}`);
   // An empty long name counts as none, as in Go's archive/tar.

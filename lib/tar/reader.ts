@@ -4,7 +4,7 @@
  * size its header gives: Go's archive/tar reads it so, and with it every tool that is written in Go.
  */
 import { type ByteString, fromBytes } from './bytes.js';
-import { type Announced, type Entry, makeEntry, type TarSink } from './entry.js';
+import { type Entry, type Extensions, makeEntry, type TarSink } from './entry.js';
 import { blockSize, damaged } from './fields.js';
 import { decodeHeader, type RawHeader } from './header.js';
 import { type PaxRecords, PaxState, parsePax } from './pax.js';
@@ -38,7 +38,7 @@ export class TarReader {
 
   private extendedFlag = '';
   private extended: Buffer[] = [];
-  private announced: Announced = {};
+  private extensions: Extensions = {};
   private readonly pax = new PaxState();
 
   /** The file that begins, and what reads its map, if that has blocks of its own. */
@@ -65,7 +65,7 @@ export class TarReader {
     const whole = this.padding === 0 || this.padding === this.fullPadding;
     if (this.state !== 'header' || !whole) throw damaged('it is cut inside a file');
     if (this.partialBytes > 0) throw damaged('its last block is short');
-    if (Object.keys(this.announced).length > 0) throw damaged('it ends after an extended header');
+    if (Object.keys(this.extensions).length > 0) throw damaged('it ends after an extended header');
   }
 
   private wantsBlock(): boolean {
@@ -153,23 +153,23 @@ export class TarReader {
     this.extended = [];
     switch (this.extendedFlag) {
       case 'L':
-        this.announced.name = upToNul(body);
+        this.extensions.name = upToNul(body);
         break;
       case 'K':
-        this.announced.target = upToNul(body);
+        this.extensions.target = upToNul(body);
         break;
       case 'g':
         this.pax.addGlobal(body);
         break;
       default:
-        this.announced.records = parsePax(body);
+        this.extensions.records = parsePax(body);
     }
   }
 
   private file(raw: RawHeader, block: Buffer, at: number): void {
-    const records = this.pax.over(this.announced.records);
-    const entry = makeEntry(raw, records, this.announced);
-    this.announced = {};
+    const records = this.pax.over(this.extensions.records);
+    const entry = makeEntry(raw, records, this.extensions);
+    this.extensions = {};
     if (entry.type === 'file') this.begin(entry, raw.typeflag === 'S' ? block.subarray(at) : undefined, records);
     else this.sink.entry(entry);
   }
