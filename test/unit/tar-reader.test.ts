@@ -227,6 +227,24 @@ test('only a header of POSIX has the rest of its name where GNU tar has times', 
   assert.equal(first([{ name: 'it', patch: gnu }]).path, 'it');
 });
 
+test('a header of GNU tar has it there as well when there are no times: Go wrote so until 1.8', () => {
+  const pathWith = (there: string) =>
+    first([{ name: 'it', uid: 3_000_000, patch: (block) => block.write(`ustar  \0${there}`, 257, 'latin1') }]).path;
+  const upTo = (at: number) => '\0'.repeat(at - 265);
+  assert.equal(pathWith(`${upTo(345)}usr/lib/node`), 'usr/lib/node/it');
+  assert.equal(pathWith(`${upTo(345)}1234567/12345`), '1234567/12345/it');
+  assert.equal(pathWith(`${upTo(345)}caf\xe9`), 'it');
+  assert.equal(pathWith(`${upTo(357)}14555555555`), 'it');
+});
+
+test('star has times after the first 131 bytes of it', () => {
+  const star = (block: Buffer) => {
+    block.write(`${'p'.repeat(131)}14555555555\0`, 345, 'latin1');
+    block.write('tar\0', 508, 'latin1');
+  };
+  assert.equal(first([{ name: 'it', patch: star }]).path, `${'p'.repeat(131)}/it`);
+});
+
 test('the same archive in pieces of 1 to 513 bytes gives the same entries', () => {
   const archive = everything();
   const whole = readAll(archive);
