@@ -110,12 +110,12 @@ export function arrayOf<T>(check: (value: unknown, name: string) => T): (value: 
   return (value, name) => asArray(value, name).map((item, i) => check(item, `${name}[${i}]`));
 }
 
+/** Items that are null are left out. */
 export function recordOf<T>(
   check: (value: unknown, name: string) => T,
 ): (value: unknown, name: string) => Record<string, T> {
   return (value, name) => {
-    const it = asObject(value, name);
-    for (const [key, item] of Object.entries(it)) check(item, `${name}.${key}`);
-    return it as Record<string, T>;
+    const items = Object.entries(asObject(value, name)).filter(([, item]) => item !== null);
+    return Object.fromEntries(items.map(([key, item]) => [key, check(item, `${name}.${key}`)]));
   };
 }

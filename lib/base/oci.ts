@@ -87,10 +87,10 @@ function asDescriptor(value: unknown, name: string, asItsDigest: Check = asDiges
   asItsDigest(it.digest, `${name}.digest`);
   asSize(it.size, `${name}.size`);
   optional(it.urls, `${name}.urls`, arrayOf(asString));
-  optional(it.annotations, `${name}.annotations`, recordOf(asString));
+  const annotations = optional(it.annotations, `${name}.annotations`, recordOf(asString));
   optional(it.data, `${name}.data`, asString);
   optional(it.artifactType, `${name}.artifactType`, asString);
-  return it as Descriptor;
+  return (annotations ? { ...it, annotations } : it) as Descriptor;
 }
 
 export function asPlatform(value: unknown, name: string): Platform {
@@ -156,8 +156,8 @@ function isOfUnknownAlgorithm(entry: unknown, name: string): boolean {
 
 export function asManifest(value: unknown, name: string): Manifest {
   const it = asUnambiguous(value, name);
-  asDescriptor(it.config, `${name}.config`);
-  return { ...it, layers: listOf(asDescriptor)(it.layers, `${name}.layers`) } as Manifest;
+  const config = asDescriptor(it.config, `${name}.config`);
+  return { ...it, config, layers: listOf(asDescriptor)(it.layers, `${name}.layers`) };
 }
 
 /** Go writes an empty list as null. */
@@ -178,19 +178,19 @@ function asRunConfig(value: unknown, name: string): RunConfig {
   for (const key of ['Env', 'Entrypoint', 'Cmd']) optional(it[key], `${name}.${key}`, arrayOf(asString));
   for (const path of Object.keys(optional(it.Volumes, `${name}.Volumes`, asObject) ?? {}))
     asString(path, `${name}.Volumes`);
-  optional(it.Labels, `${name}.Labels`, recordOf(asString));
-  return it as RunConfig;
+  const Labels = optional(it.Labels, `${name}.Labels`, recordOf(asString));
+  return (Labels ? { ...it, Labels } : it) as RunConfig;
 }
 
 export function asImageConfig(value: unknown, name: string): ImageConfig {
   const it = asObject(value, name);
   for (const key of ['os', 'architecture', 'variant']) optional(it[key], `${name}.${key}`, asString);
-  optional(it.config, `${name}.config`, asRunConfig);
+  const config = optional(it.config, `${name}.config`, asRunConfig);
   const rootfs = asObject(it.rootfs, `${name}.rootfs`);
   if (rootfs.type !== 'layers') throw wrong(`${name}.rootfs.type`, '"layers"', rootfs.type);
   // docker leaves the list out when it is empty.
   const diff_ids = optional(rootfs.diff_ids, `${name}.rootfs.diff_ids`, arrayOf(asDigest)) ?? [];
-  return { ...it, rootfs: { ...rootfs, diff_ids } } as ImageConfig;
+  return { ...it, ...(config && { config }), rootfs: { ...rootfs, diff_ids } } as ImageConfig;
 }
 
 /** image-spec, config.md, "rootfs": there is a diffID for each layer. Throws `Failure` 65. */

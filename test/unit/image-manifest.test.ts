@@ -280,6 +280,18 @@ test('an index without entries, which Go writes as null, has no images', async (
   await refused(resolve(source(index([], { index: { manifests: null } }))), 66, /it has no images at all/);
 });
 
+test('a label or an annotation that is null counts as absent', async () => {
+  const annotations = { it: null, other: 'text' };
+  const own = build('amd64', {
+    manifest: { layers: [{ ...base.descriptor, annotations }] },
+    config: { config: { Labels: { it: null, other: 'text' } } },
+  });
+  const top = index([own], { index: { manifests: [{ ...own.descriptor, platform: own.platform, annotations }] } });
+  const { manifest, config } = await resolve(source(top));
+  assert.deepEqual(manifest.layers[0]!.annotations, { other: 'text' });
+  assert.deepEqual(config.config!.Labels, { other: 'text' });
+});
+
 test('a manifest without an index is taken as it is', async () => {
   const found = await resolve(source(build()));
   assert.deepEqual(found.platform, { os: 'linux', architecture: 'amd64' });
