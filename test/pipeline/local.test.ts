@@ -387,6 +387,17 @@ for (const [what, spoil] of Object.entries(hostileLayouts)) {
   });
 }
 
+test('a layout of symbolic links, as some builders make it, is pulled once it is copied as the message says', async (t) => {
+  const directory = scratch(t);
+  const built = demo();
+  const path = layout(join(directory, 'some'), [built]);
+  hostileLayouts['a blob that is a symbolic link']!(path, built);
+  const home = join(directory, 'home');
+  expectFailure(await pull(home, [`oci:${path}`]), 65, /it is a symbolic link; cp -rL makes a layout without any/);
+  spawnSync('cp', ['-rL', path, join(directory, 'copy')]);
+  assert.equal(fetched(await pull(home, [`oci:${join(directory, 'copy')}`])).length, 2);
+});
+
 test('what is no layout, and what is not there, are told apart', async (t) => {
   const directory = scratch(t);
   const file = join(directory, 'file');

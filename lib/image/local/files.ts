@@ -3,7 +3,7 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { errnoName, Failure, failingAs, failureOf } from '../../base/failure.js';
-import { notRegular, openRegular } from '../../base/regular-file.js';
+import { openRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
 
 const read = promisify(fs.read);
@@ -72,8 +72,7 @@ function openPart(path: string): FilePart | undefined {
     return new FilePart(path, fs.fstatSync(fd).size, fd, 0, true);
   } catch (error) {
     if (errnoName(error) === 'ENOENT') return undefined;
-    // A symbolic link.
-    if (errnoName(error) === 'ELOOP') throw notRegular(path);
+    if (errnoName(error) === 'ELOOP') throw bad(path, 'it is a symbolic link', 'cp -rL makes a layout without any');
     throw failureOf(error, path);
   }
 }
