@@ -86,7 +86,7 @@ async function run(settings: Settings, layer: Layer | undefined): Promise<number
 function hold(root: string): void {
   const fd = openat.try(AT.FDCWD, root, O.RDONLY | O.DIRECTORY | O.CLOEXEC, 0);
   if (fd < 0 || tryLock(fd, 'shared')) return;
-  throw refused(root, 'another process is removing it');
+  throw refused(root, 'another process has locked it, as one that removes it does', 'lslocks tells which');
 }
 
 function start(program: Program, plan: Plan): number {

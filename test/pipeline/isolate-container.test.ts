@@ -14,7 +14,7 @@ import {
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
-import { md, needs, run, scratch, shell } from '../support/run.js';
+import { binDir, md, needs, run, scratch, shell } from '../support/run.js';
 import { describeTree } from '../support/tree.js';
 
 const skip = needsContainer;
@@ -310,6 +310,18 @@ test('--volume shows a directory or a file of the host, and :ro only to read', {
   assert.equal(stdout, 'content\ncontent\n');
   assert.match(stderr, /Read-only file system/);
   assert.equal(readFileSync(join(shared, 'new'), 'utf8'), 'new\n');
+});
+
+test('a tree that another program has locked is refused, and the message says how to find that program', {
+  skip: skip || needs('flock'),
+}, async (t) => {
+  const root = makeRoot(t);
+  const { status, stderr } = await run(['flock', root, join(binDir, 'md-isolate'), root, 'true']);
+  assert.equal(
+    stderr,
+    `md-isolate: ${root}: another process has locked it, as one that removes it does; lslocks tells which\n`,
+  );
+  assert.equal(status, 125);
 });
 
 test('in a --tmpfs over where their links lead, hosts and resolv.conf are there', { skip }, async (t) => {

@@ -137,7 +137,7 @@ test('a tree that a container runs in is not replaced', { skip: needsContainer }
     killAfterwards(t, container);
     return container;
   };
-  const why = `md-unpack: ${tree}: a container runs in it; end it first, or name another directory\n`;
+  const why = `md-unpack: ${tree}: a container runs in it; end it first, or name another directory; lslocks tells which process has locked this one\n`;
   const first = begin('first', 'cat');
   await until(() => existsSync(join(tree, 'first')));
   // Before a layer comes.

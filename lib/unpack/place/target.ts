@@ -123,7 +123,7 @@ export function openUnheld({ path, parent, base }: Target): number {
     close(fd);
   }
   throw new Failure(Status.tryLater, path, 'a container runs in it', {
-    hint: 'end it first, or name another directory',
+    hint: 'end it first, or name another directory; lslocks tells which process has locked this one',
   });
 }
 
