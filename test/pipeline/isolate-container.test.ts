@@ -389,6 +389,7 @@ test('a volume that cannot be is refused with a reason', { skip }, async (t) => 
       /bind-propagation=rshared is not offered; mounts are always rprivate: .* mount it before the start$/m,
     ],
     [['--tmpfs', '/x:size=1m,color=red'], /unknown option "color=red"/],
+    [['--mount', 'type=bind,source=/etc,target=/x,constructor=1'], /unknown field "constructor"/],
     [['--tmpfs', '/x:dev'], /unknown option "dev"/],
     [['--tmpfs', '/x:constructor'], /unknown option "constructor"/],
     [['--mount', 'type=bind,"source=/etc,target=/x'], /a quote is not closed/],

@@ -192,6 +192,8 @@ test('environment, user, working directory and command come from DIR.json, flags
   );
   assert.equal(await run('--entrypoint', 'echo', root), '\n');
   assert.equal(await run('--entrypoint', '', '-e', 'GIVEN', root, 'sh', '-c', 'echo $GIVEN'), 'by the caller\n');
+  // Every object of JavaScript knows something of this name.
+  assert.equal(await run('--entrypoint', '', '-e', 'toString', root, 'sh', '-c', 'env | grep -c toString'), '0\n');
 });
 
 test('words that are no UTF-8 reach the command byte by byte', { skip }, async (t) => {

@@ -25,8 +25,10 @@ export function environment(image: RunConfig, flags: IsolateFlags, hostname: str
   for (const line of image.Env ?? []) put(line);
   const ofFiles = flags['env-file'].flatMap((path) => envFile(path, readText(path, '--env-file')));
   for (const line of [...ofFiles, ...flags.env.map((text) => named(text, '--env'))]) {
+    // An object knows names that nobody has set, such as toString.
+    const value = Object.hasOwn(caller.env, line) ? caller.env[line] : undefined;
     if (line.includes('=')) put(line);
-    else if (caller.env[line] !== undefined) variables.set(line, exactValue(line, caller.env[line], `--env ${line}`));
+    else if (value !== undefined) variables.set(line, exactValue(line, value, `--env ${line}`));
     else variables.delete(line);
   }
   return [...variables].map(([name, value]) => `${name}=${value}`);
