@@ -1,7 +1,7 @@
 /** Makes the client of a registry, with its mirrors, from a document and flags. */
-import { readFileSync } from 'node:fs';
 import { asObject, asString, type JsonObject, optional, secret } from '../base/check.js';
 import { Failure, failingAs } from '../base/failure.js';
+import { readNamed } from '../base/named-file.js';
 import { Status } from '../base/status.js';
 import { trace } from '../base/trace.js';
 import { type Credentials, passwordLogin } from './auth/auth.js';
@@ -112,7 +112,7 @@ function sharedOptions(network: Network): Partial<HttpOptions> & { retry: { retr
 function readCa(path: string): string {
   const what = `CA file ${path}`;
   return asAuthorities(
-    failingAs(what, () => readFileSync(path, 'utf8')),
+    failingAs(what, () => readNamed(path, what).toString()),
     what,
   );
 }

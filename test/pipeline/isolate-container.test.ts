@@ -312,6 +312,14 @@ test('--volume shows a directory or a file of the host, and :ro only to read', {
   assert.equal(readFileSync(join(shared, 'new'), 'utf8'), 'new\n');
 });
 
+test('a file of variables that has no end is refused, and not read into all memory', { skip }, async (t) => {
+  const { status, stderr } = await md('md-isolate', ['--env-file', '/dev/zero', makeRoot(t), 'true']);
+  assert.equal(stderr, 'md-isolate: --env-file /dev/zero: it has more than 4194304 bytes\n');
+  assert.equal(status, 125);
+  const piped = await shell('echo A=1 | md-isolate --env-file /dev/stdin "$1" env | grep ^A', [makeRoot(t)]);
+  assert.equal(piped.stdout, 'A=1\n');
+});
+
 test('a tree that another program has locked is refused, and the message says how to find that program', {
   skip: skip || needs('flock'),
 }, async (t) => {

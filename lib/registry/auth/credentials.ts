@@ -2,10 +2,11 @@
  * Finds the credentials that docker and podman keep, so that their logins are valid here. Sources: docker's config.json
  * ("auths", "credsStore", "credHelpers") and DOCKER_AUTH_CONFIG; containers-auth.json(5).
  */
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { asFieldValue, asObject, asString, type JsonObject, optional, secret } from '../../base/check.js';
 import { errnoName, errnoText, Failure } from '../../base/failure.js';
+import { readNamed } from '../../base/named-file.js';
 import { Status } from '../../base/status.js';
 import { trace, warn } from '../../base/trace.js';
 import { userHome } from '../../base/user-home.js';
@@ -72,7 +73,7 @@ function podmanFile(env: NodeJS.ProcessEnv): string {
 function readConfig(path: string, isPodmans: boolean): JsonObject | undefined {
   let text: string;
   try {
-    text = readFileSync(path, 'utf8');
+    text = readNamed(path).toString();
   } catch (error) {
     const name = errnoName(error);
     if (name === undefined) throw error;
