@@ -411,7 +411,8 @@ test('what is no layout, and what is not there, are told apart', async (t) => {
     64,
     /it is not a regular file; save it first/,
   );
-  expectFailure(await pull(directory, [`oci:${directory}/none`]), 66, /it is not there/);
+  expectFailure(await pull(directory, [`oci:${directory}/none`]), 66, /it is not there$/m);
+  expectFailure(await pull(directory, ['docker-archive:-']), 66, /it is not there; stdin is no source/);
   expectFailure(await pull(directory, [`oci:${file}/none`]), 66, /it is not there/);
   for (const name of ['oci:', 'oci::latest', `oci:${directory}:`, 'docker-archive:']) {
     expectFailure(await pull(directory, [name]), 64, /it names no image of this machine; oci:DIR/);

@@ -101,7 +101,8 @@ function statOf(path: string): Stats {
     return statSync(path);
   } catch (error) {
     if (!hasErrno(error, 'ENOENT', 'ENOTDIR')) throw failureOf(error, path);
-    throw new Failure(Status.missing, path, 'it is not there');
+    const hint = basename(path) === '-' ? 'stdin is no source, an archive is a file: save it first' : undefined;
+    throw new Failure(Status.missing, path, 'it is not there', { hint });
   }
 }
 

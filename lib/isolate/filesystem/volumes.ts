@@ -25,7 +25,10 @@ export function placed(view: View, volumes: readonly Volume[], maps: IdMaps | un
       : placeInside(view, volume.target);
     const what = `the target /${volume.target}`;
     if (path === '') throw usage(what, 'the root itself is not a target');
-    if (/^(proc|sys)(\/|$)/.test(path)) throw usage(what, `/${path} belongs to the kernel and cannot be covered`);
+    if (/^(proc|sys)(\/|$)/.test(path)) {
+      const hint = 'the container has its own there; --privileged lets root write to it';
+      throw usage(what, `/${path} belongs to the kernel and cannot be covered`, hint);
+    }
     if (kind !== undefined && (kind === 'directory') !== (volume.kind === 'directory')) {
       throw usage(
         what,
