@@ -90,8 +90,7 @@ export class Program {
    * CLONE_VM|CLONE_VFORK for a child that soon executes something. Such a child uses the memory of this process, which
    * waits; that is safe since it touches neither stack nor heap, and saves copying the page tables. All signals are
    * blocked in the child, so that no handler of Node runs there. Its program unblocks them. Throws `SyscallError` of
-   * clone. `why` is
-   * shown above it in the trace.
+   * clone. `why` is shown above it in the trace.
    */
   start(flags: number, why?: string): number {
     if (this.started) throw new Error('a program runs once');
