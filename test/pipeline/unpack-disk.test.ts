@@ -2,7 +2,7 @@
  * What md-unpack finds on the disk: at DIR and beside it, in the store, and of a filesystem that has ways of its own.
  */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
@@ -11,6 +11,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -55,6 +56,44 @@ test('of a DIR in no directory the message says what would make one', async (t) 
   const { status, stderr } = await md('md-unpack', [join(directory, 'a/b')], { stdin });
   assert.equal(status, 74);
   assert.equal(stderr, `md-unpack: ${join(directory, 'a')}: no such file or directory (ENOENT); mkdir -p makes it\n`);
+});
+
+test('a directory around DIR that is exchanged for a link leads nothing elsewhere', async (t) => {
+  const { stdin, directory } = prepare(t, twoLayers);
+  const [around, moved, elsewhere] = ['around', 'moved', 'elsewhere'].map((name) => join(directory, name));
+  for (const made of [around!, elsewhere!]) mkdirSync(made);
+  const child = spawn(join(binDir, 'md-unpack'), [join(around!, 'tree')], {
+    env: cleanEnv(),
+    stdio: ['pipe', 'ignore', 'ignore'],
+  });
+  killAfterwards(t, child);
+  const [first = '', ...layers] = stdin.split('\n');
+  child.stdin.write(`${first}\n`);
+  await until(() => readdirSync(around!).length > 0, 10);
+  renameSync(around!, moved!);
+  symlinkSync('elsewhere', around!);
+  child.stdin.end(layers.join('\n'));
+  const [status] = await once(child, 'close');
+  assert.equal(status, 0);
+  assert.deepEqual(readdirSync(elsewhere!), []);
+  assert.deepEqual(readdirSync(moved!).sort(), ['tree', 'tree.json']);
+});
+
+test('a FIFO that comes in the place of DIR.json while it is looked at is not waited for', async (t) => {
+  const { rootfs, stdin, directory } = prepare(t, twoLayers);
+  const [fifo, file] = [join(directory, 'fifo'), join(directory, 'file')];
+  execFileSync('mkfifo', [fifo]);
+  writeFileSync(file, '{}');
+  const script =
+    'for (;;) for (const it of process.argv.slice(2)) { fs.linkSync(it, it + 2); fs.renameSync(it + 2, process.argv[1]); }';
+  const swapper = spawn(process.execPath, ['-e', script, `${rootfs}.json`, fifo, file], { stdio: 'ignore' });
+  killAfterwards(t, swapper);
+  await until(() => existsSync(`${rootfs}.json`));
+  for (let tries = 0; tries < 10; tries++) {
+    const { status, stderr, timedOut } = await md('md-unpack', ['--force', rootfs], { stdin, timeout: 10_000 });
+    assert.ok(!timedOut, 'it waits for a writer');
+    assert.notEqual(status, 70, stderr);
+  }
 });
 
 test('a DIR.json that is not the document of a tree is kept, with --force and without a document of its own too', async (t) => {

@@ -131,6 +131,25 @@ test("what another user has left is nobody else's, and in nobody's way", { skip:
   assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
 });
 
+test('root does not remove what a stranger has put beside a tree: it could be made to last for ever', {
+  skip: needsRoot,
+}, async (t) => {
+  const { rootfs, directory, stdin } = prepare(t, image('x'));
+  chmodSync(directory, 0o1777);
+  const planted = [dead, `${dead}0.lock`, `${dead}0`, `${dead}1.json`, `${dead}2.spare`];
+  for (const name of planted) {
+    mkdirSync(join(directory, name));
+    chownSync(join(directory, name), user.uid, user.gid);
+  }
+  // The tree of a run of root's, with an owner of the image's by now.
+  mkdirSync(join(directory, `${dead}3`));
+  chownSync(join(directory, `${dead}3`), user.uid, user.gid);
+  writeFileSync(join(directory, `${dead}3.lock`), '');
+  const { status, stderr } = await md('md-unpack', [rootfs], { stdin });
+  assert.equal(status, 0, stderr);
+  assert.deepEqual(readdirSync(directory).sort(), [...planted, 'layers', 'rootfs', 'rootfs.json'].sort());
+});
+
 test("what cannot be a lock, though it has the name of one, stays, and is in nobody's way", async (t) => {
   const { rootfs, directory, stdin } = prepare(t, image('x'));
   mkdirSync(join(directory, `${dead}.lock`));

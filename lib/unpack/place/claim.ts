@@ -25,7 +25,7 @@ import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { byteString } from '../../tar/bytes.js';
 import { entriesOf, openDirectory } from '../tree/directory.js';
 import { removeTree } from '../tree/remove-tree.js';
-import { statAt, statOf } from '../tree/stat.js';
+import { type Stat, statAt, statOf } from '../tree/stat.js';
 
 /** The files that go with a tree. The document comes last: when it is in its place, everything is. */
 export const sideFiles = ['.unset.jsonl', '.json'] as const;
@@ -75,10 +75,12 @@ export function release(parent: number, { name, fd, lock }: Claim): void {
 
 /**
  * Removes what killed runs have left for `base`. When one had already put its tree in place, but not the files that go
- * with it, those are put in place now. What cannot be removed stays, such as what another user left.
+ * with it, those are put in place now. What cannot be removed stays, and so does what a stranger has made: in /tmp
+ * everybody can make such names, with a file system in one, or more entries by the minute than can be removed.
  */
 export function clearLeftovers(parent: number, base: string): void {
   for (const name of namesOf(parent, base)) {
+    if (isStrangers(parent, name)) continue;
     const lock = lockFile(parent, `${name}.lock`, true);
     if (lock === undefined) continue;
     try {
@@ -174,13 +176,23 @@ function namesOf(parent: number, base: string): Set<string> {
   return new Set(ids.filter((id) => id !== undefined).map((id) => `${interimPrefix(base)}${id}`));
 }
 
+/** Whose a temporary name is, its lock tells: the tree itself may have an owner of the image's by now. */
+function isStrangers(parent: number, name: string): boolean {
+  const made = ['.lock', '', '.spare', ...sideFiles].map((ending) => statAt(parent, byteString(`${name}${ending}`)));
+  const first = made.find((stat) => stat !== undefined);
+  return first !== undefined && !isOurs(parent, first);
+}
+
+function isOurs(parent: number, { uid }: Stat): boolean {
+  return isBelievable(uid, statAt(parent, '.')!.uid);
+}
+
 function complete(parent: number, base: string, name: string): void {
   const tree = statAt(parent, byteString(base));
   if (!tree || interimName(base, tree.inode) !== name) return;
-  const { uid: directoryOwner } = statAt(parent, '.')!;
   for (const ending of sideFiles) {
     const file = statAt(parent, byteString(`${name}${ending}`));
-    if (file && isBelievable(file.uid, directoryOwner)) placeFile(parent, name, base, ending);
+    if (file && isOurs(parent, file)) placeFile(parent, name, base, ending);
   }
 }
 

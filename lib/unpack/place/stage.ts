@@ -4,7 +4,7 @@
  * tells how a reader finds the right document at every moment.
  */
 import { writeFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { jsonOf } from '../../base/check.js';
 import { errnoName, errnoText, Failure, failingAs, failureOf, hasErrno, statusOfErrno } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
@@ -183,7 +183,8 @@ export class Stage {
   }
 
   private writeFile(ending: string, lines: string[]): void {
-    const path = join(dirname(this.path), `${this.claim.name}${ending}`);
+    // By the descriptor: who may rename something on the way to it could lead the path elsewhere since.
+    const path = `/proc/self/fd/${this.target.parent}/${this.claim.name}${ending}`;
     writeFileSync(path, lines.map((line) => `${line}\n`).join(''), { mode: 0o644, flag: 'wx' });
   }
 

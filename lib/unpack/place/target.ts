@@ -1,9 +1,8 @@
 /** The place where a tree is to be, and what is there before: whether it may be replaced, and how that is said. */
-import { readFileSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { errnoName, Failure, failureOf } from '../../base/failure.js';
 import { pause } from '../../base/pause.js';
-import { mostBytes } from '../../base/regular-file.js';
+import { mostBytes, readRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
 import { confinedHint, missingCallHint } from '../../sys/refusals/confinement.js';
 import { close, openat, openat2, openHow } from '../../sys/syscalls/calls.js';
@@ -135,10 +134,15 @@ export function checkDocument(target: Target): void {
   checkFile(target, '.unset.jsonl');
   const path = `${target.path}.json`;
   const stat = checkFile(target, '.json');
-  if (!stat || (stat.size <= mostBytes && isRootfsDocument(readFileSync(path, 'utf8')))) return;
+  if (!stat || (stat.size <= mostBytes && isRootfsDocument(readDocument(target)))) return;
   throw new Failure(Status.usage, path, 'it is there, and is not the document of a root filesystem', {
     hint: 'move it away, or name another directory',
   });
+}
+
+/** In /tmp a stranger may own it, and have put a FIFO or a link in its place by now. */
+function readDocument({ path, parent, base }: Target): string {
+  return readRegular(`/proc/self/fd/${parent}/${base}.json`, O.RDONLY | O.NOFOLLOW, `${path}.json`).toString();
 }
 
 function isRootfsDocument(text: string): boolean {
