@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
-import { findRootfs, nameRootfs, rootfsPath } from '../../lib/image/store/rootfs.js';
+import { findRootfs, nameRootfs, rootfsPath, unnameRootfs } from '../../lib/image/store/rootfs.js';
 import { digestOf } from '../support/content.js';
 import { failure } from '../support/failure.js';
 import { pidNamespace, scratch } from '../support/run.js';
@@ -49,6 +49,18 @@ test('what a process left behind that was killed while it named a tree is swept'
   nameRootfs('docker.io/library/demo:1', tree);
   // A process of another PID namespace may be alive.
   assert.deepEqual(readdirSync(directory).sort(), ['.link.1.1.1', 'demo:1', `other.${pidNamespace}.${dead}.1`].sort());
+});
+
+test('a name is not removed by way of a link, which could lead anywhere', (t) => {
+  const [home, elsewhere] = [scratch(t), scratch(t)];
+  const tree = rootfsPath(digest, home);
+  writeFileSync(join(elsewhere, 'b:1'), 'precious');
+  symlinkSync(elsewhere, join(dirname(tree), 'a'));
+  assert.throws(() => unnameRootfs('a/b:1', home), failure(74, /rootfs\/a\/b:1: /));
+  assert.deepEqual(readdirSync(elsewhere), ['b:1']);
+  nameRootfs('docker.io/library/demo:1', tree);
+  unnameRootfs('docker.io/library/demo:1', home);
+  assert.deepEqual(readdirSync(dirname(tree)), ['a']);
 });
 
 test('a name that leads out of the names, or into a tree, is refused', (t) => {

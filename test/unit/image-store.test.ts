@@ -23,9 +23,10 @@ import type { BlobSink } from '../../lib/base/blob-sink.js';
 import { Failure } from '../../lib/base/failure.js';
 import type { Descriptor } from '../../lib/base/oci.js';
 import type { Source } from '../../lib/base/source.js';
+import { beginPulling } from '../../lib/image/store/busy.js';
 import { discardFromStore } from '../../lib/image/store/discard.js';
 import { storeHome } from '../../lib/image/store/home.js';
-import { ownPath } from '../../lib/image/store/own-files.js';
+import { ownPath, sweepAbandoned } from '../../lib/image/store/own-files.js';
 import { Store } from '../../lib/image/store/store.js';
 import { digestOf } from '../support/content.js';
 import { failure } from '../support/failure.js';
@@ -306,6 +307,59 @@ test('a link in the place of a part is not followed', async (t) => {
   symlinkSync(outside, ownPath(join(store.home, 'partial'), blob.digest));
   await assert.rejects(store.fetch(blob, new FakeSource()), /ELOOP/);
   assert.equal(existsSync(outside), false);
+});
+
+test('a link in the place of any file of this process is not written through', async (t) => {
+  const home = scratch(t);
+  const outside = join(scratch(t), 'outside');
+  writeFileSync(outside, 'precious');
+  mkdirSync(join(home, 'partial'));
+  const plant = (name: string) => symlinkSync(outside, ownPath(join(home, 'partial'), name));
+  for (const name of ['pulling', 'oci', blob.digest.slice(7), 'index.json']) plant(name);
+  await assert.rejects(beginPulling(home), /ELOOP/);
+  const store = new Store(home);
+  store.put(blob.digest, bytes);
+  await store.tag({
+    image: 'a/b:1',
+    digest: blob.digest,
+    mediaType: 'x',
+    platform: { os: 'linux', architecture: 'amd64' },
+  });
+  assert.equal(readFileSync(outside, 'utf8'), 'precious');
+  assert.deepEqual(store.read(blob.digest), bytes);
+  rmSync(join(home, 'lock'));
+  symlinkSync(join(home, 'new'), join(home, 'lock'));
+  await assert.rejects(
+    store.forget(() => true),
+    /ELOOP/,
+  );
+  assert.equal(existsSync(join(home, 'new')), false);
+});
+
+test('a FIFO in the place of a part is not written to', async (t) => {
+  const store = newStore(t);
+  spawnSync('mkfifo', [join(store.home, 'partial', `${name}.${deadOwner()}`)]);
+  await assert.rejects(store.fetch(blob, new FakeSource()), /it is not a regular file/);
+});
+
+test('a directory that is exchanged for a link while it is removed has nothing removed where that leads', async (t) => {
+  const store = newStore(t);
+  const [left, elsewhere] = [join(store.home, 'partial', `oci.${deadOwner()}`), scratch(t)];
+  mkdirSync(left);
+  const names = Array.from({ length: 2000 }, (_, i) => `file-${String(i).padStart(4, '0')}`);
+  for (const directory of [left, elsewhere]) for (const it of names) writeFileSync(join(directory, it), '');
+  const script = `const [, left, elsewhere] = process.argv; fs.writeSync(1, 'ready');
+    while (fs.existsSync(left + '/file-0000')); fs.renameSync(left, left + '.away'); fs.symlinkSync(elsewhere, left);`;
+  const other = spawn(process.execPath, ['-e', script, left, elsewhere], { stdio: ['ignore', 'pipe', 'inherit'] });
+  killAfterwards(t, other);
+  await once(other.stdout, 'data');
+  try {
+    sweepAbandoned(join(store.home, 'partial'), () => true);
+  } catch (error) {
+    // The link, unless the other process was too slow.
+    assert.match(String(error), /ENOTDIR|ENOENT/);
+  }
+  assert.equal(readdirSync(elsewhere).length, names.length);
 });
 
 test('a part that was damaged costs a second transfer and no more', async (t) => {

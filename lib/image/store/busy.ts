@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { monotonic } from '../../base/clock.js';
 import { Failure, failureOf, hasErrno } from '../../base/failure.js';
+import { openRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
 import { storeHome } from './home.js';
@@ -53,7 +54,8 @@ export function beginPruning(home: string): () => void {
 function leaveMark(directory: string, kind: string, bearable: readonly string[] = []): () => void {
   const path = ownPath(directory, kind);
   try {
-    fs.writeFileSync(path, '', { mode: 0o600 });
+    const { O_WRONLY, O_CREAT, O_NOFOLLOW } = fs.constants;
+    fs.closeSync(openRegular(path, O_WRONLY | O_CREAT | O_NOFOLLOW));
   } catch (error) {
     // A store that is not there, or is read-only, cannot be pruned.
     if (isOutOfReach(error) || hasErrno(error, ...bearable)) return () => {};

@@ -1,4 +1,8 @@
-/** Files in progress, named `NAME.MARK` after the process that writes them: sys/procfs/process-mark.ts. */
+/**
+ * Files in progress, named `NAME.MARK` after the process that writes them: sys/procfs/process-mark.ts. Everybody can
+ * tell such a name in advance. Where the store is another user's, as for root with MD_HOME, a link may be there: none
+ * is written through or followed.
+ */
 import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoName, Failure } from '../../base/failure.js';
@@ -34,7 +38,47 @@ export function isAbandoned(directory: string, name: string): boolean {
 /** Removes the files whose owners are gone, if `mayGo` returns true for their names. */
 export function sweepAbandoned(directory: string, mayGo: (name: string) => boolean): void {
   for (const name of fs.readdirSync(directory)) {
-    if (isAbandoned(directory, name) && mayGo(name)) fs.rmSync(join(directory, name), { recursive: true, force: true });
+    if (isAbandoned(directory, name) && mayGo(name)) removeOwn(join(directory, name));
+  }
+}
+
+/**
+ * Removes a file, or a directory with all in it, unless it is gone. Not by Node's `recursive`: that goes by paths, and
+ * whoever exchanges a directory for a link meanwhile has it empty another one.
+ */
+export function removeOwn(path: string): void {
+  try {
+    fs.unlinkSync(path);
+  } catch (error) {
+    if (errnoName(error) === 'EISDIR') removeDirectory(path);
+    else if (errnoName(error) !== 'ENOENT') throw error;
+  }
+}
+
+function removeDirectory(path: string): void {
+  inDirectory(path, (inside) => {
+    for (const name of fs.readdirSync(inside)) removeOwn(join(inside, name));
+  });
+  fs.rmdirSync(path);
+}
+
+/** Changes the mode of a directory, which must not be a link to one. */
+export function setMode(path: string, mode: number): void {
+  withDirectory(path, (fd) => fs.fchmodSync(fd, mode));
+}
+
+/** Opens a directory, which must not be a link to one, and calls `act` with a path that stays that of this one. */
+export function inDirectory(path: string, act: (inside: string) => void): void {
+  withDirectory(path, (fd) => act(`/proc/self/fd/${fd}`));
+}
+
+function withDirectory(path: string, act: (fd: number) => void): void {
+  const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = fs.constants;
+  const fd = fs.openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  try {
+    act(fd);
+  } finally {
+    fs.closeSync(fd);
   }
 }
 
@@ -92,7 +136,8 @@ export function renameInStore(from: string, to: string): void {
 /** Writes a small file whole or not at all, even when the power fails. */
 export function writeWhole(directory: string, path: string, content: Buffer | string): void {
   const temporary = ownPath(directory, path.slice(path.lastIndexOf('/') + 1));
-  fs.writeFileSync(temporary, content, { mode: 0o644, flush: true });
+  fs.rmSync(temporary, { force: true });
+  fs.writeFileSync(temporary, content, { mode: 0o644, flush: true, flag: 'wx' });
   moveInto(temporary, path);
 }
 

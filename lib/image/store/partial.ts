@@ -9,6 +9,7 @@ import type { BlobSink } from '../../base/blob-sink.js';
 import { algorithmOf } from '../../base/digest.js';
 import { errnoName, failureOf } from '../../base/failure.js';
 import type { Descriptor } from '../../base/oci.js';
+import { notRegular } from '../../base/regular-file.js';
 import { isAbandoned, moveInto, ownerOf, ownPath } from './own-files.js';
 import { Writer } from './writer.js';
 
@@ -46,6 +47,8 @@ export class PartialBlob implements BlobSink {
     try {
       takeOver(directory, blob.digest, path);
       const fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_NOFOLLOW, 0o644);
+      // A FIFO takes 64 KiB, and then lets its writer wait for a reader.
+      if (!fs.fstatSync(fd).isFile()) throw notRegular(path);
       const partial = new PartialBlob(path, fd, blob, onBytes);
       await partial.rehash();
       return partial;

@@ -6,7 +6,7 @@ import type { IndexEntry } from '../../base/oci.js';
 import { Status } from '../../base/status.js';
 import { storeHint } from './home.js';
 import { imageOf } from './index-json.js';
-import { isAbandoned, noSpace } from './own-files.js';
+import { isAbandoned, noSpace, removeOwn } from './own-files.js';
 import { isIndexOf, reachable } from './reachable.js';
 import { rootfsNames, rootfsTrees, unnameRootfs } from './rootfs.js';
 import type { Store } from './store.js';
@@ -79,7 +79,7 @@ export async function prune(store: Store, { images, links, blobs, partials }: Pr
 }
 
 function remove(paths: string[]): void {
-  for (const path of paths) failingAs(path, () => fs.rmSync(path, { recursive: true, force: true }));
+  for (const path of paths) failingAs(path, () => removeOwn(path));
 }
 
 /** Whether a write failed for want of space. */

@@ -12,7 +12,7 @@ import { readRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
 import { asRootfsDocument, type RootfsDocument } from '../../pipe/document.js';
 import { storeHint, storeHome } from './home.js';
-import { makeDirectory, ownPath, sweepAbandoned } from './own-files.js';
+import { inDirectory, makeDirectory, ownPath, sweepAbandoned } from './own-files.js';
 
 const nameLimit = 255;
 const temporaryName = '.link';
@@ -111,15 +111,27 @@ export function rootfsTrees(home: string): string[] {
   return [...new Set(names)].filter((name) => name !== undefined);
 }
 
-/** Removes the link for the name of an image, and the directories that are empty then. */
+/**
+ * Removes the link for the name of an image, and the directories that are empty then. They are no links themselves:
+ * where the store is another user's, one could lead elsewhere by now.
+ */
 export function unnameRootfs(image: string, home: string): void {
   const directory = join(home, 'rootfs');
   try {
-    fs.rmSync(join(directory, image), { force: true });
-    for (let above = dirname(image); above !== '.'; above = dirname(above)) fs.rmdirSync(join(directory, above));
+    unnameIn(directory, image.split('/'));
   } catch (error) {
     if (!hasErrno(error, 'ENOTEMPTY', 'EEXIST', 'ENOENT')) throw failureOf(error, join(directory, image));
   }
+}
+
+function unnameIn(directory: string, [first = '', ...below]: string[]): void {
+  const path = join(directory, first);
+  if (below.length === 0) {
+    fs.unlinkSync(path);
+    return;
+  }
+  inDirectory(path, (inside) => unnameIn(inside, below));
+  fs.rmdirSync(path);
 }
 
 function isTree(name: string): boolean {

@@ -28,7 +28,16 @@ import { warn } from '../../base/trace.js';
 import { blobPath, readDocument } from './blob-files.js';
 import { storeHint, storeHome } from './home.js';
 import { imageOf, indexJson, named, readIndex, unnamed } from './index-json.js';
-import { isOld, makeDirectory, ownPath, renameInStore, sweepAbandoned, writeWhole } from './own-files.js';
+import {
+  isOld,
+  makeDirectory,
+  ownPath,
+  removeOwn,
+  renameInStore,
+  setMode,
+  sweepAbandoned,
+  writeWhole,
+} from './own-files.js';
 import { PartialBlob } from './partial.js';
 
 const pollMs = 50;
@@ -223,13 +232,16 @@ export class Store {
   private ensureLayout(): void {
     if (Object.keys(layoutFiles).every((name) => fs.existsSync(join(this.oci, name)))) return;
     const staged = ownPath(this.partials, 'oci');
+    removeOwn(staged);
+    fs.mkdirSync(staged);
+    setMode(staged, 0o755);
     fs.mkdirSync(join(staged, 'blobs/sha256'), { recursive: true });
-    fs.chmodSync(staged, 0o755);
-    for (const [name, text] of Object.entries(layoutFiles)) fs.writeFileSync(join(staged, name), text, { flush: true });
+    for (const [name, text] of Object.entries(layoutFiles))
+      fs.writeFileSync(join(staged, name), text, { flush: true, flag: 'wx' });
     try {
       renameInStore(staged, this.oci);
     } catch (error) {
-      fs.rmSync(staged, { recursive: true, force: true });
+      removeOwn(staged);
       // ENOTDIR: a symbolic link to a directory.
       if (!hasErrno(error, 'ENOTEMPTY', 'EEXIST', 'ENOTDIR')) throw error;
       for (const [name, text] of Object.entries(layoutFiles)) {
@@ -276,8 +288,8 @@ export class Store {
       import('../../sys/syscalls/constants.js'),
     ]);
     const path = join(this.home, 'lock');
-    const { O_WRONLY, O_CREAT } = fs.constants;
-    const fd = failingAs(path, () => openRegular(path, O_WRONLY | O_CREAT));
+    const { O_WRONLY, O_CREAT, O_NOFOLLOW } = fs.constants;
+    const fd = failingAs(path, () => openRegular(path, O_WRONLY | O_CREAT | O_NOFOLLOW));
     for (;;) {
       try {
         flock(fd, LOCK.EX | LOCK.NB);
