@@ -49,7 +49,11 @@ main(
         value: 'N',
         help: `at most N files, directories and links (default ${defaultLimits.entries})`,
       },
-      'max-bytes': { kind: 'count', value: 'N', help: 'at most N bytes of file content (default: no limit)' },
+      'max-bytes': {
+        kind: 'count',
+        value: 'N',
+        help: 'at most N bytes of content and xattrs (default: no limit)',
+      },
       'max-depth': {
         kind: 'count',
         value: 'N',

@@ -75,7 +75,7 @@ class LayerLister implements TarSink {
   ) {}
 
   entry(entry: Entry): void {
-    countEntry(this.left);
+    countEntry(this.left, entry);
     this.current = locate(entry);
     const { path, whiteout } = this.current;
     if (!whiteout) checkDepth(entry.type, path, this.left.depth);

@@ -65,6 +65,21 @@ for (const [flag, value, entries, why] of [
   });
 }
 
+test('extended attributes are counted by --max-bytes: an archive has room for a megabyte of them in a few hundred bytes', async (t) => {
+  const entry = (name: string): TarEntry => ({ ...file(name, 100), xattrs: { 'user.md': 'x'.repeat(400) } });
+  const { directory, rootfs, stdin } = prepare(t, [[entry('a')], [entry('b'), entry('c')]]);
+  const result = await md('md-unpack', ['--max-bytes', '1499', rootfs], { stdin });
+  assert.equal(result.status, 65);
+  assert.match(result.stderr, /too many bytes; --max-bytes/);
+  assert.deepEqual(readdirSync(directory), ['layers']);
+  for (const [limit, status] of [
+    ['1499', 65],
+    ['1500', 0],
+  ] as const) {
+    assert.equal((await md('md-unpack', ['--list', '--max-bytes', limit], { stdin })).status, status);
+  }
+});
+
 test('directories that entries bring one by one are counted by --max-depth too', async (t) => {
   const entries = ['a', 'a/b', 'a/b/c', 'a/b/c/d', 'a/b/c/d/e'].map((name): TarEntry => ({ name, type: 'directory' }));
   const { directory, rootfs, stdin } = prepare(t, [entries]);

@@ -45,7 +45,7 @@ export class LayerWriter implements TarSink {
   }
 
   entry(entry: Entry): void {
-    countEntry(this.left);
+    countEntry(this.left, entry);
     this.current = entry;
     this.attempt(() => this.begin(entry));
   }

@@ -1,11 +1,12 @@
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
+import type { Entry } from '../../tar/entry.js';
 
 /** How large an image may become: some archives are made to fill a disk. */
 export interface Limits {
   /** Entries of all layers together. */
   entries: number;
-  /** Bytes of file content of all layers together. */
+  /** Bytes of file content and extended attributes of all layers together. */
   bytes: number;
   /** Directories inside each other. */
   depth: number;
@@ -20,13 +21,17 @@ export class LimitExceeded extends Failure {
   }
 }
 
-/** Subtracts an entry from what is left. Throws `LimitExceeded` when none is. */
-export function countEntry(left: Limits): void {
+/**
+ * Subtracts an entry from what is left, and its extended attributes: a megabyte of them takes a few hundred bytes in an
+ * archive. Throws `LimitExceeded` when there is nothing left.
+ */
+export function countEntry(left: Limits, { xattrs }: Pick<Entry, 'xattrs'>): void {
   left.entries -= 1;
   if (left.entries < 0) throw new LimitExceeded('archive', 'too many entries', '--max-entries');
+  for (const value of xattrs?.values() ?? []) countBytes(left, value.length);
 }
 
-/** Subtracts bytes of content from what is left. Throws `LimitExceeded` when they are too many. */
+/** Subtracts bytes from what is left. Throws `LimitExceeded` when they are too many. */
 export function countBytes(left: Limits, bytes: number): void {
   left.bytes -= bytes;
   if (left.bytes < 0) throw new LimitExceeded('archive', 'too many bytes', '--max-bytes');
