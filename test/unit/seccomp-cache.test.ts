@@ -61,6 +61,17 @@ test('a file that another user could have written is not used', { skip: needsRoo
   assert.equal((await ask(directory)).compiled, true);
 });
 
+test('in a directory that others can write to no file is used: a looser filter could have its name', async (t) => {
+  const directory = join(scratch(t), 'md');
+  const compile = async () => filter;
+  await cachedFilter(key, compile, directory);
+  const [name = ''] = readdirSync(directory);
+  writeFileSync(join(directory, name), Buffer.alloc(8, 2));
+  assert.deepEqual(await cachedFilter(key, compile, directory), Buffer.alloc(8, 2));
+  chmodSync(directory, 0o777);
+  assert.deepEqual(await cachedFilter(key, compile, directory), filter);
+});
+
 test('a file that is no array of instructions is not used', async (t) => {
   const directory = scratch(t);
   await ask(directory);

@@ -10,6 +10,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  type Stats,
   statSync,
   writeFileSync,
 } from 'node:fs';
@@ -58,16 +59,18 @@ export async function cachedFilter(
   directory = cacheDirectory(),
 ): Promise<Buffer> {
   const path = join(directory, nameOf(key));
-  const known = readOwn(path);
+  const known = readOwn(directory, path);
   if (known) return known;
   const filter = await compile();
   keep(directory, path, filter);
   return filter;
 }
 
-function readOwn(path: string): Buffer | undefined {
+function readOwn(directory: string, path: string): Buffer | undefined {
   let fd: number;
   try {
+    // Whoever may rename in there could put the filter of a container with more powers in the place of this one.
+    if (!isOwn(statSync(directory))) return undefined;
     // A FIFO would wait for a writer.
     fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
@@ -75,12 +78,15 @@ function readOwn(path: string): Buffer | undefined {
     return undefined;
   }
   try {
-    const { uid, mode, size } = fstatSync(fd);
-    const own = uid === process.geteuid!() && (mode & 0o022) === 0;
-    return own && size > 0 && size % 8 === 0 ? readFileSync(fd) : undefined;
+    const stats = fstatSync(fd);
+    return isOwn(stats) && stats.size > 0 && stats.size % 8 === 0 ? readFileSync(fd) : undefined;
   } finally {
     closeSync(fd);
   }
+}
+
+function isOwn({ uid, mode }: Stats): boolean {
+  return uid === process.geteuid!() && (mode & 0o022) === 0;
 }
 
 /** Writes the file under another name first, so that a reader finds a whole filter or none. */
