@@ -55,9 +55,9 @@ async function run(settings: Settings, layer: Layer | undefined): Promise<number
   const fds = controlPair();
   const stub = new Stub();
   const circumstances = await findCircumstances(settings, fds, stub, layer);
+  const plan = makePlan(settings, circumstances);
   // The last that settings may be refused for.
   layer?.begin(circumstances.inUserns);
-  const plan = makePlan(settings, circumstances);
   const program = new Program(plan.steps, stub.memory);
   stub.write(program, plan.resume);
   // Before there is anything that must not stay behind.
