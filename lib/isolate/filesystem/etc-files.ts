@@ -71,7 +71,8 @@ export function fileSteps(
 /** Whether a file would be covered by a tmpfs in which there is room for it. */
 function isInTmpfs(volumes: readonly Volume[], path: string): boolean {
   const above = volumes.filter(({ target }) => `${path}/`.startsWith(`${target}/`));
-  const [innermost] = above.sort((a, b) => b.target.length - a.target.length);
+  // Of two at the same place the last one covers the other.
+  const innermost = above.sort((a, b) => a.target.length - b.target.length).at(-1);
   return innermost?.type === 'tmpfs' && innermost.target !== path && (innermost.attributes & MOUNT_ATTR.RDONLY) === 0;
 }
 
