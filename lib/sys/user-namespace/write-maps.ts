@@ -81,7 +81,7 @@ function runHelpers(pid: number, uid: IdMap, gid: IdMap, otherwise: string): voi
 }
 
 /** Why a helper failed that said this. It opens the map with openat2(2). */
-export function helperHint(said: string, otherwise: string): string {
+function helperHint(said: string, otherwise: string): string {
   if (said.endsWith('Function not implemented')) return missingCallHint('openat2');
   return policyHint(true) ?? `it has to be set-user-ID root; ${otherwise}`;
 }
