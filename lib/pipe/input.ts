@@ -73,11 +73,13 @@ const readFile = promisify(read);
 
 /** Not by Node's stream, which is slow to load; asynchronous, so that `watchReader` runs. */
 async function* stdinChunks(): AsyncGenerator<Buffer> {
+  const buffer = Buffer.allocUnsafe(64 * 1024);
   for (let isOver = false; !isOver; ) {
     try {
-      const { bytesRead, buffer } = await readFile(0, Buffer.allocUnsafe(64 * 1024), 0, 64 * 1024, null);
+      const { bytesRead } = await readFile(0, buffer, 0, buffer.length, null);
       isOver = bytesRead === 0;
-      yield buffer.subarray(0, bytesRead);
+      // A copy: a few bytes, as from `dd bs=1`, must not keep all of the memory alive until their line ends.
+      yield Buffer.from(buffer.subarray(0, bytesRead));
     } catch (error) {
       if (errnoName(error) !== 'EAGAIN') throw error;
       // Another process has made stdin non-blocking. This waits as a blocking read would.

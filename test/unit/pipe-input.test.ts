@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import { maxLineBytes, readLines, UpstreamFailure } from '../../lib/pipe/input.js';
@@ -66,4 +68,29 @@ test('an error line that is no report is refused by the name of the wrong field'
   await assert.rejects(linesOf('{"error":{"command":"a","code":256,"message":"m"}}\n'), failure(65, /error\.code/));
   await assert.rejects(linesOf('{"error":{"code":1,"message":"m"}}\n'), failure(65, /error\.command/));
   await assert.rejects(linesOf('{"error":"text"}\n'), failure(65, /^error: expected an object/));
+});
+
+test('a document that comes in small pieces takes no more memory than one that comes at once', async () => {
+  const input = JSON.stringify(new URL('../../lib/pipe/input.js', import.meta.url));
+  const script = `
+    import { StdinLines } from ${input};
+    process.stdout.write('ready\\n');
+    const document = new StdinLines().first();
+    let most = 0;
+    const timer = setInterval(() => { most = Math.max(most, process.memoryUsage().arrayBuffers); }, 1);
+    await document;
+    clearInterval(timer);
+    process.stdout.write(String(most >> 20));`;
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', script], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  const output = child.stdout.setEncoding('utf8');
+  await once(output, 'data');
+  // The pieces that the pipe joins are fewer reads, so that the test may see too little, but never too much.
+  for (const piece of [...'{"a":"'.padEnd(12_000, 'x'), '"}\n']) {
+    await new Promise((written) => child.stdin.write(piece, written));
+  }
+  child.stdin.end();
+  const [megabytes] = (await once(output, 'data')) as [string];
+  assert.ok(Number(megabytes) < 20, `${megabytes} MB`);
 });
