@@ -1,6 +1,6 @@
 /** Unpacking into the store: a tree that several runs may want, and that is there for all of them once it is whole. */
 import { existsSync } from 'node:fs';
-import { Failure } from '../base/failure.js';
+import { Failure, failureOf } from '../base/failure.js';
 import { Status } from '../base/status.js';
 import { checkGenuine } from '../image/store/genuine.js';
 import { checkRootfsName, findRootfs, nameRootfs, rootfsPath } from '../image/store/rootfs.js';
@@ -47,10 +47,7 @@ async function unpackOnce(
     // To the end, since otherwise the stages above would stop.
     for await (const _ of layers);
     const found = findRootfs(path);
-    if (options.map && typeof found?.unset === 'string' && lacksOwners(found.unset))
-      options.warn?.(
-        `${path} was there already, without the owners that ${found.unset} lists; --map --force sets them`,
-      );
+    if (options.map && typeof found?.unset === 'string') warnOfOwners(path, found.unset, options);
     return { ...found, ...rootfsDocument(document, path) };
   };
   if (!options.force && findRootfs(path)) return reuse();
@@ -63,5 +60,17 @@ async function unpackOnce(
     const isTaken = error instanceof Failure && (error.status === Status.usage || error.status === Status.tryLater);
     if (options.force || !isTaken || !findRootfs(path)) throw error;
     return reuse();
+  }
+}
+
+/** The tree is good without its record of what could not be set: that nobody can read this is a warning as well. */
+function warnOfOwners(path: string, record: string, { warn }: Pick<StoreOptions, 'warn'>): void {
+  try {
+    if (lacksOwners(record))
+      warn?.(`${path} was there already, without the owners that ${record} lists; --map --force sets them`);
+  } catch (error) {
+    warn?.(
+      `${path} was there already, and may lack owners: ${failureOf(error, record).message}; --map --force sets them`,
+    );
   }
 }

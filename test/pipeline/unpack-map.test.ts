@@ -10,6 +10,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  rmSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
@@ -426,6 +427,10 @@ test('a tree of the store that was unpacked without --map is said to lack owners
   const tree = (await unpack()).stdout.trim();
   const said = `${tree} was there already, without the owners that ${tree}.unset.jsonl lists; --map --force sets them`;
   assert.equal((await unpack('--map')).stderr, `md-unpack: ${said}\n`);
+  rmSync(`${tree}.unset.jsonl`);
+  const unread = await unpack('--map');
+  assert.equal(unread.status, 0, unread.stderr);
+  assert.match(unread.stderr, /^md-unpack: .* and may lack owners: .*\(ENOENT\); --map --force sets them\n$/);
   assert.equal((await unpack('--map', '--force')).stderr, '');
   assert.equal((await unpack('--map')).stderr, '');
 });
