@@ -127,10 +127,10 @@ test('a tree that is there is used again', async (t) => {
   const { ino } = statSync(tree);
   // What only its unpacking could tell stays; the rest is what came down the pipe now.
   const kept = JSON.parse(readFileSync(`${tree}.json`, 'utf8'));
-  writeFileSync(`${tree}.json`, JSON.stringify({ ...kept, unset: 'record', image: 'earlier' }));
+  writeFileSync(`${tree}.json`, JSON.stringify({ ...kept, unset: `${tree}.unset.jsonl`, image: 'earlier' }));
   const [document = {}] = jsonLines(succeeded(await pull()).stdout);
   assert.equal(statSync(tree).ino, ino);
-  assert.deepEqual([document.unset, document.image], ['record', name]);
+  assert.deepEqual([document.unset, document.image], [`${tree}.unset.jsonl`, name]);
   assert.deepEqual([document.rootfs, (document.config as { config: object }).config], [tree, { Cmd: ['/bin/true'] }]);
 });
 

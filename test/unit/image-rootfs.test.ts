@@ -38,6 +38,20 @@ test('a tree is a directory with its document, and no symbolic link', (t) => {
   assert.equal(findRootfs(tree)?.rootfs, tree);
 });
 
+test('the paths in the document of a tree are right where the store has been moved', (t) => {
+  const tree = rootfsPath(digest, scratch(t));
+  mkdirSync(tree);
+  const config = { rootfs: { type: 'layers', diff_ids: [] } };
+  const document = { image: 'a:1', digest, platform: { os: 'linux', architecture: 'amd64' }, config, rootfs: '/old' };
+  for (const [unset, found] of [
+    [{}, undefined],
+    [{ unset: '/old.unset.jsonl' }, `${tree}.unset.jsonl`],
+  ] as const) {
+    writeFileSync(`${tree}.json`, JSON.stringify({ ...document, ...unset }));
+    assert.equal(findRootfs(tree)?.unset, found);
+  }
+});
+
 test('what a process left behind that was killed while it named a tree is swept', (t) => {
   const tree = rootfsPath(digest, scratch(t));
   const directory = join(tree, '../docker.io/library');

@@ -28,11 +28,15 @@ export function rootfsPath(digest: string, home: string = storeHome()): string {
   return join(directory, digest.replace(':', '-'));
 }
 
-/** The document of a tree, if that is complete: the document is written last. */
+/**
+ * The document of a tree, if that is complete: the document is written last. Its paths are those of now, since somebody
+ * may have moved the store.
+ */
 export function findRootfs(path: string): RootfsDocument | undefined {
   try {
     const document = asRootfsDocument(JSON.parse(readRegular(`${path}.json`).toString()), `${path}.json`);
-    return fs.lstatSync(path).isDirectory() ? { ...document, rootfs: path } : undefined;
+    const unset = 'unset' in document ? { unset: `${path}.unset.jsonl` } : {};
+    return fs.lstatSync(path).isDirectory() ? { ...document, rootfs: path, ...unset } : undefined;
   } catch (error) {
     if (errnoName(error) === 'ENOENT' || error instanceof SyntaxError) return undefined;
     throw failureOf(error, `${path}.json`);
