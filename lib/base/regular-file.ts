@@ -6,17 +6,20 @@ import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs
 import { Failure, hasErrno } from './failure.js';
 import { Status } from './status.js';
 
-/** Opens a regular file, which messages call `name`. Throws `Failure` 65 for anything else. */
-export function openRegular(path: string, flags: number, name = path): number {
-  const fd = open(path, flags, name);
+/**
+ * Opens a regular file, which messages call `name`; one that is made now gets `mode`. Throws `Failure` 65 for anything
+ * else.
+ */
+export function openRegular(path: string, flags: number, name = path, mode = 0o600): number {
+  const fd = open(path, flags, name, mode);
   if (fstatSync(fd).isFile()) return fd;
   closeSync(fd);
   throw notRegular(name);
 }
 
-function open(path: string, flags: number, name: string): number {
+function open(path: string, flags: number, name: string, mode: number): number {
   try {
-    return openSync(path, flags | constants.O_NONBLOCK | constants.O_NOCTTY, 0o600);
+    return openSync(path, flags | constants.O_NONBLOCK | constants.O_NOCTTY, mode);
   } catch (error) {
     // A socket, or for writing a FIFO that nobody reads; for writing a directory.
     if (hasErrno(error, 'ENXIO', 'EISDIR')) throw notRegular(name);
@@ -39,6 +42,6 @@ export function readRegular(path: string, flags: number = constants.O_RDONLY, na
   }
 }
 
-export function notRegular(name: string): Failure {
+function notRegular(name: string): Failure {
   return new Failure(Status.data, name, 'it is not a regular file');
 }

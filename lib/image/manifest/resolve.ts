@@ -268,11 +268,11 @@ function needsFeatures({ platform }: IndexEntry): boolean {
   return platform?.os === 'linux' && (platform['os.features'] ?? []).length > 0;
 }
 
-/** buildkit puts provenance and SBOMs into the index as images for a platform that does not exist. */
 function isImage(entry: IndexEntry): boolean {
   return isManifestType(entry.mediaType) && !isAttestation(entry);
 }
 
+/** buildkit puts provenance and SBOMs into the index as images for a platform that does not exist. */
 function isAttestation({ platform, annotations }: IndexEntry): boolean {
   return (
     (platform?.os === 'unknown' && platform.architecture === 'unknown') ||

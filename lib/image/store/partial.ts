@@ -9,7 +9,7 @@ import type { BlobSink } from '../../base/blob-sink.js';
 import { algorithmOf } from '../../base/digest.js';
 import { errnoName, failureOf } from '../../base/failure.js';
 import type { Descriptor } from '../../base/oci.js';
-import { notRegular } from '../../base/regular-file.js';
+import { openRegular } from '../../base/regular-file.js';
 import { isAbandoned, moveInto, ownerOf, ownPath } from './own-files.js';
 import { Writer } from './writer.js';
 
@@ -46,9 +46,9 @@ export class PartialBlob implements BlobSink {
     const path = ownPath(directory, blob.digest);
     try {
       takeOver(directory, blob.digest, path);
-      const fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_NOFOLLOW, 0o644);
-      // A FIFO takes 64 KiB, and then lets its writer wait for a reader.
-      if (!fs.fstatSync(fd).isFile()) throw notRegular(path);
+      const { O_RDWR, O_CREAT, O_NOFOLLOW } = fs.constants;
+      // A FIFO would take 64 KiB, and then let its writer wait for a reader.
+      const fd = openRegular(path, O_RDWR | O_CREAT | O_NOFOLLOW, path, 0o644);
       const partial = new PartialBlob(path, fd, blob, onBytes);
       await partial.rehash();
       return partial;

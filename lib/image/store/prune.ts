@@ -74,6 +74,7 @@ export async function prune(store: Store, { images, links, blobs, partials }: Pr
     // On a full disk there is room for the new index only when they have gone.
     remove(paths);
     await forget();
+    return;
   }
   remove(paths);
 }
