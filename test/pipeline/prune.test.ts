@@ -10,6 +10,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -156,14 +157,21 @@ test('--all leaves an empty layout', async (t) => {
   const it = await site(t);
   const name = await it.put('library/demo', imageOf('demo\n'));
   await it.pull(name);
-  writeFileSync(join(it.home, `partial/decompressed.${ownMark().split('.')[0]}.999999999.1`), '');
-  // A killed md-unpack has left this, and no tree.
+  const dead = `${ownMark().split('.')[0]}.999999999.1`;
+  writeFileSync(join(it.home, `partial/decompressed.${dead}`), '');
+  // What a killed md-unpack has left: a link that has no name yet, and something beside a tree that is not there.
+  const link = join(it.home, 'rootfs', dirname(name), `.link.${dead}`);
+  symlinkSync('nowhere', link);
   const left = `sha256-${'0'.repeat(64)}`;
   const trees = join(it.home, 'rootfs');
   mkdirSync(join(trees, 'left'));
   renameSync(join(trees, 'left'), join(trees, `.${left}.md-unpack-${statSync(join(trees, 'left')).ino}`));
   const gone = told(await it.prune('--all'));
-  for (const line of [`image ${name}`, `tree ${join(trees, left)}`]) assert.ok(gone.includes(line), line);
+  assert.deepEqual(
+    gone.filter((line) => line.startsWith('image ')),
+    [`image ${name}`],
+  );
+  for (const line of [`partial ${link}`, `tree ${join(trees, left)}`]) assert.ok(gone.includes(line), line);
   assert.deepEqual(it.list(), ['oci/blobs/sha256']);
   assert.equal((await it.prune('--all', name)).status, 64);
   await it.pull(name);

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
-import { findRootfs, nameRootfs, rootfsPath, unnameRootfs } from '../../lib/image/store/rootfs.js';
+import { findRootfs, nameRootfs, rootfsNames, rootfsPath, unnameRootfs } from '../../lib/image/store/rootfs.js';
 import { digestOf } from '../support/content.js';
 import { failure } from '../support/failure.js';
-import { pidNamespace, scratch } from '../support/run.js';
+import { killAfterwards, pidNamespace, scratch } from '../support/run.js';
 
 const digest = digestOf('a manifest');
 const hex = digest.replace(':', '-');
@@ -63,6 +63,21 @@ test('what a process left behind that was killed while it named a tree is swept'
   nameRootfs('docker.io/library/demo:1', tree);
   // A process of another PID namespace may be alive.
   assert.deepEqual(readdirSync(directory).sort(), ['.link.1.1.1', 'demo:1', `other.${pidNamespace}.${dead}.1`].sort());
+});
+
+test('names are read while other processes make and remove them', (t) => {
+  const home = scratch(t);
+  const tree = rootfsPath(digest, home);
+  nameRootfs('docker.io/library/demo:1', tree);
+  const script = `const fs = require('node:fs'); process.chdir(process.argv[1]);
+    for (;;) for (const name of ['.link.1.1.1', 'demo:2']) { fs.symlinkSync('nowhere', name); fs.unlinkSync(name); }`;
+  const busy = spawn(process.execPath, ['-e', script, join(home, 'rootfs/docker.io/library')], { stdio: 'inherit' });
+  killAfterwards(t, busy);
+  const seen = new Set<string>();
+  for (const end = Date.now() + 5000; seen.size < 2 && Date.now() < end; ) {
+    for (let i = 0; i < 2000; i++) for (const name of rootfsNames(home).keys()) seen.add(name);
+  }
+  assert.deepEqual([...seen].sort(), ['docker.io/library/demo:1', 'docker.io/library/demo:2']);
 });
 
 test('a name is not removed by way of a link, which could lead anywhere', (t) => {

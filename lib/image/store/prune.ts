@@ -8,7 +8,7 @@ import { storeHint } from './home.js';
 import { imageOf } from './index-json.js';
 import { isAbandoned, noSpace, removeOwn } from './own-files.js';
 import { isIndexOf, reachable } from './reachable.js';
-import { rootfsNames, rootfsTrees, unnameRootfs } from './rootfs.js';
+import { abandonedLinks, rootfsNames, rootfsTrees, unnameRootfs } from './rootfs.js';
 import type { Store } from './store.js';
 
 export interface Prunable {
@@ -41,7 +41,7 @@ export function prunable(store: Store, { images, all }: { images: readonly strin
     images: [...going].sort(),
     links: [...names.keys()].filter((name) => going.has(name)),
     blobs: unneededBlobs(store, staying),
-    partials: abandoned(join(store.home, 'partial')),
+    partials: [...abandoned(join(store.home, 'partial')), ...abandonedLinks(store.home)],
     trees: rootfsTrees(store.home)
       .filter((tree) => !named.has(tree))
       .map((tree) => join(store.home, 'rootfs', tree)),
@@ -60,10 +60,11 @@ export function notThere(image: string): Failure {
   return new Failure(Status.missing, image, 'it is not in the store', { hint: namesHint });
 }
 
-/** Removes the names first, then what they lead to, except the trees. */
+/** Removes the names before what they lead to, except the trees. */
 export async function prune(store: Store, { images, links, blobs, partials }: Prunable, all: boolean): Promise<void> {
-  for (const link of links) unnameRootfs(link, store.home);
+  // A link that was left would keep the directory of the names.
   remove(partials);
+  for (const link of links) unnameRootfs(link, store.home);
   const going = new Set(images);
   const forget = () => store.forget((entry) => all || going.has(imageOf(entry) ?? ''));
   const paths = blobs.map(({ path }) => path);

@@ -5,16 +5,17 @@
  *     $MD_HOME/rootfs/docker.io/library/alpine:latest -> ../../sha256-HEX
  */
 import * as fs from 'node:fs';
-import { dirname, join, relative, resolve } from 'node:path';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import { wrong } from '../../base/check.js';
 import { errnoName, Failure, failingAs, failureOf, hasErrno } from '../../base/failure.js';
 import { readRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
 import { asRootfsDocument, type RootfsDocument } from '../../pipe/document.js';
 import { storeHint, storeHome } from './home.js';
-import { inDirectory, makeDirectory, ownPath, sweepAbandoned } from './own-files.js';
+import { inDirectory, isAbandoned, makeDirectory, ownPath, sweepAbandoned } from './own-files.js';
 
 const nameLimit = 255;
+/** Where a link is made before it takes its place. No name of an image has a part that begins so. */
 const temporaryName = '.link';
 
 /**
@@ -76,7 +77,7 @@ export function nameRootfs(image: string, path: string): void {
     // The store may be read-only, or another user's.
     if (isLinkTo(link, target)) return;
     makeDirectory(dirname(link));
-    sweepAbandoned(dirname(link), (name) => name.startsWith(`${temporaryName}.`));
+    sweepAbandoned(dirname(link), isTemporary);
     const temporary = ownPath(dirname(link), temporaryName);
     fs.rmSync(temporary, { force: true });
     fs.symlinkSync(target, temporary);
@@ -95,15 +96,31 @@ function isLinkTo(link: string, target: string): boolean {
 export function rootfsNames(home: string): Map<string, string> {
   const directory = join(home, 'rootfs');
   const names = new Map<string, string>();
-  const walk = (below: string) => {
-    for (const entry of entriesOf(join(directory, below))) {
-      const name = join(below, entry.name);
-      if (entry.isSymbolicLink()) names.set(name, relative(directory, linkOf(join(directory, name))));
-      else if (entry.isDirectory() && !(below === '' && isTree(entry.name))) walk(name);
+  for (const link of linksBelow(directory)) {
+    const target = isTemporary(basename(link)) ? undefined : targetOf(link);
+    if (target !== undefined) names.set(relative(directory, link), relative(directory, target));
+  }
+  return names;
+}
+
+/** Links that killed processes have not brought to their places: absolute paths. */
+export function abandonedLinks(home: string): string[] {
+  const isLeft = (link: string) => isTemporary(basename(link)) && isAbandoned(dirname(link), basename(link));
+  return linksBelow(join(home, 'rootfs')).filter(isLeft);
+}
+
+/** The symbolic links beside the trees, as absolute paths. */
+function linksBelow(directory: string): string[] {
+  const links: string[] = [];
+  const walk = (below: string, mayBeTree: boolean) => {
+    for (const entry of entriesOf(below)) {
+      const path = join(below, entry.name);
+      if (entry.isSymbolicLink()) links.push(path);
+      else if (entry.isDirectory() && !(mayBeTree && isTree(entry.name))) walk(path, false);
     }
   };
-  walk('');
-  return names;
+  walk(directory, true);
+  return links;
 }
 
 /** The names of all trees in their directory, including incomplete ones and those that no image name leads to. */
@@ -142,11 +159,18 @@ function isTree(name: string): boolean {
   return /^\.?sha(?:256|512)-/.test(name);
 }
 
-function linkOf(path: string): string {
-  return resolve(
-    dirname(path),
-    failingAs(path, () => fs.readlinkSync(path)),
-  );
+function isTemporary(name: string): boolean {
+  return name.startsWith(`${temporaryName}.`);
+}
+
+/** Where a link leads, unless another process has removed it by now. */
+function targetOf(link: string): string | undefined {
+  try {
+    return resolve(dirname(link), fs.readlinkSync(link));
+  } catch (error) {
+    if (errnoName(error) === 'ENOENT') return undefined;
+    throw failureOf(error, link);
+  }
 }
 
 function entriesOf(directory: string): fs.Dirent[] {
