@@ -15,10 +15,10 @@ import { jsonLine, writeDocument, writeLine } from '../lib/pipe/output.js';
 import { makeProgress, progressMode } from '../lib/pipe/progress.js';
 import { type StoreOptions, unpackIntoStore } from '../lib/pull/unpack-into-store.js';
 import { endProcess } from '../lib/sys/process/exit.js';
-import { announcedLayers, isByHand, type LayerFile, layersOf } from '../lib/unpack/layers/announced.js';
+import { announcedLayers, isByHand, layersOf } from '../lib/unpack/layers/announced.js';
 import { listLayers } from '../lib/unpack/list.js';
 import { defaultLimits } from '../lib/unpack/tree/limits.js';
-import { type UnpackOptions, unpackFiles, unpackImage, verifyTree } from '../lib/unpack/unpack.js';
+import { unpackFiles, unpackImage, verifyTree } from '../lib/unpack/unpack.js';
 
 main(
   {
@@ -157,8 +157,6 @@ main(
   },
 );
 
-type Options = UnpackOptions<LayerFile> & Pick<StoreOptions, 'map'>;
-
 /** A DIR may be taken for what is listed, as with tar or ls. */
 function checkList(verify: boolean, dir: string | undefined): void {
   const wrong = (why: string, hint: string) => new Failure(Status.usage, '--list', why, { hint });
@@ -171,7 +169,7 @@ async function unpack(
   first: unknown,
   lines: AsyncGenerator<unknown>,
   dir: string | undefined,
-  options: Options,
+  options: StoreOptions,
 ): Promise<{ rootfs: string }> {
   if (isByHand(first)) return unpackFiles(announcedLayers(first, lines), dir ?? placeInStore(first), options);
   const document = asManifestDocument(first);

@@ -34,7 +34,7 @@ export interface ListedEntry {
   layer: number;
 }
 
-export interface ListOptions extends Pick<ReadOptions<LayerFile>, 'progress' | 'decompressor'> {
+export interface ListOptions extends Pick<ReadOptions, 'progress' | 'decompressor'> {
   limits: Limits;
   /** Only these paths and what is below them; everything when empty. */
   only?: string[];

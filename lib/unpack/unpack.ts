@@ -15,7 +15,7 @@ import { Tree } from './tree/tree.js';
 import { unsetSummary } from './tree/unset.js';
 import { compareTree, type Difference } from './verify/compare.js';
 
-export interface UnpackOptions<L extends LayerFile = Layer> extends ReadOptions<L>, StageOptions {
+export interface UnpackOptions extends ReadOptions, StageOptions {
   limits: Limits;
   /** Only these paths and what is below them; everything when empty. */
   only?: string[];
@@ -43,7 +43,7 @@ export async function unpackImage(
 export async function unpackFiles(
   layers: AsyncIterable<LayerFile>,
   dir: string,
-  options: UnpackOptions<LayerFile>,
+  options: UnpackOptions,
 ): Promise<{ rootfs: string }> {
   return onStage(layers, Stage.begin(dir, options), options, (stage, tree) => {
     commit(stage, tree, undefined, options);
@@ -67,10 +67,10 @@ function commit<T extends RootfsDocument | undefined>(
 /**
  * Unpacks the layers beside `dir`, compares `dir` with them, and removes them again. Returns the number of differences.
  */
-export async function verifyTree<L extends LayerFile>(
-  layers: AsyncIterable<L>,
+export async function verifyTree(
+  layers: AsyncIterable<LayerFile>,
   dir: string,
-  options: UnpackOptions<L>,
+  options: UnpackOptions,
   report: (difference: Difference) => void,
 ): Promise<number> {
   return onStage(layers, Stage.aside(dir), options, (stage, tree, selection) => {
@@ -93,10 +93,10 @@ const foldedNames =
   'on its filesystem names that differ only in case are one: of README and readme only the later one will be there';
 
 /** Unpacks the layers into the tree of `stage` and calls `finish` with it. After a failure the tree is removed. */
-async function onStage<L extends LayerFile, T>(
-  layers: AsyncIterable<L>,
+async function onStage<T>(
+  layers: AsyncIterable<LayerFile>,
   stage: Stage,
-  options: UnpackOptions<L>,
+  options: UnpackOptions,
   finish: (stage: Stage, tree: Tree, selection: Selection) => T,
 ): Promise<T> {
   const selection = new Selection(options.only ?? []);
@@ -138,17 +138,17 @@ function discardAfterFailure(stage: Stage, { warn }: Pick<UnpackOptions, 'warn'>
  * Returns the tree with all layers in it. For parts of an image the layers may have to be read several times: see
  * only.ts.
  */
-async function treeOf<L extends LayerFile>(
-  layers: AsyncIterable<L>,
+async function treeOf(
+  layers: AsyncIterable<LayerFile>,
   stage: Stage,
   selection: Selection,
-  options: UnpackOptions<L>,
+  options: UnpackOptions,
 ): Promise<Tree> {
   const repeated = selection.isAll ? layers : repeatable(layers);
   const deferred = deferring();
   const begin = (fd: number) => new Tree(fd, options.limits.depth, deferred);
   let tree = begin(stage.fd);
-  await writeLayers(repeated, tree, selection, options);
+  await writeLayers(repeated, { tree }, selection, options);
   while (selection.needsPass()) {
     // The next pass starts with an empty tree; the root gets its attributes again from the layers.
     tree.clear({ fd: stage.fd, path: '', ownGroup: true }, () => 'nothing');
@@ -157,7 +157,7 @@ async function treeOf<L extends LayerFile>(
     try {
       const spare = begin(spareFd);
       tree = begin(stage.fd);
-      await writeLayers(repeated, tree, selection, options, spare);
+      await writeLayers(repeated, { tree, spare }, selection, options);
       spare.root.closeAll();
     } finally {
       close(spareFd);
@@ -168,12 +168,11 @@ async function treeOf<L extends LayerFile>(
 }
 
 /** Writes the layers to the tree: with `spare`, what wanted hard links need goes there. */
-async function writeLayers<L extends LayerFile>(
-  layers: AsyncIterable<L>,
-  tree: Tree,
+async function writeLayers(
+  layers: AsyncIterable<LayerFile>,
+  { tree, spare }: { tree: Tree; spare?: Tree },
   selection: Selection,
-  options: UnpackOptions<L>,
-  spare?: Tree,
+  options: UnpackOptions,
 ): Promise<void> {
   const { deferred } = tree;
   const left = { ...options.limits };

@@ -11,12 +11,12 @@ import { TarReader } from '../../tar/reader.js';
 import { LimitExceeded } from '../tree/limits.js';
 import { expectSame, type LayerFile } from './announced.js';
 
-export interface ReadOptions<L extends LayerFile> {
+export interface ReadOptions {
   progress: Progress;
   /**
    * Called with a layer whose content is wrong, before the failure is thrown. Returns a hint for that, if there is one.
    */
-  onBadLayer?: (layer: L) => Promise<string | undefined>;
+  onBadLayer?: (layer: LayerFile) => Promise<string | undefined>;
   /** Decompresses large layers in a thread of its own. Without it this thread decompresses and hashes. */
   decompressor?: Decompressor | undefined;
   /** Called before the memory of a piece is used again: nothing may refer to it any more. */
@@ -27,10 +27,10 @@ export interface ReadOptions<L extends LayerFile> {
  * Passes the entries of each layer to the sink that `sinkFor` makes for it. Throws `Failure`: 65 for a bad layer, 74
  * for the disk.
  */
-export async function readLayers<L extends LayerFile>(
-  layers: AsyncIterable<L>,
-  sinkFor: (layer: L) => TarSink & { close?(): void },
-  options: ReadOptions<L>,
+export async function readLayers(
+  layers: AsyncIterable<LayerFile>,
+  sinkFor: (layer: LayerFile) => TarSink & { close?(): void },
+  options: ReadOptions,
 ): Promise<void> {
   for await (const opened of ahead(layers, options.decompressor)) {
     const sink = sinkFor(opened.layer);
@@ -43,20 +43,20 @@ export async function readLayers<L extends LayerFile>(
   }
 }
 
-interface Opened<L> {
-  layer: L;
+interface Opened {
+  layer: LayerFile;
   bytes: LayerBytes;
   /** Hashes the file as it is, when the digest of that is to be checked. */
   blobHash: Hash | undefined;
 }
 
 /** Opens each layer while the one before it is still being written, so that its decompression begins early. */
-async function* ahead<L extends LayerFile>(
-  layers: AsyncIterable<L>,
+async function* ahead(
+  layers: AsyncIterable<LayerFile>,
   decompressor: Decompressor | undefined,
-): AsyncGenerator<Opened<L>> {
+): AsyncGenerator<Opened> {
   const iterator = layers[Symbol.asyncIterator]();
-  const open = async (): Promise<Opened<L> | undefined> => {
+  const open = async (): Promise<Opened | undefined> => {
     const { value, done } = await iterator.next();
     if (done) return undefined;
     const digest = { algorithm: contentAlgorithm(value), isCompared: value.diffID !== undefined };
@@ -81,10 +81,10 @@ async function* ahead<L extends LayerFile>(
   }
 }
 
-async function readLayer<L extends LayerFile>(
-  { layer, bytes, blobHash }: Opened<L>,
+async function readLayer(
+  { layer, bytes, blobHash }: Opened,
   sink: TarSink,
-  { progress, onBadLayer, flush }: ReadOptions<L>,
+  { progress, onBadLayer, flush }: ReadOptions,
 ): Promise<void> {
   const bar = progress.bar(nameOf(layer), bytes.size);
   const { diffID, size, blobDigest } = layer;
@@ -129,10 +129,7 @@ function nameOf({ digest, path }: LayerFile): string {
 /**
  * Calls `discard` for a bad layer. When that fails, as in a read-only store, the reason becomes a hint of the failure.
  */
-async function discarded<L extends LayerFile>(
-  layer: L,
-  discard: ReadOptions<L>['onBadLayer'],
-): Promise<string | undefined> {
+async function discarded(layer: LayerFile, discard: ReadOptions['onBadLayer']): Promise<string | undefined> {
   try {
     return await discard?.(layer);
   } catch (error) {
