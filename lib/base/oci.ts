@@ -7,15 +7,6 @@ import { Failure } from './failure.js';
 import { Status } from './status.js';
 
 /**
- * Media types of an index and of a manifest. Sources: image-spec, media-types.md; distribution's manifest-v2-2 for
- * Docker's.
- */
-export const ociIndexType = 'application/vnd.oci.image.index.v1+json';
-export const indexTypes = [ociIndexType, 'application/vnd.docker.distribution.manifest.list.v2+json'];
-export const ociManifestType = 'application/vnd.oci.image.manifest.v1+json';
-export const manifestTypes = [ociManifestType, 'application/vnd.docker.distribution.manifest.v2+json'];
-
-/**
  * Bytes of a manifest, index or config. image-spec and distribution-spec: registries hold manifests of at most 4 MiB.
  */
 export const documentLimit = 4 * 1024 * 1024;

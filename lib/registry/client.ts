@@ -6,7 +6,8 @@
 import { type BlobSink, fill } from '../base/blob-sink.js';
 import { isDigest } from '../base/check.js';
 import { monotonic } from '../base/clock.js';
-import { documentLimit, indexTypes, manifestTypes } from '../base/oci.js';
+import { indexTypes, manifestTypes } from '../base/media-types.js';
+import { documentLimit } from '../base/oci.js';
 import type { BlobRequest, RawManifest } from '../base/source.js';
 import { Status } from '../base/status.js';
 import { warn } from '../base/trace.js';

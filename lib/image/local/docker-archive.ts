@@ -7,22 +7,13 @@
 import type { BlobSink } from '../../base/blob-sink.js';
 import { arrayOf, asJson, asObject, asString, optional } from '../../base/check.js';
 import { digestOf, digestOfChunks } from '../../base/digest.js';
-import {
-  asImageConfig,
-  checkDiffIDs,
-  type Descriptor,
-  documentLimit,
-  type ImageConfig,
-  ociManifestType,
-} from '../../base/oci.js';
+import { ociConfigType, ociLayerType, ociManifestType } from '../../base/media-types.js';
+import { asImageConfig, checkDiffIDs, type Descriptor, documentLimit, type ImageConfig } from '../../base/oci.js';
 import { once } from '../../base/once.js';
 import type { RawManifest } from '../../base/source.js';
 import { compressionOf } from '../../compress/magic.js';
-import { ociConfigType } from '../manifest/media-types.js';
 import { bad, type FilePart, type Files } from './files.js';
 import { type Found, type LocalSource, noSuchImage } from './local-source.js';
-
-const layerType = 'application/vnd.oci.image.layer.v1.tar';
 
 /** Even somebody's whole collection has only some hundreds. */
 const maxImages = 1000;
@@ -134,7 +125,7 @@ export class DockerArchive implements LocalSource {
     const { described } = this;
     if (!described.has(file.start)) described.set(file.start, await describe(file));
     // The digest is the one that the config claims. It is verified when the layer is read.
-    return described.get(file.start) ?? { mediaType: layerType, digest: diffID, size: file.size };
+    return described.get(file.start) ?? { mediaType: ociLayerType, digest: diffID, size: file.size };
   }
 
   private file(path: string): FilePart {
@@ -157,7 +148,7 @@ function asItem(value: unknown, name: string): Item {
 async function describe(file: FilePart): Promise<Descriptor | undefined> {
   const compression = compressionOf(await file.head(4));
   if (compression === 'none') return undefined;
-  return { mediaType: `${layerType}+${compression}`, digest: await digestOfChunks(file.chunks()), size: file.size };
+  return { mediaType: `${ociLayerType}+${compression}`, digest: await digestOfChunks(file.chunks()), size: file.size };
 }
 
 function namesOf({ item, digest }: Made): string[] {

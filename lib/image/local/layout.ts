@@ -5,9 +5,9 @@
 import type { BlobSink } from '../../base/blob-sink.js';
 import { asJson, asObject, asString, isDigest } from '../../base/check.js';
 import type { Failure } from '../../base/failure.js';
+import { namesImage } from '../../base/media-types.js';
 import { type Descriptor, documentLimit, type IndexEntry } from '../../base/oci.js';
 import type { RawManifest } from '../../base/source.js';
-import { namesImage } from '../manifest/media-types.js';
 import { imageOf, indexJson, parseIndex, tagOf } from '../store/index-json.js';
 import { bad, type FilePart, type Files } from './files.js';
 import { type Found, type LocalSource, noSuchImage } from './local-source.js';

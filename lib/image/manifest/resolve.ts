@@ -5,6 +5,7 @@
 import { isDigest } from '../../base/check.js';
 import { digestOf } from '../../base/digest.js';
 import { Failure } from '../../base/failure.js';
+import { isConfigType, isIndexType, isManifestType, namesImage } from '../../base/media-types.js';
 import {
   asImageConfig,
   asImageIndex,
@@ -23,7 +24,6 @@ import type { Source } from '../../base/source.js';
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
 import { type DocumentStore, embedded, fetchConfig } from './documents.js';
-import { isConfigType, isIndexType, isManifestType, namesImage } from './media-types.js';
 import { bestOf, type Choice, fitness, narrower, normalize } from './platform.js';
 import { checkContent, checkDigest, checkIsImage, parseJson, tooLarge, type Verified, verified } from './verified.js';
 

@@ -6,16 +6,6 @@ import { asObject, asString, type JsonObject, optional } from '../../base/check.
 import { algorithmOf, digestOf } from '../../base/digest.js';
 import { Failure } from '../../base/failure.js';
 import {
-  asImageIndex,
-  type Descriptor,
-  documentLimit,
-  type ImageIndex,
-  type Manifest,
-  ociIndexType,
-  ociManifestType,
-} from '../../base/oci.js';
-import { Status } from '../../base/status.js';
-import {
   bareType,
   isConfigType,
   isGenericType,
@@ -23,7 +13,11 @@ import {
   isLayerType,
   isManifestType,
   isSchema1Type,
-} from './media-types.js';
+  ociIndexType,
+  ociManifestType,
+} from '../../base/media-types.js';
+import { asImageIndex, type Descriptor, documentLimit, type ImageIndex, type Manifest } from '../../base/oci.js';
+import { Status } from '../../base/status.js';
 
 /**
  * How deep objects and arrays may be nested. A million levels can be parsed, but later code would overflow its stack.

@@ -5,7 +5,8 @@
  */
 import { asJson, asObject, type JsonObject } from '../../base/check.js';
 import { failingAs } from '../../base/failure.js';
-import { asIndexEntries, type IndexEntry, ociIndexType } from '../../base/oci.js';
+import { ociIndexType } from '../../base/media-types.js';
+import { asIndexEntries, type IndexEntry } from '../../base/oci.js';
 import { readRegular } from '../../base/regular-file.js';
 import { checkNesting } from '../manifest/verified.js';
 

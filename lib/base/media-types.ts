@@ -1,6 +1,10 @@
 /** The media types of images. Sources: image-spec, media-types.md; distribution's manifest-v2-2 for Docker's. */
-import { type Descriptor, indexTypes, manifestTypes } from '../../base/oci.js';
+import type { Descriptor } from './oci.js';
 
+export const ociIndexType = 'application/vnd.oci.image.index.v1+json';
+export const indexTypes = [ociIndexType, 'application/vnd.docker.distribution.manifest.list.v2+json'];
+export const ociManifestType = 'application/vnd.oci.image.manifest.v1+json';
+export const manifestTypes = [ociManifestType, 'application/vnd.docker.distribution.manifest.v2+json'];
 export const ociConfigType = 'application/vnd.oci.image.config.v1+json';
 /** In early pushes to Docker Hub every blob was an octet-stream. */
 const configTypes = [ociConfigType, 'application/vnd.docker.container.image.v1+json', 'application/octet-stream'];
@@ -24,9 +28,10 @@ export function namesImage({ mediaType, artifactType }: Descriptor): boolean {
 export const isSchema1Type = (type: string): boolean =>
   /^application\/vnd\.docker\.distribution\.manifest\.v1\+(?:json|prettyjws)$/.test(type);
 
-/** An uncompressed layer; a suffix says how it is compressed. */
+export const ociLayerType = 'application/vnd.oci.image.layer.v1.tar';
+/** Of layers that are not compressed; a suffix says how one is compressed. */
 const layerTypes = [
-  'application/vnd.oci.image.layer.v1.tar',
+  ociLayerType,
   'application/vnd.oci.image.layer.nondistributable.v1.tar',
   'application/vnd.docker.image.rootfs.diff.tar',
   'application/vnd.docker.image.rootfs.foreign.diff.tar',
