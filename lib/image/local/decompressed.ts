@@ -1,9 +1,8 @@
 /** The content of a compressed file that is to be read at random: decompressed into an unnamed file in the store. */
 import * as fs from 'node:fs';
-import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { failureOf } from '../../base/failure.js';
-import { storeHome } from '../store/home.js';
+import { partialsIn, storeHome } from '../store/home.js';
 import { makeDirectory, ownPath } from '../store/own-files.js';
 
 const write = promisify(fs.write);
@@ -15,7 +14,7 @@ const write = promisify(fs.write);
  */
 export async function decompressed(path: string, check: (content: Buffer) => void): Promise<number> {
   const { openLayer } = await import('../../compress/decompress.js');
-  const directory = join(storeHome(), 'partial');
+  const directory = partialsIn(storeHome());
   try {
     const content = await openLayer(path);
     try {

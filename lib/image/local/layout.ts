@@ -8,6 +8,7 @@ import type { Failure } from '../../base/failure.js';
 import { namesImage } from '../../base/media-types.js';
 import { type Descriptor, documentLimit, type IndexEntry } from '../../base/oci.js';
 import type { RawManifest } from '../../base/source.js';
+import { blobPath } from '../store/blob-files.js';
 import { imageOf, indexJson, parseIndex, tagOf } from '../store/index-json.js';
 import { bad, type FilePart, type Files } from './files.js';
 import { type Found, type LocalSource, noSuchImage } from './local-source.js';
@@ -85,7 +86,7 @@ export class Layout implements LocalSource {
   }
 
   private openBlob(digest: string): FilePart | undefined {
-    return this.files.open(`blobs/${digest.replace(':', '/')}`);
+    return this.files.open(blobPath('blobs', digest));
   }
 
   private notOne(selector: string | undefined): Failure {

@@ -13,7 +13,7 @@ import { Failure, failureOf, hasErrno } from '../../base/failure.js';
 import { openRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
-import { storeHome } from './home.js';
+import { partialsIn, storeHome } from './home.js';
 import { isAbandoned, noSpace, ownPath } from './own-files.js';
 
 const pollMs = 50;
@@ -22,7 +22,7 @@ const patienceMs = 5000;
 
 /** Waits for a prune that is under way. Keeps others from starting until the returned function is called. */
 export async function beginPulling(home: string = storeHome()): Promise<() => void> {
-  const directory = join(home, 'partial');
+  const directory = partialsIn(home);
   const end = leaveMark(directory, 'pulling');
   const since = monotonic();
   for (let told = false; ; await sleep(pollMs)) {
@@ -39,7 +39,7 @@ export async function beginPulling(home: string = storeHome()): Promise<() => vo
  * way.
  */
 export function beginPruning(home: string): () => void {
-  const directory = join(home, 'partial');
+  const directory = partialsIn(home);
   // A full disk of btrfs or XFS may have no room for a mark. It is better to go on without: there is none for the mark
   // of a pull, either, and one that begins when something has gone will at worst miss a layer and have to be repeated.
   const end = leaveMark(directory, 'pruning', noSpace);

@@ -3,7 +3,7 @@
  * the tree is then what they want. In the store it would be taken for the image from then on, also by whoever pins the
  * digest.
  */
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { JsonObject } from '../../base/check.js';
 import { Failure } from '../../base/failure.js';
@@ -11,7 +11,7 @@ import { asImageConfig, asManifest, type ImageConfig, type Manifest } from '../.
 import { Status } from '../../base/status.js';
 import { parseJson } from '../manifest/verified.js';
 import { readDocument } from './blob-files.js';
-import { storeHome } from './home.js';
+import { blobsIn, storeHome } from './home.js';
 
 interface Document {
   digest: string;
@@ -27,7 +27,7 @@ const hint = 'name DIR to unpack it elsewhere than in the store';
  * another user's, and they are there. Throws `Failure` 65.
  */
 export function checkGenuine({ digest, manifest, config }: Document, beside: string | undefined): void {
-  const places = [join(storeHome(), 'oci/blobs'), ...(beside === undefined ? [] : [dirname(dirname(beside))])];
+  const places = [blobsIn(storeHome()), ...(beside === undefined ? [] : [dirname(dirname(beside))])];
   const real = asManifest(documentIn(places, digest), digest);
   const realConfig = asImageConfig(documentIn(places, real.config.digest), real.config.digest);
   if (isDeepStrictEqual(essence(manifest, config), essence(real, realConfig))) return;

@@ -1,4 +1,4 @@
-/** Where the store is. */
+/** Where the store is, and what is where in it. */
 import { lstatSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
 import { errnoName, failureOf } from '../../base/failure.js';
@@ -14,7 +14,26 @@ export function storeHome(env: NodeJS.ProcessEnv = process.env): string {
   return join(exactValue('HOME', userHome(env)), '.local/share/md');
 }
 
-/** The same for `--help`. */
+/** The image layout. */
+export function layoutIn(home: string): string {
+  return join(home, 'oci');
+}
+
+export function blobsIn(home: string): string {
+  return join(layoutIn(home), 'blobs');
+}
+
+/** Blobs that are not whole, and other files in progress. */
+export function partialsIn(home: string): string {
+  return join(home, 'partial');
+}
+
+/** Root filesystems, and the names of images that lead to them. */
+export function treesIn(home: string): string {
+  return join(home, 'rootfs');
+}
+
+/** What `storeHome` is, for `--help`. */
 export const storeMeaning = '$MD_HOME is $XDG_DATA_HOME/md or ~/.local/share/md unless it is set.';
 
 /** A hint for somebody who may not write there. */

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Failure, failingAs, hasErrno } from '../../base/failure.js';
 import type { IndexEntry } from '../../base/oci.js';
 import { Status } from '../../base/status.js';
-import { storeHint } from './home.js';
+import { partialsIn, storeHint, treesIn } from './home.js';
 import { imageOf } from './index-json.js';
 import { isAbandoned, noSpace, removeOwn } from './own-files.js';
 import { isIndexOf, reachable } from './reachable.js';
@@ -41,10 +41,10 @@ export function prunable(store: Store, { images, all }: { images: readonly strin
     images: [...going].sort(),
     links: [...names.keys()].filter((name) => going.has(name)),
     blobs: unneededBlobs(store, staying),
-    partials: [...abandoned(join(store.home, 'partial')), ...abandonedLinks(store.home)],
+    partials: [...abandoned(partialsIn(store.home)), ...abandonedLinks(store.home)],
     trees: rootfsTrees(store.home)
       .filter((tree) => !named.has(tree))
-      .map((tree) => join(store.home, 'rootfs', tree)),
+      .map((tree) => join(treesIn(store.home), tree)),
   };
 }
 

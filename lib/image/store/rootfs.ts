@@ -11,7 +11,7 @@ import { errnoName, Failure, failingAs, failureOf, hasErrno } from '../../base/f
 import { readRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
 import { asRootfsDocument, type RootfsDocument } from '../../pipe/document.js';
-import { storeHint, storeHome } from './home.js';
+import { storeHint, storeHome, treesIn } from './home.js';
 import { inDirectory, isAbandoned, makeDirectory, ownPath, sweepAbandoned } from './own-files.js';
 
 const nameLimit = 255;
@@ -24,7 +24,7 @@ const temporaryName = '.link';
  * 77.
  */
 export function rootfsPath(digest: string, home: string = storeHome()): string {
-  const directory = join(home, 'rootfs');
+  const directory = treesIn(home);
   failingAs(directory, () => makeDirectory(directory, 0o700), { hint: storeHint });
   return join(directory, digest.replace(':', '-'));
 }
@@ -94,7 +94,7 @@ function isLinkTo(link: string, target: string): boolean {
 
 /** The names of images, each with the name of its tree in the directory of all trees. */
 export function rootfsNames(home: string): Map<string, string> {
-  const directory = join(home, 'rootfs');
+  const directory = treesIn(home);
   const names = new Map<string, string>();
   for (const link of linksBelow(directory)) {
     const target = isTemporary(basename(link)) ? undefined : targetOf(link);
@@ -106,7 +106,7 @@ export function rootfsNames(home: string): Map<string, string> {
 /** Links that killed processes have not brought to their places: absolute paths. */
 export function abandonedLinks(home: string): string[] {
   const isLeft = (link: string) => isTemporary(basename(link)) && isAbandoned(dirname(link), basename(link));
-  return linksBelow(join(home, 'rootfs')).filter(isLeft);
+  return linksBelow(treesIn(home)).filter(isLeft);
 }
 
 /** The symbolic links beside the trees, as absolute paths. */
@@ -126,9 +126,7 @@ function linksBelow(directory: string): string[] {
 /** The names of all trees in their directory, including incomplete ones and those that no image name leads to. */
 export function rootfsTrees(home: string): string[] {
   // A killed process may have left only files beside a tree: these count as the tree.
-  const names = entriesOf(join(home, 'rootfs')).map(
-    ({ name }) => /^\.?(sha(?:256|512)-[0-9a-f]+)(?:\.|$)/.exec(name)?.[1],
-  );
+  const names = entriesOf(treesIn(home)).map(({ name }) => /^\.?(sha(?:256|512)-[0-9a-f]+)(?:\.|$)/.exec(name)?.[1]);
   return [...new Set(names)].filter((name) => name !== undefined);
 }
 
@@ -137,7 +135,7 @@ export function rootfsTrees(home: string): string[] {
  * where the store is another user's, one could lead elsewhere by now.
  */
 export function unnameRootfs(image: string, home: string): void {
-  const directory = join(home, 'rootfs');
+  const directory = treesIn(home);
   try {
     unnameIn(directory, image.split('/'));
   } catch (error) {

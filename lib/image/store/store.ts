@@ -26,7 +26,7 @@ import type { Source } from '../../base/source.js';
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
 import { blobPath, readDocument } from './blob-files.js';
-import { storeHint, storeHome } from './home.js';
+import { blobsIn, layoutIn, partialsIn, storeHint, storeHome } from './home.js';
 import { imageOf, indexJson, named, readIndex, unnamed } from './index-json.js';
 import {
   isOld,
@@ -76,9 +76,9 @@ export class Store {
     readonly home: string = storeHome(),
     private readonly patienceMs = 5000,
   ) {
-    this.oci = join(home, 'oci');
-    this.blobsDirectory = join(this.oci, 'blobs');
-    this.partials = join(home, 'partial');
+    this.oci = layoutIn(home);
+    this.blobsDirectory = blobsIn(home);
+    this.partials = partialsIn(home);
     const hint = storeHint;
     failingAs(this.partials, () => makeDirectory(this.partials, 0o700), { hint });
     failingAs(this.oci, () => this.ensureLayout(), { hint });
