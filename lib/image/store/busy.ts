@@ -9,7 +9,7 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { monotonic } from '../../base/clock.js';
-import { Failure, failureOf, hasErrno } from '../../base/failure.js';
+import { Failure, failingAs, ignoring } from '../../base/failure.js';
 import { openRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
@@ -19,6 +19,8 @@ import { isAbandoned, noSpace, ownPath } from './own-files.js';
 const pollMs = 50;
 /** Most prunes take fewer milliseconds. After that there is a message, since somebody may wonder. */
 const patienceMs = 5000;
+/** Errors where a directory does not exist, or this user may not write or read there, by errno names. */
+const outOfReach = ['ENOENT', 'ENOTDIR', 'EROFS', 'EACCES'];
 
 /** Waits for a prune that is under way. Keeps others from starting until the returned function is called. */
 export async function beginPulling(home: string = storeHome()): Promise<() => void> {
@@ -53,35 +55,18 @@ export function beginPruning(home: string): () => void {
 /** Goes on without a mark after one of the errors `bearable`, by errno names. */
 function leaveMark(directory: string, kind: string, bearable: readonly string[] = []): () => void {
   const path = ownPath(directory, kind);
-  try {
-    const { O_WRONLY, O_CREAT, O_NOFOLLOW } = fs.constants;
-    fs.closeSync(openRegular(path, O_WRONLY | O_CREAT | O_NOFOLLOW));
-  } catch (error) {
-    // A store that is not there, or is read-only, cannot be pruned.
-    if (isOutOfReach(error) || hasErrno(error, ...bearable)) return () => {};
-    throw failureOf(error, path);
-  }
+  const { O_WRONLY, O_CREAT, O_NOFOLLOW } = fs.constants;
+  // A store that is not there, or is read-only, cannot be pruned.
+  const open = () => ignoring([...outOfReach, ...bearable], () => openRegular(path, O_WRONLY | O_CREAT | O_NOFOLLOW));
+  const fd = failingAs(path, open);
+  if (fd === undefined) return () => {};
+  fs.closeSync(fd);
   return () => fs.rmSync(path, { force: true });
 }
 
 /** The file of another process that is alive and at work. */
 function whoIsAtWork(directory: string, kind: string): string | undefined {
   const own = ownPath('', kind);
-  return namesIn(directory).find(
-    (name) => name.startsWith(`${kind}.`) && name !== own && !isAbandoned(directory, name),
-  );
-}
-
-function namesIn(directory: string): string[] {
-  try {
-    return fs.readdirSync(directory);
-  } catch (error) {
-    if (isOutOfReach(error)) return [];
-    throw failureOf(error, directory);
-  }
-}
-
-/** The directory does not exist, or this user may not write or read there. */
-function isOutOfReach(error: unknown): boolean {
-  return hasErrno(error, 'ENOENT', 'ENOTDIR', 'EROFS', 'EACCES');
+  const names = failingAs(directory, () => ignoring(outOfReach, () => fs.readdirSync(directory)) ?? []);
+  return names.find((name) => name.startsWith(`${kind}.`) && name !== own && !isAbandoned(directory, name));
 }

@@ -1,7 +1,7 @@
 /** Where the store is, and what is where in it. */
 import { lstatSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
-import { errnoName, failureOf } from '../../base/failure.js';
+import { failingAs, ignoring } from '../../base/failure.js';
 import { userHome } from '../../base/user-home.js';
 import { exactValue } from '../../pipe/utf8.js';
 
@@ -41,11 +41,6 @@ export const storeHint = 'MD_HOME names another place for the store';
 
 /** Whether there is a store. Throws `Failure` where nobody can tell: the way to it may be closed. */
 export function isThere(home: string): boolean {
-  try {
-    lstatSync(home);
-    return true;
-  } catch (error) {
-    if (errnoName(error) === 'ENOENT') return false;
-    throw failureOf(error, home, { hint: storeHint });
-  }
+  const stat = failingAs(home, () => ignoring(['ENOENT'], () => lstatSync(home)), { hint: storeHint });
+  return stat !== undefined;
 }

@@ -7,7 +7,7 @@
 import * as fs from 'node:fs';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { wrong } from '../../base/check.js';
-import { errnoName, Failure, failingAs, failureOf, hasErrno } from '../../base/failure.js';
+import { errnoName, Failure, failingAs, failureOf, ignoring } from '../../base/failure.js';
 import { readRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
 import { asRootfsDocument, type RootfsDocument } from '../../pipe/document.js';
@@ -136,11 +136,9 @@ export function rootfsTrees(home: string): string[] {
  */
 export function unnameRootfs(image: string, home: string): void {
   const directory = treesIn(home);
-  try {
-    unnameIn(directory, image.split('/'));
-  } catch (error) {
-    if (!hasErrno(error, 'ENOTEMPTY', 'EEXIST', 'ENOENT')) throw failureOf(error, join(directory, image));
-  }
+  failingAs(join(directory, image), () =>
+    ignoring(['ENOTEMPTY', 'EEXIST', 'ENOENT'], () => unnameIn(directory, image.split('/'))),
+  );
 }
 
 function unnameIn(directory: string, [first = '', ...below]: string[]): void {
@@ -163,19 +161,11 @@ function isTemporary(name: string): boolean {
 
 /** Where a link leads, unless another process has removed it by now. */
 function targetOf(link: string): string | undefined {
-  try {
-    return resolve(dirname(link), fs.readlinkSync(link));
-  } catch (error) {
-    if (errnoName(error) === 'ENOENT') return undefined;
-    throw failureOf(error, link);
-  }
+  const target = failingAs(link, () => ignoring(['ENOENT'], () => fs.readlinkSync(link)));
+  return target === undefined ? undefined : resolve(dirname(link), target);
 }
 
 function entriesOf(directory: string): fs.Dirent[] {
-  try {
-    return fs.readdirSync(directory, { withFileTypes: true });
-  } catch (error) {
-    if (errnoName(error) === 'ENOENT') return [];
-    throw failureOf(error, directory, { hint: storeHint });
-  }
+  const read = () => ignoring(['ENOENT'], () => fs.readdirSync(directory, { withFileTypes: true })) ?? [];
+  return failingAs(directory, read, { hint: storeHint });
 }
