@@ -110,6 +110,16 @@ export function ignoring<T>(names: string[], act: () => T): T | undefined {
   }
 }
 
+/** What `act` returns; undefined when it throws a `Failure`. */
+export function ignoringFailure<T>(act: () => T): T | undefined {
+  try {
+    return act();
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return undefined;
+  }
+}
+
 /** The failure to report for an error that nobody caught; undefined when it is a fault of this program. */
 export function knownFailure(error: unknown): Failure | undefined {
   if (error instanceof Failure) return error;

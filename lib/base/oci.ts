@@ -3,7 +3,7 @@
  * The validators check the fields that this project uses and keep all others as they came.
  */
 import { arrayOf, asDigest, asObject, asSize, asString, type JsonObject, optional, recordOf, wrong } from './check.js';
-import { Failure } from './failure.js';
+import { Failure, ignoringFailure } from './failure.js';
 import { Status } from './status.js';
 
 /**
@@ -104,13 +104,8 @@ function asIndexEntry(value: unknown, name: string, asItsDigest?: Check): IndexE
 }
 
 function isWholePlatform(value: unknown): value is Platform {
-  try {
-    const { os, architecture } = asPlatform(value, 'platform');
-    return os !== '' && architecture !== '';
-  } catch (error) {
-    if (error instanceof Failure) return false;
-    throw error;
-  }
+  const platform = ignoringFailure(() => asPlatform(value, 'platform'));
+  return Boolean(platform?.os && platform.architecture);
 }
 
 export function asImageIndex(value: unknown, name: string): ImageIndex {

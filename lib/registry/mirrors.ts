@@ -1,9 +1,9 @@
 /** A registry behind its mirrors: each is asked in turn, and the registry itself last. */
 
 import { type BlobSink, fill } from '../base/blob-sink.js';
-import { asObject, isDigest } from '../base/check.js';
+import { asJson, asObject, isDigest } from '../base/check.js';
 import { hasDigest } from '../base/digest.js';
-import { Failure } from '../base/failure.js';
+import { ignoringFailure } from '../base/failure.js';
 import { asImageIndex, asManifest } from '../base/oci.js';
 import type { BlobRequest, RawManifest, Source } from '../base/source.js';
 import { Status } from '../base/status.js';
@@ -91,15 +91,11 @@ function matches(bytes: Buffer, reference: string): boolean {
 }
 
 function isManifest(bytes: Buffer): boolean {
-  try {
-    const value: unknown = JSON.parse(bytes.toString());
-    if ('manifests' in asObject(value, 'manifest')) asImageIndex(value, 'manifest');
-    else asManifest(value, 'manifest');
-    return true;
-  } catch (error) {
-    if (error instanceof SyntaxError || error instanceof Failure) return false;
-    throw error;
-  }
+  const checked = ignoringFailure(() => {
+    const value = asObject(asJson(bytes, 'manifest'), 'manifest');
+    return 'manifests' in value ? asImageIndex(value, 'manifest') : asManifest(value, 'manifest');
+  });
+  return checked !== undefined;
 }
 
 function wrongContent(mirror: Endpoint, what: string, why: string): RegistryFailure {

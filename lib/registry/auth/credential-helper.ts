@@ -1,7 +1,7 @@
 /** Programs that keep credentials. Source: the protocol of docker-credential-helpers. */
 import type { ChildProcess, ExecFileException } from 'node:child_process';
-import { asObject, asString } from '../../base/check.js';
-import { errnoName, errnoText, Failure } from '../../base/failure.js';
+import { asJson, asObject, asString } from '../../base/check.js';
+import { errnoName, errnoText, ignoringFailure } from '../../base/failure.js';
 import { warn } from '../../base/trace.js';
 import { type Credentials, passwordLogin } from './auth.js';
 
@@ -26,20 +26,19 @@ export async function askHelper(name: string, server: string): Promise<Credentia
     warn(`credential helper ${program}: ${whyHelperFailed(error, stdout)}; going on without`);
     return undefined;
   }
-  try {
-    const it = asObject(JSON.parse(stdout), program);
-    const username = asString(it.Username, 'Username');
-    const password = asString(it.Secret, 'Secret');
-    // Some helpers say "not found" by an empty secret.
-    if (password === '') return undefined;
-    return username === '<token>'
-      ? { kind: 'refresh', username: '', token: password }
-      : passwordLogin(username, password);
-  } catch (problem) {
-    if (!(problem instanceof SyntaxError) && !(problem instanceof Failure)) throw problem;
-    warn(`credential helper ${program}: its answer makes no sense; going on without`);
-    return undefined;
-  }
+  const login = ignoringFailure(() => loginIn(stdout));
+  if (!login) warn(`credential helper ${program}: its answer makes no sense; going on without`);
+  // Some helpers say "not found" by an empty secret.
+  if (!login?.password) return undefined;
+  const { username, password } = login;
+  return username === '<token>'
+    ? { kind: 'refresh', username: '', token: password }
+    : passwordLogin(username, password);
+}
+
+function loginIn(answer: string): { username: string; password: string } {
+  const it = asObject(asJson(answer, 'answer'), 'answer');
+  return { username: asString(it.Username, 'Username'), password: asString(it.Secret, 'Secret') };
 }
 
 /**

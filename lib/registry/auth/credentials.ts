@@ -4,8 +4,8 @@
  */
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { asFieldValue, asObject, asString, type JsonObject, optional, secret } from '../../base/check.js';
-import { errnoName, errnoText, Failure } from '../../base/failure.js';
+import { asFieldValue, asJson, asObject, asString, type JsonObject, optional, secret } from '../../base/check.js';
+import { errnoName, errnoText, Failure, ignoringFailure } from '../../base/failure.js';
 import { readNamed } from '../../base/named-file.js';
 import { Status } from '../../base/status.js';
 import { trace, warn } from '../../base/trace.js';
@@ -97,15 +97,12 @@ function isOutOfSight(path: string): boolean {
 }
 
 function parseConfig(text: string, path: string): JsonObject | undefined {
-  try {
-    // docker and podman take an empty file for one without logins.
-    return text.trim() === '' ? undefined : asObject(JSON.parse(text), path);
-  } catch (error) {
-    if (!(error instanceof SyntaxError) && !(error instanceof Failure)) throw error;
-    // The text of a SyntaxError quotes the file, and the file holds passwords.
-    warn(`${path}: it is not a JSON object; going on without`);
-    return undefined;
-  }
+  // docker and podman take an empty file for one without logins.
+  if (text.trim() === '') return undefined;
+  const config = ignoringFailure(() => asObject(asJson(text, path), path));
+  // No more than that: the reason would quote the file, and the file holds passwords.
+  if (!config) warn(`${path}: it is not a JSON object; going on without`);
+  return config;
 }
 
 async function searchConfig(

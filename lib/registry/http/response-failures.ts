@@ -105,6 +105,7 @@ async function errorWords(response: Incoming): Promise<string> {
   } catch (error) {
     // Many error bodies are HTML, and some are cut. The HTTP status says what matters.
     if (error instanceof SyntaxError) return /<Message>([^<]+)</.exec(body)?.[1] ?? pageWords(body);
+    // Nor has a body of another shape any words to quote.
     if (error instanceof Failure) return '';
     throw error;
   }
@@ -121,17 +122,11 @@ function pageWords(page: string): string {
 }
 
 function wordsOf(body: unknown): string {
-  try {
-    const it = asObject(body, 'error');
-    const first = optional(it.errors, 'errors', asArray)?.[0];
-    const { code, message } = asObject(
-      first ?? { message: it.details ?? it.message ?? it.error_description ?? it.error },
-      'error',
-    );
-    return [code, message].filter((part) => typeof part === 'string' && part !== '').join(': ');
-  } catch (error) {
-    // A body of another shape has no words to quote.
-    if (error instanceof Failure) return '';
-    throw error;
-  }
+  const it = asObject(body, 'error');
+  const first = optional(it.errors, 'errors', asArray)?.[0];
+  const { code, message } = asObject(
+    first ?? { message: it.details ?? it.message ?? it.error_description ?? it.error },
+    'error',
+  );
+  return [code, message].filter((part) => typeof part === 'string' && part !== '').join(': ');
 }

@@ -3,7 +3,7 @@
  * Source: the grammar of github.com/distribution/reference, and docker's defaults for a short name.
  */
 import { isDigest } from '../../base/check.js';
-import { Failure, shorten } from '../../base/failure.js';
+import { Failure, ignoringFailure, shorten } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { withoutLogin } from './url.js';
 
@@ -75,12 +75,7 @@ export function parseReference(text: string): Reference {
 
 /** Parses a text that is not the user's own; undefined when it is no reference. */
 export function tryReference(text: string): Reference | undefined {
-  try {
-    return parseReference(text);
-  } catch (error) {
-    if (error instanceof Failure) return undefined;
-    throw error;
-  }
+  return ignoringFailure(() => parseReference(text));
 }
 
 /** Whether two texts name the same image: `alpine` is `docker.io/library/alpine:latest`. */
