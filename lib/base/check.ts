@@ -7,6 +7,8 @@ import { Status } from './status.js';
 
 export type JsonObject = Record<string, unknown>;
 
+export type Check<T> = (value: unknown, name: string) => T;
+
 export function wrong(name: string, expected: string, got: unknown): Failure {
   return new Failure(Status.data, name, `expected ${expected}, got ${describe(got)}`);
 }
@@ -91,12 +93,12 @@ export function isDigest(text: string): boolean {
 }
 
 /** Applies `check` when the field is there. `null` counts as absent, since Go writes nil slices and maps like that. */
-export function optional<T>(value: unknown, name: string, check: (value: unknown, name: string) => T): T | undefined {
+export function optional<T>(value: unknown, name: string, check: Check<T>): T | undefined {
   return value === undefined || value === null ? undefined : check(value, name);
 }
 
 /** `check` for a secret, or for an object with secrets: the error does not quote the value. */
-export function secret<T>(check: (value: unknown, name: string) => T): (value: unknown, name: string) => T {
+export function secret<T>(check: Check<T>): Check<T> {
   return (value, name) => {
     try {
       return check(value, name);
@@ -106,14 +108,12 @@ export function secret<T>(check: (value: unknown, name: string) => T): (value: u
   };
 }
 
-export function arrayOf<T>(check: (value: unknown, name: string) => T): (value: unknown, name: string) => T[] {
+export function arrayOf<T>(check: Check<T>): Check<T[]> {
   return (value, name) => asArray(value, name).map((item, i) => check(item, `${name}[${i}]`));
 }
 
 /** Items that are null are left out. */
-export function recordOf<T>(
-  check: (value: unknown, name: string) => T,
-): (value: unknown, name: string) => Record<string, T> {
+export function recordOf<T>(check: Check<T>): Check<Record<string, T>> {
   return (value, name) => {
     const items = Object.entries(asObject(value, name)).filter(([, item]) => item !== null);
     return Object.fromEntries(items.map(([key, item]) => [key, check(item, `${name}.${key}`)]));

@@ -2,7 +2,18 @@
  * The parts of the OCI image specification that the document carries, and their validators.
  * The validators check the fields that this project uses and keep all others as they came.
  */
-import { arrayOf, asDigest, asObject, asSize, asString, type JsonObject, optional, recordOf, wrong } from './check.js';
+import {
+  arrayOf,
+  asDigest,
+  asObject,
+  asSize,
+  asString,
+  type Check,
+  type JsonObject,
+  optional,
+  recordOf,
+  wrong,
+} from './check.js';
 import { Failure, ignoringFailure } from './failure.js';
 import { Status } from './status.js';
 
@@ -70,9 +81,7 @@ export interface ImageConfig extends JsonObject {
   rootfs: { type: 'layers'; diff_ids: string[] };
 }
 
-type Check = (value: unknown, name: string) => string;
-
-function asDescriptor(value: unknown, name: string, asItsDigest: Check = asDigest): Descriptor {
+function asDescriptor(value: unknown, name: string, asItsDigest: Check<string> = asDigest): Descriptor {
   const it = asObject(value, name);
   asString(it.mediaType, `${name}.mediaType`);
   asItsDigest(it.digest, `${name}.digest`);
@@ -98,7 +107,7 @@ export function asPlatform(value: unknown, name: string): Platform {
  * A platform without an os or an architecture is left out, so that the entry matches none. The other entries stay of
  * use, as beside one of an unknown media type.
  */
-function asIndexEntry(value: unknown, name: string, asItsDigest?: Check): IndexEntry {
+function asIndexEntry(value: unknown, name: string, asItsDigest?: Check<string>): IndexEntry {
   const { platform, ...it } = asDescriptor(value, name, asItsDigest);
   return isWholePlatform(platform) ? { ...it, platform } : it;
 }
@@ -147,7 +156,7 @@ export function asManifest(value: unknown, name: string): Manifest {
 }
 
 /** Go writes an empty list as null. */
-function listOf<T>(check: (value: unknown, name: string) => T): (value: unknown, name: string) => T[] {
+function listOf<T>(check: Check<T>): Check<T[]> {
   return (value, name) => (value === null ? [] : arrayOf(check)(value, name));
 }
 

@@ -3,7 +3,7 @@
  * (field `network`), so that the later stages know them, too. cmd/md-pull repeats their names.
  */
 import { resolve } from 'node:path';
-import { arrayOf, asObject, asSize, asString, type JsonObject, optional, wrong } from '../base/check.js';
+import { arrayOf, asObject, asSize, asString, type Check, type JsonObject, optional, wrong } from '../base/check.js';
 import { Failure } from '../base/failure.js';
 import { Status } from '../base/status.js';
 import type { Flags, FlagValues } from '../pipe/flags.js';
@@ -103,8 +103,7 @@ export function networkOf(flags: FlagValues<typeof networkFlags>, document: Json
 /** The field `network` of a document; an absent one asks for nothing. */
 function asNetwork(value: unknown, name: string): Network {
   const it = optional(value, name, asObject) ?? {};
-  const field = <T>(key: keyof Network, check: (value: unknown, name: string) => T) =>
-    optional(it[key], `${name}.${key}`, check);
+  const field = <T>(key: keyof Network, check: Check<T>) => optional(it[key], `${name}.${key}`, check);
   return onlyDefined<Network>({
     plainHttp: field('plainHttp', arrayOf(asHost)),
     insecure: field('insecure', arrayOf(asHost)),
@@ -128,7 +127,7 @@ function onlyDefined<T extends object>(fields: { [K in keyof T]-?: T[K] | undefi
  * The values of a flag, checked like a field of a document; undefined when it is not given. A wrong one is wrong usage
  * (64).
  */
-function given(flag: string, values: string[], check: (value: unknown, name: string) => string): string[] | undefined {
+function given(flag: string, values: string[], check: Check<string>): string[] | undefined {
   if (values.length === 0) return undefined;
   try {
     return values.map((value) => check(value, flag));
