@@ -1,4 +1,4 @@
-import { fstatSync } from 'node:fs';
+import { fstatSync, writeSync } from 'node:fs';
 
 /** Whether a file descriptor is a terminal. */
 export function isTerminal(fd: number): boolean {
@@ -23,6 +23,15 @@ export function makeRoomBy(making: (print: () => void) => void): void {
 /** Prints by `print`, so that no progress bar overwrites it. */
 export function withRoom(print: () => void): void {
   makeRoom(print);
+}
+
+/** Writes to stderr. If that is closed or full nobody sees the text, and the work goes on. */
+export function writeToStderr(text: string): void {
+  try {
+    writeSync(2, text);
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+  }
 }
 
 /** A quick check, so that node:tty is loaded only when needed: with node:net and streams it takes 2 ms. */

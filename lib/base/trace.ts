@@ -1,6 +1,5 @@
-import { writeSync } from 'node:fs';
 import { oneLine, shorten } from './failure.js';
-import { withRoom } from './terminal.js';
+import { withRoom, writeToStderr } from './terminal.js';
 
 let command = 'md';
 let on = false;
@@ -32,12 +31,5 @@ export function warn(line: string): void {
 
 /** One line on stderr, with control characters made visible. */
 export function warnLine(line: string): void {
-  withRoom(() => {
-    try {
-      writeSync(2, `${oneLine(line)}\n`);
-    } catch (error) {
-      // A closed or full stderr must not stop the work.
-      if (!(error instanceof Error)) throw error;
-    }
-  });
+  withRoom(() => writeToStderr(`${oneLine(line)}\n`));
 }

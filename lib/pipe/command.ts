@@ -13,7 +13,7 @@ import { UpstreamFailure } from './input.js';
 import { ReaderGone, watchReader, writeDocument, writeLine } from './output.js';
 import { exactWords } from './utf8.js';
 
-export interface Command<F extends Flags> {
+export interface Command<F extends Flags = Flags> {
   name: string;
   /** One sentence without a full stop. */
   summary: string;
@@ -114,7 +114,7 @@ function print(text: string): number {
   return Status.ok;
 }
 
-function checkArity<F extends Flags>({ name, operands: usage, arity }: Command<F>, operands: string[]): void {
+function checkArity({ name, operands: usage, arity }: Command, operands: string[]): void {
   const hint = { hint: `usage: ${name} [FLAGS] ${usage}`.trim() };
   if (operands.length < arity.min) {
     const missing = usage.split(' ')[operands.length]?.replace(/[[\].]/g, '');
@@ -126,13 +126,13 @@ function checkArity<F extends Flags>({ name, operands: usage, arity }: Command<F
 }
 
 /** Tells the user and the next stage what failed, and cleans up. Returns the exit status. */
-function report<F extends Flags>(command: Command<F>, error: unknown): number {
+function report(command: Command, error: unknown): number {
   const status = describeFailure(command, error);
   cleanUp();
   return status;
 }
 
-function describeFailure<F extends Flags>(command: Command<F>, error: unknown): number {
+function describeFailure(command: Command, error: unknown): number {
   if (error instanceof ReaderGone) return Status.readerGone;
   if (error instanceof UpstreamFailure) {
     if (command.ownFailure === undefined) send(() => writeLine(error.line));
@@ -170,7 +170,7 @@ function showStack(error: unknown): void {
     for (const line of (at.stack ?? '').split('\n')) warnLine(line);
 }
 
-function helpText<F extends Flags>(command: Command<F>): string {
+function helpText(command: Command): string {
   const { name, summary, operands, flags, examples, statuses, notes } = command;
   const taken = Object.values(flags).some(({ alias }) => alias === 'h');
   const help: Flag = taken ? { kind: 'boolean', help: 'show this help, as -h alone does' } : commonFlags.help;

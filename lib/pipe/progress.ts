@@ -2,12 +2,10 @@
  * Shows progress on stderr. On a terminal there is a bar for each thing under way; above them, a plain line for each
  * finished one. As JSON there is a line for each thing, up to ten times a second.
  */
-
-import { writeSync } from 'node:fs';
 import { monotonic } from '../base/clock.js';
 import { Failure, oneLine } from '../base/failure.js';
 import { Status } from '../base/status.js';
-import { isTerminal, makeRoomBy, terminalColumns } from '../base/terminal.js';
+import { isTerminal, makeRoomBy, terminalColumns, writeToStderr } from '../base/terminal.js';
 
 export type ProgressMode = 'bar' | 'json' | 'none';
 
@@ -62,7 +60,7 @@ function jsonProgress(verb: string): Progress {
     if (!done && now - (last.get(state) ?? 0) < redrawMs) return;
     last.set(state, now);
     const { label, total, bytes, note } = state;
-    put(
+    writeToStderr(
       `${JSON.stringify({ progress: { verb, label, bytes, total, done, ...(note === undefined ? {} : { note }) } })}\n`,
     );
   };
@@ -136,7 +134,7 @@ class BarProgress implements Progress {
     this.drawnAt = now;
     const bars = [...this.active].map((state) => activeLine(this.verb, state, now, this.width));
     const lines = [...this.finished, ...bars].map((line) => `${line.slice(0, this.width - 1)}\x1b[K\n`);
-    put(`${up(this.rows)}\r${lines.join('')}\x1b[J`);
+    writeToStderr(`${up(this.rows)}\r${lines.join('')}\x1b[J`);
     this.finished = [];
     this.rows = this.active.size;
   }
@@ -144,7 +142,7 @@ class BarProgress implements Progress {
   /** Takes the bars off the screen while a line is printed. */
   private makeRoom(print: () => void): void {
     const drawn = this.rows;
-    if (drawn > 0) put(`${up(drawn)}\r\x1b[J`);
+    if (drawn > 0) writeToStderr(`${up(drawn)}\r\x1b[J`);
     this.rows = 0;
     print();
     if (drawn > 0) this.draw(true);
@@ -184,13 +182,4 @@ function duration(seconds: number): string {
   if (!Number.isFinite(seconds)) return '';
   const whole = Math.ceil(Math.max(0, seconds));
   return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
-}
-
-function put(text: string): void {
-  try {
-    writeSync(2, text);
-  } catch (error) {
-    // When stderr cannot be written, nobody sees the progress. The work goes on.
-    if (!(error instanceof Error)) throw error;
-  }
 }
