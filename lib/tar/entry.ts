@@ -62,22 +62,22 @@ export function makeEntry(raw: RawHeader, records: PaxRecords | undefined, { nam
   const flagType = typeOfFlag[raw.typeflag];
   if (flagType === undefined) throw damaged(`an entry of unknown type ${JSON.stringify(raw.typeflag)}`);
   // An empty long name counts as none, as in Go's archive/tar.
-  const path = (name || (records && (paxText(records, 'GNU.sparse.name') ?? paxText(records, 'path')))) ?? raw.name;
-  const size = (records && paxNumber(records, 'size')) ?? raw.size;
+  const path = (name || paxText(records, 'GNU.sparse.name')) ?? paxText(records, 'path') ?? raw.name;
+  const size = paxNumber(records, 'size') ?? raw.size;
   // Before POSIX a directory was a file whose name ends in a slash.
   const type = flagType === 'file' && path.endsWith('/') ? 'directory' : flagType;
   if (type !== flagType && size > 0) throw damaged('a directory by its name is a file by its size');
   return {
     type,
     path,
-    target: (target || (records && paxText(records, 'linkpath'))) ?? raw.linkname,
+    target: (target || paxText(records, 'linkpath')) ?? raw.linkname,
     mode: raw.mode,
-    uid: asId((records && paxNumber(records, 'uid')) ?? raw.uid, 'user'),
-    gid: asId((records && paxNumber(records, 'gid')) ?? raw.gid, 'group'),
+    uid: asId(paxNumber(records, 'uid') ?? raw.uid, 'user'),
+    gid: asId(paxNumber(records, 'gid') ?? raw.gid, 'group'),
     size: type === 'file' ? size : 0,
-    mtime: (records && paxTime(records, 'mtime')) ?? { seconds: raw.mtime, nanoseconds: 0 },
-    major: (records && paxNumber(records, 'SCHILY.devmajor')) ?? raw.major,
-    minor: (records && paxNumber(records, 'SCHILY.devminor')) ?? raw.minor,
+    mtime: paxTime(records, 'mtime') ?? { seconds: raw.mtime, nanoseconds: 0 },
+    major: paxNumber(records, 'SCHILY.devmajor') ?? raw.major,
+    minor: paxNumber(records, 'SCHILY.devminor') ?? raw.minor,
     xattrs: records?.xattrs(),
   };
 }

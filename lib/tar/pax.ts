@@ -5,7 +5,7 @@
 import { type ByteString, fromBytes } from './bytes.js';
 import { damaged } from './fields.js';
 
-/** The records that hold for a file. */
+/** The records that hold for a file. Functions that read them take `undefined` for no records at all. */
 export interface PaxRecords {
   get(key: ByteString): Buffer | undefined;
   xattrs(): Xattrs | undefined;
@@ -100,8 +100,10 @@ function record(body: Buffer, at: number): { key: ByteString; value: Buffer; end
   return { key, value: body.subarray(equals + 1, end - 1), end };
 }
 
+type Lookup = Pick<PaxRecords, 'get'> | undefined;
+
 /** A decimal whole number; `undefined` when the record is missing or empty. */
-export function paxNumber(records: Pick<PaxRecords, 'get'>, key: string): number | undefined {
+export function paxNumber(records: Lookup, key: string): number | undefined {
   const text = paxText(records, key);
   if (text === undefined) return undefined;
   if (!/^[0-9]{1,16}$/.test(text) || !Number.isSafeInteger(Number(text))) throw damaged(`PAX ${key} is not a number`);
@@ -109,8 +111,8 @@ export function paxNumber(records: Pick<PaxRecords, 'get'>, key: string): number
 }
 
 /** A name: no NUL can be in it. */
-export function paxText(records: Pick<PaxRecords, 'get'>, key: string): ByteString | undefined {
-  const value = records.get(key);
+export function paxText(records: Lookup, key: string): ByteString | undefined {
+  const value = records?.get(key);
   // POSIX: an empty value cancels the record, so that the header block counts again.
   if (value === undefined || value.length === 0) return undefined;
   if (value.includes(0)) throw damaged(`PAX ${key} holds a NUL`);
@@ -123,7 +125,7 @@ export interface Time {
   nanoseconds: number;
 }
 
-export function paxTime(records: PaxRecords, key: string): Time | undefined {
+export function paxTime(records: Lookup, key: string): Time | undefined {
   const text = paxText(records, key);
   if (text === undefined) return undefined;
   const [, sign, whole = '', fraction = ''] = /^(-?)([0-9]{1,15})(?:\.([0-9]*))?$/.exec(text) ?? [];

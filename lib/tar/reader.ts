@@ -178,12 +178,12 @@ export class TarReader {
   private begin(entry: Entry, header: Buffer | undefined, records: PaxRecords | undefined): void {
     this.current = entry;
     this.left = entry.size;
-    const map = header ? undefined : records && paxSparseMap(records);
+    const map = header ? undefined : paxSparseMap(records);
     if (header) {
       this.state = 'sparse-old';
       this.map = new OldSparseReader();
       this.mapBlock(header);
-    } else if (records && isSparse10(records)) {
+    } else if (isSparse10(records)) {
       this.state = 'sparse-1.0';
       this.map = new Sparse10Reader(records);
     } else if (map) this.beginSparse(map);

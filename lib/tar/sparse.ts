@@ -50,8 +50,8 @@ export class OldSparseReader implements SparseMapReader {
 }
 
 /** The map in a PAX header of format 0.0 or 0.1; `undefined` when there is none. */
-export function paxSparseMap(records: PaxRecords): SparseMap | undefined {
-  const map = records.get('GNU.sparse.map');
+export function paxSparseMap(records: PaxRecords | undefined): SparseMap | undefined {
+  const map = records?.get('GNU.sparse.map');
   const count = paxNumber(records, 'GNU.sparse.numblocks');
   // In format 0.0 a file that is one single hole has no record of a stretch.
   if (map === undefined && count !== 0) return undefined;
@@ -65,7 +65,7 @@ export function paxSparseMap(records: PaxRecords): SparseMap | undefined {
  * Whether the PAX header announces format 1.0, where the map comes before the content. Throws `Failure` 65 for a later
  * format: read as a plain file, it would have its map as content.
  */
-export function isSparse10(records: PaxRecords): boolean {
+export function isSparse10(records: PaxRecords | undefined): boolean {
   const major = paxNumber(records, 'GNU.sparse.major') ?? 0;
   const minor = paxNumber(records, 'GNU.sparse.minor') ?? 0;
   if (major > 1 || (major === 1 && minor > 0)) throw damaged(`a sparse file of the unknown format ${major}.${minor}`);
@@ -79,7 +79,7 @@ export class Sparse10Reader implements SparseMapReader {
   private readonly numbers: number[] = [];
   private readonly realSize: number;
 
-  constructor(records: PaxRecords) {
+  constructor(records: PaxRecords | undefined) {
     // Go, Python and libarchive accept the key of the older formats here, too.
     this.realSize = asRealSize(paxNumber(records, 'GNU.sparse.realsize') ?? paxNumber(records, 'GNU.sparse.size'));
   }
