@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { close, openat } from '../../lib/sys/syscalls/calls.js';
 import { AT } from '../../lib/sys/syscalls/constants.js';
-import { entriesOf, openDirectory } from '../../lib/unpack/tree/directory.js';
+import { directoryFlags, entriesOf } from '../../lib/unpack/tree/directory.js';
 import { isOfFilesystem } from '../../lib/unpack/tree/xattrs.js';
 import { compareTree, type Difference } from '../../lib/unpack/verify/compare.js';
 import { scratch } from '../support/run.js';
@@ -16,7 +16,7 @@ test("the image's root may have been opened before anything was in it, which on 
     mkdirSync(join(directory, name));
     writeFileSync(join(directory, name, 'f'), 'x');
   }
-  const image = openat(AT.FDCWD, join(directory, 'image'), openDirectory, 0);
+  const image = openat(AT.FDCWD, join(directory, 'image'), directoryFlags, 0);
   // Its position is at the end then: on any filesystem there is nothing more to read.
   assert.deepEqual(entriesOf(image), ['f']);
   const found: Difference[] = [];

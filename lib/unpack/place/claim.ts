@@ -23,7 +23,7 @@ import { AT, LOCK, O } from '../../sys/syscalls/constants.js';
 import { EACCES, EAGAIN, ENOENT } from '../../sys/syscalls/errno.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { byteString } from '../../tar/bytes.js';
-import { entriesOf, openDirectory } from '../tree/directory.js';
+import { directoryFlags, entriesOf } from '../tree/directory.js';
 import { removeTree } from '../tree/remove-tree.js';
 import { type Stat, statAt, statOf } from '../tree/stat.js';
 
@@ -126,7 +126,7 @@ export function makeSpare(parent: number, { name }: Claim): number {
 function makeRoot(parent: number, name: string): number | undefined {
   mkdirat(parent, name, 0o700);
   try {
-    const fd = openat.try(parent, name, openDirectory, 0);
+    const fd = openat.try(parent, name, directoryFlags, 0);
     if (fd === -ENOENT) return undefined;
     if (fd < 0) throw new SyscallError('openat', -fd, name);
     // A setgid parent and a default ACL are inherited, also by everything that is made below.
@@ -166,7 +166,7 @@ function unlock(parent: number, name: string, lock: number): void {
 
 /** The temporary names beside `base`, without their endings. */
 function namesOf(parent: number, base: string): Set<string> {
-  const fd = openat(parent, '.', openDirectory, 0);
+  const fd = openat(parent, '.', directoryFlags, 0);
   const entries = entriesOf(fd);
   close(fd);
   const prefix = byteString(interimPrefix(base));

@@ -3,11 +3,11 @@ import { basename, dirname } from 'node:path';
 import { Failure, failureOf } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { close, openat, unlinkat } from '../../sys/syscalls/calls.js';
-import { AT, O } from '../../sys/syscalls/constants.js';
+import { AT } from '../../sys/syscalls/constants.js';
 import { ENOENT } from '../../sys/syscalls/errno.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { byteString } from '../../tar/bytes.js';
-import { openDirectory } from '../tree/directory.js';
+import { directoryFlags, followingFlags } from '../tree/directory.js';
 import { mountPoints } from '../tree/mounts.js';
 import { isRemovable, notRemovable } from '../tree/removable.js';
 import { removeTree } from '../tree/remove-tree.js';
@@ -21,8 +21,8 @@ import { hasContainer } from './container-lock.js';
 export function removeStored(path: string): boolean {
   const base = basename(path);
   try {
-    const parent = openat(AT.FDCWD, dirname(path), O.RDONLY | O.DIRECTORY | O.CLOEXEC, 0);
-    const fd = openat.try(parent, base, openDirectory, 0);
+    const parent = openat(AT.FDCWD, dirname(path), followingFlags, 0);
+    const fd = openat.try(parent, base, directoryFlags, 0);
     if (fd < 0 && fd !== -ENOENT) throw new SyscallError('openat', -fd, path);
     try {
       if (fd >= 0 && isInUse(fd)) return false;

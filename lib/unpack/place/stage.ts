@@ -14,6 +14,7 @@ import { AT, RENAME } from '../../sys/syscalls/constants.js';
 import { EBUSY, EEXIST, EINVAL, ENOENT, ENOTDIR, ENOTEMPTY, EXDEV } from '../../sys/syscalls/errno.js';
 import { errnoNameOf, SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, byteString } from '../../tar/bytes.js';
+import { followingFlags } from '../tree/directory.js';
 import { statAt, statOf } from '../tree/stat.js';
 import { type Unset, unsetLines } from '../tree/unset.js';
 import { type Claim, claim, clearLeftovers, makeSpare, placeFile, release, sideFiles } from './claim.js';
@@ -24,7 +25,6 @@ import {
   isFilled,
   mountInTheWay,
   occupied,
-  openFollowing,
   openTarget,
   openUnheld,
   type Target,
@@ -83,7 +83,7 @@ export class Stage {
    */
   static aside(dir: string): Stage {
     try {
-      return Stage.beside(dir, false, ({ parent, base }) => close(openat(parent, base, openFollowing, 0)));
+      return Stage.beside(dir, false, ({ parent, base }) => close(openat(parent, base, followingFlags, 0)));
     } catch (error) {
       if (!isClosed(error)) throw error;
       return Stage.elsewhere(dir);
@@ -92,10 +92,10 @@ export class Stage {
 
   private static elsewhere(dir: string): Stage {
     // When `dir` cannot be read either, that should be said before a layer is unpacked.
-    failingAs(dir, () => close(openat(AT.FDCWD, dir, openFollowing, 0)));
+    failingAs(dir, () => close(openat(AT.FDCWD, dir, followingFlags, 0)));
     const around = Stage.temporary();
     try {
-      const parent = openat(around.fd, '.', openFollowing, 0);
+      const parent = openat(around.fd, '.', followingFlags, 0);
       return new Stage({ path: resolve(dir), parent, base: 'tree' }, false, around);
     } catch (error) {
       around.discard();

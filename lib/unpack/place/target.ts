@@ -10,16 +10,14 @@ import { AT, O, S } from '../../sys/syscalls/constants.js';
 import { EACCES } from '../../sys/syscalls/errno.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { byteString, shown } from '../../tar/bytes.js';
-import { openDirectory, readEntries } from '../tree/directory.js';
+import { directoryFlags, followingFlags, readEntries } from '../tree/directory.js';
 import { mountPoints } from '../tree/mounts.js';
 import { isRemovable, notRemovable } from '../tree/removable.js';
 import { type Stat, statAt } from '../tree/stat.js';
 import type { sideFiles } from './claim.js';
 import { hasContainer } from './container-lock.js';
 
-/** The user may name DIR and what is above it by a symlink. */
-export const openFollowing = O.RDONLY | O.DIRECTORY | O.CLOEXEC;
-const follow = openHow(openFollowing, 0);
+const follow = openHow(followingFlags, 0);
 
 export interface Target {
   /** Absolute. */
@@ -70,7 +68,7 @@ export function checkTarget(target: Target, force: boolean): void {
   if (type === S.IFLNK)
     throw new Failure(Status.usage, path, 'it is a symbolic link', { hint: 'name what it leads to, or remove it' });
   if (type !== S.IFDIR) throw new Failure(Status.usage, path, 'it is there, and is not a directory');
-  const fd = openat.try(parent, base, openDirectory, 0);
+  const fd = openat.try(parent, base, directoryFlags, 0);
   if (fd === -EACCES && force) {
     // The user's own can be made accessible. Of somebody else's nobody knows whether it is empty.
     const user = process.geteuid!();
@@ -99,7 +97,7 @@ export function checkTarget(target: Target, force: boolean): void {
 
 /** Whether something is in the directory of this name. False where it cannot be looked into. */
 export function isFilled(parent: number, base: string): boolean {
-  const fd = openat.try(parent, base, openDirectory, 0);
+  const fd = openat.try(parent, base, directoryFlags, 0);
   if (fd < 0) return false;
   const filled = hasEntries(fd);
   close(fd);
@@ -117,7 +115,7 @@ function hasEntries(fd: number): boolean {
 export function openUnheld({ path, parent, base }: Target): number {
   for (let tries = 0; tries < 5; tries++) {
     if (tries > 0) pause(20);
-    const fd = openat.try(parent, base, openDirectory, 0);
+    const fd = openat.try(parent, base, directoryFlags, 0);
     if (fd < 0 || !hasContainer(fd)) return fd;
     close(fd);
   }

@@ -31,7 +31,7 @@ import { timespecsBytes, writeTimespecs } from './timespec.js';
 /** For openat2(2): a directory in the root by a path without symlinks. */
 export const directHow = openHow(O.RDONLY | O.DIRECTORY | O.CLOEXEC, RESOLVE.IN_ROOT | RESOLVE.NO_SYMLINKS);
 /** For openat(2): a new file, and never one that a symlink at its name leads to. */
-export const createFile = O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW | O.CLOEXEC;
+export const newFileFlags = O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW | O.CLOEXEC;
 
 const entriesAtOnce = 64;
 const callsOfFile = 6;
@@ -86,7 +86,7 @@ export class Deferred {
 
   file(deferral: Deferral, { content, mode, owner, mtime }: NewFile): void {
     const { batch } = this;
-    const opened = batch.add(openat, 0, deferral.dirfd, this.text(deferral.name), createFile, mode & 0o777);
+    const opened = batch.add(openat, 0, deferral.dirfd, this.text(deferral.name), newFileFlags, mode & 0o777);
     if (owner) batch.addOn(opened, fchown, 0, owner.uid, owner.gid);
     if (content) batch.addOn(opened, write, content.length, this.addressOf(content), content.length);
     // After the content and the owner: both clear setuid.

@@ -4,7 +4,9 @@ import { AT, O } from '../../sys/syscalls/constants.js';
 import { type ByteString, fromBytes } from '../../tar/bytes.js';
 
 /** Flags of openat(2) for a directory that is one itself, and no symlink to one. */
-export const openDirectory = O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
+export const directoryFlags = O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
+/** The same for one that may be named by a symlink: DIR, and what is above it. */
+export const followingFlags = O.RDONLY | O.DIRECTORY | O.CLOEXEC;
 
 /** The names in an open directory, without `.` and `..`. Throws `SyscallError`. */
 export function entriesOf(fd: number): ByteString[] {

@@ -23,8 +23,8 @@ import { EACCES, EEXIST, EINVAL, ENOENT, EPERM } from '../../sys/syscalls/errno.
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, cleanPath, joinPath, shown, splitPath, toBytes } from '../../tar/bytes.js';
 import { type Entry, isDevice } from '../../tar/entry.js';
-import { createFile } from './deferred.js';
-import { chmodAt, openDirectory } from './directory.js';
+import { newFileFlags } from './deferred.js';
+import { chmodAt, directoryFlags } from './directory.js';
 import { OpenFile } from './open-file.js';
 import { type Dir, tooDeep } from './rooted.js';
 import { statAt } from './stat.js';
@@ -88,7 +88,7 @@ export class EntryMaker {
   openFile(entry: Entry, place: Place): OpenFile {
     const { dir, path } = place;
     const mode = (entry.mode & 0o777) | this.lentMode(entry);
-    const fd = this.create(place, (name) => openat.try(dir.fd, name, createFile, mode));
+    const fd = this.create(place, (name) => openat.try(dir.fd, name, newFileFlags, mode));
     if (fd < 0) throw new SyscallError('openat', -fd, shown(path));
     this.tree.forgetUnset(path);
     const file = new OpenFile(fd, path);
@@ -130,7 +130,7 @@ export class EntryMaker {
     const mode = usableMode(entry.mode);
     let made = mkdirat.try(dir.fd, bytes, mode);
     if (made === -EEXIST) {
-      const fd = openat.try(dir.fd, bytes, openDirectory, 0);
+      const fd = openat.try(dir.fd, bytes, directoryFlags, 0);
       if (fd >= 0) {
         this.mergeDirectory(fd, entry, path);
         return;
@@ -146,7 +146,7 @@ export class EntryMaker {
       this.chown(entry, path, () => fchownat.try(dir.fd, bytes, entry.uid, entry.gid, AT.SYMLINK_NOFOLLOW));
     }
     if (!plain) return;
-    const fd = openat(dir.fd, bytes, openDirectory, 0);
+    const fd = openat(dir.fd, bytes, directoryFlags, 0);
     this.tree.addUnset(path, applyXattrs(fd, plain, path));
     close(fd);
   }

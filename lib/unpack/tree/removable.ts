@@ -6,7 +6,7 @@ import { errnoName } from '../../base/failure.js';
 import { close, openat } from '../../sys/syscalls/calls.js';
 import { EACCES } from '../../sys/syscalls/errno.js';
 import { toBytes } from '../../tar/bytes.js';
-import { openDirectory, readEntries } from './directory.js';
+import { directoryFlags, readEntries } from './directory.js';
 import { defaultLimits } from './limits.js';
 import { statAt, statOf } from './stat.js';
 
@@ -28,7 +28,7 @@ function canEmpty(fd: number, user: number, depth: number): boolean {
   for (const name of readEntries(fd)) {
     if (!isMine) return false;
     if (depth === defaultLimits.depth) return true;
-    const below = openat.try(fd, toBytes(name), openDirectory, 0);
+    const below = openat.try(fd, toBytes(name), directoryFlags, 0);
     // When even the status cannot be read, `fd` is its own directory, which it may read but not search.
     if (below === -EACCES && (statAt(fd, name)?.uid ?? user) !== user) return false;
     if (below < 0) continue;

@@ -6,7 +6,7 @@ import { close, fchmod, openat, unlinkat } from '../../sys/syscalls/calls.js';
 import { AT } from '../../sys/syscalls/constants.js';
 import { EACCES, ENOTEMPTY } from '../../sys/syscalls/errno.js';
 import { type ByteString, joinPath, toBytes } from '../../tar/bytes.js';
-import { openDirectory, readEntries } from './directory.js';
+import { directoryFlags, readEntries } from './directory.js';
 import { notRemoved, unlinkOrEnter } from './remove.js';
 import { statOf } from './stat.js';
 
@@ -89,8 +89,8 @@ class TreeRemoval {
   /** Opens a directory again, given one that was in it. */
   private open(level: Level, below: number): void {
     if (level.fd !== undefined) return;
-    let fd = openat.try(below, '..', openDirectory, 0);
-    if (fd === -EACCES && fchmod.try(below, 0o700) === 0) fd = openat.try(below, '..', openDirectory, 0);
+    let fd = openat.try(below, '..', directoryFlags, 0);
+    if (fd === -EACCES && fchmod.try(below, 0o700) === 0) fd = openat.try(below, '..', directoryFlags, 0);
     if (fd < 0) throw notRemoved('openat', -fd, level.path);
     level.fd = fd;
     level.names = readEntries(fd);

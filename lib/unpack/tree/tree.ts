@@ -7,7 +7,7 @@ import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, shown, splitPath } from '../../tar/bytes.js';
 import type { Time, Xattrs } from '../../tar/pax.js';
 import type { Deferred } from './deferred.js';
-import { openDirectory } from './directory.js';
+import { directoryFlags } from './directory.js';
 import { entryFailure } from './entry-failure.js';
 import { costOf, NamesBudget } from './limits.js';
 import { clearDirectory, type Kept, type Removal, removeEntry } from './remove.js';
@@ -125,7 +125,7 @@ export class Tree {
   /** Empties a directory of what `kept` does not say. */
   clear(dir: Dir, kept: Kept): void {
     // The descriptor of `dir` is shared: reading its entries would move a position that others rely on.
-    const fd = openat(dir.fd, '.', openDirectory, 0);
+    const fd = openat(dir.fd, '.', directoryFlags, 0);
     try {
       clearDirectory(fd, dir.path, this.removal(kept));
     } finally {

@@ -2,11 +2,11 @@
 import { Failure, failingAs } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { close, openat } from '../../sys/syscalls/calls.js';
-import { AT, O } from '../../sys/syscalls/constants.js';
+import { AT } from '../../sys/syscalls/constants.js';
 import { EACCES, ELOOP, ENOENT, ENOTDIR, ENXIO } from '../../sys/syscalls/errno.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, joinPath, namedPath, shown, toBytes } from '../../tar/bytes.js';
-import { chmodAt, entriesOf, openDirectory } from '../tree/directory.js';
+import { chmodAt, directoryFlags, entriesOf, followingFlags } from '../tree/directory.js';
 import { type Stat, statAt, statOf } from '../tree/stat.js';
 import type { Unset } from '../tree/unset.js';
 import {
@@ -76,10 +76,10 @@ export function compareTree(dir: string, image: number, compared: Compared, repo
     report(difference);
   });
   failingAs(dir, () => {
-    const tree = openat(AT.FDCWD, dir, O.RDONLY | O.DIRECTORY | O.CLOEXEC, 0);
+    const tree = openat(AT.FDCWD, dir, followingFlags, 0);
     // On btrfs a descriptor shows the entries that were there when it was opened, and this one was before the
     // unpacking.
-    const filled = openat(image, '.', openDirectory, 0);
+    const filled = openat(image, '.', directoryFlags, 0);
     comparison.root({ tree, image: filled });
     close(filled);
     close(tree);
@@ -261,7 +261,7 @@ class Comparison {
 const exchanged = [ENOENT, ENOTDIR, ELOOP, ENXIO];
 
 function openDirectoryAt(dir: number, name: Buffer): number {
-  return openat.try(dir, name, openDirectory, 0);
+  return openat.try(dir, name, directoryFlags, 0);
 }
 
 /** The first name of a file, by which hard links are told from copies. */
