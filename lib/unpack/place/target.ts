@@ -64,10 +64,9 @@ export function checkTarget(target: Target, force: boolean): void {
   const { path, parent, base } = target;
   const stat = statAt(parent, byteString(base));
   if (!stat) return;
-  const type = stat.mode & S.IFMT;
-  if (type === S.IFLNK)
+  if (stat.type === S.IFLNK)
     throw new Failure(Status.usage, path, 'it is a symbolic link', { hint: 'name what it leads to, or remove it' });
-  if (type !== S.IFDIR) throw new Failure(Status.usage, path, 'it is there, and is not a directory');
+  if (stat.type !== S.IFDIR) throw new Failure(Status.usage, path, 'it is there, and is not a directory');
   const fd = openat.try(parent, base, directoryFlags, 0);
   if (fd === -EACCES && force) {
     // The user's own can be made accessible. Of somebody else's nobody knows whether it is empty.
@@ -159,7 +158,7 @@ function isRootfsDocument(text: string): boolean {
  */
 export function checkFile({ path, parent, base }: Target, ending: (typeof sideFiles)[number]): Stat | undefined {
   const stat = statAt(parent, byteString(`${base}${ending}`));
-  if (stat && (stat.mode & S.IFMT) !== S.IFREG) {
+  if (stat && stat.type !== S.IFREG) {
     throw new Failure(Status.usage, `${path}${ending}`, 'it is there, and is not a regular file');
   }
   return stat;

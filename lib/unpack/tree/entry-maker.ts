@@ -278,5 +278,5 @@ export class MissingTarget extends Failure {
 }
 
 function isDirectory(dir: Dir, name: ByteString): boolean {
-  return ((statAt(dir.fd, name)?.mode ?? 0) & S.IFMT) === S.IFDIR;
+  return statAt(dir.fd, name)?.type === S.IFDIR;
 }

@@ -1,5 +1,5 @@
 import { statx } from '../../sys/syscalls/calls.js';
-import { AT, structStatx as at, STATX } from '../../sys/syscalls/constants.js';
+import { AT, structStatx as at, S, STATX } from '../../sys/syscalls/constants.js';
 import { type ByteString, toBytes } from '../../tar/bytes.js';
 
 /** What statx(2) says of a file: the fields of `struct statx` that are used here. */
@@ -18,6 +18,10 @@ export class Stat {
   /** Type and permissions: inode(7). */
   get mode(): number {
     return this.bytes.readUInt16LE(at.mode);
+  }
+  /** S.IFREG and the like. */
+  get type(): number {
+    return this.mode & S.IFMT;
   }
   get inode(): bigint {
     return this.bytes.readBigUInt64LE(at.ino);

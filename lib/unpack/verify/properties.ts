@@ -57,8 +57,8 @@ const typeNames = new Map<number, string>([
   [S.IFSOCK, 'socket'],
 ]);
 
-export function typeName({ mode }: Stat): string {
-  return typeNames.get(mode & S.IFMT) ?? String(mode);
+export function typeName({ type }: Stat): string {
+  return typeNames.get(type) ?? String(type);
 }
 
 export type Owner = Pick<Stat, 'uid' | 'gid'>;
