@@ -77,9 +77,9 @@ export class FrameWalker {
     return ['header', 'block', 'content', 'checksum'].includes(this.state);
   }
 
-  private expect(state: State, wanted: number, from = 0): void {
+  private expect(state: State, wanted: number): void {
     this.state = state;
-    this.headBytes = from;
+    this.headBytes = 0;
     this.wanted = wanted;
   }
 

@@ -25,7 +25,7 @@ import { defaultHttpOptions, type HttpOptions } from './http/options.js';
 import { leastBytes } from './http/pace.js';
 import { quotaOf } from './http/quota.js';
 import { exchangeFollowing } from './http/redirect.js';
-import { linkFailure, responseFailure } from './http/response-failures.js';
+import { linkFailure, responseFailure, unaskedFailure } from './http/response-failures.js';
 import { defaultRetryPolicy, type RetryPolicy, retrying } from './http/retry.js';
 import { Warnings } from './http/warnings.js';
 import type { Endpoint } from './mirrors.js';
@@ -55,9 +55,6 @@ export interface RegistryOptions extends Partial<Omit<HttpOptions, 'onResponse'>
 
 const acceptedManifests = [...indexTypes, ...manifestTypes].join(', ');
 
-/** Of a 401 that does not say how to log in: a login that is there cannot be given, and another would not help. */
-const unaskedHint =
-  'the repository does not exist or needs a login, and the answer has no WWW-Authenticate that says which: is there a proxy?';
 /** Answers of object stores to a signed link that has expired. S3 gives 400 for one that was signed with a token. */
 const refusedLink = new Set([400, 401, 403]);
 /** How many URLs of a foreign layer are tried. Honest layers have fewer, and each takes its time. */
@@ -240,8 +237,7 @@ export class RegistryClient implements Endpoint {
     const challenges = this.challengesOf(first);
     if (challenges.length === 0) {
       if (used !== null || first.url.origin !== this.target.origin) return first;
-      const failure = await responseFailure(first);
-      throw failure.of(failure.what, unaskedHint);
+      throw await unaskedFailure(first);
     }
     await first.drop();
     await this.authorization.renew(used, challenges);

@@ -8,7 +8,7 @@ import { Status } from '../../base/status.js';
 import type { Http } from '../http/http.js';
 import type { Incoming } from '../http/message.js';
 import { exchangeFollowing } from '../http/redirect.js';
-import { responseFailure } from '../http/response-failures.js';
+import { loginHint, responseFailure } from '../http/response-failures.js';
 import { redactUrl } from '../names/url.js';
 import { RegistryFailure } from '../transport/failure.js';
 import type { Challenge } from './challenge.js';
@@ -95,7 +95,7 @@ export function isBearer({ scheme, parameters }: Challenge): boolean {
 function basicOrDenied({ origin }: AuthTarget, credentials: Credentials | undefined): string {
   if (credentials?.kind === 'password') return `Basic ${credentials.basic}`;
   throw new RegistryFailure(Status.notPermitted, origin, 'the registry wants a user name and a password', {
-    hint: 'run docker login, or pass --username and --password-stdin',
+    hint: loginHint,
   });
 }
 

@@ -11,8 +11,11 @@ import { quotaOf } from './quota.js';
 /** Error bodies longer than this are not read: a registry's JSON has a few hundred bytes. */
 const errorBodyLimit = 1024 * 1024;
 
-const noLoginHint =
-  'the repository does not exist or needs a login: run docker login, or pass --username and --password-stdin';
+export const loginHint = 'run docker login, or pass --username and --password-stdin';
+const noLoginHint = `the repository does not exist or needs a login: ${loginHint}`;
+/** Of a 401 that does not say how to log in: a login that is there cannot be given, and another would not help. */
+const unaskedHint =
+  'the repository does not exist or needs a login, and the answer has no WWW-Authenticate that says which: is there a proxy?';
 /** For a login that has expired, too: then even public images are refused. */
 const refusedLoginHint =
   'the login is not accepted (-x tells where it is from): log in again, or log out where none is needed';
@@ -74,6 +77,12 @@ function missingHint(words: string): string | undefined {
   return /^(?:MANIFEST_UNKNOWN|NAME_UNKNOWN|NOT_FOUND)/.test(words)
     ? 'check the name, and the tag, which is latest unless given'
     : undefined;
+}
+
+/** The failure for a 401 of a registry that does not say how to log in. */
+export async function unaskedFailure(response: Incoming): Promise<RegistryFailure> {
+  const { status, what, why } = await responseFailure(response);
+  return new RegistryFailure(status, what, why, { hint: unaskedHint });
 }
 
 /** The failure when a host refuses the link that a registry has signed for it. No login there would help. */

@@ -43,8 +43,8 @@ export class RegistryFailure extends Failure {
     return new RegistryFailure(this.status, this.what, this.why, { ...this.options, retryable: true, cause: this });
   }
 
-  /** The same failure of something else, perhaps with another hint. */
-  of(what: string, hint = this.options.hint): RegistryFailure {
+  /** The same failure of something else, with another hint. */
+  of(what: string, hint: string | undefined): RegistryFailure {
     return new RegistryFailure(this.status, what, this.why, { ...this.options, hint });
   }
 
