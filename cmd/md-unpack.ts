@@ -140,9 +140,9 @@ main(
       pulled = await beginPulling();
       const lines = stdin.rest();
       // A file that somebody has named by hand is never removed, even if its digest is wrong.
-      const onBadLayer = isByHand(first) ? {} : { onBadLayer: discardFromStore };
+      const onBadLayer = isByHand(first) ? undefined : discardFromStore;
       const { force, map, only } = flags;
-      const options = { force, map, only, limits, progress, warn, decompressor, ...onBadLayer };
+      const options = { force, map, only, limits, progress, warn, decompressor, onBadLayer };
       if (flags.list) await listLayers(announcedLayers(first, lines), options, writeDocument);
       else if (flags.verify) {
         const tree = dir ?? placeInStore(first);

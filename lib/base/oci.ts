@@ -39,7 +39,7 @@ export interface Descriptor extends JsonObject {
 export interface Platform extends JsonObject {
   os: string;
   architecture: string;
-  variant?: string;
+  variant?: string | undefined;
   'os.version'?: string;
   'os.features'?: string[];
 }

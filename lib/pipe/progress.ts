@@ -60,9 +60,7 @@ function jsonProgress(verb: string): Progress {
     if (!done && now - (last.get(state) ?? 0) < redrawMs) return;
     last.set(state, now);
     const { label, total, bytes, note } = state;
-    writeToStderr(
-      `${JSON.stringify({ progress: { verb, label, bytes, total, done, ...(note === undefined ? {} : { note }) } })}\n`,
-    );
+    writeToStderr(`${JSON.stringify({ progress: { verb, label, bytes, total, done, note } })}\n`);
   };
   return {
     ...silent,

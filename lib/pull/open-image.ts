@@ -68,8 +68,8 @@ export async function openNamed(image: string, flags: AllFlags, connections?: Co
   const document = {
     ...named,
     authorization: await source.login(),
-    ...(login ? { login } : {}),
-    ...(Object.keys(network).length > 0 ? { network } : {}),
+    login,
+    network: Object.keys(network).length > 0 ? network : undefined,
   };
   return { document, source };
 }

@@ -20,16 +20,16 @@ export interface ListedEntry {
   uid?: number;
   gid?: number;
   /** Bytes, of a file. */
-  size?: number;
+  size?: number | undefined;
   /** Of a file's content. Left out for a file with very large holes: see `maxZeros`. */
-  digest?: string;
+  digest?: string | undefined;
   /** Of a symlink or a hard link. */
-  target?: string;
+  target?: string | undefined;
   /** `major:minor`. */
-  device?: string;
+  device?: string | undefined;
   /** ISO 8601. */
   mtime?: string;
-  xattrs?: string[];
+  xattrs?: string[] | undefined;
   /** The layer's position, from 0. */
   layer: number;
 }
@@ -129,12 +129,12 @@ function listed({ entry, path, above, whiteout }: Located, layer: number, digest
     mode: mode.toString(8).padStart(4, '0'),
     uid,
     gid,
-    ...(type === 'file' ? { size } : {}),
-    ...(digest === undefined ? {} : { digest }),
-    ...(type === 'symlink' || type === 'hardlink' ? { target: shown(target) } : {}),
-    ...(isDevice(type) ? { device: `${major}:${minor}` } : {}),
+    size: type === 'file' ? size : undefined,
+    digest,
+    target: type === 'symlink' || type === 'hardlink' ? shown(target) : undefined,
+    device: isDevice(type) ? `${major}:${minor}` : undefined,
     mtime: isoTime(mtime.seconds, mtime.nanoseconds),
-    ...(xattrs ? { xattrs: [...xattrs.keys()].map(shown).sort() } : {}),
+    xattrs: xattrs && [...xattrs.keys()].map(shown).sort(),
     layer,
   };
 }

@@ -61,7 +61,7 @@ export function parsePlatform(text: string): Platform {
       hint: 'for example linux/amd64, linux/arm/v7 or arm64',
     });
   }
-  return normalize({ os, architecture, ...(variant === undefined ? {} : { variant }) });
+  return normalize({ os, architecture, variant });
 }
 
 /** The lowest level of a processor, which images leave out as a rule. */

@@ -287,5 +287,5 @@ function isAttestation({ platform, annotations }: IndexEntry): boolean {
 function platformIn({ os, architecture, variant }: ImageConfig, inIndex: Platform | undefined): Platform | undefined {
   if (!os || !architecture) return undefined;
   const level = variant ?? (inIndex?.architecture === architecture ? inIndex.variant : undefined);
-  return normalize({ os, architecture, ...(level === undefined ? {} : { variant: level }) });
+  return normalize({ os, architecture, variant: level });
 }

@@ -16,7 +16,7 @@ export interface ReadOptions {
   /**
    * Called with a layer whose content is wrong, before the failure is thrown. Returns a hint for that, if there is one.
    */
-  onBadLayer?: (layer: LayerFile) => Promise<string | undefined>;
+  onBadLayer?: ((layer: LayerFile) => Promise<string | undefined>) | undefined;
   /** Decompresses large layers in a thread of its own. Without it this thread decompresses and hashes. */
   decompressor?: Decompressor | undefined;
   /** Called before the memory of a piece is used again: nothing may refer to it any more. */
