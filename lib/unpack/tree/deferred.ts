@@ -11,27 +11,14 @@
 import { tracing } from '../../base/trace.js';
 import { addressOf } from '../../sys/ffi/ffi.js';
 import { Batch } from '../../sys/native-code/batch.js';
-import {
-  close,
-  fchmod,
-  fchown,
-  openat,
-  openat2,
-  openHow,
-  symlinkat,
-  utimensat,
-  write,
-} from '../../sys/syscalls/calls.js';
-import { AT, O, RESOLVE } from '../../sys/syscalls/constants.js';
+import { close, fchmod, fchown, openat, openat2, symlinkat, utimensat, write } from '../../sys/syscalls/calls.js';
+import { AT } from '../../sys/syscalls/constants.js';
 import { refuseNul } from '../../sys/syscalls/kinds.js';
 import type { ByteString } from '../../tar/bytes.js';
 import type { Time } from '../../tar/pax.js';
+import { directHow } from './directory.js';
+import { newFileFlags } from './open-file.js';
 import { timespecsBytes, writeTimespecs } from './timespec.js';
-
-/** For openat2(2): a directory in the root by a path without symlinks. */
-export const directHow = openHow(O.RDONLY | O.DIRECTORY | O.CLOEXEC, RESOLVE.IN_ROOT | RESOLVE.NO_SYMLINKS);
-/** For openat(2): a new file, and never one that a symlink at its name leads to. */
-export const newFileFlags = O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW | O.CLOEXEC;
 
 const entriesAtOnce = 64;
 const callsOfFile = 6;

@@ -1,12 +1,15 @@
 /** Open directories, and their entries by name: what is in one, and the mode of what may be a symlink. */
-import { close, fchmodat, getdents64, openat } from '../../sys/syscalls/calls.js';
-import { AT, O } from '../../sys/syscalls/constants.js';
+import { close, fchmodat, getdents64, openat, openHow } from '../../sys/syscalls/calls.js';
+import { AT, O, RESOLVE } from '../../sys/syscalls/constants.js';
 import { type ByteString, fromBytes } from '../../tar/bytes.js';
 
 /** Flags of openat(2) for a directory that is one itself, and no symlink to one. */
 export const directoryFlags = O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
 /** The same for one that may be named by a symlink: DIR, and what is above it. */
 export const followingFlags = O.RDONLY | O.DIRECTORY | O.CLOEXEC;
+
+/** For openat2(2): a directory in the root by a path without symlinks. */
+export const directHow = openHow(O.RDONLY | O.DIRECTORY | O.CLOEXEC, RESOLVE.IN_ROOT | RESOLVE.NO_SYMLINKS);
 
 /** The names in an open directory, without `.` and `..`. Throws `SyscallError`. */
 export function entriesOf(fd: number): ByteString[] {

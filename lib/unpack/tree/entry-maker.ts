@@ -23,9 +23,8 @@ import { EACCES, EEXIST, EINVAL, ENOENT, EPERM } from '../../sys/syscalls/errno.
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, cleanPath, joinPath, shown, splitPath, toBytes } from '../../tar/bytes.js';
 import { type Entry, isDevice } from '../../tar/entry.js';
-import { newFileFlags } from './deferred.js';
 import { chmodAt, directoryFlags } from './directory.js';
-import { OpenFile } from './open-file.js';
+import { newFileFlags, OpenFile } from './open-file.js';
 import { type Dir, tooDeep } from './rooted.js';
 import { statAt } from './stat.js';
 import { timespecs } from './timespec.js';

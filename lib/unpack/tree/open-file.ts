@@ -1,11 +1,14 @@
 /** A new file that is open while its content arrives, in pieces and with holes. */
 import { close, fchmod, ftruncate, lseek, utimensat, write } from '../../sys/syscalls/calls.js';
-import { SEEK } from '../../sys/syscalls/constants.js';
+import { O, SEEK } from '../../sys/syscalls/constants.js';
 import { EFBIG, EINVAL } from '../../sys/syscalls/errno.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, shown } from '../../tar/bytes.js';
 import type { Time } from '../../tar/pax.js';
 import { timespecs } from './timespec.js';
+
+/** Flags of openat(2) for a new file, and never one that a symlink at its name leads to. */
+export const newFileFlags = O.WRONLY | O.CREAT | O.EXCL | O.NOFOLLOW | O.CLOEXEC;
 
 /** What a file is to be like when it is closed. */
 export interface FileEnd {

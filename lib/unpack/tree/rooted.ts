@@ -12,7 +12,7 @@ import { O, RESOLVE, RLIMIT } from '../../sys/syscalls/constants.js';
 import { EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR } from '../../sys/syscalls/errno.js';
 import { errnoNameOf, SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from '../../tar/bytes.js';
-import { directHow } from './deferred.js';
+import { directHow } from './directory.js';
 import { LimitExceeded } from './limits.js';
 import { openPath } from './open-path.js';
 import { statOf } from './stat.js';
