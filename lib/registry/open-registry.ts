@@ -41,18 +41,8 @@ export async function openRegistry(
   const { registry, repository, authorization } = document;
   const shared = { ...sharedOptions(network), connections };
   const client = (place: Place, more: Partial<RegistryOptions>, login?: Credentials) => {
-    // Where there is no login it is not looked for again: each search warns, and asks helpers that may be slow.
-    let isNone = false;
-    const credentials = async () => {
-      if (login) trace(`* the login for ${place.registry} is the one of --username`);
-      if (login || isNone) return login;
-      const { findCredentials } = await import('./auth/credentials.js');
-      const found = await findCredentials(place.registry, place.repository);
-      isNone = found === undefined;
-      return found;
-    };
     const guard = new Guard(new URL(place.origin), network.allowPrivate);
-    return new RegistryClient({ ...shared, ...more, ...place, credentials, guard });
+    return new RegistryClient({ ...shared, ...more, ...place, credentials: credentialsFor(place, login), guard });
   };
   const own = { registry, repository, origin: originOf(apiHost(registry), network) };
   const origin = client(own, { authorization: authorization ?? null }, asLogin(document.login, 'login'));
@@ -67,6 +57,20 @@ export async function openRegistry(
   if (mirrors.length === 0) return origin;
   const { Mirrored } = await import('./mirrors.js');
   return new Mirrored(mirrors, origin);
+}
+
+/** Finds the credentials for a place: `login`, which is that of --username, or those that docker and podman keep. */
+function credentialsFor({ registry, repository }: Place, login: Credentials | undefined) {
+  // Where there is no login it is not looked for again: each search warns, and asks helpers that may be slow.
+  let isNone = false;
+  return async (): Promise<Credentials | undefined> => {
+    if (login) trace(`* the login for ${registry} is the one of --username`);
+    if (login || isNone) return login;
+    const { findCredentials } = await import('./auth/credentials.js');
+    const found = await findCredentials(registry, repository);
+    isNone = found === undefined;
+    return found;
+  };
 }
 
 /** Checks what becomes a part of URLs, since a document may come from anywhere. */
