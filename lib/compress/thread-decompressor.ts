@@ -25,13 +25,12 @@ export class ThreadDecompressor implements Decompressor {
   /** Begins to decompress the gzip data in an open file. The thread closes the file when it is done. */
   gunzip({ fd, path, size }: OpenLayer, { algorithm, isCompared }: ContentDigest): LayerBytes {
     this.worker ??= this.start();
-    const { MessageChannel, receiveMessageOnPort } = process.getBuiltinModule('node:worker_threads');
+    const { MessageChannel } = process.getBuiltinModule('node:worker_threads');
     const { port1, port2 } = new MessageChannel();
     const turns = algorithm === 'sha256' && hasSha256() ? HashTurns.begin() : undefined;
     const job: Job = { port: port2, fd, path, algorithm, checks: !isCompared, turns: turns?.memory };
     this.worker.postMessage(job, [port2]);
-    const more = () => receiveMessageOnPort(port1)?.message as Report | undefined;
-    const bytes = new ThreadBytes(size, port1, more, turns, () => this.open.delete(bytes));
+    const bytes = new ThreadBytes(size, port1, turns, () => this.open.delete(bytes));
     this.open.add(bytes);
     return bytes;
   }
@@ -61,10 +60,11 @@ class ThreadBytes implements LayerBytes {
   constructor(
     readonly size: number,
     private readonly port: MessagePort,
-    more: () => Report | undefined,
     private readonly turns: HashTurns | undefined,
     private readonly closed: () => void,
   ) {
+    const { receiveMessageOnPort } = process.getBuiltinModule('node:worker_threads');
+    const more = () => receiveMessageOnPort(port)?.message as Report | undefined;
     // Takes all reports that have arrived: the thread can hash a block only after this side has dealt with those
     // before.
     port.on('message', (report: Report) => {

@@ -19,7 +19,8 @@ export interface LayersRequest {
 export class LayerFetch {
   /** The path of each layer that is verified and on disk, by digest. */
   private readonly paths = new Map<string, string>();
-  private readonly queue: Iterator<Descriptor>;
+  /** The workers share it: each takes what is next. */
+  private readonly queue: IterableIterator<Descriptor>;
   private readonly workers: Promise<void>[] = [];
   private tell = () => {};
 
@@ -61,9 +62,8 @@ export class LayerFetch {
   }
 
   private async fetchAll(): Promise<void> {
-    // The workers share one queue: each takes what is next.
-    for (let next = this.queue.next(); !next.done; next = this.queue.next()) {
-      this.paths.set(next.value.digest, await fetchLayer(this.request, next.value));
+    for (const layer of this.queue) {
+      this.paths.set(layer.digest, await fetchLayer(this.request, layer));
       this.tell();
     }
   }

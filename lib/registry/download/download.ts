@@ -38,7 +38,6 @@ export class Download {
   reached: number;
   /** Whether some of it came in pieces. */
   hadPieces = false;
-  private readonly request: DownloadRequest;
   private useRanges = true;
   private pieces: Pieces | undefined;
   private interval: number;
@@ -50,8 +49,7 @@ export class Download {
   /** The figures when the pace was last measured. */
   private last = { time: 0, offset: 0, received: 0, taken: 0, loop: undefined as EventLoopUtilization | undefined };
 
-  constructor(request: DownloadRequest) {
-    this.request = request;
+  constructor(private readonly request: DownloadRequest) {
     this.reached = request.sink.offset;
     this.interval = request.pieces.after;
   }

@@ -31,7 +31,6 @@ type Verdict = 'pays' | 'does not pay' | 'unclear';
 type Write = (chunk: Buffer) => Promise<void> | undefined;
 
 export class Pieces {
-  private readonly request: PiecesRequest;
   private readonly queue: PieceQueue;
   private helpers = 0;
   private own = false;
@@ -44,8 +43,7 @@ export class Pieces {
   private readonly change = new Change();
 
   /** The caller has taken one spare connection and set `areHelping`. This object gives back both. */
-  constructor(request: PiecesRequest) {
-    this.request = request;
+  constructor(private readonly request: PiecesRequest) {
     this.queue = new PieceQueue(request.start, request.size, request.policy);
     this.cancelled = new RegistryFailure(Status.unavailable, request.what, 'this piece is not needed any more');
   }
