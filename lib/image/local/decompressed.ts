@@ -2,8 +2,9 @@
 import * as fs from 'node:fs';
 import { promisify } from 'node:util';
 import { failureOf } from '../../base/failure.js';
+import { makeDirectory } from '../store/file-operations.js';
 import { partialsIn, storeHome } from '../store/home.js';
-import { makeDirectory, ownPath } from '../store/own-files.js';
+import { ownPath } from '../store/own-files.js';
 
 const write = promisify(fs.write);
 

@@ -13,8 +13,9 @@ import { Failure, failingAs, ignoring } from '../../base/failure.js';
 import { openRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
+import { noSpace } from './file-operations.js';
 import { partialsIn, storeHome } from './home.js';
-import { isAbandoned, noSpace, ownPath } from './own-files.js';
+import { isAbandoned, ownPath } from './own-files.js';
 
 const pollMs = 50;
 /** Most prunes take fewer milliseconds. After that there is a message, since somebody may wonder. */

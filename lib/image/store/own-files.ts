@@ -1,22 +1,17 @@
 /**
  * Files in progress, named `NAME.MARK` after the process that writes them: sys/procfs/process-mark.ts. Everybody can
- * tell such a name in advance. Where the store is another user's, as for root with MD_HOME, a link may be there: none
- * is written through or followed.
+ * tell such a name in advance, and so may have put a link there: none is written through.
  */
 import * as fs from 'node:fs';
-import { dirname, join } from 'node:path';
-import { errnoName, Failure } from '../../base/failure.js';
-import { Status } from '../../base/status.js';
+import { join } from 'node:path';
 import { type Life, lifeOf, markForm, ownMark } from '../../sys/procfs/process-mark.js';
+import { moveInto, removeAll } from './file-operations.js';
 
 /**
  * The owner of a file may be in another PID namespace, where it cannot be seen. After so long without a write it counts
  * as gone.
  */
 const silenceMs = 60 * 60 * 1000;
-
-/** Errors of a write for want of space, by errno names. */
-export const noSpace = ['ENOSPC', 'EDQUOT'];
 
 /** The path of this process's own file for `name`, which may be a digest. */
 export function ownPath(directory: string, name: string): string {
@@ -38,98 +33,7 @@ export function isAbandoned(directory: string, name: string): boolean {
 /** Removes the files whose owners are gone, if `mayGo` returns true for their names. */
 export function sweepAbandoned(directory: string, mayGo: (name: string) => boolean): void {
   for (const name of fs.readdirSync(directory)) {
-    if (isAbandoned(directory, name) && mayGo(name)) removeOwn(join(directory, name));
-  }
-}
-
-/**
- * Removes a file, or a directory with all in it, unless it is gone. Not by Node's `recursive`: that goes by paths, and
- * whoever exchanges a directory for a link meanwhile has it empty another one.
- */
-export function removeOwn(path: string): void {
-  try {
-    fs.unlinkSync(path);
-  } catch (error) {
-    if (errnoName(error) === 'EISDIR') removeDirectory(path);
-    else if (errnoName(error) !== 'ENOENT') throw error;
-  }
-}
-
-function removeDirectory(path: string): void {
-  inDirectory(path, (inside) => {
-    for (const name of fs.readdirSync(inside)) removeOwn(join(inside, name));
-  });
-  fs.rmdirSync(path);
-}
-
-/** Changes the mode of a directory, which must not be a link to one. */
-export function setMode(path: string, mode: number): void {
-  withDirectory(path, (fd) => fs.fchmodSync(fd, mode));
-}
-
-/** Opens a directory, which must not be a link to one, and calls `act` with a path that stays that of this one. */
-export function inDirectory(path: string, act: (inside: string) => void): void {
-  withDirectory(path, (fd) => act(`/proc/self/fd/${fd}`));
-}
-
-function withDirectory(path: string, act: (fd: number) => void): void {
-  const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = fs.constants;
-  const fd = fs.openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-  try {
-    act(fd);
-  } finally {
-    fs.closeSync(fd);
-  }
-}
-
-/**
- * Makes a directory and those above it. Not by Node's `recursive`, which hides the reason of a failure behind ENOENT.
- */
-export function makeDirectory(path: string, mode = 0o777): void {
-  try {
-    makeOne(path, mode);
-  } catch (error) {
-    if (errnoName(error) !== 'ENOENT' || dirname(path) === path) throw error;
-    makeDirectory(dirname(path), mode);
-    // Where nothing can be made, as in /proc, this throws ENOENT again, and the recursion ends.
-    makeOne(path, mode);
-  }
-}
-
-function makeOne(path: string, mode: number): void {
-  try {
-    fs.mkdirSync(path, { mode });
-  } catch (error) {
-    if (errnoName(error) !== 'EEXIST' || !fs.statSync(path).isDirectory()) throw error;
-  }
-}
-
-/**
- * Renames a finished file to its place. It is not a failure when another process has put the same content there
- * already.
- */
-export function moveInto(temporary: string, path: string): void {
-  makeDirectory(dirname(path));
-  try {
-    renameInStore(temporary, path);
-  } catch (error) {
-    // Another process may have taken this one for dead, and finished its file.
-    if (errnoName(error) !== 'ENOENT' || !fs.existsSync(path)) throw error;
-  }
-}
-
-/**
- * rename(2), which needs both on one filesystem. People may have moved a part of the store elsewhere, and left a link.
- */
-export function renameInStore(from: string, to: string): void {
-  try {
-    fs.renameSync(from, to);
-  } catch (error) {
-    if (errnoName(error) !== 'EXDEV') throw error;
-    throw new Failure(Status.io, to, 'it is on another filesystem than the rest of the store', {
-      cause: error,
-      hint: 'move all of $MD_HOME there, and make MD_HOME or a link for the whole lead to it',
-    });
+    if (isAbandoned(directory, name) && mayGo(name)) removeAll(join(directory, name));
   }
 }
 

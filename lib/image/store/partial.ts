@@ -10,7 +10,8 @@ import { algorithmOf } from '../../base/digest.js';
 import { errnoName, failureOf } from '../../base/failure.js';
 import type { Descriptor } from '../../base/oci.js';
 import { openRegular } from '../../base/regular-file.js';
-import { isAbandoned, moveInto, ownerOf, ownPath } from './own-files.js';
+import { moveInto } from './file-operations.js';
+import { isAbandoned, ownerOf, ownPath } from './own-files.js';
 import { Writer } from './writer.js';
 
 const read = promisify(fs.read);

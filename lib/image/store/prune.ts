@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { Failure, failingAs, hasErrno } from '../../base/failure.js';
 import type { IndexEntry } from '../../base/oci.js';
 import { Status } from '../../base/status.js';
+import { noSpace, removeAll } from './file-operations.js';
 import { partialsIn, storeHint, treesIn } from './home.js';
 import { imageOf } from './index-json.js';
-import { isAbandoned, noSpace, removeOwn } from './own-files.js';
+import { isAbandoned } from './own-files.js';
 import { isIndexOf, reachable } from './reachable.js';
 import { abandonedLinks, rootfsNames, rootfsTrees, unnameRootfs } from './rootfs.js';
 import type { Store } from './store.js';
@@ -81,7 +82,7 @@ export async function prune(store: Store, { images, links, blobs, partials }: Pr
 }
 
 function remove(paths: string[]): void {
-  for (const path of paths) failingAs(path, () => removeOwn(path));
+  for (const path of paths) failingAs(path, () => removeAll(path));
 }
 
 /** Whether a write failed for want of space. */

@@ -11,8 +11,9 @@ import { errnoName, Failure, failingAs, failureOf, ignoring } from '../../base/f
 import { readRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
 import { asRootfsDocument, type RootfsDocument } from '../../pipe/document.js';
+import { inDirectory, makeDirectory } from './file-operations.js';
 import { storeHint, storeHome, treesIn } from './home.js';
-import { inDirectory, isAbandoned, makeDirectory, ownPath, sweepAbandoned } from './own-files.js';
+import { isAbandoned, ownPath, sweepAbandoned } from './own-files.js';
 
 const nameLimit = 255;
 /** Where a link is made before it takes its place. No name of an image has a part that begins so. */

@@ -26,18 +26,10 @@ import type { Source } from '../../base/source.js';
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
 import { blobPath, readDocument } from './blob-files.js';
+import { makeDirectory, removeAll, renameInStore, setMode } from './file-operations.js';
 import { blobsIn, layoutIn, partialsIn, storeHint, storeHome } from './home.js';
 import { imageOf, indexJson, named, readIndex, unnamed } from './index-json.js';
-import {
-  isOld,
-  makeDirectory,
-  ownPath,
-  removeOwn,
-  renameInStore,
-  setMode,
-  sweepAbandoned,
-  writeWhole,
-} from './own-files.js';
+import { isOld, ownPath, sweepAbandoned, writeWhole } from './own-files.js';
 import { PartialBlob } from './partial.js';
 
 const pollMs = 50;
@@ -232,7 +224,7 @@ export class Store {
   private ensureLayout(): void {
     if (Object.keys(layoutFiles).every((name) => fs.existsSync(join(this.oci, name)))) return;
     const staged = ownPath(this.partials, 'oci');
-    removeOwn(staged);
+    removeAll(staged);
     fs.mkdirSync(staged);
     setMode(staged, 0o755);
     fs.mkdirSync(join(staged, 'blobs/sha256'), { recursive: true });
@@ -241,7 +233,7 @@ export class Store {
     try {
       renameInStore(staged, this.oci);
     } catch (error) {
-      removeOwn(staged);
+      removeAll(staged);
       // ENOTDIR: a symbolic link to a directory.
       if (!hasErrno(error, 'ENOTEMPTY', 'EEXIST', 'ENOTDIR')) throw error;
       for (const [name, text] of Object.entries(layoutFiles)) {
