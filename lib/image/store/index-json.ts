@@ -4,22 +4,16 @@
  * podman look for the full name.
  */
 import { asJson, asObject, type JsonObject } from '../../base/check.js';
-import { failingAs } from '../../base/failure.js';
 import { ociIndexType } from '../../base/media-types.js';
 import { asIndexEntries, type IndexEntry } from '../../base/oci.js';
-import { readRegular } from '../../base/regular-file.js';
 import { checkNesting } from '../manifest/verified.js';
 
 const refName = 'org.opencontainers.image.ref.name';
 const fullName = 'io.containerd.image.name';
 
-/** The index of the store, and its entries checked. Throws `Failure` 65 when it is no image index. */
-export function readIndex(path: string): { index: JsonObject; entries: IndexEntry[] } {
-  const bytes = failingAs(path, () => readRegular(path));
-  return parseIndex(bytes, path, 'remove it: the next pull makes a new one, and blobs stay');
-}
-
-/** The same for one of a layout; `path` and `hint` are for messages. */
+/**
+ * An index, and its entries checked; `path` and `hint` are for messages. Throws `Failure` 65 when it is no image index.
+ */
 export function parseIndex(bytes: Buffer, path: string, hint: string): { index: JsonObject; entries: IndexEntry[] } {
   const value = asJson(bytes, path, hint);
   checkNesting(bytes, path);

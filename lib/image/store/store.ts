@@ -19,16 +19,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fill } from '../../base/blob-sink.js';
 import { isDigest } from '../../base/check.js';
 import { monotonic } from '../../base/clock.js';
-import { errnoName, Failure, failingAs, failureOf, hasErrno } from '../../base/failure.js';
+import { errnoName, Failure, failingAs, hasErrno } from '../../base/failure.js';
 import { type Descriptor, type IndexEntry, type Platform, platformName } from '../../base/oci.js';
-import { openRegular } from '../../base/regular-file.js';
 import type { Source } from '../../base/source.js';
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
 import { blobPath, readDocument } from './blob-files.js';
 import { makeDirectory, removeAll, renameInStore, setMode } from './file-operations.js';
 import { blobsIn, layoutIn, partialsIn, storeHint, storeHome } from './home.js';
-import { imageOf, indexJson, named, readIndex, unnamed } from './index-json.js';
+import { IndexFile } from './index-file.js';
+import { imageOf, indexJson, named, unnamed } from './index-json.js';
 import { isOld, ownPath, sweepAbandoned, writeWhole } from './own-files.js';
 import { PartialBlob } from './partial.js';
 
@@ -59,6 +59,7 @@ export class Store {
   private readonly oci: string;
   private readonly blobsDirectory: string;
   private readonly partials: string;
+  private readonly index: IndexFile;
 
   /**
    * Makes the layout if there is none. When another process that fetches the same blob makes no progress for
@@ -71,6 +72,7 @@ export class Store {
     this.oci = layoutIn(home);
     this.blobsDirectory = blobsIn(home);
     this.partials = partialsIn(home);
+    this.index = new IndexFile(home);
     const hint = storeHint;
     failingAs(this.partials, () => makeDirectory(this.partials, 0o700), { hint });
     failingAs(this.oci, () => this.ensureLayout(), { hint });
@@ -123,7 +125,7 @@ export class Store {
     if (this.images(image)[0]?.digest === digest) return;
     const { size } = failingAs(this.path(digest), () => fs.statSync(this.path(digest)));
     const entry = named({ mediaType, digest, size, platform }, image);
-    await this.updateIndex((entries) => [
+    await this.index.update((entries) => [
       entry,
       // The same image for another platform stays.
       ...entries
@@ -139,12 +141,13 @@ export class Store {
 
   /** All entries of index.json. */
   entries(): IndexEntry[] {
-    return readIndex(this.indexPath).entries;
+    return this.index.entries();
   }
 
   /** Takes entries out of index.json. */
   async forget(isForgotten: (entry: IndexEntry) => boolean): Promise<void> {
-    if (this.entries().some(isForgotten)) await this.updateIndex((entries) => entries.filter((it) => !isForgotten(it)));
+    if (this.entries().some(isForgotten))
+      await this.index.update((entries) => entries.filter((it) => !isForgotten(it)));
   }
 
   /** All blobs, needed or not, with their sizes in bytes. */
@@ -171,7 +174,7 @@ export class Store {
     failingAs(this.path(layerDigest), () => fs.rmSync(this.path(layerDigest), { force: true }));
     const isWhole = ({ digest }: IndexEntry) => !this.read(digest)?.includes(layerDigest);
     if (this.entries().every(isWhole)) return;
-    await this.updateIndex((entries) => entries.filter(isWhole));
+    await this.index.update((entries) => entries.filter(isWhole));
   }
 
   /** Whether a blob is there, by its name and size. */
@@ -255,44 +258,6 @@ export class Store {
     } catch (error) {
       // What may not be removed, as in a read-only store, stays: the pull needs none of it.
       if (errnoName(error) === undefined) throw error;
-    }
-  }
-
-  private get indexPath(): string {
-    return join(this.oci, 'index.json');
-  }
-
-  private async updateIndex(change: (entries: IndexEntry[]) => IndexEntry[]): Promise<void> {
-    const unlock = await this.lock();
-    try {
-      const { index, entries } = readIndex(this.indexPath);
-      const text = indexJson(change(entries), index);
-      failingAs(this.indexPath, () => writeWhole(this.partials, this.indexPath, text));
-    } finally {
-      unlock();
-    }
-  }
-
-  /** By flock(2): the kernel releases the lock however its process dies. */
-  private async lock(): Promise<() => void> {
-    const [{ flock }, { LOCK }] = await Promise.all([
-      import('../../sys/syscalls/calls.js'),
-      import('../../sys/syscalls/constants.js'),
-    ]);
-    const path = join(this.home, 'lock');
-    const { O_WRONLY, O_CREAT, O_NOFOLLOW } = fs.constants;
-    const fd = failingAs(path, () => openRegular(path, O_WRONLY | O_CREAT | O_NOFOLLOW));
-    for (;;) {
-      try {
-        flock(fd, LOCK.EX | LOCK.NB);
-        return () => fs.closeSync(fd);
-      } catch (error) {
-        if (errnoName(error) !== 'EAGAIN') {
-          fs.closeSync(fd);
-          throw failureOf(error, path);
-        }
-        await sleep(20);
-      }
     }
   }
 }
