@@ -29,7 +29,7 @@ import { linkFailure, responseFailure, unaskedFailure } from './http/response-fa
 import { defaultRetryPolicy, type RetryPolicy, retrying } from './http/retry.js';
 import { Warnings } from './http/warnings.js';
 import type { Endpoint } from './mirrors.js';
-import { redactUrl } from './names/url.js';
+import { redactUrl } from './names/redaction.js';
 import { RegistryFailure } from './transport/failure.js';
 
 export interface RegistryOptions extends Partial<Omit<HttpOptions, 'onResponse'>> {

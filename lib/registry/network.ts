@@ -9,8 +9,9 @@ import { Status } from '../base/status.js';
 import type { Flags, FlagValues } from '../pipe/flags.js';
 import { defaultHttpOptions } from './http/options.js';
 import { defaultRetryPolicy } from './http/retry.js';
-import { apiHost, isRepository } from './names/reference.js';
-import { withoutLogin } from './names/url.js';
+import { apiHost } from './names/hosts.js';
+import { withoutLogin } from './names/redaction.js';
+import { isRepository } from './names/reference.js';
 
 /** The field of the document. It has only what was asked for. */
 export interface Network {

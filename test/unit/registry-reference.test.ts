@@ -1,13 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Failure } from '../../lib/base/failure.js';
-import {
-  apiHost,
-  formatReference,
-  isLoopback,
-  manifestName,
-  parseReference,
-} from '../../lib/registry/names/reference.js';
+import { apiHost, isLoopback } from '../../lib/registry/names/hosts.js';
+import { formatReference, manifestName, parseReference } from '../../lib/registry/names/reference.js';
 import { failure } from '../support/failure.js';
 
 const hex = 'a'.repeat(64);

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { quotaOf } from '../../lib/registry/http/quota.js';
 import { parseRetryAfter } from '../../lib/registry/http/response-failures.js';
 import { secretsIn, withoutSecrets } from '../../lib/registry/http/secrets.js';
-import { hiddenIn, redactPath, redactUrl } from '../../lib/registry/names/url.js';
+import { hiddenIn, redactPath, redactUrl } from '../../lib/registry/names/redaction.js';
 
 test('signatures, keys, users and passwords in a URL are not shown', () => {
   const shown = redactUrl(new URL('https://me:secret@cdn.example/blob?X-Amz-Signature=abc&Expires=1&sig'));

@@ -9,7 +9,7 @@ import type { Http } from '../http/http.js';
 import type { Incoming } from '../http/message.js';
 import { exchangeFollowing } from '../http/redirect.js';
 import { loginHint, responseFailure } from '../http/response-failures.js';
-import { redactUrl } from '../names/url.js';
+import { redactUrl } from '../names/redaction.js';
 import { RegistryFailure } from '../transport/failure.js';
 import type { Challenge } from './challenge.js';
 

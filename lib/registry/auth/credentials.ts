@@ -10,7 +10,7 @@ import { readNamed } from '../../base/named-file.js';
 import { Status } from '../../base/status.js';
 import { trace, warn } from '../../base/trace.js';
 import { userHome } from '../../base/user-home.js';
-import { hub, isHub } from '../names/reference.js';
+import { hub, isHub } from '../names/hosts.js';
 import { type Credentials, passwordLogin } from './auth.js';
 import { askHelper } from './credential-helper.js';
 

@@ -2,7 +2,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { Dispatcher } from 'undici';
 import { Failure } from '../../base/failure.js';
-import { hiddenIn } from '../names/url.js';
+import { hiddenIn } from '../names/redaction.js';
 import { RegistryFailure } from '../transport/failure.js';
 import { loginOf } from '../transport/proxy-env.js';
 import { endlessInterim, tooSlow, transportFailure } from '../transport/transport-failures.js';

@@ -6,7 +6,7 @@
 import { channel } from 'node:diagnostics_channel';
 import type { DiagnosticsChannel } from 'undici';
 import { trace } from '../../base/trace.js';
-import { hiddenIn, redactPath } from '../names/url.js';
+import { hiddenIn, redactPath } from '../names/redaction.js';
 import { secretsIn, withoutSecrets } from './secrets.js';
 
 const secretHeaders = new Set(['authorization', 'proxy-authorization', 'cookie', 'set-cookie']);

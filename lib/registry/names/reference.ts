@@ -5,7 +5,8 @@
 import { isDigest } from '../../base/check.js';
 import { Failure, ignoringFailure, shorten } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { withoutLogin } from './url.js';
+import { hub, isHub } from './hosts.js';
+import { withoutLogin } from './redaction.js';
 
 export interface Reference {
   /** Host and port as users write them. All names of Docker Hub become `docker.io`. */
@@ -13,15 +14,6 @@ export interface Reference {
   repository: string;
   tag: string | undefined;
   digest: string | undefined;
-}
-
-/** Docker Hub, as users write it. Its API is served by another host. */
-export const hub = 'docker.io';
-const hubApi = 'registry-1.docker.io';
-
-/** Whether a host is one of the names that Docker Hub has. */
-export function isHub(host: string): boolean {
-  return host === hub || host === hubApi || host === 'index.docker.io';
 }
 
 const domainPart = '(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])';
@@ -117,17 +109,4 @@ export function isRepository(text: string): boolean {
 /** Whether a text is a tag or a digest, by which a registry knows a manifest. */
 export function isManifestName(text: string): boolean {
   return tagForm.test(text) || isDigest(text);
-}
-
-/** The host and port that serve the API of a registry. */
-export function apiHost(registry: string): string {
-  return registry === hub ? hubApi : registry;
-}
-
-/** Whether a host (with or without port) is this machine: for these plain http is the default, as in docker. */
-export function isLoopback(host: string): boolean {
-  const name = host.replace(/:[0-9]+$/, '').toLowerCase();
-  return (
-    name === 'localhost' || name.endsWith('.localhost') || name === '[::1]' || /^127(?:\.[0-9]{1,3}){3}$/.test(name)
-  );
 }

@@ -9,7 +9,7 @@ import { errnoName, errnoText, statusOfErrno } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { trace, warn } from '../../base/trace.js';
 import { userHome } from '../../base/user-home.js';
-import { apiHost, hub } from '../names/reference.js';
+import { apiHost, hub } from '../names/hosts.js';
 import { asAuthorities } from './authorities.js';
 import { RegistryFailure } from './failure.js';
 

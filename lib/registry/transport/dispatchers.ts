@@ -1,6 +1,6 @@
 /** undici's dispatchers: one for each way to send a request, that is, proxy, trust and certificates. */
 import type { buildConnector, Dispatcher } from 'undici';
-import { isHost } from '../names/url.js';
+import { isHost } from '../names/hosts.js';
 import { authorities, systemAuthorities } from './authorities.js';
 import { findCertificates, readCertificates } from './certificates.js';
 import { endPausesAtEnd } from './end-of-socket.js';

@@ -4,8 +4,7 @@
  */
 import { BlockList, isIP, type LookupFunction } from 'node:net';
 import { Status } from '../../base/status.js';
-import { isLoopback } from '../names/reference.js';
-import { bareHost, isHost } from '../names/url.js';
+import { bareHost, isHost, isLoopback } from '../names/hosts.js';
 import { RegistryFailure } from './failure.js';
 
 /**

@@ -6,8 +6,7 @@
 import { BlockList, isIP } from 'node:net';
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { isLoopback } from '../names/reference.js';
-import { bareHost } from '../names/url.js';
+import { bareHost, isLoopback } from '../names/hosts.js';
 
 /**
  * The URL of the proxy, or undefined for none: loopback never has one. Throws `Failure` 64 when the environment names

@@ -5,7 +5,7 @@ import connect from 'undici/lib/api/api-connect.js';
 import build from 'undici/lib/core/connect.js';
 import Pool from 'undici/lib/dispatcher/pool.js';
 import ProxyAgent from 'undici/lib/dispatcher/proxy-agent.js';
-import { bareHost } from '../names/url.js';
+import { bareHost } from '../names/hosts.js';
 import { loginOf } from './proxy-env.js';
 import { proxyFailure } from './transport-failures.js';
 

@@ -1,4 +1,4 @@
-/** Which host a URL is for, and which parts of it may be shown. */
+/** Which parts of a URL may be shown. */
 
 /** Query parameters of registries and token services that are no secrets. All others may be signatures. */
 const openParameters = new Set(['service', 'scope', 'client_id', 'offline_token', 'ns', 'account']);
@@ -37,15 +37,4 @@ export function hiddenIn({ search }: Pick<URL, 'search'>): string[] {
 /** A text that is meant as a URL or host, with `***` for the user and the password in it. */
 export function withoutLogin(text: string): string {
   return text.replace(/^([a-z]+:\/\/)?[^/]*@/i, '$1***@');
-}
-
-/** A host without the brackets in which a URL has an IPv6 address. */
-export function bareHost(hostname: string): string {
-  return hostname.replace(/^\[|\]$/g, '');
-}
-
-/** Whether a URL is for a host as users write it, in upper or lower case, with or without the default port. */
-export function isHost(url: URL, host: string): boolean {
-  const its = `${url.protocol}//${host}`;
-  return URL.canParse(its) && new URL(its).host === url.host;
 }
