@@ -84,7 +84,7 @@ export class RegistryClient implements Endpoint {
     this.target = { origin: new URL(origin).origin, repository };
     const warnings = new Warnings(this.name);
     const onResponse = (response: Incoming) => {
-      if (response.url.origin === this.target.origin) warnings.tell(response);
+      if (this.isOwn(response)) warnings.tell(response);
     };
     this.http = new Http({ ...http, onResponse });
     this.strangers = new Strangers(this.http);
@@ -224,8 +224,8 @@ export class RegistryClient implements Endpoint {
     return second;
   }
 
-  private isRefusedLink({ status, url }: Incoming): boolean {
-    return refusedLink.has(status) && url.origin !== this.target.origin;
+  private isRefusedLink(response: Incoming): boolean {
+    return refusedLink.has(response.status) && !this.isOwn(response);
   }
 
   /** A token is renewed shortly before it expires, and once when it is refused. */
@@ -236,7 +236,7 @@ export class RegistryClient implements Endpoint {
     if (first.status !== 401) return first;
     const challenges = this.challengesOf(first);
     if (challenges.length === 0) {
-      if (used !== null || first.url.origin !== this.target.origin) return first;
+      if (used !== null || !this.isOwn(first)) return first;
       throw await unaskedFailure(first);
     }
     await first.drop();
@@ -249,18 +249,19 @@ export class RegistryClient implements Endpoint {
     const all = authorization === null ? headers : { ...headers, authorization };
     const { isOfLogin } = this.authorization;
     const response = await exchangeFollowing(this.http, { method: 'GET', url, headers: all, isOfLogin });
-    return this.isStranger(response) ? this.strangers.askAgain(response, headers) : response;
-  }
-
-  /** Whether the registry redirected to another host, and that one wants credentials. */
-  private isStranger({ status, url }: Incoming): boolean {
-    return status === 401 && url.origin !== this.target.origin;
+    const isStrangers = response.status === 401 && !this.isOwn(response);
+    return isStrangers ? this.strangers.askAgain(response, headers) : response;
   }
 
   /** Only the registry itself may ask for credentials: a host that it redirects to may not. */
   private challengesOf(response: Incoming) {
-    const own = response.status === 401 && response.url.origin === this.target.origin;
-    return own ? parseChallenges(response.headers('www-authenticate')) : [];
+    const asks = response.status === 401 && this.isOwn(response);
+    return asks ? parseChallenges(response.headers('www-authenticate')) : [];
+  }
+
+  /** Whether the registry itself has answered, and not a host that it redirects to. */
+  private isOwn({ url }: Incoming): boolean {
+    return url.origin === this.target.origin;
   }
 
   private warnOfQuota(response: Incoming): void {
