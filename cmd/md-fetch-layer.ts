@@ -10,7 +10,7 @@ import { Store } from '../lib/image/store/store.js';
 import { main } from '../lib/pipe/command.js';
 import { asManifestDocument, withoutSecrets } from '../lib/pipe/document.js';
 import { nextStageBegun, writeDocument } from '../lib/pipe/output.js';
-import { makeProgress, progressMode } from '../lib/pipe/progress.js';
+import { makeProgress, progressFlag } from '../lib/pipe/progress.js';
 import { LayerFetch } from '../lib/pull/fetch-layers.js';
 import { pullingInstead } from '../lib/pull/instead.js';
 import { imageFlags, openImage, openPiped, resolveOpened } from '../lib/pull/open-image.js';
@@ -35,7 +35,7 @@ main(
     hintFor: pullingInstead,
     flags: {
       jobs: { kind: 'count', alias: 'j', value: 'N', help: `connections at the same time (default ${defaultJobs})` },
-      progress: { kind: 'string', value: 'bar|json|none', help: 'a bar by default when stderr is a terminal' },
+      progress: progressFlag,
       ...ofImage,
       ...networkFlags,
     },
@@ -60,7 +60,7 @@ main(
   async ({ flags, operands: [image] }) => {
     const jobs = flags.jobs ?? defaultJobs;
     if (jobs < 1) throw new Failure(Status.usage, '--jobs', 'at least 1 is needed');
-    const progress = makeProgress(progressMode(flags.progress), 'fetch');
+    const progress = makeProgress(flags.progress, 'fetch');
     const wanted = { ...choosePlatform(flags.platform), connections: new Connections(jobs) };
     const piped = image === undefined ? await openPiped(asManifestDocument, ofImage, flags, wanted) : undefined;
     const opened = piped ?? (await openImage(image!, flags, wanted));

@@ -12,7 +12,7 @@ import { main } from '../lib/pipe/command.js';
 import { asManifestDocument } from '../lib/pipe/document.js';
 import { StdinLines } from '../lib/pipe/input.js';
 import { jsonLine, writeDocument, writeLine } from '../lib/pipe/output.js';
-import { makeProgress, progressMode } from '../lib/pipe/progress.js';
+import { makeProgress, progressFlag } from '../lib/pipe/progress.js';
 import { type StoreOptions, unpackIntoStore } from '../lib/pull/unpack-into-store.js';
 import { endProcess } from '../lib/sys/process/exit.js';
 import { announcedLayers, isByHand, layersOf } from '../lib/unpack/layers/announced.js';
@@ -60,7 +60,7 @@ main(
         help: `at most N directories inside each other (default ${defaultLimits.depth})`,
       },
       path: { kind: 'boolean', help: 'write only the path of the root filesystem, not its document' },
-      progress: { kind: 'string', value: 'bar|json|none', help: 'a bar by default when stderr is a terminal' },
+      progress: progressFlag,
     },
     examples: [
       ['md-token alpine | md-manifest | md-fetch-layer | md-unpack rootfs', 'pull an image into ./rootfs'],
@@ -123,7 +123,7 @@ main(
       const status = await runMapped();
       if (status !== undefined) return status;
     }
-    const progress = makeProgress(progressMode(flags.progress), 'unpack', true);
+    const progress = makeProgress(flags.progress, 'unpack', true);
     const limits = {
       entries: flags['max-entries'] ?? defaultLimits.entries,
       bytes: flags['max-bytes'] ?? defaultLimits.bytes,

@@ -1,5 +1,6 @@
 /** Writes whole lines to stdout, in order, and notices when nobody reads them any more. */
 import { fstatSync, writeSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { jsonOf } from '../base/check.js';
 import { monotonic } from '../base/clock.js';
 import { controls, errnoName, failureOf } from '../base/failure.js';
@@ -81,6 +82,6 @@ export async function nextStageBegun(): Promise<void> {
   const { hasReader, isRead } = await import('../sys/files/poll.js');
   const since = monotonic();
   while (!isRead(1) && hasReader(1) && monotonic() - since < startMs) {
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await sleep(5);
   }
 }

@@ -6,8 +6,13 @@ import { monotonic } from '../base/clock.js';
 import { Failure, oneLine } from '../base/failure.js';
 import { Status } from '../base/status.js';
 import { isTerminal, makeRoomBy, terminalColumns, writeToStderr } from '../base/terminal.js';
+import type { Flag } from './flags.js';
 
-export type ProgressMode = 'bar' | 'json' | 'none';
+export const progressFlag = {
+  kind: 'string',
+  value: 'bar|json|none',
+  help: 'a bar by default when stderr is a terminal',
+} as const satisfies Flag;
 
 /** One thing that progresses, in bytes. */
 export interface Bar {
@@ -36,17 +41,20 @@ interface State {
 const redrawMs = 100;
 const silent: Progress = { bar: () => ({ at() {}, done() {} }), release() {}, end() {} };
 
-/** The mode that `--progress MODE` asks for; without it bars where stderr is a terminal that can move its cursor. */
-export function progressMode(flag: string | undefined): ProgressMode {
+/**
+ * Progress as `--progress` asks for it; without that, bars where stderr is a terminal that can move its cursor. With
+ * `held` nothing is drawn until `release`. Throws `Failure` 64.
+ */
+export function makeProgress(flag: string | undefined, verb: string, held = false): Progress {
+  const mode = modeOf(flag);
+  if (mode === 'none') return silent;
+  return mode === 'json' ? jsonProgress(verb) : new BarProgress(verb, held);
+}
+
+function modeOf(flag: string | undefined): 'bar' | 'json' | 'none' {
   if (flag === undefined) return process.env.TERM !== 'dumb' && isTerminal(2) ? 'bar' : 'none';
   if (flag === 'bar' || flag === 'json' || flag === 'none') return flag;
   throw new Failure(Status.usage, '--progress', `${JSON.stringify(flag)} is not a mode`, { hint: 'bar, json or none' });
-}
-
-/** With `held` nothing is drawn until `release`. */
-export function makeProgress(mode: ProgressMode, verb: string, held = false): Progress {
-  if (mode === 'none') return silent;
-  return mode === 'json' ? jsonProgress(verb) : new BarProgress(verb, held);
 }
 
 function newState(label: string, total: number): State {
