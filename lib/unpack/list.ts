@@ -4,8 +4,8 @@ import { type ByteString, joinPath, namedPath, shown } from '../tar/bytes.js';
 import { type Entry, type EntryType, isDevice, type TarSink } from '../tar/entry.js';
 import type { LayerFile } from './layers/announced.js';
 import { type Located, locate } from './layers/locate.js';
-import { Selection } from './layers/only.js';
 import { type ReadOptions, readLayers } from './layers/read.js';
+import { Selection } from './layers/selection.js';
 import { countBytes, countEntry, type Limits } from './tree/limits.js';
 import { tooDeep } from './tree/rooted.js';
 

@@ -6,8 +6,8 @@ import { lackingHint } from '../sys/refusals/confinement.js';
 import { close } from '../sys/syscalls/calls.js';
 import { type LayerFile, ofImage } from './layers/announced.js';
 import { LayerWriter } from './layers/layer.js';
-import { Selection } from './layers/only.js';
 import { type ReadOptions, readLayers } from './layers/read.js';
+import { Selection } from './layers/selection.js';
 import { Stage, type StageOptions } from './place/stage.js';
 import { deferring } from './tree/deferred.js';
 import type { Limits } from './tree/limits.js';
@@ -136,7 +136,7 @@ function discardAfterFailure(stage: Stage, { warn }: Pick<UnpackOptions, 'warn'>
 
 /**
  * Returns the tree with all layers in it. For parts of an image the layers may have to be read several times: see
- * only.ts.
+ * selection.ts.
  */
 async function treeOf(
   layers: AsyncIterable<LayerFile>,
