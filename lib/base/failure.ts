@@ -100,6 +100,15 @@ export function failingAs<T>(what: string, act: () => T, options?: FailureOption
   }
 }
 
+/** The same for a promise. */
+export async function failingLater<T>(what: string, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    throw failureOf(error, what);
+  }
+}
+
 /** What `act` returns. System errors of these names are not a failure: then it is undefined. */
 export function ignoring<T>(names: string[], act: () => T): T | undefined {
   try {

@@ -1,6 +1,6 @@
 import type { Hash } from 'node:crypto';
 import { closeSync, read } from 'node:fs';
-import { failureOf } from '../base/failure.js';
+import { failingLater } from '../base/failure.js';
 
 /** Large enough that a turn of the event loop takes little time beside it, and small enough for a processor's cache. */
 export const chunkBytes = 512 * 1024;
@@ -55,11 +55,7 @@ export class Input {
     if (this.closed) return Buffer.alloc(0);
     this.turn = 1 - this.turn;
     const buffer = this.buffers[this.turn]!;
-    try {
-      return buffer.subarray(0, await readInto(this.fd, buffer, at));
-    } catch (error) {
-      throw failureOf(error, this.path);
-    }
+    return buffer.subarray(0, await failingLater(this.path, () => readInto(this.fd, buffer, at)));
   }
 }
 

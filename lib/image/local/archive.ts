@@ -4,7 +4,7 @@
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { posix } from 'node:path';
-import { Failure, failureOf } from '../../base/failure.js';
+import { Failure, failingAs } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { compressionOf } from '../../compress/magic.js';
 import { type ByteString, byteString, shown } from '../../tar/bytes.js';
@@ -141,12 +141,8 @@ export class ArchiveFiles implements Files {
 
   private read(at: number, length: number): Buffer {
     const buffer = Buffer.alloc(length);
-    try {
-      const bytes = readSync(this.fd, buffer, 0, length, at);
-      if (bytes === length) return buffer;
-    } catch (error) {
-      throw failureOf(error, this.place);
-    }
+    const bytes = failingAs(this.place, () => readSync(this.fd, buffer, 0, length, at));
+    if (bytes === length) return buffer;
     throw bad(this.place, 'it is cut off');
   }
 }
@@ -171,12 +167,9 @@ function noArchive(place: string): Failure {
 }
 
 function openFile(path: string): number {
-  try {
-    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
-    if (fstatSync(fd).isFile()) return fd;
-    closeSync(fd);
-    throw new Failure(Status.usage, path, 'it is not a regular file', { hint: 'save it first' });
-  } catch (error) {
-    throw failureOf(error, path);
-  }
+  const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
+  const fd = failingAs(path, () => openSync(path, flags));
+  if (fstatSync(fd).isFile()) return fd;
+  closeSync(fd);
+  throw new Failure(Status.usage, path, 'it is not a regular file', { hint: 'save it first' });
 }

@@ -1,7 +1,7 @@
 /** The content of a compressed file that is to be read at random: decompressed into an unnamed file in the store. */
 import * as fs from 'node:fs';
 import { promisify } from 'node:util';
-import { failureOf } from '../../base/failure.js';
+import { failingLater } from '../../base/failure.js';
 import { makeDirectory } from '../store/file-operations.js';
 import { partialsIn, storeHome } from '../store/home.js';
 import { ownPath } from '../store/own-files.js';
@@ -16,7 +16,7 @@ const write = promisify(fs.write);
 export async function decompressed(path: string, check: (content: Buffer) => void): Promise<number> {
   const { openLayer } = await import('../../compress/decompress.js');
   const directory = partialsIn(storeHome());
-  try {
+  return failingLater(`decompressing ${path} into ${directory}`, async () => {
     const content = await openLayer(path);
     try {
       let chunk = await content.next();
@@ -27,9 +27,7 @@ export async function decompressed(path: string, check: (content: Buffer) => voi
     } finally {
       await content.close();
     }
-  } catch (error) {
-    throw failureOf(error, `decompressing ${path} into ${directory}`);
-  }
+  });
 }
 
 /** A file whose name is removed at once. If the process is killed before that, the next pull removes it. */

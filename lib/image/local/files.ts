@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { errnoName, Failure, failingAs, failureOf } from '../../base/failure.js';
+import { errnoName, Failure, failingAs, failingLater, failureOf } from '../../base/failure.js';
 import { openRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
 
@@ -54,12 +54,8 @@ export class FilePart {
   }
 
   private async at(offset: number, buffer: Buffer): Promise<Buffer> {
-    let bytesRead: number;
-    try {
-      ({ bytesRead } = await read(this.fd, buffer, 0, buffer.length, this.start + offset));
-    } catch (error) {
-      throw failureOf(error, this.name);
-    }
+    const part = () => read(this.fd, buffer, 0, buffer.length, this.start + offset);
+    const { bytesRead } = await failingLater(this.name, part);
     if (bytesRead === 0) throw bad(this.name, 'it is shorter than it was');
     return buffer.subarray(0, bytesRead);
   }

@@ -1,7 +1,7 @@
 /** Removes a bad layer from the store. A file of its own, so that md-unpack loads the store only when it needs it. */
 import { createReadStream } from 'node:fs';
 import { algorithmOf, digestOfChunks } from '../../base/digest.js';
-import { failureOf } from '../../base/failure.js';
+import { failingLater } from '../../base/failure.js';
 import { storeHome } from './home.js';
 
 interface BadLayer {
@@ -24,10 +24,6 @@ export async function discardFromStore({ digest, path }: BadLayer): Promise<stri
   return isDamaged ? 'it was damaged in the store, and is removed: pull the image again' : undefined;
 }
 
-async function digestOfFile(path: string, algorithm: string): Promise<string> {
-  try {
-    return await digestOfChunks(createReadStream(path), algorithm);
-  } catch (error) {
-    throw failureOf(error, path);
-  }
+function digestOfFile(path: string, algorithm: string): Promise<string> {
+  return failingLater(path, () => digestOfChunks(createReadStream(path), algorithm));
 }

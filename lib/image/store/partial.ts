@@ -7,7 +7,7 @@ import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { BlobSink } from '../../base/blob-sink.js';
 import { algorithmOf } from '../../base/digest.js';
-import { errnoName, failureOf } from '../../base/failure.js';
+import { errnoName, failingAs, failingLater } from '../../base/failure.js';
 import type { Descriptor } from '../../base/oci.js';
 import { openRegular } from '../../base/regular-file.js';
 import { moveInto } from './file-operations.js';
@@ -45,7 +45,7 @@ export class PartialBlob implements BlobSink {
   /** Takes over the longest part that a dead process has left, or begins a new file. */
   static async claim(directory: string, blob: Descriptor, onBytes: (bytes: number) => void): Promise<PartialBlob> {
     const path = ownPath(directory, blob.digest);
-    try {
+    return failingLater(path, async () => {
       takeOver(directory, blob.digest, path);
       const { O_RDWR, O_CREAT, O_NOFOLLOW } = fs.constants;
       // A FIFO would take 64 KiB, and then let its writer wait for a reader.
@@ -53,9 +53,7 @@ export class PartialBlob implements BlobSink {
       const partial = new PartialBlob(path, fd, blob, onBytes);
       await partial.rehash();
       return partial;
-    } catch (error) {
-      throw failureOf(error, path);
-    }
+    });
   }
 
   /** How much of a blob other processes have; undefined when none is fetching it. */
@@ -82,12 +80,7 @@ export class PartialBlob implements BlobSink {
   }
 
   write(chunk: Buffer): Promise<void> | undefined {
-    let wait: Promise<void> | undefined;
-    try {
-      wait = this.writer.write(chunk);
-    } catch (error) {
-      throw failureOf(error, this.path);
-    }
+    const wait = failingAs(this.path, () => this.writer.write(chunk));
     this.hash.update(chunk);
     this.offset += chunk.length;
     this.onBytes(this.offset);
@@ -114,13 +107,11 @@ export class PartialBlob implements BlobSink {
 
   /** Gives a verified blob its name, after a sync: even a power failure leaves no incomplete blob under that name. */
   async publish(path: string): Promise<void> {
-    try {
+    await failingLater(path, async () => {
       await this.writer.done();
       await sync(this.fd);
       moveInto(this.path, path);
-    } catch (error) {
-      throw failureOf(error, path);
-    }
+    });
   }
 
   remove(): void {
@@ -130,9 +121,7 @@ export class PartialBlob implements BlobSink {
   /** Closes the file. It stays for the next process, unless it is empty. */
   async close(): Promise<void> {
     try {
-      await this.writer.done();
-    } catch (error) {
-      throw failureOf(error, this.path);
+      await failingLater(this.path, () => this.writer.done());
     } finally {
       fs.closeSync(this.fd);
       if (this.offset === 0) this.remove();
