@@ -10,12 +10,13 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { type DockerRegistry, freePort, startDockerRegistry } from '../support/docker-registry.js';
+import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
 import { fileScratch } from '../support/file-scratch.js';
 import { type BuiltImage, image, index, layer, needsZstd, put } from '../support/image.js';
 import { peer, runScript } from '../support/peers.js';
+import { heldPort } from '../support/ports.js';
 import { startRegistry } from '../support/registry.js';
+import { until } from '../support/rootfs.js';
 import { afterwards, jsonLines, needs, needsRoot, type Result, scratch, shell } from '../support/run.js';
 import { makeCa, type TestCa } from '../support/tls.js';
 
@@ -242,8 +243,8 @@ async function startNginx(
   const { cert, key } = ca.issue(['localhost', '127.0.0.1']);
   writeFileSync(join(directory, 'nginx.crt'), cert);
   writeFileSync(join(directory, 'nginx.key'), key);
-  const host = `127.0.0.1:${await freePort()}`;
-  const cdn = `localhost:${await freePort()}`;
+  const host = `127.0.0.1:${await heldPort(t)}`;
+  const cdn = `localhost:${await heldPort(t)}`;
   // Started by root, its workers would be nobody, who may not read the files of this test.
   const user = process.getuid!() === 0 ? 'user root;' : '';
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
@@ -265,12 +266,10 @@ async function startNginx(
     nginx.kill();
     if (nginx.exitCode === null) await once(nginx, 'exit');
   });
-  for (let tries = 0; tries < 100; tries++) {
+  await until(async () => {
     if (nginx.exitCode !== null) throw new Error(`nginx: ${readFileSync(join(directory, 'error.log'), 'utf8')}`);
-    const probe = await shell(`curl -sk https://${host}/v2/ >/dev/null || exit 1`);
-    if (probe.status === 0) break;
-    await sleep(50);
-  }
+    return (await shell(`curl -sk https://${host}/v2/ >/dev/null`)).status === 0;
+  }, 50);
   return { host, caFile: ca.caFile, ca };
 }
 

@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { filler } from '../support/content.js';
 import { put } from '../support/image.js';
+import { heldPort } from '../support/ports.js';
 import { repository, succeeded, world } from '../support/pull.js';
-import { registryFor, startRegistry } from '../support/registry.js';
+import { registryFor } from '../support/registry.js';
 import { md } from '../support/run.js';
 
 test('a mirror is asked first, and the registry not at all', async (t) => {
@@ -83,12 +84,11 @@ test('a mirror gets its own login, and never the one for the registry', async (t
 
 test('a mirror that is down is tried once, and the registry as often as ever', async (t) => {
   const { run } = await world(t);
-  const down = await startRegistry();
-  await down.close();
+  const down = `127.0.0.1:${await heldPort(t)}`;
   const attempts = async (flags: string, name: string) =>
     (await run(`md-token -x --retries 1 ${flags} ${name}`)).stderr.match(/connecting to .*/g)?.length;
-  assert.equal(await attempts(`--mirror ${down.host}`, '"$1"'), 1);
-  assert.equal(await attempts('', `${down.host}/x/y`), 2);
+  assert.equal(await attempts(`--mirror ${down}`, '"$1"'), 1);
+  assert.equal(await attempts('', `${down}/x/y`), 2);
 });
 
 for (const [what, fault, flags] of [

@@ -1,11 +1,11 @@
 /** A container as a unit of systemd, by the lines that README.md shows. As root, where systemd is process 1. */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { demoImage } from '../support/demo-image.js';
 import { put } from '../support/image.js';
+import { heldPort } from '../support/ports.js';
 import { childrenOf } from '../support/processes.js';
 import { registryFor } from '../support/registry.js';
 import { needsContainer, until } from '../support/rootfs.js';
@@ -14,7 +14,7 @@ import { afterwards, binDir, md, root, run, scratch } from '../support/run.js';
 const skip = needsContainer || (!existsSync('/run/systemd/system') && 'systemd does not run here');
 
 test('the unit of README.md serves, has its limit, and ends well by systemctl stop', { skip }, async (t) => {
-  const port = await freePort();
+  const port = await heldPort(t);
   const { name, ended, systemctl } = await service(t, `httpd -f -p 127.0.0.1:${port}`);
   await systemctl('start');
   await until(() =>
@@ -67,14 +67,4 @@ async function service(t: TestContext, program: string) {
   writeFileSync(path, `${shown.replace(line, command)}${own}`);
   await run(['systemctl', 'daemon-reload']);
   return { name, ended, systemctl };
-}
-
-/** A port of 127.0.0.1 that nobody listens on. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  assert.ok(address !== null && typeof address === 'object');
-  return address.port;
 }

@@ -2,10 +2,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { holdPort } from './ports.js';
+import { until } from './rootfs.js';
 import { cleanEnv } from './run.js';
 
 export interface DockerRegistry {
@@ -25,7 +24,8 @@ export async function startDockerRegistry(
   directory: string,
   options: DockerRegistryOptions = {},
 ): Promise<DockerRegistry> {
-  const host = `127.0.0.1:${await freePort()}`;
+  const { port, release } = await holdPort();
+  const host = `127.0.0.1:${port}`;
   const config = {
     version: 0.1,
     log: { level: 'error', accesslog: { disabled: true } },
@@ -40,7 +40,11 @@ export async function startDockerRegistry(
   const child = spawn('docker-registry', ['serve', file], { env: cleanEnv(), stdio: 'ignore' });
   const kill = () => void child.kill();
   process.once('exit', kill);
-  await answering(child, `http${'tls' in config.http ? 's' : ''}://${host}/v2/`);
+  try {
+    await answering(child, `http${'tls' in config.http ? 's' : ''}://${host}/v2/`);
+  } finally {
+    release();
+  }
   return {
     host,
     close: async () => {
@@ -53,25 +57,11 @@ export async function startDockerRegistry(
 }
 
 async function answering(child: ChildProcess, url: string): Promise<void> {
-  for (let tries = 0; tries < 200; tries++) {
+  await until(() => {
     if (child.exitCode !== null) throw new Error(`docker-registry ended with status ${child.exitCode}`);
-    try {
-      await fetch(url);
-      return;
-    } catch {
-      await sleep(25);
-    }
-  }
-  child.kill();
-  throw new Error('docker-registry does not answer');
-}
-
-/** A port of loopback that nobody listens on. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
+    return fetch(url).then(
+      () => true,
+      () => false,
+    );
+  });
 }

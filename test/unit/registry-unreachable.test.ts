@@ -6,13 +6,12 @@ import { type AddressInfo, connect } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { RegistryClient } from '../../lib/registry/client.js';
 import { Guard } from '../../lib/registry/transport/guard.js';
+import { heldPort } from '../support/ports.js';
 import { clientFor, refused, repository, serve } from '../support/registry-client.js';
 import { afterwards, killAfterwards } from '../support/run.js';
 
 test('what cannot be reached is told with the reason', async (t) => {
-  const registry = await serve(t);
-  const origin = registry.origin.registry;
-  await registry.close();
+  const origin = `http://127.0.0.1:${await heldPort(t)}`;
   const options = { registry: 'there', repository, origin, retry: { retries: 0 } };
   await refused(new RegistryClient(options).manifest('latest'), 69, /connection refused \(ECONNREFUSED\)/);
   const nowhere = { ...options, origin: 'https://nowhere.invalid' };
