@@ -3,8 +3,10 @@ import assert from 'node:assert/strict';
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type BuiltImage, type BuiltIndex, hostArchitecture, image, index, layer, put } from '../support/image.js';
 import { type Registry, type RegistryOptions, registryFor } from '../support/registry.js';
+import { until } from '../support/rootfs.js';
 import { jsonLines, type Result, scratch, shell } from '../support/run.js';
 
 const otherArchitecture = hostArchitecture === 's390x' ? 'amd64' : 's390x';
@@ -91,7 +93,11 @@ test('layers are asked for before the config is there, as far as there may be co
     [1, 0],
   ] as const) {
     const it = await world(t);
-    it.registry.faults.add({ on: new RegExp(it.built.config.descriptor.digest), delay: 1000, status: 404 });
+    const config = it.built.config.descriptor.digest;
+    const isAsked = () => it.registry.requests.some(({ url }) => url.includes(config));
+    // And a moment more, in which there may be too many.
+    const held = until(() => isAsked() && asked(it).length >= before).then(() => sleep(500));
+    it.registry.faults.add({ on: new RegExp(config), held, status: 404 });
     it.registry.faults.add({ on: /blobs/, bytesPerSecond: 1 });
     const { status } = await it.run(`md-fetch-layer --jobs ${jobs} "$1"`);
     assert.equal(status, 66);

@@ -20,6 +20,8 @@ export interface Fault {
   after?: number;
   /** Milliseconds before the answer begins. */
   delay?: number;
+  /** The answer does not begin before this is fulfilled. */
+  held?: Promise<unknown>;
   /** Never answers; the connection stays open. */
   silent?: boolean;
   /** Closes the connection without an answer. */
@@ -84,6 +86,7 @@ export async function send(
   fault: Fault | undefined,
 ): Promise<void> {
   if (fault?.delay) await sleep(fault.delay);
+  await fault?.held;
   if (fault?.silent) return;
   if (fault?.hangUp) {
     res.destroy();
