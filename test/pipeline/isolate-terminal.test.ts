@@ -3,10 +3,13 @@
  */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { fcntl, pipe2 } from '../../lib/sys/syscalls/calls.js';
+import { F, O } from '../../lib/sys/syscalls/constants.js';
+import { procText } from '../support/processes.js';
 import { makeRoot, needsContainer, until } from '../support/rootfs.js';
 import { afterwards, binDir, cleanEnv, killAfterwards, needs, remove, shell } from '../support/run.js';
 import { TestTerminal } from '../support/terminal.js';
@@ -254,18 +257,19 @@ test('a signal reaches the command while nobody reads what it wrote, and ends a 
   skip: needsContainer,
 }, async (t) => {
   const root = makeRoot(t);
-  const script = 'trap "echo > /tmp/heard; exit 3" TERM; yes & wait';
+  const pipe = fullPipe(t);
+  const script = 'trap "echo > /tmp/heard; exit 3" TERM; echo begun; : > /tmp/up; yes & wait';
   const child = spawn(isolate, ['-t', root, 'sh', '-c', script], {
-    stdio: ['ignore', 'pipe', 'ignore'],
+    stdio: ['ignore', pipe, 'ignore'],
     env: cleanEnv(),
   });
   killAfterwards(t, child);
-  // Until nothing more fits in.
-  const written = () => Number(/wchar: (\d+)/.exec(readFileSync(`/proc/${child.pid}/io`, 'latin1'))?.[1]);
+  // Until nothing more fits into the terminal.
+  const taken = () => Number(/rchar: (\d+)/.exec(procText(child.pid!, 'io'))?.[1]);
   let before = -1;
   await until(() => {
-    const stands = written() === before && before > 4000;
-    before = written();
+    const stands = existsSync(join(root, 'tmp/up')) && taken() === before;
+    before = taken();
     return stands;
   }, 300);
   child.kill('SIGTERM');
@@ -276,6 +280,19 @@ test('a signal reaches the command while nobody reads what it wrote, and ends a 
     return child.signalCode === 'SIGTERM';
   });
 });
+
+/** The writing end of a pipe that nobody reads, and into which nothing more fits. */
+function fullPipe(t: TestContext): number {
+  const ends = Buffer.alloc(8);
+  pipe2(ends, O.CLOEXEC | O.NONBLOCK);
+  const [from, to] = [ends.readInt32LE(0), ends.readInt32LE(4)];
+  for (const fd of [from, to]) afterwards(t, () => closeSync(fd));
+  assert.throws(() => {
+    for (;;) writeSync(to, '\n'.repeat(4096));
+  }, /EAGAIN/);
+  fcntl(to, F.SETFL, O.WRONLY);
+  return to;
+}
 
 test('a quarter of a gigabyte goes through cat without a terminal, byte for byte', {
   skip: needsContainer,
