@@ -19,6 +19,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { holdLayer } from '../../lib/isolate/filesystem/layer.js';
 import { lsetxattr } from '../../lib/sys/syscalls/calls.js';
+import { isRunning } from '../support/processes.js';
 import { inside, makeRoot, needsContainer, output, until } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
 import { afterwards, cleanEnv, md, needs, run, scratch } from '../support/run.js';
@@ -342,6 +343,7 @@ test('--layer: a container that outlives its md-isolate keeps it', { skip }, asy
   assert.ok(pid !== '', stderr);
   assert.equal(status, 125);
   process.kill(Number(pid), 'SIGKILL');
+  await until(() => !isRunning(Number(pid)));
   assert.equal(await output(root, 'ls /tmp', ['--layer', layer]), 'up');
 });
 
