@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { test } from 'node:test';
+import { heldPort } from '../support/ports.js';
 import { startProxy } from '../support/proxy.js';
 import { pull, repository, succeeded, world } from '../support/pull.js';
 import { afterwards, needs, scratch } from '../support/run.js';
@@ -93,9 +94,9 @@ for (const [answer, status, why] of [
       socket.on('error', () => {}).once('data', () => socket.end(`HTTP/1.1 ${answer}\r\ncontent-length: 0\r\n\r\n`));
     }).listen(0, '127.0.0.1');
     await once(proxy, 'listening');
-    const host = `127.0.0.1:${(proxy.address() as AddressInfo).port}`;
-    if (answer === 'nothing') proxy.close();
-    else afterwards(t, () => proxy.close());
+    afterwards(t, () => proxy.close());
+    const port = answer === 'nothing' ? await heldPort(t) : (proxy.address() as AddressInfo).port;
+    const host = `127.0.0.1:${port}`;
     const url = `http://me:c2VjcmV0@${host}`;
     // What a proxy answers to a request in plain http is the answer, but for 407.
     for (const flag of answer.startsWith('407') || answer === 'nothing' ? ['', '--plain-http registry.test'] : ['']) {
@@ -152,7 +153,7 @@ test('a proxy that hangs up instead of making a tunnel is asked once and named',
   await once(proxy, 'listening');
   afterwards(t, () => proxy.close());
   const url = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
-  const result = await run('timeout 10 md-token --retries 0 registry.test/x/y', { https_proxy: url });
+  const result = await run('md-token --retries 0 registry.test/x/y', { https_proxy: url });
   assert.equal(result.status, 69, result.stderr);
   assert.ok(result.stderr.includes(`: proxy ${url}: the connection was closed; does it refuse tunnels`), result.stderr);
   assert.equal(asked, 1);

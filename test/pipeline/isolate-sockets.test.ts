@@ -115,7 +115,7 @@ test('nor for whoever outside writes faster than md-isolate reads', () => {
     await output.carry();`;
   const argv = ['--input-type=module', '-e', script];
   const { signal, stdout } = spawnSync(process.execPath, argv, {
-    timeout: 2000,
+    timeout: 60_000,
     killSignal: 'SIGKILL',
     maxBuffer: 2 ** 24,
   });

@@ -124,7 +124,7 @@ test('a stage whose reader has gone stops, though it has nothing to write yet', 
   stalling.faults.add({ on: new RegExp(`blobs/${built.layers[0]!.descriptor.digest}`), stallAfter: 512 });
   const script = '(md-token "$1" | md-manifest) > doc; md-fetch-layer < doc | sleep 0.2; echo ended';
   const env = { MD_HOME: join(cwd, 'home') };
-  const result = await shell(script, [`${stalling.host}/library/slow`], { cwd, env, timeout: 20_000 });
+  const result = await shell(script, [`${stalling.host}/library/slow`], { cwd, env });
   assert.equal(result.timedOut, false);
   assert.equal(result.stdout, 'ended\n');
   assert.equal(result.stderr, '');
@@ -148,13 +148,13 @@ test('a wrapper that is killed takes its pull along', async (t) => {
     await until(() => stalling.requests.slice(asked).some(({ url }) => blob.test(url)));
     child.kill('SIGTERM');
     // The stages have stderr open as long as they are there.
-    await once(child, 'close', { signal: AbortSignal.timeout(20_000) });
+    await once(child, 'close', { signal: AbortSignal.timeout(60_000) });
   }
 });
 
 test('a stage whose reader has gone stops, though its document has not come yet', async (t) => {
   const script = 'mkfifo silent; exec 3<>silent; md-manifest <silent 3<&- | true; echo ended';
-  const result = await shell(script, [], { cwd: scratch(t), timeout: 20_000 });
+  const result = await shell(script, [], { cwd: scratch(t) });
   assert.equal(result.timedOut, false);
   assert.deepEqual([result.stdout, result.stderr], ['ended\n', '']);
 });

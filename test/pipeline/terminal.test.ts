@@ -191,14 +191,14 @@ test('a long paste arrives whole at a command that reads slowly', { skip }, asyn
 
 test('a command that does not read what is typed is shown and ends all the same', { skip }, async () => {
   const typing = 'seq 1 100000 | node "$1" sh -c "sleep 0.5; echo shown; exit 4"';
-  const { status, stdout } = await shell(typing, [ptyRun], { timeout: 20_000 });
+  const { status, stdout } = await shell(typing, [ptyRun]);
   assert.match(stdout, /shown\r\n$/);
   assert.equal(status, 4);
 });
 
 test('a command may write as much as is typed at the same time', { skip }, async () => {
   // In letters, since the echo of what is typed comes between what is written, in mid-line as well.
-  const { status, stdout } = await shell('seq 1 100000 | node "$1" tr 0-9 a-j', [ptyRun], { timeout: 20_000 });
+  const { status, stdout } = await shell('seq 1 100000 | node "$1" tr 0-9 a-j', [ptyRun]);
   const numbers = Array.from({ length: 100_000 }, (_, index) => String(index + 1)).join('');
   const letters = numbers.replace(/\d/g, (digit) => 'abcdefghij'.charAt(Number(digit)));
   assert.equal(stdout.replace(/[^a-j]/g, '') === letters, true);

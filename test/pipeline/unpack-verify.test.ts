@@ -215,7 +215,7 @@ test('a FIFO that a container puts in the place of a file at that moment is not 
     };`,
   );
   const env = { NODE_OPTIONS: `--require=${hook}` };
-  const { status, stderr } = await md('md-unpack', ['--verify', rootfs], { stdin, env, timeout: 20_000 });
+  const { status, stderr } = await md('md-unpack', ['--verify', rootfs], { stdin, env });
   assert.match(stderr, /^md-unpack: file: it was exchanged just now; end what changes the tree first\n$/);
   assert.equal(status, 75);
 });

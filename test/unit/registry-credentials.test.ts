@@ -227,8 +227,8 @@ test('a helper with a path for a name is not run', async (t) => {
   );
 });
 
-test('a helper that never answers is ended, though it ignores SIGTERM', { timeout: 10_000 }, async (t) => {
-  helper(t, 'deaf', "trap '' TERM; exec sleep 15");
+test('a helper that never answers is ended, though it ignores SIGTERM', { timeout: 60_000 }, async (t) => {
+  helper(t, 'deaf', "trap '' TERM; exec sleep 100");
   const processes = process.getBuiltinModule('node:child_process');
   const { execFile } = processes;
   const sooner = ((program: string, args: string[], options: ExecFileOptions, done: () => void) =>
@@ -243,7 +243,7 @@ for (const [what, script, expected] of [
   ['an answer', 'echo \'{"Username":"me","Secret":"x"}\'', login('me', 'x')],
   ['none', 'echo "credentials not found in native keychain"; exit 1', undefined],
 ] as const) {
-  test(`a helper that leaves a child with its stdout and ${what} is not waited for`, { timeout: 30_000 }, async (t) => {
+  test(`a helper that leaves a child with its stdout and ${what} is not waited for`, { timeout: 60_000 }, async (t) => {
     const pid = join(scratch(t), 'pid');
     helper(t, 'agent', `sleep 300 & echo $! >${pid}; ${script}`);
     afterwards(t, () => process.kill(Number(readFileSync(pid, 'utf8'))));

@@ -12,7 +12,7 @@ test('a stalled transfer is taken up again', async (t) => {
 
 const trickling = { timeouts: { connect: 5, headers: 5, idle: 1 }, minSpeed: 1000 };
 
-test('a transfer that trickles is taken up again where it was', { timeout: 20_000 }, async (t) => {
+test('a transfer that trickles is taken up again where it was', { timeout: 60_000 }, async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /blobs/, times: 1, bytesPerSecond: 200 });
   const sink = new Sink();
@@ -27,7 +27,7 @@ for (const [what, fault] of [
   ['breaks off after a few bytes', { cutAfter: 900 }],
 ] as const) {
   test(`a registry that ${what} each time is given up, though some bytes come each time`, {
-    timeout: 20_000,
+    timeout: 60_000,
   }, async (t) => {
     const registry = await serve(t);
     registry.faults.add({ on: /blobs/, ...fault });
@@ -41,7 +41,7 @@ for (const [what, fault] of [
   });
 }
 
-test('a manifest that trickles is given up, and with 0 as least speed nothing is', { timeout: 20_000 }, async (t) => {
+test('a manifest that trickles is given up, and with 0 as least speed nothing is', { timeout: 60_000 }, async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /manifests/, bytesPerSecond: 200 });
   const retry = { retries: 0 };

@@ -107,7 +107,7 @@ test('processes that ask without end leave the supervisor time for other things'
   ]);
   const pid = child.start(0);
   // Whoever is never given time ends nothing, this test neither.
-  const killer = spawn('sh', ['-c', `sleep 20; kill -KILL -${pid}`], { stdio: 'ignore', detached: true });
+  const killer = spawn('sh', ['-c', `sleep 120; kill -KILL -${pid}`], { stdio: 'ignore', detached: true });
   afterwards(t, () => {
     process.kill(-pid, 'SIGKILL');
     wait4.try(pid, null, 0, null);
