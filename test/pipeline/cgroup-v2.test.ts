@@ -11,7 +11,7 @@ import { type TestContext, test } from 'node:test';
 import { ignoring } from '../../lib/base/failure.js';
 import { probeCgroups } from '../../lib/isolate/cgroup/cgroup.js';
 import { lsetxattr } from '../../lib/sys/syscalls/calls.js';
-import { cgroupsOf, isGoneOrUsed } from '../support/controllers.js';
+import { cgroupsOf, isGoneOrUsed, processor } from '../support/controllers.js';
 import { until } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
 import { afterwards, binDir, cleanEnv, run } from '../support/run.js';
@@ -21,7 +21,7 @@ const all = [
   { controller: 'memory', flags: ['--memory', '64m'], file: 'memory.max', value: '67108864' },
   { controller: 'cpu', flags: ['--cpus', '0.5'], file: 'cpu.max', value: '50000 100000' },
   { controller: 'pids', flags: ['--pids-limit', '20'], file: 'pids.max', value: '20' },
-  { controller: 'cpuset', flags: ['--cpuset-cpus', '0'], file: 'cpuset.cpus', value: '0' },
+  { controller: 'cpuset', flags: ['--cpuset-cpus', processor], file: 'cpuset.cpus', value: processor },
 ];
 
 const host = needsRootless ? undefined : probeCgroups();

@@ -9,11 +9,13 @@ import { type CgroupHost, cgroupHost } from '../../lib/isolate/cgroup/hierarchie
 import { cgroupWrites } from '../../lib/isolate/cgroup/writes.js';
 import type { Limits } from '../../lib/isolate/settings/limits.js';
 import { markOf, ownMark } from '../../lib/sys/procfs/process-mark.js';
-import { cgroupsOf, isGoneOrUsed, needsControllers } from '../support/controllers.js';
+import { cgroupsOf, isGoneOrUsed, needsControllers, processor } from '../support/controllers.js';
 import { makeRoot, until } from '../support/rootfs.js';
 import { afterwards, killAfterwards, needsRoot, run, scratch } from '../support/run.js';
 
 const [namespace] = ownMark().split('.');
+/** A number and a start that no process has; the start is of this test, since another checkout may be tested as well. */
+const dead = `4194999.${process.pid}`;
 
 /** A shell that waits for a line on stdin and runs `script` then; in the cgroup by that time. */
 async function runIn(
@@ -81,9 +83,9 @@ test('processor time is limited', { skip: needsControllers('cpu') }, async (t) =
 });
 
 test('a process runs on the processors that it may use', { skip: needsControllers('cpuset') }, async (t) => {
-  const cgroup = make(t, { cpus: '0' });
+  const cgroup = make(t, { cpus: processor });
   const { stdout } = await runIn(cgroup, 'grep Cpus_allowed_list /proc/self/status');
-  assert.equal(stdout, 'Cpus_allowed_list:\t0\n');
+  assert.equal(stdout, `Cpus_allowed_list:\t${processor}\n`);
 });
 
 test('where a kernel accounts no swap, the limit on memory holds without one on swap', {
@@ -112,10 +114,10 @@ test('the cgroups are gone after the end', { skip: needsControllers('memory', 'p
 
 test('what the container has made in its cgroup goes with it', { skip: needsControllers('pids') }, () => {
   const parent = join(probeCgroups().find('pids')!.mount, 'md');
-  const dead = join(parent, `md-${namespace}.4194999.12345`);
-  mkdirSync(join(dead, 'below'), { recursive: true });
+  const left = join(parent, `md-${namespace}.${dead}`);
+  mkdirSync(join(left, 'below'), { recursive: true });
   const cgroup = createCgroup({ pids: 10 });
-  assert.equal(existsSync(dead), false);
+  assert.equal(existsSync(left), false);
   mkdirSync(join(parent, ours('pids')[0]!, 'below/deeper'), { recursive: true });
   cgroup.remove();
   assert.deepEqual(ours('pids'), []);
@@ -142,19 +144,19 @@ test('what a killed supervisor has left is swept, what belongs to a living one s
   killAfterwards(t, child);
   const living = join(parent, `md-${markOf(child.pid!)}`);
   const reused = join(parent, `md-${namespace}.${child.pid}.1`);
-  const dead = join(parent, `md-${namespace}.4194999.12345`);
-  const foreign = join(parent, 'something-else');
-  for (const directory of [living, reused, dead, foreign]) mkdirSync(directory, { recursive: true });
+  const left = join(parent, `md-${namespace}.${dead}`);
+  const foreign = join(parent, `something-else-${process.pid}`);
+  for (const directory of [living, reused, left, foreign]) mkdirSync(directory, { recursive: true });
   afterwards(t, () => removeThose([living, foreign, parent]));
   createCgroup({ pids: 10 }).remove();
-  assert.deepEqual([living, reused, dead, foreign].map(existsSync), [true, false, false, true]);
+  assert.deepEqual([living, reused, left, foreign].map(existsSync), [true, false, false, true]);
 });
 
 test('a cgroup whose supervisor cannot be seen, in another PID namespace, stays as long as it may be just being made', {
   skip: needsControllers('pids'),
 }, (t) => {
   const parent = join(probeCgroups().find('pids')!.mount, 'md');
-  const [young, old] = [join(parent, 'md-1.4194999.12345'), join(parent, 'md-1.4194999.12346')];
+  const [young, old] = [join(parent, `md-1.${dead}1`), join(parent, `md-1.${dead}2`)];
   for (const directory of [young, old]) mkdirSync(directory, { recursive: true });
   afterwards(t, () => removeThose([young, parent]));
   utimesSync(old, 1, 1);

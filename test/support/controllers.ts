@@ -1,7 +1,10 @@
 /** Which controllers the cgroups of this machine have, of whichever version. */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { probeCgroups } from '../../lib/isolate/cgroup/cgroup.js';
 import { needsRoot } from './run.js';
+
+/** A processor that there is for this process: not all have the first one. */
+export const processor = /^Cpus_allowed_list:\t(\d+)/m.exec(readFileSync('/proc/self/status', 'latin1'))![1]!;
 
 /** The `skip` of a test that needs controllers. */
 export function needsControllers(...names: string[]): string | false {
