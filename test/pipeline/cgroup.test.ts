@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, utimesSync, writeFileSync } from 'node:fs';
+import fs, {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Failure, ignoring } from '../../lib/base/failure.js';
@@ -260,6 +270,36 @@ test('in a container, whose topmost cgroup has its processes, the message says h
     () => cgroupOf([{ controller: 'memory', flag: '--memory', file: 'memory.max', value: '1' }], host),
     (error) => error instanceof Failure && error.message.includes('(EBUSY)') && error.message.endsWith(move),
   );
+});
+
+test('other runs that remove the directory of all cgroups and make it anew do not take away its controllers', {
+  skip: needsRoot,
+}, (t) => {
+  const mount = scratch(t);
+  const parent = join(mount, 'md');
+  const controls = (directory: string) => join(directory, 'cgroup.subtree_control');
+  writeFileSync(controls(mount), '');
+  const { mkdirSync: real } = fs;
+  let tries = 0;
+  // As the kernel: the cgroup that is made comes with its files. Another run comes in between, twice.
+  const { mock } = t.mock.method(fs, 'mkdirSync', (path: string) => {
+    if (path !== parent && tries++ === 0) {
+      rmSync(parent, { recursive: true });
+      throw Object.assign(new Error('mkdir'), { code: 'ENODEV' });
+    }
+    real(path);
+    writeFileSync(path === parent ? controls(parent) : join(path, 'pids.max'), '');
+    if (path !== parent) writeFileSync(controls(parent), '');
+  });
+  syncBuiltinESMExports();
+  const host: CgroupHost = { find: () => ({ version: 2, mount, own: undefined }), unmounted: () => undefined };
+  try {
+    cgroupOf([{ controller: 'pids', flag: '--pids-limit', file: 'pids.max', value: '9' }], host);
+  } finally {
+    mock.restore();
+    syncBuiltinESMExports();
+  }
+  assert.equal(readFileSync(controls(parent), 'latin1'), '+pids');
 });
 
 test('in cgroup v2 the controller is passed on and the process moved', {

@@ -7,15 +7,15 @@
  * (cgroup v2 only).
  */
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { errnoName, type Failure, failingAs, failureOf, ignoring } from '../../base/failure.js';
+import { basename, dirname, join } from 'node:path';
+import { errnoName, type Failure, failingAs, failureOf, hasErrno, ignoring } from '../../base/failure.js';
 import { trace, warn } from '../../base/trace.js';
 import { refused } from '../settings/failures.js';
 import type { Limits } from '../settings/limits.js';
 import { attempt, put, read } from './files.js';
 import { type CgroupHost, cgroupHost, type Hierarchy } from './hierarchies.js';
-import { enable, parentFor } from './parent.js';
-import { ownName, removeCgroup, sweep } from './removal.js';
+import { parentFor } from './parent.js';
+import { ownName, parentName, removeCgroup, sweep } from './removal.js';
 import { type CgroupWrite, cgroupWrites } from './writes.js';
 
 export interface Cgroup {
@@ -60,9 +60,11 @@ export function cgroupOf(writes: readonly CgroupWrite[], host: CgroupHost): Cgro
       const parent = parentFor(hierarchy, mine);
       leave.push(parent.leave);
       attempt(mine[0]!, `looking into ${parent.directory}`, () => sweep(parent.directory));
-      directories.push(makeCgroup(parent.directory, hierarchy, mine));
-      for (const write of mine) writeLimit(directories.at(-1)!, write);
-      if (mine.some(({ controller }) => controller === 'memory')) memory = directories.at(-1);
+      const directory = makeCgroup(parent.directory, hierarchy, mine[0]!);
+      directories.push(directory);
+      attempt(mine[0]!, `passing on controllers in ${parent.directory}`, () => passOn(directory, hierarchy, mine));
+      for (const write of mine) writeLimit(directory, write);
+      if (mine.some(({ controller }) => controller === 'memory')) memory = directory;
     }
   } catch (error) {
     remove();
@@ -135,31 +137,39 @@ function missingHint({ controller, flag }: CgroupWrite): string {
   return 'leave the flag out';
 }
 
-function makeCgroup(parent: string, hierarchy: Hierarchy, writes: readonly CgroupWrite[]): string {
+function makeCgroup(parent: string, { mount }: Hierarchy, write: CgroupWrite): string {
   const directory = join(parent, ownName());
   const make = () => {
-    // Another run may remove the empty parent between the two calls.
-    for (let tries = 3; ; tries--) {
+    // Another run may remove the empty parent between the two calls. ENODEV: it is removing it.
+    for (let tries = 10; ; tries--) {
       try {
-        makeParent(parent, hierarchy, writes);
+        // Not recursive: Node would then say ENOENT where the file system is read-only.
+        ignoring(['EEXIST'], () => mkdirSync(parent));
         mkdirSync(directory);
         trace(`* a new cgroup: ${directory}`);
         return;
       } catch (error) {
-        if (errnoName(error) !== 'ENOENT' || tries === 0) throw error;
+        if (!hasErrno(error, 'ENOENT', 'ENODEV') || tries === 0) throw error;
       }
     }
   };
-  attempt(writes[0]!, `making the cgroup ${directory}`, make, hierarchy.mount);
-  if (hierarchy.version === 1 && writes.some(({ controller }) => controller === 'cpuset')) inheritCpuset(directory);
+  attempt(write, `making the cgroup ${directory}`, make, mount);
   return directory;
 }
 
-function makeParent(parent: string, hierarchy: Hierarchy, writes: readonly CgroupWrite[]): void {
-  // Not recursive: Node would then say ENOENT where the file system is read-only.
-  ignoring(['EEXIST'], () => mkdirSync(parent));
-  if (hierarchy.version === 2) enable(parent, writes);
-  else if (writes.some(({ controller }) => controller === 'cpuset')) inheritCpuset(parent);
+/**
+ * Lets a new cgroup have the controllers from the one around it, which nobody removes any more: before, another run
+ * could have removed it and a third one made it anew. In v2 without a look at what that has, since the kernel shows a
+ * controller before its files are there; a write waits for them. What is delegated stays, and has them already.
+ */
+function passOn(directory: string, { version }: Hierarchy, writes: readonly CgroupWrite[]): void {
+  const parent = dirname(directory);
+  if (version === 2) {
+    const all = writes.map(({ controller }) => `+${controller}`);
+    if (basename(parent) === parentName) put(parent, 'cgroup.subtree_control', [...new Set(all)].join(' '));
+  } else if (writes.some(({ controller }) => controller === 'cpuset')) {
+    for (const it of [parent, directory]) inheritCpuset(it);
+  }
 }
 
 /**

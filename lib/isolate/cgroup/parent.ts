@@ -99,7 +99,7 @@ function passOn(directory: string, writes: readonly CgroupWrite[]): void {
 /**
  * Lets the cgroups below `directory` have the controllers (cgroup v2, cgroup.subtree_control). Returns the new ones.
  */
-export function enable(directory: string, writes: readonly CgroupWrite[]): string[] {
+function enable(directory: string, writes: readonly CgroupWrite[]): string[] {
   const there = words(join(directory, 'cgroup.subtree_control'));
   const missing = [...new Set(writes.map(({ controller }) => controller))].filter((name) => !there.includes(name));
   if (missing.length > 0) put(directory, 'cgroup.subtree_control', missing.map((name) => `+${name}`).join(' '));
