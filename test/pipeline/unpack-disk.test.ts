@@ -212,6 +212,16 @@ test('another run that looks at the tree, or is about to replace it, is not take
   }
 });
 
+test('nor is one that a busy machine lets wait while it has the lock', { skip: needs('flock') }, async (t) => {
+  const { rootfs, stdin } = prepare(t, twoLayers);
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
+  const other = spawn('flock', [rootfs, 'sh', '-c', 'echo held; sleep 0.5'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  killAfterwards(t, other);
+  await once(other.stdout, 'data');
+  const { status, stderr } = await md('md-unpack', ['--force', rootfs], { stdin });
+  assert.deepEqual([status, stderr], [0, '']);
+});
+
 test('a filesystem that takes no hard links makes no layer a bad one', { skip: needs('strace') }, async (t) => {
   const { rootfs, stdin } = prepare(t, [
     [

@@ -7,3 +7,11 @@ import { tryLock } from '../../sys/files/lock.js';
 export function hasContainer(fd: number): boolean {
   return !tryLock(fd, 'exclusive');
 }
+
+/**
+ * Whether a lock that stands in the way of that one is shared, as that of a container is: another run of md-unpack or
+ * md-prune excludes all others.
+ */
+export function isShared(fd: number): boolean {
+  return tryLock(fd, 'shared');
+}

@@ -15,7 +15,7 @@ import { mountPoints } from '../tree/mounts.js';
 import { isRemovable, notRemovable } from '../tree/removable.js';
 import { type Stat, statAt } from '../tree/stat.js';
 import type { sideFiles } from './claim.js';
-import { hasContainer } from './container-lock.js';
+import { hasContainer, isShared } from './container-lock.js';
 
 const follow = openHow(followingFlags, 0);
 
@@ -109,18 +109,24 @@ function hasEntries(fd: number): boolean {
 
 /**
  * Opens the directory at the target, and locks it; returns a negative errno when that fails. Throws `Failure` 75 when a
- * container runs in it. Another run holds the lock only for a moment, so it is tried a few times.
+ * container runs in it. Another run that looks at it holds the lock only for a moment, which is longer on a busy
+ * machine: that is waited for up to five seconds.
  */
 export function openUnheld({ path, parent, base }: Target): number {
-  for (let tries = 0; tries < 5; tries++) {
+  const hint = 'lslocks tells which process has locked this one';
+  for (let tries = 0, shared = 0; tries < 250; tries++) {
     if (tries > 0) pause(20);
     const fd = openat.try(parent, base, directoryFlags, 0);
     if (fd < 0 || !hasContainer(fd)) return fd;
+    if (isShared(fd)) shared += 1;
     close(fd);
+    // More than once, since another run may be asking the same.
+    if (shared === 5)
+      throw new Failure(Status.tryLater, path, 'a container runs in it', {
+        hint: `end it first, or name another directory; ${hint}`,
+      });
   }
-  throw new Failure(Status.tryLater, path, 'a container runs in it', {
-    hint: 'end it first, or name another directory; lslocks tells which process has locked this one',
-  });
+  throw new Failure(Status.tryLater, path, 'another process has locked it', { hint });
 }
 
 /**
