@@ -13,6 +13,9 @@ export const root = join(dirname(fileURLToPath(import.meta.url)), '../../..');
 /** Where the built commands are. */
 export const binDir = join(root, 'dist/bin');
 
+// Most tests say by a mode whom a file is for; the user's own mask may leave others out.
+process.umask(0o022);
+
 export interface RunOptions {
   /** Added to `cleanEnv()`; undefined takes a variable out. */
   env?: Record<string, string | undefined>;
