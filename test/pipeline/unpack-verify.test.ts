@@ -219,3 +219,13 @@ test('a FIFO that a container puts in the place of a file at that moment is not 
   assert.match(stderr, /^md-unpack: file: it was exchanged just now; end what changes the tree first\n$/);
   assert.equal(status, 75);
 });
+
+test('hard links are no difference where a filesystem remembers for a while how many names a file had', {
+  skip: needsRoot || needs('unshare', 'bindfs'),
+}, async (t) => {
+  const { directory, stdin } = prepare(t, [[{ name: 'a' }, { name: 'b', type: 'link', linkname: 'a' }]]);
+  const script = `cd "$1" && mkdir of on && cat >lines && bindfs -o attr_timeout=3600 of on && md-unpack on/t <lines >/dev/null &&
+    umount on && bindfs -o attr_timeout=3600 of on && md-unpack --verify on/t <lines; status=$?; umount on; exit $status`;
+  const { status, stdout, stderr } = await run(['unshare', '-m', 'sh', '-c', script, 'sh', directory], { stdin });
+  assert.deepEqual([status, stdout, stderr], [0, '', '']);
+});

@@ -26,6 +26,7 @@ export const AT = {
   SYMLINK_NOFOLLOW: 0x100,
   REMOVEDIR: 0x200,
   EMPTY_PATH: 0x1000,
+  STATX_FORCE_SYNC: 0x2000,
   RECURSIVE: 0x8000,
 } as const;
 

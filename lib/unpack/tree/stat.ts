@@ -48,9 +48,9 @@ export class Stat {
 }
 
 /** The status of an entry of a directory, the last symlink not followed; `undefined` when it is not there. */
-export function statAt(dirfd: number, name: ByteString): Stat | undefined {
+export function statAt(dirfd: number, name: ByteString, flags = 0): Stat | undefined {
   const stat = new Stat();
-  const result = statx.try(dirfd, toBytes(name), AT.SYMLINK_NOFOLLOW, STATX.BASIC_STATS, stat.bytes);
+  const result = statx.try(dirfd, toBytes(name), AT.SYMLINK_NOFOLLOW | flags, STATX.BASIC_STATS, stat.bytes);
   return result < 0 ? undefined : stat;
 }
 

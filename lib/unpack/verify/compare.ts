@@ -137,7 +137,9 @@ class Comparison {
 
   private entry(at: At): void {
     const { path, name } = at;
-    const [tree, image] = [statAt(at.tree, name), statAt(at.image, name)!];
+    // NFS and FUSE remember for a while: a name that got a second link would still have one.
+    const current = (dir: number) => statAt(dir, name, AT.STATX_FORCE_SYNC);
+    const [tree, image] = [current(at.tree), current(at.image)!];
     const type = typeName(image);
     if (!tree) this.tell(path, 'missing');
     else if (typeName(tree) !== type) this.same(path, 'type', typeName(tree), type);
