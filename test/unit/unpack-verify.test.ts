@@ -32,7 +32,7 @@ test("the image's root may have been opened before anything was in it, which on 
 test('an attribute that a filesystem shows of its own accord is not taken for one of the image', () => {
   const names = ['user.a', 'trusted.a', 'security.capability', 'system.posix_acl_default', 'system.posix_acl_access'];
   assert.deepEqual(names.filter(isOfFilesystem), []);
-  // NFS, CIFS and btrfs. The first cannot be removed: EINVAL.
-  const own = ['system.nfs4_acl', 'system.cifs_acl', 'btrfs.compression'];
+  // NFS, CIFS, btrfs and XFS. The first cannot be removed: EINVAL.
+  const own = ['system.nfs4_acl', 'system.cifs_acl', 'btrfs.compression', 'trusted.SGI_ACL_FILE'];
   assert.deepEqual(own.filter(isOfFilesystem), own);
 });

@@ -90,10 +90,11 @@ function isLeftOut(name: ByteString): boolean {
 
 /**
  * What some filesystems show as an attribute and no image brings: `system.nfs4_acl`, which is the mode in other words
- * and cannot be removed, and `btrfs.compression`, which a directory has from the one around it.
+ * and cannot be removed, `btrfs.compression`, which a directory has from the one around it, and `trusted.SGI_ACL_FILE`,
+ * which on XFS is the access control list once more.
  */
 export function isOfFilesystem(name: ByteString): boolean {
-  return !/^(?:user\.|trusted\.|security\.|system\.posix_acl_(?:access|default)$)/.test(name);
+  return !/^(?:user\.|trusted\.(?!SGI_ACL_)|security\.|system\.posix_acl_(?:access|default)$)/.test(name);
 }
 
 function isTolerated(errno: number): boolean {
