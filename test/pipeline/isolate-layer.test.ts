@@ -15,7 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { holdLayer } from '../../lib/isolate/filesystem/layer.js';
 import { lsetxattr } from '../../lib/sys/syscalls/calls.js';
@@ -407,11 +407,27 @@ test('--layer: a filesystem without device nodes is refused, where nothing could
 }, async (t) => {
   const root = makeRoot(t);
   const layer = join(root, '../box');
-  // As on 9p.
-  const strace = ['strace', '-qq', '-o', '/dev/null', '-e', 'inject=mknodat:error=ENXIO:when=1'];
-  const { status, stderr } = await run([...strace, 'md-isolate', '--layer', layer, root, 'true']);
-  assert.match(stderr, /^md-isolate: --layer \/.*box: its filesystem has no device nodes, .*; ext4, .* have them\n$/);
-  assert.deepEqual([status, existsSync(layer)], [125, false]);
+  // As on 9p, and on fuse-overlayfs, which makes it and hides it.
+  for (const errno of ['ENXIO', 'ENOENT']) {
+    const strace = ['strace', '-qq', '-o', '/dev/null', '-e', `inject=mknodat:error=${errno}:when=1`];
+    const { status, stderr } = await run([...strace, 'md-isolate', '--layer', layer, root, 'true']);
+    assert.match(stderr, /^md-isolate: --layer \/.*box: its filesystem has no device nodes, .*; ext4, .* have them\n$/);
+    assert.deepEqual([status, existsSync(layer)], [125, false]);
+  }
+});
+
+test('--layer: where a new directory is open to others whatever its mode, its filesystem is blamed', {
+  skip: skip || needs('unshare', 'mkntfs', 'lowntfs-3g'),
+}, async (t) => {
+  const script = `cd "$1" && truncate -s 2M disk && mkntfs -q -F disk >/dev/null 2>&1 && mkdir on && lowntfs-3g disk on &&
+    md-isolate --layer on/l "$2" true; status=$?; ls on; umount on; exit $status`;
+  const root = makeRoot(t);
+  const { status, stdout, stderr } = await run(['unshare', '-m', 'sh', '-c', script, 'sh', dirname(root), root]);
+  assert.match(
+    stderr,
+    /^md-isolate: --layer \S+on\/l: its filesystem keeps no owners and modes; ext4, .* have them\n$/,
+  );
+  assert.deepEqual([status, stdout], [125, '']);
 });
 
 test('--layer with --dry-run makes nothing', { skip }, async (t) => {

@@ -170,7 +170,7 @@ function removeEmpty(path: string): void {
 
 function heldLayer(path: string, root: string, isNew: boolean): Layer {
   const fd = openSync(path, O.RDONLY | O.DIRECTORY);
-  const identity = identityOf(path, fd);
+  const identity = identityOf(path, fd, isNew);
   if (!tryLock(fd, 'exclusive')) throw refusedLayer(path, 'another container writes to it');
   // By the descriptor: where others may exchange the directory, its path may lead to another one by now.
   const inside = `/proc/self/fd/${fd}`;
@@ -190,8 +190,11 @@ function whereabouts(path: string): string {
 }
 
 /** The identity of the directory, which has to be the caller's alone. */
-function identityOf(path: string, fd: number): DirectoryIdentity {
+function identityOf(path: string, fd: number, isNew: boolean): DirectoryIdentity {
   const { uid, mode } = fstatSync(fd);
+  // As with NTFS and the shared folders of virtual machines.
+  if (isNew && (uid !== process.geteuid!() || mode & 0o077))
+    throw refusedLayer(path, 'its filesystem keeps no owners and modes', fit);
   if (uid !== process.geteuid!()) throw refusedLayer(path, 'it belongs to another user');
   // A set-user-ID program that root of a container made would be one on the host for everybody who can reach it.
   if (mode & 0o077) throw refusedLayer(path, 'other users may enter it', `chmod 700 ${path}`);
@@ -243,7 +246,8 @@ function expectAttributes(path: string, fd: number): void {
 function expectWhiteouts(path: string, fd: number): void {
   unlinkat.try(fd, notesFile, 0);
   const result = mknodat.try(fd, notesFile, S.IFCHR, 0);
-  if ([-ENXIO, -EINVAL, -EOPNOTSUPP].includes(result))
+  // ENOENT: fuse-overlayfs takes it for a whiteout of its own, and hides it.
+  if ([-ENXIO, -EINVAL, -EOPNOTSUPP, -ENOENT].includes(result))
     throw refusedLayer(path, 'its filesystem has no device nodes, which stand for what was removed', fit);
   unlinkat.try(fd, notesFile, 0);
 }
