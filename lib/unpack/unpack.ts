@@ -89,6 +89,8 @@ export async function verifyTree(
 const lostBits =
   'programs that are set-group-ID, of another group than that of this process, will not be so in the tree';
 
+const fit = 'ext4, xfs, btrfs and tmpfs have all that an image needs';
+
 const foldedNames =
   'on its filesystem names that differ only in case are one: of README and readme only the later one will be there';
 
@@ -120,6 +122,8 @@ async function onStage<T>(
 /** Tells what the filesystem or the kernel will not keep, before anything is unpacked. */
 function warnOfLosses(stage: Stage, { warn }: Pick<UnpackOptions, 'warn'>): void {
   if (stage.foldsCase) warn?.(`${stage.path}: ${foldedNames}`);
+  const lost = stage.lostAttributes.join(' and ');
+  if (lost) warn?.(`${stage.path}: its filesystem keeps no ${lost}, so the image's will be missing; ${fit}`);
   const lacking = lackingHint(['FSETID']);
   if (lacking) warn?.(`${lostBits}: ${lacking}`);
 }

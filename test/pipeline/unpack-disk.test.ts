@@ -18,6 +18,7 @@ import {
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { digestOf } from '../support/content.js';
@@ -235,6 +236,33 @@ test('a filesystem that takes no hard links makes no layer a bad one', { skip: n
   assert.match(stderr, /l: operation not permitted \(EPERM\); its filesystem lacks it, as FAT /);
 });
 
+test('a name that its filesystem does not take makes no layer a bad one', { skip: needs('strace') }, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[{ name: 'l', type: 'symlink', linkname: 'f' }]]);
+  const { ENAMETOOLONG, EILSEQ, ENOSYS, EOPNOTSUPP, EIO } = constants.errno;
+  for (const [errno, hint] of [
+    [ENAMETOOLONG, 'its filesystem takes no such name'],
+    [EILSEQ, 'its filesystem takes no such name'],
+    [ENOSYS, 'its filesystem lacks it'],
+    [EOPNOTSUPP, 'its filesystem lacks it'],
+    [EIO, 'the disk is faulty, or its filesystem lacks it'],
+  ] as const) {
+    const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', `inject=symlinkat:error=${errno}`];
+    const { status, stderr } = await run([...strace, 'md-unpack', rootfs], { stdin });
+    assert.match(stderr, new RegExp(`^md-unpack: layer 0 .*: l: [^;]*; ${hint}.*: ext4.*\\n$`));
+    assert.equal(status, 74);
+    assert.deepEqual(readdirSync(directory), ['layers']);
+  }
+});
+
+test('owners and modes that a filesystem takes and does not keep are told of', { skip: needs('strace') }, async (t) => {
+  const { rootfs, stdin } = prepare(t, [[{ name: 'f', data: 'x' }]]);
+  const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=fchmod,fchown:retval=0'];
+  const { status, stderr } = await run([...strace, 'md-unpack', rootfs], { stdin });
+  const lost = needsRoot ? 'modes' : 'owners and modes';
+  assert.match(stderr, new RegExp(`^md-unpack: \\S+/rootfs: its filesystem keeps no ${lost}, so .*; ext4, .*\n$`));
+  assert.equal(status, 0);
+});
+
 test('a bad layer of an image goes from the store, to be fetched again; one from elsewhere, or made by hand, stays', async (t) => {
   const { directory, rootfs, stdin, layers: announced } = prepare(t, [[{ name: 'f', data: 'x' }]]);
   const { path: elsewhere, digest } = announced[0]!;
@@ -357,7 +385,7 @@ test('where a tree cannot take the place of another one, --force says so before 
   // The first rename gives the growing tree its name.
   const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=renameat2:error=EINVAL:when=2'];
   const forced = () => run([...strace, '-e', 'inject=mknodat:error=EIO', 'md-unpack', '--force', rootfs], { stdin });
-  assert.match((await forced()).stderr, /: pipe: .*\(EIO\)\n$/, 'an empty one needs no exchange');
+  assert.match((await forced()).stderr, /: pipe: .*\(EIO\); .*\n$/, 'an empty one needs no exchange');
   writeFileSync(join(rootfs, 'old'), '');
   const { status, stderr } = await forced();
   assert.match(stderr, /rootfs: its filesystem cannot exchange it .*\(EINVAL\); remove it first\n$/);
@@ -373,7 +401,8 @@ test('where names that differ only in case are one, a warning says so', {
   const script = `cd "$1" && truncate -s 2M disk && mkntfs -q -F disk >/dev/null 2>&1 && mkdir on &&
     lowntfs-3g -o ignore_case disk on && md-unpack on/tree && ls on/tree; umount on`;
   const { stdout, stderr } = await run(['unshare', '-m', 'sh', '-c', script, 'sh', directory], { stdin });
-  assert.match(stderr, /^md-unpack: .*\/on\/tree: on its filesystem names that differ only in case are one: .*\n$/);
+  assert.match(stderr, /^md-unpack: .*\/on\/tree: on its filesystem names that differ only in case are one: .*\n/);
+  assert.match(stderr, /\nmd-unpack: .*\/on\/tree: its filesystem keeps no owners and modes, so .*\n$/);
   assert.match(stdout, /\nreadme\n$/);
 });
 
@@ -439,4 +468,13 @@ test('a read-only subvolume of btrfs in an old tree stands in the way once', {
   if (status === 99) return t.skip('no btrfs can be mounted here');
   assert.deepEqual([status, stdout], [0, '74\n0\nnew\n']);
   assert.match(stderr, /^md-unpack: .*on\/t: removing .*\/s\/f: read-only file system \(EROFS\)\n$/);
+});
+
+test('a file is written out before its attributes are set: a write that FUSE keeps until then takes capabilities away', async (t) => {
+  const { rootfs, stdin } = prepare(t, [[{ name: 'f', data: 'x', xattrs: { 'user.a': 'v' } }]]);
+  const { status, stderr } = await md('md-unpack', ['-x', rootfs], { stdin });
+  assert.equal(status, 0);
+  const calls = stderr.split('\n').map((line) => line.slice(0, line.indexOf('(')));
+  const at = (name: string) => calls.lastIndexOf(name, calls.indexOf('fsetxattr'));
+  assert.ok(at('write') > 0 && at('fchmod') > at('write'), stderr);
 });

@@ -3,6 +3,9 @@ import assert from 'node:assert/strict';
 import { lstatSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { ENAMETOOLONG } from '../../lib/sys/syscalls/errno.js';
+import { SyscallError } from '../../lib/sys/syscalls/syscall.js';
+import { unreachable } from '../../lib/unpack/tree/rooted.js';
 import { failure } from '../support/failure.js';
 import { afterwards, needs, needsRoot, run } from '../support/run.js';
 import type { TarEntry } from '../support/tar.js';
@@ -597,4 +600,12 @@ test('a sparse file has its holes on the disk too, at its end as well', async (t
 test('megabytes behind the end of the archive are part of the diffID, and of nothing else', async (t) => {
   const rootfs = await tree(t, [[file('a'), Buffer.alloc(1024), Buffer.alloc(3_000_000, 'x')]]);
   assert.deepEqual(paths(rootfs), ['a']);
+});
+
+test('a path is too long for the archive only where no filesystem takes it', () => {
+  const refuse = (path: string) => {
+    throw unreachable(path, -ENAMETOOLONG);
+  };
+  assert.throws(() => refuse(`a/${'b'.repeat(256)}/c`), failure(65, /the name is too long/));
+  assert.throws(() => refuse(`a/${'b'.repeat(255)}/c`), SyscallError);
 });

@@ -18,6 +18,7 @@ import { followingFlags } from '../tree/directory.js';
 import { statAt, statOf } from '../tree/stat.js';
 import { type Unset, unsetLines } from '../tree/unset.js';
 import { type Claim, claim, clearLeftovers, makeSpare, placeFile, release, sideFiles } from './claim.js';
+import { lostAttributes } from './lost-attributes.js';
 import {
   checkDocument,
   checkFile,
@@ -144,6 +145,11 @@ export class Stage {
   get foldsCase(): boolean {
     const other = this.claim.name.replace('md-unpack', 'MD-UNPACK');
     return statAt(this.target.parent, byteString(other))?.inode === statOf(this.fd).inode;
+  }
+
+  /** What the filesystem will not keep of the files, without an error. */
+  get lostAttributes(): string[] {
+    return lostAttributes(this.claim.lock);
   }
 
   /** The root of another empty tree on the same filesystem, open; the caller closes it, and the stage removes it. */

@@ -1,6 +1,7 @@
 import { errnoName, Failure, failureOf } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { lackingHint } from '../../sys/refusals/confinement.js';
+import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, shown } from '../../tar/bytes.js';
 
 /**
@@ -9,8 +10,8 @@ import { type ByteString, shown } from '../../tar/bytes.js';
  */
 export function entryFailure(error: unknown, path: ByteString, size = 0): Failure {
   const name = errnoName(error);
-  const failure = failureOf(error, shown(path), { hint: hintFor(name) });
-  const isArchives = name === 'ENAMETOOLONG' || (name === 'EFBIG' && size > largestFile);
+  const failure = failureOf(error, shown(path), { hint: hintFor(error, name) });
+  const isArchives = (name === 'ENAMETOOLONG' && hasLongName(path)) || (name === 'EFBIG' && size > largestFile);
   return isArchives ? new Failure(Status.data, failure.what, failure.why, { cause: error }) : failure;
 }
 
@@ -20,13 +21,35 @@ export function entryFailure(error: unknown, path: ByteString, size = 0): Failur
  */
 const largestFile = 2 ** 44;
 
-function hintFor(errno: string | undefined): string | undefined {
+/** NAME_MAX: limits.h. */
+const maxNameBytes = 255;
+
+/** Whether a part of a path is longer than any filesystem takes. Encrypted ones take less, XFS of a symlink's target. */
+export function hasLongName(path: ByteString): boolean {
+  return path.split('/').some((part) => part.length > maxNameBytes);
+}
+
+function hintFor(error: unknown, errno: string | undefined): string | undefined {
+  if (errno === 'ENAMETOOLONG' || (isCreation(error) && badName.has(errno ?? ''))) return unfitName;
   if (errno === 'EACCES') return lackingHint(['DAC_OVERRIDE']);
+  if (errno === 'ENOSYS' || errno === 'EOPNOTSUPP') return unable;
+  if (errno === 'EIO' && isCreation(error)) return `the disk is faulty, or ${unable}`;
   return errno === 'EPERM' ? (lackingHint(['FOWNER']) ?? unable) : undefined;
 }
 
+/** What FAT, NTFS and others say of a name with a colon, for example, or of one that is not UTF-8. */
+const badName = new Set(['EINVAL', 'EILSEQ', 'ENOENT']);
+
+function isCreation(error: unknown): boolean {
+  return error instanceof SyscallError && ['openat', 'mkdirat', 'symlinkat', 'mknodat'].includes(error.syscall);
+}
+
 /**
- * symlink(2), link(2), mknod(2), and chmod(2) of setuid. What a privilege is needed for is not a failure (unset.ts).
+ * symlink(2), link(2), mknod(2), and chmod(2) of setuid; ENOSYS, EOPNOTSUPP and EIO are what FUSE and network filesystems
+ * say. What a privilege is needed for is not a failure (unset.ts).
  */
 const unable =
   'its filesystem lacks it, as FAT has no links and modes: ext4, xfs, btrfs and tmpfs have all that an image needs';
+
+const unfitName =
+  'its filesystem takes no such name, or no such target of a symlink: ext4 and tmpfs take all that an image may have';

@@ -111,7 +111,9 @@ export class EntryMaker {
     const mode = (xattrs ? this.lentMode(entry) !== 0 : special) ? entry.mode : undefined;
     file.finish({ size, mode, mtime }, (fd) => {
       if (!xattrs) return;
-      if (special) fchmod(fd, entry.mode | this.lentMode(entry));
+      // Also where the mode is right already: FUSE may keep what was written until then, and a write that arrives after
+      // a file capability removes it.
+      fchmod(fd, entry.mode | this.lentMode(entry));
       this.tree.addUnset(path, applyXattrs(fd, xattrs, path));
     });
   }

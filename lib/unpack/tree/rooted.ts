@@ -13,6 +13,7 @@ import { EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR } from '../../sys/
 import { errnoNameOf, SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from '../../tar/bytes.js';
 import { directHow } from './directory.js';
+import { hasLongName } from './entry-failure.js';
 import { LimitExceeded } from './limits.js';
 import { openPath } from './open-path.js';
 import { statOf } from './stat.js';
@@ -199,6 +200,7 @@ const ofArchive = new Map([
  */
 export function unreachable(path: ByteString, errno: number): Failure | SyscallError {
   const why = ofArchive.get(-errno);
-  if (why === undefined) return new SyscallError('openat2', -errno, shown(path));
+  if (why === undefined || (errno === -ENAMETOOLONG && !hasLongName(path)))
+    return new SyscallError('openat2', -errno, shown(path));
   return new Failure(Status.data, shown(path), `${why} (${errnoNameOf(-errno)})`);
 }
