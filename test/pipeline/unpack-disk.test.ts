@@ -456,6 +456,20 @@ test('where files take the group of their directory, they have their own all the
   assert.deepEqual([status, stdout], [0, '5\n0\n0\n0\n6\n0\n0\n']);
 });
 
+test('an empty subvolume of btrfs is not called one that is not empty, and gives way to --force', {
+  skip: needsRoot || needs('unshare', 'mkfs.btrfs', 'btrfs'),
+}, async (t) => {
+  const { directory, stdin } = prepare(t, [[{ name: 'new', data: 'x' }]]);
+  const script = `cd "$1" && truncate -s 120M disk && mkfs.btrfs -q disk >/dev/null 2>&1 && mkdir on &&
+    mount -o loop disk on 2>/dev/null || exit 99
+    btrfs -q subvolume create on/t && cat >lines || exit 98
+    for flag in --path --force; do md-unpack $flag on/t <lines >/dev/null; echo $?; done; ls on/t`;
+  const { status, stdout, stderr } = await run(['unshare', '-m', 'sh', '-c', script, 'sh', directory], { stdin });
+  if (status === 99) return t.skip('no btrfs can be mounted here');
+  assert.deepEqual([status, stdout], [0, '64\n0\nnew\n']);
+  assert.match(stderr, /^md-unpack: \S+on\/t: it is a subvolume of btrfs, .*; name a directory in it; .*\n$/);
+});
+
 test('a read-only subvolume of btrfs in an old tree stands in the way once', {
   skip: needsRoot || needs('unshare', 'mkfs.btrfs', 'btrfs'),
 }, async (t) => {

@@ -1,4 +1,5 @@
 /** The place where a tree is to be, and what is there before: whether it may be replaced, and how that is said. */
+import { statfsSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { errnoName, Failure, failureOf } from '../../base/failure.js';
 import { pause } from '../../base/pause.js';
@@ -16,6 +17,9 @@ import { isRemovable, notRemovable } from '../tree/removable.js';
 import { type Stat, statAt } from '../tree/stat.js';
 import type { sideFiles } from './claim.js';
 import { hasContainer, isShared } from './container-lock.js';
+
+/** statfs(2). */
+const btrfsMagic = 0x9123683e;
 
 const follow = openHow(followingFlags, 0);
 
@@ -79,6 +83,7 @@ export function checkTarget(target: Target, force: boolean): void {
     const [mounted] = mountPoints(fd);
     if (mounted === '') throw mountInTheWay(path);
     if (!force && hasEntries(fd)) throw occupied(path);
+    if (!force && isSubvolume(fd, stat)) throw subvolume(path);
     // It would be emptied with the old tree, and it might be somebody's home.
     if (mounted)
       throw new Failure(Status.usage, path, `something is mounted at ${shown(mounted)} in it`, {
@@ -92,6 +97,19 @@ export function checkTarget(target: Target, force: boolean): void {
   }
   const unheld = openUnheld(target);
   if (unheld >= 0) close(unheld);
+}
+
+/** btrfs(5): the root of a subvolume has the first number that an inode can have. */
+function isSubvolume(fd: number, { inode }: Stat): boolean {
+  return inode === 256n && statfsSync(`/proc/self/fd/${fd}`).type === btrfsMagic;
+}
+
+/** rename(2) says ENOTEMPTY of an empty one as well. */
+function subvolume(path: string): Failure {
+  const why = 'it is a subvolume of btrfs, and no directory can take its place';
+  return new Failure(Status.usage, path, why, {
+    hint: 'name a directory in it; --force exchanges it for a directory',
+  });
 }
 
 /** Whether something is in the directory of this name. False where it cannot be looked into. */
