@@ -1,4 +1,4 @@
-import { getSystemErrorMap } from 'node:util';
+import { errnoNameOf, wordsOfErrno } from './errno-names.js';
 import { Status } from './status.js';
 
 /** Characters. A message may contain two of the longest paths. */
@@ -52,7 +52,11 @@ export function oneLine(text: string): string {
 /** The errno name of a Node error ("ENOENT"), or undefined when it is not a system error. */
 export function errnoName(error: unknown): string | undefined {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
+  if (typeof code !== 'string') return undefined;
+  if (/^E[A-Z0-9]+$/.test(code)) return code;
+  // That is how libuv calls what it has no name for.
+  const [, errno] = /^Unknown system error -(\d+)$/.exec(code) ?? [];
+  return errno === undefined ? undefined : errnoNameOf(Number(errno));
 }
 
 /** Whether this is a system error of one of these names. */
@@ -67,14 +71,20 @@ export function statusOfErrno(name: string | undefined): number {
   return name !== undefined && notPermitted.has(name) ? Status.notPermitted : Status.io;
 }
 
-/** Hints for errors that any call may give: some limit of the process or the machine is reached. */
+const damaged = 'its filesystem is damaged: unmount it, and check it with fsck';
+
+/** Hints for errors that any call may give: a limit of the process or the machine, or the state of a filesystem. */
 const shortages: Record<string, string> = {
   EMFILE: 'raise the limit: ulimit -n 4096',
   ENFILE: 'the whole machine has as many open as fs.file-max allows',
+  ENOKEY: 'it is encrypted, and locked: fscrypt unlock DIRECTORY opens it',
+  ESTALE: 'its server no longer has it, or not under this number: mount the filesystem anew',
+  EUCLEAN: damaged,
+  EBADMSG: damaged,
   EFBIG: 'ulimit -f, or the filesystem, allows no larger files',
 };
 
-/** The hint for a limit that is reached, by errno name; undefined for any other error. */
+/** The hint for such an error, by errno name; undefined for any other error. */
 export function shortageHint(name: string | undefined): string | undefined {
   return name === undefined ? undefined : shortages[name];
 }
@@ -146,6 +156,6 @@ function isOfWorkingDirectory(error: unknown): boolean {
 
 /** The kernel's words for an errno name: "ENOSPC" gives "no space left on device (ENOSPC)". */
 export function errnoText(name: string): string {
-  for (const [code, message] of getSystemErrorMap().values()) if (code === name) return `${message} (${name})`;
-  return name;
+  const words = wordsOfErrno(name);
+  return words === undefined ? name : `${words} (${name})`;
 }

@@ -399,7 +399,7 @@ test('a container does without a keyring of its own only where there are no keys
   const { status, stderr } = await start('EDQUOT');
   assert.match(
     stderr,
-    /^md-isolate: keyctl\(KEYCTL_JOIN_SESSION_KEYRING, .*\): EDQUOT; .* kernel\.keys\.maxkeys says how /,
+    /^md-isolate: keyctl\(KEYCTL_JOIN_SESSION_KEYRING, .*\): disk quota exceeded \(EDQUOT\); .* kernel\.keys\.maxkeys says how /,
   );
   assert.equal(status, 125);
   assert.equal((await start('ENOSYS')).status, 0);

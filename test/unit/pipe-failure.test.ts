@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { test } from 'node:test';
 import { Failure, failingAs, failureOf, hasErrno, knownFailure, oneLine } from '../../lib/base/failure.js';
 import { cleanUp, onFailure } from '../../lib/pipe/cleanup.js';
@@ -34,6 +35,19 @@ test('a system error becomes the status that fits it', () => {
   assert.equal(of('ENOSPC').status, 74);
   assert.equal(of('EACCES').status, 77);
   assert.equal(of('ENOSPC').message, 'writing blob: no space left on device (ENOSPC)');
+});
+
+test('an error that libuv has no name for is one of the system as well', () => {
+  const of = (errno: number) =>
+    failureOf(Object.assign(new Error('m'), { code: `Unknown system error -${errno}` }), 'blob');
+  assert.equal(of(constants.errno.EDQUOT).message, 'blob: disk quota exceeded (EDQUOT)');
+  assert.match(
+    of(constants.errno.ESTALE).message,
+    /^blob: stale file handle \(ESTALE\); .* mount the filesystem anew$/,
+  );
+  assert.match(of(126).message, /^blob: required key not available \(ENOKEY\); it is encrypted, and locked/);
+  assert.match(of(117).message, /^blob: structure needs cleaning \(EUCLEAN\); .* fsck$/);
+  assert.deepEqual([of(9999).status, of(9999).message], [74, 'blob: E9999']);
 });
 
 test('what fails is named by who does it, and what succeeds is handed on', () => {

@@ -87,14 +87,16 @@ export function moveInto(temporary: string, path: string): void {
 }
 
 /**
- * rename(2), which needs both on one filesystem. People may have moved a part of the store elsewhere, and left a link.
+ * rename(2), which needs both on one filesystem, with the same encryption and project. People may have moved a part of
+ * the store elsewhere, and left a link.
  */
 export function renameInStore(from: string, to: string): void {
   try {
     fs.renameSync(from, to);
   } catch (error) {
     if (errnoName(error) !== 'EXDEV') throw error;
-    throw new Failure(Status.io, to, 'it is on another filesystem than the rest of the store', {
+    const why = 'it is on another filesystem than the rest of the store, or has another encryption or quota of a project';
+    throw new Failure(Status.io, to, why, {
       cause: error,
       hint: 'move all of $MD_HOME there, and make MD_HOME or a link for the whole lead to it',
     });

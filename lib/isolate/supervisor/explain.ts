@@ -1,4 +1,6 @@
 /** Turns failed system calls into messages that say what to do. */
+
+import { errnoNameOf } from '../../base/errno-names.js';
 import { errnoText, Failure, shortageHint } from '../../base/failure.js';
 import { goArch, type Platform, platformName, unknownArchitecture } from '../../base/oci.js';
 import { Status } from '../../base/status.js';
@@ -13,7 +15,7 @@ import {
 import { namespaceLimitHint } from '../../sys/refusals/namespace-limits.js';
 import { isChrooted, switchHint, tooManyProcesses, usernsHint } from '../../sys/refusals/refusals.js';
 import { type Capability, CLONE } from '../../sys/syscalls/constants.js';
-import { errnoNameOf, SyscallError } from '../../sys/syscalls/syscall.js';
+import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { inUserNamespace } from '../../sys/user-namespace/id-map.js';
 import { networkPowers, powers, userPowers } from '../child/powers.js';
 import type { Circumstances } from '../plan/circumstances.js';

@@ -36,6 +36,7 @@ export const STATX = { INO: 0x100, BASIC_STATS: 0x7ff } as const;
 /** `struct statx`: how long it is, and where its fields are: `stx_nlink`, and so on. */
 export const structStatx = {
   length: 256,
+  attributes: 8,
   nlink: 16,
   uid: 20,
   gid: 24,

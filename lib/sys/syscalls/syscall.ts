@@ -2,11 +2,10 @@
  * One wrapper for every system call: it calls, traces and checks, and throws errno together with the call's arguments.
  * The same definition is used for calls here and for those of a child (program.ts).
  */
-import { constants } from 'node:os';
+import { errnoNameOf } from '../../base/errno-names.js';
 import { errnoText } from '../../base/failure.js';
 import { trace, tracing } from '../../base/trace.js';
 import { type FfiArg, type FfiType, lastErrno, type NativeFunction, syscallFunction } from '../ffi/ffi.js';
-import { EAGAIN, EOPNOTSUPP } from './errno.js';
 
 /** A path or name: a string (UTF-8), or the bytes themselves where names need not be UTF-8. No NUL at the end. */
 export type Path = string | Uint8Array;
@@ -95,13 +94,4 @@ function formatCall(name: string, kinds: readonly Kind[], args: readonly Arg[], 
 
 export function formatResult(result: number): string {
   return isErrno(result) ? `-1 ${errnoText(errnoNameOf(-result))}` : String(result);
-}
-
-const errnoNames = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
-// Each of these has two names on Linux, and the map may have the one that man pages do not use.
-errnoNames.set(EAGAIN, 'EAGAIN').set(EOPNOTSUPP, 'EOPNOTSUPP');
-
-/** 2 gives "ENOENT"; a number that Node has no name for gives "E123". */
-export function errnoNameOf(errno: number): string {
-  return errnoNames.get(errno) ?? `E${errno}`;
 }

@@ -6,13 +6,14 @@
 import { writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { jsonOf } from '../../base/check.js';
+import { errnoNameOf } from '../../base/errno-names.js';
 import { errnoName, errnoText, Failure, failingAs, failureOf, hasErrno, statusOfErrno } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { onFailure } from '../../pipe/cleanup.js';
 import { close, openat, renameat2, unlinkat } from '../../sys/syscalls/calls.js';
 import { AT, RENAME } from '../../sys/syscalls/constants.js';
 import { EBUSY, EEXIST, EINVAL, ENOENT, ENOTDIR, ENOTEMPTY, EXDEV } from '../../sys/syscalls/errno.js';
-import { errnoNameOf, SyscallError } from '../../sys/syscalls/syscall.js';
+import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, byteString } from '../../tar/bytes.js';
 import { followingFlags } from '../tree/directory.js';
 import { statAt, statOf } from '../tree/stat.js';

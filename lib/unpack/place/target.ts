@@ -68,9 +68,7 @@ export function checkTarget(target: Target, force: boolean): void {
   const { path, parent, base } = target;
   const stat = statAt(parent, byteString(base));
   if (!stat) return;
-  if (stat.type === S.IFLNK)
-    throw new Failure(Status.usage, path, 'it is a symbolic link', { hint: 'name what it leads to, or remove it' });
-  if (stat.type !== S.IFDIR) throw new Failure(Status.usage, path, 'it is there, and is not a directory');
+  checkKind(target, stat);
   const fd = openat.try(parent, base, directoryFlags, 0);
   if (fd === -EACCES && force) {
     // The user's own can be made accessible. Of somebody else's nobody knows whether it is empty.
@@ -97,6 +95,17 @@ export function checkTarget(target: Target, force: boolean): void {
   }
   const unheld = openUnheld(target);
   if (unheld >= 0) close(unheld);
+}
+
+/** Throws `Failure` 64 for what no tree should take the place of. */
+function checkKind({ path, parent }: Target, stat: Stat): void {
+  if (stat.type === S.IFLNK)
+    throw new Failure(Status.usage, path, 'it is a symbolic link', { hint: 'name what it leads to, or remove it' });
+  if (stat.type !== S.IFDIR) throw new Failure(Status.usage, path, 'it is there, and is not a directory');
+  if (stat.isEncrypted && !statAt(parent, '.')?.isEncrypted)
+    throw new Failure(Status.usage, path, 'it is encrypted, and a tree in its place would not be', {
+      hint: 'name a directory in it',
+    });
 }
 
 /** btrfs(5): the root of a subvolume has the first number that an inode can have. */

@@ -3,6 +3,8 @@
  * RESOLVE_IN_ROOT), so that neither `..` nor a symlink leads out, whatever the tree holds. The result is an open
  * directory. Its entries are then named by their last component alone, in calls that do not follow symlinks.
  */
+
+import { errnoNameOf } from '../../base/errno-names.js';
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { openIn } from '../../sys/files/open-in.js';
@@ -10,7 +12,7 @@ import { softLimit } from '../../sys/process/rlimit.js';
 import { close, mkdirat, openHow, readlinkat } from '../../sys/syscalls/calls.js';
 import { O, RESOLVE, RLIMIT } from '../../sys/syscalls/constants.js';
 import { EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR } from '../../sys/syscalls/errno.js';
-import { errnoNameOf, SyscallError } from '../../sys/syscalls/syscall.js';
+import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from '../../tar/bytes.js';
 import { directHow } from './directory.js';
 import { hasLongName } from './entry-failure.js';

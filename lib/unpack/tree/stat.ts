@@ -2,10 +2,17 @@ import { statx } from '../../sys/syscalls/calls.js';
 import { AT, structStatx as at, S, STATX } from '../../sys/syscalls/constants.js';
 import { type ByteString, toBytes } from '../../tar/bytes.js';
 
+/** STATX_ATTR_ENCRYPTED: statx(2). */
+const encrypted = 0x800;
+
 /** What statx(2) says of a file: the fields of `struct statx` that are used here. */
 export class Stat {
   readonly bytes = Buffer.alloc(at.length);
 
+  /** Whether all that is made in this directory is encrypted: fscrypt, in the kernel's documentation. */
+  get isEncrypted(): boolean {
+    return (this.bytes.readUInt32LE(at.attributes) & encrypted) !== 0;
+  }
   get nlink(): number {
     return this.bytes.readUInt32LE(at.nlink);
   }

@@ -1,9 +1,11 @@
 /** Extended attributes of an entry: xattr(7). */
+
+import { errnoNameOf } from '../../base/errno-names.js';
 import { errnoText, Failure, shorten, statusOfErrno } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { flistxattr, fremovexattr, fsetxattr, lsetxattr } from '../../sys/syscalls/calls.js';
 import { E2BIG, EACCES, EINVAL, ENODATA, EOPNOTSUPP, EPERM, ERANGE } from '../../sys/syscalls/errno.js';
-import { errnoNameOf, SyscallError } from '../../sys/syscalls/syscall.js';
+import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, fromBytes, shown, toBytes } from '../../tar/bytes.js';
 import type { Xattrs } from '../../tar/pax.js';
 import { hasForeignId } from './foreign-ids.js';
