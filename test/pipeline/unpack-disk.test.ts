@@ -463,13 +463,13 @@ test('no tree takes the place of an encrypted directory, and of one that is lock
   const script = `cd "$1" && truncate -s 16M disk && mkfs.ext4 -q -O encrypt disk && mkdir on &&
     mount -o loop disk on 2>/dev/null && mkdir on/t && e4crypt set_policy 0123456789abcdef on/t >/dev/null || exit 99
     cat >lines; for dir in on/t on/t/in; do md-unpack --force $dir <lines >/dev/null; echo $?; done
-    MD_HOME=on/t/home md-fetch-layer --offline oci:none >/dev/null; echo $?; ls -A on/t`;
+    MD_HOME=on/t/home md-unpack <lines >/dev/null; echo $?; ls -A on/t`;
   const { status, stdout, stderr } = await run(['unshare', '-m', 'sh', '-c', script, 'sh', directory], { stdin });
   if (status === 99) return t.skip('no encrypted directory can be made here');
   const [whole, inside, home] = stderr.split('\n');
   assert.match(whole!, /^md-unpack: \S+on\/t: it is encrypted, and a tree in its .*; name a directory in it$/);
   assert.match(inside!, /^md-unpack: on\/t\/in: required key not available \(ENOKEY\); it is encrypted, and locked: /);
-  assert.match(home!, /^md-fetch-layer: \S*on\/t\/home\S*: required key not available \(ENOKEY\); /);
+  assert.match(home!, /^md-unpack: \S*on\/t\/home\S*: required key not available \(ENOKEY\); /);
   assert.equal(stdout, '64\n74\n74\n');
 });
 

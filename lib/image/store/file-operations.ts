@@ -95,7 +95,8 @@ export function renameInStore(from: string, to: string): void {
     fs.renameSync(from, to);
   } catch (error) {
     if (errnoName(error) !== 'EXDEV') throw error;
-    const why = 'it is on another filesystem than the rest of the store, or has another encryption or quota of a project';
+    const why =
+      'it is on another filesystem than the rest of the store, or has another encryption or quota of a project';
     throw new Failure(Status.io, to, why, {
       cause: error,
       hint: 'move all of $MD_HOME there, and make MD_HOME or a link for the whole lead to it',
