@@ -76,6 +76,7 @@ export async function verifyTree(
   return onStage(layers, Stage.aside(dir), options, (stage, tree, selection) => {
     const compared = {
       isDescribed: (path: string) => tree.isDescribed(path),
+      hasLinkTimes: !tree.followsLinks,
       isWanted: (path: string) => selection.isWanted(path),
       unset: (path: string) => tree.unset.get(path),
     };
@@ -90,6 +91,9 @@ const lostBits =
   'programs that are set-group-ID, of another group than that of this process, will not be so in the tree';
 
 const fit = 'ext4, xfs, btrfs and tmpfs have all that an image needs';
+
+const followedLinks =
+  "its filesystem cannot set owners and times of symbolic links, as sshfs, so the image's will be missing";
 
 const foldedNames =
   'on its filesystem names that differ only in case are one: of README and readme only the later one will be there';
@@ -152,6 +156,7 @@ async function treeOf(
   const deferred = deferring();
   const begin = (fd: number) => new Tree(fd, options.limits.depth, deferred);
   let tree = begin(stage.fd);
+  if (tree.followsLinks) options.warn?.(`${stage.path}: ${followedLinks}`);
   await writeLayers(repeated, { tree }, selection, options);
   while (selection.needsPass()) {
     // The next pass starts with an empty tree; the root gets its attributes again from the layers.

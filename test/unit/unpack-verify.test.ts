@@ -20,7 +20,7 @@ test("the image's root may have been opened before anything was in it, which on 
   // Its position is at the end then: on any filesystem there is nothing more to read.
   assert.deepEqual(entriesOf(image), ['f']);
   const found: Difference[] = [];
-  const compared = { isDescribed: () => false, isWanted: () => true, unset: () => undefined };
+  const compared = { isDescribed: () => false, hasLinkTimes: true, isWanted: () => true, unset: () => undefined };
   compareTree(join(directory, 'tree'), image, compared, (difference) => found.push(difference));
   close(image);
   assert.deepEqual(

@@ -139,7 +139,7 @@ export class LayerWriter implements TarSink {
     const { uid, gid, mode, mtime, target } = entry;
     const isForeign = !maker.owns(entry, dir.ownGroup);
     const owner = isForeign && maker.isRoot ? { uid, gid } : undefined;
-    if (owner && entry.type === 'symlink') {
+    if (entry.type === 'symlink' && (owner || this.tree.followsLinks)) {
       this.makeNow(located, content);
       return;
     }

@@ -30,7 +30,7 @@ import { statAt } from './stat.js';
 import { timespecs } from './timespec.js';
 import { type Tree, usableMode } from './tree.js';
 import type { Unset } from './unset.js';
-import { applyXattrs, replaceXattrs, withoutAcls } from './xattrs.js';
+import { allUnset, applyXattrs, replaceXattrs, withoutAcls } from './xattrs.js';
 
 /** Where an entry is to be made. */
 export interface Place {
@@ -205,6 +205,11 @@ export class EntryMaker {
   private setByName(entry: Entry, { dir, name, path }: Place): void {
     const bytes = toBytes(name);
     this.tree.forgetUnset(path);
+    if (entry.type === 'symlink' && this.tree.followsLinks) {
+      if (!this.owns(entry, dir.ownGroup)) this.recordOwner(entry, path);
+      this.tree.addUnset(path, allUnset(entry.xattrs));
+      return;
+    }
     if (!this.owns(entry, dir.ownGroup)) {
       this.chown(entry, path, () => fchownat.try(dir.fd, bytes, entry.uid, entry.gid, AT.SYMLINK_NOFOLLOW));
     }

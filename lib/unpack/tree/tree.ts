@@ -9,6 +9,7 @@ import type { Time, Xattrs } from '../../tar/pax.js';
 import type { Deferred } from './deferred.js';
 import { directoryFlags } from './directory.js';
 import { entryFailure } from './entry-failure.js';
+import { followsLinks } from './followed-links.js';
 import { costOf, NamesBudget } from './limits.js';
 import { clearDirectory, type Kept, type Removal, removeEntry } from './remove.js';
 import { type Dir, Root } from './rooted.js';
@@ -25,6 +26,8 @@ export interface DirectoryEnd {
 
 export class Tree {
   readonly root: Root;
+  /** Nothing of a symlink may be changed here: it would be changed of what the link leads to, wherever that is. */
+  readonly followsLinks: boolean;
   /** By canonical path. */
   private readonly directories = new Map<ByteString, DirectoryEnd>();
   readonly unset = new Map<ByteString, Unset>();
@@ -45,6 +48,7 @@ export class Tree {
      */
     readonly deferred: Deferred | undefined,
   ) {
+    this.followsLinks = followsLinks(fd);
     this.root = new Root(fd, {
       maxDepth,
       made: (path) => {

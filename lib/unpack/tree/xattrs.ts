@@ -36,6 +36,12 @@ export function applyXattrs(at: number | ByteString, xattrs: Xattrs, path: ByteS
   return Object.keys(refused).length > 0 ? { xattrs: refused } : {};
 }
 
+/** What is put on record where no attribute is to be set. */
+export function allUnset(xattrs: Xattrs | undefined): Unset {
+  if (!xattrs) return {};
+  return { xattrs: Object.fromEntries([...xattrs].map(([name, value]) => [shown(name), value.toString('base64')])) };
+}
+
 /** The same for a directory from a lower layer: attributes that the new entry does not have are removed. */
 export function replaceXattrs(fd: number, xattrs: Xattrs | undefined, path: ByteString): Unset {
   for (const name of namesFrom((list) => flistxattr.try(fd, list, list.length))) {

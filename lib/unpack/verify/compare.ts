@@ -59,6 +59,8 @@ export interface Compared {
    * nothing.
    */
   isDescribed(path: ByteString): boolean;
+  /** Whether symlinks have the image's times, too. */
+  hasLinkTimes: boolean;
   /** Whether a path is to be compared: with parts of an image, only those are. */
   isWanted(path: ByteString): boolean;
   /** What the image has at a path and could not be set in its tree. The other tree is right with it and without it. */
@@ -222,7 +224,9 @@ class Comparison {
     const type = typeName(image);
     this.owner(path, tree, image);
     if (type !== 'symlink') this.same(path, 'mode', modeOf(tree), modeOf(image));
-    if (type !== 'directory' || this.compared.isDescribed(path)) this.same(path, 'mtime', timeOf(tree), timeOf(image));
+    const { isDescribed, hasLinkTimes } = this.compared;
+    const hasTime = type === 'directory' ? isDescribed(path) : type !== 'symlink' || hasLinkTimes;
+    if (hasTime) this.same(path, 'mtime', timeOf(tree), timeOf(image));
     if (type === 'char' || type === 'block') this.same(path, 'device', deviceOf(tree), deviceOf(image));
   }
 
