@@ -254,6 +254,19 @@ test('a name that its filesystem does not take makes no layer a bad one', { skip
   }
 });
 
+test('attributes that are more than a filesystem takes are told from a full disk', {
+  skip: needs('strace'),
+}, async (t) => {
+  const { rootfs, stdin } = prepare(t, [[{ name: 'f', xattrs: { 'user.a': 'v' } }]]);
+  const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=fsetxattr:error=ENOSPC'];
+  const { status, stderr } = await run([...strace, 'md-unpack', rootfs], { stdin });
+  assert.match(
+    stderr,
+    /f: xattr user\.a: no space left on device \(ENOSPC\); unless the disk is full, .* ext4 takes 4 KB /,
+  );
+  assert.equal(status, 74);
+});
+
 test('owners and modes that a filesystem takes and does not keep are told of', { skip: needs('strace') }, async (t) => {
   const { rootfs, stdin } = prepare(t, [[{ name: 'f', data: 'x' }]]);
   const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=fchmod,fchown:retval=0'];

@@ -74,6 +74,10 @@ export function withoutAcls(xattrs: Xattrs | undefined): { plain: Xattrs | undef
   return { plain: new Map(all.filter((it) => !isAcl(it))), acls: new Map(acls) };
 }
 
+/** xattr(7): limits of filesystems, which are told from a full disk by nothing else. */
+const tooMuch =
+  'unless the disk is full, the file has more attributes than its filesystem takes: ext4 takes 4 KB of them, xfs 64 KB each';
+
 /**
  * setxattr(2): EINVAL for a value that its namespace does not understand, ERANGE for a name, E2BIG for a value too
  * long.
@@ -85,6 +89,7 @@ function notSet(path: ByteString, name: ByteString, errno: number): Failure {
     isArchives ? Status.data : statusOfErrno(code),
     path === '' ? 'root of the tree' : shown(path),
     `xattr ${shown(shorten(name, 60))}: ${errnoText(code)}`,
+    { hint: code === 'ENOSPC' ? tooMuch : undefined },
   );
 }
 
