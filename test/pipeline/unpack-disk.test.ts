@@ -435,6 +435,23 @@ test('an owner that the other side of a network refuses is put on record, as one
   assert.equal(status, 0);
 });
 
+test('of a directory that takes only additions, or is immutable, the message says what allows changes', {
+  skip: needsRoot || needs('strace'),
+}, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, twoLayers);
+  // The first one is that of the growing tree, the second one puts it into its place.
+  for (const which of [1, 2]) {
+    const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', `inject=renameat2:error=EPERM:when=${which}`];
+    const { status, stderr } = await run([...strace, 'md-unpack', rootfs], { stdin });
+    assert.match(
+      stderr,
+      /^md-unpack: \S+rootfs: operation not permitted \(EPERM\); where lsattr -a .* allows changes\n$/,
+    );
+    assert.equal(status, 77);
+    assert.deepEqual(readdirSync(directory), ['layers']);
+  }
+});
+
 test('where what is meant for a symlink happens to what it leads to, as on sshfs, links get no owner and no times', {
   skip: needsRoot || needs('strace'),
 }, async (t) => {

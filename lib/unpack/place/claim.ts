@@ -20,7 +20,7 @@ import {
   unlinkat,
 } from '../../sys/syscalls/calls.js';
 import { AT, LOCK, O } from '../../sys/syscalls/constants.js';
-import { EACCES, EAGAIN, ENOENT } from '../../sys/syscalls/errno.js';
+import { EACCES, EAGAIN, EEXIST, ENOENT, ENOTDIR, ENOTEMPTY } from '../../sys/syscalls/errno.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { byteString } from '../../tar/bytes.js';
 import { directoryFlags, entriesOf } from '../tree/directory.js';
@@ -40,6 +40,9 @@ export interface Claim {
   lock: number;
 }
 
+/** What rename(2) says when others were there: the new tree is gone, or something has its name. */
+const taken = [ENOENT, EEXIST, ENOTEMPTY, ENOTDIR];
+
 /** Makes a new tree beside `base` and locks its name. */
 export function claim(parent: number, base: string): Claim {
   const inTheWay: string[] = [];
@@ -53,12 +56,14 @@ export function claim(parent: number, base: string): Claim {
       const name = interimName(base, statAt(fd, '.')!.inode);
       const lock = lockFile(parent, `${name}.lock`, false);
       // Before it has this name it looks like a leftover, and another run may remove it: then the rename fails.
-      if (lock !== undefined && renameat2.try(parent, made, parent, name, 0) === 0) {
+      const renamed = lock === undefined ? -EEXIST : renameat2.try(parent, made, parent, name, 0);
+      if (lock !== undefined && renamed === 0) {
         inTheWay.pop();
         return { name, fd, lock };
       }
       close(fd);
       if (lock !== undefined) unlock(parent, name, lock);
+      if (!taken.includes(-renamed)) throw new SyscallError('renameat2', -renamed, name);
     }
   } finally {
     for (const name of inTheWay) unlinkat.try(parent, name, AT.REMOVEDIR);

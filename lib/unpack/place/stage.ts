@@ -128,7 +128,9 @@ export class Stage {
       return new Stage(target, force);
     } catch (error) {
       close(target.parent);
-      throw isForeign(error) ? notOwned(dir, error) : failureOf(error, dir, { hint: unmappedHint(error) });
+      throw isForeign(error)
+        ? notOwned(dir, error)
+        : failureOf(error, dir, { hint: unmappedHint(error) ?? unchangeableHint(error) });
     }
   }
 
@@ -182,7 +184,7 @@ export class Stage {
       for (const ending of sideFiles) placeFile(parent, this.claim.name, base, ending);
     } catch (error) {
       takeBack?.();
-      throw failureOf(error, this.path);
+      throw failureOf(error, this.path, { hint: unchangeableHint(error) });
     }
     // The old tree has the temporary name now, and is removed.
     this.discard();
@@ -258,6 +260,12 @@ function unmappedHint(error: unknown): string | undefined {
   return 'the user namespace around this process has no id for this user: unshare -r maps one';
 }
 
+/** ioctl_iflags(2): what root is refused, too. */
+function unchangeableHint(error: unknown): string | undefined {
+  if (!hasErrno(error, 'EPERM') || process.geteuid!() !== 0) return undefined;
+  return 'where lsattr -a shows an i or an a, chattr -ia allows changes';
+}
+
 function notOwned(dir: string, cause: unknown): Failure {
   const why = 'its filesystem gives to another user what you make there, as NFS with root_squash does to root';
   const hint = 'unpack as the user whom it belongs to then, or on a disk of this machine';
@@ -280,7 +288,12 @@ function clearAway({ path, parent, base }: Target): void {
 
 function cannotBeRemoved(error: unknown, path: string): Failure {
   const isForeign = process.geteuid!() !== 0 && statusOfErrno(errnoName(error)) === Status.notPermitted;
-  const hint = errnoName(error) === 'EXDEV' ? 'something is mounted there: unmount it' : isForeign ? whoCan : undefined;
+  const hint =
+    errnoName(error) === 'EXDEV'
+      ? 'something is mounted there: unmount it'
+      : isForeign
+        ? whoCan
+        : unchangeableHint(error);
   const what = error instanceof SyscallError ? `${path}: ${error.call}` : path;
   return failureOf(error, what, { hint });
 }
