@@ -435,6 +435,23 @@ test('an owner that the other side of a network refuses is put on record, as one
   assert.equal(status, 0);
 });
 
+test('where root is kept out of what another user has mounted, the message says who may', {
+  skip: needsRoot || needs('unshare', 'bindfs', 'setpriv'),
+}, async (t) => {
+  const { directory, stdin } = prepare(t, twoLayers);
+  // With a device of its own, since the machine's may be for root alone.
+  const script = `cd "$1" && chmod 755 . && mknod fuse c 10 229 && chmod 666 fuse && mount --bind fuse /dev/fuse && mkdir of on &&
+    chown 65534 of on && setpriv --reuid 65534 --clear-groups bindfs --no-allow-other of on >/dev/null 2>&1 || exit 99
+    md-unpack on/tree >/dev/null; echo $?; md-isolate on/tree; echo $?; md-isolate -v ./on:/v / true; echo $?; umount on`;
+  const { status, stdout, stderr } = await run(['unshare', '-m', 'sh', '-c', script, 'sh', directory], { stdin });
+  if (status === 99) return t.skip('no other user can mount by FUSE here');
+  assert.equal(stdout, '77\n125\n125\n');
+  const hints = stderr
+    .split('\n')
+    .filter((line) => /\(EACCES\); root is kept out .*: run this as that user$/.test(line));
+  assert.equal(hints.length, 3, stderr);
+});
+
 test('of a directory that takes only additions, or is immutable, the message says what allows changes', {
   skip: needsRoot || needs('strace'),
 }, async (t) => {

@@ -26,6 +26,7 @@ import { failingAs, failureOf, hasErrno, ignoring } from '../../base/failure.js'
 import { pause } from '../../base/pause.js';
 import { tryLock } from '../../sys/files/lock.js';
 import { lifeOf, markOf } from '../../sys/procfs/process-mark.js';
+import { keptOutHint } from '../../sys/refusals/confinement.js';
 import {
   close,
   fchmod,
@@ -148,7 +149,7 @@ export function holdLayer(path: string, root: string): Layer {
       throw error;
     }
   } catch (error) {
-    throw failureOf(error, `--layer ${path}`);
+    throw failureOf(error, `--layer ${path}`, { hint: hasErrno(error, 'EACCES') ? keptOutHint() : undefined });
   }
 }
 

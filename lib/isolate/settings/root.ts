@@ -1,7 +1,8 @@
 /** DIR: the directory with the root filesystem. */
 import { realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { failingAs } from '../../base/failure.js';
+import { errnoName, failingAs, failureOf } from '../../base/failure.js';
+import { keptOutHint } from '../../sys/refusals/confinement.js';
 import { usage } from './failures.js';
 
 /** What DIR is: a hint for somebody who has named something else. */
@@ -19,5 +20,10 @@ export function rootOf(directory: string): string {
   const path = failingAs('the current directory', () => resolve(directory), {
     hint: 'it was removed: cd to one that is there',
   });
-  return failingAs(path, () => realpathSync.native(path), { hint: whatRootIs });
+  try {
+    return realpathSync.native(path);
+  } catch (error) {
+    const keptOut = errnoName(error) === 'EACCES' ? keptOutHint() : undefined;
+    throw failureOf(error, path, { hint: keptOut ?? whatRootIs });
+  }
 }

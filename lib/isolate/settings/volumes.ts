@@ -1,8 +1,9 @@
 /** Volumes, and the flags that name them: `-v`, `--mount` and `--tmpfs`. */
 import { statSync } from 'node:fs';
 import { posix, resolve } from 'node:path';
-import { Failure, failureOf } from '../../base/failure.js';
+import { errnoName, Failure, failureOf } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
+import { keptOutHint } from '../../sys/refusals/confinement.js';
 import { MOUNT_ATTR } from '../../sys/syscalls/constants.js';
 import { usage } from './failures.js';
 import { parseSize } from './limits.js';
@@ -220,6 +221,7 @@ export function onHost<T>(flag: string, path: string, work: () => T, hint?: stri
   try {
     return work();
   } catch (error) {
-    throw new Failure(Status.isolate, flag, `${path}: ${failureOf(error, path).why}`, { cause: error, hint });
+    const known = hint ?? (errnoName(error) === 'EACCES' ? keptOutHint() : undefined);
+    throw new Failure(Status.isolate, flag, `${path}: ${failureOf(error, path).why}`, { cause: error, hint: known });
   }
 }

@@ -28,6 +28,15 @@ export function lackingHint(needed: readonly Capability[]): string | undefined {
   return `root is without ${names} here: ${isUnit() ? unitHint : `${flags} ${give} to a container of docker or podman`}`;
 }
 
+/** The hint when root may not look into a directory (EACCES), which it always may on a disk of the machine. */
+export function keptOutHint(): string | undefined {
+  if (process.geteuid!() !== 0) return undefined;
+  return (
+    lackingHint(['DAC_OVERRIDE', 'DAC_READ_SEARCH']) ??
+    'root is kept out of what another user has mounted by FUSE without -o allow_other, and by NFS with root_squash: run this as that user'
+  );
+}
+
 /**
  * A container around this process is told by the flags with which docker and podman do without its confinement.
  * Undefined when it has the capabilities and no filter.

@@ -5,7 +5,7 @@ import { errnoName, Failure, failureOf } from '../../base/failure.js';
 import { pause } from '../../base/pause.js';
 import { mostBytes, readRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
-import { confinedHint, missingCallHint } from '../../sys/refusals/confinement.js';
+import { confinedHint, keptOutHint, missingCallHint } from '../../sys/refusals/confinement.js';
 import { close, openat, openat2, openHow } from '../../sys/syscalls/calls.js';
 import { AT, O, S } from '../../sys/syscalls/constants.js';
 import { EACCES } from '../../sys/syscalls/errno.js';
@@ -57,6 +57,7 @@ function hintOf(code: string | undefined): string | undefined {
   if (code === 'ENOENT') return 'mkdir -p makes it';
   // Filters of older releases of docker say so of calls that they do not know.
   if (code === 'EPERM') return confinedHint([]);
+  if (code === 'EACCES') return keptOutHint();
   return code === 'ENOSYS' ? missingCallHint('openat2') : undefined;
 }
 
