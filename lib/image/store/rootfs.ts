@@ -7,7 +7,7 @@
 import * as fs from 'node:fs';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { wrong } from '../../base/check.js';
-import { errnoName, Failure, failingAs, failureOf, ignoring } from '../../base/failure.js';
+import { errnoName, Failure, failingAs, failureOf, hasErrno, ignoring } from '../../base/failure.js';
 import { readRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
 import { asRootfsDocument, type RootfsDocument } from '../../pipe/document.js';
@@ -90,7 +90,19 @@ export function nameRootfs(image: string, path: string): void {
 
 function isLinkTo(link: string, target: string): boolean {
   const stat = fs.lstatSync(link, { throwIfNoEntry: false });
-  return stat?.isSymbolicLink() === true && fs.readlinkSync(link) === target;
+  return stat?.isSymbolicLink() === true && readLink(link) === target;
+}
+
+/** readlink(2), with a hint where the filesystem hides it. */
+function readLink(link: string): string {
+  try {
+    return fs.readlinkSync(link);
+  } catch (error) {
+    const hint = hasErrno(error, 'EPERM')
+      ? 'sshfs shows such links if it is mounted with -o no_contain_symlinks'
+      : undefined;
+    throw hint ? failureOf(error, link, { hint }) : error;
+  }
 }
 
 /** The names of images, each with the name of its tree in the directory of all trees. */
@@ -162,7 +174,7 @@ function isTemporary(name: string): boolean {
 
 /** Where a link leads, unless another process has removed it by now. */
 function targetOf(link: string): string | undefined {
-  const target = failingAs(link, () => ignoring(['ENOENT'], () => fs.readlinkSync(link)));
+  const target = failingAs(link, () => ignoring(['ENOENT'], () => readLink(link)));
   return target === undefined ? undefined : resolve(dirname(link), target);
 }
 
