@@ -19,7 +19,6 @@ import { Connections } from './download/connections.js';
 import { Download } from './download/download.js';
 import { defaultPiecePolicy, type PiecePolicy } from './download/piece-policy.js';
 import type { GetPart } from './download/range.js';
-import { RegistryFailure } from './failure.js';
 import { Http } from './http/http.js';
 import type { Incoming } from './http/message.js';
 import { defaultHttpOptions, type HttpOptions } from './http/options.js';
@@ -31,6 +30,7 @@ import { defaultRetryPolicy, type RetryPolicy, retrying } from './http/retry.js'
 import { Warnings } from './http/warnings.js';
 import type { Endpoint } from './mirrors.js';
 import { redactUrl } from './names/redaction.js';
+import { RegistryFailure } from './transport/failure.js';
 
 export interface RegistryOptions extends Partial<Omit<HttpOptions, 'onResponse'>> {
   /** As users write it. */

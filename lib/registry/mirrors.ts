@@ -8,7 +8,7 @@ import { asImageIndex, asManifest } from '../base/oci.js';
 import type { BlobRequest, RawManifest, Source } from '../base/source.js';
 import { Status } from '../base/status.js';
 import { warn } from '../base/trace.js';
-import { RegistryFailure } from './failure.js';
+import { RegistryFailure } from './transport/failure.js';
 
 /** A registry, asked for one repository. */
 export interface Registry extends Source {

@@ -3,8 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import type { BlobSink } from '../../lib/base/blob-sink.js';
 import type { BlobRequest, RawManifest } from '../../lib/base/source.js';
-import { RegistryFailure } from '../../lib/registry/failure.js';
 import { type Endpoint, Mirrored } from '../../lib/registry/mirrors.js';
+import { RegistryFailure } from '../../lib/registry/transport/failure.js';
 import { digestOf } from '../support/content.js';
 
 const bytes = randomBytes(1000);

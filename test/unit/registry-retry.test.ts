@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { RegistryFailure, type RegistryFailureOptions } from '../../lib/registry/failure.js';
 import { retrying } from '../../lib/registry/http/retry.js';
+import { RegistryFailure, type RegistryFailureOptions } from '../../lib/registry/transport/failure.js';
 
 const policy = { retries: 2, leastProgress: 1, insist: true, firstDelay: 1, maxDelay: 2, maxRetryAfter: 1 };
 

@@ -5,12 +5,12 @@
 import { asObject, asString, optional } from '../../base/check.js';
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { RegistryFailure } from '../failure.js';
 import type { Http } from '../http/http.js';
 import type { Incoming } from '../http/message.js';
 import { exchangeFollowing } from '../http/redirect.js';
 import { loginHint, responseFailure } from '../http/response-failures.js';
 import { redactUrl } from '../names/redaction.js';
+import { RegistryFailure } from '../transport/failure.js';
 import type { Challenge } from './challenge.js';
 
 /** A user's credentials for one registry. A secret. */

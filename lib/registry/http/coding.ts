@@ -4,8 +4,8 @@
  * RFC 9110, 8.4 and 12.5.3.
  */
 import { Status } from '../../base/status.js';
-import { RegistryFailure } from '../failure.js';
 import { redactUrl } from '../names/redaction.js';
+import { RegistryFailure } from '../transport/failure.js';
 import type { Incoming } from './message.js';
 
 /**

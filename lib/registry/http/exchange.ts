@@ -2,8 +2,8 @@
 import { isUtf8 } from 'node:buffer';
 import type { Dispatcher } from 'undici';
 import { Failure } from '../../base/failure.js';
-import { RegistryFailure } from '../failure.js';
 import { hiddenIn } from '../names/redaction.js';
+import { RegistryFailure } from '../transport/failure.js';
 import { loginOf } from '../transport/proxy-env.js';
 import { endlessInterim, tooSlow, transportFailure } from '../transport/transport-failures.js';
 import { bodyTooLarge, codingFailure, gunzipped, isGzip } from './coding.js';

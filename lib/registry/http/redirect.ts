@@ -1,7 +1,7 @@
 /** Redirects, followed by hand: undici's own would follow https to http, and a registry's token must not go along. */
 import { Status } from '../../base/status.js';
-import { RegistryFailure } from '../failure.js';
 import { redactUrl } from '../names/redaction.js';
+import { RegistryFailure } from '../transport/failure.js';
 import type { Http } from './http.js';
 import type { Incoming, Outgoing } from './message.js';
 

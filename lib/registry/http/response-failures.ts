@@ -2,8 +2,8 @@
 import { asArray, asObject, optional } from '../../base/check.js';
 import { Failure, shorten } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { RegistryFailure } from '../failure.js';
 import { redactUrl } from '../names/redaction.js';
+import { RegistryFailure } from '../transport/failure.js';
 import { clientHint } from '../transport/transport-failures.js';
 import type { Incoming } from './message.js';
 import { quotaOf } from './quota.js';

@@ -1,7 +1,7 @@
 /** Retries with exponential back-off and jitter, or after the time in Retry-After. */
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
-import { RegistryFailure } from '../failure.js';
+import { RegistryFailure } from '../transport/failure.js';
 
 export interface RetryPolicy {
   /** How often a request is sent again before it fails; progress resets the count. */

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { errnoName } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { RegistryFailure } from '../failure.js';
+import { RegistryFailure } from './failure.js';
 
 /** Where systems keep their authorities: Debian, Fedora, SUSE, Alpine. The same as in Go's crypto/x509. */
 const systemFiles = [

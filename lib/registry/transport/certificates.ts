@@ -9,9 +9,9 @@ import { errnoName, errnoText, statusOfErrno } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { trace, warn } from '../../base/trace.js';
 import { userHome } from '../../base/user-home.js';
-import { RegistryFailure } from '../failure.js';
 import { apiHost, hub } from '../names/hosts.js';
 import { asAuthorities } from './authorities.js';
+import { RegistryFailure } from './failure.js';
 
 /** What Node's TLS takes. The keys are secrets. */
 export interface Certificates {

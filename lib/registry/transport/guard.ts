@@ -4,8 +4,8 @@
  */
 import { BlockList, isIP, type LookupFunction } from 'node:net';
 import { Status } from '../../base/status.js';
-import { RegistryFailure } from '../failure.js';
 import { bareHost, isHost, isLoopback } from '../names/hosts.js';
+import { RegistryFailure } from './failure.js';
 
 /**
  * Addresses that are not globally reachable, where services of a private network may be. Source: IANA's special-purpose

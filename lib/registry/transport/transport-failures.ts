@@ -1,8 +1,8 @@
 /** Failures before there is an answer: of the resolver, TCP, TLS, a proxy, and what undici's parser does not accept. */
 import { errnoName, errnoText } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { RegistryFailure, type RegistryFailureOptions } from '../failure.js';
 import { redactUrl } from '../names/redaction.js';
+import { RegistryFailure, type RegistryFailureOptions } from './failure.js';
 
 const cutShort = 'the transfer was cut short';
 const undiciTexts: Record<string, string> = {

@@ -1,6 +1,6 @@
 /** What goes wrong with a registry: a failure that knows whether trying again may help, or asking elsewhere. */
-import { Failure, type FailureOptions } from '../base/failure.js';
-import { Status } from '../base/status.js';
+import { Failure, type FailureOptions } from '../../base/failure.js';
+import { Status } from '../../base/status.js';
 
 export interface RegistryFailureOptions extends FailureOptions {
   /** Whether the same request may succeed when sent again. */
