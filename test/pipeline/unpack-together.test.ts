@@ -9,6 +9,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -16,6 +17,8 @@ import {
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { readRootfsDocument } from '../../lib/isolate/settings/document.js';
+import { injecting } from '../support/injected-call.js';
+import { childrenOf, signal } from '../support/processes.js';
 import { until } from '../support/rootfs.js';
 import { cleanEnv, killAfterwards, md, needs, needsRoot, run } from '../support/run.js';
 import { prepare } from '../support/unpacking.js';
@@ -196,4 +199,67 @@ test('a tree that another run takes for a leftover before its name is final is b
   const { status, stderr } = await slow;
   assert.deepEqual([status, stderr], [0, '']);
   assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
+});
+
+test('of two runs that replace a tree, the second one waits until the first has put the document there, too', {
+  skip: needs('strace'),
+}, async (t) => {
+  const [old, first, second] = [prepare(t, image('old')), prepare(t, image('first')), prepare(t, image('second'))];
+  const { rootfs } = old;
+  const digests = new Map<string | undefined, string>([[first.document.digest, 'first']]);
+  assert.equal((await md('md-unpack', [rootfs], { stdin: old.stdin })).status, 0);
+  // The calls before are those that give the growing tree its name, and try whether it can be exchanged.
+  const stopping = injecting('renameat2:signal=SIGSTOP:when=4');
+  const strace = spawn(stopping[0]!, [...stopping.slice(1), 'md-unpack', '--force', rootfs], { env: cleanEnv() });
+  killAfterwards(t, strace);
+  strace.stdin.end(first.stdin);
+  await until(() => readFileSync(join(rootfs, 'which'), 'utf8') === 'first');
+  const { status, stderr } = await md('md-unpack', ['--force', rootfs], { stdin: second.stdin });
+  const ended = once(strace, 'close');
+  for (const pid of childrenOf(strace.pid!)) signal(pid, 'SIGCONT');
+  assert.deepEqual(await ended, [0, null]);
+  assert.deepEqual(pairAt(rootfs, digests), { tree: 'first', read: 'first', plain: 'first' });
+  assert.equal(status, 75, stderr);
+});
+
+test('--force replaces also a tree that another run has put there by the time that the new one is whole', {
+  skip: needs('strace'),
+}, async (t) => {
+  const { rootfs, directory, stdin } = prepare(t, image('it'));
+  const slow = run([...injecting('renameat2:delay_enter=800000:when=2'), 'md-unpack', '--force', rootfs], { stdin });
+  await until(() => readdirSync(directory).some((name) => name.startsWith('.rootfs.md-unpack-')));
+  const other = prepare(t, image('other'));
+  assert.equal((await md('md-unpack', ['--force', rootfs], { stdin: other.stdin })).status, 0);
+  const { status, stderr } = await slow;
+  assert.deepEqual([status, stderr], [0, '']);
+  assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
+});
+
+test('--force does not replace a tree that is put there, and in use, by the time that the new one is whole', {
+  skip: needs('strace', 'flock'),
+}, async (t) => {
+  const { rootfs, directory, stdin } = prepare(t, image('it'));
+  const inject = injecting('renameat2:delay_enter=800000:when=2');
+  const slow = run([...inject, 'md-unpack', '--force', rootfs], { stdin });
+  await until(() => readdirSync(directory).some((name) => name.startsWith('.rootfs.md-unpack-')));
+  mkdirSync(rootfs);
+  writeFileSync(join(rootfs, 'mine'), '');
+  const user = spawn('flock', ['--shared', rootfs, 'sleep', '20'], { stdio: 'ignore' });
+  killAfterwards(t, user);
+  const { status, stderr } = await slow;
+  assert.match(stderr, /: a container runs in it; /);
+  assert.equal(status, 75);
+  assert.deepEqual(readdirSync(rootfs), ['mine']);
+});
+
+test('an empty directory that somebody removes while it is looked at is no obstacle', {
+  skip: needs('strace'),
+}, async (t) => {
+  const { rootfs, stdin } = prepare(t, image('it'));
+  mkdirSync(rootfs);
+  const slow = run([...injecting('openat:delay_enter=800000:when=1', 'rootfs'), 'md-unpack', rootfs], { stdin });
+  await new Promise((done) => setTimeout(done, 400));
+  rmdirSync(rootfs);
+  const { status, stderr } = await slow;
+  assert.deepEqual([status, stderr], [0, '']);
 });

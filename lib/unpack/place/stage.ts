@@ -10,6 +10,7 @@ import { errnoNameOf } from '../../base/errno-names.js';
 import { errnoName, errnoText, Failure, failingAs, failureOf, hasErrno, statusOfErrno } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { onFailure } from '../../pipe/cleanup.js';
+import { tryLock } from '../../sys/files/lock.js';
 import { close, openat, renameat2, unlinkat } from '../../sys/syscalls/calls.js';
 import { AT, RENAME } from '../../sys/syscalls/constants.js';
 import { EBUSY, EEXIST, EINVAL, ENOENT, ENOTDIR, ENOTEMPTY, EXDEV } from '../../sys/syscalls/errno.js';
@@ -179,6 +180,9 @@ export class Stage {
       this.writeFile('.unset.jsonl', unsetLines(unset));
       this.writeFile('.json', whole ? [jsonOf(whole, 2)] : []);
       for (const ending of sideFiles) checkFile(this.target, ending);
+      // Another run that is to replace this tree waits until its files are in place: with those of the one tree put there
+      // after the other tree, the two would not belong together. Containers may begin meanwhile.
+      tryLock(this.claim.fd, 'shared');
       takeBack = this.putTree();
       // If this run is killed from here on, the next one completes what is missing (clearLeftovers).
       for (const ending of sideFiles) placeFile(parent, this.claim.name, base, ending);
@@ -237,12 +241,16 @@ export class Stage {
     const { name } = this.claim;
     // A container may have begun to run in it since the check at the start.
     if (this.force) this.replaced = openUnheld(this.target);
-    const exchanged = this.force ? renameat2.try(parent, name, parent, base, RENAME.EXCHANGE) : -ENOENT;
+    const mayExchange = this.force && this.replaced !== -ENOENT;
+    const exchanged = mayExchange ? renameat2.try(parent, name, parent, base, RENAME.EXCHANGE) : -ENOENT;
     if (exchanged === 0) return () => renameat2(parent, name, parent, base, RENAME.EXCHANGE);
     const result = renameat2.try(parent, name, parent, base, 0);
+    const isFilled = result === -ENOTEMPTY || result === -EEXIST;
+    // Another run has put its tree there just now: that one is replaced, by way of its lock.
+    if (isFilled && this.force && !mayExchange) return this.putTree();
     // EXDEV: an overlay, for a directory of its lower layers. EINVAL: a filesystem that has no exchange.
     if (result < 0 && (exchanged === -EXDEV || exchanged === -EINVAL)) throw this.cannotExchange(exchanged);
-    if (result === -ENOTEMPTY || result === -EEXIST || result === -ENOTDIR) throw occupied(path);
+    if (isFilled || result === -ENOTDIR) throw occupied(path);
     if (result === -EBUSY) throw mountInTheWay(path);
     if (result < 0) throw new SyscallError('renameat2', -result, path);
     return () => renameat2(parent, base, parent, name, 0);

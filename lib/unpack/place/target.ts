@@ -8,13 +8,13 @@ import { Status } from '../../base/status.js';
 import { confinedHint, keptOutHint, missingCallHint } from '../../sys/refusals/confinement.js';
 import { close, openat, openat2, openHow } from '../../sys/syscalls/calls.js';
 import { AT, O, S } from '../../sys/syscalls/constants.js';
-import { EACCES } from '../../sys/syscalls/errno.js';
+import { EACCES, ENOENT } from '../../sys/syscalls/errno.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { byteString, shown } from '../../tar/bytes.js';
 import { directoryFlags, followingFlags, readEntries } from '../tree/directory.js';
 import { mountPoints } from '../tree/mounts.js';
 import { isRemovable, notRemovable } from '../tree/removable.js';
-import { type Stat, statAt } from '../tree/stat.js';
+import { type Stat, statAt, statOf } from '../tree/stat.js';
 import type { sideFiles } from './claim.js';
 import { hasContainer, isShared } from './container-lock.js';
 
@@ -71,6 +71,7 @@ export function checkTarget(target: Target, force: boolean): void {
   if (!stat) return;
   checkKind(target, stat);
   const fd = openat.try(parent, base, directoryFlags, 0);
+  if (fd === -ENOENT) return;
   if (fd === -EACCES && force) {
     // The user's own can be made accessible. Of somebody else's nobody knows whether it is empty.
     const user = process.geteuid!();
@@ -145,8 +146,11 @@ export function openUnheld({ path, parent, base }: Target): number {
   for (let tries = 0, shared = 0; tries < 250; tries++) {
     if (tries > 0) pause(20);
     const fd = openat.try(parent, base, directoryFlags, 0);
-    if (fd < 0 || !hasContainer(fd)) return fd;
-    if (isShared(fd)) shared += 1;
+    if (fd < 0) return fd;
+    const isHeld = hasContainer(fd);
+    // Another run may have exchanged it since it was opened.
+    if (!isHeld && statAt(parent, byteString(base))?.inode === statOf(fd).inode) return fd;
+    if (isHeld && isShared(fd)) shared += 1;
     close(fd);
     // More than once, since another run may be asking the same.
     if (shared === 5)
