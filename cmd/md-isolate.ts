@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { holdTree } from '../lib/isolate/hold.js';
 import { isolate, planOf } from '../lib/isolate/isolate.js';
 import { describePlan } from '../lib/isolate/plan/dry-run.js';
 import { callerOf } from '../lib/isolate/settings/caller.js';
@@ -47,6 +48,7 @@ main(
     const argv = process.argv.slice(2);
     const words = exactWords(argv, command.length).slice(argv.length - command.length);
     const root = rootOf(directory);
+    if (!flags['dry-run']) holdTree(root);
     const settings = settingsOf(root, readRootfsDocument(root), flags, words, callerOf());
     if (!flags['dry-run']) return isolate(settings);
     for (const line of describePlan(await planOf(settings))) writeDocument(line);

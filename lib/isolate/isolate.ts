@@ -5,19 +5,15 @@
  */
 import { closeSync } from 'node:fs';
 import { trace } from '../base/trace.js';
-import { tryLock } from '../sys/files/lock.js';
 import { Program } from '../sys/native-code/program.js';
 import { Stub } from '../sys/native-code/stub.js';
 import { Control, controlPair } from '../sys/process/control.js';
 import { refusedCall } from '../sys/refusals/refusals.js';
-import { openat } from '../sys/syscalls/calls.js';
-import { AT, O } from '../sys/syscalls/constants.js';
 import type { Cgroup } from './cgroup/cgroup.js';
 import { cloneReason } from './child/namespaces.js';
 import type { Layer } from './filesystem/layer.js';
 import { findCircumstances } from './plan/circumstances.js';
 import { makePlan, type Plan } from './plan/plan.js';
-import { refused } from './settings/failures.js';
 import type { Settings } from './settings/settings.js';
 import { attend } from './supervisor/attend.js';
 import { cloneFailure } from './supervisor/explain.js';
@@ -31,7 +27,6 @@ import { Signals } from './supervisor/signals.js';
 export async function isolate(settings: Settings): Promise<number> {
   let layer: Layer | undefined;
   try {
-    hold(settings.root);
     layer = await layerOf(settings, 'holdLayer');
     return await run(settings, layer);
   } catch (error) {
@@ -77,16 +72,6 @@ async function run(settings: Settings, layer: Layer | undefined): Promise<number
     signals.end();
     cgroup?.remove();
   }
-}
-
-/**
- * Locks the tree as long as this process lives, so that md-prune and md-unpack see that it is in use. Where the tree
- * may not be opened, or its filesystem has no locks, there is none.
- */
-function hold(root: string): void {
-  const fd = openat.try(AT.FDCWD, root, O.RDONLY | O.DIRECTORY | O.CLOEXEC, 0);
-  if (fd < 0 || tryLock(fd, 'shared')) return;
-  throw refused(root, 'another process has locked it, as one that removes it does', 'lslocks tells which');
 }
 
 function start(program: Program, plan: Plan): number {

@@ -2,18 +2,19 @@
 import { constants, lstatSync, type Stats, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { asJson } from '../../base/check.js';
-import { Failure, failureOf, hasErrno } from '../../base/failure.js';
+import { Failure, failingAs, failureOf, hasErrno } from '../../base/failure.js';
 import { readRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
 import { asRootfsDocument, type RootfsDocument } from '../../pipe/document.js';
 import { interimDocument, isBelievable } from '../../pipe/interim.js';
+import { whatRootIs } from './root.js';
 
 /**
  * The document beside a root filesystem, which is named by its real path: beside a link to it there is none. Undefined
  * when there is no document. Throws `Failure` when it is not such a document.
  */
 export function readRootfsDocument(tree: string): RootfsDocument | undefined {
-  let path = interimDocument(tree);
+  let path = failingAs(tree, () => interimDocument(tree), { hint: whatRootIs });
   let text: string | undefined;
   try {
     const directory = statSync(dirname(tree));
