@@ -1,12 +1,14 @@
 /** Limits and settings of a whole container, in whichever version the cgroups of this machine are. As root. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { ignoring } from '../../lib/base/failure.js';
 import { probeCgroups } from '../../lib/isolate/cgroup/cgroup.js';
+import { ownMark } from '../../lib/sys/procfs/process-mark.js';
 import { needsControllers, processor } from '../support/controllers.js';
-import { callOf } from '../support/injected-call.js';
+import { callOf, injecting } from '../support/injected-call.js';
 import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
 import { killAfterwards, md, needs, run, shell } from '../support/run.js';
 
@@ -106,6 +108,36 @@ test('a cgroup that somebody else has removed is not a failure', {
   const { status, stderr } = await shell(`${strace} md-isolate --pids-limit 9 "$1" sh -c "exit 3"`, [makeRoot(t)]);
   assert.deepEqual([status, stderr], [3, '']);
   await md('md-isolate', ['--pids-limit', '9', makeRoot(t), 'true']);
+});
+
+test('the parent of the cgroups may be removed by another container that ends, in the middle of its setting up', {
+  skip: skip || needsControllers('cpuset') || needs('strace'),
+}, async (t) => {
+  const { mount, version } = probeCgroups().find('cpuset')!;
+  const parent = join(mount, 'md');
+  const file = join(parent, version === 1 ? 'cpuset.cpus' : 'cgroup.subtree_control');
+  ignoring(['EEXIST'], () => mkdirSync(parent));
+  const slowly = injecting('read:delay_enter=800000:when=1', file);
+  const slow = run([...slowly, 'md-isolate', '--cpuset-cpus', processor, makeRoot(t), 'true']);
+  await new Promise((done) => setTimeout(done, 400));
+  // That of another test may be in it.
+  ignoring(['EBUSY', 'ENOENT'], () => rmdirSync(parent));
+  const { status, stderr } = await slow;
+  assert.deepEqual([status, stderr], [0, '']);
+});
+
+test('a cgroup that two processes sweep at once goes, with those below it', {
+  skip: skip || needsControllers('pids') || needs('strace'),
+}, async (t) => {
+  const [namespace] = ownMark().split('.');
+  const dead = join(probeCgroups().find('pids')!.mount, 'md', `md-${namespace}.4194998.12345`);
+  for (const name of ['a', 'b']) mkdirSync(join(dead, name), { recursive: true });
+  const slowly = injecting('unlinkat:delay_enter=1000000:when=2');
+  const slow = run([...slowly, 'md-isolate', '--pids-limit', '9', makeRoot(t), 'true']);
+  await new Promise((done) => setTimeout(done, 700));
+  // What the other one has come to by now.
+  for (const name of ['a', 'b']) ignoring(['ENOENT'], () => rmdirSync(join(dead, name)));
+  assert.deepEqual([(await slow).stderr, existsSync(dead)], ['', false]);
 });
 
 test('cgroups that something else is mounted over are none', { skip: skip || needs('unshare') }, async (t) => {
