@@ -18,7 +18,7 @@ import { type TestContext, test } from 'node:test';
 import { ownMark } from '../../lib/sys/procfs/process-mark.js';
 import { digestOf } from '../support/content.js';
 import { type BuiltImage, image, index, layer, mediaTypes, put } from '../support/image.js';
-import { callOf } from '../support/injected-call.js';
+import { callOf, injecting } from '../support/injected-call.js';
 import { type Registry, registryFor } from '../support/registry.js';
 import { makeRoot, needsContainer, until } from '../support/rootfs.js';
 import {
@@ -439,6 +439,20 @@ test('pulls and prunes at the same time: every pull ends with a whole tree', asy
   await prunes;
   await it.pull(name);
   assert.ok(existsSync(join(tree, 'motd')));
+});
+
+test('--dry-run, which waits for nobody, is not stopped by what a prune removes meanwhile', {
+  skip: needs('strace'),
+}, async (t) => {
+  const it = await site(t);
+  await it.pull(await it.put('library/demo', imageOf('demo\n')));
+  const blobs = join(it.home, 'oci/blobs/sha256');
+  const slowly = injecting('statx:delay_enter=800000:when=1', join(blobs, readdirSync(blobs).at(-1)!));
+  const slow = run([...slowly, 'md-prune', '--all', '--dry-run'], { env: { MD_HOME: it.home } });
+  await new Promise((done) => setTimeout(done, 400));
+  assert.equal((await it.prune('--all')).status, 0);
+  const { status, stderr } = await slow;
+  assert.deepEqual([status, stderr], [0, '']);
 });
 
 test('a tree that a container runs in stays until that has ended', { skip: needsContainer }, async (t) => {

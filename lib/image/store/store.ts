@@ -163,9 +163,11 @@ export class Store {
           return names.map((name) => `${algorithm}:${name}`).filter(isDigest);
         }),
     );
-    return digests.map((digest) => {
+    return digests.flatMap((digest) => {
       const path = this.path(digest);
-      return { digest, path, size: failingAs(path, () => fs.lstatSync(path).size) };
+      // md-prune may be removing it: with --dry-run this one does not wait for that.
+      const stat = failingAs(path, () => fs.lstatSync(path, { throwIfNoEntry: false }));
+      return stat ? [{ digest, path, size: stat.size }] : [];
     });
   }
 
