@@ -1,14 +1,15 @@
 /** Devices of the host that --device lets work, and what else docker users name on the command line. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import fs, { chmodSync, existsSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import fs, { chmodSync, existsSync, mkdirSync, rmdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { deviceNodes } from '../../lib/isolate/settings/devices.js';
+import { injecting } from '../support/injected-call.js';
 import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
-import { afterwards, run, shell } from '../support/run.js';
+import { afterwards, needs, run, shell } from '../support/run.js';
 
 const skip = needsContainer;
 const firstByte = (path: string) => `head -c 1 ${path} | od -An -tx1`;
@@ -106,6 +107,22 @@ test('a device that has gone since its directory was read is left out', (t) => {
     mock.restore();
     syncBuiltinESMExports();
   }
+});
+
+test('a directory of devices that is removed while they are looked for is left out', {
+  skip: skip || needs('strace'),
+}, async (t) => {
+  const root = makeRoot(t);
+  const directory = join(root, '../devices');
+  const below = join(directory, 'below');
+  mkdirSync(below, { recursive: true });
+  execFileSync('mknod', [join(directory, 'mine'), 'c', '1', '5']);
+  const slowly = injecting('openat:delay_enter=800000', below);
+  const slow = run([...slowly, 'md-isolate', '--device', `${directory}:/dev/all`, root, 'ls', '/dev/all']);
+  await new Promise((done) => setTimeout(done, 400));
+  rmdirSync(below);
+  const { stdout, stderr } = await slow;
+  assert.deepEqual([stdout, stderr], ['mine\n', '']);
 });
 
 test('--device does not go where links of the image lead', { skip }, async (t) => {

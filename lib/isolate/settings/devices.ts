@@ -1,6 +1,7 @@
 /** Device nodes of the host: all of them for `--privileged`, those that `--device` names otherwise. */
 import { readdirSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { ignoring } from '../../base/failure.js';
 import { usage } from './failures.js';
 import { type DeviceVolume, inside, onHost } from './volumes.js';
 
@@ -18,10 +19,12 @@ export interface HostDevice {
 export function deviceNodes(directory: string, below = ''): HostDevice[] {
   return readdirSync(directory, { withFileTypes: true }).flatMap((entry) => {
     const path = below + entry.name;
-    if (entry.isDirectory())
-      return ['pts', 'shm', 'mqueue'].includes(path) ? [] : deviceNodes(`${directory}/${entry.name}`, `${path}/`);
+    // Devices come and go: one, or its directory, may have gone since the directory around it was read.
+    if (entry.isDirectory()) {
+      if (['pts', 'shm', 'mqueue'].includes(path)) return [];
+      return ignoring(['ENOENT'], () => deviceNodes(`${directory}/${entry.name}`, `${path}/`)) ?? [];
+    }
     if (!entry.isCharacterDevice() && !entry.isBlockDevice()) return [];
-    // Devices come and go: one may have gone since its directory was read.
     const stats = statSync(`${directory}/${entry.name}`, { throwIfNoEntry: false });
     return !stats || path === 'console' || path === 'ptmx' ? [] : [{ path, mode: stats.mode, device: stats.rdev }];
   });
