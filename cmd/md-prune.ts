@@ -12,7 +12,7 @@ import { writeDocument } from '../lib/pipe/output.js';
 import { formatReference, parseReference, tryReference } from '../lib/registry/names/reference.js';
 import { endProcess } from '../lib/sys/process/exit.js';
 import { runMapped } from '../lib/unpack/mapped.js';
-import { removeStored } from '../lib/unpack/place/remove-stored.js';
+import { clearBeside, removeStored } from '../lib/unpack/place/remove-stored.js';
 
 main(
   {
@@ -63,7 +63,7 @@ main(
       const found = prunable(store, { images, all: flags.all });
       if (!flags['dry-run']) await prune(store, found, flags.all);
       tell(found);
-      removeTrees(found.trees, flags['dry-run']);
+      removeTrees(found, flags['dry-run']);
     } finally {
       done();
     }
@@ -90,17 +90,27 @@ function tell({ images, blobs, partials }: Prunable): void {
   for (const partial of partials) writeDocument({ partial });
 }
 
-/** Removes all trees that can be removed. Then throws the first failure, if any. */
-function removeTrees(trees: string[], dryRun: boolean): void {
+/**
+ * Removes all trees that can be removed, and what was left beside those that stay. Then throws the first failure, if any.
+ */
+function removeTrees({ trees, staying }: Prunable, dryRun: boolean): void {
   const failures: Failure[] = [];
-  for (const tree of trees) {
+  const attempt = (tree: string, act: () => void) => {
     try {
-      if (dryRun || removeStored(tree)) writeDocument({ tree });
-      else warn(`${tree}: it is in use, and stays`);
+      act();
     } catch (error) {
       if (!(error instanceof Failure) || error.what !== tree) throw error;
       failures.push(error);
     }
-  }
+  };
+  for (const tree of trees)
+    attempt(tree, () => {
+      if (dryRun || removeStored(tree)) writeDocument({ tree });
+      else warn(`${tree}: it is in use, and stays`);
+    });
+  for (const tree of staying)
+    attempt(tree, () => {
+      for (const partial of clearBeside(tree, dryRun)) writeDocument({ partial });
+    });
   if (failures[0]) throw failures[0];
 }

@@ -1,6 +1,7 @@
 /** md-prune: the store gives back what no image needs, and nothing else. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmodSync,
   existsSync,
@@ -13,7 +14,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { ownMark } from '../../lib/sys/procfs/process-mark.js';
 import { digestOf } from '../support/content.js';
@@ -453,6 +454,33 @@ test('--dry-run, which waits for nobody, is not stopped by what a prune removes 
   assert.equal((await it.prune('--all')).status, 0);
   const { status, stderr } = await slow;
   assert.deepEqual([status, stderr], [0, '']);
+});
+
+test('what a killed md-unpack --force has left beside a tree goes, and what a living one makes stays', {
+  skip: needs('strace', 'flock'),
+}, async (t) => {
+  const it = await site(t);
+  const name = await it.put('library/demo', imageOf('demo\n'));
+  const tree = (await it.pull(name)).stdout.trim();
+  const trees = join(it.home, 'rootfs');
+  const beside = () => readdirSync(trees).filter((entry) => entry.startsWith('.'));
+  const killed = `md-fetch-layer "$1" | ${injecting('renameat2:signal=SIGKILL:when=3').join(' ')} md-unpack --force`;
+  await shell(killed, [name], { env: { MD_HOME: it.home } });
+  const left = beside().filter((entry) => /-[0-9]+$/.test(entry));
+  assert.equal(left.length, 1);
+  const partial = `partial ${join(trees, left[0]!)}`;
+  assert.ok(told(await it.prune('--dry-run')).includes(partial));
+  assert.equal(beside().length, 3);
+  assert.ok(told(await it.prune()).includes(partial));
+  assert.deepEqual(beside(), []);
+  assert.ok(existsSync(join(tree, 'motd')));
+  const lock = join(trees, `.${basename(tree)}.md-unpack-1.lock`);
+  writeFileSync(lock, '');
+  const living = spawn('flock', [lock, 'sh', '-c', 'echo; exec sleep 20']);
+  killAfterwards(t, living);
+  await once(living.stdout, 'data');
+  assert.deepEqual([...told(await it.prune('--dry-run')), ...told(await it.prune())], []);
+  assert.deepEqual(beside(), [basename(lock)]);
 });
 
 test('a tree that a container runs in stays until that has ended', { skip: needsContainer }, async (t) => {

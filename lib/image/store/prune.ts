@@ -22,6 +22,8 @@ export interface Prunable {
   partials: string[];
   /** Root filesystems: absolute paths. */
   trees: string[];
+  /** Those that stay. Killed processes may have left something beside them. */
+  staying: string[];
 }
 
 /**
@@ -37,15 +39,16 @@ export function prunable(store: Store, { images, all }: { images: readonly strin
   if (unknown !== undefined) throw notThere(unknown);
   const going = new Set(all ? known : images);
   const staying = all ? [] : entries.filter((entry) => !going.has(imageOf(entry) ?? ''));
+  const trees = rootfsTrees(store.home);
+  const pathOf = (tree: string) => join(treesIn(store.home), tree);
   const named = new Set([...names].filter(([name]) => !going.has(name)).map(([, tree]) => tree));
   return {
     images: [...going].sort(),
     links: [...names.keys()].filter((name) => going.has(name)),
     blobs: unneededBlobs(store, staying),
     partials: [...abandoned(partialsIn(store.home)), ...abandonedLinks(store.home)],
-    trees: rootfsTrees(store.home)
-      .filter((tree) => !named.has(tree))
-      .map((tree) => join(treesIn(store.home), tree)),
+    trees: trees.filter((tree) => !named.has(tree)).map(pathOf),
+    staying: trees.filter((tree) => named.has(tree)).map(pathOf),
   };
 }
 

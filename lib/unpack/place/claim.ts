@@ -81,9 +81,11 @@ export function release(parent: number, { name, fd, lock }: Claim): void {
 /**
  * Removes what killed runs have left for `base`. When one had already put its tree in place, but not the files that go
  * with it, those are put in place now. What cannot be removed stays, and so does what a stranger has made: in /tmp
- * everybody can make such names, with a file system in one, or more entries by the minute than can be removed.
+ * everybody can make such names, with a file system in one, or more entries by the minute than can be removed. Returns
+ * the names that were removed.
  */
-export function clearLeftovers(parent: number, base: string): void {
+export function clearLeftovers(parent: number, base: string): string[] {
+  const removed: string[] = [];
   for (const name of namesOf(parent, base)) {
     if (isStrangers(parent, name)) continue;
     const lock = lockFile(parent, `${name}.lock`, true);
@@ -91,6 +93,7 @@ export function clearLeftovers(parent: number, base: string): void {
     try {
       complete(parent, base, name);
       removeAll(parent, name);
+      removed.push(name);
     } catch (error) {
       // EROFS: on btrfs a container can make a subvolume, and that read-only.
       if (statusOfErrno(errnoName(error)) !== Status.notPermitted && !hasErrno(error, 'EROFS')) throw error;
@@ -99,6 +102,21 @@ export function clearLeftovers(parent: number, base: string): void {
       unlock(parent, name, lock);
     }
   }
+  return removed;
+}
+
+/** The names that `clearLeftovers` would remove. */
+export function findLeftovers(parent: number, base: string): string[] {
+  return [...namesOf(parent, base)].filter((name) => !isStrangers(parent, name) && isUnlocked(parent, `${name}.lock`));
+}
+
+/** Whether no process holds a lock file, or there is none. Nothing is made. */
+function isUnlocked(parent: number, name: string): boolean {
+  const fd = openat.try(parent, name, O.RDWR | O.CLOEXEC | O.NOFOLLOW | O.NONBLOCK, 0);
+  if (fd < 0) return fd === -ENOENT;
+  const result = flock.try(fd, LOCK.EX | LOCK.NB);
+  close(fd);
+  return result === 0;
 }
 
 /** Puts a file that goes with a tree in its place. An empty one means that there is none: it removes what is there. */

@@ -1,5 +1,5 @@
-/** Removing a root filesystem of the store, with all files that go with it. */
-import { basename, dirname } from 'node:path';
+/** Removing a root filesystem of the store, with all files that go with it; and what killed runs have left beside one. */
+import { basename, dirname, join } from 'node:path';
 import { Failure, failureOf } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { close, openat, unlinkat } from '../../sys/syscalls/calls.js';
@@ -11,7 +11,7 @@ import { directoryFlags, followingFlags } from '../tree/directory.js';
 import { mountPoints } from '../tree/mounts.js';
 import { isRemovable, notRemovable } from '../tree/removable.js';
 import { removeTree } from '../tree/remove-tree.js';
-import { clearLeftovers, sideFiles } from './claim.js';
+import { clearLeftovers, findLeftovers, sideFiles } from './claim.js';
 import { hasContainer } from './container-lock.js';
 
 /**
@@ -21,7 +21,7 @@ import { hasContainer } from './container-lock.js';
 export function removeStored(path: string): boolean {
   const base = basename(path);
   try {
-    const parent = openat(AT.FDCWD, dirname(path), followingFlags, 0);
+    const parent = openAround(path);
     const fd = openat.try(parent, base, directoryFlags, 0);
     if (fd < 0 && fd !== -ENOENT) throw new SyscallError('openat', -fd, path);
     try {
@@ -40,6 +40,28 @@ export function removeStored(path: string): boolean {
   } catch (error) {
     throw failureOf(error, path);
   }
+}
+
+/**
+ * Removes what killed runs of md-unpack have left beside a tree that stays: those that were to replace it. With `dryRun`
+ * it is only looked for. Returns the paths.
+ */
+export function clearBeside(path: string, dryRun: boolean): string[] {
+  try {
+    const parent = openAround(path);
+    try {
+      const names = (dryRun ? findLeftovers : clearLeftovers)(parent, basename(path));
+      return names.map((name) => join(dirname(path), name));
+    } finally {
+      close(parent);
+    }
+  } catch (error) {
+    throw failureOf(error, path);
+  }
+}
+
+function openAround(path: string): number {
+  return openat(AT.FDCWD, dirname(path), followingFlags, 0);
 }
 
 function isInUse(fd: number): boolean {
