@@ -2,9 +2,9 @@
  * The lock on the tree that a container runs in. md-unpack and md-prune see by it that the tree is in use, and lock it
  * themselves to replace or remove it.
  */
-import { closeSync, fstatSync, statSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { pause } from '../base/pause.js';
-import { tryLock } from '../sys/files/lock.js';
+import { isStillAt, tryLock } from '../sys/files/lock.js';
 import { openat } from '../sys/syscalls/calls.js';
 import { AT, O } from '../sys/syscalls/constants.js';
 import { refused } from './settings/failures.js';
@@ -23,13 +23,8 @@ export function holdTree(root: string): void {
     const fd = openat.try(AT.FDCWD, root, O.RDONLY | O.DIRECTORY | O.CLOEXEC, 0);
     if (fd < 0) return;
     // Another process may have put another tree in its place since it was opened.
-    if (tryLock(fd, 'shared') && isAt(root, fd)) return;
+    if (tryLock(fd, 'shared') && isStillAt(root, fd)) return;
     closeSync(fd);
   }
   throw refused(root, 'another process has locked it, as one that removes it does', 'lslocks tells which');
-}
-
-function isAt(path: string, fd: number): boolean {
-  const [there, open] = [statSync(path, { bigint: true, throwIfNoEntry: false }), fstatSync(fd, { bigint: true })];
-  return there?.ino === open.ino && there.dev === open.dev;
 }

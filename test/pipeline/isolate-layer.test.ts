@@ -8,6 +8,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   statfsSync,
   statSync,
@@ -17,8 +18,10 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
+import { ignoring } from '../../lib/base/failure.js';
 import { holdLayer } from '../../lib/isolate/filesystem/layer.js';
 import { lsetxattr } from '../../lib/sys/syscalls/calls.js';
+import { injecting } from '../support/injected-call.js';
 import { isRunning } from '../support/processes.js';
 import { inside, makeRoot, needsContainer, output, until } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
@@ -429,6 +432,24 @@ test('--layer: where a new directory is open to others whatever its mode, its fi
   );
   assert.deepEqual([status, stdout], [125, '']);
 });
+
+for (const when of ['enter', 'exit'] as const) {
+  test(`--layer: a directory that is given up while another container opens it is made again (${when})`, {
+    skip: skip || needs('strace'),
+  }, async (t) => {
+    const root = makeRoot(t);
+    const layer = join(root, '../layer');
+    const slowly = injecting(`openat:delay_${when}=500000:when=1`, layer);
+    const slow = run([...slowly, 'md-isolate', '--layer', layer, root, 'touch', 'made']);
+    await until(() => existsSync(layer), 1);
+    // Between making and opening it, or between opening and locking.
+    await new Promise((done) => setTimeout(done, when === 'enter' ? 0 : 100));
+    ignoring(['ENOTEMPTY'], () => rmdirSync(layer));
+    const { status, stderr } = await slow;
+    assert.deepEqual([status, stderr], [0, '']);
+    assert.ok(existsSync(join(layer, 'upper/made')));
+  });
+}
 
 test('--layer with --dry-run makes nothing', { skip }, async (t) => {
   const root = makeRoot(t);

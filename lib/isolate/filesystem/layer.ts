@@ -24,7 +24,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { failingAs, failureOf, hasErrno, ignoring } from '../../base/failure.js';
 import { pause } from '../../base/pause.js';
-import { tryLock } from '../../sys/files/lock.js';
+import { isStillAt, tryLock } from '../../sys/files/lock.js';
 import { lifeOf, markOf } from '../../sys/procfs/process-mark.js';
 import { keptOutHint } from '../../sys/refusals/confinement.js';
 import {
@@ -141,15 +141,24 @@ export function holdLayer(path: string, root: string): Layer {
   try {
     if (`${whereabouts(path)}/`.startsWith(`${root}/`))
       throw refusedLayer(path, `it lies in ${root}`, 'name a directory beside that');
-    const isNew = makeDirectory(path);
-    try {
-      return heldLayer(path, root, isNew);
-    } catch (error) {
-      if (isNew) removeEmpty(path);
-      throw error;
+    for (let tries = 3; ; tries--) {
+      // Another container, which could not be made, may remove the directory that it had made, at any moment.
+      const layer = ignoring(tries > 0 ? ['ENOENT'] : [], () => tryLayer(path, root));
+      if (layer) return layer;
     }
   } catch (error) {
     throw failureOf(error, `--layer ${path}`, { hint: hasErrno(error, 'EACCES') ? keptOutHint() : undefined });
+  }
+}
+
+/** Undefined when the directory has gone by the time that it is locked. */
+function tryLayer(path: string, root: string): Layer | undefined {
+  const isNew = makeDirectory(path);
+  try {
+    return heldLayer(path, root, isNew);
+  } catch (error) {
+    if (isNew) removeEmpty(path);
+    throw error;
   }
 }
 
@@ -169,10 +178,14 @@ function removeEmpty(path: string): void {
   unlinkat.try(AT.FDCWD, path, AT.REMOVEDIR);
 }
 
-function heldLayer(path: string, root: string, isNew: boolean): Layer {
+function heldLayer(path: string, root: string, isNew: boolean): Layer | undefined {
   const fd = openSync(path, O.RDONLY | O.DIRECTORY);
   const identity = identityOf(path, fd, isNew);
   if (!tryLock(fd, 'exclusive')) throw refusedLayer(path, 'another container writes to it');
+  if (!isStillAt(path, fd)) {
+    close(fd);
+    return undefined;
+  }
   // By the descriptor: where others may exchange the directory, its path may lead to another one by now.
   const inside = `/proc/self/fd/${fd}`;
   accessSync(inside, constants.W_OK);

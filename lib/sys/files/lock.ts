@@ -1,4 +1,5 @@
 /** Locks on open files: flock(2). The kernel releases one when the file is closed, however its process ends. */
+import { fstatSync, statSync } from 'node:fs';
 import { flock } from '../syscalls/calls.js';
 import { LOCK } from '../syscalls/constants.js';
 import { EAGAIN } from '../syscalls/errno.js';
@@ -9,4 +10,14 @@ import { EAGAIN } from '../syscalls/errno.js';
  */
 export function tryLock(fd: number, kind: 'shared' | 'exclusive'): boolean {
   return flock.try(fd, (kind === 'shared' ? LOCK.SH : LOCK.EX) | LOCK.NB) !== -EAGAIN;
+}
+
+/**
+ * Whether a path still leads to what is open: who removes or exchanges a thing under its lock may have done so between
+ * the opening and the locking.
+ */
+export function isStillAt(path: string, fd: number): boolean {
+  const there = statSync(path, { bigint: true, throwIfNoEntry: false });
+  const open = fstatSync(fd, { bigint: true });
+  return there?.ino === open.ino && there.dev === open.dev;
 }
