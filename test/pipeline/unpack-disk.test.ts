@@ -25,7 +25,7 @@ import { digestOf } from '../support/content.js';
 import { makeRoot, needsContainer, until } from '../support/rootfs.js';
 import { binDir, cleanEnv, killAfterwards, md, needs, needsRoot, run } from '../support/run.js';
 import { describeTree } from '../support/tree.js';
-import { prepare, twoLayers } from '../support/unpacking.js';
+import { prepare, twoLayers, unpackPrepared } from '../support/unpacking.js';
 
 test('a DIR that is not empty is refused, and --force replaces it', async (t) => {
   const { rootfs, stdin, directory } = prepare(t, twoLayers);
@@ -274,6 +274,24 @@ test('owners and modes that a filesystem takes and does not keep are told of', {
   const lost = needsRoot ? 'modes' : 'owners and modes';
   assert.match(stderr, new RegExp(`^md-unpack: \\S+/rootfs: its filesystem keeps no ${lost}, so .*; ext4, .*\n$`));
   assert.equal(status, 0);
+});
+
+test('a good layer that another process puts in the place of a bad one does not go with that', async (t) => {
+  const prepared = prepare(t, [[{ name: 'f', data: 'x' }]]);
+  const { path } = prepared.layers[0]!;
+  const seen: boolean[] = [];
+  writeFileSync(`${path}.new`, readFileSync(path));
+  writeFileSync(path, 'no archive');
+  const onBadLayer = async (_: unknown, isStillThere: () => boolean) => {
+    seen.push(isStillThere());
+    renameSync(`${path}.new`, path);
+    seen.push(isStillThere());
+    rmSync(path);
+    seen.push(isStillThere());
+    return 'hint';
+  };
+  await assert.rejects(unpackPrepared(prepared, { onBadLayer }), /; hint$/);
+  assert.deepEqual(seen, [true, false, false]);
 });
 
 test('a bad layer of an image goes from the store, to be fetched again; one from elsewhere, or made by hand, stays', async (t) => {

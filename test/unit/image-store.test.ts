@@ -507,9 +507,14 @@ test('a layer is discarded by its own path alone', async (t) => {
   for (const [i, text] of ['one', 'two'].entries()) store.put(digests[i]!, Buffer.from(text));
   const [digest, other] = digests;
   const isThere = () => digests.map((it) => existsSync(store.path(it)));
-  await discardFromStore({ digest, path: store.path(other) });
+  await discardFromStore({ digest, path: store.path(other) }, () => true);
   assert.deepEqual(isThere(), [true, true]);
-  await discardFromStore({ digest, path: store.path(digest) });
+  assert.match(
+    (await discardFromStore({ digest, path: store.path(digest) }, () => false)) ?? '',
+    /removed or replaced it/,
+  );
+  assert.deepEqual(isThere(), [true, true]);
+  await discardFromStore({ digest, path: store.path(digest) }, () => true);
   assert.deepEqual(isThere(), [false, true]);
 });
 

@@ -1,5 +1,6 @@
 /** Reads layers: they are decompressed in advance, hashed, parsed as tar, and passed to a sink entry by entry. */
 import { createHash, type Hash } from 'node:crypto';
+import { statSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
 import { algorithmOf } from '../../base/digest.js';
 import { Failure } from '../../base/failure.js';
@@ -14,9 +15,10 @@ import { expectSame, type LayerFile } from './announced.js';
 export interface ReadOptions {
   progress: Progress;
   /**
-   * Called with a layer whose content is wrong, before the failure is thrown. Returns a hint for that, if there is one.
+   * Called with a layer whose content is wrong, before the failure is thrown. `isStillThere` tells whether its file is
+   * the one that was read. Returns a hint for that, if there is one.
    */
-  onBadLayer?: ((layer: LayerFile) => Promise<string | undefined>) | undefined;
+  onBadLayer?: ((layer: LayerFile, isStillThere: () => boolean) => Promise<string | undefined>) | undefined;
   /** Decompresses large layers in a thread of its own. Without it this thread decompresses and hashes. */
   decompressor?: Decompressor | undefined;
   /** Called before the memory of a piece is used again: nothing may refer to it any more. */
@@ -46,6 +48,8 @@ export async function readLayers(
 interface Opened {
   layer: LayerFile;
   bytes: LayerBytes;
+  /** Which file it was before it was opened. */
+  identity: string | undefined;
   /** Hashes the file as it is, when the digest of that is to be checked. */
   blobHash: Hash | undefined;
 }
@@ -61,8 +65,9 @@ async function* ahead(
     if (done) return undefined;
     const digest = { algorithm: contentAlgorithm(value), isCompared: value.diffID !== undefined };
     const blobHash = value.blobDigest === undefined ? undefined : createHash(algorithmOf(value.blobDigest));
+    const identity = identityAt(value.path);
     const bytes = await openLayer(value.path, { digest, decompressor, blobHash });
-    return { layer: value, bytes, blobHash };
+    return { layer: value, bytes, identity, blobHash };
   };
   let coming = open();
   try {
@@ -82,7 +87,7 @@ async function* ahead(
 }
 
 async function readLayer(
-  { layer, bytes, blobHash }: Opened,
+  { layer, bytes, identity, blobHash }: Opened,
   sink: TarSink,
   { progress, onBadLayer, flush }: ReadOptions,
 ): Promise<void> {
@@ -101,7 +106,8 @@ async function readLayer(
     }
   } catch (error) {
     const isBad = error instanceof Failure && error.status === Status.data && !(error instanceof LimitExceeded);
-    throw inLayer(layer, error, isBad ? await discarded(layer, onBadLayer) : undefined);
+    const isStillThere = () => identity !== undefined && identityAt(layer.path) === identity;
+    throw inLayer(layer, error, isBad ? await discarded(layer, isStillThere, onBadLayer) : undefined);
   }
   bar.done();
 }
@@ -117,6 +123,12 @@ async function pump(bytes: LayerBytes, reader: TarReader, read: (at: number) => 
   reader.finish();
 }
 
+/** Tells a file from one that takes its place; the inode's number alone may be that of the next one. */
+function identityAt(path: string): string | undefined {
+  const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return stat && `${stat.dev} ${stat.ino} ${stat.birthtimeNs}`;
+}
+
 /** The algorithm to hash the content with: that of the digest to compare it with, when one is known. */
 function contentAlgorithm({ diffID }: LayerFile): string {
   return diffID === undefined ? 'sha256' : algorithmOf(diffID);
@@ -129,9 +141,13 @@ function nameOf({ digest, path }: LayerFile): string {
 /**
  * Calls `discard` for a bad layer. When that fails, as in a read-only store, the reason becomes a hint of the failure.
  */
-async function discarded(layer: LayerFile, discard: ReadOptions['onBadLayer']): Promise<string | undefined> {
+async function discarded(
+  layer: LayerFile,
+  isStillThere: () => boolean,
+  discard: ReadOptions['onBadLayer'],
+): Promise<string | undefined> {
   try {
-    return await discard?.(layer);
+    return await discard?.(layer, isStillThere);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     return `it stays where it is: ${error.why}`;
