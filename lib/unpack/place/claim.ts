@@ -30,6 +30,8 @@ import { type Stat, statAt, statOf } from '../tree/stat.js';
 /** The files that go with a tree. The document comes last: when it is in its place, everything is. */
 export const sideFiles = ['.unset.jsonl', '.json'] as const;
 
+const lockFlags = O.RDWR | O.CREAT | O.CLOEXEC | O.NOFOLLOW | O.NONBLOCK;
+
 const ownName = /^([0-9a-f-]+)(?:\.lock|\.spare|\.json|\.unset\.jsonl)?$/;
 
 export interface Claim {
@@ -43,32 +45,53 @@ export interface Claim {
 /** What rename(2) says when others were there: the new tree is gone, or something has its name. */
 const taken = [ENOENT, EEXIST, ENOTEMPTY, ENOTDIR];
 
-/** Makes a new tree beside `base` and locks its name. */
+/**
+ * Makes a new tree beside `base` and locks its name. Until it has that name it is locked by its first one: another run
+ * that took it for a leftover would go on to empty it after the renaming.
+ */
 export function claim(parent: number, base: string): Claim {
-  const inTheWay: string[] = [];
+  const drafts: Claim[] = [];
   try {
     for (let tries = 0; tries < 10; tries++) {
-      const made = `${interimPrefix(base)}${randomBytes(8).toString('hex')}`;
-      const fd = makeRoot(parent, made);
-      if (fd === undefined) continue;
+      const draft = makeDraft(parent, base);
+      if (!draft) continue;
       // When its name is taken, it stays until the end: otherwise the next attempt could get the same inode and name.
-      inTheWay.push(made);
+      drafts.push(draft);
+      const { fd } = draft;
       const name = interimName(base, statAt(fd, '.')!.inode);
       const lock = lockFile(parent, `${name}.lock`, false);
-      // Before it has this name it looks like a leftover, and another run may remove it: then the rename fails.
-      const renamed = lock === undefined ? -EEXIST : renameat2.try(parent, made, parent, name, 0);
-      if (lock !== undefined && renamed === 0) {
-        inTheWay.pop();
+      if (lock === undefined) continue;
+      const renamed = renameat2.try(parent, draft.name, parent, name, 0);
+      if (renamed === 0) {
+        drafts.pop();
+        unlock(parent, draft.name, draft.lock);
         return { name, fd, lock };
       }
-      close(fd);
-      if (lock !== undefined) unlock(parent, name, lock);
+      unlock(parent, name, lock);
       if (!taken.includes(-renamed)) throw new SyscallError('renameat2', -renamed, name);
     }
   } finally {
-    for (const name of inTheWay) unlinkat.try(parent, name, AT.REMOVEDIR);
+    for (const { name, fd, lock } of drafts) {
+      close(fd);
+      unlinkat.try(parent, name, AT.REMOVEDIR);
+      unlock(parent, name, lock);
+    }
   }
   throw new Failure(Status.io, base, 'other processes take every temporary name beside it');
+}
+
+/** A new tree whose name does not tell its inode yet; `undefined` when another process has that name, or removes it. */
+function makeDraft(parent: number, base: string): Claim | undefined {
+  const name = `${interimPrefix(base)}${randomBytes(8).toString('hex')}`;
+  const lock = lockOpen(parent, `${name}.lock`, openat(parent, `${name}.lock`, lockFlags | O.EXCL, 0o600), false);
+  if (lock === undefined) return undefined;
+  let fd: number | undefined;
+  try {
+    fd = makeRoot(parent, name);
+    return fd === undefined ? undefined : { name, fd, lock };
+  } finally {
+    if (fd === undefined) unlock(parent, name, lock);
+  }
 }
 
 /** Removes the tree and all its files, the lock last. */
@@ -171,9 +194,14 @@ function makeRoot(parent: number, name: string): number | undefined {
  * user's.
  */
 function lockFile(parent: number, name: string, needed: boolean): number | undefined {
-  const fd = openat.try(parent, name, O.RDWR | O.CREAT | O.CLOEXEC | O.NOFOLLOW | O.NONBLOCK, 0o600);
+  const fd = openat.try(parent, name, lockFlags, 0o600);
   if (fd === -EACCES || (fd < 0 && needed)) return undefined;
   if (fd < 0) throw new SyscallError('openat', -fd, name);
+  return lockOpen(parent, name, fd, needed);
+}
+
+/** The same for a file that is open. It is closed when it is not locked. */
+function lockOpen(parent: number, name: string, fd: number, needed: boolean): number | undefined {
   const result = flock.try(fd, LOCK.EX | LOCK.NB);
   const isFree = result === 0 || (!needed && result !== -EAGAIN);
   // A process that held it may have removed the file in between: then this lock protects nothing.
