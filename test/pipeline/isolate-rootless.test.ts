@@ -1,11 +1,15 @@
 /** Containers without root: a user namespace made by an ordinary user. The tests are run as root and step down. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, chownSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { makeRoot } from '../support/rootfs.js';
+import { callOf, injecting } from '../support/injected-call.js';
+import { childrenOf, signal } from '../support/processes.js';
+import { makeRoot, until } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
-import { needs, run, scratch, shell } from '../support/run.js';
+import { cleanEnv, killAfterwards, needs, run, scratch, shell } from '../support/run.js';
 import { firstId, needsSubordinate, subordinateUser, user } from '../support/subordinate.js';
 import { describeTree } from '../support/tree.js';
 
@@ -295,4 +299,21 @@ test('root with a user namespace of one id leaves its groups outside', { skip },
   const { stdout, stderr } = await run([...isolate, 'grep', 'Groups', '/proc/self/status']);
   assert.equal(stderr, '');
   assert.equal(stdout.trim().replace(/\s+/g, ' '), 'Groups: 0');
+});
+
+test('the first process that is killed before it has its ids was killed, and nothing is wrong with the ids', {
+  skip: skip || needs('strace'),
+}, async (t) => {
+  const { root, home, command } = await rootless(t);
+  const [strace = '', ...flags] = injecting(`${callOf('readlink')}:delay_enter=1500000`, '/proc/self');
+  const tracer = spawn(strace, [...flags, ...command('--userns', 'self', root, 'true')], {
+    stdio: 'ignore',
+    env: { ...cleanEnv(), HOME: home },
+  });
+  killAfterwards(t, tracer);
+  const ended = once(tracer, 'close');
+  const first = () => childrenOf(tracer.pid!).flatMap(childrenOf)[0];
+  await until(() => first() !== undefined || tracer.exitCode !== null, 5);
+  signal(first()!, 'SIGKILL');
+  assert.deepEqual(await ended, [137, null]);
 });

@@ -29,7 +29,8 @@ export interface Running {
 export async function attend(running: Running): Promise<number> {
   const { pid, settings, circumstances, plan, program, control, signals } = running;
   const { report, detachKeys, outputs, showing } = circumstances;
-  await letIn(running);
+  const early = await letIn(running);
+  if (early !== undefined) return early;
   const master = settings.terminal ? receiveDescriptor(control.fd) : undefined;
   if (report && plan.filter && control.arrived()) {
     report.listen(pid, program.result(plan.filter)!);
@@ -43,17 +44,20 @@ export async function attend(running: Running): Promise<number> {
 
 /**
  * Gives the child its ids and its cgroup, and leaves its mark in its layer. The child waits for that at its first gate.
+ * Returns its status when somebody has killed it there: what can be done for a dead process no more is no reason to tell.
  */
-async function letIn({ pid, circumstances: { maps, layer }, control, cgroup }: Running): Promise<void> {
+async function letIn({ pid, circumstances: { maps, layer }, control, cgroup }: Running): Promise<number | undefined> {
   try {
     if (maps) writeMaps(pid, maps, '--userns self does without it');
     cgroup?.add(pid);
     layer?.leaveMark(pid);
     if (maps || cgroup || layer) control.open();
+    return undefined;
   } catch (error) {
-    // When this line is closed the child ends.
+    // When this line is closed the child ends, with a status of its own.
     control.close();
-    await waitForEnd(pid);
+    const status = await waitForEnd(pid);
+    if (status > 128) return status;
     throw error;
   }
 }
