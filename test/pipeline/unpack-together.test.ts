@@ -265,3 +265,25 @@ test('an empty directory that somebody removes while it is looked at is no obsta
   const { status, stderr } = await slow;
   assert.deepEqual([status, stderr], [0, '']);
 });
+
+test('while one run puts in place what a killed one had not, another one does not replace the tree', {
+  skip: needs('strace'),
+}, async (t) => {
+  const [old, killed, next] = [prepare(t, image('old')), prepare(t, image('killed')), prepare(t, image('next'))];
+  const { rootfs } = old;
+  const digests = new Map<string | undefined, string>([
+    [killed.document.digest, 'killed'],
+    [next.document.digest, 'next'],
+  ]);
+  assert.equal((await md('md-unpack', [rootfs], { stdin: old.stdin })).status, 0);
+  const force = ['md-unpack', '--force', rootfs];
+  await run([...injecting('renameat2:signal=SIGKILL:when=5'), ...force], { stdin: killed.stdin });
+  assert.deepEqual([...readdirSync(rootfs), readFileSync(join(rootfs, 'which'), 'utf8')], ['which', 'killed']);
+  // The first renaming is that of the document.
+  const slow = run([...injecting('renameat2:delay_enter=1000000:when=1'), 'md-unpack', rootfs], { stdin: old.stdin });
+  await new Promise((done) => setTimeout(done, 500));
+  await run(force, { stdin: next.stdin });
+  assert.equal((await slow).status, 64);
+  const { tree, read, plain } = pairAt(rootfs, digests);
+  assert.deepEqual([read, plain], [tree, tree]);
+});

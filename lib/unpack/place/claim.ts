@@ -8,6 +8,7 @@ import { randomBytes } from 'node:crypto';
 import { errnoName, Failure, hasErrno, statusOfErrno } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { interimName, interimPrefix, isBelievable } from '../../pipe/interim.js';
+import { tryLock } from '../../sys/files/lock.js';
 import {
   close,
   fchmod,
@@ -114,7 +115,7 @@ export function clearLeftovers(parent: number, base: string): string[] {
     const lock = lockFile(parent, `${name}.lock`, true);
     if (lock === undefined) continue;
     try {
-      complete(parent, base, name);
+      if (!complete(parent, base, name)) continue;
       removeAll(parent, name);
       removed.push(name);
     } catch (error) {
@@ -238,12 +239,23 @@ function isOurs(parent: number, { uid }: Stat): boolean {
   return isBelievable(uid, statAt(parent, '.')!.uid);
 }
 
-function complete(parent: number, base: string, name: string): void {
-  const tree = statAt(parent, byteString(base));
-  if (!tree || interimName(base, tree.inode) !== name) return;
-  for (const ending of sideFiles) {
-    const file = statAt(parent, byteString(`${name}${ending}`));
-    if (file && isOurs(parent, file)) placeFile(parent, name, base, ending);
+/**
+ * Puts the files of a dead run's tree in place, if that is where it is to be. False when another run is replacing that
+ * tree just now: the files of the one must not come to lie beside the other.
+ */
+function complete(parent: number, base: string, name: string): boolean {
+  const fd = openat.try(parent, base, directoryFlags, 0);
+  try {
+    if (fd >= 0 && !tryLock(fd, 'shared')) return false;
+    const tree = statAt(parent, byteString(base));
+    if (!tree || interimName(base, tree.inode) !== name) return true;
+    for (const ending of sideFiles) {
+      const file = statAt(parent, byteString(`${name}${ending}`));
+      if (file && isOurs(parent, file)) placeFile(parent, name, base, ending);
+    }
+    return true;
+  } finally {
+    if (fd >= 0) close(fd);
   }
 }
 

@@ -28,10 +28,10 @@ export function removeStored(path: string): boolean {
       if (fd >= 0 && isInUse(fd)) return false;
       if (fd >= 0 && !isRemovable(fd))
         throw new Failure(Status.notPermitted, path, notRemovable, { hint: 'with --map it can' });
-      clearLeftovers(parent, base);
       // Without its document the tree is not whole, and nobody takes it for one from here on.
       for (const ending of [...sideFiles].reverse()) unlinkat.try(parent, `${base}${ending}`, 0);
       removeTree(parent, byteString(base));
+      clearLeftovers(parent, base);
       return true;
     } finally {
       if (fd >= 0) close(fd);
