@@ -294,6 +294,15 @@ test('a good layer that another process puts in the place of a bad one does not 
   assert.deepEqual(seen, [true, false, false]);
 });
 
+test('they are tried with no file beside the tree, which another user may have put there', async (t) => {
+  const { rootfs, stdin } = prepare(t, [[{ name: 'f', data: 'x' }]]);
+  const { stderr } = await md('md-unpack', ['-x', rootfs], { stdin });
+  // The last one that is opened is that of the tree.
+  const [, lock, after = ''] = /[\s\S]*openat\(\d+, "[^"]*\.lock", .* = (\d+)\n([\s\S]*)/.exec(stderr) ?? [];
+  assert.match(after, /fchmod\(/);
+  assert.doesNotMatch(after, new RegExp(`fch(?:mod|own)\\(${lock},`));
+});
+
 test('a bad layer of an image goes from the store, to be fetched again; one from elsewhere, or made by hand, stays', async (t) => {
   const { directory, rootfs, stdin, layers: announced } = prepare(t, [[{ name: 'f', data: 'x' }]]);
   const { path: elsewhere, digest } = announced[0]!;

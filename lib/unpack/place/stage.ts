@@ -153,7 +153,7 @@ export class Stage {
 
   /** What the filesystem will not keep of the files, without an error. */
   get lostAttributes(): string[] {
-    return lostAttributes(this.claim.lock);
+    return lostAttributes(this.fd);
   }
 
   /** The root of another empty tree on the same filesystem, open; the caller closes it, and the stage removes it. */
