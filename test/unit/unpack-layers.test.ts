@@ -602,6 +602,15 @@ test('megabytes behind the end of the archive are part of the diffID, and of not
   assert.deepEqual(paths(rootfs), ['a']);
 });
 
+const longPath = `${'n'.repeat(99)}/`.repeat(30);
+for (const [what, entries] of Object.entries({
+  'a hard link to a name': [link('h', 'n'.repeat(256))],
+  'a path through a symlink to a name': [symlink('s', 'n'.repeat(256)), file('s/f')],
+  'a path through symlinks to a path': [symlink('s', longPath), symlink('s/t', longPath), file('s/t/f')],
+})) {
+  test(`${what} that no filesystem takes is bad data`, (t) => fails(t, [entries], /n.* (?:not there|too long)/));
+}
+
 test('a path is too long for the archive only where no filesystem takes it', () => {
   const refuse = (path: string) => {
     throw unreachable(path, -ENAMETOOLONG);

@@ -6,6 +6,7 @@ import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { type ByteString, cleanPath, shown, splitPath } from '../../tar/bytes.js';
 import { type Entry, isDevice } from '../../tar/entry.js';
+import { maxPathBytes } from '../tree/entry-failure.js';
 import { parseWhiteout, type Whiteout } from './whiteouts.js';
 
 /** An entry, and where it goes. */
@@ -18,9 +19,6 @@ export interface Located {
   /** What it means for the layers below; undefined for an entry like any other. */
   whiteout: Whiteout | undefined;
 }
-
-/** PATH_MAX with its NUL: limits.h. */
-const maxPathBytes = 4095;
 
 /** Throws `Failure` 65 for an entry that cannot be made. */
 export function locate(entry: Entry): Located {

@@ -11,7 +11,7 @@ import { type ByteString, shown } from '../../tar/bytes.js';
 export function entryFailure(error: unknown, path: ByteString, size = 0): Failure {
   const name = errnoName(error);
   const failure = failureOf(error, shown(path), { hint: hintFor(error, name) });
-  const isArchives = (name === 'ENAMETOOLONG' && hasLongName(path)) || (name === 'EFBIG' && size > largestFile);
+  const isArchives = (name === 'ENAMETOOLONG' && isTooLong(path)) || (name === 'EFBIG' && size > largestFile);
   return isArchives ? new Failure(Status.data, failure.what, failure.why, { cause: error }) : failure;
 }
 
@@ -21,12 +21,16 @@ export function entryFailure(error: unknown, path: ByteString, size = 0): Failur
  */
 const largestFile = 2 ** 44;
 
-/** NAME_MAX: limits.h. */
+/** NAME_MAX, and PATH_MAX without its NUL: limits.h. */
 const maxNameBytes = 255;
+export const maxPathBytes = 4095;
 
-/** Whether a part of a path is longer than any filesystem takes. Encrypted ones take less, XFS of a symlink's target. */
-export function hasLongName(path: ByteString): boolean {
-  return path.split('/').some((part) => part.length > maxNameBytes);
+/**
+ * Whether a path, or a part of it, is longer than the kernel takes, or any filesystem. Encrypted ones take less, XFS of
+ * a symlink's target.
+ */
+export function isTooLong(path: ByteString): boolean {
+  return path.length > maxPathBytes || path.split('/').some((part) => part.length > maxNameBytes);
 }
 
 function hintFor(error: unknown, errno: string | undefined): string | undefined {

@@ -24,6 +24,7 @@ import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, cleanPath, joinPath, shown, splitPath, toBytes } from '../../tar/bytes.js';
 import { type Entry, isDevice } from '../../tar/entry.js';
 import { chmodAt, directoryFlags } from './directory.js';
+import { isTooLong } from './entry-failure.js';
 import { newFileFlags, OpenFile } from './open-file.js';
 import { type Dir, tooDeep } from './rooted.js';
 import { statAt } from './stat.js';
@@ -227,7 +228,7 @@ export class EntryMaker {
     const target = cleanPath(entry.target);
     const [above, last] = splitPath(target);
     const source = this.sourceOf(target);
-    const from = target === '' || !source ? -ENOENT : source.root.find(above);
+    const from = target === '' || isTooLong(target) || !source ? -ENOENT : source.root.find(above);
     if (typeof from === 'number') throw new MissingTarget(entry);
     // A link to itself: it is there already.
     if (source === this.tree && from.path === dir.path && last === name && statAt(dir.fd, name)) return;

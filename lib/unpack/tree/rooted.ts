@@ -15,7 +15,7 @@ import { EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR } from '../../sys/
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, fromBytes, joinPath, shown, splitPath, toBytes } from '../../tar/bytes.js';
 import { directHow } from './directory.js';
-import { hasLongName } from './entry-failure.js';
+import { isTooLong } from './entry-failure.js';
 import { LimitExceeded } from './limits.js';
 import { openPath } from './open-path.js';
 import { statOf } from './stat.js';
@@ -84,7 +84,8 @@ export class Root {
     if (fd >= 0) return this.keep(path, { fd, path, ownGroup: this.isOwnGroup(fd) });
     if (fd !== -ELOOP) return fd;
     const behind = openIn(this.fd, name, following);
-    if (behind < 0) return behind;
+    // A link to a name that nothing can have leads nowhere: `make` follows it part by part, and says which it is.
+    if (behind < 0) return behind === -ENAMETOOLONG ? -ENOENT : behind;
     this.throughLinks = true;
     return this.keep(path, { fd: behind, path: this.pathOf(behind), ownGroup: this.isOwnGroup(behind) });
   }
@@ -202,7 +203,7 @@ const ofArchive = new Map([
  */
 export function unreachable(path: ByteString, errno: number): Failure | SyscallError {
   const why = ofArchive.get(-errno);
-  if (why === undefined || (errno === -ENAMETOOLONG && !hasLongName(path)))
+  if (why === undefined || (errno === -ENAMETOOLONG && !isTooLong(path)))
     return new SyscallError('openat2', -errno, shown(path));
   return new Failure(Status.data, shown(path), `${why} (${errnoNameOf(-errno)})`);
 }
