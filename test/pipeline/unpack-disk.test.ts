@@ -500,7 +500,7 @@ test('where what is meant for a symlink happens to what it leads to, as on sshfs
   skip: needsRoot || needs('strace'),
 }, async (t) => {
   const { directory, rootfs, stdin } = prepare(t, [
-    [{ name: 'l', type: 'symlink', linkname: 'f', uid: 5, mtime: 1000 }],
+    [{ name: 'l', type: 'symlink', linkname: 'f', uid: 5, mtime: 1000, xattrs: { 'security.selinux': 'label' } }],
   ]);
   // Times that are set by name are those of links: the first one is a trial.
   const trace = join(directory, 'trace');

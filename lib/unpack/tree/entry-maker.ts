@@ -31,7 +31,7 @@ import { statAt } from './stat.js';
 import { timespecs } from './timespec.js';
 import { type Tree, usableMode } from './tree.js';
 import type { Unset } from './unset.js';
-import { allUnset, applyXattrs, replaceXattrs, withoutAcls } from './xattrs.js';
+import { applyXattrs, replaceXattrs, unsetXattrs, withoutAcls } from './xattrs.js';
 
 /** Where an entry is to be made. */
 export interface Place {
@@ -208,7 +208,7 @@ export class EntryMaker {
     this.tree.forgetUnset(path);
     if (entry.type === 'symlink' && this.tree.followsLinks) {
       if (!this.owns(entry, dir.ownGroup)) this.recordOwner(entry, path);
-      this.tree.addUnset(path, allUnset(entry.xattrs));
+      this.tree.addUnset(path, unsetXattrs(entry.xattrs));
       return;
     }
     if (!this.owns(entry, dir.ownGroup)) {

@@ -1,5 +1,4 @@
 /** Extended attributes of an entry: xattr(7). */
-
 import { errnoNameOf } from '../../base/errno-names.js';
 import { errnoText, Failure, shorten, statusOfErrno } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
@@ -36,12 +35,6 @@ export function applyXattrs(at: number | ByteString, xattrs: Xattrs, path: ByteS
   return Object.keys(refused).length > 0 ? { xattrs: refused } : {};
 }
 
-/** What is put on record where no attribute is to be set. */
-export function allUnset(xattrs: Xattrs | undefined): Unset {
-  if (!xattrs) return {};
-  return { xattrs: Object.fromEntries([...xattrs].map(([name, value]) => [shown(name), value.toString('base64')])) };
-}
-
 /** The same for a directory from a lower layer: attributes that the new entry does not have are removed. */
 export function replaceXattrs(fd: number, xattrs: Xattrs | undefined, path: ByteString): Unset {
   for (const name of namesFrom((list) => flistxattr.try(fd, list, list.length))) {
@@ -52,6 +45,13 @@ export function replaceXattrs(fd: number, xattrs: Xattrs | undefined, path: Byte
     }
   }
   return xattrs ? applyXattrs(fd, xattrs, path) : {};
+}
+
+/** What is put on record where no attribute may be set. */
+export function unsetXattrs(xattrs: Xattrs | undefined): Unset {
+  const unset = [...(xattrs ?? [])].filter(([name]) => !isLeftOut(name));
+  if (unset.length === 0) return {};
+  return { xattrs: Object.fromEntries(unset.map(([name, value]) => [shown(name), value.toString('base64')])) };
 }
 
 /** The names of attributes. `fill` makes the call that lists them in a buffer, and returns its result. */
