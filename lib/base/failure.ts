@@ -74,7 +74,7 @@ export function statusOfErrno(name: string | undefined): number {
 const damaged = 'its filesystem is damaged: unmount it, and check it with fsck';
 
 /** Hints for errors that any call may give: a limit of the process or the machine, or the state of a filesystem. */
-const shortages: Record<string, string> = {
+const common: Record<string, string> = {
   EMFILE: 'raise the limit: ulimit -n 4096',
   ENFILE: 'the whole machine has as many open as fs.file-max allows',
   ENOKEY: 'it is encrypted, and locked: fscrypt unlock DIRECTORY opens it',
@@ -85,8 +85,8 @@ const shortages: Record<string, string> = {
 };
 
 /** The hint for such an error, by errno name; undefined for any other error. */
-export function shortageHint(name: string | undefined): string | undefined {
-  return name === undefined ? undefined : shortages[name];
+export function commonHint(name: string | undefined): string | undefined {
+  return name === undefined ? undefined : common[name];
 }
 
 /**
@@ -97,7 +97,7 @@ export function failureOf(error: unknown, what: string, options: FailureOptions 
   if (error instanceof Failure) return error;
   const name = errnoName(error);
   if (name === undefined) throw error;
-  const hint = shortageHint(name) ?? options.hint;
+  const hint = commonHint(name) ?? options.hint;
   return new Failure(statusOfErrno(name), what, errnoText(name), { cause: error, ...options, hint });
 }
 
@@ -146,7 +146,7 @@ export function knownFailure(error: unknown): Failure | undefined {
     const hint = 'it was removed, or may not be looked into: go to another one';
     return failureOf(error, 'the working directory', { hint });
   }
-  return shortageHint(errnoName(error)) === undefined ? undefined : failureOf(error, 'this process');
+  return commonHint(errnoName(error)) === undefined ? undefined : failureOf(error, 'this process');
 }
 
 /** Whether the current directory could not be determined, which every relative path needs. */

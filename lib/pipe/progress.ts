@@ -46,12 +46,12 @@ const silent: Progress = { bar: () => ({ at() {}, done() {} }), release() {}, en
  * `held` nothing is drawn until `release`. Throws `Failure` 64.
  */
 export function makeProgress(flag: string | undefined, verb: string, held = false): Progress {
-  const mode = modeOf(flag);
+  const mode = progressMode(flag);
   if (mode === 'none') return silent;
   return mode === 'json' ? jsonProgress(verb) : new BarProgress(verb, held);
 }
 
-function modeOf(flag: string | undefined): 'bar' | 'json' | 'none' {
+function progressMode(flag: string | undefined): 'bar' | 'json' | 'none' {
   if (flag === undefined) return process.env.TERM !== 'dumb' && isTerminal(2) ? 'bar' : 'none';
   if (flag === 'bar' || flag === 'json' || flag === 'none') return flag;
   throw new Failure(Status.usage, '--progress', `${JSON.stringify(flag)} is not a mode`, { hint: 'bar, json or none' });

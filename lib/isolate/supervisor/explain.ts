@@ -1,7 +1,7 @@
 /** Turns failed system calls into messages that say what to do. */
 
 import { errnoNameOf } from '../../base/errno-names.js';
-import { errnoText, Failure, shortageHint } from '../../base/failure.js';
+import { commonHint, errnoText, Failure } from '../../base/failure.js';
 import { goArch, type Platform, platformName, unknownArchitecture } from '../../base/oci.js';
 import { Status } from '../../base/status.js';
 import type { Step } from '../../sys/native-code/step.js';
@@ -32,7 +32,7 @@ export function stepFailure(
 ): Failure {
   const own = plan.steps.find((known) => known === step)?.hint;
   const ofStep = typeof own === 'function' ? own(error.code) : own;
-  const hint = shortageHint(error.code) ?? ofStep ?? hintFor(error, userns);
+  const hint = commonHint(error.code) ?? ofStep ?? hintFor(error, userns);
   return new Failure(Status.isolate, error.call, errnoText(error.code), { cause: error, hint });
 }
 

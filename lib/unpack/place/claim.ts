@@ -98,7 +98,7 @@ function makeDraft(parent: number, base: string): Claim | undefined {
 /** Removes the tree and all its files, the lock last. */
 export function release(parent: number, { name, fd, lock }: Claim): void {
   close(fd);
-  removeAll(parent, name);
+  removeClaimed(parent, name);
   unlock(parent, name, lock);
 }
 
@@ -116,7 +116,7 @@ export function clearLeftovers(parent: number, base: string): string[] {
     if (lock === undefined) continue;
     try {
       if (!complete(parent, base, name)) continue;
-      removeAll(parent, name);
+      removeClaimed(parent, name);
       removed.push(name);
     } catch (error) {
       // EROFS: on btrfs a container can make a subvolume, and that read-only.
@@ -259,7 +259,7 @@ function complete(parent: number, base: string, name: string): boolean {
   }
 }
 
-function removeAll(parent: number, name: string): void {
+function removeClaimed(parent: number, name: string): void {
   for (const ending of sideFiles) unlinkat.try(parent, `${name}${ending}`, 0);
   for (const tree of [`${name}.spare`, name]) removeTree(parent, byteString(tree));
 }
