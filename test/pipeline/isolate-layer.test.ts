@@ -422,10 +422,11 @@ test('--layer: a filesystem without device nodes is refused, where nothing could
 test('--layer: where a new directory is open to others whatever its mode, its filesystem is blamed', {
   skip: skip || needs('unshare', 'mkntfs', 'lowntfs-3g'),
 }, async (t) => {
-  const script = `cd "$1" && truncate -s 2M disk && mkntfs -q -F disk >/dev/null 2>&1 && mkdir on && lowntfs-3g disk on &&
+  const script = `cd "$1" && truncate -s 2M disk && mkntfs -q -F disk >/dev/null 2>&1 && mkdir on && lowntfs-3g disk on 2>/dev/null || exit 99
     md-isolate --layer on/l "$2" true; status=$?; ls on; umount on; exit $status`;
   const root = makeRoot(t);
   const { status, stdout, stderr } = await run(['unshare', '-m', 'sh', '-c', script, 'sh', dirname(root), root]);
+  if (status === 99) return t.skip('nothing can be mounted by FUSE here');
   assert.match(
     stderr,
     /^md-isolate: --layer \S+on\/l: its filesystem keeps no owners and modes; ext4, .* have them\n$/,

@@ -439,8 +439,10 @@ test('where names that differ only in case are one, a warning says so', {
   const { directory, rootfs, stdin } = prepare(t, [[{ name: 'README' }, { name: 'readme' }]]);
   assert.equal((await md('md-unpack', [rootfs], { stdin })).stderr, '');
   const script = `cd "$1" && truncate -s 2M disk && mkntfs -q -F disk >/dev/null 2>&1 && mkdir on &&
-    lowntfs-3g -o ignore_case disk on && md-unpack on/tree && ls on/tree; umount on`;
-  const { stdout, stderr } = await run(['unshare', '-m', 'sh', '-c', script, 'sh', directory], { stdin });
+    lowntfs-3g -o ignore_case disk on 2>/dev/null || exit 99
+    md-unpack on/tree && ls on/tree; umount on`;
+  const { status, stdout, stderr } = await run(['unshare', '-m', 'sh', '-c', script, 'sh', directory], { stdin });
+  if (status === 99) return t.skip('nothing can be mounted by FUSE here');
   assert.match(stderr, /^md-unpack: .*\/on\/tree: on its filesystem names that differ only in case are one: .*\n/);
   assert.match(stderr, /\nmd-unpack: .*\/on\/tree: its filesystem keeps no owners and modes, so .*\n$/);
   assert.match(stdout, /\nreadme\n$/);

@@ -224,8 +224,9 @@ test('hard links are no difference where a filesystem remembers for a while how 
   skip: needsRoot || needs('unshare', 'bindfs'),
 }, async (t) => {
   const { directory, stdin } = prepare(t, [[{ name: 'a' }, { name: 'b', type: 'link', linkname: 'a' }]]);
-  const script = `cd "$1" && mkdir of on && cat >lines && bindfs -o attr_timeout=3600 of on && md-unpack on/t <lines >/dev/null &&
-    umount on && bindfs -o attr_timeout=3600 of on && md-unpack --verify on/t <lines; status=$?; umount on; exit $status`;
+  const script = `cd "$1" && mkdir of on && cat >lines && bindfs -o attr_timeout=3600 of on 2>/dev/null || exit 99
+    md-unpack on/t <lines >/dev/null && umount on && bindfs -o attr_timeout=3600 of on && md-unpack --verify on/t <lines; status=$?; umount on; exit $status`;
   const { status, stdout, stderr } = await run(['unshare', '-m', 'sh', '-c', script, 'sh', directory], { stdin });
+  if (status === 99) return t.skip('nothing can be mounted by FUSE here');
   assert.deepEqual([status, stdout, stderr], [0, '', '']);
 });
