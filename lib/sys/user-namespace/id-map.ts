@@ -1,5 +1,5 @@
 /** Which ids a user namespace has, and which they are outside of it: user_namespaces(7). */
-import { closeSync, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, statSync } from 'node:fs';
 import { kernelText } from '../procfs/status.js';
 import { ioctl } from '../syscalls/calls.js';
 import { NS } from '../syscalls/constants.js';
@@ -26,14 +26,17 @@ export function callerIds(): CallerIds {
 export const idKinds = ['uid', 'gid'] as const;
 export type IdKind = (typeof idKinds)[number];
 
-/** Whether this process is in a user namespace other than the initial one, which maps every id to itself. */
+/** That of the initial user namespace: every id is itself. */
+const initialMap = '0 0 4294967295';
+
+/** Whether this process is in a user namespace other than the initial one. */
 export function inUserNamespace(): boolean {
-  return ownMap('uid').join() !== '0,0,4294967295';
+  return ownMap('uid').join() !== initialMap.replaceAll(' ', ',');
 }
 
-/** The map of the user namespace that this process is in. */
+/** The map of the user namespace that this process is in. A kernel that has none has no file for it either. */
 export function ownMap(kind: IdKind): IdMap {
-  const lines = readFileSync(`/proc/self/${kind}_map`, 'latin1').trim().split('\n');
+  const lines = (kernelText(`/proc/self/${kind}_map`) ?? initialMap).trim().split('\n');
   return lines.map((line) => {
     const [inside = 0, outside = 0, count = 0] = line.trim().split(/\s+/).map(Number);
     return [inside, outside, count];
