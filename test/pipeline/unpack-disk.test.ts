@@ -481,6 +481,17 @@ test('where root is kept out of what another user has mounted, the message says 
   assert.equal(hints.length, 3, stderr);
 });
 
+test('what the caller may not enter is called no mount of another user by root of a user namespace', {
+  skip: needsRoot || needs('unshare', 'setpriv'),
+}, async (t) => {
+  const { directory, stdin } = prepare(t, twoLayers);
+  const nobody = ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups', 'unshare', '-r'];
+  mkdirSync(join(directory, 'closed'), { mode: 0o700 });
+  const { status, stderr } = await run([...nobody, 'md-unpack', join(directory, 'closed/in/tree')], { stdin });
+  assert.match(stderr, /^md-unpack: \S+: permission denied \(EACCES\)\n$/);
+  assert.equal(status, 77);
+});
+
 test('of a directory that takes only additions, or is immutable, the message says what allows changes', {
   skip: needsRoot || needs('strace'),
 }, async (t) => {

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { errnoName, errnoText, Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { trace } from '../../base/trace.js';
+import { inUserNamespace } from '../../sys/procfs/id-map.js';
 import { isWithout } from '../../sys/refusals/confinement.js';
-import { inUserNamespace } from '../../sys/user-namespace/id-map.js';
 import type { CgroupWrite } from './writes.js';
 
 export function list(directory: string): string[] {

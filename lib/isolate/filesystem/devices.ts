@@ -2,9 +2,9 @@
 import { statSync } from 'node:fs';
 import { deviceNumber } from '../../sys/files/device-number.js';
 import type { Result } from '../../sys/native-code/step.js';
+import { inUserNamespace } from '../../sys/procfs/id-map.js';
 import { mkdirat, mknodat, symlinkat } from '../../sys/syscalls/calls.js';
 import { AT, capabilities, MOUNT_ATTR, S } from '../../sys/syscalls/constants.js';
-import { inUserNamespace } from '../../sys/user-namespace/id-map.js';
 import { type PlanStep, step } from '../child/step.js';
 import type { HostDevice } from '../settings/devices.js';
 import { refused } from '../settings/failures.js';

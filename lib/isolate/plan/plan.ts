@@ -4,8 +4,9 @@
  */
 
 import type { Result } from '../../sys/native-code/step.js';
+import type { IdMap } from '../../sys/procfs/id-map.js';
 import { CLONE } from '../../sys/syscalls/constants.js';
-import type { IdMap, IdMaps } from '../../sys/user-namespace/id-map.js';
+import type { IdMaps } from '../../sys/user-namespace/id-map.js';
 import { changeSteps, type ExecSteps, execSteps } from '../child/exec.js';
 import { aliveSteps, controlSteps, gateSteps } from '../child/gates.js';
 import { type Init, initSteps } from '../child/init.js';

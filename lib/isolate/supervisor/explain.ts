@@ -5,6 +5,7 @@ import { commonHint, errnoText, Failure } from '../../base/failure.js';
 import { goArch, type Platform, platformName, unknownArchitecture } from '../../base/oci.js';
 import { Status } from '../../base/status.js';
 import type { Step } from '../../sys/native-code/step.js';
+import { inUserNamespace } from '../../sys/procfs/id-map.js';
 import {
   confinedHint,
   confinedUsernsHint,
@@ -16,7 +17,6 @@ import { namespaceLimitHint } from '../../sys/refusals/namespace-limits.js';
 import { isChrooted, switchHint, tooManyProcesses, usernsHint } from '../../sys/refusals/refusals.js';
 import { type Capability, CLONE } from '../../sys/syscalls/constants.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
-import { inUserNamespace } from '../../sys/user-namespace/id-map.js';
 import { networkPowers, powers, userPowers } from '../child/powers.js';
 import type { Circumstances } from '../plan/circumstances.js';
 import type { Plan } from '../plan/plan.js';

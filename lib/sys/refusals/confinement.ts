@@ -1,5 +1,6 @@
 /** What confines this process: a container around it, or a policy of this host. The hints say how to do without. */
 import { release } from 'node:os';
+import { inUserNamespace } from '../procfs/id-map.js';
 import { kernelText, ownStatus, statusBits } from '../procfs/status.js';
 import { type Capability, capabilities } from '../syscalls/constants.js';
 import { isAtLeast } from '../syscalls/kernel-version.js';
@@ -28,9 +29,12 @@ export function lackingHint(needed: readonly Capability[]): string | undefined {
   return `root is without ${names} here: ${isUnit() ? unitHint : `${flags} ${give} to a container of docker or podman`}`;
 }
 
-/** The hint when root may not look into a directory (EACCES), which it always may on a disk of the machine. */
+/**
+ * The hint when root may not look into a directory (EACCES), which it always may on a disk of the machine. Root of
+ * another user namespace may not look into what belongs to ids that it does not have.
+ */
 export function keptOutHint(): string | undefined {
-  if (process.geteuid!() !== 0) return undefined;
+  if (process.geteuid!() !== 0 || inUserNamespace()) return undefined;
   return (
     lackingHint(['DAC_OVERRIDE', 'DAC_READ_SEARCH']) ??
     'root is kept out of what another user has mounted by FUSE without -o allow_other, and by NFS with root_squash: run this as that user'

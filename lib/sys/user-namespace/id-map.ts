@@ -1,11 +1,9 @@
 /** Which ids a user namespace has, and which they are outside of it: user_namespaces(7). */
 import { closeSync, fstatSync, openSync, statSync } from 'node:fs';
+import { type IdKind, type IdMap, ownMap } from '../procfs/id-map.js';
 import { kernelText } from '../procfs/status.js';
 import { ioctl } from '../syscalls/calls.js';
 import { NS } from '../syscalls/constants.js';
-
-/** Lines of uid_map or gid_map: first id inside, first id outside, how many. */
-export type IdMap = [inside: number, outside: number, count: number][];
 
 export interface IdMaps {
   uid: IdMap;
@@ -21,26 +19,6 @@ export interface CallerIds {
 
 export function callerIds(): CallerIds {
   return { uid: process.geteuid!(), gid: process.getegid!() };
-}
-
-export const idKinds = ['uid', 'gid'] as const;
-export type IdKind = (typeof idKinds)[number];
-
-/** That of the initial user namespace: every id is itself. */
-const initialMap = '0 0 4294967295';
-
-/** Whether this process is in a user namespace other than the initial one. */
-export function inUserNamespace(): boolean {
-  return ownMap('uid').join() !== initialMap.replaceAll(' ', ',');
-}
-
-/** The map of the user namespace that this process is in. A kernel that has none has no file for it either. */
-export function ownMap(kind: IdKind): IdMap {
-  const lines = (kernelText(`/proc/self/${kind}_map`) ?? initialMap).trim().split('\n');
-  return lines.map((line) => {
-    const [inside = 0, outside = 0, count = 0] = line.trim().split(/\s+/).map(Number);
-    return [inside, outside, count];
-  });
 }
 
 /**
