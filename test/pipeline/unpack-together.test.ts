@@ -17,10 +17,11 @@ import {
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { readRootfsDocument } from '../../lib/isolate/settings/document.js';
+import { Stage } from '../../lib/unpack/place/stage.js';
 import { injecting } from '../support/injected-call.js';
 import { childrenOf, signal } from '../support/processes.js';
 import { until } from '../support/rootfs.js';
-import { cleanEnv, killAfterwards, md, needs, needsRoot, run } from '../support/run.js';
+import { afterwards, cleanEnv, killAfterwards, md, needs, needsRoot, run } from '../support/run.js';
 import { prepare } from '../support/unpacking.js';
 
 const image = (which: string) => [[{ name: 'which', data: which }]];
@@ -83,6 +84,18 @@ for (const [what, byHand] of [
     assert.deepEqual([...seen], ['old with old', 'new with old', byHand ? 'new with none' : 'new with new']);
   });
 }
+
+test('what a filesystem keeps of owners is not tried with the file that tells whose a growing tree is', (t) => {
+  const { rootfs, directory } = prepare(t, []);
+  const stage = Stage.begin(rootfs, { force: false });
+  afterwards(t, () => stage.discard());
+  const names = readdirSync(directory).sort();
+  const lock = join(directory, names.find((name) => name.endsWith('.lock'))!);
+  const { ctimeNs } = statSync(lock, { bigint: true });
+  assert.deepEqual(stage.lostAttributes, []);
+  assert.equal(statSync(lock, { bigint: true }).ctimeNs, ctimeNs);
+  assert.deepEqual(readdirSync(directory).sort(), names);
+});
 
 test('a document that another user has put beside a tree is not believed', { skip: needsRoot }, async (t) => {
   const { rootfs, directory, stdin, document } = prepare(t, image('x'));
