@@ -4,8 +4,11 @@ import { spawn } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
+  closeSync,
+  constants,
   existsSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmdirSync,
@@ -20,6 +23,7 @@ import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { ignoring } from '../../lib/base/failure.js';
 import { holdLayer } from '../../lib/isolate/filesystem/layer.js';
+import { tryLock } from '../../lib/sys/files/lock.js';
 import { lsetxattr } from '../../lib/sys/syscalls/calls.js';
 import { injecting } from '../support/injected-call.js';
 import { isRunning } from '../support/processes.js';
@@ -451,6 +455,22 @@ for (const when of ['enter', 'exit'] as const) {
     assert.ok(existsSync(join(layer, 'upper/made')));
   });
 }
+
+test('--layer: a new directory that another container locks first is left to that one', {
+  skip: skip || needs('strace'),
+}, async (t) => {
+  const root = makeRoot(t);
+  const layer = join(root, '../layer');
+  const slowly = injecting('openat:delay_enter=500000:when=1', layer);
+  const slow = run([...slowly, 'md-isolate', '--layer', layer, root, 'true']);
+  await until(() => existsSync(layer), 1);
+  const other = openSync(layer, constants.O_RDONLY);
+  afterwards(t, () => closeSync(other));
+  assert.ok(tryLock(other, 'exclusive'));
+  const { status, stderr } = await slow;
+  assert.match(stderr, /: another container writes to it\n$/);
+  assert.deepEqual([status, existsSync(layer)], [125, true]);
+});
 
 test('--layer with --dry-run makes nothing', { skip }, async (t) => {
   const root = makeRoot(t);

@@ -155,11 +155,19 @@ export function holdLayer(path: string, root: string): Layer {
 function tryLayer(path: string, root: string): Layer | undefined {
   const isNew = makeDirectory(path);
   try {
-    return heldLayer(path, root, isNew);
+    const fd = openSync(path, O.RDONLY | O.DIRECTORY);
+    const identity = identityOf(path, fd, isNew);
+    if (tryLock(fd, 'exclusive')) {
+      if (isStillAt(path, fd)) return new Layer(path, checkedInside(path, fd, root), root, identity, isNew);
+      close(fd);
+      return undefined;
+    }
   } catch (error) {
     if (isNew) removeEmpty(path);
     throw error;
   }
+  // A new one stays, too: the other container may be about to write.
+  throw refusedLayer(path, 'another container writes to it');
 }
 
 /** Returns whether it was not there before. */
@@ -178,15 +186,9 @@ function removeEmpty(path: string): void {
   unlinkat.try(AT.FDCWD, path, AT.REMOVEDIR);
 }
 
-function heldLayer(path: string, root: string, isNew: boolean): Layer | undefined {
-  const fd = openSync(path, O.RDONLY | O.DIRECTORY);
-  const identity = identityOf(path, fd, isNew);
-  if (!tryLock(fd, 'exclusive')) throw refusedLayer(path, 'another container writes to it');
-  if (!isStillAt(path, fd)) {
-    close(fd);
-    return undefined;
-  }
-  // By the descriptor: where others may exchange the directory, its path may lead to another one by now.
+/** Checks what is in the directory, which is locked. Returns its path by the descriptor. */
+function checkedInside(path: string, fd: number, root: string): string {
+  // Where others may exchange the directory, its own path may lead to another one by now.
   const inside = `/proc/self/fd/${fd}`;
   accessSync(inside, constants.W_OK);
   if (isUnbegun(inside)) {
@@ -195,7 +197,7 @@ function heldLayer(path: string, root: string, isNew: boolean): Layer | undefine
     expectWhiteouts(path, fd);
   } else checkTree(path, inside, root);
   awaitEnd(path, inside);
-  return new Layer(path, inside, root, identity, isNew);
+  return inside;
 }
 
 /** The real path, also when only the directory around it is there. */
