@@ -62,7 +62,9 @@ export function cgroupOf(writes: readonly CgroupWrite[], host: CgroupHost): Cgro
       attempt(mine[0]!, `looking into ${parent.directory}`, () => sweep(parent.directory));
       const directory = makeCgroup(parent.directory, hierarchy, mine[0]!);
       directories.push(directory);
-      attempt(mine[0]!, `passing on controllers in ${parent.directory}`, () => passOn(directory, hierarchy, mine));
+      attempt(mine[0]!, `passing on controllers in ${parent.directory}`, () =>
+        giveControllers(directory, hierarchy, mine),
+      );
       for (const write of mine) writeLimit(directory, write);
       if (mine.some(({ controller }) => controller === 'memory')) memory = directory;
     }
@@ -162,7 +164,7 @@ function makeCgroup(parent: string, { mount }: Hierarchy, write: CgroupWrite): s
  * could have removed it and a third one made it anew. In v2 without a look at what that has, since the kernel shows a
  * controller before its files are there; a write waits for them. What is delegated stays, and has them already.
  */
-function passOn(directory: string, { version }: Hierarchy, writes: readonly CgroupWrite[]): void {
+function giveControllers(directory: string, { version }: Hierarchy, writes: readonly CgroupWrite[]): void {
   const parent = dirname(directory);
   if (version === 2) {
     const all = writes.map(({ controller }) => `+${controller}`);
