@@ -5,6 +5,7 @@ import { errnoName, Failure, failureOf } from '../../base/failure.js';
 import { pause } from '../../base/pause.js';
 import { mostBytes, readRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
+import { interimName } from '../../pipe/interim.js';
 import { confinedHint, keptOutHint, missingCallHint } from '../../sys/refusals/confinement.js';
 import { close, openat, openat2, openHow } from '../../sys/syscalls/calls.js';
 import { AT, O, S } from '../../sys/syscalls/constants.js';
@@ -150,7 +151,7 @@ export function openUnheld({ path, parent, base }: Target): number {
     const isHeld = hasContainer(fd);
     // Another run may have exchanged it since it was opened.
     if (!isHeld && statAt(parent, byteString(base))?.inode === statOf(fd).inode) return fd;
-    if (isHeld && isShared(fd)) shared += 1;
+    if (isHeld && isShared(fd) && !isBeingPlaced(parent, base, fd)) shared += 1;
     close(fd);
     // More than once, since another run may be asking the same.
     if (shared === 5)
@@ -159,6 +160,11 @@ export function openUnheld({ path, parent, base }: Target): number {
       });
   }
   throw new Failure(Status.tryLater, path, 'another process has locked it', { hint });
+}
+
+/** Whether the run that has made a tree is still to put the files there that go with it: that has a shared lock, too. */
+function isBeingPlaced(parent: number, base: string, fd: number): boolean {
+  return statAt(parent, byteString(`${interimName(base, statOf(fd).inode)}.lock`)) !== undefined;
 }
 
 /**
