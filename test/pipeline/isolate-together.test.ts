@@ -1,10 +1,12 @@
 /** A container begins while md-unpack --force or md-prune is at work on its tree. */
 import assert from 'node:assert/strict';
-import { readFileSync, rmSync } from 'node:fs';
+import { closeSync, constants, existsSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { tryLock } from '../../lib/sys/files/lock.js';
 import { injecting } from '../support/injected-call.js';
-import { busybox, needsContainer } from '../support/rootfs.js';
+import { busybox, needsContainer, until } from '../support/rootfs.js';
 import { md, needs, type Result, run, shell } from '../support/run.js';
 import { prepare } from '../support/unpacking.js';
 
@@ -40,9 +42,15 @@ for (const [when, inject] of [
   test(`a container whose image is replaced ${when} has document and tree of one image`, { skip }, async (t) => {
     const { rootfs, put } = await site(t);
     const two = imageOf(t, 'two');
-    const slow = run([...injecting(inject, rootfs), 'md-isolate', rootfs, 'sh', '-c', 'echo $WORD in $(cat /word)']);
+    const script = 'echo $WORD in $(cat /word); : >/begun; until [ -e /go ]; do busybox sleep 0.05; done';
+    const slow = run([...injecting(inject, rootfs), 'md-isolate', rootfs, 'sh', '-c', script]);
     await sleep(400);
     await put(two);
+    await until(() => existsSync(join(rootfs, 'begun')));
+    const fd = openSync(rootfs, constants.O_RDONLY);
+    assert.ok(!tryLock(fd, 'exclusive'), 'the tree is not locked');
+    closeSync(fd);
+    writeFileSync(join(rootfs, 'go'), '');
     const { stdout, stderr } = await slow;
     assert.equal(stderr, '');
     // On a slow machine it was too early, or too late.
