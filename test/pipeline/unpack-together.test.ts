@@ -256,6 +256,19 @@ test('--force replaces also a tree that another run has put there by the time th
   assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
 });
 
+test('--force does not try without end to replace a tree that a filesystem does not show', {
+  skip: needs('strace'),
+}, async (t) => {
+  const { rootfs, directory, stdin } = prepare(t, image('it'));
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
+  const hidden = injecting('openat:error=ENOENT', 'rootfs');
+  const { status, stderr } = await run([...hidden, 'md-unpack', '--force', rootfs], { stdin });
+  // strace has a word on the path as well.
+  assert.match(stderr, /rootfs: its filesystem says now that it is there, and now that it is not; another machine /);
+  assert.equal(status, 75);
+  assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
+});
+
 test('--force does not replace a tree that is put there, and in use, by the time that the new one is whole', {
   skip: needs('strace'),
 }, async (t) => {

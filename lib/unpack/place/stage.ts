@@ -236,7 +236,7 @@ export class Stage {
   }
 
   /** Exchanges the new tree for what is at the target, or moves it there. Returns a function that undoes it. */
-  private putTree(): () => void {
+  private putTree(tries = 5): () => void {
     const { path, parent, base } = this.target;
     const { name } = this.claim;
     // A container may have begun to run in it since the check at the start.
@@ -247,7 +247,10 @@ export class Stage {
     const result = renameat2.try(parent, name, parent, base, 0);
     const isFilled = result === -ENOTEMPTY || result === -EEXIST;
     // Another run has put its tree there just now: that one is replaced, by way of its lock.
-    if (isFilled && this.force && !mayExchange) return this.putTree();
+    if (isFilled && this.force && !mayExchange) {
+      if (tries === 0) throw new Failure(Status.tryLater, path, unclear, { hint: later });
+      return this.putTree(tries - 1);
+    }
     // EXDEV: an overlay, for a directory of its lower layers. EINVAL: a filesystem that has no exchange.
     if (result < 0 && (exchanged === -EXDEV || exchanged === -EINVAL)) throw this.cannotExchange(exchanged);
     if (isFilled || result === -ENOTDIR) throw occupied(path);
@@ -256,6 +259,10 @@ export class Stage {
     return () => renameat2(parent, base, parent, name, 0);
   }
 }
+
+/** As on a network, where a name that was not there is remembered as such for a while. */
+const unclear = 'its filesystem says now that it is there, and now that it is not';
+const later = 'another machine may have made it just now: try again in a minute';
 
 /** Whether what this user has just made belongs to somebody else, who alone may give it away. */
 function isForeign(error: unknown): boolean {
