@@ -1,5 +1,6 @@
 /** Unpacking into the store: a tree that several runs may want, and that is there for all of them once it is whole. */
 import { existsSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure, failureOf } from '../base/failure.js';
 import { Status } from '../base/status.js';
 import { checkGenuine } from '../image/store/genuine.js';
@@ -58,9 +59,18 @@ async function unpackOnce(
   } catch (error) {
     // Another process may have unpacked the same image meanwhile, and a container may be running in it.
     const isTaken = error instanceof Failure && (error.status === Status.usage || error.status === Status.tryLater);
-    if (options.force || !isTaken || !findRootfs(path)) throw error;
+    if (options.force || !isTaken || !(await isWholeSoon(path))) throw error;
     return reuse();
   }
+}
+
+/** Whether a tree has its document, which the process that unpacked it puts beside it just after the tree. */
+async function isWholeSoon(path: string): Promise<boolean> {
+  for (let tries = 0; tries < 100; tries++) {
+    if (findRootfs(path)) return true;
+    await sleep(20);
+  }
+  return false;
 }
 
 /** The tree is good without its record of what could not be set: that nobody can read this is a warning as well. */

@@ -1,12 +1,15 @@
 /** md-unpack without DIR: root filesystems in the store, and the names that lead to them. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
   lstatSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
   realpathSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -15,7 +18,8 @@ import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type BuiltImage, image, layer, put } from '../support/image.js';
 import { registryFor } from '../support/registry.js';
-import { jsonLines, md, needs, type Result, scratch, shell } from '../support/run.js';
+import { until } from '../support/rootfs.js';
+import { binDir, cleanEnv, jsonLines, killAfterwards, md, needs, type Result, scratch, shell } from '../support/run.js';
 
 interface Site {
   home: string;
@@ -196,6 +200,31 @@ test('four at once make one tree', async (t) => {
   for (const result of await Promise.all([pull('--path'), pull('--path'), pull('--path'), pull('--path')])) {
     assert.equal(succeeded(result).stdout, `${tree}\n`);
   }
+});
+
+test('a tree that another process has just put there is used when its document follows', async (t) => {
+  const { home, tree, name, pull } = await site(t);
+  succeeded(await pull('--path'));
+  const aside = (path: string) => `${home}/aside${path.slice(tree.length)}`;
+  const took = [tree, `${tree}.json`, `${tree}.unset.jsonl`].filter((path) => existsSync(path));
+  for (const path of took) renameSync(path, aside(path));
+  const env = { ...cleanEnv(), MD_HOME: home };
+  const fetched = await shell('md-token "$1" | md-manifest | md-fetch-layer', [name], { env });
+  const [document = '', ...layers] = succeeded(fetched).stdout.split(/(?<=\n)/);
+  const unpack = spawn(join(binDir, 'md-unpack'), ['--path'], { env, stdio: ['pipe', 'ignore', 'pipe'] });
+  killAfterwards(t, unpack);
+  let said = '';
+  unpack.stderr.on('data', (chunk) => {
+    said += chunk;
+  });
+  const ended = new Promise((resolve) => unpack.on('close', resolve));
+  unpack.stdin.write(document);
+  await until(() => readdirSync(dirname(tree)).some((it) => it.includes('.md-unpack-')));
+  renameSync(aside(tree), tree);
+  unpack.stdin.end(layers.join(''));
+  await until(() => unpack.exitCode !== null || readdirSync(dirname(tree)).every((it) => !it.includes('.md-unpack-')));
+  for (const path of took.slice(1)) renameSync(aside(path), path);
+  assert.equal(await ended, 0, said);
 });
 
 test('a failure above leaves neither a tree nor a name', async (t) => {
