@@ -13,10 +13,10 @@ import { SyscallError } from '../../sys/syscalls/syscall.js';
 export function removeCgroupTree(directory: string): void {
   // What has to go, by name: in the directory that is open the last list, in the one around it the one before.
   const left: string[][] = [[basename(directory)]];
-  let at = openat(AT.FDCWD, dirname(directory), openDirectory, 0);
+  let at = openat(AT.FDCWD, dirname(directory), directoryFlags, 0);
   /** False when it has gone: another process may be removing the same. */
   const goTo = (name: string) => {
-    const next = openat.try(at, Buffer.from(name, 'latin1'), openDirectory, 0);
+    const next = openat.try(at, Buffer.from(name, 'latin1'), directoryFlags, 0);
     if (next === -ENOENT) return false;
     if (next < 0) throw new SyscallError('openat', -next, name);
     close(at);
@@ -41,7 +41,7 @@ export function removeCgroupTree(directory: string): void {
   }
 }
 
-const openDirectory = O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
+const directoryFlags = O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
 
 /** False when there are processes in it, or cgroups. */
 function isRemoved(dirfd: number, name: string): boolean {

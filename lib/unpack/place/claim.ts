@@ -26,7 +26,7 @@ import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { byteString } from '../../tar/bytes.js';
 import { directoryFlags, entriesOf } from '../tree/directory.js';
 import { removeTree } from '../tree/remove-tree.js';
-import { type Stat, statAt, statOf } from '../tree/stat.js';
+import { isNameOf, type Stat, statAt } from '../tree/stat.js';
 
 /** The files that go with a tree. The document comes last: when it is in its place, everything is. */
 export const sideFiles = ['.unset.jsonl', '.json'] as const;
@@ -206,7 +206,7 @@ function lockOpen(parent: number, name: string, fd: number, needed: boolean): nu
   const result = flock.try(fd, LOCK.EX | LOCK.NB);
   const isFree = result === 0 || (!needed && result !== -EAGAIN);
   // A process that held it may have removed the file in between: then this lock protects nothing.
-  if (isFree && statAt(parent, byteString(name))?.inode === statOf(fd).inode) return fd;
+  if (isFree && isNameOf(fd, parent, byteString(name))) return fd;
   close(fd);
   return undefined;
 }

@@ -17,7 +17,7 @@ import { EBUSY, EEXIST, EINVAL, ENOENT, ENOTDIR, ENOTEMPTY, EXDEV } from '../../
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, byteString } from '../../tar/bytes.js';
 import { followingFlags } from '../tree/directory.js';
-import { statAt, statOf } from '../tree/stat.js';
+import { isNameOf } from '../tree/stat.js';
 import { type Unset, unsetLines } from '../tree/unset.js';
 import { type Claim, claim, clearLeftovers, makeSpare, placeFile, release, sideFiles } from './claim.js';
 import { lostAttributes } from './lost-attributes.js';
@@ -148,7 +148,7 @@ export class Stage {
   /** Whether names that differ only in case are one name here, as on FAT, or in a directory of ext4 with chattr +F. */
   get foldsCase(): boolean {
     const other = this.claim.name.replace('md-unpack', 'MD-UNPACK');
-    return statAt(this.target.parent, byteString(other))?.inode === statOf(this.fd).inode;
+    return isNameOf(this.fd, this.target.parent, byteString(other));
   }
 
   /** What the filesystem will not keep of the files, without an error. */

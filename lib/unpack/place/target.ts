@@ -15,7 +15,7 @@ import { byteString, shown } from '../../tar/bytes.js';
 import { directoryFlags, followingFlags, readEntries } from '../tree/directory.js';
 import { mountPoints } from '../tree/mounts.js';
 import { isRemovable, notRemovable } from '../tree/removable.js';
-import { type Stat, statAt, statOf } from '../tree/stat.js';
+import { isNameOf, type Stat, statAt, statOf } from '../tree/stat.js';
 import type { sideFiles } from './claim.js';
 import { hasContainer, isShared } from './container-lock.js';
 
@@ -150,7 +150,7 @@ export function openUnheld({ path, parent, base }: Target): number {
     if (fd < 0) return fd;
     const isHeld = hasContainer(fd);
     // Another run may have exchanged it since it was opened.
-    if (!isHeld && statAt(parent, byteString(base))?.inode === statOf(fd).inode) return fd;
+    if (!isHeld && isNameOf(fd, parent, byteString(base))) return fd;
     if (isHeld && isShared(fd) && !isBeingPlaced(parent, base, fd)) shared += 1;
     close(fd);
     // More than once, since another run may be asking the same.

@@ -9,7 +9,7 @@ export const directoryFlags = O.RDONLY | O.DIRECTORY | O.NOFOLLOW | O.CLOEXEC;
 export const followingFlags = O.RDONLY | O.DIRECTORY | O.CLOEXEC;
 
 /** For openat2(2): a directory in the root by a path without symlinks. */
-export const directHow = openHow(O.RDONLY | O.DIRECTORY | O.CLOEXEC, RESOLVE.IN_ROOT | RESOLVE.NO_SYMLINKS);
+export const directHow = openHow(followingFlags, RESOLVE.IN_ROOT | RESOLVE.NO_SYMLINKS);
 
 /** The names in an open directory, without `.` and `..`. Throws `SyscallError`. */
 export function entriesOf(fd: number): ByteString[] {

@@ -61,6 +61,11 @@ export function statAt(dirfd: number, name: ByteString, flags = 0): Stat | undef
   return result < 0 ? undefined : stat;
 }
 
+/** Whether a name in a directory is that of what is open. Both are on one filesystem. */
+export function isNameOf(fd: number, dirfd: number, name: ByteString): boolean {
+  return statAt(dirfd, name)?.inode === statOf(fd).inode;
+}
+
 /** The status of what is open. */
 export function statOf(fd: number): Stat {
   const stat = new Stat();
