@@ -39,12 +39,17 @@ export function shorten(text: string, limit = messageLimit): string {
   return text.length > limit ? `${text.slice(0, limit - 3)}...` : text;
 }
 
-/** Control characters. From hostile input they could change the screen of a terminal, or forge a line in a log. */
-export const controls = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+/**
+ * Replaces control characters. From hostile input they could change the screen of a terminal, or forge a line in a log.
+ * Most texts have none, and to make the classes of the expression takes longer than all else that is done with a text.
+ */
+export function replaceControls(text: string, replacement: (character: string) => string): string {
+  return /[^ -~]/.test(text) ? text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, replacement) : text;
+}
 
 /** Makes control characters visible. */
 export function oneLine(text: string): string {
-  return text.replace(controls, (c) =>
+  return replaceControls(text, (c) =>
     c === '\n' || c === '\t' ? ' ' : `\\x${c.codePointAt(0)!.toString(16).padStart(2, '0')}`,
   );
 }

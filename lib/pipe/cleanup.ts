@@ -1,5 +1,5 @@
-import { constants } from 'node:os';
 import { warn } from '../base/trace.js';
+import { SIGNALS } from '../sys/syscalls/constants.js';
 
 /** What has to be undone when the process ends early: growing trees, temporary files, a child. */
 const pending = new Set<() => void>();
@@ -44,7 +44,7 @@ function stopOnSignals(): void {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => {
       cleanUp();
-      process.exit(128 + constants.signals[signal]);
+      process.exit(128 + SIGNALS[signal]);
     });
   }
 }

@@ -3,7 +3,7 @@ import { fstatSync, writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { jsonOf } from '../base/check.js';
 import { monotonic } from '../base/clock.js';
-import { controls, errnoName, failureOf } from '../base/failure.js';
+import { errnoName, failureOf, replaceControls } from '../base/failure.js';
 import { pause } from '../base/pause.js';
 import { withRoom } from '../base/terminal.js';
 
@@ -25,7 +25,7 @@ export function writeDocument(value: object): void {
  * an escape sequence (U+009B), and stdout may be a terminal. Whoever parses it finds the same.
  */
 export function jsonLine(value: object): string {
-  return jsonOf(value).replace(controls, (c) =>
+  return replaceControls(jsonOf(value), (c) =>
     c
       .split('')
       .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)

@@ -40,7 +40,7 @@ const mayImportInside: Record<string, Record<string, string[]>> = {
     procfs: [],
     'native-code': ['ffi', 'syscalls'],
     refusals: ['syscalls', 'procfs', 'native-code'],
-    process: ['syscalls', 'refusals'],
+    process: ['ffi', 'procfs', 'syscalls', 'refusals'],
     'user-namespace': ['syscalls', 'procfs', 'refusals'],
   },
   'lib/registry': {

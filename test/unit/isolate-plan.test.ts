@@ -33,7 +33,7 @@ const masks: Masks = {
 const caller: Caller = {
   env: { GIVEN: 'yes' },
   openFiles: { resource: 7, value: Buffer.alloc(16) },
-  processors: 2,
+  processors: () => 2,
   terminal: false,
 };
 

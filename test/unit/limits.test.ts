@@ -8,7 +8,7 @@ import { failure } from '../support/failure.js';
 const none: LimitFlags = { memory: undefined, cpus: undefined, 'pids-limit': undefined, 'cpuset-cpus': undefined };
 
 function limits(flags: Partial<LimitFlags>) {
-  return parseLimits({ ...none, ...flags }, 4);
+  return parseLimits({ ...none, ...flags }, () => 4);
 }
 
 const isUsage = failure(64);

@@ -1,11 +1,11 @@
 /** What a container depends on besides its settings, found out before the plan is made. */
 import { statSync } from 'node:fs';
-import { release } from 'node:os';
 import { failingAs } from '../../base/failure.js';
 import { tracing, warn } from '../../base/trace.js';
 import type { Stub, StubSteps } from '../../sys/native-code/stub.js';
 import type { ControlFds } from '../../sys/process/control.js';
 import { inUserNamespace } from '../../sys/procfs/id-map.js';
+import { kernelRelease } from '../../sys/procfs/kernel-release.js';
 import { firstStatus, statusBits } from '../../sys/procfs/status.js';
 import type { Capability } from '../../sys/syscalls/constants.js';
 import { isAtLeast, kernelVersion } from '../../sys/syscalls/kernel-version.js';
@@ -224,7 +224,7 @@ function keptCapabilities({ capAdd, capDrop }: Settings, available: readonly num
  * new.
  */
 function warnOfMemory(): void {
-  const kernel = release();
+  const kernel = kernelRelease();
   if (isAtLeast(kernel, '6.6')) return;
   const why = `on Linux ${kernelVersion(kernel)?.join('.')} a directory of the image that is removed cannot be made again (EIO)`;
   warn(`${why}; with --layer LAYER it can, which keeps what is written on disk`);

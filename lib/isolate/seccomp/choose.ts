@@ -1,6 +1,6 @@
 /** Which filter a container gets, by its settings. What makes a filter is loaded only where one has to be made. */
-import { release } from 'node:os';
 import { version } from '../../pipe/command.js';
+import { kernelRelease } from '../../sys/procfs/kernel-release.js';
 import { capabilities } from '../../sys/syscalls/constants.js';
 import { readText } from '../settings/files.js';
 import type { Settings } from '../settings/settings.js';
@@ -25,7 +25,7 @@ export async function chooseFilter(
   const target: Target = {
     capabilities: kept.map((number) => capabilities[number] ?? ''),
     arch: process.arch === 'arm64' ? 'arm64' : 'x64',
-    kernel: release(),
+    kernel: kernelRelease(),
   };
   if (seccompReport) {
     const report = (await import('./report.js')).seccompReport(source, target);

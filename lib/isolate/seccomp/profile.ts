@@ -5,7 +5,6 @@
  * Sources: OCI runtime-spec, config-linux.md, "Seccomp"; docker's documentation, "Seccomp security profiles for
  * Docker", whose format adds `archMap`, `includes` and `excludes`.
  */
-import { constants } from 'node:os';
 import { arrayOf, asArray, asObject, asSize, asString, type JsonObject, optional, wrong } from '../../base/check.js';
 import { Failure } from '../../base/failure.js';
 import { goArch } from '../../base/oci.js';
@@ -209,7 +208,7 @@ function asAction(value: unknown, errnoRet: unknown, errno: unknown, name: strin
 
 /** `errnoRet` is docker's number, `errno` the name that podman's profiles add. */
 function asErrno(errnoRet: unknown, errno: unknown, name: string): number {
-  const byName: JsonObject = constants.errno;
+  const byName: JsonObject = process.getBuiltinModule('node:os').constants.errno;
   const number = optional(errnoRet ?? byName[String(errno)], name, asSize) ?? EPERM;
   if (number > maxErrno) throw wrong(name, `an errno of at most ${maxErrno}`, number);
   return number;

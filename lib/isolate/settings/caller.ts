@@ -1,5 +1,4 @@
 /** Who starts a container: what the settings take from there. */
-import { availableParallelism } from 'node:os';
 import { refusedCall } from '../../sys/refusals/refusals.js';
 import { ioctlMemory, prlimit64 } from '../../sys/syscalls/calls.js';
 import { RLIMIT, TC } from '../../sys/syscalls/constants.js';
@@ -12,7 +11,7 @@ export interface Caller {
   /** RLIMIT_NOFILE of the caller. */
   openFiles: ResourceLimit;
   /** The number of processors of this machine. */
-  processors: number;
+  processors: () => number;
   /** Whether stdin and stdout are a terminal. */
   terminal: boolean;
 }
@@ -21,7 +20,7 @@ export function callerOf(): Caller {
   return {
     env: process.env,
     openFiles: openFileLimit(),
-    processors: availableParallelism(),
+    processors: () => process.getBuiltinModule('node:os').availableParallelism(),
     terminal: isTerminal(0) && isTerminal(1),
   };
 }

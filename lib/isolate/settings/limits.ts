@@ -23,14 +23,14 @@ export const cpuPeriod = 100_000;
 const leastMemory = 6 * 1024 * 1024;
 
 /**
- * Reads the flags; undefined when they set no limit. What stands for no limit is as in docker. `processors` is the
- * number that this machine has. Throws `Failure` 64.
+ * Reads the flags; undefined when they set no limit. What stands for no limit is as in docker. `processors` tells
+ * the number that this machine has. Throws `Failure` 64.
  */
-export function parseLimits(flags: LimitFlags, processors: number): Limits | undefined {
+export function parseLimits(flags: LimitFlags, processors: () => number): Limits | undefined {
   const { memory, cpus, 'pids-limit': pids, 'cpuset-cpus': set } = flags;
   const limits: Limits = {
     memory: memory === undefined ? undefined : memoryLimit(memory),
-    cpuQuota: cpus === undefined ? undefined : cpuQuota(cpus, processors),
+    cpuQuota: cpus === undefined ? undefined : cpuQuota(cpus, processors()),
     pids: pids === undefined ? undefined : pidsLimit(pids),
     cpus: set ? cpuset(set) : undefined,
   };
@@ -50,8 +50,8 @@ function memoryLimit(text: string): number | undefined {
  * 64.
  */
 export function parseSize(text: string, flag: string): number {
-  const [, number, unit = ''] = /^(\d+(?:\.\d+)?) ?([kmgtp]?)(?:i?b)?$/i.exec(text) ?? [];
-  const bytes = Math.floor(Number(number) * 1024 ** ' kmgtp'.indexOf(unit.toLowerCase() || ' '));
+  const [, number, unit = ''] = /^(\d+(?:\.\d+)?) ?([kmgtp]?)(?:i?b)?$/.exec(text.toLowerCase()) ?? [];
+  const bytes = Math.floor(Number(number) * 1024 ** ' kmgtp'.indexOf(unit || ' '));
   if (number !== undefined && Number.isSafeInteger(bytes)) return bytes;
   throw wrong(flag, text, 'not a size', 'for example 64m or 1g');
 }

@@ -3,6 +3,7 @@
 import { receiveDescriptor } from '../../sys/files/receive-descriptor.js';
 import type { Program } from '../../sys/native-code/program.js';
 import type { Control } from '../../sys/process/control.js';
+import { releaseProgramPages } from '../../sys/process/program-pages.js';
 import { waitForEnd } from '../../sys/process/wait.js';
 import { writeMaps } from '../../sys/user-namespace/write-maps.js';
 import type { Cgroup } from '../cgroup/cgroup.js';
@@ -12,6 +13,9 @@ import type { Settings } from '../settings/settings.js';
 import type { OutputPipe } from '../stdio/output-pipes.js';
 import { showChild } from './child-trace.js';
 import { endUnlessHandled, type Signals } from './signals.js';
+
+/** A container that has run for so long may run for days, and should take little memory here. */
+const settledMs = 1000;
 
 /** A container whose first process runs. */
 export interface Running {
@@ -31,6 +35,7 @@ export async function attend(running: Running): Promise<number> {
   const { report, detachKeys, outputs, showing } = circumstances;
   const early = await letIn(running);
   if (early !== undefined) return early;
+  setTimeout(releaseProgramPages, settledMs).unref();
   const master = settings.terminal ? receiveDescriptor(control.fd) : undefined;
   if (report && plan.filter && control.arrived()) {
     report.listen(pid, program.result(plan.filter)!);

@@ -1,10 +1,10 @@
 /** How a container has ended, once its first process is gone: as a status, or as the failure to report. */
-import { constants } from 'node:os';
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
 import { exitStatus } from '../../sys/process/wait.js';
 import { confinedHint } from '../../sys/refusals/confinement.js';
+import { SIGSYS } from '../../sys/syscalls/constants.js';
 import type { Running } from './attend.js';
 import { execFailure, stepFailure } from './explain.js';
 
@@ -38,7 +38,7 @@ function throwIfFailed({ settings, circumstances, plan, program }: Running): voi
  * A filter may kill whoever makes a call, as SystemCallFilter does in a unit of systemd. execve(2) leaves no result.
  */
 function throwIfKilled({ plan, program }: Running, status: number): void {
-  if (status !== 128 + constants.signals.SIGSYS) return;
+  if (status !== 128 + SIGSYS) return;
   const step = program.unfinished();
   if (!step || plan.exec.attempts.some((attempt) => attempt.step === step)) return;
   throw new Failure(Status.isolate, program.show(step), 'a seccomp filter kills whoever calls it (SIGSYS)', {

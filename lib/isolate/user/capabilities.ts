@@ -79,7 +79,7 @@ function numberOf(name: string): number {
 /** The last capability that the kernel knows. */
 export function lastCapability(): number {
   const path = '/proc/sys/kernel/cap_last_cap';
-  return failingAs(path, () => Number(readFileSync(path, 'latin1')), {
+  return failingAs(path, () => Number(readFileSync(path, 'utf8')), {
     hint: 'the proc mounted here shows processes alone (subset=pid): mount it without that; in a unit of systemd it is called ProcSubset=pid',
   });
 }

@@ -79,13 +79,12 @@ export class Dispatchers {
       ...(own && own.cert.length > 0 ? { cert: own.cert, key: own.key } : {}),
     };
     const timeout = timeouts.connect * 1000;
-    keepParserSimple();
+    const Agent = await loadAgent();
     await endPausesAtEnd();
     if (proxy !== undefined) {
       const { proxyAgent } = await import('./proxy.js');
       return proxyAgent(proxy, tls, trusting(shared), { timeout, maxHeaderSize });
     }
-    const Agent = await loadAgent();
     const resolving = guard && lookup ? { lookup: guard[lookup] } : {};
     return new Agent({ maxHeaderSize, connect: await connector({ ...tls, ...resolving, timeout }) });
   }
@@ -119,6 +118,7 @@ async function connector(options: buildConnector.BuildOptions): Promise<buildCon
  * calls this early, while the stage above is still working.
  */
 export async function loadAgent() {
+  keepParserSimple();
   const { default: Agent } = await import('undici/lib/dispatcher/agent.js');
   return Agent;
 }

@@ -1,28 +1,20 @@
 /** The one file that knows koffi: functions of the C library that this process already has in memory. */
 import koffi from 'koffi';
+import { once } from '../../base/once.js';
 
 /** How an argument crosses to C: a number, or a pointer given as a Buffer, an address or null. */
 export type FfiType = 'int64_t' | 'void *';
 export type FfiArg = number | bigint | Uint8Array | null;
 export type NativeFunction = (...args: FfiArg[]) => number;
 
-let libc: ReturnType<typeof koffi.load> | undefined;
-const syscallFunctions = new Map<string, NativeFunction>();
-
 /**
- * `syscall(2)` of the C library for arguments of these types. Variadic and plain calls pass integers alike here. Calls
- * of the same types share a function: making one takes longer than most calls.
+ * `syscall(2)` of the C library, with a number and six arguments: the kernel ignores those that a call does not have,
+ * and variadic and plain calls pass integers alike here. All are pointers, for which koffi takes a number as well. One
+ * function for each list of types would be faster to call by a twentieth, and takes longer to make than most calls.
  */
-export function syscallFunction(types: FfiType[]): NativeFunction {
-  const key = types.join();
-  let native = syscallFunctions.get(key);
-  if (!native) {
-    libc ??= koffi.load(null);
-    native = libc.func('syscall', 'int64_t', ['int64_t', ...types]) as NativeFunction;
-    syscallFunctions.set(key, native);
-  }
-  return native;
-}
+export const libcSyscall = once(
+  () => koffi.load(null).func('syscall', 'int64_t', ['int64_t', ...Array<FfiType>(6).fill('void *')]) as NativeFunction,
+);
 
 /** The errno that the last call in this thread left. */
 export function lastErrno(): number {

@@ -26,9 +26,6 @@ const otherPlaces = [entryLayout.out, entryLayout.next, entryLayout.nextOnError]
 /** Bytes of an entry, rounded up so that the next one is aligned. */
 const entrySize = (entryLayout.size + 15) & ~15;
 
-/** How many steps ahead are searched one by one: see `index`. */
-const shortJump = 64;
-
 const code = once(() => mapCode(machineCode()));
 
 export class Program {
@@ -54,8 +51,6 @@ export class Program {
   private readonly first: number;
   private readonly scratch: number;
   private readonly header: number;
-  /** The index of each step; made when it is first needed. */
-  private places: Map<Step, number> | undefined;
   private started = false;
 
   /** Compiles the steps, into a memory file when one is given. */
@@ -263,15 +258,11 @@ export class Program {
     return this.first + entrySize * i;
   }
 
-  /** The index of a step. The search begins at `from`, since most jumps are short and lead forward. */
+  /** The index of a step. The search begins at `from`, since most jumps lead forward. */
   private index(step: Step, from = 0): number {
-    const end = Math.min(from + shortJump, this.steps.length);
-    for (let i = from; i < end; i++) {
-      if (this.steps[i] === step) return i;
-    }
-    this.places ??= new Map(this.steps.map((known, i) => [known, i]));
-    const i = this.places.get(step);
-    if (i === undefined) throw new Error(`${step.call.callName} is no step of this program`);
+    const ahead = this.steps.indexOf(step, from);
+    const i = ahead === -1 ? this.steps.indexOf(step) : ahead;
+    if (i === -1) throw new Error(`${step.call.callName} is no step of this program`);
     return i;
   }
 

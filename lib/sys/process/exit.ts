@@ -5,11 +5,14 @@ import { exit_group } from '../syscalls/calls.js';
  * takes a millisecond. Nothing is lost by that, since all output of this program is synchronous.
  */
 export function endProcess(status: number): never {
-  // With such options Node may write a profile or coverage when it ends. One comes from launcher-head.
-  const { NODE_OPTIONS, NODE_V8_COVERAGE } = process.env;
-  const hasFlags = process.execArgv.some((flag) => !flag.startsWith('--inspect-port='));
-  if (hasFlags || NODE_OPTIONS || NODE_V8_COVERAGE) process.exit(status);
+  // Node may have to write a profile or coverage.
+  if (hasNodeOptions() || process.env.NODE_V8_COVERAGE) process.exit(status);
   process.emit('exit', status);
   exit_group(status);
   throw new Error('exit_group returned');
+}
+
+/** Whether Node was started with options, besides the one of launcher-head. */
+export function hasNodeOptions(): boolean {
+  return process.execArgv.some((flag) => !flag.startsWith('--inspect-port=')) || Boolean(process.env.NODE_OPTIONS);
 }

@@ -1,9 +1,12 @@
-/** What the kernel says of processes in /proc: proc_pid_status(5), proc_pid_stat(5), proc_pid_cmdline(5). */
+/**
+ * What the kernel says of processes in /proc: proc_pid_status(5), proc_pid_stat(5), proc_pid_cmdline(5). All that is
+ * looked for in texts is ASCII. Node reads a file as UTF-8 in one go, and takes several times as long for latin1.
+ */
 import { readFileSync } from 'node:fs';
 import { errnoName, failingAs } from '../../base/failure.js';
 
 export function ownStatus(): string {
-  return readFileSync('/proc/self/status', 'latin1');
+  return readFileSync('/proc/self/status', 'utf8');
 }
 
 /** The same, as the first that is read there: throws `Failure` where no /proc is mounted. */
@@ -15,8 +18,9 @@ export function firstStatus(): string {
 
 /** The numbers of the bits that are set in a field of the status, which is a hexadecimal mask. */
 export function statusBits(status: string, field: string): number[] {
-  const mask = BigInt(`0x${new RegExp(`^${field}:\\s*([0-9a-f]+)$`, 'm').exec(status)?.[1] ?? '0'}`);
-  return Array.from({ length: 64 }, (_, bit) => bit).filter((bit) => (mask >> BigInt(bit)) & 1n);
+  const mask = new RegExp(`^${field}:\\s*([0-9a-f]+)$`, 'm').exec(status)?.[1]?.padStart(16, '0') ?? '';
+  const halves = [Number(`0x${mask.slice(8)}`), Number(`0x${mask.slice(0, 8)}`)];
+  return Array.from({ length: 64 }, (_, bit) => bit).filter((bit) => (halves[bit >> 5]! >>> (bit & 31)) & 1);
 }
 
 /**
@@ -24,7 +28,7 @@ export function statusBits(status: string, field: string): number[] {
  * contain spaces and parentheses.) Throws ENOENT or ESRCH when there is no such process.
  */
 export function statFields(pid: number | string): string[] {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
   return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
 }
 
@@ -44,8 +48,17 @@ export function ownStrings(file: 'cmdline' | 'environ'): Buffer[] {
 
 /** The text of a file of the kernel; undefined where it has none of this name, or does not let this process read it. */
 export function kernelText(path: string): string | undefined {
+  return unlessRefused(() => readFileSync(path, 'utf8'));
+}
+
+/** The same for a file that is no text. */
+export function kernelBytes(path: string): Buffer | undefined {
+  return unlessRefused(() => readFileSync(path));
+}
+
+function unlessRefused<Content>(read: () => Content): Content | undefined {
   try {
-    return readFileSync(path, 'latin1');
+    return read();
   } catch (error) {
     if (errnoName(error) === undefined) throw error;
     return undefined;

@@ -1,6 +1,6 @@
 /** What confines this process: a container around it, or a policy of this host. The hints say how to do without. */
-import { release } from 'node:os';
 import { inUserNamespace } from '../procfs/id-map.js';
+import { kernelRelease } from '../procfs/kernel-release.js';
 import { kernelText, ownStatus, statusBits } from '../procfs/status.js';
 import { type Capability, capabilities } from '../syscalls/constants.js';
 import { isAtLeast } from '../syscalls/kernel-version.js';
@@ -95,7 +95,7 @@ function lackingOf(needed: readonly Capability[], status: string): Capability[] 
  * of openat2(2): RestrictSUIDSGID cannot see the mode in its argument. DynamicUser implies that. systemd.exec(5)
  */
 export function missingCallHint(syscall: string): string {
-  const filter = isAtLeast(release(), '5.12') ? filterHint(syscall) : undefined;
+  const filter = isAtLeast(kernelRelease(), '5.12') ? filterHint(syscall) : undefined;
   return filter ?? `this kernel has no ${syscall}: Linux 5.12 or later is needed`;
 }
 

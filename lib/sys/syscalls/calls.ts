@@ -3,7 +3,6 @@
  * on x64 (asm/unistd_64.h), the second that on arm64 (asm-generic/unistd.h). Calls return what the kernel returns and
  * throw `SyscallError`; `.try` returns a negative errno in its place.
  */
-import { constants } from 'node:os';
 import {
   AF,
   AT,
@@ -15,6 +14,7 @@ import {
   FSOPEN,
   KEYCTL,
   LOCK,
+  MADV,
   MAP,
   MFD,
   MNT,
@@ -33,6 +33,7 @@ import {
   SECCOMP_IOCTL,
   SIG,
   SIGCHLD,
+  SIGNALS,
   SIOC,
   SOCK,
   TC,
@@ -58,7 +59,7 @@ import { syscall } from './syscall.js';
 
 const oflags = flags(['O_', O]);
 const atFlags = flags(['AT_', AT]);
-const signal = choice(['', constants.signals]);
+const signal = choice(['', SIGNALS]);
 const requests = choice(['TIO', TIO], ['TC', TC], ['SIOC', SIOC], ['NS_', NS], ['SECCOMP_IOCTL_', SECCOMP_IOCTL]);
 
 // Files and directories
@@ -189,18 +190,14 @@ export const recvmsg = syscall('recvmsg', [47, 212], fd, memory, flags(['MSG_', 
 // Memory of this process
 export const mmap = syscall('mmap', [9, 222], memory, long, flags(['PROT_', PROT]), flags(['MAP_', MAP]), fd, long);
 export const mprotect = syscall('mprotect', [10, 226], memory, long, flags(['PROT_', PROT]));
+export const madvise = syscall('madvise', [28, 233], memory, long, choice(['MADV_', MADV]));
 
 /** `struct open_how` for openat2(2): 24 bytes. Its mode is 0, since it creates nothing here. */
 export function openHow(oflags: number, resolve: number): Buffer {
-  const how = Buffer.alloc(24);
-  how.writeBigUInt64LE(BigInt(oflags >>> 0), 0);
-  how.writeBigUInt64LE(BigInt(resolve), 16);
-  return how;
+  return Buffer.from(BigUint64Array.of(BigInt(oflags >>> 0), 0n, BigInt(resolve)).buffer);
 }
 
 /** `struct mount_attr` for mount_setattr(2), 32 bytes: sets these attributes and clears none. */
 export function mountAttr(set: number): Buffer {
-  const attr = Buffer.alloc(32);
-  attr.writeBigUInt64LE(BigInt(set >>> 0), 0);
-  return attr;
+  return Buffer.from(BigUint64Array.of(BigInt(set >>> 0), 0n, 0n, 0n).buffer);
 }

@@ -90,11 +90,41 @@ export const CLONE = {
   NEWNET: 0x40000000,
 } as const;
 
-/** signal(7). */
-export const SIGHUP = 1;
-export const SIGKILL = 9;
-export const SIGTERM = 15;
-export const SIGCHLD = 17;
+/** signal(7). They are the same on x64 and arm64. */
+export const SIGNALS = {
+  SIGHUP: 1,
+  SIGINT: 2,
+  SIGQUIT: 3,
+  SIGILL: 4,
+  SIGTRAP: 5,
+  SIGABRT: 6,
+  SIGBUS: 7,
+  SIGFPE: 8,
+  SIGKILL: 9,
+  SIGUSR1: 10,
+  SIGSEGV: 11,
+  SIGUSR2: 12,
+  SIGPIPE: 13,
+  SIGALRM: 14,
+  SIGTERM: 15,
+  SIGSTKFLT: 16,
+  SIGCHLD: 17,
+  SIGCONT: 18,
+  SIGSTOP: 19,
+  SIGTSTP: 20,
+  SIGTTIN: 21,
+  SIGTTOU: 22,
+  SIGURG: 23,
+  SIGXCPU: 24,
+  SIGXFSZ: 25,
+  SIGVTALRM: 26,
+  SIGPROF: 27,
+  SIGWINCH: 28,
+  SIGIO: 29,
+  SIGPWR: 30,
+  SIGSYS: 31,
+} as const;
+export const { SIGHUP, SIGKILL, SIGTERM, SIGCHLD, SIGSYS } = SIGNALS;
 
 /** mount(2). */
 export const MS = {
@@ -213,6 +243,8 @@ export const SIG = { SETMASK: 2 } as const;
 
 /** mmap(2). */
 export const PROT = { READ: 1, WRITE: 2, EXEC: 4 } as const;
+/** madvise(2). */
+export const MADV = { DONTNEED: 4 } as const;
 export const MAP = { SHARED: 1, PRIVATE: 2, ANONYMOUS: 0x20 } as const;
 
 /** getrlimit(2), resources: those that docker has a name for. */

@@ -1,28 +1,24 @@
-/** The errno values that are told apart somewhere, as numbers. Source: errno(3). */
-import { constants } from 'node:os';
-
-export const {
-  EPERM,
-  ENOENT,
-  EINTR,
-  E2BIG,
-  EAGAIN,
-  EACCES,
-  EBUSY,
-  EDQUOT,
-  EEXIST,
-  EXDEV,
-  ENOTDIR,
-  EISDIR,
-  EINVAL,
-  EFBIG,
-  ENXIO,
-  EPIPE,
-  ERANGE,
-  ENAMETOOLONG,
-  ENOTEMPTY,
-  ELOOP,
-  ENODATA,
-  EOPNOTSUPP,
-  ENOSYS,
-} = constants.errno;
+/** The errno values that are told apart somewhere. They are the same on x64 and arm64. Source: errno(3). */
+export const EPERM = 1;
+export const ENOENT = 2;
+export const EINTR = 4;
+export const ENXIO = 6;
+export const E2BIG = 7;
+export const EAGAIN = 11;
+export const EACCES = 13;
+export const EBUSY = 16;
+export const EEXIST = 17;
+export const EXDEV = 18;
+export const ENOTDIR = 20;
+export const EISDIR = 21;
+export const EINVAL = 22;
+export const EFBIG = 27;
+export const EPIPE = 32;
+export const ERANGE = 34;
+export const ENAMETOOLONG = 36;
+export const ENOSYS = 38;
+export const ENOTEMPTY = 39;
+export const ELOOP = 40;
+export const ENODATA = 61;
+export const EOPNOTSUPP = 95;
+export const EDQUOT = 122;

@@ -27,10 +27,7 @@ function showPath(path: Path | null): string {
   return JSON.stringify(text.length > 400 ? `${text.slice(0, 400)}...` : text);
 }
 
-const number = {
-  ffi: 'int64_t',
-  lower: (value: number | bigint) => value,
-} as const;
+const number = { lower: (value: number | bigint) => value };
 
 export const int: Kind<number> = { ...number, show: String };
 export const long: Kind<number | bigint> = { ...number, show: String };
@@ -40,15 +37,13 @@ export const mode: Kind<number> = { ...number, show: (value) => `0${value.toStri
 export const hex: Kind<number | bigint> = { ...number, show: (value) => `0x${value.toString(16)}` };
 
 export const path: Kind<Path | null> = {
-  ffi: 'void *',
   lower: (value) => (value === null ? null : cString(value)),
   show: showPath,
 };
 
 /** Memory that the kernel reads or fills; shown by its size only. */
 export const memory: Kind<Memory> = {
-  ffi: 'void *',
-  lower: (value) => (typeof value === 'number' ? BigInt(value) : value),
+  lower: (value) => value,
   show: (value) => {
     if (value === null) return 'NULL';
     if (typeof value === 'number' || typeof value === 'bigint') return `0x${value.toString(16)}`;
@@ -58,7 +53,6 @@ export const memory: Kind<Memory> = {
 
 /** Bytes that are worth showing: what is written, an xattr's value. */
 export const bytes: Kind<Uint8Array | null> = {
-  ffi: 'void *',
   lower: (value) => value,
   show: (value) => {
     if (value === null) return 'NULL';
@@ -106,7 +100,6 @@ export function choice(...families: Family[]): Kind<number> {
 
 /** `struct open_how` of openat2(2). */
 export const openHowKind: Kind<Uint8Array> = {
-  ffi: 'void *',
   lower: (value) => value,
   show: (value) => {
     const [oflags, mode, resolve] = u64s(value);
@@ -116,7 +109,6 @@ export const openHowKind: Kind<Uint8Array> = {
 
 /** `struct mount_attr` of mount_setattr(2). */
 export const mountAttrKind: Kind<Uint8Array> = {
-  ffi: 'void *',
   lower: (value) => value,
   show: (value) => {
     const [set, clear, propagation] = u64s(value);

@@ -5,7 +5,7 @@
 import { errnoNameOf } from '../../base/errno-names.js';
 import { errnoText } from '../../base/failure.js';
 import { trace, tracing } from '../../base/trace.js';
-import { type FfiArg, type FfiType, lastErrno, type NativeFunction, syscallFunction } from '../ffi/ffi.js';
+import { type FfiArg, lastErrno, libcSyscall } from '../ffi/ffi.js';
 
 /** A path or name: a string (UTF-8), or the bytes themselves where names need not be UTF-8. No NUL at the end. */
 export type Path = string | Uint8Array;
@@ -15,7 +15,6 @@ export type Arg = number | bigint | string | Uint8Array | null;
 
 /** A kind of argument: how it is passed to the kernel, and how a trace shows it. */
 export interface Kind<T extends Arg = Arg> {
-  readonly ffi: FfiType;
   /** The value as the kernel takes it. */
   lower(value: T): FfiArg;
   show(value: T): string;
@@ -62,13 +61,11 @@ export function syscall<const K extends readonly Kind<never>[]>(
 ): Syscall<ArgsOf<K>> {
   const kinds = declared as unknown as readonly Kind[];
   const number = process.arch === 'arm64' ? arm64 : x64;
-  let native: NativeFunction | undefined;
 
   const attempt = (...args: Arg[]): number => {
-    native ??= syscallFunction(kinds.map((kind) => kind.ffi));
-    const lowered: FfiArg[] = [number];
-    for (let i = 0; i < kinds.length; i++) lowered.push(kinds[i]!.lower(args[i]!));
-    let result = native(...lowered);
+    const lowered: FfiArg[] = [number, 0, 0, 0, 0, 0, 0];
+    for (let i = 0; i < kinds.length; i++) lowered[i + 1] = kinds[i]!.lower(args[i]!);
+    let result = libcSyscall()(...lowered);
     if (result === -1) result = -lastErrno();
     if (tracing()) trace(formatCall(callName, kinds, args, result));
     return result;

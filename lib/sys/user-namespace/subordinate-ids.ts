@@ -3,7 +3,6 @@
  * newuidmap(1).
  */
 import { existsSync, readFileSync, statSync } from 'node:fs';
-import { userInfo } from 'node:os';
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { type IdKind, type IdMap, idKinds, ownMap } from '../procfs/id-map.js';
@@ -190,7 +189,7 @@ function showRange([start, end]: Range): string {
 
 function userName(uid: number): string {
   try {
-    return userInfo().username;
+    return process.getBuiltinModule('node:os').userInfo().username;
   } catch {
     // No entry for this user in the host's /etc/passwd: the number will do.
     return String(uid);
