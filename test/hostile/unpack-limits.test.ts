@@ -46,6 +46,17 @@ test('a full disk in the middle of a layer is one line, status 74, and leaves no
   assert.match(result.stderr, /^md-unpack: layer 0 .*b: no space left on device \(ENOSPC\)\n$/);
 });
 
+test('a disk without inodes left is one line that says where to look', {
+  skip: needsRoot || needs('unshare'),
+}, async (t) => {
+  const { directory, stdin } = prepare(t, [Array.from({ length: 20 }, (_, i) => file(`f${i}`, 1))]);
+  mkdirSync(join(directory, 'disk'));
+  const script = `mount -t tmpfs -o nr_inodes=12 none "$1" && md-unpack "$1/rootfs" >/dev/null; echo $?; ls -A "$1"`;
+  const result = await shell(`unshare -m sh -c '${script}' sh "$1"`, [join(directory, 'disk')], { stdin });
+  assert.equal(result.stdout, '74\n');
+  assert.match(result.stderr, /^md-unpack: layer 0 .*: no space left on device \(ENOSPC\); df .* df -i how many inodes\n$/);
+});
+
 for (const [flag, value, entries, why] of [
   ['--max-entries', '3', [file('a', 1), file('b', 1), file('c', 1), file('d', 1)], /too many entries; --max-entries/],
   ['--max-bytes', '1000', [file('a', 600), file('b', 600)], /too many bytes; --max-bytes/],

@@ -142,7 +142,7 @@ export function mountOnOwn(mount: Result, name: string, tree: Opened, shown: str
   return [
     ...tree.steps,
     step(mkdirat, [mount, name, 0o755], 'A mount point has to exist: an empty directory.'),
-    ...attachBelow(mount, name, tree.fd, shown, `Now ${shown} shows it.`),
+    step(move_mount, [tree.fd, '', mount, name, MOVE_MOUNT.F_EMPTY_PATH], `Now ${shown} shows it.`),
   ];
 }
 

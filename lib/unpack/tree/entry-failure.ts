@@ -35,6 +35,7 @@ export function isTooLong(path: ByteString): boolean {
 
 function hintFor(error: unknown, errno: string | undefined): string | undefined {
   if (errno === 'ENAMETOOLONG' || (isCreation(error) && badName.has(errno ?? ''))) return unfitName;
+  if (errno === 'ENOSPC' && isCreation(error)) return noRoom;
   if (errno === 'EACCES') return lackingHint(['DAC_OVERRIDE']);
   if (errno === 'ENOSYS' || errno === 'EOPNOTSUPP') return unable;
   if (errno === 'EIO' && isCreation(error)) return `the disk is faulty, or ${unable}`;
@@ -54,6 +55,9 @@ function isCreation(error: unknown): boolean {
  */
 const unable =
   'its filesystem lacks it, as FAT has no links and modes: ext4, xfs, btrfs and tmpfs have all that an image needs';
+
+/** Where there is space, an image of many small files has used up the inodes. */
+const noRoom = 'df tells how much space its filesystem has left, and df -i how many inodes';
 
 const unfitName =
   'its filesystem takes no such name, or no such target of a symlink: ext4 and tmpfs take all that an image may have';
