@@ -54,7 +54,10 @@ test('a disk without inodes left is one line that says where to look', {
   const script = `mount -t tmpfs -o nr_inodes=12 none "$1" && md-unpack "$1/rootfs" >/dev/null; echo $?; ls -A "$1"`;
   const result = await shell(`unshare -m sh -c '${script}' sh "$1"`, [join(directory, 'disk')], { stdin });
   assert.equal(result.stdout, '74\n');
-  assert.match(result.stderr, /^md-unpack: layer 0 .*: no space left on device \(ENOSPC\); df .* df -i how many inodes\n$/);
+  assert.match(
+    result.stderr,
+    /^md-unpack: layer 0 .*: no space left on device \(ENOSPC\); df .* df -i how many inodes\n$/,
+  );
 });
 
 for (const [flag, value, entries, why] of [

@@ -32,7 +32,8 @@ export function releaseProgramPages(): void {
     if (type !== PT.LOAD || (flags & PF.W) !== 0) continue;
     const start = table - own.address + address;
     const before = start % vector.get(AT.PAGESZ)!;
-    madvise(start - before, before + size, MADV.DONTNEED);
+    // Where it is refused, as for pages that are locked, they stay: nothing else depends on it.
+    madvise.try(start - before, before + size, MADV.DONTNEED);
   }
 }
 
