@@ -105,7 +105,7 @@ function removeTrees({ trees, staying }: Prunable, dryRun: boolean): void {
   };
   for (const tree of trees)
     attempt(tree, () => {
-      if (dryRun || removeStored(tree)) writeDocument({ tree });
+      if (removeStored(tree, dryRun)) writeDocument({ tree });
       else warn(`${tree}: it is in use, and stays`);
     });
   for (const tree of staying)

@@ -2,6 +2,7 @@
 import { basename, dirname, join } from 'node:path';
 import { Failure, failureOf } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
+import { isLocked } from '../../sys/files/lock.js';
 import { close, openat, unlinkat } from '../../sys/syscalls/calls.js';
 import { AT } from '../../sys/syscalls/constants.js';
 import { ENOENT } from '../../sys/syscalls/errno.js';
@@ -15,19 +16,20 @@ import { clearLeftovers, findLeftovers, sideFiles } from './claim.js';
 import { hasContainer } from './container-lock.js';
 
 /**
- * Removes a tree. False when it is in use: a container runs in it, or something is mounted there. Throws `Failure` 77
- * when it holds what this user may not remove; then it is still whole.
+ * Removes a tree; with `dryRun` only tells whether it would. False when it is in use: a container runs in it, or
+ * something is mounted there. Throws `Failure` 77 when it holds what this user may not remove; then it is still whole.
  */
-export function removeStored(path: string): boolean {
+export function removeStored(path: string, dryRun: boolean): boolean {
   const base = basename(path);
   try {
     const parent = openAround(path);
     const fd = openat.try(parent, base, directoryFlags, 0);
     if (fd < 0 && fd !== -ENOENT) throw new SyscallError('openat', -fd, path);
     try {
-      if (fd >= 0 && isInUse(fd)) return false;
+      if (fd >= 0 && isInUse(fd, dryRun)) return false;
       if (fd >= 0 && !isRemovable(fd))
         throw new Failure(Status.notPermitted, path, notRemovable, { hint: 'with --map it can' });
+      if (dryRun) return true;
       // Without its document the tree is not whole, and nobody takes it for one from here on.
       for (const ending of [...sideFiles].reverse()) unlinkat.try(parent, `${base}${ending}`, 0);
       removeTree(parent, byteString(base));
@@ -64,6 +66,6 @@ function openAround(path: string): number {
   return openat(AT.FDCWD, dirname(path), followingFlags, 0);
 }
 
-function isInUse(fd: number): boolean {
-  return hasContainer(fd) || mountPoints(fd).length > 0;
+function isInUse(fd: number, dryRun: boolean): boolean {
+  return (dryRun ? isLocked(fd) : hasContainer(fd)) || mountPoints(fd).length > 0;
 }
