@@ -20,21 +20,26 @@ const headerBytes = 56;
  * file. With --use-largepages Node's code is in memory of no file, and would not come back at all.
  */
 export function releaseProgramPages(): void {
-  const auxiliary = kernelBytes('/proc/self/auxv');
-  if (auxiliary === undefined || hasNodeOptions()) return;
-  const vector = new Map<number, number>();
-  for (let at = 0; at < auxiliary.length; at += 16) vector.set(u64(auxiliary, at), u64(auxiliary, at + 8));
-  const table = vector.get(AT.PHDR)!;
-  const headers = programHeaders(viewMemory(table, vector.get(AT.PHNUM)! * headerBytes));
+  const [table, count, pageSize] = auxiliaryValues(AT.PHDR, AT.PHNUM, AT.PAGESZ);
+  if (table === undefined || count === undefined || pageSize === undefined || hasNodeOptions()) return;
+  const headers = programHeaders(viewMemory(table, count * headerBytes));
   const own = headers.find(({ type }) => type === PT.PHDR);
   if (own === undefined) return;
   for (const { type, flags, address, size } of headers) {
     if (type !== PT.LOAD || (flags & PF.W) !== 0) continue;
     const start = table - own.address + address;
-    const before = start % vector.get(AT.PAGESZ)!;
+    const before = start % pageSize;
     // Where it is refused, as for pages that are locked, they stay: nothing else depends on it.
     madvise.try(start - before, before + size, MADV.DONTNEED);
   }
+}
+
+/** What the kernel has told the program of these keys, where it shows that. */
+function auxiliaryValues(...keys: number[]): (number | undefined)[] {
+  const pairs = kernelBytes('/proc/self/auxv') ?? Buffer.alloc(0);
+  const vector = new Map<number, number>();
+  for (let at = 0; at + 16 <= pairs.length; at += 16) vector.set(u64(pairs, at), u64(pairs, at + 8));
+  return keys.map((key) => vector.get(key));
 }
 
 /** With the addresses of the file. Those in memory may all be higher by the same. */
