@@ -7,7 +7,6 @@ import { createPrivateKey, randomBytes, sign } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.js';
@@ -18,6 +17,7 @@ import { heldPort } from '../support/ports.js';
 import { startRegistry } from '../support/registry.js';
 import { until } from '../support/rootfs.js';
 import { afterwards, jsonLines, needs, needsRoot, type Result, scratch, shell } from '../support/run.js';
+import { listening } from '../support/server.js';
 import { makeCa, type TestCa } from '../support/tls.js';
 
 const repository = 'library/demo';
@@ -193,13 +193,8 @@ async function tokenService(t: TestContext, directory: string, lifetime: number)
     const signed = `${base64url({ typ: 'JWT', alg: 'ES256', x5c: [x5c] })}.${base64url(claims)}`;
     const signature = sign('sha256', Buffer.from(signed), { key: createPrivateKey(key), dsaEncoding: 'ieee-p1363' });
     res.end(JSON.stringify({ token: `${signed}.${signature.toString('base64url')}`, expires_in: lifetime }));
-  }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  afterwards(t, () => {
-    server.closeAllConnections();
-    server.close();
   });
-  const realm = `http://127.0.0.1:${(server.address() as AddressInfo).port}/token`;
+  const realm = `http://${await listening(t, server)}/token`;
   const config = {
     auth: { token: { realm, service: 'registry', issuer: 'tests', rootcertbundle: join(directory, 'bundle.pem') } },
   };

@@ -1,13 +1,13 @@
 /** Proxies between the pipe and a registry. */
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { type AddressInfo, createServer as createTcpServer } from 'node:net';
+import { createServer as createTcpServer } from 'node:net';
 import { test } from 'node:test';
 import { heldPort } from '../support/ports.js';
 import { startProxy } from '../support/proxy.js';
 import { pull, repository, succeeded, world } from '../support/pull.js';
 import { afterwards, needs, scratch } from '../support/run.js';
+import { listening } from '../support/server.js';
 import { makeCa } from '../support/tls.js';
 
 const throughProxy = (flags: string) =>
@@ -68,10 +68,7 @@ test('the password of a proxy that quotes it is neither in a message nor in a tr
         socket.end(`HTTP/1.1 403 Forbidden\r\n${headers}\r\n\r\n${body}`);
       });
   });
-  proxy.listen(0, '127.0.0.1');
-  await once(proxy, 'listening');
-  afterwards(t, () => proxy.close());
-  const host = `127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+  const host = await listening(t, proxy);
   const http_proxy = `http://me:${encodeURIComponent(password)}@${host}`;
   const { stdout, stderr, status } = await run(throughProxy('-x --plain-http registry.test'), { http_proxy });
   assert.equal(status, 77, stderr);
@@ -92,11 +89,8 @@ for (const [answer, status, why] of [
     const { run } = await world(t);
     const proxy = createTcpServer((socket) => {
       socket.on('error', () => {}).once('data', () => socket.end(`HTTP/1.1 ${answer}\r\ncontent-length: 0\r\n\r\n`));
-    }).listen(0, '127.0.0.1');
-    await once(proxy, 'listening');
-    afterwards(t, () => proxy.close());
-    const port = answer === 'nothing' ? await heldPort(t) : (proxy.address() as AddressInfo).port;
-    const host = `127.0.0.1:${port}`;
+    });
+    const host = answer === 'nothing' ? `127.0.0.1:${await heldPort(t)}` : await listening(t, proxy);
     const url = `http://me:c2VjcmV0@${host}`;
     // What a proxy answers to a request in plain http is the answer, but for 407.
     for (const flag of answer.startsWith('407') || answer === 'nothing' ? ['', '--plain-http registry.test'] : ['']) {
@@ -122,10 +116,8 @@ for (const [login, expected] of [
     const proxy = createServer((req, res) => {
       got = Buffer.from(req.headers['proxy-authorization']?.slice('Basic '.length) ?? '', 'base64').toString('latin1');
       res.end('{}');
-    }).listen(0, '127.0.0.1');
-    await once(proxy, 'listening');
-    afterwards(t, () => proxy.close());
-    const env = { http_proxy: `http://${login}@127.0.0.1:${(proxy.address() as AddressInfo).port}` };
+    });
+    const env = { http_proxy: `http://${login}@${await listening(t, proxy)}` };
     succeeded(await run('md-token --plain-http registry.test registry.test/x/y', env));
     assert.equal(got, expected);
   });
@@ -134,10 +126,7 @@ for (const [login, expected] of [
 test('a proxy that makes no tunnel and says nothing is given up', async (t) => {
   const { run } = await world(t);
   const silent = createServer().on('connect', (_req, socket) => afterwards(t, () => socket.destroy()));
-  silent.listen(0, '127.0.0.1');
-  await once(silent, 'listening');
-  afterwards(t, () => silent.close());
-  const env = { https_proxy: `http://127.0.0.1:${(silent.address() as AddressInfo).port}` };
+  const env = { https_proxy: `http://${await listening(t, silent)}` };
   const result = await run('md-token --retries 0 --connect-timeout 1 registry.test/x/y', env);
   assert.equal(result.status, 69);
   assert.match(result.stderr, /no answer in time/);
@@ -149,10 +138,8 @@ test('a proxy that hangs up instead of making a tunnel is asked once and named',
   const proxy = createTcpServer((socket) => {
     asked += 1;
     socket.on('error', () => {}).once('data', () => socket.destroy());
-  }).listen(0, '127.0.0.1');
-  await once(proxy, 'listening');
-  afterwards(t, () => proxy.close());
-  const url = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+  });
+  const url = `http://${await listening(t, proxy)}`;
   const result = await run('md-token --retries 0 registry.test/x/y', { https_proxy: url });
   assert.equal(result.status, 69, result.stderr);
   assert.ok(result.stderr.includes(`: proxy ${url}: the connection was closed; does it refuse tunnels`), result.stderr);

@@ -7,6 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { injecting } from '../support/injected-call.js';
 import { makeRoot, needsContainer } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
 import { afterwards, needs, run, scratch, shell } from '../support/run.js';
@@ -394,8 +395,7 @@ test('a container does without a keyring of its own only where there are no keys
   skip: needsContainer || needs('strace'),
 }, async (t) => {
   const root = makeRoot(t);
-  const start = (error: string) =>
-    run(['strace', '-f', '-qq', '-o', '/dev/null', '-e', `inject=keyctl:error=${error}`, 'md-isolate', root, 'true']);
+  const start = (error: string) => run([...injecting(`keyctl:error=${error}`), 'md-isolate', root, 'true']);
   const { status, stderr } = await start('EDQUOT');
   assert.match(
     stderr,

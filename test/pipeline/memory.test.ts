@@ -1,15 +1,14 @@
 /** Memory stays flat: what is held of a layer does not depend on its size. */
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { filler } from '../support/content.js';
 import { jsonBlob, mediaTypes } from '../support/image.js';
 import { registryFor } from '../support/registry.js';
-import { afterwards, scratch, shell } from '../support/run.js';
+import { scratch, shell } from '../support/run.js';
+import { listening } from '../support/server.js';
 
 /** Bytes. `MD_TEST_LAYER=4000000000` shows it for what no registry would call small. */
 const size = Number(process.env.MD_TEST_LAYER ?? 400_000_000);
@@ -47,15 +46,11 @@ test('a manifest that comes byte by byte needs no more memory than others', asyn
     req.socket.write(head);
     req.socket.write(chunks);
     req.socket.end('0\r\n\r\n');
-  }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  afterwards(t, () => server.close());
+  });
   const directory = scratch(t);
-  const { stderr } = await shell(
-    'md-token "$1" | md-manifest',
-    [`127.0.0.1:${(server.address() as AddressInfo).port}/slow`],
-    { env: { MD_HOME: join(directory, 'home'), NODE_OPTIONS: `--require=${peakHook(directory)}` } },
-  );
+  const { stderr } = await shell('md-token "$1" | md-manifest', [`${await listening(t, server)}/slow`], {
+    env: { MD_HOME: join(directory, 'home'), NODE_OPTIONS: `--require=${peakHook(directory)}` },
+  });
   assert.match(stderr, /it has no images at all/);
   const found = peaks(directory).filter(({ name, bytes }) => bytes > limitOf(name));
   assert.deepEqual(found, []);

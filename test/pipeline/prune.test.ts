@@ -146,8 +146,7 @@ test('a name whose link the filesystem does not show, as sshfs, is not a fault o
   const name = await put('demo', imageOf('first\n'));
   await pull(name);
   const link = join(home, 'rootfs', name);
-  const inject = `inject=${callOf('readlink')}:error=EPERM`;
-  const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-P', link, '-e', inject];
+  const strace = injecting(`${callOf('readlink')}:error=EPERM`, link);
   const { status, stderr } = await run([...strace, 'md-prune'], { env: { MD_HOME: home } });
   // strace has a word on the path as well.
   const why = 'operation not permitted (EPERM); sshfs shows such links if it is mounted with -o no_contain_symlinks';

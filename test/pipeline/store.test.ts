@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type BuiltImage, image, index, layer, put } from '../support/image.js';
-import { callOf } from '../support/injected-call.js';
+import { callOf, injecting } from '../support/injected-call.js';
 import { signal } from '../support/processes.js';
 import { type Registry, registryFor } from '../support/registry.js';
 import { until } from '../support/rootfs.js';
@@ -227,7 +227,7 @@ test('a first pull that is killed as it makes the layout leaves nothing that sta
   skip: needs('strace'),
 }, async (t) => {
   const { registry, home, pull } = await site(t, [1000]);
-  const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', `inject=${callOf('rename')}:signal=KILL:error=EIO`];
+  const strace = injecting(`${callOf('rename')}:signal=KILL:error=EIO`);
   const killed = await run([...strace, 'md-fetch-layer', registry.image('library/demo')], { env: { MD_HOME: home } });
   assert.notEqual(killed.status, 0);
   assert.ok(readdirSync(join(home, 'partial')).some((name) => name.startsWith('oci')));

@@ -22,6 +22,7 @@ import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { digestOf } from '../support/content.js';
+import { injecting } from '../support/injected-call.js';
 import { makeRoot, needsContainer, until } from '../support/rootfs.js';
 import { binDir, cleanEnv, killAfterwards, md, needs, needsRoot, run } from '../support/run.js';
 import { describeTree } from '../support/tree.js';
@@ -207,7 +208,7 @@ test('another run that looks at the tree, or is about to replace it, is not take
   // Of the locks, the first is asked for at the start, the second is the run's own, the third comes before the
   // exchange.
   for (const which of [1, 3]) {
-    const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', `inject=flock:error=EAGAIN:when=${which}`];
+    const strace = injecting(`flock:error=EAGAIN:when=${which}`);
     const { status, stderr } = await run([...strace, 'md-unpack', '--force', rootfs], { stdin });
     assert.deepEqual([status, stderr], [0, '']);
   }
@@ -230,7 +231,7 @@ test('a filesystem that takes no hard links makes no layer a bad one', { skip: n
       { name: 'l', type: 'link', linkname: 'f' },
     ],
   ]);
-  const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=linkat:error=EPERM'];
+  const strace = injecting('linkat:error=EPERM');
   const { status, stderr } = await run([...strace, 'md-unpack', rootfs], { stdin });
   assert.equal(status, 77, stderr);
   assert.match(stderr, /l: operation not permitted \(EPERM\); its filesystem lacks it, as FAT /);
@@ -246,7 +247,7 @@ test('a name that its filesystem does not take makes no layer a bad one', { skip
     [EOPNOTSUPP, 'its filesystem lacks it'],
     [EIO, 'the disk is faulty, or its filesystem lacks it'],
   ] as const) {
-    const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', `inject=symlinkat:error=${errno}`];
+    const strace = injecting(`symlinkat:error=${errno}`);
     const { status, stderr } = await run([...strace, 'md-unpack', rootfs], { stdin });
     assert.match(stderr, new RegExp(`^md-unpack: layer 0 .*: l: [^;]*; ${hint}.*: ext4.*\\n$`));
     assert.equal(status, 74);
@@ -258,7 +259,7 @@ test('attributes that are more than a filesystem takes are told from a full disk
   skip: needs('strace'),
 }, async (t) => {
   const { rootfs, stdin } = prepare(t, [[{ name: 'f', xattrs: { 'user.a': 'v' } }]]);
-  const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=fsetxattr:error=ENOSPC'];
+  const strace = injecting('fsetxattr:error=ENOSPC');
   const { status, stderr } = await run([...strace, 'md-unpack', rootfs], { stdin });
   assert.match(
     stderr,
@@ -269,7 +270,7 @@ test('attributes that are more than a filesystem takes are told from a full disk
 
 test('owners and modes that a filesystem takes and does not keep are told of', { skip: needs('strace') }, async (t) => {
   const { rootfs, stdin } = prepare(t, [[{ name: 'f', data: 'x' }]]);
-  const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=fchmod,fchown:retval=0'];
+  const strace = injecting('fchmod,fchown:retval=0');
   const { status, stderr } = await run([...strace, 'md-unpack', rootfs], { stdin });
   const lost = needsRoot ? 'modes' : 'owners and modes';
   assert.match(stderr, new RegExp(`^md-unpack: \\S+/rootfs: its filesystem keeps no ${lost}, so .*; ext4, .*\n$`));
@@ -364,7 +365,7 @@ test('a bad layer in a store that can only be read is still told of as what it i
 
 test('a FIFO that the filesystem cannot have is not left out without a word', { skip: needs('strace') }, async (t) => {
   const { directory, rootfs, stdin } = prepare(t, [[{ name: 'pipe', type: 'fifo' }]]);
-  const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=mknodat:error=EPERM'];
+  const strace = injecting('mknodat:error=EPERM');
   const { status, stderr } = await run([...strace, 'md-unpack', rootfs], { stdin });
   assert.match(
     stderr,
@@ -378,7 +379,7 @@ test('where a filesystem gives root what it makes to another user, as NFS may, t
   skip: needs('strace'),
 }, async (t) => {
   const { directory, rootfs, stdin } = prepare(t, twoLayers);
-  const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=fchown:error=EPERM'];
+  const strace = injecting('fchown:error=EPERM');
   const { status, stderr } = await run([...strace, 'md-unpack', rootfs], { stdin });
   assert.match(
     stderr,
@@ -423,7 +424,7 @@ test('where a tree cannot take the place of another one, --force says so before 
   mkdirSync(rootfs);
   const before = readdirSync(directory);
   // The first rename gives the growing tree its name.
-  const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=renameat2:error=EINVAL:when=2'];
+  const strace = injecting('renameat2:error=EINVAL:when=2');
   const forced = () => run([...strace, '-e', 'inject=mknodat:error=EIO', 'md-unpack', '--force', rootfs], { stdin });
   assert.match((await forced()).stderr, /: pipe: .*\(EIO\); .*\n$/, 'an empty one needs no exchange');
   writeFileSync(join(rootfs, 'old'), '');
@@ -458,7 +459,7 @@ test('an owner that the other side of a network refuses is put on record, as one
     ],
   ]);
   // The first one, of the root, is let through; strace counts by thread.
-  const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', 'inject=fchown:error=EACCES:when=2+'];
+  const strace = injecting('fchown:error=EACCES:when=2+');
   const { status, stderr } = await run([...strace, 'md-unpack', rootfs], { stdin });
   assert.match(stderr, /^md-unpack: not permitted, so left out: [12] owners?; \S+ lists (it|them)\n$/);
   assert.equal(status, 0);
@@ -498,7 +499,7 @@ test('of a directory that takes only additions, or is immutable, the message say
   const { directory, rootfs, stdin } = prepare(t, twoLayers);
   // The first one is that of the growing tree, the second one puts it into its place.
   for (const which of [1, 2]) {
-    const strace = ['strace', '-f', '-qq', '-o', '/dev/null', '-e', `inject=renameat2:error=EPERM:when=${which}`];
+    const strace = injecting(`renameat2:error=EPERM:when=${which}`);
     const { status, stderr } = await run([...strace, 'md-unpack', rootfs], { stdin });
     assert.match(
       stderr,

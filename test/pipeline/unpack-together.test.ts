@@ -60,18 +60,7 @@ for (const [what, byHand] of [
     const seen = new Set<string>();
     for (let call = 1, status = -1; status !== 0; call++) {
       assert.equal((await md('md-unpack', ['--force', rootfs], { stdin: old.stdin })).status, 0);
-      const inject = `renameat2,unlinkat:signal=SIGKILL:when=${call}`;
-      const strace = [
-        'strace',
-        '-f',
-        '-qq',
-        '-o',
-        '/dev/null',
-        '-e',
-        'trace=renameat2,unlinkat',
-        '-e',
-        `inject=${inject}`,
-      ];
+      const strace = injecting(`renameat2,unlinkat:signal=SIGKILL:when=${call}`);
       ({ status } = await run([...strace, 'md-unpack', '--force', rootfs], { stdin }));
       const { tree, read, plain } = pairAt(rootfs, digests);
       const own = tree === 'new' && byHand ? 'none' : tree;

@@ -1,12 +1,11 @@
 /** An HTTP proxy that leads to the embedded registry, whatever it is asked for. */
 
-import { once } from 'node:events';
 import * as http from 'node:http';
 import * as https from 'node:https';
-import { type AddressInfo, connect } from 'node:net';
+import { connect } from 'node:net';
 import type { TestContext } from 'node:test';
 import type { Registry } from './registry.js';
-import { afterwards } from './run.js';
+import { listening } from './server.js';
 import type { ServerTls } from './tls.js';
 
 /** With `tls` it speaks https itself. `asked` is what was asked for. */
@@ -35,11 +34,5 @@ export async function startProxy(
     });
     for (const end of [socket, tunnel]) end.on('error', () => end.destroy());
   });
-  proxy.listen(0, '127.0.0.1');
-  await once(proxy, 'listening');
-  afterwards(t, () => {
-    proxy.closeAllConnections();
-    proxy.close();
-  });
-  return { url: `http${tls ? 's' : ''}://127.0.0.1:${(proxy.address() as AddressInfo).port}`, asked };
+  return { url: `http${tls ? 's' : ''}://${await listening(t, proxy)}`, asked };
 }

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { digestOf } from '../support/content.js';
 import { blob, blobRequests, bytes, clientFor, refused, Sink, serve } from '../support/registry-client.js';
-import { afterwards, needs, scratch } from '../support/run.js';
+import { needs, scratch } from '../support/run.js';
+import { listening } from '../support/server.js';
 import { makeCa } from '../support/tls.js';
 
 test('a blob comes in one request, and one that is empty or there already in none', async (t) => {
@@ -159,14 +159,9 @@ test('a foreign layer that the registry does not have comes from its URL, withou
   const elsewhere = createServer((req, res) => {
     headers.push(req.headers.authorization);
     res.end(bytes);
-  }).listen(0, '127.0.0.1');
-  await new Promise((listening) => elsewhere.once('listening', listening));
-  afterwards(t, () => {
-    elsewhere.closeAllConnections();
-    elsewhere.close();
   });
   registry.faults.add({ on: /blobs/, status: 404 });
-  const urls = ['file:///etc/passwd', `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}/layer`];
+  const urls = ['file:///etc/passwd', `http://${await listening(t, elsewhere)}/layer`];
   const sink = new Sink();
   await clientFor(registry).blob({ ...blob, urls }, sink);
   assert.ok(sink.isVerified());
@@ -194,12 +189,10 @@ test('each URL of a foreign layer is tried in turn, and the failure names them a
     if (req.url === '/wrong') res.end(Buffer.alloc(blob.size));
     else if (req.url === '/layer') res.end(bytes);
     else res.writeHead(req.url === '/denied' ? 403 : 404).end();
-  }).listen(0, '127.0.0.1');
-  await new Promise((listening) => elsewhere.once('listening', listening));
-  afterwards(t, () => elsewhere.close());
+  });
   const registry = await serve(t, { auth: 'token' });
   registry.faults.add({ on: /blobs/, status: 404 });
-  const origin = `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}`;
+  const origin = `http://${await listening(t, elsewhere)}`;
   const bad = ['missing', 'denied', 'wrong'].map((name) => `${origin}/${name}`);
   const sink = new Sink();
   const client = clientFor(registry);
@@ -221,12 +214,10 @@ test('of a foreign layer that one place may give later it is said to try again l
   const elsewhere = createServer((req, res) => {
     if (req.url === '/busy') res.writeHead(429, { 'retry-after': '7' }).end();
     else res.writeHead(req.url === '/down' ? 500 : 404).end();
-  }).listen(0, '127.0.0.1');
-  await new Promise((listening) => elsewhere.once('listening', listening));
-  afterwards(t, () => elsewhere.close());
+  });
   const registry = await serve(t);
   registry.faults.add({ on: /blobs/, status: 404 });
-  const origin = `http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}`;
+  const origin = `http://${await listening(t, elsewhere)}`;
   const client = clientFor(registry, { retry: { retries: 0 } });
   const from = (...names: string[]) =>
     client.blob({ ...blob, urls: names.map((name) => `${origin}/${name}`) }, new Sink());
@@ -247,12 +238,10 @@ test('of a foreign layer that broke off the beginning is kept, and a wrong begin
     });
     if (asked === 1) res.write(rest.subarray(0, 1000), () => setTimeout(() => res.destroy(), 20));
     else res.end(rest);
-  }).listen(0, '127.0.0.1');
-  await new Promise((listening) => elsewhere.once('listening', listening));
-  afterwards(t, () => elsewhere.close());
+  });
   const registry = await serve(t);
   registry.faults.add({ on: /blobs/, status: 404 });
-  const urls = [`http://127.0.0.1:${(elsewhere.address() as AddressInfo).port}/layer`];
+  const urls = [`http://${await listening(t, elsewhere)}/layer`];
   const sink = new Sink();
   const client = clientFor(registry, { retry: { retries: 0 } });
   await refused(client.blob({ ...blob, urls }, sink), 69, /connection|cut short/);

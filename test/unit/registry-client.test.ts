@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { documentLimit } from '../../lib/base/oci.js';
 import { RegistryClient } from '../../lib/registry/client.js';
 import { filler } from '../support/content.js';
 import { blob, bytes, clientFor, refused, repository, Sink, serve } from '../support/registry-client.js';
-import { afterwards } from '../support/run.js';
+import { listening } from '../support/server.js';
 
 const gzip = { 'content-encoding': 'gzip' };
 
@@ -136,13 +135,11 @@ test('what is no registry is asked whether it is one', async (t) => {
 
 test('requests to one origin share a connection', async (t) => {
   let connections = 0;
-  const server = createServer((_req, res) => res.end('{}')).listen(0, '127.0.0.1');
+  const server = createServer((_req, res) => res.end('{}'));
   server.on('connection', () => {
     connections += 1;
   });
-  await new Promise((listening) => server.once('listening', listening));
-  afterwards(t, () => server.close());
-  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const origin = `http://${await listening(t, server)}`;
   const client = new RegistryClient({ registry: 'x', repository, origin });
   await client.login();
   for (let i = 0; i < 3; i++) await client.manifest('latest');

@@ -1,11 +1,10 @@
 /** A server that closes its connection, as `Connection: close` announces, while what it sent waits for a slow disk. */
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Http } from '../../lib/registry/http/http.js';
-import { afterwards } from '../support/run.js';
+import { listening } from '../support/server.js';
 
 /** Long enough for what was sent to be there, its end included. */
 const arrival = 50;
@@ -16,11 +15,9 @@ async function received(t: TestContext, headers: string, parts: [string, string]
   const server = createServer((socket) => {
     sockets.push(socket.on('error', () => {}));
     socket.once('data', () => socket.write(`HTTP/1.1 200 OK\r\nconnection: close\r\n${headers}\r\n${parts[0]}`));
-  }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  afterwards(t, () => server.close());
+  });
   const http = new Http();
-  const url = new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+  const url = new URL(`http://${await listening(t, server)}/`);
   const response = await http.exchange({ method: 'GET', url, headers: {} });
   let text = '';
   await response.stream((chunk) => {

@@ -1,12 +1,10 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { passwordLogin } from '../../lib/registry/auth/auth.js';
 import { mediaTypes } from '../support/image.js';
 import { blob, clientFor, refused, repository, Sink, serve } from '../support/registry-client.js';
-import { afterwards } from '../support/run.js';
+import { listening } from '../support/server.js';
 
 for (const status of [301, 302, 303, 307, 308]) {
   test(`a ${status} to another origin is followed without the token`, async (t) => {
@@ -65,11 +63,9 @@ test('a redirect to another kind of URL is refused', async (t) => {
 test('a host that a redirect leads to may not ask for credentials', async (t) => {
   const stranger = createServer((_req, res) => {
     res.writeHead(401, { 'www-authenticate': 'Basic realm="give"' }).end();
-  }).listen(0, '127.0.0.1');
-  await new Promise((listening) => stranger.once('listening', listening));
-  afterwards(t, () => stranger.close());
+  });
   const registry = await serve(t);
-  const location = `http://127.0.0.1:${(stranger.address() as AddressInfo).port}/`;
+  const location = `http://${await listening(t, stranger)}/`;
   registry.faults.add({ on: /manifests/, status: 307, headers: { location } });
   let asked = 0;
   const credentials = async () => {
@@ -90,11 +86,9 @@ test('a registry that points to another one is pulled from as anybody may, witho
   const front = createServer((req, res) => {
     const location = other.origin.registry + req.url!.replace('/v2/short/', `/v2/${repository}/`);
     res.writeHead(307, { location }).end();
-  }).listen(0, '127.0.0.1');
-  await once(front, 'listening');
-  afterwards(t, () => front.close());
+  });
   const credentials = async () => assert.fail('credentials were asked for');
-  const origin = `http://127.0.0.1:${(front.address() as AddressInfo).port}`;
+  const origin = `http://${await listening(t, front)}`;
   const client = clientFor(other, { repository: 'short', origin, credentials });
   assert.equal(await client.login(), null);
   await client.manifest('latest');

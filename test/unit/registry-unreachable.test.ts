@@ -2,13 +2,14 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { type AddressInfo, connect } from 'node:net';
+import { connect } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { RegistryClient } from '../../lib/registry/client.js';
 import { Guard } from '../../lib/registry/transport/guard.js';
 import { heldPort } from '../support/ports.js';
 import { clientFor, refused, repository, serve } from '../support/registry-client.js';
 import { afterwards, killAfterwards } from '../support/run.js';
+import { listening } from '../support/server.js';
 
 test('what cannot be reached is told with the reason', async (t) => {
   const origin = `http://127.0.0.1:${await heldPort(t)}`;
@@ -103,10 +104,8 @@ for (const [what, bytes, why] of [
 ] as const) {
   test(`what answers with ${what} is told so`, async (t) => {
     const { createServer: createTcpServer } = await import('node:net');
-    const server = createTcpServer((socket) => socket.end(bytes)).listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    afterwards(t, () => server.close());
-    const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const server = createTcpServer((socket) => socket.end(bytes));
+    const origin = `http://${await listening(t, server)}`;
     const client = new RegistryClient({ registry: 'x', repository, origin, retry: { retries: 0 } });
     await refused(client.manifest('latest'), 76, why);
   });
@@ -131,10 +130,8 @@ test('interim answers are passed over, and not for ever', async (t) => {
       await new Promise((next) => setTimeout(next, 10));
     }
     res.end('{}');
-  }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  afterwards(t, () => server.close());
-  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  });
+  const origin = `http://${await listening(t, server)}`;
   const client = new RegistryClient({ registry: 'x', repository, origin, retry: { retries: 0 } });
   await client.manifest('latest');
   interim = 1000;
