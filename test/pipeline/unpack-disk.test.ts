@@ -424,8 +424,8 @@ test('where a tree cannot take the place of another one, --force says so before 
   mkdirSync(rootfs);
   const before = readdirSync(directory);
   // The first rename gives the growing tree its name.
-  const strace = injecting('renameat2:error=EINVAL:when=2');
-  const forced = () => run([...strace, '-e', 'inject=mknodat:error=EIO', 'md-unpack', '--force', rootfs], { stdin });
+  const strace = [...injecting('renameat2:error=EINVAL:when=2'), '-e', 'trace=all', '-e', 'inject=mknodat:error=EIO'];
+  const forced = () => run([...strace, 'md-unpack', '--force', rootfs], { stdin });
   assert.match((await forced()).stderr, /: pipe: .*\(EIO\); .*\n$/, 'an empty one needs no exchange');
   writeFileSync(join(rootfs, 'old'), '');
   const { status, stderr } = await forced();

@@ -2,7 +2,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { accessSync, chmodSync, constants, existsSync, mkdtempSync, readlinkSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { constants as osConstants, tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import type { TestContext } from 'node:test';
@@ -64,8 +64,20 @@ function emptyHome(): string {
 }
 
 /** Runs a program to its end. `argv[0]` is looked up on PATH, the built commands first. Never rejects for a status. */
-export async function run(argv: string[], options: RunOptions = {}): Promise<Result> {
-  return runPipe([argv], options);
+export async function run([program = '', ...args]: string[], options: RunOptions = {}): Promise<Result> {
+  const { env, stdin = '', timeout = 60_000, ...where } = options;
+  // A process group of its own, so that a timeout takes the children along.
+  const child = spawn(program, args, { env: { ...cleanEnv(), ...env }, detached: true, stdio: 'pipe', ...where });
+  let timedOut = false;
+  const timer = setTimeout(() => {
+    timedOut = true;
+    if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, 'SIGKILL');
+  }, timeout);
+  child.stdin.on('error', () => child.stdin.destroy()).end(stdin);
+  const exit = once(child, 'exit') as Promise<[number | null, NodeJS.Signals]>;
+  const [[code, signal], stdout, stderr] = await Promise.all([exit, collect(child.stdout), collect(child.stderr)]);
+  clearTimeout(timer);
+  return { status: code ?? 128 + osConstants.signals[signal], signal, stdout, stderr, timedOut };
 }
 
 /** One of the built commands. */
@@ -78,87 +90,10 @@ export async function shell(script: string, args: string[] = [], options: RunOpt
   return run(['sh', '-c', script, 'sh', ...args], options);
 }
 
-/** A stage of a pipe without a shell, as `pipeStages` reports it. */
-export type Stages = Result[];
-
-/**
- * Runs commands that are connected stdout to stdin by this process, without a shell: each stage has a socket where a
- * shell gives a pipe. Returns the result of each stage; stdout is that of the last one only.
- */
-export async function pipeStages(stages: string[][], options: RunOptions = {}): Promise<Stages> {
-  const { stdin, timeout = 60_000 } = options;
-  const children = stages.map((argv) => start(argv, options));
-  const timer = setTimeout(() => {
-    for (const child of children) child.kill();
-  }, timeout);
-  children.forEach((child, i) => {
-    const next = children[i + 1];
-    if (next) child.process.stdout.pipe(next.process.stdin);
-    child.process.stdin.on('error', () => child.process.stdin.destroy());
-  });
-  children[0]?.process.stdin.end(stdin ?? '');
-  const last = children.at(-1);
-  const output = last ? collect(last.process.stdout) : Promise.resolve('');
-  const results = await Promise.all(children.map((child) => child.ended));
-  clearTimeout(timer);
-  const stdout = await output;
-  return results.map((result, i) => (i === results.length - 1 ? { ...result, stdout } : result));
-}
-
-async function runPipe(stages: string[][], options: RunOptions): Promise<Result> {
-  const results = await pipeStages(stages, options);
-  return results.at(-1)!;
-}
-
-function start(argv: string[], options: RunOptions) {
-  const { env = {}, cwd, uid, gid } = options;
-  const [program = '', ...args] = argv;
-  // A process group of its own, so that a timeout takes the children along.
-  const child = spawn(program, args, {
-    env: { ...cleanEnv(), ...env },
-    detached: true,
-    stdio: ['pipe', 'pipe', 'pipe'],
-    ...(cwd === undefined ? {} : { cwd }),
-    ...(uid === undefined ? {} : { uid }),
-    ...(gid === undefined ? {} : { gid }),
-  });
-  let timedOut = false;
-  const kill = () => {
-    timedOut = true;
-    if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, 'SIGKILL');
-  };
-  const stderr = collect(child.stderr);
-  const ended = new Promise<Result>((resolve, reject) => {
-    child.once('error', reject);
-    child.once('exit', (code, signal) => {
-      stderr.then(
-        (text) => resolve({ status: code ?? 128 + signalNumber(signal), signal, stdout: '', stderr: text, timedOut }),
-        reject,
-      );
-    });
-  });
-  return { process: child, kill, ended };
-}
-
 async function collect(stream: Readable): Promise<string> {
   const chunks: Buffer[] = [];
   for await (const chunk of stream) chunks.push(chunk as Buffer);
   return Buffer.concat(chunks).toString();
-}
-
-const signalNumbers: Partial<Record<NodeJS.Signals, number>> = {
-  SIGHUP: 1,
-  SIGINT: 2,
-  SIGQUIT: 3,
-  SIGABRT: 6,
-  SIGKILL: 9,
-  SIGSEGV: 11,
-  SIGPIPE: 13,
-  SIGTERM: 15,
-};
-
-function signalNumber(signal: NodeJS.Signals | null): number {
-  return (signal && signalNumbers[signal]) ?? 0;
 }
 
 type Cleanup = () => unknown;

@@ -6,16 +6,11 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { digestOf, filler } from '../support/content.js';
 import { image, index, layer, put } from '../support/image.js';
-import { type Registry, type RegistryOptions, registryFor } from '../support/registry.js';
-import { afterwards, killAfterwards, needs, needsRoot, pipeStages, run, scratch, shell } from '../support/run.js';
+import { type Registry, registryFor } from '../support/registry.js';
+import { afterwards, killAfterwards, needs, needsRoot, run, scratch, shell } from '../support/run.js';
 import { tarball } from '../support/tar.js';
 import { makeCa } from '../support/tls.js';
 import { describeTree } from '../support/tree.js';
-
-async function registryOf(t: TestContext, options: RegistryOptions = {}): Promise<Registry> {
-  const registry = await registryFor(t, options);
-  return registry;
-}
 
 async function pullToken(registry: Registry, repository: string, headers: Record<string, string> = {}) {
   const query = new URLSearchParams({ service: 'registry.test', scope: `repository:${repository}:pull` });
@@ -24,7 +19,7 @@ async function pullToken(registry: Registry, repository: string, headers: Record
 }
 
 test('an open registry serves a manifest by tag and by digest, and blobs by digest', async (t) => {
-  const registry = await registryOf(t);
+  const registry = await registryFor(t);
   const built = image({ layers: [layer([{ name: 'a', data: 'x' }])] });
   const { digest } = await put(registry, 'library/demo', ['latest'], index([built]));
   const byTag = await fetch(`${registry.origin.registry}/v2/library/demo/manifests/latest`);
@@ -39,7 +34,7 @@ test('an open registry serves a manifest by tag and by digest, and blobs by dige
 });
 
 test('a registry with tokens challenges, and opens to the token that its service hands out until that expires', async (t) => {
-  const registry = await registryOf(t, { auth: 'token' });
+  const registry = await registryFor(t, { auth: 'token' });
   await registry.addManifest('demo', ['latest'], '{}', 'application/json');
   const url = `${registry.origin.registry}/v2/demo/manifests/latest`;
   const closed = await fetch(url);
@@ -54,7 +49,7 @@ test('a registry with tokens challenges, and opens to the token that its service
 });
 
 test('a private repository opens only to the token of a user', async (t) => {
-  const registry = await registryOf(t, { auth: 'token', users: { ann: 'secret' }, private: ['demo'] });
+  const registry = await registryFor(t, { auth: 'token', users: { ann: 'secret' }, private: ['demo'] });
   await registry.addManifest('demo', ['latest'], '{}', 'application/json');
   const url = `${registry.origin.registry}/v2/demo/manifests/latest`;
   const status = async (credentials: Record<string, string>) => {
@@ -68,7 +63,7 @@ test('a private repository opens only to the token of a user', async (t) => {
 });
 
 test('a refresh token buys an access token by POST', async (t) => {
-  const registry = await registryOf(t, { auth: 'token', users: { ann: 'secret' } });
+  const registry = await registryFor(t, { auth: 'token', users: { ann: 'secret' } });
   registry.tokens.refreshTokens.set('r1', 'ann');
   const form = {
     grant_type: 'refresh_token',
@@ -84,7 +79,7 @@ test('a refresh token buys an access token by POST', async (t) => {
 });
 
 test('the CDN serves a signed link, and refuses credentials and a link that has expired', async (t) => {
-  const registry = await registryOf(t, { redirectBlobs: 307 });
+  const registry = await registryFor(t, { redirectBlobs: 307 });
   const { digest } = await registry.addBlob('content');
   const url = `${registry.origin.registry}/v2/demo/blobs/${digest}`;
   const redirect = await fetch(url, { redirect: 'manual' });
@@ -97,7 +92,7 @@ test('the CDN serves a signed link, and refuses credentials and a link that has 
 });
 
 test('a range is served as asked, and wrongly when a fault says so', async (t) => {
-  const registry = await registryOf(t);
+  const registry = await registryFor(t);
   const { digest } = await registry.addBlob('0123456789');
   const get = async (range: string) => {
     const response = await fetch(`${registry.origin.registry}/v2/demo/blobs/${digest}`, { headers: { range } });
@@ -116,7 +111,7 @@ test('a range is served as asked, and wrongly when a fault says so', async (t) =
 });
 
 test('faults cut, corrupt and replace an answer, the asked number of times', async (t) => {
-  const registry = await registryOf(t);
+  const registry = await registryFor(t);
   const { digest } = await registry.addBlob(filler(200_000, 1));
   const url = `${registry.origin.registry}/v2/demo/blobs/${digest}`;
   registry.faults.add({ on: /blobs/, times: 1, cutAfter: 1000 });
@@ -133,7 +128,7 @@ test('faults cut, corrupt and replace an answer, the asked number of times', asy
 
 test('the registry speaks TLS with a certificate of the test CA', { skip: needs('openssl') }, async (t) => {
   const ca = makeCa(scratch(t));
-  const registry = await registryOf(t, { tls: ca.issue() });
+  const registry = await registryFor(t, { tls: ca.issue() });
   const { caFile } = ca;
   const status = await new Promise((resolve, reject) => {
     const options = { ca: execFileSync('cat', [caFile]), agent: false } as const;
@@ -145,7 +140,7 @@ test('the registry speaks TLS with a certificate of the test CA', { skip: needs(
 });
 
 test('skopeo pushes into the registry and pulls out of it what it pushed', { skip: needs('skopeo') }, async (t) => {
-  const registry = await registryOf(t);
+  const registry = await registryFor(t);
   const directory = scratch(t);
   const built = image({ layers: [layer([{ name: 'a', data: 'x' }])] });
   await put(registry, 'from', ['latest'], built);
@@ -159,15 +154,6 @@ test('skopeo pushes into the registry and pulls out of it what it pushed', { ski
   assert.equal(pulled.status, 0, pulled.stderr);
   const response = await fetch(`${registry.origin.registry}/v2/to/manifests/latest`);
   assert.equal(response.headers.get('docker-content-digest'), built.descriptor.digest);
-});
-
-test('a pipe without a shell hands the output of each stage to the next, and gives every status', async () => {
-  const results = await pipeStages([['cat'], ['sh', '-c', 'tr a-z A-Z; exit 3'], ['cat']], { stdin: 'hello' });
-  assert.deepEqual(
-    results.map(({ status }) => status),
-    [0, 3, 0],
-  );
-  assert.equal(results[2]!.stdout, 'HELLO');
 });
 
 test('a run that takes too long is killed with its children', async () => {
