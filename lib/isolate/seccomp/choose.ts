@@ -1,7 +1,7 @@
 /** Which filter a container gets, by its settings. What makes a filter is loaded only where one has to be made. */
 import { version } from '../../pipe/command.js';
 import { kernelRelease } from '../../sys/procfs/kernel-release.js';
-import { capabilities } from '../../sys/syscalls/constants.js';
+import { arch, capabilities } from '../../sys/syscalls/constants.js';
 import { readText } from '../settings/files.js';
 import type { Settings } from '../settings/settings.js';
 import type { Filter, ProfileSource } from './filter.js';
@@ -24,7 +24,7 @@ export async function chooseFilter(
   const source = profile === 'default' ? profile : { name: profile, text: readText(profile, '--seccomp') };
   const target: Target = {
     capabilities: kept.map((number) => capabilities[number] ?? ''),
-    arch: process.arch === 'arm64' ? 'arm64' : 'x64',
+    arch,
     kernel: kernelRelease(),
   };
   if (seccompReport) {

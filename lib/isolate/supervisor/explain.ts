@@ -15,7 +15,7 @@ import {
 } from '../../sys/refusals/confinement.js';
 import { namespaceLimitHint } from '../../sys/refusals/namespace-limits.js';
 import { isChrooted, switchHint, tooManyProcesses, usernsHint } from '../../sys/refusals/refusals.js';
-import { type Capability, CLONE } from '../../sys/syscalls/constants.js';
+import { arch, type Capability, CLONE } from '../../sys/syscalls/constants.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { networkPowers, powers, userPowers } from '../child/powers.js';
 import type { Circumstances } from '../plan/circumstances.js';
@@ -129,7 +129,7 @@ function execHint(code: string, platform: Platform | undefined): string | undefi
 }
 
 function formatHint(platform: Platform | undefined): string {
-  const own = goArch[process.arch === 'arm64' ? 'arm64' : 'x64'];
+  const own = goArch[arch];
   if (!platform || [own, unknownArchitecture].includes(platform.architecture))
     return "it is not a program for this machine's processor, or a script without #!";
   return `the image is for ${platformName(platform)}, this machine is linux/${own}: pull it without --platform, or install qemu-user-static, unless it is a script without #!`;

@@ -15,6 +15,8 @@
  * Left of each instruction is its encoding; a test assembles the text again and compares.
  */
 
+import { arch } from '../syscalls/constants.js';
+
 /** Offsets in an entry, in bytes. */
 export const entryLayout = { number: 0, args: 8, result: 56, out: 64, next: 72, nextOnError: 80, size: 88 } as const;
 /** Offsets in the header, in bytes. */
@@ -247,8 +249,6 @@ export const batchListings = {
   c0035fd6          ret
 `,
 };
-
-const arch = process.arch === 'arm64' ? 'arm64' : 'x64';
 
 /** The code for this machine. */
 export function machineCode(): Buffer {

@@ -3,7 +3,8 @@
  * prefix. The families also serve to show a value by its names in a trace. Values are those of x64 and arm64
  * (`include/uapi`); where the two differ, the one for this machine is chosen here.
  */
-const arm = process.arch === 'arm64';
+export const arch = process.arch === 'arm64' ? 'arm64' : 'x64';
+const arm = arch === 'arm64';
 
 /** openat(2). */
 export const O = {

@@ -6,6 +6,7 @@ import { errnoNameOf } from '../../base/errno-names.js';
 import { errnoText } from '../../base/failure.js';
 import { trace, tracing } from '../../base/trace.js';
 import { type FfiArg, lastErrno, libcSyscall } from '../ffi/ffi.js';
+import { arch } from './constants.js';
 
 /** A path or name: a string (UTF-8), or the bytes themselves where names need not be UTF-8. No NUL at the end. */
 export type Path = string | Uint8Array;
@@ -60,7 +61,7 @@ export function syscall<const K extends readonly Kind<never>[]>(
   ...declared: K
 ): Syscall<ArgsOf<K>> {
   const kinds = declared as unknown as readonly Kind[];
-  const number = process.arch === 'arm64' ? arm64 : x64;
+  const number = arch === 'arm64' ? arm64 : x64;
 
   const attempt = (...args: Arg[]): number => {
     const lowered: FfiArg[] = [number, 0, 0, 0, 0, 0, 0];
