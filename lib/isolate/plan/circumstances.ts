@@ -5,10 +5,9 @@ import { tracing, warn } from '../../base/trace.js';
 import type { Stub, StubSteps } from '../../sys/native-code/stub.js';
 import type { ControlFds } from '../../sys/process/control.js';
 import { inUserNamespace } from '../../sys/procfs/id-map.js';
-import { kernelRelease } from '../../sys/procfs/kernel-release.js';
+import { isAtLeast, kernelRelease, kernelVersion } from '../../sys/procfs/kernel-release.js';
 import { firstStatus, statusBits } from '../../sys/procfs/status.js';
 import type { Capability } from '../../sys/syscalls/constants.js';
-import { isAtLeast, kernelVersion } from '../../sys/syscalls/kernel-version.js';
 import {
   callerIds,
   type IdMaps,

@@ -9,9 +9,9 @@ import { arrayOf, asArray, asObject, asSize, asString, type JsonObject, optional
 import { Failure } from '../../base/failure.js';
 import { goArch } from '../../base/oci.js';
 import { Status } from '../../base/status.js';
+import { isAtLeast, kernelVersion } from '../../sys/procfs/kernel-release.js';
 import { SECCOMP } from '../../sys/syscalls/constants.js';
 import { ENOSYS, EPERM } from '../../sys/syscalls/errno.js';
-import { isAtLeast, kernelVersion } from '../../sys/syscalls/kernel-version.js';
 import { type Comparison, operators, RET } from './rules.js';
 
 export interface Profile {

@@ -1,3 +1,5 @@
+/** Which Linux this is. */
+
 import { kernelText } from './status.js';
 
 /**
@@ -6,4 +8,16 @@ import { kernelText } from './status.js';
  */
 export function kernelRelease(): string {
   return kernelText('/proc/sys/kernel/osrelease')?.trim() ?? process.getBuiltinModule('node:os').release();
+}
+
+/** The first two numbers of a release such as `6.12.1-amd64`; undefined for what is none. */
+export function kernelVersion(text: string): [major: number, minor: number] | undefined {
+  const [, major, minor] = /^(\d+)\.(\d+)/.exec(text) ?? [];
+  return major === undefined ? undefined : [Number(major), Number(minor)];
+}
+
+export function isAtLeast(kernel: string, minimum: string): boolean {
+  const [major = 0, minor = 0] = kernelVersion(kernel) ?? [];
+  const [wantMajor = 0, wantMinor = 0] = kernelVersion(minimum) ?? [];
+  return major > wantMajor || (major === wantMajor && minor >= wantMinor);
 }

@@ -1,9 +1,8 @@
 /** What confines this process: a container around it, or a policy of this host. The hints say how to do without. */
 import { inUserNamespace } from '../procfs/id-map.js';
-import { kernelRelease } from '../procfs/kernel-release.js';
+import { isAtLeast, kernelRelease } from '../procfs/kernel-release.js';
 import { kernelText, ownStatus, statusBits } from '../procfs/status.js';
 import { type Capability, capabilities } from '../syscalls/constants.js';
-import { isAtLeast } from '../syscalls/kernel-version.js';
 
 /** The hint for a user namespace, which needs no capability; undefined when nothing confines this process. */
 export function confinedUsernsHint(): string | undefined {

@@ -26,16 +26,13 @@ export function namespaceLimitHint(flags: number): string {
   if (!reached) return 'too many namespaces existed a moment ago: try again';
   const setting = `user.max_${reached[1]}_namespaces`;
   const most = Number(kernelText(`/proc/sys/${setting.replace('.', '/')}`));
-  if (most === 0) return `${setting} is 0 on this host: sudo sysctl -w ${setting}=15000${orWithout(reached[0])}`;
+  // Root needs no user namespace.
+  const orElse = reached[0] === CLONE.NEWUSER ? orAsRoot() : '';
+  if (most === 0) return `${setting} is 0 on this host: sudo sysctl -w ${setting}=15000${orElse}`;
   // What a new user namespace has: then it is a limit of one around it, which cannot be read here.
   if (most === unlimited)
     return `${setting} of a user namespace around this one allows no more, or they are nested too deep: raise it there, or start fewer containers`;
   return `${setting} is ${most} on this host, and as many exist: sudo sysctl -w ${setting}=${2 * most}, or end some containers`;
-}
-
-/** Root needs no user namespace. */
-function orWithout(flag: number): string {
-  return flag === CLONE.NEWUSER ? orAsRoot() : '';
 }
 
 /** Tries to make one of this kind alone, for a process that ends at once. */
