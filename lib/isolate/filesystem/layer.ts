@@ -77,19 +77,14 @@ export class Layer {
   /** Begins the layer, or checks that the one that is there goes with this tree. Throws `Failure`. */
   begin(userNamespace: boolean): void {
     const { path, inside, root } = this;
-    try {
+    failingAs(`--layer ${path}`, () => {
       const document = readRootfsDocument(root);
       const now = { image: document?.image, digest: document?.digest, userNamespace };
-      if (!isUnbegun(inside)) {
-        checkSame(path, root, notesOf(path, inside) ?? now, now);
-        return;
-      }
+      if (!isUnbegun(inside)) return checkSame(path, root, notesOf(path, inside) ?? now, now);
       writeNotes(inside, now);
       // The link comes last: without it the layer has not begun.
       symlinkSync(root, join(inside, 'lower'));
-    } catch (error) {
-      throw failureOf(error, `--layer ${path}`);
-    }
+    });
   }
 
   /** Removes a directory that was made for a container which there will not be, unless something is in it already. */
@@ -111,14 +106,12 @@ export class Layer {
 
   /** Leaves word of the first process of the container, as a link to its mark. */
   leaveMark(pid: number): void {
-    try {
+    failingAs(`--layer ${this.path}`, () => {
       const link = join(this.inside, processLink);
       ignoring(['ENOENT'], () => unlinkSync(link));
       this.mark = markOf(pid);
       symlinkSync(this.mark, link);
-    } catch (error) {
-      throw failureOf(error, `--layer ${this.path}`);
-    }
+    });
   }
 }
 

@@ -10,12 +10,10 @@
  * Sources: elf(5), memfd_create(2), execveat(2).
  */
 import { closeSync, writeSync } from 'node:fs';
-import { errnoText, Failure } from '../../base/failure.js';
-import { Status } from '../../base/status.js';
+import { failureOf, hasErrno } from '../../base/failure.js';
 import { close, execveat, fcntl, memfd_create } from '../syscalls/calls.js';
-import { AT, F, MFD } from '../syscalls/constants.js';
-import { EINVAL } from '../syscalls/errno.js';
-import { isErrno, SyscallError } from '../syscalls/syscall.js';
+import { AT, arch, F, MFD } from '../syscalls/constants.js';
+import { SyscallError } from '../syscalls/syscall.js';
 import { stubCode } from './machine-code.js';
 import type { Program } from './program.js';
 import { pointerArray, type Step, stepOf } from './step.js';
@@ -75,15 +73,13 @@ export class Stub {
  * `Failure` 77 where the host forbids such files.
  */
 function memfd(name: string): number {
-  const fd = memfd_create.try(name, MFD.CLOEXEC | MFD.EXEC);
-  if (!isErrno(fd)) return fd;
-  if (fd === -EINVAL) return memfd_create(name, MFD.CLOEXEC);
-  const error = new SyscallError('memfd_create', -fd, `memfd_create(${JSON.stringify(name)}, MFD_CLOEXEC|MFD_EXEC)`);
-  if (error.code !== 'EACCES') throw error;
-  throw new Failure(Status.notPermitted, error.call, errnoText(error.code), {
-    cause: error,
-    hint: 'vm.memfd_noexec is 2 on this host: sudo sysctl -w vm.memfd_noexec=1',
-  });
+  try {
+    return memfd_create(name, MFD.CLOEXEC | MFD.EXEC);
+  } catch (error) {
+    if (hasErrno(error, 'EINVAL')) return memfd_create(name, MFD.CLOEXEC);
+    if (!(error instanceof SyscallError) || error.code !== 'EACCES') throw error;
+    throw failureOf(error, error.call, { hint: 'vm.memfd_noexec is 2 on this host: sudo sysctl -w vm.memfd_noexec=1' });
+  }
 }
 
 /** The beginning of an executable of `length` bytes: one segment, readable and executable, loaded at `base`. */
@@ -91,7 +87,7 @@ function elfHeader(length: number): Buffer {
   const bytes = Buffer.alloc(layout.code);
   bytes.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1], 0); // 64 bits, little-endian, version 1
   bytes.writeUInt16LE(2, 16); // ET_EXEC
-  bytes.writeUInt16LE(process.arch === 'arm64' ? 183 : 62, 18); // EM_AARCH64, EM_X86_64
+  bytes.writeUInt16LE(arch === 'arm64' ? 183 : 62, 18); // EM_AARCH64, EM_X86_64
   bytes.writeUInt32LE(1, 20);
   bytes.writeBigUInt64LE(BigInt(base + layout.code), 24); // entry point
   bytes.writeBigUInt64LE(64n, 32); // program headers follow
