@@ -23,13 +23,9 @@ export function hasSha256(): boolean {
 
 /** SHA-256 in `context`, of `contextBytes`. Only where `hasSha256()`. */
 export class Sha256 {
-  private readonly functions: Library;
+  private readonly functions = library()!;
 
-  constructor(private readonly context: Buffer) {
-    const functions = library();
-    if (!functions) throw new Error('this Node.js has no SHA-256 that can be called');
-    this.functions = functions;
-  }
+  constructor(private readonly context: Buffer) {}
 
   begin(): void {
     this.functions.init(this.context);

@@ -40,7 +40,7 @@ export interface Inflated {
 
 /** Decompresses gzip members, one after the other. */
 export class Inflater {
-  private readonly functions: Library;
+  private readonly functions = library()!;
   private readonly stream = Buffer.alloc(streamBytes);
 
   /**
@@ -48,12 +48,9 @@ export class Inflater {
    * memory.
    */
   constructor(checks: boolean) {
-    const functions = library();
-    if (!functions) throw new Error('this Node.js has no zlib that can be called');
-    this.functions = functions;
-    const code = asInt(functions.init(this.stream, gzipWindow, version, streamBytes));
+    const code = asInt(this.functions.init(this.stream, gzipWindow, version, streamBytes));
     if (code !== result.ok) throw new Error(`inflateInit2: error ${code}`);
-    if (!checks) functions.validate(this.stream, 0);
+    if (!checks) this.functions.validate(this.stream, 0);
   }
 
   /**

@@ -22,20 +22,12 @@ export function hasZstd(): boolean {
   return library() !== undefined;
 }
 
-/** A decompression context. Frames may come in pieces. The caller has to know where a frame ends. */
+/** A decompression context, only where `hasZstd()`. Frames may come in pieces. The caller has to know where a frame ends. */
 export class ZstdContext {
-  private readonly functions: Library;
-  private readonly context: number | bigint;
+  private readonly functions = library()!;
+  private readonly context = this.functions.create();
   private readonly produced = Buffer.alloc(8);
   private readonly consumed = Buffer.alloc(8);
-
-  /** Only where `hasZstd()`. */
-  constructor() {
-    const functions = library();
-    if (!functions) throw new Error('libzstd is not there');
-    this.functions = functions;
-    this.context = functions.create();
-  }
 
   /**
    * Decompresses `input` from `at` on into `output`, in the thread pool unless it is small. `hint` is 0 at the end of a
