@@ -8,9 +8,9 @@ import { type PlanStep, type StepOptions, step } from './step.js';
 
 /**
  * The flags for clone(2). With `moves` the child first has to change its cgroup, and makes the cgroup namespace itself
- * later.
+ * later. Where this process has no maps to write, it can wait until the child executes a program.
  */
-export function namespacesOf(network: 'host' | 'none', user: boolean, moves: boolean): number {
+export function cloneFlagsOf(network: 'host' | 'none', user: boolean, moves: boolean): number {
   return (
     CLONE.NEWNS |
     CLONE.NEWPID |
@@ -18,7 +18,7 @@ export function namespacesOf(network: 'host' | 'none', user: boolean, moves: boo
     CLONE.NEWIPC |
     (moves ? 0 : CLONE.NEWCGROUP) |
     (network === 'none' ? CLONE.NEWNET : 0) |
-    (user ? CLONE.NEWUSER : 0)
+    (user ? CLONE.NEWUSER : CLONE.VM | CLONE.VFORK)
   );
 }
 

@@ -5,12 +5,11 @@
 
 import type { Result } from '../../sys/native-code/step.js';
 import type { IdMap } from '../../sys/procfs/id-map.js';
-import { CLONE } from '../../sys/syscalls/constants.js';
 import type { IdMaps } from '../../sys/user-namespace/id-map.js';
 import { changeSteps, type ExecSteps, execSteps } from '../child/exec.js';
 import { aliveSteps, controlSteps, gateSteps } from '../child/gates.js';
 import { type Init, initSteps } from '../child/init.js';
-import { beginningSteps, cgroupNamespaceStep, hostnameStep, loopbackSteps, namespacesOf } from '../child/namespaces.js';
+import { beginningSteps, cgroupNamespaceStep, cloneFlagsOf, hostnameStep, loopbackSteps } from '../child/namespaces.js';
 import {
   calledOffSteps,
   closeSteps,
@@ -67,7 +66,6 @@ export interface Plan {
 export function makePlan(settings: Settings, circumstances: Circumstances): Plan {
   const { maps, control, stub, filter, report } = circumstances;
   const change = changeSteps(stub, control.child);
-  const user = maps !== undefined;
   const exec = execSteps(settings.argv, environment(settings, circumstances.identity));
   const init = settings.init ? initSteps(settings.terminal ? [controllingStep(0)] : []) : undefined;
   const seccomp = filter && filterStep(filter, report !== undefined);
@@ -93,8 +91,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     calledOff.end,
   ];
   return {
-    cloneFlags:
-      namespacesOf(settings.network, user, settings.cgroup !== undefined) | (user ? 0 : CLONE.VM | CLONE.VFORK),
+    cloneFlags: cloneFlagsOf(settings.network, maps !== undefined, settings.cgroup !== undefined),
     steps,
     exec,
     filter: seccomp,
