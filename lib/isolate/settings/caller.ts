@@ -1,6 +1,8 @@
 /** Who starts a container: what the settings take from there. */
+import { ignoring } from '../../base/failure.js';
+import { limitsOn, structRlimit } from '../../sys/process/rlimit.js';
 import { refusedCall } from '../../sys/refusals/refusals.js';
-import { ioctlMemory, prlimit64 } from '../../sys/syscalls/calls.js';
+import { ioctlMemory } from '../../sys/syscalls/calls.js';
 import { RLIMIT, TC } from '../../sys/syscalls/constants.js';
 import { isErrno } from '../../sys/syscalls/syscall.js';
 import type { ResourceLimit } from './limits.js';
@@ -30,17 +32,15 @@ export function callerOf(): Caller {
  * Node passes on what it was before (cmd/build/launcher-head).
  */
 function openFileLimit(): ResourceLimit {
-  const soft = softBefore(process.env.MD_OPEN_FILES);
+  const seen = process.env.MD_OPEN_FILES;
   delete process.env.MD_OPEN_FILES;
-  const value = Buffer.alloc(16);
   try {
-    prlimit64(0, RLIMIT.NOFILE, null, value);
+    const soft = softBefore(seen);
+    const { hard } = limitsOn(RLIMIT.NOFILE);
+    return { resource: RLIMIT.NOFILE, value: structRlimit(soft < hard ? soft : hard, hard) };
   } catch (error) {
     throw refusedCall(error);
   }
-  const hard = value.readBigUInt64LE(8);
-  value.writeBigUInt64LE(soft < hard ? soft : hard, 0);
-  return { resource: RLIMIT.NOFILE, value };
 }
 
 /**
@@ -51,9 +51,7 @@ function openFileLimit(): ResourceLimit {
 function softBefore(seen: string | undefined): bigint {
   const [, soft] = /^Max open files +(\d+)/.exec(seen ?? '') ?? [];
   if (soft !== undefined) return BigInt(soft);
-  const value = Buffer.alloc(16);
-  const known = !isErrno(prlimit64.try(process.ppid, RLIMIT.NOFILE, null, value));
-  return known ? value.readBigUInt64LE(0) : 1024n;
+  return ignoring(['EPERM', 'EACCES', 'ESRCH'], () => limitsOn(RLIMIT.NOFILE, process.ppid).soft) ?? 1024n;
 }
 
 /** Whether a descriptor is a terminal, tested as isatty(3) does it. Node's own function would load several modules. */

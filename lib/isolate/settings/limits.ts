@@ -1,5 +1,6 @@
 /** Limits of a container, as docker's flags have them. */
 import type { Failure } from '../../base/failure.js';
+import { structRlimit, unlimited } from '../../sys/process/rlimit.js';
 import { RLIMIT } from '../../sys/syscalls/constants.js';
 import { usage } from './failures.js';
 import type { IsolateFlags } from './flags.js';
@@ -100,14 +101,10 @@ export function parseUlimit(text: string): ResourceLimit {
       'NAME=SOFT:HARD, for example nofile=1024:4096; the names are those of docker',
     );
   }
-  const unlimited = 2n ** 64n - 1n;
   const soft = softText === '-1' ? unlimited : BigInt(softText);
   const hard = hardText === '-1' ? unlimited : BigInt(hardText);
   if (soft > hard) throw wrong('--ulimit', text, 'a soft limit above the hard one');
-  const value = Buffer.alloc(16);
-  value.writeBigUInt64LE(soft, 0);
-  value.writeBigUInt64LE(hard, 8);
-  return { resource, value };
+  return { resource, value: structRlimit(soft, hard) };
 }
 
 function wrong(flag: string, text: string, why: string, hint?: string): Failure {

@@ -8,7 +8,7 @@ import { errnoNameOf } from '../../base/errno-names.js';
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { openIn } from '../../sys/files/open-in.js';
-import { softLimit } from '../../sys/process/rlimit.js';
+import { limitsOn } from '../../sys/process/rlimit.js';
 import { close, mkdirat, openHow, readlinkat } from '../../sys/syscalls/calls.js';
 import { O, RESOLVE, RLIMIT } from '../../sys/syscalls/constants.js';
 import { EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR } from '../../sys/syscalls/errno.js';
@@ -60,7 +60,7 @@ export class Root {
   private stale = false;
   private readonly home: string;
   private readonly group = process.getegid!();
-  private readonly maxOpen = softLimit(RLIMIT.NOFILE) < fewFiles ? maxOpenOfFew : maxOpen;
+  private readonly maxOpen = limitsOn(RLIMIT.NOFILE).soft < fewFiles ? maxOpenOfFew : maxOpen;
 
   constructor(
     private readonly fd: number,
