@@ -4,7 +4,7 @@ import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { md, needs, root, run, scratch } from '../support/run.js';
-import { TestTerminal } from '../support/terminal.js';
+import { shellAt } from '../support/terminal.js';
 
 const share = join(root, 'dist/share');
 const bashFile = join(share, 'bash-completion/completions/md-run');
@@ -65,8 +65,7 @@ test('bash completes flags, their values, directories and the images of the stor
 }, async (t) => {
   const { work, MD_HOME } = workplace(t);
   const env = { MD_HOME, TERM: 'dumb', INPUTRC: '/dev/null', PS1: 'shell> ' };
-  const terminal = new TestTerminal(t, { argv: ['bash', '--norc', '-i'], columns: 200, env });
-  await terminal.see('shell> ');
+  const terminal = await shellAt(t, { argv: ['bash', '--norc', '-i'], columns: 200, env });
   await terminal.run(`. ${bashFile}; cd ${work}; echo rea""dy`, 'ready');
   await terminal.see('shell> ');
   const more: typeof typed = [
@@ -92,8 +91,7 @@ test('bash completes flags, their values, directories and the images of the stor
 
 test('zsh completes the same', { skip: needs('zsh') }, async (t) => {
   const { work, MD_HOME } = workplace(t);
-  const terminal = new TestTerminal(t, { argv: ['zsh', '-f', '-i'], columns: 200, env: { MD_HOME, TERM: 'dumb' } });
-  await terminal.see('shell> ');
+  const terminal = await shellAt(t, { argv: ['zsh', '-f', '-i'], columns: 200, env: { MD_HOME, TERM: 'dumb' } });
   const functions = join(share, 'zsh/site-functions');
   await terminal.run(
     `cd ${work}; fpath=(${functions} $fpath); autoload compinit; compinit -u -D; echo rea""dy`,

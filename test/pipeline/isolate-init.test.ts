@@ -8,7 +8,7 @@ import { statFields } from '../../lib/sys/procfs/status.js';
 import { childrenOf } from '../support/processes.js';
 import { inside, makeRoot, needsContainer, output, until } from '../support/rootfs.js';
 import { binDir, cleanEnv, killAfterwards, md } from '../support/run.js';
-import { TestTerminal } from '../support/terminal.js';
+import { shellAt } from '../support/terminal.js';
 
 const skip = needsContainer;
 const isolate = join(binDir, 'md-isolate');
@@ -98,8 +98,7 @@ test('--init: process 1 holds no file open', { skip }, async (t) => {
 
 test('--init: at a terminal the command has job control, and Ctrl-C is for the job alone', { skip }, async (t) => {
   const root = makeRoot(t);
-  const terminal = new TestTerminal(t);
-  await terminal.see('shell> ');
+  const terminal = await shellAt(t);
   terminal.type(`${isolate} --init ${root} env "PS1=inner> " sh\r`);
   await terminal.see(/\r\ninner> /);
   terminal.type('sh -c "echo be\'\'gun; exec sleep 1000"\r');

@@ -12,7 +12,7 @@ import { F, O } from '../../lib/sys/syscalls/constants.js';
 import { procText } from '../support/processes.js';
 import { makeRoot, needsContainer, until } from '../support/rootfs.js';
 import { afterwards, binDir, cleanEnv, killAfterwards, needs, remove, shell } from '../support/run.js';
-import { TestTerminal } from '../support/terminal.js';
+import { shellAt } from '../support/terminal.js';
 
 const skip = needsContainer || needs('tmux');
 const isolate = join(binDir, 'md-isolate');
@@ -139,23 +139,23 @@ test('Ctrl-C ends and Ctrl-Z stops a job of the container, and the shell outside
 
 /** Seconds that no other test asks for, by which the processes of this one are found. */
 const seconds = 1_000_000 + process.pid;
+const sleeping = () => execFileSync('sh', ['-c', `pgrep -f "^sleep ${seconds}" || true`]).length > 0;
 for (const [what, line] of [
   ['the command', `kill -9 $(pgrep -f "^sleep ${seconds}")`],
   ['the supervisor', `kill -9 $(pgrep -o -f "^[^ ]*node.*md-isolate.*${seconds}")`],
 ] as const) {
   test(`kill -9 of ${what} leaves the terminal as it was`, { skip: skip || needs('pgrep', 'dash') }, async (t) => {
     const root = makeRoot(t);
-    const terminal = new TestTerminal(t, { argv: ['dash', '-i'] });
-    await terminal.see('shell> ');
+    const terminal = await shellAt(t, { argv: ['dash', '-i'] });
     const before = terminal.settings();
     terminal.type(`${isolate} ${root} sleep ${seconds}\r`);
     await until(() => terminal.settings() !== before);
-    await until(() => execFileSync('sh', ['-c', `pgrep -f "^sleep ${seconds}" || true`], { encoding: 'utf8' }) !== '');
+    await until(sleeping);
     execFileSync('sh', ['-c', line]);
     await terminal.see('shell> ');
     await until(() => terminal.settings() === before);
     await terminal.run('echo alive-$((6 * 7))', 'alive-42');
-    await until(() => execFileSync('sh', ['-c', `pgrep -f "^sleep ${seconds}" || true`], { encoding: 'utf8' }) === '');
+    await until(() => !sleeping());
   });
 }
 
@@ -163,13 +163,11 @@ test('closing the window ends a command that has no handler for it', {
   skip: needsContainer || needs('pgrep'),
 }, async (t) => {
   const root = makeRoot(t);
-  const terminal = new TestTerminal(t);
-  await terminal.see('shell> ');
+  const terminal = await shellAt(t);
   terminal.type(`${isolate} ${root} sleep ${seconds}\r`);
-  const running = () => execFileSync('sh', ['-c', `pgrep -f "^sleep ${seconds}" || true`], { encoding: 'utf8' });
-  await until(() => running() !== '');
+  await until(sleeping);
   terminal.end();
-  await until(() => running() === '');
+  await until(() => !sleeping());
 });
 
 test('closing the window leaves a command that has a handler for it the time to put things in order', {
@@ -177,8 +175,7 @@ test('closing the window leaves a command that has a handler for it the time to 
 }, async (t) => {
   const root = makeRoot(t);
   const script = 'trap "sleep 0.2; : > /tmp/over; exit" HUP; : > /tmp/up; while :; do sleep 0.02; done';
-  const terminal = new TestTerminal(t);
-  await terminal.see('shell> ');
+  const terminal = await shellAt(t);
   terminal.type(`${isolate} ${root} sh -c '${script}'\r`);
   await until(() => existsSync(join(root, 'tmp/up')));
   terminal.end();
@@ -189,8 +186,7 @@ test('closing the window while the command writes ends both without an abort of 
   skip: needsContainer,
 }, async (t) => {
   const root = makeRoot(t);
-  const terminal = new TestTerminal(t);
-  await terminal.see('shell> ');
+  const terminal = await shellAt(t);
   const [told, status] = [join(root, 'told'), join(root, 'status')];
   const writing = `${isolate} ${root} sh -c 'while :; do echo in; done'`;
   const script = join(root, 'script');
@@ -206,8 +202,7 @@ test('closing the window while the command writes ends both without an abort of 
 
 test('the exit status of the command comes back through a terminal', { skip: needsContainer }, async (t) => {
   const root = makeRoot(t);
-  const terminal = new TestTerminal(t);
-  await terminal.see('shell> ');
+  const terminal = await shellAt(t);
   const before = terminal.settings();
   await terminal.run(`${isolate} ${root} sh -c 'tty; exit 7'`, /pts\/0[\s\S]*shell> /);
   await terminal.run('echo status=$?', 'status=7');
@@ -220,14 +215,15 @@ test('the detach keys leave the container running, and fg attaches again', {
   skip: needsContainer || needs('bash'),
 }, async (t) => {
   const root = makeRoot(t);
-  const terminal = new TestTerminal(t, { argv: ['bash', '--norc', '--noediting', '-i'] });
-  await terminal.see('shell> ');
+  const terminal = await shellAt(t, { argv: ['bash', '--norc', '--noediting', '-i'] });
+  const before = terminal.settings();
   terminal.type(`${isolate} ${root} env "PS1=inner> " sh\r`);
   await terminal.see(/\r\ninner> /);
   await terminal.run('x=kept', 'inner> ');
   terminal.type('\x10\x11');
   await terminal.see('Stopped');
   await terminal.run('echo outside-$((6 * 7))', 'outside-42');
+  assert.equal(terminal.settings(), before);
   terminal.type('fg\r');
   await terminal.see('md-isolate');
   await terminal.run('echo $x-$((1 + 1))', 'kept-2');

@@ -4,16 +4,15 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { until } from '../support/rootfs.js';
-import { needs, root, run, scratch, shell } from '../support/run.js';
-import { TestTerminal } from '../support/terminal.js';
+import { needs, root, scratch, shell } from '../support/run.js';
+import { shellAt, type TestTerminal } from '../support/terminal.js';
 
-/** A stand-in for `md-isolate -t`, so that this needs neither root nor namespaces. */
+/** A stand-in for `md-isolate -t`, so that this needs neither root nor namespaces: isolate-terminal.test.ts has the rest. */
 const ptyRun = join(root, 'dist/test/support/pty-run.js');
 const skip = needs('setsid', 'bash', 'stty');
 
 async function outerShell(t: TestContext, options = {}): Promise<{ terminal: TestTerminal; before: string }> {
-  const terminal = new TestTerminal(t, { argv: ['bash', '--norc', '--noediting', '-i'], ...options });
-  await terminal.see('shell> ');
+  const terminal = await shellAt(t, { argv: ['bash', '--norc', '--noediting', '-i'], ...options });
   return { terminal, before: terminal.settings() };
 }
 
@@ -28,40 +27,6 @@ async function backAtShell(terminal: TestTerminal, before: string): Promise<void
   assert.equal(terminal.settings(), before);
 }
 
-test('keys reach the command and its exit status comes back, with the terminal as it was', { skip }, async (t) => {
-  const { terminal, before } = await outerShell(t);
-  await innerShell(terminal);
-  assert.notEqual(terminal.settings(), before);
-  await terminal.run('tty; echo $((40 + 2))', /\/dev\/pts\/\d+\r\n42/);
-  terminal.type('exit 7\r');
-  await terminal.see('shell> ');
-  await terminal.run('echo status=$?', 'status=7');
-  await backAtShell(terminal, before);
-});
-
-test('Ctrl-C interrupts what runs in the container, not the supervisor', { skip }, async (t) => {
-  const { terminal, before } = await outerShell(t);
-  await innerShell(terminal);
-  await terminal.run(`sh -c 'echo ready-$((1 + 1)); exec sleep 100'`, 'ready-2');
-  terminal.type('\x03');
-  await terminal.see('inner> ');
-  await terminal.run('echo status=$?', 'status=130');
-  await terminal.run('exit', 'shell> ');
-  await backAtShell(terminal, before);
-});
-
-test('Ctrl-Z stops a job in the container, and fg there continues it', { skip }, async (t) => {
-  const { terminal } = await outerShell(t);
-  await innerShell(terminal);
-  await terminal.run(`sh -c 'echo ready-$((1 + 1)); exec cat'`, 'ready-2');
-  terminal.type('\x1a');
-  await terminal.see(/Stopped[\s\S]*inner> /);
-  await terminal.run('fg', /fg\r\nsh -c.*\r\n/);
-  await terminal.run('hello', /hello\r\nhello/);
-  terminal.type('\x04');
-  await terminal.see('inner> ');
-});
-
 test('the command has the size of the window, and learns when it changes', { skip }, async (t) => {
   const { terminal } = await outerShell(t, { rows: 30, columns: 111 });
   await innerShell(terminal);
@@ -70,22 +35,6 @@ test('the command has the size of the window, and learns when it changes', { ski
   await terminal.run(`sh -c '${script}'`, 'ready-2');
   terminal.resize(20, 50);
   await terminal.see('20 50');
-});
-
-test('the detach keys give the terminal back to the shell, the command goes on, and fg attaches again', {
-  skip,
-}, async (t) => {
-  const { terminal, before } = await outerShell(t);
-  await innerShell(terminal);
-  await terminal.run('x=kept', 'inner> ');
-  terminal.type('\x10\x11');
-  await terminal.see('Stopped');
-  await backAtShell(terminal, before);
-  terminal.type('fg\r');
-  await terminal.see('node ');
-  await terminal.run('echo $x-$((1 + 1))', 'kept-2');
-  await terminal.run('exit', 'shell> ');
-  await backAtShell(terminal, before);
 });
 
 test('a first detach key that stays alone reaches the command after a moment', { skip }, async (t) => {
@@ -112,33 +61,10 @@ test("in the background nothing stops it, and the terminal stays the shell's", {
   await backAtShell(terminal, before);
 });
 
-test('kill -9 of the command leaves the terminal as it was', { skip }, async (t) => {
-  const { terminal, before } = await outerShell(t);
-  await innerShell(terminal);
-  await terminal.run('kill -9 $$', 'shell> ');
-  await terminal.run('echo status=$?', 'status=137');
-  await backAtShell(terminal, before);
-});
-
-test('kill -9 of the supervisor leaves the terminal as it was, in a shell that restores nothing itself', {
-  skip: skip || needs('dash'),
-}, async (t) => {
-  const terminal = new TestTerminal(t, { argv: ['dash', '-i'] });
-  await terminal.see('shell> ');
-  const before = terminal.settings();
-  await innerShell(terminal);
-  await terminal.run('kill -9 $PPID', 'shell> ');
-  // The shell and the guard learn of the death at the same moment. To a shell that was quicker, Enter would be no end
-  // of line.
-  await until(() => terminal.settings() === before);
-  await backAtShell(terminal, before);
-});
-
 test('kill -9 of the supervisor: settings that a shell has made before the guard stay', {
   skip: skip || needs('dash'),
 }, async (t) => {
-  const terminal = new TestTerminal(t, { argv: ['dash', '-i'] });
-  await terminal.see('shell> ');
+  const terminal = await shellAt(t, { argv: ['dash', '-i'] });
   const cooked = terminal.settings();
   await innerShell(terminal);
   const [, supervisor] = await terminal.run('echo pid-$PPID', /pid-(\d+)/);
@@ -215,12 +141,6 @@ test('a pipe on stdin is typed into the terminal and ends it, and its flags are 
   const [first, second] = [...text.matchAll(/flags:\s+(\d+)/g)].map(([, value]) => value);
   assert.equal(first, second);
   assert.match(text, /one\r+\ntwo/);
-});
-
-test('a command without any terminal on stdin works on its pty all the same', { skip }, async () => {
-  const { status, stdout } = await run(['node', ptyRun, 'sh', '-c', 'tty; exit 3']);
-  assert.equal(status, 3);
-  assert.match(stdout, /^\/dev\/pts\/\d+\r\n$/);
 });
 
 function sha256(bytes: Buffer): string {

@@ -101,3 +101,10 @@ export class TestTerminal {
     close(slave);
   }
 }
+
+/** A terminal whose shell has shown its prompt. */
+export async function shellAt(t: TestContext, options?: ConstructorParameters<typeof TestTerminal>[1]) {
+  const terminal = new TestTerminal(t, options);
+  await terminal.see('shell> ');
+  return terminal;
+}
