@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { arch } from '../../lib/sys/syscalls/constants.js';
 import { narrowProgram } from '../support/narrow-program.js';
 import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
 import { md, scratch } from '../support/run.js';
@@ -25,7 +26,7 @@ test('a program of 32 bits runs behind the default filter, and behind one for 64
 }, async (t) => {
   const root = makeRoot(t);
   const program = join(root, 'bin/narrow');
-  writeFileSync(program, narrowProgram(process.arch === 'arm64' ? 'arm64' : 'x64'), { mode: 0o755 });
+  writeFileSync(program, narrowProgram(arch), { mode: 0o755 });
   if (spawnSync(program).error) return t.skip('this processor or kernel runs no programs of 32 bits');
   assert.equal(await output(root, 'narrow'), '32 bits');
   const profile = join(scratch(t), 'profile.json');

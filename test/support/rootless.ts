@@ -1,9 +1,8 @@
 /** An ordinary user with a root filesystem of its own, for tests that run as root and become that user. */
-import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { makeRoot, needsContainer } from './rootfs.js';
-import { binDir, has, run } from './run.js';
+import { copyCommands, has, run } from './run.js';
 
 const uid = 61_234;
 export const needsRootless: string | false = needsContainer || (!has('setpriv') && 'not installed: setpriv');
@@ -24,12 +23,7 @@ export async function rootless(t: TestContext): Promise<Rootless> {
   const root = makeRoot(t);
   const home = join(root, '..');
   await run(['chown', '-R', `${uid}:${uid}`, home]);
-  // The checkout may lie where an ordinary user cannot go.
-  cpSync(join(binDir, '../bundle'), join(home, 'bundle'), { recursive: true });
-  cpSync(join(binDir, '../../node_modules/@koromix'), join(home, 'node_modules/@koromix'), {
-    recursive: true,
-    dereference: true,
-  });
+  copyCommands(home);
   const asUser = ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--inh-caps=-all'];
   const node = [process.execPath, join(home, 'bundle/md-isolate.cjs')];
   return {

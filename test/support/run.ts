@@ -1,7 +1,7 @@
 /** Running the built commands, other programs and whole pipes, and what tests ask of the machine. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { accessSync, chmodSync, constants, existsSync, mkdtempSync, readlinkSync, rmSync } from 'node:fs';
+import { accessSync, chmodSync, constants, cpSync, existsSync, mkdtempSync, readlinkSync, rmSync } from 'node:fs';
 import { constants as osConstants, tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -145,6 +145,13 @@ export function scratch(t: TestContext, parent = tmpdir()): string {
 export function remove(path: string): void {
   if (process.getuid?.() !== 0 && existsSync(path)) execFileSync('chmod', ['-R', 'u+rwx', path], { stdio: 'ignore' });
   rmSync(path, { recursive: true, force: true });
+}
+
+/** Copies the built commands to where ordinary users can go: the checkout may lie elsewhere. */
+export function copyCommands(directory: string): void {
+  const koffi = 'node_modules/@koromix';
+  cpSync(join(root, koffi), join(directory, koffi), { recursive: true, dereference: true });
+  cpSync(join(root, 'dist/bundle'), join(directory, 'bundle'), { recursive: true });
 }
 
 /** The number of this process's PID namespace. */

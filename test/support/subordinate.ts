@@ -2,10 +2,10 @@
  * An ordinary user with subordinate ids, who exists for one test alone: in a mount namespace, files of the test's own
  * are mounted over those in /etc, so that nothing on the machine changes.
  */
-import { chmodSync, chownSync, cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { binDir, needs, needsRoot, root, scratch } from './run.js';
+import { copyCommands, needs, needsRoot, scratch } from './run.js';
 
 /** The user's id and group. */
 export const user = 61_235;
@@ -54,11 +54,7 @@ export function subordinateUser(
     const lines = ranges.map(([start, count]) => `${name}:${start}:${count}\n`);
     writeFileSync(join(etc, file), `other:100000:65536\n${lines.join('')}`);
   }
-  cpSync(join(binDir, '../bundle'), join(base, 'bundle'), { recursive: true });
-  cpSync(join(root, 'node_modules/@koromix'), join(base, 'node_modules/@koromix'), {
-    recursive: true,
-    dereference: true,
-  });
+  copyCommands(base);
   const script = [
     'etc=$1; shift',
     `for file in ${files.join(' ')}; do mount --bind "$etc/$file" "/etc/$file" || exit; done`,

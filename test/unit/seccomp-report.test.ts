@@ -22,13 +22,13 @@ import {
   wait4,
   write,
 } from '../../lib/sys/syscalls/calls.js';
-import { PR, SECCOMP, SIGCHLD } from '../../lib/sys/syscalls/constants.js';
+import { arch, PR, SECCOMP, SIGCHLD } from '../../lib/sys/syscalls/constants.js';
 import { ENOSYS } from '../../lib/sys/syscalls/errno.js';
 import { verdict } from '../support/bpf.js';
 import { afterwards } from '../support/run.js';
 
 test('refused calls are reported by name and number, with the error that the filter gives', async () => {
-  const target = { capabilities: [], arch: process.arch === 'arm64' ? 'arm64' : 'x64', kernel: '6.1.0' } as const;
+  const target = { capabilities: [], arch, kernel: '6.1.0' } as const;
   const report = seccompReport('default', target);
   const header = Buffer.alloc(16);
   header.writeUInt16LE(report.filter.program.length / 8);
@@ -82,7 +82,7 @@ test('refused calls are reported by name and number, with the error that the fil
 });
 
 test('processes that ask without end leave the supervisor time for other things', async (t) => {
-  const target = { capabilities: [], arch: process.arch === 'arm64' ? 'arm64' : 'x64', kernel: '6.1.0' } as const;
+  const target = { capabilities: [], arch, kernel: '6.1.0' } as const;
   const report = seccompReport('default', target);
   const header = Buffer.alloc(16);
   header.writeUInt16LE(report.filter.program.length / 8);
@@ -131,7 +131,6 @@ function pipe(): [reader: number, writer: number] {
 }
 
 test('the filter asks about each refusal, but not about ENOSYS, which tells a program to use an older call', () => {
-  const arch = process.arch === 'arm64' ? 'arm64' : 'x64';
   const { filter } = seccompReport('default', { capabilities: [], arch, kernel: '6.1.0' });
   const numbers = syscallNumbers(arch);
   const ask = (name: string) => verdict(filter.program, { number: numbers.get(name)!, arch: auditArch[arch] });

@@ -15,7 +15,7 @@ import { syscallNumbers } from '../../lib/isolate/seccomp/syscall-numbers.js';
 import { Program } from '../../lib/sys/native-code/program.js';
 import { Block, stepOf } from '../../lib/sys/native-code/step.js';
 import { exit_group, prctl, seccomp, umask, unshare, wait4 } from '../../lib/sys/syscalls/calls.js';
-import { PR, SECCOMP } from '../../lib/sys/syscalls/constants.js';
+import { arch, PR, SECCOMP } from '../../lib/sys/syscalls/constants.js';
 import { checkFilter, verdict } from '../support/bpf.js';
 import { failure } from '../support/failure.js';
 
@@ -265,7 +265,7 @@ test('ptrace is allowed from Linux 4.8 on, where a tracer cannot get past the fi
 });
 
 test('the kernel takes the filter, and it refuses what it should in a real process', () => {
-  const { program: filter } = seccompFilter('default', { ...target, arch: process.arch === 'arm64' ? 'arm64' : 'x64' });
+  const { program: filter } = seccompFilter('default', { ...target, arch });
   const program = new Block(
     Buffer.concat([Buffer.from(new Uint16Array([filter.length / 8, 0, 0, 0]).buffer), Buffer.alloc(8)]),
     [{ offset: 8, value: new Block(filter) }],
