@@ -15,7 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { byteString } from '../../lib/tar/bytes.js';
 import { chmodAt } from '../../lib/unpack/tree/directory.js';
@@ -24,9 +24,21 @@ import { removeTree } from '../../lib/unpack/tree/remove-tree.js';
 import { digestOf } from '../support/content.js';
 import { hasOverlay } from '../support/peers.js';
 import { until } from '../support/rootfs.js';
-import { afterwards, binDir, cleanEnv, jsonLines, md, needs, needsRoot, run, scratch, shell } from '../support/run.js';
+import {
+  afterwards,
+  binDir,
+  cleanEnv,
+  jsonLines,
+  killAfterwards,
+  md,
+  needs,
+  needsRoot,
+  run,
+  scratch,
+  shell,
+} from '../support/run.js';
 import type { TarEntry } from '../support/tar.js';
-import { prepare } from '../support/unpacking.js';
+import { type Prepared, prepare } from '../support/unpacking.js';
 
 /** The trees that are being made in a directory: their names, once they have those that they keep. */
 const staged = (directory: string): string[] =>
@@ -208,12 +220,21 @@ test('a name too long for the kernel is refused', async (t) => {
   }
 });
 
+/** md-unpack that has got so many lines of its input, once its growing tree has `name`; and the other lines. */
+async function begun(t: TestContext, { directory, rootfs, stdin }: Prepared, count = 1, name = '') {
+  const child = spawn(join(binDir, 'md-unpack'), [rootfs], { env: cleanEnv(), stdio: ['pipe', 'ignore', 'ignore'] });
+  killAfterwards(t, child);
+  const lines = stdin.split(/(?<=\n)/);
+  child.stdin.write(lines.splice(0, count).join(''));
+  await until(() => staged(directory).some((tree) => existsSync(join(directory, tree, name))), 5);
+  return { child, rest: lines.join('') };
+}
+
 test('a run that was killed leaves no DIR, and the next one removes what it left', async (t) => {
-  const { directory, rootfs, stdin } = prepare(t, [[file('a', 1000)]]);
-  const child = spawn(join(binDir, 'md-unpack'), [rootfs], { env: cleanEnv(), stdio: ['pipe', 'ignore', 'inherit'] });
+  const prepared = prepare(t, [[file('a', 1000)]]);
+  const { directory, rootfs, stdin } = prepared;
   // The layers are still to come: the temporary tree is there, and stays there.
-  child.stdin.write(`${stdin.split('\n')[0]}\n`);
-  await until(() => staged(directory).length === 1, 10);
+  const { child } = await begun(t, prepared);
   child.kill('SIGKILL');
   await once(child, 'close');
   assert.equal(existsSync(rootfs), false);
@@ -228,14 +249,11 @@ for (const [what, signal, wanted] of [
   ['loses its terminal', 'SIGHUP', 129],
 ] as const) {
   test(`a run that ${what} removes what it began`, async (t) => {
-    const { directory, rootfs, stdin } = prepare(t, [[file('a', 1000)]]);
-    const child = spawn(join(binDir, 'md-unpack'), [rootfs], { env: cleanEnv(), stdio: ['pipe', 'ignore', 'inherit'] });
-    child.stdin.write(`${stdin.split('\n')[0]}\n`);
-    await until(() => staged(directory).length === 1, 10);
+    const prepared = prepare(t, [[file('a', 1000)]]);
+    const { child } = await begun(t, prepared);
     child.kill(signal);
-    const [status] = await once(child, 'close');
-    assert.equal(status, wanted);
-    assert.deepEqual(readdirSync(directory), ['layers']);
+    assert.deepEqual(await once(child, 'close'), [wanted, null]);
+    assert.deepEqual(readdirSync(prepared.directory), ['layers']);
   });
 }
 
@@ -249,28 +267,25 @@ test('a run that loses its reader removes what it began', { skip: needs('mkfifo'
 
 test('signals that go on coming do not end the clearing away', async (t) => {
   const many = Array.from({ length: 5000 }, (_, i) => file(`f${i}`, 0));
-  const { directory, rootfs, stdin } = prepare(t, [many, [file('more', 1)]]);
-  const child = spawn(join(binDir, 'md-unpack'), [rootfs], { env: cleanEnv(), stdio: ['pipe', 'ignore', 'ignore'] });
+  const prepared = prepare(t, [many, [file('more', 1)]]);
+  const { child } = await begun(t, prepared, 2, 'f4999');
   const closed = once(child, 'close');
-  child.stdin.write(stdin.split('\n').slice(0, 2).join('\n').concat('\n'));
-  await until(() => existsSync(join(directory, staged(directory)[0] ?? '', 'f4999')), 5);
   // Again and again, so that one comes while the tree is being removed.
   while (child.exitCode === null && child.signalCode === null) {
     child.kill('SIGTERM');
     await sleep(1);
   }
   assert.deepEqual(await closed, [143, null]);
-  assert.deepEqual(readdirSync(directory), ['layers']);
+  assert.deepEqual(readdirSync(prepared.directory), ['layers']);
 });
 
 test('the temporary tree of a run that is still at work is left alone', async (t) => {
-  const { directory, rootfs, stdin } = prepare(t, [[file('a', 1000)]]);
-  const child = spawn(join(binDir, 'md-unpack'), [rootfs], { env: cleanEnv(), stdio: ['pipe', 'ignore', 'ignore'] });
-  child.stdin.write(`${stdin.split('\n')[0]}\n`);
-  await until(() => staged(directory).length === 1, 10);
+  const prepared = prepare(t, [[file('a', 1000)]]);
+  const { directory, rootfs, stdin } = prepared;
+  const { child, rest } = await begun(t, prepared);
   assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
   assert.equal(staged(directory).length, 1);
-  child.stdin.end(stdin.slice(stdin.indexOf('\n') + 1));
+  child.stdin.end(rest);
   // The other one was faster, and its tree is not overwritten.
   assert.equal((await once(child, 'close'))[0], 64);
   assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
@@ -278,12 +293,11 @@ test('the temporary tree of a run that is still at work is left alone', async (t
 
 test('nobody else can go into a tree while it grows, where directories for everybody have no sticky bit yet', async (t) => {
   const dir = (name: string, mode: number): TarEntry => ({ name, type: 'directory', mode });
-  const { directory, rootfs, stdin } = prepare(t, [[dir('./', 0o755), dir('tmp/', 0o1777)], [file('a', 1)]]);
-  const child = spawn(join(binDir, 'md-unpack'), [rootfs], { env: cleanEnv(), stdio: ['pipe', 'ignore', 'inherit'] });
-  child.stdin.write(stdin.split('\n').slice(0, 2).join('\n').concat('\n'));
-  await until(() => existsSync(join(directory, staged(directory)[0] ?? '', 'tmp')), 10);
+  const prepared = prepare(t, [[dir('./', 0o755), dir('tmp/', 0o1777)], [file('a', 1)]]);
+  const { directory, rootfs } = prepared;
+  const { child, rest } = await begun(t, prepared, 2, 'tmp');
   assert.equal(modeOf(join(directory, staged(directory)[0]!)), 0o700);
-  child.stdin.end(stdin.split('\n').slice(2).join('\n'));
+  child.stdin.end(rest);
   assert.equal((await once(child, 'close'))[0], 0);
   assert.deepEqual([modeOf(rootfs), modeOf(join(rootfs, 'tmp'))], [0o755, 0o1777]);
 });

@@ -40,9 +40,9 @@ test("the command has docker's fourteen capabilities and no more", { skip }, asy
   ]);
 });
 
-test('no file descriptor but 0, 1 and 2 reaches the command', { skip }, async (t) => {
+test('no file descriptor but 0, 1 and 2 reaches the command (CVE-2024-21626)', { skip }, async (t) => {
   const root = makeRoot(t);
-  const line = 'exec 7</etc/passwd 9>/dev/null; exec md-isolate "$1" ls /proc/self/fd';
+  const line = 'exec 7</etc/passwd 8</ 9>/dev/null; exec md-isolate "$1" ls /proc/self/fd';
   const { stdout } = await shell(line, [root]);
   // ls itself opens the directory as 3.
   assert.equal(stdout, '0\n1\n2\n3\n');

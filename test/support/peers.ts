@@ -52,15 +52,6 @@ export class Buildah {
     this.image = name;
   }
 
-  /** Sets fields of the image's configuration, by the flags of `buildah config`. */
-  async configure(...flags: string[]): Promise<void> {
-    const container = (await this.buildah('from', '--pull-never', this.image)).trim();
-    await this.buildah('config', ...flags, container);
-    this.count += 1;
-    this.image = `localhost/step:${this.count}`;
-    await this.buildah('commit', '-q', '--rm', container, this.image);
-  }
-
   /** Pushes it to `HOST:PORT/NAME:TAG`. */
   async push(reference: string, format: 'oci' | 'v2s2' = 'oci'): Promise<void> {
     await this.buildah('push', '-q', '--tls-verify=false', '--format', format, this.image, `docker://${reference}`);

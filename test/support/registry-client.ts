@@ -21,14 +21,13 @@ export async function serve(t: TestContext, options: ServerOptions = {}): Promis
 }
 
 export function clientFor(registry: Registry, options: Partial<RegistryOptions> = {}): RegistryClient {
-  const client = new RegistryClient({
+  return new RegistryClient({
     registry: registry.host,
     repository,
     origin: registry.origin.registry,
     retry: { firstDelay: 1, maxDelay: 5 },
     ...options,
   });
-  return client;
 }
 
 /** Holds what came; may begin with something. */

@@ -47,8 +47,6 @@ export interface RegistryOptions extends TokenOptions {
   plainCdn?: boolean;
   /** Whether Range is honoured; true by default. */
   ranges?: boolean;
-  /** Whether manifests come with Docker-Content-Digest; true by default. */
-  digestHeader?: boolean;
   /** The `WWW-Authenticate` values in place of the normal one, which it gets. */
   challenge?: (normal: string) => string | string[];
   /** The name under which clients reach it: `127.0.0.1` (default) or `localhost`. */
@@ -255,10 +253,9 @@ export class Registry {
   private manifest(repository: string, reference: string): Answer {
     const entry = this.manifests.get(`${repository} ${reference}`) ?? this.elsewhere(reference);
     if (!entry) return problem(404, 'MANIFEST_UNKNOWN', 'manifest unknown');
-    const { redirectManifests, digestHeader } = this.options;
+    const { redirectManifests } = this.options;
     if (redirectManifests) return this.redirect(redirectManifests, entry.digest, entry.mediaType);
-    const headers: http.OutgoingHttpHeaders = { 'content-type': entry.mediaType };
-    if (digestHeader !== false) headers['docker-content-digest'] = entry.digest;
+    const headers = { 'content-type': entry.mediaType, 'docker-content-digest': entry.digest };
     return { status: 200, headers, body: this.blobs.get(entry.digest)! };
   }
 
