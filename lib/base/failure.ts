@@ -134,6 +134,16 @@ export function ignoring<T>(names: string[], act: () => T): T | undefined {
   }
 }
 
+/** What `act` returns; undefined when it throws any system error. */
+export function ignoringSystemErrors<T>(act: () => T): T | undefined {
+  try {
+    return act();
+  } catch (error) {
+    if (errnoName(error) === undefined) throw error;
+    return undefined;
+  }
+}
+
 /** What `act` returns; undefined when it throws a `Failure`. */
 export function ignoringFailure<T>(act: () => T): T | undefined {
   try {

@@ -1,5 +1,5 @@
 /** Reading and writing the files of cgroups, and what it means when that fails. */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoName, errnoText, Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
@@ -7,15 +7,6 @@ import { trace } from '../../base/trace.js';
 import { inUserNamespace } from '../../sys/procfs/id-map.js';
 import { isWithout } from '../../sys/refusals/confinement.js';
 import type { CgroupWrite } from './writes.js';
-
-export function list(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch (error) {
-    if (errnoName(error) === 'ENOENT') return [];
-    throw error;
-  }
-}
 
 /** Writes to a file that exists. By default `writeFileSync` would try to create a missing one. */
 export function put(directory: string, file: string, value: string): void {

@@ -1,10 +1,9 @@
 /** Removes cgroups: our own, and those that killed supervisors have left. */
-import { rmdirSync, statSync } from 'node:fs';
+import { readdirSync, rmdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoName, ignoring } from '../../base/failure.js';
 import { pause } from '../../base/pause.js';
 import { lifeOf, markForm, ownMark } from '../../sys/procfs/process-mark.js';
-import { list } from './files.js';
 import { removeCgroupTree } from './tree.js';
 
 /** Where the cgroups of this program are, at the top of a hierarchy. */
@@ -22,7 +21,7 @@ export function ownName(prefix = 'md'): string {
 
 /** Removes the cgroups whose supervisor has died without doing so. One that still has processes stays. */
 export function sweep(parent: string): void {
-  for (const name of list(parent)) {
+  for (const name of ignoring(['ENOENT'], () => readdirSync(parent)) ?? []) {
     const [, mark] = nameForm.exec(name) ?? [];
     if (mark === undefined) continue;
     const directory = join(parent, name);

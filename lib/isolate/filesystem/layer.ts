@@ -165,13 +165,11 @@ function tryLayer(path: string, root: string): Layer | undefined {
 
 /** Returns whether it was not there before. */
 function makeDirectory(path: string): boolean {
-  try {
+  const made = ignoring(['EEXIST'], () => {
     mkdirSync(path, 0o700);
     return true;
-  } catch (error) {
-    if (!hasErrno(error, 'EEXIST')) throw error;
-    return false;
-  }
+  });
+  return made ?? false;
 }
 
 /** An error here does not matter: why there is no container is reported. */

@@ -15,7 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { errnoName } from '../../base/failure.js';
+import { ignoringSystemErrors } from '../../base/failure.js';
 
 export interface FilterKey {
   /** Of this program: another version may have another profile. */
@@ -67,16 +67,13 @@ export async function cachedFilter(
 }
 
 function readOwn(directory: string, path: string): Buffer | undefined {
-  let fd: number;
-  try {
+  const fd = ignoringSystemErrors(() => {
     // Whoever may rename in there could put the filter of a container with more powers in the place of this one.
     if (!isOwn(statSync(directory))) return undefined;
     // A FIFO would wait for a writer.
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  } catch (error) {
-    if (errnoName(error) === undefined) throw error;
-    return undefined;
-  }
+    return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  });
+  if (fd === undefined) return undefined;
   try {
     const stats = fstatSync(fd);
     return isOwn(stats) && stats.size > 0 && stats.size % 8 === 0 ? readFileSync(fd) : undefined;
@@ -89,18 +86,18 @@ function isOwn({ uid, mode }: Stats): boolean {
   return uid === process.geteuid!() && (mode & 0o022) === 0;
 }
 
-/** Writes the file under another name first, so that a reader finds a whole filter or none. */
+/**
+ * Writes the file under another name first, so that a reader finds a whole filter or none. In a read-only or foreign
+ * directory the next run compiles again.
+ */
 function keep(directory: string, path: string, filter: Buffer): void {
   const draft = `${path}.${process.pid}`;
-  try {
+  ignoringSystemErrors(() => {
     mkdirSync(directory, { recursive: true, mode: 0o755 });
     writeFileSync(draft, filter, { mode: 0o644, flag: 'wx' });
     renameSync(draft, path);
     sweep(directory);
-  } catch (error) {
-    // A read-only or foreign directory: the next run compiles again.
-    if (errnoName(error) === undefined) throw error;
-  }
+  });
 }
 
 /** A run that reads a filter meanwhile has it open, or finds none and compiles it. */

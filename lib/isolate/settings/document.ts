@@ -2,12 +2,15 @@
 import { constants, lstatSync, type Stats, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { asJson } from '../../base/check.js';
-import { Failure, failingAs, failureOf, hasErrno } from '../../base/failure.js';
+import { Failure, failingAs, failureOf, hasErrno, ignoring } from '../../base/failure.js';
 import { readRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
 import { asRootfsDocument, type RootfsDocument } from '../../pipe/document.js';
 import { interimDocument, isBelievable } from '../../pipe/interim.js';
 import { whatRootIs } from './root.js';
+
+/** ENAMETOOLONG: the name of the tree is so long that no file can have it with an ending. */
+const absent = ['ENOENT', 'ENAMETOOLONG'];
 
 /**
  * The document beside a root filesystem, which is named by its real path: beside a link to it there is none. Undefined
@@ -26,7 +29,7 @@ export function readRootfsDocument(tree: string): RootfsDocument | undefined {
       text = readRegular(path).toString();
     }
   } catch (error) {
-    if (isAbsent(error)) return undefined;
+    if (hasErrno(error, ...absent)) return undefined;
     throw failureOf(error, path);
   }
   return asRootfsDocument(asJson(text, path, 'md-unpack writes it'), path);
@@ -37,15 +40,12 @@ export function readRootfsDocument(tree: string): RootfsDocument | undefined {
  * interim.ts.
  */
 function readInterim(path: string, directoryOwner: number): string | undefined {
-  try {
+  // There may be none, or it is renamed to DIR.json just now.
+  return ignoring(absent, () => {
     const stat = lstatSync(path);
     if (!stat.isFile() || !isBelievable(stat.uid, directoryOwner)) return undefined;
     return readRegular(path, constants.O_NOFOLLOW).toString();
-  } catch (error) {
-    // There is none, or it was renamed to DIR.json just now.
-    if (isAbsent(error)) return undefined;
-    throw error;
-  }
+  });
 }
 
 /**
@@ -60,9 +60,4 @@ function refuseStrangers(path: string, directory: Stats, tree: string): void {
   throw new Failure(Status.notPermitted, path, `it belongs to user ${uid}, and the tree does not`, {
     hint: `${dirname(path)} lets everybody make files: remove it, or move the tree elsewhere`,
   });
-}
-
-/** ENAMETOOLONG: the name of the tree is so long that no file can have it with an ending. */
-function isAbsent(error: unknown): boolean {
-  return hasErrno(error, 'ENOENT', 'ENAMETOOLONG');
 }

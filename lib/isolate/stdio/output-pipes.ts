@@ -12,7 +12,7 @@
  * it as one. So does one that is not a stream: each write to it is a message, and a pipe would not keep them apart.
  */
 import { accessSync, constants, type Stats } from 'node:fs';
-import { hasErrno } from '../../base/failure.js';
+import { ignoring } from '../../base/failure.js';
 import { trace } from '../../base/trace.js';
 import { dup3, fchown, fcntl, getsockopt, pipe2 } from '../../sys/syscalls/calls.js';
 import { F, O, SO_TYPE, SOCK, SOL_SOCKET } from '../../sys/syscalls/constants.js';
@@ -53,13 +53,11 @@ function obstacle(fd: number, stats: Stats, maps: IdMaps | undefined): string | 
 
 /** In a user namespace around this process an owner outside of it cannot be told from user 65534: the kernel can. */
 function mayWrite(path: string): boolean {
-  try {
+  const may = ignoring(['EACCES'], () => {
     accessSync(path, constants.W_OK);
     return true;
-  } catch (error) {
-    if (hasErrno(error, 'EACCES')) return false;
-    throw error;
-  }
+  });
+  return may ?? false;
 }
 
 function isSame(a: Stdio[number], b: Stdio[number]): boolean {

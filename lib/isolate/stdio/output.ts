@@ -4,7 +4,7 @@
  */
 import { closeSync, fstatSync, readSync, write } from 'node:fs';
 import type { Readable } from 'node:stream';
-import { errnoName, failureOf, hasErrno } from '../../base/failure.js';
+import { errnoName, failureOf, ignoring } from '../../base/failure.js';
 import { ReaderGone } from '../../pipe/output.js';
 import { unreadIn } from '../../sys/files/poll.js';
 import { fcntl } from '../../sys/syscalls/calls.js';
@@ -125,13 +125,8 @@ function pipeStream(fd: number): Readable {
 /** Reads what there is at this moment; undefined for nothing. */
 function readSome(from: number): Buffer | undefined {
   const chunk = Buffer.allocUnsafe(65536);
-  try {
-    const bytes = readSync(from, chunk);
-    return bytes === 0 ? undefined : chunk.subarray(0, bytes);
-  } catch (error) {
-    if (hasErrno(error, 'EIO', 'EAGAIN')) return undefined;
-    throw error;
-  }
+  const bytes = ignoring(['EIO', 'EAGAIN'], () => readSync(from, chunk));
+  return bytes ? chunk.subarray(0, bytes) : undefined;
 }
 
 /** When nobody reads there this waits, but not the whole process. */

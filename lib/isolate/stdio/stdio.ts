@@ -12,6 +12,7 @@
  * away nothing, since /proc/PID/fd is closed to everybody who does not have the pipe already.
  */
 import { fstatSync, readlinkSync, type Stats } from 'node:fs';
+import { ignoringSystemErrors } from '../../base/failure.js';
 import { deviceNumber } from '../../sys/files/device-number.js';
 import { Result } from '../../sys/native-code/step.js';
 import { dup3, fchmod, fcntl, openat2, openHow } from '../../sys/syscalls/calls.js';
@@ -53,12 +54,8 @@ export function stdioPipes(stdio: Stdio): StdioPipe[] {
 
 /** proc_pid_fd(5): a pipe from pipe(2) is shown as `pipe:[INODE]`, one with a name by its path. */
 export function isPipe(fd: number): boolean {
-  try {
-    return readlinkSync(`/proc/self/fd/${fd}`).startsWith('pipe:[');
-  } catch {
-    // The descriptor is closed, or there is no /proc.
-    return false;
-  }
+  // The descriptor may be closed, or there is no /proc.
+  return ignoringSystemErrors(() => readlinkSync(`/proc/self/fd/${fd}`))?.startsWith('pipe:[') ?? false;
 }
 
 export function nameOf(fd: number): string {

@@ -1,6 +1,5 @@
 /** Signals on their way from the supervisor, which stays outside of the container, to its first process. */
-import { readFileSync } from 'node:fs';
-import { statusBits } from '../../sys/procfs/status.js';
+import { kernelText, statusBits } from '../../sys/procfs/status.js';
 import { kill } from '../../sys/syscalls/calls.js';
 import { SIGHUP, SIGKILL } from '../../sys/syscalls/constants.js';
 
@@ -58,13 +57,9 @@ export class Signals {
  * the signal, as the process 1 of `--init` blocks all.
  */
 export function endUnlessHandled(pid: number): void {
-  let status: string;
-  try {
-    status = readFileSync(`/proc/${pid}/status`, 'latin1');
-  } catch {
-    // It has ended.
-    return;
-  }
+  const status = kernelText(`/proc/${pid}/status`);
+  // It has ended.
+  if (status === undefined) return;
   const handled = ['SigCgt', 'SigIgn', 'SigBlk'].some((field) => statusBits(status, field).includes(SIGHUP - 1));
   if (!handled) kill.try(pid, SIGKILL);
 }

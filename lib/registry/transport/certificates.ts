@@ -5,7 +5,7 @@
  */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { errnoName, errnoText, statusOfErrno } from '../../base/failure.js';
+import { errnoName, errnoText, ignoringSystemErrors, statusOfErrno } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { trace, warn } from '../../base/trace.js';
 import { userHome } from '../../base/user-home.js';
@@ -40,13 +40,8 @@ function namesOf({ host, port }: URL): string[] {
 }
 
 function isDirectory(path: string): boolean {
-  try {
-    return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
-  } catch (error) {
-    // A directory that this user may not look into is not for this user.
-    if (errnoName(error) === undefined) throw error;
-    return false;
-  }
+  // A directory that this user may not look into is not for this user.
+  return ignoringSystemErrors(() => statSync(path))?.isDirectory() ?? false;
 }
 
 /** Throws `Failure` 65 for half a client certificate and for what is none, 74 or 77 when a file cannot be read. */

@@ -4,7 +4,7 @@
  * pid_namespaces(7); proc_pid_stat(5).
  */
 import { readlinkSync } from 'node:fs';
-import { errnoName } from '../../base/failure.js';
+import { ignoringSystemErrors } from '../../base/failure.js';
 import { statFields } from './status.js';
 
 /** The state of a process. `unseen`: it is in another PID namespace, and may be alive. */
@@ -36,15 +36,10 @@ export function lifeOf(mark: string): Life {
   return found.state === 'T' || found.state === 't' ? 'stopped' : 'running';
 }
 
-/** The link reads `pid:[4026531836]`. */
+/** The link reads `pid:[4026531836]`. Without /proc it cannot be known who is alive. */
 function pidNamespace(): string {
-  try {
-    return /[0-9]+/.exec(readlinkSync('/proc/self/ns/pid'))?.[0] ?? unknown;
-  } catch (error) {
-    // Without /proc it cannot be known who is alive.
-    if (errnoName(error) === undefined) throw error;
-    return unknown;
-  }
+  const link = ignoringSystemErrors(() => readlinkSync('/proc/self/ns/pid'));
+  return /[0-9]+/.exec(link ?? '')?.[0] ?? unknown;
 }
 
 /**
@@ -52,12 +47,7 @@ function pidNamespace(): string {
  * only a zombie.
  */
 function processOf(pid: number): { state: string; start: string } | undefined {
-  try {
-    const fields = statFields(pid);
-    const [state = '', start = ''] = [fields[0], fields[22 - 3]];
-    return state === 'Z' || state === 'X' ? undefined : { state, start };
-  } catch (error) {
-    if (errnoName(error) === undefined) throw error;
-    return undefined;
-  }
+  const fields = ignoringSystemErrors(() => statFields(pid));
+  const [state = 'X', start = ''] = [fields?.[0], fields?.[22 - 3]];
+  return state === 'Z' || state === 'X' ? undefined : { state, start };
 }

@@ -3,7 +3,7 @@
  * looked for in texts is ASCII. Node reads a file as UTF-8 in one go, and takes several times as long for latin1.
  */
 import { readFileSync } from 'node:fs';
-import { errnoName, failingAs } from '../../base/failure.js';
+import { failingAs, ignoringSystemErrors } from '../../base/failure.js';
 
 export function ownStatus(): string {
   return readFileSync('/proc/self/status', 'utf8');
@@ -48,19 +48,10 @@ export function ownStrings(file: 'cmdline' | 'environ'): Buffer[] {
 
 /** The text of a file of the kernel; undefined where it has none of this name, or does not let this process read it. */
 export function kernelText(path: string): string | undefined {
-  return unlessRefused(() => readFileSync(path, 'utf8'));
+  return ignoringSystemErrors(() => readFileSync(path, 'utf8'));
 }
 
 /** The same for a file that is no text. */
 export function kernelBytes(path: string): Buffer | undefined {
-  return unlessRefused(() => readFileSync(path));
-}
-
-function unlessRefused<Content>(read: () => Content): Content | undefined {
-  try {
-    return read();
-  } catch (error) {
-    if (errnoName(error) === undefined) throw error;
-    return undefined;
-  }
+  return ignoringSystemErrors(() => readFileSync(path));
 }
