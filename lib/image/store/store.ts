@@ -19,7 +19,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fill } from '../../base/blob-sink.js';
 import { isDigest } from '../../base/check.js';
 import { monotonic } from '../../base/clock.js';
-import { errnoName, Failure, failingAs, hasErrno } from '../../base/failure.js';
+import { Failure, failingAs, hasErrno, ignoringSystemErrors } from '../../base/failure.js';
 import { type Descriptor, type IndexEntry, type Platform, platformName } from '../../base/oci.js';
 import type { Source } from '../../base/source.js';
 import { Status } from '../../base/status.js';
@@ -248,19 +248,19 @@ export class Store {
     }
   }
 
-  /** Removes what dead processes left and nobody will use again, if the disk permits it. */
+  /**
+   * Removes what dead processes left and nobody will use again. What may not be removed, as in a read-only store, stays:
+   * the pull needs none of it.
+   */
   private sweep(): void {
-    try {
+    ignoringSystemErrors(() => {
       sweepAbandoned(this.partials, (name) => {
         const [, algorithm, hex] = /^(sha256|sha512)-([0-9a-f]+)\./.exec(name) ?? [];
         // An incomplete blob is of use as long as somebody may want the rest.
         const isWanted = algorithm !== undefined && !fs.existsSync(this.path(`${algorithm}:${hex}`));
         return !isWanted || isOld(join(this.partials, name), keptPartialMs);
       });
-    } catch (error) {
-      // What may not be removed, as in a read-only store, stays: the pull needs none of it.
-      if (errnoName(error) === undefined) throw error;
-    }
+    });
   }
 }
 

@@ -3,7 +3,7 @@
  * where administrators add the authority of their registry or proxy.
  */
 import { readFileSync } from 'node:fs';
-import { errnoName } from '../../base/failure.js';
+import { ignoringSystemErrors } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { RegistryFailure } from './failure.js';
 
@@ -42,15 +42,11 @@ export function asAuthorities(text: string, what: string): string {
   });
 }
 
-/** The first file that can be read. */
+/** The first file that can be read. Node, too, goes on when it cannot read such a file. */
 function readFirst(paths: string[]): string[] {
   for (const path of paths) {
-    try {
-      return [readFileSync(path, 'utf8')];
-    } catch (error) {
-      // Node, too, goes on when it cannot read such a file.
-      if (errnoName(error) === undefined) throw error;
-    }
+    const text = ignoringSystemErrors(() => readFileSync(path, 'utf8'));
+    if (text !== undefined) return [text];
   }
   return [];
 }
