@@ -79,9 +79,9 @@ const startMs = 2000;
  */
 export async function nextStageBegun(): Promise<void> {
   if (!fstatSync(1).isFIFO()) return;
-  const { hasReader, isRead } = await import('../sys/files/poll.js');
+  const { hasReader, unreadIn } = await import('../sys/files/poll.js');
   const since = monotonic();
-  while (!isRead(1) && hasReader(1) && monotonic() - since < startMs) {
+  while (unreadIn(1) > 0 && hasReader(1) && monotonic() - since < startMs) {
     await sleep(5);
   }
 }

@@ -16,7 +16,7 @@ import {
   ownsNetwork,
   sameMaps,
 } from '../../sys/user-namespace/id-map.js';
-import { networkPowers, powers } from '../child/powers.js';
+import { neededCapabilities, networkCapabilities } from '../child/needed-capabilities.js';
 import { bindsDevices, checkDevices, type DeviceOptions } from '../filesystem/devices.js';
 import { type EtcFiles, findEtcFiles } from '../filesystem/etc-files.js';
 import type { Layer } from '../filesystem/layer.js';
@@ -40,7 +40,7 @@ import { hasNames, type Identity, identify } from '../user/identity.js';
 import { chooseMaps, maySetGroups, ttyGroup } from '../user/userns.js';
 
 /** What has been found out, decided and opened for a container. */
-export interface Circumstances extends Tree, Powers, Streams {
+export interface Circumstances extends Tree, Privileges, Streams {
   /** The line between supervisor and child. */
   control: ControlFds;
   /** The program that the child becomes first. */
@@ -72,7 +72,7 @@ interface Tree extends SystemOptions, DeviceOptions {
 }
 
 /** Who the command is, and what it may do. */
-interface Powers extends ChosenFilter {
+interface Privileges extends ChosenFilter {
   /** Its process may give up the caller's groups and have others. */
   setsGroups: boolean;
   identity: Identity;
@@ -111,13 +111,13 @@ export async function findCircumstances(
   refuseDirectories(stdio);
   const status = firstStatus();
   const capabilities = statusBits(status, 'CapPrm');
-  const maps = chooseMaps(settings.userns, callerIds(), capabilities, neededPowers(settings));
+  const maps = chooseMaps(settings.userns, callerIds(), capabilities, capabilitiesFor(settings));
   const ids = maps ?? (inUserNamespace() ? sameMaps() : undefined);
   const inUserns = ids !== undefined;
   const basis = { view: layer?.view ?? { lower: settings.root }, capabilities, maps, ids };
   const tree = findTree(settings, basis);
   if (inUserns && settings.overlay && layer === undefined) warnOfMemory();
-  const powers = await findPowers(settings, basis);
+  const privileges = await findPrivileges(settings, basis);
   return {
     control,
     stub: stub.steps,
@@ -127,8 +127,8 @@ export async function findCircumstances(
     maps,
     inUserns,
     ...tree,
-    ...powers,
-    ...(await findStreams(settings, powers.identity, maps, stdio)),
+    ...privileges,
+    ...(await findStreams(settings, privileges.identity, maps, stdio)),
   };
 }
 
@@ -144,8 +144,8 @@ interface Basis {
   ids: IdMaps | undefined;
 }
 
-function neededPowers({ network }: Settings): readonly Capability[] {
-  return network === 'none' ? [...powers, ...networkPowers] : powers;
+function capabilitiesFor({ network }: Settings): readonly Capability[] {
+  return network === 'none' ? [...neededCapabilities, ...networkCapabilities] : neededCapabilities;
 }
 
 function findTree(settings: Settings, { view, capabilities, maps, ids }: Basis): Tree {
@@ -172,7 +172,7 @@ function findTree(settings: Settings, { view, capabilities, maps, ids }: Basis):
   };
 }
 
-async function findPowers(settings: Settings, { view, capabilities, maps }: Basis): Promise<Powers> {
+async function findPrivileges(settings: Settings, { view, capabilities, maps }: Basis): Promise<Privileges> {
   const last = lastCapability();
   // Whoever makes a user namespace has all of them in it.
   const kept = keptCapabilities(settings, maps ? Array.from({ length: last + 1 }, (_, i) => i) : capabilities);

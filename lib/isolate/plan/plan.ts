@@ -80,7 +80,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     calledOff.look,
     ...limitSteps(settings.limits),
     ...restoreSteps(circumstances.ignoredSignals, settings.umask),
-    ...powerSteps(settings, circumstances, seccomp),
+    ...privilegeSteps(settings, circumstances, seccomp),
     ...(init?.divide ?? []),
     signalStep(),
     ...(circumstances.showing
@@ -200,7 +200,7 @@ function kernelSteps(
 }
 
 /** Gives up capabilities and, for another user, root. From here on this process dies with the supervisor. */
-function powerSteps(
+function privilegeSteps(
   { noNewPrivileges }: Settings,
   circumstances: Circumstances,
   seccomp: PlanStep | undefined,

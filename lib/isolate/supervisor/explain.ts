@@ -17,7 +17,7 @@ import { namespaceLimitHint } from '../../sys/refusals/namespace-limits.js';
 import { isChrooted, switchHint, tooManyProcesses, usernsHint } from '../../sys/refusals/refusals.js';
 import { arch, type Capability, CLONE } from '../../sys/syscalls/constants.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
-import { networkPowers, powers, userPowers } from '../child/powers.js';
+import { neededCapabilities, networkCapabilities, userCapabilities } from '../child/needed-capabilities.js';
 import type { Circumstances } from '../plan/circumstances.js';
 import type { Plan } from '../plan/plan.js';
 
@@ -58,16 +58,16 @@ function hintFor({ syscall, code, call }: SyscallError, { maps, inUserns }: User
 const notPermitted = ['EPERM', 'EACCES'];
 
 /** What single calls need besides. */
-const furtherPowers: Record<string, readonly Capability[]> = {
+const furtherCapabilities: Record<string, readonly Capability[]> = {
   // The only ioctl(2) of a plan for which a capability is needed.
-  ioctl: networkPowers,
+  ioctl: networkCapabilities,
   // An overlay has a directory without permissions for its own work.
   fsconfig: ['DAC_OVERRIDE'],
 };
 
 /** The hint when the kernel refuses a call to root. */
 function powerlessHint(syscall: string): string {
-  const needed = [...powers, ...userPowers, ...(furtherPowers[syscall] ?? [])];
+  const needed = [...neededCapabilities, ...userCapabilities, ...(furtherCapabilities[syscall] ?? [])];
   const hint = confinedHint(needed);
   if (hint) return hint;
   if (inUserNamespace()) return 'root here is only root of a user namespace: --userns self can work with that';

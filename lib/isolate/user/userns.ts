@@ -4,7 +4,7 @@ import { ownMap } from '../../sys/procfs/id-map.js';
 import { type Capability, capabilities } from '../../sys/syscalls/constants.js';
 import { type CallerIds, deniesGroups, type IdMaps, isMapped, sameMaps } from '../../sys/user-namespace/id-map.js';
 import { findRangeMaps, rangeMaps } from '../../sys/user-namespace/subordinate-ids.js';
-import { powers } from '../child/powers.js';
+import { neededCapabilities } from '../child/needed-capabilities.js';
 import { refused } from '../settings/failures.js';
 import type { UserNamespace } from '../settings/settings.js';
 
@@ -17,7 +17,7 @@ export function chooseMaps(
   choice: UserNamespace | undefined,
   caller: CallerIds,
   has: readonly number[],
-  needed = powers,
+  needed = neededCapabilities,
 ): IdMaps | undefined {
   switch (choice) {
     case 'self':

@@ -32,11 +32,6 @@ export function hasReader(fd: number): boolean {
   return (poll([fd], 0)[0]! & POLL.ERR) === 0;
 }
 
-/** Whether all that was written to the pipe `fd` has been read. True for anything but a pipe. */
-export function isRead(fd: number): boolean {
-  return unreadIn(fd) === 0;
-}
-
 /** How many bytes are in a pipe and have not been read. 0 for what has no such number. */
 export function unreadIn(fd: number): number {
   const bytes = Buffer.alloc(4);

@@ -2,10 +2,10 @@
 import type { Capability } from '../../sys/syscalls/constants.js';
 
 /** For every container without a user namespace. In a container of docker only SYS_ADMIN is missing, as a rule. */
-export const powers: readonly Capability[] = ['SYS_ADMIN', 'SETPCAP', 'SETGID'];
+export const neededCapabilities: readonly Capability[] = ['SYS_ADMIN', 'SETPCAP', 'SETGID'];
 
 /** Besides, for a network of its own: lo has to be brought up. */
-export const networkPowers: readonly Capability[] = ['NET_ADMIN'];
+export const networkCapabilities: readonly Capability[] = ['NET_ADMIN'];
 
 /** Besides, for another user than root, and for a user namespace with more than one id. */
-export const userPowers: readonly Capability[] = ['SETUID'];
+export const userCapabilities: readonly Capability[] = ['SETUID'];
