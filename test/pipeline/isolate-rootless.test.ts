@@ -90,6 +90,13 @@ test('behind sudo, root of a user namespace opens the pipes of the one who calle
   assert.equal((await calling('unshare', '-Ur', 'md-isolate')).stdout, '1\n2\n');
 });
 
+test('root of a user namespace opens a log file of somebody outside of it', { skip }, async (t) => {
+  const script = 'echo 1 >/dev/stdout; echo 2 >/dev/stderr; echo 3';
+  const line =
+    'cd "$1/.." && : >log && chown 61234 log && md-isolate --userns self root sh -c "$2" >>log 2>&1; cat log';
+  assert.equal((await shell(line, [makeRoot(t), script])).stdout, '1\n2\n3\n');
+});
+
 test('root of a user namespace with many ids opens pipes of users outside of it', {
   skip: skip || needs('unshare', 'nsenter'),
 }, async (t) => {

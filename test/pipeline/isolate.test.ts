@@ -283,11 +283,31 @@ test("the caller's files and named pipes stay as they are, whoever the user is",
   const root = makeRoot(t);
   const script =
     'cd "$1/.." && umask 077 && : > file && mkfifo fifo && stat -c %a:%u file fifo; cat fifo & ' +
-    'md-isolate -u user root sh -c "echo said" > fifo; wait; md-isolate -u user root sh -c "echo kept; echo x > /dev/stdout" > file; ' +
+    'md-isolate -u user root sh -c "echo said; echo x > /dev/stdout" > fifo; wait; md-isolate -u user root echo kept > file; ' +
     'stat -c %a:%u file fifo; cat file';
   const { stdout, stderr } = await shell(script, [root]);
   assert.equal(stdout, '600:0\n600:0\nsaid\n600:0\n600:0\nkept\n');
   assert.match(stderr, /Permission denied/);
+});
+
+test('a log file of the caller opens as /dev/stdout for any user, and keeps what was in it and the order', {
+  skip,
+}, async (t) => {
+  const root = makeRoot(t);
+  const script = 'echo 1 >/dev/stdout; echo 2 >>/dev/stderr; echo 3; echo 4 >&2; id -u';
+  const line = 'cd "$1/.." && echo 0 >log && md-isolate -u user root sh -c "$2" >>log 2>&1; cat log; stat -c %a:%u log';
+  assert.equal((await shell(line, [root, script])).stdout, '0\n1\n2\n3\n4\n1000\n644:0\n');
+});
+
+test('a file that the user may write to stays the very file, for whoever seeks in it', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const line =
+    'cd "$1/.." && for name in own all group; do : >$name; done; chown 1000 own; chmod 666 all; chgrp staff group; chmod 660 group; ' +
+    'for name in own all group; do md-isolate -u user root sh -c "test -f /dev/stdout && echo file" >$name; done; ' +
+    'md-isolate root sh -c "test -f /dev/stdout && echo of root" >root-file; cat own all group root-file';
+  assert.equal((await shell(line, [root])).stdout, 'file\nfile\nfile\nof root\n');
+  // What is open for reading takes no output, and the command learns that.
+  assert.equal((await shell('md-isolate -u user "$1" sh -c "echo x || exit 3" 1<"$1/etc/passwd"', [root])).status, 3);
 });
 
 test('--overlay: the command can change everything, and the tree stays as it was', { skip }, async (t) => {

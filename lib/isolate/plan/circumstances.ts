@@ -186,7 +186,7 @@ async function findPrivileges(settings: Settings, { view, capabilities, maps }: 
 
 async function findStreams(
   { terminal, detachKeys }: Settings,
-  { uid }: Identity,
+  identity: Identity,
   maps: IdMaps | undefined,
   stdio: Stdio,
 ): Promise<Streams> {
@@ -196,8 +196,8 @@ async function findStreams(
       terminal || detachKeys !== undefined
         ? (await import('../stdio/detach-keys.js')).parseDetachKeys(detachKeys)
         : undefined,
-    pipes: uid === 0 || terminal ? [] : stdioPipes(stdio),
-    outputs: terminal ? [] : outputPipes(stdio, maps),
+    pipes: identity.uid === 0 || terminal ? [] : stdioPipes(stdio),
+    outputs: terminal ? [] : outputPipes(stdio, identity, maps),
     nulls: nullDevices(stdio),
   };
 }

@@ -7,6 +7,9 @@
  * It does the same for a pipe that another user has made, as in `sudo -u me md-isolate ... | cat`, and in `sudo md-isolate
  * --userns range ... | cat`: only its owner can open that, or let others do so.
  *
+ * And for a file that the user of the container may not write to by its mode, as in `sudo md-isolate -u www-data ... >log`:
+ * a server would not start. The file is the caller's, so neither its mode nor its owner may change.
+ *
  * A socket on stdin stays what it is: whoever copies has to read ahead, and what the command does not read belongs to
  * the caller. So does one that is on stdin and an output: it is a connection, as from inetd, and the command may treat
  * it as one. So does one that is not a stream: each write to it is a message, and a pipe would not keep them apart.
@@ -20,6 +23,12 @@ import { type IdMaps, idInside } from '../../sys/user-namespace/id-map.js';
 import { type PlanStep, step } from '../child/step.js';
 import { isPipe, nameOf, type Stdio } from './stdio.js';
 
+/** Of the container. */
+interface User {
+  uid: number;
+  groups: readonly number[];
+}
+
 /** A pipe in the place of something that cannot be opened by name. */
 export interface OutputPipe {
   /** The descriptors that are the same one: 1, 2 or both, which then keep their common order. */
@@ -30,10 +39,10 @@ export interface OutputPipe {
 }
 
 /** Makes the pipes that are needed. Usually that is none. */
-export function outputPipes(stdio: Stdio, maps: IdMaps | undefined): OutputPipe[] {
+export function outputPipes(stdio: Stdio, user: User, maps: IdMaps | undefined): OutputPipe[] {
   const [stdin, stdout, stderr] = stdio;
   const found = [1, 2].flatMap((fd) => {
-    const what = isSame(stdio[fd]!, stdin) ? undefined : obstacle(fd, stdio[fd]!, maps);
+    const what = isSame(stdio[fd]!, stdin) ? undefined : obstacle(fd, stdio[fd]!, user, maps);
     return what === undefined ? [] : [{ fds: [fd], what }];
   });
   const [first, second] = found;
@@ -42,13 +51,33 @@ export function outputPipes(stdio: Stdio, maps: IdMaps | undefined): OutputPipe[
 }
 
 /** Why a descriptor cannot be opened by name, if it can be replaced. */
-function obstacle(fd: number, stats: Stats, maps: IdMaps | undefined): string | undefined {
+function obstacle(fd: number, stats: Stats, user: User, maps: IdMaps | undefined): string | undefined {
   if (stats.isSocket()) return isStream(fd) ? 'a socket, which nobody can open by name (ENXIO)' : undefined;
+  if (stats.isFile()) {
+    if (isReadOnly(fd) || userMayWrite(stats, user, maps)) return undefined;
+    return 'a file that the user of the container cannot open by name (EACCES)';
+  }
   if (!stats.isFIFO() || (stats.mode & 0o002) !== 0 || !isPipe(fd)) return undefined;
   // The root of a user namespace may open what belongs to an id that this has.
   const hasOwner = maps === undefined || idInside(maps.uid, stats.uid) !== undefined;
   if (hasOwner && mayWrite(`/proc/self/fd/${fd}`)) return undefined;
   return 'a pipe of another user, which no one else can open by name (EACCES)';
+}
+
+/** By the mode of the file. What an access control list may permit besides, the pipe does as well. */
+function userMayWrite({ mode, ...file }: Stats, { uid, groups }: User, maps: IdMaps | undefined): boolean {
+  const owner = maps ? idInside(maps.uid, file.uid) : file.uid;
+  const group = maps ? idInside(maps.gid, file.gid) : file.gid;
+  if (owner === uid) return (mode & 0o200) !== 0;
+  // Root of a user namespace has power over the files whose owner and group this has.
+  if (uid === 0 && owner !== undefined && group !== undefined) return true;
+  const isMember = group !== undefined && groups.includes(group);
+  return (mode & (isMember ? 0o020 : 0o002)) !== 0;
+}
+
+/** What is open for reading alone takes no output under any name. */
+function isReadOnly(fd: number): boolean {
+  return (fcntl(fd, F.GETFL, 0) & (O.WRONLY | O.RDWR)) === O.RDONLY;
 }
 
 /** In a user namespace around this process an owner outside of it cannot be told from user 65534: the kernel can. */
