@@ -54,6 +54,15 @@ test('the container of an ordinary user has the same devices, masks, filter and 
   assert.match(stdout, /Operation not permitted/);
 });
 
+test('in a user namespace inside, /dev can be made read-only without nodev, as buildah does', { skip }, async (t) => {
+  const { root, isolate } = await prepare(t);
+  const script =
+    'busybox mount -o rbind /dev /tmp && busybox mount -o remount,bind,ro,nosuid,noexec none /tmp && touch /tmp/x';
+  const flags = ['--security-opt', 'seccomp=unconfined'];
+  const { stderr } = await isolate(...flags, root, 'busybox', 'unshare', '-Urm', 'sh', '-c', script);
+  assert.match(stderr, /^touch: \/tmp\/x: Read-only file system\n$/);
+});
+
 test('below a set-group-ID program the message says why the maps cannot be written', { skip }, async (t) => {
   const { root, home, command } = await rootless(t);
   const [, user = '', group = '', ...rest] = command(root, 'id', '-u');

@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { test } from 'node:test';
 import type { RunConfig } from '../../lib/base/oci.js';
 import { manPageOf } from '../../lib/isolate/child/step.js';
-import { bindsDevices } from '../../lib/isolate/filesystem/devices.js';
+import { bindsDevices, closesDevices } from '../../lib/isolate/filesystem/devices.js';
 import { layerAt } from '../../lib/isolate/filesystem/layer.js';
 import { findMasks, type Masks } from '../../lib/isolate/filesystem/masks.js';
 import type { Circumstances } from '../../lib/isolate/plan/circumstances.js';
@@ -74,7 +74,8 @@ function plan(flags: Partial<IsolateFlags> = {}, circumstances: Partial<Circumst
     usualSysctls: [],
     masks: chosen.privileged ? undefined : masks,
     bindDevices: bindsDevices(circumstances.maps !== undefined, capabilities),
-    hostDevices: undefined,
+    hostDevices: [],
+    nodevOnDev: closesDevices(circumstances.maps !== undefined, chosen.privileged),
     ttyGroup: 5,
     windowSize: undefined,
     detachKeys: undefined,

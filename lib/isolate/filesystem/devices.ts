@@ -32,8 +32,10 @@ const links: readonly [name: string, text: string][] = [
 export interface DeviceOptions {
   /** The usual devices are the host's, since no new node can be made. */
   bindDevices: boolean;
-  /** All devices of the host, with `--privileged`. Then /dev is not nodev, so that any device node works. */
-  hostDevices: readonly HostDevice[] | undefined;
+  /** All devices of the host, with `--privileged`. */
+  hostDevices: readonly HostDevice[];
+  /** Nodes that root makes in /dev open nothing, unless they should, or the kernel sees to that (`closesDevices`). */
+  nodevOnDev: boolean;
   /** The group of terminals; undefined where no such group is mapped. */
   ttyGroup: number | undefined;
 }
@@ -50,6 +52,15 @@ export const nodeAttributes = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NOEXEC | MOUNT_ATTR
  */
 export function bindsDevices(inUserns: boolean, available: readonly number[]): boolean {
   return inUserns || !available.includes(capabilities.indexOf('MKNOD'));
+}
+
+/**
+ * Whether /dev has to be nodev. In a user namespace the kernel opens no node of a tmpfs that was made there, and nodev
+ * would be in the way: where user namespaces are made in turn, a mount keeps it, and `buildah --isolation chroot` fails
+ * when it makes /dev read-only without repeating it.
+ */
+export function closesDevices(inUserns: boolean, privileged: boolean): boolean {
+  return !inUserns && !privileged;
 }
 
 /**
@@ -75,7 +86,7 @@ const whyNodev = 'CAP_MKNOD lets root make a node of any disk; on a mount with n
 /** Everything below /dev. `dev` is the descriptor of the tmpfs that is mounted there, `pts` that of its terminals. */
 export function deviceSteps(
   root: Result,
-  { bindDevices, hostDevices, ttyGroup }: DeviceOptions,
+  { bindDevices, hostDevices, nodevOnDev, ttyGroup }: DeviceOptions,
   shmSize: string,
 ): { steps: PlanStep[]; dev: Result; pts: Result } {
   const tmpfs = newFileSystem(
@@ -92,7 +103,8 @@ export function deviceSteps(
   const steps = [
     ...mountAt(root, 'dev', 'directory', tmpfs, 'A link at /dev in the image could point anywhere; it is refused.'),
     ...usualDevices.flatMap((device) => (bindDevices ? boundDevice(dev, device) : ownDevice(dev, device))),
-    ...(hostDevices?.flatMap((device) => hostDevice(dev, device)) ?? [setAttributes(dev, MOUNT_ATTR.NODEV, whyNodev)]),
+    ...hostDevices.flatMap((device) => hostDevice(dev, device)),
+    ...(nodevOnDev ? [setAttributes(dev, MOUNT_ATTR.NODEV, whyNodev)] : []),
     ...mountOnOwn(dev, 'pts', pts, '/dev/pts'),
     ...mountOnOwn(dev, 'shm', shm, '/dev/shm'),
     ...mountOnOwn(dev, 'mqueue', newFileSystem('mqueue', {}, plainAttributes, whyQueues), '/dev/mqueue'),

@@ -17,7 +17,7 @@ import {
   sameMaps,
 } from '../../sys/user-namespace/id-map.js';
 import { neededCapabilities, networkCapabilities } from '../child/needed-capabilities.js';
-import { bindsDevices, checkDevices, type DeviceOptions } from '../filesystem/devices.js';
+import { bindsDevices, checkDevices, closesDevices, type DeviceOptions } from '../filesystem/devices.js';
 import { type EtcFiles, findEtcFiles } from '../filesystem/etc-files.js';
 import type { Layer } from '../filesystem/layer.js';
 import { findMasks, type Masks } from '../filesystem/masks.js';
@@ -167,7 +167,8 @@ function findTree(settings: Settings, { view, capabilities, maps, ids }: Basis):
     masks: privileged ? undefined : findMasks(bindSys),
     bindDevices,
     // In a user namespace none of them could be made.
-    hostDevices: privileged && !inUserns ? deviceNodes('/dev') : undefined,
+    hostDevices: privileged && !inUserns ? deviceNodes('/dev') : [],
+    nodevOnDev: closesDevices(inUserns, privileged),
     ttyGroup: ttyGroup(maps),
   };
 }
