@@ -36,7 +36,7 @@ export const isolateFlags = {
   'cap-drop': { kind: 'list', value: 'CAP', help: 'drop a capability, or ALL' },
   privileged: {
     kind: 'boolean',
-    help: 'all capabilities and devices, no seccomp filter, no masked paths: no protection',
+    help: 'all capabilities and devices (in a user namespace those of --device alone), no seccomp filter, no masked paths: no protection',
   },
   seccomp: { kind: 'string', value: 'FILE|unconfined', help: "a seccomp profile in docker's format, or no filter" },
   'security-opt': {
