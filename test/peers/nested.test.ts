@@ -2,17 +2,12 @@
  * Inside a container of podman: what README says it takes is enough, and where it is less, the error says what to add.
  */
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { test } from 'node:test';
 import { podmanRun } from '../support/podman.js';
-import { makeRoot, needsContainer } from '../support/rootfs.js';
-import { binDir, root as checkout, needs, scratch } from '../support/run.js';
+import { commandPath, commandVolumes, makeRoot, needsContainer } from '../support/rootfs.js';
+import { needs, scratch } from '../support/run.js';
 
 const skip = needsContainer || needs('podman');
-
-/** What Node needs of the host, and the commands. */
-const borrowed = ['/usr', '/lib', '/lib64', dirname(process.execPath), checkout].filter((path) => existsSync(path));
 
 const cases: [flags: string[], container: string, outcome: RegExp][] = [
   [
@@ -28,8 +23,8 @@ for (const [flags, container, outcome] of cases) {
   const name = `md-isolate ${container} inside podman run ${flags.join(' ')}`;
   test(name.replaceAll(/ +/g, ' ').trim(), { skip }, async (t) => {
     const inner = makeRoot(t);
-    const volumes = [...borrowed.map((path) => `-v=${path}:${path}:ro`), `-v=${inner}:/inner`];
-    const script = `PATH=${binDir}:${dirname(process.execPath)}:$PATH; md-isolate ${container} /inner echo in 2>&1; echo $?`;
+    const volumes = [...commandVolumes, `-v=${inner}:/inner`];
+    const script = `${commandPath}; md-isolate ${container} /inner echo in 2>&1; echo $?`;
     // Where there is no AppArmor this means nothing.
     const unconfined = '--security-opt=apparmor=unconfined';
     const { stdout, stderr } = await podmanRun(scratch(t), makeRoot(t), [...volumes, unconfined, ...flags], script);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { makeRoot, needsContainer } from '../support/rootfs.js';
+import { commandPath, commandVolumes, inside, makeRoot, needsContainer } from '../support/rootfs.js';
 import { needs, run, scratch } from '../support/run.js';
 import { needsSubordinate, subordinateUser, user } from '../support/subordinate.js';
 
@@ -30,6 +30,24 @@ for (const [name, place] of places) {
       assert.deepEqual({ status, stdout }, { status: 0, stdout: 'in 0 1\n' }, some.join(' '));
     }
     assert.ok(existsSync(join(root, 'new')));
+  });
+}
+
+/** Flags of the container around, and what a container in it says. */
+const nested: [flags: string[], outcome: RegExp][] = [
+  [[], /\(EPERM\); .*: start that one with --security-opt seccomp=unconfined, .* md-isolate: --privileged\)/],
+  [['--security-opt', 'seccomp=unconfined'], /partly covered, .* md-isolate: --privileged\)/],
+  [['--cap-add', 'SYS_ADMIN', '--security-opt', 'seccomp=unconfined'], /^in\n$/],
+  [['--privileged'], /^in\n$/],
+];
+
+for (const [flags, outcome] of nested) {
+  test(`md-isolate inside md-isolate ${flags.join(' ')}`.trim(), { skip }, async (t) => {
+    const [root, inner] = [makeRoot(t), makeRoot(t)];
+    const volumes = [...commandVolumes, `-v=${inner}:/inner`];
+    const script = `${commandPath} md-isolate /inner echo in 2>&1`;
+    const { stdout, stderr } = await inside(root, script, [...volumes, ...flags]);
+    assert.match(stdout, outcome, stderr);
   });
 }
 

@@ -1,8 +1,8 @@
 /** A small root filesystem of busybox, and a way to run things in it. */
 import { chmodSync, copyFileSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { root as checkout, md, needsRoot, type Result, type RunOptions, scratch } from './run.js';
+import { binDir, root as checkout, md, needsRoot, type Result, type RunOptions, scratch } from './run.js';
 
 /** The npm package has programs for x64 only. Elsewhere that of Debian's package does, which is static as well. */
 export const busybox =
@@ -66,3 +66,11 @@ export async function until(condition: () => boolean | Promise<boolean>, every =
     await new Promise((done) => setTimeout(done, every));
   }
 }
+
+/** `-v` for what Node needs of the host, and for the commands: with these a container can run them. */
+export const commandVolumes: readonly string[] = ['/usr', '/lib', '/lib64', dirname(process.execPath), checkout]
+  .filter((path) => existsSync(path))
+  .map((path) => `-v=${path}:${path}:ro`);
+
+/** Puts the commands and Node into the PATH of a script there. */
+export const commandPath = `PATH=${binDir}:${dirname(process.execPath)}:$PATH`;

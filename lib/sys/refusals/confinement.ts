@@ -121,7 +121,7 @@ function isFiltered(status: string): boolean {
 
 /** For a user namespace: see mount_namespaces(7) for what the kernel asks of the proc outside. */
 export const unmasking =
-  'with its paths unmasked (docker: --security-opt systempaths=unconfined, podman: unmask=ALL, lxc: lxc.apparmor.allow_nesting=1)';
+  'with its paths unmasked (docker: --security-opt systempaths=unconfined, podman: unmask=ALL, lxc: lxc.apparmor.allow_nesting=1, md-isolate: --privileged)';
 
 /** The profile that confines this process, if any does. Source: kernel, Documentation/admin-guide/LSM/apparmor.rst. */
 function appArmorProfile(read = kernelText): string | undefined {
