@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { Program } from '../../lib/sys/native-code/program.js';
 import { stepOf } from '../../lib/sys/native-code/step.js';
 import { lifeOf, ownMark } from '../../lib/sys/procfs/process-mark.js';
-import { statFields } from '../../lib/sys/procfs/status.js';
+import { statFields, statusBits } from '../../lib/sys/procfs/status.js';
 import { exit_group, wait4 } from '../../lib/sys/syscalls/calls.js';
 import { until } from '../support/rootfs.js';
 import { killAfterwards, scratch } from '../support/run.js';
@@ -20,6 +20,12 @@ test('a process may have a name that looks like the fields after it', async (t) 
   killAfterwards(t, child);
   await until(() => statFields(child.pid!)[0] === 'S');
   assert.equal(statFields(child.pid!)[1], String(process.pid));
+});
+
+test('a process may have a name that looks like a line of its status', () => {
+  const status = 'Name:\t\u2028SigCgt:1\nSigCgt:\t8000000100000002\n';
+  assert.deepEqual(statusBits(status, 'SigCgt'), [1, 32, 63]);
+  assert.deepEqual(statusBits(status, 'SigIgn'), []);
 });
 
 test('a process that has ended is gone, though nobody has asked for its status yet', async () => {

@@ -16,9 +16,12 @@ export function firstStatus(): string {
   });
 }
 
-/** The numbers of the bits that are set in a field of the status, which is a hexadecimal mask. */
+/**
+ * The numbers of the bits that are set in a field of the status, which is a hexadecimal mask. The name of the process
+ * comes first, and is its own choice: U+2028 in it would begin a line for a regular expression, as only \n does here.
+ */
 export function statusBits(status: string, field: string): number[] {
-  const mask = new RegExp(`^${field}:\\s*([0-9a-f]+)$`, 'm').exec(status)?.[1]?.padStart(16, '0') ?? '';
+  const mask = new RegExp(`\\n${field}:\\s*([0-9a-f]+)\\n`).exec(status)?.[1]?.padStart(16, '0') ?? '';
   const halves = [Number(`0x${mask.slice(8)}`), Number(`0x${mask.slice(0, 8)}`)];
   return Array.from({ length: 64 }, (_, bit) => bit).filter((bit) => (halves[bit >> 5]! >>> (bit & 31)) & 1);
 }
