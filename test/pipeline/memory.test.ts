@@ -1,13 +1,17 @@
 /** Memory stays flat: what is held of a layer does not depend on its size. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { filler } from '../support/content.js';
 import { jsonBlob, mediaTypes } from '../support/image.js';
+import { procText } from '../support/processes.js';
 import { registryFor } from '../support/registry.js';
-import { scratch, shell } from '../support/run.js';
+import { makeRoot, needsContainer, until } from '../support/rootfs.js';
+import { binDir, cleanEnv, killAfterwards, scratch, shell } from '../support/run.js';
 import { listening } from '../support/server.js';
 
 /** Bytes. `MD_TEST_LAYER=4000000000` shows it for what no registry would call small. */
@@ -79,4 +83,18 @@ test('no stage of a pull needs more than 120 MB, nor unpacking more than 150 MB,
     found.filter(({ name, bytes }) => bytes > limitOf(name)),
     [],
   );
+});
+
+test("the supervisor of a container that goes on gives back the pages of Node's program, and serves it to the end", {
+  skip: needsContainer,
+}, async (t) => {
+  const argv = [makeRoot(t), 'sh', '-c', 'echo up; read line; exit 7'];
+  const child = spawn(join(binDir, 'md-isolate'), argv, { env: cleanEnv(), stdio: 'pipe' });
+  killAfterwards(t, child);
+  const resident = () => Number(/^RssFile:\s*(\d+)/m.exec(procText(child.pid!, 'status'))?.[1]);
+  await once(child.stdout, 'data');
+  const before = resident();
+  await until(() => resident() < before - 10_000);
+  child.stdin.end('\n');
+  assert.deepEqual(await once(child, 'close'), [7, null]);
 });
