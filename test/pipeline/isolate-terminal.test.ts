@@ -227,6 +227,9 @@ test('the detach keys leave the container running, and fg attaches again', {
   terminal.type('fg\r');
   await terminal.see('md-isolate');
   await terminal.run('echo $x-$((1 + 1))', 'kept-2');
+  await terminal.run('exit', 'shell> ');
+  await terminal.run('echo outside-$((7 * 7))', 'outside-49');
+  assert.equal(terminal.settings(), before);
 });
 
 test('a command that has closed its terminal may open it again, and write much', {

@@ -30,7 +30,21 @@ test("sizes have docker's units, all of them powers of 1024", () => {
   for (const [text, bytes] of Object.entries(sizes)) assert.equal(parseSize(text, '--memory'), bytes, text);
 });
 
-for (const text of ['', 'm', '-1', '1x', '1mm', '0x10', '1e3', '1..5m', ' 1m', '99999999p', 'NaN', 'Infinity']) {
+for (const text of [
+  '',
+  'm',
+  '-1',
+  '1x',
+  '1mm',
+  '0x10',
+  '1e3',
+  '64\u212a',
+  '1..5m',
+  ' 1m',
+  '99999999p',
+  'NaN',
+  'Infinity',
+]) {
   test(`${JSON.stringify(text)} is not a size`, () => {
     assert.throws(() => parseSize(text, '--memory'), isUsage);
   });

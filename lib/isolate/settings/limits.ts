@@ -51,8 +51,8 @@ function memoryLimit(text: string): number | undefined {
  * 64.
  */
 export function parseSize(text: string, flag: string): number {
-  const [, number, unit = ''] = /^(\d+(?:\.\d+)?) ?([kmgtp]?)(?:i?b)?$/.exec(text.toLowerCase()) ?? [];
-  const bytes = Math.floor(Number(number) * 1024 ** ' kmgtp'.indexOf(unit || ' '));
+  const [, number, unit = ''] = /^(\d+(?:\.\d+)?) ?([kmgtpKMGTP]?)(?:[iI]?[bB])?$/.exec(text) ?? [];
+  const bytes = Math.floor(Number(number) * 1024 ** ' kmgtp'.indexOf(unit.toLowerCase() || ' '));
   if (number !== undefined && Number.isSafeInteger(bytes)) return bytes;
   throw wrong(flag, text, 'not a size', 'for example 64m or 1g');
 }
