@@ -14,6 +14,10 @@ test('a failure reads: what, why; hint', () => {
 test('hostile text can neither move the cursor nor start a line of its own', () => {
   assert.equal(oneLine('a\x1b[2Jb\nc\r\u0085\u2028d\x7f'), 'a\\x1b[2Jb c\\x0d\\x85\\x2028d\\x7f');
   assert.equal(oneLine('\u{e0001}'), '\\xe0001');
+  // One alone, on both sides of what most texts are made of.
+  for (const code of [0x1f, 0x7f, 0x80, 0x9b, 0x9f]) {
+    assert.equal(oneLine(` ${String.fromCharCode(code)}~`), ` \\x${code.toString(16)}~`);
+  }
   assert.equal(new Failure(65, 'x\ny', 'z').message, 'x y: z');
 });
 
