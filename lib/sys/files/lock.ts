@@ -16,8 +16,8 @@ export function tryLock(fd: number, kind: 'shared' | 'exclusive'): boolean {
 
 /**
  * Whether a process has a lock on what is open, found out without asking for one: others might meet that. What the
- * kernel does not list is not found: locks of processes that are not to be seen from here, and those on btrfs, whose
- * files have other device numbers there. Source: proc_locks(5).
+ * kernel does not list is not found: locks of processes that are not to be seen from here, and those on btrfs and
+ * overlayfs, whose files have other device numbers there. Source: proc_locks(5).
  */
 export function isLocked(fd: number): boolean {
   const { dev, ino } = fstatSync(fd, { bigint: true });
