@@ -58,6 +58,20 @@ test('a profile may refuse what the command does not need: hardly a call is left
   }
 });
 
+test('a profile that refuses all is named, and leaves no process that cannot end', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const file = join(scratch(t), 'profile.json');
+  writeFileSync(file, '{"defaultAction":"SCMP_ACT_ERRNO"}');
+  for (const flags of [[], ['--init']]) {
+    const { status, stderr } = await md('md-isolate', [...flags, '--seccomp', file, root, 'echo', 'ran']);
+    assert.equal(status, 125);
+    assert.match(
+      stderr,
+      /^md-isolate: \w+\(.*\): .*; .*profile\.json has to permit what is left to do behind the filter\n$/,
+    );
+  }
+});
+
 test('a profile that kills ends the command with SIGSYS', { skip }, async (t) => {
   const root = makeRoot(t);
   const file = join(scratch(t), 'profile.json');

@@ -77,6 +77,9 @@ export class Program {
       this.write(i, step, next ? this.index(next, i) : i + 1, afterError);
     });
     this.write(end, stepOf(exit_group, [stoppedStatus]), end, end);
+    // A filter may refuse even that. Nothing can be read at address 0, so the kernel ends the child there.
+    this.put(this.entry(end) + entryLayout.next, 0);
+    this.put(this.entry(end) + entryLayout.nextOnError, 0);
     this.put(this.header + headerLayout.first, this.address(this.first));
   }
 
