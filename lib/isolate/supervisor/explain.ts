@@ -24,19 +24,19 @@ import type { Plan } from '../plan/plan.js';
 /** Which user namespace the container is in. */
 type UserNamespaces = Pick<Circumstances, 'maps' | 'inUserns'>;
 
-/** The failure of a step of the plan. `profile` is the file of a seccomp profile of the user's, if there is one. */
+/** The failure of a step of the plan. `profile` is that of seccomp, by the name that the user has given it. */
 export function stepFailure(
   plan: Plan,
   { step, error }: { step: Step; error: SyscallError },
   userns: UserNamespaces,
-  profile?: string,
+  profile = 'default',
 ): Failure {
   const own = plan.steps.find((known) => known === step)?.hint;
   const ofStep = typeof own === 'function' ? own(error.code) : own;
   const filtered = plan.filter ? plan.steps.slice(plan.steps.indexOf(plan.filter) + 1) : [];
-  const isFiltered = profile !== undefined && filtered.some((known) => known === step);
+  const isFiltered = profile !== 'default' && filtered.some((known) => known === step);
   const ofFilter = isFiltered ? `${profile} has to permit what is left to do behind the filter` : undefined;
-  const hint = ofFilter ?? commonHint(error.code) ?? ofStep ?? hintFor(error, userns);
+  const hint = commonHint(error.code) ?? ofStep ?? ofFilter ?? hintFor(error, userns);
   return new Failure(Status.isolate, error.call, errnoText(error.code), { cause: error, hint });
 }
 

@@ -29,10 +29,7 @@ function showRefused(refused: Map<string, number>): void {
 function throwIfFailed({ settings, circumstances, plan, program }: Running): void {
   const failed = program.failure();
   if (!failed) return;
-  if (failed.step !== plan.exec.gaveUp) {
-    const profile = ['default', 'unconfined'].includes(settings.seccomp) ? undefined : settings.seccomp;
-    throw stepFailure(plan, failed, circumstances, profile);
-  }
+  if (failed.step !== plan.exec.gaveUp) throw stepFailure(plan, failed, circumstances, settings.seccomp);
   const attempts = plan.exec.attempts.map(({ path, step }) => ({ path, errno: -(program.result(step) ?? 0) }));
   throw execFailure(plan.exec.name, attempts, settings.platform);
 }

@@ -244,9 +244,10 @@ export const SIG = { SETMASK: 2 } as const;
 
 /** mmap(2). */
 export const PROT = { READ: 1, WRITE: 2, EXEC: 4 } as const;
+export const MAP = { SHARED: 1, PRIVATE: 2, ANONYMOUS: 0x20 } as const;
+
 /** madvise(2). */
 export const MADV = { DONTNEED: 4 } as const;
-export const MAP = { SHARED: 1, PRIVATE: 2, ANONYMOUS: 0x20 } as const;
 
 /** getrlimit(2), resources: those that docker has a name for. */
 export const RLIMIT = {
