@@ -25,6 +25,11 @@ export function pullers(image: string): Contender[] {
       script: `podman ${podmanFlags} pull -q --tls-verify=false ${image}`,
       tidy: 'umount -l $1/storage/overlay 2>/dev/null || true',
     },
+    {
+      name: 'crane export | tar',
+      programs: ['crane'],
+      script: `mkdir $1/rootfs && crane export --insecure ${image} - | tar -x -p -C $1/rootfs`,
+    },
   ];
 }
 
@@ -39,6 +44,11 @@ export function fetchers(image: string): Contender[] {
       name: 'skopeo copy docker:// oci:',
       programs: ['skopeo'],
       script: `skopeo --insecure-policy copy -q --src-tls-verify=false docker://${image} oci:$1/layout:it`,
+    },
+    {
+      name: 'crane pull --format oci',
+      programs: ['crane'],
+      script: `crane pull --insecure --format oci ${image} $1/layout`,
     },
   ];
 }

@@ -5,9 +5,10 @@ import { type RunOptions, root, run } from './run.js';
 
 /** Runs a peer, which must succeed; returns its stdout. */
 export async function peer(argv: string[], options: RunOptions = {}): Promise<string> {
-  const result = await run(argv, { timeout: 300_000, ...options });
-  if (result.status !== 0) throw new Error(`${argv.join(' ')}: status ${result.status}: ${result.stderr}`);
-  return result.stdout;
+  const { status, stdout, stderr, timedOut } = await run(argv, { timeout: 900_000, ...options });
+  if (timedOut) throw new Error(`${argv.join(' ')}: not ready in time: ${stderr}`);
+  if (status !== 0) throw new Error(`${argv.join(' ')}: status ${status}: ${stderr}`);
+  return stdout;
 }
 
 /** Runs `test/peers/images/SCRIPT`. */
