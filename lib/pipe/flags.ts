@@ -31,7 +31,7 @@ type ValueOf<F extends Flag> = F['kind'] extends 'boolean'
 
 export type FlagValues<F extends Flags> = { [K in keyof F]: ValueOf<F[K]> };
 
-export interface Parsed<F extends Flags> {
+interface Parsed<F extends Flags> {
   flags: FlagValues<F>;
   operands: string[];
 }

@@ -15,7 +15,7 @@ export const progressFlag = {
 } as const satisfies Flag;
 
 /** One thing that progresses, in bytes. */
-export interface Bar {
+interface Bar {
   /** Bytes done so far. */
   at(bytes: number): void;
   /** It is done. `note` is shown instead of the time ("already there"). */

@@ -6,7 +6,7 @@ import type { Store } from '../image/store/store.js';
 import type { Layer } from '../pipe/document.js';
 import type { Progress } from '../pipe/progress.js';
 
-export interface LayersRequest {
+interface LayersRequest {
   manifest: Manifest;
   source: Source;
   store: Store;

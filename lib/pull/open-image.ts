@@ -38,13 +38,13 @@ export const imageFlags = {
 const allFlags = { ...imageFlags, ...networkFlags };
 type AllFlags = FlagValues<typeof allFlags>;
 
-export interface Opened<D extends TokenDocument = TokenDocument> {
+interface Opened<D extends TokenDocument = TokenDocument> {
   document: D;
   source: Source;
 }
 
 /** The platform that is looked for, and the connections that the source may use. */
-export interface Wanted extends Choice {
+interface Wanted extends Choice {
   connections?: Connections;
 }
 

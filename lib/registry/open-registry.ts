@@ -17,7 +17,7 @@ import { asAuthorities } from './transport/authorities.js';
 import { findCertificates } from './transport/certificates.js';
 import { Guard } from './transport/guard.js';
 
-export interface RegistryDocument extends JsonObject {
+interface RegistryDocument extends JsonObject {
   registry: string;
   repository: string;
   authorization?: string | null;

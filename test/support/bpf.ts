@@ -1,6 +1,6 @@
 /** An interpreter of classic BPF as the kernel runs it on `struct seccomp_data`, to ask a filter for its verdict. */
 
-export interface Call {
+interface Call {
   number: number;
   /** AUDIT_ARCH_*. */
   arch: number;

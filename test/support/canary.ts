@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import { describeTree, type Tree } from './tree.js';
 
 /** What stands in every file of the canary, and so in nothing that was unpacked. */
-export const secret = 'CANARY-7d1f';
+const secret = 'CANARY-7d1f';
 
 export class Canary {
   private readonly before: Tree;

@@ -45,14 +45,8 @@ export function digestOf(data: Buffer | string, algorithm = 'sha256'): string {
   return `${algorithm}:${createHash(algorithm).update(data).digest('hex')}`;
 }
 
-export async function digestOfContent(content: Content): Promise<string> {
-  const hash = createHash('sha256');
+export async function digestOfContent(content: Content, algorithm = 'sha256'): Promise<string> {
+  const hash = createHash(algorithm);
   for await (const chunk of content.read(0, content.size)) hash.update(chunk);
-  return `sha256:${hash.digest('hex')}`;
-}
-
-export async function readAll(content: Content): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of content.read(0, content.size)) chunks.push(chunk);
-  return Buffer.concat(chunks);
+  return `${algorithm}:${hash.digest('hex')}`;
 }

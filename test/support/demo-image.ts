@@ -21,7 +21,7 @@ interface Userland {
   links: [path: string, target: string][];
 }
 
-export interface DemoImage {
+interface DemoImage {
   index: BuiltIndex;
   /** What the programs in it are, for people. */
   origin: string;

@@ -14,7 +14,7 @@ export interface DockerRegistry {
   close(): Promise<void>;
 }
 
-export interface DockerRegistryOptions {
+interface DockerRegistryOptions {
   /** Sections of its configuration over the normal ones, for example `{ auth: { htpasswd: {...} } }`. */
   config?: Record<string, unknown>;
 }

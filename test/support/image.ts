@@ -35,8 +35,8 @@ export const mediaTypes = {
   },
 } as const;
 
-export type Format = keyof typeof mediaTypes;
-export type Compression = 'none' | 'gzip' | 'zstd';
+type Format = keyof typeof mediaTypes;
+type Compression = 'none' | 'gzip' | 'zstd';
 
 /** Bytes and what describes them. */
 export interface Blob {
@@ -63,7 +63,7 @@ export interface BuiltIndex extends Blob {
   children: (BuiltImage | BuiltIndex)[];
 }
 
-export interface LayerOptions {
+interface LayerOptions {
   /** gzip by default. */
   compression?: Compression;
   /** Docker's media types for `docker`. */
@@ -85,7 +85,7 @@ export function layer(content: (TarEntry | Buffer)[] | Buffer, options: LayerOpt
   };
 }
 
-export function compress(data: Buffer, compression: Compression): Buffer {
+function compress(data: Buffer, compression: Compression): Buffer {
   if (compression === 'none') return data;
   return compression === 'gzip' ? zlib.gzipSync(data) : zstd(data);
 }
@@ -133,7 +133,7 @@ export function image(options: ImageOptions): BuiltImage {
   return { kind: 'image', ...jsonBlob(body, mediaTypes[format].manifest), config, layers, platform };
 }
 
-export interface IndexOptions {
+interface IndexOptions {
   format?: Format;
   /** Descriptors behind the children's, of which nothing is stored. */
   extra?: Record<string, unknown>[];

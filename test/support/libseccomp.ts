@@ -19,7 +19,7 @@ export function needsLibseccomp(): string | false {
   }
 }
 
-export interface Reference {
+interface Reference {
   filter: Buffer;
   /** AUDIT_ARCH_* of this machine, for which the filter is. */
   auditArch: number;

@@ -8,7 +8,7 @@ import { type AddressInfo, connect, createServer } from 'node:net';
 import type { TestContext } from 'node:test';
 import { afterwards } from './run.js';
 
-export interface HeldPort {
+interface HeldPort {
   port: number;
   release(): void;
 }

@@ -11,7 +11,7 @@
  *
  * Source of the API: OCI distribution-spec 1.1, "Endpoints".
  */
-import { createHash, createHmac, randomBytes } from 'node:crypto';
+import { createHmac, randomBytes } from 'node:crypto';
 import { createWriteStream, mkdtempSync, rmSync } from 'node:fs';
 import * as http from 'node:http';
 import * as https from 'node:https';
@@ -21,7 +21,7 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { TestContext } from 'node:test';
 import { TLSSocket } from 'node:tls';
-import { type Content, digestOf, digestOfContent, inFile, inMemory, readAll } from './content.js';
+import { type Content, digestOf, digestOfContent, inFile, inMemory } from './content.js';
 import { type Answer, FaultPlan, send } from './faults.js';
 import { afterwards } from './run.js';
 import type { ServerTls } from './tls.js';
@@ -55,10 +55,10 @@ export interface RegistryOptions extends TokenOptions {
   port?: number;
 }
 
-export type Service = 'registry' | 'token' | 'cdn';
+type Service = 'registry' | 'token' | 'cdn';
 
 /** A request that was received. */
-export interface Recorded {
+interface Recorded {
   service: Service;
   method: string;
   /** Path and query. */
@@ -68,18 +68,13 @@ export interface Recorded {
   client: string | undefined;
 }
 
-export interface Stored {
+interface Stored {
   digest: string;
   size: number;
 }
 
 interface ManifestEntry extends Stored {
   mediaType: string;
-}
-
-interface Upload {
-  path: string;
-  size: number;
 }
 
 /** A registry for one test, closed after it. */
@@ -111,7 +106,8 @@ export class Registry {
   private readonly servers: http.Server[] = [];
   private readonly blobs = new Map<string, Content>();
   private readonly manifests = new Map<string, ManifestEntry>();
-  private readonly uploads = new Map<string, Upload>();
+  /** The files of blobs that are being pushed. */
+  private readonly uploads = new Map<string, string>();
   private linkKey = randomBytes(16);
   private scratch: string | undefined;
 
@@ -206,7 +202,7 @@ export class Registry {
   }
 
   private async answer(service: Service, req: http.IncomingMessage, url: URL): Promise<Answer> {
-    if (service === 'token') return url.pathname === '/token' ? this.tokens.answer(req, url) : nothing(404);
+    if (service === 'token') return url.pathname === '/token' ? this.tokens.answer(req, url) : { status: 404 };
     if (service === 'cdn') return this.cdn(req, url);
     const [, repository = '', kind = '', rest = ''] =
       /^\/v2\/(.+)\/(manifests|blobs|tags)\/(.*)$/.exec(decodeURIComponent(url.pathname)) ?? [];
@@ -311,37 +307,26 @@ export class Registry {
     const mounted = url.searchParams.get('mount');
     if (req.method === 'POST' && mounted !== null && this.blobs.has(mounted)) return created(repository, mounted);
     const name = req.method === 'POST' ? randomBytes(12).toString('hex') : id;
-    const upload = req.method === 'POST' ? this.newUpload(name) : this.uploads.get(name);
-    if (!upload) return problem(404, 'BLOB_UPLOAD_UNKNOWN', 'no such upload');
-    await pipeline(req, createWriteStream(upload.path, { flags: 'a' }));
-    const content = inFile(upload.path);
+    const path = req.method === 'POST' ? this.newUpload(name) : this.uploads.get(name);
+    if (!path) return problem(404, 'BLOB_UPLOAD_UNKNOWN', 'no such upload');
+    await pipeline(req, createWriteStream(path, { flags: 'a' }));
+    const content = inFile(path);
     const digest = url.searchParams.get('digest');
     if (digest === null) return accepted(repository, name, content.size);
-    if ((await hashFile(content, digest)) !== digest) return problem(400, 'DIGEST_INVALID', 'digest does not match');
+    const algorithm = digest.startsWith('sha512:') ? 'sha512' : 'sha256';
+    if ((await digestOfContent(content, algorithm)) !== digest)
+      return problem(400, 'DIGEST_INVALID', 'digest does not match');
     this.uploads.delete(name);
     this.blobs.set(digest, content);
     return created(repository, digest);
   }
 
-  private newUpload(name: string): Upload {
+  private newUpload(name: string): string {
     this.scratch ??= mkdtempSync(join(tmpdir(), 'md-registry-'));
-    const upload = { path: join(this.scratch, name), size: 0 };
-    this.uploads.set(name, upload);
-    return upload;
+    const path = join(this.scratch, name);
+    this.uploads.set(name, path);
+    return path;
   }
-
-  /** The stored bytes of a manifest or blob, for tests that look at what was pushed. */
-  async stored(digest: string): Promise<Buffer | undefined> {
-    const content = this.blobs.get(digest);
-    return content && (await readAll(content));
-  }
-}
-
-async function hashFile(content: Content, like: string): Promise<string> {
-  const algorithm = like.startsWith('sha512:') ? 'sha512' : 'sha256';
-  const hash = createHash(algorithm);
-  for await (const chunk of content.read(0, content.size)) hash.update(chunk);
-  return `${algorithm}:${hash.digest('hex')}`;
 }
 
 function created(repository: string, digest: string): Answer {
@@ -352,10 +337,6 @@ function created(repository: string, digest: string): Answer {
 function accepted(repository: string, name: string, size: number): Answer {
   const location = `/v2/${repository}/blobs/uploads/${name}`;
   return { status: 202, headers: { location, range: `0-${Math.max(0, size - 1)}`, 'docker-upload-uuid': name } };
-}
-
-function nothing(status: number): Answer {
-  return { status };
 }
 
 function text(status: number, body: string): Answer {

@@ -7,7 +7,7 @@ import { copyCommands, has, run } from './run.js';
 const uid = 61_234;
 export const needsRootless: string | false = needsContainer || (!has('setpriv') && 'not installed: setpriv');
 
-export interface Rootless {
+interface Rootless {
   uid: number;
   /** The root filesystem. */
   root: string;

@@ -6,7 +6,7 @@
  */
 
 /** Type flags by name. */
-export const typeflags = {
+const typeflags = {
   file: '0',
   link: '1',
   symlink: '2',

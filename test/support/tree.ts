@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { type BigIntStats, closeSync, lstatSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs';
 
 /** One file as text, so that a difference is readable in the output of a test. */
-export interface FileDescription {
+interface FileDescription {
   type: 'file' | 'directory' | 'symlink' | 'char' | 'block' | 'fifo' | 'socket';
   /** Octal, with setuid, setgid and sticky. */
   mode: string;
@@ -125,7 +125,7 @@ function hashFile(path: Buffer): string {
 }
 
 /** Printable as it is, other bytes and the backslash as `\xHH`. */
-export function showBytes(bytes: Buffer): string {
+function showBytes(bytes: Buffer): string {
   const text = bytes.toString();
   const clean = Buffer.from(text).equals(bytes) && !/[\p{Cc}\\]/u.test(text);
   if (clean) return text;

@@ -60,7 +60,7 @@ export function prepare(t: TestContext, stack: Stack, parent?: string): Prepared
 }
 
 /** What md-manifest would write of an image. */
-export function documentOf({ bytes, descriptor, config, platform }: BuiltImage): ManifestDocument {
+function documentOf({ bytes, descriptor, config, platform }: BuiltImage): ManifestDocument {
   return {
     image: 'docker.io/library/test:latest',
     registry: 'docker.io',
@@ -75,7 +75,7 @@ export function documentOf({ bytes, descriptor, config, platform }: BuiltImage):
   };
 }
 
-export interface Unpacked extends Prepared {
+interface Unpacked extends Prepared {
   result: RootfsDocument;
 }
 

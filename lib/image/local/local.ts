@@ -22,7 +22,7 @@ import { bad, DirectoryFiles } from './files.js';
 import { Layout } from './layout.js';
 import type { Found, LocalSource } from './local-source.js';
 
-export interface LocalImage {
+interface LocalImage {
   /** For the document. */
   source: string;
   reference: string;

@@ -41,7 +41,7 @@ export interface ResolvedImage {
   platform: Platform;
 }
 
-export interface ResolveRequest extends Choice {
+interface ResolveRequest extends Choice {
   /** The image as the user knows it, for messages. */
   image: string;
   /** A tag or a digest. */

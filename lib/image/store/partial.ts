@@ -18,7 +18,7 @@ const read = promisify(fs.read);
 const sync = promisify(fs.fdatasync);
 const rehashChunk = 1 << 20;
 
-export interface Elsewhere {
+interface Elsewhere {
   bytes: number;
   /** Whether one of these processes is known to be running. */
   isRunning: boolean;

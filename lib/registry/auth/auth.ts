@@ -33,7 +33,7 @@ export interface AuthTarget {
 }
 
 /** Permission to pull. */
-export interface Grant {
+interface Grant {
   /** The value of the Authorization header; null when none is needed. A secret. */
   authorization: string | null;
   /** For a token: for how many seconds from now it is valid. */

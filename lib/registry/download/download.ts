@@ -16,7 +16,7 @@ import type { PiecePolicy } from './piece-policy.js';
 import { Pieces } from './pieces.js';
 import { type GetPart, isRange, rangeHeader } from './range.js';
 
-export interface DownloadRequest {
+interface DownloadRequest {
   /** The blob, for messages. */
   what: string;
   /** Bytes. */

@@ -3,7 +3,7 @@ import type { TransportOptions } from '../transport/dispatchers.js';
 import type { Incoming } from './message.js';
 
 /** Seconds; 0 waits for ever. */
-export interface Timeouts {
+interface Timeouts {
   /** Until TCP and TLS are up. */
   connect: number;
   /** From the request to the last response header. */

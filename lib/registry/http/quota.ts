@@ -4,7 +4,7 @@
  */
 import type { Incoming } from './message.js';
 
-export interface Quota {
+interface Quota {
   /** Pulls in a window of time. */
   limit: number;
   remaining: number;

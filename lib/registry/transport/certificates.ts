@@ -14,7 +14,7 @@ import { asAuthorities } from './authorities.js';
 import { RegistryFailure } from './failure.js';
 
 /** What Node's TLS takes. The keys are secrets. */
-export interface Certificates {
+interface Certificates {
   ca: string[];
   cert: string[];
   key: string[];
