@@ -31,7 +31,6 @@ main(
     name: 'md-fetch-layer',
     summary: 'Download the layers of an image into the store, and announce each as soon as it is verified',
     operands: '[IMAGE]',
-    arity: { min: 0, max: 1 },
     hintFor: pullingInstead,
     flags: {
       jobs: { kind: 'count', alias: 'j', value: 'N', help: `connections at the same time (default ${defaultJobs})` },

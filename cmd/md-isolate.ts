@@ -18,7 +18,6 @@ main(
     name: 'md-isolate',
     summary: 'Run a command in a container made of a root filesystem',
     operands: 'DIR [CMD...]',
-    arity: { min: 1, max: Number.POSITIVE_INFINITY },
     stopAtOperand: true,
     ownFailure: 125,
     hintFor: insteadOf,

@@ -14,7 +14,6 @@ main(
     name: 'md-manifest',
     summary: 'Find the manifest and the config of an image for one platform',
     operands: '[IMAGE]',
-    arity: { min: 0, max: 1 },
     hintFor: pullingInstead,
     flags: { platform: platformFlag, ...imageFlags, ...networkFlags },
     examples: [

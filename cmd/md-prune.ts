@@ -19,7 +19,6 @@ main(
     name: 'md-prune',
     summary: 'Remove from the store what no image needs, and the images that are named',
     operands: '[IMAGE...]',
-    arity: { min: 0, max: Number.POSITIVE_INFINITY },
     end: endProcess,
     // docker's and podman's ask without it.
     hintFor: (flag) => (flag === 'f' || flag === 'force' ? 'leave it out: md-prune never asks' : undefined),

@@ -10,7 +10,6 @@ main(
     name: 'md-token',
     summary: 'Find the registry of IMAGE, and get a token to pull it',
     operands: 'IMAGE',
-    arity: { min: 1, max: 1 },
     hintFor: pullingInstead,
     flags: { ...imageFlags, ...networkFlags },
     examples: [

@@ -25,7 +25,6 @@ main(
     name: 'md-unpack',
     summary: 'Unpack the layers announced on stdin into a root filesystem at DIR, with its document in DIR.json',
     operands: '[DIR]',
-    arity: { min: 0, max: 1 },
     end: endProcess,
     flags: {
       force: {

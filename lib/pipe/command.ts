@@ -13,14 +13,12 @@ import { UpstreamFailure } from './input.js';
 import { ReaderGone, watchReader, writeDocument, writeLine } from './output.js';
 import { exactWords } from './utf8.js';
 
-export interface Command<F extends Flags = Flags> {
+interface Command<F extends Flags = Flags> {
   name: string;
   /** One sentence without a full stop. */
   summary: string;
-  /** The operands as usage shows them: `IMAGE`, `DIR [CMD...]`. */
+  /** The operands as usage shows them: `IMAGE`, `DIR [CMD...]`. What is in brackets may be missing. */
   operands: string;
-  /** How many operands there may be. */
-  arity: { min: number; max: number };
   flags: F;
   /** What to do instead of an unknown flag. */
   hintFor?: HintFor;
@@ -50,7 +48,7 @@ const commonFlags = {
   version: { kind: 'boolean', alias: 'V', help: 'show the version' },
 } as const satisfies Flags;
 
-export type Context<F extends Flags> = { flags: FlagValues<F>; operands: string[] };
+type Context<F extends Flags> = { flags: FlagValues<F>; operands: string[] };
 
 /** The version in package.json. */
 export const version: string = pkg.version;
@@ -101,7 +99,7 @@ async function start<F extends Flags>(
   );
   if (flags.help) return print(helpText(command));
   if (flags.version) return print(`${command.name} ${version}`);
-  checkArity(command, operands);
+  checkOperands(command, operands);
   if (flags.trace) enableTrace();
   if (command.ownFailure === undefined) {
     watchReader(async () => (await quickEnd())(report(command, new ReaderGone())));
@@ -114,14 +112,13 @@ function print(text: string): number {
   return Status.ok;
 }
 
-function checkArity({ name, operands: usage, arity }: Command, operands: string[]): void {
+function checkOperands({ name, operands: usage }: Command, given: string[]): void {
   const hint = { hint: `usage: ${name} [FLAGS] ${usage}`.trim() };
-  if (operands.length < arity.min) {
-    const missing = usage.split(' ')[operands.length]?.replace(/[[\].]/g, '');
-    throw new Failure(Status.usage, 'command line', `${missing} is missing`, hint);
-  }
-  if (operands.length > arity.max) {
-    throw new Failure(Status.usage, 'command line', `unexpected operand ${JSON.stringify(operands[arity.max])}`, hint);
+  const wanted = usage.split(' ');
+  const next = wanted[given.length];
+  if (next && !next.startsWith('[')) throw new Failure(Status.usage, 'command line', `${next} is missing`, hint);
+  if (given.length > wanted.length && !usage.endsWith('...]')) {
+    throw new Failure(Status.usage, 'command line', `unexpected operand ${JSON.stringify(given[wanted.length])}`, hint);
   }
 }
 

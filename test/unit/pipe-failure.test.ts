@@ -86,7 +86,7 @@ test('an error of the program itself is not dressed up as a failure of the disk'
 test('what a listener throws is told in one line, and to the next stage', () => {
   const script = `
     import { main } from ${JSON.stringify(new URL('../../lib/pipe/command.js', import.meta.url))};
-    const command = { name: 'md-x', flags: {}, operands: '', arity: { min: 0, max: 9 }, examples: [], statuses: [] };
+    const command = { name: 'md-x', flags: {}, operands: '', examples: [], statuses: [] };
     main(command, async () => {
       setImmediate(() => { throw new TypeError('bug'); });
       await new Promise((resolve) => setTimeout(resolve, 5000));
