@@ -5,7 +5,6 @@
 
 import { type BlobSink, fill } from '../base/blob-sink.js';
 import { isDigest } from '../base/check.js';
-import { monotonic } from '../base/clock.js';
 import { indexTypes, manifestTypes } from '../base/media-types.js';
 import { documentLimit } from '../base/oci.js';
 import type { BlobRequest, RawManifest } from '../base/source.js';
@@ -49,8 +48,6 @@ export interface RegistryOptions extends Partial<Omit<HttpOptions, 'onResponse'>
   /** Connections that are not needed help with large blobs. Without this option each blob has a single one. */
   connections?: Connections | undefined;
   pieces?: Partial<PiecePolicy>;
-  /** A clock in milliseconds that never goes back, for tests. */
-  clock?: () => number;
 }
 
 const acceptedManifests = [...indexTypes, ...manifestTypes].join(', ');
@@ -77,8 +74,7 @@ export class RegistryClient implements Endpoint {
   private readonly authorization: Authorization;
 
   constructor(options: RegistryOptions) {
-    const { registry, repository, origin, authorization, credentials, retry, connections, pieces, clock, ...http } =
-      options;
+    const { registry, repository, origin, authorization, credentials, retry, connections, pieces, ...http } = options;
     this.name = `${registry}/${repository}`;
     // In the form of URL.origin, as for responses: lower case, and without the default port.
     this.target = { origin: new URL(origin).origin, repository };
@@ -95,8 +91,7 @@ export class RegistryClient implements Endpoint {
     this.connections = connections ?? new Connections(1);
     this.pieces = { ...defaultPiecePolicy, maxWait: this.retry.maxRetryAfter, ...pieces };
     this.credentials = credentials ?? (async () => undefined);
-    const first = authorization ?? null;
-    this.authorization = new Authorization(this.http, this.target, first, this.credentials, clock ?? monotonic);
+    this.authorization = new Authorization(this.http, this.target, authorization ?? null, this.credentials);
   }
 
   /**

@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import type { TestContext } from 'node:test';
 import type { BlobSink } from '../../lib/base/blob-sink.js';
 import { Failure } from '../../lib/base/failure.js';
+import type { BlobRequest, Source } from '../../lib/base/source.js';
 import { RegistryClient, type RegistryOptions } from '../../lib/registry/client.js';
 import { digestOf } from './content.js';
 import { image, layer, put } from './image.js';
@@ -56,16 +57,22 @@ export class Sink implements BlobSink {
   }
 }
 
+/** Fetches the blob, of which `sink` may have a beginning, and sees that it is the right one. */
+export async function fetchBlob(from: Source, sink = new Sink(), request: BlobRequest = blob): Promise<Sink> {
+  await from.blob(request, sink);
+  assert.ok(sink.isVerified());
+  return sink;
+}
+
 export async function refused(promise: Promise<unknown>, status: number, why: RegExp): Promise<Failure> {
-  let failure: Failure | undefined;
-  await assert.rejects(promise, (error) => {
-    assert.ok(error instanceof Failure, String(error));
-    assert.match(error.message, why);
-    assert.equal(error.status, status, error.message);
-    failure = error;
-    return true;
-  });
-  return failure!;
+  const error: unknown = await promise.then(
+    () => assert.fail('it was not refused'),
+    (reason) => reason,
+  );
+  assert.ok(error instanceof Failure, String(error));
+  assert.match(error.message, why);
+  assert.equal(error.status, status, error.message);
+  return error;
 }
 
 export const blobRequests = (registry: Registry) => registry.requests.filter(({ url }) => url.includes(blob.digest));

@@ -14,8 +14,6 @@ export interface TokenOptions {
   lifetime?: number;
   /** Whether answers say `expires_in`, or what they say there; a client takes 60 seconds for granted otherwise. */
   sayExpiry?: boolean | number;
-  /** Whether the service knows POST; many do not. */
-  post?: boolean;
   /** Repositories that only a user who is logged in may pull. */
   private?: string[];
 }
@@ -58,7 +56,7 @@ export class TokenService {
   }
 
   async answer(req: IncomingMessage, url: URL): Promise<Answer> {
-    if (req.method === 'POST') return this.options.post === false ? json(404, { details: 'no POST' }) : this.post(req);
+    if (req.method === 'POST') return this.post(req);
     const user = basicUser(req.headers.authorization, this.users);
     if (user === null) return json(401, { details: 'incorrect username or password' });
     const refresh = url.searchParams.get('offline_token') === 'true' && user !== undefined;

@@ -3,7 +3,11 @@ import { test } from 'node:test';
 import { passwordLogin } from '../../lib/registry/auth/auth.js';
 import { filler } from '../support/content.js';
 import { failure } from '../support/failure.js';
-import { blob, clientFor, refused, repository, Sink, serve } from '../support/registry-client.js';
+import { clientFor, fetchBlob, refused, repository, serve } from '../support/registry-client.js';
+
+const credentials = async () => passwordLogin('me', 'secret');
+const guessed = async () => passwordLogin('me', 'guess');
+const refreshing = async () => ({ kind: 'refresh' as const, username: 'me', token: 'refresh-me' });
 
 test('an open registry needs no authorization', async (t) => {
   assert.equal(await clientFor(await serve(t)).login(), null);
@@ -13,20 +17,17 @@ for (const status of [401, 403, 404]) {
   test(`a registry that answers ${status} without a challenge says so when it is asked for something`, async (t) => {
     const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
     registry.faults.add({ on: /GET \/v2\/$/, status, body: '<html><title>Not here</title></html>' });
-    const credentials = async () => passwordLogin('me', 'secret');
     const client = clientFor(registry, { credentials });
     assert.equal(await client.login(), null);
     await client.manifest('latest');
-    const sink = new Sink();
-    await client.blob(blob, sink);
-    assert.ok(sink.isVerified());
+    await fetchBlob(client);
   });
 }
 
 test('where nothing says how to log in, nobody is sent to do so', async (t) => {
   const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
   registry.faults.add({ on: /GET /, status: 401, body: '' });
-  const client = clientFor(registry, { credentials: async () => passwordLogin('me', 'secret') });
+  const client = clientFor(registry, { credentials });
   assert.equal(await client.login(), null);
   await assert.rejects(client.manifest('latest'), failure(77, /HTTP 401; the repository .*no WWW-Authenticate/));
 });
@@ -95,7 +96,6 @@ test('a scope of a form that only the registry knows is asked for as it is', asy
 
 test('basic authentication uses the credentials', async (t) => {
   const registry = await serve(t, { auth: 'basic', users: { me: 'secret' } });
-  const credentials = async () => passwordLogin('me', 'secret');
   const client = clientFor(registry, { credentials });
   assert.equal(await client.login(), `Basic ${Buffer.from('me:secret').toString('base64')}`);
   await client.manifest('latest');
@@ -123,14 +123,12 @@ test('what is public comes from a registry that wants a password from who asks h
 test('a private repository is pulled with credentials, and denied without', async (t) => {
   const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
   await refused(clientFor(registry).manifest('latest'), 77, /denied.*does not exist or needs a login/);
-  const credentials = async () => passwordLogin('me', 'secret');
   await clientFor(registry, { credentials }).manifest('latest');
 });
 
 test('a token that a login has for the registry itself is used as it is', async (t) => {
   const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
-  const password = async () => passwordLogin('me', 'secret');
-  const token = (await clientFor(registry, { credentials: password }).login())!.replace('Bearer ', '');
+  const token = (await clientFor(registry, { credentials }).login())!.replace('Bearer ', '');
   const bearer = async () => ({ kind: 'bearer' as const, token });
   await clientFor(registry, { credentials: bearer }).manifest('latest');
   assert.equal(registry.lines('token').length, 1);
@@ -138,9 +136,8 @@ test('a token that a login has for the registry itself is used as it is', async 
 
 test('a wrong password is denied in the words of the token service', async (t) => {
   const registry = await serve(t, { auth: 'token', users: { me: 'secret' } });
-  const credentials = async () => passwordLogin('me', 'guess');
   const { message } = await refused(
-    clientFor(registry, { credentials }).login(),
+    clientFor(registry, { credentials: guessed }).login(),
     77,
     /incorrect username or password\); the login is not accepted \(-x tells where it is from\): log in again/,
   );
@@ -149,8 +146,7 @@ test('a wrong password is denied in the words of the token service', async (t) =
 
 test('a registry that refuses a login is not said to need one', async (t) => {
   const registry = await serve(t, { auth: 'basic', users: { me: 'secret' } });
-  const credentials = async () => passwordLogin('me', 'guess');
-  const client = clientFor(registry, { credentials });
+  const client = clientFor(registry, { credentials: guessed });
   await refused(client.manifest('latest'), 77, /denied: HTTP 401 .*; the login is not accepted/);
   registry.faults.add({ on: /manifests/, status: 403 });
   const known = clientFor(registry, { authorization: `Basic ${Buffer.from('me:secret').toString('base64')}` });
@@ -163,12 +159,12 @@ test('a registry that refuses a login is not said to need one', async (t) => {
 
 test('a login that a token was given for, and that may not pull, is not asked for', async (t) => {
   const registry = await serve(t, { auth: 'token', users: { me: 'secret' } });
-  const client = clientFor(registry, { credentials: async () => passwordLogin('me', 'secret') });
+  const client = clientFor(registry, { credentials });
   registry.faults.add({ on: /^registry .*manifests/, after: 1, status: 403 });
   const unfit = /denied: HTTP 403; the repository does not exist, or the login \(-x tells .*\) is not good for it/;
   await refused(client.manifest('latest'), 77, unfit);
   registry.faults.add({ on: /^token/, status: 403, body: '{"errors":[{"code":"DENIED","message":"denied"}]}' });
-  const ghcr = clientFor(registry, { credentials: async () => passwordLogin('me', 'secret') });
+  const ghcr = clientFor(registry, { credentials });
   await refused(ghcr.login(), 77, /denied: HTTP 403 \(DENIED: denied\); the repository does not exist, or the login/);
   registry.faults.clear();
   registry.faults.add({ on: /^registry .*manifests/, after: 1, status: 403 });
@@ -190,8 +186,7 @@ test('what a server quotes of the credentials is not shown', async (t) => {
   }
   registry.faults.clear();
   registry.faults.add({ on: /^token/, status: 403, body: words });
-  const credentials = async () => ({ kind: 'refresh' as const, username: 'me', token: 'refresh-me' });
-  const client = clientFor(registry, { credentials });
+  const client = clientFor(registry, { credentials: refreshing });
   const { message } = await refused(client.manifest('latest'), 77, /denied: HTTP 403 \(DENIED: not /);
   assert.doesNotMatch(message, /refresh-me/);
 });
@@ -199,35 +194,26 @@ test('what a server quotes of the credentials is not shown', async (t) => {
 test('a refresh token is exchanged by POST', async (t) => {
   const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
   registry.tokens.refreshTokens.set('refresh-me', 'me');
-  const credentials = async () => ({ kind: 'refresh' as const, username: '', token: 'refresh-me' });
-  await clientFor(registry, { credentials }).manifest('latest');
+  await clientFor(registry, { credentials: refreshing }).manifest('latest');
   assert.deepEqual(registry.lines('token'), ['POST /token']);
 });
 
 test('a refresh token does not follow a redirect', async (t) => {
   const registry = await serve(t, { auth: 'token', users: { me: 'secret' } });
   registry.faults.add({ on: /^token POST/, status: 307, headers: { location: `${registry.origin.cdn}/token` } });
-  const credentials = async () => ({ kind: 'refresh' as const, username: '', token: 'refresh-me' });
-  await refused(clientFor(registry, { credentials }).login(), 76, /HTTP 307/);
+  await refused(clientFor(registry, { credentials: refreshing }).login(), 76, /HTTP 307/);
   assert.deepEqual(registry.lines('cdn'), []);
 });
 
-test('a token service that knows no POST gets the refresh token by GET', async (t) => {
-  const registry = await serve(t, { auth: 'token', post: false, users: { me: 'refresh-me' }, private: [repository] });
-  const credentials = async () => ({ kind: 'refresh' as const, username: 'me', token: 'refresh-me' });
-  await clientFor(registry, { credentials }).manifest('latest');
-  assert.deepEqual(
-    registry.lines('token').map((line) => line.slice(0, 4)),
-    ['POST', 'GET '],
-  );
-});
-
-for (const status of [400, 401, 404]) {
+for (const status of [400, 401, 404, 405]) {
   test(`a token service that answers POST with ${status} gets the refresh token by GET`, async (t) => {
     const registry = await serve(t, { auth: 'token', users: { me: 'refresh-me' }, private: [repository] });
     registry.faults.add({ on: /^token POST/, status, body: '{"errors":[{"code":"UNSUPPORTED"}]}' });
-    const credentials = async () => ({ kind: 'refresh' as const, username: 'me', token: 'refresh-me' });
-    await clientFor(registry, { credentials }).manifest('latest');
+    await clientFor(registry, { credentials: refreshing }).manifest('latest');
+    assert.deepEqual(
+      registry.lines('token').map((line) => line.slice(0, 4)),
+      ['POST', 'GET '],
+    );
   });
 }
 
@@ -250,13 +236,14 @@ for (const [what, options, seconds] of [
   test(`a token is used ${what}, and renewed before it is refused`, async (t) => {
     const registry = await serve(t, { auth: 'token', ...options });
     let now = 0;
-    const client = clientFor(registry, { clock: () => now });
+    t.mock.method(process, 'uptime', () => now);
+    const client = clientFor(registry);
     const manifests = () => Promise.all([1, 2, 3].map(() => client.manifest('latest')));
     await client.manifest('latest');
-    now = seconds * 1000 * 0.85;
+    now = seconds * 0.85;
     await manifests();
     assert.equal(registry.lines('token').length, 1);
-    now = seconds * 1000 * 0.95;
+    now = seconds * 0.95;
     registry.tokens.expireAll();
     const before = registry.lines('registry').length;
     await manifests();

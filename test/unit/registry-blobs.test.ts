@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
 import { digestOf } from '../support/content.js';
-import { blob, blobRequests, bytes, clientFor, refused, Sink, serve } from '../support/registry-client.js';
+import { blob, blobRequests, bytes, clientFor, fetchBlob, refused, Sink, serve } from '../support/registry-client.js';
 import { needs, scratch } from '../support/run.js';
 import { listening } from '../support/server.js';
 import { makeCa } from '../support/tls.js';
@@ -10,9 +10,7 @@ import { makeCa } from '../support/tls.js';
 test('a blob comes in one request, and one that is empty or there already in none', async (t) => {
   const registry = await serve(t);
   const client = clientFor(registry);
-  const sink = new Sink();
-  await client.blob(blob, sink);
-  assert.ok(sink.isVerified());
+  const sink = await fetchBlob(client);
   assert.equal(blobRequests(registry)[0]?.headers.range, undefined);
   await client.blob({ digest: digestOf(''), size: 0 }, new Sink());
   await client.blob(blob, sink);
@@ -22,9 +20,7 @@ test('a blob comes in one request, and one that is empty or there already in non
 
 test('a blob that was begun is continued with a closed range', async (t) => {
   const registry = await serve(t);
-  const sink = new Sink(bytes.subarray(0, 1000));
-  await clientFor(registry).blob(blob, sink);
-  assert.ok(sink.isVerified());
+  await fetchBlob(clientFor(registry), new Sink(bytes.subarray(0, 1000)));
   assert.deepEqual(
     blobRequests(registry).map(({ headers }) => headers.range),
     ['bytes=1000-299999'],
@@ -40,9 +36,7 @@ for (const [where, options, on, times] of [
     const registry = await serve(t, options);
     const bad = { status: 400, body: '<Error><Code>InvalidArgument</Code></Error>' };
     registry.faults.add({ on, times, ...bad });
-    const sink = new Sink(bytes.subarray(0, 1000));
-    await clientFor(registry).blob(blob, sink);
-    assert.ok(sink.isVerified());
+    await fetchBlob(clientFor(registry), new Sink(bytes.subarray(0, 1000)));
     assert.equal(blobRequests(registry).at(-1)?.headers.range, undefined);
   });
 }
@@ -63,9 +57,7 @@ test('a range that comes compressed is not taken for the rest of the blob', asyn
   // A proxy that compresses does not know the length when it begins.
   const headers = { 'content-encoding': 'gzip', 'content-length': undefined };
   registry.faults.add({ on: /blobs/, times: 1, headers });
-  const sink = new Sink(bytes.subarray(0, 1000));
-  await clientFor(registry).blob(blob, sink);
-  assert.ok(sink.isVerified());
+  await fetchBlob(clientFor(registry), new Sink(bytes.subarray(0, 1000)));
   assert.deepEqual(
     blobRequests(registry).map(({ headers }) => headers.range),
     ['bytes=1000-299999', undefined],
@@ -75,27 +67,21 @@ test('a range that comes compressed is not taken for the rest of the blob', asyn
 test('a range is the rest of the blob where only its storage calls it gzip', async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /blobs/, headers: { 'content-encoding': 'gzip' } });
-  const sink = new Sink(bytes.subarray(0, 1000));
-  await clientFor(registry).blob(blob, sink);
-  assert.ok(sink.isVerified());
+  await fetchBlob(clientFor(registry), new Sink(bytes.subarray(0, 1000)));
   assert.equal(registry.requests.length, 1);
 });
 
 test('the unit of a range is one in capitals as well', async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /blobs/, headers: { 'content-range': 'Bytes 100000-299999/300000' } });
-  const sink = new Sink(bytes.subarray(0, 100_000));
-  await clientFor(registry).blob(blob, sink);
-  assert.ok(sink.isVerified());
+  await fetchBlob(clientFor(registry), new Sink(bytes.subarray(0, 100_000)));
   assert.equal(blobRequests(registry).length, 1);
 });
 
 test('a connection that breaks is taken up where it broke, at a new signed URL', async (t) => {
   const registry = await serve(t, { redirectBlobs: 307 });
   registry.faults.add({ on: /^cdn/, times: 6, cutAfter: 40_000 });
-  const sink = new Sink();
-  await clientFor(registry, { retry: { firstDelay: 1, maxDelay: 2, retries: 1 } }).blob(blob, sink);
-  assert.ok(sink.isVerified());
+  await fetchBlob(clientFor(registry, { retry: { firstDelay: 1, maxDelay: 2, retries: 1 } }));
   const asked = registry.requests.filter(({ service }) => service === 'registry').length;
   assert.equal(asked, 7);
 });
@@ -128,18 +114,14 @@ for (const range of ['ignored', 'wrong-start', 'wrong-total', 'refused'] as cons
   test(`a range that is ${range} is not taken for the right one`, async (t) => {
     const registry = await serve(t);
     registry.faults.add({ on: /blobs/, range });
-    const sink = new Sink(bytes.subarray(0, 1000));
-    await clientFor(registry).blob(blob, sink);
-    assert.ok(sink.isVerified());
+    const sink = await fetchBlob(clientFor(registry), new Sink(bytes.subarray(0, 1000)));
     assert.equal(sink.restarts, 1);
   });
 }
 
 test('a beginning that is longer than the blob is dropped', async (t) => {
   const registry = await serve(t);
-  const sink = new Sink(Buffer.concat([bytes, bytes]));
-  await clientFor(registry).blob(blob, sink);
-  assert.ok(sink.isVerified());
+  await fetchBlob(clientFor(registry), new Sink(Buffer.concat([bytes, bytes])));
 });
 
 test('a blob of another length than its descriptor says is refused at once', async (t) => {
@@ -162,9 +144,7 @@ test('a foreign layer that the registry does not have comes from its URL, withou
   });
   registry.faults.add({ on: /blobs/, status: 404 });
   const urls = ['file:///etc/passwd', `http://${await listening(t, elsewhere)}/layer`];
-  const sink = new Sink();
-  await clientFor(registry).blob({ ...blob, urls }, sink);
-  assert.ok(sink.isVerified());
+  await fetchBlob(clientFor(registry), new Sink(), { ...blob, urls });
   assert.deepEqual(headers, [undefined]);
   await refused(clientFor(registry).blob({ ...blob, urls: urls.slice(0, 1) }, new Sink()), 66, /not found: HTTP 404/);
   registry.faults.clear();
@@ -194,10 +174,8 @@ test('each URL of a foreign layer is tried in turn, and the failure names them a
   registry.faults.add({ on: /blobs/, status: 404 });
   const origin = `http://${await listening(t, elsewhere)}`;
   const bad = ['missing', 'denied', 'wrong'].map((name) => `${origin}/${name}`);
-  const sink = new Sink();
   const client = clientFor(registry);
-  await client.blob({ ...blob, urls: [...bad, `${origin}/layer`] }, sink);
-  assert.ok(sink.isVerified());
+  await fetchBlob(client, new Sink(), { ...blob, urls: [...bad, `${origin}/layer`] });
   const all = ['/missing', '/denied', '/wrong'].map((path) => `${path} undefined`);
   assert.deepEqual(asked, [...all, '/layer undefined']);
   const { message } = await refused(client.blob({ ...blob, urls: bad }, new Sink()), 65, /not found: HTTP 404/);
@@ -246,13 +224,9 @@ test('of a foreign layer that broke off the beginning is kept, and a wrong begin
   const client = clientFor(registry, { retry: { retries: 0 } });
   await refused(client.blob({ ...blob, urls }, sink), 69, /connection|cut short/);
   assert.equal(sink.offset, 1000);
-  const spoilt = new Sink(Buffer.alloc(1000));
-  await client.blob({ ...blob, urls }, spoilt);
-  assert.ok(spoilt.isVerified());
+  await fetchBlob(client, new Sink(Buffer.alloc(1000)), { ...blob, urls });
   assert.equal(asked, 3);
   asked = 0;
-  const both = new Sink();
-  await client.blob({ ...blob, urls: [...urls, `${urls[0]}-as-well`] }, both);
-  assert.ok(both.isVerified());
+  const both = await fetchBlob(client, new Sink(), { ...blob, urls: [...urls, `${urls[0]}-as-well`] });
   assert.equal(both.restarts, 0, 'what one place has sent before it broke off is not asked for at the next one');
 });

@@ -1,34 +1,11 @@
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import type { BlobSink } from '../../lib/base/blob-sink.js';
 import type { BlobRequest, RawManifest } from '../../lib/base/source.js';
 import { type Endpoint, Mirrored } from '../../lib/registry/mirrors.js';
 import { RegistryFailure } from '../../lib/registry/transport/failure.js';
 import { digestOf } from '../support/content.js';
-
-const bytes = randomBytes(1000);
-const blob = { digest: digestOf(bytes), size: bytes.length };
-
-class Sink implements BlobSink {
-  data = Buffer.alloc(0);
-
-  get offset(): number {
-    return this.data.length;
-  }
-
-  write(chunk: Buffer): undefined {
-    this.data = Buffer.concat([this.data, chunk]);
-  }
-
-  restart(): void {
-    this.data = Buffer.alloc(0);
-  }
-
-  isVerified(): boolean {
-    return this.data.equals(bytes);
-  }
-}
+import { blob, bytes, fetchBlob, Sink } from '../support/registry-client.js';
 
 /** Goes on where the sink is, as a registry does, and breaks off at `until`. */
 class Fake implements Endpoint {
@@ -58,32 +35,28 @@ class Fake implements Endpoint {
 }
 
 test('what a mirror has sent before it broke off is gone on with', async () => {
-  const [mirror, origin, sink] = [new Fake(bytes, 400), new Fake(bytes), new Sink()];
-  await new Mirrored([mirror], origin).blob(blob, sink);
-  assert.ok(sink.isVerified());
+  const [mirror, origin] = [new Fake(bytes, 400), new Fake(bytes)];
+  await fetchBlob(new Mirrored([mirror], origin));
   assert.deepEqual(origin.offsets, [400]);
 });
 
 test('nonsense of a mirror that broke off does not spoil what the registry sends', async () => {
-  const [mirror, origin, sink] = [new Fake(Buffer.alloc(1000), 400), new Fake(bytes), new Sink()];
-  await new Mirrored([mirror], origin).blob(blob, sink);
-  assert.ok(sink.isVerified());
+  const [mirror, origin] = [new Fake(Buffer.alloc(blob.size), 400), new Fake(bytes)];
+  await fetchBlob(new Mirrored([mirror], origin));
   assert.deepEqual(origin.offsets, [400, 0]);
 });
 
 test('nonsense that an earlier run has left is not a fault of a mirror', async () => {
-  const [mirror, origin, sink] = [new Fake(bytes), new Fake(bytes), new Sink()];
-  sink.write(Buffer.alloc(400));
-  await new Mirrored([mirror], origin).blob(blob, sink);
-  assert.ok(sink.isVerified());
+  const [mirror, origin] = [new Fake(bytes), new Fake(bytes)];
+  await fetchBlob(new Mirrored([mirror], origin), new Sink(Buffer.alloc(400)));
   assert.deepEqual([mirror.offsets, origin.offsets], [[400, 0], []]);
 });
 
 test('behind a mirror that sends another content is the next one, and the URLs of a foreign layer are for none of them', async () => {
-  const mirrors = [new Fake(Buffer.alloc(1000)), new Fake(bytes, 400)];
-  const [origin, sink] = [new Fake(bytes), new Sink()];
-  await new Mirrored([...mirrors], origin).blob({ ...blob, urls: ['https://elsewhere.example/'] }, sink);
-  assert.ok(sink.isVerified());
+  const mirrors = [new Fake(Buffer.alloc(blob.size)), new Fake(bytes, 400)];
+  const origin = new Fake(bytes);
+  const mirrored = new Mirrored([...mirrors], origin);
+  await fetchBlob(mirrored, new Sink(), { ...blob, urls: ['https://elsewhere.example/'] });
   const all = [...mirrors, origin];
   assert.deepEqual(
     all.map(({ offsets }) => offsets),
@@ -105,7 +78,7 @@ test('a manifest of a mirror has the digest that was asked for, or comes from th
 
 test('a disk that is full is not a fault of a mirror', async () => {
   class FullSink extends Sink {
-    override write(): undefined {
+    override write(): never {
       throw new Error('full');
     }
   }
@@ -125,10 +98,7 @@ for (const status of [66, 69, 75, 77]) {
       const mirror: Endpoint = { name: 'mirror.example', login: fail, manifest: fail, blob: fail };
       const mirrored = new Mirrored([mirror], new Fake(bytes));
       if (first === 'login') await mirrored.login();
-      for (const sink of [new Sink(), new Sink()]) {
-        await mirrored.blob(blob, sink);
-        assert.ok(sink.isVerified());
-      }
+      for (let i = 0; i < 2; i++) await fetchBlob(mirrored);
       assert.equal(asked, 1);
     });
   }

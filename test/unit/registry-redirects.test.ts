@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import { test } from 'node:test';
 import { passwordLogin } from '../../lib/registry/auth/auth.js';
 import { mediaTypes } from '../support/image.js';
-import { blob, clientFor, refused, repository, Sink, serve } from '../support/registry-client.js';
+import { blob, clientFor, fetchBlob, refused, repository, Sink, serve } from '../support/registry-client.js';
 import { listening } from '../support/server.js';
 
 for (const status of [301, 302, 303, 307, 308]) {
@@ -13,9 +13,7 @@ for (const status of [301, 302, 303, 307, 308]) {
     registry.faults.add({ on: /^cdn/, times: 1, status, headers: { location: '' } });
     const client = clientFor(registry);
     assert.equal((await client.manifest('latest')).contentType, mediaTypes.oci.manifest);
-    const sink = new Sink();
-    await client.blob(blob, sink);
-    assert.ok(sink.isVerified());
+    await fetchBlob(client);
     const cdn = registry.requests.filter(({ service }) => service === 'cdn');
     assert.deepEqual(
       cdn.map(({ headers }) => headers.authorization),
@@ -94,9 +92,7 @@ test('a registry that points to another one is pulled from as anybody may, witho
   await client.manifest('latest');
   other.tokens.expireAll();
   for (let i = 0; i < 2; i++) {
-    const sink = new Sink();
-    await client.blob(blob, sink);
-    assert.ok(sink.isVerified());
+    await fetchBlob(client);
   }
   const asked = `GET /token?service=registry.test&scope=repository%3A${encodeURIComponent(repository)}%3Apull`;
   assert.deepEqual(other.lines('token'), [asked, asked]);
@@ -107,9 +103,7 @@ test('a signed link that has expired on the way is asked for anew, once', async 
   const client = clientFor(registry);
   for (const status of [400, 401, 403]) {
     registry.faults.add({ on: /^cdn/, times: 1, status, body: 'expired' });
-    const sink = new Sink();
-    await client.blob(blob, sink);
-    assert.ok(sink.isVerified());
+    await fetchBlob(client);
     registry.faults.clear();
   }
   const body = '<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>';

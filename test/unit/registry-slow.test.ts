@@ -1,13 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { blob, blobRequests, clientFor, refused, Sink, serve } from '../support/registry-client.js';
+import { blob, blobRequests, clientFor, fetchBlob, refused, Sink, serve } from '../support/registry-client.js';
 
 test('a stalled transfer is taken up again', async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /blobs/, times: 1, stallAfter: 50_000 });
-  const sink = new Sink();
-  await clientFor(registry, { timeouts: { connect: 5, headers: 5, idle: 1 } }).blob(blob, sink);
-  assert.ok(sink.isVerified());
+  await fetchBlob(clientFor(registry, { timeouts: { connect: 5, headers: 5, idle: 1 } }));
 });
 
 const trickling = { timeouts: { connect: 5, headers: 5, idle: 1 }, minSpeed: 1000 };
@@ -15,9 +13,7 @@ const trickling = { timeouts: { connect: 5, headers: 5, idle: 1 }, minSpeed: 100
 test('a transfer that trickles is taken up again where it was', { timeout: 60_000 }, async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /blobs/, times: 1, bytesPerSecond: 200 });
-  const sink = new Sink();
-  await clientFor(registry, trickling).blob(blob, sink);
-  assert.ok(sink.isVerified());
+  await fetchBlob(clientFor(registry, trickling));
   const [, again] = blobRequests(registry);
   assert.match(again?.headers.range ?? '', /^bytes=[1-9][0-9]{1,2}-299999$/);
 });
@@ -59,9 +55,7 @@ test('a disk that is slow is not taken for a transfer that is', async (t) => {
       return isFirst ? new Promise((resolve) => setTimeout(resolve, 2200)) : undefined;
     }
   }
-  const sink = new SlowSink();
-  await clientFor(registry, { ...trickling, retry: { retries: 0 } }).blob(blob, sink);
-  assert.ok(sink.isVerified());
+  await fetchBlob(clientFor(registry, { ...trickling, retry: { retries: 0 } }), new SlowSink());
 });
 
 test('a registry that never answers is given up', async (t) => {

@@ -1,4 +1,5 @@
 /** The Authorization header for one repository: it is kept, and renewed before it expires and when it is refused. */
+import { monotonic } from '../../base/clock.js';
 import type { Http } from '../http/http.js';
 import { type AuthTarget, answerChallenges, type Credentials } from './auth.js';
 import type { Challenge } from './challenge.js';
@@ -15,20 +16,16 @@ export class Authorization {
   /** Whether the header comes from a login, as far as is known: not of one that another process has asked for. */
   isOfLogin = false;
 
-  /**
-   * `header` is the one to begin with. `credentials` is called when a challenge needs them. `clock` has milliseconds,
-   * and never goes back.
-   */
+  /** `header` is the one to begin with. `credentials` is called when a challenge needs them. */
   constructor(
     private readonly http: Http,
     private readonly target: AuthTarget,
     public header: string | null,
     private readonly credentials: FindCredentials,
-    private readonly clock: () => number,
   ) {}
 
   async renewIfDue(): Promise<void> {
-    if (this.renewal && this.clock() >= this.renewal.at) await this.renew(this.header, this.renewal.challenges);
+    if (this.renewal && monotonic() >= this.renewal.at) await this.renew(this.header, this.renewal.challenges);
   }
 
   /** Renews the header `old`. When several requests are refused at the same time, one renews it for all. */
@@ -50,7 +47,6 @@ export class Authorization {
     });
     this.header = authorization;
     this.isOfLogin = isOfLogin;
-    this.renewal =
-      lifetime === undefined ? undefined : { challenges, at: this.clock() + lifetime * renewalPart * 1000 };
+    this.renewal = lifetime === undefined ? undefined : { challenges, at: monotonic() + lifetime * renewalPart * 1000 };
   }
 }
