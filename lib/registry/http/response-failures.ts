@@ -81,16 +81,14 @@ function missingHint(words: string): string | undefined {
 
 /** The failure for a 401 of a registry that does not say how to log in. */
 export async function unaskedFailure(response: Incoming): Promise<RegistryFailure> {
-  const { status, what, why } = await responseFailure(response);
-  return new RegistryFailure(status, what, why, { hint: unaskedHint });
+  return (await responseFailure(response)).hinting(unaskedHint);
 }
 
 /** The failure when a host refuses the link that a registry has signed for it. No login there would help. */
 export async function linkFailure(response: Incoming, registry: string): Promise<RegistryFailure> {
-  const { status, why } = await responseFailure(response);
-  return new RegistryFailure(status, redactUrl(response.url), why, {
-    hint: `${response.url.host} does not take the link that ${registry} gave: does a proxy stand between, or is one of the clocks wrong?`,
-  });
+  const why = 'does a proxy stand between, or is one of the clocks wrong?';
+  const hint = `${response.url.host} does not take the link that ${registry} gave: ${why}`;
+  return (await responseFailure(response)).hinting(hint);
 }
 
 /** Retry-After in whole seconds from `now` (milliseconds). RFC 9110, 10.2.3: seconds or a date. */

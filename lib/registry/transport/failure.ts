@@ -35,24 +35,27 @@ export class RegistryFailure extends Failure {
 
   /** The same failure, told about `what`, which is what the user asked for. */
   during(what: string): RegistryFailure {
-    return new RegistryFailure(this.status, what, `${this.what}: ${this.why}`, { ...this.options, cause: this });
+    return this.changed({ cause: this }, what, `${this.what}: ${this.why}`);
   }
 
   /** The same failure, of which a retry may be better. */
   again(): RegistryFailure {
-    return new RegistryFailure(this.status, this.what, this.why, { ...this.options, retryable: true, cause: this });
+    return this.changed({ retryable: true, cause: this });
   }
 
-  /** The same failure of something else, with another hint. */
-  of(what: string, hint: string | undefined): RegistryFailure {
-    return new RegistryFailure(this.status, what, this.why, { ...this.options, hint });
+  /** The same failure with another hint, perhaps of something else. */
+  hinting(hint: string | undefined, what = this.what): RegistryFailure {
+    return this.changed({ hint }, what);
   }
 
   /** The same failure, with at most so many seconds to wait before a retry. */
   waitingAtMost(seconds: number): RegistryFailure {
     if (this.retryAfter === undefined) return this;
-    const retryAfter = Math.min(this.retryAfter, seconds);
-    return new RegistryFailure(this.status, this.what, this.why, { ...this.options, retryAfter, cause: this });
+    return this.changed({ retryAfter: Math.min(this.retryAfter, seconds), cause: this });
+  }
+
+  private changed(options: RegistryFailureOptions, what = this.what, why = this.why): RegistryFailure {
+    return new RegistryFailure(this.status, what, why, { ...this.options, ...options });
   }
 
   /**

@@ -78,7 +78,7 @@ export function transportFailure(error: Error, url: URL, progress: Progress = {}
 export function proxyFailure(error: Error, proxy: string): RegistryFailure {
   const url = new URL(proxy);
   const failure = transportFailure(error, url);
-  return failure.of(`proxy ${failure.what}`, proxyHint(error, failure, url));
+  return failure.hinting(proxyHint(error, failure, url), `proxy ${failure.what}`);
 }
 
 function proxyHint(error: Error, { untrusted }: RegistryFailure, { protocol, host }: URL): string | undefined {
