@@ -75,12 +75,11 @@ async function isWholeSoon(path: string): Promise<boolean> {
 
 /** The tree is good without its record of what could not be set: that nobody can read this is a warning as well. */
 function warnOfOwners(path: string, record: string, { warn }: Pick<StoreOptions, 'warn'>): void {
+  let lack: string | undefined;
   try {
-    if (lacksOwners(record))
-      warn?.(`${path} was there already, without the owners that ${record} lists; --map --force sets them`);
+    lack = lacksOwners(record) ? `without the owners that ${record} lists` : undefined;
   } catch (error) {
-    warn?.(
-      `${path} was there already, and may lack owners: ${failureOf(error, record).message}; --map --force sets them`,
-    );
+    lack = `and may lack owners: ${failureOf(error, record).message}`;
   }
+  if (lack !== undefined) warn?.(`${path} was there already, ${lack}; --map --force sets them`);
 }

@@ -88,7 +88,10 @@ export class ArchiveFiles implements Files {
       }
       at = start + Math.ceil(size / blockSize) * blockSize;
     }
-    if (this.members.size === 0) throw this.size === 0 ? nothing(this.place) : noArchive(this.place);
+    if (this.members.size > 0) return;
+    // `docker save NAME >FILE` of an image that is not there leaves an empty file.
+    const hint = 'what should have written it may have failed';
+    throw this.size === 0 ? bad(this.place, 'it is empty', hint) : noArchive(this.place);
   }
 
   private header(block: Buffer, at: number): Header {
@@ -155,11 +158,6 @@ function memberName(path: ByteString): ByteString {
 /** Whether the checksum is right. */
 function isHeader(block: Buffer): boolean {
   return numberField(block, 148, 8) === sumOf(block, 0);
-}
-
-/** `docker save NAME >FILE` of an image that is not there leaves an empty file. */
-function nothing(place: string): Failure {
-  return bad(place, 'it is empty', 'what should have written it may have failed');
 }
 
 function noArchive(place: string): Failure {

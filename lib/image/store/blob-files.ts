@@ -3,7 +3,7 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { isDigest } from '../../base/check.js';
 import { hasDigest } from '../../base/digest.js';
-import { failureOf, hasErrno } from '../../base/failure.js';
+import { failingAs, ignoring } from '../../base/failure.js';
 import { documentLimit } from '../../base/oci.js';
 import { readRegular } from '../../base/regular-file.js';
 
@@ -20,13 +20,11 @@ export function readDocument(blobs: string, digest: string): Buffer | undefined 
   // Another program may have entered an image by a digest that cannot be checked here.
   if (!isDigest(digest)) return undefined;
   const path = blobPath(blobs, digest);
-  try {
+  const read = () => {
     const stat = statSync(path);
     if (!stat.isFile() || stat.size > documentLimit) return undefined;
     const bytes = readRegular(path);
     return hasDigest(bytes, digest) ? bytes : undefined;
-  } catch (error) {
-    if (hasErrno(error, 'ENOENT')) return undefined;
-    throw failureOf(error, path);
-  }
+  };
+  return failingAs(path, () => ignoring(['ENOENT'], read));
 }

@@ -76,7 +76,7 @@ export function nameRootfs(image: string, path: string): void {
   const target = relative(dirname(link), path);
   try {
     // The store may be read-only, or another user's.
-    if (isLinkTo(link, target)) return;
+    if (ignoring(['ENOENT', 'EINVAL'], () => readLink(link)) === target) return;
     makeDirectory(dirname(link));
     sweepAbandoned(dirname(link), isTemporary);
     const temporary = ownPath(dirname(link), temporaryName);
@@ -86,11 +86,6 @@ export function nameRootfs(image: string, path: string): void {
   } catch (error) {
     throw failureOf(error, link);
   }
-}
-
-function isLinkTo(link: string, target: string): boolean {
-  const stat = fs.lstatSync(link, { throwIfNoEntry: false });
-  return stat?.isSymbolicLink() === true && readLink(link) === target;
 }
 
 /** readlink(2), with a hint where the filesystem hides it. */

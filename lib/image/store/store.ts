@@ -19,7 +19,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fill } from '../../base/blob-sink.js';
 import { isDigest } from '../../base/check.js';
 import { monotonic } from '../../base/clock.js';
-import { Failure, failingAs, hasErrno, ignoringSystemErrors } from '../../base/failure.js';
+import { Failure, failingAs, hasErrno, ignoring, ignoringSystemErrors } from '../../base/failure.js';
 import { type Descriptor, type IndexEntry, type Platform, platformName } from '../../base/oci.js';
 import type { Source } from '../../base/source.js';
 import { Status } from '../../base/status.js';
@@ -39,14 +39,14 @@ const keptPartialMs = 7 * 24 * 60 * 60 * 1000;
 /** The files of a layout without images. */
 const layoutFiles = { 'oci-layout': '{"imageLayoutVersion":"1.0.0"}', 'index.json': indexJson([]) };
 
-export interface Fetched {
+interface Fetched {
   path: string;
   /** It was in the store already. */
   found: boolean;
 }
 
 /** An image whose manifest is in the store. */
-export interface ImageEntry {
+interface ImageEntry {
   /** Its name. */
   image: string;
   /** Of the manifest. */
@@ -155,7 +155,7 @@ export class Store {
     const directory = this.blobsDirectory;
     const digests = failingAs(directory, () =>
       // Somebody may have removed them all.
-      (fs.statSync(directory, { throwIfNoEntry: false }) ? fs.readdirSync(directory) : [])
+      (ignoring(['ENOENT'], () => fs.readdirSync(directory)) ?? [])
         // Other programs may leave files of their own here.
         .filter((algorithm) => ['sha256', 'sha512'].includes(algorithm))
         .flatMap((algorithm) => {
