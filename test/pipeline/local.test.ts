@@ -29,7 +29,8 @@ import {
   put,
   zstd,
 } from '../support/image.js';
-import { peer } from '../support/peers.js';
+import { injecting } from '../support/injected-call.js';
+import { peer, skopeoCopy, umociImage } from '../support/peers.js';
 import { registryFor } from '../support/registry.js';
 import {
   binDir,
@@ -318,11 +319,10 @@ for (const tool of ['umoci', 'skopeo']) {
     const directory = scratch(t);
     const path = join(directory, 'layout');
     if (tool === 'umoci') {
-      await peer(['umoci', 'init', '--layout', path]);
-      await peer(['umoci', 'new', '--image', `${path}:it`]);
+      await umociImage(path, 'it', []);
     } else {
       const source = layout(join(directory, 'source'), [demo()]);
-      await peer(['skopeo', '--insecure-policy', 'copy', '-q', `oci:${source}`, `oci:${path}:it`]);
+      await skopeoCopy(`oci:${source}`, `oci:${path}:it`);
     }
     const result = await pull(join(directory, 'home'), [`oci:${path}:it`]);
     assert.equal(fetched(result).length, tool === 'umoci' ? 0 : 2);
@@ -649,38 +649,32 @@ test('an archive that is a layout as well keeps the digests of the layout', asyn
   assert.equal(document(result).digest, built.descriptor.digest);
 });
 
-test('an image comes from what skopeo wrote as docker-archive', { skip: needs('skopeo') }, async (t) => {
-  const directory = scratch(t);
-  const built = demo();
-  const source = layout(join(directory, 'source'), [built]);
-  const path = join(directory, 'saved.tar');
-  await peer([
-    'skopeo',
-    '--insecure-policy',
-    'copy',
-    '-q',
-    `oci:${source}`,
-    `docker-archive:${path}:quay.io/some/demo:v1`,
-  ]);
-  const result = await pull(join(directory, 'home'), [`docker-archive:${path}`]);
-  assert.deepEqual(
-    fetched(result),
-    built.layers.map(({ diffID }) => diffID),
-  );
-  assert.equal(document(result).image, 'quay.io/some/demo:v1');
-});
+for (const kind of ['docker-archive', 'oci-archive']) {
+  test(`an image comes from what skopeo wrote as ${kind}`, { skip: needs('skopeo') }, async (t) => {
+    const directory = scratch(t);
+    const built = demo();
+    const archive = `${kind}:${directory}/saved.tar`;
+    const named = `${archive}:quay.io/some/demo:v1`;
+    await skopeoCopy(`oci:${layout(join(directory, 'source'), [built])}`, named);
+    // docker's has no manifest, and its layers are not compressed.
+    const isDockers = kind === 'docker-archive';
+    const result = await pull(join(directory, 'home'), [isDockers ? archive : named]);
+    assert.deepEqual(fetched(result), isDockers ? built.layers.map(({ diffID }) => diffID) : digests(built));
+    const { image, digest, source } = document(result);
+    assert.deepEqual([image, source], ['quay.io/some/demo:v1', archive]);
+    assert.equal(digest === built.descriptor.digest, !isDockers);
+  });
+}
 
-test('an image comes from what skopeo wrote as oci-archive', { skip: needs('skopeo') }, async (t) => {
-  const directory = scratch(t);
-  const built = demo();
-  const source = layout(join(directory, 'source'), [built]);
-  const path = join(directory, 'saved.tar');
-  const archive = `oci-archive:${path}`;
-  await peer(['skopeo', '--insecure-policy', 'copy', '-q', `oci:${source}`, `${archive}:quay.io/some/demo:v1`]);
-  const result = await pull(join(directory, 'home'), [`${archive}:quay.io/some/demo:v1`]);
-  assert.deepEqual(fetched(result), digests(built));
-  const { image, digest, source: from } = document(result);
-  assert.deepEqual([image, digest, from], ['quay.io/some/demo:v1', built.descriptor.digest, archive]);
+test('a disk that fails under an archive is told, and is no fault of the program', {
+  skip: needs('strace'),
+}, async (t) => {
+  const path = oldArchive(join(scratch(t), 'saved.tar'), plain('one'));
+  for (const read of [1, 2]) {
+    const strace = injecting(`pread64:error=EIO:when=${read}`, path);
+    const { status, stderr } = await run([...strace, 'md-token', `docker-archive:${path}`]);
+    assert.deepEqual([status, stderr], [74, `md-token: ${path}: i/o error (EIO)\n`]);
+  }
 });
 
 const hostileArchives: Record<string, [expected: RegExp, make: (path: string) => void]> = {

@@ -6,7 +6,7 @@ import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { posix } from 'node:path';
 import { Failure, failingAs } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { compressionOf } from '../../compress/magic.js';
+import { type Compression, compressionOf } from '../../compress/magic.js';
 import { type ByteString, byteString, shown } from '../../tar/bytes.js';
 import { blockSize, numberField, sumOf, textField } from '../../tar/fields.js';
 import { parsePax, paxNumber, paxText } from '../../tar/pax.js';
@@ -40,17 +40,16 @@ export class ArchiveFiles implements Files {
 
   /** Opens an archive, decompresses it if need be, and finds its files. It stays open as long as the process. */
   static async open(path: string): Promise<ArchiveFiles> {
-    let fd = openFile(path);
-    const head = Buffer.alloc(4);
-    readSync(fd, head, 0, head.length, 0);
-    if (compressionOf(head) !== 'none') {
+    let fd = failingAs(path, () => openFile(path));
+    if (failingAs(path, () => compressionIn(fd)) !== 'none') {
       closeSync(fd);
       fd = await decompressed(path, (content) => {
         // Checked at the first piece, before something large that is no archive, such as a disk image, fills the disk.
         if (content.length >= blockSize && !isHeader(content)) throw noArchive(path);
       });
     }
-    const archive = new ArchiveFiles(path, fd, fstatSync(fd).size);
+    const { size } = failingAs(path, () => fstatSync(fd));
+    const archive = new ArchiveFiles(path, fd, size);
     archive.scan();
     return archive;
   }
@@ -166,8 +165,14 @@ function noArchive(place: string): Failure {
 
 function openFile(path: string): number {
   const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
-  const fd = failingAs(path, () => openSync(path, flags));
+  const fd = openSync(path, flags);
   if (fstatSync(fd).isFile()) return fd;
   closeSync(fd);
   throw new Failure(Status.usage, path, 'it is not a regular file', { hint: 'save it first' });
+}
+
+function compressionIn(fd: number): Compression {
+  const head = Buffer.alloc(4);
+  readSync(fd, head, 0, head.length, 0);
+  return compressionOf(head);
 }
