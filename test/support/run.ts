@@ -124,6 +124,16 @@ export function afterwards(t: TestContext, cleanup: Cleanup): void {
   });
 }
 
+/** Sets a variable of this process for the time of the test. */
+export function setEnv(t: TestContext, name: string, value: string): void {
+  const before = process.env[name];
+  afterwards(t, () => {
+    if (before === undefined) delete process.env[name];
+    else process.env[name] = before;
+  });
+  process.env[name] = value;
+}
+
 /** Kills a child after the test, and waits until it has ended. */
 export function killAfterwards(t: TestContext, child: ChildProcess): void {
   afterwards(t, async () => {

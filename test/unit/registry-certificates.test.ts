@@ -5,22 +5,17 @@ import { test } from 'node:test';
 import { rootCertificates } from 'node:tls';
 import { authorities } from '../../lib/registry/transport/authorities.js';
 import { certificateDirectories } from '../../lib/registry/transport/certificates.js';
-import { afterwards, scratch } from '../support/run.js';
+import { scratch, setEnv } from '../support/run.js';
 
 const directories = (url: string) => certificateDirectories(new URL(url), { HOME: '/h' });
 const parents = ['/h/.config/containers/certs.d', '/etc/containers/certs.d', '/etc/docker/certs.d'];
 
 test('what is trusted in addition leaves out nothing that Node trusts, NODE_EXTRA_CA_CERTS included', (t) => {
-  const { NODE_EXTRA_CA_CERTS: before } = process.env;
-  afterwards(t, () => {
-    if (before === undefined) delete process.env.NODE_EXTRA_CA_CERTS;
-    else process.env.NODE_EXTRA_CA_CERTS = before;
-  });
   const path = join(scratch(t), 'extra.pem');
   writeFileSync(path, 'extra');
-  process.env.NODE_EXTRA_CA_CERTS = path;
+  setEnv(t, 'NODE_EXTRA_CA_CERTS', path);
   assert.deepEqual(authorities(['more']), [...rootCertificates, 'extra', 'more']);
-  process.env.NODE_EXTRA_CA_CERTS = join(path, 'none');
+  setEnv(t, 'NODE_EXTRA_CA_CERTS', join(path, 'none'));
   assert.deepEqual(authorities(['more']), [...rootCertificates, 'more']);
 });
 

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { passwordLogin as login } from '../../lib/registry/auth/auth.js';
 import { credentialFiles, findCredentials } from '../../lib/registry/auth/credentials.js';
-import { afterwards, scratch } from '../support/run.js';
+import { afterwards, scratch, setEnv } from '../support/run.js';
 
 const basic = (user: string, password: string) => ({ auth: Buffer.from(`${user}:${password}`).toString('base64') });
 
@@ -27,11 +27,7 @@ function helper(t: TestContext, name: string, script: string): void {
   const path = join(directory, `docker-credential-${name}`);
   writeFileSync(path, `#!/bin/sh\n${script}\n`);
   chmodSync(path, 0o755);
-  const { PATH } = process.env;
-  process.env.PATH = `${directory}:${PATH}`;
-  afterwards(t, () => {
-    process.env.PATH = PATH;
-  });
+  setEnv(t, 'PATH', `${directory}:${process.env.PATH}`);
 }
 
 /** What was written to stderr meanwhile. */

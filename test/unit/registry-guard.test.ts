@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { Http } from '../../lib/registry/http/http.js';
 import { Guard } from '../../lib/registry/transport/guard.js';
 import { failure } from '../support/failure.js';
-import { afterwards } from '../support/run.js';
+import { setEnv } from '../support/run.js';
 
 const publicGuard = (origin = 'https://registry.example') =>
   new Guard(new URL(origin), [], async () => ['203.0.113.5']);
@@ -122,11 +122,8 @@ test('where the registry was found when it was asked decides, and not what its n
 });
 
 test('the guard sees to names as well that no_proxy leads past the proxy', async (t) => {
-  const saved = { ...process.env };
-  afterwards(t, () => {
-    process.env = saved;
-  });
-  process.env = { ...saved, http_proxy: 'http://127.0.0.1:9', no_proxy: 'inside.test' };
+  setEnv(t, 'http_proxy', 'http://127.0.0.1:9');
+  setEnv(t, 'no_proxy', 'inside.test');
   const asked: string[] = [];
   const lookup: LookupFunction = (name, _options, callback) => {
     asked.push(name);
