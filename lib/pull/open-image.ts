@@ -123,8 +123,7 @@ export async function resolveOpened(
   const { resolveImage } = await import('../image/manifest/resolve.js');
   const { image, reference } = document;
   const found = await resolveImage(source, { ...choice, image, reference, store, onManifest });
-  const { digest, mediaType, manifest, config, platform } = found;
-  return { ...document, platform, digest, mediaType, manifest, config };
+  return { ...document, ...found };
 }
 
 async function localImage(text: string): Promise<TokenDocument> {

@@ -3,11 +3,10 @@
  * and failures tried again. Source: distribution-spec 1.1, "Pull".
  */
 
-import { type BlobSink, fill } from '../base/blob-sink.js';
 import { isDigest } from '../base/check.js';
 import { indexTypes, manifestTypes } from '../base/media-types.js';
 import { documentLimit } from '../base/oci.js';
-import type { BlobRequest, RawManifest } from '../base/source.js';
+import { type BlobRequest, type BlobSink, fill, type RawManifest } from '../base/source.js';
 import { Status } from '../base/status.js';
 import { warn } from '../base/trace.js';
 import { type AuthTarget, type Credentials, wantsPassword } from './auth/auth.js';

@@ -1,11 +1,10 @@
 /** A registry behind its mirrors: each is asked in turn, and the registry itself last. */
 
-import { type BlobSink, fill } from '../base/blob-sink.js';
 import { asJson, asObject, isDigest } from '../base/check.js';
 import { hasDigest } from '../base/digest.js';
 import { ignoringFailure } from '../base/failure.js';
 import { asImageIndex, asManifest } from '../base/oci.js';
-import type { BlobRequest, RawManifest, Source } from '../base/source.js';
+import { type BlobRequest, type BlobSink, fill, type RawManifest, type Source } from '../base/source.js';
 import { Status } from '../base/status.js';
 import { warn } from '../base/trace.js';
 import { RegistryFailure } from './transport/failure.js';

@@ -2,9 +2,8 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import type { TestContext } from 'node:test';
-import type { BlobSink } from '../../lib/base/blob-sink.js';
 import { Failure } from '../../lib/base/failure.js';
-import type { BlobRequest, Source } from '../../lib/base/source.js';
+import type { BlobRequest, BlobSink, Source } from '../../lib/base/source.js';
 import { RegistryClient, type RegistryOptions } from '../../lib/registry/client.js';
 import { digestOf } from './content.js';
 import { image, layer, put } from './image.js';

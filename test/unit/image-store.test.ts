@@ -19,10 +19,9 @@ import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { BlobSink } from '../../lib/base/blob-sink.js';
 import { Failure } from '../../lib/base/failure.js';
 import type { Descriptor } from '../../lib/base/oci.js';
-import type { Source } from '../../lib/base/source.js';
+import type { BlobSink, Source } from '../../lib/base/source.js';
 import { beginPulling } from '../../lib/image/store/busy.js';
 import { discardFromStore } from '../../lib/image/store/discard.js';
 import { storeHome } from '../../lib/image/store/home.js';
@@ -30,7 +29,7 @@ import { ownPath, sweepAbandoned } from '../../lib/image/store/own-files.js';
 import { Store } from '../../lib/image/store/store.js';
 import { digestOf } from '../support/content.js';
 import { failure } from '../support/failure.js';
-import { afterwards, killAfterwards, needs, pidNamespace, scratch } from '../support/run.js';
+import { killAfterwards, needs, pidNamespace, scratch, setEnv } from '../support/run.js';
 
 const bytes = randomBytes(100_000);
 const blob: Descriptor = { mediaType: 'x', digest: digestOf(bytes), size: bytes.length };
@@ -62,6 +61,9 @@ function newStore(t: TestContext): Store {
   return new Store(join(scratch(t), 'md'));
 }
 
+const platform = { os: 'linux', architecture: 'amd64' };
+const entry = (image: string, digest = blob.digest) => ({ image, digest, mediaType: 'm', platform });
+const index = (store: Store) => JSON.parse(readFileSync(join(store.home, 'oci/index.json'), 'utf8')).manifests;
 const partials = (store: Store) => readdirSync(join(store.home, 'partial'));
 
 /** PID namespace, pid and start time of a process that has ended. */
@@ -334,12 +336,7 @@ test('a link in the place of any file of this process is not written through', a
   await assert.rejects(beginPulling(home), /ELOOP/);
   const store = new Store(home);
   store.put(blob.digest, bytes);
-  await store.tag({
-    image: 'a/b:1',
-    digest: blob.digest,
-    mediaType: 'x',
-    platform: { os: 'linux', architecture: 'amd64' },
-  });
+  await store.tag(entry('a:1'));
   assert.equal(readFileSync(outside, 'utf8'), 'precious');
   assert.deepEqual(store.read(blob.digest), bytes);
   rmSync(join(home, 'lock'));
@@ -413,10 +410,6 @@ test('a small blob that was damaged on disk counts as missing, and is replaced',
   assert.deepEqual(store.read(blob.digest), bytes);
 });
 
-const platform = { os: 'linux', architecture: 'amd64' };
-const entry = (image: string, digest = blob.digest) => ({ image, digest, mediaType: 'm', platform });
-const index = (store: Store) => JSON.parse(readFileSync(join(store.home, 'oci/index.json'), 'utf8')).manifests;
-
 test('what is too large for a document is not read as one', (t) => {
   const store = newStore(t);
   const large = Buffer.alloc((4 << 20) + 1);
@@ -461,8 +454,7 @@ test('what another program entered by a digest that cannot be checked here stays
   writeFileSync(store.path(foreign.digest), '{}\n');
   assert.equal(store.read(foreign.digest), undefined);
   store.put(blob.digest, bytes);
-  const platform = { os: 'linux', architecture: 'amd64' };
-  await store.tag({ image: 'demo:1', digest: blob.digest, mediaType: foreign.mediaType, platform });
+  await store.tag(entry('a:1'));
   assert.deepEqual(
     store.entries().map(({ digest }) => digest),
     [blob.digest, foreign.digest],
@@ -508,12 +500,7 @@ test('a discarded layer takes the images that hold it out of the index', async (
 
 test('a layer is discarded by its own path alone', async (t) => {
   const store = newStore(t);
-  const { MD_HOME: before } = process.env;
-  afterwards(t, () => {
-    if (before === undefined) delete process.env.MD_HOME;
-    else process.env.MD_HOME = before;
-  });
-  process.env.MD_HOME = store.home;
+  setEnv(t, 'MD_HOME', store.home);
   const digests = ['one', 'two'].map((text) => digestOf(text)) as [string, string];
   for (const [i, text] of ['one', 'two'].entries()) store.put(digests[i]!, Buffer.from(text));
   const [digest, other] = digests;
@@ -557,9 +544,9 @@ test('what dead processes left behind is swept once nobody will take it up', asy
   const days = (n: number) => new Date(Date.now() - n * 86_400_000);
   utimesSync(at(recent), days(6), days(6));
   utimesSync(at(old), days(8), days(8));
-  await store.tag({ image: 'a:1', digest, mediaType: 'x', platform: { os: 'linux', architecture: 'amd64' } });
+  await store.tag(entry('a:1', digest));
   assert.deepEqual(partials(store).sort(), [recent, foreign].sort());
   writeFileSync(at(done), 'x');
-  await store.tag({ image: 'a:1', digest, mediaType: 'x', platform: { os: 'linux', architecture: 'amd64' } });
+  await store.tag(entry('a:1', digest));
   assert.deepEqual(partials(store).sort(), [recent, foreign].sort(), 'of an image that has its name already, too');
 });

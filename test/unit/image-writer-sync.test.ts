@@ -5,7 +5,7 @@ import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { BlobSink } from '../../lib/base/blob-sink.js';
+import type { BlobSink } from '../../lib/base/source.js';
 import { digestOf } from '../support/content.js';
 import { afterwards, scratch } from '../support/run.js';
 

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { BlobSink } from '../../lib/base/blob-sink.js';
-import type { BlobRequest, RawManifest } from '../../lib/base/source.js';
+import type { BlobRequest, BlobSink, RawManifest } from '../../lib/base/source.js';
 import { type Endpoint, Mirrored } from '../../lib/registry/mirrors.js';
 import { RegistryFailure } from '../../lib/registry/transport/failure.js';
 import { digestOf } from '../support/content.js';

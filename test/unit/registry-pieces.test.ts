@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { describe, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { BlobSink } from '../../lib/base/blob-sink.js';
+import type { BlobSink } from '../../lib/base/source.js';
 import { RegistryClient, type RegistryOptions } from '../../lib/registry/client.js';
 import { Connections } from '../../lib/registry/download/connections.js';
 import { type Content, digestOf, inMemory } from '../support/content.js';

@@ -4,13 +4,12 @@
  * time. Layers are usually plain tar archives, whose digest is the diffID in the config; some tools compress them.
  * Source: moby's image/spec, "Combined Image JSON + Filesystem Changeset Format".
  */
-import type { BlobSink } from '../../base/blob-sink.js';
 import { arrayOf, asJson, asObject, asString, optional } from '../../base/check.js';
 import { digestOf, digestOfChunks } from '../../base/digest.js';
 import { ociConfigType, ociLayerType, ociManifestType } from '../../base/media-types.js';
 import { asImageConfig, checkDiffIDs, type Descriptor, documentLimit, type ImageConfig } from '../../base/oci.js';
 import { once } from '../../base/once.js';
-import type { RawManifest } from '../../base/source.js';
+import type { BlobRequest, BlobSink, RawManifest } from '../../base/source.js';
 import { compressionOf } from '../../compress/magic.js';
 import { bad, type FilePart, type Files } from './files.js';
 import { type Found, type LocalSource, noSuchImage } from './local-source.js';
@@ -78,7 +77,7 @@ export class DockerArchive implements LocalSource {
     return { bytes: found.bytes, contentType: ociManifestType };
   }
 
-  async blob({ digest, size }: Pick<Descriptor, 'digest' | 'size'>, sink: BlobSink): Promise<void> {
+  async blob({ digest, size }: BlobRequest, sink: BlobSink): Promise<void> {
     const path = (await this.images()).flatMap(({ blobs }) => blobs.get(digest) ?? [])[0];
     const file = path === undefined ? undefined : this.files.open(path);
     if (!file) throw bad(this.files.place, `blob ${digest} is not in it any more`);

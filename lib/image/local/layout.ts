@@ -2,12 +2,11 @@
  * An OCI image layout as a source of images, in a directory or in an archive. It is the user's own, and only read.
  * Source: image-spec, image-layout.md.
  */
-import type { BlobSink } from '../../base/blob-sink.js';
 import { asJson, asObject, asString, isDigest } from '../../base/check.js';
 import type { Failure } from '../../base/failure.js';
 import { namesImage } from '../../base/media-types.js';
-import { type Descriptor, documentLimit, type IndexEntry } from '../../base/oci.js';
-import type { RawManifest } from '../../base/source.js';
+import { documentLimit, type IndexEntry } from '../../base/oci.js';
+import type { BlobRequest, BlobSink, RawManifest } from '../../base/source.js';
 import { blobPath } from '../store/blob-files.js';
 import { imageOf, indexJson, parseIndex, tagOf } from '../store/index-json.js';
 import { bad, type FilePart, type Files } from './files.js';
@@ -55,7 +54,7 @@ export class Layout implements LocalSource {
     return { bytes: Buffer.from(indexJson(entries)), contentType: undefined };
   }
 
-  async blob({ digest, size }: Pick<Descriptor, 'digest' | 'size'>, sink: BlobSink): Promise<void> {
+  async blob({ digest, size }: BlobRequest, sink: BlobSink): Promise<void> {
     const file = this.blobFile(digest, size);
     try {
       for await (const chunk of file.chunks(sink.offset)) await sink.write(chunk);

@@ -1,8 +1,8 @@
 /** The documents of an image, manifest and config, in their original form: out of a store, or into it. */
-import type { BlobSink } from '../../base/blob-sink.js';
 import { hasDigest } from '../../base/digest.js';
-import { asManifest, type Descriptor, documentLimit, type Manifest } from '../../base/oci.js';
-import type { Source } from '../../base/source.js';
+import { asManifest, type Descriptor, documentLimit } from '../../base/oci.js';
+import type { BlobSink, Source } from '../../base/source.js';
+import type { ManifestDocument } from '../../pipe/document.js';
 import { checkContent, checkDigest, parseJson, tooLarge } from './verified.js';
 
 /** What is needed of a store: whole documents by their digest. `read` returns only what it has verified. */
@@ -19,7 +19,7 @@ export interface DocumentStore {
 export async function keepDocuments(
   source: Source,
   store: DocumentStore & { has(blob: Descriptor): boolean },
-  { image, digest, manifest }: { image: string; digest: string; manifest: Manifest },
+  { image, digest, manifest }: Pick<ManifestDocument, 'image' | 'digest' | 'manifest'>,
 ): Promise<boolean> {
   let bytes = store.read(digest);
   if (!bytes) {

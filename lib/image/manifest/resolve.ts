@@ -23,6 +23,7 @@ import {
 import type { Source } from '../../base/source.js';
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
+import type { ManifestDocument } from '../../pipe/document.js';
 import { type DocumentStore, embedded, fetchConfig } from './documents.js';
 import { bestOf, type Choice, fitness, narrower, normalize } from './platform.js';
 import { checkContent, checkDigest, checkIsImage, parseJson, tooLarge, type Verified, verified } from './verified.js';
@@ -33,13 +34,7 @@ const maxIndexes = 16;
 const maxUnnamed = 16;
 const unnamedImages = 'images that name no platform';
 
-export interface ResolvedImage {
-  digest: string;
-  mediaType: string;
-  manifest: Manifest;
-  config: ImageConfig;
-  platform: Platform;
-}
+type ResolvedImage = Pick<ManifestDocument, 'platform' | 'digest' | 'mediaType' | 'manifest' | 'config'>;
 
 interface ResolveRequest extends Choice {
   /** The image as the user knows it, for messages. */
@@ -225,7 +220,7 @@ class Resolver {
     this.checkPlatform(platform);
     this.request.store.put(manifest.config.digest, bytes);
     this.request.store.put(document.digest, document.bytes);
-    return { digest: document.digest, mediaType: document.mediaType, manifest, config, platform };
+    return { platform, digest: document.digest, mediaType: document.mediaType, manifest, config };
   }
 
   /**

@@ -9,15 +9,10 @@ import type { JsonObject } from '../../base/check.js';
 import { Failure } from '../../base/failure.js';
 import { asImageConfig, asManifest, type ImageConfig, type Manifest } from '../../base/oci.js';
 import { Status } from '../../base/status.js';
+import type { ManifestDocument } from '../../pipe/document.js';
 import { parseJson } from '../manifest/verified.js';
 import { readDocument } from './blob-files.js';
 import { blobsIn, storeHome } from './home.js';
-
-interface Document {
-  digest: string;
-  manifest: Manifest;
-  config: ImageConfig;
-}
 
 const hint = 'name DIR to unpack it elsewhere than in the store';
 
@@ -26,7 +21,7 @@ const hint = 'name DIR to unpack it elsewhere than in the store';
  * there are, and what is run. `beside` is the path of a layer: with `sudo md-unpack` the store of md-fetch-layer is
  * another user's, and they are there. Throws `Failure` 65.
  */
-export function checkGenuine({ digest, manifest, config }: Document, beside: string | undefined): void {
+export function checkGenuine({ digest, manifest, config }: ManifestDocument, beside: string | undefined): void {
   const places = [blobsIn(storeHome()), ...(beside === undefined ? [] : [dirname(dirname(beside))])];
   const real = asManifest(documentIn(places, digest), digest);
   const realConfig = asImageConfig(documentIn(places, real.config.digest), real.config.digest);

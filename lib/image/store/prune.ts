@@ -10,14 +10,14 @@ import { imageOf } from './index-json.js';
 import { isAbandoned } from './own-files.js';
 import { isIndexOf, reachable } from './reachable.js';
 import { abandonedLinks, rootfsNames, rootfsTrees, unnameRootfs } from './rootfs.js';
-import type { Store } from './store.js';
+import type { Store, StoredBlob } from './store.js';
 
 export interface Prunable {
   /** Names of images. */
   images: string[];
   /** The names that have a symbolic link to a tree. They come from the disk, since index.json may contain any name. */
   links: string[];
-  blobs: { digest: string; path: string; size: number }[];
+  blobs: StoredBlob[];
   /** Incomplete blobs and other files that killed processes have left: absolute paths. */
   partials: string[];
   /** Root filesystems: absolute paths. */
@@ -93,7 +93,7 @@ function isFull(error: unknown): boolean {
   return error instanceof Failure && hasErrno(error.cause, ...noSpace);
 }
 
-function unneededBlobs(store: Store, staying: readonly IndexEntry[]): Prunable['blobs'] {
+function unneededBlobs(store: Store, staying: readonly IndexEntry[]): StoredBlob[] {
   const read = (digest: string) => store.read(digest);
   const manifests = new Set(staying.map(({ digest }) => digest));
   const needed = reachable([...manifests], read);

@@ -16,14 +16,14 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fill } from '../../base/blob-sink.js';
 import { isDigest } from '../../base/check.js';
 import { monotonic } from '../../base/clock.js';
 import { Failure, failingAs, hasErrno, ignoring, ignoringSystemErrors } from '../../base/failure.js';
-import { type Descriptor, type IndexEntry, type Platform, platformName } from '../../base/oci.js';
-import type { Source } from '../../base/source.js';
+import { type Descriptor, type IndexEntry, platformName } from '../../base/oci.js';
+import { fill, type Source } from '../../base/source.js';
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
+import type { ManifestDocument } from '../../pipe/document.js';
 import { blobPath, readDocument } from './blob-files.js';
 import { makeDirectory, removeAll, renameInStore, setMode } from './file-operations.js';
 import { blobsIn, layoutIn, partialsIn, storeHint, storeHome } from './home.js';
@@ -46,13 +46,13 @@ interface Fetched {
 }
 
 /** An image whose manifest is in the store. */
-interface ImageEntry {
-  /** Its name. */
-  image: string;
-  /** Of the manifest. */
+type ImageEntry = Pick<ManifestDocument, 'image' | 'digest' | 'mediaType' | 'platform'>;
+
+export interface StoredBlob {
   digest: string;
-  mediaType: string;
-  platform: Platform;
+  path: string;
+  /** Bytes. */
+  size: number;
 }
 
 export class Store {
@@ -150,8 +150,8 @@ export class Store {
       await this.index.update((entries) => entries.filter((it) => !isForgotten(it)));
   }
 
-  /** All blobs, needed or not, with their sizes in bytes. */
-  blobs(): { digest: string; path: string; size: number }[] {
+  /** All blobs, needed or not. */
+  blobs(): StoredBlob[] {
     const directory = this.blobsDirectory;
     const digests = failingAs(directory, () =>
       // Somebody may have removed them all.

@@ -3,9 +3,9 @@
  * long, spare connections fetch later parts in advance.
  */
 import type { EventLoopUtilization } from 'node:perf_hooks';
-import type { BlobSink } from '../../base/blob-sink.js';
 import { monotonic } from '../../base/clock.js';
 import { documentLimit } from '../../base/oci.js';
+import type { BlobSink } from '../../base/source.js';
 import { Status } from '../../base/status.js';
 import { codingFailure, isGzip } from '../http/coding.js';
 import type { Incoming } from '../http/message.js';
