@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { image, layer, put } from '../support/image.js';
-import { errorOf, pull, repository, succeeded, type World, world } from '../support/pull.js';
+import { pull, repository, succeeded, type World, world } from '../support/pull.js';
 import type { RegistryOptions } from '../support/registry.js';
 import { until } from '../support/rootfs.js';
 import { cleanEnv, jsonLines, md, needs, needsRoot, type Result, run, scratch, shell } from '../support/run.js';
@@ -54,14 +54,6 @@ test('each stage adds its fields and passes on those that it does not know', asy
 test('nothing is written to stderr when nothing is wrong and it is not a terminal', async (t) => {
   const { run } = await world(t, { auth: 'token' });
   assert.equal((await run()).stderr, '');
-});
-
-test('the authorization does not go below md-fetch-layer', async (t) => {
-  const { run } = await world(t, { auth: 'token' });
-  const [token] = succeeded(await run('md-token "$1"'));
-  const secret = String(token?.authorization).replace('Bearer ', '');
-  const { stdout } = await run();
-  assert.ok(secret.length > 10 && !stdout.includes(secret) && !stdout.includes('authorization'));
 });
 
 test('layers are announced in order, each as soon as it and those before it are there', async (t) => {
@@ -150,19 +142,6 @@ test('--platform chooses, and an image pinned by digest is what was pinned', asy
   assert.deepEqual(other?.platform, { os: 'linux', architecture: 's390x' });
   const [pinned] = succeeded(await run(`md-token "$1:nonsense@${built.descriptor.digest}" | md-manifest`));
   assert.equal(pinned?.digest, built.descriptor.digest);
-});
-
-test('redirects to a CDN are followed without the token', async (t) => {
-  const { run, registry } = await world(t, { auth: 'token', redirectBlobs: 307 });
-  succeeded(await run());
-  const cdn = registry.requests.filter(({ service }) => service === 'cdn');
-  assert.ok(cdn.length >= 3 && cdn.every(({ headers }) => headers.authorization === undefined));
-});
-
-test('a transfer that is cut is taken up again', async (t) => {
-  const { run, registry, built } = await world(t);
-  registry.faults.add({ on: new RegExp(built.layers[0]!.descriptor.digest), times: 1, cutAfter: 50 });
-  succeeded(await run());
 });
 
 test('--username and --password-stdin log in, and the password goes no further than the fetching', async (t) => {
@@ -268,17 +247,6 @@ test('a limit on addresses that leaves no room for the parser of HTTP is told, a
   succeeded(await run('ulimit -v 8000000 && NODE_OPTIONS=--disable-wasm-trap-handler md-token "$1"'));
 });
 
-test('a pull stops within a second when nobody reads any more', async (t) => {
-  const { registry, home, image: name } = await world(t);
-  registry.faults.add({ on: /blobs.*/, after: 1, bytesPerSecond: 1 });
-  const document = (await shell('md-token "$1" | md-manifest', [name], { env: { MD_HOME: home } })).stdout;
-  const result = await shell('(md-fetch-layer; echo $? >&2) | head -c 10', [], {
-    stdin: document,
-    env: { MD_HOME: home },
-  });
-  assert.equal(result.stderr, '141\n');
-});
-
 for (const [what, args, why] of [
   ['no image', [], /IMAGE is missing/],
   ['two images', ['a', 'b'], /unexpected operand "b"/],
@@ -357,15 +325,6 @@ test('--min-speed goes down the pipe, and a transfer that is slower is taken up 
   const ranges = registry.requests.filter(({ url }) => url.includes(digest)).map(({ headers }) => headers.range);
   assert.equal(ranges[0], undefined);
   assert.match(ranges[1] ?? '', /^bytes=[1-9]/);
-});
-
-test('a failure goes down the pipe as one line and one status', async (t) => {
-  const { run } = await world(t);
-  const result = await run('md-token "$1:nope" | md-manifest | md-fetch-layer');
-  assert.equal(result.status, 66);
-  assert.match(result.stderr, /^md-manifest: manifest of \S+:nope: .*not found: HTTP 404.*\n$/);
-  assert.equal(errorOf(result).command, 'md-manifest');
-  assert.equal(errorOf(result).code, 66);
 });
 
 /** What md-manifest makes of a document as md-token writes it, with these fields over it. */

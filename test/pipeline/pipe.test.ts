@@ -11,22 +11,42 @@ import { fcntl } from '../../lib/sys/syscalls/calls.js';
 import { F, O } from '../../lib/sys/syscalls/constants.js';
 import { image, layer, put } from '../support/image.js';
 import { signal } from '../support/processes.js';
+import { pull } from '../support/pull.js';
 import { type Registry, registryFor, startRegistry } from '../support/registry.js';
 import { until } from '../support/rootfs.js';
-import { afterwards, binDir, cleanEnv, jsonLines, md, needs, run, scratch, shell } from '../support/run.js';
+import { afterwards, binDir, cleanEnv, md, needs, run, scratch, shell } from '../support/run.js';
 
 const stages = ['md-token', 'md-manifest', 'md-fetch-layer', 'md-unpack'];
 const commands = [...stages, 'md-isolate'];
 const wrappers = ['md-pull', 'md-run'];
 
 let registry: Registry;
+/** Of an image of two layers. */
+let name: string;
 
 before(async () => {
   registry = await startRegistry();
+  name = registry.image('library/two');
   const built = image({ layers: [layer([{ name: 'a', data: 'one' }]), layer([{ name: 'b', data: 'two' }])] });
   await put(registry, 'library/two', ['latest'], built);
 });
 after(() => registry.close());
+
+/** A directory of the test's own, and a store in it. */
+function place(t: TestContext) {
+  const cwd = scratch(t);
+  return { cwd, env: { MD_HOME: join(cwd, 'home') } };
+}
+
+/** A registry with an image whose only layer stalls, and what asks for that. */
+async function stalling(t: TestContext) {
+  const registry = await registryFor(t);
+  const built = image({ layers: [layer([{ name: 'a', data: 'x'.repeat(100_000) }], { compression: 'none' })] });
+  await put(registry, 'library/slow', ['latest'], built);
+  const blob = new RegExp(`blobs/${built.layers[0]!.descriptor.digest}`);
+  registry.faults.add({ on: blob, stallAfter: 512 });
+  return { registry, name: registry.image('library/slow'), blob };
+}
 
 for (const command of [...commands, ...wrappers]) {
   for (const flag of ['--help', '--version']) {
@@ -68,43 +88,22 @@ for (const command of stages.slice(1)) {
 }
 
 test('a pipe ends with the status of the stage that failed, and one message, in any shell', async (t) => {
-  const cwd = scratch(t);
-  const script = 'md-token "$1" | md-manifest | md-fetch-layer | md-unpack rootfs';
-  const { status, stdout, stderr } = await shell(script, ['127.0.0.1:1/none'], {
-    cwd,
-    env: { MD_HOME: join(cwd, 'home') },
-  });
-  assert.equal(status, 69);
-  assert.equal(stderr.trim().split('\n').length, 1, stderr);
-  assert.match(stderr, /^md-token: /);
-  const [line] = jsonLines(stdout);
-  assert.equal((line?.error as { code?: number } | undefined)?.code, 69);
-});
-
-test('fields that no stage knows are passed on to the end', async (t) => {
-  const cwd = scratch(t);
-  const script = `md-token "$1" | sed 's/^{/{"mine":{"a":[1,null]},/' | md-manifest | md-fetch-layer`;
-  const { status, stdout, stderr } = await shell(script, [`${registry.host}/library/two`], {
-    cwd,
-    env: { MD_HOME: join(cwd, 'home') },
-  });
-  assert.equal(status, 0, stderr);
-  assert.deepEqual(jsonLines(stdout)[0]?.mine, { a: [1, null] });
+  const result = await shell(`${pull} | md-unpack rootfs`, [`${name}:nope`], place(t));
+  assert.equal(result.status, 66);
+  assert.match(result.stderr, /^md-manifest: manifest of \S+:nope: .*not found: HTTP 404.*\n$/);
+  assert.match(result.stdout, /^\{"error":\{"command":"md-manifest","code":66,.*\n$/);
 });
 
 test('an upstream that was killed between two layers is told from one that ended well', async (t) => {
-  const cwd = scratch(t);
-  const script = 'md-token "$1" | md-manifest | md-fetch-layer | head -n 2 | md-unpack rootfs';
-  const result = await shell(script, [`${registry.host}/library/two`], { cwd, env: { MD_HOME: join(cwd, 'home') } });
+  const where = place(t);
+  const result = await shell(`${pull} | head -n 2 | md-unpack rootfs`, [name], where);
   assert.equal(result.status, 65, result.stderr);
   assert.match(result.stderr, /1 of 2 layers/);
-  assert.equal((await run(['ls', '-A', cwd])).stdout, 'home\n');
+  assert.equal((await run(['ls', '-A', where.cwd])).stdout, 'home\n');
 });
 
 test('md-unpack says which stage is missing when no layer is announced', async (t) => {
-  const cwd = scratch(t);
-  const script = 'md-token "$1" | md-manifest | md-unpack rootfs';
-  const result = await shell(script, [`${registry.host}/library/two`], { cwd, env: { MD_HOME: join(cwd, 'home') } });
+  const result = await shell('md-token "$1" | md-manifest | md-unpack rootfs', [name], place(t));
   assert.equal(result.status, 65);
   assert.match(result.stderr, /0 of 2 layers; md-fetch-layer announces them: pipe its output in here\n$/);
 });
@@ -117,35 +116,24 @@ test('md-unpack names the directory that is missing above DIR', async (t) => {
 });
 
 test('a stage whose reader has gone stops, though it has nothing to write yet', async (t) => {
-  const cwd = scratch(t);
-  const stalling = await registryFor(t);
-  const built = image({ layers: [layer([{ name: 'a', data: 'x'.repeat(100_000) }], { compression: 'none' })] });
-  await put(stalling, 'library/slow', ['latest'], built);
-  stalling.faults.add({ on: new RegExp(`blobs/${built.layers[0]!.descriptor.digest}`), stallAfter: 512 });
-  const script = '(md-token "$1" | md-manifest) > doc; md-fetch-layer < doc | sleep 0.2; echo ended';
-  const env = { MD_HOME: join(cwd, 'home') };
-  const result = await shell(script, [`${stalling.host}/library/slow`], { cwd, env });
-  assert.equal(result.timedOut, false);
-  assert.equal(result.stdout, 'ended\n');
-  assert.equal(result.stderr, '');
+  const { name } = await stalling(t);
+  const script = '(md-token "$1" | md-manifest) > doc; (md-fetch-layer < doc; echo $? >&2) | sleep 0.2';
+  const result = await shell(script, [name], place(t));
+  assert.deepEqual([result.timedOut, result.stderr], [false, '141\n']);
 });
 
 test('a wrapper that is killed takes its pull along', async (t) => {
   const cwd = scratch(t);
-  const stalling = await registryFor(t);
-  const built = image({ layers: [layer([{ name: 'a', data: 'x'.repeat(100_000) }], { compression: 'none' })] });
-  await put(stalling, 'library/slow', ['latest'], built);
-  const blob = new RegExp(`blobs/${built.layers[0]!.descriptor.digest}`);
-  stalling.faults.add({ on: blob, stallAfter: 512 });
+  const { registry, name, blob } = await stalling(t);
   for (const wrapper of wrappers) {
-    const asked = stalling.requests.length;
-    const child = spawn(join(binDir, wrapper), [`${stalling.host}/library/slow`], {
+    const asked = registry.requests.length;
+    const child = spawn(join(binDir, wrapper), [name], {
       env: { ...cleanEnv(), MD_HOME: join(cwd, wrapper) },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
     });
     afterwards(t, () => signal(-child.pid!, 'SIGKILL'));
-    await until(() => stalling.requests.slice(asked).some(({ url }) => blob.test(url)));
+    await until(() => registry.requests.slice(asked).some(({ url }) => blob.test(url)));
     child.kill('SIGTERM');
     // The stages have stderr open as long as they are there.
     await once(child, 'close', { signal: AbortSignal.timeout(60_000) });
@@ -226,12 +214,10 @@ test('a signal ends a stage that waits for its document, as it does any program'
 });
 
 test('md-pull prints the path, and takes what follows two dashes for operands', async (t) => {
-  const cwd = scratch(t);
-  const env = { MD_HOME: join(cwd, 'home') };
-  const image = `${registry.host}/library/two`;
-  const pulled = await md('md-pull', ['--jobs=2', '--', image, 'tree'], { cwd, env });
-  assert.deepEqual([pulled.status, pulled.stdout, pulled.stderr], [0, `${join(cwd, 'tree')}\n`, '']);
-  const odd = await md('md-pull', ['--', '--offline'], { cwd, env });
+  const where = place(t);
+  const pulled = await md('md-pull', ['--jobs=2', '--', name, 'tree'], where);
+  assert.deepEqual([pulled.status, pulled.stdout, pulled.stderr], [0, `${join(where.cwd, 'tree')}\n`, '']);
+  const odd = await md('md-pull', ['--', '--offline'], where);
   assert.equal(odd.status, 64);
   assert.match(odd.stderr, /^md-fetch-layer: .*\n$/);
 });

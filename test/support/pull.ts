@@ -36,12 +36,3 @@ export function succeeded({ status, stdout, stderr }: Result): Record<string, un
   assert.equal(status, 0, stderr);
   return jsonLines(stdout);
 }
-
-export function errorOf({ stdout }: Result): {
-  command: string;
-  code: number;
-  message: string;
-  [key: string]: unknown;
-} {
-  return jsonLines(stdout).at(-1)?.error as ReturnType<typeof errorOf>;
-}

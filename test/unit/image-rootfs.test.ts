@@ -10,6 +10,14 @@ import { killAfterwards, pidNamespace, scratch } from '../support/run.js';
 
 const digest = digestOf('a manifest');
 const hex = digest.replace(':', '-');
+/** Of a tree that was elsewhere. */
+const document = {
+  image: 'a:1',
+  digest,
+  platform: { os: 'linux', architecture: 'amd64' },
+  config: { rootfs: { type: 'layers', diff_ids: [] } },
+  rootfs: '/old',
+};
 
 test('an image has its name beside the trees, with tag, digest and port', (t) => {
   const tree = rootfsPath(digest, scratch(t));
@@ -27,8 +35,6 @@ test('no other user reaches the set-user-ID programs of the trees, whoever may e
 
 test('a tree is a directory with its document, and no symbolic link', (t) => {
   const tree = rootfsPath(digest, scratch(t));
-  const config = { rootfs: { type: 'layers', diff_ids: [] } };
-  const document = { image: 'a:1', digest, platform: { os: 'linux', architecture: 'amd64' }, config, rootfs: '/else' };
   writeFileSync(`${tree}.json`, JSON.stringify(document));
   assert.equal(findRootfs(tree), undefined);
   symlinkSync(scratch(t), tree);
@@ -41,8 +47,6 @@ test('a tree is a directory with its document, and no symbolic link', (t) => {
 test('the paths in the document of a tree are right where the store has been moved', (t) => {
   const tree = rootfsPath(digest, scratch(t));
   mkdirSync(tree);
-  const config = { rootfs: { type: 'layers', diff_ids: [] } };
-  const document = { image: 'a:1', digest, platform: { os: 'linux', architecture: 'amd64' }, config, rootfs: '/old' };
   for (const [unset, found] of [
     [{}, undefined],
     [{ unset: '/old.unset.jsonl' }, `${tree}.unset.jsonl`],

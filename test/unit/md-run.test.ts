@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { storeHome } from '../../lib/image/store/home.js';
 import { insteadOf } from '../../lib/isolate/settings/docker-flags.js';
 import { imageFlags } from '../../lib/pull/open-image.js';
@@ -12,10 +12,15 @@ import { cleanEnv, md, root, run, scratch } from '../support/run.js';
 
 const script = readFileSync(join(root, 'cmd/md-run'), 'utf8');
 
-/** Programs in the place of those that pull: the first says what it is asked for, the second where the tree is. */
-function fakePipe(bin: string, asked = ''): void {
-  writeFileSync(join(bin, 'md-fetch-layer'), `#!/bin/sh\n${asked}\n`, { mode: 0o755 });
-  writeFileSync(join(bin, 'md-unpack'), '#!/bin/sh\necho /tree\n', { mode: 0o755 });
+/** A directory with md-run beside stand-ins, which are scripts: md-isolate, and what pulls the tree /tree. */
+function standIns(t: TestContext, { mdRun = script, isolate = '', fetchLayer = '' } = {}): string {
+  const bin = scratch(t);
+  const write = (name: string, text: string) => writeFileSync(join(bin, name), text, { mode: 0o755 });
+  write('md-run', mdRun);
+  write('md-isolate', `#!/bin/sh\n${isolate}\n`);
+  write('md-fetch-layer', `#!/bin/sh\n${fetchLayer}\n`);
+  write('md-unpack', '#!/bin/sh\necho /tree\n');
+  return bin;
 }
 
 test('md-run knows every flag of md-isolate, and which of them have a value', async () => {
@@ -38,12 +43,7 @@ test('md-run knows every flag of md-isolate, and which of them have a value', as
 });
 
 test('md-run qualifies names as md-token does', async (t) => {
-  const home = scratch(t);
-  const bin = join(home, 'bin');
-  mkdirSync(bin);
-  writeFileSync(join(bin, 'md-run'), script.replace('md_rootfs=$md_home/rootfs/', 'printf "%s\\n" '), { mode: 0o755 });
-  writeFileSync(join(bin, 'md-isolate'), '#!/bin/sh\n', { mode: 0o755 });
-  fakePipe(bin);
+  const bin = standIns(t, { mdRun: script.replace('md_rootfs=$md_home/rootfs/', 'printf "%s\\n" ') });
   const digest = `sha256:${'0'.repeat(64)}`;
   for (const name of [
     'alpine',
@@ -62,16 +62,13 @@ test('md-run qualifies names as md-token does', async (t) => {
     `alpine@${digest}`,
     `ghcr.io/a/b:1@${digest}`,
   ]) {
-    const { stdout, stderr } = await run([join(bin, 'md-run'), name], { env: { MD_HOME: home } });
+    const { stdout, stderr } = await run([join(bin, 'md-run'), name], { env: { MD_HOME: bin } });
     assert.equal(stdout.split('\n')[0], formatReference(parseReference(name)), `${name} ${stderr}`);
   }
 });
 
 test('md-run looks for images where the commands have their store', async (t) => {
-  const bin = scratch(t);
-  writeFileSync(join(bin, 'md-run'), script.replace('md_rootfs=$md_home', 'echo "$md_home"; exit; $&'), {
-    mode: 0o755,
-  });
+  const bin = standIns(t, { mdRun: script.replace('md_rootfs=$md_home', 'echo "$md_home"; exit; $&') });
   for (const env of [
     { MD_HOME: '/store', HOME: '/h' },
     { MD_HOME: '-store', HOME: '/h' },
@@ -87,10 +84,7 @@ test('md-run looks for images where the commands have their store', async (t) =>
 });
 
 test('md-run finds IMAGE behind letters that share a dash, with a value or before one', async (t) => {
-  const bin = scratch(t);
-  writeFileSync(join(bin, 'md-run'), script, { mode: 0o755 });
-  writeFileSync(join(bin, 'md-isolate'), '#!/bin/sh\n', { mode: 0o755 });
-  fakePipe(bin, 'echo "$@" >&2');
+  const bin = standIns(t, { fetchLayer: 'echo "$@" >&2' });
   for (const flags of [
     ['-it'],
     ['-ite', 'A=1'],
@@ -114,10 +108,7 @@ test('md-run finds IMAGE behind letters that share a dash, with a value or befor
 });
 
 test('md-run passes on thousands of words as fast as a few, and each as it is', async (t) => {
-  const bin = scratch(t);
-  writeFileSync(join(bin, 'md-run'), script, { mode: 0o755 });
-  writeFileSync(join(bin, 'md-isolate'), '#!/bin/sh\nprintf "%s\\n" "$@"\n', { mode: 0o755 });
-  fakePipe(bin);
+  const bin = standIns(t, { isolate: 'printf "%s\\n" "$@"' });
   const flags = ['-it', '-e', 'A=$(id) "x" `y`', '--env', '', '--'];
   const words = ['a b', '', '*', '"', "'", '$1', '\\', ...Array.from({ length: 20_000 }, (_, i) => `file-${i}`)];
   const { stdout } = await run([join(bin, 'md-run'), ...flags, 'demo', ...words], {
@@ -127,10 +118,7 @@ test('md-run passes on thousands of words as fast as a few, and each as it is', 
 });
 
 test("md-run leaves the caller's variables alone, which -e NAME passes on", async (t) => {
-  const bin = scratch(t);
-  writeFileSync(join(bin, 'md-run'), script, { mode: 0o755 });
-  writeFileSync(join(bin, 'md-isolate'), '#!/bin/sh\nenv\n', { mode: 0o755 });
-  fakePipe(bin);
+  const bin = standIns(t, { isolate: 'env' });
   const names = [...script.matchAll(/\b([a-z]\w*)=/g)]
     .map(([, name]) => name!)
     .filter((name) => !name.startsWith('md_'));
@@ -142,9 +130,7 @@ test("md-run leaves the caller's variables alone, which -e NAME passes on", asyn
 });
 
 test("md-run leaves its own directory in PATH where md-isolate would not find node in the caller's", async (t) => {
-  const bin = scratch(t);
-  writeFileSync(join(bin, 'md-run'), script, { mode: 0o755 });
-  writeFileSync(join(bin, 'md-isolate'), '#!/bin/sh\necho "$PATH"\n', { mode: 0o755 });
+  const bin = standIns(t, { isolate: 'echo "$PATH"' });
   writeFileSync(join(bin, 'node'), '', { mode: 0o755 });
   mkdirSync(join(bin, 'rootfs/docker.io/library/there:latest'), { recursive: true });
   for (const [path, seen] of [
@@ -207,17 +193,11 @@ test('md-run takes no name that leads out of the store', async (t) => {
 });
 
 test('--pull says when md-run pulls, and is not for md-isolate', async (t) => {
-  const home = scratch(t);
-  const bin = join(home, 'bin');
-  mkdirSync(bin);
-  writeFileSync(join(bin, 'md-run'), script, { mode: 0o755 });
-  writeFileSync(join(bin, 'md-token'), '#!/bin/sh\n', { mode: 0o755 });
-  writeFileSync(join(bin, 'md-isolate'), '#!/bin/sh\nshift; echo "$@"\n', { mode: 0o755 });
-  fakePipe(bin);
-  const there = join(home, 'rootfs/docker.io/library/there:1');
+  const bin = standIns(t, { isolate: 'shift; echo "$@"' });
+  const there = join(bin, 'rootfs/docker.io/library/there:1');
   mkdirSync(there, { recursive: true });
   const md = async (...words: string[]) => {
-    const { stdout, stderr } = await run([join(bin, 'md-run'), ...words], { env: { MD_HOME: home } });
+    const { stdout, stderr } = await run([join(bin, 'md-run'), ...words], { env: { MD_HOME: bin } });
     return stdout + stderr;
   };
   const flags = ['-e', 'A=1'];
@@ -237,15 +217,7 @@ test('--pull says when md-run pulls, and is not for md-isolate', async (t) => {
 });
 
 test('who has neither HOME nor an entry in /etc/passwd has the store where the commands have it', async (t) => {
-  const bin = scratch(t);
-  writeFileSync(
-    join(bin, 'md-run'),
-    script.replace('md_rootfs=$md_home', 'printf "%s\\n" "$md_home"; exit; md_rootfs=$md_home'),
-    {
-      mode: 0o755,
-    },
-  );
-  writeFileSync(join(bin, 'md-token'), '#!/bin/sh\n', { mode: 0o755 });
+  const bin = standIns(t, { mdRun: script.replace('md_rootfs=$md_home', 'echo "$md_home"; exit; $&') });
   writeFileSync(join(bin, 'id'), '#!/bin/sh\necho 61999\nexit 1\n', { mode: 0o755 });
   const { stdout, stderr } = await run(['env', '-u', 'HOME', '-u', 'MD_HOME', join(bin, 'md-run'), 'demo']);
   assert.equal(stdout, '/.local/share/md\n', stderr);
