@@ -30,29 +30,37 @@ export function clientFor(registry: Registry, options: Partial<RegistryOptions> 
   });
 }
 
-/** Holds what came; may begin with something. */
+/** Keeps what comes as it is, since a disk may be slow; may begin with something. */
 export class Sink implements BlobSink {
-  constructor(
-    public data: Buffer = Buffer.alloc(0),
-    public restarts = 0,
-  ) {}
+  offset = 0;
+  restarts = 0;
+  private kept: Buffer[] = [];
 
-  get offset(): number {
-    return this.data.length;
+  constructor(
+    begun = Buffer.alloc(0),
+    private readonly digest = blob.digest,
+  ) {
+    this.keep(begun);
   }
 
   write(chunk: Buffer): Promise<void> | undefined {
-    this.data = Buffer.concat([this.data, chunk]);
+    this.keep(chunk);
     return undefined;
   }
 
   restart(): void {
     this.restarts += 1;
-    this.data = Buffer.alloc(0);
+    this.offset = 0;
+    this.kept = [];
   }
 
   isVerified(): boolean {
-    return digestOf(this.data) === blob.digest;
+    return digestOf(Buffer.concat(this.kept)) === this.digest;
+  }
+
+  private keep(chunk: Buffer): void {
+    this.kept.push(chunk);
+    this.offset += chunk.length;
   }
 }
 
