@@ -2,35 +2,14 @@
 import assert from 'node:assert/strict';
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type BuiltImage, type BuiltIndex, hostArchitecture, image, index, layer, put } from '../support/image.js';
-import { type Registry, type RegistryOptions, registryFor } from '../support/registry.js';
+import { hostArchitecture, image, put } from '../support/image.js';
+import { repository, type World, world } from '../support/pull.js';
 import { until } from '../support/rootfs.js';
-import { jsonLines, type Result, scratch, shell } from '../support/run.js';
+import { jsonLines, type Result } from '../support/run.js';
 
 const otherArchitecture = hostArchitecture === 's390x' ? 'amd64' : 's390x';
-
-interface World {
-  registry: Registry;
-  built: BuiltImage;
-  home: string;
-  run(script: string): Promise<Result>;
-}
-
-async function world(
-  t: TestContext,
-  { architecture = hostArchitecture, ...options }: RegistryOptions & { architecture?: string } = {},
-  what: (built: BuiltImage) => BuiltImage | BuiltIndex = (built) => index([built]),
-): Promise<World> {
-  const registry = await registryFor(t, options);
-  const layers = ['a', 'b', 'c'].map((name) => layer([{ name, data: name.repeat(100_000) }]));
-  const built = image({ layers, architecture, run: { Env: ['A=1'] } });
-  await put(registry, 'library/demo', ['latest'], what(built));
-  const home = scratch(t);
-  const run = (script: string) => shell(script, [`${registry.host}/library/demo`], { env: { MD_HOME: home } });
-  return { registry, built, home, run };
-}
 
 function linesOf({ status, stdout, stderr }: Result): Record<string, unknown>[] {
   assert.deepEqual([status, stderr], [0, '']);
@@ -124,7 +103,8 @@ test('of a layer that fails before the config is there one line tells, and of bo
 });
 
 test('of an image for a platform that is not the one named no layer is fetched', async (t) => {
-  const it = await world(t, { architecture: otherArchitecture }, (built) => built);
+  const it = await world(t);
+  await put(it.registry, repository, ['latest'], image({ layers: it.built.layers, architecture: otherArchitecture }));
   const { status, stderr } = await it.run(`md-fetch-layer --platform linux/${hostArchitecture} "$1"`);
   assert.equal(status, 66);
   assert.match(stderr, new RegExp(`^md-fetch-layer: \\S+: it is for linux/${otherArchitecture}, not linux/`));
