@@ -35,7 +35,7 @@ type Place = Pick<RegistryOptions, 'registry' | 'repository' | 'origin'>;
 export async function openRegistry(
   document: RegistryDocument,
   network: Network,
-  connections?: Connections,
+  connections: Connections | undefined,
 ): Promise<Registry> {
   checkNames(document);
   const { registry, repository, authorization } = document;

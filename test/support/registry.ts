@@ -205,12 +205,11 @@ export class Registry {
     if (service === 'token') return url.pathname === '/token' ? this.tokens.answer(req, url) : { status: 404 };
     if (service === 'cdn') return this.cdn(req, url);
     const [, repository = '', kind = '', rest = ''] =
-      /^\/v2\/(.+)\/(manifests|blobs|tags)\/(.*)$/.exec(decodeURIComponent(url.pathname)) ?? [];
+      /^\/v2\/(.+)\/(manifests|blobs)\/(.*)$/.exec(decodeURIComponent(url.pathname)) ?? [];
     if (repository === '' && url.pathname !== '/v2/') return problem(404, 'NAME_UNKNOWN', 'no such endpoint');
     const writes = req.method !== 'GET' && req.method !== 'HEAD';
     if (!this.permits(req, repository, writes ? 'push' : 'pull')) return this.challenge(repository, writes);
     if (repository === '') return json(200, {});
-    if (kind === 'tags') return this.tags(repository);
     if (kind === 'manifests') return writes ? this.putManifest(req, repository, rest) : this.manifest(repository, rest);
     return writes ? this.upload(req, repository, rest, url) : this.blob(rest);
   }
@@ -238,12 +237,6 @@ export class Registry {
       ...answer,
       headers: { ...answer.headers, 'www-authenticate': this.options.challenge?.(normal) ?? normal },
     };
-  }
-
-  private tags(repository: string): Answer {
-    const names = [...this.manifests.keys()].filter((key) => key.startsWith(`${repository} `));
-    const tags = names.map((key) => key.slice(repository.length + 1)).filter((name) => !name.includes(':'));
-    return tags.length > 0 ? json(200, { name: repository, tags }) : problem(404, 'NAME_UNKNOWN', 'no such repository');
   }
 
   private manifest(repository: string, reference: string): Answer {

@@ -19,7 +19,6 @@ export interface TokenOptions {
 }
 
 interface Token {
-  user: string | undefined;
   scopes: Set<string>;
   expires: number;
 }
@@ -35,7 +34,7 @@ export function basicUser(header: string | undefined, users: Record<string, stri
 export class TokenService {
   /** Tokens that are good now. */
   private readonly tokens = new Map<string, Token>();
-  /** Refresh tokens and their users. Tests may add their own. */
+  /** Refresh tokens and their users, for tests to add. */
   readonly refreshTokens = new Map<string, string>();
 
   constructor(
@@ -59,32 +58,24 @@ export class TokenService {
     if (req.method === 'POST') return this.post(req);
     const user = basicUser(req.headers.authorization, this.users);
     if (user === null) return json(401, { details: 'incorrect username or password' });
-    const refresh = url.searchParams.get('offline_token') === 'true' && user !== undefined;
-    return this.issue(user, url.searchParams.getAll('scope'), refresh, this.options.tokenField ?? 'both');
+    return this.issue(user, url.searchParams.getAll('scope'), this.options.tokenField ?? 'both');
   }
 
   private async post(req: IncomingMessage): Promise<Answer> {
     let body = '';
     for await (const chunk of req) body += String(chunk);
     const form = new URLSearchParams(body);
-    const user = this.userOfForm(form);
-    if (user === undefined) return json(401, { error: 'invalid_grant' });
-    const scopes = (form.get('scope') ?? '').split(' ').filter((scope) => scope !== '');
-    return this.issue(user, scopes, form.get('access_type') === 'offline', 'access_token');
-  }
-
-  private userOfForm(form: URLSearchParams): string | undefined {
-    if (form.get('grant_type') === 'refresh_token') return this.refreshTokens.get(form.get('refresh_token') ?? '');
-    const name = form.get('username') ?? '';
-    return Object.hasOwn(this.users, name) && this.users[name] === form.get('password') ? name : undefined;
+    const user = this.refreshTokens.get(form.get('refresh_token') ?? '');
+    if (form.get('grant_type') !== 'refresh_token' || user === undefined) return json(401, { error: 'invalid_grant' });
+    return this.issue(user, (form.get('scope') ?? '').split(' '), 'access_token');
   }
 
   /** Like Docker Hub: a token comes in any case, and grants only what the user may do. */
-  private issue(user: string | undefined, asked: string[], refresh: boolean, field: string): Answer {
+  private issue(user: string | undefined, asked: string[], field: string): Answer {
     const value = randomBytes(24).toString('base64url');
     const lifetime = this.options.lifetime ?? 300;
     const scopes = new Set(asked.flatMap((scope) => this.granted(user, scope)));
-    this.tokens.set(value, { user, scopes, expires: Date.now() + lifetime * 1000 });
+    this.tokens.set(value, { scopes, expires: Date.now() + lifetime * 1000 });
     const body: Record<string, unknown> = {};
     if (field !== 'access_token') body.token = value;
     if (field !== 'token') body.access_token = value;
@@ -92,10 +83,6 @@ export class TokenService {
     if (sayExpiry !== false) {
       body.expires_in = sayExpiry === true ? lifetime : sayExpiry;
       body.issued_at = new Date().toISOString();
-    }
-    if (refresh && user !== undefined) {
-      body.refresh_token = randomBytes(24).toString('base64url');
-      this.refreshTokens.set(String(body.refresh_token), user);
     }
     return json(200, body);
   }
