@@ -1,12 +1,10 @@
 /** Mirrors of a registry. */
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { filler } from '../support/content.js';
 import { put } from '../support/image.js';
 import { heldPort } from '../support/ports.js';
-import { repository, succeeded, world } from '../support/pull.js';
+import { dockerConfig, repository, succeeded, world } from '../support/pull.js';
 import { registryFor } from '../support/registry.js';
 import { md } from '../support/run.js';
 
@@ -63,9 +61,7 @@ test('a mirror gets its own login, and never the one for the registry', async (t
   const login = `echo 'pass word' | md-token -u me --password-stdin "$1"`;
   const config = (logins: [string, string][]) => {
     const auths = logins.map(([host, user]) => [host, { auth: Buffer.from(user).toString('base64') }]);
-    mkdirSync(join(home, 'docker'), { recursive: true });
-    writeFileSync(join(home, 'docker/config.json'), JSON.stringify({ auths: Object.fromEntries(auths) }));
-    return { DOCKER_CONFIG: join(home, 'docker') };
+    return dockerConfig(home, { auths: Object.fromEntries(auths) });
   };
   const sent = () => mirror.requests.splice(0).map(({ headers }) => headers.authorization);
   const own: [string, string] = [registry.host, 'me:pass word'];

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { image, layer, put } from '../support/image.js';
-import { pull, repository, succeeded, type World, world } from '../support/pull.js';
+import { dockerConfig, pull, repository, succeeded, type World, world } from '../support/pull.js';
 import type { RegistryOptions } from '../support/registry.js';
 import { until } from '../support/rootfs.js';
 import { cleanEnv, jsonLines, md, needs, needsRoot, type Result, run, scratch, shell } from '../support/run.js';
@@ -165,9 +165,7 @@ test('--username and --password-stdin log in, and the password goes no further t
 test("docker's login is used, and -x tells where it was", async (t) => {
   const { run, registry, home } = await world(t, { auth: 'basic', users: { me: 'secret' } });
   const auth = Buffer.from('me:secret').toString('base64');
-  mkdirSync(join(home, 'docker'));
-  writeFileSync(join(home, 'docker/config.json'), JSON.stringify({ auths: { [registry.host]: { auth } } }));
-  const env = { DOCKER_CONFIG: join(home, 'docker') };
+  const env = dockerConfig(home, { auths: { [registry.host]: { auth } } });
   const result = await run(pull, env);
   succeeded(result);
   assert.doesNotMatch(result.stdout, new RegExp(auth));
@@ -177,9 +175,7 @@ test("docker's login is used, and -x tells where it was", async (t) => {
 
 test('a login that is nowhere is looked for once', async (t) => {
   const { run, home } = await world(t, { auth: 'basic', users: { me: 'secret' }, private: [repository] });
-  mkdirSync(join(home, 'docker'));
-  writeFileSync(join(home, 'docker/config.json'), JSON.stringify({ credsStore: 'of-nobody' }));
-  const { status, stderr } = await run('md-manifest "$1"', { DOCKER_CONFIG: join(home, 'docker') });
+  const { status, stderr } = await run('md-manifest "$1"', dockerConfig(home, { credsStore: 'of-nobody' }));
   assert.equal(status, 77, stderr);
   // Not installed, or EACCES, where PATH has a directory that this user may not enter.
   assert.match(stderr, /^.*docker-credential-of-nobody: .*\n.*wants a user name and a password; .*\n$/);

@@ -1,5 +1,7 @@
 /** A pull as processes, against the embedded registry. */
 import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { attestation, type BuiltImage, image, index, layer, put } from './image.js';
 import { type Registry, type RegistryOptions, registryFor } from './registry.js';
@@ -30,6 +32,14 @@ export async function world(t: TestContext, options: RegistryOptions = {}): Prom
   const name = `${registry.host}/${repository}`;
   const run = (script = pull, env = {}) => shell(script, [name], { env: { MD_HOME: home, ...env } });
   return { registry, built, home, image: name, run };
+}
+
+/** Writes docker's configuration, and returns the environment in which it is found. */
+export function dockerConfig(home: string, config: object): { DOCKER_CONFIG: string } {
+  const directory = join(home, 'docker');
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(join(directory, 'config.json'), JSON.stringify(config));
+  return { DOCKER_CONFIG: directory };
 }
 
 export function succeeded({ status, stdout, stderr }: Result): Record<string, unknown>[] {

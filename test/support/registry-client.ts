@@ -21,13 +21,12 @@ export async function serve(t: TestContext, options: ServerOptions = {}): Promis
 }
 
 export function clientFor(registry: Registry, options: Partial<RegistryOptions> = {}): RegistryClient {
-  return new RegistryClient({
-    registry: registry.host,
-    repository,
-    origin: registry.origin.registry,
-    retry: { firstDelay: 1, maxDelay: 5 },
-    ...options,
-  });
+  return clientAt(registry.origin.registry, options);
+}
+
+export function clientAt(origin: string, options: Partial<RegistryOptions> = {}): RegistryClient {
+  const retry = { firstDelay: 1, maxDelay: 5 };
+  return new RegistryClient({ registry: new URL(origin).host, repository, origin, retry, ...options });
 }
 
 /** Keeps what comes as it is, since a disk may be slow; may begin with something. */

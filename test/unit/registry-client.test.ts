@@ -3,9 +3,8 @@ import { createServer } from 'node:http';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { documentLimit } from '../../lib/base/oci.js';
-import { RegistryClient } from '../../lib/registry/client.js';
 import { filler } from '../support/content.js';
-import { blob, bytes, clientFor, fetchBlob, refused, repository, Sink, serve } from '../support/registry-client.js';
+import { blob, bytes, clientAt, clientFor, fetchBlob, refused, Sink, serve } from '../support/registry-client.js';
 import { listening } from '../support/server.js';
 
 const gzip = { 'content-encoding': 'gzip' };
@@ -133,8 +132,7 @@ test('requests to one origin share a connection', async (t) => {
   server.on('connection', () => {
     connections += 1;
   });
-  const origin = `http://${await listening(t, server)}`;
-  const client = new RegistryClient({ registry: 'x', repository, origin });
+  const client = clientAt(`http://${await listening(t, server)}`);
   await client.login();
   for (let i = 0; i < 3; i++) await client.manifest('latest');
   assert.equal(connections, 1);

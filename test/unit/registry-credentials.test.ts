@@ -21,6 +21,9 @@ function home(t: TestContext, files: Record<string, unknown>): NodeJS.ProcessEnv
 
 const docker = '.docker/config.json';
 
+/** The credentials for a repository of a.io, with this for docker's configuration. */
+const find = (t: TestContext, config: unknown) => findCredentials('a.io', 'x', home(t, { [docker]: config }));
+
 /** Puts a credential helper on PATH for the time of the test. */
 function helper(t: TestContext, name: string, script: string): void {
   const directory = scratch(t);
@@ -192,31 +195,30 @@ test('a credential helper is asked for the registry, before the file', async (t)
 
 test('a helper for one registry goes before the store for all', async (t) => {
   helper(t, 'own', 'echo \'{"Username":"<token>","Secret":"refresh"}\'');
-  const env = home(t, { [docker]: { credsStore: 'nonexistent-store', credHelpers: { 'a.io': 'own' } } });
-  assert.deepEqual(await findCredentials('a.io', 'x', env), { kind: 'refresh', username: '', token: 'refresh' });
+  assert.deepEqual(await find(t, { credsStore: 'nonexistent-store', credHelpers: { 'a.io': 'own' } }), {
+    kind: 'refresh',
+    username: '',
+    token: 'refresh',
+  });
 });
 
 test('a helper that has nothing says so without a warning', async (t) => {
   helper(t, 'empty', 'echo "credentials not found in native keychain"; exit 1');
-  const env = home(t, { [docker]: { credsStore: 'empty', auths: { 'a.io': basic('file', 'x') } } });
-  assert.deepEqual(await findCredentials('a.io', 'x', env), login('file', 'x'));
+  assert.deepEqual(await find(t, { credsStore: 'empty', auths: { 'a.io': basic('file', 'x') } }), login('file', 'x'));
 });
 
 test('a helper that answers with nothing has no login', async (t) => {
   helper(t, 'blank', 'echo \'{"ServerURL":"","Username":"","Secret":""}\'');
-  const env = home(t, { [docker]: { credsStore: 'blank', auths: { 'a.io': basic('file', 'x') } } });
-  assert.deepEqual(await findCredentials('a.io', 'x', env), login('file', 'x'));
+  assert.deepEqual(await find(t, { credsStore: 'blank', auths: { 'a.io': basic('file', 'x') } }), login('file', 'x'));
 });
 
 test('a helper is asked as docker asks it, without a line break', async (t) => {
   helper(t, 'exact', 'test "$(cat; echo .)" = a.io. && echo \'{"Username":"me","Secret":"x"}\'');
-  const env = home(t, { [docker]: { credsStore: 'exact' } });
-  assert.deepEqual(await findCredentials('a.io', 'x', env), login('me', 'x'));
+  assert.deepEqual(await find(t, { credsStore: 'exact' }), login('me', 'x'));
 });
 
 test('a helper with a path for a name is not run', async (t) => {
-  const env = home(t, { [docker]: { credsStore: 'x/../../bin/sh' } });
-  const shown = await stderrOf(t, async () => assert.equal(await findCredentials('a.io', 'x', env), undefined));
+  const shown = await stderrOf(t, async () => assert.equal(await find(t, { credsStore: 'x/../../bin/sh' }), undefined));
   assert.match(
     shown,
     /credential helper "x\/\.\.\/\.\.\/bin\/sh": that is not the name of a program; going on without/,
@@ -230,8 +232,7 @@ test('a helper that never answers is ended, though it ignores SIGTERM', { timeou
   const sooner = ((program: string, args: string[], options: ExecFileOptions, done: () => void) =>
     execFile(program, args, { ...options, timeout: 300 }, done)) as typeof execFile;
   t.mock.method(processes, 'execFile', sooner);
-  const env = home(t, { [docker]: { credsStore: 'deaf' } });
-  const shown = await stderrOf(t, async () => assert.equal(await findCredentials('a.io', 'x', env), undefined));
+  const shown = await stderrOf(t, async () => assert.equal(await find(t, { credsStore: 'deaf' }), undefined));
   assert.match(shown, /docker-credential-deaf: it gave no answer in 60 s; going on without/);
 });
 
@@ -243,8 +244,7 @@ for (const [what, script, expected] of [
     const pid = join(scratch(t), 'pid');
     helper(t, 'agent', `sleep 300 & echo $! >${pid}; ${script}`);
     afterwards(t, () => process.kill(Number(readFileSync(pid, 'utf8'))));
-    const env = home(t, { [docker]: { credsStore: 'agent' } });
-    const shown = await stderrOf(t, async () => assert.deepEqual(await findCredentials('a.io', 'x', env), expected));
+    const shown = await stderrOf(t, async () => assert.deepEqual(await find(t, { credsStore: 'agent' }), expected));
     assert.equal(shown, '');
   });
 }
@@ -257,8 +257,7 @@ for (const [what, script, why] of [
 ] as const) {
   test(`a helper that fails and ${what} is told of with what it said, and no secret`, async (t) => {
     helper(t, 'broken', script);
-    const env = home(t, { [docker]: { credsStore: 'broken' } });
-    const shown = await stderrOf(t, async () => assert.equal(await findCredentials('a.io', 'x', env), undefined));
+    const shown = await stderrOf(t, async () => assert.equal(await find(t, { credsStore: 'broken' }), undefined));
     assert.match(shown, why);
     assert.doesNotMatch(shown, /c2VjcmV0/);
   });
@@ -270,8 +269,7 @@ for (const [what, content] of [
   ['an empty file', '\n'],
 ] as const) {
   test(`${what} is no mistake: a helper may have the login`, async (t) => {
-    const env = home(t, { [docker]: content });
-    const shown = await stderrOf(t, async () => assert.equal(await findCredentials('a.io', 'x', env), undefined));
+    const shown = await stderrOf(t, async () => assert.equal(await find(t, content), undefined));
     assert.equal(shown, '');
   });
 }
@@ -289,10 +287,7 @@ for (const [what, content] of [
   ['an entry of the wrong type', { auths: { 'a.io': { auth: { secret: 'c2VjcmV0' } } } }],
 ] as const) {
   test(`${what} does not stop a public pull, nor does its warning tell secrets`, async (t) => {
-    const env = home(t, { [docker]: content });
-    const shown = await stderrOf(t, async () => {
-      assert.equal(await findCredentials('a.io', 'x', env), undefined);
-    });
+    const shown = await stderrOf(t, async () => assert.equal(await find(t, content), undefined));
     assert.match(shown, /going on without/);
     assert.doesNotMatch(shown, /c2VjcmV0/);
   });

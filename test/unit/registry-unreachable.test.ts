@@ -2,21 +2,21 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { connect } from 'node:net';
+import { connect, createServer as createTcpServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { RegistryClient } from '../../lib/registry/client.js';
 import { Guard } from '../../lib/registry/transport/guard.js';
 import { heldPort } from '../support/ports.js';
-import { clientFor, refused, repository, serve } from '../support/registry-client.js';
+import { clientAt, clientFor, refused, serve } from '../support/registry-client.js';
 import { afterwards, killAfterwards } from '../support/run.js';
 import { listening } from '../support/server.js';
 
+const noRetry = { retry: { retries: 0 } };
+
 test('what cannot be reached is told with the reason', async (t) => {
-  const origin = `http://127.0.0.1:${await heldPort(t)}`;
-  const options = { registry: 'there', repository, origin, retry: { retries: 0 } };
-  await refused(new RegistryClient(options).manifest('latest'), 69, /connection refused \(ECONNREFUSED\)/);
-  const nowhere = { ...options, origin: 'https://nowhere.invalid' };
-  await refused(new RegistryClient(nowhere).manifest('latest'), 69, /no such host|name server/);
+  const there = clientAt(`http://127.0.0.1:${await heldPort(t)}`, noRetry);
+  await refused(there.manifest('latest'), 69, /connection refused \(ECONNREFUSED\)/);
+  const nowhere = clientAt('https://nowhere.invalid', noRetry);
+  await refused(nowhere.manifest('latest'), 69, /no such host|name server/);
 });
 
 for (const [code, why, times] of [
@@ -30,8 +30,7 @@ for (const [code, why, times] of [
     });
     const origin = 'http://nowhere.test';
     const guard = new Guard(new URL(origin));
-    const retry = { retries: 2, firstDelay: 1, maxDelay: 2 };
-    const client = new RegistryClient({ registry: 'x', repository, origin, guard, retry });
+    const client = clientAt(origin, { guard, retry: { retries: 2, firstDelay: 1, maxDelay: 2 } });
     await refused(client.manifest('latest'), 69, why);
     assert.equal(lookup.mock.callCount(), times);
   });
@@ -70,7 +69,7 @@ test('a connection that is slow to come up is waited for, where the host has oth
   });
   const origin = `http://slow.test:${await startBusyServer(t)}`;
   const guard = new Guard(new URL(origin));
-  const client = new RegistryClient({ registry: 'x', repository, origin, guard, retry: { retries: 0 } });
+  const client = clientAt(origin, { guard, ...noRetry });
   assert.equal(await client.login(), null);
 });
 
@@ -103,10 +102,8 @@ for (const [what, bytes, why] of [
   ],
 ] as const) {
   test(`what answers with ${what} is told so`, async (t) => {
-    const { createServer: createTcpServer } = await import('node:net');
     const server = createTcpServer((socket) => socket.end(bytes));
-    const origin = `http://${await listening(t, server)}`;
-    const client = new RegistryClient({ registry: 'x', repository, origin, retry: { retries: 0 } });
+    const client = clientAt(`http://${await listening(t, server)}`, noRetry);
     await refused(client.manifest('latest'), 76, why);
   });
 }
@@ -131,8 +128,7 @@ test('interim answers are passed over, and not for ever', async (t) => {
     }
     res.end('{}');
   });
-  const origin = `http://${await listening(t, server)}`;
-  const client = new RegistryClient({ registry: 'x', repository, origin, retry: { retries: 0 } });
+  const client = clientAt(`http://${await listening(t, server)}`, noRetry);
   await client.manifest('latest');
   interim = 1000;
   await refused(client.manifest('latest'), 76, /announces an answer again and again/);
