@@ -193,6 +193,22 @@ test('a call that is newer than the profile gets ENOSYS, an older one that is no
   assert.equal(on(filterOf(), 'io_uring_setup'), EPERM);
 });
 
+test('no call is newer than a profile that names none, and those that are refused by name are not, as in runc', () => {
+  const refusing = (syscalls: object[]) => fromJson({ defaultAction: 'SCMP_ACT_ERRNO', syscalls });
+  const none = filterOf(refusing([]));
+  for (const name of ['read', 'openat', 'openat2']) assert.equal(on(none, name), EPERM, name);
+  const some = filterOf(
+    refusing([
+      { names: ['read'], action: 'SCMP_ACT_ALLOW' },
+      { names: ['openat2'], action: 'SCMP_ACT_ERRNO' },
+    ]),
+  );
+  assert.deepEqual(
+    ['read', 'openat', 'openat2', 'faccessat2'].map((name) => on(some, name)),
+    [RET.ALLOW, EPERM, EPERM, ENOSYS],
+  );
+});
+
 test('the default profile allows everyday calls on each architecture', () => {
   const filter = filterOf();
   const arm = filterOf('default', { arch: 'arm64' });

@@ -55,22 +55,22 @@ function architectures(profile: Profile, { arch }: Target): SyscallArch[] {
 function section(profile: Profile, entries: Entry[], arch: SyscallArch): Section {
   const numbers = syscallNumbers(arch);
   const rules: Rule[] = [];
+  // Also of those that are refused by name: whoever wrote the profile knew them.
+  let highest = 0;
   for (const { names, action, args = [] } of entries) {
-    if (action === profile.defaultAction) continue;
     for (const name of names) {
       const number = numbers.get(name);
       // A name that this architecture does not have is no call that could be made.
       if (number === undefined) continue;
+      if (number < firstPrivate) highest = Math.max(highest, number);
+      if (action === profile.defaultAction) continue;
       for (const alternative of alternatives(args)) rules.push({ number, action, args: alternative });
     }
   }
-  return {
-    auditArch: auditArch[arch],
-    rules,
-    defaultAction: profile.defaultAction,
-    newerAction: newerAction(profile),
-    highest: Math.max(0, ...rules.map(({ number }) => number).filter((number) => number < firstPrivate)),
-  };
+  const { defaultAction } = profile;
+  // As in runc: a profile without a call does not say how old it is, so that none is newer.
+  const newer = highest === 0 ? defaultAction : newerAction(profile);
+  return { auditArch: auditArch[arch], rules, defaultAction, newerAction: newer, highest };
 }
 
 /**
