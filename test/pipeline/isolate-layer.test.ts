@@ -29,7 +29,7 @@ import { injecting } from '../support/injected-call.js';
 import { isRunning } from '../support/processes.js';
 import { inside, makeRoot, needsContainer, output, until } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
-import { afterwards, cleanEnv, md, needs, run, scratch } from '../support/run.js';
+import { afterwards, cleanEnv, md, needs, run, scratch, shell } from '../support/run.js';
 import { describeTree } from '../support/tree.js';
 
 const overlayfs = 0x794c7630;
@@ -112,6 +112,16 @@ test('--layer: a directory of another owner that the container may not enter eit
     /^md-isolate: openat2\(.*"closed".*: permission denied \(EACCES\); a directory there is of an owner that the container does not have, .*\n$/,
   );
   assert.equal(status, 125);
+});
+
+test('--layer: where there is no /proc the message is about that', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const layer = join(root, '../layer');
+  const script = `unshare -m sh -c 'umount -l /proc; exec md-isolate --layer "$1" "$2" true' sh "$1" "$2"`;
+  const { status, stderr } = await shell(script, [layer, root]);
+  assert.match(stderr, /^md-isolate: \/proc: it is not mounted, .*; mount -t proc proc \/proc\n$/);
+  assert.equal(status, 125);
+  assert.ok(!existsSync(layer));
 });
 
 test('--layer: a directory that is something else, or lies over another tree, is refused', { skip }, async (t) => {

@@ -522,6 +522,21 @@ test('a full disk is pruned: there is no room for a mark or a new index before s
   assert.deepEqual(stdout.trim().split('\n').sort(), ['./lock', './oci/index.json', './oci/oci-layout']);
 });
 
+test('where there is no /proc a name that stays keeps what it leads to', {
+  skip: needsRoot || needs('unshare'),
+}, async (t) => {
+  const it = await site(t);
+  const name = await it.put('library/demo', imageOf('demo\n'));
+  await it.pull(name);
+  const before = it.list();
+  const script = `unshare -m sh -c 'umount -l /proc; exec md-prune "$1"' sh "$1"`;
+  const { status, stderr } = await shell(script, [name], { env: { MD_HOME: it.home } });
+  const why = 'it is not mounted, and nothing else tells where open files are; mount -t proc proc /proc';
+  assert.deepEqual([status, stderr], [74, `md-prune: /proc: ${why}\n`]);
+  assert.deepEqual(it.list(), before);
+  assert.ok(told(await it.prune('--dry-run', name)).includes(`image ${name}`));
+});
+
 test('a tree in which something is mounted stays whole', { skip: needsRoot || needs('unshare') }, async (t) => {
   const it = await site(t);
   const tree = (await it.pull(await it.put('library/demo', imageOf('demo\n')))).stdout.trim();

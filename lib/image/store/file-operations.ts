@@ -6,6 +6,7 @@ import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoName, Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
+import { descriptorPath } from '../../sys/files/descriptor-path.js';
 
 /** Errors of a write for want of space, by errno names. */
 export const noSpace = ['ENOSPC', 'EDQUOT'];
@@ -37,7 +38,7 @@ export function setMode(path: string, mode: number): void {
 
 /** Opens a directory, which must not be a link to one, and calls `act` with a path that stays that of this one. */
 export function inDirectory(path: string, act: (inside: string) => void): void {
-  withDirectory(path, (fd) => act(`/proc/self/fd/${fd}`));
+  withDirectory(path, (fd) => act(descriptorPath(fd)));
 }
 
 function withDirectory(path: string, act: (fd: number) => void): void {

@@ -24,6 +24,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { failingAs, failureOf, hasErrno, ignoring } from '../../base/failure.js';
 import { pause } from '../../base/pause.js';
+import { descriptorPath } from '../../sys/files/descriptor-path.js';
 import { isStillAt, tryLock } from '../../sys/files/lock.js';
 import { lifeOf, markOf } from '../../sys/procfs/process-mark.js';
 import { keptOutHint } from '../../sys/refusals/confinement.js';
@@ -180,7 +181,7 @@ function removeEmpty(path: string): void {
 /** Checks what is in the directory, which is locked. Returns its path by the descriptor. */
 function checkedInside(path: string, fd: number, root: string): string {
   // Where others may exchange the directory, its own path may lead to another one by now.
-  const inside = `/proc/self/fd/${fd}`;
+  const inside = descriptorPath(fd);
   accessSync(inside, constants.W_OK);
   if (isUnbegun(inside)) {
     disinherit(fd);

@@ -1,5 +1,4 @@
-import { Failure } from '../../base/failure.js';
-import { Status } from '../../base/status.js';
+import { procNotMounted } from '../../sys/files/descriptor-path.js';
 import { readlinkat } from '../../sys/syscalls/calls.js';
 import { AT } from '../../sys/syscalls/constants.js';
 import { ENOENT } from '../../sys/syscalls/errno.js';
@@ -11,10 +10,7 @@ export function openPath(fd: number): ByteString {
   const buffer = Buffer.allocUnsafe(8192);
   const path = `/proc/self/fd/${fd}`;
   const bytes = readlinkat.try(AT.FDCWD, path, buffer, buffer.length);
-  if (bytes === -ENOENT)
-    throw new Failure(Status.io, '/proc', 'it is not mounted, and nothing else tells where open files are', {
-      hint: 'mount -t proc proc /proc',
-    });
+  if (bytes === -ENOENT) throw procNotMounted();
   if (bytes < 0) throw new SyscallError('readlinkat', -bytes, path);
   return fromBytes(buffer, 0, bytes);
 }
