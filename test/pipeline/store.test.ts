@@ -71,6 +71,15 @@ function expectWhole({ home, built }: Site, { status, stderr, stdout }: Result):
   verify(home);
 }
 
+test('a layout that cannot be written is not left half made', async (t) => {
+  const { registry, home } = await site(t);
+  const script = 'ulimit -f 0; md-manifest "$1" | tail -n 1';
+  const { stderr } = await shell(script, [registry.image('library/demo')], { env: { MD_HOME: home } });
+  const why = 'file too large (EFBIG); ulimit -f, or the filesystem, allows no larger files';
+  assert.equal(stderr, `md-manifest: ${home}/oci: ${why}\n`);
+  assert.deepEqual(readdirSync(home, { recursive: true }), ['partial']);
+});
+
 test('eight pulls of the same image at once all succeed', async (t) => {
   const it = await site(t);
   it.registry.faults.add({ on: /blobs/, bytesPerSecond: 200_000 });

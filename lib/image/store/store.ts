@@ -230,12 +230,12 @@ export class Store {
     if (Object.keys(layoutFiles).every((name) => fs.existsSync(join(this.oci, name)))) return;
     const staged = ownPath(this.partials, 'oci');
     removeAll(staged);
-    fs.mkdirSync(staged);
-    setMode(staged, 0o755);
-    fs.mkdirSync(join(staged, 'blobs/sha256'), { recursive: true });
-    for (const [name, text] of Object.entries(layoutFiles))
-      fs.writeFileSync(join(staged, name), text, { flush: true, flag: 'wx' });
     try {
+      fs.mkdirSync(staged);
+      setMode(staged, 0o755);
+      fs.mkdirSync(join(staged, 'blobs/sha256'), { recursive: true });
+      for (const [name, text] of Object.entries(layoutFiles))
+        fs.writeFileSync(join(staged, name), text, { flush: true, flag: 'wx' });
       renameInStore(staged, this.oci);
     } catch (error) {
       removeAll(staged);
