@@ -62,10 +62,17 @@ export function main<F extends Flags>(
   run: (context: Context<F>) => Promise<number | undefined>,
 ): void {
   nameCommand(command.name);
+  keepOwnFilesOpen();
   const end = command.end ?? ((status: number) => process.exit(status));
   // What a listener throws reaches no promise. Node would show a line of the bundle, which is long, and end with 1.
   process.on('uncaughtException', (error) => end(report(command, error)));
   start(command, run).then(end, async (error) => (await quickEnd())(report(command, error)));
+}
+
+/** A mask that takes from the owner, as 0777 does, would close to this process the directories that it makes. */
+function keepOwnFilesOpen(): void {
+  // To ask for the mask without setting it is deprecated.
+  process.umask(process.umask(0o077) & 0o077);
 }
 
 /**

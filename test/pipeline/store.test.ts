@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type BuiltImage, image, index, layer, put } from '../support/image.js';
@@ -78,6 +78,17 @@ test('a layout that cannot be written is not left half made', async (t) => {
   const why = 'file too large (EFBIG); ulimit -f, or the filesystem, allows no larger files';
   assert.equal(stderr, `md-manifest: ${home}/oci: ${why}\n`);
   assert.deepEqual(readdirSync(home, { recursive: true }), ['partial']);
+});
+
+test('a umask that takes from the owner does not close the store to who makes it', async (t) => {
+  const it = await site(t);
+  chmodSync(dirname(it.home), 0o777);
+  const user = needsRoot ? {} : { uid: 65534, gid: 65534 };
+  const [image, env] = [it.registry.image('library/demo'), { MD_HOME: it.home }];
+  const script = 'umask 777; md-fetch-layer "$1" | md-unpack --path';
+  const { status, stdout, stderr } = await shell(script, [image], { env, ...user });
+  assert.deepEqual([status, stderr], [0, '']);
+  assert.equal(statSync(join(stdout.trim(), 'file0')).size, 200_000);
 });
 
 test('eight pulls of the same image at once all succeed', async (t) => {
