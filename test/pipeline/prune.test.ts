@@ -154,6 +154,19 @@ test('a name whose link the filesystem does not show, as sshfs, is not a fault o
   assert.equal(status, 77);
 });
 
+test('a mark that cannot be removed is no failure, and the next prune removes it', {
+  skip: needs('strace'),
+}, async (t) => {
+  const it = await site(t);
+  await it.pull(await it.put('demo', imageOf('first\n')));
+  const strace = injecting(`${callOf('unlink')}:error=EROFS`);
+  const { status, stderr } = await run([...strace, 'md-prune'], { env: { MD_HOME: it.home } });
+  assert.deepEqual([status, stderr], [0, '']);
+  const [left = ''] = readdirSync(join(it.home, 'partial'));
+  assert.match(left, /^pruning\./);
+  assert.deepEqual(told(await it.prune()), [`partial ${join(it.home, 'partial', left)}`]);
+});
+
 test('--all leaves an empty layout', async (t) => {
   const it = await site(t);
   const name = await it.put('library/demo', imageOf('demo\n'));

@@ -9,7 +9,7 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { monotonic } from '../../base/clock.js';
-import { Failure, failingAs, ignoring } from '../../base/failure.js';
+import { Failure, failingAs, ignoring, ignoringSystemErrors } from '../../base/failure.js';
 import { openRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
@@ -62,7 +62,10 @@ function leaveMark(directory: string, kind: string, bearable: readonly string[] 
   const fd = failingAs(path, open);
   if (fd === undefined) return () => {};
   fs.closeSync(fd);
-  return () => fs.rmSync(path, { force: true });
+  // Where it cannot be removed, as on a disk that was made read-only meanwhile, it is that of a dead process soon.
+  return () => {
+    ignoringSystemErrors(() => fs.rmSync(path, { force: true }));
+  };
 }
 
 /** The file of another process that is alive and at work. */
