@@ -154,6 +154,17 @@ test('a name whose link the filesystem does not show, as sshfs, is not a fault o
   assert.equal(status, 77);
 });
 
+test('a tree whose document cannot be removed stays whole', { skip: needs('strace') }, async (t) => {
+  const { home, put, pull } = await site(t);
+  const name = await put('demo', imageOf('first\n'));
+  const tree = (await pull(name)).stdout.trim();
+  const strace = injecting('unlinkat:error=EIO', `${basename(tree)}.json`);
+  const { status, stderr } = await run([...strace, 'md-prune', name], { env: { MD_HOME: home } });
+  assert.ok(stderr.endsWith(`md-prune: ${tree}: i/o error (EIO)\n`), stderr);
+  assert.equal(status, 74);
+  for (const path of [`${tree}.json`, join(tree, 'motd')]) assert.ok(existsSync(path), path);
+});
+
 test('a mark that cannot be removed is no failure, and the next prune removes it', {
   skip: needs('strace'),
 }, async (t) => {

@@ -31,7 +31,7 @@ export function removeStored(path: string, dryRun: boolean): boolean {
         throw new Failure(Status.notPermitted, path, notRemovable, { hint: 'with --map it can' });
       if (dryRun) return true;
       // Without its document the tree is not whole, and nobody takes it for one from here on.
-      for (const ending of [...sideFiles].reverse()) unlinkat.try(parent, `${base}${ending}`, 0);
+      for (const ending of [...sideFiles].reverse()) removeFile(parent, `${base}${ending}`);
       removeTree(parent, byteString(base));
       clearLeftovers(parent, base);
       return true;
@@ -42,6 +42,12 @@ export function removeStored(path: string, dryRun: boolean): boolean {
   } catch (error) {
     throw failureOf(error, path);
   }
+}
+
+/** Removes a file, unless it is gone. */
+function removeFile(parent: number, name: string): void {
+  const result = unlinkat.try(parent, name, 0);
+  if (result < 0 && result !== -ENOENT) throw new SyscallError('unlinkat', -result, name);
 }
 
 /**
