@@ -80,6 +80,18 @@ test('a layout that cannot be written is not left half made', async (t) => {
   assert.deepEqual(readdirSync(home, { recursive: true }), ['partial']);
 });
 
+test('a disk that fails at a directory of the layout is said to fail, and not to lack something', {
+  skip: needs('strace'),
+}, async (t) => {
+  const { registry, home } = await site(t);
+  const strace = injecting(`${callOf('mkdir')}:error=EIO:when=6+`);
+  const argv = [...strace, 'md-fetch-layer', registry.image('library/demo')];
+  const { status, stderr } = await run(argv, { env: { MD_HOME: home } });
+  assert.match(stderr, /^md-fetch-layer: \S+\/home\/oci: i\/o error \(EIO\); .*\n$/);
+  assert.equal(status, 74);
+  assert.deepEqual(readdirSync(home, { recursive: true }), ['partial']);
+});
+
 test('a umask that takes from the owner does not close the store to who makes it', async (t) => {
   const it = await site(t);
   chmodSync(dirname(it.home), 0o777);

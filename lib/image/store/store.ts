@@ -233,7 +233,7 @@ export class Store {
     try {
       fs.mkdirSync(staged);
       setMode(staged, 0o755);
-      fs.mkdirSync(join(staged, 'blobs/sha256'), { recursive: true });
+      makeDirectory(join(staged, 'blobs/sha256'));
       for (const [name, text] of Object.entries(layoutFiles))
         fs.writeFileSync(join(staged, name), text, { flush: true, flag: 'wx' });
       renameInStore(staged, this.oci);
