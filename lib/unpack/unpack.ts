@@ -1,6 +1,6 @@
 /** Unpacking an image: its layers, in order, into one tree. */
 
-import { Failure } from '../base/failure.js';
+import { Failure, failureOf } from '../base/failure.js';
 import { type Layer, type ManifestDocument, type RootfsDocument, withoutSecrets } from '../pipe/document.js';
 import { lackingHint } from '../sys/refusals/confinement.js';
 import { close } from '../sys/syscalls/calls.js';
@@ -117,7 +117,7 @@ async function onStage<T>(
   } catch (error) {
     tree?.root.closeAll();
     discardAfterFailure(stage, options);
-    throw error;
+    throw failureOf(error, stage.path);
   } finally {
     process.umask(umask);
   }

@@ -268,6 +268,30 @@ test('attributes that are more than a filesystem takes are told from a full disk
   assert.equal(status, 74);
 });
 
+test('a disk that fails or is full at the tree itself, and not at an entry, is named by DIR', {
+  skip: needs('strace'),
+}, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[{ name: 'f', data: 'x' }]]);
+  // Removing what it was tried with, which btrfs may refuse when it is full; and the mode of the tree at the end.
+  for (const what of ['unlinkat:error=ENOSPC:when=2', 'fchmod:error=ENOSPC:when=3+']) {
+    const { status, stderr } = await run([...injecting(what), 'md-unpack', rootfs], { stdin });
+    assert.deepEqual([status, stderr], [74, `md-unpack: ${rootfs}: no space left on device (ENOSPC)\n`]);
+    assert.deepEqual(readdirSync(directory), ['layers']);
+  }
+});
+
+test('--force on a disk that fails or is full at the exchange does not ask for --force', {
+  skip: needs('strace'),
+}, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[{ name: 'f', data: 'x' }]]);
+  mkdirSync(rootfs);
+  writeFileSync(join(rootfs, 'old'), '');
+  const strace = injecting('renameat2:error=ENOSPC:when=4');
+  const { status, stderr } = await run([...strace, 'md-unpack', '--force', rootfs], { stdin });
+  assert.deepEqual([status, stderr], [74, `md-unpack: ${rootfs}: no space left on device (ENOSPC)\n`]);
+  assert.deepEqual([readdirSync(directory).sort(), readdirSync(rootfs)], [['layers', 'rootfs'], ['old']]);
+});
+
 test('owners and modes that a filesystem takes and does not keep are told of', { skip: needs('strace') }, async (t) => {
   const { rootfs, stdin } = prepare(t, [[{ name: 'f', data: 'x' }]]);
   const strace = injecting('fchmod,fchown:retval=0');

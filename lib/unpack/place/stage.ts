@@ -247,12 +247,13 @@ export class Stage {
     const result = renameat2.try(parent, name, parent, base, 0);
     const isFilled = result === -ENOTEMPTY || result === -EEXIST;
     // Another run has put its tree there just now: that one is replaced, by way of its lock.
-    if (isFilled && this.force && !mayExchange) {
+    if (isFilled && this.force && exchanged === -ENOENT) {
       if (tries === 0) throw new Failure(Status.tryLater, path, unclear, { hint: later });
       return this.putTree(tries - 1);
     }
     // EXDEV: an overlay, for a directory of its lower layers. EINVAL: a filesystem that has no exchange.
     if (result < 0 && (exchanged === -EXDEV || exchanged === -EINVAL)) throw this.cannotExchange(exchanged);
+    if (isFilled && this.force) throw new SyscallError('renameat2', -exchanged, path);
     if (isFilled || result === -ENOTDIR) throw occupied(path);
     if (result === -EBUSY) throw mountInTheWay(path);
     if (result < 0) throw new SyscallError('renameat2', -result, path);
