@@ -9,8 +9,10 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fcntl, pipe2 } from '../../lib/sys/syscalls/calls.js';
 import { F, O } from '../../lib/sys/syscalls/constants.js';
+import { bash, useJobs } from '../support/job-control.js';
 import { procText } from '../support/processes.js';
-import { makeRoot, needsContainer, until } from '../support/rootfs.js';
+import { commandVolumes, makeRoot, needsContainer, until } from '../support/rootfs.js';
+import { needsRootless, rootless } from '../support/rootless.js';
 import { afterwards, binDir, cleanEnv, killAfterwards, needs, remove, shell } from '../support/run.js';
 import { shellAt } from '../support/terminal.js';
 
@@ -230,6 +232,21 @@ test('the detach keys leave the container running, and fg attaches again', {
   await terminal.run('echo $x-$((1 + 1))', 'kept-2');
   await terminal.run('exit', 'shell> ');
   await terminal.run('echo outside-$((7 * 7))', 'outside-49');
+  assert.equal(terminal.settings(), before);
+});
+
+test('an ordinary user has job control and the size of the window in a shell of a container, and around it', {
+  skip: needsRootless || needs('bash', 'stty'),
+}, async (t) => {
+  const { root, uid, container } = await rootless(t);
+  const terminal = await shellAt(t, { argv: [...bash], user: uid });
+  const before = terminal.settings();
+  const words = container(...commandVolumes, '-e', "'PS1=inner> '", root, ...bash);
+  terminal.type(`${words.join(' ')}\r`);
+  await terminal.see(/\n.*inner> /);
+  terminal.resize(33, 99);
+  await terminal.run("until stty size | grep '33 99'; do sleep 0.05; done", /\n33 99/);
+  await useJobs(terminal, 'md-isolate');
   assert.equal(terminal.settings(), before);
 });
 

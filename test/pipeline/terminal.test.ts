@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { bash, useJobs } from '../support/job-control.js';
 import { until } from '../support/rootfs.js';
 import { needs, root, scratch, shell } from '../support/run.js';
 import { shellAt, type TestTerminal } from '../support/terminal.js';
@@ -12,13 +13,13 @@ const ptyRun = join(root, 'dist/test/support/pty-run.js');
 const skip = needs('setsid', 'bash', 'stty');
 
 async function outerShell(t: TestContext, options = {}): Promise<{ terminal: TestTerminal; before: string }> {
-  const terminal = await shellAt(t, { argv: ['bash', '--norc', '--noediting', '-i'], ...options });
+  const terminal = await shellAt(t, { argv: [...bash], ...options });
   return { terminal, before: terminal.settings() };
 }
 
 /** Starts a shell on a pty of its own from the outer shell. */
 async function innerShell(terminal: TestTerminal, prefix = ''): Promise<void> {
-  terminal.type(`${prefix}node ${ptyRun} PS1='inner> ' bash --norc --noediting -i\r`);
+  terminal.type(`${prefix}node ${ptyRun} PS1='inner> ' ${bash.join(' ')}\r`);
   await terminal.see(/\n.*inner> /);
 }
 
@@ -35,6 +36,13 @@ test('the command has the size of the window, and learns when it changes', { ski
   await terminal.run(`sh -c '${script}'`, 'ready-2');
   terminal.resize(20, 50);
   await terminal.see('20 50');
+});
+
+test('jobs stop and go on inside, and so does the command outside', { skip }, async (t) => {
+  const { terminal, before } = await outerShell(t);
+  await innerShell(terminal);
+  await useJobs(terminal, 'node ');
+  assert.equal(terminal.settings(), before);
 });
 
 test('a first detach key that stays alone reaches the command after a moment', { skip }, async (t) => {

@@ -13,6 +13,8 @@ interface Rootless {
   root: string;
   /** A directory of the user's, with nothing else in it than what this needs. */
   home: string;
+  /** What runs md-isolate for who is the user already. */
+  container: (...args: string[]) => string[];
   /** What runs md-isolate as the user. */
   command: (...args: string[]) => string[];
   /** The same, run by a shell that waits for it. */
@@ -30,6 +32,7 @@ export async function rootless(t: TestContext): Promise<Rootless> {
     uid,
     root,
     home,
+    container: (...args) => [...node, ...args],
     command: (...args) => [...asUser, ...node, ...args],
     accompanied: (...args) => [...asUser, 'sh', '-c', '"$@" & echo $!; wait $!; exit $?', 'sh', ...node, ...args],
   };

@@ -1,6 +1,6 @@
 /** A terminal as a user has it: a pty whose far end is the test, with a shell in a session of its own on it. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, constants, openSync } from 'node:fs';
+import { closeSync, constants, fchownSync, openSync } from 'node:fs';
 import type { TestContext } from 'node:test';
 import { ReadStream } from 'node:tty';
 import { close, ioctl, ioctlMemory } from '../../lib/sys/syscalls/calls.js';
@@ -16,16 +16,23 @@ export class TestTerminal {
   #seen = 0;
   #changed: () => void = () => {};
 
-  /** Starts `argv` on the terminal, an interactive shell by default. */
-  constructor(t: TestContext, { argv = ['sh', '-i'], rows = 24, columns = 80, env = {} } = {}) {
+  /** Starts `argv` on the terminal, an interactive shell by default; both belong to `user`, by default the own one. */
+  constructor(
+    t: TestContext,
+    { argv = ['sh', '-i'], rows = 24, columns = 80, env = {}, user = process.getuid!() } = {},
+  ) {
     const master = openSync('/dev/ptmx', constants.O_RDWR | constants.O_NOCTTY);
     ioctlMemory(master, TIO.CSPTLCK, Buffer.alloc(4));
     const slave = ioctl(master, TIO.CGPTPEER, constants.O_RDWR | constants.O_NOCTTY | 0o2000000);
     this.#master = master;
     this.resize(rows, columns);
+    const gid = user === process.getuid!() ? process.getgid!() : user;
+    fchownSync(slave, user, -1);
     this.#shell = spawn('setsid', ['--ctty', '--wait', ...argv], {
       stdio: [slave, slave, slave],
       env: { ...cleanEnv(), PS1: 'shell> ', TERM: 'xterm', ENV: '', ...env },
+      uid: user,
+      gid,
     });
     closeSync(slave);
     this.#stream = new ReadStream(master);
