@@ -10,6 +10,9 @@ export interface SecurityOptions {
 /** These change nothing: no container here uses AppArmor or SELinux. */
 const already = ['apparmor=unconfined', 'label=disable'];
 
+/** docker's and podman's words for what bubblewrap, for example, needs to mount a /proc of its own. */
+const uncovering = ['systempaths', 'unmask'];
+
 /** Throws `Failure` 64 for an option that would ask for something else. */
 export function securityOf(texts: readonly string[]): SecurityOptions {
   const options: SecurityOptions = { noNewPrivileges: false, seccomp: undefined };
@@ -19,11 +22,10 @@ export function securityOf(texts: readonly string[]): SecurityOptions {
       options.noNewPrivileges = value !== 'false';
     else if (name === 'seccomp' && value) options.seccomp = value;
     else if (!already.includes(`${name}=${value}`)) {
-      throw usage(
-        `--security-opt ${text}`,
-        'it is not offered',
-        `no-new-privileges and seccomp=FILE|unconfined are; ${already.join(' and ')} are so in any case`,
-      );
+      const hint = uncovering.includes(name)
+        ? 'with --privileged nothing of /proc and /sys is masked or read-only'
+        : `no-new-privileges and seccomp=FILE|unconfined are; ${already.join(' and ')} are so in any case`;
+      throw usage(`--security-opt ${text}`, 'it is not offered', hint);
     }
   }
   return options;
