@@ -40,6 +40,8 @@ import { prepare } from '../support/unpacking.js';
 
 /** Of pulls while prunes run all the time; `MD_TEST_ROUNDS=50` has a better chance to find a gap between them. */
 const rounds = Number(process.env.MD_TEST_ROUNDS ?? 3);
+/** Of the changes of a prune that is killed: with `MD_TEST_ROUNDS` at each. */
+const every = process.env.MD_TEST_ROUNDS === undefined ? 3 : 1;
 
 const base = layer([{ name: 'base', data: 'of both\n' }]);
 const imageOf = (data: string) => image({ layers: [base, layer([{ name: 'motd', data }])] });
@@ -176,6 +178,31 @@ test('a mark that cannot be removed is no failure, and the next prune removes it
   const [left = ''] = readdirSync(join(it.home, 'partial'));
   assert.match(left, /^pruning\./);
   assert.deepEqual(told(await it.prune()), [`partial ${join(it.home, 'partial', left)}`]);
+});
+
+test('a prune that is killed at any of its changes leaves a whole layout, and the next one ends what it began', {
+  skip: needs('strace'),
+}, async (t) => {
+  const it = await site(t);
+  await it.pull(await it.put('library/other', imageOf('other\n')));
+  const expected = it.list();
+  const name = await it.put('library/demo', imageOf('demo\n'));
+  for (const call of new Set([callOf('rename'), callOf('rmdir'), callOf('unlink'), 'unlinkat'])) {
+    for (let when = 1; ; when += every) {
+      await it.pull(name);
+      const killed = [...injecting(`${call}:signal=SIGKILL:when=${when}`), 'md-prune', name];
+      const { signal } = await run(killed, { env: { MD_HOME: it.home } });
+      const point = `${call} ${when}`;
+      const { manifests } = JSON.parse(readFileSync(join(it.home, 'oci/index.json'), 'utf8'));
+      for (const { digest } of manifests)
+        assert.ok(existsSync(join(it.home, 'oci/blobs', digest.replace(':', '/'))), point);
+      const { status, stderr } = await it.prune(name);
+      assert.ok(status === 0 || status === 66, `${point}: ${stderr}`);
+      told(await it.prune());
+      assert.deepEqual(it.list(), expected, point);
+      if (signal === null) break;
+    }
+  }
 });
 
 test('--all leaves an empty layout', async (t) => {
