@@ -123,6 +123,41 @@ for (const [where, start] of [
   });
 }
 
+/** A process in a cgroup of its own, with a limit; and a change to the limit of the container, which is not its own. */
+const divide = `cd /sys/fs/cgroup; mkdir a && echo 0 >a/cgroup.procs && cat /proc/self/cgroup
+  echo +pids >cgroup.subtree_control && echo 5 >a/pids.max && cat a/pids.max
+  echo 7 >pids.max; cat pids.max`;
+// Where it was not mounted so, nothing keeps root of the container from that.
+const divided = `0::/a\n5\n${/nsdelegate/.test(readFileSync('/proc/self/mountinfo', 'latin1')) ? 'max' : '7'}\n`;
+const writable = ['--security-opt', 'writable-cgroups=true'];
+const needsPids =
+  skip || (!limits.some(({ controller }) => controller === 'pids') && 'no pids controller in cgroup v2');
+
+test('--security-opt writable-cgroups=true: root divides a cgroup of its own, all gone afterwards', {
+  skip: needsPids,
+}, async (t) => {
+  const { root } = await rootless(t);
+  afterwards(t, keepTop());
+  const isolate = (...flags: string[]) => run(['md-isolate', ...flags, root, 'sh', '-c', divide]);
+  for (const flags of [[], ['--userns', 'self']]) {
+    const { stdout, stderr } = await isolate(...writable, ...flags);
+    assert.equal(stdout, divided, stderr);
+  }
+  assert.match((await isolate()).stderr, /^mkdir: .*Read-only file system$/m);
+  await until(() => isGoneOrUsed(join(top(), 'md')));
+});
+
+test('delegated: --security-opt writable-cgroups=true is for an ordinary user as well', {
+  skip: needsPids,
+}, async (t) => {
+  const { uid, root, home, command } = await rootless(t);
+  const part = delegate(t, uid);
+  const argv = command(...writable, root, 'sh', '-c', divide);
+  const { stdout, stderr } = await run(inCgroup(join(part, 'session'), argv), { cwd: home });
+  assert.equal(stdout, divided, stderr);
+  assert.deepEqual(below(part), ['session']);
+});
+
 test('delegated: a killed supervisor takes its container along, and the next one sweeps', { skip }, async (t) => {
   const { uid, root, home, accompanied } = await rootless(t);
   const part = delegate(t, uid);

@@ -32,6 +32,30 @@ test('the unit of README.md serves, has its limit, and ends well by systemctl st
   assert.equal(await systemctl('show', '-P', 'ActiveState'), 'inactive');
 });
 
+test('systemd is process 1 of a container by the line of README.md, and runs a unit in a cgroup of its own', {
+  skip,
+}, async (t) => {
+  const directory = scratch(t);
+  const unit = join(directory, 'done.service');
+  writeFileSync(
+    unit,
+    `[Unit]
+    DefaultDependencies=no
+    SuccessAction=exit-force
+    SuccessActionExitStatus=7
+    [Service]
+    Type=oneshot
+    ExecStart=/bin/sh -c 'cat /proc/self/cgroup >/tmp/out/cgroup'\n`,
+  );
+  const line = '--security-opt writable-cgroups=true -e container=oci --tmpfs /run --tmpfs /run/lock --tmpfs /tmp:exec';
+  assert.ok(readFileSync(join(root, 'README.md'), 'utf8').includes(`\`${line}\``));
+  const volumes = ['-v', `${unit}:/etc/systemd/system/done.service`, '-v', `${directory}:/tmp/out`];
+  const argv = ['--overlay', ...line.split(' '), ...volumes, '/', '/sbin/init', '--unit=done.service'];
+  const { status, stderr } = await md('md-isolate', argv);
+  assert.equal(status, 7, stderr);
+  assert.equal(readFileSync(join(directory, 'cgroup'), 'utf8'), '0::/system.slice/done.service\n');
+});
+
 /** The unit in README.md, for a store and a program of the test. `ended` will be a file that says how it ended. */
 async function service(t: TestContext, program: string) {
   const directory = scratch(t);

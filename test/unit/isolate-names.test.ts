@@ -60,17 +60,21 @@ test('--security-opt means our own flags, and is refused where it means more', (
   assert.deepEqual(securityOf(['no-new-privileges', 'seccomp=/profile.json']), {
     noNewPrivileges: true,
     seccomp: '/profile.json',
+    writableCgroups: false,
   });
   assert.deepEqual(
     securityOf(['no-new-privileges:true', 'seccomp:unconfined', 'label=disable', 'apparmor=unconfined']),
     {
       noNewPrivileges: true,
       seccomp: 'unconfined',
+      writableCgroups: false,
     },
   );
   assert.equal(securityOf(['no-new-privileges=false']).noNewPrivileges, false);
-  for (const text of ['', 'no-new-privileges=maybe', 'seccomp', 'apparmor=mine', 'label=type:x']) {
-    assert.throws(() => securityOf([text]), /--security-opt .*it is not offered; no-new-privileges and /, text);
+  assert.equal(securityOf(['writable-cgroups=true']).writableCgroups, true);
+  assert.equal(securityOf(['writable-cgroups=true', 'writable-cgroups=false']).writableCgroups, false);
+  for (const text of ['', 'no-new-privileges=maybe', 'seccomp', 'apparmor=mine', 'label=type:x', 'writable-cgroups']) {
+    assert.throws(() => securityOf([text]), /--security-opt .*it is not offered; no-new-privileges, /, text);
   }
   for (const text of ['systempaths=unconfined', 'unmask=ALL'])
     assert.throws(() => securityOf([text]), /--security-opt .*it is not offered; with --privileged nothing /, text);

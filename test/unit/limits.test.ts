@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { cgroupHost } from '../../lib/isolate/cgroup/hierarchies.js';
 import { cgroupWrites } from '../../lib/isolate/cgroup/writes.js';
+import { checkWritable } from '../../lib/isolate/filesystem/proc-and-sys.js';
 import { type LimitFlags, parseLimits, parseSize, parseUlimit } from '../../lib/isolate/settings/limits.js';
 import { failure } from '../support/failure.js';
 
@@ -170,4 +171,14 @@ test('the own cgroup is seen through the root of the mount, as in a container', 
 test('a mount point with a space in it is read right', () => {
   const host = cgroupHost('40 30 0:20 / /mnt/my\\040cgroups rw - cgroup2 cgroup2 rw\n', '0::/\n', () => ['memory']);
   assert.equal(host.find('memory')?.mount, '/mnt/my cgroups');
+});
+
+test('cgroups of v1 are not for a container to write to, not even beside v2', () => {
+  checkWritable(['']);
+  for (const hierarchies of [
+    ['cpu,cpuacct', 'pids'],
+    ['name=systemd', ''],
+  ]) {
+    assert.throws(() => checkWritable(hierarchies), /--security-opt writable-cgroups=true: this machine has cgroup v1/);
+  }
 });

@@ -1,5 +1,6 @@
 /** What is written to the files of a cgroup for its limits. */
 import { cpuPeriod, type Limits } from '../settings/limits.js';
+import { writableCgroupsFlag } from '../settings/security-opt.js';
 
 /** A write to a file of a cgroup. */
 export interface CgroupWrite {
@@ -39,7 +40,8 @@ export function cgroupWrites(limits: Limits, versionOf: (controller: string) => 
     }
   }
   if (pids !== undefined) {
-    writes.push({ controller: 'pids', flag: '--pids-limit', file: 'pids.max', value: String(pids) });
+    const flag = pids === 'max' ? writableCgroupsFlag : '--pids-limit';
+    writes.push({ controller: 'pids', flag, file: 'pids.max', value: String(pids) });
   }
   if (cpus !== undefined) {
     writes.push({ controller: 'cpuset', flag: '--cpuset-cpus', file: 'cpuset.cpus', value: cpus });

@@ -5,6 +5,7 @@ import { AT, MOUNT_ATTR } from '../../sys/syscalls/constants.js';
 import type { PlanStep } from '../child/step.js';
 import { refused } from '../settings/failures.js';
 import { hostText } from '../settings/files.js';
+import { writableCgroupsFlag } from '../settings/security-opt.js';
 import { copyOfTree, mountAt, mountOnOwn, newFileSystem, plainAttributes, setAttributes } from './mounts.js';
 
 /** Throws `Failure` when there is no sysfs of the host, which some containers get. */
@@ -22,6 +23,17 @@ export function cgroupHierarchies(): string[] {
   return lines.filter((line) => line !== '').map((line) => line.split(':')[1] ?? '');
 }
 
+/** Throws `Failure` for v1: root could change there what holds for the whole machine, and make it run a program. */
+export function checkWritable(hierarchies: readonly string[]): void {
+  if (hierarchies.every((name) => name === '')) return;
+  const hint = 'boot with systemd.unified_cgroup_hierarchy=1, or leave it out';
+  throw refused(
+    writableCgroupsFlag,
+    'this machine has cgroup v1, where a container could write to those of the host',
+    hint,
+  );
+}
+
 export interface SystemOptions {
   /** /sys is a copy of the host's, since a new one can only be made by the owner of the network namespace. */
   bindSys: boolean;
@@ -32,7 +44,7 @@ export interface SystemOptions {
 export function procAndSys(
   root: Result,
   { bindSys, hierarchies }: SystemOptions,
-  privileged: boolean,
+  { privileged, writableCgroups }: { privileged: boolean; writableCgroups: boolean },
 ): { steps: PlanStep[]; proc: Result; sys: Result } {
   const proc = newFileSystem(
     'proc',
@@ -52,7 +64,7 @@ export function procAndSys(
     steps: [
       ...mountAt(root, 'proc', 'directory', proc, whyThere),
       ...mountAt(root, 'sys', 'directory', sys, whyThere),
-      ...cgroupSteps(sys.fd, hierarchies, readOnly),
+      ...cgroupSteps(sys.fd, hierarchies, writableCgroups ? 0 : readOnly),
     ],
   };
 }

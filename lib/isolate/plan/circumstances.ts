@@ -21,7 +21,7 @@ import { bindsDevices, checkDevices, closesDevices, type DeviceOptions } from '.
 import { type EtcFiles, findEtcFiles } from '../filesystem/etc-files.js';
 import type { Layer } from '../filesystem/layer.js';
 import { findMasks, type Masks } from '../filesystem/masks.js';
-import { cgroupHierarchies, checkSys, type SystemOptions } from '../filesystem/proc-and-sys.js';
+import { cgroupHierarchies, checkSys, checkWritable, type SystemOptions } from '../filesystem/proc-and-sys.js';
 import { networkSysctls } from '../filesystem/sysctl.js';
 import type { View } from '../filesystem/view.js';
 import { missing, placed } from '../filesystem/volumes.js';
@@ -149,7 +149,9 @@ function capabilitiesFor({ network }: Settings): readonly Capability[] {
 }
 
 function findTree(settings: Settings, { view, capabilities, maps, ids }: Basis): Tree {
-  const { network, privileged } = settings;
+  const { network, privileged, writableCgroups } = settings;
+  const hierarchies = cgroupHierarchies();
+  if (writableCgroups) checkWritable(hierarchies);
   const inUserns = ids !== undefined;
   const rootDirectory = ownerInside(directoryAt(view.lower), ids);
   const bindDevices = bindsDevices(inUserns, capabilities);
@@ -162,7 +164,7 @@ function findTree(settings: Settings, { view, capabilities, maps, ids }: Basis):
     volumes: placed(view, settings.volumes, ids),
     directories: missing(view, settings.directories),
     bindSys,
-    hierarchies: cgroupHierarchies(),
+    hierarchies,
     usualSysctls: network === 'none' ? networkSysctls(inUserns) : [],
     masks: privileged ? undefined : findMasks(bindSys),
     bindDevices,

@@ -182,8 +182,8 @@ function kernelSteps(
   circumstances: Circumstances,
 ): { steps: PlanStep[]; dev: Result } {
   const { identity, control, masks, windowSize, nulls } = circumstances;
-  const { privileged, init, terminal, sysctls } = settings;
-  const { proc, sys, steps } = procAndSys(root, circumstances, privileged);
+  const { init, terminal, sysctls } = settings;
+  const { proc, sys, steps } = procAndSys(root, circumstances, settings);
   const devices = deviceSteps(root, circumstances, settings.shmSize);
   const { dev, pts } = devices;
   const pty = { size: windowSize, uid: identity.uid, controlling: !init };

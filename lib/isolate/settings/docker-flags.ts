@@ -78,6 +78,10 @@ const hints: readonly [flags: string, hint: string][] = [
   ],
   ['read-only-tmpfs', '--tmpfs TARGET makes a directory that can be written to'],
   ['gpus', '--device /dev/NODE gives a device of the host, -v its libraries'],
+  [
+    'systemd',
+    'systemd as process 1 takes --security-opt writable-cgroups=true -e container=oci --tmpfs /run --tmpfs /run/lock --tmpfs /tmp:exec',
+  ],
   ['device-cgroup-rule', 'no cgroup filters devices: --device names each'],
   ['isolation', 'leave it out: with docker it means something on Windows only'],
 ];

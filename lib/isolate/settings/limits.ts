@@ -13,7 +13,8 @@ export interface Limits {
   memory?: number | undefined;
   /** Microseconds of processor time in each `cpuPeriod`. */
   cpuQuota?: number | undefined;
-  pids?: number | undefined;
+  /** `max` is no limit, but takes a cgroup. */
+  pids?: number | 'max' | undefined;
   /** Processors by number, as cpuset(7) writes them: `0-3,5`. */
   cpus?: string | undefined;
 }

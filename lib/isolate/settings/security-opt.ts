@@ -5,7 +5,12 @@ export interface SecurityOptions {
   noNewPrivileges: boolean;
   /** As `--seccomp` has it. */
   seccomp: string | undefined;
+  /** Root of the container may make cgroups below its own. */
+  writableCgroups: boolean;
 }
+
+/** The flag, for messages of what it needs. */
+export const writableCgroupsFlag = '--security-opt writable-cgroups=true';
 
 /** These change nothing: no container here uses AppArmor or SELinux. */
 const already = ['apparmor=unconfined', 'label=disable'];
@@ -15,16 +20,18 @@ const uncovering = ['systempaths', 'unmask'];
 
 /** Throws `Failure` 64 for an option that would ask for something else. */
 export function securityOf(texts: readonly string[]): SecurityOptions {
-  const options: SecurityOptions = { noNewPrivileges: false, seccomp: undefined };
+  const options: SecurityOptions = { noNewPrivileges: false, seccomp: undefined, writableCgroups: false };
   for (const text of texts) {
     const [, name = '', value] = /^([^=:]*)(?:[=:](.*))?$/s.exec(text) ?? [];
     if (name === 'no-new-privileges' && /^(true|false)?$/.test(value ?? ''))
       options.noNewPrivileges = value !== 'false';
     else if (name === 'seccomp' && value) options.seccomp = value;
+    else if (name === 'writable-cgroups' && /^(true|false)$/.test(value ?? ''))
+      options.writableCgroups = value === 'true';
     else if (!already.includes(`${name}=${value}`)) {
       const hint = uncovering.includes(name)
         ? 'with --privileged nothing of /proc and /sys is masked or read-only'
-        : `no-new-privileges and seccomp=FILE|unconfined are; ${already.join(' and ')} are so in any case`;
+        : `no-new-privileges, seccomp=FILE|unconfined and writable-cgroups=true are; ${already.join(' and ')} are so in any case`;
       throw usage(`--security-opt ${text}`, 'it is not offered', hint);
     }
   }

@@ -60,6 +60,8 @@ export interface Settings {
   /** Name the system calls that the filter refused, at the end. */
   seccompReport: boolean;
   privileged: boolean;
+  /** Root of the container may make cgroups below its own. */
+  writableCgroups: boolean;
   userns: UserNamespace | undefined;
   /** The command gets a terminal of its own. */
   terminal: boolean;
@@ -112,12 +114,13 @@ export function settingsOf(
     layer: layerOf(flags.layer),
     init: flags.init,
     limits: ulimits(flags.ulimit, caller.openFiles),
-    cgroup: parseLimits(flags, caller.processors),
+    cgroup: parseLimits(flags, caller.processors) ?? (security.writableCgroups ? { pids: 'max' } : undefined),
     sysctls: flags.sysctl.map((text) => parseSysctl(text, network)),
     shmSize: String(parseSize(flags['shm-size'] ?? '64m', '--shm-size')),
     seccomp: flags.seccomp ?? security.seccomp ?? (flags.privileged ? 'unconfined' : 'default'),
     seccompReport: flags['seccomp-report'],
     privileged: flags.privileged,
+    writableCgroups: security.writableCgroups,
     userns: userNamespace(flags.userns),
     // With a pipe on either side there is no terminal: it would change the line endings of the data.
     terminal: flags.tty ?? (!flags.interactive && caller.terminal),
