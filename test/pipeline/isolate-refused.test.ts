@@ -4,14 +4,14 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { isAtLeast, kernelRelease } from '../../lib/sys/procfs/kernel-release.js';
 import { injecting } from '../support/injected-call.js';
 import { makeRoot, needsContainer } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
-import { afterwards, needs, run, scratch, shell } from '../support/run.js';
+import { afterwards, needs, root, run, scratch, shell } from '../support/run.js';
 import { prepare, twoLayers } from '../support/unpacking.js';
 
 const skip = needsContainer || needs('unshare', 'setpriv', 'chroot');
@@ -306,11 +306,13 @@ const appArmor = '/sys/module/apparmor/parameters/enabled';
 const confinable = existsSync(appArmor) && readFileSync(appArmor, 'latin1').startsWith('Y');
 const needsAppArmor = needs('apparmor_parser', 'aa-exec') || (!confinable && 'the kernel has no AppArmor');
 
-/** Loads a profile for the length of a test; returns what runs a command under it. */
-function profiled(t: TestContext, flags: string, rules: string): string[] {
-  const profile = `md-test-${process.pid}`;
+let profiles = 0;
+
+/** Loads a profile for the length of a test; returns what runs a command under it. It may hold for a path by itself. */
+function profiled(t: TestContext, flags: string, rules: string, path = ''): string[] {
+  const profile = `md-test-${process.pid}${profiles++}`;
   const load = (...how: string[]) => {
-    const input = `abi <abi/4.0>,\nprofile ${profile} ${flags} { ${rules} }\n`;
+    const input = `abi <abi/4.0>,\nprofile ${profile} ${path} ${flags} { ${rules} }\n`;
     assert.equal(spawnSync('apparmor_parser', how, { input, stdio: ['pipe', 'inherit', 'inherit'] }).status, 0);
   };
   load('--add');
@@ -331,6 +333,23 @@ for (const [what, flags, rules] of [
     assert.equal(status, 125);
   });
 }
+
+test('an AppArmor profile of the host for a path holds in a container, but not below that of README.md', {
+  skip: skip || needsAppArmor,
+}, async (t) => {
+  const tree = makeRoot(t);
+  const path = '/opt/md-test/busybox';
+  mkdirSync(join(tree, 'opt/md-test'), { recursive: true });
+  copyFileSync(join(tree, 'bin/busybox'), join(tree, path));
+  writeFileSync(join(tree, 'etc/note'), 'seen\n');
+  profiled(t, '', `${path} mr, /dev/** rw,`, path);
+  const read = ['md-isolate', tree, 'sh', '-c', `${path} cat /etc/note`];
+  assert.match((await run(read)).stderr, /Permission denied/);
+  const readme = readFileSync(join(root, 'README.md'), 'utf8');
+  const [, flags, rules] = /`profile md \S+\/md-isolate\.cjs (flags=\S+) \{ (.*) \}`/.exec(readme) ?? [];
+  const { stdout, stderr } = await run([...profiled(t, flags!, rules!), ...read]);
+  assert.equal(stdout, 'seen\n', stderr);
+});
 
 const advice = 'profile md-test-\\d+: write flags=\\(unconfined\\) and "userns," into it, ';
 for (const [what, flags, rules, named] of [

@@ -212,6 +212,7 @@ test('a policy that confines this process is named, and one that allows all is n
     policyHint(true, kernel({ 'parameters/enabled': 'Y\n', 'apparmor/current': current }));
   assert.match(armor('node (enforce)\n') ?? '', /profile node: write flags=\(unconfined\) and "userns," into it/);
   assert.equal(armor('node (unconfined)\n'), undefined);
+  assert.equal(armor('md (enforce)\n'), undefined);
   assert.equal(armor('unconfined\n'), undefined);
   const linux = (enforce: string, context: string) =>
     policyHint(true, kernel({ 'selinux/enforce': enforce, 'attr/current': `${context}\0` }));

@@ -123,10 +123,13 @@ function isFiltered(status: string): boolean {
 export const unmasking =
   'with its paths unmasked (docker: --security-opt systempaths=unconfined, podman: unmask=ALL, lxc: lxc.apparmor.allow_nesting=1, md-isolate: --privileged)';
 
+/** That of README.md, which allows all: it keeps the host's profiles for a path from the programs of a container. */
+const ownProfile = 'md';
+
 /** The profile that confines this process, if any does. Source: kernel, Documentation/admin-guide/LSM/apparmor.rst. */
 function appArmorProfile(read = kernelText): string | undefined {
   const { name, mode } = appArmorLabel(read);
-  return mode === 'unconfined' ? undefined : name;
+  return mode === 'unconfined' || name === ownProfile ? undefined : name;
 }
 
 /**
