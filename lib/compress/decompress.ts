@@ -9,19 +9,20 @@ import { Failure, failureOf } from '../base/failure.js';
 import { openRegular } from '../base/regular-file.js';
 import { Status } from '../base/status.js';
 import { BoundedQueue } from './bounded-queue.js';
-import { gunzip, type Output } from './gunzip.js';
-import { chunkBytes, Input } from './input.js';
+import { gunzip } from './gunzip.js';
+import { Input } from './input.js';
 import { type Compression, compressionOf, foreignCompressionOf, foreignHeadBytes } from './magic.js';
+import { copyTo, type Output, QueueOutput } from './output.js';
 import { unzstd } from './unzstd.js';
 
 /** Bytes that may wait between decompressing and writing. */
 const aheadBytes = 4 * 1024 * 1024;
 
 /** Decompresses all of `input` into `output`. Without `checks` the format's own checksums need not be checked. */
-type Decoder = (input: Input, output: BoundedQueue, checks: boolean) => Promise<void>;
+type Decoder = (input: Input, output: Output, checks: boolean) => Promise<void>;
 
 const decoders: Record<Compression, Decoder> = {
-  gzip: (input, output, checks) => gunzip(input, new AheadOutput(output), checks),
+  gzip: gunzip,
   zstd: (input, output) => unzstd(input, output),
   none: copy,
 };
@@ -98,28 +99,6 @@ function compressionIn(fd: number, path: string): Compression {
   return compressionOf(head);
 }
 
-/** Provides the memory for the waiting pieces. Small ones share it. */
-class AheadOutput implements Output {
-  private memory: Buffer = Buffer.of();
-  private full = false;
-
-  constructor(private readonly ahead: BoundedQueue) {}
-
-  room(): Buffer | Promise<Buffer> {
-    if (this.memory.length === 0) this.memory = Buffer.allocUnsafeSlow(chunkBytes);
-    return this.full ? this.ahead.room().then(() => this.memory) : this.memory;
-  }
-
-  filled(bytes: number): void {
-    if (bytes > 0) this.full = !this.ahead.offer(this.memory.subarray(0, bytes));
-    this.memory = this.memory.subarray(bytes);
-  }
-
-  get closed(): boolean {
-    return this.ahead.closed;
-  }
-}
-
 /** Decompressed and hashed here, with Node's thread pool for zstd. */
 class OwnBytes implements LayerBytes {
   readonly size: number;
@@ -136,7 +115,7 @@ class OwnBytes implements LayerBytes {
     this.size = size;
     this.input = new Input(fd, path, blobHash);
     this.hash = createHash(algorithm);
-    decode(this.input, this.ahead, !isCompared).then(
+    decode(this.input, new QueueOutput(this.ahead), !isCompared).then(
       () => this.ahead.end(),
       (error) => this.ahead.end(error),
     );
@@ -162,9 +141,8 @@ class OwnBytes implements LayerBytes {
   }
 }
 
-async function copy(input: Input, output: BoundedQueue): Promise<void> {
+async function copy(input: Input, output: Output): Promise<void> {
   for (let chunk = await input.read(); chunk.length > 0 && !output.closed; chunk = await input.read()) {
-    // A copy: the input uses its memory again.
-    if (!output.offer(Buffer.from(chunk))) await output.room();
+    await copyTo(output, chunk);
   }
 }

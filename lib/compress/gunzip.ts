@@ -4,16 +4,7 @@ import { Failure } from '../base/failure.js';
 import { Status } from '../base/status.js';
 import { hasZlib, Inflater } from '../sys/libraries/zlib.js';
 import { chunkBytes, type Input } from './input.js';
-
-/** Where decompressed bytes go: into memory that the receiver provides, so that nothing is copied on the way. */
-export interface Output {
-  /** Memory for what comes next, at least one byte; a promise when the receiver has to catch up first. */
-  room(): Buffer | Promise<Buffer>;
-  /** Tells how many bytes of the memory from `room` have been filled. */
-  filled(bytes: number): void;
-  /** Nobody wants more bytes. */
-  readonly closed: boolean;
-}
+import { copyTo, type Output } from './output.js';
 
 /**
  * Decompresses all of `input` into `output`: by calls of zlib in this thread, or where these are not possible by Node's
@@ -104,22 +95,12 @@ export async function gunzipByStream(input: Input, output: Output): Promise<void
   ended.catch(() => {});
   stream.on('data', (chunk: Buffer) => {
     stream.pause();
-    void copy(chunk, output).then(() => stream.resume());
+    void copyTo(output, chunk).then(() => stream.resume());
   });
   try {
     await feed(stream, input, output, ended);
   } finally {
     stream.destroy();
-  }
-}
-
-async function copy(chunk: Buffer, output: Output): Promise<void> {
-  for (let at = 0; at < chunk.length; ) {
-    const memory = await output.room();
-    if (output.closed) return;
-    const taken = chunk.copy(memory, 0, at);
-    output.filled(taken);
-    at += taken;
   }
 }
 

@@ -5,9 +5,10 @@
 import { createHash, type Hash } from 'node:crypto';
 import { type MessagePort, parentPort } from 'node:worker_threads';
 import { Failure } from '../base/failure.js';
-import { gunzip, type Output } from './gunzip.js';
+import { gunzip } from './gunzip.js';
 import { HashTurns } from './hash-turns.js';
 import { Input } from './input.js';
+import type { Output } from './output.js';
 
 /** An order from the main thread: decompress the gzip data in the open file `fd`, and send the blocks to `port`. */
 export interface Job {

@@ -10,8 +10,8 @@ import * as zlib from 'node:zlib';
 import { Failure } from '../base/failure.js';
 import { Status } from '../base/status.js';
 import { hasZstd, ZstdContext } from '../sys/libraries/zstd.js';
-import type { BoundedQueue } from './bounded-queue.js';
 import { chunkBytes, type Input } from './input.js';
+import { copyTo, type Output } from './output.js';
 import { FrameWalker } from './zstd-frames.js';
 
 export interface FrameDecoder {
@@ -20,14 +20,10 @@ export interface FrameDecoder {
   close(): void;
 }
 
-export type MakeDecoder = (path: string, output: BoundedQueue) => FrameDecoder;
+export type MakeDecoder = (path: string, output: Output) => FrameDecoder;
 
 /** Decompresses all of `input` into `output`. Throws `Failure` 65 for damaged data, and where there is no decoder. */
-export async function unzstd(
-  input: Input,
-  output: BoundedQueue,
-  make = libraryDecoder() ?? nodeDecoder(),
-): Promise<void> {
+export async function unzstd(input: Input, output: Output, make = libraryDecoder() ?? nodeDecoder()): Promise<void> {
   if (!make) {
     throw new Failure(Status.data, input.path, 'this Node.js has no zstd, and libzstd.so.1 is not there', {
       hint: 'install libzstd, or Node.js 22.15 or later',
@@ -66,7 +62,7 @@ class NodeDecoder implements FrameDecoder {
   constructor(
     private readonly create: () => Transform,
     private readonly path: string,
-    private readonly output: BoundedQueue,
+    private readonly output: Output,
   ) {}
 
   async write(bytes: Buffer, last: boolean): Promise<void> {
@@ -88,9 +84,8 @@ class NodeDecoder implements FrameDecoder {
   private begin(): Transform {
     const stream = this.create();
     stream.on('data', (chunk: Buffer) => {
-      if (this.output.offer(chunk)) return;
       stream.pause();
-      this.output.room().then(() => stream.resume());
+      void copyTo(this.output, chunk).then(() => stream.resume());
     });
     this.ended = finished(stream).catch((error: unknown) => {
       throw damaged(this.path, error instanceof Error ? error.message : String(error), error);
@@ -103,26 +98,22 @@ class NodeDecoder implements FrameDecoder {
 
 class LibraryDecoder implements FrameDecoder {
   private readonly context = new ZstdContext();
-  /** Small frames share a piece of memory. */
-  private room: Buffer = Buffer.of();
 
   constructor(
     private readonly path: string,
-    private readonly output: BoundedQueue,
+    private readonly output: Output,
   ) {}
 
   async write(bytes: Buffer, last: boolean): Promise<void> {
     for (let at = 0, full = true; full || at < bytes.length; ) {
-      if (this.room.length === 0) this.room = Buffer.allocUnsafeSlow(chunkBytes);
-      const done = await this.context.run(bytes, at, this.room);
-      if (done.hint < 0) throw damaged(this.path, `error ${-done.hint}`);
-      const piece = this.room.subarray(0, done.bytes);
-      this.room = this.room.subarray(done.bytes);
-      if (piece.length > 0 && !this.output.offer(piece)) await this.output.room();
+      const memory = await this.output.room();
       if (this.output.closed) return;
+      const done = await this.context.run(bytes, at, memory);
+      if (done.hint < 0) throw damaged(this.path, `error ${-done.hint}`);
+      this.output.filled(done.bytes);
       at = done.at;
       // Within a frame, a full output may mean that more is waiting inside libzstd; at its end nothing is.
-      full = this.room.length === 0 && done.hint !== 0;
+      full = done.bytes === memory.length && done.hint !== 0;
       if (last && at === bytes.length && !full && done.hint !== 0) throw damaged(this.path, 'a frame is not complete');
     }
   }

@@ -12,6 +12,7 @@ import { type Decompressor, openLayer } from '../../lib/compress/decompress.js';
 import { gunzipByStream } from '../../lib/compress/gunzip.js';
 import { Input } from '../../lib/compress/input.js';
 import { compressionOf } from '../../lib/compress/magic.js';
+import { QueueOutput } from '../../lib/compress/output.js';
 import { ThreadDecompressor } from '../../lib/compress/thread-decompressor.js';
 import { libraryDecoder, nodeDecoder, unzstd } from '../../lib/compress/unzstd.js';
 import { FrameWalker } from '../../lib/compress/zstd-frames.js';
@@ -295,7 +296,7 @@ for (const [name, decoder] of [
       const input = new Input(openSync(path, 'r'), path);
       const ahead = new BoundedQueue(1 << 30);
       try {
-        await unzstd(input, ahead, decoder);
+        await unzstd(input, new QueueOutput(ahead), decoder);
       } finally {
         ahead.end();
         await input.close();
