@@ -16,7 +16,7 @@ import { checkFilter, verdict } from '../support/bpf.js';
 import { needsLibseccomp, referenceFilter } from '../support/libseccomp.js';
 import { Random } from '../support/random.js';
 
-const skip = needsLibseccomp();
+const skip = needsLibseccomp;
 const podmanProfile = '/usr/share/containers/seccomp.json';
 const numbersTried = 520;
 /** `MD_TEST_PROFILES=60` compares more. */

@@ -78,6 +78,10 @@ export interface Answer {
   ranged?: boolean;
 }
 
+export function json(status: number, value: object): Answer {
+  return { status, headers: { 'content-type': 'application/json' }, body: inMemory(JSON.stringify(value)) };
+}
+
 /** Sends an answer, the way the fault says. */
 export async function send(
   req: IncomingMessage,

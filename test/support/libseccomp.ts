@@ -6,18 +6,10 @@ import { join } from 'node:path';
 import koffi from 'koffi';
 import { operators, type Rule } from '../../lib/isolate/seccomp/rules.js';
 
-type Library = ReturnType<typeof koffi.load>;
-let library: Library | undefined;
+const library = load();
 
 /** The `skip` of a test that needs libseccomp. */
-export function needsLibseccomp(): string | false {
-  try {
-    library ??= koffi.load('libseccomp.so.2');
-    return false;
-  } catch {
-    return 'not installed: libseccomp';
-  }
-}
+export const needsLibseccomp: string | false = library === undefined && 'not installed: libseccomp';
 
 interface Reference {
   filter: Buffer;
@@ -29,8 +21,7 @@ interface Reference {
 
 /** A filter that libseccomp made. It reads all numbers as those of this machine's architecture. */
 export function referenceFilter(defaultAction: number, rules: readonly Rule[]): Reference {
-  if (needsLibseccomp() !== false) throw new Error('libseccomp is missing');
-  const { init, nativeArch, addRule, exportBpf, release } = functions(library!);
+  const { init, nativeArch, addRule, exportBpf, release } = library!;
   const context = init(defaultAction);
   const refused: number[] = [];
   rules.forEach(({ number, action, args }, i) => {
@@ -55,15 +46,14 @@ export function referenceFilter(defaultAction: number, rules: readonly Rule[]): 
   }
 }
 
-let declared: ReturnType<typeof declare> | undefined;
-
-function functions(from: Library) {
-  declared ??= declare(from);
-  return declared;
-}
-
-/** seccomp.h: `struct scmp_arg_cmp`, and the functions that are used here. */
-function declare(from: Library) {
+/** seccomp.h: `struct scmp_arg_cmp`, and the functions that are used here. Undefined where it is not installed. */
+function load() {
+  let from: ReturnType<typeof koffi.load>;
+  try {
+    from = koffi.load('libseccomp.so.2');
+  } catch {
+    return undefined;
+  }
   koffi.struct('scmp_arg_cmp', { arg: 'uint32_t', op: 'int', a: 'uint64_t', b: 'uint64_t' });
   return {
     init: from.func('void *seccomp_init(uint32_t action)'),

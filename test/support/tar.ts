@@ -18,8 +18,6 @@ const typeflags = {
   global: 'g',
   pax: 'x',
   gnuSparse: 'S',
-  gnuLongName: 'L',
-  gnuLongLink: 'K',
 } as const;
 
 export interface TarEntry {
@@ -51,8 +49,6 @@ export interface TarEntry {
   patch?: (block: Buffer) => void;
   /** The checksum field, where it is not the right one. */
   checksum?: number | string;
-  /** False leaves the padding of the data out. */
-  pad?: boolean;
 }
 
 const blockSize = 512;
@@ -66,8 +62,7 @@ export function tarEntry(entry: TarEntry): Buffer {
   if (records.length > 0) {
     parts.push(header({ name: 'PaxHeaders/entry', type: 'x', size: records.length }), records, padding(records.length));
   }
-  parts.push(header({ ...entry, size: entry.size ?? data.length }), data);
-  if (entry.pad !== false) parts.push(padding(data.length));
+  parts.push(header({ ...entry, size: entry.size ?? data.length }), data, padding(data.length));
   return Buffer.concat(parts);
 }
 

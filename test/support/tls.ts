@@ -32,20 +32,8 @@ export function makeCa(directory: string): TestCa {
       const alternative = names.map((name) => (/^[0-9.]+$/.test(name) ? `IP:${name}` : `DNS:${name}`)).join(',');
       writeFileSync(join(directory, 'server.ext'), `subjectAltName=${alternative}\n`);
       openssl('req', ...newKey, '-keyout', 'server.key', '-out', 'server.csr', '-subj', `/CN=${names[0]}`);
-      const signer = ['-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial'];
-      openssl(
-        'x509',
-        '-req',
-        '-in',
-        'server.csr',
-        ...signer,
-        '-out',
-        'server.pem',
-        '-days',
-        String(days),
-        '-extfile',
-        'server.ext',
-      );
+      const signer = ['-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-days', String(days)];
+      openssl('x509', '-req', '-in', 'server.csr', ...signer, '-out', 'server.pem', '-extfile', 'server.ext');
       return {
         cert: readFileSync(join(directory, 'server.pem'), 'utf8'),
         key: readFileSync(join(directory, 'server.key'), 'utf8'),

@@ -4,8 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { inMemory } from './content.js';
-import type { Answer } from './faults.js';
+import { type Answer, json } from './faults.js';
 
 export interface TokenOptions {
   /** The field that holds the token in an answer to GET; both by default, as Docker Hub has it. */
@@ -92,8 +91,4 @@ export class TokenService {
     if (user === undefined && this.options.private?.includes(repository)) return [];
     return actions.split(',').map((action) => `repository:${repository}:${action}`);
   }
-}
-
-function json(status: number, value: object): Answer {
-  return { status, headers: { 'content-type': 'application/json' }, body: inMemory(JSON.stringify(value)) };
 }

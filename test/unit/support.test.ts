@@ -1,15 +1,12 @@
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import { request as httpsRequest } from 'node:https';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { digestOf, filler } from '../support/content.js';
-import { image, index, layer, put } from '../support/image.js';
+import { digestOf } from '../support/content.js';
 import { type Registry, registryFor } from '../support/registry.js';
-import { afterwards, killAfterwards, needs, needsRoot, run, scratch, shell } from '../support/run.js';
+import { afterwards, killAfterwards, needs, needsRoot, scratch, shell } from '../support/run.js';
 import { tarball } from '../support/tar.js';
-import { makeCa } from '../support/tls.js';
 import { describeTree } from '../support/tree.js';
 
 async function pullToken(registry: Registry, repository: string, headers: Record<string, string> = {}) {
@@ -17,21 +14,6 @@ async function pullToken(registry: Registry, repository: string, headers: Record
   const response = await fetch(`${registry.origin.token}/token?${query}`, { headers });
   return { status: response.status, body: (await response.json()) as { token: string; expires_in: number } };
 }
-
-test('an open registry serves a manifest by tag and by digest, and blobs by digest', async (t) => {
-  const registry = await registryFor(t);
-  const built = image({ layers: [layer([{ name: 'a', data: 'x' }])] });
-  const { digest } = await put(registry, 'library/demo', ['latest'], index([built]));
-  const byTag = await fetch(`${registry.origin.registry}/v2/library/demo/manifests/latest`);
-  assert.equal(digestOf(Buffer.from(await byTag.arrayBuffer())), digest);
-  assert.equal(byTag.headers.get('docker-content-digest'), digest);
-  const child = await fetch(`${registry.origin.registry}/v2/library/demo/manifests/${built.descriptor.digest}`);
-  assert.equal(child.headers.get('content-type'), built.descriptor.mediaType);
-  const blob = await fetch(`${registry.origin.registry}/v2/library/demo/blobs/${built.layers[0]!.descriptor.digest}`);
-  assert.deepEqual(Buffer.from(await blob.arrayBuffer()), built.layers[0]!.bytes);
-  const missing = await fetch(`${registry.origin.registry}/v2/library/demo/manifests/other`);
-  assert.equal(missing.status, 404);
-});
 
 test('a registry with tokens challenges, and opens to the token that its service hands out until that expires', async (t) => {
   const registry = await registryFor(t, { auth: 'token' });
@@ -78,7 +60,7 @@ test('a refresh token buys an access token by POST', async (t) => {
   assert.equal((await post({ ...form, refresh_token: 'other' })).status, 401);
 });
 
-test('the CDN serves a signed link, and refuses credentials and a link that has expired', async (t) => {
+test('the CDN serves a signed link, and refuses credentials and a link of another registry', async (t) => {
   const registry = await registryFor(t, { redirectBlobs: 307 });
   const { digest } = await registry.addBlob('content');
   const url = `${registry.origin.registry}/v2/demo/blobs/${digest}`;
@@ -87,8 +69,9 @@ test('the CDN serves a signed link, and refuses credentials and a link that has 
   const link = redirect.headers.get('location')!;
   assert.equal(await (await fetch(link)).text(), 'content');
   assert.equal((await fetch(link, { headers: { authorization: 'Bearer x' } })).status, 400);
-  registry.expireLinks();
-  assert.equal((await fetch(link)).status, 403);
+  const other = await registryFor(t, { redirectBlobs: 307 });
+  await other.addBlob('content');
+  assert.equal((await fetch(link.replace(registry.origin.cdn, other.origin.cdn))).status, 403);
 });
 
 test('a range is served as asked, and wrongly when a fault says so', async (t) => {
@@ -108,52 +91,6 @@ test('a range is served as asked, and wrongly when a fault says so', async (t) =
   assert.deepEqual(await get('bytes=2-4'), [206, 'bytes 2-4/11', '234']);
   assert.deepEqual(await get('bytes=2-4'), [416, 'bytes */10', '']);
   assert.deepEqual(await get('bytes=2-4'), [206, 'bytes 2-4/10', '234']);
-});
-
-test('faults cut, corrupt and replace an answer, the asked number of times', async (t) => {
-  const registry = await registryFor(t);
-  const { digest } = await registry.addBlob(filler(200_000, 1));
-  const url = `${registry.origin.registry}/v2/demo/blobs/${digest}`;
-  registry.faults.add({ on: /blobs/, times: 1, cutAfter: 1000 });
-  registry.faults.add({ on: /blobs/, times: 1, corruptAt: 70_000 });
-  registry.faults.add({ on: /blobs/, times: 1, status: 429, headers: { 'retry-after': '7' }, body: 'slow down' });
-  await assert.rejects(async () => (await fetch(url)).arrayBuffer());
-  const corrupt = Buffer.from(await (await fetch(url)).arrayBuffer());
-  assert.deepEqual([corrupt.length, corrupt[69_999], corrupt[70_000]], [200_000, 1, 254]);
-  const refused = await fetch(url);
-  assert.deepEqual([refused.status, refused.headers.get('retry-after'), await refused.text()], [429, '7', 'slow down']);
-  assert.equal((await fetch(url)).status, 200);
-  assert.equal(registry.lines('registry').length, 4);
-});
-
-test('the registry speaks TLS with a certificate of the test CA', { skip: needs('openssl') }, async (t) => {
-  const ca = makeCa(scratch(t));
-  const registry = await registryFor(t, { tls: ca.issue() });
-  const { caFile } = ca;
-  const status = await new Promise((resolve, reject) => {
-    const options = { ca: execFileSync('cat', [caFile]), agent: false } as const;
-    httpsRequest(`${registry.origin.registry}/v2/`, options, (res) => resolve(res.resume().statusCode))
-      .on('error', reject)
-      .end();
-  });
-  assert.equal(status, 200);
-});
-
-test('skopeo pushes into the registry and pulls out of it what it pushed', { skip: needs('skopeo') }, async (t) => {
-  const registry = await registryFor(t);
-  const directory = scratch(t);
-  const built = image({ layers: [layer([{ name: 'a', data: 'x' }])] });
-  await put(registry, 'from', ['latest'], built);
-  const flags = ['--src-tls-verify=false', '--dest-tls-verify=false', '--policy', join(directory, 'policy.json')];
-  writeFileSync(join(directory, 'policy.json'), '{"default":[{"type":"insecureAcceptAnything"}]}');
-  const copy = (from: string, to: string) => run(['skopeo', 'copy', ...flags.slice(2), ...flags.slice(0, 2), from, to]);
-  const source = `docker://${registry.image('from:latest')}`;
-  const pushed = await copy(source, `oci:${directory}/layout:latest`);
-  assert.equal(pushed.status, 0, pushed.stderr);
-  const pulled = await copy(`oci:${directory}/layout:latest`, `docker://${registry.image('to:latest')}`);
-  assert.equal(pulled.status, 0, pulled.stderr);
-  const response = await fetch(`${registry.origin.registry}/v2/to/manifests/latest`);
-  assert.equal(response.headers.get('docker-content-digest'), built.descriptor.digest);
 });
 
 test('a run that takes too long is killed with its children', async () => {
