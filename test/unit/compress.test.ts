@@ -6,13 +6,13 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
-import { Failure, failureOf } from '../../lib/base/failure.js';
+import { Failure } from '../../lib/base/failure.js';
 import { BoundedQueue } from '../../lib/compress/bounded-queue.js';
 import { type Decompressor, openLayer } from '../../lib/compress/decompress.js';
 import { gunzipByStream } from '../../lib/compress/gunzip.js';
 import { Input } from '../../lib/compress/input.js';
 import { compressionOf } from '../../lib/compress/magic.js';
-import { QueueOutput } from '../../lib/compress/output.js';
+import { type Output, QueueOutput } from '../../lib/compress/output.js';
 import { ThreadDecompressor } from '../../lib/compress/thread-decompressor.js';
 import { libraryDecoder, nodeDecoder, unzstd } from '../../lib/compress/unzstd.js';
 import { FrameWalker } from '../../lib/compress/zstd-frames.js';
@@ -31,7 +31,8 @@ const thread = new ThreadDecompressor(join(root, 'dist/bundle/layer-thread.cjs')
 async function read(t: TestContext, data: Buffer): Promise<Buffer> {
   const path = join(scratch(t), 'layer');
   writeFileSync(path, data);
-  const streamed = compressionOf(data) === 'gzip' ? readWithStream(path) : readWith(path);
+  // What a Node does whose zlib cannot be called.
+  const streamed = compressionOf(data) === 'gzip' ? decoded(path, gunzipByStream) : readWith(path);
   const [own, other, byStream] = await Promise.allSettled([readWith(path), readWith(path, thread), streamed]);
   assert.deepEqual(outcome(other), outcome(own));
   // The stream has words of its own for what is wrong.
@@ -68,31 +69,19 @@ async function readWith(path: string, decompressor?: Decompressor): Promise<Buff
   }
 }
 
-/** What a Node does whose zlib cannot be called. Its pieces of memory are of an odd size. */
-async function readWithStream(path: string): Promise<Buffer> {
-  const fd = openSync(path, 'r');
-  const input = new Input(fd, path);
-  const pieces: Buffer[] = [];
-  let memory = Buffer.alloc(0);
-  const output = {
-    closed: false,
-    room: async () => {
-      if (memory.length === 0) memory = Buffer.alloc(100_003);
-      return memory;
-    },
-    filled: (bytes: number) => {
-      pieces.push(memory.subarray(0, bytes));
-      memory = memory.subarray(bytes);
-    },
-  };
+/** What one decoder makes of a file. */
+async function decoded(path: string, decode: (input: Input, output: Output) => Promise<void>): Promise<Buffer> {
+  const input = new Input(openSync(path, 'r'), path);
+  const queue = new BoundedQueue(1 << 30);
   try {
-    await gunzipByStream(input, output);
-  } catch (error) {
-    throw failureOf(error, path);
+    await decode(input, new QueueOutput(queue));
   } finally {
+    queue.end();
     await input.close();
   }
-  return Buffer.concat(pieces);
+  const chunks: Buffer[] = [];
+  for (let chunk = await queue.next(); chunk; chunk = await queue.next()) chunks.push(chunk);
+  return Buffer.concat(chunks);
 }
 
 async function damaged(t: TestContext, data: Buffer, why: RegExp): Promise<void> {
@@ -291,19 +280,9 @@ for (const [name, decoder] of [
   const skip = needsZstd || (decoder === undefined && `${name} has no zstd here`);
   test(`zstd frames come out right and cut ones are found by the decoder of ${name}`, { skip }, async (t) => {
     const path = join(scratch(t), 'layer');
-    const decode = async (data: Buffer) => {
+    const decode = (data: Buffer) => {
       writeFileSync(path, data);
-      const input = new Input(openSync(path, 'r'), path);
-      const ahead = new BoundedQueue(1 << 30);
-      try {
-        await unzstd(input, new QueueOutput(ahead), decoder);
-      } finally {
-        ahead.end();
-        await input.close();
-      }
-      const chunks: Buffer[] = [];
-      for (let chunk = await ahead.next(); chunk; chunk = await ahead.next()) chunks.push(chunk);
-      return Buffer.concat(chunks);
+      return decoded(path, (input, output) => unzstd(input, output, decoder));
     };
     const large = [text, Buffer.of(), noise];
     const small = Array.from({ length: 5 }, (_, i) => Buffer.from(`frame ${i}`));

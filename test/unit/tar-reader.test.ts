@@ -77,10 +77,7 @@ test('a PAX time before 1970 has nanoseconds that count forward, and device numb
 
 test('an empty PAX value takes the record back', () => {
   const found = entries([globalPax({ uid: '5' }), { name: 'a', pax: { uid: '' }, uid: 3 }, { name: 'b', uid: 3 }]);
-  assert.deepEqual(
-    found.map(({ uid }) => uid),
-    [3, 5],
-  );
+  assert.deepEqual([found[0]?.uid, found[1]?.uid], [3, 5]);
 });
 
 test('attributes of a global header hold beside those of the file, and give way to those of the same name', () => {
@@ -265,27 +262,9 @@ function everything(): Buffer {
     { name: 'gnu', data: 'gnu' },
     { name: 'link', type: 'symlink', linkname: 'small' },
     { name: 'hard', type: 'link', linkname: 'small' },
-    oldSparse(
-      [
-        [0, 512],
-        [2000, 3],
-      ],
-      4000,
-      Buffer.concat([Buffer.alloc(512, 's'), Buffer.from('end')]),
-    ),
-    oldSparse(
-      Array.from({ length: 30 }, (_, i) => [i * 10, 1] as [number, number]),
-      300,
-      Buffer.alloc(30, 'e'),
-    ),
-    sparse10(
-      [
-        [5, 5],
-        [100, 1],
-      ],
-      200,
-      Buffer.from('hello!'),
-    ),
+    oldSparse(pairsOf('0+512 2000+3'), 4000, Buffer.from('end'.padStart(515, 's'))),
+    oldSparse(comb(30, 10), 300, Buffer.alloc(30, 'e')),
+    sparse10(pairsOf('5+5 100+1'), 200, Buffer.from('hello!')),
     { name: 'last', data: 'last' },
   ]);
 }
@@ -293,6 +272,16 @@ function everything(): Buffer {
 // Sparse files and odd types
 
 type Pairs = [offset: number, length: number][];
+
+/** `OFFSET+LENGTH`, separated by spaces. */
+function pairsOf(text: string): Pairs {
+  return [...text.matchAll(/(\d+)\+(\d+)/g)].map(([, offset, length]) => [Number(offset), Number(length)]);
+}
+
+/** So many stretches of one byte. */
+function comb(count: number, distance: number): Pairs {
+  return Array.from({ length: count }, (_, i) => [i * distance, 1]);
+}
 
 /** GNU's old format: four stretches in the header, 21 in each extension block. */
 function oldSparse(pairs: Pairs, realSize: number, data: Buffer): Buffer {
@@ -361,12 +350,7 @@ const formats = { 'old GNU': oldSparse, 'PAX 0.0': sparse00, 'PAX 0.1': sparse01
 
 for (const [name, make] of Object.entries(formats)) {
   test(`a sparse file in the ${name} format is expanded`, () => {
-    const pairs: Pairs = [
-      [3, 4],
-      [7, 0],
-      [1000, 2],
-      [2000, 0],
-    ];
+    const pairs = pairsOf('3+4 7+0 1000+2 2000+0');
     const [file, next] = readAll(tarball([make(pairs, 2000, Buffer.from('datael')), { name: 'next' }]));
     const wanted = Buffer.alloc(2000);
     wanted.write('data', 3);
@@ -377,38 +361,21 @@ for (const [name, make] of Object.entries(formats)) {
   });
 
   test(`a sparse file in the ${name} format may be one hole, or have many stretches`, () => {
-    const [hole] = readAll(tarball([make([[5000, 0]], 5000, Buffer.of())]));
+    const [hole] = readAll(tarball([make(pairsOf('5000+0'), 5000, Buffer.of())]));
     assert.deepEqual(hole?.content, Buffer.alloc(5000));
-    const many: Pairs = Array.from({ length: 100 }, (_, i) => [i * 8, 1]);
-    const [comb] = readAll(tarball([make(many, 800, Buffer.alloc(100, '.'))]));
-    assert.equal(comb?.content?.toString('latin1'), '.\0\0\0\0\0\0\0'.repeat(100));
+    const [many] = readAll(tarball([make(comb(100, 8), 800, Buffer.alloc(100, '.'))]));
+    assert.equal(many?.content?.toString('latin1'), '.\0\0\0\0\0\0\0'.repeat(100));
   });
 
-  for (const [why, pairs, realSize, data] of [
-    [
-      'out of order',
-      [
-        [10, 1],
-        [5, 1],
-      ],
-      20,
-      'ab',
-    ],
-    [
-      'overlapping',
-      [
-        [0, 5],
-        [4, 1],
-      ],
-      20,
-      'abcdef',
-    ],
-    ['beyond the end', [[18, 5]], 20, 'abcde'],
-    ['longer than the content', [[0, 5]], 20, 'abc'],
-    ['shorter than the content', [[0, 2]], 20, 'abc'],
-  ] as [string, Pairs, number, string][]) {
+  for (const [why, stretches, data] of [
+    ['out of order', '10+1 5+1', 'ab'],
+    ['overlapping', '0+5 4+1', 'abcdef'],
+    ['beyond the end', '18+5', 'abcde'],
+    ['longer than the content', '0+5', 'abc'],
+    ['shorter than the content', '0+2', 'abc'],
+  ] as const) {
     test(`a map of the ${name} format that is ${why} is damage`, () =>
-      damaged(tarball([make(pairs, realSize, Buffer.from(data))]), /sparse map/));
+      damaged(tarball([make(pairsOf(stretches), 20, Buffer.from(data))]), /sparse map/));
   }
 }
 
@@ -515,8 +482,6 @@ for (const type of ['M', 'D', 'Z', '8']) {
 const good = tarball([{ name: 'a', data: 'content' }]);
 const endOfContent = 512 + 'content'.length;
 
-test('a wrong checksum is damage', () => damaged(tarball([{ name: 'a', checksum: 1 }]), /checksum/));
-
 test('any byte of a header that changes is damage', () => {
   const header = tarEntry({ name: 'a', data: '' });
   for (let at = 0; at < 512; at++) {
@@ -599,14 +564,6 @@ test('an archive that ends behind an extended header is damage', () =>
     tarball([tarEntry({ name: 'x', type: 'x', data: paxBytes({ path: 'a' }) })], Buffer.of()),
     /extended header/,
   ));
-
-test('one block of zeros is not the end', () => {
-  const found = entries([{ name: 'a' }, Buffer.alloc(512), { name: 'b' }]);
-  assert.deepEqual(
-    found.map(({ path }) => path),
-    ['a', 'b'],
-  );
-});
 
 test('two blocks of zeros that are not in a row are not the end', () => {
   const zeros = Buffer.alloc(512);

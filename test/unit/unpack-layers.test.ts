@@ -204,11 +204,6 @@ for (const [from, before] of Object.entries(kinds)) {
   }
 }
 
-test('a file takes the place of a directory that is full', async (t) => {
-  const rootfs = await tree(t, [lowerABC, [file('a', 'now a file')]]);
-  assert.deepEqual(paths(rootfs), ['a']);
-});
-
 // An entry under what is not a directory
 
 test('a file above an entry gives way to a directory', async (t) => {
