@@ -2,7 +2,6 @@
 import { dirname, join } from 'node:path';
 import { Failure } from '../lib/base/failure.js';
 import { Status } from '../lib/base/status.js';
-import { warn } from '../lib/base/trace.js';
 import { ThreadDecompressor } from '../lib/compress/thread-decompressor.js';
 import { beginPulling } from '../lib/image/store/busy.js';
 import { discardFromStore } from '../lib/image/store/discard.js';
@@ -141,7 +140,7 @@ main(
       // A file that somebody has named by hand is never removed, even if its digest is wrong.
       const onBadLayer = isByHand(first) ? undefined : discardFromStore;
       const { force, map, only } = flags;
-      const options = { force, map, only, limits, progress, warn, decompressor, onBadLayer };
+      const options = { force, map, only, limits, progress, decompressor, onBadLayer };
       if (flags.list) await listLayers(announcedLayers(first, lines), options, writeDocument);
       else if (flags.verify) {
         const tree = dir ?? placeInStore(first);

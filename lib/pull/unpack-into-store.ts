@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Failure, failureOf } from '../base/failure.js';
 import { Status } from '../base/status.js';
+import { warn } from '../base/trace.js';
 import { checkGenuine } from '../image/store/genuine.js';
 import { checkRootfsName, findRootfs, nameRootfs, rootfsPath } from '../image/store/rootfs.js';
 import type { Layer, ManifestDocument, RootfsDocument } from '../pipe/document.js';
@@ -48,7 +49,7 @@ async function unpackOnce(
     // To the end, since otherwise the stages above would stop.
     for await (const _ of layers);
     const found = findRootfs(path);
-    if (options.map && typeof found?.unset === 'string') warnOfOwners(path, found.unset, options);
+    if (options.map && typeof found?.unset === 'string') warnOfOwners(path, found.unset);
     return { ...found, ...rootfsDocument(document, path) };
   };
   if (!options.force && findRootfs(path)) return reuse();
@@ -74,12 +75,12 @@ async function isWholeSoon(path: string): Promise<boolean> {
 }
 
 /** The tree is good without its record of what could not be set: that nobody can read this is a warning as well. */
-function warnOfOwners(path: string, record: string, { warn }: Pick<StoreOptions, 'warn'>): void {
+function warnOfOwners(path: string, record: string): void {
   let lack: string | undefined;
   try {
     lack = lacksOwners(record) ? `without the owners that ${record} lists` : undefined;
   } catch (error) {
     lack = `and may lack owners: ${failureOf(error, record).message}`;
   }
-  if (lack !== undefined) warn?.(`${path} was there already, ${lack}; --map --force sets them`);
+  if (lack !== undefined) warn(`${path} was there already, ${lack}; --map --force sets them`);
 }

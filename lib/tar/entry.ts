@@ -28,12 +28,16 @@ export interface Entry {
   xattrs: Xattrs | undefined;
 }
 
-/** Receives the entries. After `entry` for a file come `content` and `hole` in the order of the file, then `end`. */
+/**
+ * Receives the entries. After `entry` for a file come `content` and `hole` in the order of the file, then `end`. After
+ * all entries, or a failure, `close` lets go of what the sink holds.
+ */
 export interface TarSink {
   entry(entry: Entry): void;
   content(bytes: Buffer): void;
   hole(length: number): void;
   end(): void;
+  close?(): void;
 }
 
 /** What headers of their own say about the next entry: PAX records, and GNU tar's long names. */

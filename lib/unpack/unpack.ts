@@ -1,6 +1,7 @@
 /** Unpacking an image: its layers, in order, into one tree. */
 
 import { Failure, failureOf } from '../base/failure.js';
+import { warn } from '../base/trace.js';
 import { type Layer, type ManifestDocument, type RootfsDocument, withoutSecrets } from '../pipe/document.js';
 import { lackingHint } from '../sys/refusals/confinement.js';
 import { close } from '../sys/syscalls/calls.js';
@@ -10,6 +11,7 @@ import { type ReadOptions, readLayers } from './layers/read.js';
 import { Selection } from './layers/selection.js';
 import { Stage, type StageOptions } from './place/stage.js';
 import { deferring } from './tree/deferred.js';
+import { lostAttributes } from './tree/filesystem.js';
 import type { Limits } from './tree/limits.js';
 import { Tree } from './tree/tree.js';
 import { unsetSummary } from './tree/unset.js';
@@ -19,8 +21,6 @@ export interface UnpackOptions extends ReadOptions, StageOptions {
   limits: Limits;
   /** Only these paths and what is below them; everything when empty. */
   only?: string[];
-  /** Called with one line about what the kernel did not permit, or about what is left over after a failure. */
-  warn?: (line: string) => void;
 }
 
 /**
@@ -35,7 +35,7 @@ export async function unpackImage(
   options: UnpackOptions,
 ): Promise<RootfsDocument> {
   return onStage(ofImage(layers, document), Stage.begin(dir, options), options, (stage, tree) =>
-    commit(stage, tree, rootfsDocument(document, stage.path), options),
+    commit(stage, tree, rootfsDocument(document, stage.path)),
   );
 }
 
@@ -46,21 +46,16 @@ export async function unpackFiles(
   options: UnpackOptions,
 ): Promise<{ rootfs: string }> {
   return onStage(layers, Stage.begin(dir, options), options, (stage, tree) => {
-    commit(stage, tree, undefined, options);
+    commit(stage, tree, undefined);
     return { rootfs: stage.path };
   });
 }
 
-function commit<T extends RootfsDocument | undefined>(
-  stage: Stage,
-  { unset }: Tree,
-  document: T,
-  { warn }: Pick<UnpackOptions, 'warn'>,
-): T {
+function commit<T extends RootfsDocument | undefined>(stage: Stage, { unset }: Tree, document: T): T {
   const whole = stage.commit(document, unset);
   // The line names the record, so it comes after that is written.
   const left = unset.size > 0 ? unsetSummary(unset, stage.unsetPath) : undefined;
-  if (left !== undefined) warn?.(left);
+  if (left !== undefined) warn(left);
   return whole;
 }
 
@@ -109,14 +104,14 @@ async function onStage<T>(
   const umask = process.umask(0);
   let tree: Tree | undefined;
   try {
-    warnOfLosses(stage, options);
+    warnOfLosses(stage);
     tree = await treeOf(layers, stage, selection, options);
     options.progress.release();
     tree.finish();
     return finish(stage, tree, selection);
   } catch (error) {
     tree?.root.closeAll();
-    discardAfterFailure(stage, options);
+    discardAfterFailure(stage);
     throw failureOf(error, stage.path);
   } finally {
     process.umask(umask);
@@ -124,20 +119,20 @@ async function onStage<T>(
 }
 
 /** Tells what the filesystem or the kernel will not keep, before anything is unpacked. */
-function warnOfLosses(stage: Stage, { warn }: Pick<UnpackOptions, 'warn'>): void {
-  if (stage.foldsCase) warn?.(`${stage.path}: ${foldedNames}`);
-  const lost = stage.lostAttributes.join(' and ');
-  if (lost) warn?.(`${stage.path}: its filesystem keeps no ${lost}, so the image's will be missing; ${fit}`);
+function warnOfLosses(stage: Stage): void {
+  if (stage.foldsCase) warn(`${stage.path}: ${foldedNames}`);
+  const lost = lostAttributes(stage.fd).join(' and ');
+  if (lost) warn(`${stage.path}: its filesystem keeps no ${lost}, so the image's will be missing; ${fit}`);
   const lacking = lackingHint(['FSETID']);
-  if (lacking) warn?.(`${lostBits}: ${lacking}`);
+  if (lacking) warn(`${lostBits}: ${lacking}`);
 }
 
 /** When the tree cannot be removed that is a warning: the failure that led here is the one to report. */
-function discardAfterFailure(stage: Stage, { warn }: Pick<UnpackOptions, 'warn'>): void {
+function discardAfterFailure(stage: Stage): void {
   try {
     stage.discard();
   } catch (error) {
-    if (!(error instanceof Failure) || !warn) throw error;
+    if (!(error instanceof Failure)) throw error;
     warn(`cleaning up: ${error.message}`);
   }
 }
@@ -156,11 +151,11 @@ async function treeOf(
   const deferred = deferring();
   const begin = (fd: number) => new Tree(fd, options.limits.depth, deferred);
   let tree = begin(stage.fd);
-  if (tree.followsLinks) options.warn?.(`${stage.path}: ${followedLinks}`);
+  if (tree.followsLinks) warn(`${stage.path}: ${followedLinks}`);
   await writeLayers(repeated, { tree }, selection, options);
   while (selection.needsPass()) {
     // The next pass starts with an empty tree; the root gets its attributes again from the layers.
-    tree.clear({ fd: stage.fd, path: '', ownGroup: true }, () => 'nothing');
+    tree.clear({ fd: stage.fd, path: '', ownGroup: true });
     tree.root.closeAll();
     const spareFd = stage.spare();
     try {

@@ -22,6 +22,7 @@ import { test } from 'node:test';
 import { readRootfsDocument } from '../../lib/isolate/settings/document.js';
 import { tryLock } from '../../lib/sys/files/lock.js';
 import { Stage } from '../../lib/unpack/place/stage.js';
+import { lostAttributes } from '../../lib/unpack/tree/filesystem.js';
 import { injecting } from '../support/injected-call.js';
 import { childrenOf, signal } from '../support/processes.js';
 import { until } from '../support/rootfs.js';
@@ -85,7 +86,7 @@ test('what a filesystem keeps of owners is not tried with the file that tells wh
   const names = readdirSync(directory).sort();
   const lock = join(directory, names.find((name) => name.endsWith('.lock'))!);
   const { ctimeNs } = statSync(lock, { bigint: true });
-  assert.deepEqual(stage.lostAttributes, []);
+  assert.deepEqual(lostAttributes(stage.fd), []);
   assert.equal(statSync(lock, { bigint: true }).ctimeNs, ctimeNs);
   assert.deepEqual(readdirSync(directory).sort(), names);
 });

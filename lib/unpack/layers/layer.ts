@@ -170,7 +170,7 @@ export class LayerWriter implements TarSink {
     if (whiteout.kind === 'name') {
       // Only directories above count here. The named one may have been emptied before, and it is still there.
       if (this.written.isHidden(dir.path)) return;
-      this.tree.removeUnless(dir, whiteout.name, kept);
+      this.tree.remove(dir, whiteout.name, kept);
       this.written.hide(joinPath(dir.path, whiteout.name));
       return;
     }

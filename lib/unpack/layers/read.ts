@@ -31,7 +31,7 @@ export interface ReadOptions {
  */
 export async function readLayers(
   layers: AsyncIterable<LayerFile>,
-  sinkFor: (layer: LayerFile) => TarSink & { close?(): void },
+  sinkFor: (layer: LayerFile) => TarSink,
   options: ReadOptions,
 ): Promise<void> {
   for await (const opened of ahead(layers, options.decompressor)) {

@@ -15,8 +15,6 @@ import { statAt } from '../tree/stat.js';
 import type { Tree } from '../tree/tree.js';
 import { hiddenBy } from './whiteouts.js';
 
-export type ClosableSink = TarSink & { close?(): void };
-
 /**
  * A link to a link takes another pass, and so does a symlink on the way to one. No honest image needs more than a few.
  */
@@ -67,9 +65,9 @@ export class Selection {
   }
 
   /** A sink that passes wanted entries to `main`, and to `spare` what wanted hard links need. */
-  sink(main: ClosableSink, spare?: ClosableSink): ClosableSink {
+  sink(main: TarSink, spare?: TarSink): TarSink {
     if (this.isAll) return main;
-    let takers: ClosableSink[] = [];
+    let takers: TarSink[] = [];
     return {
       entry: (entry) => {
         takers = [];
@@ -106,7 +104,7 @@ export class Selection {
     return this.wanted.some((it) => path === it || it === '' || path.startsWith(`${it}/`) || it.startsWith(`${path}/`));
   }
 
-  private takes(sink: ClosableSink, entry: Entry): boolean {
+  private takes(sink: TarSink, entry: Entry): boolean {
     try {
       sink.entry(entry);
       return true;

@@ -24,7 +24,7 @@ import { AT, LOCK, O } from '../../sys/syscalls/constants.js';
 import { EACCES, EAGAIN, EEXIST, ENOENT, ENOTDIR, ENOTEMPTY } from '../../sys/syscalls/errno.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { byteString } from '../../tar/bytes.js';
-import { directoryFlags, entriesOf } from '../tree/directory.js';
+import { closing, directoryFlags, entriesOf } from '../tree/directory.js';
 import { removeTree } from '../tree/remove-tree.js';
 import { isNameOf, type Stat, statAt } from '../tree/stat.js';
 
@@ -138,9 +138,7 @@ export function findLeftovers(parent: number, base: string): string[] {
 function isUnlocked(parent: number, name: string): boolean {
   const fd = openat.try(parent, name, O.RDWR | O.CLOEXEC | O.NOFOLLOW | O.NONBLOCK, 0);
   if (fd < 0) return fd === -ENOENT;
-  const result = flock.try(fd, LOCK.EX | LOCK.NB);
-  close(fd);
-  return result === 0;
+  return closing(fd, () => flock.try(fd, LOCK.EX | LOCK.NB) === 0);
 }
 
 /** Puts a file that goes with a tree in its place. An empty one means that there is none: it removes what is there. */
@@ -218,9 +216,7 @@ function unlock(parent: number, name: string, lock: number): void {
 
 /** The temporary names beside `base`, without their endings. */
 function namesOf(parent: number, base: string): Set<string> {
-  const fd = openat(parent, '.', directoryFlags, 0);
-  const entries = entriesOf(fd);
-  close(fd);
+  const entries = closing(openat(parent, '.', directoryFlags, 0), entriesOf);
   const prefix = byteString(interimPrefix(base));
   const ids = entries.map((name) =>
     name.startsWith(prefix) ? ownName.exec(name.slice(prefix.length))?.[1] : undefined,

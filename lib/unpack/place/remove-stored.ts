@@ -1,28 +1,25 @@
 /** Removing a root filesystem of the store, with all files that go with it; and what killed runs have left beside one. */
 import { basename, dirname, join } from 'node:path';
-import { Failure, failureOf } from '../../base/failure.js';
+import { Failure, failingAs } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { isLocked } from '../../sys/files/lock.js';
+import { isLocked, tryLock } from '../../sys/files/lock.js';
 import { close, openat, unlinkat } from '../../sys/syscalls/calls.js';
 import { AT } from '../../sys/syscalls/constants.js';
 import { ENOENT } from '../../sys/syscalls/errno.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { byteString } from '../../tar/bytes.js';
-import { directoryFlags, followingFlags } from '../tree/directory.js';
-import { mountPoints } from '../tree/mounts.js';
+import { closing, directoryFlags, followingFlags } from '../tree/directory.js';
+import { mountPoints } from '../tree/open-path.js';
 import { isRemovable, notRemovable } from '../tree/removable.js';
 import { removeTree } from '../tree/remove-tree.js';
 import { clearLeftovers, findLeftovers, sideFiles } from './claim.js';
-import { hasContainer } from './container-lock.js';
 
 /**
  * Removes a tree; with `dryRun` only tells whether it would. False when it is in use: a container runs in it, or
  * something is mounted there. Throws `Failure` 77 when it holds what this user may not remove; then it is still whole.
  */
 export function removeStored(path: string, dryRun: boolean): boolean {
-  const base = basename(path);
-  try {
-    const parent = openAround(path);
+  return inDirectoryAround(path, (parent, base) => {
     const fd = openat.try(parent, base, directoryFlags, 0);
     if (fd < 0 && fd !== -ENOENT) throw new SyscallError('openat', -fd, path);
     try {
@@ -37,11 +34,8 @@ export function removeStored(path: string, dryRun: boolean): boolean {
       return true;
     } finally {
       if (fd >= 0) close(fd);
-      close(parent);
     }
-  } catch (error) {
-    throw failureOf(error, path);
-  }
+  });
 }
 
 /** Removes a file, unless it is gone. */
@@ -55,23 +49,17 @@ function removeFile(parent: number, name: string): void {
  * it is only looked for. Returns the paths.
  */
 export function clearBeside(path: string, dryRun: boolean): string[] {
-  try {
-    const parent = openAround(path);
-    try {
-      const names = (dryRun ? findLeftovers : clearLeftovers)(parent, basename(path));
-      return names.map((name) => join(dirname(path), name));
-    } finally {
-      close(parent);
-    }
-  } catch (error) {
-    throw failureOf(error, path);
-  }
+  const names = inDirectoryAround(path, dryRun ? findLeftovers : clearLeftovers);
+  return names.map((name) => join(dirname(path), name));
 }
 
-function openAround(path: string): number {
-  return openat(AT.FDCWD, dirname(path), followingFlags, 0);
+function inDirectoryAround<T>(path: string, act: (parent: number, base: string) => T): T {
+  return failingAs(path, () =>
+    closing(openat(AT.FDCWD, dirname(path), followingFlags, 0), (parent) => act(parent, basename(path))),
+  );
 }
 
+/** A container has a shared lock. Where this takes one, none can start in the tree until it is closed. */
 function isInUse(fd: number, dryRun: boolean): boolean {
-  return (dryRun ? isLocked(fd) : hasContainer(fd)) || mountPoints(fd).length > 0;
+  return (dryRun ? isLocked(fd) : !tryLock(fd, 'exclusive')) || mountPoints(fd).length > 0;
 }

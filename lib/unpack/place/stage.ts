@@ -20,7 +20,6 @@ import { followingFlags } from '../tree/directory.js';
 import { isNameOf } from '../tree/stat.js';
 import { type Unset, unsetLines } from '../tree/unset.js';
 import { type Claim, claim, clearLeftovers, makeSpare, placeFile, release, sideFiles } from './claim.js';
-import { lostAttributes } from './lost-attributes.js';
 import {
   checkDocument,
   checkFile,
@@ -149,11 +148,6 @@ export class Stage {
   get foldsCase(): boolean {
     const other = this.claim.name.replace('md-unpack', 'MD-UNPACK');
     return isNameOf(this.fd, this.target.parent, byteString(other));
-  }
-
-  /** What the filesystem will not keep of the files, without an error. */
-  get lostAttributes(): string[] {
-    return lostAttributes(this.fd);
   }
 
   /** The root of another empty tree on the same filesystem, open; the caller closes it, and the stage removes it. */

@@ -6,18 +6,18 @@ import { pause } from '../../base/pause.js';
 import { mostBytes, readRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
 import { interimName } from '../../pipe/interim.js';
+import { tryLock } from '../../sys/files/lock.js';
 import { confinedHint, keptOutHint, missingCallHint } from '../../sys/refusals/confinement.js';
 import { close, openat, openat2, openHow } from '../../sys/syscalls/calls.js';
 import { AT, O, S } from '../../sys/syscalls/constants.js';
 import { EACCES, ENOENT } from '../../sys/syscalls/errno.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { byteString, shown } from '../../tar/bytes.js';
-import { directoryFlags, followingFlags, readEntries } from '../tree/directory.js';
-import { mountPoints } from '../tree/mounts.js';
+import { closing, directoryFlags, followingFlags, readEntries } from '../tree/directory.js';
+import { mountPoints } from '../tree/open-path.js';
 import { isRemovable, notRemovable } from '../tree/removable.js';
 import { isNameOf, type Stat, statAt, statOf } from '../tree/stat.js';
 import type { sideFiles } from './claim.js';
-import { hasContainer, isShared } from './container-lock.js';
 
 /** statfs(2). */
 const btrfsMagic = 0x9123683e;
@@ -127,10 +127,7 @@ function subvolume(path: string): Failure {
 /** Whether something is in the directory of this name. False where it cannot be looked into. */
 export function isFilled(parent: number, base: string): boolean {
   const fd = openat.try(parent, base, directoryFlags, 0);
-  if (fd < 0) return false;
-  const filled = hasEntries(fd);
-  close(fd);
-  return filled;
+  return fd >= 0 && closing(fd, hasEntries);
 }
 
 function hasEntries(fd: number): boolean {
@@ -138,7 +135,8 @@ function hasEntries(fd: number): boolean {
 }
 
 /**
- * Opens the directory at the target, and locks it; returns a negative errno when that fails. Throws `Failure` 75 when a
+ * Opens the directory at the target, and locks it, so that no container can start there until it is closed: md-isolate
+ * holds a shared lock on its tree. Returns a negative errno when it cannot be opened. Throws `Failure` 75 when a
  * container runs in it. Another run that looks at it holds the lock only for a moment, which is longer on a busy
  * machine: that is waited for up to five seconds.
  */
@@ -148,10 +146,11 @@ export function openUnheld({ path, parent, base }: Target): number {
     if (tries > 0) pause(20);
     const fd = openat.try(parent, base, directoryFlags, 0);
     if (fd < 0) return fd;
-    const isHeld = hasContainer(fd);
+    const isHeld = !tryLock(fd, 'exclusive');
     // Another run may have exchanged it since it was opened.
     if (!isHeld && isNameOf(fd, parent, byteString(base))) return fd;
-    if (isHeld && isShared(fd) && !isBeingPlaced(parent, base, fd)) shared += 1;
+    // A container's lock is shared, that of md-prune or of another run that looks is not.
+    if (isHeld && tryLock(fd, 'shared') && !isBeingPlaced(parent, base, fd)) shared += 1;
     close(fd);
     // More than once, since another run may be asking the same.
     if (shared === 5)

@@ -11,6 +11,15 @@ export const followingFlags = O.RDONLY | O.DIRECTORY | O.CLOEXEC;
 /** For openat2(2): a directory in the root by a path without symlinks. */
 export const directHow = openHow(followingFlags, RESOLVE.IN_ROOT | RESOLVE.NO_SYMLINKS);
 
+/** Closes a descriptor when it has been used, or when that failed. */
+export function closing<T>(fd: number, use: (fd: number) => T): T {
+  try {
+    return use(fd);
+  } finally {
+    close(fd);
+  }
+}
+
 /** The names in an open directory, without `.` and `..`. Throws `SyscallError`. */
 export function entriesOf(fd: number): ByteString[] {
   return [...readEntries(fd)];
@@ -39,7 +48,5 @@ export function* readEntries(fd: number): Generator<ByteString> {
 export function chmodAt(dirfd: number, name: Buffer, mode: number): number {
   const fd = openat.try(dirfd, name, O.PATH | O.NOFOLLOW | O.CLOEXEC, 0);
   if (fd < 0) return fd;
-  const result = fchmodat.try(AT.FDCWD, `/proc/self/fd/${fd}`, mode);
-  close(fd);
-  return result;
+  return closing(fd, () => fchmodat.try(AT.FDCWD, `/proc/self/fd/${fd}`, mode));
 }

@@ -7,7 +7,6 @@ import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { deviceNumber } from '../../sys/files/device-number.js';
 import {
-  close,
   fchmod,
   fchown,
   fchownat,
@@ -23,7 +22,7 @@ import { EACCES, EEXIST, EINVAL, ENOENT, EPERM } from '../../sys/syscalls/errno.
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, cleanPath, joinPath, shown, splitPath, toBytes } from '../../tar/bytes.js';
 import { type Entry, isDevice } from '../../tar/entry.js';
-import { chmodAt, directoryFlags } from './directory.js';
+import { chmodAt, closing, directoryFlags } from './directory.js';
 import { isTooLong } from './entry-failure.js';
 import { newFileFlags, OpenFile } from './open-file.js';
 import { type Dir, tooDeep } from './rooted.js';
@@ -134,7 +133,7 @@ export class EntryMaker {
     if (made === -EEXIST) {
       const fd = openat.try(dir.fd, bytes, directoryFlags, 0);
       if (fd >= 0) {
-        this.mergeDirectory(fd, entry, path);
+        closing(fd, () => this.setDirectory(fd, entry, path));
         return;
       }
       this.tree.remove(dir, name);
@@ -148,17 +147,8 @@ export class EntryMaker {
       this.chown(entry, path, () => fchownat.try(dir.fd, bytes, entry.uid, entry.gid, AT.SYMLINK_NOFOLLOW));
     }
     if (!plain) return;
-    const fd = openat(dir.fd, bytes, directoryFlags, 0);
-    this.tree.addUnset(path, applyXattrs(fd, plain, path));
-    close(fd);
-  }
-
-  private mergeDirectory(fd: number, entry: Entry, path: ByteString): void {
-    try {
-      this.setDirectory(fd, entry, path);
-    } finally {
-      close(fd);
-    }
+    const unset = closing(openat(dir.fd, bytes, directoryFlags, 0), (fd) => applyXattrs(fd, plain, path));
+    this.tree.addUnset(path, unset);
   }
 
   /** Gives a directory that was there before the attributes of an entry. */

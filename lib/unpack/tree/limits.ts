@@ -76,7 +76,12 @@ function heapBytes(): number {
   return set === undefined ? all : Math.min(all, Number(set) * 1024 * 1024);
 }
 
-/** Bytes that a name takes as the key of a map with a small object as its value. Measured, and rounded up. */
-export function costOf(text: string): number {
-  return text.length + 250;
+/**
+ * Bytes that a name takes as the key of a map with a small object as its value. Measured, and rounded up. `values` are
+ * what that object holds, by name.
+ */
+export function costOf(text: string, values: Iterable<[name: string, value: { length: number }]> = []): number {
+  let cost = text.length + 250;
+  for (const [name, value] of values) cost += costOf(name) + value.length;
+  return cost;
 }

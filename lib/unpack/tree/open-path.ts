@@ -1,4 +1,6 @@
+/** Where open files are, and what is mounted there. */
 import { procNotMounted } from '../../sys/files/descriptor-path.js';
+import { mountPaths } from '../../sys/procfs/mountinfo.js';
 import { readlinkat } from '../../sys/syscalls/calls.js';
 import { AT } from '../../sys/syscalls/constants.js';
 import { ENOENT } from '../../sys/syscalls/errno.js';
@@ -13,4 +15,12 @@ export function openPath(fd: number): ByteString {
   if (bytes === -ENOENT) throw procNotMounted();
   if (bytes < 0) throw new SyscallError('readlinkat', -bytes, path);
   return fromBytes(buffer, 0, bytes);
+}
+
+/** The mount points at and below an open directory, relative to it; one at the directory itself is the empty string. */
+export function mountPoints(fd: number): ByteString[] {
+  const home = openPath(fd);
+  return mountPaths()
+    .filter((path) => path === home || path.startsWith(`${home}/`))
+    .map((path) => path.slice(home.length + 1));
 }

@@ -3,10 +3,10 @@
  */
 import { accessSync, constants } from 'node:fs';
 import { errnoName } from '../../base/failure.js';
-import { close, openat } from '../../sys/syscalls/calls.js';
+import { openat } from '../../sys/syscalls/calls.js';
 import { EACCES } from '../../sys/syscalls/errno.js';
 import { toBytes } from '../../tar/bytes.js';
-import { directoryFlags, readEntries } from './directory.js';
+import { closing, directoryFlags, readEntries } from './directory.js';
 import { defaultLimits } from './limits.js';
 import { statAt, statOf } from './stat.js';
 
@@ -32,9 +32,7 @@ function canEmpty(fd: number, user: number, depth: number): boolean {
     // When even the status cannot be read, `fd` is its own directory, which it may read but not search.
     if (below === -EACCES && (statAt(fd, name)?.uid ?? user) !== user) return false;
     if (below < 0) continue;
-    const can = canEmpty(below, user, depth + 1);
-    close(below);
-    if (!can) return false;
+    if (!closing(below, () => canEmpty(below, user, depth + 1))) return false;
   }
   return true;
 }

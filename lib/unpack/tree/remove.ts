@@ -1,16 +1,17 @@
 /** Removing what is in a directory, by descriptor and name alone, so that no symlink and no mount leads elsewhere. */
-import { close, fchmod, openat2, openHow, unlinkat } from '../../sys/syscalls/calls.js';
+import { fchmod, openat2, openHow, unlinkat } from '../../sys/syscalls/calls.js';
 import { AT, O, RESOLVE } from '../../sys/syscalls/constants.js';
 import { EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR, EPERM } from '../../sys/syscalls/errno.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, joinPath, shown, toBytes } from '../../tar/bytes.js';
-import { chmodAt, entriesOf } from './directory.js';
+import { chmodAt, closing, entriesOf } from './directory.js';
 
 /**
  * How much of an entry a removal keeps: `nothing`; the entry itself (`itself`), while it asks again for each entry
  * below; or the entry with everything below it (`all`).
  */
 export type Kept = (dir: ByteString, name: ByteString) => 'nothing' | 'itself' | 'all';
+export const keepNothing: Kept = () => 'nothing';
 
 /** What a removal asks, and what it tells. */
 export interface Removal {
@@ -44,11 +45,7 @@ export function removeEntry(dirfd: number, dirPath: ByteString, name: ByteString
     if (keep === 'nothing') how.gone(path);
     return false;
   }
-  try {
-    clearDirectory(fd, path, how);
-  } finally {
-    close(fd);
-  }
+  closing(fd, () => clearDirectory(fd, path, how));
   if (keep === 'nothing') {
     const removed = unlinkat.try(dirfd, bytes, AT.REMOVEDIR);
     if (removed < 0) throw notRemoved('unlinkat', -removed, path);

@@ -2,16 +2,16 @@
  * The tree under construction, and what has to be remembered of it until it is complete: the mode and times that each
  * directory gets in the end, and what could not be set as the image wants it. Removing takes both off the account.
  */
-import { close, fchmod, openat, utimensat } from '../../sys/syscalls/calls.js';
+import { fchmod, openat, utimensat } from '../../sys/syscalls/calls.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, shown, splitPath } from '../../tar/bytes.js';
 import type { Time, Xattrs } from '../../tar/pax.js';
 import type { Deferred } from './deferred.js';
-import { directoryFlags } from './directory.js';
+import { closing, directoryFlags } from './directory.js';
 import { entryFailure } from './entry-failure.js';
-import { followsLinks } from './followed-links.js';
+import { followsLinks } from './filesystem.js';
 import { costOf, NamesBudget } from './limits.js';
-import { clearDirectory, type Kept, type Removal, removeEntry } from './remove.js';
+import { clearDirectory, type Kept, keepNothing, type Removal, removeEntry } from './remove.js';
 import { type Dir, Root } from './rooted.js';
 import { timespecs } from './timespec.js';
 import { costOfUnset, type Unset } from './unset.js';
@@ -62,7 +62,7 @@ export class Tree {
 
   leaveDirectory(path: ByteString, end: DirectoryEnd): void {
     this.forgetDirectory(path);
-    this.names.hold(costOfEnd(path, end));
+    this.names.hold(costOf(path, end.acls));
     this.directories.set(path, end);
   }
 
@@ -93,7 +93,7 @@ export class Tree {
   private forgetDirectory(path: ByteString): void {
     const end = this.directories.get(path);
     if (!end) return;
-    this.names.release(costOfEnd(path, end));
+    this.names.release(costOf(path, end.acls));
     this.directories.delete(path);
   }
 
@@ -115,26 +115,19 @@ export class Tree {
     this.forgetUnset(path);
   }
 
-  /** Removes the entry `name` of `dir` with all that is below it, symlinks as such. No error when it is not there. */
-  remove(dir: Dir, name: ByteString): void {
-    this.removeUnless(dir, name, () => 'nothing');
-  }
-
-  /** Removes the entry and what is below it, except what `kept` says. */
-  removeUnless(dir: Dir, name: ByteString, kept: Kept): void {
+  /**
+   * Removes the entry `name` of `dir`, a symlink as such, with all that is below it, except what `kept` says. No error
+   * when it is not there.
+   */
+  remove(dir: Dir, name: ByteString, kept: Kept = keepNothing): void {
     const directory = removeEntry(dir.fd, dir.path, name, this.removal(kept));
     this.root.removed(directory);
   }
 
-  /** Empties a directory of what `kept` does not say. */
-  clear(dir: Dir, kept: Kept): void {
+  /** Empties a directory, in the same way. */
+  clear(dir: Dir, kept: Kept = keepNothing): void {
     // The descriptor of `dir` is shared: reading its entries would move a position that others rely on.
-    const fd = openat(dir.fd, '.', directoryFlags, 0);
-    try {
-      clearDirectory(fd, dir.path, this.removal(kept));
-    } finally {
-      close(fd);
-    }
+    closing(openat(dir.fd, '.', directoryFlags, 0), (fd) => clearDirectory(fd, dir.path, this.removal(kept)));
     this.root.removed(true);
   }
 
@@ -180,10 +173,6 @@ export class Tree {
       throw entryFailure(error, path);
     }
   }
-}
-
-function costOfEnd(path: ByteString, { acls }: DirectoryEnd): number {
-  return [...(acls ?? [])].reduce((sum, [name, value]) => sum + costOf(name) + value.length, costOf(path));
 }
 
 /** The mode that a directory has until the tree is complete: its owner can fill it, and no group is inherited. */

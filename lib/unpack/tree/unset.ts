@@ -26,7 +26,7 @@ export interface Unset {
 
 /** The bytes of memory that it takes to remember this, for `NamesBudget`. */
 export function costOfUnset(path: ByteString, { xattrs = {} }: Unset): number {
-  return Object.entries(xattrs).reduce((sum, [name, value]) => sum + costOf(name) + value.length, costOf(path));
+  return costOf(path, Object.entries(xattrs));
 }
 
 /** The lines of the record, by path. A name that is not UTF-8 is there in base64 as well. */

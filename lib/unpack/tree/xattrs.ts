@@ -10,6 +10,8 @@ import type { Xattrs } from '../../tar/pax.js';
 import { hasForeignId } from './foreign-ids.js';
 import type { Unset } from './unset.js';
 
+type Attribute = [name: ByteString, value: Buffer];
+
 /** XATTR_LIST_MAX: limits.h. */
 const maxListBytes = 65536;
 
@@ -19,7 +21,7 @@ const maxListBytes = 65536;
  * name or value that no kernel takes, 74 for the disk.
  */
 export function applyXattrs(at: number | ByteString, xattrs: Xattrs, path: ByteString): Unset {
-  const refused: Record<string, string> = {};
+  const refused: Attribute[] = [];
   for (const [name, value] of xattrs) {
     if (isLeftOut(name)) continue;
     const key = toBytes(name);
@@ -30,9 +32,9 @@ export function applyXattrs(at: number | ByteString, xattrs: Xattrs, path: ByteS
     if (result >= 0) continue;
     const isForeign = result === -EINVAL && hasForeignId(name, value);
     if (!isForeign && !isTolerated(-result)) throw notSet(path, name, -result);
-    refused[shown(name)] = value.toString('base64');
+    refused.push([name, value]);
   }
-  return Object.keys(refused).length > 0 ? { xattrs: refused } : {};
+  return recorded(refused);
 }
 
 /** The same for a directory from a lower layer: attributes that the new entry does not have are removed. */
@@ -49,9 +51,12 @@ export function replaceXattrs(fd: number, xattrs: Xattrs | undefined, path: Byte
 
 /** What is put on record where no attribute may be set. */
 export function unsetXattrs(xattrs: Xattrs | undefined): Unset {
-  const unset = [...(xattrs ?? [])].filter(([name]) => !isLeftOut(name));
-  if (unset.length === 0) return {};
-  return { xattrs: Object.fromEntries(unset.map(([name, value]) => [shown(name), value.toString('base64')])) };
+  return recorded([...(xattrs ?? [])].filter(([name]) => !isLeftOut(name)));
+}
+
+function recorded(attributes: Attribute[]): Unset {
+  if (attributes.length === 0) return {};
+  return { xattrs: Object.fromEntries(attributes.map(([name, value]) => [shown(name), value.toString('base64')])) };
 }
 
 /** The names of attributes. `fill` makes the call that lists them in a buffer, and returns its result. */
@@ -66,11 +71,11 @@ export function namesFrom(fill: (list: Buffer) => number): ByteString[] {
  * keep this process from filling it, and its default ACL would change the modes of new entries: acl(5).
  */
 export function withoutAcls(xattrs: Xattrs | undefined): { plain: Xattrs | undefined; acls: Xattrs | undefined } {
-  const isAcl = ([name]: [ByteString, Buffer]) => name.startsWith('system.posix_acl_');
+  const isAcl = ([name]: Attribute) => name.startsWith('system.posix_acl_');
   const all = [...(xattrs ?? [])];
   if (!all.some(isAcl)) return { plain: xattrs, acls: undefined };
   // A copy: a small value must not keep its whole header alive.
-  const acls = all.filter(isAcl).map(([name, value]): [ByteString, Buffer] => [name, Buffer.from(value)]);
+  const acls = all.filter(isAcl).map(([name, value]): Attribute => [name, Buffer.from(value)]);
   return { plain: new Map(all.filter((it) => !isAcl(it))), acls: new Map(acls) };
 }
 

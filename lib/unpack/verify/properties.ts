@@ -1,8 +1,9 @@
 /** The properties of a path that two trees are compared by: read from the disk, and shown as text. */
-import { close, flistxattr, lgetxattr, llistxattr, lseek, openat, read, readlinkat } from '../../sys/syscalls/calls.js';
+import { flistxattr, lgetxattr, llistxattr, lseek, openat, read, readlinkat } from '../../sys/syscalls/calls.js';
 import { AT, O, S, SEEK } from '../../sys/syscalls/constants.js';
 import { ENXIO } from '../../sys/syscalls/errno.js';
 import { type ByteString, fromBytes, shown, toBytes } from '../../tar/bytes.js';
+import { closing } from '../tree/directory.js';
 import { type Stat, statOf } from '../tree/stat.js';
 import { isOfFilesystem, namesFrom } from '../tree/xattrs.js';
 
@@ -13,10 +14,10 @@ import { isOfFilesystem, namesFrom } from '../tree/xattrs.js';
 export function openFile(dir: number, name: Buffer): number {
   const handle = openat.try(dir, name, O.PATH | O.NOFOLLOW | O.CLOEXEC, 0);
   if (handle < 0) return handle;
-  const isFile = typeName(statOf(handle)) === 'file';
-  const fd = isFile ? openat.try(AT.FDCWD, `/proc/self/fd/${handle}`, O.RDONLY | O.CLOEXEC, 0) : -ENXIO;
-  close(handle);
-  return fd;
+  return closing(handle, () => {
+    const isFile = typeName(statOf(handle)) === 'file';
+    return isFile ? openat.try(AT.FDCWD, `/proc/self/fd/${handle}`, O.RDONLY | O.CLOEXEC, 0) : -ENXIO;
+  });
 }
 
 const blockBytes = 256 * 1024;
