@@ -26,7 +26,7 @@ import { injecting } from '../support/injected-call.js';
 import { makeRoot, needsContainer, until } from '../support/rootfs.js';
 import { binDir, cleanEnv, killAfterwards, md, needs, needsRoot, run } from '../support/run.js';
 import { describeTree } from '../support/tree.js';
-import { prepare, twoLayers, unpackPrepared } from '../support/unpacking.js';
+import { prepare, type Stack, twoLayers, unpackPrepared } from '../support/unpacking.js';
 
 test('a DIR that is not empty is refused, and --force replaces it', async (t) => {
   const { rootfs, stdin, directory } = prepare(t, twoLayers);
@@ -254,6 +254,40 @@ test('a name that its filesystem does not take makes no layer a bad one', { skip
     assert.deepEqual(readdirSync(directory), ['layers']);
   }
 });
+
+for (const [what, layers, call, path] of [
+  ['a directory above an entry cannot be made', [[{ name: 'above/f' }]], 'mkdirat:error=EIO:when=2+', undefined],
+  [
+    'a directory of a lower layer cannot be opened',
+    [[{ name: 'merged/f' }], [{ name: 'merged/', type: 'directory' }]],
+    'openat:error=EIO:when=1',
+    'merged',
+  ],
+  [
+    // The directory that the file replaces makes it look for the target anew.
+    'the directory of what a hard link names cannot be opened',
+    [
+      [
+        { name: 'there/f' },
+        { name: 'r/', type: 'directory' },
+        { name: 'r' },
+        { name: 'l', type: 'link', linkname: 'there/f' },
+      ],
+    ],
+    'openat2:error=EIO:when=3',
+    'there',
+  ],
+] as [string, Stack, string, string | undefined][]) {
+  test(`where ${what}, no layer is a bad one, and nothing else takes its place`, {
+    skip: needs('strace'),
+  }, async (t) => {
+    const { directory, rootfs, stdin } = prepare(t, layers);
+    const { status, stderr } = await run([...injecting(call, path), 'md-unpack', rootfs], { stdin });
+    assert.match(stderr, /^md-unpack: layer \d .*: i\/o error \(EIO\)/);
+    assert.equal(status, 74);
+    assert.deepEqual(readdirSync(directory), ['layers']);
+  });
+}
 
 test('attributes that are more than a filesystem takes are told from a full disk', {
   skip: needs('strace'),

@@ -18,14 +18,14 @@ import {
   utimensat,
 } from '../../sys/syscalls/calls.js';
 import { AT, S } from '../../sys/syscalls/constants.js';
-import { EACCES, EEXIST, EINVAL, ENOENT, EPERM } from '../../sys/syscalls/errno.js';
+import { EACCES, EEXIST, EINVAL, ELOOP, ENOENT, ENOTDIR, EPERM } from '../../sys/syscalls/errno.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, cleanPath, joinPath, shown, splitPath, toBytes } from '../../tar/bytes.js';
 import { type Entry, isDevice } from '../../tar/entry.js';
 import { chmodAt, closing, directoryFlags } from './directory.js';
 import { isTooLong } from './entry-failure.js';
 import { newFileFlags, OpenFile } from './open-file.js';
-import { type Dir, tooDeep } from './rooted.js';
+import { type Dir, tooDeep, unreachable } from './rooted.js';
 import { statAt } from './stat.js';
 import { timespecs } from './timespec.js';
 import { type Tree, usableMode } from './tree.js';
@@ -136,6 +136,8 @@ export class EntryMaker {
         closing(fd, () => this.setDirectory(fd, entry, path));
         return;
       }
+      // After any other error it may be a directory, and what lower layers have in it would be lost.
+      if (fd !== -ENOTDIR && fd !== -ELOOP) throw new SyscallError('openat', -fd, shown(path));
       this.tree.remove(dir, name);
       made = mkdirat.try(dir.fd, bytes, mode);
     }
@@ -219,7 +221,10 @@ export class EntryMaker {
     const [above, last] = splitPath(target);
     const source = this.sourceOf(target);
     const from = target === '' || isTooLong(target) || !source ? -ENOENT : source.root.find(above);
-    if (typeof from === 'number') throw new MissingTarget(entry);
+    if (typeof from === 'number') {
+      const failure = unreachable(above, from);
+      throw failure instanceof SyscallError ? failure : new MissingTarget(entry);
+    }
     // A link to itself: it is there already.
     if (source === this.tree && from.path === dir.path && last === name && statAt(dir.fd, name)) return;
     const old = toBytes(last);

@@ -128,10 +128,12 @@ export class Root {
     const target = errno === -ENOENT ? linkTarget(parent, name) : undefined;
     if (target !== undefined) return this.makeTarget(parent, target, links + 1);
     const bytes = toBytes(name);
-    if (mkdirat.try(parent.fd, bytes, 0o755) === -EEXIST) {
+    let result = mkdirat.try(parent.fd, bytes, 0o755);
+    if (result === -EEXIST) {
       this.options.remove(parent, name);
-      mkdirat(parent.fd, bytes, 0o755);
+      result = mkdirat.try(parent.fd, bytes, 0o755);
     }
+    if (result < 0) throw new SyscallError('mkdirat', -result, shown(path));
     this.options.made(joinPath(parent.path, name));
     const made = this.find(path);
     if (typeof made === 'number') throw unreachable(path, made);
