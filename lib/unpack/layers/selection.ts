@@ -20,11 +20,16 @@ import { hiddenBy } from './whiteouts.js';
  */
 const maxPasses = 40;
 
+/** In an array that grows. */
+const bytesOfReference = 16;
+
 export class Selection {
   private readonly wanted: ByteString[];
-  /** Targets of wanted hard links that are not wanted themselves; and all directories above those. */
+  /** Targets of wanted hard links that are not wanted themselves; and of each directory above those, which are below. */
   private readonly sources = new Set<ByteString>();
-  private readonly ways = new Set<ByteString>();
+  private readonly ways = new Map<ByteString, ByteString[]>();
+  /** Of a symlink on the way and where it leads, for how many of the sources below it that has been worked out. */
+  private readonly followed = new Map<ByteString, number>();
   private readonly names = new NamesBudget();
   private hasGrown = false;
   /** Everything is a source, since one was not there under its own name. */
@@ -71,8 +76,9 @@ export class Selection {
     return {
       entry: (entry) => {
         takers = [];
-        if (this.isWanted(hiddenBy(cleanPath(entry.path))) && this.takes(main, entry)) takers.push(main);
-        if (spare && this.isSource(entry) && this.takes(spare, entry)) takers.push(spare);
+        const path = hiddenBy(cleanPath(entry.path));
+        if (this.isWanted(path) && this.takes(main, entry)) takers.push(main);
+        if (spare && this.isSource(path, entry) && this.takes(spare, entry)) takers.push(spare);
       },
       content: (bytes) => {
         for (const taker of takers) taker.content(bytes);
@@ -121,19 +127,24 @@ export class Selection {
     }
   }
 
-  private isSource(entry: Entry): boolean {
+  private isSource(path: ByteString, entry: Entry): boolean {
     if (this.isAnySource) return true;
-    const path = hiddenBy(cleanPath(entry.path));
     if (entry.type === 'symlink' && this.ways.has(path)) this.follow(path, entry.target);
     return this.sources.has(path) || this.ways.has(path);
   }
 
-  /** A source below a symlink is really where the symlink leads: that path becomes a source, too. */
+  /**
+   * A source below a symlink is really where the symlink leads: that path becomes a source, too. Each is worked out once:
+   * a hostile archive has the same symlink a million times.
+   */
   private follow(link: ByteString, target: ByteString): void {
     const to = cleanPath(target.startsWith('/') ? target : joinPath(splitPath(link)[0], target));
-    for (const path of [...this.sources]) {
-      if (path.startsWith(`${link}/`)) this.addSource(joinPath(to, path.slice(link.length + 1)));
-    }
+    const way = `${link}\0${to}`;
+    const done = this.followed.get(way);
+    if (done === undefined) this.names.hold(costOf(way));
+    const coming = this.ways.get(link)!.slice(done);
+    this.followed.set(way, (done ?? 0) + coming.length);
+    for (const path of coming) this.addSource(joinPath(to, path.slice(link.length + 1)));
   }
 
   private addSource(path: ByteString): void {
@@ -141,9 +152,11 @@ export class Selection {
     this.names.hold(costOf(path));
     this.sources.add(path);
     this.hasGrown = true;
-    for (let [above] = splitPath(path); above !== '' && !this.ways.has(above); [above] = splitPath(above)) {
-      this.names.hold(costOf(above));
-      this.ways.add(above);
+    for (let [above] = splitPath(path); above !== ''; [above] = splitPath(above)) {
+      const known = this.ways.get(above);
+      this.names.hold(known ? bytesOfReference : costOf(above));
+      if (known) known.push(path);
+      else this.ways.set(above, [path]);
     }
   }
 }
