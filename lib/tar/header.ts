@@ -109,8 +109,8 @@ function octal(block: Buffer, at: number, length: number): number {
 
 /** The same for all other blocks: base-256, blanks in front, fields left empty, and what is damaged. */
 function oddNumbers(block: Buffer, at: number): Numbers | undefined {
+  if (isZero(block, at)) return undefined;
   const header = decode(block, at);
-  if (header.nullBlock && isZero(block, at)) return undefined;
   if (!header.cksumValid && !hasSignedSum(block, at)) throw damaged('the checksum of a header is wrong');
   const isBefore1970 = (block[at + 136]! & 0xc0) === 0xc0;
   return {

@@ -348,6 +348,16 @@ test('a layer that is a FIFO is refused, and not waited for', { skip: needs('mkf
   assert.deepEqual(readdirSync(directory).sort(), ['fifo', 'layers']);
 });
 
+test('a layer that cannot be looked up by its path is no fault of the program', async (t) => {
+  const { rootfs } = prepare(t, []);
+  const stdin = JSON.stringify({ layer: { path: `/${'n'.repeat(300)}` } });
+  for (const argument of [rootfs, '--list']) {
+    const { status, stderr } = await md('md-unpack', [argument], { stdin });
+    assert.match(stderr, /^md-unpack: \/n+: [a-z ]+ \(ENAMETOOLONG\)\n$/);
+    assert.equal(status, 74);
+  }
+});
+
 test('what is mounted at DIR or in it is not emptied: it is refused before a layer comes, with --force too', {
   skip: needsRoot || needs('unshare'),
 }, async (t) => {

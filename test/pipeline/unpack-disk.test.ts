@@ -335,6 +335,18 @@ test('owners and modes that a filesystem takes and does not keep are told of', {
   assert.equal(status, 0);
 });
 
+test('an error of the disk in what is tried or done with no entry is told as one', {
+  skip: needs('strace'),
+}, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[{ name: 'f', data: 'x' }]]);
+  const { status, stderr } = await run([...injecting('unlinkat:error=EIO:when=1', 'probe'), 'md-unpack', rootfs], {
+    stdin,
+  });
+  assert.equal(stderr, `md-unpack: ${rootfs}: i/o error (EIO)\n`);
+  assert.equal(status, 74);
+  assert.deepEqual(readdirSync(directory), ['layers']);
+});
+
 test('a good layer that another process puts in the place of a bad one does not go with that', async (t) => {
   const prepared = prepare(t, [[{ name: 'f', data: 'x' }]]);
   const { path } = prepared.layers[0]!;

@@ -11,6 +11,7 @@
 import { execFileSync } from 'node:child_process';
 import * as zlib from 'node:zlib';
 import type { Descriptor, Platform, RunConfig } from '../../lib/base/oci.js';
+import type { Compression } from '../../lib/compress/magic.js';
 import { digestOf } from './content.js';
 import type { Registry } from './registry.js';
 import { has } from './run.js';
@@ -36,7 +37,6 @@ export const mediaTypes = {
 } as const;
 
 type Format = keyof typeof mediaTypes;
-type Compression = 'none' | 'gzip' | 'zstd';
 
 /** Bytes and what describes them. */
 export interface Blob {

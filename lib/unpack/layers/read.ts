@@ -3,7 +3,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
 import { algorithmOf } from '../../base/digest.js';
-import { Failure } from '../../base/failure.js';
+import { Failure, failingAs } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { type Decompressor, type LayerBytes, openLayer } from '../../compress/decompress.js';
 import type { Progress } from '../../pipe/progress.js';
@@ -125,7 +125,7 @@ async function pump(bytes: LayerBytes, reader: TarReader, read: (at: number) => 
 
 /** Tells a file from one that takes its place; the inode's number alone may be that of the next one. */
 function identityAt(path: string): string | undefined {
-  const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+  const stat = failingAs(path, () => statSync(path, { bigint: true, throwIfNoEntry: false }));
   return stat && `${stat.dev} ${stat.ino} ${stat.birthtimeNs}`;
 }
 

@@ -26,7 +26,7 @@ import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { byteString } from '../../tar/bytes.js';
 import { closing, directoryFlags, entriesOf } from '../tree/directory.js';
 import { removeTree } from '../tree/remove-tree.js';
-import { isNameOf, type Stat, statAt } from '../tree/stat.js';
+import { isNameOf, type Stat, statAt, statOf } from '../tree/stat.js';
 
 /** The files that go with a tree. The document comes last: when it is in its place, everything is. */
 export const sideFiles = ['.unset.jsonl', '.json'] as const;
@@ -59,7 +59,7 @@ export function claim(parent: number, base: string): Claim {
       // When its name is taken, it stays until the end: otherwise the next attempt could get the same inode and name.
       drafts.push(draft);
       const { fd } = draft;
-      const name = interimName(base, statAt(fd, '.')!.inode);
+      const name = interimName(base, statOf(fd).inode);
       const lock = lockFile(parent, `${name}.lock`, false);
       if (lock === undefined) continue;
       const renamed = renameat2.try(parent, draft.name, parent, name, 0);
@@ -232,7 +232,7 @@ function isStrangers(parent: number, name: string): boolean {
 }
 
 function isOurs(parent: number, { uid }: Stat): boolean {
-  return isBelievable(uid, statAt(parent, '.')!.uid);
+  return isBelievable(uid, statOf(parent).uid);
 }
 
 /**

@@ -105,7 +105,7 @@ function checkKind({ path, parent }: Target, stat: Stat): void {
   if (stat.type === S.IFLNK)
     throw new Failure(Status.usage, path, 'it is a symbolic link', { hint: 'name what it leads to, or remove it' });
   if (stat.type !== S.IFDIR) throw new Failure(Status.usage, path, 'it is there, and is not a directory');
-  if (stat.isEncrypted && !statAt(parent, '.')?.isEncrypted)
+  if (stat.isEncrypted && !statOf(parent).isEncrypted)
     throw new Failure(Status.usage, path, 'it is encrypted, and a tree in its place would not be', {
       hint: 'name a directory in it',
     });
