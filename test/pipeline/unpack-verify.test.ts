@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import { chmodSync, chownSync, existsSync, lstatSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { injecting } from '../support/injected-call.js';
 import { until } from '../support/rootfs.js';
 import { binDir, cleanEnv, jsonLines, md, needs, needsRoot, run, shell } from '../support/run.js';
 import type { TarEntry } from '../support/tar.js';
@@ -218,6 +219,15 @@ test('a FIFO that a container puts in the place of a file at that moment is not 
   const { status, stderr } = await md('md-unpack', ['--verify', rootfs], { stdin, env });
   assert.match(stderr, /^md-unpack: file: it was exchanged just now; end what changes the tree first\n$/);
   assert.equal(status, 75);
+});
+
+test('what a failing disk does not tell is an error, and no difference', { skip: needs('strace') }, async (t) => {
+  const { rootfs, stdin } = prepare(t, [[{ name: 'it', data: 'x' }]]);
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
+  const verify = [...injecting('statx:error=EIO:when=1', 'it'), 'md-unpack', '--verify', rootfs];
+  const { status, stderr } = await run(verify, { stdin });
+  assert.equal(stderr, `md-unpack: ${rootfs}: i/o error (EIO)\n`);
+  assert.equal(status, 74);
 });
 
 test('hard links are no difference where a filesystem remembers for a while how many names a file had', {

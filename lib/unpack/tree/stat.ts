@@ -1,6 +1,8 @@
 import { statx } from '../../sys/syscalls/calls.js';
 import { AT, structStatx as at, S, STATX } from '../../sys/syscalls/constants.js';
-import { type ByteString, toBytes } from '../../tar/bytes.js';
+import { EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR } from '../../sys/syscalls/errno.js';
+import { SyscallError } from '../../sys/syscalls/syscall.js';
+import { type ByteString, shown, toBytes } from '../../tar/bytes.js';
 
 /** STATX_ATTR_ENCRYPTED: statx(2). */
 const encrypted = 0x800;
@@ -54,10 +56,17 @@ export class Stat {
   }
 }
 
-/** The status of an entry of a directory, the last symlink not followed; `undefined` when it is not there. */
+/** What the kernel says of a name that is not there, or not for this user to look at. */
+const absent = [ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG, EACCES];
+
+/**
+ * The status of an entry of a directory, the last symlink not followed; `undefined` when it is not there. Throws
+ * `SyscallError` when the disk does not tell.
+ */
 export function statAt(dirfd: number, name: ByteString, flags = 0): Stat | undefined {
   const stat = new Stat();
   const result = statx.try(dirfd, toBytes(name), AT.SYMLINK_NOFOLLOW | flags, STATX.BASIC_STATS, stat.bytes);
+  if (result < 0 && !absent.includes(-result)) throw new SyscallError('statx', -result, shown(name));
   return result < 0 ? undefined : stat;
 }
 
