@@ -62,8 +62,8 @@ export class Selection {
   expectIn(tree: Tree): void {
     for (const path of this.wanted) {
       const [above, name] = splitPath(path);
-      const dir = tree.root.find(above);
-      if (path === '' || tree.unset.has(path) || (typeof dir !== 'number' && statAt(dir.fd, name))) continue;
+      const dir = tree.root.findIfThere(above);
+      if (path === '' || tree.unset.has(path) || (dir && statAt(dir.fd, name))) continue;
       const hint = 'it may lie behind a symlink; --list has the names as they are';
       throw new Failure(Status.usage, `--only ${shown(path)}`, 'the image has nothing of this name', { hint });
     }
@@ -100,8 +100,8 @@ export class Selection {
   sourceOf(target: ByteString, main: Tree, spare: Tree | undefined): Tree | undefined {
     if (this.isAll) return main;
     const [above, name] = splitPath(target);
-    const dir = this.isWanted(target) ? main.root.find(above) : -1;
-    return typeof dir !== 'number' && statAt(dir.fd, name) ? main : spare;
+    const dir = this.isWanted(target) ? main.root.findIfThere(above) : undefined;
+    return dir && statAt(dir.fd, name) ? main : spare;
   }
 
   /** Whether a path is wanted, or on the way to one that is. */

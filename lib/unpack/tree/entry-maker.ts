@@ -25,7 +25,7 @@ import { type Entry, isDevice } from '../../tar/entry.js';
 import { chmodAt, closing, directoryFlags } from './directory.js';
 import { isTooLong } from './entry-failure.js';
 import { newFileFlags, OpenFile } from './open-file.js';
-import { type Dir, tooDeep, unreachable } from './rooted.js';
+import { type Dir, tooDeep } from './rooted.js';
 import { statAt } from './stat.js';
 import { timespecs } from './timespec.js';
 import { type Tree, usableMode } from './tree.js';
@@ -220,11 +220,8 @@ export class EntryMaker {
     const target = cleanPath(entry.target);
     const [above, last] = splitPath(target);
     const source = this.sourceOf(target);
-    const from = target === '' || isTooLong(target) || !source ? -ENOENT : source.root.find(above);
-    if (typeof from === 'number') {
-      const failure = unreachable(above, from);
-      throw failure instanceof SyscallError ? failure : new MissingTarget(entry);
-    }
+    const from = target === '' || isTooLong(target) ? undefined : source?.root.findIfThere(above);
+    if (!from) throw new MissingTarget(entry);
     // A link to itself: it is there already.
     if (source === this.tree && from.path === dir.path && last === name && statAt(dir.fd, name)) return;
     const old = toBytes(last);

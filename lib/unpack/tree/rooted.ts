@@ -90,6 +90,15 @@ export class Root {
     return this.keep(path, { fd: behind, path: this.pathOf(behind), ownGroup: this.isOwnGroup(behind) });
   }
 
+  /** The same, `undefined` where the tree has none. Throws `SyscallError` when that is the fault of the disk. */
+  findIfThere(path: ByteString): Dir | undefined {
+    const found = this.find(path);
+    if (typeof found !== 'number') return found;
+    const failure = unreachable(path, found);
+    if (failure instanceof SyscallError) throw failure;
+    return undefined;
+  }
+
   /**
    * The directory at a clean path, made when it is not there. What stands in its way and is not a directory is removed.
    * A symlink that leads nowhere is followed, and what it names is made. Throws `Failure` 65 for a loop of symlinks.
