@@ -588,6 +588,18 @@ test('where there is no /proc a name that stays keeps what it leads to', {
   assert.ok(told(await it.prune('--dry-run', name)).includes(`image ${name}`));
 });
 
+test('a disk that fails at an open directory does not pass for a missing /proc', {
+  skip: needs('strace'),
+}, async (t) => {
+  const it = await site(t);
+  const name = await it.put('library/demo', imageOf('demo\n'));
+  await it.pull(name);
+  const paths = Array.from({ length: 90 }, (_, at) => ['-P', `/proc/self/fd/${10 + at}`]).flat();
+  const [strace = '', ...flags] = injecting('?access,faccessat:error=EIO');
+  const pruned = await run([strace, ...paths, ...flags, 'md-prune', name], { env: { MD_HOME: it.home } });
+  assert.ok(told(pruned).includes(`image ${name}`));
+});
+
 test('a tree in which something is mounted stays whole', { skip: needsRoot || needs('unshare') }, async (t) => {
   const it = await site(t);
   const tree = (await it.pull(await it.put('library/demo', imageOf('demo\n')))).stdout.trim();

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 
@@ -8,7 +8,8 @@ import { Status } from '../../base/status.js';
  */
 export function descriptorPath(fd: number): string {
   const path = `/proc/self/fd/${fd}`;
-  if (!existsSync(path)) throw procNotMounted();
+  // Not what it leads to: a disk that fails would pass for a /proc that is missing.
+  if (!lstatSync(path, { throwIfNoEntry: false })) throw procNotMounted();
   return path;
 }
 
