@@ -56,7 +56,7 @@ function section(profile: Profile, entries: Entry[], arch: SyscallArch): Section
   const numbers = syscallNumbers(arch);
   const rules: Rule[] = [];
   // Also of those that are refused by name: whoever wrote the profile knew them.
-  let highest = 0;
+  let highest = -1;
   for (const { names, action, args = [] } of entries) {
     for (const name of names) {
       const number = numbers.get(name);
@@ -69,7 +69,7 @@ function section(profile: Profile, entries: Entry[], arch: SyscallArch): Section
   }
   const { defaultAction } = profile;
   // As in runc: a profile without a call does not say how old it is, so that none is newer.
-  const newer = highest === 0 ? defaultAction : newerAction(profile);
+  const newer = highest < 0 ? defaultAction : newerAction(profile);
   return { auditArch: auditArch[arch], rules, defaultAction, newerAction: newer, highest };
 }
 
