@@ -85,15 +85,17 @@ export function cgroupOf(writes: readonly CgroupWrite[], host: CgroupHost): Cgro
 
 /**
  * The kernel also counts what it kills here for the limit of a cgroup around this one, or for want of memory in the
- * machine: `oom_kill` alone does not tell. Sources: cgroup-v2.rst, "memory.events"; cgroup-v1/memory.rst,
- * "memory.oom_control" and "failcnt".
+ * machine: `oom_kill` alone does not tell. Nor does `oom` of `memory.events`, where the limits of cgroups that the
+ * container has made count as well; `memory.events.local` came with Linux 5.2. Sources: cgroup-v2.rst, "memory.events"
+ * and "memory.events.local"; cgroup-v1/memory.rst, "memory.oom_control" and "failcnt".
  */
 function hasKilled(directory: string): boolean {
   // ENOENT: the file is that of the other version. Both: others have removed the cgroup.
   const text = (file: string) => ignoring(['ENOENT', 'ENODEV'], () => read(directory, file)) ?? '';
   const events = text('memory.events');
   const failures = ['memory.failcnt', 'memory.memsw.failcnt'].map(text);
-  const wasReached = /^oom [1-9]/m.test(events) || failures.some((count) => Number(count) > 0);
+  const wasReached =
+    /^oom [1-9]/m.test(text('memory.events.local') || events) || failures.some((count) => Number(count) > 0);
   return wasReached && /^oom_kill [1-9]/m.test(events || text('memory.oom_control'));
 }
 
