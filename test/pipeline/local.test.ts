@@ -670,10 +670,11 @@ test('a disk that fails under an archive is told, and is no fault of the program
   skip: needs('strace'),
 }, async (t) => {
   const path = oldArchive(join(scratch(t), 'saved.tar'), plain('one'));
-  for (const read of [1, 2]) {
-    const strace = injecting(`pread64:error=EIO:when=${read}`, path);
+  // What is at the path, what has been opened, and its size; its first bytes, and its first header.
+  for (const call of ['openat:1', 'statx:1', 'statx:2', 'statx:3', 'pread64:1', 'pread64:2']) {
+    const strace = injecting(call.replace(':', ':error=EIO:when='), path);
     const { status, stderr } = await run([...strace, 'md-token', `docker-archive:${path}`]);
-    assert.deepEqual([status, stderr], [74, `md-token: ${path}: i/o error (EIO)\n`]);
+    assert.deepEqual([status, stderr], [74, `md-token: ${path}: i/o error (EIO)\n`], call);
   }
 });
 
