@@ -381,6 +381,10 @@ test('--only of a hard link to nothing, or to what has no end, is refused as suc
     [[{ name: 'in/link', type: 'link', linkname: 'none' }], /in\/link: it is a hard link to none, which is not there/],
     [[{ name: 'in/link', type: 'link', linkname: 'in/none' }], /it is a hard link to in\/none, which is not there/],
     [
+      [{ name: 'in/link', type: 'link', linkname: `in/${'n'.repeat(256)}` }],
+      /it is a hard link to in\/n+, which is not there/,
+    ],
+    [
       [
         { name: 'p', type: 'symlink', linkname: 'p/x' },
         { name: 'in/link', type: 'link', linkname: 'p/f' },
@@ -398,7 +402,7 @@ test('--only of a hard link to nothing, or to what has no end, is refused as suc
 
 test('--only of what the image does not have, or not under this name, is refused', async (t) => {
   const { directory, rootfs, stdin } = prepare(t, stack);
-  for (const path of ['nothing', 'etc/passwd', 'bin/sh', 'etc/motd/x']) {
+  for (const path of ['nothing', 'etc/passwd', 'bin/sh', 'etc/motd/x', `etc/${'n'.repeat(256)}`]) {
     const { status, stderr } = await md('md-unpack', ['--only', 'etc/motd', '--only', path, rootfs], { stdin });
     assert.equal(status, 64, path);
     assert.match(

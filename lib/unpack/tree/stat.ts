@@ -1,6 +1,6 @@
 import { statx } from '../../sys/syscalls/calls.js';
 import { AT, structStatx as at, S, STATX } from '../../sys/syscalls/constants.js';
-import { EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR } from '../../sys/syscalls/errno.js';
+import { EACCES, ENAMETOOLONG, ENOENT } from '../../sys/syscalls/errno.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, shown, toBytes } from '../../tar/bytes.js';
 
@@ -57,7 +57,7 @@ export class Stat {
 }
 
 /** What the kernel says of a name that is not there, or not for this user to look at. */
-const absent = [ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG, EACCES];
+const absent = [ENOENT, ENAMETOOLONG, EACCES];
 
 /**
  * The status of an entry of a directory, the last symlink not followed; `undefined` when it is not there. Throws
