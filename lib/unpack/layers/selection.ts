@@ -61,9 +61,7 @@ export class Selection {
   /** Throws `Failure` 64 for a wanted path that has come to nothing. */
   expectIn(tree: Tree): void {
     for (const path of this.wanted) {
-      const [above, name] = splitPath(path);
-      const dir = tree.root.findIfThere(above);
-      if (path === '' || tree.unset.has(path) || (dir && statAt(dir.fd, name))) continue;
+      if (path === '' || tree.unset.has(path) || isIn(tree, path)) continue;
       const hint = 'it may lie behind a symlink; --list has the names as they are';
       throw new Failure(Status.usage, `--only ${shown(path)}`, 'the image has nothing of this name', { hint });
     }
@@ -99,9 +97,7 @@ export class Selection {
   /** The tree that holds the target of a hard link in `main`. */
   sourceOf(target: ByteString, main: Tree, spare: Tree | undefined): Tree | undefined {
     if (this.isAll) return main;
-    const [above, name] = splitPath(target);
-    const dir = this.isWanted(target) ? main.root.findIfThere(above) : undefined;
-    return dir && statAt(dir.fd, name) ? main : spare;
+    return this.isWanted(target) && isIn(main, target) ? main : spare;
   }
 
   /** Whether a path is wanted, or on the way to one that is. */
@@ -159,4 +155,11 @@ export class Selection {
       else this.ways.set(above, [path]);
     }
   }
+}
+
+/** Whether a tree has something at a path, symlinks above it followed. */
+function isIn(tree: Tree, path: ByteString): boolean {
+  const [above, name] = splitPath(path);
+  const dir = tree.root.findIfThere(above);
+  return dir !== undefined && statAt(dir.fd, name) !== undefined;
 }

@@ -1,6 +1,6 @@
 /** Removing a root filesystem of the store, with all files that go with it; and what killed runs have left beside one. */
 import { basename, dirname, join } from 'node:path';
-import { Failure, failingAs } from '../../base/failure.js';
+import { Failure, failingAs, ignoring } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { isLocked, tryLock } from '../../sys/files/lock.js';
 import { close, openat, unlinkat } from '../../sys/syscalls/calls.js';
@@ -28,7 +28,8 @@ export function removeStored(path: string, dryRun: boolean): boolean {
         throw new Failure(Status.notPermitted, path, notRemovable, { hint: 'with --map it can' });
       if (dryRun) return true;
       // Without its document the tree is not whole, and nobody takes it for one from here on.
-      for (const ending of [...sideFiles].reverse()) removeFile(parent, `${base}${ending}`);
+      for (const ending of [...sideFiles].reverse())
+        ignoring(['ENOENT'], () => unlinkat(parent, `${base}${ending}`, 0));
       removeTree(parent, byteString(base));
       clearLeftovers(parent, base);
       return true;
@@ -36,12 +37,6 @@ export function removeStored(path: string, dryRun: boolean): boolean {
       if (fd >= 0) close(fd);
     }
   });
-}
-
-/** Removes a file, unless it is gone. */
-function removeFile(parent: number, name: string): void {
-  const result = unlinkat.try(parent, name, 0);
-  if (result < 0 && result !== -ENOENT) throw new SyscallError('unlinkat', -result, name);
 }
 
 /**
