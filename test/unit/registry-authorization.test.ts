@@ -252,6 +252,22 @@ for (const [what, options, seconds] of [
   });
 }
 
+test('a token that cannot be renewed in time is used until it is refused', async (t) => {
+  const registry = await serve(t, { auth: 'token', lifetime: 300 });
+  let now = 0;
+  t.mock.method(process, 'uptime', () => now);
+  const client = clientFor(registry, { retry: { retries: 0 } });
+  await client.manifest('latest');
+  registry.faults.add({ on: /^token/, status: 503, times: 2, body: '' });
+  now = 295;
+  await Promise.all([client.manifest('latest'), client.manifest('latest')]);
+  assert.equal(registry.lines('token').length, 2, 'one request for both');
+  registry.tokens.expireAll();
+  await refused(client.manifest('latest'), 69, /HTTP 503/);
+  await client.manifest('latest');
+  assert.equal(registry.lines('token').length, 4);
+});
+
 test('a token that is refused for ever is not renewed for ever', async (t) => {
   const registry = await serve(t, { auth: 'token', private: [repository] });
   await refused(clientFor(registry).manifest('latest'), 77, /denied/);

@@ -1,6 +1,7 @@
 /** The Authorization header for one repository: it is kept, and renewed before it expires and when it is refused. */
 import { monotonic } from '../../base/clock.js';
 import type { Http } from '../http/http.js';
+import { RegistryFailure } from '../transport/failure.js';
 import { type AuthTarget, answerChallenges, type Credentials } from './auth.js';
 import type { Challenge } from './challenge.js';
 
@@ -24,8 +25,15 @@ export class Authorization {
     private readonly credentials: FindCredentials,
   ) {}
 
+  /** When that fails, the token goes on being used: it is still valid. Only when it is refused must it be renewed. */
   async renewIfDue(): Promise<void> {
-    if (this.renewal && monotonic() >= this.renewal.at) await this.renew(this.header, this.renewal.challenges);
+    if (!this.renewal || monotonic() < this.renewal.at) return;
+    try {
+      await this.renew(this.header, this.renewal.challenges);
+    } catch (error) {
+      if (!(error instanceof RegistryFailure)) throw error;
+      this.renewal = undefined;
+    }
   }
 
   /** Renews the header `old`. When several requests are refused at the same time, one renews it for all. */
