@@ -78,4 +78,8 @@ test('--security-opt means our own flags, and is refused where it means more', (
   }
   for (const text of ['systempaths=unconfined', 'unmask=ALL'])
     assert.throws(() => securityOf([text]), /--security-opt .*it is not offered; with --privileged nothing /, text);
+  assert.throws(
+    () => securityOf(['unmask=/sys/fs/cgroup']),
+    /it is not offered; --security-opt writable-cgroups=true /,
+  );
 });

@@ -29,11 +29,16 @@ export function securityOf(texts: readonly string[]): SecurityOptions {
     else if (name === 'writable-cgroups' && /^(true|false)$/.test(value ?? ''))
       options.writableCgroups = value === 'true';
     else if (!already.includes(`${name}=${value}`)) {
-      const hint = uncovering.includes(name)
-        ? 'with --privileged nothing of /proc and /sys is masked or read-only'
-        : `no-new-privileges, seccomp=FILE|unconfined and writable-cgroups=true are; ${already.join(' and ')} are so in any case`;
-      throw usage(`--security-opt ${text}`, 'it is not offered', hint);
+      throw usage(`--security-opt ${text}`, 'it is not offered', instead(name, value));
     }
   }
   return options;
+}
+
+/** What does here what the option does there, or else the options that there are. */
+function instead(name: string, value: string | undefined): string {
+  if (name === 'unmask' && value?.startsWith('/sys/fs/cgroup'))
+    return `${writableCgroupsFlag} is for programs that divide their cgroup, as systemd`;
+  if (uncovering.includes(name)) return 'with --privileged nothing of /proc and /sys is masked or read-only';
+  return `no-new-privileges, seccomp=FILE|unconfined and writable-cgroups=true are; ${already.join(' and ')} are so in any case`;
 }
