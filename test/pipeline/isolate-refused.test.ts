@@ -307,6 +307,8 @@ const confinable = existsSync(appArmor) && readFileSync(appArmor, 'latin1').star
 const needsAppArmor = needs('apparmor_parser', 'aa-exec') || (!confinable && 'the kernel has no AppArmor');
 
 let profiles = 0;
+/** What the mounts of a container need of a profile. */
+const ofContainer = 'flags=(attach_disconnected,mediate_deleted)';
 
 /** Loads a profile for the length of a test; returns what runs a command under it. It may hold for a path by itself. */
 function profiled(t: TestContext, flags: string, rules: string, path = ''): string[] {
@@ -347,9 +349,51 @@ test('an AppArmor profile of the host for a path holds in a container, but not b
   assert.match((await run(read)).stderr, /Permission denied/);
   const readme = readFileSync(join(root, 'README.md'), 'utf8');
   const [, flags, rules] = /`profile md \S+\/md-isolate\.cjs (flags=\S+) \{ (.*) \}`/.exec(readme) ?? [];
-  const { stdout, stderr } = await run([...profiled(t, flags!, rules!), ...read]);
+  const outside = profiled(t, flags!, rules!);
+  const { stdout, stderr } = await run([...outside, ...read]);
   assert.equal(stdout, 'seen\n', stderr);
+  const named = profiled(t, ofContainer, 'file, capability, signal,')[2]!;
+  const current = ['md-isolate', '--security-opt', `apparmor=${named}`, tree, 'cat', '/proc/self/attr/current'];
+  assert.equal((await run([...outside, ...current])).stdout, `${named} (enforce)\n`);
+  const without = profiled(t, flags!, rules!.replace('change_profile,', ''));
+  assert.match((await run([...without, ...current])).stderr, /\(EACCES\); .* "change_profile,"/);
 });
+
+for (const [what, flags, user] of [
+  ['of root', [], 0],
+  ['of another user, with --init and --no-new-privs', ['--init', '--no-new-privs', '-u', '1000'], 1000],
+] as const) {
+  test(`--security-opt apparmor confines the command ${what}`, { skip: skip || needsAppArmor }, async (t) => {
+    const tree = makeRoot(t);
+    writeFileSync(join(tree, 'etc/note'), 'seen\n');
+    const profile = profiled(t, ofContainer, 'file, capability, signal, deny /etc/note rw,')[2]!;
+    const command = ['sh', '-c', 'id -u; cat /proc/self/attr/current /etc/note'];
+    const { stdout, stderr, status } = await run([
+      ...['md-isolate', ...flags, '--security-opt', `apparmor=${profile}`, tree, ...command],
+    ]);
+    assert.equal(stdout, `${user}\n${profile} (enforce)\n`, stderr);
+    assert.match(stderr, /\/etc\/note.*Permission denied/);
+    assert.equal(status, 1);
+  });
+}
+
+for (const [what, isOn, why] of [
+  ['that is not loaded', true, /^md-isolate: write\(.*\(ENOENT\); no such profile is loaded: /],
+  ['where there is no AppArmor', false, /^md-isolate: .*attr\/apparmor.*AppArmor is not on in this kernel/],
+] as const) {
+  const other = confinable !== isOn && `the kernel has ${confinable ? '' : 'no '}AppArmor`;
+  test(`an AppArmor profile ${what} is refused`, { skip: skip || other }, async (t) => {
+    const { stderr, status } = await run([
+      'md-isolate',
+      '--security-opt',
+      'apparmor=md-test-none',
+      makeRoot(t),
+      'true',
+    ]);
+    assert.match(stderr, why);
+    assert.equal(status, 125);
+  });
+}
 
 const advice = 'profile md-test-\\d+: write flags=\\(unconfined\\) and "userns," into it, ';
 for (const [what, flags, rules, named] of [

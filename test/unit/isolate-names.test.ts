@@ -60,6 +60,7 @@ test('--security-opt means our own flags, and is refused where it means more', (
   assert.deepEqual(securityOf(['no-new-privileges', 'seccomp=/profile.json']), {
     noNewPrivileges: true,
     seccomp: '/profile.json',
+    apparmor: undefined,
     writableCgroups: false,
   });
   assert.deepEqual(
@@ -67,13 +68,16 @@ test('--security-opt means our own flags, and is refused where it means more', (
     {
       noNewPrivileges: true,
       seccomp: 'unconfined',
+      apparmor: undefined,
       writableCgroups: false,
     },
   );
   assert.equal(securityOf(['no-new-privileges=false']).noNewPrivileges, false);
+  assert.equal(securityOf(['apparmor=docker-default']).apparmor, 'docker-default');
+  assert.equal(securityOf(['apparmor:a b', 'apparmor:unconfined']).apparmor, undefined);
   assert.equal(securityOf(['writable-cgroups=true']).writableCgroups, true);
   assert.equal(securityOf(['writable-cgroups=true', 'writable-cgroups=false']).writableCgroups, false);
-  for (const text of ['', 'no-new-privileges=maybe', 'seccomp', 'apparmor=mine', 'label=type:x', 'writable-cgroups']) {
+  for (const text of ['', 'no-new-privileges=maybe', 'seccomp', 'apparmor=', 'label=type:x', 'writable-cgroups']) {
     assert.throws(() => securityOf([text]), /--security-opt .*it is not offered; no-new-privileges, /, text);
   }
   for (const text of ['systempaths=unconfined', 'unmask=ALL'])

@@ -6,6 +6,7 @@
 import type { Result } from '../../sys/native-code/step.js';
 import type { IdMap } from '../../sys/procfs/id-map.js';
 import type { IdMaps } from '../../sys/user-namespace/id-map.js';
+import { appArmorSteps } from '../child/apparmor.js';
 import { changeSteps, type ExecSteps, execSteps } from '../child/exec.js';
 import { aliveSteps, controlSteps, gateSteps } from '../child/gates.js';
 import { type Init, initSteps } from '../child/init.js';
@@ -175,14 +176,14 @@ function overlaid(directory: string, workshop: Result, circumstances: Circumstan
   return layer ? layerSteps(layer, workshop, options) : overlaySteps(directory, workshop, options);
 }
 
-/** The file systems of the kernel: /proc, /sys and /dev, with the terminal in it, and what is hidden of them. */
+/** The file systems of the kernel: /proc, with what is set by it, /sys, /dev with the terminal, and what is hidden. */
 function kernelSteps(
   root: Result,
   settings: Settings,
   circumstances: Circumstances,
 ): { steps: PlanStep[]; dev: Result } {
   const { identity, control, masks, windowSize, nulls } = circumstances;
-  const { init, terminal, sysctls } = settings;
+  const { apparmor, init, terminal, sysctls } = settings;
   const { proc, sys, steps } = procAndSys(root, circumstances, settings);
   const devices = deviceSteps(root, circumstances, settings.shmSize);
   const { dev, pts } = devices;
@@ -192,6 +193,7 @@ function kernelSteps(
     steps: [
       ...steps,
       ...sysctlSteps(proc, [...circumstances.usualSysctls, ...sysctls]),
+      ...(apparmor === undefined ? [] : appArmorSteps(proc, apparmor)),
       ...devices.steps,
       ...(terminal ? consoleSteps(dev, pts, control, pty) : nullSteps(dev, nulls)),
       ...(masks ? maskSteps({ proc, sys, dev }, masks) : []),

@@ -42,7 +42,7 @@ export const isolateFlags = {
   'security-opt': {
     kind: 'list',
     value: 'OPTION',
-    help: 'no-new-privileges, seccomp=... or writable-cgroups=true, as docker writes them',
+    help: 'no-new-privileges, seccomp=..., apparmor=PROFILE or writable-cgroups=true, as docker writes them',
   },
   'seccomp-report': { kind: 'boolean', help: 'at the end, name the system calls that the filter refused' },
   userns: {

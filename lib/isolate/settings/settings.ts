@@ -60,6 +60,8 @@ export interface Settings {
   /** Name the system calls that the filter refused, at the end. */
   seccompReport: boolean;
   privileged: boolean;
+  /** The AppArmor profile of the command; undefined for that of the caller. */
+  apparmor: string | undefined;
   /** Root of the container may make cgroups below its own. */
   writableCgroups: boolean;
   userns: UserNamespace | undefined;
@@ -120,6 +122,7 @@ export function settingsOf(
     seccomp: flags.seccomp ?? security.seccomp ?? (flags.privileged ? 'unconfined' : 'default'),
     seccompReport: flags['seccomp-report'],
     privileged: flags.privileged,
+    apparmor: security.apparmor,
     writableCgroups: security.writableCgroups,
     userns: userNamespace(flags.userns),
     // With a pipe on either side there is no terminal: it would change the line endings of the data.
