@@ -3,7 +3,7 @@
 import { receiveDescriptor } from '../../sys/files/receive-descriptor.js';
 import type { Program } from '../../sys/native-code/program.js';
 import type { Control } from '../../sys/process/control.js';
-import { releaseProgramPages } from '../../sys/process/program-pages.js';
+import { releaseFilePages } from '../../sys/process/file-pages.js';
 import { waitForEnd } from '../../sys/process/wait.js';
 import { writeMaps } from '../../sys/user-namespace/write-maps.js';
 import type { Cgroup } from '../cgroup/cgroup.js';
@@ -35,7 +35,7 @@ export async function attend(running: Running): Promise<number> {
   const { report, detachKeys, outputs, showing } = circumstances;
   const early = await letIn(running);
   if (early !== undefined) return early;
-  setTimeout(releaseProgramPages, settledMs).unref();
+  setTimeout(releaseFilePages, settledMs).unref();
   const master = settings.terminal ? receiveDescriptor(control.fd) : undefined;
   if (report && plan.filter && control.arrived()) {
     report.listen(pid, program.result(plan.filter)!);

@@ -13,6 +13,6 @@ export function endProcess(status: number): never {
 }
 
 /** Whether Node was started with options, besides the one of launcher-head. */
-export function hasNodeOptions(): boolean {
+function hasNodeOptions(): boolean {
   return process.execArgv.some((flag) => !flag.startsWith('--inspect-port=')) || Boolean(process.env.NODE_OPTIONS);
 }

@@ -53,8 +53,3 @@ export function ownStrings(file: 'cmdline' | 'environ'): Buffer[] {
 export function kernelText(path: string): string | undefined {
   return ignoringSystemErrors(() => readFileSync(path, 'utf8'));
 }
-
-/** The same for a file that is no text. */
-export function kernelBytes(path: string): Buffer | undefined {
-  return ignoringSystemErrors(() => readFileSync(path));
-}
