@@ -2,7 +2,7 @@
 import { main } from '../lib/pipe/command.js';
 import { writeDocument } from '../lib/pipe/output.js';
 import { pullingInstead } from '../lib/pull/instead.js';
-import { imageFlags, nameLocal, openNamed } from '../lib/pull/open-image.js';
+import { imageFlags, nameLocal, nameRemote } from '../lib/pull/open-image.js';
 import { networkFlags } from '../lib/registry/network.js';
 
 main(
@@ -48,7 +48,7 @@ main(
     ].join('\n'),
   },
   async ({ flags, operands: [image = ''] }) => {
-    writeDocument((await nameLocal(image, flags.offline)) ?? (await openNamed(image, flags)).document);
+    writeDocument((await nameLocal(image, flags.offline)) ?? (await nameRemote(image, flags)));
     return undefined;
   },
 );

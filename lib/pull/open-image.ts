@@ -16,6 +16,7 @@ import type { Flags, FlagValues } from '../pipe/flags.js';
 import { StdinLines } from '../pipe/input.js';
 import { askedLogin, loginFlags } from '../registry/auth/login.js';
 import type { Connections } from '../registry/download/connections.js';
+import type { Registry } from '../registry/mirrors.js';
 import {
   formatReference,
   isSameReference,
@@ -40,7 +41,8 @@ type AllFlags = FlagValues<typeof allFlags>;
 
 interface Opened<D extends TokenDocument = TokenDocument> {
   document: D;
-  source: Source;
+  /** With `authorization` when it is a registry: what it has asked for until now. */
+  source: Source & Partial<Pick<Registry, 'authorization'>>;
 }
 
 /** The platform that is looked for, and the connections that the source may use. */
@@ -59,25 +61,28 @@ export async function nameLocal(image: string, offline: boolean): Promise<TokenD
   return offline ? storedImage(image) : undefined;
 }
 
-/** Opens the registry of an image, and logs in there. */
-export async function openNamed(image: string, flags: AllFlags, connections?: Connections): Promise<Opened> {
+/** The document of an image in a registry, after a login there. */
+export async function nameRemote(image: string, flags: AllFlags): Promise<TokenDocument> {
+  const { document, source } = await openRemote(image, flags);
+  return { ...document, authorization: await source.login() };
+}
+
+async function openRemote(image: string, flags: AllFlags, connections?: Connections) {
   const named = nameFields(parseReference(image));
   const network = networkOf(flags);
   const login = await askedLogin(flags);
   const source = await openRegistry({ ...named, login }, network, connections);
-  const document = {
-    ...named,
-    authorization: await source.login(),
-    login,
-    network: Object.keys(network).length > 0 ? network : undefined,
-  };
-  return { document, source };
+  const used = Object.keys(network).length > 0 ? network : undefined;
+  return { document: { ...named, authorization: null, login, network: used }, source };
 }
 
-/** Opens the source of IMAGE, wherever that is. */
+/** Opens the source of IMAGE, wherever that is. In a registry with a login that was given by flag, that is used. */
 export async function openImage(image: string, flags: AllFlags, wanted: Wanted): Promise<Opened> {
   const local = await nameLocal(image, flags.offline);
-  return local ? openDocument(local, flags, wanted) : openNamed(image, flags, wanted.connections);
+  if (local) return openDocument(local, flags, wanted);
+  const remote = await openRemote(image, flags, wanted.connections);
+  if (remote.document.login) await remote.source.login();
+  return remote;
 }
 
 /** Opens the source that a document names. Throws `Failure` 65 for an unknown one. */
@@ -123,7 +128,7 @@ export async function resolveOpened(
   const { resolveImage } = await import('../image/manifest/resolve.js');
   const { image, reference } = document;
   const found = await resolveImage(source, { ...choice, image, reference, store, onManifest });
-  return { ...document, ...found };
+  return { ...document, authorization: source.authorization ?? null, ...found };
 }
 
 async function localImage(text: string): Promise<TokenDocument> {

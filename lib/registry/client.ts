@@ -37,8 +37,9 @@ export interface RegistryOptions extends Partial<Omit<HttpOptions, 'onResponse'>
   /** The origin of its API. */
   origin: string;
   /**
-   * The Authorization header to begin with; null or absent when there is none yet. It is used until it is refused. The
-   * refusal then tells how to ask for the next one, which no document does.
+   * The Authorization header to begin with; null when the registry was asked and none is needed, absent when it was not
+   * asked yet. It is used until it is refused. The refusal then tells how to ask for the next one, which no document
+   * does.
    */
   authorization?: string | null;
   /** Called when a challenge needs credentials. */
@@ -70,7 +71,9 @@ export class RegistryClient implements Endpoint {
   private readonly connections: Connections;
   private readonly pieces: PiecePolicy;
   private readonly credentials: () => Promise<Credentials | undefined>;
-  private readonly authorization: Authorization;
+  private readonly grant: Authorization;
+  /** Whether it is known how the registry wants to be asked: by a login, or since it has answered without one. */
+  private isKnown: boolean;
 
   constructor(options: RegistryOptions) {
     const { registry, repository, origin, authorization, credentials, retry, connections, pieces, ...http } = options;
@@ -90,7 +93,12 @@ export class RegistryClient implements Endpoint {
     this.connections = connections ?? new Connections(1);
     this.pieces = { ...defaultPiecePolicy, maxWait: this.retry.maxRetryAfter, ...pieces };
     this.credentials = credentials ?? (async () => undefined);
-    this.authorization = new Authorization(this.http, this.target, authorization ?? null, this.credentials);
+    this.grant = new Authorization(this.http, this.target, authorization ?? null, this.credentials);
+    this.isKnown = authorization !== undefined;
+  }
+
+  get authorization(): string | null {
+    return this.grant.header;
   }
 
   /**
@@ -99,6 +107,7 @@ export class RegistryClient implements Endpoint {
    * pull may still succeed then. Throws `Failure` 77 when a login is refused.
    */
   async login(): Promise<string | null> {
+    this.isKnown = true;
     return this.trying(`authorization for ${this.name}`, async () => {
       const url = new URL('/v2/', this.target.origin);
       const response = await exchangeFollowing(this.http, { method: 'GET', url, headers: {} });
@@ -113,8 +122,8 @@ export class RegistryClient implements Endpoint {
       const login = isPassword ? await this.credentials() : undefined;
       // Some registries want a password here from everybody, and still give public images without one, as podman knows.
       if (isPassword && !login) return null;
-      await this.authorization.askFor(challenges, login ? async () => login : this.credentials);
-      return this.authorization.header;
+      await this.grant.askFor(challenges, login ? async () => login : this.credentials);
+      return this.grant.header;
     });
   }
 
@@ -222,11 +231,16 @@ export class RegistryClient implements Endpoint {
     return refusedLink.has(response.status) && !this.isOwn(response);
   }
 
-  /** A token is renewed shortly before it expires, and once when it is refused. */
+  /**
+   * A token is renewed shortly before it expires, and once when it is refused. Without one the registry is simply asked,
+   * which spares a round trip where no token is needed: its refusal says how to get one, as containerd knows.
+   */
   private async getWithToken(path: string, headers: Record<string, string>): Promise<Incoming> {
-    await this.authorization.renewIfDue();
-    const used = this.authorization.header;
+    await this.grant.renewIfDue();
+    const used = this.grant.header;
     const first = await this.send(path, headers, used);
+    if (this.isHidden(first)) return this.getAfterLogin(first, path, headers);
+    this.isKnown = true;
     if (first.status !== 401) return first;
     const challenges = this.challengesOf(first);
     if (challenges.length === 0) {
@@ -234,14 +248,27 @@ export class RegistryClient implements Endpoint {
       throw await unaskedFailure(first);
     }
     await first.drop();
-    await this.authorization.renew(used, challenges);
-    return this.send(path, headers, this.authorization.header);
+    await this.grant.renew(used, challenges);
+    return this.send(path, headers, this.grant.header);
+  }
+
+  /** Whether the registry may have what it does not show to a stranger. */
+  private isHidden(response: Incoming): boolean {
+    return !this.isKnown && this.isOwn(response) && (response.status === 403 || response.status === 404);
+  }
+
+  /** Asks once more if a login is of use there. */
+  private async getAfterLogin(first: Incoming, path: string, headers: Record<string, string>): Promise<Incoming> {
+    const authorization = await this.login();
+    if (authorization === null) return first;
+    await first.drop();
+    return this.send(path, headers, authorization);
   }
 
   private async send(path: string, headers: Record<string, string>, authorization: string | null): Promise<Incoming> {
     const url = new URL(`/v2/${this.target.repository}/${path}`, this.target.origin);
     const all = authorization === null ? headers : { ...headers, authorization };
-    const { isOfLogin } = this.authorization;
+    const { isOfLogin } = this.grant;
     const response = await exchangeFollowing(this.http, { method: 'GET', url, headers: all, isOfLogin });
     const isStrangers = response.status === 401 && !this.isOwn(response);
     return isStrangers ? this.strangers.askAgain(response, headers) : response;

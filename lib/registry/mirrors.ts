@@ -11,6 +11,8 @@ import { RegistryFailure } from './transport/failure.js';
 
 /** A registry, asked for one repository. */
 export interface Registry extends Source {
+  /** The Authorization header that is in use for the registry itself; null when there is none. */
+  readonly authorization: string | null;
   /** The Authorization header for the registry itself, or null when there is none, or none is needed yet. */
   login(): Promise<string | null>;
 }
@@ -31,6 +33,10 @@ export class Mirrored implements Registry {
     private readonly origin: Registry,
   ) {
     this.mirrors = new Set(mirrors);
+  }
+
+  get authorization(): string | null {
+    return this.origin.authorization;
   }
 
   /** Only if no mirror answers, the registry itself has to: when asked later, it says what it wants. */

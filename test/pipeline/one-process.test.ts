@@ -40,6 +40,29 @@ for (const auth of ['none', 'token', 'basic'] as const) {
   });
 }
 
+test('a registry is asked for the image at once, and what it has asked for is passed on', async (t) => {
+  const { registry, run } = await world(t, { auth: 'token' });
+  const [document] = linesOf(await run('md-manifest "$1"'));
+  assert.match(String(document?.authorization), /^Bearer /);
+  assert.deepEqual(
+    registry.requests.map(({ service, url }) => `${service} ${url.replace(/sha256:.*|\?.*/, '')}`),
+    [
+      `registry /v2/${repository}/manifests/latest`,
+      'token /token',
+      `registry /v2/${repository}/manifests/latest`,
+      `registry /v2/${repository}/manifests/`,
+      `registry /v2/${repository}/blobs/`,
+    ],
+  );
+});
+
+test('the first layer comes over the connection that is open already', async (t) => {
+  const { registry, built, run } = await world(t);
+  linesOf(await run('md-fetch-layer "$1"'));
+  const portFor = (part: string) => registry.requests.find(({ url }) => url.includes(part))?.port;
+  assert.equal(portFor(built.layers[0]!.descriptor.digest), portFor('/manifests/'));
+});
+
 test('md-manifest IMAGE writes what the pipe writes', async (t) => {
   const { run } = await world(t);
   assert.deepEqual(linesOf(await run('md-manifest "$1"')), linesOf(await run('md-token "$1" | md-manifest')));

@@ -66,6 +66,8 @@ interface Recorded {
   headers: http.IncomingHttpHeaders;
   /** The common name in the client certificate, if one was presented. */
   client: string | undefined;
+  /** The client's port: the same for all requests on one connection. */
+  port: number | undefined;
 }
 
 interface Stored {
@@ -184,7 +186,7 @@ export class Registry {
     const { method = 'GET', url = '/', headers } = req;
     const { socket } = req;
     const subject = socket instanceof TLSSocket ? socket.getPeerCertificate().subject : undefined;
-    this.requests.push({ service, method, url, headers, client: [subject?.CN].flat()[0] });
+    this.requests.push({ service, method, url, headers, client: [subject?.CN].flat()[0], port: socket.remotePort });
     const fault = this.faults.strike(`${service} ${method} ${url}`);
     res.on('error', () => res.destroy());
     try {

@@ -24,6 +24,36 @@ for (const status of [401, 403, 404]) {
   });
 }
 
+test('a registry that needs no token is asked for the manifest at once', async (t) => {
+  const registry = await serve(t);
+  await clientFor(registry).manifest('latest');
+  assert.deepEqual(registry.lines('registry'), [`GET /v2/${repository}/manifests/latest`]);
+});
+
+test('a token service is named by the refusal of the manifest as well', async (t) => {
+  const registry = await serve(t, { auth: 'token' });
+  const client = clientFor(registry);
+  await client.manifest('latest');
+  const manifest = `GET /v2/${repository}/manifests/latest`;
+  assert.deepEqual(registry.lines('registry'), [manifest, manifest]);
+  assert.match(client.authorization ?? '', /^Bearer /);
+});
+
+for (const status of [403, 404]) {
+  test(`a registry that answers strangers with ${status} is asked for a login, once`, async (t) => {
+    const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
+    registry.faults.add({ on: /manifests/, times: 1, status, body: '{}' });
+    await clientFor(registry, { credentials }).manifest('latest');
+    const [manifest, ping] = [`GET /v2/${repository}/manifests/latest`, 'GET /v2/'];
+    assert.deepEqual(registry.lines('registry'), [manifest, ping, manifest]);
+    const open = await serve(t);
+    const client = clientFor(open);
+    for (let i = 0; i < 2; i++) await refused(client.manifest('missing'), 66, /not found/);
+    const missing = `GET /v2/${repository}/manifests/missing`;
+    assert.deepEqual(open.lines('registry'), [missing, ping, missing]);
+  });
+}
+
 test('where nothing says how to log in, nobody is sent to do so', async (t) => {
   const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
   registry.faults.add({ on: /GET /, status: 401, body: '' });

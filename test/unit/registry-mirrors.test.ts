@@ -8,6 +8,7 @@ import { blob, bytes, fetchBlob, Sink } from '../support/registry-client.js';
 
 /** Goes on where the sink is, as a registry does, and breaks off at `until`. */
 class Fake implements Endpoint {
+  readonly authorization = null;
   readonly name = 'mirror.example';
   readonly offsets: number[] = [];
   readonly urls: (readonly string[] | undefined)[] = [];
@@ -94,7 +95,7 @@ for (const status of [66, 69, 75, 77]) {
         asked += 1;
         throw new RegistryFailure(status, 'mirror.example', 'no');
       };
-      const mirror: Endpoint = { name: 'mirror.example', login: fail, manifest: fail, blob: fail };
+      const mirror: Endpoint = { name: 'mirror.example', authorization: null, login: fail, manifest: fail, blob: fail };
       const mirrored = new Mirrored([mirror], new Fake(bytes));
       if (first === 'login') await mirrored.login();
       for (let i = 0; i < 2; i++) await fetchBlob(mirrored);

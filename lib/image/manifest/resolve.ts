@@ -2,6 +2,7 @@
  * Finds the image for a tag or a digest: through an index, perhaps nested ones, to the manifest for a platform and its
  * config. Nothing is used before its size and its digest are checked.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isDigest } from '../../base/check.js';
 import { digestOf } from '../../base/digest.js';
 import { Failure } from '../../base/failure.js';
@@ -213,7 +214,11 @@ class Resolver {
     const name = `manifest ${document.digest}`;
     const manifest = asManifest(document.value, name);
     checkIsImage(manifest, document, name);
-    if (entry?.platform || !this.request.strict) this.request.onManifest?.(manifest);
+    if (this.request.onManifest && (entry?.platform || !this.request.strict)) {
+      this.request.onManifest(manifest);
+      // The first layer gets the connection that is open already: it takes longer, and a new one up to three round trips.
+      await nextTurn();
+    }
     const { bytes, config } = await this.fetchConfig(manifest.config);
     checkDiffIDs(manifest, config, name);
     const platform = this.platformOf(config, entry);
