@@ -15,6 +15,7 @@ import { parseChallenges } from './auth/challenge.js';
 import { Strangers } from './auth/strangers.js';
 import { Connections } from './download/connections.js';
 import { Download } from './download/download.js';
+import { isRefusedLink, overLink } from './download/link.js';
 import { defaultPiecePolicy, type PiecePolicy } from './download/piece-policy.js';
 import type { GetPart } from './download/range.js';
 import { Http } from './http/http.js';
@@ -52,8 +53,6 @@ export interface RegistryOptions extends Partial<Omit<HttpOptions, 'onResponse'>
 
 const acceptedManifests = [...indexTypes, ...manifestTypes].join(', ');
 
-/** Answers of object stores to a signed link that has expired. S3 gives 400 for one that was signed with a token. */
-const refusedLink = new Set([400, 401, 403]);
 /** How many URLs of a foreign layer are tried. Honest layers have fewer, and each takes its time. */
 const maxUrls = 16;
 
@@ -158,7 +157,9 @@ export class RegistryClient implements Endpoint {
 
   private async blobFrom(place: string, { digest, size }: BlobRequest, sink: BlobSink, get: GetPart): Promise<void> {
     const what = `blob ${digest}`;
-    const download = new Download({ what, size, sink, get, connections: this.connections, pieces: this.pieces });
+    const { connections, pieces } = this;
+    const getMore = (first: Incoming) => (this.isOwn(first) ? get : overLink(this.http, first.url, get));
+    const download = new Download({ what, size, sink, get, getMore, connections, pieces });
     const whole = () =>
       this.trying(
         `${what} of ${place}`,
@@ -187,7 +188,7 @@ export class RegistryClient implements Endpoint {
     const attempt = () =>
       this.blobFrom(place, blob, sink, async (headers) => {
         const response = await exchangeFollowing(this.http, { method: 'GET', url, headers });
-        if (!refusedLink.has(response.status)) return response;
+        if (!isRefusedLink(response)) return response;
         throw await linkFailure(response, 'the manifest');
       });
     try {
@@ -220,15 +221,15 @@ export class RegistryClient implements Endpoint {
    */
   private async get(path: string, headers: Record<string, string>): Promise<Incoming> {
     const first = await this.getWithToken(path, headers);
-    if (!this.isRefusedLink(first)) return first;
+    if (!this.isExpired(first)) return first;
     await first.drop();
     const second = await this.getWithToken(path, headers);
-    if (this.isRefusedLink(second)) throw await linkFailure(second, this.target.origin);
+    if (this.isExpired(second)) throw await linkFailure(second, this.target.origin);
     return second;
   }
 
-  private isRefusedLink(response: Incoming): boolean {
-    return refusedLink.has(response.status) && !this.isOwn(response);
+  private isExpired(response: Incoming): boolean {
+    return isRefusedLink(response) && !this.isOwn(response);
   }
 
   /**

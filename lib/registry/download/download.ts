@@ -23,6 +23,8 @@ interface DownloadRequest {
   size: number;
   sink: BlobSink;
   get: GetPart;
+  /** What sends requests for other parts of the blob that a response is the rest of. */
+  getMore: (response: Incoming) => GetPart;
   connections: Connections;
   pieces: PiecePolicy;
 }
@@ -181,7 +183,7 @@ export class Download {
 
   /** Tries a spare connection, when the rest would take long at the pace of this one. */
   private considerHelp(response: Incoming): void {
-    const { size, sink, what, get, connections, pieces: policy } = this.request;
+    const { size, sink, what, getMore, connections, pieces: policy } = this.request;
     const { rate, total, utilization, isSteady } = this.measure();
     const remaining = size - sink.offset;
     // This connection goes on until the first piece has come, so that begins further on by `lead`.
@@ -195,7 +197,7 @@ export class Download {
     connections.areHelping = true;
     const start = sink.offset + lead;
     const etag = response.header('etag');
-    const ahead = new Pieces({ what, size, start, trial, etag, get, connections, policy });
+    const ahead = new Pieces({ what, size, start, trial, etag, get: getMore(response), connections, policy });
     this.pieces = ahead;
     void ahead.tryOut(total).then((verdict) => {
       if (verdict === 'pays') return;
