@@ -228,6 +228,10 @@ test('--group-add takes names and numbers, in addition to what the user has, eac
   assert.deepEqual(identify('web', files, ['77', 'log', 'web']).groups, [34, 50, 51, 77]);
   assert.deepEqual(identify('33:77', files, ['log', '77']), { uid: 33, gid: 77, groups: [77, 50], home: '/srv' });
   assert.throws(() => identify('web', files, ['nosuch']), /--group-add: group "nosuch": the image has no such name/);
+  assert.throws(
+    () => identify('web', files, ['keep-groups']),
+    /--group-add keep-groups: .*--userns self keeps the caller/,
+  );
   assert.throws(() => identify('nosuch', files, [], 'User of the image'), /User of the image: user "nosuch": /);
   assert.throws(() => identify('web', files, ['4294967295']), /--group-add: group 4294967295: ids end at/);
 });

@@ -81,8 +81,10 @@ function findGroup(spec: string, groups: Group[], flag: string): number {
   const gid = asId(spec, `${flag}: group`);
   if (gid !== undefined) return gid;
   const found = groups.find(({ name }) => name === spec);
-  if (!found) throw unknown(`${flag}: group`, spec, '/etc/group');
-  return found.gid;
+  if (found) return found.gid;
+  // What podman calls it.
+  if (spec !== 'keep-groups') throw unknown(`${flag}: group`, spec, '/etc/group');
+  throw refused(`${flag} ${spec}`, 'it is not offered', "without root, --userns self keeps the caller's groups");
 }
 
 function unknown(kind: string, name: string, file: string): Failure {
