@@ -14,7 +14,7 @@ import {
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { placeInside } from '../../lib/isolate/filesystem/places.js';
-import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
+import { describeRoot, inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
 import { scratch } from '../support/run.js';
 
 const skip = needsContainer;
@@ -146,14 +146,9 @@ test('a document beside the tree that is none is refused by its own name', { ski
 
 test('in a directory like /tmp, a document that a stranger has put beside a tree is refused', { skip }, async (t) => {
   const root = makeRoot(t);
-  const document = `${root}.json`;
   const stranger = 61_235;
-  const command = { Entrypoint: ['/bin/echo', 'planted'] };
-  const image = { architecture: 'amd64', os: 'linux', rootfs: { type: 'layers', diff_ids: [] }, config: command };
-  const digest = `sha256:${'0'.repeat(64)}`;
-  const platform = { os: 'linux', architecture: 'amd64' };
-  writeFileSync(document, JSON.stringify({ image: 'x', digest, platform, config: image, rootfs: root }));
-  chownSync(document, stranger, stranger);
+  describeRoot(root, { Entrypoint: ['/bin/echo', 'planted'] });
+  chownSync(`${root}.json`, stranger, stranger);
   assert.equal((await inside(root, 'true')).stdout, 'planted sh -c true\n');
   chmodSync(dirname(root), 0o1777);
   const { status, stdout, stderr } = await inside(root, 'true');

@@ -16,7 +16,7 @@ import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { statusBits } from '../../lib/sys/procfs/status.js';
 import { procText } from '../support/processes.js';
-import { inside, makeRoot, needsContainer, output, until } from '../support/rootfs.js';
+import { describeRoot, inside, makeRoot, needsContainer, output, until } from '../support/rootfs.js';
 import { binDir, cleanEnv, killAfterwards, md, needs, run, scratch } from '../support/run.js';
 
 const skip = needsContainer;
@@ -267,23 +267,20 @@ test('names with control characters in the image reach the terminal in plain let
 
 test('an image with a PATH of tens of thousands of directories does not take for ever', { skip }, async (t) => {
   const root = makeRoot(t);
-  const run = async (count: number) => {
+  const run = async (count: number, command: string) => {
     const directories = Array.from({ length: count }, (_, i) => `/${i % 10}`);
-    const document = {
-      image: 'example.org/x:1',
-      digest: `sha256:${'0'.repeat(64)}`,
-      platform: { os: 'linux', architecture: 'amd64' },
-      config: { config: { Env: [`PATH=${directories.join(':')}`] }, rootfs: { type: 'layers', diff_ids: [] } },
-      rootfs: root,
-    };
-    writeFileSync(`${root}.json`, JSON.stringify(document));
-    const { status, stderr, timedOut } = await md('md-isolate', [root, 'true']);
+    describeRoot(root, { Env: [`PATH=${directories.join(':')}`] });
+    const { status, stderr, timedOut } = await md('md-isolate', [root, command]);
     assert.equal(timedOut, false);
     return { status, stderr };
   };
-  assert.equal((await run(40_000)).status, 127);
+  assert.equal((await run(40_000, 'true')).status, 127);
+  // With each of the directories in front of it this would take gigabytes.
+  const long = await run(40_000, 'x'.repeat(100_000));
+  assert.match(long.stderr, /^md-isolate: x+\.\.\.\n$/);
+  assert.equal(long.status, 127);
   // As many as an image's config has room for.
-  const { status, stderr } = await run(1_300_000);
+  const { status, stderr } = await run(1_300_000, 'true');
   assert.equal(status, 125);
   assert.match(stderr, /^md-isolate: PATH: it has more than 131066 bytes/);
 });
@@ -293,21 +290,24 @@ test('an image with VOLUMEs thousands of directories deep is refused, and does n
 }, async (t) => {
   const root = makeRoot(t);
   const names = Array.from({ length: 200 }, (_, i) => `/${i}${'/a'.repeat(2000)}`);
-  const document = {
-    image: 'example.org/x:1',
-    digest: `sha256:${'0'.repeat(64)}`,
-    platform: { os: 'linux', architecture: 'amd64' },
-    config: {
-      config: { Volumes: Object.fromEntries(names.map((name) => [name, {}])) },
-      rootfs: { type: 'layers', diff_ids: [] },
-    },
-    rootfs: root,
-  };
-  writeFileSync(`${root}.json`, JSON.stringify(document));
+  describeRoot(root, { Volumes: Object.fromEntries(names.map((name) => [name, {}])) });
   const { status, stderr, timedOut } = await md('md-isolate', ['--overlay', root, 'true']);
   assert.equal(timedOut, false);
   assert.equal(status, 125);
   assert.match(stderr, /^md-isolate: the VOLUMEs of the image: they name 400200 directories/);
+});
+
+test('a working directory of the image is as deep as a path can be, and none deeper takes for ever', {
+  skip,
+}, async (t) => {
+  const root = makeRoot(t);
+  describeRoot(root, { WorkingDir: '/a'.repeat(2047) });
+  assert.equal((await output(root, 'pwd', ['--overlay'])).length, 4094);
+  describeRoot(root, { WorkingDir: '/a'.repeat(1_900_000) });
+  const { status, stderr, timedOut } = await inside(root, 'pwd', ['--overlay']);
+  assert.equal(timedOut, false);
+  assert.equal(status, 125);
+  assert.equal(stderr, 'md-isolate: WorkingDir of the image: it has 3800000 bytes, and no path has 4096 or more\n');
 });
 
 test('a set-user-ID program of the image raises nothing beyond the bounding set', { skip }, async (t) => {

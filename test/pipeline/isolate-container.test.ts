@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
+import { describeRoot, inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
 import { binDir, md, needs, run, scratch, shell } from '../support/run.js';
 import { describeTree } from '../support/tree.js';
 
@@ -103,10 +103,7 @@ test('of a program for another machine the platform of its image is told', { ski
   header.writeUInt16BE(43, 18);
   writeFileSync(join(root, 'bin/foreign'), header, { mode: 0o755 });
   writeFileSync(join(root, 'bin/script'), '#!/bin/foreign\n', { mode: 0o755 });
-  const config = { rootfs: { type: 'layers', diff_ids: [] } };
-  const platform = { os: 'linux', architecture: 'sparc64' };
-  const document = { image: 'demo', digest: `sha256:${'0'.repeat(64)}`, platform, config, rootfs: root };
-  writeFileSync(`${root}.json`, JSON.stringify(document));
+  describeRoot(root, {}, { platform: { os: 'linux', architecture: 'sparc64' } });
   for (const command of ['foreign', 'script']) {
     const { status, stderr } = await md('md-isolate', [root, command]);
     assert.equal(status, 126);
@@ -243,17 +240,7 @@ test("a VOLUME that the image lacks is made, where its links lead, and never amo
 }, async (t) => {
   const root = makeRoot(t, { links: { var: 'data/deep' } });
   const paths = ['/var/lib/app', '/tmp', '/etc/passwd', 'relative', '/', '/dev/x', '/sys/x', '/../../up'];
-  const document = {
-    image: 'example.org/x:1',
-    digest: `sha256:${'0'.repeat(64)}`,
-    platform: { os: 'linux', architecture: 'amd64' },
-    config: {
-      config: { User: 'user', Volumes: Object.fromEntries(paths.map((path) => [path, {}])) },
-      rootfs: { type: 'layers', diff_ids: [] },
-    },
-    rootfs: root,
-  };
-  writeFileSync(`${root}.json`, JSON.stringify(document));
+  describeRoot(root, { User: 'user', Volumes: Object.fromEntries(paths.map((path) => [path, {}])) });
   const script = 'stat -c "%n %a %u" /data/deep/lib/app /tmp /relative /up; head -1 /etc/passwd; ls -d /dev/x /sys/x';
   const { stdout } = await inside(root, script, ['--overlay', '-v', `${root}/etc:/var/lib/app/below`]);
   const made = '/data/deep/lib/app 755 0\n/tmp 1777 0\n/relative 755 0\n/up 755 0\nroot:x:0:0:root:/root:/bin/sh\n';

@@ -27,7 +27,7 @@ import { tryLock } from '../../lib/sys/files/lock.js';
 import { lsetxattr } from '../../lib/sys/syscalls/calls.js';
 import { injecting } from '../support/injected-call.js';
 import { isRunning } from '../support/processes.js';
-import { inside, makeRoot, needsContainer, output, until } from '../support/rootfs.js';
+import { describeRoot, inside, makeRoot, needsContainer, output, until } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
 import { afterwards, cleanEnv, md, needs, run, scratch, shell } from '../support/run.js';
 import { describeTree } from '../support/tree.js';
@@ -305,17 +305,7 @@ test('--layer: what a directory hands down to all in it stays outside', { skip }
 test('--layer: it goes with the image and the kind of overlay that it was begun with', { skip }, async (t) => {
   const root = makeRoot(t);
   const layer = join(root, '../layer');
-  const image = (hex: string) =>
-    writeFileSync(
-      `${root}.json`,
-      JSON.stringify({
-        image: 'a:1',
-        digest: `sha256:${hex.repeat(64)}`,
-        platform: { os: 'linux', architecture: 'amd64' },
-        config: { os: 'linux', architecture: 'amd64', rootfs: { type: 'layers', diff_ids: [] } },
-        rootfs: root,
-      }),
-    );
+  const image = (hex: string) => describeRoot(root, {}, { digest: `sha256:${hex.repeat(64)}` });
   image('0');
   await output(root, 'echo kept >/file', ['--layer', layer]);
   image('1');

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, chownSync, copyFileSync, mkdirSync, readlinkSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
+import { describeRoot, inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
 import { binDir, cleanEnv, md, needs, needsRoot, run, scratch, shell } from '../support/run.js';
 import { describeTree } from '../support/tree.js';
 
@@ -155,22 +155,13 @@ test('environment, user, working directory and command come from DIR.json, flags
 }, async (t) => {
   const root = makeRoot(t);
   mkdirSync(join(root, 'srv'));
-  const digest = `sha256:${'0'.repeat(64)}`;
-  const config = {
+  describeRoot(root, {
     User: 'user',
     Env: ['PATH=/bin', 'COLOR=red', 'SIZE=1'],
     WorkingDir: '/srv',
     Entrypoint: ['sh', '-c', 'echo "$0" $(id -un) $PWD $COLOR $SIZE $HOME'],
     Cmd: ['default'],
-  };
-  const document = {
-    image: 'example.org/x:1',
-    digest,
-    platform: { os: 'linux', architecture: 'amd64' },
-    config: { config, rootfs: { type: 'layers', diff_ids: [] } },
-    rootfs: root,
-  };
-  writeFileSync(`${root}.json`, JSON.stringify(document));
+  });
   const run = async (...args: string[]) => (await md('md-isolate', args, { env: { GIVEN: 'by the caller' } })).stdout;
   assert.equal(await run(root), 'default user /srv red 1 /home/user\n');
   assert.equal(await run(`${root}/`, 'word'), 'word user /srv red 1 /home/user\n');

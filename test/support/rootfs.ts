@@ -2,6 +2,8 @@
 import { chmodSync, copyFileSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { TestContext } from 'node:test';
+import type { RunConfig } from '../../lib/base/oci.js';
+import type { RootfsDocument } from '../../lib/pipe/document.js';
 import { binDir, root as checkout, md, needsRoot, type Result, type RunOptions, scratch } from './run.js';
 
 /** The npm package has programs for x64 only. Elsewhere that of Debian's package does, which is static as well. */
@@ -34,6 +36,23 @@ export function makeRoot(t: TestContext, { links = {} }: { links?: Record<string
   writeFileSync(join(root, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n');
   writeFileSync(join(root, 'etc/group'), 'root:x:0:\nuser:x:1000:\nstaff:x:50:user\nwheel:x:10:root,user\n');
   return root;
+}
+
+/** Writes the document beside a root filesystem, as md-unpack does, of an image with these defaults for running. */
+export function describeRoot(
+  root: string,
+  config: Partial<RunConfig> = {},
+  changes: Partial<RootfsDocument> = {},
+): void {
+  const document = {
+    image: 'example.org/x:1',
+    digest: `sha256:${'0'.repeat(64)}`,
+    platform: { os: 'linux', architecture: 'amd64' },
+    config: { config, rootfs: { type: 'layers', diff_ids: [] } },
+    rootfs: root,
+    ...changes,
+  };
+  writeFileSync(`${root}.json`, JSON.stringify(document));
 }
 
 /** `md-isolate FLAGS ROOT sh -c SCRIPT`. */

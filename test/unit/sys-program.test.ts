@@ -102,6 +102,16 @@ test('an error may be passed over, or lead to another step, and success may lead
   assert.equal(runChild(new Program([skip, exit(3), there])), 4);
 });
 
+test('hundreds of thousands of steps that lead far away are written down in a moment', () => {
+  const last = exit(0);
+  const jumps = Array.from({ length: 200_000 }, () => stepOf(sys.umask, [0], { onError: last }));
+  const before = process.cpuUsage();
+  const program = new Program([...jumps, last]);
+  for (const jump of jumps) assert.equal(program.result(jump), undefined);
+  // To look for each among all the others would take more than ten.
+  assert.ok(process.cpuUsage(before).user < 5_000_000);
+});
+
 test('a comparison passes what is equal under its mask and fails with the errno given for the rest', () => {
   const memory = new Block(Buffer.from([0x2f, 0xff, 1, 2, 3, 4, 5, 6]));
   const equal = new Program([stepOf(compare, [memory, 0xff, 0x2f, 2]), exit(0)]);

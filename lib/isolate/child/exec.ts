@@ -86,6 +86,8 @@ function nameOf([name = '']: readonly Path[]): string {
 /** A directory of PATH that gives one of these is passed over, as by a shell. */
 const passOver = [ENOENT, EACCES, ENOTDIR];
 
+/** NAME_MAX: what is longer is in no directory. Thousands of paths with a long name would not fit into memory. */
+const longestName = 255;
 /** MAX_ARG_STRLEN of execve(2), without `PATH=` and the NUL, which count as well. */
 const longestPath = 128 * 1024 - 6;
 
@@ -99,5 +101,6 @@ function candidates(name: string, env: readonly string[]): string[] {
   // Empty and relative elements mean the working directory. They are skipped, so that a file there cannot pass for
   // `ls`.
   const directories = path.split(':').filter((directory) => directory.startsWith('/'));
-  return name === '' ? [] : directories.map((directory) => `${directory.replace(/\/+$/, '')}/${name}`);
+  if (name === '' || Buffer.byteLength(name) > longestName) return [];
+  return directories.map((directory) => `${directory.replace(/\/+$/, '')}/${name}`);
 }

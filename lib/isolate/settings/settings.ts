@@ -150,10 +150,17 @@ function commandLine(image: RunConfig, entrypoint: string | undefined, command: 
   throw refused('command', 'none is given, and the image has no default', 'name one after DIR, for example /bin/sh');
 }
 
+/** PATH_MAX, with the NUL. */
+const pathMax = 4096;
+
+/** The length has a limit here, since each directory above may have to be made, which takes steps of the plan. */
 function workingDirectoryOf(flag: string | undefined, ofImage: string | undefined): string {
   const path = flag || ofImage || '/';
-  if (path.startsWith('/')) return posix.normalize(path);
-  throw usage(flag ? '--workdir' : 'WorkingDir of the image', `${JSON.stringify(path)} is not absolute`);
+  const what = flag ? '--workdir' : 'WorkingDir of the image';
+  if (!path.startsWith('/')) throw usage(what, `${JSON.stringify(path)} is not absolute`);
+  const bytes = Buffer.byteLength(path);
+  if (bytes >= pathMax) throw refused(what, `it has ${bytes} bytes, and no path has ${pathMax} or more`);
+  return posix.normalize(path);
 }
 
 function volumesOf(flags: IsolateFlags): Volume[] {

@@ -30,6 +30,8 @@ const code = once(() => mapCode(machineCode()));
 
 export class Program {
   private readonly arena: Arena;
+  /** To look for each in an array would take minutes where an image has thousands of directories in its PATH. */
+  private readonly indexes: ReadonlyMap<Step, number>;
   private readonly blocks = new Map<Block, number>();
   private readonly cells = new Map<Result | number | bigint, number>();
   /**
@@ -59,6 +61,7 @@ export class Program {
     file?: number,
   ) {
     const { size, blocks } = survey(steps);
+    this.indexes = new Map(steps.map((step, i) => [step, i]));
     this.arena = new Arena(size, file);
     this.words = new Int32Array(this.arena.bytes.buffer, this.arena.bytes.byteOffset, size / 4);
     this.lower = this.arena.address | 0;
@@ -73,8 +76,8 @@ export class Program {
     this.writeBlank(this.entry(end));
     steps.forEach((step, i) => {
       const { next, onError } = step;
-      const afterError = typeof onError === 'object' ? this.index(onError, i) : onError === 'continue' ? i + 1 : end;
-      this.write(i, step, next ? this.index(next, i) : i + 1, afterError);
+      const afterError = typeof onError === 'object' ? this.index(onError) : onError === 'continue' ? i + 1 : end;
+      this.write(i, step, next ? this.index(next) : i + 1, afterError);
     });
     this.write(end, stepOf(exit_group, [stoppedStatus]), end, end);
     // A filter may refuse even that. Nothing can be read at address 0, so the kernel ends the child there.
@@ -261,11 +264,9 @@ export class Program {
     return this.first + entrySize * i;
   }
 
-  /** The index of a step. The search begins at `from`, since most jumps lead forward. */
-  private index(step: Step, from = 0): number {
-    const ahead = this.steps.indexOf(step, from);
-    const i = ahead === -1 ? this.steps.indexOf(step) : ahead;
-    if (i === -1) throw new Error(`${step.call.callName} is no step of this program`);
+  private index(step: Step): number {
+    const i = this.indexes.get(step);
+    if (i === undefined) throw new Error(`${step.call.callName} is no step of this program`);
     return i;
   }
 
