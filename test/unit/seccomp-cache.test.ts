@@ -4,6 +4,9 @@ import { chmodSync, chownSync, readdirSync, symlinkSync, unlinkSync, utimesSync,
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { cachedFilter, type FilterKey } from '../../lib/isolate/seccomp/cache.js';
+import { limitsOn, structRlimit } from '../../lib/sys/process/rlimit.js';
+import { prlimit64 } from '../../lib/sys/syscalls/calls.js';
+import { RLIMIT } from '../../lib/sys/syscalls/constants.js';
 import { needsRoot, scratch } from '../support/run.js';
 
 const key: FilterKey = { version: '1.0.0', built: 1, arch: 'x64', kernel: '6.1.0', capabilities: [0, 7] };
@@ -96,6 +99,43 @@ test('what another build has left goes after some time, when a filter is added',
   await ask(directory);
   assert.deepEqual([readdirSync(directory).length, readdirSync(directory).includes(old)], [3, false]);
   assert.deepEqual(await ask(directory, { built: 3 }), { compiled: false, got: filter });
+});
+
+test('what could not be written whole does not stay, and does not stand in the way of the next', async (t) => {
+  const directory = scratch(t);
+  await ask(directory);
+  const [name = ''] = readdirSync(directory);
+  const { soft, hard } = limitsOn(RLIMIT.FSIZE);
+  prlimit64(0, RLIMIT.FSIZE, structRlimit(8n, hard), null);
+  try {
+    assert.deepEqual(await ask(directory, { built: 2 }), { compiled: true, got: filter });
+  } finally {
+    prlimit64(0, RLIMIT.FSIZE, structRlimit(soft, hard), null);
+  }
+  assert.deepEqual(readdirSync(directory), [name]);
+  unlinkSync(join(directory, name));
+  writeFileSync(join(directory, `${name}.${process.pid}`), '');
+  await ask(directory);
+  await ask(directory);
+  assert.deepEqual(readdirSync(directory), [name]);
+});
+
+test('a relative XDG_CACHE_HOME counts as none: anybody may have put a filter below the current directory', async (t) => {
+  const home = scratch(t);
+  const { env, geteuid } = process;
+  const before = process.cwd();
+  t.after(() => {
+    Object.assign(process, { env, geteuid });
+    process.chdir(before);
+  });
+  process.geteuid = () => 1000;
+  process.env = { ...env, HOME: home, XDG_CACHE_HOME: 'relative' };
+  process.chdir(home);
+  await cachedFilter(key, async () => filter);
+  assert.deepEqual(readdirSync(home), ['.cache']);
+  process.env.XDG_CACHE_HOME = join(home, 'absolute');
+  await cachedFilter(key, async () => filter);
+  assert.deepEqual(readdirSync(home), ['.cache', 'absolute']);
 });
 
 test('where nothing can be kept, each run compiles', async (t) => {

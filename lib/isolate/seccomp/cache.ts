@@ -14,7 +14,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { isAbsolute, join } from 'node:path';
 import { ignoringSystemErrors } from '../../base/failure.js';
 
 export interface FilterKey {
@@ -33,10 +33,14 @@ export interface FilterKey {
  */
 const keptMs = 30 * 24 * 60 * 60 * 1000;
 
-/** For root a place that only root can write; otherwise the user's own. */
+/**
+ * For root a place that only root can write; otherwise the user's own. The XDG base directory specification says that
+ * relative paths are ignored: the current directory may be a volume, where a container could leave a filter for others.
+ */
 function cacheDirectory(): string {
   if (process.geteuid!() === 0) return '/var/cache/md';
-  return join(process.env.XDG_CACHE_HOME || join(process.env.HOME || '/', '.cache'), 'md');
+  const { XDG_CACHE_HOME: cache = '', HOME: home } = process.env;
+  return join(isAbsolute(cache) ? cache : join(home || '/', '.cache'), 'md');
 }
 
 /** For `FilterKey.built`. */
@@ -94,8 +98,14 @@ function keep(directory: string, path: string, filter: Buffer): void {
   const draft = `${path}.${process.pid}`;
   ignoringSystemErrors(() => {
     mkdirSync(directory, { recursive: true, mode: 0o755 });
-    writeFileSync(draft, filter, { mode: 0o644, flag: 'wx' });
-    renameSync(draft, path);
+    try {
+      writeFileSync(draft, filter, { mode: 0o644, flag: 'wx' });
+      renameSync(draft, path);
+    } catch (error) {
+      // A part of it on a full disk, or what a run that was killed has left, if it had the same number.
+      rmSync(draft, { force: true });
+      throw error;
+    }
     sweep(directory);
   });
 }
