@@ -3,6 +3,7 @@
  * themselves to replace or remove it.
  */
 import { closeSync } from 'node:fs';
+import { failingAs } from '../base/failure.js';
 import { pause } from '../base/pause.js';
 import { isStillAt, tryLock } from '../sys/files/lock.js';
 import { openat } from '../sys/syscalls/calls.js';
@@ -23,7 +24,7 @@ export function holdTree(root: string): void {
     const fd = openat.try(AT.FDCWD, root, O.RDONLY | O.DIRECTORY | O.CLOEXEC, 0);
     if (fd < 0) return;
     // Another process may have put another tree in its place since it was opened.
-    if (tryLock(fd, 'shared') && isStillAt(root, fd)) return;
+    if (tryLock(fd, 'shared') && failingAs(root, () => isStillAt(root, fd))) return;
     closeSync(fd);
   }
   throw refused(root, 'another process has locked it, as one that removes it does', 'lslocks tells which');

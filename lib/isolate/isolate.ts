@@ -37,8 +37,12 @@ export async function isolate(settings: Settings): Promise<number> {
 
 /** The plan for `--dry-run`: no container is made. */
 export async function planOf(settings: Settings): Promise<Plan> {
-  const layer = await layerOf(settings, 'layerAt');
-  return makePlan(settings, await findCircumstances(settings, { supervisor: 3, child: 4 }, new Stub(), layer));
+  try {
+    const layer = await layerOf(settings, 'layerAt');
+    return makePlan(settings, await findCircumstances(settings, { supervisor: 3, child: 4 }, new Stub(), layer));
+  } catch (error) {
+    throw refusedCall(error);
+  }
 }
 
 /** The module is loaded for `--layer` alone. */

@@ -480,3 +480,39 @@ test('where the kernel is built without user namespaces, and has no maps of ids,
   const { status, stdout, stderr } = await run([...strace, 'md-isolate', makeRoot(t), 'echo', 'in it']);
   assert.deepEqual([status, stdout], [0, 'in it\n'], stderr);
 });
+
+test('a disk, a device or a filter that fails is told as what it is, and not as a fault of this program', {
+  skip: skip || needs('strace'),
+}, async (t) => {
+  const tree = makeRoot(t);
+  const log = join(tree, '../log');
+  const cases: [inject: string, path: string | undefined, flags: string, message: string][] = [
+    ['statx:error=EIO:when=1', tree, '', `${tree}: i/o error (EIO)`],
+    ['statx:error=ENOTCONN', log, '', 'stdout: socket is not connected (ENOTCONN)'],
+    ['getdents64:error=EIO', '/dev', '--privileged', '/dev: i/o error (EIO)'],
+    [
+      'memfd_create:error=EPERM',
+      undefined,
+      '--dry-run',
+      'memfd_create("md table", MFD_CLOEXEC|MFD_EXEC): operation not',
+    ],
+  ];
+  for (const [inject, path, flags, message] of cases) {
+    const { status, stderr } = await shell(`exec "$@" ${flags} ${tree} true >${log}`, [
+      ...injecting(inject, path),
+      'md-isolate',
+    ]);
+    assert.ok(stderr.startsWith(`md-isolate: ${message}`), stderr);
+    assert.equal(status, 125);
+  }
+});
+
+test('a mount in /sys that nobody may look at, as of a FUSE server that has died, is no reason to have no container', {
+  skip: skip || needs('strace') || (!existsSync('/sys/kernel/debug') && 'no /sys/kernel/debug'),
+}, async (t) => {
+  const tree = makeRoot(t);
+  const mount = `unshare -m sh -c 'mount -t tmpfs tmpfs /sys/kernel/debug && exec "$@"' sh "$@"`;
+  const strace = injecting('statx:error=ENOTCONN', '/sys/kernel/debug');
+  const { status, stderr } = await shell(mount, [...strace, 'md-isolate', '--userns', 'self', tree, 'true']);
+  assert.deepEqual([status, stderr], [0, '']);
+});

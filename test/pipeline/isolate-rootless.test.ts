@@ -148,6 +148,14 @@ test('an account file of the image that an ordinary user may not read is a warni
   assert.match(named.stderr, /^md-isolate: \/etc\/passwd of the image: permission denied \(EACCES\); .*chmod a\+r\n$/);
 });
 
+test('--dry-run says so where an ordinary user may not look for the layer', { skip }, async (t) => {
+  const { root, isolate } = await prepare(t);
+  const closed = scratch(t);
+  const { status, stderr } = await isolate('--dry-run', '--layer', join(closed, 'layer'), root, 'true');
+  assert.equal(stderr, `md-isolate: --layer ${closed}/layer: permission denied (EACCES)\n`);
+  assert.equal(status, 125);
+});
+
 test('a file of the host that an ordinary user may not read is named', { skip }, async (t) => {
   const { root, home, command } = await rootless(t);
   const script = 'touch "$0/hosts"; chmod 600 "$0/hosts"; mount --bind "$0/hosts" /etc/hosts && "$@"';
@@ -209,6 +217,20 @@ test('with subordinate ids users from 1 on exist as well', { skip: skip || needs
     beyond.stderr,
     /has no such id: -u 0 is the caller, and it has those of \/etc\/subuid and \/etc\/subgid\n$/,
   );
+});
+
+test('where an ordinary user may not read /etc/subuid there are no other users, and the message says why', {
+  skip: skip || needsSubordinate,
+}, async (t) => {
+  const { home, command } = subordinateUser(t);
+  chmodSync(join(home, '../etc/subuid'), 0o600);
+  const root = makeRoot(t);
+  await run(['chown', '-R', `${user}:${user}`, root]);
+  const isolate = (...args: string[]) => run(command('md-isolate', [...args, root, 'id', '-u']), { cwd: home });
+  assert.equal((await isolate()).stdout, '0\n');
+  const { status, stderr } = await isolate('--userns', 'range');
+  assert.equal(stderr, 'md-isolate: --userns range: this user may not read /etc/subuid; sudo chmod a+r /etc/subuid\n');
+  assert.equal(status, 125);
 });
 
 test('a user with the number of the caller is told to be another one, where a volume makes a difference', {

@@ -124,7 +124,8 @@ export interface DirectoryIdentity {
 
 /** For `--dry-run`: nothing is made or locked, and `path` need not be there. */
 export function layerAt(path: string, root: string): Layer {
-  return new Layer(path, path, root, { inode: new Uint8Array(8), device: new Uint8Array(8) }, false);
+  const identity = { inode: new Uint8Array(8), device: new Uint8Array(8) };
+  return namingLayer(path, () => new Layer(path, path, root, identity, false));
 }
 
 /**
@@ -132,7 +133,7 @@ export function layerAt(path: string, root: string): Layer {
  * `Failure` for a directory that is no layer, is in use, or lies over another tree.
  */
 export function holdLayer(path: string, root: string): Layer {
-  try {
+  return namingLayer(path, () => {
     if (`${whereabouts(path)}/`.startsWith(`${root}/`))
       throw refusedLayer(path, `it lies in ${root}`, 'name a directory beside that');
     for (let tries = 3; ; tries--) {
@@ -140,6 +141,12 @@ export function holdLayer(path: string, root: string): Layer {
       const layer = ignoring(tries > 0 ? ['ENOENT'] : [], () => tryLayer(path, root));
       if (layer) return layer;
     }
+  });
+}
+
+function namingLayer(path: string, act: () => Layer): Layer {
+  try {
+    return act();
   } catch (error) {
     throw failureOf(error, `--layer ${path}`, { hint: hasErrno(error, 'EACCES') ? keptOutHint() : undefined });
   }

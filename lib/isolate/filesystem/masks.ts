@@ -3,6 +3,7 @@
  * and sysfs that this plan has mounted, so that no image can put something else in their place.
  */
 import { existsSync, readdirSync, statSync } from 'node:fs';
+import { ignoringSystemErrors } from '../../base/failure.js';
 import { Result } from '../../sys/native-code/step.js';
 import { mountPaths } from '../../sys/procfs/mountinfo.js';
 import { MOUNT_ATTR } from '../../sys/syscalls/constants.js';
@@ -63,9 +64,12 @@ function heatCounters(): string[] {
 function mountsInSys(): string[] {
   const places = mountPaths().filter((path) => /^\/sys\/(?!fs\/cgroup(\/|$))/.test(path));
   const within = (path: string) => places.some((other) => path.startsWith(`${other}/`));
-  return [...new Set(places)]
-    .filter((path) => !within(path) && statSync(path, { throwIfNoEntry: false })?.isDirectory())
-    .map((path) => path.slice(1));
+  return (
+    [...new Set(places)]
+      // What this process may not look at, as where a FUSE server has died, root of the container may not open.
+      .filter((path) => !within(path) && ignoringSystemErrors(() => statSync(path))?.isDirectory())
+      .map((path) => path.slice(1))
+  );
 }
 
 /** Descriptors of what the plan has mounted. */

@@ -169,7 +169,7 @@ function findTree(settings: Settings, { view, capabilities, maps, ids }: Basis):
     masks: privileged ? undefined : findMasks(bindSys),
     bindDevices,
     // In a user namespace none of them could be made.
-    hostDevices: privileged && !inUserns ? deviceNodes('/dev') : [],
+    hostDevices: privileged && !inUserns ? failingAs('/dev', () => deviceNodes('/dev')) : [],
     nodevOnDev: closesDevices(inUserns, privileged),
     ttyGroup: ttyGroup(maps),
   };

@@ -12,7 +12,7 @@
  * away nothing, since /proc/PID/fd is closed to everybody who does not have the pipe already.
  */
 import { fstatSync, readlinkSync, type Stats } from 'node:fs';
-import { ignoringSystemErrors } from '../../base/failure.js';
+import { failingAs, ignoringSystemErrors } from '../../base/failure.js';
 import { deviceNumber } from '../../sys/files/device-number.js';
 import { Result } from '../../sys/native-code/step.js';
 import { dup3, fchmod, fcntl, openat2, openHow } from '../../sys/syscalls/calls.js';
@@ -23,8 +23,10 @@ import { usage } from '../settings/failures.js';
 /** Of each of the descriptors 0, 1 and 2, in this order. */
 export type Stdio = readonly [Stats, Stats, Stats];
 
+/** Throws `Failure` for one whose disk, or server, fails. */
 export function statStdio(): Stdio {
-  return [fstatSync(0), fstatSync(1), fstatSync(2)];
+  const stat = (fd: number) => failingAs(nameOf(fd), () => fstatSync(fd));
+  return [stat(0), stat(1), stat(2)];
 }
 
 /**

@@ -3,7 +3,7 @@
  * newuidmap(1).
  */
 import { existsSync, readFileSync, statSync } from 'node:fs';
-import { Failure } from '../../base/failure.js';
+import { Failure, failingAs, ignoring } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { type IdKind, type IdMap, idKinds, ownMap } from '../procfs/id-map.js';
 import { ownStatus } from '../procfs/status.js';
@@ -45,6 +45,8 @@ export function findRangeMaps(): IdMaps | Missing {
   const caller = callerIds();
   const unhelped = caller.uid === 0 ? undefined : missingHelper();
   if (unhelped) return unhelped;
+  const closed = idKinds.find((kind) => grantText(kind) === undefined);
+  if (closed) return { why: `this user may not read ${fileOf(closed)}`, hint: `sudo chmod a+r ${fileOf(closed)}` };
   const name = userName(caller.uid);
   const granted = idKinds.map((kind) => ({ kind, ranges: subordinate(kind, [String(caller.uid), name]) }));
   const ungranted = granted.filter(({ ranges }) => ranges.length === 0).map(({ kind }) => kind);
@@ -53,7 +55,7 @@ export function findRangeMaps(): IdMaps | Missing {
   const absent = here.find(({ ranges }) => ranges.length === 0);
   if (absent) {
     return {
-      why: `the user namespace around this process has none of the ids that /etc/sub${absent.kind} grants ${name}`,
+      why: `the user namespace around this process has none of the ids that ${fileOf(absent.kind)} grants ${name}`,
       hint: 'start outside of it; in a unit of systemd it is called PrivateUsers',
     };
   }
@@ -125,7 +127,7 @@ function isPowerless(path: string): boolean {
 }
 
 function missingGrant(name: string, lacking: IdKind[]): Missing {
-  const files = lacking.map((kind) => `/etc/sub${kind}`).join(' and ');
+  const files = lacking.map(fileOf).join(' and ');
   const flags = lacking.map((kind) => `--add-sub${kind}s ${showRange(freeRange(kind))}`).join(' ');
   const grant = lacking.length === 1 ? 'grants' : 'grant';
   const why = `${files} ${grant} ${name} no ids`;
@@ -159,15 +161,25 @@ function subordinate(kind: IdKind, names: string[]): Range[] {
 
 /** All that subuid(5) or subgid(5) grants, to whomever. */
 function grants(kind: IdKind): { name: string; range: Range }[] {
-  const path = `/etc/sub${kind}`;
-  if (!existsSync(path)) return [];
   const found: { name: string; range: Range }[] = [];
-  for (const line of readFileSync(path, 'utf8').split('\n')) {
+  for (const line of (grantText(kind) ?? '').split('\n')) {
     const [name = '', start = '', count = ''] = line.split(':');
     const isGrant = /^\d+$/.test(start) && /^\d+$/.test(count) && Number(count) > 0;
     if (isGrant) found.push({ name, range: [Number(start), Number(start) + Number(count)] });
   }
   return found;
+}
+
+/** The text of /etc/subuid or /etc/subgid; empty where there is none, undefined where this user may not read it. */
+function grantText(kind: IdKind): string | undefined {
+  const path = fileOf(kind);
+  return failingAs(path, () =>
+    ignoring(['EACCES'], () => ignoring(['ENOENT'], () => readFileSync(path, 'utf8')) ?? ''),
+  );
+}
+
+function fileOf(kind: IdKind): string {
+  return `/etc/sub${kind}`;
 }
 
 /**
