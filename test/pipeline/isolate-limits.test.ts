@@ -14,6 +14,12 @@ import { killAfterwards, md, needs, run, shell } from '../support/run.js';
 
 const skip = needsContainer;
 
+/** The cgroups that md-isolate with this process number has left behind. */
+function leftBy(pid: string): string[] {
+  const parent = join(probeCgroups().find('pids')!.mount, 'md');
+  return existsSync(parent) ? readdirSync(parent).filter((name) => name.includes(`.${pid}.`)) : [];
+}
+
 test('a signal that comes while the cgroup is made leaves none behind', {
   skip: skip || needsControllers('pids') || needs('strace'),
 }, async (t) => {
@@ -24,9 +30,17 @@ test('a signal that comes while the cgroup is made leaves none behind', {
   // --init: the signal ends the command even if it comes when that runs already.
   const line = `echo $$; exec ${strace} md-isolate --init --seccomp unconfined --pids-limit 9 "$1" sleep 1000`;
   const { status, stdout } = await run(['sh', '-c', line, 'sh', root]);
-  const parent = join(probeCgroups().find('pids')!.mount, 'md');
-  const left = existsSync(parent) ? readdirSync(parent).filter((name) => name.includes(`.${stdout.trim()}.`)) : [];
-  assert.deepEqual([status, left], [143, []]);
+  assert.deepEqual([status, leftBy(stdout.trim())], [143, []]);
+});
+
+test('a container that cannot be made when its first process is in the cgroup already leaves none behind', {
+  skip: skip || needsControllers('pids') || needs('strace'),
+}, async (t) => {
+  const strace = 'strace -D -f -qq -o /dev/null -e inject=pidfd_getfd:error=EPERM';
+  const line = `echo $$; exec ${strace} md-isolate --seccomp-report --pids-limit 9 "$1" true`;
+  const { status, stdout, stderr } = await run(['sh', '-c', line, 'sh', makeRoot(t)]);
+  assert.match(stderr, /^md-isolate: pidfd_getfd\(.*\(EPERM\); .*\n$/);
+  assert.deepEqual([status, leftBy(stdout.trim())], [125, []]);
 });
 
 const told = 'md-isolate: --memory: the limit was reached, and the kernel killed a process\n';

@@ -31,40 +31,44 @@ export interface Running {
 
 /** Serves the child in the order in which it asks, until its end. Returns its status. */
 export async function attend(running: Running): Promise<number> {
-  const { pid, settings, circumstances, plan, program, control, signals } = running;
-  const { report, detachKeys, outputs, showing } = circumstances;
-  const early = await letIn(running);
-  if (early !== undefined) return early;
+  const { pid, circumstances, control, signals } = running;
+  const { detachKeys, outputs } = circumstances;
+  let master: number | undefined;
+  try {
+    letIn(running);
+    master = serveGates(running);
+  } catch (error) {
+    // When this line is closed the child ends at its gate, with a status of its own. If somebody has killed it there,
+    // what can be done for a dead process no more is no reason to tell.
+    control.close();
+    const status = await waitForEnd(pid);
+    if (status > 128) return status;
+    throw error;
+  }
   setTimeout(releaseFilePages, settledMs).unref();
+  if (master !== undefined) return attendTerminal(pid, master, detachKeys!, signals);
+  if (outputs.length > 0) return attendOutputs(pid, outputs, signals);
+  return waitForEnd(pid);
+}
+
+/** Gives the child its ids and its cgroup, and leaves its mark in its layer: it waits for that at its first gate. */
+function letIn({ pid, circumstances: { maps, layer }, control, cgroup }: Running): void {
+  if (maps) writeMaps(pid, maps, '--userns self does without it');
+  cgroup?.add(pid);
+  layer?.leaveMark(pid);
+  if (maps || cgroup || layer) control.open();
+}
+
+/** Does what the child asks for on its way to the command. Returns the master of its terminal, if it has one. */
+function serveGates({ pid, settings, circumstances, plan, program, control }: Running): number | undefined {
+  const { report, showing } = circumstances;
   const master = settings.terminal ? receiveDescriptor(control.fd) : undefined;
   if (report && plan.filter && control.arrived()) {
     report.listen(pid, program.result(plan.filter)!);
     control.open();
   }
   if (showing) showChild(program, plan, control, report);
-  if (master !== undefined) return attendTerminal(pid, master, detachKeys!, signals);
-  if (outputs.length > 0) return attendOutputs(pid, outputs, signals);
-  return waitForEnd(pid);
-}
-
-/**
- * Gives the child its ids and its cgroup, and leaves its mark in its layer. The child waits for that at its first gate.
- * Returns its status when somebody has killed it there: what can be done for a dead process no more is no reason to tell.
- */
-async function letIn({ pid, circumstances: { maps, layer }, control, cgroup }: Running): Promise<number | undefined> {
-  try {
-    if (maps) writeMaps(pid, maps, '--userns self does without it');
-    cgroup?.add(pid);
-    layer?.leaveMark(pid);
-    if (maps || cgroup || layer) control.open();
-    return undefined;
-  } catch (error) {
-    // When this line is closed the child ends, with a status of its own.
-    control.close();
-    const status = await waitForEnd(pid);
-    if (status > 128) return status;
-    throw error;
-  }
+  return master;
 }
 
 async function attendTerminal(pid: number, master: number, detachKeys: Buffer, signals: Signals): Promise<number> {
