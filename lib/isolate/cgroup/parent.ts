@@ -12,7 +12,7 @@ import type { Hierarchy } from './hierarchies.js';
 import { ownName, parentName } from './removal.js';
 import type { CgroupWrite } from './writes.js';
 
-export interface Parent {
+interface Parent {
   directory: string;
   /** Undoes what was done to get it, once nothing is below it any more. */
   leave: () => void;

@@ -73,7 +73,7 @@ export function restoreSteps(ignoredSignals: readonly number[], mask: number): P
   ];
 }
 
-export interface CalledOff {
+interface CalledOff {
   /** Its result is the pending signal, or an error when there is none. */
   look: PlanStep;
   /** Reached only from `look`. */

@@ -117,7 +117,7 @@ export class Layer {
 }
 
 /** `stx_ino`, and `stx_dev_major` with `stx_dev_minor`, of the directory that is locked. */
-export interface DirectoryIdentity {
+interface DirectoryIdentity {
   inode: Uint8Array;
   device: Uint8Array;
 }

@@ -73,7 +73,7 @@ function mountsInSys(): string[] {
 }
 
 /** Descriptors of what the plan has mounted. */
-export interface Mounted {
+interface Mounted {
   proc: Result;
   sys: Result;
   dev: Result;

@@ -147,9 +147,9 @@ export function mountOnOwn(mount: Result, name: string, tree: Opened, shown: str
 }
 
 /** What is made when the image lacks the mount point. */
-export type TargetKind = 'directory' | 'file';
+type TargetKind = 'directory' | 'file';
 
-export interface TargetOptions {
+interface TargetOptions {
   /**
    * Symbolic links are followed as in the container. Otherwise one anywhere is an error, for places whose content the
    * container must be able to trust.

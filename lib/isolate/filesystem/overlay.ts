@@ -12,7 +12,7 @@ import { copyOfTree, mountOnOwn, newFileSystem, type Opened } from './mounts.js'
 import { attachOverRoot, directoryStep, treeAt } from './root.js';
 
 /** What the tree of an overlay is made of. */
-export interface OverlayOptions {
+interface OverlayOptions {
   /**
    * Mode and owner of the directory. The upper layer gets the same, since in an overlay its own are the visible ones.
    */

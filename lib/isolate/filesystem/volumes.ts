@@ -91,7 +91,7 @@ export function directorySteps(root: Result, directories: readonly string[]): Pl
 }
 
 /** A volume that is not attached yet. */
-export interface VolumeTree {
+interface VolumeTree {
   volume: Volume;
   tree: Opened;
 }

@@ -25,7 +25,7 @@ export interface Filter {
 }
 
 /** The rules behind a filter, a section for each architecture whose programs may run. */
-export interface Rules {
+interface Rules {
   sections: Section[];
   flags: number;
 }

@@ -35,7 +35,7 @@ export interface Entry {
   excludes?: Condition;
 }
 
-export interface Condition {
+interface Condition {
   /** Without `CAP_`. */
   caps?: readonly string[];
   /** Go's names: amd64, arm64. */

@@ -1,7 +1,7 @@
 /** `--security-opt`, as docker and podman have it, for command lines that were written for them. */
 import { usage } from './failures.js';
 
-export interface SecurityOptions {
+interface SecurityOptions {
   noNewPrivileges: boolean;
   /** As `--seccomp` has it. */
   seccomp: string | undefined;

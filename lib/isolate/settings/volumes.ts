@@ -16,7 +16,7 @@ interface Place {
   kind: 'directory' | 'file';
 }
 
-export interface BindVolume extends Place {
+interface BindVolume extends Place {
   type: 'bind';
   /** Absolute path on the host. */
   source: string;
@@ -29,7 +29,7 @@ export interface DeviceVolume extends Place {
   source: string;
 }
 
-export interface TmpfsVolume extends Place {
+interface TmpfsVolume extends Place {
   type: 'tmpfs';
   /** Options of tmpfs(5), over the mode and owner of the directory that the image has there. */
   options: Record<string, string>;

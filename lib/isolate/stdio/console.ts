@@ -7,7 +7,7 @@ import { O, SCM_RIGHTS, SOL_SOCKET, TIO } from '../../sys/syscalls/constants.js'
 import { type PlanStep, step } from '../child/step.js';
 import { attach, copyOfTree, target } from '../filesystem/mounts.js';
 
-export interface ConsoleOptions {
+interface ConsoleOptions {
   /** `struct winsize` of the terminal outside. */
   size: Buffer | undefined;
   uid: number;

@@ -22,7 +22,7 @@ const endOfInput = 0x04;
 /** How long the first of the detach keys is held back before it goes to the container after all. */
 const heldMs = 500;
 
-export interface Terminal {
+interface Terminal {
   /** The container has ended: nobody writes to the pty any more. */
   finish(): void;
   /**

@@ -6,7 +6,7 @@ import { type Hint, type PlanStep, step } from '../child/step.js';
 import type { Identity } from './identity.js';
 import { isOfRoot } from './userns.js';
 
-export interface IdentityOptions {
+interface IdentityOptions {
   identity: Identity;
   /** Of the container's own user namespace. */
   maps: IdMaps | undefined;

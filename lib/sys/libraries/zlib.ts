@@ -29,7 +29,7 @@ export function hasZlib(): boolean {
 }
 
 /** The result of `Inflater.run`. */
-export interface Inflated {
+interface Inflated {
   /** The position in the input up to which it was read. */
   at: number;
   /** Bytes of output. */
