@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { symlinkSync } from 'node:fs';
+import { existsSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Program } from '../../lib/sys/native-code/program.js';
@@ -11,7 +11,7 @@ import { lifeOf, ownMark } from '../../lib/sys/procfs/process-mark.js';
 import { statFields, statusBits } from '../../lib/sys/procfs/status.js';
 import { exit_group, wait4 } from '../../lib/sys/syscalls/calls.js';
 import { until } from '../support/rootfs.js';
-import { killAfterwards, scratch } from '../support/run.js';
+import { killAfterwards, needs, needsRoot, run, scratch } from '../support/run.js';
 
 test('a process may have a name that looks like the fields after it', async (t) => {
   const program = join(scratch(t), ') Z 1 (');
@@ -26,6 +26,25 @@ test('a process may have a name that looks like a line of its status', () => {
   const status = 'Name:\t\u2028SigCgt:1\nSigCgt:\t8000000100000002\n';
   assert.deepEqual(statusBits(status, 'SigCgt'), [1, 32, 63]);
   assert.deepEqual(statusBits(status, 'SigIgn'), []);
+});
+
+test('a mark is of this process only if it began when this one did: numbers repeat, as in a container that is started anew', () => {
+  const own = ownMark();
+  assert.equal(lifeOf(own), 'running');
+  assert.equal(lifeOf(own.replace(/[0-9]+$/, '1')), 'gone');
+});
+
+const lastPid = '/proc/sys/kernel/ns_last_pid';
+
+test('a process finds itself running where /proc is that of another PID namespace', {
+  skip: needsRoot || needs('unshare') || (!existsSync(lastPid) && `the kernel has no ${lastPid}`),
+}, async () => {
+  const marks = join(import.meta.dirname, '../../lib/sys/procfs/process-mark.js');
+  const script = `const { lifeOf, ownMark } = await import('${marks}'); console.log(process.pid, lifeOf(ownMark()));`;
+  // A number that no process outside has.
+  const inside = `echo 4000000 >${lastPid}; "$@"; exit 0`;
+  const argv = ['unshare', '-p', '-f', 'sh', '-c', inside, 'sh', process.execPath, '--input-type=module', '-e', script];
+  assert.equal((await run(argv)).stdout, '4000001 running\n');
 });
 
 test('a process that has ended is gone, though nobody has asked for its status yet', async () => {

@@ -29,7 +29,6 @@ export function markOf(pid: number): string {
 export function lifeOf(mark: string): Life {
   const [namespace = unknown, pid, start] = mark.split('.');
   if (namespace === unknown || namespace !== pidNamespace()) return 'unseen';
-  if (Number(pid) === process.pid) return 'running';
   const found = processOf(Number(pid));
   if (!found || found.start !== start) return 'gone';
   // T is stopped by a signal, t by a debugger.
@@ -44,10 +43,10 @@ function pidNamespace(): string {
 
 /**
  * The state and the start time of a process, the latter in clock ticks since boot. Undefined when there is none, or
- * only a zombie.
+ * only a zombie. Where /proc is that of another PID namespace, this process has another number there.
  */
 function processOf(pid: number): { state: string; start: string } | undefined {
-  const fields = ignoringSystemErrors(() => statFields(pid));
+  const fields = ignoringSystemErrors(() => statFields(pid === process.pid ? 'self' : pid));
   const [state = 'X', start = ''] = [fields?.[0], fields?.[22 - 3]];
   return state === 'Z' || state === 'X' ? undefined : { state, start };
 }
