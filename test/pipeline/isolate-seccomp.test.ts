@@ -102,8 +102,33 @@ for (const flags of [[], ['--no-new-privs'], ['-u', 'user', '--userns', 'host'],
   });
 }
 
-test('--seccomp-report says so when nothing was refused', { skip }, async (t) => {
+test('--seccomp-report names what a profile refuses to the first process itself, which gets an answer', {
+  skip,
+}, async (t) => {
   const root = makeRoot(t);
+  const file = join(scratch(t), 'profile.json');
+  for (const [call, errnoRet, told] of [
+    ['read', 1, /^md-isolate: seccomp refused: read\nmd-isolate: read\(.*\(EPERM\); .* has to permit what is left/],
+    ['setresuid', 1, /^md-isolate: seccomp refused: setresuid\nmd-isolate: setresuid\(.*\(EPERM\); .*\n$/],
+    ['read', 38, /^md-isolate: read\(.*\(ENOSYS\); .*\n$/],
+    // The command is left without.
+    ['write', 1, /^md-isolate: seccomp refused: write( \(\d times\))?\n$/],
+  ] as const) {
+    const syscalls = [{ names: [call], action: 'SCMP_ACT_ERRNO', errnoRet }];
+    writeFileSync(file, JSON.stringify({ defaultAction: 'SCMP_ACT_ALLOW', syscalls }));
+    const { stderr, timedOut } = await inside(root, 'echo', ['--seccomp', file, '--seccomp-report']);
+    assert.match(stderr.replace(/^sh: .*\n/, ''), told);
+    assert.equal(timedOut, false);
+  }
+  writeFileSync(file, '{"defaultAction":"SCMP_ACT_ERRNO"}');
+  const { stderr } = await inside(root, 'echo', ['--seccomp', file, '--seccomp-report']);
+  assert.match(stderr, /^md-isolate: seccomp refused: read/);
+});
+
+test('--seccomp-report says so when nothing was refused, unless there was no command', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const absent = await md('md-isolate', ['--seccomp-report', root, 'absent']);
+  assert.equal(absent.stderr, "md-isolate: absent: not found in the container's PATH\n");
   const { status, stderr } = await inside(root, 'true', ['--seccomp-report']);
   assert.equal(status, 0);
   assert.equal(stderr, 'md-isolate: seccomp refused: nothing\n');

@@ -59,8 +59,7 @@ test('refused calls are reported by name and number, with the error that the fil
     stepOf(exit_group, [0]),
   ]);
   const pid = child.start(0);
-  while (child.result(install) === undefined) await sleep(1);
-  report.listen(pid, child.result(install)!);
+  report.listen(pid, () => child.result(install), reader);
   write(writer, Buffer.from('g'), 1);
   const status = Buffer.alloc(4);
   while (wait4(pid, status, 1, null) === 0) await sleep(1);
@@ -113,8 +112,7 @@ test('processes that ask without end leave the supervisor time for other things'
     wait4.try(pid, null, 0, null);
     process.kill(-killer.pid!, 'SIGKILL');
   });
-  while (child.result(install) === undefined) await sleep(1);
-  report.listen(pid, child.result(install)!);
+  report.listen(pid, () => child.result(install), reader);
   write(writer, Buffer.from('g'), 1);
   while (child.result(ask) === undefined) await sleep(1);
   for (let turns = 0; turns < 20; turns++) await sleep(10);

@@ -19,7 +19,7 @@ import { type SyscallArch, syscallName } from './syscall-numbers.js';
 
 /** How often this looks for questions. A refused call waits up to that long, an allowed one not at all. */
 const everyMs = 4;
-/** How long to wait for another question after an answer: one often follows at once. */
+/** How long to wait for the filter, and for another question after an answer: one often follows at once. */
 const followsNs = 300_000;
 /** How many answers in a row: many processes may ask without end, and signals and the terminal need their turn. */
 const most = 100;
@@ -28,10 +28,11 @@ export interface Report {
   /** For seccomp(2) with SECCOMP_FILTER_FLAG_NEW_LISTENER, which returns the descriptor for `listen`. */
   filter: Filter;
   /**
-   * Begins to answer, given the child's pid and its descriptor. The child must not go on to execve(2) before, which
-   * closes the descriptor.
+   * Begins to answer as soon as the child has its filter, as `installed` tells by the descriptor. Not before: the filter
+   * may ask about any call, one of the child's that would announce it included, and nobody would answer. The child must
+   * not go on to execve(2) before, which closes the descriptor. Does nothing when the child has ended, which closes `line`.
    */
-  listen(pid: number, fd: number): void;
+  listen(pid: number, installed: () => number | undefined, line: number): void;
   /** Answers until something, or the end, can be read from `fd`. For the moments when this process blocks on `fd`. */
   answerUntil(fd: number): void;
   /** Ends it, and returns the names of the calls that were refused, in the order of their first time, and how often. */
@@ -59,7 +60,10 @@ export function seccompReport(source: ProfileSource, target: Target): Report {
 
   return {
     filter: { program: compile(sections.map(asking)), flags },
-    listen: (pid, fd) => {
+    listen: (pid, installed, line) => {
+      while (installed() === undefined && !poll([line], followsNs)[0]);
+      const fd = installed() ?? -1;
+      if (fd < 0) return;
       const pidfd = pidfd_open(pid, 0);
       listener = pidfd_getfd(pidfd, fd, 0);
       close(pidfd);
@@ -89,6 +93,7 @@ function asking(section: Section): Section {
     ...section,
     rules: section.rules.map((rule) => ({ ...rule, action: question(rule.action) })),
     defaultAction: question(section.defaultAction),
+    newerAction: question(section.newerAction),
   };
 }
 

@@ -25,7 +25,5 @@ export function filterStep({ program, flags }: Filter, reporting: boolean): Plan
 
 /** The supervisor takes its own copy of the descriptor; that of the child is gone with execve(2). */
 export function reportingSteps(control: ControlFds): PlanStep[] {
-  return gateSteps(control, 'From here on the supervisor is asked about each refusal, so it must be there first.', {
-    announce: true,
-  });
+  return gateSteps(control, 'From here on the supervisor is asked about each refusal, so it must be there first.');
 }

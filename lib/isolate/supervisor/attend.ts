@@ -31,18 +31,19 @@ export interface Running {
 
 /** Serves the child in the order in which it asks, until its end. Returns its status. */
 export async function attend(running: Running): Promise<number> {
-  const { pid, circumstances, control, signals } = running;
+  const { pid, circumstances, program, control, signals } = running;
   const { detachKeys, outputs } = circumstances;
   let master: number | undefined;
   try {
     letIn(running);
     master = serveGates(running);
   } catch (error) {
-    // When this line is closed the child ends at its gate, with a status of its own. If somebody has killed it there,
-    // what can be done for a dead process no more is no reason to tell.
+    // What can be done for a dead process no more is no reason to tell: the reason is why it ended.
+    const hasFailed = program.failure() !== undefined;
+    // When this line is closed the child ends at its gate, with a status of its own.
     control.close();
     const status = await waitForEnd(pid);
-    if (status > 128) return status;
+    if (hasFailed || status > 128) return status;
     throw error;
   }
   setTimeout(releaseFilePages, settledMs).unref();
@@ -63,8 +64,9 @@ function letIn({ pid, circumstances: { maps, layer }, control, cgroup }: Running
 function serveGates({ pid, settings, circumstances, plan, program, control }: Running): number | undefined {
   const { report, showing } = circumstances;
   const master = settings.terminal ? receiveDescriptor(control.fd) : undefined;
-  if (report && plan.filter && control.arrived()) {
-    report.listen(pid, program.result(plan.filter)!);
+  const { filter } = plan;
+  if (report && filter) {
+    report.listen(pid, () => program.result(filter), control.fd);
     control.open();
   }
   if (showing) showChild(program, plan, control, report);

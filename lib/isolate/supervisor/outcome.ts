@@ -11,9 +11,12 @@ import { execFailure, stepFailure } from './explain.js';
 /** The status of the command, given that of the first process. Throws `Failure` when there was no command. */
 export function outcomeOf(running: Running, status: number): number {
   const { cgroup, circumstances, plan, program } = running;
-  if (circumstances.report) showRefused(circumstances.report.end());
+  const refused = circumstances.report?.end();
+  // It may be why there is no command.
+  if (refused && refused.size > 0) warn(`seccomp refused: ${counted(refused)}`);
   throwIfFailed(running);
   throwIfKilled(running, status);
+  if (refused?.size === 0) warn('seccomp refused: nothing');
   // SIGKILL leaves no other sign of its reason.
   if (cgroup?.ranOutOfMemory()) warn('--memory: the limit was reached, and the kernel killed a process');
   const signal = program.result(plan.calledOff) ?? 0;
@@ -21,9 +24,8 @@ export function outcomeOf(running: Running, status: number): number {
   return plan.init && status === 0 ? exitStatus(program.memory(plan.init.status).readInt32LE()) : status;
 }
 
-function showRefused(refused: Map<string, number>): void {
-  const names = [...refused].map(([name, times]) => (times === 1 ? name : `${name} (${times} times)`));
-  warn(`seccomp refused: ${names.join(', ') || 'nothing'}`);
+function counted(names: Map<string, number>): string {
+  return [...names].map(([name, times]) => (times === 1 ? name : `${name} (${times} times)`)).join(', ');
 }
 
 function throwIfFailed({ settings, circumstances, plan, program }: Running): void {
