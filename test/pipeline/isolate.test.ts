@@ -185,6 +185,19 @@ test('words that are no UTF-8 reach the command byte by byte', { skip }, async (
   );
 });
 
+test('a program whose name is no UTF-8 is found, by its path and along PATH, and not one that Node takes it for', {
+  skip,
+}, async (t) => {
+  const root = makeRoot(t);
+  writeFileSync(join(root, 'bin/caf\ufffd'), '#!/bin/sh\necho another', { mode: 0o755 });
+  const script = `
+    name=$(printf 'caf\\351')
+    printf '#!/bin/sh\\necho "$@"' >"$1/bin/$name" && chmod 755 "$1/bin/$name"
+    md-isolate "$1" "/bin/$name" by its path; md-isolate "$1" "$name" along PATH`;
+  const { stdout, stderr } = await shell(script, [root]);
+  assert.deepEqual([stdout, stderr], ['by its path\nalong PATH\n', '']);
+});
+
 test('what is not UTF-8 is refused elsewhere: a flag would name another file, a variable have another value', {
   skip,
 }, async (t) => {

@@ -37,7 +37,7 @@ export function changeSteps({ prepare, change, resume }: StubSteps, control: num
 
 export interface ExecSteps {
   steps: PlanStep[];
-  /** The attempts at execve(2), in order. */
+  /** The attempts at execve(2), in order. The path is for messages. */
   attempts: { path: string; step: PlanStep }[];
   /** Reached when all attempts failed. */
   gaveUp: PlanStep;
@@ -50,7 +50,7 @@ export interface ExecSteps {
  * reason.
  */
 export function execSteps(argv: readonly Path[], env: readonly string[]): ExecSteps {
-  const name = nameOf(argv);
+  const [name = ''] = argv;
   const argvBlock = pointerArray(argv);
   const envBlock = pointerArray(env);
   const gaveUp = step(compare, [new Block(new Uint8Array(8)), 1, 1, ENOENT], 'No attempt is left.', {
@@ -62,7 +62,8 @@ export function execSteps(argv: readonly Path[], env: readonly string[]): ExecSt
   const why = 'The command takes over this process: process 1 of its PID namespace.';
   for (const path of candidates(name, env).reverse()) {
     const next = reversed.at(-1)!;
-    const result = new Result(`execve ${path}`);
+    const shown = textOf(path);
+    const result = new Result(`execve ${shown}`);
     let goOn: PlanStep = gaveUp;
     for (const errno of passOver) {
       goOn = step(compare, returned(result, -errno, errno), 'Not there: on to the next directory of PATH.', {
@@ -74,25 +75,27 @@ export function execSteps(argv: readonly Path[], env: readonly string[]): ExecSt
     }
     const attempt = step(execve, [path, argvBlock, envBlock], why, { saves: result, onError: goOn });
     reversed.push(attempt);
-    attempts.push({ path, step: attempt });
+    attempts.push({ path: shown, step: attempt });
   }
-  return { steps: reversed.reverse(), attempts: attempts.reverse(), gaveUp, name };
+  return { steps: reversed.reverse(), attempts: attempts.reverse(), gaveUp, name: textOf(name) };
 }
 
-function nameOf([name = '']: readonly Path[]): string {
-  return typeof name === 'string' ? name : Buffer.from(name).toString();
+function textOf(path: Path): string {
+  return typeof path === 'string' ? path : Buffer.from(path).toString();
 }
 
 /** A directory of PATH that gives one of these is passed over, as by a shell. */
 const passOver = [ENOENT, EACCES, ENOTDIR];
 
+const slash = 0x2f;
 /** NAME_MAX: what is longer is in no directory. Thousands of paths with a long name would not fit into memory. */
 const longestName = 255;
 /** MAX_ARG_STRLEN of execve(2), without `PATH=` and the NUL, which count as well. */
 const longestPath = 128 * 1024 - 6;
 
-function candidates(name: string, env: readonly string[]): string[] {
-  if (name.includes('/')) return [name];
+function candidates(name: Path, env: readonly string[]): Path[] {
+  const bytes = typeof name === 'string' ? Buffer.from(name) : name;
+  if (bytes.includes(slash)) return [name];
   const path = env.find((line) => line.startsWith('PATH='))?.slice(5) ?? '';
   if (Buffer.byteLength(path) > longestPath) {
     const why = `it has more than ${longestPath} bytes, and no program could be given it`;
@@ -101,6 +104,8 @@ function candidates(name: string, env: readonly string[]): string[] {
   // Empty and relative elements mean the working directory. They are skipped, so that a file there cannot pass for
   // `ls`.
   const directories = path.split(':').filter((directory) => directory.startsWith('/'));
-  if (name === '' || Buffer.byteLength(name) > longestName) return [];
-  return directories.map((directory) => `${directory.replace(/\/+$/, '')}/${name}`);
+  if (bytes.length === 0 || bytes.length > longestName) return [];
+  return directories
+    .map((directory) => `${directory.replace(/\/+$/, '')}/`)
+    .map((directory) => (typeof name === 'string' ? directory + name : Buffer.concat([Buffer.from(directory), name])));
 }
