@@ -7,7 +7,7 @@ import { seccompReport } from '../../lib/isolate/seccomp/report.js';
 import { RET } from '../../lib/isolate/seccomp/rules.js';
 import { syscallNumbers } from '../../lib/isolate/seccomp/syscall-numbers.js';
 import { Program } from '../../lib/sys/native-code/program.js';
-import { Block, Result, type Step, stepOf } from '../../lib/sys/native-code/step.js';
+import { Block, type Step, stepOf } from '../../lib/sys/native-code/step.js';
 import {
   clone,
   exit_group,
@@ -27,23 +27,21 @@ import { ENOSYS } from '../../lib/sys/syscalls/errno.js';
 import { verdict } from '../support/bpf.js';
 import { afterwards } from '../support/run.js';
 
-test('refused calls are reported by name and number, with the error that the filter gives', async () => {
-  const target = { capabilities: [], arch, kernel: '6.1.0' } as const;
-  const report = seccompReport('default', target);
+/** A report of the default filter, and the step that installs that. */
+function reporting() {
+  const report = seccompReport('default', { capabilities: [], arch, kernel: '6.1.0' });
   const header = Buffer.alloc(16);
   header.writeUInt16LE(report.filter.program.length / 8);
-  const [reader, writer] = pipe();
+  const program = new Block(header, [{ offset: 8, value: new Block(report.filter.program) }]);
+  return {
+    report,
+    install: stepOf(seccomp, [SECCOMP.SET_MODE_FILTER, SECCOMP.FILTER_FLAG_NEW_LISTENER, program]),
+  };
+}
 
-  const listener = new Result('listener');
-  const install = stepOf(
-    seccomp,
-    [
-      SECCOMP.SET_MODE_FILTER,
-      SECCOMP.FILTER_FLAG_NEW_LISTENER,
-      new Block(header, [{ offset: 8, value: new Block(report.filter.program) }]),
-    ],
-    { saves: listener },
-  );
+test('refused calls are reported by name and number, with the error that the filter gives', async () => {
+  const { report, install } = reporting();
+  const [reader, writer] = pipe();
   const CLONE_NEWUTS = 0x04000000;
   const AF_VSOCK = 40;
   const refused = [1, 2, 3].map(() => stepOf(unshare, [CLONE_NEWUTS], { onError: 'continue' }));
@@ -81,15 +79,7 @@ test('refused calls are reported by name and number, with the error that the fil
 });
 
 test('processes that ask without end leave the supervisor time for other things', async (t) => {
-  const target = { capabilities: [], arch, kernel: '6.1.0' } as const;
-  const report = seccompReport('default', target);
-  const header = Buffer.alloc(16);
-  header.writeUInt16LE(report.filter.program.length / 8);
-  const listener = new Result('listener');
-  const program = new Block(header, [{ offset: 8, value: new Block(report.filter.program) }]);
-  const install = stepOf(seccomp, [SECCOMP.SET_MODE_FILTER, SECCOMP.FILTER_FLAG_NEW_LISTENER, program], {
-    saves: listener,
-  });
+  const { report, install } = reporting();
   const [reader, writer] = pipe();
   const again = { ...stepOf(umask, [0o22]), next: undefined as Step | undefined };
   const ask = stepOf(unshare, [0x04000000], { onError: again });
@@ -129,7 +119,7 @@ function pipe(): [reader: number, writer: number] {
 }
 
 test('the filter asks about each refusal, but not about ENOSYS, which tells a program to use an older call', () => {
-  const { filter } = seccompReport('default', { capabilities: [], arch, kernel: '6.1.0' });
+  const { filter } = reporting().report;
   const numbers = syscallNumbers(arch);
   const ask = (name: string) => verdict(filter.program, { number: numbers.get(name)!, arch: auditArch[arch] });
   assert.equal(ask('mount'), RET.USER_NOTIF);
