@@ -16,8 +16,10 @@ import { test } from 'node:test';
 import { Failure, ignoring } from '../../lib/base/failure.js';
 import { type Cgroup, cgroupOf, createCgroup, probeCgroups } from '../../lib/isolate/cgroup/cgroup.js';
 import { type CgroupHost, cgroupHost } from '../../lib/isolate/cgroup/hierarchies.js';
+import { ownName } from '../../lib/isolate/cgroup/removal.js';
 import { cgroupWrites } from '../../lib/isolate/cgroup/writes.js';
 import { markOf, ownMark } from '../../lib/sys/procfs/process-mark.js';
+import { lsetxattr } from '../../lib/sys/syscalls/calls.js';
 import { cgroupsOf, isGoneOrUsed, needsControllers } from '../support/controllers.js';
 import { makeRoot, until } from '../support/rootfs.js';
 import { afterwards, killAfterwards, needsRoot, run, scratch } from '../support/run.js';
@@ -230,6 +232,23 @@ test('in a container, whose topmost cgroup has its processes, the message says h
     () => cgroupOf([{ controller: 'memory', flag: '--memory', file: 'memory.max', value: '1' }], host),
     (error) => error instanceof Failure && error.message.includes('(EBUSY)') && error.message.endsWith(move),
   );
+});
+
+test('a unit whose cgroup was given away, and cannot be changed, is told with the flag', { skip: needsRoot }, (t) => {
+  const mount = scratch(t);
+  lsetxattr(mount, 'trusted.delegate', Buffer.from('1'), 1, 0);
+  for (const [name, text] of [
+    ['controllers', 'memory'],
+    ['procs', `${process.pid}`],
+  ] as const)
+    writeFileSync(join(mount, `cgroup.${name}`), text);
+  // As where ProtectControlGroups of the unit makes it read-only.
+  writeFileSync(join(mount, ownName('md-supervisor')), '');
+  const host: CgroupHost = { find: () => ({ version: 2, mount, own: mount }), unmounted: () => undefined };
+  assert.throws(() => cgroupOf([{ controller: 'memory', flag: '--memory', file: 'memory.max', value: '1' }], host), {
+    name: 'Failure',
+    message: `--memory: making room in ${mount}: file already exists (EEXIST)`,
+  });
 });
 
 test('other runs that remove the directory of all cgroups and make it anew do not take away its controllers', {

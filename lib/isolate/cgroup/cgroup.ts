@@ -57,7 +57,9 @@ export function cgroupOf(writes: readonly CgroupWrite[], host: CgroupHost): Cgro
   };
   try {
     for (const [hierarchy, mine] of byHierarchy(writes, host)) {
-      const parent = parentFor(hierarchy, mine);
+      const parent = attempt(mine[0]!, `making room in ${hierarchy.own ?? hierarchy.mount}`, () =>
+        parentFor(hierarchy, mine),
+      );
       leave.push(parent.leave);
       attempt(mine[0]!, `looking into ${parent.directory}`, () => sweep(parent.directory));
       const directory = makeCgroup(parent.directory, hierarchy, mine[0]!);

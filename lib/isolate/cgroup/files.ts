@@ -26,9 +26,9 @@ export function words(path: string): string[] {
  * Does `act` on behalf of `write`, and throws a `Failure` that names the flag of that. `mount` is where the hierarchy
  * is mounted, when `act` is about its top.
  */
-export function attempt(write: CgroupWrite, what: string, act: () => void, mount?: string): void {
+export function attempt<T>(write: CgroupWrite, what: string, act: () => T, mount?: string): T {
   try {
-    act();
+    return act();
   } catch (error) {
     const name = errnoName(error);
     if (name === undefined) throw error;
