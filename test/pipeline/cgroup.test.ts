@@ -214,6 +214,11 @@ test('the limit on memory was reached only if that of this cgroup was: the kerne
   step('memory.events.local', 'low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\n');
   step('memory.events.local', 'low 0\nhigh 0\nmax 0\noom 1\noom_kill 0\n');
   assert.deepEqual(seen.slice(5), [false, true, false, true]);
+  // What cannot be read does not tell, and the status of the command stays what it was.
+  const events = join(mount, 'md', name, 'memory.events');
+  rmSync(events);
+  mkdirSync(events);
+  assert.equal(cgroup.ranOutOfMemory(), false);
 });
 
 test('in a container, whose topmost cgroup has its processes, the message says how to move them', {

@@ -8,7 +8,15 @@
  */
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { errnoName, type Failure, failingAs, failureOf, hasErrno, ignoring } from '../../base/failure.js';
+import {
+  errnoName,
+  type Failure,
+  failingAs,
+  failureOf,
+  hasErrno,
+  ignoring,
+  ignoringSystemErrors,
+} from '../../base/failure.js';
 import { trace, warn } from '../../base/trace.js';
 import { refused } from '../settings/failures.js';
 import type { Limits } from '../settings/limits.js';
@@ -92,8 +100,9 @@ export function cgroupOf(writes: readonly CgroupWrite[], host: CgroupHost): Cgro
  * and "memory.events.local"; cgroup-v1/memory.rst, "memory.oom_control" and "failcnt".
  */
 function hasKilled(directory: string): boolean {
-  // ENOENT: the file is that of the other version. Both: others have removed the cgroup.
-  const text = (file: string) => ignoring(['ENOENT', 'ENODEV'], () => read(directory, file)) ?? '';
+  // One may be that of the other version, or others have removed the cgroup. What else fails does not tell, either: the
+  // command has ended, and its status is that of the container.
+  const text = (file: string) => ignoringSystemErrors(() => read(directory, file)) ?? '';
   const events = text('memory.events');
   const failures = ['memory.failcnt', 'memory.memsw.failcnt'].map(text);
   const wasReached =
