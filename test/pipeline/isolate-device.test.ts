@@ -6,10 +6,11 @@ import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { deviceNodes } from '../../lib/isolate/settings/devices.js';
+import { mountOf, volumeOf } from '../../lib/isolate/settings/volumes.js';
 import { injecting } from '../support/injected-call.js';
 import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
-import { afterwards, needs, run, shell } from '../support/run.js';
+import { afterwards, needs, run, scratch, shell } from '../support/run.js';
 
 const skip = needsContainer;
 const firstByte = (path: string) => `head -c 1 ${path} | od -An -tx1`;
@@ -31,6 +32,14 @@ test('--device lets one device work, where a volume lets none but the usual', { 
     assert.equal(await output(root, firstByte('/dev/mine'), [...mode, '-v', `${zero}:/dev/mine`]), ' 00');
     assert.equal(await output(root, 'cat /etc/group', [...mode, '-v', '/dev/null:/etc/group:ro']), '');
   }
+});
+
+test('one of the usual devices is mounted by its own path: a link to it may lead to a disk by then', (t) => {
+  const link = join(scratch(t), 'link');
+  symlinkSync('/dev/zero', link);
+  const device = { type: 'device', source: '/dev/zero', target: 'x', kind: 'file' };
+  assert.deepEqual(volumeOf(`${link}:/x`), device);
+  assert.deepEqual(mountOf(`type=bind,source=${link},target=/x`), device);
 });
 
 test("a volume at /dev leaves the container its terminal and the usual devices, over the host's", {

@@ -12,8 +12,9 @@ export const usualDevices: readonly [name: string, major: number, minor: number]
   ['tty', 5, 0],
 ];
 
-/** Whether a node of the host is one of them, by whatever name. */
-export function isUsualDevice(stats: Stats): boolean {
-  if (!stats.isCharacterDevice()) return false;
-  return usualDevices.some(([, major, minor]) => stats.rdev === deviceNumber(major, minor));
+/** The path of the usual device that a node of the host is, by whatever name; undefined for any other file. */
+export function usualDeviceAt(stats: Stats): string | undefined {
+  if (!stats.isCharacterDevice()) return undefined;
+  const found = usualDevices.find(([, major, minor]) => stats.rdev === deviceNumber(major, minor));
+  return found && `/dev/${found[0]}`;
 }

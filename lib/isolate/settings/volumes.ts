@@ -7,7 +7,7 @@ import { keptOutHint } from '../../sys/refusals/confinement.js';
 import { MOUNT_ATTR } from '../../sys/syscalls/constants.js';
 import { usage } from './failures.js';
 import { parseSize } from './limits.js';
-import { isUsualDevice } from './usual-devices.js';
+import { usualDeviceAt } from './usual-devices.js';
 
 interface Place {
   /** Normalized path in the container, without the leading slash. */
@@ -200,8 +200,10 @@ function bind(source: string, target: string, readOnly: boolean, flag: string): 
   const path = onHost(flag, source, () => resolve(source));
   const stats = onHost(flag, path, () => statSync(path), tildeHint(source));
   const place = inside(target, flag);
-  // `-v /dev/null:FILE` is the way to empty a file of the image. Every container has this device in any case.
-  if (isUsualDevice(stats)) return { type: 'device', source: path, kind: 'file', target: place };
+  // `-v /dev/null:FILE` is the way to empty a file of the image. Every container has this device in any case. It is named
+  // by its own path: another one may lead to any device of the host by the time that it is mounted, without nodev.
+  const device = usualDeviceAt(stats);
+  if (device) return { type: 'device', source: device, kind: 'file', target: place };
   return { type: 'bind', source: path, kind: stats.isDirectory() ? 'directory' : 'file', target: place, readOnly };
 }
 
