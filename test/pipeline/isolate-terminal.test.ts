@@ -13,7 +13,7 @@ import { bash, useJobs } from '../support/job-control.js';
 import { procText } from '../support/processes.js';
 import { commandVolumes, makeRoot, needsContainer, until } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
-import { afterwards, binDir, cleanEnv, killAfterwards, needs, remove, shell } from '../support/run.js';
+import { afterwards, binDir, cleanEnv, killAfterwards, needs, needsRoot, remove, run, shell } from '../support/run.js';
 import { shellAt } from '../support/terminal.js';
 
 const skip = needsContainer || needs('tmux');
@@ -160,6 +160,20 @@ for (const [what, line] of [
     await until(() => !sleeping());
   });
 }
+
+test('where no process more may be started the terminal goes without its guard', { skip: needsRoot }, async () => {
+  const lib = join(import.meta.dirname, '../../lib');
+  const script = `
+    const { prlimit64, setresuid } = await import('${lib}/sys/syscalls/calls.js');
+    const { guardTerminal } = await import('${lib}/isolate/stdio/terminal-guard.js');
+    const NPROC = 6;
+    prlimit64(0, NPROC, Buffer.alloc(16), null);
+    setresuid(61234, 61234, 61234);
+    guardTerminal(Buffer.alloc(36), Buffer.alloc(36))();
+    console.log('unguarded');`;
+  const { stdout, stderr } = await run([process.execPath, '--input-type=module', '-e', script]);
+  assert.deepEqual([stdout, stderr], ['unguarded\n', '']);
+});
 
 test('closing the window ends a command that has no handler for it', {
   skip: needsContainer || needs('pgrep'),

@@ -3,6 +3,7 @@
  * JavaScript: it waits on a pipe whose other end only the supervisor has, makes one ioctl, and ends.
  */
 import { closeSync } from 'node:fs';
+import { ignoring } from '../../base/failure.js';
 import { Program } from '../../sys/native-code/program.js';
 import { Block, compare, stepOf } from '../../sys/native-code/step.js';
 import { close_range, dup3, ioctlMemory, kill, pipe2, read, wait4 } from '../../sys/syscalls/calls.js';
@@ -30,12 +31,15 @@ export function guardTerminal(cooked: Buffer, raw: Buffer): () => void {
     stepOf(compare, [now, 0xffffffffffffffffn, raw.readBigUInt64LE(0), EBUSY]),
     stepOf(ioctlMemory, [0, TC.SETS, new Block(cooked)]),
   ]);
-  // All signals are blocked there, so that SIGTTOU does not stop it once the shell has the terminal back.
-  const pid = guard.start(0);
+  // All signals are blocked there, so that SIGTTOU does not stop it once the shell has the terminal back. Where no process
+  // more may be started there is none, which is no reason to end a container that runs: only SIGKILL would need it.
+  const pid = ignoring(['EAGAIN', 'ENOMEM'], () => guard.start(0));
   closeSync(reader);
   return () => {
-    kill.try(pid, SIGKILL);
-    wait4.try(pid, null, 0, null);
+    if (pid !== undefined) {
+      kill.try(pid, SIGKILL);
+      wait4.try(pid, null, 0, null);
+    }
     closeSync(writer);
   };
 }
