@@ -25,21 +25,21 @@ export function controlSteps({ supervisor }: ControlFds): PlanStep[] {
 /**
  * The child waits here until the supervisor calls `open`. An end of file instead means that the supervisor has died.
  */
-export function gateSteps({ child }: ControlFds, why: string, { announce = false } = {}): PlanStep[] {
+export function gateSteps({ child }: ControlFds, why: string): PlanStep[] {
   const got = new Result('bytes');
   return [
-    ...(announce
-      ? [
-          step(write, [child, new Block(new Uint8Array(1)), 1], 'The supervisor is told that all is ready.', {
-            man: 'unix(7)',
-          }),
-        ]
-      : []),
     step(read, [child, new Block(new Uint8Array(1)), 1], why, { saves: got, man: 'unix(7)' }),
     step(compare, returned(got, 1, EPIPE), 'One byte is the go-ahead; none means that the supervisor has died.', {
       man: 'unix(7)',
     }),
   ];
+}
+
+/** Before a gate to which the supervisor has to be called. */
+export function announceStep({ child }: ControlFds): PlanStep {
+  return step(write, [child, new Block(new Uint8Array(1)), 1], 'The supervisor is told that all is ready.', {
+    man: 'unix(7)',
+  });
 }
 
 /** The child goes on only if the supervisor is alive at this moment. */

@@ -8,7 +8,7 @@ import type { IdMap } from '../../sys/procfs/id-map.js';
 import type { IdMaps } from '../../sys/user-namespace/id-map.js';
 import { appArmorSteps } from '../child/apparmor.js';
 import { changeSteps, type ExecSteps, execSteps } from '../child/exec.js';
-import { aliveSteps, controlSteps, gateSteps } from '../child/gates.js';
+import { aliveSteps, announceStep, controlSteps, gateSteps } from '../child/gates.js';
 import { type Init, initSteps } from '../child/init.js';
 import { beginningSteps, cgroupNamespaceStep, cloneFlagsOf, hostnameStep, loopbackSteps } from '../child/namespaces.js';
 import {
@@ -85,7 +85,7 @@ export function makePlan(settings: Settings, circumstances: Circumstances): Plan
     ...(init?.divide ?? []),
     signalStep(),
     ...(circumstances.showing
-      ? gateSteps(control, 'Wait until the lines above have been printed.', { announce: true })
+      ? [announceStep(control), ...gateSteps(control, 'Wait until the lines above have been printed.')]
       : []),
     ...exec.steps,
     ...(init?.loop ?? []),
