@@ -155,12 +155,13 @@ const pathMax = 4096;
 
 /** The length has a limit here, since each directory above may have to be made, which takes steps of the plan. */
 function workingDirectoryOf(flag: string | undefined, ofImage: string | undefined): string {
-  const path = flag || ofImage || '/';
+  const given = flag || ofImage || '/';
   const what = flag ? '--workdir' : 'WorkingDir of the image';
-  if (!path.startsWith('/')) throw usage(what, `${JSON.stringify(path)} is not absolute`);
+  if (!given.startsWith('/')) throw usage(what, `${JSON.stringify(given)} is not absolute`);
+  const path = posix.normalize(given);
   const bytes = Buffer.byteLength(path);
   if (bytes >= pathMax) throw refused(what, `it has ${bytes} bytes, and no path has ${pathMax} or more`);
-  return posix.normalize(path);
+  return path;
 }
 
 function volumesOf(flags: IsolateFlags): Volume[] {
