@@ -7,6 +7,7 @@ import fs, {
   readFileSync,
   rmdirSync,
   rmSync,
+  statSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -237,6 +238,17 @@ test('in a container, whose topmost cgroup has its processes, the message says h
     () => cgroupOf([{ controller: 'memory', flag: '--memory', file: 'memory.max', value: '1' }], host),
     (error) => error instanceof Failure && error.message.includes('(EBUSY)') && error.message.endsWith(move),
   );
+});
+
+test('nobody else may make a cgroup in those that are made, though the caller has a mask of 0', {
+  skip: needsControllers('pids'),
+}, (t) => {
+  const mask = process.umask(0);
+  const cgroup = createCgroup({ pids: 10 });
+  process.umask(mask);
+  afterwards(t, () => cgroup.remove());
+  const [name = 'none'] = ours('pids');
+  assert.equal(statSync(join(probeCgroups().find('pids')!.mount, 'md', name)).mode & 0o777, 0o755);
 });
 
 test('a unit whose cgroup was given away, and cannot be changed, is told with the flag', { skip: needsRoot }, (t) => {

@@ -1,23 +1,22 @@
 /** Limits and settings of a whole container, in whichever version the cgroups of this machine are. As root. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { ignoring } from '../../lib/base/failure.js';
 import { probeCgroups } from '../../lib/isolate/cgroup/cgroup.js';
 import { ownMark } from '../../lib/sys/procfs/process-mark.js';
-import { needsControllers, processor } from '../support/controllers.js';
+import { cgroupsOf, needsControllers, processor } from '../support/controllers.js';
 import { callOf, injecting } from '../support/injected-call.js';
 import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
 import { killAfterwards, md, needs, run, shell } from '../support/run.js';
 
 const skip = needsContainer;
 
-/** The cgroups that md-isolate with this process number has left behind. */
-function leftBy(pid: string): string[] {
-  const parent = join(probeCgroups().find('pids')!.mount, 'md');
-  return existsSync(parent) ? readdirSync(parent).filter((name) => name.includes(`.${pid}.`)) : [];
+/** The cgroups that md-isolate, which has said its process number, has left behind. */
+function leftBy(said: string): string[] {
+  return cgroupsOf(Number(said), join(probeCgroups().find('pids')!.mount, 'md'));
 }
 
 test('a signal that comes while the cgroup is made leaves none behind', {
@@ -30,7 +29,7 @@ test('a signal that comes while the cgroup is made leaves none behind', {
   // --init: the signal ends the command even if it comes when that runs already.
   const line = `echo $$; exec ${strace} md-isolate --init --seccomp unconfined --pids-limit 9 "$1" sleep 1000`;
   const { status, stdout } = await run(['sh', '-c', line, 'sh', root]);
-  assert.deepEqual([status, leftBy(stdout.trim())], [143, []]);
+  assert.deepEqual([status, leftBy(stdout)], [143, []]);
 });
 
 test('a container that cannot be made when its first process is in the cgroup already leaves none behind', {
@@ -40,7 +39,7 @@ test('a container that cannot be made when its first process is in the cgroup al
   const line = `echo $$; exec ${strace} md-isolate --seccomp-report --pids-limit 9 "$1" true`;
   const { status, stdout, stderr } = await run(['sh', '-c', line, 'sh', makeRoot(t)]);
   assert.match(stderr, /^md-isolate: pidfd_getfd\(.*\(EPERM\); .*\n$/);
-  assert.deepEqual([status, leftBy(stdout.trim())], [125, []]);
+  assert.deepEqual([status, leftBy(stdout)], [125, []]);
 });
 
 const told = 'md-isolate: --memory: the limit was reached, and the kernel killed a process\n';

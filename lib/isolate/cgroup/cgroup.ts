@@ -20,7 +20,7 @@ import {
 import { trace, warn } from '../../base/trace.js';
 import { refused } from '../settings/failures.js';
 import type { Limits } from '../settings/limits.js';
-import { attempt, put, read } from './files.js';
+import { attempt, cgroupMode, put, read } from './files.js';
 import { type CgroupHost, cgroupHost, type Hierarchy } from './hierarchies.js';
 import { parentFor } from './parent.js';
 import { ownName, parentName, removeCgroup, sweep } from './removal.js';
@@ -159,8 +159,8 @@ function makeCgroup(parent: string, { mount }: Hierarchy, write: CgroupWrite): s
     for (let tries = 10; ; tries--) {
       try {
         // Not recursive: Node would then say ENOENT where the file system is read-only.
-        ignoring(['EEXIST'], () => mkdirSync(parent));
-        mkdirSync(directory);
+        ignoring(['EEXIST'], () => mkdirSync(parent, cgroupMode));
+        mkdirSync(directory, cgroupMode);
         trace(`* a new cgroup: ${directory}`);
         return;
       } catch (error) {

@@ -8,6 +8,9 @@ import { inUserNamespace } from '../../sys/procfs/id-map.js';
 import { isWithout } from '../../sys/refusals/confinement.js';
 import type { CgroupWrite } from './writes.js';
 
+/** Of a new cgroup, whatever the umask of the caller: who may make one below it is its owner's to say. */
+export const cgroupMode = 0o755;
+
 /** Writes to a file that exists. By default `writeFileSync` would try to create a missing one. */
 export function put(directory: string, file: string, value: string): void {
   trace(`* ${value} to ${join(directory, file)}`);

@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import { errnoName, Failure, ignoring } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { lgetxattr } from '../../sys/syscalls/calls.js';
-import { attempt, put, read, words } from './files.js';
+import { attempt, cgroupMode, put, read, words } from './files.js';
 import type { Hierarchy } from './hierarchies.js';
 import { ownName, parentName } from './removal.js';
 import type { CgroupWrite } from './writes.js';
@@ -120,7 +120,7 @@ function stepAside(own: string, writes: readonly CgroupWrite[]): Parent {
     put(own, 'cgroup.procs', String(process.pid));
     ignoring(['ENOENT'], () => rmdirSync(aside));
   };
-  mkdirSync(aside);
+  mkdirSync(aside, cgroupMode);
   put(aside, 'cgroup.procs', String(process.pid));
   try {
     const enabled = enable(own, writes);
