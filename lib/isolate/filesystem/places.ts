@@ -66,6 +66,11 @@ function lookAt(view: View, place: string): { kind: Place['kind']; link?: string
   }
 }
 
+/** Whether a place, as `Place.path` has it, is in /proc, /sys or /dev: there the container has its own. */
+export function isOfKernel(path: string): boolean {
+  return /^(proc|sys|dev)(\/|$)/.test(path);
+}
+
 /**
  * The place where a file is to be mounted. Throws `Failure` 125 when the image has a directory there, or a link into
  * /proc, /sys or /dev.
@@ -75,7 +80,7 @@ export function placeOfFile(view: View, path: string): string {
   if (place.kind === 'directory') {
     throw refused(`/${path} of the image`, 'a file is to be mounted there, and it is a directory');
   }
-  if (/^(proc|sys|dev)(\/|$)/.test(place.path)) {
+  if (isOfKernel(place.path)) {
     throw refused(
       `/${path} of the image`,
       `it is a link to /${place.path}, which belongs to the kernel and cannot be covered`,

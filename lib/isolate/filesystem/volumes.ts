@@ -9,7 +9,7 @@ import { refused, usage } from '../settings/failures.js';
 import type { Volume } from '../settings/volumes.js';
 import { nodeAttributes, ownDevicesOver } from './devices.js';
 import { copyOfTree, mountAt, newFileSystem, type Opened, target } from './mounts.js';
-import { placeInside } from './places.js';
+import { isOfKernel, placeInside } from './places.js';
 import { sideOf, type View } from './view.js';
 
 /**
@@ -78,7 +78,7 @@ export function missing(view: View, directories: readonly string[]): string[] {
   }
   return directories
     .map((path) => placeInside(view, path))
-    .filter(({ path, kind }) => kind === undefined && !/^(proc|sys|dev)(\/|$)/.test(path))
+    .filter(({ path, kind }) => kind === undefined && !isOfKernel(path))
     .map(({ path }) => path);
 }
 
