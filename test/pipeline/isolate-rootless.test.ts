@@ -293,10 +293,19 @@ test('a newuidmap that fails ends the container before it has begun', { skip: sk
   const { home, command } = subordinateUser(t);
   const root = makeRoot(t);
   await run(['chown', '-R', `${user}:${user}`, root]);
-  writeFileSync(join(home, 'newuidmap'), '#!/bin/sh\necho not today >&2; exit 1\n', { mode: 0o755 });
-  const result = await run(command('md-isolate', [root, 'true']), { env: { PATH: `${home}:${process.env.PATH}` } });
-  assert.equal(result.status, 125);
-  assert.match(result.stderr, /^md-isolate: newuidmap: not today; it has to be set-user-ID root; --userns self .*\n$/);
+  for (const [script, told] of [
+    ['echo not today >&2; exit 1', 'not today'],
+    ['exit 3', 'it ended with status 3'],
+    ['kill -9 $$', 'it ended with SIGKILL'],
+  ] as const) {
+    writeFileSync(join(home, 'newuidmap'), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    const result = await run(command('md-isolate', [root, 'true']), { env: { PATH: `${home}:${process.env.PATH}` } });
+    assert.equal(result.status, 125);
+    assert.ok(
+      result.stderr.startsWith(`md-isolate: newuidmap: ${told}; it has to be set-user-ID root; --userns self `),
+      result.stderr,
+    );
+  }
 });
 
 test('a newuidmap that a filter keeps from openat2 is not said to lack its powers', {

@@ -69,13 +69,13 @@ function runHelpers(pid: number, uid: IdMap, gid: IdMap, otherwise: string): voi
   ] as const) {
     const words = [String(pid), ...map.flat().map(String)];
     trace(`* ${[program, ...words].join(' ')}`);
-    const { status, stderr, error } = spawnSync(program, words, {
+    const { status, signal, stderr, error } = spawnSync(program, words, {
       encoding: 'utf8',
       env: { ...process.env, LC_ALL: 'C' },
     });
     if (status === 0) continue;
     const code = errnoName(error);
-    const why = code ? errnoText(code) : stderr.trim() || `it ended with status ${status}`;
+    const why = code ? errnoText(code) : stderr.trim() || `it ended with ${signal ?? `status ${status}`}`;
     const hint = code === 'EAGAIN' ? tooManyProcesses : helperHint(why, otherwise);
     throw new Failure(Status.notPermitted, program, why, { cause: error, hint });
   }
