@@ -61,13 +61,17 @@ function codeCache(name: string): Buffer | undefined {
   }
 }
 
-const base = __filename.slice(0, -'.cjs'.length);
-const filename = `${base}.js`;
-const source = read(filename).toString('latin1');
-const cachedData = codeCache(`${base}.${process.arch}.cache`);
-const script = new vm.Script(source, cachedData ? { filename, cachedData } : { filename });
-try {
+function start(): void {
+  const base = __filename.slice(0, -'.cjs'.length);
+  const filename = `${base}.js`;
+  const source = read(filename).toString('latin1');
+  const cachedData = codeCache(`${base}.${process.arch}.cache`);
+  const script = new vm.Script(source, cachedData ? { filename, cachedData } : { filename });
   (script.runInThisContext() as Bundle)(exports, require, module, filename, __dirname);
+}
+
+try {
+  start();
 } catch (error) {
   // Once it is loaded, a command reports its failures itself. Before that Node would print the bundle's long lines.
   if (process.env.MD_DEBUG === '1' || !(error instanceof Error)) throw error;

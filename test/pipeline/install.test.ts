@@ -116,15 +116,18 @@ test('a command that lacks a part of its installation says in one line what it l
     ['md-unpack', 70],
     ['md-isolate', 125],
   ] as const) {
-    for (const part of ['cjs', 'js', `${process.arch}.cache`]) {
+    const copy = (part: string) =>
       copyFileSync(join(root, 'dist/bundle', `${name}.${part}`), join(directory, `${name}.${part}`));
-    }
-    const { status, stderr } = await run([join(directory, `${name}.cjs`), 'tree']);
-    assert.equal(status, code);
-    assert.match(
-      stderr,
-      new RegExp(`^${name}: it cannot start: koffi: Cannot find module .*; MD_DEBUG=1 shows where\\n$`),
-    );
+    const fails = async (why: string) => {
+      const { status, stderr } = await run([join(directory, `${name}.cjs`), 'tree']);
+      assert.equal(status, code);
+      assert.match(stderr, new RegExp(`^${name}: it cannot start: ${why}; MD_DEBUG=1 shows where\\n$`));
+    };
+    copy('cjs');
+    await fails(`ENOENT: .*${name}.js'`);
+    copy('js');
+    copy(`${process.arch}.cache`);
+    await fails('koffi: Cannot find module .*');
   }
 });
 
