@@ -38,9 +38,8 @@ export interface RegistryOptions extends Partial<Omit<HttpOptions, 'onResponse'>
   /** The origin of its API. */
   origin: string;
   /**
-   * The Authorization header to begin with; null when the registry was asked and none is needed, absent when it was not
-   * asked yet. It is used until it is refused. The refusal then tells how to ask for the next one, which no document
-   * does.
+   * The Authorization header to begin with, if there is one. It is used until it is refused. The refusal then tells how
+   * to ask for the next one, which no document does.
    */
   authorization?: string | null;
   /** Called when a challenge needs credentials. */
@@ -71,8 +70,12 @@ export class RegistryClient implements Endpoint {
   private readonly pieces: PiecePolicy;
   private readonly credentials: () => Promise<Credentials | undefined>;
   private readonly grant: Authorization;
-  /** Whether it is known how the registry wants to be asked: by a login, or since it has answered without one. */
+  /**
+   * Whether it is known how the registry wants to be asked: by a login, or since it has given something without one. A
+   * document without a header does not tell: the stage above may have found all in the store, or a mirror.
+   */
   private isKnown: boolean;
+  private asking: Promise<string | null> | undefined;
 
   constructor(options: RegistryOptions) {
     const { registry, repository, origin, authorization, credentials, retry, connections, pieces, ...http } = options;
@@ -93,7 +96,7 @@ export class RegistryClient implements Endpoint {
     this.pieces = { ...defaultPiecePolicy, maxWait: this.retry.maxRetryAfter, ...pieces };
     this.credentials = credentials ?? (async () => undefined);
     this.grant = new Authorization(this.http, this.target, authorization ?? null, this.credentials);
-    this.isKnown = authorization !== undefined;
+    this.isKnown = this.grant.header !== null;
   }
 
   get authorization(): string | null {
@@ -106,24 +109,26 @@ export class RegistryClient implements Endpoint {
    * pull may still succeed then. Throws `Failure` 77 when a login is refused.
    */
   async login(): Promise<string | null> {
-    this.isKnown = true;
-    return this.trying(`authorization for ${this.name}`, async () => {
-      const url = new URL('/v2/', this.target.origin);
-      const response = await exchangeFollowing(this.http, { method: 'GET', url, headers: {} });
-      const challenges = this.challengesOf(response);
-      // A host that the registry redirects to will say what it wants when it is asked for something. So will a registry
-      // behind a proxy that lets only repositories through: docker goes on then, and containerd never asks here.
-      if (challenges.length === 0 && ![200, 401, 403, 404].includes(response.status))
-        throw await responseFailure(response);
-      await response.drop();
-      if (challenges.length === 0) return null;
-      const isPassword = wantsPassword(challenges);
-      const login = isPassword ? await this.credentials() : undefined;
-      // Some registries want a password here from everybody, and still give public images without one, as podman knows.
-      if (isPassword && !login) return null;
+    return this.trying(`authorization for ${this.name}`, () => this.askHow());
+  }
+
+  private async askHow(): Promise<string | null> {
+    const url = new URL('/v2/', this.target.origin);
+    const response = await exchangeFollowing(this.http, { method: 'GET', url, headers: {} });
+    const challenges = this.challengesOf(response);
+    // A host that the registry redirects to will say what it wants when it is asked for something. So will a registry
+    // behind a proxy that lets only repositories through: docker goes on then, and containerd never asks here.
+    if (challenges.length === 0 && ![200, 401, 403, 404].includes(response.status))
+      throw await responseFailure(response);
+    await response.drop();
+    const isPassword = wantsPassword(challenges);
+    const login = isPassword ? await this.credentials() : undefined;
+    // Some registries want a password here from everybody, and still give public images without one, as podman knows.
+    if (challenges.length > 0 && (login || !isPassword)) {
       await this.grant.askFor(challenges, login ? async () => login : this.credentials);
-      return this.grant.header;
-    });
+    }
+    this.isKnown = true;
+    return this.grant.header;
   }
 
   async manifest(reference: string): Promise<RawManifest> {
@@ -239,31 +244,43 @@ export class RegistryClient implements Endpoint {
   private async getWithToken(path: string, headers: Record<string, string>): Promise<Incoming> {
     await this.grant.renewIfDue();
     const used = this.grant.header;
+    const isStranger = !this.isKnown && used === null;
     const first = await this.send(path, headers, used);
-    if (this.isHidden(first)) return this.getAfterLogin(first, path, headers);
-    this.isKnown = true;
-    if (first.status !== 401) return first;
+    if (first.status < 400) this.isKnown = true;
     const challenges = this.challengesOf(first);
-    if (challenges.length === 0) {
-      if (used !== null || !this.isOwn(first)) return first;
-      throw await unaskedFailure(first);
+    if (challenges.length > 0) {
+      await first.drop();
+      await this.grant.renew(used, challenges);
+      this.isKnown = true;
+      return this.send(path, headers, this.grant.header);
     }
-    await first.drop();
-    await this.grant.renew(used, challenges);
-    return this.send(path, headers, this.grant.header);
+    if (isStranger && this.isHidden(first) && (await this.hasLoginAfter(first))) {
+      await first.drop();
+      return this.send(path, headers, this.grant.header);
+    }
+    if (first.status === 401 && used === null && this.isOwn(first)) throw await unaskedFailure(first);
+    return first;
   }
 
-  /** Whether the registry may have what it does not show to a stranger. */
+  /** Whether the registry may have what it does not give to a stranger, and has not said what it wants. */
   private isHidden(response: Incoming): boolean {
-    return !this.isKnown && this.isOwn(response) && (response.status === 403 || response.status === 404);
+    return this.isOwn(response) && [401, 403, 404].includes(response.status);
   }
 
-  /** Asks once more if a login is of use there. */
-  private async getAfterLogin(first: Incoming, path: string, headers: Record<string, string>): Promise<Incoming> {
-    const authorization = await this.login();
-    if (authorization === null) return first;
-    await first.drop();
-    return this.send(path, headers, authorization);
+  /** Whether there is a login since that refusal. One of several requests that are refused asks for all. */
+  private async hasLoginAfter(refusal: Incoming): Promise<boolean> {
+    if (!this.isKnown) {
+      this.asking ??= this.askHow().finally(() => {
+        this.asking = undefined;
+      });
+      try {
+        await this.asking;
+      } catch (error) {
+        await refusal.drop();
+        throw error;
+      }
+    }
+    return this.grant.header !== null;
   }
 
   private async send(path: string, headers: Record<string, string>, authorization: string | null): Promise<Incoming> {

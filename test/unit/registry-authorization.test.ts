@@ -42,10 +42,12 @@ test('a token service is named by the refusal of the manifest as well', async (t
 for (const status of [403, 404]) {
   test(`a registry that answers strangers with ${status} is asked for a login, once`, async (t) => {
     const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
+    // A failure of the registry says nothing about logins.
+    registry.faults.add({ on: /manifests/, times: 1, status: 503 });
     registry.faults.add({ on: /manifests/, times: 1, status, body: '{}' });
     await clientFor(registry, { credentials }).manifest('latest');
     const [manifest, ping] = [`GET /v2/${repository}/manifests/latest`, 'GET /v2/'];
-    assert.deepEqual(registry.lines('registry'), [manifest, ping, manifest]);
+    assert.deepEqual(registry.lines('registry'), [manifest, manifest, ping, manifest]);
     const open = await serve(t);
     const client = clientFor(open);
     for (let i = 0; i < 2; i++) await refused(client.manifest('missing'), 66, /not found/);
@@ -53,6 +55,40 @@ for (const status of [403, 404]) {
     assert.deepEqual(open.lines('registry'), [missing, ping, missing]);
   });
 }
+
+test('a registry that answers several requests of a stranger with 404 is asked for one login', async (t) => {
+  const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
+  registry.faults.add({ on: /blobs/, times: 1, status: 404, body: '{}' });
+  // The second one is answered when the login is under way, the third one after it.
+  registry.faults.add({ on: /blobs/, times: 1, status: 404, body: '{}', delay: 50 });
+  registry.faults.add({ on: /blobs/, times: 1, status: 404, body: '{}', delay: 300 });
+  registry.faults.add({ on: /GET \/v2\/$/, delay: 150 });
+  const client = clientFor(registry, { credentials });
+  await Promise.all([fetchBlob(client), fetchBlob(client), fetchBlob(client)]);
+  assert.equal(registry.lines('registry').filter((line) => line === 'GET /v2/').length, 1);
+  assert.equal(registry.lines('token').length, 1);
+});
+
+test('a document that has no authorization may come from a stage that asked nobody', async (t) => {
+  const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
+  registry.faults.add({ on: /blobs/, times: 1, status: 404, body: '{}' });
+  await fetchBlob(clientFor(registry, { authorization: null, credentials }));
+});
+
+test('a registry that refuses a manifest without a challenge is asked for one', async (t) => {
+  const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
+  registry.faults.add({ on: /manifests/, times: 1, status: 401, body: '{}' });
+  await clientFor(registry, { credentials }).manifest('latest');
+});
+
+test('an image is not called missing while the registry fails to say how to log in', async (t) => {
+  const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
+  registry.faults.add({ on: /manifests/, status: 404, body: '{}' });
+  registry.faults.add({ on: /GET \/v2\/$/, status: 503 });
+  const client = clientFor(registry, { credentials, retry: { retries: 1, firstDelay: 1 } });
+  for (let i = 0; i < 2; i++) await refused(client.manifest('latest'), 69, /HTTP 503/);
+  assert.equal(registry.lines('registry').filter((line) => line === 'GET /v2/').length, 4);
+});
 
 test('where nothing says how to log in, nobody is sent to do so', async (t) => {
   const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
