@@ -91,7 +91,8 @@ async function* stdinChunks(): AsyncGenerator<Buffer> {
 /** Assembles lines from chunks that may end anywhere. */
 class Lines {
   private readonly decoder = new TextDecoder('utf-8', { fatal: true });
-  private readonly whole: Buffer[] = [];
+  /** A set and no array, from which each `shift` moves all others: of empty lines a chunk has tens of thousands. */
+  private readonly whole = new Set<Buffer>();
   /** The first part of a line whose end has not come yet. */
   private tail: Buffer[] = [];
   private tailBytes = 0;
@@ -100,7 +101,7 @@ class Lines {
   add(chunk: Buffer): void {
     let start = 0;
     for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
-      this.whole.push(Buffer.concat([...this.tail, chunk.subarray(start, end)]));
+      this.whole.add(Buffer.concat([...this.tail, chunk.subarray(start, end)]));
       this.tail = [];
       this.tailBytes = 0;
       start = end + 1;
@@ -109,12 +110,13 @@ class Lines {
     this.tail.push(chunk.subarray(start));
     this.tailBytes += chunk.length - start;
     if (this.tailBytes <= maxLineBytes) return;
-    throw bad(this.count + this.whole.length + 1, `it is longer than ${maxLineBytes} bytes`);
+    throw bad(this.count + this.whole.size + 1, `it is longer than ${maxLineBytes} bytes`);
   }
 
   /** The objects of the complete lines that were not taken yet. */
   *take(): Generator<unknown> {
-    for (let bytes = this.whole.shift(); bytes; bytes = this.whole.shift()) {
+    for (const bytes of this.whole) {
+      this.whole.delete(bytes);
       this.count += 1;
       const value = parseLine(this.decoder, bytes, this.count);
       if (value !== undefined) yield value;
@@ -129,7 +131,7 @@ class Lines {
     const bytes = Buffer.concat(this.tail.splice(0));
     if (bytes.length === 0) return;
     if (!isJson(bytes)) throw bad(this.count + 1, 'it is cut off: the command before this one was killed or crashed');
-    this.whole.push(bytes);
+    this.whole.add(bytes);
   }
 }
 

@@ -39,6 +39,14 @@ test('what is not a JSON object is refused with the number of its line', async (
   await assert.rejects(linesOf(archive), failure(65, /it is not JSON; .*\{"layer":\{"path":"FILE"\}\}/));
 });
 
+test('a chunk of empty lines takes no longer than others', async () => {
+  // With the square of their number it takes 5 s.
+  const began = performance.now();
+  assert.deepEqual(await linesOf(Buffer.alloc(64 * 1024, '\n'), '{"a":1}\n'), [{ a: 1 }]);
+  const took = performance.now() - began;
+  assert.ok(took < 2000, `${took} ms`);
+});
+
 test('a line of 10 MB is read, one beyond the limit is refused without being kept', async () => {
   const [value] = (await linesOf(`{"a":"${'x'.repeat(10_000_000)}"}\n`)) as [{ a: string }];
   assert.equal(value.a.length, 10_000_000);
