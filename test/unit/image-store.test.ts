@@ -8,6 +8,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   renameSync,
   rmSync,
   statSync,
@@ -126,6 +127,16 @@ test('a part of the store may not be a link to another filesystem', {
     () => new Store(home),
     /oci\/oci-layout: it is on another filesystem than the rest of the store, or .*; move all/,
   );
+});
+
+test('an index.json that cannot be reached now is not replaced by an empty one', (t) => {
+  const { home } = newStore(t);
+  const path = join(home, 'oci/index.json');
+  rmSync(path);
+  // The disk that it leads to may be there again later.
+  symlinkSync('not-mounted/index.json', path);
+  assert.throws(() => new Store(home).entries(), failure(74, /index\.json: no such file/));
+  assert.equal(readlinkSync(path), 'not-mounted/index.json');
 });
 
 test('a damaged index.json is told with what helps, and that does help', (t) => {

@@ -227,7 +227,9 @@ export class Store {
    * Makes a new layout by one rename, so that nobody sees half of one. In an existing layout it adds the missing files.
    */
   private ensureLayout(): void {
-    if (Object.keys(layoutFiles).every((name) => fs.existsSync(join(this.oci, name)))) return;
+    // Not by existsSync, for which a file that cannot be reached now is none: index.json would be replaced by an empty one.
+    const isThere = (name: string) => fs.lstatSync(join(this.oci, name), { throwIfNoEntry: false }) !== undefined;
+    if (Object.keys(layoutFiles).every(isThere)) return;
     const staged = ownPath(this.partials, 'oci');
     removeAll(staged);
     try {
@@ -241,10 +243,8 @@ export class Store {
       removeAll(staged);
       // ENOTDIR: a symbolic link to a directory.
       if (!hasErrno(error, 'ENOTEMPTY', 'EEXIST', 'ENOTDIR')) throw error;
-      for (const [name, text] of Object.entries(layoutFiles)) {
-        const path = join(this.oci, name);
-        if (!fs.existsSync(path)) writeWhole(this.partials, path, text);
-      }
+      for (const [name, text] of Object.entries(layoutFiles))
+        if (!isThere(name)) writeWhole(this.partials, join(this.oci, name), text);
     }
   }
 
