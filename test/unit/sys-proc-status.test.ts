@@ -1,13 +1,14 @@
 /** What /proc says of processes. */
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Program } from '../../lib/sys/native-code/program.js';
 import { stepOf } from '../../lib/sys/native-code/step.js';
-import { lifeOf, ownMark } from '../../lib/sys/procfs/process-mark.js';
+import { lifeOf, markOf, ownMark } from '../../lib/sys/procfs/process-mark.js';
 import { statFields, statusBits } from '../../lib/sys/procfs/status.js';
 import { exit_group, wait4 } from '../../lib/sys/syscalls/calls.js';
 import { until } from '../support/rootfs.js';
@@ -54,3 +55,23 @@ test('a process that has ended is gone, though nobody has asked for its status y
   assert.equal(lifeOf(`${namespace}.${pid}.${statFields(pid)[22 - 3]}`), 'gone');
   wait4(pid, null, 0, null);
 });
+
+for (const hidepid of [1, 2]) {
+  test(`a process of another user that /proc hides with hidepid=${hidepid} is not taken for gone`, {
+    skip: needsRoot || needs('unshare', 'mount', 'setpriv'),
+  }, async (t) => {
+    const child = spawn('sleep', ['1000'], { stdio: 'ignore' });
+    killAfterwards(t, child);
+    await until(() => statFields(child.pid!)[0] === 'S');
+    const mark = markOf(child.pid!);
+    const module = import.meta.resolve('../../lib/sys/procfs/process-mark.js');
+    const ask = `import('${module}').then(({ lifeOf }) => console.log(lifeOf('${mark}')))`;
+    const script = `mount -t proc -o hidepid=${hidepid} proc /proc && exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"`;
+    const asked = ['-m', 'sh', '-c', script, 'sh', process.execPath, '-e', ask];
+    const life = () => execFileSync('unshare', asked, { encoding: 'utf8' }).trim();
+    assert.equal(life(), 'unseen');
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    assert.equal(life(), 'gone');
+  });
+}

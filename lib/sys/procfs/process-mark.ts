@@ -4,10 +4,13 @@
  * pid_namespaces(7); proc_pid_stat(5).
  */
 import { readlinkSync } from 'node:fs';
-import { ignoringSystemErrors } from '../../base/failure.js';
+import { hasErrno, ignoringSystemErrors } from '../../base/failure.js';
 import { statFields } from './status.js';
 
-/** The state of a process. `unseen`: it is in another PID namespace, and may be alive. */
+/**
+ * The state of a process. `unseen`: it may be alive, and is in another PID namespace, or another user's where /proc is
+ * mounted with hidepid.
+ */
 export type Life = 'running' | 'stopped' | 'unseen' | 'gone';
 
 /** The form of a mark, as a regular expression. */
@@ -22,7 +25,8 @@ export function ownMark(): string {
 
 /** The mark of a process that this one can see. */
 export function markOf(pid: number): string {
-  return `${pidNamespace()}.${pid}.${processOf(pid)?.start ?? 0}`;
+  const found = processOf(pid);
+  return `${pidNamespace()}.${pid}.${typeof found === 'object' ? found.start : 0}`;
 }
 
 /** The state of the process with a mark. */
@@ -30,7 +34,8 @@ export function lifeOf(mark: string): Life {
   const [namespace = unknown, pid, start] = mark.split('.');
   if (namespace === unknown || namespace !== pidNamespace()) return 'unseen';
   const found = processOf(Number(pid));
-  if (!found || found.start !== start) return 'gone';
+  if (typeof found === 'string') return found;
+  if (found.start !== start) return 'gone';
   // T is stopped by a signal, t by a debugger.
   return found.state === 'T' || found.state === 't' ? 'stopped' : 'running';
 }
@@ -42,11 +47,22 @@ function pidNamespace(): string {
 }
 
 /**
- * The state and the start time of a process, the latter in clock ticks since boot. Undefined when there is none, or
- * only a zombie. Where /proc is that of another PID namespace, this process has another number there.
+ * The state and the start time of a process, the latter in clock ticks since boot. `gone` when there is none, or only a
+ * zombie; `unseen` when there is one of this number, and nothing can be read of it. Where /proc is that of another PID
+ * namespace, this process has another number there.
  */
-function processOf(pid: number): { state: string; start: string } | undefined {
+function processOf(pid: number): { state: string; start: string } | 'gone' | 'unseen' {
   const fields = ignoringSystemErrors(() => statFields(pid === process.pid ? 'self' : pid));
-  const [state = 'X', start = ''] = [fields?.[0], fields?.[22 - 3]];
-  return state === 'Z' || state === 'X' ? undefined : { state, start };
+  if (!fields) return isThere(pid) ? 'unseen' : 'gone';
+  const [state = 'X', start = ''] = [fields[0], fields[22 - 3]];
+  return state === 'Z' || state === 'X' ? 'gone' : { state, start };
+}
+
+/** kill(2) with the signal 0: it tells of processes that /proc hides, and takes no descriptor. */
+function isThere(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return hasErrno(error, 'EPERM', 'EACCES');
+  }
 }
