@@ -138,7 +138,9 @@ main(
       pulled = await beginPulling();
       const lines = stdin.rest();
       // A file that somebody has named by hand is never removed, even if its digest is wrong.
-      const onBadLayer = isByHand(first) ? undefined : discardFromStore;
+      const onBadLayer: StoreOptions['onBadLayer'] = isByHand(first)
+        ? undefined
+        : (layer, isStillThere) => discardFromStore(layer, isStillThere, asManifestDocument(first).digest);
       const { force, map, only } = flags;
       const options = { force, map, only, limits, progress, decompressor, onBadLayer };
       if (flags.list) await listLayers(announcedLayers(first, lines), options, writeDocument);

@@ -509,6 +509,27 @@ test('a discarded layer takes the images that hold it out of the index', async (
   );
 });
 
+test('an image that has a layer of another one, and promises something else of it, costs that one nothing', async (t) => {
+  const store = newStore(t);
+  setEnv(t, 'MD_HOME', store.home);
+  const layer = Buffer.from('layer');
+  const digest = digestOf(layer);
+  store.put(digest, layer);
+  const [good, bad] = ['good:1', 'bad:1'].map((name) => {
+    const manifest = Buffer.from(JSON.stringify({ name, layers: [{ digest }] }));
+    store.put(digestOf(manifest), manifest);
+    return digestOf(manifest);
+  }) as [string, string];
+  await store.tag(entry('good:1', good));
+  await store.tag(entry('bad:1', bad));
+  const left = () => [...index(store).map((it: Descriptor) => it.digest), existsSync(store.path(digest))];
+  await discardFromStore({ digest, path: store.path(digest) }, () => true, bad);
+  assert.deepEqual(left(), [good, true]);
+  writeFileSync(store.path(digest), 'damaged');
+  await discardFromStore({ digest, path: store.path(digest) }, () => true, bad);
+  assert.deepEqual(left(), [false]);
+});
+
 test('a layer is discarded by its own path alone', async (t) => {
   const store = newStore(t);
   setEnv(t, 'MD_HOME', store.home);
@@ -516,14 +537,14 @@ test('a layer is discarded by its own path alone', async (t) => {
   for (const [i, text] of ['one', 'two'].entries()) store.put(digests[i]!, Buffer.from(text));
   const [digest, other] = digests;
   const isThere = () => digests.map((it) => existsSync(store.path(it)));
-  await discardFromStore({ digest, path: store.path(other) }, () => true);
+  await discardFromStore({ digest, path: store.path(other) }, () => true, undefined);
   assert.deepEqual(isThere(), [true, true]);
   assert.match(
-    (await discardFromStore({ digest, path: store.path(digest) }, () => false)) ?? '',
+    (await discardFromStore({ digest, path: store.path(digest) }, () => false, undefined)) ?? '',
     /removed or replaced it/,
   );
   assert.deepEqual(isThere(), [true, true]);
-  await discardFromStore({ digest, path: store.path(digest) }, () => true);
+  await discardFromStore({ digest, path: store.path(digest) }, () => true, undefined);
   assert.deepEqual(isThere(), [false, true]);
 });
 

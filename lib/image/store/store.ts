@@ -171,12 +171,17 @@ export class Store {
     });
   }
 
-  /** Removes a layer whose content turned out to be wrong, and the entries of the images that have it. */
-  async discard(layerDigest: string): Promise<void> {
-    failingAs(this.path(layerDigest), () => fs.rmSync(this.path(layerDigest), { force: true }));
-    const isWhole = ({ digest }: IndexEntry) => !this.read(digest)?.includes(layerDigest);
-    if (this.entries().every(isWhole)) return;
-    await this.index.update((entries) => entries.filter(isWhole));
+  /**
+   * Removes the entries of images that have a layer for which `isBad` is true, and the layer itself unless an image that
+   * stays has it.
+   */
+  async discard(layerDigest: string, isBad: (image: IndexEntry) => boolean = () => true): Promise<void> {
+    const hasLayer = ({ digest }: IndexEntry) => this.read(digest)?.includes(layerDigest) === true;
+    const goes = (image: IndexEntry) => hasLayer(image) && isBad(image);
+    const holders = this.entries().filter(hasLayer);
+    const path = this.path(layerDigest);
+    if (holders.every(isBad)) failingAs(path, () => fs.rmSync(path, { force: true }));
+    if (holders.some(isBad)) await this.index.update((entries) => entries.filter((image) => !goes(image)));
   }
 
   /** Whether a blob is there, by its name and size. */
