@@ -53,7 +53,8 @@ export interface OpenLayer {
 
 /** Decompresses large layers while this thread does other things. */
 export interface Decompressor {
-  gunzip(file: OpenLayer, digest: ContentDigest): LayerBytes;
+  /** Undefined where no other thread can be had: then the caller still has the open file. */
+  gunzip(file: OpenLayer, digest: ContentDigest): LayerBytes | undefined;
   /** The smallest file, in bytes, that is worth the effort. */
   readonly worthBytes: number;
 }
@@ -83,8 +84,8 @@ export async function openLayer(
     const file = { fd, path, size: fstatSync(fd).size };
     const compression = compressionIn(fd, path);
     const isWorthAThread = compression === 'gzip' && decompressor && file.size >= decompressor.worthBytes;
-    if (isWorthAThread && !blobHash) return decompressor.gunzip(file, digest);
-    return new OwnBytes(file, decoders[compression], digest, blobHash);
+    const aside = isWorthAThread && !blobHash ? decompressor.gunzip(file, digest) : undefined;
+    return aside ?? new OwnBytes(file, decoders[compression], digest, blobHash);
   } catch (error) {
     if (fd !== undefined) closeSync(fd);
     throw failureOf(error, path);

@@ -22,9 +22,13 @@ export class ThreadDecompressor implements Decompressor {
     readonly worthBytes = 3 * 1024 * 1024,
   ) {}
 
-  /** Begins to decompress the gzip data in an open file. The thread closes the file when it is done. */
-  gunzip({ fd, path, size }: OpenLayer, { algorithm, isCompared }: ContentDigest): LayerBytes {
+  /**
+   * Begins to decompress the gzip data in an open file. The thread closes the file when it is done. Undefined where the
+   * machine allows this process no more threads.
+   */
+  gunzip({ fd, path, size }: OpenLayer, { algorithm, isCompared }: ContentDigest): LayerBytes | undefined {
     this.worker ??= this.start();
+    if (!this.worker) return undefined;
     const { MessageChannel } = process.getBuiltinModule('node:worker_threads');
     const { port1, port2 } = new MessageChannel();
     const turns = algorithm === 'sha256' && hasSha256() ? HashTurns.begin() : undefined;
@@ -35,11 +39,9 @@ export class ThreadDecompressor implements Decompressor {
     return bytes;
   }
 
-  private start(): Worker {
-    // Loaded only now, since an image of small layers needs no thread.
-    const { Worker } = process.getBuiltinModule('node:worker_threads');
-    // It makes few objects, so a small heap is enough. It may close files that it has not opened (trackUnmanagedFds).
-    const worker = new Worker(this.file, { resourceLimits: { maxYoungGenerationSizeMb: 2 }, trackUnmanagedFds: false });
+  private start(): Worker | undefined {
+    const worker = newWorker(this.file);
+    if (!worker) return undefined;
     worker.unref();
     worker.on('error', (error) => {
       // Messages to a dead thread are lost, so the next layer has to get a new one.
@@ -47,6 +49,19 @@ export class ThreadDecompressor implements Decompressor {
       for (const bytes of this.open) bytes.fail(error);
     });
     return worker;
+  }
+}
+
+function newWorker(file: string): Worker | undefined {
+  // Loaded only now, since an image of small layers needs no thread.
+  const { Worker } = process.getBuiltinModule('node:worker_threads');
+  try {
+    // It makes few objects, so a small heap is enough. It may close files that it has not opened (trackUnmanagedFds).
+    return new Worker(file, { resourceLimits: { maxYoungGenerationSizeMb: 2 }, trackUnmanagedFds: false });
+  } catch (error) {
+    // pthread_create(3) gives EAGAIN: the limits on processes, of a user and of a container, count threads.
+    if (error instanceof Error && 'code' in error && error.code === 'ERR_WORKER_INIT_FAILED') return undefined;
+    throw error;
   }
 }
 

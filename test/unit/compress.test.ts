@@ -380,6 +380,18 @@ test('after a thread that died the next layer has another', async (t) => {
   assert.deepEqual(await readWith(path, mortal), noise);
 });
 
+test('where a limit on processes allows no other thread, this one decompresses', async (t) => {
+  const path = join(scratch(t), 'layer');
+  writeFileSync(path, gzipSync(noise));
+  class NoWorker {
+    constructor() {
+      throw Object.assign(new Error('EAGAIN'), { code: 'ERR_WORKER_INIT_FAILED' });
+    }
+  }
+  t.mock.method(process.getBuiltinModule('node:worker_threads'), 'Worker', NoWorker);
+  assert.deepEqual(await readWith(path, new ThreadDecompressor('none', 0)), noise);
+});
+
 test('a layer that is let go of in the middle leaves the thread to the next', async (t) => {
   const path = join(scratch(t), 'layer');
   writeFileSync(path, gzipSync(Buffer.alloc(16 << 20)));
