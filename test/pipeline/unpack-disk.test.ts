@@ -302,6 +302,19 @@ test('attributes that are more than a filesystem takes are told from a full disk
   assert.equal(status, 74);
 });
 
+test('a disk that does not tell the attributes of a directory does not leave it those of a lower layer', {
+  skip: needs('strace'),
+}, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [
+    [{ name: 'd/', type: 'directory', xattrs: { 'user.low': 'v' } }],
+    [{ name: 'd/', type: 'directory' }],
+  ]);
+  const { status, stderr } = await run([...injecting('flistxattr:error=EIO'), 'md-unpack', rootfs], { stdin });
+  assert.match(stderr, /^md-unpack: layer 1 \(\w+\): d\/?: i\/o error \(EIO\)/);
+  assert.equal(status, 74);
+  assert.deepEqual(readdirSync(directory), ['layers']);
+});
+
 test('a disk that fails or is full at the tree itself, and not at an entry, is named by DIR', {
   skip: needs('strace'),
 }, async (t) => {

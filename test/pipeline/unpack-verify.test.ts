@@ -230,6 +230,17 @@ test('what a failing disk does not tell is an error, and no difference', { skip:
   assert.equal(status, 74);
 });
 
+test('nor are attributes that it does not tell', { skip: needs('strace') }, async (t) => {
+  const { rootfs, stdin } = prepare(t, [[{ name: 'it', data: 'x', xattrs: { 'user.a': 'v' } }]]);
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
+  for (const call of ['llistxattr', 'lgetxattr']) {
+    const verify = [...injecting(`${call}:error=EIO:when=1`), 'md-unpack', '--verify', rootfs];
+    const { status, stdout, stderr } = await run(verify, { stdin });
+    assert.deepEqual([stderr, stdout.replace(/^\{"error".*\n/, '')], [`md-unpack: ${rootfs}: i/o error (EIO)\n`, '']);
+    assert.equal(status, 74);
+  }
+});
+
 test('hard links are no difference where a filesystem remembers for a while how many names a file had', {
   skip: needsRoot || needs('unshare', 'bindfs'),
 }, async (t) => {

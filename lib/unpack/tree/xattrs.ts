@@ -3,7 +3,7 @@ import { errnoNameOf } from '../../base/errno-names.js';
 import { errnoText, Failure, shorten, statusOfErrno } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { flistxattr, fremovexattr, fsetxattr, lsetxattr } from '../../sys/syscalls/calls.js';
-import { E2BIG, EACCES, EINVAL, ENODATA, EOPNOTSUPP, EPERM, ERANGE } from '../../sys/syscalls/errno.js';
+import { E2BIG, EACCES, EINVAL, ENODATA, ENOENT, EOPNOTSUPP, EPERM, ERANGE } from '../../sys/syscalls/errno.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, fromBytes, shown, toBytes } from '../../tar/bytes.js';
 import type { Xattrs } from '../../tar/pax.js';
@@ -39,7 +39,7 @@ export function applyXattrs(at: number | ByteString, xattrs: Xattrs, path: ByteS
 
 /** The same for a directory from a lower layer: attributes that the new entry does not have are removed. */
 export function replaceXattrs(fd: number, xattrs: Xattrs | undefined, path: ByteString): Unset {
-  for (const name of namesFrom((list) => flistxattr.try(fd, list, list.length))) {
+  for (const name of namesFrom(path, (list) => flistxattr.try(fd, list, list.length))) {
     if (isLeftOut(name) || isOfFilesystem(name) || xattrs?.has(name)) continue;
     const result = fremovexattr.try(fd, toBytes(name));
     if (result < 0 && result !== -ENODATA && !isTolerated(-result)) {
@@ -59,10 +59,15 @@ function recorded(attributes: Attribute[]): Unset {
   return { xattrs: Object.fromEntries(attributes.map(([name, value]) => [shown(name), value.toString('base64')])) };
 }
 
-/** The names of attributes. `fill` makes the call that lists them in a buffer, and returns its result. */
-export function namesFrom(fill: (list: Buffer) => number): ByteString[] {
+/**
+ * The names of attributes. `fill` makes the call that lists them in a buffer, and returns its result. There are none
+ * where the filesystem has none, or another process has removed the file. Throws `SyscallError` when the disk does not
+ * tell: those of a lower layer would stay, and a tree that differs would be called the same.
+ */
+export function namesFrom(path: ByteString, fill: (list: Buffer) => number): ByteString[] {
   const list = Buffer.allocUnsafe(maxListBytes);
   const bytes = fill(list);
+  if (bytes < 0 && bytes !== -ENOENT && !isTolerated(-bytes)) throw new SyscallError('listxattr', -bytes, shown(path));
   return bytes > 0 ? fromBytes(list, 0, bytes).split('\0').slice(0, -1) : [];
 }
 

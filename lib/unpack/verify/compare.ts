@@ -242,7 +242,7 @@ class Comparison {
   }
 
   private xattrs({ path, name, tree, image }: At): void {
-    const [has, wants] = [xattrsOf(tree, name), xattrsOf(image, name)];
+    const [has, wants] = [xattrsOf(tree, name, path), xattrsOf(image, name, path)];
     for (const [key, value] of Object.entries(this.compared.unset(path)?.xattrs ?? {})) {
       if (has.has(key)) wants.set(key, Buffer.from(value, 'base64').toString('hex'));
     }

@@ -1,7 +1,8 @@
 /** The properties of a path that two trees are compared by: read from the disk, and shown as text. */
 import { flistxattr, lgetxattr, llistxattr, lseek, openat, read, readlinkat } from '../../sys/syscalls/calls.js';
 import { AT, O, S, SEEK } from '../../sys/syscalls/constants.js';
-import { ENXIO } from '../../sys/syscalls/errno.js';
+import { EACCES, EINVAL, ENODATA, ENOENT, ENXIO, EOPNOTSUPP, EOVERFLOW, EPERM } from '../../sys/syscalls/errno.js';
+import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, fromBytes, shown, toBytes } from '../../tar/bytes.js';
 import { closing } from '../tree/directory.js';
 import { type Stat, statOf } from '../tree/stat.js';
@@ -86,21 +87,30 @@ export function targetOf(dir: number, name: ByteString): ByteString {
 }
 
 /**
- * The values in hexadecimal. The label of SELinux and the like are left out: they are this machine's and not the
- * image's.
+ * The values in hexadecimal, empty where the kernel keeps one to itself. The label of SELinux and the like are left out:
+ * they are this machine's and not the image's. Throws `SyscallError` when the disk does not tell.
  */
-export function xattrsOf(dir: number, name: ByteString): Map<string, string> {
+export function xattrsOf(dir: number, name: ByteString, shownPath: ByteString): Map<string, string> {
   const path = toBytes(`/proc/self/fd/${dir}/${name}`);
-  const names = namesFrom((list) =>
+  const names = namesFrom(shownPath, (list) =>
     name === '.' ? flistxattr.try(dir, list, list.length) : llistxattr.try(path, list, list.length),
   );
   const value = Buffer.allocUnsafe(65536);
-  const hex = (it: ByteString) =>
-    value.toString('hex', 0, Math.max(0, lgetxattr.try(path, toBytes(it), value, value.length)));
+  const hex = (it: ByteString) => {
+    const bytes = lgetxattr.try(path, toBytes(it), value, value.length);
+    if (bytes < 0 && !keptBack.includes(-bytes)) throw new SyscallError('lgetxattr', -bytes, shown(shownPath));
+    return value.toString('hex', 0, Math.max(0, bytes));
+  };
   return new Map(
     names.filter((it) => it !== 'security.selinux' && !isOfFilesystem(it)).map((it) => [shown(it), hex(it)]),
   );
 }
+
+/**
+ * What getxattr(2) gives of an attribute that this process may not see, whose ids are not in its user namespace
+ * (EINVAL, EOVERFLOW), or that another process has removed since it was listed.
+ */
+const keptBack = [EPERM, EACCES, EOPNOTSUPP, EINVAL, EOVERFLOW, ENODATA, ENOENT];
 
 export function xattrText(xattrs: Map<string, string>): string {
   return [...xattrs]
