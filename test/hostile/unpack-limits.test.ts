@@ -4,12 +4,14 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   chmodSync,
+  chownSync,
   closeSync,
   existsSync,
   lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
+  readFileSync,
   renameSync,
   symlinkSync,
   writeFileSync,
@@ -639,4 +641,17 @@ test('names that are gone take no memory', async (t) => {
   const result = await md('md-unpack', [rootfs], { stdin, env: littleMemory });
   assert.equal(result.status, 0, result.stderr.slice(0, 500));
   assert.equal(readdirSync(join(rootfs, longPath)).length, 700);
+});
+
+test('a record that is longer than memory allows is written, and no crash', { skip: needsRoot }, async (t) => {
+  // Six characters stand for each of these in the record.
+  const long = `${'\x01'.repeat(250)}/`.repeat(15);
+  const entries = Array.from({ length: 1700 }, (_, i): TarEntry => ({ name: `${long}${i}`, data: '', uid: 5 }));
+  const { directory, rootfs, stdin } = prepare(t, [entries]);
+  const user = { uid: 65534, gid: 65534 };
+  chmodSync(directory, 0o755);
+  chownSync(directory, user.uid, user.gid);
+  const result = await md('md-unpack', [rootfs], { stdin, env: littleMemory, ...user });
+  assert.equal(result.status, 0, result.stderr.slice(0, 500));
+  assert.equal(readFileSync(`${rootfs}.unset.jsonl`, 'utf8').split('\n').length, entries.length + 1);
 });

@@ -3,7 +3,7 @@
  * when it is complete. The files that go with it stand ready before that: `claim.ts` has their names, and `interim.ts`
  * tells how a reader finds the right document at every moment.
  */
-import { writeFileSync } from 'node:fs';
+import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { jsonOf } from '../../base/check.js';
 import { errnoNameOf } from '../../base/errno-names.js';
@@ -189,10 +189,16 @@ export class Stage {
     return whole;
   }
 
-  private writeFile(ending: string, lines: string[]): void {
+  private writeFile(ending: string, lines: Iterable<string>): void {
     // By the descriptor: who may rename something on the way to it could lead the path elsewhere since.
     const path = `/proc/self/fd/${this.target.parent}/${this.claim.name}${ending}`;
-    writeFileSync(path, lines.map((line) => `${line}\n`).join(''), { mode: 0o644, flag: 'wx' });
+    const fd = openSync(path, 'wx', 0o644);
+    try {
+      // Piece by piece: the record of a large image may be longer than a string can be.
+      for (const piece of inPieces(lines)) writeFileSync(fd, piece);
+    } finally {
+      closeSync(fd);
+    }
   }
 
   /** Removes what has grown so far. It is tried only once. */
@@ -253,6 +259,20 @@ export class Stage {
     if (result < 0) throw new SyscallError('renameat2', -result, path);
     return () => renameat2(parent, base, parent, name, 0);
   }
+}
+
+/** Characters that are written at once. */
+const pieceLength = 64 * 1024;
+
+function* inPieces(lines: Iterable<string>): Generator<string> {
+  let piece = '';
+  for (const line of lines) {
+    piece += `${line}\n`;
+    if (piece.length < pieceLength) continue;
+    yield piece;
+    piece = '';
+  }
+  yield piece;
 }
 
 /** As on a network, where a name that was not there is remembered as such for a while. */

@@ -30,10 +30,9 @@ export function costOfUnset(path: ByteString, { xattrs = {} }: Unset): number {
 }
 
 /** The lines of the record, by path. A name that is not UTF-8 is there in base64 as well. */
-export function unsetLines(unset: Map<ByteString, Unset>): string[] {
-  return [...unset]
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([path, what]) => JSON.stringify({ ...namedPath(path || '.'), ...what }));
+export function* unsetLines(unset: Map<ByteString, Unset>): Generator<string> {
+  for (const [path, what] of [...unset].sort(([a], [b]) => (a < b ? -1 : 1)))
+    yield JSON.stringify({ ...namedPath(path || '.'), ...what });
 }
 
 /** Whether a record lists owners that this process could have set, as one with --map. */
