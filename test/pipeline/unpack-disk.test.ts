@@ -167,6 +167,36 @@ test('a document that cannot be put in its place takes the tree back, and the ol
   }
 });
 
+test('where the document of the old tree cannot be replaced or removed, that tree and all that belongs to it stay', {
+  skip: needs('strace'),
+}, async (t) => {
+  const { rootfs, stdin, directory } = prepare(t, twoLayers);
+  const byHand = `${stdin.split('\n')[1]}\n`;
+  for (const [call, input] of [
+    ['renameat2', stdin],
+    ['unlinkat', byHand],
+  ] as const) {
+    for (const record of ['{"path":"old","uid":1}\n', undefined]) {
+      mkdirSync(rootfs);
+      writeFileSync(join(rootfs, 'old'), '');
+      const document = '{"image":"old","config":{},"rootfs":"/"}';
+      writeFileSync(`${rootfs}.json`, document);
+      if (record) writeFileSync(`${rootfs}.unset.jsonl`, record);
+      const strace = injecting(`${call}:error=EPERM`, 'rootfs.json');
+      const { status, stdout, stderr } = await run([...strace, 'md-unpack', '--force', rootfs], { stdin: input });
+      assert.match(stderr, /^md-unpack: \S+rootfs: operation not permitted \(EPERM\)/);
+      assert.equal(status, 77, stdout);
+      assert.deepEqual(readdirSync(rootfs), ['old']);
+      assert.equal(readFileSync(`${rootfs}.json`, 'utf8'), document);
+      const beside = ['layers', 'rootfs', 'rootfs.json', ...(record ? ['rootfs.unset.jsonl'] : [])];
+      assert.deepEqual(readdirSync(directory).sort(), beside);
+      if (record) assert.equal(readFileSync(`${rootfs}.unset.jsonl`, 'utf8'), record);
+      for (const ending of ['', '.json', '.unset.jsonl'])
+        rmSync(`${rootfs}${ending}`, { recursive: true, force: true });
+    }
+  }
+});
+
 test('a tree that a container runs in is not replaced', { skip: needsContainer }, async (t) => {
   const tree = makeRoot(t);
   const { stdin } = prepare(t, twoLayers);

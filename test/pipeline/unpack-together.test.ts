@@ -175,7 +175,8 @@ test('all that a run can leave is removed, and what it had not put in its place 
     mkdirSync(join(directory, `${dead}${ending}`));
     writeFileSync(join(directory, `${dead}${ending}`, 'file'), '');
   }
-  for (const ending of ['.lock', '.json', '.unset.jsonl']) writeFileSync(join(directory, `${dead}${ending}`), '{}');
+  for (const ending of ['.lock', '.old', '.json', '.unset.jsonl'])
+    writeFileSync(join(directory, `${dead}${ending}`), '{}');
   assert.equal((await md('md-unpack', [rootfs], { stdin: '{"layer":{"path":"/none"}}\n' })).status, 74);
   assert.deepEqual(readdirSync(directory), ['layers']);
   assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);

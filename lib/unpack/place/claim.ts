@@ -5,7 +5,7 @@
  * lock nobody holds were left by a killed run.
  */
 import { randomBytes } from 'node:crypto';
-import { errnoName, Failure, hasErrno, statusOfErrno } from '../../base/failure.js';
+import { errnoName, Failure, hasErrno, ignoring, statusOfErrno } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { interimName, interimPrefix, isBelievable } from '../../pipe/interim.js';
 import { tryLock } from '../../sys/files/lock.js';
@@ -33,7 +33,10 @@ export const sideFiles = ['.unset.jsonl', '.json'] as const;
 
 const lockFlags = O.RDWR | O.CREAT | O.CLOEXEC | O.NOFOLLOW | O.NONBLOCK;
 
-const ownName = /^([0-9a-f-]+)(?:\.lock|\.spare|\.json|\.unset\.jsonl)?$/;
+/** The record of what an old tree lacks, until the new one's document is in its place. */
+const oldRecord = '.old';
+
+const ownName = /^([0-9a-f-]+)(?:\.lock|\.spare|\.old|\.json|\.unset\.jsonl)?$/;
 
 export interface Claim {
   /** The name of the growing tree. The names of its files begin with it. */
@@ -141,7 +144,10 @@ function isUnlocked(parent: number, name: string): boolean {
   return closing(fd, () => flock.try(fd, LOCK.EX | LOCK.NB) === 0);
 }
 
-/** Puts a file that goes with a tree in its place. An empty one means that there is none: it removes what is there. */
+/**
+ * Puts a file that goes with a tree in its place. An empty one means that there is none: it removes what is there, which
+ * would be taken for this tree's. Throws `SyscallError`.
+ */
 export function placeFile(parent: number, name: string, base: string, ending: string): void {
   const stat = statAt(parent, byteString(`${name}${ending}`));
   if (!stat) return;
@@ -149,8 +155,20 @@ export function placeFile(parent: number, name: string, base: string, ending: st
     renameat2(parent, `${name}${ending}`, parent, `${base}${ending}`, 0);
     return;
   }
-  unlinkat.try(parent, `${base}${ending}`, 0);
+  ignoring(['ENOENT'], () => unlinkat(parent, `${base}${ending}`, 0));
   unlinkat(parent, `${name}${ending}`, 0);
+}
+
+/**
+ * Takes away the record of what an old tree lacks. Returns a function that puts it back, in the place of the new one: to
+ * be called when the document, which comes after it, cannot be put in its place.
+ */
+export function takeRecord(parent: number, name: string, base: string): () => void {
+  const [record] = sideFiles;
+  const taken = renameat2.try(parent, `${base}${record}`, parent, `${name}${oldRecord}`, 0);
+  if (taken < 0 && taken !== -ENOENT) throw new SyscallError('renameat2', -taken, `${base}${record}`);
+  if (taken === 0) return () => renameat2(parent, `${name}${oldRecord}`, parent, `${base}${record}`, 0);
+  return () => ignoring(['ENOENT'], () => unlinkat(parent, `${base}${record}`, 0));
 }
 
 /**
@@ -226,7 +244,9 @@ function namesOf(parent: number, base: string): Set<string> {
 
 /** Whose a temporary name is, its lock tells: the tree itself may have an owner of the image's by now. */
 function isStrangers(parent: number, name: string): boolean {
-  const made = ['.lock', '', '.spare', ...sideFiles].map((ending) => statAt(parent, byteString(`${name}${ending}`)));
+  const made = ['.lock', '', '.spare', oldRecord, ...sideFiles].map((ending) =>
+    statAt(parent, byteString(`${name}${ending}`)),
+  );
   const first = made.find((stat) => stat !== undefined);
   return first !== undefined && !isOurs(parent, first);
 }
@@ -256,6 +276,6 @@ function complete(parent: number, base: string, name: string): boolean {
 }
 
 function removeClaimed(parent: number, name: string): void {
-  for (const ending of sideFiles) unlinkat.try(parent, `${name}${ending}`, 0);
+  for (const ending of [oldRecord, ...sideFiles]) unlinkat.try(parent, `${name}${ending}`, 0);
   for (const tree of [`${name}.spare`, name]) removeTree(parent, byteString(tree));
 }

@@ -19,7 +19,7 @@ import { type ByteString, byteString } from '../../tar/bytes.js';
 import { followingFlags } from '../tree/directory.js';
 import { isNameOf } from '../tree/stat.js';
 import { type Unset, unsetLines } from '../tree/unset.js';
-import { type Claim, claim, clearLeftovers, makeSpare, placeFile, release, sideFiles } from './claim.js';
+import { type Claim, claim, clearLeftovers, makeSpare, placeFile, release, sideFiles, takeRecord } from './claim.js';
 import {
   checkDocument,
   checkFile,
@@ -168,7 +168,7 @@ export class Stage {
   commit<T extends object | undefined>(document: T, unset: Map<ByteString, Unset>): T {
     const whole = document && unset.size > 0 ? { ...document, unset: this.unsetPath } : document;
     const { parent, base } = this.target;
-    let takeBack: (() => void) | undefined;
+    const undo: (() => void)[] = [];
     try {
       // Before the tree, since on a full disk there must be no tree without its document.
       this.writeFile('.unset.jsonl', unsetLines(unset));
@@ -177,11 +177,12 @@ export class Stage {
       // Another run that is to replace this tree waits until its files are in place: with those of the one tree put there
       // after the other tree, the two would not belong together. Containers may begin meanwhile.
       tryLock(this.claim.fd, 'shared');
-      takeBack = this.putTree();
+      undo.push(this.putTree());
+      undo.push(takeRecord(parent, this.claim.name, base));
       // If this run is killed from here on, the next one completes what is missing (clearLeftovers).
       for (const ending of sideFiles) placeFile(parent, this.claim.name, base, ending);
     } catch (error) {
-      takeBack?.();
+      for (const step of undo) step();
       throw failureOf(error, this.path, { hint: unchangeableHint(error) });
     }
     // The old tree has the temporary name now, and is removed.
