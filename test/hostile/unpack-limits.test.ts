@@ -655,3 +655,14 @@ test('a record that is longer than memory allows is written, and no crash', { sk
   assert.equal(result.status, 0, result.stderr.slice(0, 500));
   assert.equal(readFileSync(`${rootfs}.unset.jsonl`, 'utf8').split('\n').length, entries.length + 1);
 });
+
+test('a directory of more names than there is memory for is emptied, but for what its own layer brings', async (t) => {
+  const names = Array.from({ length: 100_000 }, (_, i) => `${'n'.repeat(240)}${i}`);
+  const lower = names.map((name): TarEntry => ({ name: `d/${name}` }));
+  // Of the same directory, and after so many that these are in a later part of what is read.
+  const own = names.filter((_, i) => i % 15_000 === 0).map((name): TarEntry => ({ name: `d/${name}`, data: 'own' }));
+  const { rootfs, stdin } = prepare(t, [lower, [...own, { name: 'd/.wh..wh..opq' }]]);
+  const result = await md('md-unpack', [rootfs], { stdin, env: littleMemory });
+  assert.equal(result.status, 0, result.stderr.slice(-500));
+  assert.deepEqual(readdirSync(join(rootfs, 'd')).sort(), own.map(({ name }) => name.slice(2)).sort());
+});

@@ -1,10 +1,10 @@
 /** Removing what is in a directory, by descriptor and name alone, so that no symlink and no mount leads elsewhere. */
-import { fchmod, openat2, openHow, unlinkat } from '../../sys/syscalls/calls.js';
-import { AT, O, RESOLVE } from '../../sys/syscalls/constants.js';
+import { fchmod, lseek, openat2, openHow, unlinkat } from '../../sys/syscalls/calls.js';
+import { AT, O, RESOLVE, SEEK } from '../../sys/syscalls/constants.js';
 import { EACCES, EISDIR, ELOOP, ENOENT, ENOTDIR, EPERM } from '../../sys/syscalls/errno.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, joinPath, shown, toBytes } from '../../tar/bytes.js';
-import { chmodAt, closing, entriesOf } from './directory.js';
+import { chmodAt, closing, readEntries } from './directory.js';
 
 /**
  * How much of an entry a removal keeps: `nothing`; the entry itself (`itself`), while it asks again for each entry
@@ -25,10 +25,49 @@ export interface Removal {
 /** RESOLVE_NO_XDEV: what somebody has mounted in a tree is not part of it, and must not be emptied with it. */
 const inside = openHow(O.RDONLY | O.DIRECTORY | O.CLOEXEC, RESOLVE.NO_SYMLINKS | RESOLVE.NO_XDEV);
 
-/** Empties an open directory, whose path is `path`, except for what `how` keeps. Throws `SyscallError`. */
+/** Names of a directory that are kept in memory at once: one may have millions. */
+const namesAtOnce = 10_000;
+
+/** How often such a directory is read: a network filesystem may go on to list what is gone. */
+const mostTries = 10;
+
+/**
+ * Empties an open directory, whose path is `path`, except for what `how` keeps. Its entries are read from the first on.
+ * Throws `SyscallError`.
+ */
 export function clearDirectory(fd: number, path: ByteString, how: Removal): void {
-  for (const name of entriesOf(fd)) removeEntry(fd, path, name, how, true);
+  const kept = new Set<ByteString>();
+  for (let tries = 0; tries < mostTries && !clearOnce(fd, path, how, kept); tries++) lseek(fd, 0, SEEK.SET);
   for (const name of how.leftOut(path)) removeEntry(fd, path, name, how, true);
+}
+
+/**
+ * Reads the directory once, and passes over those `kept` before. False when entries may be left: readdir(3) may miss some
+ * if others are removed while it goes on.
+ */
+function clearOnce(fd: number, path: ByteString, how: Removal, kept: Set<ByteString>): boolean {
+  const entries = readEntries(fd);
+  let removed = 0;
+  for (;;) {
+    const names = [...take(entries, namesAtOnce)];
+    if (names.length === 0) return removed === 0;
+    const isAll = removed === 0 && kept.size === 0 && names.length < namesAtOnce;
+    for (const name of names) {
+      if (kept.has(name)) continue;
+      if (how.kept(path, name) === 'nothing') removed += 1;
+      else kept.add(name);
+      removeEntry(fd, path, name, how, true);
+    }
+    if (isAll) return true;
+  }
+}
+
+function* take<T>(from: Iterator<T>, count: number): Generator<T> {
+  for (let i = 0; i < count; i++) {
+    const next = from.next();
+    if (next.done) return;
+    yield next.value;
+  }
 }
 
 /**
