@@ -49,6 +49,20 @@ test('everything lands owned by the user, and the owners are on record', { skip:
   assert.equal(result.stderr, '');
 });
 
+test('an owner is on record for the path that a file has, where a symlink took the place of its directory', {
+  skip: needsRoot,
+}, async (t) => {
+  const { rootfs, result } = await unpackAsUser(t, [
+    [
+      { name: 'a/', type: 'directory' },
+      { name: 'b/', type: 'directory' },
+    ],
+    [{ name: 'a/y' }, { name: 'a', type: 'symlink', linkname: 'b' }, { name: 'a/x', uid: 7, gid: 7 }],
+  ]);
+  assert.equal(result.status, 0, result.stderr);
+  assert.deepEqual(jsonLines(readFileSync(`${rootfs}.unset.jsonl`, 'utf8')), [{ path: 'b/x', uid: 7, gid: 7 }]);
+});
+
 test('an owner who is the user is not on record, in later layers neither', { skip: needsRoot }, async (t) => {
   const mine = { name: 'd/', type: 'directory', ...user };
   const { rootfs, result } = await unpackAsUser(t, [[{ ...mine, name: './' }, mine], [mine]]);

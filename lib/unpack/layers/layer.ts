@@ -146,7 +146,11 @@ export class LayerWriter implements TarSink {
     const path = joinPath(dir.path, name);
     this.tree.forgetUnset(path);
     if (isForeign && !maker.isRoot) maker.recordOwner(entry, path);
-    const again = () => this.attempt(() => this.makeNow(located, content), entry);
+    const again = () => {
+      // What came before it may lead its name elsewhere by now: what is on record there was never made.
+      this.tree.forgetUnset(path);
+      this.attempt(() => this.makeNow(located, content), entry);
+    };
     const place = { dirfd: dir.fd, name, again };
     if (entry.type === 'file') deferred.file(place, { content, mode, owner, mtime });
     else deferred.symlink(place, target, mtime);
