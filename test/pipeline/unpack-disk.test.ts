@@ -184,7 +184,7 @@ test('where the document of the old tree cannot be replaced or removed, that tre
       if (record) writeFileSync(`${rootfs}.unset.jsonl`, record);
       const strace = injecting(`${call}:error=EPERM`, 'rootfs.json');
       const { status, stdout, stderr } = await run([...strace, 'md-unpack', '--force', rootfs], { stdin: input });
-      assert.match(stderr, /^md-unpack: \S+rootfs: operation not permitted \(EPERM\)/);
+      assert.match(stderr, /^md-unpack: \S+rootfs\.json: operation not permitted \(EPERM\)/);
       assert.equal(status, 77, stdout);
       assert.deepEqual(readdirSync(rootfs), ['old']);
       assert.equal(readFileSync(`${rootfs}.json`, 'utf8'), document);

@@ -178,9 +178,10 @@ export class Stage {
       // after the other tree, the two would not belong together. Containers may begin meanwhile.
       tryLock(this.claim.fd, 'shared');
       undo.push(this.putTree());
-      undo.push(takeRecord(parent, this.claim.name, base));
+      undo.push(placing(this.unsetPath, () => takeRecord(parent, this.claim.name, base)));
       // If this run is killed from here on, the next one completes what is missing (clearLeftovers).
-      for (const ending of sideFiles) placeFile(parent, this.claim.name, base, ending);
+      for (const ending of sideFiles)
+        placing(`${this.path}${ending}`, () => placeFile(parent, this.claim.name, base, ending));
     } catch (error) {
       for (const step of undo) step();
       throw failureOf(error, this.path, { hint: unchangeableHint(error) });
@@ -259,6 +260,15 @@ export class Stage {
     if (result === -EBUSY) throw mountInTheWay(path);
     if (result < 0) throw new SyscallError('renameat2', -result, path);
     return () => renameat2(parent, base, parent, name, 0);
+  }
+}
+
+/** Does what puts a file beside the tree. A failure names that file, which another user may have made, as in /tmp. */
+function placing<T>(path: string, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    throw failureOf(error, path, { hint: unchangeableHint(error) });
   }
 }
 
