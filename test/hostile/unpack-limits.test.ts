@@ -666,3 +666,15 @@ test('a directory of more names than there is memory for is emptied, but for wha
   assert.equal(result.status, 0, result.stderr.slice(-500));
   assert.deepEqual(readdirSync(join(rootfs, 'd')).sort(), own.map(({ name }) => name.slice(2)).sort());
 });
+
+test('more names in a directory of a tree than there is memory for are an error of --verify, and no crash', async (t) => {
+  const { directory, rootfs } = prepare(t, []);
+  mkdirSync(rootfs);
+  for (let i = 0; i < 25_000; i++) writeFileSync(join(rootfs, `${'n'.repeat(240)}${i}`), '');
+  writeFileSync(join(directory, 'empty'), '');
+  const stdin = `${JSON.stringify({ layer: { path: join(directory, 'empty') } })}\n`;
+  const result = await md('md-unpack', ['--verify', rootfs], { stdin, env: littleMemory });
+  assert.match(result.stderr, /rootfs: its names take more memory than there is; NODE_OPTIONS=/);
+  assert.equal(result.status, 65);
+  assert.deepEqual(readdirSync(directory).sort(), ['empty', 'layers', 'rootfs']);
+});

@@ -49,6 +49,9 @@ export class NamesBudget {
   /** Undefined as long as V8 was not asked. */
   private limit: number | undefined;
 
+  /** `what` has the names, for the message. */
+  constructor(private readonly what = 'archive') {}
+
   /** Throws `LimitExceeded` when there are too many. */
   hold(bytes: number): void {
     this.held += bytes;
@@ -56,7 +59,7 @@ export class NamesBudget {
     this.limit ??= heapBytes() / 4;
     if (this.held <= this.limit) return;
     throw new LimitExceeded(
-      'archive',
+      this.what,
       'its names take more memory than there is',
       'NODE_OPTIONS=--max-old-space-size=MIB',
     );

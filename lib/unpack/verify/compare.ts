@@ -6,7 +6,8 @@ import { AT } from '../../sys/syscalls/constants.js';
 import { EACCES, ELOOP, ENOENT, ENOTDIR, ENXIO } from '../../sys/syscalls/errno.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, joinPath, namedPath, shown, toBytes } from '../../tar/bytes.js';
-import { chmodAt, directoryFlags, entriesOf, followingFlags } from '../tree/directory.js';
+import { chmodAt, directoryFlags, followingFlags, readEntries } from '../tree/directory.js';
+import { costOf, NamesBudget } from '../tree/limits.js';
 import { type Stat, statAt, statOf } from '../tree/stat.js';
 import type { Unset } from '../tree/unset.js';
 import {
@@ -73,7 +74,7 @@ export interface Compared {
  */
 export function compareTree(dir: string, image: number, compared: Compared, report: Report): number {
   let count = 0;
-  const comparison = new Comparison(compared, (difference) => {
+  const comparison = new Comparison(compared, new NamesBudget(dir), (difference) => {
     count += 1;
     report(difference);
   });
@@ -108,6 +109,7 @@ class Comparison {
 
   constructor(
     private readonly compared: Compared,
+    private readonly budget: NamesBudget,
     private readonly report: Report,
   ) {}
 
@@ -126,15 +128,25 @@ class Comparison {
     this.xattrs({ path, name: '.', tree, image });
     // Both sides are filtered: through a symlink, parts of an image may have put something at a path that is not
     // wanted.
-    const namesIn = (fd: number) =>
-      new Set(entriesOf(fd).filter((name) => this.compared.isWanted(joinPath(path, name))));
-    const [wanted, found] = [namesIn(image), namesIn(tree)];
+    const [wanted, found] = [this.namesIn(path, image), this.namesIn(path, tree)];
     for (const name of [...new Set([...wanted, ...found])].sort()) {
       const at = { path: joinPath(path, name), name, tree, image };
       if (!found.has(name)) this.tell(at.path, 'missing');
       else if (!wanted.has(name)) this.additional(at);
       else this.entry(at);
     }
+    for (const name of [...wanted, ...found]) this.budget.release(costOf(name));
+  }
+
+  /** The names in an open directory that are to be compared. A container may have made millions. */
+  private namesIn(path: ByteString, fd: number): Set<ByteString> {
+    const names = new Set<ByteString>();
+    for (const name of readEntries(fd)) {
+      if (names.has(name) || !this.compared.isWanted(joinPath(path, name))) continue;
+      this.budget.hold(costOf(name));
+      names.add(name);
+    }
+    return names;
   }
 
   private entry(at: At): void {
