@@ -45,7 +45,7 @@ export async function openRegistry(
     return new RegistryClient({ ...shared, ...more, ...place, credentials: credentialsFor(place, login), guard });
   };
   const own = { registry, repository, origin: originOf(apiHost(registry), network) };
-  const origin = client(own, authorization === undefined ? {} : { authorization }, asLogin(document.login, 'login'));
+  const origin = client(own, { authorization: authorization ?? null }, asLogin(document.login, 'login'));
   const mirrors = (network.mirrors ?? []).map((mirror) => {
     const { scheme, host, path } = splitMirror(mirror);
     // There is no use in waiting for a mirror that is down, since the registry itself can be asked.

@@ -1,8 +1,7 @@
 /** The AppArmor profile of the command, if one is asked for: it holds from the next execve(2) on. */
-import { Block, Result } from '../../sys/native-code/step.js';
-import { close, openat2, openHow, write } from '../../sys/syscalls/calls.js';
-import { O, RESOLVE } from '../../sys/syscalls/constants.js';
-import { type PlanStep, step } from './step.js';
+import type { Result } from '../../sys/native-code/step.js';
+import { writeSteps } from './kernel-file.js';
+import type { PlanStep } from './step.js';
 
 const notThere =
   'AppArmor is not on in this kernel: it takes apparmor=1 security=apparmor on the command line of the boot';
@@ -23,19 +22,13 @@ const man = 'aa_change_onexec(2)';
  * nothing (CVE-2025-52881). No step between these and the command executes another program.
  */
 export function appArmorSteps(proc: Result, profile: string): PlanStep[] {
-  const fd = new Result('AppArmor');
-  const bytes = Buffer.from(`exec ${profile}`);
-  const how = openHow(O.WRONLY | O.CLOEXEC, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS);
-  return [
-    step(openat2, [proc, own, how, 24], 'Where a process says under which profile the next program starts.', {
-      saves: fd,
-      man,
-      hint: notThere,
-    }),
-    step(write, [fd, new Block(bytes), bytes.length], 'The profile confines the command and all that it starts.', {
-      man,
-      hint: (code) => hints[code],
-    }),
-    step(close, [fd], 'It is said.'),
-  ];
+  return writeSteps(proc, {
+    name: 'AppArmor',
+    path: own,
+    value: `exec ${profile}`,
+    whyOpen: 'Where a process says under which profile the next program starts.',
+    why: 'The profile confines the command and all that it starts.',
+    ofOpen: { man, hint: notThere },
+    ofWrite: { man, hint: (code) => hints[code] },
+  });
 }

@@ -1,9 +1,8 @@
 /** Writes settings of the kernel that belong to a namespace of the container, and knows those that docker makes. */
 
-import { Block, Result } from '../../sys/native-code/step.js';
-import { close, openat2, openHow, write } from '../../sys/syscalls/calls.js';
-import { O, RESOLVE } from '../../sys/syscalls/constants.js';
-import { type PlanStep, step } from '../child/step.js';
+import type { Result } from '../../sys/native-code/step.js';
+import { writeSteps } from '../child/kernel-file.js';
+import type { PlanStep } from '../child/step.js';
 import type { Sysctl } from '../settings/sysctl.js';
 
 /**
@@ -26,19 +25,15 @@ export function networkSysctls(inUserns: boolean): Sysctl[] {
 
 /** Writes the settings below the proc that the plan has mounted, before its sys/ becomes read-only. */
 export function sysctlSteps(proc: Result, sysctls: readonly Sysctl[]): PlanStep[] {
-  return sysctls.flatMap(({ path, value, why }) => {
-    const fd = new Result(path);
-    const bytes = Buffer.from(value);
-    const how = openHow(O.WRONLY | O.CLOEXEC, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS);
-    return [
-      step(
-        openat2,
-        [proc, `sys/${path}`, how, 24],
-        'The setting as this process sees it: that of its own namespaces.',
-        { saves: fd, hint: 'this kernel has no such setting', man: 'sysctl(8)' },
-      ),
-      step(write, [fd, new Block(bytes), bytes.length], why, { hint: 'the kernel does not take this value' }),
-      step(close, [fd], 'It is written.'),
-    ];
-  });
+  return sysctls.flatMap(({ path, value, why }) =>
+    writeSteps(proc, {
+      name: path,
+      path: `sys/${path}`,
+      value,
+      whyOpen: 'The setting as this process sees it: that of its own namespaces.',
+      why,
+      ofOpen: { hint: 'this kernel has no such setting', man: 'sysctl(8)' },
+      ofWrite: { hint: 'the kernel does not take this value' },
+    }),
+  );
 }
