@@ -14,10 +14,10 @@ wrappers := md-pull md-run
 threads  := layer-thread
 arch     := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x64)
 share    := man/man1 bash-completion/completions zsh/site-functions fish/vendor_completions.d
-scripts  := cmd/md-pull cmd/md-run cmd/build/launcher-head test/machine/run $(wildcard cmd/help/*.sh cmd/help/*.bash test/peers/images/*.sh) .ci/run
+scripts  := cmd/md-pull cmd/md-run cmd/build/launcher-head test/machine/run test/machine/uml $(wildcard cmd/help/*.sh cmd/help/*.bash test/peers/images/*.sh) .ci/run
 sources  := $(shell find cmd lib test -type f) package.json tsconfig.json
 
-.PHONY: help build check test test-nodes test-machine demo bench pull run install uninstall clean
+.PHONY: help build check test test-nodes test-uml test-machine demo bench pull run install uninstall clean
 .DEFAULT_GOAL := build
 
 help: ## list the targets
@@ -66,6 +66,10 @@ test-nodes: build ## a part of the tests on other releases of Node, which npm fe
 		PATH="$(CURDIR)/dist/nodes/$$v/node_modules/node-linux-$(arch)/bin:$$PATH" node --test --test-concurrency=2 \
 			$(node-tests:%=dist/test/%.test.js) || exit; \
 	done
+
+test-uml: build ## what takes cgroup v2 or AppArmor, with a kernel that has them, in User-mode Linux; as root
+	test/machine/uml . pipeline/cgroup-v2
+	test/machine/uml '[Aa]pp[Aa]rmor' pipeline/isolate-refused
 
 # What depends on the kernel and on systemd: cgroup v2, AppArmor, all capabilities, sessions of users. With ARCH=arm64 it
 # also tells what differs by processor.
