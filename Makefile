@@ -103,14 +103,15 @@ install: build ## install the commands, their man pages and completions below PR
 	install -d "$(to)/bin" "$(to)/lib/md/node_modules/@koromix"
 	install -m 755 dist/bundle/*.cjs cmd/md-pull cmd/md-run "$(to)/lib/md"
 	install -m 644 dist/bundle/*.js dist/bundle/*.cache "$(to)/lib/md"
-	cp -R node_modules/@koromix/. "$(to)/lib/md/node_modules/@koromix"
+# A new file, as install makes it: a container that runs has the old one in its memory, and would end with it.
+	cp -R --remove-destination node_modules/@koromix/. "$(to)/lib/md/node_modules/@koromix"
 	for c in $(commands); do ln -sf ../lib/md/$$c.cjs "$(to)/bin/$$c"; done
 	for w in $(wrappers); do ln -sf ../lib/md/$$w "$(to)/bin/$$w"; done
 	for d in $(share); do install -d "$(to)/share/$$d" && \
 		cp -fP dist/share/$$d/* "$(to)/share/$$d" || exit; done
 # For every user, whatever the umask was here and when this was built.
 	chmod -R go+rX "$(to)/lib/md"
-	cd dist/share && find . -type f | while read -r f; do chmod go+r "$(to)/share/$$f" || exit; done
+	find dist/share -type f | while read -r f; do chmod go+r "$(to)/$${f#dist/}" || exit; done
 
 uninstall: ## remove what install put below PREFIX
 	rm -rf "$(to)/lib/md"
