@@ -1,16 +1,30 @@
 /** What is installed works by itself: nothing of the checkout is needed afterwards. */
 import assert from 'node:assert/strict';
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import {
+  closeSync,
+  copyFileSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, dirname, join, relative } from 'node:path';
 import { test } from 'node:test';
 import { binDir, needs, root, run, scratch, shell } from '../support/run.js';
 
-const { bin, man, version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+const {
+  bin: commands,
+  man,
+  version,
+} = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
   bin: Record<string, string>;
   man: string[];
   version: string;
 };
-const names = Object.keys(bin).sort();
+const names = Object.keys(commands).sort();
 /** What is installed below share. */
 const documents = {
   'man/man1': names.map((name) => `${name}.1`),
@@ -24,12 +38,13 @@ test('npm runs no script of a package when this is built: none is needed', { ski
   assert.match(stdout, /^npm ci --ignore-scripts /);
 });
 
+/** What is built is not to be built again while other tests use it. */
+const make = ['make', '-s', '-o', 'dist/.built', '-o', 'build'];
+
 test('make install puts working commands into DIR/bin, and make uninstall takes them away', {
   skip: needs('make'),
 }, async (t) => {
   const prefix = join(scratch(t), 'with spaces in it');
-  // What is built is not to be built again while other tests use it.
-  const make = ['make', '-s', '-o', 'dist/.built', '-o', 'build'];
   const installed = await run(['sh', '-c', 'umask 077; exec "$@"', '', ...make, 'install', `PREFIX=${prefix}`], {
     cwd: root,
   });
@@ -62,6 +77,33 @@ test('make install puts working commands into DIR/bin, and make uninstall takes 
   for (const place of Object.keys(documents)) assert.deepEqual(readdirSync(join(prefix, 'share', place)), [], place);
 });
 
+test('make install takes a relative DESTDIR, and a newer one leaves a command that runs what it has in memory', {
+  skip: needs('make'),
+}, async (t) => {
+  const destination = scratch(t);
+  const install = async () => {
+    const { status, stderr } = await run(
+      [...make, 'install', `DESTDIR=${relative(root, destination)}`, 'PREFIX=/usr'],
+      {
+        cwd: root,
+      },
+    );
+    assert.deepEqual([status, stderr], [0, '']);
+  };
+  await install();
+  const library = join(destination, 'usr/lib/md');
+  const files = readdirSync(library, { recursive: true, encoding: 'utf8' }).filter((it) => /\.(node|js)$/.test(it));
+  assert.ok(files.some((it) => it.endsWith('koffi.node')));
+  const held = files.map((file) => {
+    writeFileSync(join(library, file), 'older');
+    return openSync(join(library, file), 'r');
+  });
+  t.after(() => held.forEach(closeSync));
+  await install();
+  for (const [i, fd] of held.entries()) assert.equal(readFileSync(fd, 'latin1'), 'older', files[i]);
+  for (const file of files) assert.notEqual(readFileSync(join(library, file), 'latin1'), 'older', file);
+});
+
 test('the packed tarball holds every command that package.json names and its man page, and they work', {
   skip: needs('npm', 'tar'),
 }, async (t) => {
@@ -78,7 +120,7 @@ test('the packed tarball holds every command that package.json names and its man
   for (const name of readdirSync(join(root, 'node_modules')))
     symlinkSync(join(root, 'node_modules', name), join(modules, name));
   for (const name of names) {
-    const { status, stdout, stderr } = await run([join(modules, 'md-containers', bin[name]!), '--version'], {
+    const { status, stdout, stderr } = await run([join(modules, 'md-containers', commands[name]!), '--version'], {
       cwd: '/',
     });
     assert.equal(status, 0, stderr);
@@ -108,6 +150,30 @@ test('md-pull and md-run find the other commands through links to them', async (
   }
   const { stderr } = await run([join(elsewhere, 'my-md-run'), '--memroy'], { env: { PATH } });
   assert.match(stderr, /^md-run: --memroy: unknown flag; did you mean --memory\?/);
+});
+
+test('md-pull and md-run find the other commands in PATH where a script starts them, and say so where there are none', async (t) => {
+  const bin = join(scratch(t), 'bin');
+  mkdirSync(bin);
+  // As pnpm makes them: a script for each command, and no link.
+  for (const [name, path] of Object.entries(commands))
+    writeFileSync(join(bin, name), `#!/bin/sh\nexec '${join(root, path)}' "$@"\n`, { mode: 0o755 });
+  const PATH = `${dirname(process.execPath)}:/usr/bin:/bin`;
+  for (const [name, sister, code] of [
+    ['md-pull', 'md-unpack', 70],
+    ['md-run', 'md-isolate', 125],
+  ] as const) {
+    const found = await run([join(bin, name), '--version'], { env: { PATH: `${bin}:${PATH}` } });
+    assert.deepEqual([found.stdout, found.stderr], [`${name} ${version}\n`, '']);
+    const missing = await run([join(bin, name), 'a'], { env: { PATH } });
+    assert.equal(missing.status, code);
+    assert.match(missing.stderr, new RegExp(`^${name}: ${sister} is neither beside it nor in PATH; .*\\n$`));
+  }
+  const rootfs = join(scratch(t), 'home/rootfs/registry.test/a:1');
+  mkdirSync(rootfs, { recursive: true });
+  const env = { PATH: `${bin}:${PATH}`, MD_HOME: dirname(dirname(dirname(rootfs))) };
+  const { stdout, stderr } = await run([join(bin, 'md-run'), '--dry-run', 'registry.test/a:1', 'true'], { env });
+  assert.match(stdout, /^\{"step":1,/, stderr);
 });
 
 test('a command that lacks a part of its installation says in one line what it lacks', async (t) => {
