@@ -101,6 +101,8 @@ to = $(DESTDIR)$(PREFIX)
 
 install: build ## install the commands, their man pages and completions below PREFIX
 	install -d "$(to)/bin" "$(to)/lib/md/node_modules/@koromix"
+# First, since V8 tells a cache of an older release by the length of the source alone. Another architecture may have one here.
+	rm -f "$(to)/lib/md"/*.cache
 	install -m 755 dist/bundle/*.cjs cmd/md-pull cmd/md-run "$(to)/lib/md"
 	install -m 644 dist/bundle/*.js dist/bundle/*.cache "$(to)/lib/md"
 # A new file, as install makes it: a container that runs has the old one in its memory, and would end with it.

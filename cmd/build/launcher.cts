@@ -1,8 +1,9 @@
 /**
  * Starts the bundle beside it: NAME.cjs runs NAME.js. With NAME.ARCH.cache, which the build makes, V8 need not parse
  * and compile it again, which saves 8 to 12 ms. V8 refuses a cache that another version of V8 has made, or that is for
- * another source; then the command starts as without one. It takes one that was made on another architecture, and
- * crashes. Therefore the name says for which one it is.
+ * a source of another length; then the command starts as without one. One for another source of the same length it would
+ * run in the place of that, so `make install` removes the old ones first. It takes one that was made on another
+ * architecture, and crashes. Therefore the name says for which one it is.
  *
  * In what is installed, launcher-head comes before this: lines that are both sh and JavaScript. They say when there is
  * no Node, which under sudo is so for one below /home, and start it with `--`. Without that, Node would look for
