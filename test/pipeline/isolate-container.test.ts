@@ -361,6 +361,31 @@ test("--volume /:TARGET shows the host's root, not that of the container", { ski
   }
 });
 
+test('users and groups are those of the files that the command finds, a volume over them included', {
+  skip,
+}, async (t) => {
+  const root = makeRoot(t);
+  const etc = join(root, '../etc');
+  mkdirSync(etc);
+  const passwd = join(etc, 'passwd');
+  writeFileSync(passwd, 'new:x:4321:4322::/home/new:/bin/sh\n');
+  writeFileSync(join(etc, 'group'), 'more:x:77:new\n');
+  const script = 'echo "$(id -u):$(id -g) $(id -G) $HOME"';
+  const files = ['-v', `${passwd}:/etc/passwd:ro`, '-v', `${etc}/group:/etc/group:ro`];
+  for (const volumes of [files, ['-v', `${etc}:/etc`]]) {
+    for (const user of ['4321', 'new'])
+      assert.equal(await output(root, script, [...volumes, '-u', user]), '4321:4322 4322 77 /home/new');
+  }
+  // A user that only the image has, and a link in the volume that leads to a file of the host.
+  const ofImage = [...files, '-u', 'user'];
+  assert.match(await output(root, script, ofImage), /^1000:1000 .* \/home\/user$/);
+  renameSync(passwd, join(etc, '../passwd'));
+  symlinkSync(join(etc, '../passwd'), passwd);
+  const { status, stderr } = await md('md-isolate', ['-v', `${etc}:/etc`, '-u', 'new', root, 'true']);
+  assert.match(stderr, /user "new": the image has no such name/);
+  assert.equal(status, 125);
+});
+
 test('a volume that cannot be is refused with a reason', { skip }, async (t) => {
   const root = makeRoot(t);
   const cases: [string[], RegExp][] = [

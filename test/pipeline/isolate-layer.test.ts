@@ -90,7 +90,10 @@ test('--layer: what a container has closed to its caller does not keep it from b
     'cat /etc/hostname; ls /closed',
   );
   assert.match(stdout, /^[0-9a-f]{12}\nfile\nin\n$/);
-  assert.match(stderr, /^md-isolate: \/etc\/passwd and \/etc\/group of the image: permission denied \(EACCES\); .*\n$/);
+  assert.match(
+    stderr,
+    /^md-isolate: \/etc\/passwd of the image and \/etc\/group of the image: permission denied \(EACCES\); .*\n$/,
+  );
   assert.equal(status, 0);
   const named = await start('-u', 'user', root, 'true');
   assert.match(named.stderr, /\/etc\/passwd of the image: permission denied \(EACCES\); .*: chmod a\+r\n$/);

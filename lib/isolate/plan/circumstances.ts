@@ -117,7 +117,7 @@ export async function findCircumstances(
   const basis = { view: layer?.view ?? { lower: settings.root }, capabilities, maps, ids };
   const tree = findTree(settings, basis);
   if (inUserns && settings.overlay && layer === undefined) warnOfMemory();
-  const privileges = await findPrivileges(settings, basis);
+  const privileges = await findPrivileges(settings, basis, tree.volumes);
   return {
     control,
     stub: stub.steps,
@@ -175,13 +175,17 @@ function findTree(settings: Settings, { view, capabilities, maps, ids }: Basis):
   };
 }
 
-async function findPrivileges(settings: Settings, { view, capabilities, maps }: Basis): Promise<Privileges> {
+async function findPrivileges(
+  settings: Settings,
+  { view, capabilities, maps }: Basis,
+  volumes: readonly Volume[],
+): Promise<Privileges> {
   const last = lastCapability();
   // Whoever makes a user namespace has all of them in it.
   const kept = keptCapabilities(settings, maps ? Array.from({ length: last + 1 }, (_, i) => i) : capabilities);
   const setsGroups = maySetGroups(maps);
   const groups = groupsFor(settings, setsGroups);
-  const accounts = readAccountFiles(view, hasNames(settings.user, groups));
+  const accounts = readAccountFiles(view, volumes, hasNames(settings.user, groups));
   const identity = identify(settings.user, accounts, groups, settings.userFrom);
   if (maps) warnOfNamesake(settings, identity, maps);
   return { setsGroups, identity, lastCapability: last, kept, ...(await chooseFilter(settings, kept)) };

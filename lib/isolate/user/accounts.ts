@@ -1,4 +1,4 @@
-/** Reads the image's account files, which may be as hostile as everything else in it. */
+/** Reads the container's account files. Those of the image may be as hostile as everything else in it. */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { errnoText, failingAs, failureOf, hasErrno } from '../../base/failure.js';
 import { warn } from '../../base/trace.js';
@@ -11,76 +11,107 @@ import { placeInside } from '../filesystem/places.js';
 import { sideOf, type View } from '../filesystem/view.js';
 import { refused } from '../settings/failures.js';
 import { whatRootIs } from '../settings/root.js';
+import type { Volume } from '../settings/volumes.js';
 import type { AccountFiles } from './identity.js';
 
 /** Ample: 10,000 users have 0.6 MB. A larger file is no account file. */
 const maxBytes = 4 * 1024 * 1024;
 
 /**
- * The text of /etc/passwd and /etc/group; each empty when there is no such regular file in the image. One that this
- * user may not read is a warning, or a `Failure` where it is `needed`.
+ * The text of /etc/passwd and /etc/group; each empty when there is no such regular file. That of a volume over it comes
+ * first: with `-u $(id -u) -v /etc/passwd:/etc/passwd:ro` the command finds its name and its home in there. The image's
+ * follows, for a user that only the image knows. One that this user may not read is a warning, or a `Failure` where it
+ * is `needed`.
  */
-export function readAccountFiles(view: View, needed: boolean): AccountFiles {
+export function readAccountFiles(view: View, volumes: readonly Volume[], needed: boolean): AccountFiles {
   const closed: string[] = [];
-  const read = (path: string) => {
+  const attempt = (name: string, read: () => string) => {
     try {
-      return readIn(view, path);
+      return read();
     } catch (error) {
       if (!needed && hasErrno(error, 'EACCES')) {
-        closed.push(`/${path}`);
+        closed.push(name);
         return '';
       }
-      throw failureOf(error, `/${path} of the image`, { hint: 'this user has to be able to read it: chmod a+r' });
+      throw failureOf(error, name, { hint: 'this user has to be able to read it: chmod a+r' });
     }
+  };
+  const read = (path: string) => {
+    const covering = coveringVolume(view, volumes, path);
+    const name = `/${path} of the image`;
+    const ofImage = attempt(name, () => readIn(view, path, name));
+    if (!covering) return ofImage;
+    const nameThere = `/${path} in the volume ${covering.source}`;
+    return `${attempt(nameThere, () => readBelow(covering.source, covering.path, nameThere))}\n${ofImage}`;
   };
   const files = { passwd: read('etc/passwd'), group: read('etc/group') };
   if (closed.length > 0)
-    warn(
-      `${closed.join(' and ')} of the image: ${errnoText('EACCES')}; the command runs as a user without an entry there`,
-    );
+    warn(`${closed.join(' and ')}: ${errnoText('EACCES')}; the command runs as a user without an entry there`);
   return files;
 }
 
-function readIn(view: View, path: string): string {
+/**
+ * The source of the volume that covers a path of the image, and the path from there, empty for the source itself.
+ */
+function coveringVolume(
+  view: View,
+  volumes: readonly Volume[],
+  path: string,
+): { source: string; path: string } | undefined {
+  const shared = volumes.filter(({ type }) => type === 'bind');
+  if (shared.length === 0) return undefined;
+  const place = placeInside(view, path).path;
+  const above = shared.filter(({ target }) => `${place}/`.startsWith(`${target}/`));
+  const innermost = above.sort((a, b) => a.target.length - b.target.length).at(-1);
+  if (innermost?.type !== 'bind') return undefined;
+  return { source: innermost.source, path: place.slice(innermost.target.length + 1) };
+}
+
+function readIn(view: View, path: string, name: string): string {
   // In a layer a link may lead from one of the two directories to the other. The kernel looks into one alone here.
   const place = view.upper === undefined ? path : placeInside(view, path).path;
   const side = sideOf(view, place);
-  if (side === undefined) return '';
-  const directory = failingAs(side, () => openSync(side, O.PATH | O.DIRECTORY | O.CLOEXEC), { hint: whatRootIs });
-  try {
-    return readInside(directory, place);
-  } finally {
-    closeSync(directory);
-  }
+  return side === undefined ? '' : readBelow(side, place, name, whatRootIs);
 }
 
-/**
- * Reads a file as the container will see it: links stay inside the root, and links of /proc are not followed. It is
- * opened with O_PATH first, to see that it is a regular file: opening a FIFO could block, and opening a device could
- * reset it.
- */
-function readInside(directory: number, path: string): string {
-  const handle = openIn(directory, path, openHow(O.PATH | O.CLOEXEC, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS));
-  if (handle === -EACCES) throw Object.assign(new Error('it may not be looked up'), { code: 'EACCES' });
-  if (isErrno(handle)) return '';
+function readBelow(source: string, path: string, name: string, hint?: string): string {
+  const handle = failingAs(source, () => openSync(source, O.PATH | O.CLOEXEC), { hint });
   try {
-    if (!fstatSync(handle).isFile()) return '';
-    const fd = openSync(`/proc/self/fd/${handle}`, O.RDONLY | O.CLOEXEC);
-    try {
-      return readText(fd, path);
-    } finally {
-      closeSync(fd);
-    }
+    return path === '' ? readRegular(handle, name) : readInside(handle, path, name);
   } finally {
     closeSync(handle);
   }
 }
 
-function readText(fd: number, path: string): string {
-  const { size } = fstatSync(fd);
-  if (size > maxBytes) {
-    throw refused(`/${path} of the image`, `it has ${size} bytes, more than ${maxBytes}`);
+/** Reads a file as the container will see it: links stay inside the root, and links of /proc are not followed. */
+function readInside(directory: number, path: string, name: string): string {
+  const handle = openIn(directory, path, openHow(O.PATH | O.CLOEXEC, RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS));
+  if (handle === -EACCES) throw Object.assign(new Error('it may not be looked up'), { code: 'EACCES' });
+  if (isErrno(handle)) return '';
+  try {
+    return readRegular(handle, name);
+  } finally {
+    closeSync(handle);
   }
+}
+
+/**
+ * Reads a file that is opened with O_PATH, if it is a regular one: opening a FIFO could block, and opening a device
+ * could reset it.
+ */
+function readRegular(handle: number, name: string): string {
+  if (!fstatSync(handle).isFile()) return '';
+  const fd = openSync(`/proc/self/fd/${handle}`, O.RDONLY | O.CLOEXEC);
+  try {
+    return readText(fd, name);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function readText(fd: number, name: string): string {
+  const { size } = fstatSync(fd);
+  if (size > maxBytes) throw refused(name, `it has ${size} bytes, more than ${maxBytes}`);
   const bytes = Buffer.alloc(size);
   return bytes.toString('utf8', 0, readSync(fd, bytes, 0, size, 0));
 }
