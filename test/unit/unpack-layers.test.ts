@@ -151,6 +151,23 @@ test('what the aufs driver kept for itself is passed over', async (t) => {
   assert.deepEqual(paths(rootfs), ['a']);
 });
 
+test('what the aufs driver kept of files with several names is theirs, and has no name of its own', async (t) => {
+  const rootfs = await tree(t, [
+    [dir('.wh..wh.plnk/'), file('./.wh..wh.plnk/1.2', 'x', { mode: 0o4755 }), link('a', '.wh..wh.plnk/1.2')],
+    [file('.wh..wh.plnk/1.2', 'other'), link('d/b', '/.wh..wh.plnk/1.2'), link('d/c', '.wh..wh.plnk/1.2')],
+  ]);
+  assert.deepEqual(paths(rootfs), ['a', 'd/', 'd/b', 'd/c']);
+  assert.deepEqual(
+    ['a', 'd/b', 'd/c'].map((path) => read(rootfs, path)),
+    ['x', 'other', 'other'],
+  );
+  assert.deepEqual(
+    ['a', 'd/b', 'd/c'].map((path) => statSync(join(rootfs, path)).nlink),
+    [1, 2, 2],
+  );
+  assert.equal(modeOf(join(rootfs, 'a')), 0o4755);
+});
+
 // Whiteouts and symlinks
 
 test('a whiteout of a symlink removes the link and not what it names', async (t) => {

@@ -13,7 +13,7 @@ import type { Kept } from '../tree/remove.js';
 import { unreachable } from '../tree/rooted.js';
 import type { Tree } from '../tree/tree.js';
 import { type Located, locate } from './locate.js';
-import { type Whiteout, Written } from './whiteouts.js';
+import { aufsLinks, type Whiteout, Written } from './whiteouts.js';
 
 export class LayerWriter implements TarSink {
   private readonly written: Written;
@@ -89,9 +89,12 @@ export class LayerWriter implements TarSink {
 
   private begin(entry: Entry): void {
     const located = locate(entry);
-    const { path, above, whiteout } = located;
+    const { path, above, whiteout, isOnlyLinked } = located;
     if (path === '') this.setRoot(entry);
-    else if (whiteout) this.hide(above, whiteout);
+    else if (isOnlyLinked) {
+      this.tree.scaffold = aufsLinks;
+      this.waiting = located;
+    } else if (whiteout) this.hide(above, whiteout);
     else if (entry.type === 'file') this.waiting = located;
     else if (entry.type === 'symlink') this.makeLater(located);
     else this.makeNow(located);

@@ -7,7 +7,7 @@ import { Status } from '../../base/status.js';
 import { type ByteString, cleanPath, shown, splitPath } from '../../tar/bytes.js';
 import { type Entry, isDevice } from '../../tar/entry.js';
 import { maxPathBytes } from '../tree/entry-failure.js';
-import { parseWhiteout, type Whiteout } from './whiteouts.js';
+import { aufsLinks, parseWhiteout, type Whiteout } from './whiteouts.js';
 
 /** An entry, and where it goes. */
 export interface Located {
@@ -18,6 +18,8 @@ export interface Located {
   name: ByteString;
   /** What it means for the layers below; undefined for an entry like any other. */
   whiteout: Whiteout | undefined;
+  /** It is no part of the image, but hard links may name it: see `aufsLinks`. */
+  isOnlyLinked: boolean;
 }
 
 /** Throws `Failure` 65 for an entry that cannot be made. */
@@ -27,7 +29,7 @@ export function locate(entry: Entry): Located {
   const [above, name] = splitPath(path);
   const whiteout = parseWhiteout(above, name);
   if (!whiteout) checkEntry(entry, path);
-  return { entry, path, above, name, whiteout };
+  return { entry, path, above, name, whiteout, isOnlyLinked: above === aufsLinks && entry.type === 'file' };
 }
 
 /** Throws `Failure` 65 for a name that the kernel does not take. */

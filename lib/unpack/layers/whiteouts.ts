@@ -11,6 +11,12 @@ import type { Kept } from '../tree/remove.js';
 const prefix = '.wh.';
 const opaque = '.wh..wh..opq';
 
+/**
+ * At the root of a layer that docker's aufs driver made: a directory with the files that have several names, of which
+ * each name is a hard link. It is no part of the image itself.
+ */
+export const aufsLinks = '.wh..wh.plnk';
+
 export type Whiteout = { kind: 'opaque' } | { kind: 'name'; name: ByteString } | { kind: 'skip' };
 
 /**

@@ -35,6 +35,8 @@ export class Tree {
   private readonly leftOut = new Map<ByteString, Set<ByteString>>();
   /** Bounds the memory that all of this takes. */
   readonly names = new NamesBudget();
+  /** A directory at the root that is removed in the end: hard links name what is in it. */
+  scaffold: ByteString | undefined;
   /** Called with the path of every directory that was made on the way to an entry. */
   onMade: (path: ByteString) => void = () => {};
 
@@ -141,6 +143,10 @@ export class Tree {
 
   /** Gives every directory its mode and times, the deepest first. Nothing may be created after it. */
   finish(): void {
+    if (this.scaffold !== undefined) {
+      this.deferred?.flush();
+      this.remove(this.root.ensure(''), this.scaffold);
+    }
     const paths = [...this.directories.keys()].sort().reverse();
     for (const path of paths) this.finishDirectory(path, this.directories.get(path)!);
     this.deferred?.flush();
