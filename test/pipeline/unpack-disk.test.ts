@@ -197,6 +197,24 @@ test('where the document of the old tree cannot be replaced or removed, that tre
   }
 });
 
+test('where the old tree cannot be taken back either it is not removed, and the next run completes the new one', {
+  skip: needs('strace'),
+}, async (t) => {
+  const { rootfs, stdin, directory } = prepare(t, twoLayers);
+  mkdirSync(rootfs);
+  writeFileSync(join(rootfs, 'old'), '');
+  // The last ones: the document, after the tree, and then the tree again.
+  const strace = injecting('renameat2:error=EIO:when=6+');
+  const failed = await run([...strace, 'md-unpack', '--force', rootfs], { stdin });
+  assert.equal(failed.status, 74);
+  const [, beside] = /taking back what was there before: \S+ .*; (\S+) may be that/.exec(failed.stderr) ?? [];
+  assert.deepEqual(readdirSync(beside ?? ''), ['old'], failed.stderr);
+  assert.deepEqual(readdirSync(rootfs).sort(), ['bin', 'etc']);
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 64);
+  assert.equal(JSON.parse(readFileSync(`${rootfs}.json`, 'utf8')).rootfs, rootfs);
+  assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
+});
+
 test('a tree that a container runs in is not replaced', { skip: needsContainer }, async (t) => {
   const tree = makeRoot(t);
   const { stdin } = prepare(t, twoLayers);

@@ -4,11 +4,12 @@
  * tells how a reader finds the right document at every moment.
  */
 import { closeSync, openSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { jsonOf } from '../../base/check.js';
 import { errnoNameOf } from '../../base/errno-names.js';
 import { errnoName, errnoText, Failure, failingAs, failureOf, hasErrno, statusOfErrno } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
+import { warn } from '../../base/trace.js';
 import { onFailure } from '../../pipe/cleanup.js';
 import { tryLock } from '../../sys/files/lock.js';
 import { close, openat, renameat2, unlinkat } from '../../sys/syscalls/calls.js';
@@ -183,12 +184,27 @@ export class Stage {
       for (const ending of sideFiles)
         placing(`${this.path}${ending}`, () => placeFile(parent, this.claim.name, base, ending));
     } catch (error) {
-      for (const step of undo) step();
+      this.takeBack(undo);
       throw failureOf(error, this.path, { hint: unchangeableHint(error) });
     }
     // The old tree has the temporary name now, and is removed.
     this.discard();
     return whole;
+  }
+
+  /**
+   * Undoes what a commit has done so far. Where that fails as well, all stays as after a kill: it may be the old tree
+   * that has the temporary name, and the next run completes the new one before it removes what has such a name.
+   */
+  private takeBack(undo: (() => void)[]): void {
+    try {
+      for (const step of undo) step();
+    } catch (error) {
+      this.isDiscarded = true;
+      this.finished();
+      const { message } = failureOf(error, 'taking back what was there before');
+      warn(`${message}; ${join(dirname(this.path), this.claim.name)} may be that, and the next run here removes it`);
+    }
   }
 
   private writeFile(ending: string, lines: Iterable<string>): void {
