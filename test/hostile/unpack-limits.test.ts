@@ -150,15 +150,28 @@ for (const [what, entry, why] of [
 }
 
 test('what keeps just within the limits is unpacked, and listed', async (t) => {
-  const directory: TarEntry = { name: 'a/b/', type: 'directory' };
+  const directories = ['./', 'a/', 'a/b/'].map((name): TarEntry => ({ name, type: 'directory' }));
   const hole = sparse('a/b/f', [[0, 10]], 1_000_000);
   const hidden = ['.wh..wh.plnk/x/y/1.2', 'a/b/c/.wh.gone'].map((name) => ({ name }));
-  const { rootfs, stdin } = prepare(t, [[{ name: './', type: 'directory' }, directory, hole], hidden]);
-  const limits = ['--max-entries', '5', '--max-bytes', '10', '--max-depth', '2'];
+  const { rootfs, stdin } = prepare(t, [[...directories, hole], hidden]);
+  const limits = ['--max-entries', '6', '--max-bytes', '10', '--max-depth', '2'];
   for (const flags of [['--list'], [rootfs]]) {
     const { status, stderr } = await md('md-unpack', [...limits, ...flags], { stdin });
     assert.deepEqual([status, stderr], [0, '']);
   }
+});
+
+test('a directory without an entry of its own counts for --max-entries', async (t) => {
+  const { directory, stdin } = prepare(t, [[{ name: 'a/b/c' }], [{ name: 'a/d/e' }]]);
+  const unpackUpTo = (entries: number) =>
+    md('md-unpack', ['--max-entries', String(entries), join(directory, String(entries))], { stdin });
+  const [within, beyond] = [await unpackUpTo(5), await unpackUpTo(4)];
+  assert.equal(within.status, 0, within.stderr);
+  assert.match(
+    beyond.stderr,
+    /^md-unpack: layer 1 \(\w+\): archive: too many entries; --max-entries sets the limit\n$/,
+  );
+  assert.equal(beyond.status, 65);
 });
 
 /** A sparse file in the PAX format 0.1, its content all `x`. */

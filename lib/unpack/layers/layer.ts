@@ -7,7 +7,7 @@ import { type ByteString, joinPath, splitPath } from '../../tar/bytes.js';
 import type { Entry, TarSink } from '../../tar/entry.js';
 import { entryFailure } from '../tree/entry-failure.js';
 import { EntryMaker, type Place } from '../tree/entry-maker.js';
-import { countBytes, countEntry, type Limits } from '../tree/limits.js';
+import { countBytes, countEntry, countOne, type Limits } from '../tree/limits.js';
 import type { OpenFile } from '../tree/open-file.js';
 import type { Kept } from '../tree/remove.js';
 import { unreachable } from '../tree/rooted.js';
@@ -41,7 +41,10 @@ export class LayerWriter implements TarSink {
   ) {
     this.maker = new EntryMaker(tree, sourceOf);
     this.written = new Written(!isBase, tree.names);
-    tree.onMade = (path) => this.written.add(...splitPath(path));
+    tree.onMade = (path) => {
+      countOne(left);
+      this.written.add(...splitPath(path));
+    };
   }
 
   entry(entry: Entry): void {

@@ -26,9 +26,14 @@ export class LimitExceeded extends Failure {
  * archive. Throws `LimitExceeded` when there is nothing left.
  */
 export function countEntry(left: Limits, { xattrs }: Pick<Entry, 'xattrs'>): void {
+  countOne(left);
+  for (const value of xattrs?.values() ?? []) countBytes(left, value.length);
+}
+
+/** Subtracts an entry, or a directory that has none and is made for what is in it: one name can ask for hundreds. */
+export function countOne(left: Limits): void {
   left.entries -= 1;
   if (left.entries < 0) throw new LimitExceeded('archive', 'too many entries', '--max-entries');
-  for (const value of xattrs?.values() ?? []) countBytes(left, value.length);
 }
 
 /** Subtracts bytes from what is left. Throws `LimitExceeded` when they are too many. */
