@@ -251,3 +251,23 @@ test('hard links are no difference where a filesystem remembers for a while how 
   if (status === 99) return t.skip('nothing can be mounted by FUSE here');
   assert.deepEqual([status, stdout, stderr], [0, '', '']);
 });
+
+test('files of two filesystems are told apart where their inodes have the same number', {
+  skip: needsRoot || needs('unshare'),
+}, async (t) => {
+  const both = ['a', 'b'].flatMap((dir): TarEntry[] => [
+    { name: `${dir}/`, type: 'directory' },
+    { name: `${dir}/x` },
+    { name: `${dir}/y`, type: 'link', linkname: `${dir}/x` },
+  ]);
+  const { rootfs, stdin } = prepare(t, [both]);
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
+  const script = `cd "$1" && for dir in a b; do
+      cp -a $dir copy && mount -t tmpfs -o mode=755 none $dir && cp -a copy/. $dir && rm -r copy || exit 99
+    done
+    stat -c %i a/x b/x >&2 && exec md-unpack --verify "$1"`;
+  const { stdout, stderr } = await run(['unshare', '-m', 'sh', '-c', script, 'sh', rootfs], { stdin });
+  const [first, second] = stderr.trim().split('\n');
+  assert.equal(first, second, 'the test needs two files with the same number');
+  assert.deepEqual(jsonLines(stdout), []);
+});

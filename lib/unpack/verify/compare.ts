@@ -103,9 +103,9 @@ interface At extends Sides<number> {
 }
 
 class Comparison {
-  /** By inode, the first name of each file that has several. */
-  private readonly treeNames = new Map<bigint, ByteString>();
-  private readonly imageNames = new Map<bigint, ByteString>();
+  /** By device and inode, the first name of each file that has several: something may be mounted in a tree. */
+  private readonly treeNames = new Map<string, ByteString>();
+  private readonly imageNames = new Map<string, ByteString>();
 
   constructor(
     private readonly compared: Compared,
@@ -283,9 +283,10 @@ function openDirectoryAt(dir: number, name: Buffer): number {
 }
 
 /** The first name of a file, by which hard links are told from copies. */
-function firstName(names: Map<bigint, ByteString>, { nlink, inode }: Stat, path: ByteString): ByteString {
+function firstName(names: Map<string, ByteString>, { nlink, device, inode }: Stat, path: ByteString): ByteString {
   if (nlink < 2) return path;
-  const known = names.get(inode);
-  if (known === undefined) names.set(inode, path);
+  const file = `${device}:${inode}`;
+  const known = names.get(file);
+  if (known === undefined) names.set(file, path);
   return known ?? path;
 }
