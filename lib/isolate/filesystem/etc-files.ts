@@ -11,6 +11,7 @@ import type { Volume } from '../settings/volumes.js';
 import { copyOfTree, mountAt } from './mounts.js';
 import { placeOfFile } from './places.js';
 import type { View } from './view.js';
+import { volumeOver } from './volumes.js';
 
 const fileNames = ['hostname', 'hosts', 'resolv.conf'] as const;
 type FileName = (typeof fileNames)[number];
@@ -70,9 +71,7 @@ export function fileSteps(
 
 /** Whether a file would be covered by a tmpfs in which there is room for it. */
 function isInTmpfs(volumes: readonly Volume[], path: string): boolean {
-  const above = volumes.filter(({ target }) => `${path}/`.startsWith(`${target}/`));
-  // Of two at the same place the last one covers the other.
-  const innermost = above.sort((a, b) => a.target.length - b.target.length).at(-1);
+  const innermost = volumeOver(volumes, path);
   return innermost?.type === 'tmpfs' && innermost.target !== path && (innermost.attributes & MOUNT_ATTR.RDONLY) === 0;
 }
 

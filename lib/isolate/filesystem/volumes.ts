@@ -63,6 +63,13 @@ function ownerOf(path: string, maps: IdMaps | undefined): Record<string, string>
   return { mode: (mode & 0o7777).toString(8), uid: String(uid), gid: String(gid) };
 }
 
+/** The volume that a path of the container is in, of several the innermost. The targets have their links resolved. */
+export function volumeOver(volumes: readonly Volume[], path: string): Volume | undefined {
+  const above = volumes.filter(({ target }) => `${path}/`.startsWith(`${target}/`));
+  // Of two at the same place the last one covers the other.
+  return above.sort((a, b) => a.target.length - b.target.length).at(-1);
+}
+
 /** Ample: an image has a few VOLUMEs, each a few directories deep. Each directory takes several steps of the plan. */
 const mostDirectories = 1000;
 

@@ -9,6 +9,7 @@ import { EACCES } from '../../sys/syscalls/errno.js';
 import { isErrno } from '../../sys/syscalls/syscall.js';
 import { placeInside } from '../filesystem/places.js';
 import { sideOf, type View } from '../filesystem/view.js';
+import { volumeOver } from '../filesystem/volumes.js';
 import { refused } from '../settings/failures.js';
 import { whatRootIs } from '../settings/root.js';
 import type { Volume } from '../settings/volumes.js';
@@ -37,12 +38,12 @@ export function readAccountFiles(view: View, volumes: readonly Volume[], needed:
     }
   };
   const read = (path: string) => {
-    const covering = coveringVolume(view, volumes, path);
+    const there = inVolume(view, volumes, path);
     const name = `/${path} of the image`;
     const ofImage = attempt(name, () => readIn(view, path, name));
-    if (!covering) return ofImage;
-    const nameThere = `/${path} in the volume ${covering.source}`;
-    return `${attempt(nameThere, () => readBelow(covering.source, covering.path, nameThere))}\n${ofImage}`;
+    if (!there) return ofImage;
+    const nameThere = `/${path} in the volume ${there.source}`;
+    return `${attempt(nameThere, () => readBelow(there.source, there.path, nameThere))}\n${ofImage}`;
   };
   const files = { passwd: read('etc/passwd'), group: read('etc/group') };
   if (closed.length > 0)
@@ -50,21 +51,13 @@ export function readAccountFiles(view: View, volumes: readonly Volume[], needed:
   return files;
 }
 
-/**
- * The source of the volume that covers a path of the image, and the path from there, empty for the source itself.
- */
-function coveringVolume(
-  view: View,
-  volumes: readonly Volume[],
-  path: string,
-): { source: string; path: string } | undefined {
-  const shared = volumes.filter(({ type }) => type === 'bind');
-  if (shared.length === 0) return undefined;
+/** Where a path of the image is in the directory or file of the host that covers it; undefined when none does. */
+function inVolume(view: View, volumes: readonly Volume[], path: string): { source: string; path: string } | undefined {
+  if (volumes.length === 0) return undefined;
   const place = placeInside(view, path).path;
-  const above = shared.filter(({ target }) => `${place}/`.startsWith(`${target}/`));
-  const innermost = above.sort((a, b) => a.target.length - b.target.length).at(-1);
-  if (innermost?.type !== 'bind') return undefined;
-  return { source: innermost.source, path: place.slice(innermost.target.length + 1) };
+  const covering = volumeOver(volumes, place);
+  if (covering?.type !== 'bind') return undefined;
+  return { source: covering.source, path: place.slice(covering.target.length + 1) };
 }
 
 function readIn(view: View, path: string, name: string): string {
