@@ -80,17 +80,18 @@ test('a large blob whose connection is slow comes over several, as many as there
   assert.ok(most > 2 && most <= limit + 1, `${most} at the same time`);
 });
 
-test('parts are asked for where the first one came from, unless the link is refused there', async (t) => {
-  for (const refusals of [0, 1]) {
+test('parts are asked for where the first one came from, unless the link is refused or gone there', async (t) => {
+  for (const status of [undefined, 403, 404, 410]) {
+    const refusals = status === undefined ? 0 : 1;
     const registry = await registryFor(t, { redirectBlobs: 307 });
     await registry.addBlob(inMemory(bytes), blob.digest);
-    registry.faults.add({ on: /^cdn/, after: 2, times: refusals, status: 403, body: 'expired' });
+    registry.faults.add({ on: /^cdn/, after: 2, times: refusals, status: status ?? 403, body: 'expired' });
     registry.faults.add({ ...slow, on: /^cdn/ });
     await download(registry, new Sink());
     const [own, links] = [registry.lines('registry').length, registry.lines('cdn').length];
     assert.ok(links > 5, `${links} parts`);
     if (refusals === 0) assert.equal(own, 1);
-    else assert.ok(own > 1 && own < links, `${own} of ${links} requests`);
+    else assert.ok(own > 1 && own < links, `${own} of ${links} requests after HTTP ${status}`);
   }
 });
 
