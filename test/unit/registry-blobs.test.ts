@@ -126,13 +126,15 @@ test('a beginning that is longer than the blob is dropped', async (t) => {
 
 test('a blob of another length than its descriptor says is refused at once', async (t) => {
   const registry = await serve(t);
-  await refused(
-    clientFor(registry).blob({ ...blob, size: 299_999 }, new Sink()),
+  const client = clientFor(registry);
+  const { message } = await refused(
+    client.blob({ ...blob, size: 299_999 }, new Sink()),
     65,
     /offers 300000 bytes, not 299999/,
   );
+  assert.equal(message.split(blob.digest).length, 2, `its digest is there once: ${message}`);
   registry.faults.add({ on: /blobs/, extraBytes: 10 });
-  await refused(clientFor(registry).blob(blob, new Sink()), 65, /more bytes came than the 300000/);
+  await refused(client.blob(blob, new Sink()), 65, /more bytes came than the 300000/);
 });
 
 test('a foreign layer that the registry does not have comes from its URL, without credentials', async (t) => {

@@ -35,7 +35,9 @@ export class RegistryFailure extends Failure {
 
   /** The same failure, told about `what`, which is what the user asked for. */
   during(what: string): RegistryFailure {
-    return this.changed({ cause: this }, what, `${this.what}: ${this.why}`);
+    // `blob DIGEST of REPOSITORY` says already what `blob DIGEST` does.
+    const why = what.startsWith(`${this.what} `) ? this.why : `${this.what}: ${this.why}`;
+    return this.changed({ cause: this }, what, why);
   }
 
   /** The same failure, of which a retry may be better. */
