@@ -73,9 +73,10 @@ export class Download {
     const from = sink.offset;
     const asksForRest = from > 0 && this.useRanges;
     const response = await (asksForRest ? this.getRest(from) : get({}));
+    if (!response) return;
     const isCompressed = response.status === 200 && this.compressed(response, size) !== undefined;
     if (isCompressed && isGzip(response) && size <= documentLimit) return this.decompress(response);
-    await this.accept(response, from, asksForRest);
+    if (!(await this.accept(response, from, asksForRest))) return;
     this.isLong = size - sink.offset > pieces.size;
     if (this.isLong) this.measure();
     const enough = new RegistryFailure(Status.unavailable, what, 'the rest comes in ranges over several connections');
@@ -93,20 +94,20 @@ export class Download {
   }
 
   /**
-   * Some storage behind a registry answers 400 to a request for a range, and gives the whole: the next attempt asks for
-   * that. What is there already stays until the whole comes.
+   * Some storage behind a registry answers 400 to a request for a range, and gives the whole: then this is undefined, and
+   * the next request asks for that. What is there already stays until the whole comes.
    */
-  private async getRest(from: number): Promise<Incoming> {
+  private async getRest(from: number): Promise<Incoming | undefined> {
     const { get, size } = this.request;
     try {
       const response = await get(rangeHeader(from, size));
       if (response.status !== 400) return response;
-      throw await responseFailure(response);
+      await response.drop();
     } catch (error) {
       if (!(error instanceof RegistryFailure) || error.status !== Status.protocol) throw error;
-      this.useRanges = false;
-      throw error.again();
     }
+    this.useRanges = false;
+    return undefined;
   }
 
   /**
@@ -127,7 +128,8 @@ export class Download {
     await this.write(bytes);
   }
 
-  private async accept(response: Incoming, from: number, askedForRest: boolean): Promise<void> {
+  /** Whether a response is what was asked for. When it is a wrong range, the next request asks for the whole blob. */
+  private async accept(response: Incoming, from: number, askedForRest: boolean): Promise<boolean> {
     const { what, size, sink, connections } = this.request;
     if (response.status === 200) {
       const length = Number(response.header('content-length') ?? size);
@@ -136,21 +138,19 @@ export class Download {
         await response.drop();
         throw compressed ?? this.otherSize(length);
       }
-      if (from === 0) return;
+      if (from === 0) return true;
       connections.refuse();
       sink.restart();
-      return;
+      return true;
     }
     const isRest = askedForRest && isRange(response.header('content-range'), from, size);
-    if (response.status === 206 && isRest && !this.compressed(response, size - from)) return;
+    if (response.status === 206 && isRest && !this.compressed(response, size - from)) return true;
     if (response.status !== 206 && response.status !== 416) throw await responseFailure(response);
-    // The server gets ranges wrong. The next attempt asks for the whole blob.
     await response.drop();
-    const again = this.useRanges;
     this.useRanges = false;
-    const asked = askedForRest ? 'a request for a range' : 'a request for all';
-    const why = `the registry answers ${asked} with HTTP ${response.status} and the wrong range`;
-    throw new RegistryFailure(Status.protocol, what, why, { retryable: again });
+    if (askedForRest) return false;
+    const why = `the registry answers a request for all with HTTP ${response.status} and the wrong range`;
+    throw new RegistryFailure(Status.protocol, what, why);
   }
 
   /** Throws `enough` where the first piece begins. */

@@ -40,11 +40,6 @@ export class RegistryFailure extends Failure {
     return this.changed({ cause: this }, what, why);
   }
 
-  /** The same failure, of which a retry may be better. */
-  again(): RegistryFailure {
-    return this.changed({ retryable: true, cause: this });
-  }
-
   /** The same failure with another hint, perhaps of something else. */
   hinting(hint: string | undefined, what = this.what): RegistryFailure {
     return this.changed({ hint }, what);
