@@ -101,7 +101,7 @@ test('a registry that points to another one is pulled from as anybody may, witho
 test('a signed link that has expired on the way is asked for anew, once', async (t) => {
   const registry = await serve(t, { auth: 'token', redirectBlobs: 307 });
   const client = clientFor(registry);
-  for (const status of [400, 401, 403]) {
+  for (const status of [400, 401, 403, 410]) {
     registry.faults.add({ on: /^cdn/, times: 1, status, body: 'expired' });
     await fetchBlob(client);
     registry.faults.clear();
