@@ -124,7 +124,7 @@ export class RegistryClient implements Endpoint {
     const isPassword = wantsPassword(challenges);
     const login = isPassword ? await this.credentials() : undefined;
     // Some registries want a password here from everybody, and still give public images without one, as podman knows.
-    if (challenges.length > 0 && (login || !isPassword)) {
+    if (challenges.length > 0 && (login?.kind === 'password' || !isPassword)) {
       await this.grant.askFor(challenges, login ? async () => login : this.credentials);
     }
     this.isKnown = true;

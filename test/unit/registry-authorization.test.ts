@@ -181,9 +181,12 @@ test('basic authentication without credentials is denied when something is asked
 test('what is public comes from a registry that wants a password from who asks how to ask', async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /GET \/v2\/$/, status: 401, headers: { 'www-authenticate': 'Basic realm="x"' } });
-  const client = clientFor(registry);
-  assert.equal(await client.login(), null);
-  await client.manifest('latest');
+  const token = { kind: 'refresh', username: '', token: 'abcdefgh' } as const;
+  for (const login of [undefined, token]) {
+    const client = clientFor(registry, { credentials: async () => login });
+    assert.equal(await client.login(), null);
+    await client.manifest('latest');
+  }
 });
 
 test('a private repository is pulled with credentials, and denied without', async (t) => {
