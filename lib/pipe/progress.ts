@@ -178,10 +178,13 @@ function finishedLine(verb: string, { label, total, begun, note }: State): strin
 
 /** Bytes with a decimal unit, as docker shows them: 29.1 MB. */
 export function size(bytes: number): string {
-  if (bytes < 1000) return `${Math.round(bytes)} B`;
+  if (bytes < 999.5) return `${Math.round(bytes)} B`;
   const units = ['kB', 'MB', 'GB', 'TB'];
-  const i = Math.min(units.length - 1, Math.floor(Math.log10(bytes) / 3) - 1);
-  return `${(bytes / 1000 ** (i + 1)).toFixed(1)} ${units[i]}`;
+  let amount = bytes / 1000;
+  let unit = 0;
+  // What would be shown as 1000.0 is one of the next unit.
+  for (; amount >= 999.95 && unit < units.length - 1; unit++) amount /= 1000;
+  return `${amount.toFixed(1)} ${units[unit]}`;
 }
 
 function duration(seconds: number): string {

@@ -124,4 +124,6 @@ test('what cannot be undone keeps nothing else from being undone', () => {
 
 test('sizes are shown as docker shows them', () => {
   assert.deepEqual([0, 999, 1000, 29_123_456, 4e9].map(size), ['0 B', '999 B', '1.0 kB', '29.1 MB', '4.0 GB']);
+  assert.deepEqual([999.7, 999_949, 999_950, 999_999_999].map(size), ['1.0 kB', '999.9 kB', '1.0 MB', '1.0 GB']);
+  assert.equal(size(5e16), '50000.0 TB');
 });
