@@ -104,13 +104,17 @@ function longFlag({ declared, hintFor, said }: Known, word: string, rest: string
   const flag = Object.hasOwn(declared, name) ? declared[name]! : undefined;
   if (!flag) throw usage(`--${name}`, 'unknown flag', hintFor?.(name) ?? meant(declared, name));
   if (!isTruth(flag)) return [`--${name}=${value ?? next(`--${name}`, rest)}`];
-  const truth = truths.get(value ?? 'true');
+  const truth = truthOf(value ?? 'true');
   if (truth === undefined) throw usage(`--${name}`, 'it takes no value except true or false');
   said.set(name, truth);
   return [];
 }
 
 /** As Go's strconv.ParseBool has them, and so docker and podman: scripts in Python write `--privileged=True`. */
+export function truthOf(word: string): boolean | undefined {
+  return truths.get(word);
+}
+
 const truths = new Map([
   ...['true', 'True', 'TRUE', 't', 'T', '1'].map((word) => [word, true] as const),
   ...['false', 'False', 'FALSE', 'f', 'F', '0'].map((word) => [word, false] as const),

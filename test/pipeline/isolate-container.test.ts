@@ -406,6 +406,7 @@ test('a volume that cannot be is refused with a reason', { skip }, async (t) => 
     [['--mount', 'type=volume,target=/x'], /type=volume is not offered/],
     [['--mount', 'type=bind,source=/etc,target=/x,color=red'], /unknown field "color"/],
     [['--mount', 'type=bind,source=/etc,target=/x,readonly=no'], /readonly="no" is neither true nor false/],
+    [['--mount', 'type=bind,source=/etc,target=/x,readonly=tRuE'], /readonly="tRuE" is neither true nor false/],
     [
       ['--mount', 'type=bind,source=/etc,target=/x,bind-propagation=rshared'],
       /bind-propagation=rshared is not offered; mounts are always rprivate: .* mount it before the start$/m,

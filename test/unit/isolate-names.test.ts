@@ -72,12 +72,20 @@ test('--security-opt means our own flags, and is refused where it means more', (
       writableCgroups: false,
     },
   );
-  assert.equal(securityOf(['no-new-privileges=false']).noNewPrivileges, false);
+  for (const [word, meant] of [
+    ['false', false],
+    ['0', false],
+    ['True', true],
+    ['1', true],
+  ] as const) {
+    assert.equal(securityOf([`no-new-privileges=${word}`]).noNewPrivileges, meant);
+    assert.equal(securityOf([`writable-cgroups=${word}`]).writableCgroups, meant);
+  }
   assert.equal(securityOf(['apparmor=docker-default']).apparmor, 'docker-default');
   assert.equal(securityOf(['apparmor:a b', 'apparmor:unconfined']).apparmor, undefined);
-  assert.equal(securityOf(['writable-cgroups=true']).writableCgroups, true);
   assert.equal(securityOf(['writable-cgroups=true', 'writable-cgroups=false']).writableCgroups, false);
-  for (const text of ['', 'no-new-privileges=maybe', 'seccomp', 'apparmor=', 'label=type:x', 'writable-cgroups']) {
+  const wrong = ['no-new-privileges=maybe', 'no-new-privileges=', 'no-new-privileges=tRuE', 'writable-cgroups'];
+  for (const text of ['', ...wrong, 'seccomp', 'apparmor=', 'label=type:x']) {
     assert.throws(() => securityOf([text]), /--security-opt .*it is not offered; no-new-privileges, /, text);
   }
   for (const text of ['systempaths=unconfined', 'unmask=ALL'])

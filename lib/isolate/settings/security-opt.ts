@@ -1,4 +1,5 @@
 /** `--security-opt`, as docker and podman have it, for command lines that were written for them. */
+import { truthOf } from '../../pipe/flags.js';
 import { usage } from './failures.js';
 
 interface SecurityOptions {
@@ -30,12 +31,11 @@ export function securityOf(texts: readonly string[]): SecurityOptions {
   };
   for (const text of texts) {
     const [, name = '', value] = /^([^=:]*)(?:[=:](.*))?$/s.exec(text) ?? [];
-    if (name === 'no-new-privileges' && /^(true|false)?$/.test(value ?? ''))
-      options.noNewPrivileges = value !== 'false';
+    const truth = truthOf(value ?? 'true');
+    if (name === 'no-new-privileges' && truth !== undefined) options.noNewPrivileges = truth;
     else if (name === 'seccomp' && value) options.seccomp = value;
     else if (name === 'apparmor' && value) options.apparmor = value === 'unconfined' ? undefined : value;
-    else if (name === 'writable-cgroups' && /^(true|false)$/.test(value ?? ''))
-      options.writableCgroups = value === 'true';
+    else if (name === 'writable-cgroups' && value !== undefined && truth !== undefined) options.writableCgroups = truth;
     else if (`${name}=${value}` !== already) {
       throw usage(`--security-opt ${text}`, 'it is not offered', instead(name, value));
     }

@@ -3,6 +3,7 @@ import { statSync } from 'node:fs';
 import { posix, resolve } from 'node:path';
 import { errnoName, Failure, failureOf } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
+import { truthOf } from '../../pipe/flags.js';
 import { keptOutHint } from '../../sys/refusals/confinement.js';
 import { MOUNT_ATTR } from '../../sys/syscalls/constants.js';
 import { usage } from './failures.js';
@@ -120,10 +121,9 @@ function fieldsOf(text: string, flag: string): string[] {
 }
 
 function truth(key: string, value: string, flag: string): boolean {
-  // As Go reads them.
-  if (/^(1|t|true)$/i.test(value)) return true;
-  if (/^(0|f|false)$/i.test(value)) return false;
-  throw usage(flag, `${key}=${JSON.stringify(value)} is neither true nor false`);
+  const known = truthOf(value);
+  if (known === undefined) throw usage(flag, `${key}=${JSON.stringify(value)} is neither true nor false`);
+  return known;
 }
 
 function mountTmpfs(
