@@ -38,6 +38,12 @@ export function errnoNameOf(errno: number): string {
   return names().get(errno) ?? `E${errno}`;
 }
 
+/** "ENOENT" gives 2; undefined for a name that is not known here. */
+export function errnoOf(name: string): number | undefined {
+  const known = Object.entries(process.getBuiltinModule('node:os').constants.errno).find(([it]) => it === name);
+  return known?.[1] ?? further.find((it) => it[1] === name)?.[0];
+}
+
 /** The kernel's words for an errno name: "ENOSPC" gives "no space left on device". */
 export function wordsOfErrno(name: string): string | undefined {
   for (const [code, words] of getSystemErrorMap().values()) if (code === name) return words;

@@ -333,6 +333,26 @@ test('a file has every action, and its names that do not exist are passed over',
   }
 });
 
+test("an errno is docker's number, or the name or the number as text that podman's profiles have", () => {
+  const errnoOf = (fields: object) =>
+    on(
+      filterOf(
+        fromJson({
+          defaultAction: 'SCMP_ACT_ALLOW',
+          syscalls: [{ name: 'mkdir', action: 'SCMP_ACT_ERRNO', ...fields }],
+        }),
+      ),
+      'mkdir',
+    ) - RET.ERRNO;
+  assert.equal(errnoOf({ errno: 'ENOSYS' }), 38);
+  assert.equal(errnoOf({ errno: 'EDQUOT' }), 122);
+  assert.equal(errnoOf({ errno: '38' }), 38);
+  assert.equal(errnoOf({ errno: 'ENOSYS', errnoRet: 22 }), 22);
+  assert.equal(errnoOf({ errno: '' }), 1);
+  const byDefault = filterOf(fromJson({ defaultAction: 'SCMP_ACT_ERRNO', defaultErrno: 'ENOSYS' }));
+  assert.equal(on(byDefault, 'mkdir'), RET.ERRNO | 38);
+});
+
 test('a profile that allows by default allows calls that are newer than itself', () => {
   const filter = filterOf(
     fromJson({ defaultAction: 'SCMP_ACT_ALLOW', syscalls: [{ name: 'mkdir', action: 'SCMP_ACT_ERRNO' }] }),
@@ -409,6 +429,11 @@ const wrongProfiles: [what: string, profile: unknown, message: RegExp][] = [
   ['with SCMP_ACT_NOTIFY', { defaultAction: 'SCMP_ACT_NOTIFY' }, /needs a supervisor/],
   ['with architectures and archMap', { defaultAction: 'SCMP_ACT_ALLOW', architectures: ['a'], archMap: [{}] }, /both/],
   ['with an errno of 5000', { defaultAction: 'SCMP_ACT_ERRNO', defaultErrnoRet: 5000 }, /at most 4095/],
+  [
+    'with an errno that there is not',
+    entry({ action: 'SCMP_ACT_ERRNO', errno: 'ENOSYSS' }),
+    /such as ENOSYS or 38, got "ENOSYSS"/,
+  ],
   ['with a 7th argument', entry({ args: [{ index: 6, op: 'SCMP_CMP_EQ' }] }), /args\[0\]\.index/],
   ['with an unknown operator', entry({ args: [{ index: 0, op: 'SCMP_CMP_ODD' }] }), /args\[0\]\.op/],
   ['with a negative value', entry({ args: [{ index: 0, value: -1, op: 'SCMP_CMP_EQ' }] }), /args\[0\]\.value/],

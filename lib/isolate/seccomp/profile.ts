@@ -5,7 +5,8 @@
  * Sources: OCI runtime-spec, config-linux.md, "Seccomp"; docker's documentation, "Seccomp security profiles for
  * Docker", whose format adds `archMap`, `includes` and `excludes`.
  */
-import { arrayOf, asArray, asObject, asSize, asString, type JsonObject, optional, wrong } from '../../base/check.js';
+import { arrayOf, asArray, asObject, asSize, asString, optional, wrong } from '../../base/check.js';
+import { errnoOf } from '../../base/errno-names.js';
 import { Failure } from '../../base/failure.js';
 import { goArch } from '../../base/oci.js';
 import { Status } from '../../base/status.js';
@@ -106,7 +107,7 @@ function asProfile(value: unknown, name: string, arch: Target['arch']): Profile 
     throw wrong(name, 'one of architectures and archMap', 'both');
   }
   return {
-    defaultAction: asAction(it.defaultAction, it.defaultErrnoRet, undefined, `${name}.defaultAction`),
+    defaultAction: asAction(it.defaultAction, it.defaultErrnoRet, it.defaultErrno, `${name}.defaultAction`),
     architectures:
       optional(it.architectures, `${name}.architectures`, arrayOf(asString)) ??
       optional(it.archMap, `${name}.archMap`, (map, at) => subArchitectures(map, at, arch)) ??
@@ -206,11 +207,20 @@ function asAction(value: unknown, errnoRet: unknown, errno: unknown, name: strin
   throw wrong(name, 'an action such as SCMP_ACT_ALLOW or SCMP_ACT_ERRNO', value);
 }
 
-/** `errnoRet` is docker's number, `errno` the name that podman's profiles add. */
+/**
+ * `errnoRet` is docker's number. `errno` is what podman's profiles have beside or instead of it: a name such as ENOSYS,
+ * or a number as text.
+ */
 function asErrno(errnoRet: unknown, errno: unknown, name: string): number {
-  const byName: JsonObject = process.getBuiltinModule('node:os').constants.errno;
-  const number = optional(errnoRet ?? byName[String(errno)], name, asSize) ?? EPERM;
+  const number = optional(errnoRet, name, asSize) ?? optional(errno || null, name, asNamedErrno) ?? EPERM;
   if (number > maxErrno) throw wrong(name, `an errno of at most ${maxErrno}`, number);
+  return number;
+}
+
+function asNamedErrno(value: unknown, name: string): number {
+  const text = asString(value, name);
+  const number = /^[0-9]{1,4}$/.test(text) ? Number(text) : errnoOf(text);
+  if (number === undefined) throw wrong(name, 'an errno, such as ENOSYS or 38', value);
   return number;
 }
 
