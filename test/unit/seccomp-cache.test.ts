@@ -138,6 +138,17 @@ test('a relative XDG_CACHE_HOME counts as none: anybody may have put a filter be
   assert.deepEqual(readdirSync(home), ['.cache', 'absolute']);
 });
 
+test('without HOME it is kept in the home that the system knows, as the store is', async (t) => {
+  const home = scratch(t);
+  const { env, geteuid } = process;
+  t.after(() => Object.assign(process, { env, geteuid }));
+  process.geteuid = () => 1000;
+  process.env = {};
+  t.mock.method(process.getBuiltinModule('node:os'), 'userInfo', () => ({ homedir: home }));
+  await cachedFilter(key, async () => filter);
+  assert.deepEqual(readdirSync(home), ['.cache']);
+});
+
 test('where nothing can be kept, each run compiles', async (t) => {
   const file = join(scratch(t), 'file');
   writeFileSync(file, '');

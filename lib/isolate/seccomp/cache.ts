@@ -16,6 +16,7 @@ import {
 } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
 import { ignoringSystemErrors } from '../../base/failure.js';
+import { userHome } from '../../base/user-home.js';
 
 export interface FilterKey {
   /** Of this program: another version may have another profile. */
@@ -39,8 +40,8 @@ const keptMs = 30 * 24 * 60 * 60 * 1000;
  */
 function cacheDirectory(): string {
   if (process.geteuid!() === 0) return '/var/cache/md';
-  const { XDG_CACHE_HOME: cache = '', HOME: home } = process.env;
-  return join(isAbsolute(cache) ? cache : join(home || '/', '.cache'), 'md');
+  const { XDG_CACHE_HOME: cache = '' } = process.env;
+  return join(isAbsolute(cache) ? cache : join(userHome(process.env), '.cache'), 'md');
 }
 
 /** For `FilterKey.built`. */
