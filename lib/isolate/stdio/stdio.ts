@@ -13,12 +13,12 @@
  */
 import { fstatSync, readlinkSync, type Stats } from 'node:fs';
 import { failingAs, ignoringSystemErrors } from '../../base/failure.js';
-import { deviceNumber } from '../../sys/files/device-number.js';
 import { Result } from '../../sys/native-code/step.js';
 import { dup3, fchmod, fcntl, openat2, openHow } from '../../sys/syscalls/calls.js';
 import { F, O, RESOLVE } from '../../sys/syscalls/constants.js';
 import { type PlanStep, step } from '../child/step.js';
 import { usage } from '../settings/failures.js';
+import { usualDeviceAt } from '../settings/usual-devices.js';
 
 /** Of each of the descriptors 0, 1 and 2, in this order. */
 export type Stdio = readonly [Stats, Stats, Stats];
@@ -88,10 +88,7 @@ export function keepStderrBlocking(): void {
 
 /** Those of the descriptors 0, 1 and 2 that are the host's null device. */
 export function nullDevices(stdio: Stdio): number[] {
-  return [0, 1, 2].filter((fd) => {
-    const stats = stdio[fd]!;
-    return stats.isCharacterDevice() && stats.rdev === deviceNumber(1, 3);
-  });
+  return [0, 1, 2].filter((fd) => usualDeviceAt(stdio[fd]!) === '/dev/null');
 }
 
 /**
