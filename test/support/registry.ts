@@ -4,7 +4,7 @@
  * header. It can be told to fail in the ways of `Fault`, and remembers what it was asked.
  *
  *     const registry = await registryFor(t, { auth: 'token' });
- *     const { digest } = await registry.addManifest('library/demo', ['latest'], manifestBytes, mediaType);
+ *     const { digest } = registry.addManifest('library/demo', ['latest'], manifestBytes, mediaType);
  *     registry.faults.add({ on: /registry GET .*blobs/, times: 1, cutAfter: 1000 });
  *     await md('md-token', [`${registry.host}/library/demo`]);
  *     registry.requests.filter(({ service }) => service === 'cdn')

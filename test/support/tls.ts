@@ -21,7 +21,7 @@ export interface TestCa {
   issue(names?: string[], days?: number): ServerTls;
 }
 
-/** Makes a CA whose files are in `directory`. Needs openssl: see `noOpenssl`. */
+/** Makes a CA whose files are in `directory`. Needs openssl: a test with it is skipped by `needs('openssl')`. */
 export function makeCa(directory: string): TestCa {
   const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: directory, stdio: 'pipe' });
   const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
