@@ -18,7 +18,8 @@ export async function benchIsolate(): Promise<void> {
     const main = [process.execPath, fileURLToPath(new URL('main.js', import.meta.url)), 'isolate'];
     const script = 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"';
     const env = { ...process.env, [insideName]: '1' };
-    spawnSync('unshare', ['--mount', 'sh', '-c', script, 'sh', ...main], { env, stdio: 'inherit' });
+    const { status } = spawnSync('unshare', ['--mount', 'sh', '-c', script, 'sh', ...main], { env, stdio: 'inherit' });
+    if (status !== 0) throw new Error(`the race in a mount namespace ended with status ${status}`);
     return;
   }
   const directory = workDirectory();

@@ -27,8 +27,6 @@ export interface RaceOptions {
   rounds: number;
   /** Makes the directory for one run, and what removes it once the run is over. */
   place: () => { directory: string; leave: () => void };
-  /** The contender whose time is 1.00 in the table; the first one by default. */
-  unit?: string;
 }
 
 interface Row {
@@ -36,7 +34,10 @@ interface Row {
   times: number[];
 }
 
-/** Runs all contenders `rounds` times, in turns, after one round that is not counted, and prints the table. */
+/**
+ * Runs all contenders `rounds` times, in turns, after one round that is not counted, and prints the table, in which the
+ * first one's time is 1.00.
+ */
 export async function race(contenders: Contender[], options: RaceOptions): Promise<void> {
   const present = contenders.filter((it) => !absent(it));
   const rows: Row[] = present.map(({ name }) => ({ name, times: [] }));
@@ -99,8 +100,8 @@ function start(
   });
 }
 
-function printTable(rows: Row[], { title, rounds, unit }: RaceOptions): void {
-  const base = median((rows.find(({ name }) => name === unit) ?? rows[0]!).times);
+function printTable(rows: Row[], { title, rounds }: RaceOptions): void {
+  const base = median(rows[0]!.times);
   const width = Math.max(...rows.map(({ name }) => name.length));
   console.log(`\n${title} (${rounds} rounds in turns)`);
   console.log(`  ${''.padEnd(width)}    median       min     ratio`);
@@ -124,7 +125,10 @@ function median(times: number[]): number {
  * Prints the peak memory (VmHWM of proc(5)) of every process that a contender starts, by the name of its program. One
  * run that is not timed: /proc is read a hundred times a second.
  */
-export async function memory(contenders: Contender[], { title, place }: RaceOptions): Promise<void> {
+export async function memory(
+  contenders: Contender[],
+  { title, place }: Pick<RaceOptions, 'title' | 'place'>,
+): Promise<void> {
   console.log(`\n${title}: peak memory of each process, in MB`);
   for (const contender of contenders.filter((it) => !absent(it))) {
     const { directory, leave } = place();
@@ -132,10 +136,11 @@ export async function memory(contenders: Contender[], { title, place }: RaceOpti
     const child = start(contender.script, directory, contender.env);
     const peaks = new Map<string, number>();
     const timer = setInterval(() => sample(child.pid!, peaks), 10);
-    await once(child, 'close');
+    const [status] = (await once(child, 'close')) as [number | null];
     clearInterval(timer);
     if (contender.tidy) await sh(contender.tidy, directory, contender.env);
     leave();
+    if (status !== 0) throw new Error(`${contender.name}: status ${status}`);
     const shown = [...peaks].map(([name, kilobytes]) => `${name} ${Math.round(kilobytes / 1000)}`);
     console.log(`  ${contender.name}: ${shown.join(', ')}`);
   }
