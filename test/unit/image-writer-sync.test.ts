@@ -3,18 +3,24 @@ import assert from 'node:assert/strict';
 import * as fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { beforeEach, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BlobSink } from '../../lib/base/source.js';
 import { digestOf } from '../support/content.js';
 import { afterwards, scratch } from '../support/run.js';
 
-let calls = 0;
+let calls: number;
 /** Bytes of the file that was synced last. */
-let size = 0;
-let failure: Error | null = null;
+let size: number;
+let failure: Error | null;
 /** No sync ends before this does. */
-let held = Promise.resolve();
+let held: Promise<void>;
+beforeEach(() => {
+  calls = 0;
+  size = 0;
+  failure = null;
+  held = Promise.resolve();
+});
 const real = fs.fdatasync;
 Object.assign(process.getBuiltinModule('node:fs'), {
   fdatasync: (fd: number, done: (error: Error | null) => void) => {
