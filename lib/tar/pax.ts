@@ -5,6 +5,9 @@
 import { type ByteString, fromBytes } from './bytes.js';
 import { damaged } from './fields.js';
 
+/** The longest extended header or long name: the limit of Go's archive/tar, and so of most tools. */
+export const maxExtendedBytes = 1024 * 1024;
+
 /** The records that hold for a file. Functions that read them take `undefined` for no records at all. */
 export interface PaxRecords {
   get(key: ByteString): Buffer | undefined;

@@ -7,7 +7,7 @@ import { type ByteString, fromBytes } from './bytes.js';
 import { type Entry, type Extensions, makeEntry, type TarSink } from './entry.js';
 import { blockSize, damaged } from './fields.js';
 import { decodeHeader, type RawHeader } from './header.js';
-import { type PaxRecords, PaxState, parsePax } from './pax.js';
+import { maxExtendedBytes, type PaxRecords, PaxState, parsePax } from './pax.js';
 import {
   checkSparse,
   isSparse10,
@@ -18,9 +18,6 @@ import {
   type SparseMapReader,
   WithHoles,
 } from './sparse.js';
-
-/** The longest extended header or long name: the limit of Go's archive/tar, and so of most tools. */
-const maxExtendedBytes = 1024 * 1024;
 
 /** What the bytes at the current position belong to. */
 type State = 'header' | 'extended' | 'content' | 'skip' | 'sparse-old' | 'sparse-1.0' | 'end';

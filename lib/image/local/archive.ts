@@ -9,11 +9,10 @@ import { Status } from '../../base/status.js';
 import { type Compression, compressionOf } from '../../compress/magic.js';
 import { type ByteString, byteString, shown } from '../../tar/bytes.js';
 import { blockSize, numberField, sumOf, textField } from '../../tar/fields.js';
-import { parsePax, paxNumber, paxText } from '../../tar/pax.js';
+import { maxExtendedBytes, parsePax, paxNumber, paxText } from '../../tar/pax.js';
 import { decompressed } from './decompressed.js';
 import { bad, FilePart, type Files } from './files.js';
 
-const maxExtended = 1 << 20;
 /** An image has a few files for each layer, with short names. These are kept in memory. */
 const maxMembers = 100_000;
 const maxNameBytes = 16 * 1024 * 1024;
@@ -106,7 +105,7 @@ export class ArchiveFiles implements Files {
 
   /** What an extended header says about the next member. */
   private extended({ flag, size, name }: Header, start: number): Partial<Header> {
-    if (size > maxExtended) throw bad(this.place, `the extended header ${shown(name)} is too long`);
+    if (size > maxExtendedBytes) throw bad(this.place, `the extended header ${shown(name)} is too long`);
     const body = this.read(start, size);
     if (flag === 'L') return { name: textField(body, 0, size) };
     if (flag === 'K') return { linkname: textField(body, 0, size) };
