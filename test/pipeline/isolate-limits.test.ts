@@ -231,11 +231,14 @@ test('--umask: 0022 by default, or what it says', { skip }, async (t) => {
 test('--sysctl: set in the container, and not outside', { skip }, async (t) => {
   const root = makeRoot(t);
   const outside = () =>
-    ['kernel/msgmax', 'net/ipv4/ip_forward'].map((name) => readFileSync(`/proc/sys/${name}`, 'latin1'));
+    ['kernel/msgmax', 'kernel/domainname', 'net/ipv4/ip_forward'].map((name) =>
+      readFileSync(`/proc/sys/${name}`, 'latin1'),
+    );
   const before = outside();
-  const flags = ['--net', 'none', '--sysctl', 'kernel.msgmax=4321', '--sysctl', 'net.ipv4.ip_forward=1'];
-  const script = 'cat /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_forward';
-  assert.equal(await output(root, script, flags), '4321\n1');
+  const sysctls = ['kernel.msgmax=4321', 'kernel.domainname=inside.test', 'net/ipv4/ip_forward=1'];
+  const flags = ['--net', 'none', ...sysctls.flatMap((it) => ['--sysctl', it])];
+  const script = 'cd /proc/sys && cat kernel/msgmax kernel/domainname net/ipv4/ip_forward';
+  assert.equal(await output(root, script, flags), '4321\ninside.test\n1');
   assert.deepEqual(outside(), before);
   const { status, stderr } = await inside(root, 'true', ['--sysctl', 'kernel.msgmax=many']);
   assert.equal(status, 125);

@@ -55,6 +55,12 @@ test('the container of an ordinary user has the same devices, masks, filter and 
   assert.match(stdout, /Operation not permitted/);
 });
 
+test('a setting of its own that the kernel keeps for root is called that', { skip }, async (t) => {
+  const { root, isolate } = await prepare(t);
+  const { stderr } = await isolate('--sysctl', 'kernel.domainname=x', root, 'true');
+  assert.match(stderr, /\(EACCES\); the kernel lets only root of the host set it: use sudo\n$/);
+});
+
 test('in a user namespace inside, /dev can be made read-only without nodev, as buildah does', { skip }, async (t) => {
   const { root, isolate } = await prepare(t);
   const script =

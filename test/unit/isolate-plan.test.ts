@@ -318,7 +318,10 @@ test('flags that make no sense are refused by name', () => {
     [{ env: ['=x'] }, /--env/],
     [{ sysctl: ['kernel.panic=1'] }, /has no namespace/],
     [{ sysctl: ['net.ipv4.ip_forward=1'] }, /the network is the host's/],
-    [{ sysctl: ['kernel/../../x=1'] }, /--sysctl/],
+    [{ sysctl: ['kernel/panic=1'] }, /has no namespace/],
+    [{ sysctl: ['net/ipv4/ip_forward=1'] }, /the network is the host's/],
+    [{ sysctl: ['kernel.hostname=x'] }, /a flag of its own; --hostname NAME/],
+    [{ sysctl: ['kernel/../../x=1'] }, /is not the name of a sysctl/],
     [{ 'shm-size': 'big' }, /--shm-size/],
   ];
   for (const [flags, message] of wrong) assert.throws(() => settings(flags), message, JSON.stringify(flags));

@@ -32,8 +32,14 @@ export function sysctlSteps(proc: Result, sysctls: readonly Sysctl[]): PlanStep[
       value,
       whyOpen: 'The setting as this process sees it: that of its own namespaces.',
       why,
-      ofOpen: { hint: 'this kernel has no such setting', man: 'sysctl(8)' },
+      ofOpen: { hint: hintOfOpen, man: 'sysctl(8)' },
       ofWrite: { hint: 'the kernel does not take this value' },
     }),
   );
+}
+
+function hintOfOpen(code: string): string {
+  return code === 'EACCES'
+    ? 'the kernel lets only root of the host set it: use sudo'
+    : 'this kernel has no such setting';
 }

@@ -9,22 +9,28 @@ export interface Sysctl {
   why: string;
 }
 
-/** Settings that each namespace has for itself: ipc_namespaces(7), network_namespaces(7). All others are the host's. */
-const ofIpc = /^(kernel\.(msgmax|msgmnb|msgmni|sem|shmall|shmmax|shmmni|shm_rmid_forced)|fs\.mqueue\..+)$/;
+/**
+ * Settings that each namespace has for itself: ipc_namespaces(7), uts_namespaces(7). So have network namespaces all of
+ * theirs. All others are the host's.
+ */
+const ofNamespace =
+  /^(kernel\.(msgmax|msgmnb|msgmni|sem|shmall|shmmax|shmmni|shm_rmid_forced|domainname)|fs\.mqueue\..+)$/;
 
-/** `NAME=VALUE`. Throws `Failure` 64 for what is the host's. */
+/** `NAME=VALUE`; a name has dots or slashes in it, as for sysctl(8). Throws `Failure` 64 for what is the host's. */
 export function parseSysctl(text: string, network: 'host' | 'none'): Sysctl {
   const flag = `--sysctl ${text}`;
-  const [, name = '', value = ''] = /^([a-zA-Z0-9_./-]+)=(.*)$/s.exec(text) ?? [];
-  if (name === '') throw usage(flag, 'it is not NAME=VALUE');
-  const path = name.replaceAll('.', '/');
-  if (path.split('/').some((part) => part === '')) throw usage(flag, `${name} is not the name of a sysctl`);
+  const [, given = '', value = ''] = /^([a-zA-Z0-9_./-]+)=(.*)$/s.exec(text) ?? [];
+  if (given === '') throw usage(flag, 'it is not NAME=VALUE');
+  const name = given.replaceAll('/', '.');
+  const parts = name.split('.');
+  if (parts.includes('')) throw usage(flag, `${given} is not the name of a sysctl`);
   const net = name.startsWith('net.');
   if (net && network === 'host') {
     throw usage(flag, "the network is the host's, and so is this setting", 'use it with --net none');
   }
-  if (!net && !ofIpc.test(name)) {
+  if (name === 'kernel.hostname') throw usage(flag, 'this one has a flag of its own', '--hostname NAME');
+  if (!net && !ofNamespace.test(name)) {
     throw usage(flag, 'this setting has no namespace: it would be changed for the host');
   }
-  return { path, value, why: `--sysctl: ${value}.` };
+  return { path: parts.join('/'), value, why: `--sysctl: ${value}.` };
 }
