@@ -48,11 +48,11 @@ function memoryLimit(text: string): number | undefined {
 }
 
 /**
- * A size in bytes, with docker's units: `64m`, `1g`, `512k`, `1.5GiB`, `1024`. All are powers of 1024. Throws `Failure`
+ * A size in bytes, with docker's units: `64m`, `.5g`, `512k`, `1.5GiB`, `1024`. All are powers of 1024. Throws `Failure`
  * 64.
  */
 export function parseSize(text: string, flag: string): number {
-  const [, number, unit = ''] = /^(\d+(?:\.\d+)?) ?([kmgtpKMGTP]?)(?:[iI]?[bB])?$/.exec(text) ?? [];
+  const [, number, unit = ''] = /^(\d+(?:\.\d*)?|\.\d+) ?([kmgtpKMGTP]?)(?:[iI]?[bB])?$/.exec(text) ?? [];
   const bytes = Math.floor(Number(number) * 1024 ** ' kmgtp'.indexOf(unit.toLowerCase() || ' '));
   if (number !== undefined && Number.isSafeInteger(bytes)) return bytes;
   throw wrong(flag, text, 'not a size', 'for example 64m or 1g');
@@ -60,7 +60,7 @@ export function parseSize(text: string, flag: string): number {
 
 /** A number of processors, down to hundredths: `1.5`. 0 stands for no limit. */
 function cpuQuota(text: string, processors: number): number | undefined {
-  const cpus = /^\d*\.?\d+$|^\d+\.$/.test(text) ? Number(text) : Number.NaN;
+  const cpus = /^(\d+(?:\.\d*)?|\.\d+)$/.test(text) ? Number(text) : Number.NaN;
   if (cpus === 0) return undefined;
   if (cpus >= 0.01 && cpus <= processors) return Math.round(cpus * cpuPeriod);
   throw wrong('--cpus', text, `not between 0.01 and ${processors}, the processors that there are`);
