@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { test } from 'node:test';
 import type { RunConfig } from '../../lib/base/oci.js';
+import { execSteps } from '../../lib/isolate/child/exec.js';
 import { manPageOf } from '../../lib/isolate/child/step.js';
 import { bindsDevices, closesDevices } from '../../lib/isolate/filesystem/devices.js';
 import { layerAt } from '../../lib/isolate/filesystem/layer.js';
@@ -295,6 +296,18 @@ test('variables come from the image, then the flags; a bare name is passed on, o
   const image = { Env: ['A=1', 'B=2', 'PATH=/bin', 'EMPTY=', '=x', 'novalue'] };
   const { env } = settings({ env: ['B=3', 'GIVEN', 'A'], hostname: 'h' }, ['true'], image);
   assert.deepEqual(env, ['PATH=/bin', 'HOSTNAME=h', 'B=3', 'EMPTY=', 'GIVEN=yes']);
+});
+
+test('a PATH of many slashes takes no longer than others', () => {
+  // With the square of their number it takes 10 s.
+  const began = performance.now();
+  const { attempts } = execSteps(['true'], [`PATH=${'/'.repeat(100_000)}x:/bin//:/`]);
+  const took = performance.now() - began;
+  assert.ok(took < 2000, `${took} ms`);
+  assert.deepEqual(
+    attempts.slice(1).map(({ path }) => path),
+    ['/bin/true', '/true'],
+  );
 });
 
 test('an empty user, directory or hostname is none given: an unset variable makes no root', () => {

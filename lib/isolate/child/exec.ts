@@ -105,7 +105,10 @@ function candidates(name: Path, env: readonly string[]): Path[] {
   // `ls`.
   const directories = path.split(':').filter((directory) => directory.startsWith('/'));
   if (bytes.length === 0 || bytes.length > longestName) return [];
-  return directories
-    .map((directory) => `${directory.replace(/\/+$/, '')}/`)
-    .map((directory) => (typeof name === 'string' ? directory + name : Buffer.concat([Buffer.from(directory), name])));
+  return (
+    directories
+      // Looked for from the first slash of several only: from each of 100,000 of them it would take a quarter of a minute.
+      .map((directory) => `${directory.replace(/(?<!\/)\/+$/, '')}/`)
+      .map((directory) => (typeof name === 'string' ? directory + name : Buffer.concat([Buffer.from(directory), name])))
+  );
 }
