@@ -295,6 +295,45 @@ test('of the subordinate ids those are used that the user namespace around has: 
   assert.equal(range.status, 125);
 });
 
+test('where newuidmap would refuse the caller, there is no other user, and the message says why', {
+  skip: skip || needsSubordinate,
+}, async (t) => {
+  for (const [grants, why] of [
+    // As behind `newgrp docker`.
+    [{ group: 61_236 }, /group 61236 .*; sg \$\(id -gn md-test-user\) starts a shell with it\n$/],
+    [{ known: false, lines: [`${user}:${firstId}:65536`] }, /newuidmap does not know user 61235; .*\n$/],
+    // An octal number to newuidmap.
+    [{ lines: [`md-test-user:0${firstId}:65536`] }, /grant md-test-user no ids/],
+  ] as const) {
+    const { home, command } = subordinateUser(t, {
+      ...grants,
+      lines: 'lines' in grants ? [...grants.lines] : undefined,
+    });
+    const root = makeRoot(t);
+    await run(['chown', '-R', `${user}:${user}`, root]);
+    const isolate = (...flags: string[]) => run(command('md-isolate', [...flags, root, 'id', '-u']), { cwd: home });
+    const { stdout, stderr } = await isolate();
+    assert.deepEqual([stdout, stderr], ['0\n', '']);
+    const range = await isolate('--userns', 'range');
+    assert.equal(range.status, 125);
+    assert.match(range.stderr, /^md-isolate: --userns range: /);
+    assert.match(range.stderr, why);
+  }
+});
+
+test('a newuidmap that takes its grants from elsewhere is not said to lack its powers', {
+  skip: skip || needsSubordinate,
+}, async (t) => {
+  const { home, command } = subordinateUser(t);
+  const root = makeRoot(t);
+  await run(['chown', '-R', `${user}:${user}`, root]);
+  const said = 'newuidmap: uid range [1-65537) -> [1500000000-1500065536) not allowed';
+  writeFileSync(join(home, 'newuidmap'), `#!/bin/sh\necho '${said}' >&2; exit 1\n`, { mode: 0o755 });
+  const result = await run(command('md-isolate', [root, 'true']), { env: { PATH: `${home}:${process.env.PATH}` } });
+  assert.match(result.stderr, /not allowed; it does not take the grants from \/etc\/subuid: .*; --userns self does /);
+  assert.equal(result.status, 125);
+});
+
 test('a newuidmap that fails ends the container before it has begun', { skip: skip || needsSubordinate }, async (t) => {
   const { home, command } = subordinateUser(t);
   const root = makeRoot(t);

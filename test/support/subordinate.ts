@@ -9,6 +9,7 @@ import { copyCommands, needs, needsRoot, scratch } from './run.js';
 
 /** The user's id and group. */
 export const user = 61_235;
+const name = 'md-test-user';
 /** The first subordinate id: what is 1 in the namespace. */
 export const firstId = 1_500_000_000;
 
@@ -31,13 +32,25 @@ export interface SubordinateUser {
 export interface Grants {
   /** What /etc/subuid and /etc/subgid give the user: first ids and how many. */
   ranges?: [start: number, count: number][];
+  /** The lines of both files for the user, in the place of those for `ranges`. */
+  lines?: string[] | undefined;
+  /** The group that the user's processes have, where it is not that of /etc/passwd. */
+  group?: number;
+  /** Whether /etc/passwd knows the user. */
+  known?: boolean;
   /** Flags of setpriv(1) besides. */
   setpriv?: string;
 }
 
 export function subordinateUser(
   t: TestContext,
-  { ranges = [[firstId, 65_536]], setpriv = '' }: Grants = {},
+  {
+    ranges = [[firstId, 65_536]],
+    lines = ranges.map(([start, count]) => `${name}:${start}:${count}`),
+    group = user,
+    known = true,
+    setpriv = '',
+  }: Grants = {},
 ): SubordinateUser {
   const base = scratch(t);
   const home = join(base, 'home');
@@ -45,20 +58,15 @@ export function subordinateUser(
   for (const path of [home, etc]) mkdirSync(path);
   chmodSync(base, 0o755);
   chownSync(home, user, user);
-  const name = 'md-test-user';
-  writeFileSync(
-    join(etc, 'passwd'),
-    `${readFileSync('/etc/passwd', 'utf8')}${name}:x:${user}:${user}::${home}:/bin/sh\n`,
-  );
-  for (const file of ['subuid', 'subgid']) {
-    const lines = ranges.map(([start, count]) => `${name}:${start}:${count}\n`);
-    writeFileSync(join(etc, file), `other:100000:65536\n${lines.join('')}`);
-  }
+  const entry = known ? `${name}:x:${user}:${user}::${home}:/bin/sh\n` : '';
+  writeFileSync(join(etc, 'passwd'), `${readFileSync('/etc/passwd', 'utf8')}${entry}`);
+  for (const file of ['subuid', 'subgid'])
+    writeFileSync(join(etc, file), ['other:100000:65536', ...lines].map((line) => `${line}\n`).join(''));
   copyCommands(base);
   const script = [
     'etc=$1; shift',
     `for file in ${files.join(' ')}; do mount --bind "$etc/$file" "/etc/$file" || exit; done`,
-    `exec setpriv --reuid=${user} --regid=${user} --clear-groups --inh-caps=-all ${setpriv} "$@"`,
+    `exec setpriv --reuid=${user} --regid=${group} --clear-groups --inh-caps=-all ${setpriv} "$@"`,
   ].join('\n');
   const as = (argv: string[]) => [
     ...['unshare', '--mount', '--propagation', 'private'],

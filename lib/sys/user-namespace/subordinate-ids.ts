@@ -47,10 +47,14 @@ export function findRangeMaps(): IdMaps | Missing {
   if (unhelped) return unhelped;
   const closed = idKinds.find((kind) => grantText(kind) === undefined);
   if (closed) return { why: `this user may not read ${fileOf(closed)}`, hint: `sudo chmod a+r ${fileOf(closed)}` };
-  const name = userName(caller.uid);
+  const entry = userEntry();
+  // No entry for this user in the host's /etc/passwd: the number will do.
+  const name = entry?.username ?? String(caller.uid);
   const granted = idKinds.map((kind) => ({ kind, ranges: subordinate(kind, [String(caller.uid), name]) }));
   const ungranted = granted.filter(({ ranges }) => ranges.length === 0).map(({ kind }) => kind);
   if (ungranted.length > 0) return missingGrant(name, ungranted);
+  const stranger = caller.uid === 0 ? undefined : strangerToHelper(caller.gid, name, entry);
+  if (stranger) return stranger;
   const here = granted.map(({ kind, ranges }) => ({ kind, ranges: present(kind, ranges) }));
   const absent = here.find(({ ranges }) => ranges.length === 0);
   if (absent) {
@@ -164,10 +168,15 @@ function grants(kind: IdKind): { name: string; range: Range }[] {
   const found: { name: string; range: Range }[] = [];
   for (const line of (grantText(kind) ?? '').split('\n')) {
     const [name = '', start = '', count = ''] = line.split(':');
-    const isGrant = /^\d+$/.test(start) && /^\d+$/.test(count) && Number(count) > 0;
+    // With a leading zero newuidmap takes a number for an octal one, and others take it for a decimal one.
+    const isGrant = isDecimal(start) && isDecimal(count) && Number(count) > 0;
     if (isGrant) found.push({ name, range: [Number(start), Number(start) + Number(count)] });
   }
   return found;
+}
+
+function isDecimal(text: string): boolean {
+  return /^(0|[1-9]\d*)$/.test(text);
 }
 
 /** The text of /etc/subuid or /etc/subgid; empty where there is none, undefined where this user may not read it. */
@@ -199,13 +208,34 @@ function showRange([start, end]: Range): string {
   return `${start}-${end - 1}`;
 }
 
-function userName(uid: number): string {
+/** What the host's /etc/passwd has about this user; undefined where it has no entry. */
+function userEntry(): { username: string; gid: number } | undefined {
   try {
-    return process.getBuiltinModule('node:os').userInfo().username;
+    return process.getBuiltinModule('node:os').userInfo();
   } catch {
-    // No entry for this user in the host's /etc/passwd: the number will do.
-    return String(uid);
+    // Node has no code of its own for it.
+    return undefined;
   }
+}
+
+/**
+ * Why newuidmap takes this process for somebody else's: it looks its user up in /etc/passwd, and the group has to be the
+ * one that stands there, unless login.defs(5) permits others.
+ */
+function strangerToHelper(gid: number, name: string, entry: { gid: number } | undefined): Missing | undefined {
+  if (!entry)
+    return { why: `newuidmap does not know user ${name}`, hint: 'this user has to have an entry in /etc/passwd' };
+  if (gid === entry.gid || grantsOtherGroups()) return undefined;
+  return {
+    why: `group ${gid} of this process is not that of ${name} in /etc/passwd, as behind newgrp, and newuidmap wants that one`,
+    hint: `sg $(id -gn ${name}) starts a shell with it`,
+  };
+}
+
+/** Whether newuidmap serves a user whose group is not that of /etc/passwd. */
+function grantsOtherGroups(): boolean {
+  const text = ignoring(['ENOENT', 'EACCES'], () => readFileSync('/etc/login.defs', 'utf8')) ?? '';
+  return /^\s*GRANT_AUX_GROUP_SUBIDS\s+"?yes"?\s*$/im.test(text);
 }
 
 function onPath(program: string): string | undefined {

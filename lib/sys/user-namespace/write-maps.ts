@@ -84,5 +84,8 @@ function runHelpers(pid: number, uid: IdMap, gid: IdMap, otherwise: string): voi
 /** Why a helper failed that said this. It opens the map with openat2(2). */
 function helperHint(said: string, otherwise: string): string {
   if (said.endsWith('Function not implemented')) return missingCallHint('openat2');
+  // It has its powers then: subuid(5), nsswitch.conf(5).
+  if (said.endsWith('not allowed'))
+    return `it does not take the grants from /etc/sub${said.startsWith('newgidmap') ? 'gid' : 'uid'}: /etc/nsswitch.conf may name another source; ${otherwise}`;
   return policyHint(true) ?? `it has to be set-user-ID root; ${otherwise}`;
 }
