@@ -402,6 +402,7 @@ test('a volume that cannot be is refused with a reason', { skip }, async (t) => 
     [['-v', '/etc'], /SOURCE:TARGET.*; --tmpfs TARGET/],
     [['-v', '/a:b:/x'], /unknown option "\/x"; --mount .* takes paths with a colon/],
     [['-v', '/etc:/x:ro,rslave'], /unknown option "rslave"; mounts are always rprivate: .* before the start$/m],
+    [['-v', '/etc:/x:rw,ro'], /ro and rw exclude each other/],
     [['-v', '/etc:/x:color'], /unknown option "color"; ro, rw, .* are known/],
     [['--mount', 'type=volume,target=/x'], /type=volume is not offered/],
     [['--mount', 'type=bind,source=/etc,target=/x,color=red'], /unknown field "color"/],
@@ -433,6 +434,8 @@ test("--mount takes docker's words for what is so in any case", { skip }, async 
   const root = makeRoot(t);
   const field = 'bind-propagation=rprivate,readonly=False,consistency=cached';
   assert.equal(await output(root, 'echo is in', ['--mount', `type=bind,src=${root},dst=/x,${field}`]), 'is in');
+  // docker looks at the case of neither a field nor a type.
+  assert.equal(await output(root, 'echo is in', ['--mount', `Type=BIND,Source=${root},Dst=/x,RO`]), 'is in');
 });
 
 test('--mount takes fields in quotes, with commas and quotes in them', { skip }, async (t) => {

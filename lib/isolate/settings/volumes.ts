@@ -60,9 +60,11 @@ export function volumeOf(text: string): BindVolume | DeviceVolume {
   }
   // The last three are for docker's desktop on a Mac, and have no meaning elsewhere.
   const known = ['ro', 'rw', 'z', 'Z', 'rprivate', 'private', 'cached', 'delegated', 'consistent'];
-  const unknown = options.split(',').find((option) => !known.includes(option));
+  const list = options.split(',');
+  const unknown = list.find((option) => !known.includes(option));
   if (unknown !== undefined) throw usage(flag, `unknown option ${JSON.stringify(unknown)}`, optionHint(unknown));
-  return bind(source, target, options.split(',').includes('ro'), flag);
+  if (list.includes('ro') && list.includes('rw')) throw usage(flag, 'ro and rw exclude each other');
+  return bind(source, target, list.includes('ro'), flag);
 }
 
 function optionHint(option: string): string {
@@ -74,7 +76,7 @@ function optionHint(option: string): string {
 export function mountOf(text: string): Volume {
   const flag = `--mount ${text}`;
   const fields = mountFields(text, flag);
-  const type = fields.get('type') ?? 'volume';
+  const type = fields.get('type')?.toLowerCase() ?? 'volume';
   const known = type === 'tmpfs' ? ['tmpfs-size', 'tmpfs-mode'] : ['source', 'bind-propagation'];
   const unknown = [...fields.keys()].find((key) => !mountKeys.includes(key) && !known.includes(key));
   if (unknown !== undefined) throw usage(flag, `unknown field ${JSON.stringify(unknown)}`);
@@ -105,7 +107,8 @@ function mountFields(text: string, flag: string): Map<string, string> {
   return new Map(
     fieldsOf(text, flag).map((field) => {
       const [, word = '', value] = /^([^=]*)(?:=(.*))?$/s.exec(field) ?? [];
-      const key = otherNames.get(word) ?? word;
+      const name = word.toLowerCase();
+      const key = otherNames.get(name) ?? name;
       if (value === undefined && ['source', 'target', 'type'].includes(key))
         throw usage(flag, `the field ${JSON.stringify(word)} has no value`);
       return [key, value ?? 'true'];
