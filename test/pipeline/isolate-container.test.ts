@@ -430,6 +430,22 @@ test('a volume that cannot be is refused with a reason', { skip }, async (t) => 
   }
 });
 
+test('an overlay over two others, of which the kernel takes no third, is told as such', {
+  skip: skip || needs('unshare'),
+}, async (t) => {
+  const script = `
+    mount -t tmpfs tmpfs /mnt && cd /mnt && mkdir u w o u2 w2 o2 &&
+    mount -t overlay -o lowerdir="$0",upperdir=u,workdir=w overlay o &&
+    md-isolate --overlay o true &&
+    mount -t overlay -o lowerdir=o,upperdir=u2,workdir=w2 overlay o2 && md-isolate --overlay o2 true`;
+  const { status, stderr } = await run(['unshare', '-m', 'sh', '-c', script, makeRoot(t)]);
+  assert.match(
+    stderr,
+    /^md-isolate: fsconfig.*CMD_CREATE.*\(EINVAL\); the tree is on an overlay over another one, .*\n$/,
+  );
+  assert.equal(status, 125);
+});
+
 test("--mount takes docker's words for what is so in any case", { skip }, async (t) => {
   const root = makeRoot(t);
   const field = 'bind-propagation=rprivate,readonly=False,consistency=cached';

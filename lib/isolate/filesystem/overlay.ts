@@ -1,5 +1,5 @@
 /** The tree as the lower layer of an overlay, which keeps what is written in memory or in the directory of a layer. */
-
+import { statfsSync } from 'node:fs';
 import { Block, compare, Result } from '../../sys/native-code/step.js';
 import { mountPaths } from '../../sys/procfs/mountinfo.js';
 import { orAsRoot } from '../../sys/refusals/confinement.js';
@@ -10,6 +10,9 @@ import { type Hint, type PlanStep, step } from '../child/step.js';
 import type { Layer } from './layer.js';
 import { copyOfTree, mountOnOwn, newFileSystem, type Opened } from './mounts.js';
 import { attachOverRoot, directoryStep, treeAt } from './root.js';
+
+/** OVERLAYFS_SUPER_MAGIC: statfs(2). */
+const overlayMagic = 0x79_4c_76_30;
 
 /** What the tree of an overlay is made of. */
 interface OverlayOptions {
@@ -28,8 +31,9 @@ interface OverlayOptions {
  * The directory as the lower layer of an overlay: the tree itself never changes. The upper layer lies in the workshop.
  */
 export function overlaySteps(directory: string, workshop: Result, options: OverlayOptions): Opened {
-  const hint = (code: string) => mountedHint(code, directory, options);
-  const parts = [...upperSteps(workshop, options), ...lowerSteps(directory, workshop, hint)];
+  const mounted = (code: string) => mountedHint(code, directory, options);
+  const parts = [...upperSteps(workshop, options), ...lowerSteps(directory, workshop, mounted)];
+  const hint = (code: string) => mounted(code) ?? deepTree(code, directory);
   return overlayIn(workshop, 'in memory', parts, options, { hint });
 }
 
@@ -155,6 +159,12 @@ function mountedHint(code: string, directory: string, { inUserns }: OverlayOptio
 function unfitTree(code: string): string | undefined {
   if (code !== 'EINVAL') return undefined;
   return 'no overlay can lie over its filesystem, such as one where A and a are the same name: ext4, xfs, btrfs and tmpfs are fit';
+}
+
+/** FILESYSTEM_MAX_STACK_DEPTH of the kernel. */
+function deepTree(code: string, directory: string): string | undefined {
+  if (code !== 'EINVAL' || statfsSync(directory).type !== overlayMagic) return undefined;
+  return 'the tree is on an overlay over another one, as in a container inside a container, and a third has no place on top: copy the tree to a volume';
 }
 
 /** EACCES is what an ordinary user gets on NFS. */
