@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, type StdioOptions, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
+import { closeSync, fchownSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Output } from '../../lib/isolate/stdio/output.js';
@@ -158,6 +158,25 @@ test('a connection on stdin and stdout stays a socket, as does one that is not a
   assert.equal(await statusOf(start(t, 'echo one; echo another', ['ignore', theirs, 'inherit'])), 0);
   const message = Buffer.alloc(100);
   assert.equal(message.toString('latin1', 0, readSync(ours, message)), 'one\n');
+});
+
+test('what takes no output under any name is no reason for a pipe, and the command learns of it', {
+  skip,
+}, async (t) => {
+  const [reader] = pipeOf(t);
+  // Of a user whom the container does not have.
+  fchownSync(reader, 1000, 1000);
+  const argv = ['--userns', 'self', makeRoot(t), 'sh', '-c', 'echo x || exit 3'];
+  const child = spawn(join(binDir, 'md-isolate'), argv, { stdio: ['ignore', reader, 'ignore'], env: cleanEnv() });
+  killAfterwards(t, child);
+  assert.equal(await statusOf(child), 3);
+});
+
+test('a stderr that is open as a place alone does not end what copies stdout', { skip }, async (t) => {
+  const file = openSync('/etc/passwd', O.PATH);
+  afterwards(t, () => closeSync(file));
+  const child = start(t, 'sleep 0.3; echo said; exit 3', ['ignore', 'pipe', file]);
+  assert.equal(await statusOf(child), 3);
 });
 
 test('the socket stays blocking for others that have it', { skip }, async (t) => {

@@ -303,6 +303,22 @@ test('a log file of the caller opens as /dev/stdout for any user, and keeps what
   assert.equal((await shell(line, [root, script])).stdout, '0\n1\n2\n3\n4\n1000\n644:0\n');
 });
 
+test('a terminal opens as /dev/stderr for any user, also where stdin is the same one', {
+  skip: skip || needs('script'),
+}, async (t) => {
+  const root = makeRoot(t);
+  const said = 'echo told >/dev/stderr; echo $(id -u) >/dev/stdout; test -p /dev/stderr && echo pipe';
+  const line = (flags: string, rest: string) => `md-isolate ${flags} "${root}" sh -c "$SAID" ${rest}`;
+  const at = async (flags: string, rest: string) => {
+    const atTerminal = ['script', '-qec', line(flags, rest), '/dev/null'];
+    return (await run(atTerminal, { env: { SAID: said }, cwd: scratch(t) })).stdout.replaceAll('\r', '');
+  };
+  assert.equal(await at('-u user', '>log; cat log'), 'told\n1000\npipe\n');
+  assert.equal(await at('-u user', '</dev/null'), 'told\n1000\npipe\n');
+  // Whoever may open it has the very terminal.
+  assert.equal(await at('', '</dev/null'), 'told\n0\n');
+});
+
 test('a file that the user may write to stays the very file, for whoever seeks in it', { skip }, async (t) => {
   const root = makeRoot(t);
   const line =

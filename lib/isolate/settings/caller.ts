@@ -1,10 +1,9 @@
 /** Who starts a container: what the settings take from there. */
 import { ignoring } from '../../base/failure.js';
+import { isTerminal } from '../../sys/files/terminal.js';
 import { limitsOn, structRlimit } from '../../sys/process/rlimit.js';
 import { refusedCall } from '../../sys/refusals/refusals.js';
-import { ioctlMemory } from '../../sys/syscalls/calls.js';
-import { RLIMIT, TC } from '../../sys/syscalls/constants.js';
-import { isErrno } from '../../sys/syscalls/syscall.js';
+import { RLIMIT } from '../../sys/syscalls/constants.js';
 import type { ResourceLimit } from './limits.js';
 
 export interface Caller {
@@ -52,9 +51,4 @@ function softBefore(seen: string | undefined): bigint {
   const [, soft] = /^Max open files +(\d+)/.exec(seen ?? '') ?? [];
   if (soft !== undefined) return BigInt(soft);
   return ignoring(['EPERM', 'EACCES', 'ESRCH'], () => limitsOn(RLIMIT.NOFILE, process.ppid).soft) ?? 1024n;
-}
-
-/** Whether a descriptor is a terminal, tested as isatty(3) does it. Node's own function would load several modules. */
-function isTerminal(fd: number): boolean {
-  return !isErrno(ioctlMemory.try(fd, TC.GETS, Buffer.alloc(64)));
 }

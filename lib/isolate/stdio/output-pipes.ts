@@ -7,16 +7,17 @@
  * It does the same for a pipe that another user has made, as in `sudo -u me md-isolate ... | cat`, and in `sudo md-isolate
  * --userns range ... | cat`: only its owner can open that, or let others do so.
  *
- * And for a file that the user of the container may not write to by its mode, as in `sudo md-isolate -u www-data ... >log`:
- * a server would not start. The file is the caller's, so neither its mode nor its owner may change.
+ * And for a file or a terminal that the user of the container may not write to by its mode, as in `sudo md-isolate -u
+ * www-data ... >log`: a server would not start. It is the caller's, so neither its mode nor its owner may change.
  *
  * A socket on stdin stays what it is: whoever copies has to read ahead, and what the command does not read belongs to
  * the caller. So does one that is on stdin and an output: it is a connection, as from inetd, and the command may treat
- * it as one. So does one that is not a stream: each write to it is a message, and a pipe would not keep them apart.
+ * it as one (a terminal is not meant for that). So does one that is not a stream: each write to it is a message, and a pipe would not keep them apart.
  */
 import { accessSync, constants, type Stats } from 'node:fs';
 import { ignoring } from '../../base/failure.js';
 import { trace } from '../../base/trace.js';
+import { isTerminal } from '../../sys/files/terminal.js';
 import { dup3, fchown, fcntl, getsockopt, pipe2 } from '../../sys/syscalls/calls.js';
 import { F, O, SO_TYPE, SOCK, SOL_SOCKET } from '../../sys/syscalls/constants.js';
 import { type IdMaps, idInside } from '../../sys/user-namespace/id-map.js';
@@ -42,7 +43,7 @@ export interface OutputPipe {
 export function outputPipes(stdio: Stdio, user: User, maps: IdMaps | undefined): OutputPipe[] {
   const [stdin, stdout, stderr] = stdio;
   const found = [1, 2].flatMap((fd) => {
-    const what = isSame(stdio[fd]!, stdin) ? undefined : obstacle(fd, stdio[fd]!, user, maps);
+    const what = isConnection(stdio[fd]!, stdin) ? undefined : obstacle(fd, stdio[fd]!, user, maps);
     return what === undefined ? [] : [{ fds: [fd], what }];
   });
   const [first, second] = found;
@@ -53,9 +54,11 @@ export function outputPipes(stdio: Stdio, user: User, maps: IdMaps | undefined):
 /** Why a descriptor cannot be opened by name, if it can be replaced. */
 function obstacle(fd: number, stats: Stats, user: User, maps: IdMaps | undefined): string | undefined {
   if (stats.isSocket()) return isStream(fd) ? 'a socket, which nobody can open by name (ENXIO)' : undefined;
-  if (stats.isFile()) {
-    if (isReadOnly(fd) || userMayWrite(stats, user, maps)) return undefined;
-    return 'a file that the user of the container cannot open by name (EACCES)';
+  // What is open for reading alone takes no output under any name.
+  if (isReadOnly(fd)) return undefined;
+  if (stats.isFile() || isTerminal(fd)) {
+    if (userMayWrite(stats, user, maps)) return undefined;
+    return `a ${stats.isFile() ? 'file' : 'terminal'} that the user of the container cannot open by name (EACCES)`;
   }
   if (!stats.isFIFO() || (stats.mode & 0o002) !== 0 || !isPipe(fd)) return undefined;
   // The root of a user namespace may open what belongs to an id that this has.
@@ -75,7 +78,6 @@ function userMayWrite({ mode, ...file }: Stats, { uid, groups }: User, maps: IdM
   return (mode & (isMember ? 0o020 : 0o002)) !== 0;
 }
 
-/** What is open for reading alone takes no output under any name. */
 function isReadOnly(fd: number): boolean {
   return (fcntl(fd, F.GETFL, 0) & (O.WRONLY | O.RDWR)) === O.RDONLY;
 }
@@ -87,6 +89,11 @@ function mayWrite(path: string): boolean {
     return true;
   });
   return may ?? false;
+}
+
+/** Of stdin and an output. */
+function isConnection(output: Stdio[number], stdin: Stdio[number]): boolean {
+  return isSame(output, stdin) && !output.isCharacterDevice();
 }
 
 function isSame(a: Stdio[number], b: Stdio[number]): boolean {

@@ -83,7 +83,8 @@ export function stdioSteps(pipes: readonly StdioPipe[]): PlanStep[] {
 export function keepStderrBlocking(): void {
   const flags = fcntl(2, F.GETFL, 0);
   void process.stderr;
-  fcntl(2, F.SETFL, flags);
+  // EBADF: one of O_PATH has no flags to change.
+  fcntl.try(2, F.SETFL, flags);
 }
 
 /** Those of the descriptors 0, 1 and 2 that are the host's null device. */
