@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, readdirSync, symlinkSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  unlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { cachedFilter, type FilterKey } from '../../lib/isolate/seccomp/cache.js';
@@ -69,10 +79,28 @@ test('in a directory that others can write to no file is used: a looser filter c
   const compile = async () => filter;
   await cachedFilter(key, compile, directory);
   const [name = ''] = readdirSync(directory);
-  writeFileSync(join(directory, name), Buffer.alloc(8, 2));
-  assert.deepEqual(await cachedFilter(key, compile, directory), Buffer.alloc(8, 2));
+  const other = Buffer.alloc(8, 2);
+  await cachedFilter({ ...key, built: 2 }, async () => other, directory);
+  const [nameOfOther = ''] = readdirSync(directory).filter((it) => it !== name);
+  renameSync(join(directory, nameOfOther), join(directory, name));
+  assert.deepEqual(await cachedFilter(key, compile, directory), other);
   chmodSync(directory, 0o777);
   assert.deepEqual(await cachedFilter(key, compile, directory), filter);
+});
+
+test('a file that a disk has damaged is not used, and the next one is whole', async (t) => {
+  const directory = scratch(t);
+  await ask(directory);
+  const [name = ''] = readdirSync(directory);
+  const path = join(directory, name);
+  const whole = readFileSync(path);
+  const bit = Buffer.from(whole);
+  bit[5]! ^= 4;
+  for (const damaged of [bit, Buffer.alloc(whole.length), whole.subarray(8), Buffer.concat([whole, whole])]) {
+    writeFileSync(path, damaged);
+    assert.deepEqual(await ask(directory), { compiled: true, got: filter });
+    assert.deepEqual(await ask(directory), { compiled: false, got: filter });
+  }
 });
 
 test('a file that is no array of instructions is not used', async (t) => {

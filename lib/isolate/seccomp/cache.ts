@@ -81,10 +81,30 @@ function readOwn(directory: string, path: string): Buffer | undefined {
   if (fd === undefined) return undefined;
   try {
     const stats = fstatSync(fd);
-    return isOwn(stats) && stats.size > 0 && stats.size % 8 === 0 ? readFileSync(fd) : undefined;
+    return isOwn(stats) && stats.isFile() ? unsealed(readFileSync(fd)) : undefined;
   } finally {
     closeSync(fd);
   }
+}
+
+/** Behind the filter in the file. */
+const sealBytes = 4;
+
+/**
+ * The filter of a file; undefined for one that is not as it was written. A disk may have lost what was written to it
+ * shortly before a power failure, and leave zeros there. The kernel would refuse those each time, or have less refused.
+ */
+function unsealed(file: Buffer): Buffer | undefined {
+  const filter = file.subarray(0, -sealBytes);
+  return filter.length > 0 && file.equals(sealed(filter)) ? filter : undefined;
+}
+
+/** A filter, whose length is a multiple of 8, with a checksum: FNV-1a of its words, which are fewer than its bytes. */
+function sealed(filter: Buffer): Buffer {
+  const seal = Buffer.alloc(sealBytes);
+  const words = new Uint32Array(Uint8Array.from(filter).buffer, 0, filter.length >>> 2);
+  seal.writeUInt32LE(words.reduce((hash, word) => Math.imul(hash ^ word, 0x01000193), 0x811c9dc5) >>> 0);
+  return Buffer.concat([filter, seal]);
 }
 
 function isOwn({ uid, mode }: Stats): boolean {
@@ -100,7 +120,7 @@ function keep(directory: string, path: string, filter: Buffer): void {
   ignoringSystemErrors(() => {
     mkdirSync(directory, { recursive: true, mode: 0o755 });
     try {
-      writeFileSync(draft, filter, { mode: 0o644, flag: 'wx' });
+      writeFileSync(draft, sealed(filter), { mode: 0o644, flag: 'wx' });
       renameSync(draft, path);
     } catch (error) {
       // A part of it on a full disk, or what a run that was killed has left, if it had the same number.
