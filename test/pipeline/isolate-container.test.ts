@@ -259,7 +259,7 @@ test('a user whom the user namespace lacks is told so, with a terminal as well',
     const { status, stderr } = await inside(root, 'true', ['--userns', 'self', '-u', '5', ...flags]);
     assert.match(
       stderr,
-      /the user namespace has no such id: -u 0 is the caller, and (with --userns range|.* grants? root no ids: sudo)/,
+      /the user namespace has no (user|group) \d+: -u 0 is the caller, and (with --userns range|.* grants? root no ids: sudo)/,
     );
     assert.equal(status, 125);
   }

@@ -221,8 +221,12 @@ test('with subordinate ids users from 1 on exist as well', { skip: skip || needs
   const beyond = await run(command('md-isolate', ['-u', '4000000', root, 'true']), { cwd: home });
   assert.match(
     beyond.stderr,
-    /has no such id: -u 0 is the caller, and it has those of \/etc\/subuid and \/etc\/subgid\n$/,
+    /has no user 4000000: -u 0 is the caller, and it has those of \/etc\/subuid and \/etc\/subgid\n$/,
   );
+  // The call has a list of groups, of which the message names those that are not there.
+  const groups = ['-u', '1:2', '--group-add', '70000', '--group-add', '3', '--group-add', '80000'];
+  const absent = await run(command('md-isolate', [...groups, root, 'true']), { cwd: home });
+  assert.match(absent.stderr, /^md-isolate: setgroups.* has no group 70000 and 80000: -u 0 is the caller, /);
 });
 
 test('where an ordinary user may not read /etc/subuid there are no other users, and the message says why', {

@@ -1,6 +1,7 @@
 /** The change from root to the user that the command runs as: credentials(7). */
+import { type IdKind, ownMap } from '../../sys/procfs/id-map.js';
 import { setgroups, setresgid, setresuid } from '../../sys/syscalls/calls.js';
-import type { IdMaps } from '../../sys/user-namespace/id-map.js';
+import { type IdMaps, isMapped } from '../../sys/user-namespace/id-map.js';
 import { missingForRange } from '../../sys/user-namespace/subordinate-ids.js';
 import { type Hint, type PlanStep, step } from '../child/step.js';
 import type { Identity } from './identity.js';
@@ -15,18 +16,26 @@ interface IdentityOptions {
 
 export function identitySteps(options: IdentityOptions): PlanStep[] {
   const { uid, gid } = options.identity;
-  const hint = absentHint(options);
   return [
-    ...groupSteps(options, hint),
-    step(setresgid, [gid, gid, gid], 'Real, effective and saved: none is left to go back to.', { hint }),
-    step(setresuid, [uid, uid, uid], 'The user last, since it takes along the power to change the rest.', { hint }),
+    ...groupSteps(options),
+    step(setresgid, [gid, gid, gid], 'Real, effective and saved: none is left to go back to.', {
+      hint: absentHint(options, 'gid', [gid]),
+    }),
+    step(setresuid, [uid, uid, uid], 'The user last, since it takes along the power to change the rest.', {
+      hint: absentHint(options, 'uid', [uid]),
+    }),
   ];
 }
 
-/** For an id that is not in the user namespace, which may be one around this process. */
-function absentHint(options: IdentityOptions): Hint {
-  return (code) =>
-    code === 'EINVAL' ? `the user namespace has no such id: -u 0 is the caller, and ${othersOf(options)}` : undefined;
+/** For ids that are not in the user namespace, which may be one around this process. */
+function absentHint(options: IdentityOptions, kind: IdKind, ids: readonly number[]): Hint {
+  return (code) => {
+    if (code !== 'EINVAL') return undefined;
+    const map = options.maps?.[kind] ?? ownMap(kind);
+    const absent = ids.filter((id) => !isMapped(map, id)).join(' and ');
+    const name = kind === 'uid' ? 'user' : 'group';
+    return `the user namespace has no ${name} ${absent}: -u 0 is the caller, and ${othersOf(options)}`;
+  };
 }
 
 /** Which other ids there are, or how to get them. */
@@ -40,12 +49,14 @@ function othersOf({ maps, setsGroups }: IdentityOptions): string {
   return missing ? `${missing.why}: ${missing.hint}` : `with --userns range ${granted}`;
 }
 
-function groupSteps({ identity: { groups }, maps, setsGroups }: IdentityOptions, hint: Hint): PlanStep[] {
-  if (setsGroups) {
+function groupSteps(options: IdentityOptions): PlanStep[] {
+  const { groups } = options.identity;
+  if (options.setsGroups) {
+    const hint = absentHint(options, 'gid', groups);
     const why = "The caller's groups go; those that the image gives the user come.";
     return [step(setgroups, [groups.length, listOf(groups)], why, { hint })];
   }
-  if (!isOfRoot(maps)) return [];
+  if (!isOfRoot(options.maps)) return [];
   const why = "The caller's groups go; the user namespace has a name for none but the first.";
   // It fails when root itself is in a user namespace that does not permit it. Then the groups stay.
   return [step(setgroups, [1, listOf([0])], why, { onError: 'continue' })];
