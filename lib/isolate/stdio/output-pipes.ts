@@ -12,7 +12,8 @@
  *
  * A socket on stdin stays what it is: whoever copies has to read ahead, and what the command does not read belongs to
  * the caller. So does one that is on stdin and an output: it is a connection, as from inetd, and the command may treat
- * it as one (a terminal is not meant for that). So does one that is not a stream: each write to it is a message, and a pipe would not keep them apart.
+ * it as one. A terminal on both is none. Nor does a pipe replace what is not a stream: each write to that is a message,
+ * and a pipe would not keep them apart.
  */
 import { accessSync, constants, type Stats } from 'node:fs';
 import { ignoring } from '../../base/failure.js';
