@@ -69,6 +69,14 @@ test('what a process left behind that was killed while it named a tree is swept'
   assert.deepEqual(readdirSync(directory).sort(), ['.link.1.1.1', 'demo:1', `other.${pidNamespace}.${dead}.1`].sort());
 });
 
+test('a name that cannot be put in its place leaves no link beside it', (t) => {
+  const tree = rootfsPath(digest, scratch(t));
+  const place = join(tree, '../docker.io/library/demo:1');
+  mkdirSync(place, { recursive: true });
+  assert.throws(() => nameRootfs('docker.io/library/demo:1', tree), failure(74, /EISDIR/));
+  assert.deepEqual(readdirSync(dirname(place)), ['demo:1']);
+});
+
 test('names are read while other processes make and remove them', (t) => {
   const home = scratch(t);
   const tree = rootfsPath(digest, home);

@@ -161,6 +161,14 @@ test('what stands in the place of a document and is no file is not read', (t) =>
   assert.equal(store.has(empty), false);
 });
 
+test('what cannot be put in its place leaves nothing beside it', (t) => {
+  const store = newStore(t);
+  const digest = digestOf('{}');
+  mkdirSync(store.path(digest));
+  assert.throws(() => store.put(digest, Buffer.from('{}')), failure(74, /EISDIR|EEXIST/));
+  assert.deepEqual(readdirSync(join(store.home, 'partial')), []);
+});
+
 test('a blob is fetched once, and is then there', async (t) => {
   const store = newStore(t);
   const source = new FakeSource();

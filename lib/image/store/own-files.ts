@@ -4,6 +4,7 @@
  */
 import * as fs from 'node:fs';
 import { join } from 'node:path';
+import { ignoringSystemErrors } from '../../base/failure.js';
 import { type Life, lifeOf, markForm, ownMark } from '../../sys/procfs/process-mark.js';
 import { moveInto, removeAll } from './file-operations.js';
 
@@ -40,9 +41,25 @@ export function sweepAbandoned(directory: string, mayGo: (name: string) => boole
 /** Writes a small file whole or not at all, even when the power fails. */
 export function writeWhole(directory: string, path: string, content: Buffer | string): void {
   const temporary = ownPath(directory, path.slice(path.lastIndexOf('/') + 1));
+  withTemporary(temporary, () => {
+    fs.writeFileSync(temporary, content, { mode: 0o644, flush: true, flag: 'wx' });
+    moveInto(temporary, path);
+  });
+}
+
+/**
+ * Removes a file of this process before `act` makes it and gives it another name, and after a failure, too: on a full
+ * disk each further try would leave another one.
+ */
+export function withTemporary(temporary: string, act: () => void): void {
   fs.rmSync(temporary, { force: true });
-  fs.writeFileSync(temporary, content, { mode: 0o644, flush: true, flag: 'wx' });
-  moveInto(temporary, path);
+  try {
+    act();
+  } catch (error) {
+    // The failure that led here is the one to report. What stays is that of a dead process soon.
+    ignoringSystemErrors(() => fs.rmSync(temporary, { force: true }));
+    throw error;
+  }
 }
 
 /** Whether nothing was written to a file for so many milliseconds. */

@@ -13,7 +13,7 @@ import { Status } from '../../base/status.js';
 import { asRootfsDocument, type RootfsDocument } from '../../pipe/document.js';
 import { inDirectory, makeDirectory } from './file-operations.js';
 import { storeHint, storeHome, treesIn } from './home.js';
-import { isAbandoned, ownPath, sweepAbandoned } from './own-files.js';
+import { isAbandoned, ownPath, sweepAbandoned, withTemporary } from './own-files.js';
 
 const nameLimit = 255;
 /** Where a link is made before it takes its place. No name of an image has a part that begins so. */
@@ -80,9 +80,10 @@ export function nameRootfs(image: string, path: string): void {
     makeDirectory(dirname(link));
     sweepAbandoned(dirname(link), isTemporary);
     const temporary = ownPath(dirname(link), temporaryName);
-    fs.rmSync(temporary, { force: true });
-    fs.symlinkSync(target, temporary);
-    fs.renameSync(temporary, link);
+    withTemporary(temporary, () => {
+      fs.symlinkSync(target, temporary);
+      fs.renameSync(temporary, link);
+    });
   } catch (error) {
     throw failureOf(error, link);
   }
