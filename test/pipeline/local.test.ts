@@ -439,6 +439,48 @@ test('an image that has several names is one image, and one whose name is none h
   }
 });
 
+test('whoever pins a digest gets no other image that a layout or an archive calls so', async (t) => {
+  const directory = scratch(t);
+  const [own, other] = [demo('own'), demo('other')];
+  const pinned = `docker.io/library/demo:1@${own.descriptor.digest}`;
+  const path = layout(join(directory, 'some'), [other], [entry(other, pinned)]);
+  const archive = join(directory, 'some.tar');
+  const { config, layers } = plain('other');
+  const item = { Config: 'config.json', RepoTags: [pinned], Layers: ['layer.tar'] };
+  writeFileSync(
+    archive,
+    tarball([
+      { name: 'manifest.json', data: JSON.stringify([item]) },
+      { name: 'config.json', data: config.bytes },
+      { name: 'layer.tar', data: layers[0]!.bytes },
+    ]),
+  );
+  const home = join(directory, 'home');
+  for (const source of [`oci:${path}`, `docker-archive:${archive}`]) {
+    const result = await pull(home, [source]);
+    fetched(result);
+    assert.match(String(document(result).image), /^localhost\/some@sha256:/);
+    expectFailure(await pull(home, [`${source}:${pinned}`]), 65, /is called docker.io.*, and nothing in it has that/);
+  }
+  layout(join(directory, 'true'), [own], [entry(own, pinned)]);
+  const result = await pull(home, [`oci:${directory}/true:${pinned}`]);
+  assert.deepEqual([document(result).image, fetched(result)], [pinned, digests(own)]);
+});
+
+test('an image that was pulled by the digest of an index is found by that in the store as a layout', async (t) => {
+  const directory = scratch(t);
+  const [own, other] = [demo('own'), demo('other')];
+  const whole = index([own]);
+  const pinned = `docker.io/library/demo@${whole.descriptor.digest}`;
+  // Even where its entry is for something else.
+  for (const [i, named] of [own, other].entries()) {
+    const path = layout(join(directory, `some${i}`), [own, other], [entry(named, pinned)]);
+    writeFileSync(blobPath(path, whole.descriptor.digest), whole.bytes);
+    const result = await pull(join(directory, 'home'), [`oci:${path}`]);
+    assert.deepEqual([document(result).image, fetched(result)], [pinned, digests(own)]);
+  }
+});
+
 /** What `docker save` of old wrote: a directory for each layer, and a link where a layer comes twice. */
 function oldArchive(path: string, { config, layers }: BuiltImage, more: TarEntry[] = []): string {
   const id = (i: number) => config.descriptor.digest.slice(7, 70) + i.toString();

@@ -49,8 +49,28 @@ export async function findLocal(text: string, sameName: (a: string, b: string) =
   }
   const path = resolve(place);
   const selector = digest ?? name;
-  const found = await (await open(kind, path)).find(selector, (it) => selector !== undefined && sameName(it, selector));
-  return { source: `${kind}:${path}`, reference: found.reference, names: namesOf(found, path) };
+  const source = await open(kind, path);
+  const found = await source.find(selector, (it) => selector !== undefined && sameName(it, selector));
+  const { reference, names } = await asPromised(found, source, path, selector);
+  return { source: `${kind}:${path}`, reference, names };
+}
+
+/**
+ * Who names an image by a digest is to have that one, and a stranger's layout may call any image so. Where it has the
+ * index of that digest, as the store has it, the image is looked for there. Otherwise nobody can tell, and the name is
+ * passed over; when the user has given it, that is a failure.
+ */
+async function asPromised(found: Found, source: LocalSource, path: string, selector: string | undefined) {
+  const { name, reference } = found;
+  const [, promised] = /@(.*)$/s.exec(name ?? '') ?? [];
+  if (promised === undefined || promised === reference) return { reference, names: namesOf(found, path) };
+  if (isDigest(promised) && (await source.has?.(promised)))
+    return { reference: promised, names: namesOf({ name, reference: promised }, path) };
+  if (selector?.includes(promised)) {
+    const hint = isDigest(reference) ? `@${reference} in the place of the name takes that image` : undefined;
+    throw bad(path, `an image in it is called ${selector}, and nothing in it has that digest`, hint);
+  }
+  return { reference, names: namesOf({ name: undefined, reference }, path) };
 }
 
 /**
