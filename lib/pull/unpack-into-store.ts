@@ -7,6 +7,7 @@ import { warn } from '../base/trace.js';
 import { checkGenuine } from '../image/store/genuine.js';
 import { checkRootfsName, findRootfs, nameRootfs, rootfsPath } from '../image/store/rootfs.js';
 import type { Layer, ManifestDocument, RootfsDocument } from '../pipe/document.js';
+import { removeUnfinished } from '../unpack/place/remove-stored.js';
 import { lacksOwners } from '../unpack/tree/unset.js';
 import { rootfsDocument, type UnpackOptions, unpackImage } from '../unpack/unpack.js';
 
@@ -54,7 +55,8 @@ async function unpackOnce(
   };
   if (!options.force && findRootfs(path)) return reuse();
   try {
-    // A tree without its document was left by a killed process, and is replaced.
+    // A tree without its document was left by a killed process, and makes room. What stays of it is replaced.
+    if (!options.force) removeUnfinished(path, () => findRootfs(path) !== undefined);
     const force = options.force || existsSync(path);
     return await unpackImage(document, layers, path, { ...options, force, ownsDocument: true });
   } catch (error) {

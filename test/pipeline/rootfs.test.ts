@@ -169,6 +169,36 @@ test('a tree without its document is unpacked again: whoever made it was killed'
   assert.ok(existsSync(`${tree}.json`));
 });
 
+test('it is not exchanged for another tree then, which FUSE and NFS cannot do', {
+  skip: needs('strace'),
+}, async (t) => {
+  const { home, tree, name, pull } = await site(t);
+  succeeded(await pull());
+  rmSync(`${tree}.json`);
+  writeFileSync(join(tree, 'motd'), 'half\n');
+  const log = join(home, 'strace');
+  const pipe = 'md-token "$1" | md-manifest | md-fetch-layer | strace -f -o "$2" -e trace=renameat2 md-unpack';
+  succeeded(await shell(pipe, [name, log], { env: { MD_HOME: home } }));
+  const calls = readFileSync(log, 'utf8');
+  assert.match(calls, /renameat2/);
+  assert.doesNotMatch(calls, /RENAME_EXCHANGE/);
+  assert.equal(readFileSync(join(tree, 'motd'), 'utf8'), 'first\n');
+  assert.deepEqual(
+    readdirSync(dirname(tree)).filter((it) => it.includes('md-unpack')),
+    [],
+  );
+});
+
+test('a part of a tree that somebody uses is not removed', { skip: needs('flock') }, async (t) => {
+  const { home, tree, name, pull } = await site(t);
+  succeeded(await pull());
+  rmSync(`${tree}.json`);
+  const pipe = 'md-token "$1" | md-manifest | md-fetch-layer | flock --shared "$2" md-unpack';
+  const { status, stderr } = await shell(pipe, [name, tree], { env: { MD_HOME: home } });
+  assert.equal(status, 75, stderr);
+  assert.equal(readFileSync(join(tree, 'motd'), 'utf8'), 'first\n');
+});
+
 test('a document in the store that a crash has cut is written again', async (t) => {
   const { tree, pull } = await site(t);
   succeeded(await pull());

@@ -12,6 +12,7 @@ import { closing, directoryFlags, followingFlags } from '../tree/directory.js';
 import { mountPoints } from '../tree/open-path.js';
 import { isRemovable, notRemovable } from '../tree/removable.js';
 import { removeTree } from '../tree/remove-tree.js';
+import { isNameOf } from '../tree/stat.js';
 import { clearLeftovers, findLeftovers, sideFiles } from './claim.js';
 
 /**
@@ -36,6 +37,22 @@ export function removeStored(path: string, dryRun: boolean): boolean {
     } finally {
       if (fd >= 0) close(fd);
     }
+  });
+}
+
+/**
+ * Removes a tree of which a killed process has left a part: on a filesystem that cannot exchange two directories, nothing
+ * could take its place. `isWhole` is asked when no other run can be about to put its document there. One that is in use,
+ * or that this user may not empty, stays.
+ */
+export function removeUnfinished(path: string, isWhole: () => boolean): void {
+  inDirectoryAround(path, (parent, base) => {
+    const fd = openat.try(parent, base, directoryFlags, 0);
+    if (fd < 0) return;
+    closing(fd, () => {
+      if (isInUse(fd, false) || !isNameOf(fd, parent, byteString(base))) return;
+      if (!isWhole() && isRemovable(fd)) removeTree(parent, byteString(base));
+    });
   });
 }
 
