@@ -206,6 +206,35 @@ test("podman's directories for the logins of others are passed over without a wo
   assert.equal(status, 0);
 });
 
+test("a login that an ordinary user's podman made without XDG_RUNTIME_DIR is found, and not one that a stranger left there", {
+  skip: needsRoot || needs('unshare', 'setpriv'),
+}, async (t) => {
+  const { run, registry, home } = await world(t, {
+    auth: 'basic',
+    users: { me: 'secret' },
+    private: [repository],
+  });
+  chmodSync(home, 0o755);
+  const auth = Buffer.from('me:secret').toString('base64');
+  writeFileSync(join(home, 'login.json'), JSON.stringify({ auths: { [registry.host]: { auth } } }));
+  chmodSync(join(home, 'login.json'), 0o644);
+  const status = async (make: string) => {
+    const script = `unshare --mount sh -c '
+      for d in /run /tmp; do mount -t tmpfs -o mode=1777 none $d; done
+      ${make} && exec setpriv --reuid=65534 --regid=65534 --clear-groups md-manifest "$1"' sh "$1" 3<"$LOGIN"`;
+    return (await run(script, { LOGIN: join(home, 'login.json'), MD_HOME: '/run/md', XDG_RUNTIME_DIR: '' })).status;
+  };
+  const put = (directory: string, owner: number) => `
+    mkdir -p ${directory}/containers && chmod 700 ${directory} && cat <&3 >${directory}/containers/auth.json &&
+    chown -R ${owner}:${owner} ${directory}`;
+  const [made, session] = ['/tmp/podman-run-65534', '/run/user/65534'];
+  assert.equal(await status('true'), 77);
+  assert.equal(await status(put(made, 65534)), 0);
+  assert.equal(await status(put(session, 65534)), 0);
+  assert.equal(await status(`${put(made, 65533)}; chmod 755 ${made}`), 77);
+  assert.equal(await status(`${put('/tmp/other', 65534)}; ln -s other ${made}`), 77);
+});
+
 test('nothing waits for a name server that never answers once that has been told', {
   skip: needsRoot || needs('unshare', 'ip'),
 }, async (t) => {

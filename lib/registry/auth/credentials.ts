@@ -2,10 +2,10 @@
  * Finds the credentials that docker and podman keep, so that their logins are valid here. Sources: docker's config.json
  * ("auths", "credsStore", "credHelpers") and DOCKER_AUTH_CONFIG; containers-auth.json(5).
  */
-import { statSync } from 'node:fs';
+import { lstatSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { asFieldValue, asJson, asObject, asString, type JsonObject, optional, secret } from '../../base/check.js';
-import { errnoName, errnoText, Failure, ignoringFailure } from '../../base/failure.js';
+import { errnoName, errnoText, Failure, ignoringFailure, ignoringSystemErrors } from '../../base/failure.js';
 import { readNamed } from '../../base/named-file.js';
 import { Status } from '../../base/status.js';
 import { trace, warn } from '../../base/trace.js';
@@ -49,7 +49,8 @@ function* credentialConfigs(env: NodeJS.ProcessEnv): Generator<[name: string, co
   const name = 'DOCKER_AUTH_CONFIG';
   const text = env[name];
   if (text) yield [name, parseConfig(text, name)];
-  for (const path of credentialFiles(env)) yield [path, readConfig(path, path === podmanFile(env))];
+  const podmans = podmanFiles(env);
+  for (const path of credentialFiles(env)) yield [path, readConfig(path, podmans.includes(path))];
 }
 
 /**
@@ -59,15 +60,30 @@ function* credentialConfigs(env: NodeJS.ProcessEnv): Generator<[name: string, co
 export function credentialFiles(env: NodeJS.ProcessEnv): string[] {
   const home = userHome(env);
   const docker = join(env.DOCKER_CONFIG || join(home, '.docker'), 'config.json');
-  const podman = [podmanFile(env), join(env.XDG_CONFIG_HOME || join(home, '.config'), 'containers/auth.json')];
+  const podman = [...podmanFiles(env), join(env.XDG_CONFIG_HOME || join(home, '.config'), 'containers/auth.json')];
   const usual = env.DOCKER_CONFIG ? [docker, ...podman] : [...podman, docker];
   return env.REGISTRY_AUTH_FILE ? [env.REGISTRY_AUTH_FILE, ...usual] : usual;
 }
 
-function podmanFile(env: NodeJS.ProcessEnv): string {
-  if (env.XDG_RUNTIME_DIR) return join(env.XDG_RUNTIME_DIR, 'containers/auth.json');
-  // podman's place when that variable is not set: below sudo, in cron, in CI.
-  return `/run/containers/${process.getuid?.() ?? 0}/auth.json`;
+/**
+ * Where `podman login` and `skopeo login` put it. Without $XDG_RUNTIME_DIR, as below sudo and su, in cron and in CI, an
+ * ordinary user's podman takes that of the user's session, or makes one; skopeo and root's podman have a third place.
+ */
+function podmanFiles(env: NodeJS.ProcessEnv): string[] {
+  const file = 'containers/auth.json';
+  if (env.XDG_RUNTIME_DIR) return [join(env.XDG_RUNTIME_DIR, file)];
+  const uid = process.getuid?.() ?? 0;
+  const skopeos = `/run/containers/${uid}/auth.json`;
+  if (uid === 0) return [skopeos];
+  const made = join(env.TMPDIR || '/tmp', `podman-run-${uid}`);
+  return [join(`/run/user/${uid}`, file), ...(isOwn(made, uid) ? [join(made, file)] : []), skopeos];
+}
+
+/** Whether nobody else can write to a directory: anyone can make one in /tmp, and so choose who logs in here. */
+function isOwn(directory: string, uid: number): boolean {
+  const stat = ignoringSystemErrors(() => lstatSync(directory));
+  if (!stat?.isDirectory()) return false;
+  return stat.uid === uid && (stat.mode & 0o022) === 0;
 }
 
 function readConfig(path: string, isPodmans: boolean): JsonObject | undefined {
