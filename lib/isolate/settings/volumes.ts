@@ -51,6 +51,7 @@ export function volumeOf(text: string): BindVolume | DeviceVolume {
   if (target === '' || rest.length > 0) {
     throw usage(flag, 'it is not SOURCE:TARGET[:ro]', '--tmpfs TARGET is for what need not stay');
   }
+  expectSource(source, flag);
   if (!/^[./]/.test(source)) {
     throw usage(
       flag,
@@ -76,7 +77,9 @@ function optionHint(option: string): string {
 export function mountOf(text: string): Volume {
   const flag = `--mount ${text}`;
   const fields = mountFields(text, flag);
-  const type = fields.get('type')?.toLowerCase() ?? 'volume';
+  const type = fields.get('type')?.toLowerCase();
+  if (type === undefined)
+    throw usage(flag, 'type= is missing', "bind and tmpfs are offered, and docker's volume is not");
   const known = type === 'tmpfs' ? ['tmpfs-size', 'tmpfs-mode'] : ['source', 'bind-propagation'];
   const unknown = [...fields.keys()].find((key) => !mountKeys.includes(key) && !known.includes(key));
   if (unknown !== undefined) throw usage(flag, `unknown field ${JSON.stringify(unknown)}`);
@@ -87,6 +90,7 @@ export function mountOf(text: string): Volume {
   if (type === 'tmpfs') return mountTmpfs(target, fields.get('tmpfs-size'), fields.get('tmpfs-mode'), readOnly, flag);
   const source = fields.get('source');
   if (source === undefined) throw usage(flag, 'source= is missing');
+  expectSource(source, flag);
   const propagation = fields.get('bind-propagation') ?? 'rprivate';
   if (!['private', 'rprivate'].includes(propagation))
     throw usage(flag, `bind-propagation=${propagation} is not offered`, alwaysPrivate);
@@ -208,6 +212,11 @@ function bind(source: string, target: string, readOnly: boolean, flag: string): 
   const device = usualDeviceAt(stats);
   if (device) return { type: 'device', source: device, kind: 'file', target: place };
   return { type: 'bind', source: path, kind: stats.isDirectory() ? 'directory' : 'file', target: place, readOnly };
+}
+
+/** As a path, an empty one would be the working directory, and hand that to the container. */
+function expectSource(source: string, flag: string): void {
+  if (source === '') throw usage(flag, 'its source is empty', 'a variable without a value? for this directory write .');
 }
 
 /** For `--volume=~/DIR:...` and `source=~/DIR`. */
