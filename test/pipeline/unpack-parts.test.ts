@@ -227,6 +227,16 @@ test('--only takes whole names, holes too, and what the image hides stays hidden
   assert.equal(hidden.status, 64, hidden.stderr);
 });
 
+test('--only takes no empty path for all of the image', async (t) => {
+  const { rootfs, stdin } = prepare(t, [[{ name: 'etc' }]]);
+  for (const what of [['--list'], [rootfs]]) {
+    const { status, stderr } = await md('md-unpack', ['--only', 'etc', '--only', '', ...what], { stdin });
+    assert.equal(stderr, 'md-unpack: --only: the path is empty; for all write .\n');
+    assert.equal(status, 64);
+  }
+  assert.ok(!existsSync(rootfs));
+});
+
 const content = 'the content';
 const linkCases: [what: string, stack: TarEntry[][]][] = [
   [

@@ -38,9 +38,11 @@ export class Selection {
 
   /**
    * Selects `paths`, what is below them, and the directories and symlinks on the way to them. Without `paths`,
-   * everything.
+   * everything. Throws `Failure` 64 for an empty one.
    */
   constructor(paths: string[]) {
+    // As a path it would be all of the image, where a variable without a value was meant to be a part.
+    if (paths.includes('')) throw new Failure(Status.usage, '--only', 'the path is empty', { hint: 'for all write .' });
     this.wanted = paths.map((path) => cleanPath(byteString(path)));
   }
 
