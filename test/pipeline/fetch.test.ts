@@ -282,7 +282,7 @@ for (const [what, args, why] of [
   [
     'a user without a password',
     ['--username', 'me', 'a'],
-    /needs --password-stdin; which reads the password from stdin/,
+    /needs --password-stdin; that reads the password from stdin/,
   ],
   ['a host that is none', ['--plain-http', 'http://x/', 'a'], /--plain-http: expected HOST or HOST:PORT, got "http/],
   ['a pattern for hosts', ['--insecure', '*.x', 'a'], /--insecure: expected HOST or HOST:PORT, got "\*.x"/],

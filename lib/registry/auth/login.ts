@@ -22,7 +22,7 @@ export async function askedLogin(
   if (username === undefined) throw new Failure(Status.usage, '--password-stdin', 'it needs --username');
   if (!fromStdin) {
     throw new Failure(Status.usage, '--username', 'it needs --password-stdin', {
-      hint: 'which reads the password from stdin, for example < FILE',
+      hint: 'that reads the password from stdin, for example < FILE',
     });
   }
   if (username === '' || username.includes(':')) {

@@ -26,7 +26,7 @@ export function removeStored(path: string, dryRun: boolean): boolean {
     try {
       if (fd >= 0 && isInUse(fd, dryRun)) return false;
       if (fd >= 0 && !isRemovable(fd))
-        throw new Failure(Status.notPermitted, path, notRemovable, { hint: 'with --map it can' });
+        throw new Failure(Status.notPermitted, path, notRemovable, { hint: 'md-prune --map may' });
       if (dryRun) return true;
       // Without its document the tree is not whole, and nobody takes it for one from here on.
       for (const ending of [...sideFiles].reverse())
