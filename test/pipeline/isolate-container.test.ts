@@ -61,7 +61,7 @@ test('a command that is not there is 127, one that cannot be executed 126, a con
   writeFileSync(join(root, 'bin/text'), 'no program\n', { mode: 0o755 });
   writeFileSync(join(root, 'bin/orphan'), '#!/no/such/interpreter\n', { mode: 0o755 });
   const cases: [string[], number, RegExp][] = [
-    [[root, 'nosuch'], 127, /^md-isolate: nosuch: not found in the container's PATH\n$/],
+    [[root, 'nosuch'], 127, /^md-isolate: nosuch: not found in the container's PATH; if the file is there, .*\n$/],
     [[root, ''], 127, /^md-isolate: "": not found in the container's PATH\n$/],
     [
       [root, 'echo hi'],
@@ -70,11 +70,12 @@ test('a command that is not there is 127, one that cannot be executed 126, a con
     ],
     [[root, '-it', 'sh'], 127, /^md-isolate: -it: not found in the container's PATH; flags go before the image .*\n$/],
     [[root, '/bin/nosuch'], 127, /^md-isolate: \/bin\/nosuch: no such file or directory \(ENOENT\); .*\n$/],
-    [[root, '/bin/orphan'], 127, /interpreter.*\n$/],
+    [[root, '/bin/orphan'], 127, /ENOENT.*; if the file is there, the interpreter.*\n$/],
+    [[root, 'orphan'], 127, /PATH; if the file is there, the interpreter that it names is not.*CRLF\n$/],
     [[root, '/etc/passwd'], 126, /^md-isolate: \/etc\/passwd: permission denied \(EACCES\); .*\n$/],
     [[root, 'text'], 126, /^md-isolate: \/bin\/text: exec format error \(ENOEXEC\); .*\n$/],
     [[root, '/etc'], 126, /^md-isolate: \/etc: permission denied \(EACCES\); it is a directory.*\n$/],
-    [[root], 125, /^md-isolate: command: none is given.*\n$/],
+    [[root], 125, /^md-isolate: command: none is given.* after the image or directory.*\n$/],
     [
       [`${root}/nowhere`],
       125,

@@ -147,7 +147,11 @@ function commandLine(image: RunConfig, entrypoint: string | undefined, command: 
   const rest = command.length > 0 || entrypoint !== undefined ? command : (image.Cmd ?? []);
   const argv = first.length === 1 && first[0] === '' ? rest : [...first, ...rest];
   if (argv.length > 0) return argv;
-  throw refused('command', 'none is given, and the image has no default', 'name one after DIR, for example /bin/sh');
+  throw refused(
+    'command',
+    'none is given, and the image has no default',
+    'name one after the image or directory, for example /bin/sh',
+  );
 }
 
 /** PATH_MAX, with the NUL. */

@@ -110,13 +110,19 @@ export function execFailure(
   }
   const [only] = attempts;
   if (only && command.includes('/')) {
-    return new Failure(Status.notFound, command, errnoText(errnoNameOf(only.errno)), {
-      hint: wordHint(command) ?? 'if the file is there, the interpreter that it names is not',
-    });
+    return new Failure(Status.notFound, command, errnoText(errnoNameOf(only.errno)), { hint: notFoundHint(command) });
   }
   return new Failure(Status.notFound, command || '""', `not found in the container's PATH`, {
-    hint: wordHint(command),
+    hint: command === '' ? undefined : notFoundHint(command),
   });
+}
+
+/** For the kernel a file without its interpreter is not there either: an error of execve(2) does not tell the two apart. */
+function notFoundHint(command: string): string {
+  return (
+    wordHint(command) ??
+    'if the file is there, the interpreter that it names is not, as where a line with #! ends in CRLF'
+  );
 }
 
 /** What was probably meant by a word that is no command. */
