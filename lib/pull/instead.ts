@@ -15,6 +15,7 @@ const instead: Record<string, string> = {
   authfile: 'REGISTRY_AUTH_FILE in the environment names the file',
   'cert-dir': 'md-token --help tells where certificates are looked for; --ca-file FILE adds authorities',
   creds: login,
+  'disable-content-trust': 'leave it out: digests are always checked, signatures never',
   os: platform,
   'override-arch': platform,
   'override-os': platform,

@@ -79,6 +79,7 @@ test('md-pull says of a flag that it does not know what was probably meant, or d
     [['--plaform', 'x'], /^md-pull: --plaform: unknown flag; did you mean --platform\?\n$/],
     [['--user', 'me'], /^md-pull: --user: unknown flag; did you mean --username\?\n$/],
     [['--creds', 'me:secret'], /^md-pull: --creds: unknown flag; --username NAME with --password-stdin.*\n$/],
+    [['--disable-content-trust'], /^md-pull: --disable-content-trust: unknown flag; leave it out: digests are .*\n$/],
     [['-a'], /^md-pull: -a: unknown flag; .*\n$/],
     [['--tls-verify=false'], /^md-pull: --tls-verify: unknown flag; --plain-http .*\n$/],
     [['--froce'], /^md-pull: --froce: unknown flag; did you mean --force\?\n$/],
