@@ -58,7 +58,7 @@ const refusals: [who: string, script: string, flags: string[], named: RegExp, se
     'a user namespace around this one without the id that is asked for',
     'unshare -Ur "$@"',
     ['-u', '1000'],
-    /^setresgid.*\(EINVAL\); .* no such id: -u 0 is the caller, and it has those of \/proc\/self\/uid_map and gid_map$/,
+    /^setresgid.*\(EINVAL\); .* has no group 1000: -u 0 is the caller, and it has those of \/proc\/self\/uid_map and gid_map$/,
   ],
   [
     'a user namespace around this one that lacks what usermod would grant',
