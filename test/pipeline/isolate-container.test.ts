@@ -60,8 +60,18 @@ test('a command that is not there is 127, one that cannot be executed 126, a con
   const root = makeRoot(t);
   writeFileSync(join(root, 'bin/text'), 'no program\n', { mode: 0o755 });
   writeFileSync(join(root, 'bin/orphan'), '#!/no/such/interpreter\n', { mode: 0o755 });
+  writeFileSync(join(root, 'bin/second'), '#! /bin/orphan -x\n', { mode: 0o755 });
+  writeFileSync(join(root, 'bin/windows'), '#!/bin/sh\r\ntrue\r\n', { mode: 0o755 });
+  // The kernel looks for the dynamic loader before it reads more.
+  const elf = readFileSync(process.execPath).toString('latin1', 0, 8192);
+  writeFileSync(join(root, 'bin/linked'), elf.replace(/\/lib(?=\S*\/ld-)/, '/nil'), {
+    mode: 0o755,
+    encoding: 'latin1',
+  });
+  const outside = scratch(t);
+  writeFileSync(join(outside, 'orphan'), '#!/no/such/interpreter\n', { mode: 0o755 });
   const cases: [string[], number, RegExp][] = [
-    [[root, 'nosuch'], 127, /^md-isolate: nosuch: not found in the container's PATH; if the file is there, .*\n$/],
+    [[root, 'nosuch'], 127, /^md-isolate: nosuch: not found in the container's PATH\n$/],
     [[root, ''], 127, /^md-isolate: "": not found in the container's PATH\n$/],
     [
       [root, 'echo hi'],
@@ -69,9 +79,18 @@ test('a command that is not there is 127, one that cannot be executed 126, a con
       /^md-isolate: echo hi: .*; it is one word: leave out the quotes, or put sh -c in front .*\n$/,
     ],
     [[root, '-it', 'sh'], 127, /^md-isolate: -it: not found in the container's PATH; flags go before the image .*\n$/],
-    [[root, '/bin/nosuch'], 127, /^md-isolate: \/bin\/nosuch: no such file or directory \(ENOENT\); .*\n$/],
-    [[root, '/bin/orphan'], 127, /ENOENT.*; if the file is there, the interpreter.*\n$/],
-    [[root, 'orphan'], 127, /PATH; if the file is there, the interpreter that it names is not.*CRLF\n$/],
+    [[root, '/bin/nosuch'], 127, /^md-isolate: \/bin\/nosuch: no such file or directory \(ENOENT\)\n$/],
+    [
+      [root, '/bin/orphan'],
+      127,
+      /^md-isolate: \/bin\/orphan: its interpreter "\/no\/such\/interpreter" is not in .*\n$/,
+    ],
+    [[root, 'orphan'], 127, /^md-isolate: \/bin\/orphan: its interpreter "\/no\/such\/interpreter" is not in .*\n$/],
+    [['-w', '/bin', root, './orphan'], 127, /^md-isolate: \.\/orphan: its interpreter .*\n$/],
+    [[root, 'second'], 127, /^md-isolate: \/bin\/second: its interpreter "\/no\/such\/interpreter" is not in .*\n$/],
+    [[root, 'windows'], 127, /: its interpreter "\/bin\/sh\\r" is not .*; its first line ends in CRLF; sed .*\n$/],
+    [[root, 'linked'], 127, /: its interpreter "\/nil.*ld-\S+" is not in the container; it was linked on .*\n$/],
+    [['-v', `${outside}:/mnt`, root, '/mnt/orphan'], 127, /^md-isolate: \/mnt\/orphan: its interpreter .*\n$/],
     [[root, '/etc/passwd'], 126, /^md-isolate: \/etc\/passwd: permission denied \(EACCES\); .*\n$/],
     [[root, 'text'], 126, /^md-isolate: \/bin\/text: exec format error \(ENOEXEC\); .*\n$/],
     [[root, '/etc'], 126, /^md-isolate: \/etc: permission denied \(EACCES\); it is a directory.*\n$/],

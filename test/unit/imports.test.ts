@@ -65,7 +65,7 @@ const mayImportInside: Record<string, Record<string, string[]>> = {
     seccomp: ['settings', 'child'],
     cgroup: ['settings'],
     plan: ['settings', 'child', 'filesystem', 'user', 'stdio', 'seccomp'],
-    supervisor: ['settings', 'child', 'stdio', 'seccomp', 'cgroup', 'plan'],
+    supervisor: ['settings', 'child', 'filesystem', 'stdio', 'seccomp', 'cgroup', 'plan'],
   },
   'lib/unpack': {
     tree: [],

@@ -62,6 +62,7 @@ function plan(flags: Partial<IsolateFlags> = {}, circumstances: Partial<Circumst
     filter: { program: Buffer.alloc(8), flags: 0 },
     report: undefined,
     layer: undefined,
+    view: { lower: '/srv/root' },
     rootDirectory: { mode: 0o755, uid: 0, gid: 0 },
     etcFiles: {
       hosts: '127.0.0.1 localhost\n',

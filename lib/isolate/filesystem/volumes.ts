@@ -70,6 +70,19 @@ export function volumeOver(volumes: readonly Volume[], path: string): Volume | u
   return above.sort((a, b) => a.target.length - b.target.length).at(-1);
 }
 
+/** Where a path of the image is in the directory or file of the host that covers it; undefined when none does. */
+export function inVolume(
+  view: View,
+  volumes: readonly Volume[],
+  path: string,
+): { source: string; path: string } | undefined {
+  if (volumes.length === 0) return undefined;
+  const place = placeInside(view, path).path;
+  const covering = volumeOver(volumes, place);
+  if (covering?.type !== 'bind') return undefined;
+  return { source: covering.source, path: place.slice(covering.target.length + 1) };
+}
+
 /** Ample: an image has a few VOLUMEs, each a few directories deep. Each directory takes several steps of the plan. */
 const mostDirectories = 1000;
 

@@ -58,6 +58,8 @@ export interface Circumstances extends Tree, Privileges, Streams {
 }
 
 interface Tree extends SystemOptions, DeviceOptions {
+  /** The root, as it is outside. */
+  view: View;
   /** Mode and owner, as seen inside, of the root directory itself. */
   rootDirectory: { mode: number; uid: number; gid: number };
   etcFiles: EtcFiles;
@@ -160,6 +162,7 @@ function findTree(settings: Settings, { view, capabilities, maps, ids }: Basis):
   if (bindSys) checkSys();
   return {
     rootDirectory,
+    view,
     etcFiles: findEtcFiles(view),
     volumes: placed(view, settings.volumes, ids),
     directories: missing(view, settings.directories),

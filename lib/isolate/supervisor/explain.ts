@@ -95,12 +95,13 @@ function cloneHint(code: string, flags: number): string | undefined {
 
 /**
  * The failure when no execve(2) succeeded: the first error that says more than "not there" is the reason. `platform` is
- * that of the image.
+ * that of the image; `missingFor` tells which interpreter a program that is there lacks.
  */
 export function execFailure(
   command: string,
   attempts: { path: string; errno: number }[],
   platform: Platform | undefined,
+  missingFor: (path: string) => string | undefined,
 ): Failure {
   const telling = attempts.find(({ errno }) => !['ENOENT', 'ENOTDIR'].includes(errnoNameOf(errno)));
   if (telling) {
@@ -108,21 +109,25 @@ export function execFailure(
     const why = code === 'ENOEXEC' ? 'exec format error (ENOEXEC)' : errnoText(code);
     return new Failure(Status.notExecutable, telling.path, why, { hint: execHint(code, platform) });
   }
+  for (const { path } of attempts) {
+    const missing = missingFor(path);
+    if (missing !== undefined) return interpreterFailure(path, missing);
+  }
+  const hint = wordHint(command);
   const [only] = attempts;
   if (only && command.includes('/')) {
-    return new Failure(Status.notFound, command, errnoText(errnoNameOf(only.errno)), { hint: notFoundHint(command) });
+    return new Failure(Status.notFound, command, errnoText(errnoNameOf(only.errno)), { hint });
   }
-  return new Failure(Status.notFound, command || '""', `not found in the container's PATH`, {
-    hint: command === '' ? undefined : notFoundHint(command),
-  });
+  return new Failure(Status.notFound, command || '""', `not found in the container's PATH`, { hint });
 }
 
-/** For the kernel a file without its interpreter is not there either: an error of execve(2) does not tell the two apart. */
-function notFoundHint(command: string): string {
-  return (
-    wordHint(command) ??
-    'if the file is there, the interpreter that it names is not, as where a line with #! ends in CRLF'
-  );
+/** For the kernel such a program is not there either: ENOENT of execve(2) does not tell the two apart. */
+function interpreterFailure(path: string, missing: string): Failure {
+  const why = `its interpreter ${JSON.stringify(missing)} is not in the container`;
+  let hint: string | undefined;
+  if (missing.endsWith('\r')) hint = "its first line ends in CRLF; sed -i 's/\\r$//' FILE mends that";
+  else if (/\/ld-[^/]*$/.test(missing)) hint = 'it was linked on a system with other libraries, such as glibc';
+  return new Failure(Status.notFound, path, why, { hint });
 }
 
 /** What was probably meant by a word that is no command. */

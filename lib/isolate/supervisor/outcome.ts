@@ -1,4 +1,5 @@
 /** How a container has ended, once its first process is gone: as a status, or as the failure to report. */
+import { resolve } from 'node:path';
 import { Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
@@ -7,6 +8,7 @@ import { confinedHint } from '../../sys/refusals/confinement.js';
 import { SIGSYS } from '../../sys/syscalls/constants.js';
 import type { Running } from './attend.js';
 import { execFailure, stepFailure } from './explain.js';
+import { missingInterpreter } from './interpreter.js';
 
 /** The status of the command, given that of the first process. Throws `Failure` when there was no command. */
 export function outcomeOf(running: Running, status: number): number {
@@ -33,7 +35,9 @@ function throwIfFailed({ settings, circumstances, plan, program }: Running): voi
   if (!failed) return;
   if (failed.step !== plan.exec.gaveUp) throw stepFailure(plan, failed, circumstances, settings.seccomp);
   const attempts = plan.exec.attempts.map(({ path, step }) => ({ path, errno: -(program.result(step) ?? 0) }));
-  throw execFailure(plan.exec.name, attempts, settings.platform);
+  const inside = { view: circumstances.view, volumes: circumstances.volumes };
+  const missingFor = (path: string) => missingInterpreter(inside, resolve(settings.workingDirectory, path));
+  throw execFailure(plan.exec.name, attempts, settings.platform, missingFor);
 }
 
 /**
