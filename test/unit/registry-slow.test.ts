@@ -30,7 +30,7 @@ for (const [what, fault] of [
     const options = { ...trickling, retry: { firstDelay: 1, maxDelay: 2, retries: 2 } };
     const why =
       what === 'trickles'
-        ? /: the transfer stalled: [0-9]+ bytes in 1 s, fewer than --min-speed asks for$/
+        ? /: the transfer stalled: [0-9]+ bytes in 1 s, fewer than --min-speed asks for, and 2 retries did not help$/
         : /cut short|connection was closed/;
     await refused(clientFor(registry, options).blob(blob, new Sink()), 69, why);
     assert.equal(blobRequests(registry).length, 3);
@@ -78,7 +78,7 @@ test('429 and 503 are waited out when that is short', async (t) => {
 test('503 that does not say until when ends with status 69', async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /manifests/, status: 503 });
-  await refused(clientFor(registry).manifest('latest'), 69, /: HTTP 503$/);
+  await refused(clientFor(registry).manifest('latest'), 69, /: HTTP 503, and 4 retries did not help$/);
 });
 
 test('a date to wait for is taken by the clock of the registry that names it', async (t) => {

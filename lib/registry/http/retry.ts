@@ -49,7 +49,8 @@ export async function retrying<T>(
       if (progress() >= reached + policy.leastProgress) failures = 0;
       reached = progress();
       failures += 1;
-      if (failures > policy.retries || (error.retryAfter ?? 0) > policy.maxRetryAfter) throw error;
+      if (failures > policy.retries || (error.retryAfter ?? 0) > policy.maxRetryAfter)
+        throw error.afterRetries(failures - 1);
       const delay = delayOf(policy, failures, error.retryAfter);
       if (error.status === Status.tryLater) warn(`${error.message}; waiting ${(delay / 1000).toFixed(1)} s`);
       await new Promise((resolve) => setTimeout(resolve, delay));

@@ -51,6 +51,13 @@ export class RegistryFailure extends Failure {
     return this.changed({ retryAfter: Math.min(this.retryAfter, seconds), cause: this });
   }
 
+  /** The same failure, which came again with each of so many retries. */
+  afterRetries(retries: number): RegistryFailure {
+    if (retries === 0) return this;
+    const tried = retries === 1 ? 'a retry' : `${retries} retries`;
+    return this.changed({ cause: this }, this.what, `${this.why}, and ${tried} did not help`);
+  }
+
   private changed(options: RegistryFailureOptions, what = this.what, why = this.why): RegistryFailure {
     return new RegistryFailure(this.status, what, why, { ...this.options, ...options });
   }
