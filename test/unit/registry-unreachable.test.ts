@@ -14,13 +14,17 @@ const noRetry = { retry: { retries: 0 } };
 
 test('what cannot be reached is told with the reason', async (t) => {
   const there = clientAt(`http://127.0.0.1:${await heldPort(t)}`, noRetry);
-  await refused(there.manifest('latest'), 69, /connection refused \(ECONNREFUSED\)/);
+  await refused(there.manifest('latest'), 69, /connection refused \(ECONNREFUSED\)$/);
   const nowhere = clientAt('https://nowhere.invalid', noRetry);
-  await refused(nowhere.manifest('latest'), 69, /no such host|name server/);
+  await refused(
+    nowhere.manifest('latest'),
+    69,
+    /(no such host|name server).*; is nowhere\.invalid right\? .* set HTTPS_PROXY$/,
+  );
 });
 
 for (const [code, why, times] of [
-  ['ENOTFOUND', /no such host/, 1],
+  ['ENOTFOUND', /no such host; is nowhere\.test right\? behind a proxy, set HTTP_PROXY$/, 1],
   ['EAI_AGAIN', /the name server does not answer/, 3],
 ] as const) {
   test(`a name is looked up as often as it makes sense where that ends in ${code}`, async (t) => {

@@ -1,6 +1,7 @@
 /** Failures before there is an answer: of the resolver, TCP, TLS, a proxy, and what undici's parser does not accept. */
 import { errnoName, errnoText } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
+import { isLoopback } from '../names/hosts.js';
 import { redactUrl } from '../names/redaction.js';
 import { RegistryFailure, type RegistryFailureOptions } from './failure.js';
 
@@ -71,7 +72,18 @@ export function transportFailure(error: Error, url: URL, progress: Progress = {}
   if (isTls(code)) return tlsFailure(error, code, what);
   const why = undiciTexts[code] ?? resolverTexts[code] ?? (errnoName(error) ? errnoText(code) : error.message);
   const unreachable = unreachableCodes.has(code) || code === 'UND_ERR_HEADERS_TIMEOUT';
-  return new RegistryFailure(Status.unavailable, what, why, { cause, retryable: code !== 'ENOTFOUND', unreachable });
+  const hint = unreachableCodes.has(code) && proxy === undefined ? unreachableHint(url) : undefined;
+  return new RegistryFailure(Status.unavailable, what, why, {
+    cause,
+    hint,
+    retryable: code !== 'ENOTFOUND',
+    unreachable,
+  });
+}
+
+function unreachableHint({ hostname, host, protocol }: URL): string | undefined {
+  if (isLoopback(hostname)) return undefined;
+  return `is ${host} right? behind a proxy, set ${protocol === 'https:' ? 'HTTPS_PROXY' : 'HTTP_PROXY'}`;
 }
 
 /** The failure for an error of the connection to a proxy. */
