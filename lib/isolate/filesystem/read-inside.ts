@@ -12,7 +12,7 @@ import { sideOf, type View } from './view.js';
 /**
  * What `read` makes of the regular file at a path below `source`, as the container will see it: links stay inside, and
  * links of /proc are not followed. With an empty path `source` itself is the file. Undefined when there is no such file.
- * Throws `Failure` 125, with the hint, for a source that cannot be opened, and EACCES for what may not be looked up.
+ * Throws `Failure`, with the hint, for a source that cannot be opened, and EACCES for what may not be looked up.
  */
 export function readInside<T>(source: string, path: string, read: (fd: number) => T, hint?: string): T | undefined {
   const handle = failingAs(source, () => openSync(source, O.PATH | O.CLOEXEC), { hint });
