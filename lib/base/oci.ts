@@ -117,6 +117,14 @@ function isWholePlatform(value: unknown): value is Platform {
   return Boolean(platform?.os && platform.architecture);
 }
 
+/** buildkit puts provenance and SBOMs into the index as images for a platform that does not exist. */
+export function isAttestation({ platform, annotations }: IndexEntry): boolean {
+  return (
+    (platform?.os === 'unknown' && platform.architecture === 'unknown') ||
+    annotations?.['vnd.docker.reference.type'] === 'attestation-manifest'
+  );
+}
+
 export function asImageIndex(value: unknown, name: string): ImageIndex {
   const it = asUnambiguous(value, name);
   const entries = listOf((entry: unknown) => entry)(it.manifests, `${name}.manifests`);

@@ -254,6 +254,7 @@ test('what a layout lists beside its only image is no second image', async (t) =
     { mediaType: 'application/xml', digest: `sha256:${'b'.repeat(64)}`, size: 7143 },
     { ...entry(built), digest: `sha256:${'c'.repeat(64)}`, artifactType: 'application/spdx+json' },
     { ...entry(built), digest: `blake3:${'d'.repeat(64)}` },
+    { ...entry(built), digest: `sha256:${'e'.repeat(64)}`, platform: { os: 'unknown', architecture: 'unknown' } },
   ];
   for (const [i, other] of others.entries()) {
     const path = layout(join(directory, `some${i}`), [built], [other, entry(built)]);

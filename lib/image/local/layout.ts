@@ -5,7 +5,7 @@
 import { asJson, asObject, asString, isDigest } from '../../base/check.js';
 import type { Failure } from '../../base/failure.js';
 import { namesImage } from '../../base/media-types.js';
-import { documentLimit, type IndexEntry } from '../../base/oci.js';
+import { documentLimit, type IndexEntry, isAttestation } from '../../base/oci.js';
 import type { BlobRequest, BlobSink, RawManifest } from '../../base/source.js';
 import { blobPath } from '../store/blob-files.js';
 import { imageOf, indexJson, parseIndex, tagOf } from '../store/index-json.js';
@@ -99,7 +99,7 @@ export class Layout implements LocalSource {
 
 /** Without what only goes with an image: SBOMs, signatures, and whatever else a layout may list. */
 function ownImages(entries: IndexEntry[]): IndexEntry[] {
-  const images = entries.filter(namesImage);
+  const images = entries.filter((entry) => namesImage(entry) && !isAttestation(entry));
   return images.length > 0 ? images : entries;
 }
 

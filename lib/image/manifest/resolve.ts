@@ -16,6 +16,7 @@ import {
   documentLimit,
   type ImageConfig,
   type IndexEntry,
+  isAttestation,
   type Manifest,
   type Platform,
   platformName,
@@ -270,14 +271,6 @@ function needsFeatures({ platform }: IndexEntry): boolean {
 
 function isImage(entry: IndexEntry): boolean {
   return isManifestType(entry.mediaType) && !isAttestation(entry);
-}
-
-/** buildkit puts provenance and SBOMs into the index as images for a platform that does not exist. */
-function isAttestation({ platform, annotations }: IndexEntry): boolean {
-  return (
-    (platform?.os === 'unknown' && platform.architecture === 'unknown') ||
-    annotations?.['vnd.docker.reference.type'] === 'attestation-manifest'
-  );
 }
 
 /**
