@@ -220,19 +220,20 @@ test("a login that an ordinary user's podman made without XDG_RUNTIME_DIR is fou
   chmodSync(join(home, 'login.json'), 0o644);
   const status = async (make: string) => {
     const script = `unshare --mount sh -c '
-      for d in /run /tmp; do mount -t tmpfs -o mode=1777 none $d; done
+      mount -t tmpfs -o mode=1777 none /run && mkdir -m 1777 $TMPDIR
       ${make} && exec setpriv --reuid=65534 --regid=65534 --clear-groups md-manifest "$1"' sh "$1" 3<"$LOGIN"`;
-    return (await run(script, { LOGIN: join(home, 'login.json'), MD_HOME: '/run/md', XDG_RUNTIME_DIR: '' })).status;
+    const env = { LOGIN: join(home, 'login.json'), MD_HOME: '/run/md', XDG_RUNTIME_DIR: '', TMPDIR: '/run/tmp' };
+    return (await run(script, env)).status;
   };
   const put = (directory: string, owner: number) => `
     mkdir -p ${directory}/containers && chmod 700 ${directory} && cat <&3 >${directory}/containers/auth.json &&
     chown -R ${owner}:${owner} ${directory}`;
-  const [made, session] = ['/tmp/podman-run-65534', '/run/user/65534'];
+  const [made, session] = ['/run/tmp/podman-run-65534', '/run/user/65534'];
   assert.equal(await status('true'), 77);
   assert.equal(await status(put(made, 65534)), 0);
   assert.equal(await status(put(session, 65534)), 0);
   assert.equal(await status(`${put(made, 65533)}; chmod 755 ${made}`), 77);
-  assert.equal(await status(`${put('/tmp/other', 65534)}; ln -s other ${made}`), 77);
+  assert.equal(await status(`${put('/run/tmp/other', 65534)}; ln -s other ${made}`), 77);
 });
 
 test('nothing waits for a name server that never answers once that has been told', {

@@ -31,7 +31,7 @@ test('--init: a command that is not there or cannot be executed is told as witho
   const root = makeRoot(t);
   writeFileSync(join(root, 'bin/text'), 'no program\n', { mode: 0o755 });
   const missing = await md('md-isolate', ['--init', root, 'nosuch']);
-  assert.match(missing.stderr, /^md-isolate: nosuch: not found in the container's PATH; .*\n$/);
+  assert.match(missing.stderr, /^md-isolate: nosuch: not found in the container's PATH\n$/);
   assert.equal(missing.status, 127);
   const text = await md('md-isolate', ['--init', root, 'text']);
   assert.equal(text.status, 126);

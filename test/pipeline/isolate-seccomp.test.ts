@@ -128,7 +128,7 @@ test('--seccomp-report names what a profile refuses to the first process itself,
 test('--seccomp-report says so when nothing was refused, unless there was no command', { skip }, async (t) => {
   const root = makeRoot(t);
   const absent = await md('md-isolate', ['--seccomp-report', root, 'absent']);
-  assert.match(absent.stderr, /^md-isolate: absent: not found in the container's PATH; .*\n$/);
+  assert.match(absent.stderr, /^md-isolate: absent: not found in the container's PATH\n$/);
   const { status, stderr } = await inside(root, 'true', ['--seccomp-report']);
   assert.equal(status, 0);
   assert.equal(stderr, 'md-isolate: seccomp refused: nothing\n');
