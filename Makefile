@@ -17,7 +17,7 @@ share    := man/man1 bash-completion/completions zsh/site-functions fish/vendor_
 scripts  := cmd/md-pull cmd/md-run cmd/build/launcher-head test/machine/run test/machine/uml $(wildcard cmd/help/*.sh cmd/help/*.bash test/peers/images/*.sh) .ci/run
 sources  := $(shell find cmd lib test -type f) package.json tsconfig.json
 
-.PHONY: help build check test test-nodes test-uml test-machine demo bench pull run install uninstall clean
+.PHONY: help build check test test-nodes test-uml uml-cgroup-v2 uml-apparmor test-machine demo bench pull run install uninstall clean
 .DEFAULT_GOAL := build
 
 help: ## list the targets
@@ -67,8 +67,14 @@ test-nodes: build ## a part of the tests on other releases of Node, which npm fe
 			$(node-tests:%=dist/test/%.test.js) || exit; \
 	done
 
+# At once, since each kernel has one processor.
 test-uml: build ## what takes cgroup v2 or AppArmor, with a kernel that has them, in User-mode Linux; as root
+	$(MAKE) --jobs=2 --output-sync uml-cgroup-v2 uml-apparmor
+
+uml-cgroup-v2: build
 	test/machine/uml . pipeline/cgroup-v2
+
+uml-apparmor: build
 	test/machine/uml '[Aa]pp[Aa]rmor' pipeline/isolate-refused
 
 # What depends on the kernel and on systemd: cgroup v2, AppArmor, all capabilities, sessions of users. With ARCH=arm64 it
