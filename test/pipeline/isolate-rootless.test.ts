@@ -10,7 +10,7 @@ import { callOf, injecting } from '../support/injected-call.js';
 import { childrenOf, signal } from '../support/processes.js';
 import { makeRoot, until } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
-import { cleanEnv, killAfterwards, needs, run, scratch, shell } from '../support/run.js';
+import { cleanEnv, killAfterwards, needs, type Result, run, scratch, shell } from '../support/run.js';
 import { firstId, needsSubordinate, subordinateUser, user } from '../support/subordinate.js';
 import { describeTree } from '../support/tree.js';
 
@@ -325,30 +325,36 @@ test('where newuidmap would refuse the caller, there is no other user, and the m
   }
 });
 
-test('a newuidmap that takes its grants from elsewhere is not said to lack its powers', {
-  skip: skip || needsSubordinate,
-}, async (t) => {
+/** Runs md-isolate as a user with subordinate ids, whose newuidmap is a script in the place of the real one. */
+async function isolateWithHelper(t: TestContext): Promise<(script: string) => Promise<Result>> {
   const { home, command } = subordinateUser(t);
   const root = makeRoot(t);
   await run(['chown', '-R', `${user}:${user}`, root]);
-  const said = 'newuidmap: uid range [1-65537) -> [1500000000-1500065536) not allowed';
-  writeFileSync(join(home, 'newuidmap'), `#!/bin/sh\necho '${said}' >&2; exit 1\n`, { mode: 0o755 });
-  const result = await run(command('md-isolate', [root, 'true']), { env: { PATH: `${home}:${process.env.PATH}` } });
+  return (script) => {
+    writeFileSync(join(home, 'newuidmap'), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    return run(command('md-isolate', [root, 'true']), { env: { PATH: `${home}:${process.env.PATH}` } });
+  };
+}
+
+test('a newuidmap that takes its grants from elsewhere is not said to lack its powers', {
+  skip: skip || needsSubordinate,
+}, async (t) => {
+  const isolate = await isolateWithHelper(t);
+  const result = await isolate(
+    "echo 'newuidmap: uid range [1-65537) -> [1500000000-1500065536) not allowed' >&2; exit 1",
+  );
   assert.match(result.stderr, /not allowed; it does not take the grants from \/etc\/subuid: .*; --userns self does /);
   assert.equal(result.status, 125);
 });
 
 test('a newuidmap that fails ends the container before it has begun', { skip: skip || needsSubordinate }, async (t) => {
-  const { home, command } = subordinateUser(t);
-  const root = makeRoot(t);
-  await run(['chown', '-R', `${user}:${user}`, root]);
+  const isolate = await isolateWithHelper(t);
   for (const [script, told] of [
     ['echo not today >&2; exit 1', 'not today'],
     ['exit 3', 'it ended with status 3'],
     ['kill -9 $$', 'it ended with SIGKILL'],
   ] as const) {
-    writeFileSync(join(home, 'newuidmap'), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
-    const result = await run(command('md-isolate', [root, 'true']), { env: { PATH: `${home}:${process.env.PATH}` } });
+    const result = await isolate(script);
     assert.equal(result.status, 125);
     assert.ok(
       result.stderr.startsWith(`md-isolate: newuidmap: ${told}; it has to be set-user-ID root; --userns self `),
@@ -360,12 +366,8 @@ test('a newuidmap that fails ends the container before it has begun', { skip: sk
 test('a newuidmap that a filter keeps from openat2 is not said to lack its powers', {
   skip: skip || needsSubordinate,
 }, async (t) => {
-  const { home, command } = subordinateUser(t);
-  const root = makeRoot(t);
-  await run(['chown', '-R', `${user}:${user}`, root]);
-  const said = 'newuidmap: open of uid_map failed: Function not implemented';
-  writeFileSync(join(home, 'newuidmap'), `#!/bin/sh\necho ${said} >&2; exit 1\n`, { mode: 0o755 });
-  const result = await run(command('md-isolate', [root, 'true']), { env: { PATH: `${home}:${process.env.PATH}` } });
+  const isolate = await isolateWithHelper(t);
+  const result = await isolate('echo newuidmap: open of uid_map failed: Function not implemented >&2; exit 1');
   assert.match(result.stderr, /^md-isolate: newuidmap: newuidmap: open .* implemented; .*openat2.*\n$/);
   assert.equal(result.status, 125);
 });

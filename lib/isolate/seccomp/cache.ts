@@ -10,12 +10,12 @@ import {
   readFileSync,
   renameSync,
   rmSync,
-  type Stats,
   statSync,
   writeFileSync,
 } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
 import { ignoringSystemErrors } from '../../base/failure.js';
+import { isOwn } from '../../base/own.js';
 import { userHome } from '../../base/user-home.js';
 
 export interface FilterKey {
@@ -105,10 +105,6 @@ function sealed(filter: Buffer): Buffer {
   const words = new Uint32Array(Uint8Array.from(filter).buffer, 0, filter.length >>> 2);
   seal.writeUInt32LE(words.reduce((hash, word) => Math.imul(hash ^ word, 0x01000193), 0x811c9dc5) >>> 0);
   return Buffer.concat([filter, seal]);
-}
-
-function isOwn({ uid, mode }: Stats): boolean {
-  return uid === process.geteuid!() && (mode & 0o022) === 0;
 }
 
 /**

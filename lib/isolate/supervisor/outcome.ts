@@ -35,8 +35,7 @@ function throwIfFailed({ settings, circumstances, plan, program }: Running): voi
   if (!failed) return;
   if (failed.step !== plan.exec.gaveUp) throw stepFailure(plan, failed, circumstances, settings.seccomp);
   const attempts = plan.exec.attempts.map(({ path, step }) => ({ path, errno: -(program.result(step) ?? 0) }));
-  const inside = { view: circumstances.view, volumes: circumstances.volumes };
-  const missingFor = (path: string) => missingInterpreter(inside, resolve(settings.workingDirectory, path));
+  const missingFor = (path: string) => missingInterpreter(circumstances, resolve(settings.workingDirectory, path));
   throw execFailure(plan.exec.name, attempts, settings.platform, missingFor);
 }
 

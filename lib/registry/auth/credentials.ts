@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { asFieldValue, asJson, asObject, asString, type JsonObject, optional, secret } from '../../base/check.js';
 import { errnoName, errnoText, Failure, ignoringFailure, ignoringSystemErrors } from '../../base/failure.js';
 import { readNamed } from '../../base/named-file.js';
+import { isOwn } from '../../base/own.js';
 import { Status } from '../../base/status.js';
 import { trace, warn } from '../../base/trace.js';
 import { userHome } from '../../base/user-home.js';
@@ -76,14 +77,10 @@ function podmanFiles(env: NodeJS.ProcessEnv): string[] {
   const skopeos = `/run/containers/${uid}/auth.json`;
   if (uid === 0) return [skopeos];
   const made = join(env.TMPDIR || '/tmp', `podman-run-${uid}`);
-  return [join(`/run/user/${uid}`, file), ...(isOwn(made, uid) ? [join(made, file)] : []), skopeos];
-}
-
-/** Whether nobody else can write to a directory: anyone can make one in /tmp, and so choose who logs in here. */
-function isOwn(directory: string, uid: number): boolean {
-  const stat = ignoringSystemErrors(() => lstatSync(directory));
-  if (!stat?.isDirectory()) return false;
-  return stat.uid === uid && (stat.mode & 0o022) === 0;
+  const stat = ignoringSystemErrors(() => lstatSync(made));
+  // Anyone can make one in /tmp, and so choose who logs in here.
+  const mades = stat?.isDirectory() && isOwn(stat) ? [join(made, file)] : [];
+  return [join(`/run/user/${uid}`, file), ...mades, skopeos];
 }
 
 function readConfig(path: string, isPodmans: boolean): JsonObject | undefined {
