@@ -3,15 +3,16 @@ import type { Contender } from './measure.js';
 
 const podmanFlags = '--root $1/storage --runroot $1/run --storage-driver overlay';
 
-export function pullers(image: string): Contender[] {
+/** `flags` are those of md-token. */
+export function pullers(image: string, flags = ''): Contender[] {
   return [
     {
       name: 'md-token | md-manifest | md-fetch-layer | md-unpack',
-      script: `export MD_HOME=$1/home; md-token ${image} | md-manifest | md-fetch-layer | md-unpack $1/rootfs`,
+      script: `export MD_HOME=$1/home; md-token ${flags} ${image} | md-manifest | md-fetch-layer | md-unpack $1/rootfs`,
     },
     {
       name: 'md-fetch-layer IMAGE | md-unpack',
-      script: `export MD_HOME=$1/home; md-fetch-layer ${image} | md-unpack $1/rootfs`,
+      script: `export MD_HOME=$1/home; md-fetch-layer ${flags} ${image} | md-unpack $1/rootfs`,
     },
     {
       name: 'skopeo copy + umoci unpack',
@@ -33,13 +34,14 @@ export function pullers(image: string): Contender[] {
   ];
 }
 
-export function fetchers(image: string): Contender[] {
+/** `flags` are those of md-token. */
+export function fetchers(image: string, flags = ''): Contender[] {
   return [
     {
       name: 'md-token | md-manifest | md-fetch-layer',
-      script: `MD_HOME=$1/home; export MD_HOME; md-token ${image} | md-manifest | md-fetch-layer`,
+      script: `MD_HOME=$1/home; export MD_HOME; md-token ${flags} ${image} | md-manifest | md-fetch-layer`,
     },
-    { name: 'md-fetch-layer IMAGE', script: `MD_HOME=$1/home md-fetch-layer ${image}` },
+    { name: 'md-fetch-layer IMAGE', script: `MD_HOME=$1/home md-fetch-layer ${flags} ${image}` },
     {
       name: 'skopeo copy docker:// oci:',
       programs: ['skopeo'],

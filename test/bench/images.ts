@@ -30,11 +30,12 @@ export function bigLayers(): string[] {
 export const big = 'debian-toolchain:it';
 export const small = 'one-layer:it';
 export const single = 'one-large-layer:it';
+export const medium = 'one-medium-layer:it';
 
 /**
  * Makes what is not there yet: `big`, Debian with a C toolchain, Python, kernel and Boost headers (650 MB and 45,000
- * entries in six layers, 210 MB of gzip), and `small` and `single`, one layer of 2 MB and of 150 MB that does not
- * compress.
+ * entries in six layers, 210 MB of gzip), and `small`, `medium` and `single`, one layer of 2, 30 and 150 MB that
+ * does not compress.
  */
 export async function prepareImages(): Promise<void> {
   await prepare('ready', async (work, registry) => {
@@ -45,6 +46,7 @@ export async function prepareImages(): Promise<void> {
     await skopeoCopy(`oci:${join(work, 'big')}:it`, `oci:${layout}:it`);
     await oneLayer(work, `${registry}/${small}`, 2_000_000);
   });
+  await prepare('ready-medium', (work, registry) => oneLayer(work, `${registry}/${medium}`, 30_000_000));
   await prepare('ready-single', (work, registry) => oneLayer(work, `${registry}/${single}`, 150_000_000));
 }
 

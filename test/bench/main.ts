@@ -2,10 +2,11 @@
  * `make bench`: the commands side by side with the peers that are installed, in one run, as medians and ratios. Asserts
  * nothing. Arguments choose parts: `node dist/test/bench/main.js isolate small`.
  */
-import { needsRoot } from '../support/run.js';
+import { needs, needsRoot } from '../support/run.js';
 import { needsImages } from './images.js';
 import { benchIsolate } from './isolate.js';
 import { benchLink } from './link.js';
+import { benchLossy } from './lossy.js';
 import { benchFetch, benchPull, benchSmall, benchUnpack } from './pull.js';
 
 interface Part {
@@ -21,6 +22,7 @@ const parts: Record<string, Part> = {
   unpack: { what: 'blobs to a tree', run: benchUnpack, skip: needsImages },
   pull: { what: 'registry to a tree', run: benchPull, skip: needsImages },
   link: { what: 'the same over a slow link', run: benchLink, skip: needsImages },
+  lossy: { what: 'the same over one that loses packets', run: benchLossy, skip: needsImages || needs('ip', 'nsenter') },
 };
 
 // What is begun is undone at exit, also after Ctrl-C.

@@ -1,4 +1,4 @@
-/** Debian's docker-registry on a loopback port, with its storage in a temporary directory. */
+/** Debian's docker-registry, with its storage in a directory of the caller's. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -8,13 +8,15 @@ import { until } from './rootfs.js';
 import { cleanEnv } from './run.js';
 
 export interface DockerRegistry {
-  /** `127.0.0.1:PORT`. */
+  /** `ADDRESS:PORT`. */
   host: string;
   /** Ends it; its files are the caller's. */
   close(): Promise<void>;
 }
 
 interface DockerRegistryOptions {
+  /** Where it listens; loopback unless given. */
+  address?: string;
   /** Sections of its configuration over the normal ones, for example `{ auth: { htpasswd: {...} } }`. */
   config?: Record<string, unknown>;
 }
@@ -25,7 +27,7 @@ export async function startDockerRegistry(
   options: DockerRegistryOptions = {},
 ): Promise<DockerRegistry> {
   const { port, release } = await holdPort();
-  const host = `127.0.0.1:${port}`;
+  const host = `${options.address ?? '127.0.0.1'}:${port}`;
   const config = {
     version: 0.1,
     log: { level: 'error', accesslog: { disabled: true } },

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { test } from 'node:test';
 import { retrying } from '../../lib/registry/http/retry.js';
 import { RegistryFailure, type RegistryFailureOptions } from '../../lib/registry/transport/failure.js';
@@ -72,6 +74,20 @@ test('each wait is twice the one before, up to a limit, and a random part of it 
   random.mock.mockImplementation(() => 1);
   await assert.rejects(retrying(slow, fail));
   assert.deepEqual(waits, [100, 200, 400, 500]);
+});
+
+test('from the second retry in a row on, each is told with its reason', async (t) => {
+  const told: string[] = [];
+  const { mock } = t.mock.method(fs, 'writeSync', (_fd: number, line: string) => told.push(line));
+  syncBuiltinESMExports();
+  t.after(() => {
+    mock.restore();
+    syncBuiltinESMExports();
+  });
+  await attempts((count) => (count < 2 ? failure() : undefined));
+  assert.deepEqual(told, []);
+  await attempts(() => failure());
+  assert.deepEqual(told, ['md: it: fails; retry 2 of 2 in 0.0 s\n']);
 });
 
 test('a wait can be made shorter, and never longer', () => {

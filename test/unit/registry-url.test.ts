@@ -40,6 +40,8 @@ test('Retry-After counts seconds, or tells a date, or is not understood', () => 
   assert.equal(parseRetryAfter('120', now), 120);
   assert.equal(parseRetryAfter('Thu, 01 Jan 2026 00:01:30 GMT', now), 90);
   assert.equal(parseRetryAfter('Wed, 31 Dec 2025 00:00:00 GMT', now), 0);
+  process.env.TZ = 'Asia/Tokyo';
+  assert.equal(parseRetryAfter('Thu Jan  1 00:01:30 2026', now), 90);
   assert.equal(parseRetryAfter('9'.repeat(400), now), Number.MAX_SAFE_INTEGER);
   assert.equal(parseRetryAfter('soon', now), undefined);
   assert.equal(parseRetryAfter('-1', now), undefined);

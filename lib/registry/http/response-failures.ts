@@ -9,7 +9,7 @@ import type { Incoming } from './message.js';
 import { quotaOf } from './quota.js';
 
 /** Error bodies longer than this are not read: a registry's JSON has a few hundred bytes. */
-const errorBodyLimit = 1024 * 1024;
+const errorBodyLimit = 64 * 1024;
 
 export const loginHint = 'run docker login, or pass --username and --password-stdin';
 const noLoginHint = `the repository does not exist or needs a login: ${loginHint}`;
@@ -95,8 +95,10 @@ export async function linkFailure(response: Incoming, registry: string): Promise
 export function parseRetryAfter(value: string | undefined, now: number): number | undefined {
   if (value === undefined) return undefined;
   if (/^[0-9]+$/.test(value)) return Math.min(Number(value), Number.MAX_SAFE_INTEGER);
-  // Date.parse would take -1 for a year.
-  const date = /^[A-Z][a-z]+,? /.test(value) ? Date.parse(value) : Number.NaN;
+  // Date.parse would take -1 for a year, and the form of asctime(3), which says no zone, for local time.
+  const date = /^[A-Z][a-z]+,? /.test(value)
+    ? Date.parse(/:[0-9]{2} [0-9]{4}$/.test(value) ? `${value} GMT` : value)
+    : Number.NaN;
   return Number.isNaN(date) ? undefined : Math.max(0, Math.ceil((date - now) / 1000));
 }
 

@@ -52,7 +52,9 @@ export async function retrying<T>(
       if (failures > policy.retries || (error.retryAfter ?? 0) > policy.maxRetryAfter)
         throw error.afterRetries(failures - 1);
       const delay = delayOf(policy, failures, error.retryAfter);
-      if (error.status === Status.tryLater) warn(`${error.message}; waiting ${(delay / 1000).toFixed(1)} s`);
+      // One that helps at once is of no interest. What goes on for longer looks like a command that hangs.
+      if (error.status === Status.tryLater || failures > 1)
+        warn(`${error.what}: ${error.why}; retry ${failures} of ${policy.retries} in ${(delay / 1000).toFixed(1)} s`);
       await new Promise((resolve) => setTimeout(resolve, delay));
     }
   }
