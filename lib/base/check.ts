@@ -58,6 +58,12 @@ export function asString(value: unknown, name: string): string {
   return value;
 }
 
+/** Any string at all: one that no system call gets may have a NUL in it. */
+export function asText(value: unknown, name: string): string {
+  if (typeof value !== 'string') throw wrong(name, 'a string', value);
+  return value;
+}
+
 /**
  * Text that may stand in an HTTP header: it has no control characters, which could forge another header.
  * Source: RFC 9110, 5.5.

@@ -8,6 +8,7 @@ import {
   asObject,
   asSize,
   asString,
+  asText,
   type Check,
   type JsonObject,
   optional,
@@ -81,13 +82,16 @@ export interface ImageConfig extends JsonObject {
   rootfs: { type: 'layers'; diff_ids: string[] };
 }
 
+/** image-spec, annotations.md, "Rules": values are strings, and no key or value that is unknown is an error. */
+const asAnnotations = recordOf(asText);
+
 function asDescriptor(value: unknown, name: string, asItsDigest: Check<string> = asDigest): Descriptor {
   const it = asObject(value, name);
   asString(it.mediaType, `${name}.mediaType`);
   asItsDigest(it.digest, `${name}.digest`);
   asSize(it.size, `${name}.size`);
   optional(it.urls, `${name}.urls`, arrayOf(asString));
-  const annotations = optional(it.annotations, `${name}.annotations`, recordOf(asString));
+  const annotations = optional(it.annotations, `${name}.annotations`, asAnnotations);
   optional(it.data, `${name}.data`, asString);
   optional(it.artifactType, `${name}.artifactType`, asString);
   return (annotations ? { ...it, annotations } : it) as Descriptor;
@@ -181,7 +185,7 @@ function asRunConfig(value: unknown, name: string): RunConfig {
   for (const key of ['Env', 'Entrypoint', 'Cmd']) optional(it[key], `${name}.${key}`, arrayOf(asString));
   for (const path of Object.keys(optional(it.Volumes, `${name}.Volumes`, asObject) ?? {}))
     asString(path, `${name}.Volumes`);
-  const Labels = optional(it.Labels, `${name}.Labels`, recordOf(asString));
+  const Labels = optional(it.Labels, `${name}.Labels`, asAnnotations);
   return (Labels ? { ...it, Labels } : it) as RunConfig;
 }
 

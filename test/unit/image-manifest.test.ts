@@ -291,6 +291,14 @@ test('a label or an annotation that is null counts as absent', async () => {
   assert.deepEqual(config.config!.Labels, { other: 'text' });
 });
 
+test('a label or an annotation may be any text', async () => {
+  const annotations = { '': '', it: 'a\0b' };
+  const own = build('amd64', { config: { config: { Labels: annotations } } });
+  const top = index([own], { index: { manifests: [{ ...own.descriptor, platform: own.platform, annotations }] } });
+  const { config } = await resolve(source(top).add(own));
+  assert.deepEqual(config.config?.Labels, annotations);
+});
+
 test('a manifest without an index is taken as it is', async () => {
   const found = await resolve(source(build()));
   assert.deepEqual(found.platform, { os: 'linux', architecture: 'amd64' });
