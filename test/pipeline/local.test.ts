@@ -468,6 +468,15 @@ test('whoever pins a digest gets no other image that a layout or an archive call
   assert.deepEqual([document(result).image, fetched(result)], [pinned, digests(own)]);
 });
 
+test('a name in a layout may have an @ that no digest follows', async (t) => {
+  const directory = scratch(t);
+  const [own, other] = [demo('own'), demo('other')];
+  const path = layout(join(directory, 'some'), [own, other], [entry(own, 'app@2.0'), entry(other, 'app@1.0')]);
+  const result = await pull(join(directory, 'home'), [`oci:${path}:app@2.0`]);
+  assert.deepEqual(fetched(result), digests(own));
+  assert.equal(document(result).image, `localhost/some@${own.descriptor.digest}`);
+});
+
 test('an image that was pulled by the digest of an index is found by that in the store as a layout', async (t) => {
   const directory = scratch(t);
   const [own, other] = [demo('own'), demo('other')];

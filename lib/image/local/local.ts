@@ -62,10 +62,10 @@ export async function findLocal(text: string, sameName: (a: string, b: string) =
  */
 async function asPromised(found: Found, source: LocalSource, path: string, selector: string | undefined) {
   const { name, reference } = found;
-  const [, promised] = /@(.*)$/s.exec(name ?? '') ?? [];
-  if (promised === undefined || promised === reference) return { reference, names: namesOf(found, path) };
-  if (isDigest(promised) && (await source.has?.(promised)))
-    return { reference: promised, names: namesOf({ name, reference: promised }, path) };
+  const [, promised = ''] = /@(.*)$/s.exec(name ?? '') ?? [];
+  // What is no digest promises nothing: image-spec, annotations.md, has @ among the separators of any name.
+  if (!isDigest(promised) || promised === reference) return { reference, names: namesOf(found, path) };
+  if (await source.has?.(promised)) return { reference: promised, names: namesOf({ name, reference: promised }, path) };
   if (selector?.includes(promised)) {
     const hint = isDigest(reference) ? `@${reference} in the place of the name takes that image` : undefined;
     throw bad(path, `an image in it is called ${selector}, and nothing in it has that digest`, hint);
