@@ -147,10 +147,27 @@ test('a registry may challenge under whichever form of its name it is asked', as
 });
 
 test('a challenge that asks for more than pulling gets a token for pulling', async (t) => {
-  const challenge = (normal: string) => normal.replace(/scope="[^"]*"/, 'scope="repository:other:push,pull"');
-  const registry = await serve(t, { auth: 'token', challenge });
+  const scope = 'scope="repository:library/demo:push,pull registry:catalog:*"';
+  const registry = await serve(t, { auth: 'token', challenge: (normal) => normal.replace(/scope="[^"]*"/, scope) });
   await clientFor(registry).manifest('latest');
-  assert.match(registry.lines('token')[0]!, /scope=repository%3Alibrary%2Fdemo%3Apull$/);
+  assert.deepEqual(registry.lines('token'), [
+    'GET /token?service=registry.test&scope=repository%3Alibrary%2Fdemo%3Apull',
+  ]);
+});
+
+/** The scope that a registry asks for in front of another one, where the repository has another name. */
+const elsewhere = (normal: string) =>
+  normal.replace(/scope="[^"]*"/, 'scope="repository:hub.test:5000/demo:pull,push repository:base:pull"');
+
+test('a token is for each repository that the challenge names, since the registry may know it by another name', async (t) => {
+  const registry = await serve(t, { auth: 'token', challenge: elsewhere });
+  await clientFor(registry).manifest('latest');
+  const [line = ''] = registry.lines('token');
+  assert.deepEqual(new URL(line.slice('GET '.length), registry.origin.token).searchParams.getAll('scope'), [
+    'repository:hub.test:5000/demo:pull',
+    'repository:base:pull',
+    'repository:library/demo:pull',
+  ]);
 });
 
 test('a scope of a form that only the registry knows is asked for as it is', async (t) => {
@@ -158,6 +175,13 @@ test('a scope of a form that only the registry knows is asked for as it is', asy
   const registry = await serve(t, { auth: 'token', challenge });
   await clientFor(registry).login();
   assert.deepEqual(registry.lines('token'), ['GET /token?service=registry.test&scope=aws']);
+});
+
+test('several scopes are as many parameters', async (t) => {
+  const challenge = (normal: string) => normal.replace(/(?:,scope="[^"]*")?$/, ',scope="aws  more"');
+  const registry = await serve(t, { auth: 'token', challenge });
+  await clientFor(registry).login();
+  assert.deepEqual(registry.lines('token'), ['GET /token?service=registry.test&scope=aws&scope=more']);
 });
 
 test('basic authentication uses the credentials', async (t) => {
@@ -262,6 +286,13 @@ test('what a server quotes of the credentials is not shown', async (t) => {
 
 test('a refresh token is exchanged by POST', async (t) => {
   const registry = await serve(t, { auth: 'token', users: { me: 'secret' }, private: [repository] });
+  registry.tokens.refreshTokens.set('refresh-me', 'me');
+  await clientFor(registry, { credentials: refreshing }).manifest('latest');
+  assert.deepEqual(registry.lines('token'), ['POST /token']);
+});
+
+test('a refresh token gets the scopes of several repositories as one list', async (t) => {
+  const registry = await serve(t, { auth: 'token', challenge: elsewhere });
   registry.tokens.refreshTokens.set('refresh-me', 'me');
   await clientFor(registry, { credentials: refreshing }).manifest('latest');
   assert.deepEqual(registry.lines('token'), ['POST /token']);

@@ -106,9 +106,7 @@ async function fetchToken(
   credentials: Credentials | undefined,
 ): Promise<Grant> {
   const url = realmUrl(challenge, target);
-  const service = challenge.parameters.get('service');
-  const scope = scopeFor(challenge, target);
-  const wish = { ...(service === undefined ? {} : { service }), scope };
+  const wish = { service: challenge.parameters.get('service'), scopes: scopesFor(challenge, target) };
   let response: Incoming;
   if (credentials?.kind === 'refresh') {
     response = await postRefreshToken(http, url, wish, credentials.token);
@@ -123,20 +121,32 @@ async function fetchToken(
   return readToken(await response.bytes(tokenBodyLimit), url);
 }
 
+/** What a token is to be good for. */
+interface Wish {
+  service: string | undefined;
+  scopes: string[];
+}
+
+/** "Token Authentication Specification", "Query Parameters": several scopes are as many parameters. */
 function getToken(
   http: Http,
   realm: URL,
-  wish: Record<string, string>,
+  { service, scopes }: Wish,
   login: { basic: string } | undefined,
 ): Promise<Incoming> {
   const url = new URL(realm);
-  for (const [name, value] of Object.entries(wish)) url.searchParams.set(name, value);
+  if (service !== undefined) url.searchParams.set('service', service);
+  url.searchParams.delete('scope');
+  for (const scope of scopes) url.searchParams.append('scope', scope);
   const headers = { accept: 'application/json', ...(login ? { authorization: `Basic ${login.basic}` } : {}) };
   return exchangeFollowing(http, { method: 'GET', url, headers });
 }
 
-/** RFC 6749, 6. No redirect is followed: the body is a secret. */
-function postRefreshToken(http: Http, url: URL, wish: Record<string, string>, token: string): Promise<Incoming> {
+/**
+ * RFC 6749, 6; "OAuth2": several scopes are one parameter, a list. No redirect is followed: the body is a secret.
+ */
+function postRefreshToken(http: Http, url: URL, { service, scopes }: Wish, token: string): Promise<Incoming> {
+  const wish = { ...(service === undefined ? {} : { service }), scope: scopes.join(' ') };
   const form = { grant_type: 'refresh_token', client_id: 'md', ...wish, refresh_token: token };
   return http.exchange({
     method: 'POST',
@@ -161,12 +171,22 @@ function realmUrl(challenge: Challenge, { origin }: AuthTarget): URL {
 }
 
 /**
- * The scope that a pull needs. That of the challenge is not used, since it may ask for more; only a scope of a
- * registry's own form ("aws") is taken as it is.
+ * The scopes that a pull needs: those of the challenge, and of each repository no more than pulling. A registry in front
+ * of another one may know a repository by another name, which only its challenge tells. That the repository has for this
+ * client is asked for as well, since a challenge may be wrong, and what is not granted is no error. A scope of a
+ * registry's own form ("aws") is taken as it is. Source: distribution's "Token Scope Documentation".
  */
-function scopeFor(challenge: Challenge, { repository }: AuthTarget): string {
-  const asked = challenge.parameters.get('scope');
-  return asked && !/^(?:repository|registry):/.test(asked) ? asked : `repository:${repository}:pull`;
+function scopesFor(challenge: Challenge, { repository }: AuthTarget): string[] {
+  const asked = (challenge.parameters.get('scope') ?? '').split(' ').flatMap(onlyPulling);
+  const isOwnForm = asked.some((scope) => !scope.startsWith('repository'));
+  return isOwnForm ? asked : [...new Set([...asked, `repository:${repository}:pull`])];
+}
+
+/** A scope without what pulling does not need. The name of a repository may have a port in it. */
+function onlyPulling(scope: string): string[] {
+  const [, resource] = /^(repository(?:\([a-z0-9]+\))?:.+):[^:]*$/.exec(scope) ?? [];
+  if (resource !== undefined) return [`${resource}:pull`];
+  return scope === '' || /^(?:repository|registry)[(:]/.test(scope) ? [] : [scope];
 }
 
 function readToken(body: Buffer, url: URL): Grant {
