@@ -74,12 +74,12 @@ test('a number is an id, never a name that looks like one', () => {
   assert.deepEqual(identify('1000', files), { uid: 1000, gid: 0, groups: [0], home: '/' });
 });
 
-test('unknown names and ids beyond 2^31-1 are refused', () => {
+test('unknown names and ids beyond 2^32-2 are refused', () => {
   for (const spec of [
     'stranger',
     'web:strangers',
-    '2147483648',
-    '0:2147483648',
+    '4294967295',
+    '0:4294967295',
     'huge',
     '-1',
     'broken',
@@ -88,7 +88,7 @@ test('unknown names and ids beyond 2^31-1 are refused', () => {
   ]) {
     assert.throws(() => identify(spec, files), failure(125), spec);
   }
-  assert.equal(identify('2147483647', files).uid, 2147483647);
+  assert.equal(identify('4294967294', files).uid, 4294967294);
 });
 
 const all = Array.from({ length: 41 }, (_, number) => number);

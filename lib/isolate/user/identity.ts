@@ -34,8 +34,8 @@ interface Group {
   members: string[];
 }
 
-/** The highest id that docker takes; the kernel's own limit is 2^32-2, and -1 has a meaning of its own. */
-const maxId = 2 ** 31 - 1;
+/** The highest id of the kernel: -1 has a meaning of its own. docker and podman end at 2^31-1. */
+const maxId = 2 ** 32 - 2;
 /** NGROUPS_MAX: setgroups(2). */
 const maxGroups = 65_536;
 
