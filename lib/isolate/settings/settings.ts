@@ -1,4 +1,8 @@
-/** What the container is to be like: the defaults of the image, replaced by flags of the command line. */
+/**
+ * What the container is to be like: the defaults of the image, replaced by flags of the command line. Source: image-spec,
+ * conversion.md. A container has no annotations, as a config.json of runtime-spec would: labels, ports and the signal to
+ * stop it stay in DIR.json. So do ArgsEscaped, which is for Windows, and a health check, which nothing here would do.
+ */
 import { posix, resolve } from 'node:path';
 import type { Platform, RunConfig } from '../../base/oci.js';
 import type { RootfsDocument } from '../../pipe/document.js';

@@ -41,7 +41,8 @@ const maxGroups = 65_536;
 
 /**
  * The identity for `user`, `uid`, `user:group`, `uid:gid` or a mixture; empty means uid 0. A number is always an id,
- * never a name. Without a group, the user has its primary group and all groups that list it. The groups in `added`
+ * never a name. Without a group, the user has its primary group and all groups that list it, also when a number names
+ * it: that is config.md's word and docker's way, where conversion.md would leave such groups out. The groups in `added`
  * always come on top. `from` says in messages who has named the user. Throws `Failure` 125 for a name that the image
  * does not know, and for more groups than there can be.
  */

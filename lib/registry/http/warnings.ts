@@ -1,6 +1,7 @@
 /**
  * Warnings of a registry: that an image is deprecated, or that a service will end. They are shown to people and have no
- * other effect. Sources: distribution-spec, "Warnings"; RFC 7234, 5.5.
+ * other effect. Each command shows them once: a stage does not know what the one above has shown, since the document is
+ * for what later stages need. Sources: distribution-spec, "Warnings"; RFC 7234, 5.5.
  */
 import { warn } from '../../base/trace.js';
 import type { Incoming } from './message.js';
