@@ -35,7 +35,10 @@ export function imageOf({ annotations }: IndexEntry): string | undefined {
   return annotations?.[fullName] ?? annotations?.[refName];
 }
 
-/** `entry` with the name of an image. */
+/**
+ * `entry` with the name of an image, as it is: not each name is one by annotations.md, "ref.name", which has no `__` and
+ * no brackets, and another name would be that of another image.
+ */
 export function named(entry: IndexEntry, image: string): IndexEntry {
   return { ...entry, annotations: { ...entry.annotations, [refName]: image, [fullName]: image } };
 }
