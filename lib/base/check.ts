@@ -98,6 +98,15 @@ export function isDigest(text: string): boolean {
   return /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/.test(text);
 }
 
+/**
+ * Whether a text is a digest of an algorithm that is unknown here, so that nothing can be held against it. Source:
+ * image-spec, descriptor.md, "Digests"; of those registered there it is BLAKE3, which Node does not have.
+ */
+export function isUnknownDigest(text: string): boolean {
+  const [, algorithm] = /^([a-z0-9]+(?:[+._-][a-z0-9]+)*):[A-Za-z0-9=_-]+$/.exec(text) ?? [];
+  return algorithm !== undefined && algorithm !== 'sha256' && algorithm !== 'sha512';
+}
+
 /** Applies `check` when the field is there. `null` counts as absent, since Go writes nil slices and maps like that. */
 export function optional<T>(value: unknown, name: string, check: Check<T>): T | undefined {
   return value === undefined || value === null ? undefined : check(value, name);

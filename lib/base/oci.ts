@@ -10,6 +10,7 @@ import {
   asString,
   asText,
   type Check,
+  isUnknownDigest,
   type JsonObject,
   optional,
   recordOf,
@@ -156,9 +157,7 @@ export function asIndexEntries(value: unknown, name: string): IndexEntry[] {
 function isOfUnknownAlgorithm(entry: unknown, name: string): boolean {
   const { digest } = asObject(entry, name);
   // An object of JSON may have a `toString` that is no function: then String() of it throws.
-  if (typeof digest !== 'string') return false;
-  const [, algorithm] = /^([a-z0-9]+(?:[+._-][a-z0-9]+)*):[A-Za-z0-9=_-]+$/.exec(digest) ?? [];
-  return algorithm !== undefined && algorithm !== 'sha256' && algorithm !== 'sha512';
+  return typeof digest === 'string' && isUnknownDigest(digest);
 }
 
 export function asManifest(value: unknown, name: string): Manifest {

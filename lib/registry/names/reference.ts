@@ -2,7 +2,7 @@
  * Image references as people write them: `alpine`, `ghcr.io/owner/name:tag`, `localhost:5000/x@sha256:…`.
  * Source: the grammar of github.com/distribution/reference, and docker's defaults for a short name.
  */
-import { isDigest } from '../../base/check.js';
+import { isDigest, isUnknownDigest } from '../../base/check.js';
 import { Failure, ignoringFailure, shorten } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { hub, isHub } from './hosts.js';
@@ -40,7 +40,10 @@ export function parseReference(text: string): Reference {
 
   const [rest, digest] = splitAt(text, text.indexOf('@'));
   if (digest !== undefined && !isDigest(digest)) {
-    throw wrong('its digest is malformed', 'a digest is sha256: or sha512: and lower-case hex');
+    const why = isUnknownDigest(digest)
+      ? 'its digest is of an algorithm that is not known here'
+      : 'its digest is malformed';
+    throw wrong(why, 'a digest is sha256: or sha512: and lower-case hex');
   }
   // A colon behind the last slash starts a tag; before it, a port.
   const colon = rest.lastIndexOf(':');
