@@ -11,7 +11,7 @@ import { Status } from '../base/status.js';
 import { warn } from '../base/trace.js';
 import { type AuthTarget, type Credentials, wantsPassword } from './auth/auth.js';
 import { Authorization } from './auth/authorization.js';
-import { parseChallenges } from './auth/challenge.js';
+import { ofNoRepository, parseChallenges } from './auth/challenge.js';
 import { Strangers } from './auth/strangers.js';
 import { Connections } from './download/connections.js';
 import { Download } from './download/download.js';
@@ -125,7 +125,7 @@ export class RegistryClient implements Endpoint {
     const login = isPassword ? await this.credentials() : undefined;
     // Some registries want a password here from everybody, and still give public images without one, as podman knows.
     if (challenges.length > 0 && (login?.kind === 'password' || !isPassword)) {
-      await this.grant.askFor(challenges, login ? async () => login : this.credentials);
+      await this.grant.askFor(challenges.map(ofNoRepository), login ? async () => login : this.credentials);
     }
     this.isKnown = true;
     return this.grant.header;

@@ -177,6 +177,14 @@ test('a scope of a form that only the registry knows is asked for as it is', asy
   assert.deepEqual(registry.lines('token'), ['GET /token?service=registry.test&scope=aws']);
 });
 
+test('a repository that a registry names where none was asked for is made up', async (t) => {
+  const registry = await serve(t, { auth: 'token', challenge: elsewhere });
+  await clientFor(registry).login();
+  assert.deepEqual(registry.lines('token'), [
+    'GET /token?service=registry.test&scope=repository%3Alibrary%2Fdemo%3Apull',
+  ]);
+});
+
 test('several scopes are as many parameters', async (t) => {
   const challenge = (normal: string) => normal.replace(/(?:,scope="[^"]*")?$/, ',scope="aws  more"');
   const registry = await serve(t, { auth: 'token', challenge });

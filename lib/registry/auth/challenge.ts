@@ -17,6 +17,15 @@ const schemeForm = new RegExp(`(${token})(?=[ \\t,]|$)`, 'y');
 const separator = /[ \t,]+/y;
 const junk = new RegExp(`${token}|.`, 'sy');
 
+/**
+ * The challenge without the repositories that it names. Where none was asked for, the registry makes one up: ghcr.io has
+ * `repository:user/image:pull` there, and a token service need not grant that.
+ */
+export function ofNoRepository({ scheme, parameters }: Challenge): Challenge {
+  const isRepository = parameters.get('scope')?.startsWith('repository') ?? false;
+  return { scheme, parameters: new Map([...parameters].filter(([name]) => name !== 'scope' || !isRepository)) };
+}
+
 /** The challenges in one or several headers, in order. What is not a challenge is skipped. */
 export function parseChallenges(headers: string[]): Challenge[] {
   return headers.flatMap(parseOne);
