@@ -182,6 +182,13 @@ test("podman's logins are found without XDG_RUNTIME_DIR as well", () => {
   assert.ok(!files.includes(`/run/containers/${uid}/auth.json`));
 });
 
+test('a relative XDG_CONFIG_HOME or XDG_RUNTIME_DIR counts as none: anybody may have put a login in the current directory', () => {
+  const absent = credentialFiles({ HOME: '/h' });
+  assert.deepEqual(credentialFiles({ HOME: '/h', XDG_CONFIG_HOME: 'relative' }), absent);
+  assert.deepEqual(credentialFiles({ HOME: '/h', XDG_RUNTIME_DIR: './relative' }), absent);
+  assert.ok(credentialFiles({ HOME: '/h', XDG_CONFIG_HOME: '/c' }).includes('/c/containers/auth.json'));
+});
+
 test('a credential helper is asked for the registry, before the file', async (t) => {
   helper(
     t,

@@ -1,16 +1,16 @@
 /** Where the store is, and what is where in it. */
 import { lstatSync } from 'node:fs';
-import { isAbsolute, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { failingAs, ignoring } from '../../base/failure.js';
-import { userHome } from '../../base/user-home.js';
+import { userHome, xdgDirectory } from '../../base/user-home.js';
 import { exactValue } from '../../pipe/utf8.js';
 
 /** $MD_HOME, by default ${XDG_DATA_HOME:-~/.local/share}/md. Throws `Failure` 64 when that is not UTF-8. */
 export function storeHome(env: NodeJS.ProcessEnv = process.env): string {
-  const { MD_HOME: home, XDG_DATA_HOME: data = '' } = env;
+  const home = env.MD_HOME;
   if (home) return resolve(exactValue('MD_HOME', home));
-  // The XDG base directory specification says that relative paths are ignored.
-  if (isAbsolute(data)) return join(exactValue('XDG_DATA_HOME', data), 'md');
+  const data = xdgDirectory(env, 'XDG_DATA_HOME');
+  if (data !== undefined) return join(exactValue('XDG_DATA_HOME', data), 'md');
   return join(exactValue('HOME', userHome(env)), '.local/share/md');
 }
 

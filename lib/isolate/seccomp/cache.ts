@@ -13,10 +13,10 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { isAbsolute, join } from 'node:path';
+import { join } from 'node:path';
 import { ignoringSystemErrors } from '../../base/failure.js';
 import { isOwn } from '../../base/own.js';
-import { userHome } from '../../base/user-home.js';
+import { userHome, xdgDirectory } from '../../base/user-home.js';
 
 export interface FilterKey {
   /** Of this program: another version may have another profile. */
@@ -34,14 +34,10 @@ export interface FilterKey {
  */
 const keptMs = 30 * 24 * 60 * 60 * 1000;
 
-/**
- * For root a place that only root can write; otherwise the user's own. The XDG base directory specification says that
- * relative paths are ignored: the current directory may be a volume, where a container could leave a filter for others.
- */
+/** For root a place that only root can write; otherwise the user's own. */
 function cacheDirectory(): string {
   if (process.geteuid!() === 0) return '/var/cache/md';
-  const { XDG_CACHE_HOME: cache = '' } = process.env;
-  return join(isAbsolute(cache) ? cache : join(userHome(process.env), '.cache'), 'md');
+  return join(xdgDirectory(process.env, 'XDG_CACHE_HOME') ?? join(userHome(process.env), '.cache'), 'md');
 }
 
 /** For `FilterKey.built`. */

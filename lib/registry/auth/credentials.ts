@@ -10,7 +10,7 @@ import { readNamed } from '../../base/named-file.js';
 import { isOwn } from '../../base/own.js';
 import { Status } from '../../base/status.js';
 import { trace, warn } from '../../base/trace.js';
-import { userHome } from '../../base/user-home.js';
+import { userHome, xdgDirectory } from '../../base/user-home.js';
 import { hub, isHub } from '../names/hosts.js';
 import { type Credentials, passwordLogin } from './auth.js';
 import { askHelper } from './credential-helper.js';
@@ -61,7 +61,8 @@ function* credentialConfigs(env: NodeJS.ProcessEnv): Generator<[name: string, co
 export function credentialFiles(env: NodeJS.ProcessEnv): string[] {
   const home = userHome(env);
   const docker = join(env.DOCKER_CONFIG || join(home, '.docker'), 'config.json');
-  const podman = [...podmanFiles(env), join(env.XDG_CONFIG_HOME || join(home, '.config'), 'containers/auth.json')];
+  const config = xdgDirectory(env, 'XDG_CONFIG_HOME') ?? join(home, '.config');
+  const podman = [...podmanFiles(env), join(config, 'containers/auth.json')];
   const usual = env.DOCKER_CONFIG ? [docker, ...podman] : [...podman, docker];
   return env.REGISTRY_AUTH_FILE ? [env.REGISTRY_AUTH_FILE, ...usual] : usual;
 }
@@ -72,7 +73,8 @@ export function credentialFiles(env: NodeJS.ProcessEnv): string[] {
  */
 function podmanFiles(env: NodeJS.ProcessEnv): string[] {
   const file = 'containers/auth.json';
-  if (env.XDG_RUNTIME_DIR) return [join(env.XDG_RUNTIME_DIR, file)];
+  const runtime = xdgDirectory(env, 'XDG_RUNTIME_DIR');
+  if (runtime !== undefined) return [join(runtime, file)];
   const uid = process.getuid?.() ?? 0;
   const skopeos = `/run/containers/${uid}/auth.json`;
   if (uid === 0) return [skopeos];
