@@ -437,7 +437,7 @@ test('a volume that cannot be is refused with a reason', { skip }, async (t) => 
     ],
     [['--tmpfs', '/x:size=1m,color=red'], /unknown option "color=red"/],
     [['--mount', 'type=bind,source=/etc,target=/x,constructor=1'], /unknown field "constructor"/],
-    [['--tmpfs', '/x:dev'], /unknown option "dev"/],
+    [['--tmpfs', '/x:dev'], /unknown option "dev"; leave it out: .* --device gives devices/],
     [['--tmpfs', '/x:constructor'], /unknown option "constructor"/],
     [['--mount', 'type=bind,"source=/etc,target=/x'], /a quote is not closed/],
     [['--mount', 'type=bind,"source=/etc"x,target=/x'], /a quote is not closed, or followed by more/],

@@ -50,6 +50,9 @@ test('--dns, --dns-search and --dns-option replace the lines of their kind and l
     '# comment\nnameserver 192.0.2.1\nsearch a.test b.test\noptions ndots:1\n',
   );
   assert.equal(resolverFile('search old\n', names({ 'dns-search': ['.'] })), '');
+  assert.equal(resolverFile('search old\noptions ndots:5\n', names({ 'dns-option': [''] })), 'search old\n');
+  assert.equal(resolverFile('', names({ 'dns-option': ['', 'rotate'] })), 'options rotate\n');
+  assert.throws(() => names({ 'dns-option': ['a b'] }), /--dns-option: "a b" is not one word/);
   assert.throws(() => names({ dns: ['dns.test'] }), /--dns dns.test: "dns.test" is not an IP address/);
   for (const word of ['', 'a\nnameserver 192.0.2.9', 'a b']) {
     assert.throws(() => names({ 'dns-search': [word] }), /--dns-search: .* is not one word/);

@@ -92,12 +92,13 @@ export function hostsFile(hosts: string, hostname: string, added: readonly strin
   return [base.replace(/\n$/, ''), `127.0.1.1\t${hostname}`, ...added, ''].join('\n');
 }
 
-/** The text of /etc/resolv.conf. `--dns-search .` means no search at all, as in docker. */
+/** The text of /etc/resolv.conf. `--dns-search .` means no search at all, and an empty option none, as in docker. */
 export function resolverFile(text: string, { nameservers, search, options }: Names): string {
+  const setOptions = options.filter((option) => option !== '');
   const replaced: [kind: RegExp, lines: string[], given: number][] = [
     [/^(search|domain)\b/, search.includes('.') ? [] : [`search ${search.join(' ')}`], search.length],
     [/^nameserver\b/, nameservers.map((server) => `nameserver ${server}`), nameservers.length],
-    [/^options\b/, [`options ${options.join(' ')}`], options.length],
+    [/^options\b/, setOptions.length > 0 ? [`options ${setOptions.join(' ')}`] : [], options.length],
   ];
   const inForce = replaced.filter(([, , given]) => given > 0);
   if (inForce.length === 0) return text;

@@ -8,7 +8,7 @@ export type NameFlags = Pick<IsolateFlags, 'add-host' | 'dns' | 'dns-search' | '
 export interface Names {
   /** Lines for /etc/hosts. */
   hosts: string[];
-  /** Each of these three replaces the host's lines of its kind, unless it is empty. */
+  /** Each of these three replaces the host's lines of its kind, unless it is empty. An empty option is none. */
   nameservers: string[];
   search: string[];
   options: string[];
@@ -20,7 +20,7 @@ export function namesOf(flags: NameFlags, network: 'host' | 'none'): Names {
     hosts: flags['add-host'].map((text) => hostLine(text, network)),
     nameservers: flags.dns.map((text) => address(text, `--dns ${text}`)),
     search: flags['dns-search'].map((text) => word(text, '--dns-search')),
-    options: flags['dns-option'].map((text) => word(text, '--dns-option')),
+    options: flags['dns-option'].map((text) => (text === '' ? '' : word(text, '--dns-option'))),
   };
 }
 

@@ -179,9 +179,13 @@ export function tmpfsOf(text: string): TmpfsVolume {
     const known = Object.hasOwn(attributesByName, name) ? attributesByName[name] : undefined;
     if (known) attributes = (attributes | known[0]) & ~known[1];
     else if (value !== undefined && Object.hasOwn(tmpfsValues, name)) options[name] = value;
-    else throw usage(flag, `unknown option ${JSON.stringify(option)}`);
+    else throw usage(flag, `unknown option ${JSON.stringify(option)}`, tmpfsHint(option));
   }
   return tmpfs(target, options, attributes, flag);
+}
+
+function tmpfsHint(option: string): string | undefined {
+  return option === 'dev' ? 'leave it out: nothing opens a device node there, and --device gives devices' : undefined;
 }
 
 /**
