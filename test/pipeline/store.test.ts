@@ -194,7 +194,7 @@ test('a full disk ends a pull with one line, and when there is room again it goe
   const copy = join(it.home, '../copy');
   const argv = ['unshare', '--mount', 'sh', '-c', script, 'sh', it.registry.image('library/demo'), scratch(t), copy];
   const result = await run(argv);
-  assert.match(result.stderr, /^md-fetch-layer: .*\/partial\/.*: no space left on device \(ENOSPC\)\n$/);
+  assert.match(result.stderr, /^md-fetch-layer: .*\/partial\/.*: no space left on device \(ENOSPC\); md-prune .*\n$/);
   const [blobs = '', ...lines] = result.stdout.split('\n');
   expectWhole({ ...it, home: copy }, { ...result, stdout: lines.join('\n') });
   // The index, the manifest, the config and a layer were kept, and not asked for again.

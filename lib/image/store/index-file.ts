@@ -6,6 +6,7 @@ import type { JsonObject } from '../../base/check.js';
 import { errnoName, failingAs, failureOf } from '../../base/failure.js';
 import type { IndexEntry } from '../../base/oci.js';
 import { openRegular, readRegular } from '../../base/regular-file.js';
+import { storing } from './file-operations.js';
 import { layoutIn, partialsIn } from './home.js';
 import { indexJson, parseIndex } from './index-json.js';
 import { writeWhole } from './own-files.js';
@@ -27,7 +28,7 @@ export class IndexFile {
     try {
       const { index, entries } = this.read();
       const text = indexJson(change(entries), index);
-      failingAs(this.path, () => writeWhole(partialsIn(this.home), this.path, text));
+      storing(this.path, () => writeWhole(partialsIn(this.home), this.path, text));
     } finally {
       unlock();
     }

@@ -6,11 +6,11 @@ import * as fs from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { algorithmOf } from '../../base/digest.js';
-import { errnoName, failingAs, failingLater } from '../../base/failure.js';
+import { errnoName } from '../../base/failure.js';
 import type { Descriptor } from '../../base/oci.js';
 import { openRegular } from '../../base/regular-file.js';
 import type { BlobSink } from '../../base/source.js';
-import { moveInto } from './file-operations.js';
+import { moveInto, storing, storingLater } from './file-operations.js';
 import { isAbandoned, ownerOf, ownPath } from './own-files.js';
 import { Writer } from './writer.js';
 
@@ -45,7 +45,7 @@ export class PartialBlob implements BlobSink {
   /** Takes over the longest part that a dead process has left, or begins a new file. */
   static async claim(directory: string, blob: Descriptor, onBytes: (bytes: number) => void): Promise<PartialBlob> {
     const path = ownPath(directory, blob.digest);
-    return failingLater(path, async () => {
+    return storingLater(path, async () => {
       takeOver(directory, blob.digest, path);
       const { O_RDWR, O_CREAT, O_NOFOLLOW } = fs.constants;
       // A FIFO would take 64 KiB, and then let its writer wait for a reader.
@@ -80,7 +80,7 @@ export class PartialBlob implements BlobSink {
   }
 
   write(chunk: Buffer): Promise<void> | undefined {
-    const wait = failingAs(this.path, () => this.writer.write(chunk));
+    const wait = storing(this.path, () => this.writer.write(chunk));
     this.hash.update(chunk);
     this.offset += chunk.length;
     this.onBytes(this.offset);
@@ -107,7 +107,7 @@ export class PartialBlob implements BlobSink {
 
   /** Gives a verified blob its name, after a sync: even a power failure leaves no incomplete blob under that name. */
   async publish(path: string): Promise<void> {
-    await failingLater(path, async () => {
+    await storingLater(path, async () => {
       await this.writer.done();
       await sync(this.fd);
       moveInto(this.path, path);
@@ -121,7 +121,7 @@ export class PartialBlob implements BlobSink {
   /** Closes the file. It stays for the next process, unless it is empty. */
   async close(): Promise<void> {
     try {
-      await failingLater(this.path, () => this.writer.done());
+      await storingLater(this.path, () => this.writer.done());
     } finally {
       fs.closeSync(this.fd);
       if (this.offset === 0) this.remove();

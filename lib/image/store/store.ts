@@ -25,7 +25,7 @@ import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
 import type { ManifestDocument } from '../../pipe/document.js';
 import { blobPath, readDocument } from './blob-files.js';
-import { makeDirectory, removeAll, renameInStore, setMode } from './file-operations.js';
+import { makeDirectory, removeAll, renameInStore, setMode, storing } from './file-operations.js';
 import { blobsIn, layoutIn, partialsIn, storeHint, storeHome } from './home.js';
 import { IndexFile } from './index-file.js';
 import { imageOf, indexJson, named, unnamed } from './index-json.js';
@@ -91,7 +91,7 @@ export class Store {
   /** Adds a blob whose digest was verified. */
   put(digest: string, bytes: Buffer): void {
     if (this.read(digest)) return;
-    failingAs(this.path(digest), () => writeWhole(this.partials, this.path(digest), bytes));
+    storing(this.path(digest), () => writeWhole(this.partials, this.path(digest), bytes));
   }
 
   /**
