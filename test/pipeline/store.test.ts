@@ -202,6 +202,18 @@ test('a full disk ends a pull with one line, and when there is room again it goe
   assert.deepEqual(left(copy), []);
 });
 
+test('on a full disk an archive that has to be decompressed first says how to get space, too', {
+  skip: needsRoot || needs('unshare'),
+}, async (t) => {
+  const directory = scratch(t);
+  writeFileSync(join(directory, 'content'), randomBytes(3_000_000));
+  const script = `cd "$1" && tar -czf archive content && mount -t tmpfs -o size=1m none "$2" &&
+    MD_HOME="$2/home" md-fetch-layer docker-archive:archive`;
+  const { status, stderr } = await run(['unshare', '--mount', 'sh', '-c', script, 'sh', directory, scratch(t)]);
+  assert.equal(status, 74);
+  assert.match(stderr, /^md-fetch-layer: .*decompressing .*: no space left on device \(ENOSPC\); md-prune .*\n$/);
+});
+
 /** The partial files, with their sizes. */
 function left(home: string): { name: string; size: number }[] {
   const directory = join(home, 'partial');

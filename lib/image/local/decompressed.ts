@@ -1,8 +1,7 @@
 /** The content of a compressed file that is to be read at random: decompressed into an unnamed file in the store. */
 import * as fs from 'node:fs';
 import { promisify } from 'node:util';
-import { failingLater } from '../../base/failure.js';
-import { makeDirectory } from '../store/file-operations.js';
+import { makeDirectory, storingLater } from '../store/file-operations.js';
 import { partialsIn, storeHome } from '../store/home.js';
 import { ownPath } from '../store/own-files.js';
 
@@ -16,7 +15,7 @@ const write = promisify(fs.write);
 export async function decompressed(path: string, check: (content: Buffer) => void): Promise<number> {
   const { openLayer } = await import('../../compress/decompress.js');
   const directory = partialsIn(storeHome());
-  return failingLater(`decompressing ${path} into ${directory}`, async () => {
+  return storingLater(`decompressing ${path} into ${directory}`, async () => {
     const content = await openLayer(path);
     try {
       let chunk = await content.next();
