@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { digestOf } from '../support/content.js';
 import { blob, blobRequests, bytes, clientFor, fetchBlob, refused, Sink, serve } from '../support/registry-client.js';
 import { needs, scratch } from '../support/run.js';
@@ -102,9 +103,10 @@ for (const [where, speed] of [
   });
 }
 
-test('a server that starts again at each cut makes no progress for ever', async (t) => {
+test('a server that starts again at each cut makes no progress for ever, however far it comes', async (t) => {
   const registry = await serve(t, { ranges: false });
-  registry.faults.add({ on: /blobs/, cutAfter: 100_000 });
+  for (let i = 0; i < 5; i++)
+    for (const cutAfter of [150_000, 50_000]) registry.faults.add({ on: /blobs/, times: 1, cutAfter });
   await refused(
     clientFor(registry, { retry: { firstDelay: 1, maxDelay: 2, retries: 2 } }).blob(blob, new Sink()),
     69,
@@ -125,6 +127,22 @@ for (const range of ['ignored', 'wrong-start', 'wrong-total', 'refused'] as cons
 test('a beginning that is longer than the blob is dropped', async (t) => {
   const registry = await serve(t);
   await fetchBlob(clientFor(registry), new Sink(Buffer.concat([bytes, bytes])));
+});
+
+test('nothing more comes while the disk is writing', async (t) => {
+  const registry = await serve(t);
+  class BusySink extends Sink {
+    #isWriting = false;
+
+    override async write(chunk: Buffer): Promise<void> {
+      assert.ok(!this.#isWriting);
+      this.#isWriting = true;
+      super.write(chunk);
+      await sleep(5);
+      this.#isWriting = false;
+    }
+  }
+  await fetchBlob(clientFor(registry), new BusySink());
 });
 
 test('a blob of another length than its descriptor says is refused at once', async (t) => {

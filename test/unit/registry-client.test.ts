@@ -126,9 +126,12 @@ test('what is no registry is asked whether it is one', async (t) => {
   assert.doesNotMatch(message, /is this a registry/);
 });
 
-test('requests to one origin share a connection', async (t) => {
+test('requests to one origin share a connection, those after a redirect as well', async (t) => {
   let connections = 0;
-  const server = createServer((_req, res) => res.end('{}'));
+  const server = createServer((req, res) => {
+    if (req.url!.endsWith('latest')) res.writeHead(302, { location: 'there' });
+    res.end('{}');
+  });
   server.on('connection', () => {
     connections += 1;
   });

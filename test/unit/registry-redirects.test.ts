@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import { test } from 'node:test';
 import { passwordLogin } from '../../lib/registry/auth/auth.js';
 import { mediaTypes } from '../support/image.js';
-import { blob, clientFor, fetchBlob, refused, repository, Sink, serve } from '../support/registry-client.js';
+import { blob, clientAt, clientFor, fetchBlob, refused, repository, Sink, serve } from '../support/registry-client.js';
 import { listening } from '../support/server.js';
 
 for (const status of [301, 302, 303, 307, 308]) {
@@ -52,6 +52,14 @@ test('a circle of redirects is left', async (t) => {
   await refused(clientFor(registry).manifest('latest'), 76, /more than 10 redirects/);
 });
 
+test('the body of a redirect is not read to its end, which may never come', { timeout: 20_000 }, async (t) => {
+  const server = createServer((req, res) => {
+    if (req.url!.endsWith('there')) res.end('{}');
+    else res.writeHead(302, { location: 'there' }).write(Buffer.alloc(200_000));
+  });
+  await clientAt(`http://${await listening(t, server)}`).manifest('latest');
+});
+
 test('a redirect to another kind of URL is refused', async (t) => {
   const registry = await serve(t);
   registry.faults.add({ on: /manifests/, status: 302, headers: { location: 'file:///etc/passwd' } });
@@ -63,19 +71,23 @@ test('a host that a redirect leads to may not ask for credentials', async (t) =>
     res.writeHead(401, { 'www-authenticate': 'Basic realm="give"' }).end();
   });
   const registry = await serve(t);
-  const location = `http://${await listening(t, stranger)}/`;
-  registry.faults.add({ on: /manifests/, status: 307, headers: { location } });
+  const origin = `http://${await listening(t, stranger)}`;
   let asked = 0;
   const credentials = async () => {
     asked += 1;
     return passwordLogin('me', 'secret');
   };
-  const { message } = await refused(
-    clientFor(registry, { credentials }).manifest('latest'),
-    77,
-    /denied: HTTP 401; 127.0.0.1:[0-9]+ does not take the link that http/,
-  );
-  assert.doesNotMatch(message, /login/);
+  // The second may be a registry, of which a token for everybody would be wanted.
+  for (const path of ['/', `/v2/${repository}/manifests/latest`]) {
+    registry.faults.clear();
+    registry.faults.add({ on: /manifests/, status: 307, headers: { location: origin + path } });
+    const { message } = await refused(
+      clientFor(registry, { credentials }).manifest('latest'),
+      77,
+      /denied: HTTP 401; 127.0.0.1:[0-9]+ does not take the link that http/,
+    );
+    assert.doesNotMatch(message, /login/);
+  }
   assert.equal(asked, 0);
 });
 
