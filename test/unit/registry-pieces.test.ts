@@ -145,6 +145,7 @@ test('what has helped one blob helps the next one as well', async (t) => {
     registry.requests.length = 0;
     await download(registry, new Sink(), { connections });
     assert.ok(parts(registry).length > 1);
+    assert.equal(connections.taken, 0);
   }
 });
 
@@ -205,34 +206,40 @@ describe('the blob comes as if no ranges had been tried, and no more are asked f
   }
 });
 
-const troubles: [string, Fault[]][] = [
-  ['one that is cut', [{ ...slow, after: 5, times: 1, cutAfter: 150_000 }]],
-  ['many that are cut', [{ ...slow, after: 4, times: 8, cutAfter: 150_000 }]],
-  ['one that stalls', [{ ...slow, after: 4, times: 1, stallAfter: 100_000 }]],
-  ['one that is answered too long', [{ ...slow, after: 5, times: 1, extraBytes: 10 }]],
-  ['one that is answered with the whole', [{ ...slow, after: 5, times: 1, range: 'ignored' }]],
+/** The boolean says whether the registry is asked for further ranges after that. */
+const troubles: [string, Fault[], boolean][] = [
+  ['one that is cut', [{ ...slow, after: 5, times: 1, cutAfter: 150_000 }], true],
+  ['many that are cut', [{ ...slow, after: 4, times: 8, cutAfter: 150_000 }], true],
+  ['one that stalls', [{ ...slow, after: 4, times: 1, stallAfter: 100_000 }], true],
+  ['one that is answered too long', [{ ...slow, after: 5, times: 1, extraBytes: 10 }], false],
+  ['one that is answered with the whole', [{ ...slow, after: 5, times: 1, range: 'ignored' }], false],
   [
     'some that come too soon for the registry',
     [{ on: /blobs/, after: 4, times: 6, status: 429, headers: { 'retry-after': '1' } }],
+    false,
   ],
   [
     'some for which it wants an hour to pass',
     [{ on: /blobs/, after: 8, times: 4, status: 429, headers: { 'retry-after': '3600' } }],
+    false,
   ],
-  ['one that fails', [{ on: /blobs/, after: 4, times: 1, status: 500 }]],
-  ['one that is hung up on', [{ on: /blobs/, after: 5, times: 1, hangUp: true }]],
+  ['one that fails', [{ on: /blobs/, after: 4, times: 1, status: 500 }], true],
+  ['one that is hung up on', [{ on: /blobs/, after: 5, times: 1, hangUp: true }], true],
 ];
 describe('among the ranges of a blob there may be', { concurrency: 4 }, () => {
-  for (const [what, faults] of troubles) {
+  for (const [what, faults, mayGoOn] of troubles) {
     test(what, async (t) => {
       const registry = await serve(t, faults);
       const sink = new Sink();
+      const connections = new Connections(limit);
       await download(registry, sink, {
+        connections,
         timeouts: { connect: 5, headers: 5, idle: 1 },
         retry: { firstDelay: 1, maxDelay: 5, maxRetryAfter: 1 },
       });
       assert.equal(sink.restarts, 0);
       assert.ok(parts(registry).length > 1);
+      assert.equal(connections.takeSpare(), mayGoOn);
     });
   }
 });
