@@ -77,6 +77,13 @@ test('a connection that is slow to come up is waited for, where the host has oth
   assert.equal(await client.login(), null);
 });
 
+test('a registry that takes a connection and does not answer in TLS is given up', { timeout: 9000 }, async (t) => {
+  const server = createTcpServer((socket) => socket.on('error', () => {}));
+  const options = { ...noRetry, timeouts: { connect: 0.2, headers: 60, idle: 60 } };
+  const client = clientAt(`https://${await listening(t, server)}`, options);
+  await refused(client.manifest('latest'), 69, /no connection in time/);
+});
+
 for (const [what, bytes, why] of [
   ['no HTTP', 'SSH-2.0-OpenSSH_9.2\r\n', /what answers there does not speak HTTP; does it speak https\?$/],
   [
