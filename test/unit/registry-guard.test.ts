@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
 import type { LookupFunction } from 'node:net';
 import { test } from 'node:test';
 import { Http } from '../../lib/registry/http/http.js';
 import { Guard } from '../../lib/registry/transport/guard.js';
 import { failure } from '../support/failure.js';
 import { setEnv } from '../support/run.js';
+import { listening } from '../support/server.js';
 
 const publicGuard = (origin = 'https://registry.example') =>
   new Guard(new URL(origin), [], async () => ['203.0.113.5']);
@@ -73,6 +75,14 @@ test('nor to a name that has a private address among others', async (t) => {
     done(null, both);
   });
   assert.match(String(await lookupBy(publicGuard().lookup, 'both.example')), /private network, which is refused/);
+});
+
+test('a request to a private address is not sent at all', async (t) => {
+  const server = createServer((_req, res) => res.end());
+  const url = new URL(`http://${await listening(t, server)}/`);
+  server.on('connection', () => assert.fail('it was sent'));
+  const http = new Http({ guard: publicGuard() });
+  await assert.rejects(http.exchange({ method: 'GET', url, headers: {} }), failure(76));
 });
 
 test('a registry is in a private net only if it is found there, and nowhere else', async () => {
