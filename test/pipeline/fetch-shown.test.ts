@@ -51,6 +51,10 @@ test('-x shows no password, signature or fragment of a redirect', async (t) => {
     assert.match(stderr, /^< \[[0-9]+\] x-echo: latest\?\*\*\*$/m);
     assert.doesNotMatch(stderr, /c2VjcmV0/);
   }
+  registry.faults.clear();
+  registry.faults.add({ on: /manifests/, times: 1, status: 307, headers: { location: 'latest#c2VjcmV0' } });
+  const { stderr } = await run('md-token "$1" | md-manifest -x');
+  assert.match(stderr, /^< \[[0-9]+\] location: latest#\*\*\*$/m);
 });
 
 test('--progress json tells of each layer on stderr', async (t) => {

@@ -132,11 +132,6 @@ test('an identity token and a registry token are told from a password', async (t
   assert.deepEqual(await findCredentials('b.io', 'x', env), { kind: 'bearer', token: 'bearer' });
 });
 
-test('a registry token that could forge a header is none', async (t) => {
-  const env = home(t, { [docker]: { auths: { 'b.io': { registrytoken: 'bearer\r\nX-Evil: 1' } } } });
-  assert.equal(await findCredentials('b.io', 'x', env), undefined);
-});
-
 test('files are asked in order: what the environment names, podman, docker', async (t) => {
   const env = home(t, {
     'given.json': { auths: { 'a.io': basic('given', 'x') } },
@@ -291,6 +286,7 @@ for (const [what, content] of [
   ['a text in place of an entry', { auths: { 'a.io': 'c2VjcmV0' } }],
   ['a text in place of all entries', { auths: 'c2VjcmV0' }],
   ['an entry with a NUL', { auths: { 'a.io': { username: 'me', password: 'c2VjcmV0\0' } } }],
+  ['a registry token that could forge a header', { auths: { 'a.io': { registrytoken: 'c2VjcmV0\r\nX-Evil: 1' } } }],
   ['an entry of the wrong type', { auths: { 'a.io': { auth: { secret: 'c2VjcmV0' } } } }],
 ] as const) {
   test(`${what} does not stop a public pull, nor does its warning tell secrets`, async (t) => {
