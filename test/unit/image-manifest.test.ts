@@ -380,6 +380,8 @@ test('Docker schema 1 is refused by name', async () => {
     /schema 1/,
   );
   await refused(resolve(new FakeSource(old, 'application/json')), 65, /schema 1/);
+  const named = jsonBlob({ mediaType: 'application/vnd.docker.distribution.manifest.v1+json' }, 'x');
+  await refused(resolve(new FakeSource(named, 'application/json')), 65, /schema 1/);
 });
 
 test('an artifact is refused by name', async () => {
@@ -439,10 +441,15 @@ test('a config is held against size and digest', async () => {
 });
 
 test('what claims to be larger than 4 MiB is not even asked for', async () => {
-  const config = { ...build().config.descriptor, size: 5 << 20 };
-  const fake = source(build('amd64', { manifest: { config } }));
-  await refused(resolve(fake), 65, /at most 4194304/);
-  assert.deepEqual(fake.asked, ['latest']);
+  const own = build();
+  const size = 5 << 20;
+  const config = { ...own.config.descriptor, size };
+  const large = { ...own, descriptor: { ...own.descriptor, size } };
+  for (const top of [build('amd64', { manifest: { config } }), index([large])]) {
+    const fake = source(top);
+    await refused(resolve(fake), 65, /at most 4194304/);
+    assert.deepEqual(fake.asked, ['latest']);
+  }
 });
 
 test('content in the descriptor itself saves a request, and is checked', async () => {
