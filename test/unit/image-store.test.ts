@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import {
+import fs, {
   appendFileSync,
   existsSync,
   mkdirSync,
@@ -16,6 +16,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -30,7 +31,7 @@ import { ownPath, sweepAbandoned } from '../../lib/image/store/own-files.js';
 import { Store } from '../../lib/image/store/store.js';
 import { digestOf } from '../support/content.js';
 import { failure } from '../support/failure.js';
-import { killAfterwards, needs, pidNamespace, scratch, setEnv } from '../support/run.js';
+import { afterwards, killAfterwards, needs, pidNamespace, scratch, setEnv } from '../support/run.js';
 
 const bytes = randomBytes(100_000);
 const blob: Descriptor = { mediaType: 'x', digest: digestOf(bytes), size: bytes.length };
@@ -80,11 +81,18 @@ test('the store is where MD_HOME says, or XDG_DATA_HOME, or below the home direc
   assert.equal(storeHome({ HOME: '' }), join(userInfo().homedir, '.local/share/md'));
 });
 
-test('a new store is an OCI layout', (t) => {
-  const { home } = newStore(t);
+test('a new store is an OCI layout that nobody else may write to, whatever the umask', async (t) => {
+  const mask = process.umask(0);
+  afterwards(t, () => process.umask(mask));
+  const store = newStore(t);
+  const { home } = store;
   assert.deepEqual(JSON.parse(readFileSync(join(home, 'oci/oci-layout'), 'utf8')), { imageLayoutVersion: '1.0.0' });
   assert.deepEqual(JSON.parse(readFileSync(join(home, 'oci/index.json'), 'utf8')).manifests, []);
   assert.equal(statSync(join(home, 'partial')).mode & 0o777, 0o700, 'what is not verified is for nobody else');
+  const sha512 = digestOf('', 'sha512');
+  await store.fetch({ mediaType: 'x', digest: sha512, size: 0 }, new FakeSource(Buffer.alloc(0)));
+  for (const it of ['.', 'index.json', 'blobs', 'blobs/sha256', 'blobs/sha512', `blobs/${sha512.replace(':', '/')}`])
+    assert.equal(statSync(join(home, 'oci', it)).mode & 0o022, 0, it);
 });
 
 test('a store that lost what makes it a layout gets it back, and keeps its blobs', (t) => {
@@ -192,14 +200,15 @@ test('an empty blob is a blob', async (t) => {
   assert.equal(store.read(digestOf(''))?.length, 0);
 });
 
-for (const [what, content] of [
-  ['other bytes', randomBytes(bytes.length)],
-  ['too few', bytes.subarray(0, 5000)],
-  ['too many', Buffer.concat([bytes, bytes])],
+for (const [what, content, size] of [
+  ['other bytes', randomBytes(bytes.length), bytes.length],
+  ['too few', bytes.subarray(0, 5000), bytes.length],
+  ['too many', Buffer.concat([bytes, bytes]), bytes.length],
+  ['another size than is promised', bytes, bytes.length + 1],
 ] as const) {
   test(`a blob of ${what} is refused, and leaves no file`, async (t) => {
     const store = newStore(t);
-    const refused = store.fetch(blob, new FakeSource(content));
+    const refused = store.fetch({ ...blob, size }, new FakeSource(content));
     await assert.rejects(refused, failure(65));
     assert.ok(!existsSync(store.path(blob.digest)));
     assert.deepEqual(partials(store), []);
@@ -208,6 +217,8 @@ for (const [what, content] of [
 
 test('what a broken transfer leaves is continued by the next process', async (t) => {
   const store = newStore(t);
+  await assert.rejects(store.fetch(blob, new FakeSource(bytes, 0)));
+  assert.deepEqual(partials(store), [], 'nothing has come');
   await assert.rejects(store.fetch(blob, new FakeSource(bytes, 30_000)));
   assert.ok(!existsSync(store.path(blob.digest)));
   const source = new FakeSource();
@@ -242,7 +253,10 @@ async function holder(t: TestContext, store: Store): Promise<{ child: ChildProce
 
 test('who wants what a living process is fetching waits for it, and takes over at once when it dies', async (t) => {
   const store = new Store(join(scratch(t), 'md'), 0);
-  const { child } = await holder(t, store);
+  const { child, part } = await holder(t, store);
+  // However long the registry has made it wait.
+  const longAgo = new Date(Date.now() - 61 * 60_000);
+  utimesSync(join(store.home, 'partial', part), longAgo, longAgo);
   const source = new FakeSource();
   const fetched = store.fetch(blob, source);
   // Many times the patience.
@@ -365,6 +379,24 @@ test('a link in the place of any file of this process is not written through', a
     /ELOOP/,
   );
   assert.equal(existsSync(join(home, 'new')), false);
+});
+
+test('nor is one that is put there as soon as the place is free', (t) => {
+  const store = newStore(t);
+  const outside = join(scratch(t), 'outside');
+  writeFileSync(outside, 'precious');
+  const remove = fs.rmSync;
+  const mock = t.mock.method(fs, 'rmSync', (path: string, options: fs.RmOptions) => {
+    remove(path, options);
+    if (mock.mock.callCount() === 0) symlinkSync(outside, path);
+  });
+  syncBuiltinESMExports();
+  afterwards(t, () => {
+    mock.mock.restore();
+    syncBuiltinESMExports();
+  });
+  assert.throws(() => store.put(blob.digest, bytes), failure(74, /EEXIST/));
+  assert.equal(readFileSync(outside, 'utf8'), 'precious');
 });
 
 test('a FIFO in the place of a part is not written to', async (t) => {
@@ -560,6 +592,8 @@ test('a store that cannot be made is told with its path', (t) => {
   const directory = scratch(t);
   writeFileSync(join(directory, 'file'), '');
   assert.throws(() => new Store(join(directory, 'file/md')), /file\/md/);
+  writeFileSync(join(directory, 'partial'), '');
+  assert.throws(() => new Store(directory), failure(74, /\/partial: .*EEXIST/));
 });
 
 test('so is one where nothing at all can be made, which the kernel tells as if something above it were missing', () => {

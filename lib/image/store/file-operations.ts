@@ -54,30 +54,22 @@ function removeDirectory(path: string): void {
   fs.rmdirSync(path);
 }
 
-/** Changes the mode of a directory, which must not be a link to one. */
-export function setMode(path: string, mode: number): void {
-  withDirectory(path, (fd) => fs.fchmodSync(fd, mode));
-}
-
 /** Opens a directory, which must not be a link to one, and calls `act` with a path that stays that of this one. */
 export function inDirectory(path: string, act: (inside: string) => void): void {
-  withDirectory(path, (fd) => act(descriptorPath(fd)));
-}
-
-function withDirectory(path: string, act: (fd: number) => void): void {
   const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = fs.constants;
   const fd = fs.openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   try {
-    act(fd);
+    act(descriptorPath(fd));
   } finally {
     fs.closeSync(fd);
   }
 }
 
 /**
- * Makes a directory and those above it. Not by Node's `recursive`, which hides the reason of a failure behind ENOENT.
+ * Makes a directory and those above it, in which nobody else may write, whatever the umask. Not by Node's `recursive`,
+ * which hides the reason of a failure behind ENOENT.
  */
-export function makeDirectory(path: string, mode = 0o777): void {
+export function makeDirectory(path: string, mode = 0o755): void {
   try {
     makeOne(path, mode);
   } catch (error) {

@@ -25,7 +25,7 @@ import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
 import type { ManifestDocument } from '../../pipe/document.js';
 import { blobPath, readDocument } from './blob-files.js';
-import { makeDirectory, removeAll, renameInStore, setMode, storing } from './file-operations.js';
+import { makeDirectory, removeAll, renameInStore, storing } from './file-operations.js';
 import { blobsIn, layoutIn, partialsIn, storeHint, storeHome } from './home.js';
 import { IndexFile } from './index-file.js';
 import { imageOf, indexJson, named, unnamed } from './index-json.js';
@@ -238,11 +238,10 @@ export class Store {
     const staged = ownPath(this.partials, 'oci');
     removeAll(staged);
     try {
-      fs.mkdirSync(staged);
-      setMode(staged, 0o755);
+      fs.mkdirSync(staged, { mode: 0o755 });
       makeDirectory(join(staged, 'blobs/sha256'));
       for (const [name, text] of Object.entries(layoutFiles))
-        fs.writeFileSync(join(staged, name), text, { flush: true, flag: 'wx' });
+        fs.writeFileSync(join(staged, name), text, { mode: 0o644, flush: true, flag: 'wx' });
       renameInStore(staged, this.oci);
     } catch (error) {
       removeAll(staged);
