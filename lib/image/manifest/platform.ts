@@ -114,7 +114,7 @@ function variantsFor({ architecture, variant }: Platform): (string | undefined)[
 
 /** v9.N of arm64 is v8.(N+5) and more. Source: Go's documentation, "Minimum requirements", GOARM64. */
 function armLevels(major: 8 | 9, minor: number): string[] {
-  if (major === 9) return [...levels('v9.', minor, 1), 'v9', ...armLevels(8, Math.min(minor + 5, 9))];
+  if (major === 9) return [...levels('v9.', minor, 1), 'v9', ...armLevels(8, minor + 5)];
   return [...levels('v8.', minor, 1), 'v8'];
 }
 

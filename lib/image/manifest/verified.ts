@@ -60,8 +60,8 @@ function isSameKind(a: string, b: string): boolean {
 
 function typeByShape(value: JsonObject, name: string): string {
   const shape: Partial<ImageIndex & Manifest> = value;
-  if (shape.manifests !== undefined && shape.layers === undefined) return ociIndexType;
-  if (shape.layers !== undefined && shape.manifests === undefined) return ociManifestType;
+  if (shape.manifests !== undefined) return ociIndexType;
+  if (shape.layers !== undefined) return ociManifestType;
   throw new Failure(Status.data, name, 'it is neither an index nor a manifest');
 }
 

@@ -130,10 +130,6 @@ export class PartialBlob implements BlobSink {
 
   private async rehash(): Promise<void> {
     const { size } = fs.fstatSync(this.fd);
-    if (size > this.blob.size) {
-      this.restart();
-      return;
-    }
     const buffer = Buffer.allocUnsafe(Math.min(rehashChunk, Math.max(1, size)));
     while (this.offset < size) {
       const { bytesRead } = await read(this.fd, buffer, 0, buffer.length, this.offset);
