@@ -105,6 +105,14 @@ test('index, manifest and config are kept as they came', async () => {
   assert.equal(digestOf(kept.get(own.descriptor.digest)!), own.descriptor.digest);
 });
 
+test('an index that did not lead there is not kept', async () => {
+  const kept = new Map<string, Buffer>();
+  const other = index([build('s390x')]);
+  await resolve(source(index([other, index([build()])])), { kept });
+  assert.equal(kept.size, 4);
+  assert.ok(!kept.has(other.descriptor.digest));
+});
+
 test('what is kept already is not asked for again', async () => {
   const kept = new Map<string, Buffer>();
   const own = build();
@@ -159,6 +167,13 @@ for (const [wanted, ...narrow] of [
     }
   });
 }
+
+test('who looks for 32 bits as well goes through as many indexes again', async () => {
+  const others = Array.from({ length: 12 }, (_, i) => index([build('s390x', { run: { User: `${i}` } })]));
+  const its = build('386');
+  const found = await resolve(source(index([...others, index([its])])));
+  assert.equal(found.digest, its.descriptor.digest);
+});
 
 for (const platform of [undefined, { os: 'linux', architecture: 'amd64' }]) {
   test(`an artifact ${platform ? 'for the same platform' : 'of no platform'} beside an image is passed over`, async () => {
