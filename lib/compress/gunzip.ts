@@ -112,8 +112,7 @@ async function feed(stream: Gunzip, input: Input, output: Output, ended: Promise
     // Node ignores whatever follows a member when that begins with a NUL, so it is checked here.
     const over = given > stream.bytesWritten;
     given += piece.length;
-    if (over) checkNuls(piece, input.path);
-    else await Promise.race([ended, new Promise<void>((resolve) => stream.write(piece, () => resolve()))]);
+    if (!over) await Promise.race([ended, new Promise<void>((resolve) => stream.write(piece, () => resolve()))]);
     checkNuls(piece.subarray(piece.length - Math.min(piece.length, given - stream.bytesWritten)), input.path);
   }
   stream.end();

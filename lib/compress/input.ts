@@ -45,7 +45,6 @@ export class Input {
 
   /** Waits for a read that is under way: after the close its descriptor may be that of another file. */
   async close(): Promise<void> {
-    if (this.closed) return;
     this.closed = true;
     await this.coming?.catch(() => {});
     closeSync(this.fd);

@@ -128,10 +128,8 @@ export class FrameWalker {
    * RFC 8878, 3.1.1.2: last block (1 bit), type (2 bits), size (21 bits); a block of one repeated byte has that byte.
    */
   private blockComplete(header: number): void {
-    const type = (header >> 1) & 3;
-    if (type === 3) throw this.damaged('the zstd data is damaged');
     this.lastBlock = (header & 1) !== 0;
-    this.left = type === 1 ? 1 : header >> 3;
+    this.left = ((header >> 1) & 3) === 1 ? 1 : header >> 3;
     this.state = 'content';
   }
 

@@ -1,7 +1,7 @@
 /** Decompression of gzip and zstd. */
 import assert from 'node:assert/strict';
 import { createHash, pbkdf2, randomBytes } from 'node:crypto';
-import { openSync, writeFileSync } from 'node:fs';
+import { openSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
@@ -9,7 +9,7 @@ import { gzipSync } from 'node:zlib';
 import { Failure } from '../../lib/base/failure.js';
 import { BoundedQueue } from '../../lib/compress/bounded-queue.js';
 import { type Decompressor, openLayer } from '../../lib/compress/decompress.js';
-import { gunzipByStream } from '../../lib/compress/gunzip.js';
+import { gunzip, gunzipByStream } from '../../lib/compress/gunzip.js';
 import { Input } from '../../lib/compress/input.js';
 import { compressionOf } from '../../lib/compress/magic.js';
 import { type Output, QueueOutput } from '../../lib/compress/output.js';
@@ -216,6 +216,10 @@ test('a zstd frame that needs a dictionary is refused for that', { skip: needsZs
   }
 });
 
+test('a zstd block of the kind that is reserved is damage', { skip: needsZstd }, async (t) => {
+  await damaged(t, Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 7, 0, 0]), /the zstd data is damaged/);
+});
+
 test('a zstd frame that needs more memory than decoders have is refused for that', {
   skip: needsZstd,
 }, async (t) => {
@@ -335,12 +339,37 @@ test('the reason of an end comes behind the pieces before it, and a reader that 
   const room = left.room();
   left.close();
   await room;
+  await left.room();
 });
+
+for (const [name, compress, decode, skip] of [
+  ['zlib', gzipSync, (input: Input, output: Output) => gunzip(input, output, true), false],
+  ["Node's gunzip", gzipSync, gunzipByStream, false],
+  ['zstd', zstd, unzstd, needsZstd],
+] as const) {
+  test(`the decoder of ${name} ends when its reader has gone`, { skip, timeout: 20_000 }, async (t) => {
+    const path = join(scratch(t), 'layer');
+    writeFileSync(path, compress(Buffer.alloc(16 << 20)));
+    const input = new Input(openSync(path, 'r'), path);
+    const queue = new BoundedQueue(1);
+    const decoding = decode(input, new QueueOutput(queue));
+    await queue.next();
+    queue.close();
+    await decoding;
+    await input.close();
+  });
+}
 
 test('a layer that is not there or no file is a failure of the disk or of the document', async (t) => {
   const directory = scratch(t);
   await assert.rejects(openLayer(join(directory, 'none')), { status: 74 });
   await assert.rejects(openLayer(directory), { status: 65 });
+  const path = join(directory, 'layer');
+  writeFileSync(path, '\xfd7zXZ\0', 'latin1');
+  const open = () => readdirSync('/proc/self/fd').length;
+  const before = open();
+  await assert.rejects(openLayer(path), { status: 65 });
+  assert.equal(open(), before, 'nothing stays open');
 });
 
 test('the compressed file is hashed when that is asked for, whatever its size', async (t) => {
