@@ -29,6 +29,7 @@ const manifest = {
   config: { config: { Env: ['A=1'] }, rootfs: { type: 'layers', diff_ids: [digest] } },
 };
 const layer = { layer: { index: 0, digest, diffID: digest, mediaType: 'm', size: 3, path: '/blob' } };
+const error = { command: 'md-token', code: 75, message: 'm' };
 
 /** A deep copy with the value at a dotted path replaced, or removed when it is undefined. */
 function withValue(document: object, path: string, value: unknown): unknown {
@@ -74,8 +75,13 @@ test('every field of the wrong type is named, with status 65', () => {
     [asManifestDocument, manifest, 'config.config.Env', [1]],
     [asManifestDocument, manifest, 'config.config.Labels', { a: 1 }],
     [asLayer, layer, 'layer.index', -1],
+    [asLayer, layer, 'layer.digest', 'sha256:1'],
+    [asLayer, layer, 'layer.diffID', 'sha256:1'],
     [asLayer, layer, 'layer.size', 1.5],
     [asLayer, layer, 'layer.path', undefined],
+    // A stage that passes it on ends with it, and must not seem to have done its work.
+    [asErrorReport, error, 'code', 0],
+    [asErrorReport, error, 'code', 256],
   ];
   for (const [check, document, path, value] of wrong) {
     assert.throws(
@@ -108,7 +114,7 @@ test('an absent authorization means that none is needed', () => {
 });
 
 test('an error report keeps what a program may want beside the message', () => {
-  const report = asErrorReport({ command: 'md-token', code: 75, message: 'm', retryAfter: 30 });
+  const report = asErrorReport({ ...error, retryAfter: 30 });
   assert.equal(report.retryAfter, 30);
 });
 
