@@ -150,13 +150,13 @@ test('what a registry has to say to people is told once, and what others put int
   );
 });
 
-test('a registry that has more to say than is allowed, or quotes a password, is not told to the letter', async (t) => {
+test('a registry that has more to say than is allowed, quotes a password or clears the screen, is not told to the letter', async (t) => {
   const { run, registry } = await world(t, { auth: 'basic', users: { me: 'pass word' } });
-  const warning = `299 - "${'x'.repeat(4097)}", 299 - "hello pass word, \u00a7"`;
+  const warning = `299 - "${'x'.repeat(4097)}", 299 - "hello pass word, \u009b2J"`;
   registry.faults.add({ on: /manifests/, headers: { warning } });
   const { stderr, status } = await run('printf "pass word" | md-token -u me --password-stdin "$1" | md-manifest');
   assert.equal(status, 0, stderr);
-  assert.match(stderr, /^md-manifest: \S+: the registry says: hello \*\*\*, /m);
+  assert.match(stderr, /^md-manifest: \S+: the registry says: hello \*\*\*, \\x9b2J$/m);
   assert.doesNotMatch(stderr, /xx|pass word/);
 });
 

@@ -66,3 +66,8 @@ test('as JSON there are at most ten lines a second, and the last has all bytes',
   assert.ok(lines.length < 100, `${lines.length} lines`);
   assert.deepEqual(lines.at(-1), { progress: { verb: 'unpack', label: 'one', bytes: 1000, total: 1000, done: true } });
 });
+
+test('a label, which may be the path of a file, cannot clear the screen', async () => {
+  const text = await written(`makeProgress('bar', 'unpack').bar('a\\x1b[2Jb', 1000).done();`);
+  assert.ok(text.includes('unpack a\\x1b[2Jb 1.0 kB'), JSON.stringify(text));
+});
