@@ -142,6 +142,8 @@ test('without TMPDIR it is /var/tmp', { skip: needsRoot }, async (t) => {
 
 for (const [signal, status] of [
   ['SIGTERM', 143],
+  // Of a terminal that is closed.
+  ['SIGHUP', 129],
   ['SIGKILL', null],
 ] as const) {
   test(`nobody else can go into $TMPDIR's tree while it is compared, and ${signal} is no reason for it to stay`, {

@@ -67,6 +67,8 @@ test('a word or a store that is not UTF-8 is refused: Node would make it the nam
     assert.ok(stderr.includes(`: ${what} is not UTF-8\n`), stderr);
     assert.equal(status, 64);
   }
+  // The character that Node takes for such bytes is one that a name may have.
+  assert.match((await shell('md-token oci:\ufffd', [], { cwd })).stderr, /\ufffd: it is not there\n$/);
   assert.deepEqual(readdirSync(cwd), []);
 });
 
