@@ -40,8 +40,10 @@ function documentIn(places: string[], digest: string): JsonObject {
   throw new Failure(Status.data, digest, why, { hint });
 }
 
-/** Once through JSON, as in a pipe: it has no `undefined` and no -0. */
+/**
+ * Once through JSON, as in a pipe: it has no `undefined` and no -0. The diffIDs say what is in the layers, however they
+ * are compressed.
+ */
 function essence(manifest: Manifest, { rootfs, config }: ImageConfig): unknown {
-  const layers = manifest.layers.map(({ digest }) => digest);
-  return JSON.parse(JSON.stringify({ digest: manifest.config.digest, layers, diffIDs: rootfs.diff_ids, config }));
+  return JSON.parse(JSON.stringify({ digest: manifest.config.digest, diffIDs: rootfs.diff_ids, config }));
 }
