@@ -78,6 +78,12 @@ test('on a terminal each layer has a bar with its speed and the time that is lef
   await terminal.see('status 0');
 });
 
+test('on a terminal a failure is told to people alone', async (t) => {
+  const terminal = new TestTerminal(t, { argv: ['sh', '-c', 'md-token ""; echo "status $?"'] });
+  await terminal.see('status 64');
+  assert.doesNotMatch(terminal.screen, /"error"/);
+});
+
 test('on a terminal that does not know its width no line is cut', async (t) => {
   const { registry, home } = await world(t);
   const script = `md-fetch-layer "${registry.image(repository)}" >/dev/null; echo "status $?"`;
