@@ -85,6 +85,14 @@ test('a document that was changed on its way has no place in the store, where it
   assert.equal(existsSync(tree), true);
 });
 
+test('where the tree is there already all is read all the same, so that the stages above end their work', async (t) => {
+  const { home, name, pull } = await site(t);
+  succeeded(await pull());
+  const script = `md-fetch-layer "$1" >lines && { sed 1q lines; sleep 1; sed 1d lines; echo "sed $?" >&2; } | md-unpack`;
+  const { stderr } = succeeded(await shell(script, [name], { cwd: home, env: { MD_HOME: home } }));
+  assert.equal(stderr, 'sed 0\n');
+});
+
 test("layers of another user's store become a tree in one's own, as with sudo md-unpack", async (t) => {
   const { home, name, built } = await site(t);
   const script = 'MD_HOME=$1/theirs md-fetch-layer "$2" | MD_HOME=$1/own md-unpack --path';
