@@ -1,7 +1,8 @@
 /** The plan of a container, made without making one. */
 
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import fs, { existsSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { test } from 'node:test';
 import type { RunConfig } from '../../lib/base/oci.js';
 import { execSteps } from '../../lib/isolate/child/exec.js';
@@ -22,6 +23,7 @@ import { showStep } from '../../lib/sys/native-code/step.js';
 import { Stub } from '../../lib/sys/native-code/stub.js';
 import { EACCES, EINVAL } from '../../lib/sys/syscalls/errno.js';
 import { SyscallError } from '../../lib/sys/syscalls/syscall.js';
+import type { IdMaps } from '../../lib/sys/user-namespace/id-map.js';
 
 const capabilities = Array.from({ length: 41 }, (_, number) => number);
 
@@ -205,15 +207,110 @@ test('every path of the image is looked up inside the root, without links of /pr
   }
 });
 
-test('no mount but the devices and terminals works with device nodes', () => {
-  const mounts = calls({ tmpfs: ['/t'] }).filter((call) => call.startsWith('fsmount'));
-  const withDevices = mounts.filter((call) => !call.includes('MOUNT_ATTR_NODEV'));
-  assert.deepEqual(withDevices.length, 2, withDevices.join('\n'));
-  assert.ok(
-    calls().includes(
-      'mount_setattr(<root>, "", AT_EMPTY_PATH|AT_RECURSIVE, {attr_set=MOUNT_ATTR_NODEV, attr_clr=0, propagation=0x0}, 32)',
-    ),
-  );
+/** Each new file system of a plan: its type, its options, and the flags of its mount. */
+function fileSystems(list: readonly string[]): string[] {
+  const mounts: string[] = [];
+  let options: string[] = [];
+  for (const call of list) {
+    const [, key, value] = /^fsconfig\(.*, FSCONFIG_SET_\w+, "(.*?)", (?:"(.*)"|NULL), 0\)$/.exec(call) ?? [];
+    const [, type, flags] = /^fsmount\(<(.*) context>, FSMOUNT_CLOEXEC, (.*)\)$/.exec(call) ?? [];
+    if (key !== undefined && key !== 'source') options.push(value === undefined ? key : `${key}=${value}`);
+    if (type === undefined || flags === undefined) continue;
+    mounts.push([type, ...options].join(' ') + (flags === '0' ? '' : `: ${flagNames(flags)}`));
+    options = [];
+  }
+  return mounts;
+}
+
+/** `MOUNT_ATTR_RDONLY|MOUNT_ATTR_NOSUID` */
+function flagNames(flags: string): string {
+  return flags.replaceAll('MOUNT_ATTR_', '').split('|').join(' ');
+}
+
+/** The mounts of a plan that get further flags, with these; `deep`: and what is mounted below. */
+function attributes(list: readonly string[]): string[] {
+  return list.flatMap((call) => {
+    const [, mount, deep, flags] =
+      /^mount_setattr\(<(.*)>, "", AT_EMPTY_PATH(\|AT_RECURSIVE)?, \{attr_set=(.*), attr_clr=0,/.exec(call) ?? [];
+    return flags === undefined ? [] : [`${mount}${deep ? ', deep' : ''}: ${flagNames(flags)}`];
+  });
+}
+
+test('no set-user-ID bit, device or program counts in what is mounted, but where one has to, and what is of the host is read-only', () => {
+  const plain = 'NOSUID NODEV NOEXEC';
+  const dev = [
+    'tmpfs mode=755 size=65536k: NOSUID NOEXEC',
+    'devpts ptmxmode=0666 mode=0620 gid=5: NOSUID NOEXEC',
+    `tmpfs mode=1777 size=67108864: ${plain}`,
+    `mqueue: ${plain}`,
+  ];
+  const workshop = `tmpfs mode=755: ${plain}`;
+  const cover = `tmpfs: RDONLY ${plain}`;
+  const sys = `sysfs: RDONLY ${plain}`;
+  const list = calls({ volume: ['/etc:/v:ro', '/usr:/w'] });
+  const cgroup = `cgroup2: RDONLY ${plain}`;
+  assert.deepEqual(fileSystems(list), [workshop, `proc: ${plain}`, sys, cgroup, ...dev, cover]);
+  assert.deepEqual(attributes(list), [
+    '/etc, deep: RDONLY NODEV',
+    '/usr, deep: NODEV',
+    'root, deep: NODEV',
+    'tmpfs: NODEV',
+    `tree: RDONLY ${plain}`,
+  ]);
+  const v1 = calls({ overlay: true, tmpfs: ['/t'] }, { hierarchies: ['cpu,cpuacct', 'name=systemd', ''] });
+  assert.deepEqual(fileSystems(v1), [
+    `tmpfs: ${plain}`,
+    workshop,
+    'overlay lowerdir=lower upperdir=upper workdir=work: NODEV',
+    `proc: ${plain}`,
+    sys,
+    workshop,
+    `cgroup cpu cpuacct: RDONLY ${plain}`,
+    `cgroup none name=systemd: RDONLY ${plain}`,
+    ...dev,
+    cover,
+  ]);
+  assert.deepEqual(attributes(v1), ['cgroup v1: RDONLY', 'tmpfs: NODEV', `tree: RDONLY ${plain}`]);
+});
+
+test("in a user namespace the host's /sys and devices are read-only as well", () => {
+  const maps: IdMaps = { uid: [[0, 1000, 1]], gid: [[0, 1000, 1]], helped: false };
+  const nodes = ['null', 'zero', 'full', 'random', 'urandom', 'tty'].map((name) => `${name}: RDONLY NOSUID NOEXEC`);
+  assert.deepEqual(attributes(calls({}, { maps })), [
+    'root, deep: NODEV',
+    'sysfs, deep: RDONLY NOSUID NODEV NOEXEC',
+    ...nodes,
+    'tree: RDONLY NOSUID NODEV NOEXEC',
+  ]);
+});
+
+test("a kernel that has them all hides docker's masked paths, and shows its read-only ones to read", (t) => {
+  t.mock.method(fs, 'existsSync', (path: string) => !path.startsWith('/sys/devices/system/cpu/cpufreq'));
+  t.mock.method(fs, 'readdirSync', () => ['cpu0', 'cpu17', 'cpufreq']);
+  syncBuiltinESMExports();
+  try {
+    const { readOnly, files, directories } = findMasks(false);
+    assert.deepEqual(readOnly, ['proc/bus', 'proc/fs', 'proc/irq', 'proc/sys', 'proc/sysrq-trigger']);
+    assert.deepEqual([...files, ...directories].sort(), [
+      'proc/acpi',
+      'proc/asound',
+      'proc/interrupts',
+      'proc/kcore',
+      'proc/keys',
+      'proc/latency_stats',
+      'proc/sched_debug',
+      'proc/scsi',
+      'proc/timer_list',
+      'proc/timer_stats',
+      'sys/devices/system/cpu/cpu0/thermal_throttle',
+      'sys/devices/system/cpu/cpu17/thermal_throttle',
+      'sys/devices/virtual/powercap',
+      'sys/firmware',
+    ]);
+  } finally {
+    t.mock.restoreAll();
+    syncBuiltinESMExports();
+  }
 });
 
 test('only what this kernel has of the masked paths is masked', () => {
