@@ -109,6 +109,10 @@ const attacks: Record<string, (out: string) => Stack> = {
     ],
     [file('.wh.d')],
   ],
+  'a whiteout of a symlink to outside that its own layer has brought': (out) => [
+    [dir('d/'), file('x'), file('d/x')],
+    [symlink('l', out), file('.wh.l'), symlink('d/l', '../../canary'), file('d/.wh..wh..opq'), file('.wh.d')],
+  ],
   'a file in place of a tree that holds symlinks to outside': (out) => [
     [dir('d/'), symlink('d/l', out), dir('d/e/'), symlink('d/e/l', '../../../canary/dir')],
     [file('d')],
