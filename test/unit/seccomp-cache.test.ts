@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -68,8 +69,8 @@ test('a file that another user could have written is not used', { skip: needsRoo
   assert.equal((await ask(directory)).compiled, true);
   chownSync(path, 1000, 1000);
   assert.equal((await ask(directory)).compiled, true);
-  unlinkSync(path);
-  writeFileSync(join(directory, 'elsewhere'), filter);
+  // Whole, and its owner's alone.
+  renameSync(path, join(directory, 'elsewhere'));
   symlinkSync('elsewhere', path);
   assert.equal((await ask(directory)).compiled, true);
 });
@@ -113,6 +114,9 @@ test('a file that is no array of instructions is not used', async (t) => {
   assert.equal((await ask(directory)).compiled, true);
   unlinkSync(join(directory, name));
   spawnSync('mkfifo', [join(directory, name)]);
+  assert.equal((await ask(directory)).compiled, true);
+  unlinkSync(join(directory, name));
+  mkdirSync(join(directory, name));
   assert.equal((await ask(directory)).compiled, true);
 });
 
