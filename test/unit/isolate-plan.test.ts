@@ -160,6 +160,13 @@ test('the order is: a program of its own, mounts private, new root, mounts, pivo
   );
 });
 
+test('another user is that in all three ids, so that no way leads back to root', () => {
+  const list = calls({}, { identity: { uid: 1000, gid: 50, groups: [50, 60], home: '/' } });
+  const [set] = list.filter((call) => call.startsWith('setgroups'));
+  assert.match(set!, /^setgroups\(2, /);
+  before(list, set!, 'setresgid(50, 50, 50)', 'setresuid(1000, 1000, 1000)');
+});
+
 test('SIGHUP, SIGINT, SIGQUIT and SIGTERM call the command off while there is none', () => {
   const [set] = plan().calledOff.args as [Buffer];
   const signals = Array.from({ length: 64 }, (_, i) => i + 1);
@@ -199,7 +206,8 @@ test('a hard limit is raised while there is CAP_SYS_RESOURCE, which no user and 
 });
 
 test('every path of the image is looked up inside the root, without links of /proc', () => {
-  const lookups = calls({ volume: ['/etc:/a/b'], workdir: '/w' }).filter((call) => call.startsWith('openat2'));
+  const flags = { volume: ['/etc:/a/b'], workdir: '/w', sysctl: ['kernel.msgmax=1'] };
+  const lookups = calls(flags, { nulls: [0] }).filter((call) => call.startsWith('openat2'));
   assert.ok(lookups.length > 10);
   for (const call of lookups.filter((line) => !/AT_FDCWD, "\/(?:srv\/root)?"/.test(line))) {
     assert.match(call, /RESOLVE_(IN_ROOT|BENEATH)/);
@@ -271,6 +279,24 @@ test('no set-user-ID bit, device or program counts in what is mounted, but where
     cover,
   ]);
   assert.deepEqual(attributes(v1), ['cgroup v1: RDONLY', 'tmpfs: NODEV', `tree: RDONLY ${plain}`]);
+});
+
+test('a layer is the directory that was checked, and nothing in it is looked for elsewhere', () => {
+  const list = calls({ layer: '/layer' }, { layer: layerAt('/layer', '/tree') });
+  assert.ok(
+    fileSystems(list).includes(
+      'overlay lowerdir=lower upperdir=layer/upper workdir=layer/work redirect_dir=nofollow: NODEV',
+    ),
+  );
+  const same = list.slice(list.findIndex((call) => call.startsWith('statx(<layer>'))).slice(1, 3);
+  for (const [i, what] of ['inode', 'device'].entries())
+    assert.match(same[i]!, new RegExp(`^compare\\(\\[8 bytes\\], 0xffffffffffffffff, <${what}>, 16\\)$`));
+});
+
+test("the container's own files are for nobody but root to write, whatever the umask", () => {
+  const made = calls().filter((call) => /^openat\(<workshop>/.test(call));
+  assert.equal(made.length, 3);
+  for (const call of made) assert.match(call, /O_CREAT.*, 0644\)$/);
 });
 
 test("in a user namespace the host's /sys and devices are read-only as well", () => {
