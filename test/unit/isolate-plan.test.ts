@@ -7,9 +7,10 @@ import { test } from 'node:test';
 import type { RunConfig } from '../../lib/base/oci.js';
 import { execSteps } from '../../lib/isolate/child/exec.js';
 import { manPageOf } from '../../lib/isolate/child/step.js';
-import { bindsDevices, closesDevices } from '../../lib/isolate/filesystem/devices.js';
+import { bindsDevices, checkDevices, closesDevices } from '../../lib/isolate/filesystem/devices.js';
 import { layerAt } from '../../lib/isolate/filesystem/layer.js';
 import { findMasks, type Masks } from '../../lib/isolate/filesystem/masks.js';
+import { checkWritable } from '../../lib/isolate/filesystem/proc-and-sys.js';
 import type { Circumstances } from '../../lib/isolate/plan/circumstances.js';
 import { describePlan } from '../../lib/isolate/plan/dry-run.js';
 import { makePlan } from '../../lib/isolate/plan/plan.js';
@@ -21,6 +22,7 @@ import { chooseCapabilities } from '../../lib/isolate/user/capabilities.js';
 import { parseFlags } from '../../lib/pipe/flags.js';
 import { showStep } from '../../lib/sys/native-code/step.js';
 import { Stub } from '../../lib/sys/native-code/stub.js';
+import { capabilities as capabilityNames } from '../../lib/sys/syscalls/constants.js';
 import { EACCES, EINVAL } from '../../lib/sys/syscalls/errno.js';
 import { SyscallError } from '../../lib/sys/syscalls/syscall.js';
 import type { IdMaps } from '../../lib/sys/user-namespace/id-map.js';
@@ -308,6 +310,32 @@ test("in a user namespace the host's /sys and devices are read-only as well", ()
     ...nodes,
     'tree: RDONLY NOSUID NODEV NOEXEC',
   ]);
+});
+
+test("devices are the host's where none can be made, and only if they are the real ones", (t) => {
+  const without = (name: string) => capabilities.filter((number) => capabilityNames[number] !== name);
+  assert.deepEqual(
+    [bindsDevices(false, capabilities), bindsDevices(false, without('MKNOD')), bindsDevices(true, capabilities)],
+    [false, true, true],
+  );
+  const device = { isCharacterDevice: () => true, rdev: 0 };
+  const numbers: Record<string, number> = { null: 0x103, zero: 0x105, full: 0x107, random: 0x108, urandom: 0x109 };
+  t.mock.method(fs, 'statSync', (path: string) => ({ ...device, rdev: numbers[path.slice(5)] ?? 0x500 }));
+  syncBuiltinESMExports();
+  try {
+    checkDevices();
+    numbers.random = 0x801;
+    assert.throws(checkDevices, /\/dev\/random: it is not the device 1:8 /);
+  } finally {
+    t.mock.restoreAll();
+    syncBuiltinESMExports();
+  }
+});
+
+test('no container may write to cgroups of version 1, which could make the host run a program', () => {
+  checkWritable(['']);
+  for (const hierarchies of [['memory'], ['', 'name=systemd']])
+    assert.throws(() => checkWritable(hierarchies), /writable-cgroups=true: this machine has cgroup v1, where /);
 });
 
 test("a kernel that has them all hides docker's masked paths, and shows its read-only ones to read", (t) => {
