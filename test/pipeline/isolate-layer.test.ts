@@ -11,6 +11,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmdirSync,
   rmSync,
   statfsSync,
@@ -164,6 +165,17 @@ test('--layer: a directory that is something else, or lies over another tree, is
   assert.ok(!existsSync(join(root, 'inner')));
 });
 
+test('--layer: whether a directory lies in the tree is asked of where it really is', (t) => {
+  const home = scratch(t);
+  const tree = join(home, 'tree');
+  mkdirSync(tree);
+  symlinkSync(tree, join(home, 'link'));
+  assert.throws(() => holdLayer(join(home, 'link/layer'), tree), /: it lies in \/.*\/tree; /);
+  assert.deepEqual(readdirSync(tree), []);
+  const beside = `${tree}.layer`;
+  assert.equal(holdLayer(beside, tree).path, beside);
+});
+
 test('--layer: of a container that could not begin no directory is left, and one that was there stays', {
   skip,
 }, async (t) => {
@@ -232,6 +244,12 @@ test('--layer: no part of it leads to another place of the host', { skip }, asyn
   await output(root, 'true', ['--layer', layer]);
   assert.deepEqual(readdirSync(join(elsewhere, 'work')), ['file']);
   assert.equal(readFileSync(join(elsewhere, 'work/file'), 'utf8'), 'secret');
+  // Once it is begun the notes are read.
+  renameSync(join(layer, 'layer.json'), join(elsewhere, 'notes'));
+  symlinkSync(join(elsewhere, 'notes'), join(layer, 'layer.json'));
+  const { status, stderr } = await inside(root, 'true', ['--layer', layer]);
+  assert.match(stderr, /--layer \/.*\/notes: .*\(ELOOP\)$/m);
+  assert.equal(status, 125);
 });
 
 test('--layer: one that is exchanged after it was checked is not used', { skip }, async (t) => {
