@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { addressOf } from '../../lib/sys/ffi/ffi.js';
 import { Batch } from '../../lib/sys/native-code/batch.js';
+import { mapCode } from '../../lib/sys/native-code/map-code.js';
 import * as sys from '../../lib/sys/syscalls/calls.js';
 import { AT, O } from '../../lib/sys/syscalls/constants.js';
 import { scratch } from '../support/run.js';
@@ -92,4 +93,12 @@ test('numbers cross whole: negative ones, 32 bits, more than 32 bits', (t) => {
   batch.add(sys.close, 0, fd);
   assert.equal(batch.run(), 3);
   assert.equal(batch.result(1), end - 7);
+});
+
+test('memory of machine code can be executed, and written to no more', () => {
+  const address = mapCode(Buffer.from([0xc3]));
+  const flags = [...readFileSync('/proc/self/maps', 'utf8').matchAll(/^(\w+)-(\w+) (\S+)/gm)]
+    .filter(([, start, end]) => Number(`0x${start}`) <= address && address < Number(`0x${end}`))
+    .map((mapping) => mapping[3]);
+  assert.deepEqual(flags, ['r-xp']);
 });

@@ -209,6 +209,13 @@ test('a checksum of signed bytes is as good, and one of neither kind is damage',
   for (const wrong of [sum - 255, sum - 512]) damaged(tarball([{ name, checksum: wrong }]), /checksum/);
 });
 
+test('of a mode the permissions count, and not the type that some old archives have there as well', () => {
+  for (const uid of [0, 0o77777777]) {
+    const { type, mode } = first([{ name: 'f', mode: 0o104755, uid }]);
+    assert.deepEqual([type, mode], ['file', 0o4755]);
+  }
+});
+
 test('names of 100 bytes, and of 155 and 100, have no NUL at their end', () => {
   const name = 'n'.repeat(100);
   assert.equal(first([{ name }]).path, name);
