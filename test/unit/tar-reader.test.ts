@@ -216,6 +216,13 @@ test('of a mode the permissions count, and not the type that some old archives h
   }
 });
 
+test('the highest id is an owner, and the one above is none: chown(2) would leave the owner as it is', () => {
+  for (const key of ['uid', 'gid'] as const) {
+    assert.equal(first([{ name: 'f', [key]: 2 ** 32 - 2 }])[key], 2 ** 32 - 2);
+    damaged(tarball([{ name: 'f', [key]: 2 ** 32 - 1 }]), /the (user|group) id 4294967295 is out of range/);
+  }
+});
+
 test('names of 100 bytes, and of 155 and 100, have no NUL at their end', () => {
   const name = 'n'.repeat(100);
   assert.equal(first([{ name }]).path, name);
