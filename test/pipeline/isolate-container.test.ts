@@ -509,7 +509,9 @@ test('--tmpfs and --mount type=tmpfs give memory to fill, within their size', { 
   assert.equal(await output(root, script, flags), '1024\n2048\n700\n1770\n1');
 });
 
-test('a tmpfs has the mode and owner of the directory that it covers, unless told otherwise', { skip }, async (t) => {
+test('a tmpfs has the mode and owner of the directory that it covers, or is for all, unless told otherwise', {
+  skip,
+}, async (t) => {
   const root = makeRoot(t);
   chmodSync(join(root, 'root'), 0o1700);
   mkdirSync(join(root, 'home/user'), { recursive: true });
@@ -518,6 +520,7 @@ test('a tmpfs has the mode and owner of the directory that it covers, unless tol
   const script = 'stat -c "%a %u:%g" /root /home/user /tmp';
   assert.equal(await output(root, script, flags), '1700 0:0\n755 1000:1000\n711 0:0');
   assert.equal(await output(root, script, ['--userns', 'self', ...flags]), '1700 0:0\n755 0:0\n711 0:0');
+  assert.equal(await output(root, 'stat -c "%a %u:%g" /new', ['--tmpfs', '/new']), '1777 0:0');
   assert.equal(await output(root, 'echo x >/home/user/x; cat /home/user/x', ['-u', 'user', ...flags]), 'x');
 });
 

@@ -52,6 +52,8 @@ test('--init: orphans that have ended are collected, several at once, though the
   await until(() => orphans.every((orphan) => statFields(orphan)[0] === 'Z'));
   process.kill(init, 'SIGCONT');
   await until(() => childrenOf(init).length === 1);
+  // It waits for the next signal, and does not go on asking.
+  await until(() => statFields(init)[0] === 'S');
 });
 
 test('--init: a signal to md-isolate is for the command, once', { skip }, async (t) => {

@@ -274,13 +274,19 @@ test('another user opens /dev/stdin, /dev/stdout and /dev/stderr, when they are 
   assert.equal(stdout.match(/Permission denied/g)?.length, 2);
 });
 
+test("root needs no permission for the caller's pipes, whose modes stay as they are", { skip }, async (t) => {
+  const line = '{ md-isolate "$1" true; stat -L -c %a /proc/self/fd/1; } | cat';
+  assert.equal((await shell(line, [makeRoot(t)])).stdout, '600\n');
+});
+
 test('the terminal is for its user alone, whatever the caller has on stdin, and TERM is what was asked for', {
   skip,
 }, async (t) => {
-  const line = 'echo | md-isolate -t -u user -e TERM=dumb "$1" sh -c "stat -c %a /dev/pts/0; env | grep TERM=" | cat';
+  const line =
+    'echo | md-isolate -t -u user -e TERM=dumb "$1" sh -c "stat -c %a:%u /dev/pts/0; env | grep TERM=" | cat';
   const { stdout } = await shell(line, [makeRoot(t)]);
   // The terminal shows what is typed as well: an empty line.
-  assert.deepEqual(stdout.split(/\s+/).filter(Boolean), ['620', 'TERM=dumb']);
+  assert.deepEqual(stdout.split(/\s+/).filter(Boolean), ['620:1000', 'TERM=dumb']);
 });
 
 test("the caller's files and named pipes stay as they are, whoever the user is", { skip }, async (t) => {

@@ -7,6 +7,8 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
+  statSync,
   symlinkSync,
   unlinkSync,
   utimesSync,
@@ -14,6 +16,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { ignoring } from '../../lib/base/failure.js';
 import { cachedFilter, type FilterKey } from '../../lib/isolate/seccomp/cache.js';
 import { limitsOn, structRlimit } from '../../lib/sys/process/rlimit.js';
 import { prlimit64 } from '../../lib/sys/syscalls/calls.js';
@@ -39,9 +42,14 @@ async function ask(
 
 test('a filter is compiled once, and read from then on', async (t) => {
   const directory = join(scratch(t), 'not', 'there', 'yet');
+  const mask = process.umask(0);
+  t.after(() => process.umask(mask));
   assert.deepEqual(await ask(directory), { compiled: true, got: filter });
   assert.deepEqual(await ask(directory), { compiled: false, got: filter });
-  assert.equal(readdirSync(directory).length, 1);
+  const [name = '', ...more] = readdirSync(directory);
+  assert.deepEqual(more, []);
+  const modes = [directory, join(directory, name)].map((path) => statSync(path).mode & 0o777);
+  assert.deepEqual(modes, [0o755, 0o644], 'nobody else may write there, whatever the umask');
 });
 
 for (const change of [
@@ -168,6 +176,24 @@ test('a relative XDG_CACHE_HOME counts as none: anybody may have put a filter be
   process.env.XDG_CACHE_HOME = join(home, 'absolute');
   await cachedFilter(key, async () => filter);
   assert.deepEqual(readdirSync(home), ['.cache', 'absolute']);
+});
+
+test('for root it is kept where root alone can write, and not in the home that sudo has left', {
+  skip: needsRoot,
+}, async (t) => {
+  const home = scratch(t);
+  const { env } = process;
+  const place = '/var/cache/md';
+  const version = 'test';
+  const kept = () => ignoring(['ENOENT'], () => readdirSync(place)) ?? [];
+  const mine = () => kept().filter((name) => name.startsWith(`seccomp-${version}-`));
+  t.after(() => {
+    Object.assign(process, { env });
+    for (const name of mine()) rmSync(join(place, name));
+  });
+  process.env = { ...env, HOME: home, XDG_CACHE_HOME: join(home, 'cache') };
+  await cachedFilter({ ...key, version }, async () => filter);
+  assert.deepEqual([readdirSync(home), mine().length], [[], 1]);
 });
 
 test('without HOME it is kept in the home that the system knows, as the store is', async (t) => {

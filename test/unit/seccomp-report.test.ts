@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { auditArch } from '../../lib/isolate/seccomp/filter.js';
+import { auditArch, type ProfileSource } from '../../lib/isolate/seccomp/filter.js';
 import { seccompReport } from '../../lib/isolate/seccomp/report.js';
 import { RET } from '../../lib/isolate/seccomp/rules.js';
 import { syscallNumbers } from '../../lib/isolate/seccomp/syscall-numbers.js';
@@ -27,9 +27,9 @@ import { ENOSYS } from '../../lib/sys/syscalls/errno.js';
 import { verdict } from '../support/bpf.js';
 import { afterwards } from '../support/run.js';
 
-/** A report of the default filter, and the step that installs that. */
-function reporting() {
-  const report = seccompReport('default', { capabilities: [], arch, kernel: '6.1.0' });
+/** A report of a filter, and the step that installs that. */
+function reporting(source: ProfileSource = 'default') {
+  const report = seccompReport(source, { capabilities: [], arch, kernel: '6.1.0' });
   const header = Buffer.alloc(16);
   header.writeUInt16LE(report.filter.program.length / 8);
   const program = new Block(header, [{ offset: 8, value: new Block(report.filter.program) }]);
@@ -38,6 +38,27 @@ function reporting() {
     install: stepOf(seccomp, [SECCOMP.SET_MODE_FILTER, SECCOMP.FILTER_FLAG_NEW_LISTENER, program]),
   };
 }
+
+test('a call that a profile refuses with an error of its own gets that error', async () => {
+  const syscalls = [{ names: ['unshare'], action: 'SCMP_ACT_ERRNO', errnoRet: 42 }];
+  const text = JSON.stringify({ defaultAction: 'SCMP_ACT_ALLOW', syscalls });
+  const { report, install } = reporting({ name: 'profile.json', text });
+  const [reader, writer] = pipe();
+  const refused = stepOf(unshare, [0], { onError: 'continue' });
+  const child = new Program([
+    stepOf(prctl, [PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0]),
+    install,
+    stepOf(read, [reader, new Block(Buffer.alloc(8)), 1]),
+    refused,
+    stepOf(exit_group, [0]),
+  ]);
+  const pid = child.start(0);
+  report.listen(pid, () => child.result(install), reader);
+  write(writer, Buffer.from('g'), 1);
+  while (wait4(pid, null, 1, null) === 0) await sleep(1);
+  assert.equal(child.result(refused), -42);
+  assert.deepEqual([...report.end()], [['unshare', 1]]);
+});
 
 test('refused calls are reported by name and number, with the error that the filter gives', async () => {
   const { report, install } = reporting();

@@ -171,6 +171,7 @@ for (const [name, body] of [
   ['has a length of 0', '0 path=x\n'],
   ['has a negative length', '-9 path=x\n'],
   ['has no equals sign', '7 path\n'],
+  ['has none before the next one', '7 path\n8 uid=7\n'],
   ['has no key', '5 =x\n'],
   ['has a NUL in its key', '8 a\0b=x\n'],
   ['has an enormous length', '99999999999999999999 path=x\n'],
