@@ -49,7 +49,7 @@ function ownId({ uid, gid }: CallerIds): IdMaps {
 
 /** Whether groups can be set: an ordinary user who maps a single id has to forbid setgroups(2) first. */
 export function maySetGroups(maps: IdMaps | undefined, denied = deniesGroups()): boolean {
-  return !denied && (maps === undefined || maps.gid.length > 1 || maps.gid[0]![2] > 1);
+  return !denied && (maps === undefined || maps.gid.length > 1);
 }
 
 /** Whether root made the namespace: it may give up groups there that an ordinary user has to keep. */
