@@ -53,7 +53,11 @@ test('--init: orphans that have ended are collected, several at once, though the
   process.kill(init, 'SIGCONT');
   await until(() => childrenOf(init).length === 1);
   // It waits for the next signal, and does not go on asking.
-  await until(() => statFields(init)[0] === 'S');
+  let asleep = 0;
+  await until(() => {
+    asleep = statFields(init)[0] === 'S' ? asleep + 1 : 0;
+    return asleep === 10;
+  });
 });
 
 test('--init: a signal to md-isolate is for the command, once', { skip }, async (t) => {
