@@ -101,6 +101,11 @@ test('a document that another user has put beside a tree is not believed', { ski
   assert.equal(readRootfsDocument(rootfs)?.image, document.image);
   assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 64);
   assert.equal(readRootfsDocument(rootfs)?.image, document.image);
+  // As after a run that was killed and had put its own document there: what is left is its to complete.
+  writeFileSync(planted.replace(/json$/, 'lock'), '');
+  assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 64);
+  assert.equal(readRootfsDocument(rootfs)?.image, document.image);
+  assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
 });
 
 test('a run in another PID namespace is seen to be at work, and seen to be dead', {
