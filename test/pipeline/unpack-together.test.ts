@@ -91,6 +91,21 @@ test('what a filesystem keeps of owners is not tried with the file that tells wh
   assert.deepEqual(readdirSync(directory).sort(), names);
 });
 
+test('a document is not written through a link that another user has put where it is to be', (t) => {
+  const { rootfs, directory, document } = prepare(t, image('x'));
+  const victim = join(directory, 'victim');
+  writeFileSync(victim, 'untouched');
+  for (const ending of ['.json', '.unset.jsonl']) {
+    const stage = Stage.begin(rootfs, { force: false });
+    const [growing = ''] = readdirSync(directory).filter((name) => /^\.rootfs\.md-unpack-[0-9]+$/.test(name));
+    symlinkSync('victim', join(directory, `${growing}${ending}`));
+    assert.throws(() => stage.commit(document, new Map()), /\(EEXIST\)/);
+    stage.discard();
+    assert.equal(readFileSync(victim, 'utf8'), 'untouched');
+    assert.deepEqual(readdirSync(directory).sort(), ['layers', 'victim']);
+  }
+});
+
 test('a document that another user has put beside a tree is not believed', { skip: needsRoot }, async (t) => {
   const { rootfs, directory, stdin, document } = prepare(t, image('x'));
   chmodSync(directory, 0o1777);
