@@ -1,6 +1,6 @@
 /** md-unpack as an ordinary user. The tests run as root and give that up, so that they run the same for everyone. */
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { jsonLines, md, needs, needsRoot } from '../support/run.js';
@@ -211,6 +211,34 @@ test('a tree with directories that their owner may read and not search is replac
   ]);
   const { status, stderr } = await md('md-unpack', ['--force', rootfs], { stdin, ...user });
   assert.deepEqual([status, stderr], [0, '']);
+});
+
+test('a tree in which another user has something is not replaced, and stays whole, unless that is an empty directory or open to all', {
+  skip: needsRoot,
+}, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[{ name: 'f', data: 'x' }]]);
+  chmodSync(directory, 0o777);
+  const theirs = join(rootfs, 'theirs');
+  const force = () => md('md-unpack', ['--force', rootfs], { stdin, ...user });
+  for (const [mode, content, may] of [
+    [0o755, true, false],
+    [0o666, true, false],
+    [0o700, true, false],
+    [0o777, true, true],
+    [0o755, false, true],
+  ] as const) {
+    assert.equal((await force()).status, 0);
+    mkdirSync(theirs);
+    if (content) writeFileSync(join(theirs, 'file'), '');
+    chmodSync(theirs, mode);
+    const before = describeTree(rootfs);
+    const { status, stderr } = await force();
+    assert.equal(status, may ? 0 : 77, `${mode.toString(8)} ${stderr}`);
+    if (may) continue;
+    assert.match(stderr, /: it holds directories of other users, which you may not empty; /);
+    assert.deepEqual(describeTree(rootfs), before);
+    rmSync(theirs, { recursive: true });
+  }
 });
 
 test('--verify names what its user may not read, and compares the rest', { skip: needsRoot }, async (t) => {
