@@ -1,9 +1,19 @@
 /** md-unpack as an ordinary user. The tests run as root and give that up, so that they run the same for everyone. */
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { jsonLines, md, needs, needsRoot } from '../support/run.js';
+import { jsonLines, md, needs, needsRoot, run, scratch } from '../support/run.js';
 import { describeTree } from '../support/tree.js';
 import { prepare, type Stack } from '../support/unpacking.js';
 
@@ -239,6 +249,23 @@ test('a tree in which another user has something is not replaced, and stays whol
     assert.deepEqual(describeTree(rootfs), before);
     rmSync(theirs, { recursive: true });
   }
+});
+
+test('the directory around what is removed keeps its mode, though its owner could change that', {
+  skip: needsRoot,
+}, async (t) => {
+  const directory = scratch(t);
+  writeFileSync(join(directory, 'file'), '');
+  chownSync(directory, user.uid, user.gid);
+  chmodSync(directory, 0o555);
+  const lib = join(import.meta.dirname, '../../lib/unpack/tree');
+  const script = `
+    const { openSync } = await import('node:fs');
+    const { removeTree } = await import('${lib}/remove-tree.js');
+    try { removeTree(openSync('${directory}', 'r'), 'file'); } catch ({ code }) { console.log(code); }`;
+  const { stdout } = await run([process.execPath, '--input-type=module', '-e', script], user);
+  assert.equal(stdout, 'EACCES\n');
+  assert.equal(statSync(directory).mode & 0o7777, 0o555);
 });
 
 test('--verify names what its user may not read, and compares the rest', { skip: needsRoot }, async (t) => {
