@@ -327,8 +327,8 @@ test('while one run puts in place what a killed one had not, another one does no
   await run([...injecting('renameat2:signal=SIGKILL:when=5'), ...force], { stdin: killed.stdin });
   assert.deepEqual([...readdirSync(rootfs), readFileSync(join(rootfs, 'which'), 'utf8')], ['which', 'killed']);
   // The first renaming is that of the document.
-  const slow = run([...injecting('renameat2:delay_enter=1000000:when=1'), 'md-unpack', rootfs], { stdin: old.stdin });
-  await new Promise((done) => setTimeout(done, 500));
+  const slow = run([...injecting('renameat2:delay_enter=2000000:when=1'), 'md-unpack', rootfs], { stdin: old.stdin });
+  await new Promise((done) => setTimeout(done, 1000));
   await run(force, { stdin: next.stdin });
   assert.equal((await slow).status, 64);
   const { tree, read, plain } = pairAt(rootfs, digests);
