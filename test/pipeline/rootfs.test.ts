@@ -93,6 +93,16 @@ test('where the tree is there already all is read all the same, so that the stag
   assert.equal(stderr, 'sed 0\n');
 });
 
+test('a tree that nobody waits for any more is not left half made', async (t) => {
+  const { home, name } = await site(t);
+  // The shell keeps the pipe open, so that no end of stdin is what ends it.
+  const script =
+    'mkfifo in && exec 3<>in && md-fetch-layer "$1" | sed 1q >&3 && { md-unpack <in; echo "$?" >&2; } | true';
+  const { stderr } = succeeded(await shell(script, [name], { cwd: dirname(home), env: { MD_HOME: home } }));
+  assert.equal(stderr, '141\n');
+  assert.deepEqual(readdirSync(join(home, 'rootfs')), []);
+});
+
 test("layers of another user's store become a tree in one's own, as with sudo md-unpack", async (t) => {
   const { home, name, built } = await site(t);
   const script = 'MD_HOME=$1/theirs md-fetch-layer "$2" | MD_HOME=$1/own md-unpack --path';
