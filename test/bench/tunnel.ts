@@ -5,9 +5,7 @@
  */
 import { type ChildProcess, execFileSync, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { openSync, read, writeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { ioctlMemory } from '../../lib/sys/syscalls/calls.js';
 
 export interface LossyLink {
   /** Milliseconds from one end to the other. */
@@ -34,7 +32,7 @@ const [here, there] = ['192.0.2.65', '192.0.2.66'];
 
 /** `congestion` is how TCP at this end reacts to losses, a name of tcp_available_congestion_control in tcp(7). */
 export async function startTunnel(link: LossyLink, congestion: string): Promise<Tunnel> {
-  const carrier = fork(fileURLToPath(import.meta.url), [JSON.stringify(link)]);
+  const carrier = fork(fileURLToPath(import.meta.resolve('./carrier.js')), [JSON.stringify(link), ...devices]);
   // Its network namespace ends with it.
   const holder = spawn('unshare', ['--net', 'sh', '-c', 'echo ready && exec sleep infinity'], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -43,7 +41,9 @@ export async function startTunnel(link: LossyLink, congestion: string): Promise<
     for (const child of [carrier, holder]) child.kill('SIGKILL');
   };
   process.once('exit', kill);
-  await Promise.all([once(carrier, 'message'), once(holder.stdout, 'data')]);
+  const isReady = await Promise.race([once(carrier, 'message'), once(carrier, 'exit').then(() => false)]);
+  if (!isReady) throw new Error('the devices of the link could not be made');
+  await once(holder.stdout, 'data');
   const inside = ['nsenter', `--net=/proc/${holder.pid}/ns/net`];
   const [near, far] = devices;
   run('ip', 'link', 'set', far, 'netns', String(holder.pid));
@@ -71,73 +71,3 @@ async function end(child: ChildProcess): Promise<void> {
   child.kill('SIGKILL');
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
 }
-
-/** One direction of the link. */
-class Direction {
-  private readonly underWay: { at: number; packet: Buffer }[] = [];
-  private busyUntil = 0;
-
-  constructor(
-    private readonly link: LossyLink,
-    private readonly from: number,
-    private readonly to: number,
-  ) {}
-
-  carry(): void {
-    const packet = Buffer.allocUnsafe(2048);
-    read(this.from, packet, 0, packet.length, null, (error, length) => {
-      if (error) throw error;
-      this.accept(packet.subarray(0, length));
-      this.carry();
-    });
-  }
-
-  private accept(packet: Buffer): void {
-    const { delay, bitsPerSecond, loss, queue } = this.link;
-    const now = performance.now();
-    const begin = Math.max(now, this.busyUntil);
-    const waiting = ((begin - now) * bitsPerSecond) / 8000;
-    if (waiting > queue || Math.random() < loss) return;
-    this.busyUntil = begin + (packet.length * 8000) / bitsPerSecond;
-    this.underWay.push({ at: this.busyUntil + delay, packet });
-    if (this.underWay.length === 1) this.wait();
-  }
-
-  private wait(): void {
-    setTimeout(() => this.deliver(), this.underWay[0]!.at - performance.now());
-  }
-
-  private deliver(): void {
-    const now = performance.now();
-    const late = this.underWay.findIndex(({ at }) => at > now);
-    for (const { packet } of this.underWay.splice(0, late === -1 ? this.underWay.length : late))
-      writeSync(this.to, packet);
-    if (this.underWay.length > 0) this.wait();
-  }
-}
-
-/** Opens /dev/net/tun for a new device of this name, which goes with the descriptor. */
-function openTun(name: string): number {
-  const [TUNSETIFF, IFF_TUN, IFF_NO_PI] = [0x400454ca, 0x1, 0x1000];
-  const fd = openSync('/dev/net/tun', 'r+');
-  // struct ifreq of netdevice(7)
-  const request = Buffer.alloc(40);
-  request.write(name);
-  request.writeUInt16LE(IFF_TUN | IFF_NO_PI, 16);
-  ioctlMemory(fd, TUNSETIFF, request);
-  return fd;
-}
-
-/** What the forked process does. */
-function carry(link: LossyLink): void {
-  const [near, far] = devices.map(openTun) as [number, number];
-  process.send?.('ready');
-  // A device that is down cannot be read.
-  process.once('message', () => {
-    new Direction(link, near, far).carry();
-    new Direction(link, far, near).carry();
-  });
-  process.once('disconnect', () => process.exit());
-}
-
-if (process.send && process.argv[2] !== undefined) carry(JSON.parse(process.argv[2]) as LossyLink);
