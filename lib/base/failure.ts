@@ -14,6 +14,12 @@ export interface FailureOptions {
   details?: Record<string, unknown>;
 }
 
+/** The same for a system error. */
+export interface SystemFailureOptions extends FailureOptions {
+  /** Hints for some errors alone, by errno names. */
+  hints?: Readonly<Record<string, string>>;
+}
+
 /**
  * The one shape of error that `lib` throws: an exit status, what was attempted on what, why it failed, what to do.
  * Its message is the one line that the user reads: `WHAT: WHY; HINT`.
@@ -98,16 +104,16 @@ export function commonHint(name: string | undefined): string | undefined {
  * A system error as a `Failure`: `WHAT: no space left on device`.
  * A `Failure` is returned unchanged. What is not a system error is a fault of this program, and is thrown again.
  */
-export function failureOf(error: unknown, what: string, options: FailureOptions = {}): Failure {
+export function failureOf(error: unknown, what: string, options: SystemFailureOptions = {}): Failure {
   if (error instanceof Failure) return error;
   const name = errnoName(error);
   if (name === undefined) throw error;
-  const hint = commonHint(name) ?? options.hint;
+  const hint = commonHint(name) ?? options.hints?.[name] ?? options.hint;
   return new Failure(statusOfErrno(name), what, errnoText(name), { cause: error, ...options, hint });
 }
 
 /** Does `act`, and returns its result. A system error becomes a `Failure` about `what`: see `failureOf`. */
-export function failingAs<T>(what: string, act: () => T, options?: FailureOptions): T {
+export function failingAs<T>(what: string, act: () => T, options?: SystemFailureOptions): T {
   try {
     return act();
   } catch (error) {
@@ -116,11 +122,11 @@ export function failingAs<T>(what: string, act: () => T, options?: FailureOption
 }
 
 /** The same for a promise. */
-export async function failingLater<T>(what: string, act: () => Promise<T>): Promise<T> {
+export async function failingLater<T>(what: string, act: () => Promise<T>, options?: SystemFailureOptions): Promise<T> {
   try {
     return await act();
   } catch (error) {
-    throw failureOf(error, what);
+    throw failureOf(error, what, options);
   }
 }
 

@@ -4,34 +4,24 @@
  */
 import * as fs from 'node:fs';
 import { dirname, join } from 'node:path';
-import { errnoName, Failure, failureOf, hasErrno } from '../../base/failure.js';
+import { errnoName, Failure, failingAs, failingLater } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { descriptorPath } from '../../sys/files/descriptor-path.js';
 
 /** Errors of a write for want of space, by errno names. */
 export const noSpace = ['ENOSPC', 'EDQUOT'];
 
+const moreSpace = 'md-prune gives space back; MD_HOME names another place';
+const hints = Object.fromEntries(noSpace.map((name) => [name, moreSpace]));
+
 /** Does `act`, which writes to the store. A system error becomes a `Failure` about `path`. */
 export function storing<T>(path: string, act: () => T): T {
-  try {
-    return act();
-  } catch (error) {
-    throw storeFailure(error, path);
-  }
+  return failingAs(path, act, { hints });
 }
 
 /** The same for a promise. */
-export async function storingLater<T>(path: string, act: () => Promise<T>): Promise<T> {
-  try {
-    return await act();
-  } catch (error) {
-    throw storeFailure(error, path);
-  }
-}
-
-function storeFailure(error: unknown, path: string): Failure {
-  const hint = hasErrno(error, ...noSpace) ? 'md-prune gives space back; MD_HOME names another place' : undefined;
-  return failureOf(error, path, { hint });
+export function storingLater<T>(path: string, act: () => Promise<T>): Promise<T> {
+  return failingLater(path, act, { hints });
 }
 
 /**
