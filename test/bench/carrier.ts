@@ -4,50 +4,22 @@
  */
 import { openSync, read, writeSync } from 'node:fs';
 import { ioctlMemory } from '../../lib/sys/syscalls/calls.js';
+import { Line, Queue } from './line.js';
 import type { LossyLink } from './tunnel.js';
 
-/** One direction of the link. */
-class Direction {
-  private readonly underWay: { at: number; packet: Buffer }[] = [];
-  private busyUntil = 0;
-
-  constructor(
-    private readonly link: LossyLink,
-    private readonly from: number,
-    private readonly to: number,
-  ) {}
-
-  carry(): void {
+/** Carries the packets of one device to another, for ever. */
+function carry(from: number, to: number, { delay, bitsPerSecond, loss, queue }: LossyLink): void {
+  const [line, late] = [new Line(bitsPerSecond), new Queue()];
+  const next = () => {
     const packet = Buffer.allocUnsafe(2048);
-    read(this.from, packet, 0, packet.length, null, (error, length) => {
+    read(from, packet, 0, packet.length, null, (error, length) => {
       if (error) throw error;
-      this.accept(packet.subarray(0, length));
-      this.carry();
+      if (line.waiting <= queue && Math.random() >= loss)
+        late.at(line.sent(length) + delay, () => writeSync(to, packet, 0, length));
+      next();
     });
-  }
-
-  private accept(packet: Buffer): void {
-    const { delay, bitsPerSecond, loss, queue } = this.link;
-    const now = performance.now();
-    const begin = Math.max(now, this.busyUntil);
-    const waiting = ((begin - now) * bitsPerSecond) / 8000;
-    if (waiting > queue || Math.random() < loss) return;
-    this.busyUntil = begin + (packet.length * 8000) / bitsPerSecond;
-    this.underWay.push({ at: this.busyUntil + delay, packet });
-    if (this.underWay.length === 1) this.wait();
-  }
-
-  private wait(): void {
-    setTimeout(() => this.deliver(), this.underWay[0]!.at - performance.now());
-  }
-
-  private deliver(): void {
-    const now = performance.now();
-    const late = this.underWay.findIndex(({ at }) => at > now);
-    for (const { packet } of this.underWay.splice(0, late === -1 ? this.underWay.length : late))
-      writeSync(this.to, packet);
-    if (this.underWay.length > 0) this.wait();
-  }
+  };
+  next();
 }
 
 /** Opens /dev/net/tun for a new device of this name, which goes with the descriptor. */
@@ -62,17 +34,13 @@ function openTun(name: string): number {
   return fd;
 }
 
-/** Makes the devices, tells the parent, and carries once that says that they are up. */
-function carry(link: LossyLink, devices: string[]): void {
-  const [near = -1, far = -1] = devices.map(openTun);
-  process.send?.('ready');
-  // A device that is down cannot be read.
-  process.once('message', () => {
-    new Direction(link, near, far).carry();
-    new Direction(link, far, near).carry();
-  });
-  process.once('disconnect', () => process.exit());
-}
-
 const [link = '', ...devices] = process.argv.slice(2);
-carry(JSON.parse(link) as LossyLink, devices);
+const properties = JSON.parse(link) as LossyLink;
+const [near = -1, far = -1] = devices.map(openTun);
+process.send?.('ready');
+// A device that is down cannot be read: the parent says when both are up.
+process.once('message', () => {
+  carry(near, far, properties);
+  carry(far, near, properties);
+});
+process.once('disconnect', () => process.exit());

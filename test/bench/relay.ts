@@ -4,6 +4,7 @@
  */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { Line, Queue } from './line.js';
 
 export interface Link {
   /** Milliseconds from one end to the other; a round trip takes twice as long. */
@@ -89,29 +90,5 @@ class Direction {
     });
     const end = () => send(0, () => to.end());
     from.on('end', () => (limited ? atOwnRate.at(own.sent(0), end) : end()));
-  }
-}
-
-/** What sends bytes at a rate, one after the other. */
-class Line {
-  /** When the last byte that was accepted will have left. */
-  private busyUntil = 0;
-
-  constructor(private readonly bitsPerSecond: number) {}
-
-  /** When the last of so many bytes has left. */
-  sent(bytes: number): number {
-    this.busyUntil = Math.max(performance.now(), this.busyUntil) + (8000 * bytes) / this.bitsPerSecond;
-    return this.busyUntil;
-  }
-}
-
-/** Timers of about the same time may fire in any order; what they do may not change its order. */
-class Queue {
-  private readonly waiting: (() => void)[] = [];
-
-  at(time: number, act: () => void): void {
-    this.waiting.push(act);
-    setTimeout(() => this.waiting.shift()?.(), time - performance.now());
   }
 }
