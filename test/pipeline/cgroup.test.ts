@@ -11,7 +11,6 @@ import fs, {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { syncBuiltinESMExports } from 'node:module';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { Failure, ignoring } from '../../lib/base/failure.js';
@@ -22,6 +21,7 @@ import { cgroupWrites } from '../../lib/isolate/cgroup/writes.js';
 import { markOf, ownMark } from '../../lib/sys/procfs/process-mark.js';
 import { lsetxattr } from '../../lib/sys/syscalls/calls.js';
 import { cgroupsOf, isGoneOrUsed, needsControllers } from '../support/controllers.js';
+import { spreadMocks } from '../support/mocks.js';
 import { makeRoot, until } from '../support/rootfs.js';
 import { afterwards, killAfterwards, needsRoot, run, scratch } from '../support/run.js';
 
@@ -278,7 +278,7 @@ test('other runs that remove the directory of all cgroups and make it anew do no
   const { mkdirSync: real } = fs;
   let tries = 0;
   // As the kernel: the cgroup that is made comes with its files. Another run comes in between, twice.
-  const { mock } = t.mock.method(fs, 'mkdirSync', (path: string) => {
+  t.mock.method(fs, 'mkdirSync', (path: string) => {
     if (path !== parent && tries++ === 0) {
       rmSync(parent, { recursive: true });
       throw Object.assign(new Error('mkdir'), { code: 'ENODEV' });
@@ -287,14 +287,9 @@ test('other runs that remove the directory of all cgroups and make it anew do no
     writeFileSync(path === parent ? controls(parent) : join(path, 'pids.max'), '');
     if (path !== parent) writeFileSync(controls(parent), '');
   });
-  syncBuiltinESMExports();
+  spreadMocks(t);
   const host: CgroupHost = { find: () => ({ version: 2, mount, own: undefined }), unmounted: () => undefined };
-  try {
-    cgroupOf([{ controller: 'pids', flag: '--pids-limit', file: 'pids.max', value: '9' }], host);
-  } finally {
-    mock.restore();
-    syncBuiltinESMExports();
-  }
+  cgroupOf([{ controller: 'pids', flag: '--pids-limit', file: 'pids.max', value: '9' }], host);
   assert.equal(readFileSync(controls(parent), 'latin1'), '+pids');
 });
 

@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import fs, { chmodSync, existsSync, mkdirSync, rmdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
-import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { deviceNodes } from '../../lib/isolate/settings/devices.js';
 import { mountOf, volumeOf } from '../../lib/isolate/settings/volumes.js';
 import { injecting } from '../support/injected-call.js';
+import { spreadMocks } from '../support/mocks.js';
 import { inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
 import { needsRootless, rootless } from '../support/rootless.js';
 import { afterwards, needs, run, scratch, shell } from '../support/run.js';
@@ -105,17 +105,12 @@ test('--device without a target keeps its name, takes rights, and a directory wi
 
 test('a device that has gone since its directory was read is left out', (t) => {
   const gone = { name: 'gone', isDirectory: () => false, isCharacterDevice: () => true, isBlockDevice: () => false };
-  const { mock } = t.mock.method(fs, 'readdirSync', () => [gone, { ...gone, name: 'null' }]);
-  syncBuiltinESMExports();
-  try {
-    assert.deepEqual(
-      deviceNodes('/dev').map(({ path }) => path),
-      ['null'],
-    );
-  } finally {
-    mock.restore();
-    syncBuiltinESMExports();
-  }
+  t.mock.method(fs, 'readdirSync', () => [gone, { ...gone, name: 'null' }]);
+  spreadMocks(t);
+  assert.deepEqual(
+    deviceNodes('/dev').map(({ path }) => path),
+    ['null'],
+  );
 });
 
 test('a directory of devices that is removed while they are looked for is left out', {

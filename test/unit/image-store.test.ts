@@ -16,7 +16,6 @@ import fs, {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -31,6 +30,7 @@ import { ownPath, sweepAbandoned } from '../../lib/image/store/own-files.js';
 import { Store } from '../../lib/image/store/store.js';
 import { digestOf } from '../support/content.js';
 import { failure } from '../support/failure.js';
+import { spreadMocks } from '../support/mocks.js';
 import { afterwards, killAfterwards, needs, pidNamespace, scratch, setEnv } from '../support/run.js';
 
 const bytes = randomBytes(100_000);
@@ -390,11 +390,7 @@ test('nor is one that is put there as soon as the place is free', (t) => {
     remove(path, options);
     if (mock.mock.callCount() === 0) symlinkSync(outside, path);
   });
-  syncBuiltinESMExports();
-  afterwards(t, () => {
-    mock.mock.restore();
-    syncBuiltinESMExports();
-  });
+  spreadMocks(t);
   assert.throws(() => store.put(blob.digest, bytes), failure(74, /EEXIST/));
   assert.equal(readFileSync(outside, 'utf8'), 'precious');
 });

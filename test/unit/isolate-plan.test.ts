@@ -2,7 +2,6 @@
 
 import assert from 'node:assert/strict';
 import fs, { existsSync } from 'node:fs';
-import { syncBuiltinESMExports } from 'node:module';
 import { test } from 'node:test';
 import type { RunConfig } from '../../lib/base/oci.js';
 import { execSteps } from '../../lib/isolate/child/exec.js';
@@ -26,6 +25,7 @@ import { capabilities as capabilityNames } from '../../lib/sys/syscalls/constant
 import { EACCES, EINVAL } from '../../lib/sys/syscalls/errno.js';
 import { SyscallError } from '../../lib/sys/syscalls/syscall.js';
 import type { IdMaps } from '../../lib/sys/user-namespace/id-map.js';
+import { spreadMocks } from '../support/mocks.js';
 
 const capabilities = Array.from({ length: 41 }, (_, number) => number);
 
@@ -321,15 +321,10 @@ test("devices are the host's where none can be made, and only if they are the re
   const device = { isCharacterDevice: () => true, rdev: 0 };
   const numbers: Record<string, number> = { null: 0x103, zero: 0x105, full: 0x107, random: 0x108, urandom: 0x109 };
   t.mock.method(fs, 'statSync', (path: string) => ({ ...device, rdev: numbers[path.slice(5)] ?? 0x500 }));
-  syncBuiltinESMExports();
-  try {
-    checkDevices();
-    numbers.random = 0x801;
-    assert.throws(checkDevices, /\/dev\/random: it is not the device 1:8 /);
-  } finally {
-    t.mock.restoreAll();
-    syncBuiltinESMExports();
-  }
+  spreadMocks(t);
+  checkDevices();
+  numbers.random = 0x801;
+  assert.throws(checkDevices, /\/dev\/random: it is not the device 1:8 /);
 });
 
 test('no container may write to cgroups of version 1, which could make the host run a program', () => {
@@ -341,30 +336,25 @@ test('no container may write to cgroups of version 1, which could make the host 
 test("a kernel that has them all hides docker's masked paths, and shows its read-only ones to read", (t) => {
   t.mock.method(fs, 'existsSync', (path: string) => !path.startsWith('/sys/devices/system/cpu/cpufreq'));
   t.mock.method(fs, 'readdirSync', () => ['cpu0', 'cpu17', 'cpufreq']);
-  syncBuiltinESMExports();
-  try {
-    const { readOnly, files, directories } = findMasks(false);
-    assert.deepEqual(readOnly, ['proc/bus', 'proc/fs', 'proc/irq', 'proc/sys', 'proc/sysrq-trigger']);
-    assert.deepEqual([...files, ...directories].sort(), [
-      'proc/acpi',
-      'proc/asound',
-      'proc/interrupts',
-      'proc/kcore',
-      'proc/keys',
-      'proc/latency_stats',
-      'proc/sched_debug',
-      'proc/scsi',
-      'proc/timer_list',
-      'proc/timer_stats',
-      'sys/devices/system/cpu/cpu0/thermal_throttle',
-      'sys/devices/system/cpu/cpu17/thermal_throttle',
-      'sys/devices/virtual/powercap',
-      'sys/firmware',
-    ]);
-  } finally {
-    t.mock.restoreAll();
-    syncBuiltinESMExports();
-  }
+  spreadMocks(t);
+  const { readOnly, files, directories } = findMasks(false);
+  assert.deepEqual(readOnly, ['proc/bus', 'proc/fs', 'proc/irq', 'proc/sys', 'proc/sysrq-trigger']);
+  assert.deepEqual([...files, ...directories].sort(), [
+    'proc/acpi',
+    'proc/asound',
+    'proc/interrupts',
+    'proc/kcore',
+    'proc/keys',
+    'proc/latency_stats',
+    'proc/sched_debug',
+    'proc/scsi',
+    'proc/timer_list',
+    'proc/timer_stats',
+    'sys/devices/system/cpu/cpu0/thermal_throttle',
+    'sys/devices/system/cpu/cpu17/thermal_throttle',
+    'sys/devices/virtual/powercap',
+    'sys/firmware',
+  ]);
 });
 
 test('only what this kernel has of the masked paths is masked', () => {

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import type { ExecFileOptions } from 'node:child_process';
 import fs, { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { syncBuiltinESMExports } from 'node:module';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { passwordLogin as login } from '../../lib/registry/auth/auth.js';
 import { credentialFiles, findCredentials } from '../../lib/registry/auth/credentials.js';
+import { spreadMocks } from '../support/mocks.js';
 import { afterwards, scratch, setEnv } from '../support/run.js';
 
 const basic = (user: string, password: string) => ({ auth: Buffer.from(`${user}:${password}`).toString('base64') });
@@ -36,14 +36,13 @@ function helper(t: TestContext, name: string, script: string): void {
 /** What was written to stderr meanwhile. */
 async function stderrOf(t: TestContext, work: () => Promise<unknown>): Promise<string> {
   let text = '';
-  const mock = t.mock.method(fs, 'writeSync', (_fd: number, chunk: string) => {
+  t.mock.method(fs, 'writeSync', (_fd: number, chunk: string) => {
     text += chunk;
     return chunk.length;
   });
-  syncBuiltinESMExports();
+  const end = spreadMocks(t);
   await work();
-  mock.mock.restore();
-  syncBuiltinESMExports();
+  end();
   return text;
 }
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import { syncBuiltinESMExports } from 'node:module';
 import { test } from 'node:test';
 import { retrying } from '../../lib/registry/http/retry.js';
 import { RegistryFailure, type RegistryFailureOptions } from '../../lib/registry/transport/failure.js';
+import { spreadMocks } from '../support/mocks.js';
 
 const policy = { retries: 2, leastProgress: 1, insist: true, firstDelay: 1, maxDelay: 2, maxRetryAfter: 1 };
 
@@ -78,12 +78,8 @@ test('each wait is twice the one before, up to a limit, and a random part of it 
 
 test('from the second retry in a row on, each is told with its reason', async (t) => {
   const told: string[] = [];
-  const { mock } = t.mock.method(fs, 'writeSync', (_fd: number, line: string) => told.push(line));
-  syncBuiltinESMExports();
-  t.after(() => {
-    mock.restore();
-    syncBuiltinESMExports();
-  });
+  t.mock.method(fs, 'writeSync', (_fd: number, line: string) => told.push(line));
+  spreadMocks(t);
   await attempts((count) => (count < 2 ? failure() : undefined));
   assert.deepEqual(told, []);
   await attempts(() => failure());
