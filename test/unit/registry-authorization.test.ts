@@ -178,7 +178,8 @@ test('a scope of a form that only the registry knows is asked for as it is', asy
 });
 
 test('a repository that a registry names where none was asked for is made up', async (t) => {
-  const registry = await serve(t, { auth: 'token', challenge: elsewhere });
+  const challenge = (normal: string) => `${normal},scope="repository:user/image:pull"`;
+  const registry = await serve(t, { auth: 'token', challenge });
   await clientFor(registry).login();
   assert.deepEqual(registry.lines('token'), [
     'GET /token?service=registry.test&scope=repository%3Alibrary%2Fdemo%3Apull',
