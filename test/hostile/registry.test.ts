@@ -119,7 +119,7 @@ const manifestFaults: [what: string, fault: Partial<Fault>, status: number, why:
   ['empty', { status: 200, body: '' }, 76, /not JSON/],
   ['a list', { status: 200, body: '[]' }, 65, /expected an object/],
   ['endless', { status: 200, body: filler(64 << 20, 32) }, 76, /longer than 4194304 bytes/],
-  ['deeper than any parser likes', { status: 200, body: '['.repeat(1 << 20) }, 76, /not JSON/],
+  ['deeper than any parser likes', { status: 200, body: '['.repeat(1 << 20) }, 65, /not JSON/],
   ['refused', { status: 401, body: '' }, 77, /denied: HTTP 401; .* has no WWW-Authenticate/],
   ['not there', { status: 404, body: 'nope' }, 66, /not found: HTTP 404/],
   ['an error of the server', { status: 500, body: 'x'.repeat(100_000) }, 69, /HTTP 500/],

@@ -20,6 +20,7 @@ import { digestOf } from '../support/content.js';
 import {
   type BuiltImage,
   type BuiltIndex,
+  describe,
   hostArchitecture,
   image,
   index,
@@ -361,6 +362,12 @@ const hostileLayouts: Record<string, (path: string, built: BuiltImage) => void> 
   'a manifest of another size than index.json says': (path, built) => {
     const size = built.descriptor.size + 1;
     writeFileSync(join(path, 'index.json'), JSON.stringify({ manifests: [{ ...entry(built), size }] }));
+  },
+  'a manifest that is not JSON': (path) => {
+    const manifest = Buffer.from('no');
+    const descriptor = describe(manifest, demo().descriptor.mediaType);
+    writeFileSync(blobPath(path, descriptor.digest), manifest);
+    writeFileSync(join(path, 'index.json'), JSON.stringify({ manifests: [descriptor] }));
   },
   'an index.json that is nested without end': (path, built) => {
     const entries = Array(2).fill(`{"x":${'['.repeat(1e5)}${']'.repeat(1e5)},${JSON.stringify(entry(built)).slice(1)}`);

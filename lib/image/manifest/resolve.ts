@@ -28,7 +28,16 @@ import { warn } from '../../base/trace.js';
 import type { ManifestDocument } from '../../pipe/document.js';
 import { type DocumentStore, embedded, fetchConfig } from './documents.js';
 import { bestOf, type Choice, fitness, narrower, normalize } from './platform.js';
-import { checkContent, checkDigest, checkIsImage, parseJson, tooLarge, type Verified, verified } from './verified.js';
+import {
+  checkContent,
+  checkDigest,
+  checkFromRegistry,
+  checkIsImage,
+  parseJson,
+  tooLarge,
+  type Verified,
+  verified,
+} from './verified.js';
 
 const maxDepth = 4;
 const maxIndexes = 16;
@@ -90,7 +99,8 @@ class Resolver {
     const { bytes, contentType } = held
       ? { bytes: held, contentType: undefined }
       : await this.source.manifest(reference);
-    if (digest !== undefined) checkDigest(bytes, digest, name);
+    if (digest === undefined) checkFromRegistry(bytes, contentType, name);
+    else checkDigest(bytes, digest, name);
     return verified(bytes, digest ?? digestOf(bytes), contentType, name);
   }
 

@@ -2,7 +2,7 @@
  * Checks the bytes of a manifest, an index or a config: they have the right size and digest, are JSON that is not
  * nested too deep, and have a media type on which the source, the document and its fields agree.
  */
-import { asObject, asString, type JsonObject, optional } from '../../base/check.js';
+import { asJson, asObject, asString, type JsonObject, optional } from '../../base/check.js';
 import { algorithmOf, digestOf } from '../../base/digest.js';
 import { Failure } from '../../base/failure.js';
 import {
@@ -39,7 +39,7 @@ export interface Verified {
  */
 export function verified(bytes: Buffer, digest: string, claimed: string | undefined, name: string): Verified {
   const declared = bareType(claimed) ?? '';
-  const value = parseJson(bytes, name, declared);
+  const value = parseJson(bytes, name);
   // An empty one counts as none, since Go cannot tell them apart.
   const inBody = optional(value.mediaType, `${name}: mediaType`, asString) || undefined;
   const isUntyped1 = !('mediaType' in value) && value.schemaVersion === 1;
@@ -65,19 +65,24 @@ function typeByShape(value: JsonObject, name: string): string {
   throw new Failure(Status.data, name, 'it is neither an index nor a manifest');
 }
 
-export function parseJson(bytes: Buffer, name: string, contentType = ''): JsonObject {
-  let value: unknown;
-  try {
-    value = JSON.parse(bytes.toString());
-  } catch {
-    const looks =
-      /html/.test(contentType) || /^\s*</.test(bytes.toString('latin1', 0, 100)) ? 'a web page' : 'not JSON';
-    throw new Failure(Status.protocol, name, `what was sent is ${looks}`, {
-      hint: 'is this a registry, or something in front of it?',
-    });
-  }
+/** Throws `Failure` 65 for what is not a JSON object, or one nested too deep. */
+export function parseJson(bytes: Buffer, name: string): JsonObject {
+  const value = asJson(bytes, name);
   checkNesting(bytes, name);
   return asObject(value, name);
+}
+
+/**
+ * Throws `Failure` 76 for an answer that no digest vouches for and that is no JSON from its first byte on: something else than
+ * a registry has sent it.
+ */
+export function checkFromRegistry(bytes: Buffer, contentType: string | undefined, name: string): void {
+  const start = bytes.toString('latin1', 0, 100).trimStart();
+  if (/^[{[]/.test(start)) return;
+  const looks = start.startsWith('<') || /html/.test(contentType ?? '') ? 'a web page' : 'not JSON';
+  throw new Failure(Status.protocol, name, `what was sent is ${looks}`, {
+    hint: 'is this a registry, or something in front of it?',
+  });
 }
 
 /** Throws `Failure` 65 when the objects and arrays of a JSON text are nested too deep. */
