@@ -184,7 +184,8 @@ test('for root it is kept where root alone can write, and not in the home that s
   const home = scratch(t);
   const { env } = process;
   const place = '/var/cache/md';
-  const version = 'test';
+  // Of its own, since the place is the machine's: another run of this test may be under way.
+  const version = `test${process.pid}`;
   const kept = () => ignoring(['ENOENT'], () => readdirSync(place)) ?? [];
   const mine = () => kept().filter((name) => name.startsWith(`seccomp-${version}-`));
   t.after(() => {
