@@ -11,6 +11,7 @@ import {
   readFileSync,
   renameSync,
   symlinkSync,
+  unlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -404,6 +405,16 @@ test('a layout of symbolic links, as some builders make it, is pulled once it is
   expectFailure(await pull(home, [`oci:${path}`]), 65, /it is a symbolic link; cp -rL makes a layout without any/);
   spawnSync('cp', ['-rL', path, join(directory, 'copy')]);
   assert.equal(fetched(await pull(home, [`oci:${join(directory, 'copy')}`])).length, 2);
+});
+
+test('of a foreign layer that a layout lacks the message says where it is and where it belongs', async (t) => {
+  const foreign = layer([{ name: 'far', data: 'away' }]);
+  foreign.descriptor.urls = ['https://example.com/far'];
+  const path = layout(join(scratch(t), 'some'), [image({ layers: [foreign] })]);
+  unlinkSync(blobPath(path, foreign.descriptor.digest));
+  const why =
+    /blobs\/sha256\/[0-9a-f]{64} is missing; it is a foreign layer: put what is at https:\/\/example\.com\/far there/;
+  expectFailure(await pull(join(scratch(t), 'home'), [`oci:${path}`]), 65, why);
 });
 
 test('what is no layout, and what is not there, are told apart', async (t) => {

@@ -54,8 +54,10 @@ export class Layout implements LocalSource {
     return { bytes: Buffer.from(indexJson(entries)), contentType: undefined };
   }
 
-  async blob({ digest, size }: BlobRequest, sink: BlobSink): Promise<void> {
-    const file = this.blobFile(digest, size);
+  async blob({ digest, size, urls: [url] = [] }: BlobRequest, sink: BlobSink): Promise<void> {
+    // Nothing is downloaded: who names a place on this machine may have no network, or want none.
+    const hint = url === undefined ? undefined : `it is a foreign layer: put what is at ${url} there`;
+    const file = this.blobFile(digest, size, hint);
     try {
       for await (const chunk of file.chunks(sink.offset)) await sink.write(chunk);
     } finally {
@@ -75,10 +77,10 @@ export class Layout implements LocalSource {
     return named.length > 0 ? named : this.entries.filter((entry) => isNamed(imageOf(entry) ?? ''));
   }
 
-  /** A blob of a given size, if that is known. */
-  private blobFile(digest: string, size?: number): FilePart {
+  /** A blob of a given size, if that is known. `hint` is for one that is missing. */
+  private blobFile(digest: string, size?: number, hint?: string): FilePart {
     const file = this.openBlob(digest);
-    if (!file) throw bad(this.files.place, `blob ${digest} is missing`);
+    if (!file) throw bad(this.files.place, `${blobPath('blobs', digest)} is missing`, hint);
     if (size === undefined || file.size === size) return file;
     file.close();
     throw bad(file.name, `it has ${file.size} bytes, not ${size}`);
