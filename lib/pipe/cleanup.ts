@@ -32,6 +32,12 @@ export function cleanUp(): void {
 }
 
 let watching = false;
+let end: (status: number) => never = (status) => process.exit(status);
+
+/** Names what ends the process after a signal, in the place of process.exit. */
+export function endAfterSignalsBy(how: (status: number) => never): void {
+  end = how;
+}
 
 /**
  * Makes a signal clean up and then end the process with 128 + n. This begins with the first registered action: before
@@ -44,7 +50,7 @@ function stopOnSignals(): void {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => {
       cleanUp();
-      process.exit(128 + SIGNALS[signal]);
+      end(128 + SIGNALS[signal]);
     });
   }
 }

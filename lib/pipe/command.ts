@@ -7,7 +7,7 @@ import { Failure, knownFailure } from '../base/failure.js';
 import { Status, statusMeaning } from '../base/status.js';
 import { isTerminal } from '../base/terminal.js';
 import { enableTrace, nameCommand, warn, warnLine } from '../base/trace.js';
-import { cleanUp } from './cleanup.js';
+import { cleanUp, endAfterSignalsBy } from './cleanup.js';
 import { type Flag, type Flags, type FlagValues, flagsHelp, type HintFor, parseFlags } from './flags.js';
 import { UpstreamFailure } from './input.js';
 import { ReaderGone, watchReader, writeDocument, writeLine } from './output.js';
@@ -36,8 +36,8 @@ interface Command<F extends Flags = Flags> {
    */
   ownFailure?: number;
   /**
-   * Ends the process; `process.exit` by default, which aborts where a terminal that Node began with has hung up by
-   * then.
+   * Ends the process, after a signal as well; `process.exit` by default, which crashes where a terminal that Node began
+   * with has hung up by then.
    */
   end?: (status: number) => never;
 }
@@ -64,6 +64,7 @@ export function main<F extends Flags>(
   nameCommand(command.name);
   keepOwnFilesOpen();
   const end = command.end ?? ((status: number) => process.exit(status));
+  endAfterSignalsBy(end);
   // What a listener throws reaches no promise. Node would show a line of the bundle, which is long, and end with 1.
   process.on('uncaughtException', (error) => end(report(command, error)));
   start(command, run).then(end, async (error) => (await quickEnd())(report(command, error)));

@@ -2,7 +2,18 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,6 +26,7 @@ import { pull } from '../support/pull.js';
 import { type Registry, registryFor, startRegistry } from '../support/registry.js';
 import { until } from '../support/rootfs.js';
 import { afterwards, binDir, cleanEnv, md, needs, run, scratch, shell } from '../support/run.js';
+import { shellAt } from '../support/terminal.js';
 
 const stages = ['md-token', 'md-manifest', 'md-fetch-layer', 'md-unpack'];
 const commands = [...stages, 'md-isolate'];
@@ -211,6 +223,29 @@ test('a signal ends a stage that waits for its document, as it does any program'
   await sleep(500);
   child.kill('SIGTERM');
   assert.deepEqual(await once(child, 'exit'), [null, 'SIGTERM']);
+});
+
+test('closing the window ends md-unpack as a signal does, without a crash of Node, and leaves nothing', {
+  skip: needs('setsid', 'mkfifo'),
+}, async (t) => {
+  const cwd = scratch(t);
+  const [around, lines, status] = [join(cwd, 'around'), join(cwd, 'lines'), join(cwd, 'status')];
+  mkdirSync(around);
+  execFileSync('mkfifo', [lines]);
+  // Open for writing as well, so that its end never comes.
+  const fifo = openSync(lines, 'r+');
+  afterwards(t, () => closeSync(fifo));
+  writeFileSync(join(cwd, 'a.tar.gz'), layer([{ name: 'a', data: 'one' }]).bytes);
+  writeSync(fifo, `{"layer":{"path":"${join(cwd, 'a.tar.gz')}"}}\n`);
+  const script = `trap : HUP; ${join(binDir, 'md-unpack')} ${join(around, 'tree')} <${lines}; echo $? >${status}\n`;
+  writeFileSync(join(cwd, 'script'), script);
+  const terminal = await shellAt(t);
+  terminal.type(`sh ${join(cwd, 'script')}\r`);
+  await until(() => readdirSync(around).some((name) => existsSync(join(around, name, 'a'))));
+  terminal.end();
+  await until(() => existsSync(status) && readFileSync(status, 'latin1') !== '');
+  assert.equal(readFileSync(status, 'latin1'), '129\n');
+  assert.deepEqual(readdirSync(around), []);
 });
 
 test('md-pull prints the path, and takes what follows two dashes for operands', async (t) => {
