@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import {
+import fs, {
   chmodSync,
   chownSync,
   mkdirSync,
@@ -21,6 +21,7 @@ import { cachedFilter, type FilterKey } from '../../lib/isolate/seccomp/cache.js
 import { limitsOn, structRlimit } from '../../lib/sys/process/rlimit.js';
 import { prlimit64 } from '../../lib/sys/syscalls/calls.js';
 import { RLIMIT } from '../../lib/sys/syscalls/constants.js';
+import { spreadMocks } from '../support/mocks.js';
 import { needsRoot, scratch } from '../support/run.js';
 
 const key: FilterKey = { version: '1.0.0', built: 1, arch: 'x64', kernel: '6.1.0', capabilities: [0, 7] };
@@ -110,6 +111,16 @@ test('a file that a disk has damaged is not used, and the next one is whole', as
     assert.deepEqual(await ask(directory), { compiled: true, got: filter });
     assert.deepEqual(await ask(directory), { compiled: false, got: filter });
   }
+});
+
+test('a file that the disk does not give back is no error, and the filter is compiled', async (t) => {
+  const directory = scratch(t);
+  await ask(directory);
+  t.mock.method(fs, 'readFileSync', () => {
+    throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' });
+  });
+  spreadMocks(t);
+  assert.deepEqual(await ask(directory), { compiled: true, got: filter });
 });
 
 test('a file that is no array of instructions is not used', async (t) => {

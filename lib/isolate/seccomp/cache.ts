@@ -68,19 +68,18 @@ export async function cachedFilter(
 }
 
 function readOwn(directory: string, path: string): Buffer | undefined {
-  const fd = ignoringSystemErrors(() => {
+  return ignoringSystemErrors(() => {
     // Whoever may rename in there could put the filter of a container with more powers in the place of this one.
     if (!isOwn(statSync(directory))) return undefined;
     // A FIFO would wait for a writer.
-    return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    try {
+      const stats = fstatSync(fd);
+      return isOwn(stats) && stats.isFile() ? unsealed(readFileSync(fd)) : undefined;
+    } finally {
+      closeSync(fd);
+    }
   });
-  if (fd === undefined) return undefined;
-  try {
-    const stats = fstatSync(fd);
-    return isOwn(stats) && stats.isFile() ? unsealed(readFileSync(fd)) : undefined;
-  } finally {
-    closeSync(fd);
-  }
 }
 
 /** Behind the filter in the file. */
