@@ -27,7 +27,7 @@ import { Signals } from './supervisor/signals.js';
 export async function isolate(settings: Settings): Promise<number> {
   let layer: Layer | undefined;
   try {
-    layer = await layerOf(settings, 'holdLayer');
+    if (settings.layer !== undefined) layer = (await layers()).holdLayer(settings.layer, settings.root);
     return await run(settings, layer);
   } catch (error) {
     layer?.giveUp();
@@ -38,17 +38,15 @@ export async function isolate(settings: Settings): Promise<number> {
 /** The plan for `--dry-run`: no container is made. */
 export async function planOf(settings: Settings): Promise<Plan> {
   try {
-    const layer = await layerOf(settings, 'layerAt');
+    const layer = settings.layer === undefined ? undefined : (await layers()).layerAt(settings.layer, settings.root);
     return makePlan(settings, await findCircumstances(settings, { supervisor: 3, child: 4 }, new Stub(), layer));
   } catch (error) {
     throw refusedCall(error);
   }
 }
 
-/** The module is loaded for `--layer` alone. */
-async function layerOf({ layer, root }: Settings, how: 'holdLayer' | 'layerAt'): Promise<Layer | undefined> {
-  return layer === undefined ? undefined : (await import('./filesystem/layer.js'))[how](layer, root);
-}
+/** Loaded for `--layer` alone. */
+const layers = () => import('./filesystem/layer.js');
 
 async function run(settings: Settings, layer: Layer | undefined): Promise<number> {
   const fds = controlPair();
