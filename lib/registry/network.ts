@@ -10,7 +10,7 @@ import type { Flags, FlagValues } from '../pipe/flags.js';
 import { defaultHttpOptions } from './http/options.js';
 import { defaultRetryPolicy } from './http/retry.js';
 import { apiHost } from './names/hosts.js';
-import { withoutLogin } from './names/redaction.js';
+import { redactLogin } from './names/redaction.js';
 import { isRepository } from './names/reference.js';
 
 /** The field of the document. It has only what was asked for. */
@@ -149,7 +149,7 @@ function asHost(value: unknown, name: string): string {
   const text = asString(value, name);
   // docker.io is not the host that serves Docker Hub.
   if (isOrigin(`https://${text}`) && /^[^\s/?#*]+$/.test(text)) return apiHost(text.toLowerCase());
-  throw wrong(name, 'HOST or HOST:PORT', withoutLogin(text));
+  throw wrong(name, 'HOST or HOST:PORT', redactLogin(text));
 }
 
 function asMirror(value: unknown, name: string): string {
@@ -157,7 +157,7 @@ function asMirror(value: unknown, name: string): string {
   const { scheme, host, path } = splitMirror(text);
   const isMirror =
     isOrigin(`${scheme || 'https://'}${host}`) && !/[\s?#]/.test(text) && (path === '' || isRepository(path));
-  if (!isMirror) throw wrong(name, 'HOST[:PORT][/PATH] or http://HOST', withoutLogin(text));
+  if (!isMirror) throw wrong(name, 'HOST[:PORT][/PATH] or http://HOST', redactLogin(text));
   return text.replace(/\/$/, '');
 }
 

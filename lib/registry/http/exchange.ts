@@ -9,7 +9,7 @@ import { endlessInterim, tooSlow, transportFailure } from '../transport/transpor
 import { bodyTooLarge, codingFailure, gunzipped, isGzip } from './coding.js';
 import type { Incoming, OnChunk, Outgoing } from './message.js';
 import { type LeastPace, Pace } from './pace.js';
-import { secretsIn, withoutSecrets } from './secrets.js';
+import { redactSecrets, secretsIn } from './secrets.js';
 
 /**
  * Bytes of an unwanted body that are read, so that its connection can be used again. A longer body is not worth that.
@@ -135,7 +135,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Incoming {
     const { headers, secret = [], url } = this.request;
     const proxyLogin = this.proxy === undefined ? undefined : loginOf(this.proxy);
     const logins = [headers.authorization, proxyLogin].flatMap(secretsIn);
-    return withoutSecrets(text, [...logins, ...secret, ...hiddenIn(url)]);
+    return redactSecrets(text, [...logins, ...secret, ...hiddenIn(url)]);
   }
 
   stream(onChunk: OnChunk): Promise<void> {

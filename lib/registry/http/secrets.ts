@@ -16,7 +16,7 @@ export function secretsIn(authorization: string | undefined): string[] {
 }
 
 /** `text` with `***` in the place of each secret that is long enough. */
-export function withoutSecrets(text: string, secrets: string[]): string {
+export function redactSecrets(text: string, secrets: string[]): string {
   // The longest first: one that is a part of another would leave the rest of that.
   const telling = secrets.filter(({ length }) => length >= shortest).sort((a, b) => b.length - a.length);
   return telling.reduce((rest, secret) => rest.replaceAll(secret, '***'), text);

@@ -7,7 +7,7 @@ import { channel } from 'node:diagnostics_channel';
 import type { DiagnosticsChannel } from 'undici';
 import { trace } from '../../base/trace.js';
 import { hiddenIn, redactPath } from '../names/redaction.js';
-import { secretsIn, withoutSecrets } from './secrets.js';
+import { redactSecrets, secretsIn } from './secrets.js';
 
 const secretHeaders = new Set(['authorization', 'proxy-authorization', 'cookie', 'set-cookie']);
 const numbers = new WeakMap<object, number>();
@@ -38,7 +38,7 @@ export function traceHttp(): void {
     const lines = [`HTTP/1.1 ${response.statusCode} ${response.statusText}`.trim()];
     for (let i = 0; i + 1 < response.headers.length; i += 2) {
       const line = `${text(response.headers[i])}: ${text(response.headers[i + 1])}`;
-      lines.push(redactHeader(withoutSecrets(line, secrets.get(request) ?? [])));
+      lines.push(redactHeader(redactSecrets(line, secrets.get(request) ?? [])));
     }
     say('<', request, lines);
   });

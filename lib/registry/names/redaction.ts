@@ -35,6 +35,6 @@ export function hiddenIn({ search }: Pick<URL, 'search'>): string[] {
 }
 
 /** A text that is meant as a URL or host, with `***` for the user and the password in it. */
-export function withoutLogin(text: string): string {
+export function redactLogin(text: string): string {
   return text.replace(/^([a-z]+:\/\/)?[^/]*@/i, '$1***@');
 }

@@ -6,7 +6,7 @@ import { isDigest, isUnknownDigest } from '../../base/check.js';
 import { Failure, ignoringFailure, shorten } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { hub, isHub } from './hosts.js';
-import { withoutLogin } from './redaction.js';
+import { redactLogin } from './redaction.js';
 
 export interface Reference {
   /** Host and port as users write them. All names of Docker Hub become `docker.io`. */
@@ -30,7 +30,7 @@ export function parseReference(text: string): Reference {
   const isUrl = /^[a-z]+:\/\//i.test(text);
   // An @ before a slash is no digest.
   const hasLogin = text.indexOf('@') >= 0 && text.indexOf('@') < text.indexOf('/');
-  const shown = JSON.stringify(shorten(isUrl || hasLogin ? withoutLogin(text) : text, 120));
+  const shown = JSON.stringify(shorten(isUrl || hasLogin ? redactLogin(text) : text, 120));
   const wrong = (why: string, hint?: string) => new Failure(Status.usage, `image reference ${shown}`, why, { hint });
   if (text === '') throw wrong('it is empty');
   if (/^[./~]/.test(text))
