@@ -24,7 +24,7 @@ import { Stub } from '../../lib/sys/native-code/stub.js';
 import { capabilities as capabilityNames } from '../../lib/sys/syscalls/constants.js';
 import { EACCES, EINVAL } from '../../lib/sys/syscalls/errno.js';
 import { SyscallError } from '../../lib/sys/syscalls/syscall.js';
-import type { IdMaps } from '../../lib/sys/user-namespace/id-map.js';
+import type { IdMaps } from '../../lib/sys/user-namespace/id-maps.js';
 import { spreadMocks } from '../support/mocks.js';
 
 const capabilities = Array.from({ length: 41 }, (_, number) => number);

@@ -12,11 +12,11 @@ import {
 } from '../../lib/isolate/user/capabilities.js';
 import { identify } from '../../lib/isolate/user/identity.js';
 import { chooseMaps, ttyGroup } from '../../lib/isolate/user/userns.js';
-import { type IdMap, ownMap } from '../../lib/sys/procfs/id-map.js';
+import { type IdMap, ownMap } from '../../lib/sys/procfs/own-id-map.js';
 import { policyHint } from '../../lib/sys/refusals/confinement.js';
 import { switchHint } from '../../lib/sys/refusals/refusals.js';
 import { capabilities } from '../../lib/sys/syscalls/constants.js';
-import { type IdMaps, ownerInside } from '../../lib/sys/user-namespace/id-map.js';
+import { type IdMaps, ownerInside } from '../../lib/sys/user-namespace/id-maps.js';
 import { failure } from '../support/failure.js';
 import { renameWithoutEnd } from '../support/renaming.js';
 import { needsRoot, run, scratch } from '../support/run.js';

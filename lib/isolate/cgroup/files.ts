@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { errnoName, errnoText, Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { trace } from '../../base/trace.js';
-import { inUserNamespace } from '../../sys/procfs/id-map.js';
+import { inUserNamespace } from '../../sys/procfs/own-id-map.js';
 import { isWithout } from '../../sys/refusals/confinement.js';
 import type { CgroupWrite } from './writes.js';
 

@@ -1,6 +1,6 @@
 /** The AppArmor profile of the command, if one is asked for: it holds from the next execve(2) on. */
 import type { Result } from '../../sys/native-code/step.js';
-import { writeSteps } from './kernel-file.js';
+import { kernelFileSteps } from './kernel-file.js';
 import type { PlanStep } from './step.js';
 
 const notThere =
@@ -22,7 +22,7 @@ const man = 'aa_change_onexec(2)';
  * nothing (CVE-2025-52881). No step between these and the command executes another program.
  */
 export function appArmorSteps(proc: Result, profile: string): PlanStep[] {
-  return writeSteps(proc, {
+  return kernelFileSteps(proc, {
     name: 'AppArmor',
     path: own,
     value: `exec ${profile}`,

@@ -18,7 +18,10 @@ interface KernelFile {
 }
 
 /** Writes to a file below the proc that the plan has mounted, through no symlink. */
-export function writeSteps(proc: Result, { name, path, value, whyOpen, why, ofOpen, ofWrite }: KernelFile): PlanStep[] {
+export function kernelFileSteps(
+  proc: Result,
+  { name, path, value, whyOpen, why, ofOpen, ofWrite }: KernelFile,
+): PlanStep[] {
   const fd = new Result(name);
   const bytes = Buffer.from(value);
   const how = openHow(O.WRONLY | O.CLOEXEC, RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS);

@@ -2,7 +2,7 @@
 import { statSync } from 'node:fs';
 import { deviceNumber } from '../../sys/files/device-number.js';
 import type { Result } from '../../sys/native-code/step.js';
-import { inUserNamespace } from '../../sys/procfs/id-map.js';
+import { inUserNamespace } from '../../sys/procfs/own-id-map.js';
 import { mkdirat, mknodat, symlinkat } from '../../sys/syscalls/calls.js';
 import { AT, capabilities, MOUNT_ATTR, S } from '../../sys/syscalls/constants.js';
 import { type PlanStep, step } from '../child/step.js';

@@ -37,7 +37,7 @@ export function findEtcFiles(view: View): EtcFiles {
  * The steps for the three files: `before` the volumes, or `after` them in a `--tmpfs`, as docker does. That is empty: in
  * one over /run nothing would be where the /etc/resolv.conf of many images leads.
  */
-export function fileSteps(
+export function etcFileSteps(
   workshop: Result,
   root: Result,
   { hostname, readOnly, names }: Settings,
@@ -58,7 +58,7 @@ export function fileSteps(
       'A mount of this one file.',
     );
     return [
-      ...fileStepsOf(workshop, name, contents[name]),
+      ...newFileSteps(workshop, name, contents[name]),
       ...mountAt(root, placeOf(name), 'file', tree, `Where the command will find /etc/${name}.`),
     ];
   };
@@ -75,7 +75,8 @@ function isInTmpfs(volumes: readonly Volume[], path: string): boolean {
   return innermost?.type === 'tmpfs' && innermost.target !== path && (innermost.attributes & MOUNT_ATTR.RDONLY) === 0;
 }
 
-function fileStepsOf(workshop: Result, name: string, content: string): PlanStep[] {
+/** A new file in the workshop. */
+function newFileSteps(workshop: Result, name: string, content: string): PlanStep[] {
   const fd = new Result(name);
   const bytes = Buffer.from(content);
   const why = `The container's own /etc/${name}.`;

@@ -1,7 +1,7 @@
 /** Writes settings of the kernel that belong to a namespace of the container, and knows those that docker makes. */
 
 import type { Result } from '../../sys/native-code/step.js';
-import { writeSteps } from '../child/kernel-file.js';
+import { kernelFileSteps } from '../child/kernel-file.js';
 import type { PlanStep } from '../child/step.js';
 import type { Sysctl } from '../settings/sysctl.js';
 
@@ -26,7 +26,7 @@ export function networkSysctls(inUserns: boolean): Sysctl[] {
 /** Writes the settings below the proc that the plan has mounted, before its sys/ becomes read-only. */
 export function sysctlSteps(proc: Result, sysctls: readonly Sysctl[]): PlanStep[] {
   return sysctls.flatMap(({ path, value, why }) =>
-    writeSteps(proc, {
+    kernelFileSteps(proc, {
       name: path,
       path: `sys/${path}`,
       value,

@@ -3,7 +3,7 @@ import { lstatSync } from 'node:fs';
 import { failingAs } from '../../base/failure.js';
 import type { Result } from '../../sys/native-code/step.js';
 import { AT, MOUNT_ATTR } from '../../sys/syscalls/constants.js';
-import { type IdMaps, ownerInside } from '../../sys/user-namespace/id-map.js';
+import { type IdMaps, ownerInside } from '../../sys/user-namespace/id-maps.js';
 import type { PlanStep } from '../child/step.js';
 import { refused, usage } from '../settings/failures.js';
 import type { Volume } from '../settings/volumes.js';

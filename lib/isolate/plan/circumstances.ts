@@ -4,8 +4,8 @@ import { failingAs } from '../../base/failure.js';
 import { tracing, warn } from '../../base/trace.js';
 import type { Stub, StubSteps } from '../../sys/native-code/stub.js';
 import type { ControlFds } from '../../sys/process/control.js';
-import { inUserNamespace } from '../../sys/procfs/id-map.js';
 import { isAtLeast, kernelRelease, kernelVersion } from '../../sys/procfs/kernel-release.js';
+import { inUserNamespace } from '../../sys/procfs/own-id-map.js';
 import { firstStatus, statusBits } from '../../sys/procfs/status.js';
 import type { Capability } from '../../sys/syscalls/constants.js';
 import {
@@ -15,7 +15,7 @@ import {
   ownerInside,
   ownsNetwork,
   sameMaps,
-} from '../../sys/user-namespace/id-map.js';
+} from '../../sys/user-namespace/id-maps.js';
 import { neededCapabilities, networkCapabilities } from '../child/needed-capabilities.js';
 import { bindsDevices, checkDevices, closesDevices, type DeviceOptions } from '../filesystem/devices.js';
 import { type EtcFiles, findEtcFiles } from '../filesystem/etc-files.js';
@@ -134,7 +134,7 @@ export async function findCircumstances(
   };
 }
 
-/** What else depends on. */
+/** What is found out first: all the rest is found out from it. */
 interface Basis {
   /** The root of the container. */
   view: View;

@@ -4,8 +4,8 @@
  */
 
 import type { Result } from '../../sys/native-code/step.js';
-import type { IdMap } from '../../sys/procfs/id-map.js';
-import type { IdMaps } from '../../sys/user-namespace/id-map.js';
+import type { IdMap } from '../../sys/procfs/own-id-map.js';
+import type { IdMaps } from '../../sys/user-namespace/id-maps.js';
 import { appArmorSteps } from '../child/apparmor.js';
 import { changeSteps, type ExecSteps, execSteps } from '../child/exec.js';
 import { aliveSteps, announceStep, controlSteps, gateSteps } from '../child/gates.js';
@@ -22,7 +22,7 @@ import {
 } from '../child/process.js';
 import type { PlanStep } from '../child/step.js';
 import { deviceSteps } from '../filesystem/devices.js';
-import { fileSteps } from '../filesystem/etc-files.js';
+import { etcFileSteps } from '../filesystem/etc-files.js';
 import { maskSteps } from '../filesystem/masks.js';
 import type { Opened } from '../filesystem/mounts.js';
 import { layerSteps, overlaySteps } from '../filesystem/overlay.js';
@@ -151,7 +151,7 @@ function treeSteps(settings: Settings, circumstances: Circumstances): PlanStep[]
     ? overlaid(settings.root, workshop.fd, circumstances, nodev)
     : rootSteps(settings.root, nodev);
   const kernel = kernelSteps(root.fd, settings, circumstances);
-  const files = fileSteps(workshop.fd, root.fd, settings, circumstances.etcFiles, circumstances.volumes);
+  const files = etcFileSteps(workshop.fd, root.fd, settings, circumstances.etcFiles, circumstances.volumes);
   const pivot = [...(settings.readOnly ? [readOnlyStep(root.fd)] : []), ...pivotSteps(root.fd)];
   const directory = workingDirectory(root.fd, settings.workingDirectory, pivot[0]!);
   return [

@@ -21,7 +21,7 @@ import { trace } from '../../base/trace.js';
 import { isTerminal } from '../../sys/files/terminal.js';
 import { dup3, fchown, fcntl, getsockopt, pipe2 } from '../../sys/syscalls/calls.js';
 import { F, O, SO_TYPE, SOCK, SOL_SOCKET } from '../../sys/syscalls/constants.js';
-import { type IdMaps, idInside } from '../../sys/user-namespace/id-map.js';
+import { type IdMaps, idInside } from '../../sys/user-namespace/id-maps.js';
 import { type PlanStep, step } from '../child/step.js';
 import { isPipe, nameOf, type Stdio } from './stdio.js';
 

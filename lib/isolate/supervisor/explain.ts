@@ -5,7 +5,7 @@ import { commonHint, errnoText, Failure } from '../../base/failure.js';
 import { goArch, type Platform, platformName, unknownArchitecture } from '../../base/oci.js';
 import { Status } from '../../base/status.js';
 import type { Step } from '../../sys/native-code/step.js';
-import { inUserNamespace } from '../../sys/procfs/id-map.js';
+import { inUserNamespace } from '../../sys/procfs/own-id-map.js';
 import {
   confinedHint,
   confinedUsernsHint,

@@ -1,7 +1,7 @@
 /** The change from root to the user that the command runs as: credentials(7). */
-import { type IdKind, ownMap } from '../../sys/procfs/id-map.js';
+import { type IdKind, ownMap } from '../../sys/procfs/own-id-map.js';
 import { setgroups, setresgid, setresuid } from '../../sys/syscalls/calls.js';
-import { type IdMaps, isMapped } from '../../sys/user-namespace/id-map.js';
+import { type IdMaps, isMapped } from '../../sys/user-namespace/id-maps.js';
 import { missingForRange } from '../../sys/user-namespace/subordinate-ids.js';
 import { type Hint, type PlanStep, step } from '../child/step.js';
 import type { Identity } from './identity.js';

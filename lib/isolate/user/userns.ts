@@ -1,8 +1,8 @@
 /** Which user namespace a container gets. Without root, and without root's powers, it always needs one. */
 
-import { ownMap } from '../../sys/procfs/id-map.js';
+import { ownMap } from '../../sys/procfs/own-id-map.js';
 import { type Capability, capabilities } from '../../sys/syscalls/constants.js';
-import { type CallerIds, deniesGroups, type IdMaps, isMapped, sameMaps } from '../../sys/user-namespace/id-map.js';
+import { type CallerIds, deniesGroups, type IdMaps, isMapped, sameMaps } from '../../sys/user-namespace/id-maps.js';
 import { findRangeMaps, rangeMaps } from '../../sys/user-namespace/subordinate-ids.js';
 import { neededCapabilities } from '../child/needed-capabilities.js';
 import { refused } from '../settings/failures.js';

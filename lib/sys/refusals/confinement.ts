@@ -1,6 +1,7 @@
 /** What confines this process: a container around it, or a policy of this host. The hints say how to do without. */
-import { inUserNamespace } from '../procfs/id-map.js';
+
 import { isAtLeast, kernelRelease } from '../procfs/kernel-release.js';
+import { inUserNamespace } from '../procfs/own-id-map.js';
 import { kernelText, ownStatus, statusBits } from '../procfs/status.js';
 import { type Capability, capabilities } from '../syscalls/constants.js';
 

@@ -5,11 +5,11 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { Failure, failingAs, ignoring } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { type IdKind, type IdMap, idKinds, ownMap } from '../procfs/id-map.js';
+import { type IdKind, type IdMap, idKinds, ownMap } from '../procfs/own-id-map.js';
 import { ownStatus } from '../procfs/status.js';
 import { isWithout } from '../refusals/confinement.js';
 import { S } from '../syscalls/constants.js';
-import { callerIds, type IdMaps, mapText } from './id-map.js';
+import { callerIds, type IdMaps, mapText } from './id-maps.js';
 
 /**
  * How many lines of a map the kernel takes, and how many bytes: less than a page, which is 4096 or more.

@@ -3,10 +3,10 @@ import { readlinkSync, statSync, writeFileSync } from 'node:fs';
 import { errnoName, errnoText, Failure } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { trace } from '../../base/trace.js';
-import type { IdMap } from '../procfs/id-map.js';
+import type { IdMap } from '../procfs/own-id-map.js';
 import { isWithout, lackingHint, missingCallHint, policyHint } from '../refusals/confinement.js';
 import { switchHint, tooManyProcesses } from '../refusals/refusals.js';
-import { type IdMaps, mapText } from './id-map.js';
+import { type IdMaps, mapText } from './id-maps.js';
 
 /**
  * Writes the maps for the waiting child. `otherwise` is a hint for the case that the helper programs fail. Throws

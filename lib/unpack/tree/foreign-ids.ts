@@ -3,8 +3,8 @@
  * id that is not mapped there it gives EINVAL, as for a value that makes no sense: this file tells the two apart.
  * Sources: linux/posix_acl_xattr.h, linux/capability.h, user_namespaces(7).
  */
-import { ownMap } from '../../sys/procfs/id-map.js';
-import { isMapped } from '../../sys/user-namespace/id-map.js';
+import { ownMap } from '../../sys/procfs/own-id-map.js';
+import { isMapped } from '../../sys/user-namespace/id-maps.js';
 import type { ByteString } from '../../tar/bytes.js';
 
 interface NamedId {

@@ -7,8 +7,8 @@
 
 import { asJson, asObject } from '../../base/check.js';
 import { readRegular } from '../../base/regular-file.js';
-import { ownMap } from '../../sys/procfs/id-map.js';
-import { isMapped } from '../../sys/user-namespace/id-map.js';
+import { ownMap } from '../../sys/procfs/own-id-map.js';
+import { isMapped } from '../../sys/user-namespace/id-maps.js';
 import { missingForRange } from '../../sys/user-namespace/subordinate-ids.js';
 import { type ByteString, namedPath } from '../../tar/bytes.js';
 import { costOf } from './limits.js';

@@ -1,6 +1,6 @@
 /** Which ids a user namespace has, and which they are outside of it: user_namespaces(7). */
 import { closeSync, fstatSync, openSync, statSync } from 'node:fs';
-import { type IdKind, type IdMap, ownMap } from '../procfs/id-map.js';
+import { type IdKind, type IdMap, ownMap } from '../procfs/own-id-map.js';
 import { kernelText } from '../procfs/status.js';
 import { ioctl } from '../syscalls/calls.js';
 import { NS } from '../syscalls/constants.js';
