@@ -4,7 +4,8 @@ import { Failure } from '../base/failure.js';
 import { Status } from '../base/status.js';
 import { hasZlib, Inflater } from '../sys/libraries/zlib.js';
 import { chunkBytes, type Input } from './input.js';
-import { copyTo, type Output } from './output.js';
+import { pour, writeTo } from './node-stream.js';
+import type { Output } from './output.js';
 
 /**
  * Decompresses all of `input` into `output`: by calls of zlib in this thread, or where these are not possible by Node's
@@ -93,10 +94,7 @@ export async function gunzipByStream(input: Input, output: Output): Promise<void
   });
   // An error is thrown to whoever awaits a write below; here it must not count as unhandled.
   ended.catch(() => {});
-  stream.on('data', (chunk: Buffer) => {
-    stream.pause();
-    void copyTo(output, chunk).then(() => stream.resume());
-  });
+  pour(stream, output);
   try {
     await feed(stream, input, output, ended);
   } finally {
@@ -108,12 +106,11 @@ async function feed(stream: Gunzip, input: Input, output: Output, ended: Promise
   let given = 0;
   for (let chunk = await input.read(); chunk.length > 0; chunk = await input.read()) {
     if (output.closed) return;
-    const piece = chunk;
     // Node ignores whatever follows a member when that begins with a NUL, so it is checked here.
     const over = given > stream.bytesWritten;
-    given += piece.length;
-    if (!over) await Promise.race([ended, new Promise<void>((resolve) => stream.write(piece, () => resolve()))]);
-    checkNuls(piece.subarray(piece.length - Math.min(piece.length, given - stream.bytesWritten)), input.path);
+    given += chunk.length;
+    if (!over) await writeTo(stream, chunk, ended);
+    checkNuls(chunk.subarray(chunk.length - Math.min(chunk.length, given - stream.bytesWritten)), input.path);
   }
   stream.end();
   await ended;

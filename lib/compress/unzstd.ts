@@ -11,7 +11,8 @@ import { Failure } from '../base/failure.js';
 import { Status } from '../base/status.js';
 import { hasZstd, ZstdContext } from '../sys/libraries/zstd.js';
 import { chunkBytes, type Input } from './input.js';
-import { copyTo, type Output } from './output.js';
+import { pour, writeTo } from './node-stream.js';
+import type { Output } from './output.js';
 import { FrameWalker } from './zstd-frames.js';
 
 export interface FrameDecoder {
@@ -73,7 +74,7 @@ class NodeDecoder implements FrameDecoder {
       this.stream = undefined;
       await ended;
     } else {
-      await Promise.race([ended, new Promise<void>((resolve) => stream.write(bytes, () => resolve()))]);
+      await writeTo(stream, bytes, ended);
     }
   }
 
@@ -83,10 +84,7 @@ class NodeDecoder implements FrameDecoder {
 
   private begin(): Transform {
     const stream = this.create();
-    stream.on('data', (chunk: Buffer) => {
-      stream.pause();
-      void copyTo(this.output, chunk).then(() => stream.resume());
-    });
+    pour(stream, this.output);
     this.ended = finished(stream).catch((error: unknown) => {
       throw damaged(this.path, error instanceof Error ? error.message : String(error), error);
     });
