@@ -1,12 +1,12 @@
 /** Comparing a tree on disk with what an image says it is. */
 import { Failure, failingAs } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { close, openat } from '../../sys/syscalls/calls.js';
+import { openat } from '../../sys/syscalls/calls.js';
 import { AT } from '../../sys/syscalls/constants.js';
 import { EACCES, ELOOP, ENOENT, ENOTDIR, ENXIO } from '../../sys/syscalls/errno.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { type ByteString, joinPath, namedPath, shown, toBytes } from '../../tar/bytes.js';
-import { chmodAt, directoryFlags, followingFlags, readEntries } from '../tree/directory.js';
+import { chmodAt, closing, directoryFlags, followingFlags, readEntries } from '../tree/directory.js';
 import { costOf, NamesBudget } from '../tree/limits.js';
 import { type Stat, statAt, statOf } from '../tree/stat.js';
 import type { Unset } from '../tree/unset.js';
@@ -78,15 +78,13 @@ export function compareTree(dir: string, image: number, compared: Compared, repo
     count += 1;
     report(difference);
   });
-  failingAs(dir, () => {
-    const tree = openat(AT.FDCWD, dir, followingFlags, 0);
-    // On btrfs a descriptor shows the entries that were there when it was opened, and this one was before the
-    // unpacking.
-    const filled = openat(image, '.', directoryFlags, 0);
-    comparison.root({ tree, image: filled });
-    close(filled);
-    close(tree);
-  });
+  failingAs(dir, () =>
+    closing(openat(AT.FDCWD, dir, followingFlags, 0), (tree) =>
+      // On btrfs a descriptor shows the entries that were there when it was opened, and this one was before the
+      // unpacking.
+      closing(openat(image, '.', directoryFlags, 0), (filled) => comparison.root({ tree, image: filled })),
+    ),
+  );
   return count;
 }
 
@@ -196,10 +194,7 @@ class Comparison {
     });
   }
 
-  /**
-   * Opens the path on both sides. On the image's side it is made readable for that, with the permissions `needed`,
-   * since that tree is only temporary.
-   */
+  /** Opens the path on both sides, with the permissions `needed` on the image's. */
   private opened(
     { path, name, ...directories }: At,
     open: (dir: number, name: Buffer) => number,
@@ -217,19 +212,12 @@ class Comparison {
         hint: 'end what changes the tree first',
       });
     if (tree < 0) throw new SyscallError('openat', -tree, shown(path));
-    const { mode } = statAt(directories.image, name)!;
-    // Only when needed, since a change of the mode changes an access control list as well.
-    const isClosed = process.geteuid!() !== 0 && (mode & needed) !== needed;
-    if (isClosed) chmodAt(directories.image, bytes, mode | needed);
-    const image = open(directories.image, bytes);
-    if (image < 0) throw new SyscallError('openat', -image, shown(path));
-    try {
-      use({ tree, image });
-    } finally {
-      close(tree);
-      close(image);
-      if (isClosed) chmodAt(directories.image, bytes, mode);
-    }
+    const useBoth = () => {
+      const image = open(directories.image, bytes);
+      if (image < 0) throw new SyscallError('openat', -image, shown(path));
+      closing(image, () => use({ tree, image }));
+    };
+    closing(tree, () => permitted(directories.image, name, needed, useBoth));
   }
 
   private attributes(path: ByteString, { tree, image }: Sides<Stat>): void {
@@ -272,6 +260,23 @@ class Comparison {
 
   private tell(path: ByteString, difference: Kind, values?: Sides<string>): void {
     this.report({ ...namedPath(path || '.'), difference, ...values });
+  }
+}
+
+/** Does `act` while this user has the permissions `needed` on an entry of the image's tree, which is only temporary. */
+function permitted(dir: number, name: ByteString, needed: number, act: () => void): void {
+  const { mode } = statAt(dir, name)!;
+  // Only when needed, since a change of the mode changes an access control list as well.
+  if (process.geteuid!() === 0 || (mode & needed) === needed) {
+    act();
+    return;
+  }
+  const bytes = toBytes(name);
+  chmodAt(dir, bytes, mode | needed);
+  try {
+    act();
+  } finally {
+    chmodAt(dir, bytes, mode);
   }
 }
 
