@@ -40,6 +40,12 @@ interface Grant {
   lifetime?: number;
 }
 
+/** Permission by a token of a service. */
+interface TokenGrant extends Grant {
+  authorization: string;
+  lifetime: number;
+}
+
 const tokenBodyLimit = 1024 * 1024;
 /**
  * Answers of token services that know no POST, or none with a refresh token: Google's has 404, JFrog Artifactory's 401,
@@ -99,12 +105,16 @@ function basicOrDenied({ origin }: AuthTarget, credentials: Credentials | undefi
   });
 }
 
-async function fetchToken(
+/**
+ * Gets a token from the service that a Bearer challenge names, for nobody in particular without `credentials`. Throws as
+ * `answerChallenges` does.
+ */
+export async function fetchToken(
   http: Http,
   challenge: Challenge,
   target: AuthTarget,
   credentials: Credentials | undefined,
-): Promise<Grant> {
+): Promise<TokenGrant> {
   const url = realmUrl(challenge, target);
   const wish = { service: challenge.parameters.get('service'), scopes: scopesFor(challenge, target) };
   let response: Incoming;
@@ -189,7 +199,7 @@ function onlyPulling(scope: string): string[] {
   return scope === '' || /^(?:repository|registry)[(:]/.test(scope) ? [] : [scope];
 }
 
-function readToken(body: Buffer, url: URL): Grant {
+function readToken(body: Buffer, url: URL): TokenGrant {
   const wrong = (why: string) =>
     new RegistryFailure(Status.protocol, redactUrl(url), `the token service's answer ${why}`);
   let token: string | undefined;

@@ -7,12 +7,12 @@
 import type { Http } from '../http/http.js';
 import type { Incoming } from '../http/message.js';
 import { exchangeFollowing } from '../http/redirect.js';
-import { answerChallenges, isBearer } from './auth.js';
+import { fetchToken, isBearer } from './auth.js';
 import { parseChallenges } from './challenge.js';
 
 export class Strangers {
   /** Authorization headers by origin and repository. */
-  private readonly tokens = new Map<string, string | null>();
+  private readonly tokens = new Map<string, string>();
 
   constructor(private readonly http: Http) {}
 
@@ -22,9 +22,9 @@ export class Strangers {
    */
   async askAgain(refused: Incoming, headers: Record<string, string>): Promise<Incoming> {
     const { url } = refused;
-    const challenges = parseChallenges(refused.headers('www-authenticate')).filter(isBearer);
+    const challenge = parseChallenges(refused.headers('www-authenticate')).find(isBearer);
     const [, repository] = /^\/v2\/(.+)\/(?:manifests|blobs)\/[^/]+$/.exec(url.pathname) ?? [];
-    if (challenges.length === 0 || repository === undefined) return refused;
+    if (challenge === undefined || repository === undefined) return refused;
     await refused.drop();
     const ask = (authorization: string) =>
       exchangeFollowing(this.http, { method: 'GET', url, headers: { ...headers, authorization } });
@@ -35,9 +35,8 @@ export class Strangers {
       if (again.status !== 401) return again;
       await again.drop();
     }
-    const nobody = async () => undefined;
-    const { authorization } = await answerChallenges(this.http, challenges, { origin: url.origin, repository }, nobody);
+    const { authorization } = await fetchToken(this.http, challenge, { origin: url.origin, repository }, undefined);
     this.tokens.set(name, authorization);
-    return ask(authorization ?? '');
+    return ask(authorization);
   }
 }
