@@ -85,7 +85,7 @@ export const networkFlags = {
  * The flags, over what the document has from an earlier stage. Throws `Failure` 64 for something that is not a host.
  */
 export function networkOf(flags: FlagValues<typeof networkFlags>, document: JsonObject = {}): Network {
-  const told = asNetwork(document.network, 'network');
+  const told = asNetwork(document.network);
   const asked = onlyDefined<Network>({
     plainHttp: given('--plain-http', flags['plain-http'], asHost),
     insecure: given('--insecure', flags.insecure, asHost),
@@ -102,9 +102,9 @@ export function networkOf(flags: FlagValues<typeof networkFlags>, document: Json
 }
 
 /** The field `network` of a document; an absent one asks for nothing. */
-function asNetwork(value: unknown, name: string): Network {
-  const it = optional(value, name, asObject) ?? {};
-  const field = <T>(key: keyof Network, check: Check<T>) => optional(it[key], `${name}.${key}`, check);
+function asNetwork(value: unknown): Network {
+  const it = optional(value, 'network', asObject) ?? {};
+  const field = <T>(key: keyof Network, check: Check<T>) => optional(it[key], `network.${key}`, check);
   return onlyDefined<Network>({
     plainHttp: field('plainHttp', arrayOf(asHost)),
     insecure: field('insecure', arrayOf(asHost)),

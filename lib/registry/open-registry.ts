@@ -45,7 +45,7 @@ export async function openRegistry(
     return new RegistryClient({ ...shared, ...more, ...place, credentials: credentialsFor(place, login), guard });
   };
   const own = { registry, repository, origin: originOf(apiHost(registry), network) };
-  const origin = client(own, { authorization: authorization ?? null }, asLogin(document.login, 'login'));
+  const origin = client(own, { authorization: authorization ?? null }, asLogin(document.login));
   const mirrors = (network.mirrors ?? []).map((mirror) => {
     const { scheme, host, path } = splitMirror(mirror);
     // There is no use in waiting for a mirror that is down, since the registry itself can be asked.
@@ -122,9 +122,9 @@ function readCa(path: string): string {
 }
 
 /** The field `login` of a document: a user name and a password. */
-function asLogin(value: unknown, name: string): Credentials | undefined {
-  const it = optional(value, name, secret(asObject));
+function asLogin(value: unknown): Credentials | undefined {
+  const it = optional(value, 'login', secret(asObject));
   if (!it) return undefined;
-  const username = secret(asString)(it.username, `${name}.username`);
-  return passwordLogin(username, secret(asString)(it.password, `${name}.password`));
+  const username = secret(asString)(it.username, 'login.username');
+  return passwordLogin(username, secret(asString)(it.password, 'login.password'));
 }

@@ -537,7 +537,7 @@ test('a discarded layer takes the images that hold it out of the index', async (
   for (const content of [layer, manifest, bytes]) store.put(digestOf(content), content);
   await store.tag(entry('bad:1', digestOf(manifest)));
   await store.tag(entry('good:1'));
-  await store.discard(digestOf(layer));
+  await store.discard(digestOf(layer), () => true);
   assert.equal(store.read(digestOf(layer)), undefined);
   assert.deepEqual(
     index(store).map((it: Descriptor) => it.digest),
@@ -572,15 +572,16 @@ test('a layer is discarded by its own path alone', async (t) => {
   const digests = ['one', 'two'].map((text) => digestOf(text)) as [string, string];
   for (const [i, text] of ['one', 'two'].entries()) store.put(digests[i]!, Buffer.from(text));
   const [digest, other] = digests;
+  const image = digestOf('a manifest');
   const isThere = () => digests.map((it) => existsSync(store.path(it)));
-  await discardFromStore({ digest, path: store.path(other) }, () => true, undefined);
+  await discardFromStore({ digest, path: store.path(other) }, () => true, image);
   assert.deepEqual(isThere(), [true, true]);
   assert.match(
-    (await discardFromStore({ digest, path: store.path(digest) }, () => false, undefined)) ?? '',
+    (await discardFromStore({ digest, path: store.path(digest) }, () => false, image)) ?? '',
     /removed or replaced it/,
   );
   assert.deepEqual(isThere(), [true, true]);
-  await discardFromStore({ digest, path: store.path(digest) }, () => true, undefined);
+  await discardFromStore({ digest, path: store.path(digest) }, () => true, image);
   assert.deepEqual(isThere(), [false, true]);
 });
 

@@ -10,16 +10,18 @@ interface BadLayer {
 }
 
 /**
- * Removes a layer whose content is wrong, so that it is fetched again next time. Returns what to do when that will
- * help: the file has changed since its digest was checked. One that has not may be wrong only as a layer of `image`, the
- * digest of a manifest: others that have it lose nothing, or any image could cost the user those that it names layers of.
- * When another process has found the same, and has brought the layer again by now, `isStillThere` is false, and what is
- * there stays.
+ * Removes a layer whose content is not that of its diffID, so that the next pull fetches it again. Returns what to do
+ * where that will help: the file was damaged since its digest was checked.
+ *
+ * A file that still has its digest may be right for other images: then it is only `image`, the digest of a manifest,
+ * that names a wrong diffID for it. The others keep it, or an image could make the store lose the layers of any other.
+ * Where another process has found the same and has fetched the layer again by now, `isStillThere` is false, and the new
+ * file stays.
  */
 export async function discardFromStore(
   { digest, path }: BadLayer,
   isStillThere: () => boolean,
-  image: unknown,
+  image: string,
 ): Promise<string | undefined> {
   // A layer from elsewhere is not ours to remove. Making a Store would also create one where there is none.
   if (digest === undefined || !path.startsWith(`${storeHome()}/`)) return undefined;

@@ -175,7 +175,7 @@ export class Store {
    * Removes the entries of images that have a layer for which `isBad` is true, and the layer itself unless an image that
    * stays has it.
    */
-  async discard(layerDigest: string, isBad: (image: IndexEntry) => boolean = () => true): Promise<void> {
+  async discard(layerDigest: string, isBad: (image: IndexEntry) => boolean): Promise<void> {
     const hasLayer = ({ digest }: IndexEntry) => this.read(digest)?.includes(layerDigest) === true;
     const goes = (image: IndexEntry) => hasLayer(image) && isBad(image);
     const holders = this.entries().filter(hasLayer);

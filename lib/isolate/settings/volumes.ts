@@ -84,7 +84,7 @@ export function mountOf(text: string): Volume {
   const unknown = [...fields.keys()].find((key) => !mountKeys.includes(key) && !known.includes(key));
   if (unknown !== undefined) throw usage(flag, `unknown field ${JSON.stringify(unknown)}`);
   if (type !== 'tmpfs' && type !== 'bind') throw usage(flag, `type=${type} is not offered`, 'bind and tmpfs are');
-  const readOnly = truth('readonly', fields.get('readonly') ?? 'false', flag);
+  const readOnly = asReadOnly(fields.get('readonly') ?? 'false', flag);
   const target = fields.get('target');
   if (target === undefined) throw usage(flag, 'target= is missing');
   if (type === 'tmpfs') return mountTmpfs(target, fields.get('tmpfs-size'), fields.get('tmpfs-mode'), readOnly, flag);
@@ -127,9 +127,9 @@ function fieldsOf(text: string, flag: string): string[] {
   return fields.map(([, quoted, plain]) => quoted?.replaceAll('""', '"') ?? plain ?? '');
 }
 
-function truth(key: string, value: string, flag: string): boolean {
+function asReadOnly(value: string, flag: string): boolean {
   const known = truthOf(value);
-  if (known === undefined) throw usage(flag, `${key}=${JSON.stringify(value)} is neither true nor false`);
+  if (known === undefined) throw usage(flag, `readonly=${JSON.stringify(value)} is neither true nor false`);
   return known;
 }
 

@@ -44,8 +44,8 @@ export class Batch {
   }
 
   /** Adds a call whose first argument is the result of the earlier call at `place`, such as a descriptor. */
-  addOn(place: number, call: Call, least: number, b = 0, c = 0, d = 0): number {
-    return this.write(call, least, this.addressAt(this.wordOf(place) + resultAt), b, c, d);
+  addOn(place: number, call: Call, least: number, b = 0, c = 0): number {
+    return this.write(call, least, this.addressAt(this.wordOf(place) + resultAt), b, c, 0);
   }
 
   /**
