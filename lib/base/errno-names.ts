@@ -40,8 +40,8 @@ export function errnoNameOf(errno: number): string {
 
 /** "ENOENT" gives 2; undefined for a name that is not known here. */
 export function errnoOf(name: string): number | undefined {
-  const known = Object.entries(process.getBuiltinModule('node:os').constants.errno).find(([it]) => it === name);
-  return known?.[1] ?? further.find((it) => it[1] === name)?.[0];
+  const known: Record<string, number> = process.getBuiltinModule('node:os').constants.errno;
+  return Object.hasOwn(known, name) ? known[name] : further.find((it) => it[1] === name)?.[0];
 }
 
 /** The kernel's words for an errno name: "ENOSPC" gives "no space left on device". */
