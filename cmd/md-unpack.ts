@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 import { dirname, join } from 'node:path';
 import { Failure } from '../lib/base/failure.js';
 import { Status } from '../lib/base/status.js';
@@ -122,7 +121,7 @@ main(
       const status = await runMapped();
       if (status !== undefined) return status;
     }
-    const progress = makeProgress(flags.progress, 'unpack', true);
+    const progress = makeProgress(flags.progress, 'unpack', { held: true });
     const limits = {
       entries: flags['max-entries'] ?? defaultLimits.entries,
       bytes: flags['max-bytes'] ?? defaultLimits.bytes,

@@ -45,7 +45,7 @@ const silent: Progress = { bar: () => ({ at() {}, done() {} }), release() {}, en
  * Progress as `--progress` asks for it; without that, bars where stderr is a terminal that can move its cursor. With
  * `held` nothing is drawn until `release`. Throws `Failure` 64.
  */
-export function makeProgress(flag: string | undefined, verb: string, held = false): Progress {
+export function makeProgress(flag: string | undefined, verb: string, { held = false } = {}): Progress {
   const mode = progressMode(flag);
   if (mode === 'none') return silent;
   return mode === 'json' ? jsonProgress(verb) : new BarProgress(verb, held);

@@ -210,13 +210,13 @@ test('the switch of AppArmor is not blamed where node has a profile, which says 
 
 test('a policy that confines this process is named, and one that allows all is not', () => {
   const armor = (current: string) =>
-    policyHint(true, kernel({ 'parameters/enabled': 'Y\n', 'apparmor/current': current }));
+    policyHint('user namespace', kernel({ 'parameters/enabled': 'Y\n', 'apparmor/current': current }));
   assert.match(armor('node (enforce)\n') ?? '', /profile node: write flags=\(unconfined\) and "userns," into it/);
   assert.equal(armor('node (unconfined)\n'), undefined);
   assert.equal(armor('md (enforce)\n'), undefined);
   assert.equal(armor('unconfined\n'), undefined);
   const linux = (enforce: string, context: string) =>
-    policyHint(true, kernel({ 'selinux/enforce': enforce, 'attr/current': `${context}\0` }));
+    policyHint('user namespace', kernel({ 'selinux/enforce': enforce, 'attr/current': `${context}\0` }));
   assert.match(
     linux('1', 'user_u:user_r:user_t:s0') ?? '',
     /^SELinux confines this process to user_u:user_r:user_t:s0: /,

@@ -32,7 +32,7 @@ function screenOf(text: string): string[] {
 
 test('bars wait for their turn, make room for lines, and stand below what is finished until the end', async () => {
   const text = await written(`
-    const progress = makeProgress('bar', 'unpack', true);
+    const progress = makeProgress('bar', 'unpack', { held: true });
     const one = progress.bar('one', 1000);
     writeSync(2, 'of another stage\\n');
     progress.release();

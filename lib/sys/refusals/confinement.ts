@@ -8,13 +8,13 @@ import { type Capability, capabilities } from '../syscalls/constants.js';
 /** The hint for a user namespace, which needs no capability; undefined when nothing confines this process. */
 export function confinedUsernsHint(): string | undefined {
   const hint = containerHint([]);
-  if (!hint) return policyHint(true);
+  if (!hint) return policyHint('user namespace');
   return isUnit() ? hint : `${hint}, and ${unmasking}`;
 }
 
 /** The hint for a call that needs these capabilities, or none; undefined when nothing confines this process. */
 export function confinedHint(needed: readonly Capability[]): string | undefined {
-  return containerHint(needed) ?? policyHint(false);
+  return containerHint(needed) ?? policyHint('call');
 }
 
 /** The hint when root is refused something for want of some of these capabilities; undefined when it has them all. */
@@ -55,11 +55,11 @@ function containerHint(needed: readonly Capability[]): string | undefined {
   return `this process is confined${by}, as inside another container: start that one with ${flags.join(' ')}`;
 }
 
-/** The hint when a policy of AppArmor or SELinux confines this process; undefined when none does. */
-export function policyHint(user: boolean, read = kernelText): string | undefined {
+/** The hint when a policy of AppArmor or SELinux refuses something to this process; undefined when none confines it. */
+export function policyHint(what: 'user namespace' | 'call', read = kernelText): string | undefined {
   const profile = appArmorProfile(read);
   if (profile) {
-    const rule = user ? ' and "userns,"' : '';
+    const rule = what === 'user namespace' ? ' and "userns,"' : '';
     return `this process is confined by the AppArmor profile ${profile}: write flags=(unconfined)${rule} into it, or if it is that of a container, start that one with --security-opt apparmor=unconfined`;
   }
   const context = seLinuxContext(read);

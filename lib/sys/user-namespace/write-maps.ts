@@ -87,5 +87,5 @@ function helperHint(said: string, otherwise: string): string {
   // It has its powers then: subuid(5), nsswitch.conf(5).
   if (said.endsWith('not allowed'))
     return `it does not take the grants from /etc/sub${said.startsWith('newgidmap') ? 'gid' : 'uid'}: /etc/nsswitch.conf may name another source; ${otherwise}`;
-  return policyHint(true) ?? `it has to be set-user-ID root; ${otherwise}`;
+  return policyHint('user namespace') ?? `it has to be set-user-ID root; ${otherwise}`;
 }

@@ -5,7 +5,7 @@
  * lock nobody holds were left by a killed run.
  */
 import { randomBytes } from 'node:crypto';
-import { errnoName, Failure, hasErrno, ignoring, statusOfErrno } from '../../base/failure.js';
+import { Failure, hasErrno, ignoring } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { interimName, interimPrefix, isBelievable } from '../../pipe/interim.js';
 import { tryLock } from '../../sys/files/lock.js';
@@ -63,7 +63,7 @@ export function claim(parent: number, base: string): Claim {
       drafts.push(draft);
       const { fd } = draft;
       const name = interimName(base, statOf(fd).inode);
-      const lock = lockFile(parent, `${name}.lock`, false);
+      const lock = lockFile(parent, `${name}.lock`, 'wanted');
       if (lock === undefined) continue;
       const renamed = renameat2.try(parent, draft.name, parent, name, 0);
       if (renamed === 0) {
@@ -87,7 +87,7 @@ export function claim(parent: number, base: string): Claim {
 /** A new tree whose name does not tell its inode yet; `undefined` when another process has that name, or removes it. */
 function makeDraft(parent: number, base: string): Claim | undefined {
   const name = `${interimPrefix(base)}${randomBytes(8).toString('hex')}`;
-  const lock = lockOpen(parent, `${name}.lock`, openat(parent, `${name}.lock`, lockFlags | O.EXCL, 0o600), false);
+  const lock = lockOpen(parent, `${name}.lock`, openat(parent, `${name}.lock`, lockFlags | O.EXCL, 0o600), 'wanted');
   if (lock === undefined) return undefined;
   let fd: number | undefined;
   try {
@@ -115,7 +115,7 @@ export function clearLeftovers(parent: number, base: string): string[] {
   const removed: string[] = [];
   for (const name of namesOf(parent, base)) {
     if (isStrangers(parent, name)) continue;
-    const lock = lockFile(parent, `${name}.lock`, true);
+    const lock = lockFile(parent, `${name}.lock`, 'needed');
     if (lock === undefined) continue;
     try {
       if (!complete(parent, base, name)) continue;
@@ -123,7 +123,7 @@ export function clearLeftovers(parent: number, base: string): string[] {
       removed.push(name);
     } catch (error) {
       // EROFS: on btrfs a container can make a subvolume, and that read-only.
-      if (statusOfErrno(errnoName(error)) !== Status.notPermitted && !hasErrno(error, 'EROFS')) throw error;
+      if (!hasErrno(error, 'EPERM', 'EACCES', 'EROFS')) throw error;
     } finally {
       // The lock file may have been created just now, and nobody else would remove it.
       unlock(parent, name, lock);
@@ -205,22 +205,26 @@ function makeRoot(parent: number, name: string): number | undefined {
 }
 
 /**
- * Makes or opens a lock file and locks it; `undefined` when another process holds it. Some network filesystems have no
- * locks. A run can work without one, but then it must not take another run's files for abandoned. With `needed`,
- * therefore, a lock that cannot be had counts as held; so does a file that cannot be opened, since it may be another
- * user's.
+ * Some network filesystems have no locks. A run can work without its own, which is `wanted`. But another run's files are
+ * abandoned only when their lock, which is `needed` for that, can really be had.
  */
-function lockFile(parent: number, name: string, needed: boolean): number | undefined {
+type Lock = 'wanted' | 'needed';
+
+/**
+ * Makes or opens a lock file and locks it; `undefined` when another process holds it. So it is when a lock that is
+ * `needed` cannot be had, or its file cannot be opened, which may be another user's.
+ */
+function lockFile(parent: number, name: string, kind: Lock): number | undefined {
   const fd = openat.try(parent, name, lockFlags, 0o600);
-  if (fd === -EACCES || (fd < 0 && needed)) return undefined;
+  if (fd === -EACCES || (fd < 0 && kind === 'needed')) return undefined;
   if (fd < 0) throw new SyscallError('openat', -fd, name);
-  return lockOpen(parent, name, fd, needed);
+  return lockOpen(parent, name, fd, kind);
 }
 
 /** The same for a file that is open. It is closed when it is not locked. */
-function lockOpen(parent: number, name: string, fd: number, needed: boolean): number | undefined {
+function lockOpen(parent: number, name: string, fd: number, kind: Lock): number | undefined {
   const result = flock.try(fd, LOCK.EX | LOCK.NB);
-  const isFree = result === 0 || (!needed && result !== -EAGAIN);
+  const isFree = result === 0 || (kind === 'wanted' && result !== -EAGAIN);
   // A process that held it may have removed the file in between: then this lock protects nothing.
   if (isFree && isNameOf(fd, parent, byteString(name))) return fd;
   close(fd);

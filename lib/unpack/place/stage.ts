@@ -7,7 +7,7 @@ import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { jsonOf } from '../../base/check.js';
 import { errnoNameOf } from '../../base/errno-names.js';
-import { errnoName, errnoText, Failure, failingAs, failureOf, hasErrno, statusOfErrno } from '../../base/failure.js';
+import { errnoText, Failure, failingAs, failureOf, hasErrno } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
 import { onFailure } from '../../pipe/cleanup.js';
@@ -344,13 +344,11 @@ function clearAway({ path, parent, base }: Target): void {
 }
 
 function cannotBeRemoved(error: unknown, path: string): Failure {
-  const isForeign = process.geteuid!() !== 0 && statusOfErrno(errnoName(error)) === Status.notPermitted;
-  const hint =
-    errnoName(error) === 'EXDEV'
-      ? 'something is mounted there: unmount it'
-      : isForeign
-        ? whoCan
-        : unchangeableHint(error);
   const what = error instanceof SyscallError ? `${path}: ${error.call}` : path;
-  return failureOf(error, what, { hint });
+  return failureOf(error, what, { hint: removalHint(error) });
+}
+
+function removalHint(error: unknown): string | undefined {
+  if (hasErrno(error, 'EXDEV')) return 'something is mounted there: unmount it';
+  return process.geteuid!() !== 0 && hasErrno(error, 'EPERM', 'EACCES') ? whoCan : unchangeableHint(error);
 }
