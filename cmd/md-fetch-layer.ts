@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 import { Failure } from '../lib/base/failure.js';
 import type { Manifest } from '../lib/base/oci.js';
 import { Status } from '../lib/base/status.js';

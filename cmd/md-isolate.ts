@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 import { holdTree } from '../lib/isolate/hold.js';
 import { isolate, planOf } from '../lib/isolate/isolate.js';
 import { describePlan } from '../lib/isolate/plan/dry-run.js';

@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 import { choosePlatform, platformFlag } from '../lib/image/manifest/platform.js';
 import { storeMeaning } from '../lib/image/store/home.js';
 import { Store } from '../lib/image/store/store.js';

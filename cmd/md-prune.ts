@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 import { Failure } from '../lib/base/failure.js';
 import { Status } from '../lib/base/status.js';
 import { warn } from '../lib/base/trace.js';

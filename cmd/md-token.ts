@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 import { main } from '../lib/pipe/command.js';
 import { writeDocument } from '../lib/pipe/output.js';
 import { pullingInstead } from '../lib/pull/instead.js';
