@@ -10,14 +10,12 @@ import {
   accessSync,
   constants,
   existsSync,
-  fstatSync,
   lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
   readlinkSync,
   realpathSync,
-  statfsSync,
   symlinkSync,
   unlinkSync,
 } from 'node:fs';
@@ -28,29 +26,17 @@ import { descriptorPath } from '../../sys/files/descriptor-path.js';
 import { isStillAt, tryLock } from '../../sys/files/lock.js';
 import { lifeOf, markOf } from '../../sys/procfs/process-mark.js';
 import { keptOutHint } from '../../sys/refusals/confinement.js';
-import {
-  close,
-  fchmod,
-  fchown,
-  fremovexattr,
-  fsetxattr,
-  mknodat,
-  openat,
-  statx,
-  unlinkat,
-} from '../../sys/syscalls/calls.js';
-import { AT, O, S, STATX, structStatx } from '../../sys/syscalls/constants.js';
-import { EINVAL, ENOENT, ENXIO, EOPNOTSUPP } from '../../sys/syscalls/errno.js';
+import { close, openat, unlinkat } from '../../sys/syscalls/calls.js';
+import { AT, O } from '../../sys/syscalls/constants.js';
+import { ENOENT } from '../../sys/syscalls/errno.js';
 import { readRootfsDocument } from '../settings/document.js';
+import { type DirectoryIdentity, identityOf, prepareDirectory } from './layer-directory.js';
 import { checkSame, notesFile, notesOf, refusedLayer, wayBack, writeNotes } from './layer-notes.js';
 import type { View } from './view.js';
 
-/** statfs(2). */
-const tmpfsMagic = 0x01021994;
 const parts = ['upper', 'work'] as const;
 const processLink = 'process';
 const changed = 'something else than md-isolate changed it';
-const fit = 'ext4, xfs, btrfs and tmpfs have them';
 
 export class Layer {
   /** The layer over the tree. */
@@ -88,7 +74,7 @@ export class Layer {
     });
   }
 
-  /** Removes a directory that was made for a container which there will not be, unless something is in it already. */
+  /** Removes a directory that was made for a container that could not be made, unless something is in it already. */
   giveUp(): void {
     if (!this.isNew || (this.mark !== undefined && lifeOf(this.mark) !== 'gone')) return;
     // By descriptor: what other processes may have put in the place of a part is not followed.
@@ -114,12 +100,6 @@ export class Layer {
       symlinkSync(this.mark, link);
     });
   }
-}
-
-/** `stx_ino`, and `stx_dev_major` with `stx_dev_minor`, of the directory that is locked. */
-interface DirectoryIdentity {
-  inode: Uint8Array;
-  device: Uint8Array;
 }
 
 /** For `--dry-run`: nothing is made or locked, and `path` need not be there. */
@@ -154,7 +134,7 @@ function namingLayer(path: string, act: () => Layer): Layer {
 
 /** Undefined when the directory has gone by the time that it is locked. */
 function tryLayer(path: string, root: string): Layer | undefined {
-  const isNew = makeDirectory(path);
+  const isNew = isMadeNow(path);
   try {
     const fd = openSync(path, O.RDONLY | O.DIRECTORY);
     const identity = identityOf(path, fd, isNew);
@@ -171,8 +151,8 @@ function tryLayer(path: string, root: string): Layer | undefined {
   throw refusedLayer(path, 'another container writes to it');
 }
 
-/** Returns whether it was not there before. */
-function makeDirectory(path: string): boolean {
+/** Makes the directory, unless it is there already: then this is false. */
+function isMadeNow(path: string): boolean {
   const made = ignoring(['EEXIST'], () => {
     mkdirSync(path, 0o700);
     return true;
@@ -191,9 +171,7 @@ function checkedInside(path: string, fd: number, root: string): string {
   const inside = descriptorPath(fd);
   accessSync(inside, constants.W_OK);
   if (isUnbegun(inside)) {
-    disinherit(fd);
-    expectAttributes(path, fd);
-    expectWhiteouts(path, fd);
+    prepareDirectory(path, fd);
   } else checkTree(path, inside, root);
   awaitEnd(path, inside);
   return inside;
@@ -202,21 +180,6 @@ function checkedInside(path: string, fd: number, root: string): string {
 /** The real path, also when only the directory around it is there. */
 function whereabouts(path: string): string {
   return existsSync(path) ? realpathSync(path) : join(realpathSync(dirname(path)), basename(path));
-}
-
-/** The identity of the directory, which has to be the caller's alone. */
-function identityOf(path: string, fd: number, isNew: boolean): DirectoryIdentity {
-  const { uid, mode } = fstatSync(fd);
-  // As with NTFS and the shared folders of virtual machines.
-  if (isNew && (uid !== process.geteuid!() || mode & 0o077))
-    throw refusedLayer(path, 'its filesystem keeps no owners and modes', fit);
-  if (uid !== process.geteuid!()) throw refusedLayer(path, 'it belongs to another user');
-  // A set-user-ID program that root of a container made would be one on the host for everybody who can reach it.
-  if (mode & 0o077) throw refusedLayer(path, 'other users may enter it', `chmod 700 ${path}`);
-  const stat = Buffer.alloc(structStatx.length);
-  statx(fd, '', AT.EMPTY_PATH, STATX.INO, stat);
-  const field = (at: number) => stat.subarray(at, at + 8);
-  return { inode: field(structStatx.ino), device: field(structStatx.dev) };
 }
 
 /**
@@ -229,42 +192,6 @@ function missingParts(path: string, inside: string): Layer['missing'] {
     if (stat && !stat.isDirectory()) throw refusedLayer(path, `its ${part} is not a directory`, changed);
     return stat === undefined;
   });
-}
-
-/**
- * Takes away what the directory has from the one around it: group, set-group-ID bit and default ACL. All that a
- * container makes would have them as well.
- */
-function disinherit(fd: number): void {
-  fchown(fd, process.geteuid!(), process.getegid!());
-  fchmod(fd, 0o700);
-  for (const acl of ['system.posix_acl_default', 'system.posix_acl_access']) fremovexattr.try(fd, acl);
-}
-
-/**
- * Without extended attributes the kernel makes the overlay all the same, but then no directory of the image can be
- * removed. On tmpfs before Linux 6.6 ordinary users have none. They can live with that.
- */
-function expectAttributes(path: string, fd: number): void {
-  const name = `${process.geteuid!() === 0 ? 'trusted' : 'user'}.overlay.md`;
-  const result = fsetxattr.try(fd, name, Buffer.from('y'), 1, 0);
-  if (result >= 0) fremovexattr.try(fd, name);
-  else if (result === -EOPNOTSUPP && statfsSync(`/proc/self/fd/${fd}`).type !== tmpfsMagic)
-    throw refusedLayer(path, 'its filesystem has no extended attributes', fit);
-}
-
-/**
- * Without whiteouts, too, the kernel makes the overlay, but then nothing of the image can be removed: on 9p for
- * example. A whiteout is a device with the number 0, which anyone may make. Here one is made under the name of the
- * notes, which are not written yet: if it stays, they replace it.
- */
-function expectWhiteouts(path: string, fd: number): void {
-  unlinkat.try(fd, notesFile, 0);
-  const result = mknodat.try(fd, notesFile, S.IFCHR, 0);
-  // ENOENT: fuse-overlayfs takes it for a whiteout of its own, and hides it.
-  if ([-ENXIO, -EINVAL, -EOPNOTSUPP, -ENOENT].includes(result))
-    throw refusedLayer(path, 'its filesystem has no device nodes, which stand for what was removed', fit);
-  unlinkat.try(fd, notesFile, 0);
 }
 
 function checkTree(path: string, inside: string, tree: string): void {
