@@ -5,8 +5,8 @@
 export class Connections {
   /** Bytes of blobs that have come over all of them. */
   received = 0;
-  /** Whether spare connections are helping a download. That download sets it. */
-  areHelping = false;
+  /** Whether spare connections are helping a download. */
+  private areHelping = false;
   /** How many are in use. */
   taken = 0;
   private refused = false;
@@ -30,6 +30,18 @@ export class Connections {
     if (this.refused || this.taken >= this.limit) return false;
     this.take();
     return true;
+  }
+
+  /** Takes the first spare connection for one download. False when there is none, or another download is helped. */
+  beginHelp(): boolean {
+    if (this.areHelping || !this.takeSpare()) return false;
+    this.areHelping = true;
+    return true;
+  }
+
+  /** That download is not helped any more. All its spare connections have been given back. */
+  endHelp(): void {
+    this.areHelping = false;
   }
 
   /** Whether new downloads need the connections that help another one. */

@@ -193,8 +193,7 @@ export class Download {
     if (!pays || !this.useRanges || utilization > policy.busy || total > policy.fast || this.pieces) return;
     // While other downloads begin and end, rates cannot be compared.
     if (!isSteady || connections.areEnough(total)) return;
-    if (connections.areHelping || !connections.takeSpare()) return;
-    connections.areHelping = true;
+    if (!connections.beginHelp()) return;
     const start = sink.offset + lead;
     const etag = response.header('etag');
     const ahead = new Pieces({ what, size, start, trial, etag, get: getMore(response), connections, policy });

@@ -42,7 +42,7 @@ export class Pieces {
   private readonly cancelled: RegistryFailure;
   private readonly change = new Change();
 
-  /** The caller has taken one spare connection and set `areHelping`. This object gives back both. */
+  /** The caller has begun the help. This object gives back the connection for that, and ends it. */
   constructor(private readonly request: PiecesRequest) {
     this.queue = new PieceQueue(request.start, request.size, request.policy);
     this.cancelled = new RegistryFailure(Status.unavailable, request.what, 'this piece is not needed any more');
@@ -248,7 +248,7 @@ export class Pieces {
   }
 
   private settle(): void {
-    if (this.helpers === 0 && !this.own) this.request.connections.areHelping = false;
+    if (this.helpers === 0 && !this.own) this.request.connections.endHelp();
     this.change.tell();
   }
 }
