@@ -26,7 +26,7 @@ export interface BlobSink {
   readonly offset: number;
   /**
    * Takes the next bytes, and owns the buffer from then on. When it returns a promise, the next bytes have to wait for
-   * that.
+   * that. It never rejects: what has failed is thrown by the next call.
    */
   write(chunk: Buffer): Promise<void> | undefined;
   /** Drops all bytes: the blob will be sent again from its beginning. */

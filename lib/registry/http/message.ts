@@ -43,5 +43,5 @@ export interface Incoming {
   drop(): Promise<void>;
 }
 
-/** Takes a piece of a body. No more is read until a promise that it returns is fulfilled. */
+/** Takes a piece of a body. No more is read until a promise that it returns is fulfilled; that must not reject. */
 export type OnChunk = (chunk: Buffer) => Promise<void> | undefined;
