@@ -58,7 +58,7 @@ export function asString(value: unknown, name: string): string {
   return value;
 }
 
-/** Any string at all: one that no system call gets may have a NUL in it. */
+/** Any string at all: a NUL in it does no harm where no system call gets it. */
 export function asText(value: unknown, name: string): string {
   if (typeof value !== 'string') throw wrong(name, 'a string', value);
   return value;

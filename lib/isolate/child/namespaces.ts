@@ -7,8 +7,9 @@ import { EDQUOT } from '../../sys/syscalls/errno.js';
 import { type PlanStep, type StepOptions, step } from './step.js';
 
 /**
- * The flags for clone(2). With `moves` the child first has to change its cgroup, and makes the cgroup namespace itself
- * later. Where this process has no maps to write, it can wait until the child executes a program.
+ * The flags for clone(2). `user`: with a user namespace. Without one there are no maps to write, and this process can
+ * wait until the child executes a program. `moves`: the child first has to change its cgroup, and makes the cgroup
+ * namespace itself after that.
  */
 export function cloneFlagsOf(network: 'host' | 'none', user: boolean, moves: boolean): number {
   return (

@@ -34,8 +34,8 @@ export function findEtcFiles(view: View): EtcFiles {
 }
 
 /**
- * The steps for the three files: `before` the volumes, or `after` them in a `--tmpfs`, as docker does. That is empty: in
- * one over /run nothing would be where the /etc/resolv.conf of many images leads.
+ * The steps for the three files. Most come `before` the volumes. A file whose place a `--tmpfs` covers comes `after`
+ * them and is made in there, as docker does: the /etc/resolv.conf of many images leads to /run, and a tmpfs is empty.
  */
 export function etcFileSteps(
   workshop: Result,

@@ -1,6 +1,6 @@
 /**
- * `layer.json` in the directory of a layer: what tree it was begun over, as an upper layer makes sense over that one
- * alone.
+ * `layer.json` in the directory of a layer: which tree the layer was begun over. Over any other, an upper layer makes no
+ * sense.
  */
 import { constants, existsSync, readdirSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

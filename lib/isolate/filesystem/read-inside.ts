@@ -17,7 +17,7 @@ import { sideOf, type View } from './view.js';
 export function readInside<T>(source: string, path: string, read: (fd: number) => T, hint?: string): T | undefined {
   const handle = failingAs(source, () => openSync(source, O.PATH | O.CLOEXEC), { hint });
   try {
-    return path === '' ? readRegular(handle, read) : readBelow(handle, path, read);
+    return path === '' ? readIfRegular(handle, read) : readBelow(handle, path, read);
   } finally {
     closeSync(handle);
   }
@@ -36,7 +36,7 @@ function readBelow<T>(directory: number, path: string, read: (fd: number) => T):
   if (handle === -EACCES) throw Object.assign(new Error('it may not be looked up'), { code: 'EACCES' });
   if (isErrno(handle)) return undefined;
   try {
-    return readRegular(handle, read);
+    return readIfRegular(handle, read);
   } finally {
     closeSync(handle);
   }
@@ -46,7 +46,7 @@ function readBelow<T>(directory: number, path: string, read: (fd: number) => T):
  * Reads a file that is opened with O_PATH, if it is a regular one: opening a FIFO could block, and opening a device
  * could reset it.
  */
-function readRegular<T>(handle: number, read: (fd: number) => T): T | undefined {
+function readIfRegular<T>(handle: number, read: (fd: number) => T): T | undefined {
   if (!fstatSync(handle).isFile()) return undefined;
   const fd = openSync(`/proc/self/fd/${handle}`, O.RDONLY | O.CLOEXEC);
   try {

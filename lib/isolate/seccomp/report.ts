@@ -28,9 +28,10 @@ export interface Report {
   /** For seccomp(2) with SECCOMP_FILTER_FLAG_NEW_LISTENER, which returns the descriptor for `listen`. */
   filter: Filter;
   /**
-   * Begins to answer as soon as the child has its filter, as `installed` tells by the descriptor. Not before: the filter
-   * may ask about any call, one of the child's that would announce it included, and nobody would answer. The child must
-   * not go on to execve(2) before, which closes the descriptor. Does nothing when the child has ended, which closes `line`.
+   * Begins to answer as soon as the child has its filter: `installed` gives the child's descriptor of it from then on.
+   * The child could not announce it, since the filter may ask about the very call that would, and nobody would answer.
+   * Until this returns it must not go on to execve(2), which closes the descriptor. Does nothing when the child has
+   * ended, which closes `line`.
    */
   listen(pid: number, installed: () => number | undefined, line: number): void;
   /** Answers until something, or the end, can be read from `fd`. For the moments when this process blocks on `fd`. */

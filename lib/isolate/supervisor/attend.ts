@@ -38,7 +38,7 @@ export async function attend(running: Running): Promise<number> {
     letIn(running);
     master = serveGates(running);
   } catch (error) {
-    // What can be done for a dead process no more is no reason to tell: the reason is why it ended.
+    // For a child that has ended nothing more could be done. What is to be told is why it ended, and not that.
     const hasFailed = program.failure() !== undefined;
     // When this line is closed the child ends at its gate, with a status of its own.
     control.close();

@@ -52,7 +52,7 @@ export async function retrying<T>(
       if (failures > policy.retries || (error.retryAfter ?? 0) > policy.maxRetryAfter)
         throw error.afterRetries(failures - 1);
       const delay = delayOf(policy, failures, error.retryAfter);
-      // One that helps at once is of no interest. What goes on for longer looks like a command that hangs.
+      // A single retry often helps, and is not worth a line. Several without a word would look like a command that hangs.
       if (error.status === Status.tryLater || failures > 1)
         warn(`${error.what}: ${error.why}; retry ${failures} of ${policy.retries} in ${(delay / 1000).toFixed(1)} s`);
       await new Promise((resolve) => setTimeout(resolve, delay));

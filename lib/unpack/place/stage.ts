@@ -175,8 +175,8 @@ export class Stage {
       this.writeFile('.unset.jsonl', unsetLines(unset));
       this.writeFile('.json', whole ? [jsonOf(whole, 2)] : []);
       for (const ending of sideFiles) checkFile(this.target, ending);
-      // Another run that is to replace this tree waits until its files are in place: with those of the one tree put there
-      // after the other tree, the two would not belong together. Containers may begin meanwhile.
+      // Another run that is to replace this tree waits for this lock: otherwise it could put its own tree there before the
+      // files of this one are in place, and they would come to lie beside that. Containers may begin meanwhile.
       tryLock(this.claim.fd, 'shared');
       undo.push(this.putTree());
       undo.push(placing(this.unsetPath, () => takeRecord(parent, this.claim.name, base)));

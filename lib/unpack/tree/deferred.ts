@@ -36,8 +36,8 @@ interface Deferral {
 export interface NewFile {
   /** The whole content. It must not change until `flush`. */
   content: Buffer | undefined;
-  /** The owner is undefined when it is this process's own. */
   mode: number;
+  /** Undefined when it is this process's own. */
   owner: { uid: number; gid: number } | undefined;
   mtime: Time;
 }

@@ -26,8 +26,8 @@ const maxNameBytes = 255;
 export const maxPathBytes = 4095;
 
 /**
- * Whether a path, or a part of it, is longer than the kernel takes, or any filesystem. Encrypted ones take less, XFS of
- * a symlink's target.
+ * Whether a path is longer than the kernel takes, or a part of it longer than any filesystem takes. Some take less: an
+ * encrypted one of a name, and XFS of a symlink's target.
  */
 export function isTooLong(path: ByteString): boolean {
   return path.length > maxPathBytes || path.split('/').some((part) => part.length > maxNameBytes);

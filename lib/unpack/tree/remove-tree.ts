@@ -30,8 +30,9 @@ interface Level {
 }
 
 /**
- * Directories inside each other that are open at once. Most images have fewer. Those above them are opened again from
- * below: to move what is deep to a higher place instead fails where a container has made a subvolume of btrfs.
+ * How many directories inside each other are open at once; most images have fewer. Those further up are closed, and
+ * opened again from below. To move what lies deep to a higher place, which would spare that, fails where a container has
+ * made a subvolume of btrfs.
  */
 const most = 64;
 

@@ -46,7 +46,8 @@ export class Tree {
     /** Directories inside each other, at most. */
     readonly maxDepth: number,
     /**
-     * Where entries are put off to, those of other trees too. It is made before the kernel is asked where a path leads.
+     * Where entries are put off to; other trees may share it. They are made before the kernel is asked where a path
+     * leads.
      */
     readonly deferred: Deferred | undefined,
   ) {

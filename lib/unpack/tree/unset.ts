@@ -47,8 +47,9 @@ export function lacksOwners(record: string): boolean {
 }
 
 /**
- * One line for people, undefined when there is nothing to say. Who is root, as with --map, gets no more owners by
- * --map. An ordinary user without subordinate ids can have no other owners at all, and knows that from tar.
+ * One line for people; undefined when there is nothing to say. Root is not told of --map, as whom that runs as well: it
+ * could set no more owners. Those that are missing are not told at all to an ordinary user without subordinate ids, who
+ * can have no others, and knows that from tar.
  */
 export function unsetSummary(unset: Map<ByteString, Unset>, record: string): string | undefined {
   const isRoot = process.geteuid!() === 0;
