@@ -12,6 +12,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
@@ -286,6 +287,33 @@ test('what others have put beside the blobs keeps nothing from being pruned, and
   const gone = told(await it.prune(name));
   for (const blob of blobsOf(built)) assert.ok(gone.includes(blob), blob);
   assert.ok(paths.every((path) => existsSync(path)));
+});
+
+test('behind a link in the place of a directory of the store nothing goes that is not of the store', async (t) => {
+  const it = await site(t);
+  const name = await it.put('library/demo', imageOf('demo\n'));
+  await it.pull(name);
+  const elsewhere = scratch(t);
+  const paths = ['passwd', 'libc.so.1.2.3', 'pulling', 'sub/passwd'].map((path) => join(elsewhere, path));
+  const longAgo = new Date(Date.now() - 8 * 86_400_000);
+  for (const path of paths) {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, '');
+    utimesSync(path, longAgo, longAgo);
+  }
+  utimesSync(join(elsewhere, 'sub'), longAgo, longAgo);
+  const link = join(elsewhere, 'sub/localtime');
+  symlinkSync('../passwd', link);
+  const exchange = (directory: string) => {
+    rmSync(join(it.home, directory), { recursive: true });
+    symlinkSync(elsewhere, join(it.home, directory));
+  };
+  exchange('partial');
+  assert.deepEqual(told(await it.prune()), []);
+  await it.pull(name);
+  exchange('rootfs');
+  assert.ok(!told(await it.prune('--all')).some((line) => line.includes('localtime')));
+  assert.ok([...paths, link].every((path) => existsSync(path)));
 });
 
 test('an image that another program has named goes by that name', async (t) => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { findRootfs, nameRootfs, rootfsNames, rootfsPath, unnameRootfs } from '../../lib/image/store/rootfs.js';
 import { digestOf } from '../support/content.js';
@@ -82,8 +82,9 @@ test('names are read while other processes make and remove them', (t) => {
   const tree = rootfsPath(digest, home);
   nameRootfs('docker.io/library/demo:1', tree);
   const script = `const fs = require('node:fs'); process.chdir(process.argv[1]);
-    for (;;) for (const name of ['.link.1.1.1', 'demo:2']) { fs.symlinkSync('nowhere', name); fs.unlinkSync(name); }`;
-  const busy = spawn(process.execPath, ['-e', script, join(home, 'rootfs/docker.io/library')], { stdio: 'inherit' });
+    for (;;) for (const name of ['.link.1.1.1', 'demo:2']) { fs.symlinkSync('../../' + process.argv[2], name); fs.unlinkSync(name); }`;
+  const args = ['-e', script, join(home, 'rootfs/docker.io/library'), basename(tree)];
+  const busy = spawn(process.execPath, args, { stdio: 'inherit' });
   killAfterwards(t, busy);
   const seen = new Set<string>();
   for (const end = Date.now() + 60_000; seen.size < 2 && Date.now() < end; ) {

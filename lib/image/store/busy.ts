@@ -15,7 +15,7 @@ import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
 import { noSpace } from './file-operations.js';
 import { partialsIn, storeHome } from './home.js';
-import { isAbandoned, ownPath } from './own-files.js';
+import { isOwned, ownPath } from './own-files.js';
 
 const pollMs = 50;
 /** Most prunes take fewer milliseconds. After that there is a message, since somebody may wonder. */
@@ -72,5 +72,5 @@ function leaveMark(directory: string, kind: string, bearable: readonly string[] 
 function whoIsAtWork(directory: string, kind: string): string | undefined {
   const own = ownPath('', kind);
   const names = failingAs(directory, () => ignoring(outOfReach, () => fs.readdirSync(directory)) ?? []);
-  return names.find((name) => name.startsWith(`${kind}.`) && name !== own && !isAbandoned(directory, name));
+  return names.find((name) => name.startsWith(`${kind}.`) && name !== own && isOwned(directory, name));
 }

@@ -14,21 +14,35 @@ import { moveInto, removeAll } from './file-operations.js';
  */
 const silenceMs = 60 * 60 * 1000;
 
-/** The path of this process's own file for `name`, which may be a digest. */
+/** What is in progress has one of these names: blobs and documents, parts of the layout, links to trees, marks. */
+const kinds = '(?:sha(?:256|512)-)?[0-9a-f]{64,128}|oci|oci-layout|index\\.json|decompressed|\\.link|pulling|pruning';
+const ownForm = new RegExp(`^(?:${kinds})\\.(${markForm})$`);
+
+/** The path of this process's own file for `name`, which may be a digest. Its form is `ownForm`. */
 export function ownPath(directory: string, name: string): string {
   return join(directory, `${name.replace(':', '-')}.${ownMark()}`);
 }
 
-/** The state of the process that writes a file. */
-export function ownerOf(directory: string, name: string): Life {
-  const [, mark] = new RegExp(`\\.(${markForm})$`).exec(name) ?? [];
-  const life = mark === undefined ? 'unseen' : lifeOf(mark);
+/**
+ * The state of the process that writes a file. Undefined for a name of another form, which none of ours has: where a
+ * link is in the place of the directory, such are the names behind it, in /etc or of `libc.so.1.2.3`.
+ */
+export function ownerOf(directory: string, name: string): Life | undefined {
+  const [, mark] = ownForm.exec(name) ?? [];
+  if (mark === undefined) return undefined;
+  const life = lifeOf(mark);
   return life === 'unseen' && isOld(join(directory, name), silenceMs) ? 'gone' : life;
 }
 
 /** Whether the owner of a file is gone. */
 export function isAbandoned(directory: string, name: string): boolean {
   return ownerOf(directory, name) === 'gone';
+}
+
+/** Whether the owner of a file may be alive. */
+export function isOwned(directory: string, name: string): boolean {
+  const life = ownerOf(directory, name);
+  return life !== undefined && life !== 'gone';
 }
 
 /** Removes the files whose owners are gone, if `mayGo` returns true for their names. */

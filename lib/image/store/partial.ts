@@ -11,7 +11,7 @@ import type { Descriptor } from '../../base/oci.js';
 import { openRegular } from '../../base/regular-file.js';
 import type { BlobSink } from '../../base/source.js';
 import { moveInto, storing, storingLater } from './file-operations.js';
-import { isAbandoned, ownerOf, ownPath } from './own-files.js';
+import { isAbandoned, isOwned, ownerOf, ownPath } from './own-files.js';
 import { Writer } from './writer.js';
 
 const read = promisify(fs.read);
@@ -58,11 +58,11 @@ export class PartialBlob implements BlobSink {
 
   /** How much of a blob other processes have; undefined when none is fetching it. */
   static elsewhere(directory: string, digest: string): Elsewhere | undefined {
-    const others = leftOf(directory, digest)
-      .map(({ path, name, size }) => ({ path, size, owner: ownerOf(directory, name) }))
-      .filter(({ path, owner }) => path !== ownPath(directory, digest) && owner !== 'gone');
+    const others = leftOf(directory, digest).filter(
+      ({ path, name }) => path !== ownPath(directory, digest) && isOwned(directory, name),
+    );
     if (others.length === 0) return undefined;
-    const isRunning = others.some(({ owner }) => owner === 'running');
+    const isRunning = others.some(({ name }) => ownerOf(directory, name) === 'running');
     return { bytes: Math.max(...others.map(({ size }) => size)), isRunning };
   }
 
@@ -72,7 +72,7 @@ export class PartialBlob implements BlobSink {
     const directory = dirname(this.path);
     const age = ageOf(this.path) ?? 0n;
     return leftOf(directory, this.blob.digest).some(({ path, name }) => {
-      if (name === own || isAbandoned(directory, name)) return false;
+      if (name === own || !isOwned(directory, name)) return false;
       const other = ageOf(path);
       // For two of the same age the name decides, so that not both give way.
       return other !== undefined && (other < age || (other === age && name < own));

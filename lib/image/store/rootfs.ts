@@ -101,13 +101,17 @@ function readLink(link: string): string {
   }
 }
 
-/** The names of images, each with the name of its tree in the directory of all trees. */
+/**
+ * The names of images, each with the name of its tree in the directory of all trees. A link to anything else is none of
+ * ours: where a link is in the place of that directory, all links behind it would be, in /etc for example.
+ */
 export function rootfsNames(home: string): Map<string, string> {
   const directory = treesIn(home);
   const names = new Map<string, string>();
   for (const link of linksBelow(directory)) {
     const target = isTemporary(basename(link)) ? undefined : targetOf(link);
-    if (target !== undefined) names.set(relative(directory, link), relative(directory, target));
+    const tree = target === undefined ? '' : relative(directory, target);
+    if (/^sha(?:256|512)-[0-9a-f]+$/.test(tree)) names.set(relative(directory, link), tree);
   }
   return names;
 }
