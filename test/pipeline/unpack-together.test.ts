@@ -12,12 +12,14 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmdirSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { readRootfsDocument } from '../../lib/isolate/settings/document.js';
 import { tryLock } from '../../lib/sys/files/lock.js';
@@ -252,6 +254,34 @@ test('of two runs that replace a tree, the second one waits until the first has 
   const { status, stderr } = await waiting;
   assert.deepEqual([status, stderr], [0, '']);
   assert.deepEqual(pairAt(rootfs, digests), { tree: 'second', read: 'second', plain: 'second' });
+});
+
+test('no tree grows in a directory that somebody has put in the place of the new one', {
+  skip: needs('strace'),
+}, async (t) => {
+  const { rootfs, directory, stdin } = prepare(t, image('it'));
+  const other = join(directory, 'other');
+  mkdirSync(join(other, 'bin'), { recursive: true });
+  chmodSync(other, 0o755);
+  const stopping = injecting('mkdirat:signal=SIGSTOP:when=1');
+  const strace = spawn(stopping[0]!, [...stopping.slice(1), 'md-unpack', rootfs], { env: cleanEnv() });
+  killAfterwards(t, strace);
+  strace.stdin.end(stdin);
+  const isNew = (entry: string) => /^\.rootfs\.md-unpack-[0-9a-f]+$/.test(entry);
+  await until(() => readdirSync(directory).some(isNew));
+  const name = join(directory, readdirSync(directory).find(isNew)!);
+  renameSync(name, join(directory, 'taken'));
+  renameSync(other, name);
+  const ended = once(strace, 'close');
+  const said = text(strace.stderr);
+  for (const pid of childrenOf(strace.pid!)) signal(pid, 'SIGCONT');
+  assert.deepEqual(await ended, [75, null]);
+  assert.match(
+    await said,
+    /^md-unpack: \.rootfs\.md-unpack-[0-9a-f]+: it was exchanged .*nobody else can rename it\n$/,
+  );
+  assert.ok(!existsSync(rootfs));
+  assert.deepEqual([readdirSync(name), statSync(name).mode & 0o777], [['bin'], 0o755], 'it is left as it was');
 });
 
 test('--force replaces also a tree that another run has put there by the time that the new one is whole', {

@@ -15,12 +15,13 @@ import {
   fchown,
   flock,
   fremovexattr,
+  lseek,
   mkdirat,
   openat,
   renameat2,
   unlinkat,
 } from '../../sys/syscalls/calls.js';
-import { AT, LOCK, O } from '../../sys/syscalls/constants.js';
+import { AT, LOCK, O, SEEK } from '../../sys/syscalls/constants.js';
 import { EACCES, EAGAIN, EEXIST, ENOENT, ENOTDIR, ENOTEMPTY } from '../../sys/syscalls/errno.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
 import { byteString } from '../../tar/bytes.js';
@@ -184,24 +185,42 @@ export function makeSpare(parent: number, { name }: Claim): number {
 
 /**
  * Makes the root directory of a new tree and opens it; `undefined` when another run removed it. Nothing stays after a
- * failure.
+ * failure. Throws `Failure` 75 when something else is opened than was made.
  */
 function makeRoot(parent: number, name: string): number | undefined {
   mkdirat(parent, name, 0o700);
+  let fd = -1;
   try {
-    const fd = openat.try(parent, name, directoryFlags, 0);
+    fd = openat.try(parent, name, directoryFlags, 0);
     if (fd === -ENOENT) return undefined;
     if (fd < 0) throw new SyscallError('openat', -fd, name);
+    expectNew(fd, name);
     // A setgid parent and a default ACL are inherited, also by everything that is made below.
     fchown(fd, process.geteuid!(), process.getegid!());
     for (const acl of ['system.posix_acl_default', 'system.posix_acl_access']) fremovexattr.try(fd, acl);
     // Nobody else may enter while it grows: entries are created by name, which others could exchange.
     fchmod(fd, 0o700);
+    // From here on nobody else can put anything there.
+    expectNew(fd, name);
     return fd;
   } catch (error) {
+    if (fd >= 0) close(fd);
     unlinkat.try(parent, name, AT.REMOVEDIR);
     throw error;
   }
+}
+
+/**
+ * A new directory is empty. Whoever may rename in the one around it could have put another in its place, whose entries
+ * would be a part of the tree.
+ */
+function expectNew(fd: number, name: string): void {
+  const entries = entriesOf(fd);
+  lseek(fd, 0, SEEK.SET);
+  if (entries.length === 0) return;
+  throw new Failure(Status.tryLater, name, 'it was exchanged for another directory just now', {
+    hint: 'choose a place where nobody else can rename it',
+  });
 }
 
 /**
