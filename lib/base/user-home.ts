@@ -13,7 +13,7 @@ export function userHome(env: NodeJS.ProcessEnv): string {
   }
 }
 
-export type XdgVariable = 'XDG_CACHE_HOME' | 'XDG_CONFIG_HOME' | 'XDG_DATA_HOME' | 'XDG_RUNTIME_DIR';
+export type XdgVariable = 'XDG_CONFIG_HOME' | 'XDG_DATA_HOME' | 'XDG_RUNTIME_DIR' | 'XDG_STATE_HOME';
 
 /**
  * What a variable of the XDG base directory specification says, which also says that a relative path is ignored: the

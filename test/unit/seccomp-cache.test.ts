@@ -171,7 +171,7 @@ test('what could not be written whole does not stay, and does not stand in the w
   assert.deepEqual(readdirSync(directory), [name]);
 });
 
-test('a relative XDG_CACHE_HOME counts as none: anybody may have put a filter below the current directory', async (t) => {
+test('a relative XDG_STATE_HOME counts as none: anybody may have put a filter below the current directory', async (t) => {
   const home = scratch(t);
   const { env, geteuid } = process;
   const before = process.cwd();
@@ -180,13 +180,24 @@ test('a relative XDG_CACHE_HOME counts as none: anybody may have put a filter be
     process.chdir(before);
   });
   process.geteuid = () => 1000;
-  process.env = { ...env, HOME: home, XDG_CACHE_HOME: 'relative' };
+  process.env = { ...env, HOME: home, XDG_STATE_HOME: 'relative' };
   process.chdir(home);
   await cachedFilter(key, async () => filter);
-  assert.deepEqual(readdirSync(home), ['.cache']);
-  process.env.XDG_CACHE_HOME = join(home, 'absolute');
+  assert.deepEqual(readdirSync(home), ['.local']);
+  process.env.XDG_STATE_HOME = join(home, 'absolute');
   await cachedFilter(key, async () => filter);
-  assert.deepEqual(readdirSync(home), ['.cache', 'absolute']);
+  assert.deepEqual(readdirSync(home), ['.local', 'absolute']);
+});
+
+test('it is not kept among other caches, which are shared with containers', async (t) => {
+  const home = scratch(t);
+  const { env, geteuid } = process;
+  t.after(() => Object.assign(process, { env, geteuid }));
+  process.geteuid = () => 1000;
+  process.env = { HOME: home, XDG_CACHE_HOME: join(home, 'cache') };
+  await cachedFilter(key, async () => filter);
+  assert.deepEqual(readdirSync(home), ['.local']);
+  assert.equal(readdirSync(join(home, '.local/state/md')).length, 1);
 });
 
 test('for root it is kept where root alone can write, and not in the home that sudo has left', {
@@ -194,7 +205,7 @@ test('for root it is kept where root alone can write, and not in the home that s
 }, async (t) => {
   const home = scratch(t);
   const { env } = process;
-  const place = '/var/cache/md';
+  const place = '/var/lib/md';
   // Of its own, since the place is the machine's: another run of this test may be under way.
   const version = `test${process.pid}`;
   const kept = () => ignoring(['ENOENT'], () => readdirSync(place)) ?? [];
@@ -203,7 +214,7 @@ test('for root it is kept where root alone can write, and not in the home that s
     Object.assign(process, { env });
     for (const name of mine()) rmSync(join(place, name));
   });
-  process.env = { ...env, HOME: home, XDG_CACHE_HOME: join(home, 'cache') };
+  process.env = { ...env, HOME: home, XDG_STATE_HOME: join(home, 'state') };
   await cachedFilter({ ...key, version }, async () => filter);
   assert.deepEqual([readdirSync(home), mine().length], [[], 1]);
 });
@@ -216,7 +227,7 @@ test('without HOME it is kept in the home that the system knows, as the store is
   process.env = {};
   t.mock.method(process.getBuiltinModule('node:os'), 'userInfo', () => ({ homedir: home }));
   await cachedFilter(key, async () => filter);
-  assert.deepEqual(readdirSync(home), ['.cache']);
+  assert.deepEqual(readdirSync(home), ['.local']);
 });
 
 test('where nothing can be kept, each run compiles', async (t) => {

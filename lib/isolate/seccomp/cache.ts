@@ -34,10 +34,13 @@ export interface FilterKey {
  */
 const keptMs = 30 * 24 * 60 * 60 * 1000;
 
-/** For root a place that only root can write; otherwise the user's own. */
+/**
+ * For root a place that only root can write; otherwise the user's own. Not among other caches: those are shared with
+ * containers (`-v ~/.cache:/root/.cache`), and one could leave a filter there that refuses nothing, for all that follow.
+ */
 function cacheDirectory(): string {
-  if (process.geteuid!() === 0) return '/var/cache/md';
-  return join(xdgDirectory(process.env, 'XDG_CACHE_HOME') ?? join(userHome(process.env), '.cache'), 'md');
+  if (process.geteuid!() === 0) return '/var/lib/md';
+  return join(xdgDirectory(process.env, 'XDG_STATE_HOME') ?? join(userHome(process.env), '.local/state'), 'md');
 }
 
 /** For `FilterKey.built`. */
