@@ -45,10 +45,13 @@ export function isOwned(directory: string, name: string): boolean {
   return life !== undefined && life !== 'gone';
 }
 
-/** Removes the files whose owners are gone, if `mayGo` returns true for their names. */
+/**
+ * Removes the files whose owners are gone, if `mayGo` returns true for their names. What may not be removed, as in a
+ * read-only store, stays: nobody needs it gone.
+ */
 export function sweepAbandoned(directory: string, mayGo: (name: string) => boolean): void {
   for (const name of fs.readdirSync(directory)) {
-    if (isAbandoned(directory, name) && mayGo(name)) removeAll(join(directory, name));
+    if (isAbandoned(directory, name) && mayGo(name)) ignoringSystemErrors(() => removeAll(join(directory, name)));
   }
 }
 

@@ -252,10 +252,7 @@ export class Store {
     }
   }
 
-  /**
-   * Removes what dead processes left and nobody will use again. What may not be removed, as in a read-only store, stays:
-   * the pull needs none of it.
-   */
+  /** Removes what dead processes left and nobody will use again. The pull needs none of it gone. */
   private sweep(): void {
     ignoringSystemErrors(() => {
       sweepAbandoned(this.partials, (name) => {
