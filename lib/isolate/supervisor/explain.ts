@@ -50,11 +50,12 @@ function hintFor({ syscall, code, call }: SyscallError, { maps, inUserns }: User
   if (!notPermitted.includes(code)) return undefined;
   const known = maps && switchHint();
   if (known) return known;
-  if (inUserns && code === 'EPERM' && /^fsconfig.*CMD_CREATE|^fsmount/.test(call)) {
+  const isNewMount = syscall === 'fsmount' || (syscall === 'fsconfig' && call.includes('CMD_CREATE'));
+  if (inUserns && code === 'EPERM' && isNewMount) {
     return `the kernel refuses a new proc or sysfs where the one outside is partly covered, as inside another container: start that one ${unmasking}, a unit of systemd without ProtectKernelTunables${orAsRoot()}`;
   }
   if (!maps) return powerlessHint(syscall);
-  if (/^(open_tree|openat2)/.test(call))
+  if (syscall === 'open_tree' || syscall === 'openat2')
     return 'as an ordinary user you can only use files and directories that you may enter';
   return confinedUsernsHint();
 }
