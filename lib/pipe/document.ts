@@ -1,6 +1,6 @@
 /**
  * The document in the pipe, one JSON object a line, and the fields that each stage needs. Every stage adds fields and
- * passes on all others, also those that it does not know.
+ * passes on all others, also those that it does not know. The checks throw `Failure` 65 that names the field.
  */
 import {
   asDigest,

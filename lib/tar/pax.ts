@@ -128,6 +128,7 @@ export interface Time {
   nanoseconds: number;
 }
 
+/** Decimal seconds since the epoch, with any number of digits behind the point; `undefined` as above. */
 export function paxTime(records: Lookup, key: string): Time | undefined {
   const text = paxText(records, key);
   if (text === undefined) return undefined;

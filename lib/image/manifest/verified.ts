@@ -133,6 +133,7 @@ export function checkContent(bytes: Buffer, { digest, size }: Descriptor, name: 
   checkDigest(bytes, digest, name);
 }
 
+/** Throws `Failure` 65 for the wrong digest. */
 export function checkDigest(bytes: Buffer, digest: string, name: string): void {
   const got = digestOf(bytes, algorithmOf(digest));
   if (got !== digest) throw new Failure(Status.data, name, `digest mismatch: its content has ${got}`);

@@ -79,6 +79,7 @@ interface Mounted {
   dev: Result;
 }
 
+/** Hides the one and makes the other read-only, below what the plan has mounted. */
 export function maskSteps({ proc, sys, dev }: Mounted, { readOnly, files, directories }: Masks): PlanStep[] {
   const locate = (path: string): Place => ({
     path,

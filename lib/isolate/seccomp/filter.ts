@@ -36,6 +36,7 @@ export function seccompFilter(source: ProfileSource, target: Target): Filter {
   return { program: compile(sections), flags };
 }
 
+/** The same rules before they are compiled. Throws `Failure` 65 for a profile that is wrong. */
 export function seccompRules(source: ProfileSource, target: Target): Rules {
   const profile = source === 'default' ? defaultProfile : parseProfile(source.text, source.name, target.arch);
   const entries = entriesFor(profile, target);

@@ -50,6 +50,7 @@ export interface StdioPipe {
   mode: number;
 }
 
+/** Those of the descriptors 0, 1 and 2 that are anonymous pipes. */
 export function stdioPipes(stdio: Stdio): StdioPipe[] {
   return [0, 1, 2].filter(isPipe).map((fd) => ({ fd, mode: stdio[fd]!.mode & 0o777 }));
 }

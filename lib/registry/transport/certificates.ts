@@ -28,6 +28,7 @@ export function certificateDirectories(url: URL, env: NodeJS.ProcessEnv = proces
   );
 }
 
+/** The directory with certificates for the host of a URL; undefined when there is none. */
 export function findCertificates(url: URL): string | undefined {
   return certificateDirectories(url).find(isDirectory);
 }

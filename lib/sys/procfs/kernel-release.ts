@@ -16,6 +16,7 @@ export function kernelVersion(text: string): [major: number, minor: number] | un
   return major === undefined ? undefined : [Number(major), Number(minor)];
 }
 
+/** Whether a release is `minimum` (`5.12`) or a later one, by the first two numbers of both. */
 export function isAtLeast(kernel: string, minimum: string): boolean {
   const [major = 0, minor = 0] = kernelVersion(kernel) ?? [];
   const [wantMajor = 0, wantMinor = 0] = kernelVersion(minimum) ?? [];

@@ -134,7 +134,7 @@ export const getcwd = syscall('getcwd', [79, 17], memory, int);
 
 // Processes, namespaces(7), credentials(7), signal(7)
 /**
- * Only for programs of a child (program.ts): called here, a second Node would run. The order after `parentTid` differs
+ * Only for programs of a child (program.ts): called here, a second Node would run. The order after `parent_tid` differs
  * by machine.
  */
 export const clone = syscall(

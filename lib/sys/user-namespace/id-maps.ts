@@ -17,6 +17,7 @@ export interface CallerIds {
   gid: number;
 }
 
+/** The effective ids of this process. */
 export function callerIds(): CallerIds {
   return { uid: process.geteuid!(), gid: process.getegid!() };
 }
