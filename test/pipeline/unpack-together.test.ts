@@ -22,7 +22,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { readRootfsDocument } from '../../lib/isolate/settings/document.js';
-import { tryLock } from '../../lib/sys/files/lock.js';
+import { isLocked, tryLock } from '../../lib/sys/files/lock.js';
 import { Stage } from '../../lib/unpack/place/stage.js';
 import { lostAttributes } from '../../lib/unpack/tree/filesystem.js';
 import { injecting } from '../support/injected-call.js';
@@ -358,9 +358,11 @@ test('while one run puts in place what a killed one had not, another one does no
   assert.deepEqual([...readdirSync(rootfs), readFileSync(join(rootfs, 'which'), 'utf8')], ['which', 'killed']);
   // The first renaming is that of the document.
   const slow = run([...injecting('renameat2:delay_enter=2000000:when=1'), 'md-unpack', rootfs], { stdin: old.stdin });
-  await new Promise((done) => setTimeout(done, 1000));
+  const tree = openSync(rootfs, constants.O_RDONLY);
+  t.after(() => closeSync(tree));
+  await until(() => isLocked(tree));
   await run(force, { stdin: next.stdin });
   assert.equal((await slow).status, 64);
-  const { tree, read, plain } = pairAt(rootfs, digests);
-  assert.deepEqual([read, plain], [tree, tree]);
+  const pair = pairAt(rootfs, digests);
+  assert.deepEqual([pair.read, pair.plain], [pair.tree, pair.tree]);
 });
