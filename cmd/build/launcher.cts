@@ -24,8 +24,9 @@ function cannotStart(why: string): never {
 // Stable distributions have older ones, which would fail later and call it a fault of the program. This comes first,
 // since some of them do not know `node:fs`.
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
-if (major < 20 || (major === 20 && minor < 18)) {
-  cannotStart(`Node.js ${process.versions.node} is too old; 20.18 or later is needed`);
+// 21 and the first releases of 22 lack process.getBuiltinModule, which came to 20 as well.
+if (major < 20 || (major === 20 && minor < 18) || major === 21 || (major === 22 && minor < 3)) {
+  cannotStart(`Node.js ${process.versions.node} is too old; 20.18 or later of 20, or 22.3 or later is needed`);
 }
 
 import fs = require('node:fs');

@@ -204,13 +204,14 @@ test('a command that lacks a part of its installation says in one line what it l
 
 test('a command says in one line that there is no Node, or that it is too old', async (t) => {
   const directory = scratch(t);
-  const old = join(directory, 'old.cjs');
-  writeFileSync(
-    old,
-    "Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '20.17.9' } });",
-  );
   const { engines } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { engines: { node: string } };
-  const [, oldest] = /^>=(\d+\.\d+)\.0$/.exec(engines.node)!;
+  const [, of20, later] = /^\^(20\.\d+)\.0 \|\| >=(\d+\.\d+)\.0$/.exec(engines.node)!;
+  const pretending = (version: string) => {
+    const file = join(directory, `${version}.cjs`);
+    const value = `{ ...process.versions, node: '${version}' }`;
+    writeFileSync(file, `Object.defineProperty(process, 'versions', { value: ${value} });`);
+    return { env: { NODE_OPTIONS: `--require ${file}` } };
+  };
   for (const [name, code] of [
     ['md-unpack', 70],
     ['md-isolate', 125],
@@ -226,8 +227,13 @@ test('a command says in one line that there is no Node, or that it is too old', 
       none.stderr,
       `${name}: it cannot start: there is no node in PATH; under sudo: sudo env "PATH=$PATH" COMMAND\n`,
     );
-    const tooOld = await run([command, 'tree'], { env: { NODE_OPTIONS: `--require ${old}` } });
-    assert.equal(tooOld.status, code);
-    assert.equal(tooOld.stderr, `${name}: it cannot start: Node.js 20.17.9 is too old; ${oldest} or later is needed\n`);
+    for (const version of ['18.20.8', '20.17.9', '21.7.3', '22.2.0']) {
+      const { status, stderr } = await run([command, 'tree'], pretending(version));
+      assert.equal(status, code);
+      const needed = `${of20} or later of 20, or ${later} or later is needed`;
+      assert.equal(stderr, `${name}: it cannot start: Node.js ${version} is too old; ${needed}\n`);
+    }
+    for (const version of [`${of20}.0`, `${later}.0`, '23.0.0'])
+      assert.equal((await run([command, '--version'], pretending(version))).status, 0);
   }
 });
