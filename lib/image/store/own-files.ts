@@ -24,10 +24,11 @@ export function ownPath(directory: string, name: string): string {
 }
 
 /**
- * The state of the process that writes a file. Undefined for a name of another form, which none of ours has: where a
+ * The state of the process that writes a file. One that cannot be seen is gone once nothing is written for an hour.
+ * Undefined for a name of another form, which none of ours has: where a
  * link is in the place of the directory, such are the names behind it, in /etc or of `libc.so.1.2.3`.
  */
-export function ownerOf(directory: string, name: string): Life | undefined {
+export function lifeOfOwner(directory: string, name: string): Life | undefined {
   const [, mark] = ownForm.exec(name) ?? [];
   if (mark === undefined) return undefined;
   const life = lifeOf(mark);
@@ -36,12 +37,12 @@ export function ownerOf(directory: string, name: string): Life | undefined {
 
 /** Whether the owner of a file is gone. */
 export function isAbandoned(directory: string, name: string): boolean {
-  return ownerOf(directory, name) === 'gone';
+  return lifeOfOwner(directory, name) === 'gone';
 }
 
 /** Whether the owner of a file may be alive. */
 export function isOwned(directory: string, name: string): boolean {
-  const life = ownerOf(directory, name);
+  const life = lifeOfOwner(directory, name);
   return life !== undefined && life !== 'gone';
 }
 

@@ -11,7 +11,7 @@ import type { Descriptor } from '../../base/oci.js';
 import { openRegular } from '../../base/regular-file.js';
 import type { BlobSink } from '../../base/source.js';
 import { moveInto, storing, storingLater } from './file-operations.js';
-import { isAbandoned, isOwned, ownerOf, ownPath } from './own-files.js';
+import { isAbandoned, isOwned, lifeOfOwner, ownPath } from './own-files.js';
 import { Writer } from './writer.js';
 
 const read = promisify(fs.read);
@@ -62,7 +62,7 @@ export class PartialBlob implements BlobSink {
       ({ path, name }) => path !== ownPath(directory, digest) && isOwned(directory, name),
     );
     if (others.length === 0) return undefined;
-    const isRunning = others.some(({ name }) => ownerOf(directory, name) === 'running');
+    const isRunning = others.some(({ name }) => lifeOfOwner(directory, name) === 'running');
     return { bytes: Math.max(...others.map(({ size }) => size)), isRunning };
   }
 

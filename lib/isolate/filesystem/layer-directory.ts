@@ -16,7 +16,7 @@ export interface DirectoryIdentity {
 }
 
 /** The identity of the open directory at `path`. Throws `Failure` unless it is the caller's alone. */
-export function identityOf(path: string, fd: number, isNew: boolean): DirectoryIdentity {
+export function checkedIdentity(path: string, fd: number, isNew: boolean): DirectoryIdentity {
   const { uid, mode } = fstatSync(fd);
   // As with NTFS and the shared folders of virtual machines.
   if (isNew && (uid !== process.geteuid!() || mode & 0o077))

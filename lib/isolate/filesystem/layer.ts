@@ -30,7 +30,7 @@ import { close, openat, unlinkat } from '../../sys/syscalls/calls.js';
 import { AT, O } from '../../sys/syscalls/constants.js';
 import { ENOENT } from '../../sys/syscalls/errno.js';
 import { readRootfsDocument } from '../settings/document.js';
-import { type DirectoryIdentity, identityOf, prepareDirectory } from './layer-directory.js';
+import { checkedIdentity, type DirectoryIdentity, prepareDirectory } from './layer-directory.js';
 import { checkSame, notesFile, notesOf, refusedLayer, wayBack, writeNotes } from './layer-notes.js';
 import type { View } from './view.js';
 
@@ -137,7 +137,7 @@ function tryLayer(path: string, root: string): Layer | undefined {
   const isNew = isMadeNow(path);
   try {
     const fd = openSync(path, O.RDONLY | O.DIRECTORY);
-    const identity = identityOf(path, fd, isNew);
+    const identity = checkedIdentity(path, fd, isNew);
     if (tryLock(fd, 'exclusive')) {
       if (isStillAt(path, fd)) return new Layer(path, checkedInside(path, fd, root), root, identity, isNew);
       close(fd);

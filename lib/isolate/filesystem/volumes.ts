@@ -36,7 +36,7 @@ export function placed(view: View, volumes: readonly Volume[], maps: IdMaps | un
       );
     }
     if (volume.type !== 'tmpfs') return { ...volume, target: path };
-    const covered = kind === undefined ? { mode: '1777' } : ownerOf(`${sideOf(view, path)}/${path}`, maps);
+    const covered = kind === undefined ? { mode: '1777' } : ownershipOptions(`${sideOf(view, path)}/${path}`, maps);
     return { ...volume, target: path, options: { ...covered, ...volume.options } };
   });
 }
@@ -54,7 +54,7 @@ function refuseTwice(volumes: readonly Volume[]): void {
  * Mode and owner for a tmpfs, as options: those of the directory that it covers, so that the same users may enter and
  * write.
  */
-function ownerOf(path: string, maps: IdMaps | undefined): Record<string, string> {
+function ownershipOptions(path: string, maps: IdMaps | undefined): Record<string, string> {
   // It was there a moment ago: a container that runs in this tree may have removed it.
   const { mode, uid, gid } = ownerInside(
     failingAs(path, () => lstatSync(path)),

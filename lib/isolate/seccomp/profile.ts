@@ -86,14 +86,14 @@ export function entriesFor(profile: Profile, target: Target): Entry[] {
  * the field which is wrong. Fields that are not known are passed over, as docker does.
  */
 export function parseProfile(text: string, name: string, arch: Target['arch']): Profile {
-  return asProfile(parseJson(text, name), name, arch);
+  return asProfile(parseJsonExactly(text, name), name, arch);
 }
 
 /**
  * Parses JSON. Values of arguments may be up to 2^64-1: large ones are made strings first, since numbers would lose
  * digits.
  */
-function parseJson(text: string, name: string): unknown {
+function parseJsonExactly(text: string, name: string): unknown {
   try {
     return JSON.parse(text.replace(/("value(?:Two)?"\s*:\s*)([0-9]{16,20})(?=\s*[,}])/g, '$1"$2"'));
   } catch (error) {

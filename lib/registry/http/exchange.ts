@@ -118,7 +118,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Incoming {
   }
 
   headers(name: string): string[] {
-    return this.received(name).map(asText);
+    return this.received(name).map(decodedHeader);
   }
 
   get location(): string | undefined {
@@ -194,7 +194,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Incoming {
 }
 
 /** The text of a header. Where it is not ASCII it is UTF-8 as a rule. */
-function asText(header: string): string {
+function decodedHeader(header: string): string {
   const bytes = Buffer.from(header, 'latin1');
   return isUtf8(bytes) ? bytes.toString() : header;
 }
