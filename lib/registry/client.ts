@@ -1,6 +1,6 @@
 /**
- * The pull side of the registry API for one repository: manifests and blobs, with tokens renewed, redirects followed
- * and failures tried again. Source: distribution-spec 1.1, "Pull".
+ * The pull side of the registry API for one repository: manifests and blobs, from wherever they can be had, with
+ * failures tried again. Source: distribution-spec 1.1, "Pull".
  */
 
 import { isDigest } from '../base/check.js';
@@ -9,10 +9,7 @@ import { documentLimit } from '../base/oci.js';
 import { type BlobRequest, type BlobSink, fill, type RawManifest } from '../base/source.js';
 import { Status } from '../base/status.js';
 import { warn } from '../base/trace.js';
-import { type AuthTarget, type Credentials, wantsPassword } from './auth/auth.js';
-import { Authorization } from './auth/authorization.js';
-import { ofNoRepository, parseChallenges } from './auth/challenge.js';
-import { Strangers } from './auth/strangers.js';
+import type { Credentials } from './auth/auth.js';
 import { Connections } from './download/connections.js';
 import { Download } from './download/download.js';
 import { isRefusedLink, overLink } from './download/link.js';
@@ -24,11 +21,12 @@ import { defaultHttpOptions, type HttpOptions } from './http/options.js';
 import { leastBytes } from './http/pace.js';
 import { quotaOf } from './http/quota.js';
 import { exchangeFollowing } from './http/redirect.js';
-import { linkFailure, responseFailure, unaskedFailure } from './http/response-failures.js';
+import { linkFailure, responseFailure } from './http/response-failures.js';
 import { defaultRetryPolicy, type RetryPolicy, retrying } from './http/retry.js';
 import { Warnings } from './http/warnings.js';
 import type { Endpoint } from './mirrors.js';
 import { redactUrl } from './names/redaction.js';
+import { RepositoryRequests } from './requests.js';
 import { RegistryFailure } from './transport/failure.js';
 
 export interface RegistryOptions extends Partial<Omit<HttpOptions, 'onResponse'>> {
@@ -63,44 +61,38 @@ function isUnserved({ status }: RegistryFailure): boolean {
 export class RegistryClient implements Endpoint {
   readonly name: string;
   private readonly http: Http;
-  private readonly strangers: Strangers;
-  private readonly target: AuthTarget;
+  private readonly origin: string;
+  private readonly requests: RepositoryRequests;
   private readonly retry: RetryPolicy;
   private readonly connections: Connections;
   private readonly pieces: PiecePolicy;
-  private readonly credentials: () => Promise<Credentials | undefined>;
-  private readonly grant: Authorization;
-  /**
-   * Whether it is known how the registry wants to be asked: by a login, or since it has given something without one. A
-   * document without a header does not tell: the stage above may have found all in the store, or a mirror.
-   */
-  private isKnown: boolean;
-  private asking: Promise<string | null> | undefined;
 
   constructor(options: RegistryOptions) {
     const { registry, repository, origin, authorization, credentials, retry, connections, pieces, ...http } = options;
     this.name = `${registry}/${repository}`;
     // In the form of URL.origin, as for responses: lower case, and without the default port.
-    this.target = { origin: new URL(origin).origin, repository };
+    this.origin = new URL(origin).origin;
     const warnings = new Warnings(this.name);
     const onResponse = (response: Incoming) => {
-      if (this.isOwn(response)) warnings.tell(response);
+      if (this.requests.isOwn(response)) warnings.tell(response);
     };
     this.http = new Http({ ...http, onResponse });
-    this.strangers = new Strangers(this.http);
+    this.requests = new RepositoryRequests({
+      http: this.http,
+      target: { origin: this.origin, repository },
+      authorization: authorization ?? null,
+      credentials: credentials ?? (async () => undefined),
+    });
     // A server that sends a byte and breaks off, again and again, must not count as making progress.
     const { timeouts, minSpeed } = { ...defaultHttpOptions, ...http };
     const leastProgress = Math.max(1, leastBytes({ speed: minSpeed, over: timeouts.idle }));
     this.retry = { ...defaultRetryPolicy, leastProgress, ...retry };
     this.connections = connections ?? new Connections(1);
     this.pieces = { ...defaultPiecePolicy, maxWait: this.retry.maxRetryAfter, ...pieces };
-    this.credentials = credentials ?? (async () => undefined);
-    this.grant = new Authorization(this.http, this.target, authorization ?? null, this.credentials);
-    this.isKnown = this.grant.header !== null;
   }
 
   get authorization(): string | null {
-    return this.grant.header;
+    return this.requests.authorization;
   }
 
   /**
@@ -109,31 +101,12 @@ export class RegistryClient implements Endpoint {
    * pull may still succeed then. Throws `Failure` 77 when a login is refused.
    */
   async login(): Promise<string | null> {
-    return this.trying(`authorization for ${this.name}`, () => this.askHow());
-  }
-
-  private async askHow(): Promise<string | null> {
-    const url = new URL('/v2/', this.target.origin);
-    const response = await exchangeFollowing(this.http, { method: 'GET', url, headers: {} });
-    const challenges = this.challengesOf(response);
-    // A host that the registry redirects to will say what it wants when it is asked for something. So will a registry
-    // behind a proxy that lets only repositories through: docker goes on then, and containerd never asks here.
-    if (challenges.length === 0 && ![200, 401, 403, 404].includes(response.status))
-      throw await responseFailure(response);
-    await response.drop();
-    const isPassword = wantsPassword(challenges);
-    const login = isPassword ? await this.credentials() : undefined;
-    // Some registries want a password here from everybody, and still give public images without one, as podman knows.
-    if (challenges.length > 0 && (login?.kind === 'password' || !isPassword)) {
-      await this.grant.askFor(challenges.map(ofNoRepository), login ? async () => login : this.credentials);
-    }
-    this.isKnown = true;
-    return this.grant.header;
+    return this.trying(`authorization for ${this.name}`, () => this.requests.login());
   }
 
   async manifest(reference: string): Promise<RawManifest> {
     return this.trying(`manifest of ${this.name}${isDigest(reference) ? '@' : ':'}${reference}`, async () => {
-      const response = await this.get(`manifests/${reference}`, { accept: acceptedManifests });
+      const response = await this.requests.get(`manifests/${reference}`, { accept: acceptedManifests });
       if (response.status !== 200) throw await responseFailure(response);
       this.warnOfQuota(response);
       return { bytes: await response.bytes(documentLimit), contentType: response.header('content-type') };
@@ -146,7 +119,7 @@ export class RegistryClient implements Endpoint {
    */
   async blob(blob: BlobRequest, sink: BlobSink): Promise<void> {
     try {
-      await this.blobFrom(this.name, blob, sink, (headers) => this.get(`blobs/${blob.digest}`, headers));
+      await this.blobFrom(this.name, blob, sink, (headers) => this.requests.get(`blobs/${blob.digest}`, headers));
     } catch (error) {
       // A foreign layer may not be in the registry: it was asked first, since some do have it.
       if (!(error instanceof RegistryFailure) || !isUnserved(error)) throw error;
@@ -163,7 +136,7 @@ export class RegistryClient implements Endpoint {
   private async blobFrom(place: string, { digest, size }: BlobRequest, sink: BlobSink, get: GetPart): Promise<void> {
     const what = `blob ${digest}`;
     const { connections, pieces } = this;
-    const getMore = (first: Incoming) => (this.isOwn(first) ? get : overLink(this.http, first.url, get));
+    const getMore = (first: Incoming) => (this.requests.isOwn(first) ? get : overLink(this.http, first.url, get));
     const download = new Download({ what, size, sink, get, getMore, connections, pieces });
     const whole = () =>
       this.trying(
@@ -209,7 +182,7 @@ export class RegistryClient implements Endpoint {
   /** image-spec, descriptor.md, "urls": http or https; from a registry with TLS only the latter. */
   private mayFetch(url: string): boolean {
     const protocol = URL.canParse(url) ? new URL(url).protocol : '';
-    return protocol === 'https:' || (protocol === 'http:' && this.target.origin.startsWith('http:'));
+    return protocol === 'https:' || (protocol === 'http:' && this.origin.startsWith('http:'));
   }
 
   private async trying<T>(what: string, attempt: () => Promise<T>, progress?: () => number): Promise<T> {
@@ -218,89 +191,6 @@ export class RegistryClient implements Endpoint {
     } catch (error) {
       throw error instanceof RegistryFailure ? error.during(what) : error;
     }
-  }
-
-  /**
-   * One GET below the repository. When it redirects to a host that refuses the link, that may have expired: the
-   * registry is asked for a fresh link, once.
-   */
-  private async get(path: string, headers: Record<string, string>): Promise<Incoming> {
-    const first = await this.getWithToken(path, headers);
-    if (!this.isExpired(first)) return first;
-    await first.drop();
-    const second = await this.getWithToken(path, headers);
-    if (this.isExpired(second)) throw await linkFailure(second, this.target.origin);
-    return second;
-  }
-
-  private isExpired(response: Incoming): boolean {
-    return isRefusedLink(response) && !this.isOwn(response);
-  }
-
-  /**
-   * A token is renewed shortly before it expires, and once when it is refused. Without one the registry is simply asked,
-   * which spares a round trip where no token is needed: its refusal says how to get one, as containerd knows.
-   */
-  private async getWithToken(path: string, headers: Record<string, string>): Promise<Incoming> {
-    await this.grant.renewIfDue();
-    const used = this.grant.header;
-    const isStranger = !this.isKnown && used === null;
-    const first = await this.send(path, headers, used);
-    if (first.status < 400) this.isKnown = true;
-    const challenges = this.challengesOf(first);
-    if (challenges.length > 0) {
-      await first.drop();
-      await this.grant.renew(used, challenges);
-      this.isKnown = true;
-      return this.send(path, headers, this.grant.header);
-    }
-    if (isStranger && this.isHidden(first) && (await this.hasLoginAfter(first))) {
-      await first.drop();
-      return this.send(path, headers, this.grant.header);
-    }
-    if (first.status === 401 && used === null && this.isOwn(first)) throw await unaskedFailure(first);
-    return first;
-  }
-
-  /** Whether the registry may have what it does not give to a stranger, and has not said what it wants. */
-  private isHidden(response: Incoming): boolean {
-    return this.isOwn(response) && [401, 403, 404].includes(response.status);
-  }
-
-  /** Whether there is a login since that refusal. One of several requests that are refused asks for all. */
-  private async hasLoginAfter(refusal: Incoming): Promise<boolean> {
-    if (!this.isKnown) {
-      this.asking ??= this.askHow().finally(() => {
-        this.asking = undefined;
-      });
-      try {
-        await this.asking;
-      } catch (error) {
-        await refusal.drop();
-        throw error;
-      }
-    }
-    return this.grant.header !== null;
-  }
-
-  private async send(path: string, headers: Record<string, string>, authorization: string | null): Promise<Incoming> {
-    const url = new URL(`/v2/${this.target.repository}/${path}`, this.target.origin);
-    const all = authorization === null ? headers : { ...headers, authorization };
-    const { isOfLogin } = this.grant;
-    const response = await exchangeFollowing(this.http, { method: 'GET', url, headers: all, isOfLogin });
-    const isStrangers = response.status === 401 && !this.isOwn(response);
-    return isStrangers ? this.strangers.askAgain(response, headers) : response;
-  }
-
-  /** Only the registry itself may ask for credentials: a host that it redirects to may not. */
-  private challengesOf(response: Incoming) {
-    const asks = response.status === 401 && this.isOwn(response);
-    return asks ? parseChallenges(response.headers('www-authenticate')) : [];
-  }
-
-  /** Whether the registry itself has answered, and not a host that it redirects to. */
-  private isOwn({ url }: Incoming): boolean {
-    return url.origin === this.target.origin;
   }
 
   private warnOfQuota(response: Incoming): void {
