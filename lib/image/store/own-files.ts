@@ -25,8 +25,8 @@ export function ownPath(directory: string, name: string): string {
 
 /**
  * The state of the process that writes a file. One that cannot be seen is gone once nothing is written for an hour.
- * Undefined for a name of another form, which none of ours has: where a
- * link is in the place of the directory, such are the names behind it, in /etc or of `libc.so.1.2.3`.
+ * Undefined for a name of another form, which none of ours has: where a link is in the place of the directory, such are
+ * the names behind it, in /etc or of `libc.so.1.2.3`.
  */
 export function lifeOfOwner(directory: string, name: string): Life | undefined {
   const [, mark] = ownForm.exec(name) ?? [];
