@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { jsonLines, md, shell } from '../support/run.js';
@@ -122,6 +122,29 @@ test('a working directory that was removed is not a fault of this program', asyn
     /^md-unpack: the working directory: no such file or directory \(ENOENT\); it was removed, .*\n$/m,
   );
   assert.equal(status, 74);
+});
+
+test('a directory in which the caller stands is refused: it would be removed below the shell', async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, twoLayers);
+  const here = join(directory, 'here');
+  mkdirSync(join(here, 'sub'), { recursive: true });
+  symlinkSync(directory, join(directory, 'linked'));
+  const refused = /^md-unpack: .*: the working directory is there, and would be removed with it; name another .*\n$/;
+  for (const [cwd, args] of [
+    [join(here, 'sub'), ['.']],
+    [join(here, 'sub'), ['--force', '.']],
+    [join(here, 'sub'), ['--force', '..']],
+    [here, ['--force', join(directory, 'linked/here')]],
+  ] as const) {
+    const { status, stderr } = await md('md-unpack', [...args], { stdin, cwd });
+    assert.equal(status, 64, args.join(' '));
+    assert.match(stderr, refused);
+  }
+  assert.ok(existsSync(join(here, 'sub')));
+
+  mkdirSync(`${rootfs}-too`);
+  const beside = await md('md-unpack', [rootfs], { stdin, cwd: `${rootfs}-too` });
+  assert.equal(beside.status, 0, beside.stderr);
 });
 
 test('a limit on the size of files is not a fault of the archive, nor of this program', async (t) => {

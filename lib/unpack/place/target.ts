@@ -1,6 +1,6 @@
 /** The place where a tree is to be, and what is there before: whether it may be replaced, and how that is said. */
-import { statfsSync } from 'node:fs';
-import { basename, dirname, resolve } from 'node:path';
+import { readlinkSync, statfsSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import { errnoName, Failure, failureOf } from '../../base/failure.js';
 import { pause } from '../../base/pause.js';
 import { mostBytes, readRegular } from '../../base/regular-file.js';
@@ -63,14 +63,15 @@ function hintOf(code: string | undefined): string | undefined {
 }
 
 /**
- * Throws `Failure` for what stands there and cannot be replaced: 64 for what is not a directory, and without `force`
- * for a directory that is not empty; 75 when a container runs in it; 77 when it cannot be removed.
+ * Throws `Failure` for what stands there and cannot be replaced: 64 for what is not a directory, or has the caller in it,
+ * and without `force` for a directory that is not empty; 75 when a container runs in it; 77 when it cannot be removed.
  */
 export function checkTarget(target: Target, force: boolean): void {
   const { path, parent, base } = target;
   const stat = statAt(parent, byteString(base));
   if (!stat) return;
   checkKind(target, stat);
+  checkCaller(target);
   const fd = openat.try(parent, base, directoryFlags, 0);
   if (fd === -ENOENT) return;
   if (fd === -EACCES && force) {
@@ -109,6 +110,18 @@ function checkKind({ path, parent }: Target, stat: Stat): void {
     throw new Failure(Status.usage, path, 'it is encrypted, and a tree in its place would not be', {
       hint: 'name a directory in it',
     });
+}
+
+/**
+ * Throws `Failure` 64 where the caller stands in it: the shell would be left in a directory without a name, which is
+ * empty, and with `..` all around it would be gone.
+ */
+function checkCaller({ path, parent, base }: Target): void {
+  const place = join(readlinkSync(`/proc/self/fd/${parent}`), base);
+  if (!`${readlinkSync('/proc/self/cwd')}/`.startsWith(`${place}/`)) return;
+  throw new Failure(Status.usage, path, 'the working directory is there, and would be removed with it', {
+    hint: 'name another directory, or go to another one first',
+  });
 }
 
 /** btrfs(5): the root of a subvolume has the first number that an inode can have. */
