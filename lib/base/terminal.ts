@@ -5,9 +5,10 @@ export function isTerminal(fd: number): boolean {
   return mayBeTerminal(fd) && tty().isatty(fd);
 }
 
-/** Columns of the terminal on a file descriptor; 80 where it is none, or does not know. */
-export function terminalColumns(fd: number): number {
-  return isTerminal(fd) ? new (tty().WriteStream)(fd).columns || 80 : 80;
+/** Columns and rows of the terminal on a file descriptor; 80 and 24 where it is none, or does not know. */
+export function terminalSize(fd: number): { columns: number; rows: number } {
+  const { columns, rows } = isTerminal(fd) ? new (tty().WriteStream)(fd) : {};
+  return { columns: columns || 80, rows: rows || 24 };
 }
 
 let makeRoom = (print: () => void) => print();

@@ -5,7 +5,7 @@
 import { monotonic } from '../base/clock.js';
 import { Failure, oneLine } from '../base/failure.js';
 import { Status } from '../base/status.js';
-import { isTerminal, makeRoomBy, terminalColumns, writeToStderr } from '../base/terminal.js';
+import { isTerminal, makeRoomBy, terminalSize, writeToStderr } from '../base/terminal.js';
 import type { Flag } from './flags.js';
 
 export const progressFlag = {
@@ -96,7 +96,7 @@ class BarProgress implements Progress {
   /** How many bars are on the screen. */
   private rows = 0;
   private drawnAt = 0;
-  private readonly width = terminalColumns(2);
+  private readonly terminal = terminalSize(2);
 
   constructor(
     private readonly verb: string,
@@ -138,11 +138,14 @@ class BarProgress implements Progress {
     const now = monotonic();
     if (this.held || (!force && now - this.drawnAt < redrawMs)) return;
     this.drawnAt = now;
-    const bars = [...this.active].map((state) => activeLine(this.verb, state, now, this.width));
-    const lines = [...this.finished, ...bars].map((line) => `${line.slice(0, this.width - 1)}\x1b[K\n`);
+    const { columns, rows } = this.terminal;
+    // No more than there is room for above the cursor: the way up ends at the top, and what has scrolled away stays.
+    const shown = [...this.active].slice(0, Math.max(1, rows - 1));
+    const bars = shown.map((state) => activeLine(this.verb, state, now, columns));
+    const lines = [...this.finished, ...bars].map((line) => `${line.slice(0, columns - 1)}\x1b[K\n`);
     writeToStderr(`${up(this.rows)}\r${lines.join('')}\x1b[J`);
     this.finished = [];
-    this.rows = this.active.size;
+    this.rows = bars.length;
   }
 
   /** Takes the bars off the screen while a line is printed. */

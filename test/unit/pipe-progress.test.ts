@@ -4,15 +4,21 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { jsonLines, root, run } from '../support/run.js';
+import { TestTerminal } from '../support/terminal.js';
 
-/** Runs statements with `makeProgress` and `withRoom`; returns what they write to stderr. */
-async function written(statements: string): Promise<string> {
+/** The arguments with which Node runs statements that have `makeProgress` and `withRoom`. */
+function moduleOf(statements: string): string[] {
   const script = `
     const { writeSync } = await import('node:fs');
     const { makeProgress } = await import('./pipe/progress.js');
     const { withRoom } = await import('./base/terminal.js');
     ${statements}`.replaceAll("'./", `'${pathToFileURL(join(root, 'dist/lib/'))}`);
-  const { status, stderr } = await run([process.execPath, '--input-type=module', '-e', script]);
+  return ['--input-type=module', '-e', script];
+}
+
+/** What such statements write to stderr. */
+async function written(statements: string): Promise<string> {
+  const { status, stderr } = await run([process.execPath, ...moduleOf(statements)]);
   assert.equal(status, 0, stderr);
   return stderr;
 }
@@ -54,6 +60,21 @@ test('bars wait for their turn, make room for lines, and stand below what is fin
   const [last = '', ...others] = screens[2]!.reverse();
   assert.deepEqual(others.reverse(), screens[1]!.slice(0, -1));
   assert.match(last, /\] 1 B\/1\.0 TB [0-9.]+ k?B\/s [0-9]+ min [1-5]?[0-9] s$/);
+});
+
+test('there are no more bars than there is room for: the cursor cannot go up to what has scrolled away', async (t) => {
+  const script = `
+    const progress = makeProgress('bar', 'fetch');
+    const bars = ['one', 'two', 'three', 'four'].map((label) => progress.bar(label, 1000));
+    for (const bar of bars) bar.done();
+    progress.end();
+    console.log('ended');`;
+  const terminal = new TestTerminal(t, { argv: [process.execPath, ...moduleOf(script)], rows: 3 });
+  await terminal.see('ended');
+  const ways = [...terminal.screen.replaceAll('\x1b', '^').matchAll(/\^\[([0-9]+)A/g)].map(([, up]) => Number(up));
+  assert.equal(Math.max(...ways), 2);
+  for (const label of ['one', 'two', 'three', 'four'])
+    assert.match(terminal.screen, new RegExp(`fetch ${label} 1\\.0 kB`));
 });
 
 test('as JSON there are at most ten lines a second, and the last has all bytes', async () => {
