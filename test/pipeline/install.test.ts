@@ -202,6 +202,18 @@ test('a command that lacks a part of its installation says in one line what it l
   }
 });
 
+test('without Node the wrappers say so once, and not once for each stage', async (t) => {
+  const env = { PATH: scratch(t), MD_HOME: scratch(t) };
+  for (const [name, stage, code] of [
+    ['md-pull', 'md-fetch-layer', 70],
+    ['md-run', 'md-isolate', 125],
+  ] as const) {
+    const { status, stderr } = await run(['/bin/sh', join(binDir, name), 'image'], { env });
+    assert.match(stderr, new RegExp(`^${stage}: it cannot start: there is no node in PATH; .*\\n$`));
+    assert.equal(status, code);
+  }
+});
+
 test('a command says in one line that there is no Node, or that it is too old', async (t) => {
   const directory = scratch(t);
   const { engines } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { engines: { node: string } };
