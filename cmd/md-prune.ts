@@ -13,14 +13,23 @@ import { endProcess } from '../lib/sys/process/exit.js';
 import { runMapped } from '../lib/unpack/mapped.js';
 import { clearBeside, removeStored } from '../lib/unpack/place/remove-stored.js';
 
+const neverAsks = 'leave it out: md-prune never asks';
+
+/** For who has docker's and podman's in the fingers. */
+const instead = new Map([
+  ['f', neverAsks],
+  ['force', neverAsks],
+  ['n', 'it is called --dry-run'],
+  ['volumes', 'leave it out: there is no store of volumes'],
+]);
+
 main(
   {
     name: 'md-prune',
     summary: 'Remove from the store what no image needs, and the images that are named',
     operands: '[IMAGE...]',
     end: endProcess,
-    // docker's and podman's ask without it.
-    hintFor: (flag) => (flag === 'f' || flag === 'force' ? 'leave it out: md-prune never asks' : undefined),
+    hintFor: (flag) => instead.get(flag),
     flags: {
       all: { kind: 'boolean', alias: 'a', help: 'every image' },
       'dry-run': { kind: 'boolean', help: 'write what would go, and remove nothing' },

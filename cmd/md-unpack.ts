@@ -13,6 +13,7 @@ import { jsonLine, writeDocument, writeLine } from '../lib/pipe/output.js';
 import { makeProgress, progressFlag } from '../lib/pipe/progress.js';
 import { type StoreOptions, unpackIntoStore } from '../lib/pull/unpack-into-store.js';
 import { endProcess } from '../lib/sys/process/exit.js';
+import { unpackingInstead } from '../lib/unpack/instead.js';
 import { announcedLayers, isByHand, layersOf } from '../lib/unpack/layers/announced.js';
 import { listLayers } from '../lib/unpack/list.js';
 import { defaultLimits } from '../lib/unpack/tree/limits.js';
@@ -24,6 +25,7 @@ main(
     summary: 'Unpack the layers announced on stdin into a root filesystem at DIR, with its document in DIR.json',
     operands: '[DIR]',
     end: endProcess,
+    hintFor: unpackingInstead,
     flags: {
       force: {
         kind: 'boolean',

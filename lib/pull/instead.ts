@@ -1,10 +1,16 @@
 /**
  * What to do in the place of flags and sources that `podman pull`, `docker pull` or `skopeo copy` has, for who types
- * them by habit.
+ * them by habit, and of flags that another stage of the pipe has.
  */
 
 const login = '--username NAME with --password-stdin; everybody can see a password on a command line';
 const platform = 'it is --platform OS/ARCH[/VARIANT]';
+const fetching = 'md-fetch-layer has it';
+const unpacking = 'md-unpack has it';
+const quiet =
+  'progress is shown on a terminal only; --progress none of md-fetch-layer and md-unpack hides it there, too';
+const shown = 'md-manifest IMAGE | jq shows all of it: .manifest, .config';
+const verbose = '-x shows every exchange, and -V is the version';
 const tls = '--plain-http HOST speaks http, --insecure HOST checks no certificate';
 
 /** Long names and single letters. */
@@ -14,18 +20,38 @@ const instead: Record<string, string> = {
   arch: platform,
   authfile: 'REGISTRY_AUTH_FILE in the environment names the file',
   'cert-dir': 'md-token --help tells where certificates are looked for; --ca-file FILE adds authorities',
+  config: shown,
   creds: login,
   'disable-content-trust': 'leave it out: digests are always checked, signatures never',
+  f: unpacking,
+  force: unpacking,
+  format: shown,
+  j: fetching,
+  jobs: fetching,
+  list: unpacking,
+  map: unpacking,
+  only: unpacking,
   os: platform,
   'override-arch': platform,
   'override-os': platform,
   p: login,
   password: login,
+  path: unpacking,
+  platform: 'md-manifest has it',
+  progress: fetching,
+  q: quiet,
+  quiet,
+  raw: shown,
   retry: 'it is called --retries',
+  'retry-times': 'it is called --retries',
   'src-creds': login,
+  'src-password': login,
   'src-tls-verify': tls,
   'tls-verify': tls,
+  v: verbose,
   variant: platform,
+  verbose,
+  verify: unpacking,
 };
 
 /** Of a flag without its dashes. */

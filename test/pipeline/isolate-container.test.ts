@@ -409,11 +409,11 @@ test('users and groups are those of the files that the command finds, a volume o
 test('a volume that cannot be is refused with a reason', { skip }, async (t) => {
   const root = makeRoot(t);
   const cases: [string[], RegExp][] = [
-    [['-v', '/nosuch:/x'], /\/nosuch: no such file or directory/],
     [['-v', 'name:/x'], /named volumes do not exist here/],
     [['-v', ':/x'], /--volume :\/x: its source is empty; a variable without a value/],
     [['--mount', 'type=bind,source=,target=/x'], /its source is empty; a variable without a value/],
     [['--mount', 'source=.,target=/x'], /type= is missing; bind and tmpfs are offered/],
+    [['-v', '/nosuch:/x'], /: \/nosuch: no such file or directory \(ENOENT\); .*mkdir -p makes a directory$/m],
     [['--volume=~/dir:/x'], /"~\/dir" is not a path; the shell replaces ~ only .*: write \$HOME$/m],
     [['--mount', 'type=bind,source=~/dir,target=/x'], /\/~\/dir: no such file .*; the shell replaces ~ only/],
     [['-v', '/etc:/proc/x'], /belongs to the kernel .*; the container has its own there; --privileged/],

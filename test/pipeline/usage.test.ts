@@ -41,6 +41,30 @@ for (const command of commands) {
   });
 }
 
+test('for a flag that another stage or another tool has, it is said what to do instead', async () => {
+  for (const [command, flag, instead] of [
+    ['md-token', '--platform', 'md-manifest has it'],
+    ['md-token', '-j', 'md-fetch-layer has it'],
+    ['md-token', '-v', '-x shows every exchange, and -V is the version'],
+    ['md-manifest', '--raw', 'md-manifest IMAGE | jq shows all of it: .manifest, .config'],
+    ['md-fetch-layer', '--force', 'md-unpack has it'],
+    ['md-fetch-layer', '--retry-times', 'it is called --retries'],
+    [
+      'md-pull',
+      '--src-password',
+      '--username NAME with --password-stdin; everybody can see a password on a command line',
+    ],
+    ['md-unpack', '--platform', 'it is for an earlier stage: md-fetch-layer --help'],
+    ['md-unpack', '--image', 'it comes on stdin: md-fetch-layer oci:DIR:TAG | md-unpack DIR'],
+    ['md-unpack', '-C', 'DIR is an operand'],
+    ['md-prune', '-n', 'it is called --dry-run'],
+    ['md-isolate', '--pidfile', 'the shell has the PID of md-isolate: $! behind &; the container is its child'],
+  ] as const) {
+    const { stderr } = await md(command, [flag, 'x']);
+    assert.equal(stderr, `${command}: ${flag}: unknown flag; ${instead}\n`);
+  }
+});
+
 test('a missing operand is a usage error that names it', async () => {
   for (const [command, operand, expected] of [
     ['md-token', 'IMAGE', 64],

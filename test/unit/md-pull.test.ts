@@ -91,7 +91,7 @@ test('md-pull says of a flag that it does not know what was probably meant, or d
       (word) => [[word], new RegExp(`^md-pull: ${word.slice(0, 2)}: it takes no value; see --help\\n$`)] as const,
     ),
     [['--quiet=true'], /^md-pull: --quiet: it takes no value; see --help\n$/],
-    [['--list'], /^md-pull: --list: unknown flag; see --help\n$/],
+    [['--list'], /^md-pull: --list: unknown flag; md-unpack has it\n$/],
     [['--help=true'], /^md-pull: --help=true: it takes no value; see --help\n$/],
   ] as const) {
     const { status, stdout, stderr } = await md('md-pull', [...words, 'demo']);

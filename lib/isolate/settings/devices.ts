@@ -62,7 +62,7 @@ function splitDevice(text: string, flag: string): { source: string; target: stri
     throw usage(
       flag,
       `with "${rights}" alone the container could read and write it all the same: no cgroup filters devices`,
-      'the mode of the node says who may do what',
+      'leave them out: the mode of the node says who may do what',
     );
   }
   return { source, target };

@@ -37,7 +37,7 @@ const hints: readonly [flags: string, hint: string][] = [
     no-healthcheck`,
     'leave it out: nobody checks the health of the command',
   ],
-  ['ip ip6 link link-local-ip mac-address net-alias network-alias pod', networks],
+  ['ip ip6 link link-local-ip mac-address net-alias network-alias pod pod-id-file', networks],
   [
     'expose p P publish publish-all',
     'leave it out: the command listens on the network of the host, on its own port (below 1024 only root may)',
@@ -56,6 +56,9 @@ const hints: readonly [flags: string, hint: string][] = [
   ['oom-score-adj', 'it is passed on: choom -n N in front of the command sets it'],
   ['cgroupns pid uts', 'the container always has its own namespace'],
   ['ipc', 'the container always has its own namespace; --shm-size SIZE gives a larger /dev/shm'],
+  ['conmon-pidfile pidfile', 'the shell has the PID of md-isolate: $! behind &; the container is its child'],
+  ['preserve-fd preserve-fds', 'the command has descriptors 0, 1 and 2 alone'],
+  ['subgidname subuidname', '--userns range maps what /etc/subuid and /etc/subgid grant to the caller'],
   ['uidmap', '--userns range maps all of /etc/subuid'],
   ['gidmap', '--userns range maps all of /etc/subgid'],
   [

@@ -44,6 +44,9 @@ export type Volume = BindVolume | DeviceVolume | TmpfsVolume;
 const alwaysPrivate =
   'mounts are always rprivate: device nodes would open in what the host mounts there later; mount it before the start';
 
+/** docker makes a directory of it, which hides a mistake in the path. */
+const notMade = 'unlike docker, md-isolate makes none: mkdir -p makes a directory';
+
 /** `-v SOURCE:TARGET[:ro|rw]`. Source: docker's `--volume`, without named volumes, which need a daemon's store. */
 export function volumeOf(text: string): BindVolume | DeviceVolume {
   const flag = `--volume ${text}`;
@@ -209,7 +212,7 @@ function tmpfs(target: string, options: Record<string, string>, attributes: numb
 
 function bind(source: string, target: string, readOnly: boolean, flag: string): BindVolume | DeviceVolume {
   const path = onHost(flag, source, () => resolve(source));
-  const stats = onHost(flag, path, () => statSync(path), tildeHint(source));
+  const stats = onHost(flag, path, () => statSync(path), tildeHint(source) ?? notMade);
   const place = inside(target, flag);
   // `-v /dev/null:FILE` is the way to empty a file of the image. Every container has this device in any case. It is named
   // by its own path: another one may lead to any device of the host by the time that it is mounted, without nodev.
@@ -234,12 +237,17 @@ export function inside(target: string, flag: string): string {
   return posix.normalize(target).replace(/^\/+|\/+$/g, '');
 }
 
-/** Does something with `path` on the host. Throws `Failure` 125 that names the flag and the path. */
-export function onHost<T>(flag: string, path: string, work: () => T, hint?: string): T {
+/** Does something with `path` on the host. Throws `Failure` 125 that names the flag and the path; `missing` is its hint where nothing is there. */
+export function onHost<T>(flag: string, path: string, work: () => T, missing?: string): T {
   try {
     return work();
   } catch (error) {
-    const known = hint ?? (errnoName(error) === 'EACCES' ? keptOutHint() : undefined);
-    throw new Failure(Status.isolate, flag, `${path}: ${failureOf(error, path).why}`, { cause: error, hint: known });
+    const hint = hintOf(errnoName(error), missing);
+    throw new Failure(Status.isolate, flag, `${path}: ${failureOf(error, path).why}`, { cause: error, hint });
   }
+}
+
+function hintOf(code: string | undefined, missing: string | undefined): string | undefined {
+  if (code === 'ENOENT') return missing;
+  return code === 'EACCES' ? keptOutHint() : undefined;
 }
