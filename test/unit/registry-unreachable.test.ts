@@ -23,16 +23,21 @@ test('what cannot be reached is told with the reason', async (t) => {
   );
 });
 
-for (const [code, why, times] of [
-  ['ENOTFOUND', /no such host; is nowhere\.test right\? behind a proxy, set HTTP_PROXY$/, 1],
-  ['EAI_AGAIN', /the name server does not answer/, 3],
+for (const [code, why, times, origin] of [
+  ['ENOTFOUND', /no such host; is nowhere\.test right\? behind a proxy, set HTTP_PROXY$/, 1, 'http://nowhere.test'],
+  [
+    'ENOTFOUND',
+    /no such host; is there a way to the network\? behind a proxy, set HTTPS_PROXY$/,
+    1,
+    'https://registry-1.docker.io',
+  ],
+  ['EAI_AGAIN', /the name server does not answer/, 3, 'http://nowhere.test'],
 ] as const) {
-  test(`a name is looked up as often as it makes sense where that ends in ${code}`, async (t) => {
+  test(`a name is looked up as often as it makes sense where that of ${origin} ends in ${code}`, async (t) => {
     const dns = process.getBuiltinModule('node:dns');
     const lookup = t.mock.method(dns, 'lookup', (_name: string, _options: object, done: (error: Error) => void) => {
       done(Object.assign(new Error(code), { code }));
     });
-    const origin = 'http://nowhere.test';
     const guard = new Guard(new URL(origin));
     const client = clientAt(origin, { guard, retry: { retries: 2, firstDelay: 1, maxDelay: 2 } });
     await refused(client.manifest('latest'), 69, why);

@@ -1,7 +1,7 @@
 /** Failures before there is an answer: of the resolver, TCP, TLS, a proxy, and what undici's parser does not accept. */
 import { errnoName, errnoText } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
-import { isLoopback } from '../names/hosts.js';
+import { isHub, isLoopback } from '../names/hosts.js';
 import { redactUrl } from '../names/redaction.js';
 import { RegistryFailure, type RegistryFailureOptions } from './failure.js';
 
@@ -83,7 +83,9 @@ export function transportFailure(error: Error, url: URL, progress: Progress = {}
 
 function unreachableHint({ hostname, host, protocol }: URL): string | undefined {
   if (isLoopback(hostname)) return undefined;
-  return `is ${host} right? behind a proxy, set ${protocol === 'https:' ? 'HTTPS_PROXY' : 'HTTP_PROXY'}`;
+  // Docker Hub is where a name leads that has no registry: nobody has typed that one.
+  const doubt = isHub(hostname) ? 'is there a way to the network?' : `is ${host} right?`;
+  return `${doubt} behind a proxy, set ${protocol === 'https:' ? 'HTTPS_PROXY' : 'HTTP_PROXY'}`;
 }
 
 /** The failure for an error of the connection to a proxy. */
