@@ -170,6 +170,17 @@ test('a file of the host that an ordinary user may not read is named', { skip },
   assert.equal(stderr, 'md-isolate: /etc/hosts: permission denied (EACCES)\n');
 });
 
+test('a working directory that is closed to the container is named', { skip }, async (t) => {
+  const { root, isolate } = await prepare(t);
+  const closed = scratch(t);
+  const { stderr, status } = await isolate('-v', `${closed}:/closed`, '-w', '/closed', root, 'true');
+  assert.match(
+    stderr,
+    /^md-isolate: fchdir\(\d+\): permission denied \(EACCES\); the working directory "\/closed" is of an owner that .*\n$/,
+  );
+  assert.equal(status, 125);
+});
+
 test('--privileged does not look where an ordinary user may not: no device is made there', { skip }, async (t) => {
   const { root, home, command } = await rootless(t);
   const script = `

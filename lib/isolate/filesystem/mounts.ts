@@ -161,6 +161,9 @@ interface TargetOptions {
   found?: PlanStep;
 }
 
+/** Of a directory that even root of the container may not enter. */
+export const keptClosed = 'of an owner that the container does not have, and lets nobody else in';
+
 /** The hint when a mount point could neither be opened nor made. */
 function hintAt(path: string, kind: TargetKind, followsLinks: boolean): Hint {
   const other = `the image has something else than a ${kind} at /${path}`;
@@ -171,7 +174,7 @@ function hintAt(path: string, kind: TargetKind, followsLinks: boolean): Hint {
 const hints: Record<string, string> = {
   ENOENT:
     "the tree lacks it, and it cannot be made there: --overlay helps if the tree is read-only, a tree of your own if it is another user's, room if the disk is full, and another path if it is a link to nothing",
-  EACCES: 'a directory there is of an owner that the container does not have, and lets nobody else in',
+  EACCES: `a directory there is ${keptClosed}`,
   EAGAIN: 'something on this machine was renamed at that moment, and the path has a ".." in it: try again',
 };
 

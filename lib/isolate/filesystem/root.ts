@@ -8,6 +8,7 @@ import {
   attach,
   type CopyOptions,
   copyOfTree,
+  keptClosed,
   newFileSystem,
   type Opened,
   plainAttributes,
@@ -112,10 +113,13 @@ export function workingDirectory(root: Result, path: string, next: PlanStep): Op
 }
 
 /** Changes to that directory, and lets the kernel confirm that it is inside the root. */
-export function enterSteps(directory: Result): PlanStep[] {
+export function enterSteps(directory: Result, path: string): PlanStep[] {
   const where = new Block(new Uint8Array(4096));
   return [
-    step(fchdir, [directory], 'There the command starts.'),
+    step(fchdir, [directory], 'There the command starts.', {
+      hint: (code) =>
+        code === 'EACCES' ? `the working directory ${JSON.stringify(path)} is ${keptClosed}` : undefined,
+    }),
     step(getcwd, [where, 4096], 'For a directory outside of the root the answer begins with "(unreachable)".'),
     step(compare, [where, 0xff, 0x2f, 1], 'It begins with "/": the directory lies inside the root.', {
       man: 'getcwd(3)',

@@ -166,7 +166,7 @@ function treeSteps(settings: Settings, circumstances: Circumstances): PlanStep[]
     ...files.after,
     ...directory.steps,
     ...pivot,
-    ...enterSteps(directory.fd),
+    ...enterSteps(directory.fd, settings.workingDirectory),
   ];
 }
 
