@@ -149,6 +149,15 @@ test('files are asked in order: what the environment names, podman, docker', asy
   assert.deepEqual(credentialFiles({ HOME: '/h', DOCKER_CONFIG: '/d' })[0], '/d/config.json');
 });
 
+test('a file that the environment names and that is not there is told of', async (t) => {
+  const env = home(t, { [docker]: { auths: { 'a.io': basic('docker', 'x') } } });
+  const absent = join(env.HOME!, '.config/containers/auth.json');
+  const shown = await stderrOf(t, async () =>
+    assert.deepEqual(await findCredentials('a.io', 'x', { ...env, REGISTRY_AUTH_FILE: absent }), login('docker', 'x')),
+  );
+  assert.equal(shown.split(`${absent}: no such file or directory (ENOENT); going on without\n`).length, 2, shown);
+});
+
 test("podman's login for a part of a registry comes before docker's for all of it", async (t) => {
   const env = home(t, {
     [docker]: { auths: { 'quay.io': basic('docker', 'x') } },

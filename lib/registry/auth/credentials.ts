@@ -51,7 +51,11 @@ function* credentialConfigs(env: NodeJS.ProcessEnv): Generator<[name: string, co
   const text = env[name];
   if (text) yield [name, parseConfig(text, name)];
   const podmans = podmanFiles(env);
-  for (const path of credentialFiles(env)) yield [path, readConfig(path, podmans.includes(path))];
+  for (const path of credentialFiles(env)) {
+    // podman refuses to go on without the one that is named. Any other need not be there.
+    const isNamed = path === env.REGISTRY_AUTH_FILE;
+    yield [path, readConfig(path, { isNamed, isPodmans: podmans.includes(path) })];
+  }
 }
 
 /**
@@ -64,7 +68,8 @@ export function credentialFiles(env: NodeJS.ProcessEnv): string[] {
   const config = xdgDirectory(env, 'XDG_CONFIG_HOME') ?? join(home, '.config');
   const podman = [...podmanFiles(env), join(config, 'containers/auth.json')];
   const usual = env.DOCKER_CONFIG ? [docker, ...podman] : [...podman, docker];
-  return env.REGISTRY_AUTH_FILE ? [env.REGISTRY_AUTH_FILE, ...usual] : usual;
+  // It may name one of the usual, which is told of once.
+  return env.REGISTRY_AUTH_FILE ? [...new Set([env.REGISTRY_AUTH_FILE, ...usual])] : usual;
 }
 
 /**
@@ -85,7 +90,7 @@ function podmanFiles(env: NodeJS.ProcessEnv): string[] {
   return [join(`/run/user/${uid}`, file), ...mades, skopeos];
 }
 
-function readConfig(path: string, isPodmans: boolean): JsonObject | undefined {
+function readConfig(path: string, { isNamed = false, isPodmans = false }): JsonObject | undefined {
   let text: string;
   try {
     text = readNamed(path).toString();
@@ -95,7 +100,8 @@ function readConfig(path: string, isPodmans: boolean): JsonObject | undefined {
     // podman's directory may belong to another user: to root, when only root has used podman, or to the user before su.
     // Then it holds no login of this user, and that is no reason for a warning.
     const isOthers = isPodmans && name === 'EACCES' && isOutOfSight(path);
-    if (name !== 'ENOENT' && name !== 'ENOTDIR' && !isOthers) warn(`${path}: ${errnoText(name)}; going on without`);
+    const isAbsent = !isNamed && (name === 'ENOENT' || name === 'ENOTDIR');
+    if (!isAbsent && !isOthers) warn(`${path}: ${errnoText(name)}; going on without`);
     return undefined;
   }
   return parseConfig(text, path);
