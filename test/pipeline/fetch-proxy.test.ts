@@ -46,10 +46,14 @@ test('a proxy may be named without a scheme; one that cannot be is wrong usage, 
   const script = throughProxy('--plain-http registry.test');
   succeeded(await run(script, { http_proxy: proxy.url.replace('http://', '') }));
   assert.ok(proxy.asked.length > 0);
-  for (const value of ['ftp://me:c2VjcmV0@proxy.test', 'http://me:c2VjcmV0@:1']) {
+  for (const [value, why] of [
+    ['ftp://me:c2VjcmV0@proxy.test', 'it names no proxy'],
+    ['http://me:c2VjcmV0@:1', 'it names no proxy'],
+    ['socks5h://me:c2VjcmV0@proxy.test', 'a SOCKS proxy is not spoken to here'],
+  ] as const) {
     const { status, stderr } = await run(script, { http_proxy: value });
     assert.equal(status, 64, stderr);
-    assert.match(stderr, /^md-token: http_proxy: it names no proxy; .*\n$/);
+    assert.match(stderr, new RegExp(`^md-token: http_proxy: ${why}; http://HOST:PORT, .*\\n$`));
     assert.doesNotMatch(stderr, /c2VjcmV0/);
   }
 });

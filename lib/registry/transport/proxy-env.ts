@@ -22,7 +22,8 @@ export function proxyFor(url: URL, env: NodeJS.ProcessEnv = process.env): string
   const proxy = (text.includes('://') ? text : `http://${text}`).replaceAll('\\', '%5C');
   // The value may hold a password, and is not shown.
   if (!/^https?:/i.test(proxy) || !URL.canParse(proxy)) {
-    throw new Failure(Status.usage, name, 'it names no proxy', {
+    const why = /^socks/i.test(proxy) ? 'a SOCKS proxy is not spoken to here' : 'it names no proxy';
+    throw new Failure(Status.usage, name, why, {
       hint: 'http://HOST:PORT, with a login http://USER:PASSWORD@HOST:PORT and %2F for a slash in it',
     });
   }
