@@ -406,6 +406,19 @@ test('users and groups are those of the files that the command finds, a volume o
   assert.equal(status, 125);
 });
 
+test('of an OCI bundle the tree is named, and no mount point is made beside it', { skip }, async (t) => {
+  const root = makeRoot(t);
+  const bundle = join(root, '../bundle');
+  mkdirSync(bundle);
+  renameSync(root, join(bundle, 'rootfs'));
+  writeFileSync(join(bundle, 'config.json'), '{}');
+  const { status, stderr } = await md('md-isolate', [bundle, 'true']);
+  assert.equal(status, 125);
+  assert.match(stderr, /^md-isolate: \S+\/bundle: it is an OCI bundle; the tree is \S+\/bundle\/rootfs; .*\n$/);
+  assert.deepEqual(readdirSync(bundle).sort(), ['config.json', 'rootfs']);
+  assert.equal((await md('md-isolate', [join(bundle, 'rootfs'), 'true'])).status, 0);
+});
+
 test('a volume that cannot be is refused with a reason', { skip }, async (t) => {
   const root = makeRoot(t);
   const cases: [string[], RegExp][] = [

@@ -1,9 +1,9 @@
 /** DIR: the directory with the root filesystem. */
-import { realpathSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { existsSync, realpathSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { errnoName, failingAs, failureOf } from '../../base/failure.js';
 import { keptOutHint } from '../../sys/refusals/confinement.js';
-import { usage } from './failures.js';
+import { refused, usage } from './failures.js';
 
 /** What DIR is: a hint for somebody who has named something else. */
 export const whatRootIs =
@@ -21,9 +21,16 @@ export function rootOf(directory: string): string {
     hint: 'it was removed: cd to one that is there',
   });
   try {
-    return realpathSync.native(path);
+    return treeAt(realpathSync.native(path));
   } catch (error) {
     const keptOut = errnoName(error) === 'EACCES' ? keptOutHint() : undefined;
     throw failureOf(error, path, { hint: keptOut ?? whatRootIs });
   }
+}
+
+/** A bundle has the tree in it. Mount points would be made beside that, and no command be found. */
+function treeAt(path: string): string {
+  const isBundle = existsSync(join(path, 'config.json')) && existsSync(join(path, 'rootfs'));
+  if (!isBundle || existsSync(`${path}.json`)) return path;
+  throw refused(path, 'it is an OCI bundle', `the tree is ${join(path, 'rootfs')}; config.json is not read`);
 }
