@@ -3,6 +3,9 @@
  * them by habit, and of flags that another stage of the pipe has.
  */
 
+import { existsSync } from 'node:fs';
+import { formatReference, tryReference } from '../registry/names/reference.js';
+
 const login = '--username NAME with --password-stdin; everybody can see a password on a command line';
 const platform = 'it is --platform OS/ARCH[/VARIANT]';
 const fetching = 'md-fetch-layer has it';
@@ -74,4 +77,11 @@ const otherSources: Record<string, string> = {
 /** Of IMAGE, if it is such a source. */
 export function sourceInstead(image: string): string | undefined {
   return otherSources[otherSource.exec(image)?.[1] ?? ''];
+}
+
+/** Of IMAGE, if it is called as an archive in the working directory is: what was probably meant, and the image's full name. */
+export function archiveInstead(image: string): string | undefined {
+  if (!/\.(tar(\.\w+)?|tgz)$/i.test(image) || !existsSync(image)) return undefined;
+  const reference = tryReference(image);
+  return `docker-archive:${image} reads it${reference ? `; the image is ${formatReference(reference)}` : ''}`;
 }

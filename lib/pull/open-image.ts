@@ -28,7 +28,7 @@ import {
 import { networkFlags, networkOf } from '../registry/network.js';
 import { openRegistry } from '../registry/open-registry.js';
 import { loadAgent } from '../registry/transport/dispatchers.js';
-import { sourceInstead } from './instead.js';
+import { archiveInstead, sourceInstead } from './instead.js';
 
 /** Flags that are only valid together with IMAGE. */
 export const imageFlags = {
@@ -52,12 +52,15 @@ interface Wanted extends Choice {
 
 /**
  * The document of an image on this machine: in a layout or an archive, or with `--offline` in the store. Undefined for
- * others. Throws `Failure` 64 for a place that only other tools read.
+ * others. Throws `Failure` 64 for a place that only other tools read, and for the bare
+ * name of an archive.
  */
 export async function nameLocal(image: string, offline: boolean): Promise<TokenDocument | undefined> {
   const hint = sourceInstead(image);
   if (hint !== undefined) throw new Failure(Status.usage, JSON.stringify(image), 'it is not read here', { hint });
   if (isPlace(image)) return localImage(image);
+  const archive = archiveInstead(image);
+  if (archive !== undefined) throw new Failure(Status.usage, image, 'it is a file here', { hint: archive });
   return offline ? storedImage(image) : undefined;
 }
 

@@ -867,3 +867,15 @@ test('a layout on another machine is how an image travels: copied, it is pulled 
   assert.equal(requests(), 0);
   assert.equal(document(await pull(`${home}-other`, ['--offline', name])).image, `${name}:latest`);
 });
+
+test('the bare name of an archive that is there is no image of Docker Hub', async (t) => {
+  const cwd = scratch(t);
+  for (const name of ['saved.tar', 'saved.tar.gz', 'saved.tgz']) {
+    writeFileSync(join(cwd, name), '');
+    const { status, stderr } = await md('md-token', [name], { cwd });
+    const expected = `it is a file here; docker-archive:${name} reads it; the image is docker.io/library/${name}:latest`;
+    assert.deepEqual([status, stderr], [64, `md-token: ${name}: ${expected}\n`]);
+  }
+  const absent = await md('md-token', ['--offline', 'absent.tar'], { cwd });
+  assert.match(absent.stderr, /: docker\.io\/library\/absent\.tar:latest: it is not in the store/);
+});
