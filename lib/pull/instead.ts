@@ -79,7 +79,7 @@ export function sourceInstead(image: string): string | undefined {
   return otherSources[otherSource.exec(image)?.[1] ?? ''];
 }
 
-/** Of IMAGE, if it is called as an archive in the working directory is: what was probably meant, and the image's full name. */
+/** Of IMAGE, if it is the path of an archive that is there: what was probably meant, and the image's full name. */
 export function archiveInstead(image: string): string | undefined {
   if (!/\.(tar(\.\w+)?|tgz)$/i.test(image) || !existsSync(image)) return undefined;
   const reference = tryReference(image);

@@ -237,7 +237,10 @@ export function inside(target: string, flag: string): string {
   return posix.normalize(target).replace(/^\/+|\/+$/g, '');
 }
 
-/** Does something with `path` on the host. Throws `Failure` 125 that names the flag and the path; `missing` is its hint where nothing is there. */
+/**
+ * Does something with `path` on the host. Throws `Failure` 125 that names the flag and the path; `missing` is its hint
+ * where nothing is there.
+ */
 export function onHost<T>(flag: string, path: string, work: () => T, missing?: string): T {
   try {
     return work();

@@ -63,8 +63,8 @@ function hintOf(code: string | undefined): string | undefined {
 }
 
 /**
- * Throws `Failure` for what stands there and cannot be replaced: 64 for what is not a directory, or has the caller in it,
- * and without `force` for a directory that is not empty; 75 when a container runs in it; 77 when it cannot be removed.
+ * Throws `Failure` for what stands there and cannot be replaced: 64 for what is not a directory, or has the caller in
+ * it, and without `force` for a directory that is not empty; 75 when a container runs in it; 77 when it cannot be removed.
  */
 export function checkTarget(target: Target, force: boolean): void {
   const { path, parent, base } = target;
