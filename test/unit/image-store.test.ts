@@ -418,7 +418,7 @@ test('a directory that is exchanged for a link while it is removed has nothing r
 
 test('a file that may not be removed keeps no other from being swept', (t) => {
   const store = newStore(t);
-  const left = ['one', 'two'].map((it) => join(store.home, 'partial', `${it}.${deadOwner()}`));
+  const left = ['oci', 'pulling'].map((it) => join(store.home, 'partial', `${it}.${deadOwner()}`));
   for (const path of left) writeFileSync(path, '');
   const { unlinkSync } = fs;
   let refused: unknown;
