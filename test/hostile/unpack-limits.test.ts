@@ -320,6 +320,12 @@ test('nobody else can go into a tree while it grows, where directories for every
   assert.deepEqual([modeOf(rootfs), modeOf(join(rootfs, 'tmp'))], [0o755, 0o1777]);
 });
 
+test('nor from the moment on that it is made', async (t) => {
+  const { rootfs, stdin } = prepare(t, [[file('a', 1)]]);
+  const { stderr } = await md('md-unpack', ['-x', rootfs], { stdin });
+  assert.deepEqual(stderr.match(/(?<=^mkdirat\(\d+, "\.rootfs\.md-unpack-\w+", )\w+/gm), ['0700']);
+});
+
 test('the mode of a symlink that has come in the place of something else is not that of its target', async (t) => {
   const directory = scratch(t);
   writeFileSync(join(directory, 'target'), '', { mode: 0o600 });
