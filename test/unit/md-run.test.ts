@@ -101,10 +101,13 @@ test('md-run finds IMAGE behind letters that share a dash, with a value or befor
     ['--dry-run=true', '--overlay=true', '--seccomp-report=False', '--trace=0'],
     ['-w=', '-e=A=1'],
     ['-it='],
+    ['-x', '--trace=false'],
   ]) {
     const { stderr } = await run([join(bin, 'md-run'), ...flags, 'demo', 'sh'], { env: { MD_HOME: bin } });
     assert.equal(stderr, '-- demo\n', flags.join(' '));
   }
+  const traced = await run([join(bin, 'md-run'), '-itx', 'demo', 'sh'], { env: { MD_HOME: bin } });
+  assert.equal(traced.stderr, '-x -- demo\n');
 });
 
 test('md-run passes on thousands of words as fast as a few, and each as it is', async (t) => {
@@ -180,9 +183,23 @@ test('md-run says which flag a value is missing of', async () => {
   assert.deepEqual([status, stderr], [125, 'md-run: -e: a value is missing; see --help\n']);
 });
 
+test('md-run never lets a container change the pulled tree', async (t) => {
+  const bin = standIns(t, {});
+  for (const flag of ['--overlay=false', '--overlay=0']) {
+    const { status, stdout, stderr } = await run([join(bin, 'md-run'), flag, 'demo'], { env: { MD_HOME: bin } });
+    assert.deepEqual([status, stdout], [125, '']);
+    assert.match(stderr, /^md-run: --overlay=\w+: the pulled tree never changes; .*\n$/);
+  }
+});
+
 test('md-run takes no name that leads out of the store', async (t) => {
   const home = scratch(t);
-  for (const directory of ['rootfs/docker.io/library', 'evil:latest', 'rootfs/evil:latest']) {
+  for (const directory of [
+    'rootfs/docker.io/library',
+    'rootfs/docker.io/a/evil:latest',
+    'evil:latest',
+    'rootfs/evil:latest',
+  ]) {
     mkdirSync(join(home, directory), { recursive: true });
   }
   for (const name of ['../evil', '../../evil', '../../../evil', '/../evil', 'localhost/../evil', './evil', 'a//evil']) {
