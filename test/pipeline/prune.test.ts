@@ -168,6 +168,18 @@ test('a tree whose document cannot be removed stays whole', { skip: needs('strac
   for (const path of [`${tree}.json`, join(tree, 'motd')]) assert.ok(existsSync(path), path);
 });
 
+test('nor is a tree removed that cannot be opened to see whether it is in use', {
+  skip: needs('strace'),
+}, async (t) => {
+  const { home, put, pull } = await site(t);
+  const name = await put('demo', imageOf('first\n'));
+  const tree = (await pull(name)).stdout.trim();
+  const strace = injecting('openat:error=EIO', basename(tree));
+  const { status, stderr } = await run([...strace, 'md-prune', name], { env: { MD_HOME: home } });
+  assert.deepEqual([status, stderr], [74, `md-prune: ${tree}: i/o error (EIO)\n`]);
+  for (const path of [`${tree}.json`, join(tree, 'motd')]) assert.ok(existsSync(path), path);
+});
+
 test('a mark that cannot be removed is no failure, and the next prune removes it', {
   skip: needs('strace'),
 }, async (t) => {
