@@ -186,9 +186,12 @@ test("what cannot be a lock, though it has the name of one, stays, and is in nob
   const { rootfs, directory, stdin } = prepare(t, image('x'));
   mkdirSync(join(directory, `${dead}.lock`));
   symlinkSync('/etc/passwd', join(directory, `${dead}0.lock`));
+  // Nothing is made where this one leads.
+  symlinkSync('elsewhere', join(directory, `${dead}1.lock`));
+  const planted = readdirSync(directory);
   const { status, stderr } = await md('md-unpack', [rootfs], { stdin });
   assert.equal(status, 0, stderr);
-  assert.deepEqual(readdirSync(directory).sort(), [`${dead}.lock`, `${dead}0.lock`, 'layers', 'rootfs', 'rootfs.json']);
+  assert.deepEqual(readdirSync(directory).sort(), [...planted, 'rootfs', 'rootfs.json'].sort());
 });
 
 test('all that a run can leave is removed, and what it had not put in its place is not put there', async (t) => {
@@ -229,6 +232,16 @@ test('another run does not take a tree for a leftover before its name is final: 
   assert.equal((await md('md-unpack', ['--force', rootfs], { stdin })).status, 0);
   assert.deepEqual(drafts(), before);
   const { status, stderr } = await slow;
+  assert.deepEqual([status, stderr], [0, '']);
+  assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
+});
+
+test('where another process takes the name of a tree just now, it gets another one, and nothing else is left', {
+  skip: needs('strace'),
+}, async (t) => {
+  const { rootfs, directory, stdin } = prepare(t, image('it'));
+  const taken = injecting('renameat2:error=EEXIST:when=1');
+  const { status, stderr } = await run([...taken, 'md-unpack', rootfs], { stdin });
   assert.deepEqual([status, stderr], [0, '']);
   assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
 });

@@ -170,6 +170,7 @@ for (const [name, body] of [
   ['has no length', 'path=x\n'],
   ['has a length of 0', '0 path=x\n'],
   ['has a negative length', '-9 path=x\n'],
+  ['has a length that is not decimal', '0xb path=x\n'],
   ['has no equals sign', '7 path\n'],
   ['has none before the next one', '7 path\n8 uid=7\n'],
   ['has no key', '5 =x\n'],
