@@ -564,6 +564,14 @@ test('what a killed md-unpack --force has left beside a tree goes, and what a li
   assert.ok(told(await it.prune()).includes(partial));
   assert.deepEqual(beside(), []);
   assert.ok(existsSync(join(tree, 'motd')));
+  // One whose lock is not there any more goes, and not one whose lock is none.
+  const lost = join(trees, `.${basename(tree)}.md-unpack-2`);
+  mkdirSync(lost);
+  const none = join(trees, `.${basename(tree)}.md-unpack-3.lock`);
+  symlinkSync('nothing', none);
+  for (const flags of [['--dry-run'], []]) assert.deepEqual(told(await it.prune(...flags)), [`partial ${lost}`]);
+  assert.deepEqual(beside(), [basename(none)]);
+  rmSync(none);
   const lock = join(trees, `.${basename(tree)}.md-unpack-1.lock`);
   writeFileSync(lock, '');
   const living = spawn('flock', [lock, 'sh', '-c', 'echo; exec sleep 20']);

@@ -13,13 +13,13 @@ import { cleanEnv, md, root, run, scratch } from '../support/run.js';
 const script = readFileSync(join(root, 'cmd/md-run'), 'utf8');
 
 /** A directory with md-run beside stand-ins, which are scripts: md-isolate, and what pulls the tree /tree. */
-function standIns(t: TestContext, { mdRun = script, isolate = '', fetchLayer = '' } = {}): string {
+function standIns(t: TestContext, { mdRun = script, isolate = '', fetchLayer = '', unpack = '' } = {}): string {
   const bin = scratch(t);
   const write = (name: string, text: string) => writeFileSync(join(bin, name), text, { mode: 0o755 });
   write('md-run', mdRun);
   write('md-isolate', `#!/bin/sh\n${isolate}\n`);
   write('md-fetch-layer', `#!/bin/sh\n${fetchLayer}\n`);
-  write('md-unpack', '#!/bin/sh\necho /tree\n');
+  write('md-unpack', `#!/bin/sh\n${unpack}\necho /tree\n`);
   return bin;
 }
 
@@ -106,8 +106,14 @@ test('md-run finds IMAGE behind letters that share a dash, with a value or befor
     const { stderr } = await run([join(bin, 'md-run'), ...flags, 'demo', 'sh'], { env: { MD_HOME: bin } });
     assert.equal(stderr, '-- demo\n', flags.join(' '));
   }
-  const traced = await run([join(bin, 'md-run'), '-itx', 'demo', 'sh'], { env: { MD_HOME: bin } });
-  assert.equal(traced.stderr, '-x -- demo\n');
+});
+
+test('-x shows how md-run pulls, too', async (t) => {
+  const bin = standIns(t, { isolate: 'echo "$1 $2"', fetchLayer: 'echo "$@" >&2', unpack: 'cat; echo "$@" >&2' });
+  for (const flag of ['-x', '-itx', '--trace', '--trace=true']) {
+    const { stdout, stderr } = await run([join(bin, 'md-run'), flag, 'demo'], { env: { MD_HOME: bin } });
+    assert.deepEqual([stdout, stderr], [`--overlay ${flag}\n`, '-x -- demo\n-x --path\n']);
+  }
 });
 
 test('md-run passes on thousands of words as fast as a few, and each as it is', async (t) => {
@@ -224,6 +230,9 @@ test('--pull says when md-run pulls, and is not for md-isolate', async (t) => {
     assert.equal(await md(...flags, ...always, 'there:1', '--pull=x'), '-e A=1 /tree --pull=x\n');
   }
   assert.equal(await md('--pull=never', ...flags, 'there:1'), `-e A=1 ${there}\n`);
+  // Behind so many words that the number of its own has two digits.
+  const many = ['--init', ...Array.from({ length: 5 }, () => flags).flat()];
+  assert.equal(await md(...many, '--pull', 'missing', 'there:1'), `${many.join(' ')} ${there}\n`);
   assert.equal(await md('--pull=missing', 'gone:1'), '/tree\n');
   assert.match(
     await md('--pull', 'never', 'gone:1'),

@@ -482,6 +482,11 @@ test('a symlink is given its own owner, not what it names', { skip: needsRoot },
 
 // Modes and times
 
+test('the mode of a symlink means nothing', async (t) => {
+  const rootfs = await tree(t, [[file('f', 'x', { mode: 0o640 }), { ...symlink('l', 'f'), mode: 0o7777, uid: 7 }]]);
+  assert.deepEqual([readlinkSync(join(rootfs, 'l')), modeOf(join(rootfs, 'f'))], ['f', 0o640]);
+});
+
 test('modes are exact whatever the umask', async (t) => {
   const modes = [0o0, 0o777, 0o4711, 0o2755, 0o1777, 0o7777, 0o640];
   const before = process.umask(0o077);
