@@ -100,6 +100,17 @@ test('md-pull says of a flag that it does not know what was probably meant, or d
   }
 });
 
+test('md-pull says which flag a value is missing of, and which operand is too many', async () => {
+  for (const [words, message] of [
+    [['demo', '-u'], '-u: a value is missing'],
+    [['demo', '--jobs'], '--jobs: a value is missing'],
+    [['demo', 'tree', 'more'], 'unexpected operand more'],
+  ] as const) {
+    const { status, stderr } = await md('md-pull', [...words]);
+    assert.deepEqual([status, stderr], [64, `md-pull: ${message}; see --help\n`]);
+  }
+});
+
 test('md-pull takes an empty DIR for a mistake, and not for none', async (t) => {
   const command = recorder(t);
   for (const words of [
