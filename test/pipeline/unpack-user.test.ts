@@ -251,6 +251,18 @@ test('a tree in which another user has something is not replaced, and stays whol
   }
 });
 
+test('a tree is looked through for what others have in it, and replaced, however deep it is', {
+  skip: needsRoot,
+}, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[{ name: 'f', data: 'x' }]]);
+  chmodSync(directory, 0o777);
+  assert.equal((await md('md-unpack', [rootfs], { stdin, ...user })).status, 0);
+  const deeper = `for (let i = 0; i < 4_000; i++) { fs.mkdirSync('d'); process.chdir('d'); }`;
+  await run([process.execPath, '-e', deeper], { ...user, cwd: rootfs });
+  const { status, stderr } = await md('md-unpack', ['--force', rootfs], { stdin, ...user });
+  assert.deepEqual([status, stderr, readdirSync(rootfs)], [0, '', ['f']]);
+});
+
 test('the directory around what is removed keeps its mode, though its owner could change that', {
   skip: needsRoot,
 }, async (t) => {
