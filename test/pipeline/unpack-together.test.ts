@@ -246,6 +246,23 @@ test('where another process takes the name of a tree just now, it gets another o
   assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
 });
 
+test('a name whose lock another process has is not taken: that one may be about to remove what has the name', {
+  skip: needs('strace', 'flock'),
+}, async (t) => {
+  const { rootfs, directory, stdin } = prepare(t, image('it'));
+  const slow = run([...injecting('mkdirat:delay_exit=3000000:when=1'), 'md-unpack', rootfs], { stdin });
+  const draft = () => readdirSync(directory).find((name) => /^\.rootfs\.md-unpack-[0-9a-f]{16}$/.test(name));
+  await until(() => draft() !== undefined);
+  const { ino } = statSync(join(directory, draft()!));
+  const lock = `.rootfs.md-unpack-${ino}.lock`;
+  const other = spawn('flock', ['--nonblock', join(directory, lock), 'sh', '-c', 'echo; exec sleep 60']);
+  killAfterwards(t, other);
+  await once(other.stdout, 'data');
+  const { status, stderr } = await slow;
+  assert.deepEqual([status, stderr], [0, '']);
+  assert.deepEqual(readdirSync(directory).sort(), [lock, 'layers', 'rootfs', 'rootfs.json']);
+});
+
 test('of two runs that replace a tree, the second one waits until the first has put the document there, too', {
   skip: needs('strace'),
 }, async (t) => {

@@ -85,17 +85,16 @@ export function claim(parent: number, base: string): Claim {
   throw new Failure(Status.io, base, 'other processes take every temporary name beside it');
 }
 
-/** A new tree whose name does not tell its inode yet; `undefined` when another process has that name, or removes it. */
+/** A new tree whose name does not tell its inode yet; `undefined` when another process has that name, or its lock. */
 function makeDraft(parent: number, base: string): Claim | undefined {
   const name = `${interimPrefix(base)}${randomBytes(8).toString('hex')}`;
   const lock = lockOpen(parent, `${name}.lock`, openat(parent, `${name}.lock`, lockFlags | O.EXCL, 0o600), 'wanted');
   if (lock === undefined) return undefined;
-  let fd: number | undefined;
   try {
-    fd = makeRoot(parent, name);
-    return fd === undefined ? undefined : { name, fd, lock };
-  } finally {
-    if (fd === undefined) unlock(parent, name, lock);
+    return { name, fd: makeRoot(parent, name), lock };
+  } catch (error) {
+    unlock(parent, name, lock);
+    throw error;
   }
 }
 
@@ -178,22 +177,18 @@ export function takeRecord(parent: number, name: string, base: string): () => vo
  */
 export function makeSpare(parent: number, { name }: Claim): number {
   removeTree(parent, byteString(`${name}.spare`));
-  const fd = makeRoot(parent, `${name}.spare`);
-  if (fd === undefined) throw new Failure(Status.io, `${name}.spare`, 'something else removed it');
-  return fd;
+  return makeRoot(parent, `${name}.spare`);
 }
 
 /**
- * Makes the root directory of a new tree and opens it; `undefined` when another run removed it. Nothing stays after a
- * failure. Throws `Failure` 75 when something else is opened than was made.
+ * Makes the root directory of a new tree, whose lock this process has, and opens it. Nothing stays after a failure.
+ * Throws `Failure` 75 when something else is opened than was made.
  */
-function makeRoot(parent: number, name: string): number | undefined {
+function makeRoot(parent: number, name: string): number {
   mkdirat(parent, name, 0o700);
   let fd = -1;
   try {
-    fd = openat.try(parent, name, directoryFlags, 0);
-    if (fd === -ENOENT) return undefined;
-    if (fd < 0) throw new SyscallError('openat', -fd, name);
+    fd = openat(parent, name, directoryFlags, 0);
     expectNew(fd, name);
     // A setgid parent and a default ACL are inherited, also by everything that is made below.
     fchown(fd, process.geteuid!(), process.getegid!());
