@@ -161,11 +161,13 @@ test('a tree whose document cannot be removed stays whole', { skip: needs('strac
   const { home, put, pull } = await site(t);
   const name = await put('demo', imageOf('first\n'));
   const tree = (await pull(name)).stdout.trim();
+  const record = `${tree}.unset.jsonl`;
+  writeFileSync(record, '{"path":"motd","uid":1,"gid":1}\n');
   const strace = injecting('unlinkat:error=EIO', `${basename(tree)}.json`);
   const { status, stderr } = await run([...strace, 'md-prune', name], { env: { MD_HOME: home } });
   assert.ok(stderr.endsWith(`md-prune: ${tree}: i/o error (EIO)\n`), stderr);
   assert.equal(status, 74);
-  for (const path of [`${tree}.json`, join(tree, 'motd')]) assert.ok(existsSync(path), path);
+  for (const path of [`${tree}.json`, record, join(tree, 'motd')]) assert.ok(existsSync(path), path);
 });
 
 test('nor is a tree removed that cannot be opened to see whether it is in use', {

@@ -3,8 +3,11 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import {
   chmodSync,
+  closeSync,
   existsSync,
   lstatSync,
+  mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -16,6 +19,8 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { tryLock } from '../../lib/sys/files/lock.js';
+import { removeUnfinished } from '../../lib/unpack/place/remove-stored.js';
 import { type BuiltImage, image, layer, put } from '../support/image.js';
 import { registryFor } from '../support/registry.js';
 import { until } from '../support/rootfs.js';
@@ -215,6 +220,21 @@ test('a part of a tree that somebody uses is not removed', { skip: needs('flock'
   const { status, stderr } = await shell(pipe, [name, tree], { env: { MD_HOME: home } });
   assert.equal(status, 75, stderr);
   assert.equal(readFileSync(join(tree, 'motd'), 'utf8'), 'first\n');
+});
+
+test('nor is a tree whose document another process has put there just now', (t) => {
+  const tree = join(scratch(t), 'tree');
+  mkdirSync(tree);
+  for (const isWhole of [true, false]) {
+    removeUnfinished(tree, () => {
+      // From here on none can come.
+      const fd = openSync(tree, 'r');
+      assert.equal(tryLock(fd, 'shared'), false);
+      closeSync(fd);
+      return isWhole;
+    });
+    assert.equal(existsSync(tree), isWhole);
+  }
 });
 
 test('a document in the store that a crash has cut is written again', async (t) => {

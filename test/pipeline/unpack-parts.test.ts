@@ -566,7 +566,13 @@ test('--verify passes over what is a hole in both, and finds what is none in one
   const size = 2 ** 41;
   const map = (...stretches: number[]) => ({ 'GNU.sparse.map': stretches.join(), 'GNU.sparse.size': String(size) });
   const [far, near] = [size - 1, 2 ** 40];
-  const { rootfs, stdin } = prepare(t, [[{ name: 'f', data: 'xy', pax: map(near, 1, far, 1) }]]);
+  const hole = { 'GNU.sparse.numblocks': '0', 'GNU.sparse.size': String(size) };
+  const { rootfs, stdin } = prepare(t, [
+    [
+      { name: 'f', data: 'xy', pax: map(near, 1, far, 1) },
+      { name: 'hole', data: '', pax: hole },
+    ],
+  ]);
   const found = async () => jsonLines((await md('md-unpack', ['--verify', rootfs], { stdin })).stdout);
   assert.equal((await md('md-unpack', [rootfs], { stdin })).status, 0);
   assert.deepEqual(await found(), []);
