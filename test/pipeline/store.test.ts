@@ -103,6 +103,15 @@ test('a umask that takes from the owner does not close the store to who makes it
   assert.equal(statSync(join(stdout.trim(), 'file0')).size, 200_000);
 });
 
+test('a umask that leaves others out keeps them out of all that a pull puts into the store', async (t) => {
+  const it = await site(t);
+  const script = 'umask 077; md-fetch-layer "$1" >layers; find "$MD_HOME" ! -type l -perm /077; find "$MD_HOME"';
+  const [image, options] = [it.registry.image('library/demo'), { env: { MD_HOME: it.home }, cwd: scratch(t) }];
+  const { stdout } = await shell(script, [image], options);
+  assert.equal(stdout.split('\n')[0], it.home, stdout);
+  assert.match(stdout, /\/index\.json\n/);
+});
+
 test('eight pulls of the same image at once all succeed', async (t) => {
   const it = await site(t);
   it.registry.faults.add({ on: /blobs/, bytesPerSecond: 200_000 });
