@@ -182,6 +182,16 @@ test('nor is a tree removed that cannot be opened to see whether it is in use', 
   for (const path of [`${tree}.json`, join(tree, 'motd')]) assert.ok(existsSync(path), path);
 });
 
+test('what goes wrong with one tree keeps no other from being removed', { skip: needs('strace') }, async (t) => {
+  const { home, put, pull } = await site(t);
+  const pulled = async (name: string) => (await pull(await put(name, imageOf(name)))).stdout.trim();
+  const [first = '', second = ''] = [await pulled('demo'), await pulled('other')].sort();
+  const strace = injecting('unlinkat:error=EIO', `${basename(first)}.json`);
+  const { status, stdout, stderr } = await run([...strace, 'md-prune', '--all'], { env: { MD_HOME: home } });
+  assert.deepEqual([status, stderr], [74, `md-prune: ${first}: i/o error (EIO)\n`]);
+  assert.deepEqual([existsSync(first), existsSync(second)], [true, false], stdout);
+});
+
 test('a mark that cannot be removed is no failure, and the next prune removes it', {
   skip: needs('strace'),
 }, async (t) => {

@@ -43,7 +43,6 @@ export interface StageOptions {
 
 export class Stage {
   private readonly claim: Claim;
-  private readonly finished: () => void;
   private isDiscarded = false;
   /** The directory that is replaced. It stays open, and locked, so that no container can start in it. */
   private replaced = -1;
@@ -55,11 +54,11 @@ export class Stage {
     private readonly around?: Stage,
   ) {
     // First of all, so that a signal from now on cleans up what is made here.
-    this.finished = onFailure(() => this.discard());
+    const nothingBegun = onFailure(() => this.discard());
     try {
       this.claim = claim(target.parent, target.base);
     } catch (error) {
-      this.finished();
+      nothingBegun();
       throw error;
     }
   }
@@ -201,7 +200,6 @@ export class Stage {
       for (const step of undo) step();
     } catch (error) {
       this.isDiscarded = true;
-      this.finished();
       const { message } = failureOf(error, 'taking back what was there before');
       warn(`${message}; ${join(dirname(this.path), this.claim.name)} may be that, and the next run here removes it`);
     }
@@ -223,7 +221,6 @@ export class Stage {
   discard(): void {
     if (this.isDiscarded) return;
     this.isDiscarded = true;
-    this.finished();
     try {
       release(this.target.parent, this.claim);
     } catch (error) {
