@@ -192,6 +192,17 @@ test('what goes wrong with one tree keeps no other from being removed', { skip: 
   assert.deepEqual([existsSync(first), existsSync(second)], [true, false], stdout);
 });
 
+test('nothing is told of where it may not have gone', { skip: needs('strace') }, async (t) => {
+  const { home, put, pull } = await site(t);
+  const built = imageOf('first\n');
+  await pull(await put('demo', built));
+  const blob = join(home, 'oci/blobs', built.descriptor.digest.replace(':', '/'));
+  const strace = injecting(`${callOf('unlink')}:error=EIO`, blob);
+  const { status, stdout, stderr } = await run([...strace, 'md-prune', '--all'], { env: { MD_HOME: home } });
+  assert.deepEqual([status, stderr], [74, `md-prune: ${blob}: i/o error (EIO)\n`]);
+  assert.deepEqual(jsonLines(stdout).map(Object.keys), [['error']]);
+});
+
 test('a mark that cannot be removed is no failure, and the next prune removes it', {
   skip: needs('strace'),
 }, async (t) => {
@@ -348,6 +359,13 @@ test('an image that another program has named goes by that name', async (t) => {
   const path = join(it.home, 'oci/index.json');
   const { manifests, ...rest } = JSON.parse(readFileSync(path, 'utf8'));
   const annotations = { 'org.opencontainers.image.ref.name': 'Mine' };
+  // Of two names that may be meant, it is the one that md-token makes of the word.
+  const both = ['demo', 'docker.io/library/demo:latest'].map((known) => ({
+    ...manifests[0],
+    annotations: { 'org.opencontainers.image.ref.name': known },
+  }));
+  writeFileSync(path, JSON.stringify({ ...rest, manifests: both }));
+  assert.deepEqual(told(await it.prune('--dry-run', 'demo')), ['image docker.io/library/demo:latest']);
   writeFileSync(path, JSON.stringify({ ...rest, manifests: [{ ...manifests[0], annotations }] }));
   assert.deepEqual(
     told(await it.prune('Mine')).sort(),
