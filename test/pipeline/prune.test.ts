@@ -500,6 +500,21 @@ test('the layers of a pull stay until the next stage has begun, however late tha
   assert.equal(stdout, `prune: 75\n${tree}\n`);
 });
 
+test('they stay while the next stage has read that they are there, and done nothing else', {
+  skip: needs('strace', 'mkfifo'),
+}, async (t) => {
+  const it = await site(t);
+  await it.pull(await it.put('library/other', imageOf('other\n')));
+  const name = await it.put('library/demo', imageOf('demo\n'));
+  const [tree, pipe] = [join(it.home, '../tree'), join(it.home, '../pipe')];
+  const slowly = injecting('read:delay_enter=2000000:delay_exit=1500000:when=1', pipe).join(' ');
+  const script = `mkfifo "$3"; ${slowly} md-unpack --path "$2" <"$3" & md-fetch-layer "$1" >"$3"
+    md-prune --all >&2; echo "prune: $?"; wait $!`;
+  const { status, stdout, stderr } = await shell(script, [name, tree, pipe], { env: { MD_HOME: it.home } });
+  assert.equal(status, 0, stderr);
+  assert.equal(stdout, `prune: 75\n${tree}\n`);
+});
+
 test('while the first image is unpacked nothing is removed either', async (t) => {
   const it = await site(t);
   const name = await it.put('library/demo', imageOf('demo\n'));
