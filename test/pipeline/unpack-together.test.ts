@@ -22,6 +22,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { readRootfsDocument } from '../../lib/isolate/settings/document.js';
+import { isBelievable } from '../../lib/pipe/interim.js';
 import { isLocked, tryLock } from '../../lib/sys/files/lock.js';
 import { Stage } from '../../lib/unpack/place/stage.js';
 import { lostAttributes } from '../../lib/unpack/tree/filesystem.js';
@@ -105,6 +106,22 @@ test('a document is not written through a link that another user has put where i
     stage.discard();
     assert.equal(readFileSync(victim, 'utf8'), 'untouched');
     assert.deepEqual(readdirSync(directory).sort(), ['layers', 'victim']);
+  }
+});
+
+test('of what stands beside a tree that is believed which root, oneself, or who owns the directory has made', {
+  skip: needsRoot,
+}, () => {
+  const [owner, stranger] = [1000, 1001];
+  process.seteuid!(user.uid);
+  try {
+    const makers = [0, user.uid, owner, stranger];
+    assert.deepEqual(
+      makers.filter((maker) => isBelievable(maker, owner)),
+      [0, user.uid, owner],
+    );
+  } finally {
+    process.seteuid!(0);
   }
 });
 

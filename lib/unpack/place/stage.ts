@@ -12,7 +12,7 @@ import { Status } from '../../base/status.js';
 import { warn } from '../../base/trace.js';
 import { onFailure } from '../../pipe/cleanup.js';
 import { tryLock } from '../../sys/files/lock.js';
-import { close, openat, renameat2, unlinkat } from '../../sys/syscalls/calls.js';
+import { close, openat, renameat2 } from '../../sys/syscalls/calls.js';
 import { AT, RENAME } from '../../sys/syscalls/constants.js';
 import { EBUSY, EEXIST, EINVAL, ENOENT, ENOTDIR, ENOTEMPTY, EXDEV } from '../../sys/syscalls/errno.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
@@ -241,7 +241,6 @@ export class Stage {
     const exchange = () => renameat2.try(parent, name, parent, spare, RENAME.EXCHANGE);
     const result = exchange();
     if (result === 0) exchange();
-    unlinkat.try(parent, spare, AT.REMOVEDIR);
     if (result === -EINVAL) throw this.cannotExchange(result);
   }
 
