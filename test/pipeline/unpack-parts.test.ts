@@ -180,6 +180,14 @@ test('--list tells of attributes, of block devices and of times that no calendar
   assert.deepEqual(listed, [['d/b', '8:1', '9000000000000', ['user.a', 'user.b']]]);
 });
 
+test('a name that --list writes can move no cursor, and is the same for whoever parses it', async (t) => {
+  const name = 'a\u009b2Jb\u2028';
+  const { stdin } = prepare(t, [[{ name, data: '' }]]);
+  const { stdout } = await md('md-unpack', ['--list'], { stdin });
+  assert.match(stdout, /^[\n -~]+$/);
+  assert.equal(jsonLines(stdout)[0]?.path, name);
+});
+
 test('--list and --verify together are wrong usage', async () => {
   const { status, stderr } = await md('md-unpack', ['--list', '--verify', 'tree'], { stdin: '' });
   assert.equal(status, 64);
