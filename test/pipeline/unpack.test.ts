@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { jsonLines, md, shell } from '../support/run.js';
@@ -16,6 +16,11 @@ test('md-unpack puts the tree at DIR and its document on stdout and beside it', 
   const [document] = jsonLines(result.stdout);
   assert.equal(document?.rootfs, rootfs);
   assert.deepEqual(JSON.parse(readFileSync(`${rootfs}.json`, 'utf8')), document);
+  // Who may read the tree may run it.
+  assert.deepEqual(
+    [rootfs, `${rootfs}.json`].map((path) => statSync(path).mode & 0o777),
+    [0o755, 0o644],
+  );
   assert.deepEqual(readdirSync(directory).sort(), ['layers', 'rootfs', 'rootfs.json']);
 });
 

@@ -1,9 +1,8 @@
-/** Small files that are read whole: whoever names one, or puts one there, must not make that take all memory. */
+/** Files that are read whole: whoever puts one in the place of a document must not make that take all memory. */
 import assert from 'node:assert/strict';
 import { truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { readNamed } from '../../lib/base/named-file.js';
 import { mostBytes, readRegular } from '../../lib/base/regular-file.js';
 import { failure } from '../support/failure.js';
 import { scratch } from '../support/run.js';
@@ -13,8 +12,4 @@ test('a document that is too large to be one is refused, and not read', (t) => {
   writeFileSync(path, '');
   truncateSync(path, mostBytes + 1);
   assert.throws(() => readRegular(path), failure(65, /more than/));
-});
-
-test('a file without an end is refused', () => {
-  assert.throws(() => readNamed('/dev/zero'), failure(65, /^\/dev\/zero: it has more than \d+ bytes$/));
 });
