@@ -199,6 +199,19 @@ test('a command that lacks a part of its installation says in one line what it l
     copy('js');
     copy(`${process.arch}.cache`);
     await fails('koffi: Cannot find module .*');
+    const debugged = await run([join(directory, `${name}.cjs`), 'tree'], { env: { MD_DEBUG: '1' } });
+    assert.match(debugged.stderr, /koffi: Cannot find module (?:.*\n)+? +at /);
+  }
+});
+
+test('a command starts without what another Node or processor has cached of it', async (t) => {
+  const [directory, cache] = [scratch(t), `md-token.${process.arch}.cache`];
+  for (const part of ['md-token.cjs', 'md-token.js'])
+    copyFileSync(join(root, 'dist/bundle', part), join(directory, part));
+  for (const content of [undefined, Buffer.alloc(1000)]) {
+    if (content) writeFileSync(join(directory, cache), content);
+    const { status, stderr } = await run([join(directory, 'md-token.cjs'), '--version']);
+    assert.deepEqual([status, stderr], [0, '']);
   }
 });
 
