@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { injecting } from '../support/injected-call.js';
 import { jsonLines, md, needs, needsRoot, run, scratch } from '../support/run.js';
 import { describeTree } from '../support/tree.js';
 import { prepare, type Stack } from '../support/unpacking.js';
@@ -71,6 +72,19 @@ test('an owner is on record for the path that a file has, where a symlink took t
   ]);
   assert.equal(result.status, 0, result.stderr);
   assert.deepEqual(jsonLines(readFileSync(`${rootfs}.unset.jsonl`, 'utf8')), [{ path: 'b/x', uid: 7, gid: 7 }]);
+});
+
+test('a document names the record of a single thing as well, and comes into its place after it', {
+  skip: needsRoot || needs('strace'),
+}, async (t) => {
+  const { directory, rootfs, stdin } = prepare(t, [[{ name: 'f', data: 'x', uid: 7 }]]);
+  chmodSync(directory, 0o777);
+  const record = `${rootfs}.unset.jsonl`;
+  const killed = [...injecting('renameat2:signal=SIGKILL', 'rootfs.json'), 'md-unpack', rootfs];
+  await run(killed, { stdin, ...user });
+  assert.deepEqual([existsSync(record), existsSync(`${rootfs}.json`)], [true, false]);
+  const { stdout } = await md('md-unpack', ['--force', rootfs], { stdin, ...user });
+  assert.equal(jsonLines(stdout)[0]?.unset, record);
 });
 
 test('an owner who is the user is not on record, in later layers neither', { skip: needsRoot }, async (t) => {
