@@ -153,11 +153,17 @@ test('a directory in which the caller stands is refused: it would be removed bel
 });
 
 test('a limit on the size of files is not a fault of the archive, nor of this program', async (t) => {
-  const { directory, rootfs, stdin } = prepare(t, [[{ name: 'f', data: 'x' }]]);
-  const { status, stderr } = await shell('ulimit -f 0 && exec md-unpack "$1"', [rootfs], { stdin });
-  assert.match(stderr, /^md-unpack: layer 0 .* f: file too large \(EFBIG\); ulimit -f, or the filesystem, .*\n$/);
-  assert.equal(status, 74);
-  assert.deepEqual(readdirSync(directory), ['layers']);
+  // Of the second one the first part is written.
+  for (const [limit, data] of [
+    ['0', 'x'],
+    ['1', 'x'.repeat(5000)],
+  ] as const) {
+    const { directory, rootfs, stdin } = prepare(t, [[{ name: 'f', data }]]);
+    const { status, stderr } = await shell('ulimit -f "$2" && exec md-unpack "$1"', [rootfs, limit], { stdin });
+    assert.match(stderr, /^md-unpack: layer 0 .* f: file too large \(EFBIG\); ulimit -f, or the filesystem, .*\n$/);
+    assert.equal(status, 74);
+    assert.deepEqual(readdirSync(directory), ['layers']);
+  }
 });
 
 test('-x shows each system call that makes the tree', async (t) => {
