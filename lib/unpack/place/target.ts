@@ -1,7 +1,7 @@
 /** The place where a tree is to be, and what is there before: whether it may be replaced, and how that is said. */
-import { readlinkSync, statfsSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
-import { errnoName, Failure, failureOf } from '../../base/failure.js';
+import { realpathSync, statfsSync } from 'node:fs';
+import { basename, dirname, resolve } from 'node:path';
+import { errnoName, Failure, failureOf, ignoring } from '../../base/failure.js';
 import { pause } from '../../base/pause.js';
 import { mostBytes, readRegular } from '../../base/regular-file.js';
 import { Status } from '../../base/status.js';
@@ -116,9 +116,11 @@ function checkKind({ path, parent }: Target, stat: Stat): void {
  * Throws `Failure` 64 where the caller stands in it: the shell would be left in a directory without a name, which is
  * empty, and with `..` all around it would be gone.
  */
-function checkCaller({ path, parent, base }: Target): void {
-  const place = join(readlinkSync(`/proc/self/fd/${parent}`), base);
-  if (!`${readlinkSync('/proc/self/cwd')}/`.startsWith(`${place}/`)) return;
+function checkCaller({ path }: Target): void {
+  // Either may have been removed just now.
+  const place = ignoring(['ENOENT'], () => realpathSync.native(path));
+  const caller = ignoring(['ENOENT'], () => process.cwd());
+  if (place === undefined || !`${caller}/`.startsWith(`${place}/`)) return;
   throw new Failure(Status.usage, path, 'the working directory is there, and would be removed with it', {
     hint: 'name another directory, or go to another one first',
   });
