@@ -52,8 +52,8 @@ interface Wanted extends Choice {
 
 /**
  * The document of an image on this machine: in a layout or an archive, or with `--offline` in the store. Undefined for
- * others. Throws `Failure` 64 for a place that only other tools read, and for the bare
- * name of an archive.
+ * others. Throws `Failure` 64 for a place that only other tools read, and for an archive
+ * that is named without its kind.
  */
 export async function nameLocal(image: string, offline: boolean): Promise<TokenDocument | undefined> {
   const hint = sourceInstead(image);
