@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import {
   chmodSync,
   chownSync,
+  copyFileSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -13,7 +14,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { describeRoot, inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
+import { busybox, describeRoot, inside, makeRoot, needsContainer, output } from '../support/rootfs.js';
 import { binDir, md, needs, run, scratch, shell } from '../support/run.js';
 import { describeTree } from '../support/tree.js';
 
@@ -404,6 +405,31 @@ test('users and groups are those of the files that the command finds, a volume o
   const { status, stderr } = await md('md-isolate', ['-v', `${etc}:/etc`, '-u', 'new', root, 'true']);
   assert.match(stderr, /user "new": the image has no such name/);
   assert.equal(status, 125);
+});
+
+test('in a directory that is no root filesystem nothing is made', { skip }, async (t) => {
+  const sources = scratch(t);
+  writeFileSync(join(sources, 'README'), '');
+  for (const command of ['ls', '/bin/ls', './ls']) {
+    const { status, stderr } = await md('md-isolate', [sources, command]);
+    assert.equal(status, 127);
+    assert.match(stderr, /^md-isolate: \S*ls: not found: \/\S+ has no \S.*; DIR is a directory with a root filesystem/);
+  }
+  assert.deepEqual(readdirSync(sources), ['README']);
+});
+
+test('a tree of one program, which has nothing else, is a root filesystem', { skip }, async (t) => {
+  const one = scratch(t);
+  copyFileSync(busybox, join(one, 'true'));
+  chmodSync(join(one, 'true'), 0o755);
+  for (const flags of [
+    [one, '/true'],
+    ['-w', '/', one, './true'],
+    ['-e', 'PATH=/', one, 'true'],
+  ]) {
+    const { status, stderr } = await md('md-isolate', flags);
+    assert.equal(status, 0, stderr);
+  }
 });
 
 test('of an OCI bundle the tree is named, and no mount point is made beside it', { skip }, async (t) => {

@@ -93,7 +93,8 @@ const longestName = 255;
 /** MAX_ARG_STRLEN of execve(2), without `PATH=` and the NUL, which count as well. */
 const longestPath = 128 * 1024 - 6;
 
-function candidates(name: Path, env: readonly string[]): Path[] {
+/** The paths that execve(2) is tried with. Throws `Failure` 125 for a PATH that is too long for any program. */
+export function candidates(name: Path, env: readonly string[]): Path[] {
   const bytes = typeof name === 'string' ? Buffer.from(name) : name;
   if (bytes.includes(slash)) return [name];
   const path = env.find((line) => line.startsWith('PATH='))?.slice(5) ?? '';

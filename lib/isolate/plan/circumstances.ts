@@ -38,6 +38,7 @@ import { readAccountFiles } from '../user/accounts.js';
 import { chooseCapabilities, lastCapability, missingCapabilities } from '../user/capabilities.js';
 import { hasNames, type Identity, identify } from '../user/identity.js';
 import { chooseMaps, maySetGroups, ttyGroup } from '../user/userns.js';
+import { expectCommand } from './expect-command.js';
 
 /** What has been found out, decided and opened for a container. */
 export interface Circumstances extends Tree, Privileges, Streams {
@@ -118,6 +119,7 @@ export async function findCircumstances(
   const inUserns = ids !== undefined;
   const basis = { view: layer?.view ?? { lower: settings.root }, capabilities, maps, ids };
   const tree = findTree(settings, basis);
+  expectCommand(settings);
   if (inUserns && settings.overlay && layer === undefined) warnOfMemory();
   const privileges = await findPrivileges(settings, basis, tree.volumes);
   return {
