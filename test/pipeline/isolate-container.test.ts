@@ -419,15 +419,18 @@ test('in a directory that is no root filesystem nothing is made', { skip }, asyn
 });
 
 test('a tree of one program, which has nothing else, is a root filesystem', { skip }, async (t) => {
-  const one = scratch(t);
-  copyFileSync(busybox, join(one, 'true'));
-  chmodSync(join(one, 'true'), 0o755);
-  for (const flags of [
-    [one, '/true'],
-    ['-w', '/', one, './true'],
-    ['-e', 'PATH=/', one, 'true'],
+  for (const words of [
+    ['DIR', '/true'],
+    ['-w', '/', 'DIR', './true'],
+    ['-e', 'PATH=/', 'DIR', 'true'],
   ]) {
-    const { status, stderr } = await md('md-isolate', flags);
+    const one = scratch(t);
+    copyFileSync(busybox, join(one, 'true'));
+    chmodSync(join(one, 'true'), 0o755);
+    const { status, stderr } = await md(
+      'md-isolate',
+      words.map((word) => (word === 'DIR' ? one : word)),
+    );
     assert.equal(status, 0, stderr);
   }
 });
