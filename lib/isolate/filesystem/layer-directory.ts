@@ -1,6 +1,7 @@
 /** The directory of a layer: whose it has to be, and what its filesystem has to have. */
 import { fstatSync, statfsSync } from 'node:fs';
-import { fchmod, fchown, fremovexattr, fsetxattr, mknodat, statx, unlinkat } from '../../sys/syscalls/calls.js';
+import { disinherit } from '../../sys/files/disinherit.js';
+import { fremovexattr, fsetxattr, mknodat, statx, unlinkat } from '../../sys/syscalls/calls.js';
 import { AT, S, STATX, structStatx } from '../../sys/syscalls/constants.js';
 import { EINVAL, ENOENT, ENXIO, EOPNOTSUPP } from '../../sys/syscalls/errno.js';
 import { notesFile, refusedLayer } from './layer-notes.js';
@@ -35,16 +36,6 @@ export function prepareDirectory(path: string, fd: number): void {
   disinherit(fd);
   expectAttributes(path, fd);
   expectWhiteouts(path, fd);
-}
-
-/**
- * Takes away what the directory has from the one around it: group, set-group-ID bit and default ACL. All that a
- * container makes would have them as well.
- */
-function disinherit(fd: number): void {
-  fchown(fd, process.geteuid!(), process.getegid!());
-  fchmod(fd, 0o700);
-  for (const acl of ['system.posix_acl_default', 'system.posix_acl_access']) fremovexattr.try(fd, acl);
 }
 
 /**

@@ -8,19 +8,9 @@ import { randomBytes } from 'node:crypto';
 import { Failure, hasErrno, ignoring } from '../../base/failure.js';
 import { Status } from '../../base/status.js';
 import { interimName, interimPrefix, isBelievable } from '../../pipe/interim.js';
+import { disinherit } from '../../sys/files/disinherit.js';
 import { tryLock } from '../../sys/files/lock.js';
-import {
-  close,
-  fchmod,
-  fchown,
-  flock,
-  fremovexattr,
-  lseek,
-  mkdirat,
-  openat,
-  renameat2,
-  unlinkat,
-} from '../../sys/syscalls/calls.js';
+import { close, flock, lseek, mkdirat, openat, renameat2, unlinkat } from '../../sys/syscalls/calls.js';
 import { AT, LOCK, O, SEEK } from '../../sys/syscalls/constants.js';
 import { EACCES, EAGAIN, EEXIST, ENOENT, ENOTDIR, ENOTEMPTY } from '../../sys/syscalls/errno.js';
 import { SyscallError } from '../../sys/syscalls/syscall.js';
@@ -190,11 +180,8 @@ function makeRoot(parent: number, name: string): number {
   try {
     fd = openat(parent, name, directoryFlags, 0);
     expectNew(fd, name);
-    // A setgid parent and a default ACL are inherited, also by everything that is made below.
-    fchown(fd, process.geteuid!(), process.getegid!());
-    for (const acl of ['system.posix_acl_default', 'system.posix_acl_access']) fremovexattr.try(fd, acl);
     // Nobody else may enter while it grows: entries are created by name, which others could exchange.
-    fchmod(fd, 0o700);
+    disinherit(fd);
     // From here on nobody else can put anything there.
     expectNew(fd, name);
     return fd;
