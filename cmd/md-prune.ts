@@ -7,18 +7,16 @@ import { isThere, storeHome, storeMeaning } from '../lib/image/store/home.js';
 import { imageNames, namesHint, notThere, type Prunable, prunable, prune } from '../lib/image/store/prune.js';
 import { Store } from '../lib/image/store/store.js';
 import { main } from '../lib/pipe/command.js';
+import { hintsFor } from '../lib/pipe/flags.js';
 import { writeDocument } from '../lib/pipe/output.js';
 import { formatReference, parseReference, tryReference } from '../lib/registry/names/reference.js';
 import { endProcess } from '../lib/sys/process/exit.js';
 import { runMapped } from '../lib/unpack/mapped.js';
 import { clearBeside, removeStored } from '../lib/unpack/place/remove-stored.js';
 
-const neverAsks = 'leave it out: md-prune never asks';
-
 /** For who has docker's and podman's in the fingers. */
-const instead = new Map([
-  ['f', neverAsks],
-  ['force', neverAsks],
+const hintFor = hintsFor([
+  ['f force', 'leave it out: md-prune never asks'],
   ['n', 'it is called --dry-run'],
   ['volumes', 'leave it out: there is no store of volumes'],
 ]);
@@ -29,7 +27,7 @@ main(
     summary: 'Remove from the store what no image needs, and the images that are named',
     operands: '[IMAGE...]',
     end: endProcess,
-    hintFor: (flag) => instead.get(flag),
+    hintFor,
     flags: {
       all: { kind: 'boolean', alias: 'a', help: 'every image' },
       'dry-run': { kind: 'boolean', help: 'write what would go, and remove nothing' },

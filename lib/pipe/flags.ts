@@ -39,6 +39,11 @@ interface Parsed<F extends Flags> {
 /** The hint for an unknown flag, which is given without its dashes. */
 export type HintFor = (flag: string) => string | undefined;
 
+/** Hints, each with the flags that it is for: their long names or letters. */
+export function hintsFor(hints: readonly [flags: string, hint: string][]): HintFor {
+  return (flag) => hints.find(([flags]) => flags.split(/\s+/).includes(flag))?.[1];
+}
+
 interface Known {
   declared: Flags;
   hintFor: HintFor | undefined;

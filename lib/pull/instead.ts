@@ -4,63 +4,32 @@
  */
 
 import { existsSync } from 'node:fs';
+import { hintsFor } from '../pipe/flags.js';
 import { formatReference, tryReference } from '../registry/names/reference.js';
 
-const login = '--username NAME with --password-stdin; everybody can see a password on a command line';
-const platform = 'it is --platform OS/ARCH[/VARIANT]';
-const fetching = 'md-fetch-layer has it';
-const unpacking = 'md-unpack has it';
-const quiet =
-  'progress is shown on a terminal only; --progress none of md-fetch-layer and md-unpack hides it there, too';
-const shown = 'md-manifest IMAGE | jq shows all of it: .manifest, .config';
-const verbose = '-x shows every exchange, and -V is the version';
-const tls = '--plain-http HOST speaks http, --insecure HOST checks no certificate';
-
-/** Long names and single letters. */
-const instead: Record<string, string> = {
-  a: 'one image is pulled at a time',
-  'all-tags': 'one image is pulled at a time',
-  arch: platform,
-  authfile: 'REGISTRY_AUTH_FILE in the environment names the file',
-  'cert-dir': 'md-token --help tells where certificates are looked for; --ca-file FILE adds authorities',
-  config: shown,
-  creds: login,
-  'disable-content-trust': 'leave it out: digests are always checked, signatures never',
-  f: unpacking,
-  force: unpacking,
-  format: shown,
-  j: fetching,
-  jobs: fetching,
-  list: unpacking,
-  map: unpacking,
-  only: unpacking,
-  os: platform,
-  'override-arch': platform,
-  'override-os': platform,
-  p: login,
-  password: login,
-  path: unpacking,
-  platform: 'md-manifest has it',
-  progress: fetching,
-  q: quiet,
-  quiet,
-  raw: shown,
-  retry: 'it is called --retries',
-  'retry-times': 'it is called --retries',
-  'src-creds': login,
-  'src-password': login,
-  'src-tls-verify': tls,
-  'tls-verify': tls,
-  v: verbose,
-  variant: platform,
-  verbose,
-  verify: unpacking,
-};
-
 /** Of a flag without its dashes. */
-export function pullingInstead(flag: string): string | undefined {
-  return Object.hasOwn(instead, flag) ? instead[flag] : undefined;
-}
+export const pullingInstead = hintsFor([
+  ['a all-tags', 'one image is pulled at a time'],
+  ['arch os override-arch override-os variant', 'it is --platform OS/ARCH[/VARIANT]'],
+  ['authfile', 'REGISTRY_AUTH_FILE in the environment names the file'],
+  ['cert-dir', 'md-token --help tells where certificates are looked for; --ca-file FILE adds authorities'],
+  [
+    'creds p password src-creds src-password',
+    '--username NAME with --password-stdin; everybody can see a password on a command line',
+  ],
+  ['disable-content-trust', 'leave it out: digests are always checked, signatures never'],
+  ['retry retry-times', 'it is called --retries'],
+  ['src-tls-verify tls-verify', '--plain-http HOST speaks http, --insecure HOST checks no certificate'],
+  ['config format raw', 'md-manifest IMAGE | jq shows all of it: .manifest, .config'],
+  [
+    'q quiet',
+    'progress is shown on a terminal only; --progress none of md-fetch-layer and md-unpack hides it there, too',
+  ],
+  ['v verbose', '-x shows every exchange, and -V is the version'],
+  ['platform', 'md-manifest has it'],
+  ['j jobs progress', 'md-fetch-layer has it'],
+  ['f force list map only path verify', 'md-unpack has it'],
+]);
 
 /**
  * skopeo's names for images of this machine that are not read here. `docker-daemon:x` could also be a tag of

@@ -1,12 +1,13 @@
 /**
  * Hints for flags that `docker run`, `podman run` or `md-pull` has and `md-isolate` does not have: what to do instead.
  */
+import { hintsFor } from '../../pipe/flags.js';
 
 /** What to use instead of docker's networks. */
 export const networks = 'the network is that of the host, or with --net none one of its own with lo only';
 
-/** Each hint with its flags, by their long names or letters. */
-const hints: readonly [flags: string, hint: string][] = [
+/** The hint for a flag, without its dashes; undefined when there is none. */
+export const insteadOf = hintsFor([
   [
     `allow-private authfile ca-file connect-timeout creds header-timeout idle-timeout insecure j jobs map min-speed
     mirror offline password-stdin plain-http progress retries tls-verify username`,
@@ -87,9 +88,4 @@ const hints: readonly [flags: string, hint: string][] = [
   ],
   ['device-cgroup-rule', 'no cgroup filters devices: --device names each'],
   ['isolation', 'leave it out: with docker it means something on Windows only'],
-];
-
-/** The hint for a flag, without its dashes; undefined when there is none. */
-export function insteadOf(flag: string): string | undefined {
-  return hints.find(([flags]) => flags.split(/\s+/).includes(flag))?.[1];
-}
+]);
