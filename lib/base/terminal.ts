@@ -1,6 +1,6 @@
 import { fstatSync, writeSync } from 'node:fs';
 
-/** Whether a file descriptor is a terminal. Who has system calls at hand asks by sys/files/terminal.ts, without node:tty. */
+/** Whether a descriptor is a terminal. Who has system calls at hand asks by sys/files/terminal.ts, without node:tty. */
 export function isTerminal(fd: number): boolean {
   return mayBeTerminal(fd) && tty().isatty(fd);
 }

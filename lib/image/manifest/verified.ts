@@ -73,8 +73,8 @@ export function parseJson(bytes: Buffer, name: string): JsonObject {
 }
 
 /**
- * Throws `Failure` 76 for an answer that no digest vouches for and that is no JSON from its first byte on: something else than
- * a registry has sent it.
+ * Throws `Failure` 76 for an answer that no digest vouches for and that is no JSON from its first byte on: something else
+ * than a registry has sent it.
  */
 export function checkFromRegistry(bytes: Buffer, contentType: string | undefined, name: string): void {
   const start = bytes.toString('latin1', 0, 100).trimStart();

@@ -58,11 +58,11 @@ export class PartialBlob implements BlobSink {
 
   /** How much of a blob other processes have; undefined when none is fetching it. */
   static elsewhere(directory: string, digest: string): Elsewhere | undefined {
-    const others = leftOf(directory, digest).filter(
-      ({ path, name }) => path !== ownPath(directory, digest) && isOwned(directory, name),
-    );
+    const others = leftOf(directory, digest)
+      .map(({ path, name, size }) => ({ path, size, life: lifeOfOwner(directory, name) }))
+      .filter(({ path, life }) => path !== ownPath(directory, digest) && life !== undefined && life !== 'gone');
     if (others.length === 0) return undefined;
-    const isRunning = others.some(({ name }) => lifeOfOwner(directory, name) === 'running');
+    const isRunning = others.some(({ life }) => life === 'running');
     return { bytes: Math.max(...others.map(({ size }) => size)), isRunning };
   }
 

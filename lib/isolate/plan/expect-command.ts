@@ -13,7 +13,7 @@ import type { Settings } from '../settings/settings.js';
  */
 export function expectCommand({ root, argv, env, workingDirectory, overlay, volumes }: Settings): void {
   const [command = ''] = argv;
-  // With an overlay nothing is made in it, and a volume may bring the command. Bytes that are no text are left to execve(2).
+  // With an overlay nothing is made in it, and a volume may bring the command. What is no text is left to execve(2).
   if (overlay || volumes.length > 0 || typeof command !== 'string') return;
   const paths = candidates(command, env).map((path) => posix.resolve(workingDirectory, String(path)));
   const tops = [...new Set(paths.map((path) => path.split('/')[1] ?? ''))];
